@@ -1,0 +1,65 @@
+"""What every connector and parser does."""
+
+from __future__ import annotations
+
+import posixpath
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rag.component import Component
+from rag.types import Document
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Something that can be ingested: named and dated cheaply, read only when it has changed.
+
+    ``version`` changes whenever the bytes may have (mtime and size, ETag, commit ...).
+    ``read`` returns the bytes, or raises `SourceError`. A place that could not even be listed
+    is a source too: its ``read`` raises, and nothing indexed at or below its uri is taken for
+    deleted.
+    """
+
+    uri: str
+    version: str
+    read: Callable[[], bytes]
+    mime: str | None = None
+
+    @property
+    def filename(self) -> str:
+        """Last part of the uri's path, for people and for guessing the format."""
+        return posixpath.basename(self.uri.split("?")[0].rstrip("/"))
+
+
+class Connector(Component):
+    """Where documents come from."""
+
+    kind: ClassVar[str] = "connector"
+
+    @property
+    @abstractmethod
+    def scope(self) -> str:
+        """Prefix of every uri that `sources` can list."""
+
+    @abstractmethod
+    def sources(self) -> Iterator[Source]:
+        """List what there is, in a stable order. Raises `SourceNotFound` if there is no there."""
+
+    def owns(self, uri: str) -> bool:
+        """Whether `sources` would list `uri` if it existed: what is owned and gone is deleted."""
+        return uri.startswith(self.scope)
+
+
+class Parser(Component):
+    """Bytes to a `Document`."""
+
+    kind: ClassVar[str] = "parser"
+
+    @abstractmethod
+    def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
+        """Parse `data`, read from `uri`. Raises `ParseError` with a reason a person understands.
+
+        `mime` is what the source says it is; None where it says nothing.
+        """

@@ -1,0 +1,1 @@
+"""Parsers: bytes to `rag.Document`, one file per family of formats."""

@@ -1,0 +1,98 @@
+"""Markdown: the text as written, headings as marks, front matter as metadata."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from connectors.base import Parser
+from connectors.parsers.text import decode, name_of, require_text
+from rag.types import Document, Mark, flat_metadata
+
+_FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.S | re.M)
+_ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
+_SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*$")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)$")
+_INLINE = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|(?<!\w)[*_`]+|[*_`]+(?!\w)")
+
+
+class MarkdownParser(Parser):
+    """Markdown's own text, with the heading path marked; YAML front matter becomes metadata."""
+
+    name: ClassVar[str] = "markdown"
+
+    def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
+        """Parse `data`. The title is the front matter's, the first heading or the file name."""
+        text = decode(data)
+        require_text(text)
+        metadata: dict[str, Any] = {}
+        if (front := _FRONT_MATTER.match(text)) and (found := _yaml_mapping(front.group(1))):
+            metadata, text = flat_metadata(found), text[front.end() :]
+        marks = heading_marks(text)
+        first = next((mark.value[0] for mark in marks if isinstance(mark.value, tuple)), "")
+        title = metadata.pop("title", "") or first or name_of(uri)
+        return Document(
+            uri=uri,
+            text=text,
+            title=str(title),
+            mime=mime or "text/markdown",
+            metadata=metadata,
+            marks=marks,
+        )
+
+
+def _yaml_mapping(text: str) -> dict[Any, Any] | None:
+    import yaml
+
+    try:
+        loaded = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return None  # not front matter after all: it stays in the text
+    return loaded if isinstance(loaded, dict) else None
+
+
+def heading_marks(text: str) -> tuple[Mark, ...]:
+    """Heading path of every stretch of Markdown below a heading, up to the next one."""
+    found = list(_headings(text))
+    marks: list[Mark] = []
+    path: list[tuple[int, str]] = []
+    for i, (start, level, title) in enumerate(found):
+        path = [(depth, name) for depth, name in path if depth < level] + [(level, title)]
+        end = found[i + 1][0] if i + 1 < len(found) else len(text)
+        value = tuple(name for _, name in path)
+        marks.append(Mark(start=start, end=end, kind="heading", value=value))
+    return tuple(marks)
+
+
+def _headings(text: str) -> Iterator[tuple[int, int, str]]:
+    """Offset, level and text of each heading; fenced code has none."""
+    fence = ""
+    paragraph: tuple[int, str] | None = None  # a line that "===" or "---" below would underline
+    at = 0
+    for line in text.splitlines(keepends=True):
+        start, at = at, at + len(line)
+        bare = line.rstrip("\r\n")
+        if fence:
+            closing = _FENCE.match(bare)
+            if closing and closing.group(1).startswith(fence) and not closing.group(2).strip():
+                fence = ""
+            continue
+        if opening := _FENCE.match(bare):
+            fence, paragraph = opening.group(1), None
+        elif heading := _ATX.match(bare):
+            paragraph = None
+            if title := _plain(heading.group(2) or ""):
+                yield start, len(heading.group(1)), title
+        elif paragraph and (underline := _SETEXT.match(bare)):
+            if title := _plain(paragraph[1]):
+                yield paragraph[0], 1 if underline.group(1).startswith("=") else 2, title
+            paragraph = None
+        else:
+            single = bare.strip() and paragraph is None and not bare.startswith("    ")
+            starts_block = re.match(r"\s*(?:[-*+>|]|\d+[.)])", bare)
+            paragraph = (start, bare) if single and not starts_block else None
+
+
+def _plain(heading: str) -> str:
+    return _INLINE.sub(lambda match: match.group(1) or "", heading).strip()

@@ -1,0 +1,75 @@
+"""Plain text in any encoding."""
+
+from __future__ import annotations
+
+import codecs
+import posixpath
+from typing import ClassVar
+from urllib.parse import unquote, urlsplit
+
+from connectors.base import Parser
+from rag.errors import NoText, UnsupportedFormat
+from rag.types import Document, well_formed
+
+# The longer ones first: UTF-32's little-endian mark begins with UTF-16's.
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_SAMPLE = 100_000  # bytes the encoding is guessed from
+_CONTROLS = dict.fromkeys([*range(9), 11, *range(14, 32), 127])
+
+
+class TextParser(Parser):
+    """Text as it stands; the encoding is told by its mark, is UTF-8, or is guessed."""
+
+    name: ClassVar[str] = "text"
+
+    def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
+        """Decode `data`. The file's name is the title."""
+        text = decode(data)
+        require_text(text)
+        return Document(uri=uri, text=text, title=name_of(uri), mime=mime or "text/plain")
+
+
+def decode(data: bytes) -> str:
+    """Decode bytes that should be text. Raises `UnsupportedFormat` where they are not."""
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if data.startswith(mark):
+            return well_formed(data[len(mark) :].decode(encoding, errors="replace"))
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = _guess(data)
+    if text.translate(_CONTROLS) != text and _looks_binary(text):
+        raise UnsupportedFormat("a binary file, not text")
+    return text
+
+
+def _guess(data: bytes) -> str:
+    from charset_normalizer import from_bytes
+
+    best = from_bytes(data[:_SAMPLE]).best()
+    if best is None:
+        raise UnsupportedFormat("not text in any known encoding (a binary file?)")
+    return well_formed(data.decode(best.encoding, errors="replace"))
+
+
+def _looks_binary(text: str) -> bool:
+    sample = text[:_SAMPLE]
+    controls = len(sample) - len(sample.translate(_CONTROLS))
+    return controls > 0.05 * len(sample)
+
+
+def require_text(text: str) -> None:
+    """Raise `NoText` where `text` has nothing but white space."""
+    if not text.strip():
+        raise NoText("the file is empty" if not text else "the file holds only white space")
+
+
+def name_of(uri: str) -> str:
+    """File name in a uri, as people write it."""
+    return unquote(posixpath.basename(urlsplit(uri).path.rstrip("/"))) or uri

@@ -1,0 +1,1 @@
+"""Ready-made pipelines: run them, read them, copy them."""

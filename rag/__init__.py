@@ -1,0 +1,128 @@
+"""citewell: retrieval-augmented generation whose answers can be checked.
+
+    from rag import Pipeline
+
+    with Pipeline(index=".rag") as pipeline:
+        pipeline.ingest("docs/")
+        answer = pipeline.ask("How long does the battery last?")
+        for citation in answer.citations:
+            print(citation.marker, citation.uri, citation.page, citation.quote)
+
+Parts are imported when they are first used, so that ``import rag`` stays quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from rag.errors import RagError
+from rag.types import (
+    Answer,
+    Chunk,
+    Citation,
+    Document,
+    Hit,
+    Mark,
+    Message,
+    Origin,
+    Sentence,
+    Step,
+    Usage,
+)
+
+if TYPE_CHECKING:
+    from rag.chunking import Chunker, HeadingChunker
+    from rag.embedding import Embedder, StaticEmbedder
+    from rag.generation import (
+        Done,
+        ExtractiveGenerator,
+        Generator,
+        GroundedGenerator,
+        TextDelta,
+    )
+    from rag.index import Index, IngestReport
+    from rag.llm import ChatModel, OpenAIChat, ScriptedChat
+    from rag.pipeline import Pipeline
+    from rag.retrieval import (
+        DenseRetriever,
+        HybridRetriever,
+        LexicalRetriever,
+        Refiner,
+        Retriever,
+    )
+    from rag.verification import LexicalVerifier, Verifier
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "ChatModel": "rag.llm",
+    "Chunker": "rag.chunking",
+    "DenseRetriever": "rag.retrieval",
+    "Done": "rag.generation",
+    "Embedder": "rag.embedding",
+    "ExtractiveGenerator": "rag.generation",
+    "Generator": "rag.generation",
+    "GroundedGenerator": "rag.generation",
+    "HeadingChunker": "rag.chunking",
+    "HybridRetriever": "rag.retrieval",
+    "Index": "rag.index",
+    "IngestReport": "rag.index",
+    "LexicalRetriever": "rag.retrieval",
+    "LexicalVerifier": "rag.verification",
+    "OpenAIChat": "rag.llm",
+    "Pipeline": "rag.pipeline",
+    "Refiner": "rag.retrieval",
+    "Retriever": "rag.retrieval",
+    "ScriptedChat": "rag.llm",
+    "StaticEmbedder": "rag.embedding",
+    "TextDelta": "rag.generation",
+    "Verifier": "rag.verification",
+}
+
+__all__ = [
+    "Answer",
+    "ChatModel",
+    "Chunk",
+    "Chunker",
+    "Citation",
+    "DenseRetriever",
+    "Document",
+    "Done",
+    "Embedder",
+    "ExtractiveGenerator",
+    "Generator",
+    "GroundedGenerator",
+    "HeadingChunker",
+    "Hit",
+    "HybridRetriever",
+    "Index",
+    "IngestReport",
+    "LexicalRetriever",
+    "LexicalVerifier",
+    "Mark",
+    "Message",
+    "OpenAIChat",
+    "Origin",
+    "Pipeline",
+    "RagError",
+    "Refiner",
+    "Retriever",
+    "ScriptedChat",
+    "Sentence",
+    "StaticEmbedder",
+    "Step",
+    "TextDelta",
+    "Usage",
+    "Verifier",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'rag' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

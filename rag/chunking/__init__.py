@@ -1,0 +1,6 @@
+"""Documents to chunks, with exact offsets."""
+
+from rag.chunking.base import Chunker, TokenCounter
+from rag.chunking.headings import HeadingChunker
+
+__all__ = ["Chunker", "HeadingChunker", "TokenCounter"]

@@ -1,0 +1,233 @@
+"""The default chunker: sections first, then semantic boundaries within them."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import ClassVar, NamedTuple, Self
+
+from pydantic import Field, model_validator
+
+from rag.chunking.base import Chunker, TokenCounter, chunk_id
+from rag.text import Span
+from rag.types import Chunk, Document
+
+_SAMPLE = 1_000  # characters a sample, of which four estimate a document's characters per token
+_BLOCK = 200_000  # characters given to semchunk at once, so that its memory stays bounded
+_BREAK = re.compile(r"(?<=[.!?。！？])\s+|\n\s*|\s+")
+
+
+class HeadingChunker(Chunker):
+    """Split at headings, join sections that are small, split those that are large.
+
+    ``size`` and ``overlap`` are in tokens of the embedder; ``size`` bounds the chunk's text and
+    is lowered where the embedder reads less. Within a section the text is split by semchunk, at
+    the largest break that fits (paragraph, line, sentence, clause, word). A section joins its
+    neighbour where both fit into one chunk and one of them is smaller than ``smallest`` tokens.
+    Chunks overlap within a section only. With ``with_context`` the title and headings stand in
+    front of the text that is embedded and indexed, never in the text itself.
+
+    Tokens are counted per chunk, after a split by an estimate: to tokenise a whole report first
+    is many times slower (``docs/decisions.md``).
+    """
+
+    name: ClassVar[str] = "headings"
+
+    size: int = Field(256, ge=16, le=100_000)
+    overlap: int = Field(32, ge=0)
+    smallest: int = Field(64, ge=0)
+    with_context: bool = True
+
+    @model_validator(mode="after")
+    def _overlap_leaves_room(self) -> Self:
+        if self.overlap > self.size // 2:
+            raise ValueError(f"overlap ({self.overlap}) is more than half of size ({self.size})")
+        return self
+
+    def split(self, document: Document, tokens: TokenCounter) -> list[Chunk]:
+        """Split `document`; see `Chunker.split` for what holds of the result."""
+        text = document.text
+        if not text.strip():
+            return []
+        digest, fingerprint = document.digest, self.fingerprint
+        ratio = _characters_per_token(text, tokens)
+        pages = [(m.start, m.value) for m in document.marks if m.kind == "page" and m.end > m.start]
+        chunks: list[Chunk] = []
+        for section in self._joined(_sections(document), ratio):
+            context, room = self._context(document.title, section.headings, tokens)
+            for span in self._spans(text, section.span, room, ratio, tokens):
+                at = bisect_right(pages, span.start, key=lambda page: page[0])
+                page = pages[at - 1][1] if at else None
+                chunks.append(
+                    Chunk(
+                        id=chunk_id(digest, fingerprint, span.start, span.end),
+                        uri=document.uri,
+                        start=span.start,
+                        end=span.end,
+                        text=text[span.start : span.end],
+                        title=document.title,
+                        headings=section.headings,
+                        context=context,
+                        page=page if isinstance(page, int) else None,
+                        metadata=document.metadata,
+                    )
+                )
+        return chunks
+
+    def _context(
+        self, title: str, headings: tuple[str, ...], tokens: TokenCounter
+    ) -> tuple[str, int]:
+        """Title and headings in one line, each once, and the tokens they leave for the text.
+
+        Where they would take more than half of what the embedder reads, the line is halved.
+        """
+        room = min(self.size, tokens.max_tokens)
+        if not self.with_context:
+            return "", room
+        line = " > ".join(dict.fromkeys(part for part in (title, *headings) if part))
+        while line:
+            # Two more than counted: the blank line, and a token that may split differently.
+            cost = tokens.count_tokens([line])[0] + 2
+            if cost <= tokens.max_tokens // 2:
+                return line, min(self.size, tokens.max_tokens - cost)
+            line = line[: len(line) // 2]
+        return "", room
+
+    def _joined(self, sections: Sequence[_Section], ratio: float) -> Iterator[_Section]:
+        group: _Section | None = None
+        for section in sections:
+            if group is None:
+                group = section
+                continue
+            small = min(group.length, section.length) < self.smallest * ratio
+            if small and section.span.end - group.span.start <= self.size * ratio:
+                group = _Section(
+                    Span(group.span.start, section.span.end),
+                    _common_prefix(group.headings, section.headings),
+                )
+            else:
+                yield group
+                group = section
+        if group is not None:
+            yield group
+
+    def _spans(
+        self, text: str, section: Span, room: int, ratio: float, tokens: TokenCounter
+    ) -> list[Span]:
+        overlap = min(self.overlap, room // 4)
+        target = max(1, int((room - overlap) * ratio))
+        core = [
+            span
+            for start in range(section.start, section.end, _BLOCK)
+            for span in _semantic_spans(text, start, min(start + _BLOCK, section.end), target)
+        ]
+        lengths = tokens.count_tokens([text[a:b] for a, b in core])
+        fitting: list[Span] = []
+        for span, length in zip(core, lengths, strict=True):
+            fitting += [span] if length <= room else _refit(text, span, length, room, tokens)
+        if overlap == 0 or len(fitting) < 2:
+            return fitting
+        reach = int(overlap * ratio)
+        grown = fitting[:1] + [
+            Span(_reach_back(text, previous.start, span.start, reach), span.end)
+            for previous, span in pairwise(fitting)
+        ]
+        lengths = tokens.count_tokens([text[a:b] for a, b in grown])
+        return [
+            wide if length <= room else narrow
+            for wide, narrow, length in zip(grown, fitting, lengths, strict=True)
+        ]
+
+
+class _Section(NamedTuple):
+    span: Span
+    headings: tuple[str, ...]
+
+    @property
+    def length(self) -> int:
+        return self.span.end - self.span.start
+
+
+def _sections(document: Document) -> list[_Section]:
+    """Cover the text with the stretches below one heading path each, in order."""
+    sections: list[_Section] = []
+    at = 0
+    headed = [m for m in document.marks if m.kind == "heading" and isinstance(m.value, tuple)]
+    for mark in sorted(headed, key=lambda mark: mark.start):
+        start = max(mark.start, at)
+        if start > at:
+            sections.append(_Section(Span(at, start), ()))
+        if mark.end > start and isinstance(mark.value, tuple):
+            sections.append(_Section(Span(start, mark.end), mark.value))
+        at = max(at, mark.end)
+    if at < len(document.text):
+        sections.append(_Section(Span(at, len(document.text)), ()))
+    return sections
+
+
+def _common_prefix(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
+    shared = 0
+    while shared < min(len(a), len(b)) and a[shared] == b[shared]:
+        shared += 1
+    return a[:shared]
+
+
+def _characters_per_token(text: str, tokens: TokenCounter) -> float:
+    step = max(len(text) // 4, _SAMPLE)
+    samples = [text[i : i + _SAMPLE] for i in range(0, len(text), step)]
+    return max(0.25, sum(map(len, samples)) / max(1, sum(tokens.count_tokens(samples))))
+
+
+def _semantic_spans(text: str, start: int, end: int, target: int) -> list[Span]:
+    """Spans of at most `target` characters that cover what is not white space."""
+    from semchunk import chunk
+
+    if end - start <= target:
+        return [_stripped(text, start, end)] if not text[start:end].isspace() else []
+    try:
+        # `len` counts characters; memoising it would keep every text for ever.
+        _, offsets = chunk(text[start:end], target, len, offsets=True, memoize=False)  # type: ignore[str-unpack]
+    except RecursionError:  # text made of ever longer runs of breaks: any cut is as good
+        offsets = [(i, min(i + target, end - start)) for i in range(0, end - start, target)]
+    return [
+        _stripped(text, start + a, start + b)
+        for a, b in offsets
+        if text[start + a : start + b].strip()
+    ]
+
+
+def _stripped(text: str, start: int, end: int) -> Span:
+    piece = text[start:end]
+    left = start + len(piece) - len(piece.lstrip())
+    return Span(left, left + len(piece.strip()))
+
+
+def _refit(text: str, span: Span, length: int, room: int, tokens: TokenCounter) -> list[Span]:
+    """Split a span of `length` tokens into spans of at most `room` tokens each."""
+    target = max(1, (span.end - span.start) * room // (length + 1))
+    parts = _semantic_spans(text, span.start, span.end, target)
+    if target == 1:
+        return parts
+    lengths = tokens.count_tokens([text[a:b] for a, b in parts])
+    fitting: list[Span] = []
+    for part, tokens_of_part in zip(parts, lengths, strict=True):
+        if tokens_of_part <= room:
+            fitting.append(part)
+        else:
+            fitting += _refit(text, part, tokens_of_part, room, tokens)
+    return fitting
+
+
+def _reach_back(text: str, floor: int, start: int, reach: int) -> int:
+    """Begin earlier by up to `reach` characters, at a sentence, line or word, not before floor."""
+    window_start = max(floor, start - reach)
+    best: dict[int, int] = {}
+    for gap in _BREAK.finditer(text, window_start, start):
+        if gap.end() >= start:
+            break
+        rank = 0 if gap.start() and text[gap.start() - 1] in ".!?。！？" else 1
+        rank = 0 if "\n" in gap.group() else rank
+        best.setdefault(rank, gap.end())
+    return best.get(0, best.get(1, start))

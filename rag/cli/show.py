@@ -1,0 +1,233 @@
+"""What people see: answers and reports on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import click
+
+from rag.types import Answer, Citation, Hit
+
+if TYPE_CHECKING:
+    from rag.generation import Event
+    from rag.index import IngestReport, Library
+
+_EVERY = 2.0  # seconds between lines of progress where there is no terminal
+_FAILURES_SHOWN = 20
+
+
+def json_document(value: Any) -> None:
+    """Print the one JSON document of a command."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def exactly(text: str) -> None:
+    """Print text as it is: UTF-8, no line end added, none translated."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode())
+    sys.stdout.buffer.flush()
+
+
+class Progress:
+    """Progress of an ingest on stderr: one line that changes, or lines where it cannot."""
+
+    def __init__(self) -> None:
+        self._status: Any = None
+        self._told = 0.0
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            from rich.console import Console
+
+            self._status = Console(stderr=True).status("listing ...")
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def __call__(self, report: IngestReport) -> None:
+        """Show how far it is."""
+        line = (
+            f"{report.seen:,} documents, {report.chunks:,} chunks, "
+            f"{report.chunks / max(report.seconds, 1e-9):,.0f} chunks/s"
+            + (f", {len(report.failed):,} failed" if report.failed else "")
+        )
+        if self._status is not None:
+            self._status.update(line)
+        elif time.monotonic() - self._told > _EVERY:
+            self._told = time.monotonic()
+            click.echo(line, err=True)
+
+
+def report(done: IngestReport, index: Path, *, summary: bool = True) -> None:
+    """Say what a run did, and what failed and why; all on stderr but the summary."""
+    failures = done.failed[:_FAILURES_SHOWN]
+    for failure in failures:
+        click.echo(f"failed: {place(failure.uri)}: {failure.error}", err=True)
+    if rest := done.failed[_FAILURES_SHOWN:]:
+        click.echo(f"... and {len(rest):,} more:", err=True)
+        for reason, count in Counter(failure.error for failure in rest).most_common(5):
+            click.echo(f"  {count:,} x {reason}", err=True)
+    if not summary:
+        return
+    counts = {
+        "added": done.added,
+        "updated": done.updated,
+        "unchanged": done.unchanged,
+        "deleted": done.deleted,
+        "failed": len(done.failed),
+    }
+    said = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    click.echo(
+        f"{said or 'no documents found'}; {done.chunks:,} chunks written, "
+        f"{done.embedded:,} texts embedded, {done.seconds:.1f} s, index {index}"
+    )
+
+
+def hits(found: Sequence[Hit]) -> None:
+    """List hits, best first."""
+    if not found:
+        click.echo("nothing found")
+    for rank, hit in enumerate(found, start=1):
+        chunk = hit.chunk
+        origins = ", ".join(f"{name} #{o.rank}" for name, o in hit.origins.items())
+        heading = f"{rank}. {hit.score:.3f}  {place(chunk.uri, chunk.page)}"
+        click.secho(heading + (f"  ({origins})" if origins else ""), bold=True)
+        if chunk.headings:
+            click.secho("   " + " > ".join(chunk.headings), dim=True)
+        click.echo("   " + shortened(chunk.text, 300) + "\n")
+
+
+def stream(events: Iterator[Event], *, to_stderr: bool = False) -> Answer:
+    """Print an answer as it comes; returns it when it is whole and checked."""
+    from rag.generation import Done
+
+    for event in events:
+        if isinstance(event, Done):
+            click.echo(err=to_stderr)
+            return event.answer
+        click.echo(event.text, nl=False, err=to_stderr)
+    raise AssertionError("a stream ends with Done")
+
+
+def answer(given: Answer, *, text: bool = True) -> None:
+    """Print an answer and what it rests on. `text` is off where it was streamed already."""
+    if text or given.status == "abstained":
+        click.echo(given.text)
+    if given.status == "abstained":
+        click.secho(f"({given.reason})", dim=True)
+        if given.hits:
+            click.secho("nearest passages:", dim=True)
+            for hit in given.hits[:3]:
+                where = place(hit.chunk.uri, hit.chunk.page)
+                click.secho(f"  {where}: {shortened(hit.chunk.text, 120)}", dim=True)
+        return
+    for sentence in given.sentences:
+        if not sentence.supported:
+            said = shortened(given.text[sentence.start : sentence.end], 100)
+            click.secho(f"not supported by the sources: {said}", fg="yellow")
+    if given.citations:
+        click.echo()
+    for citation in sorted(given.citations, key=lambda c: (c.marker, c.start)):
+        _citation(citation)
+
+
+def _citation(citation: Citation) -> None:
+    click.secho(f"[{citation.marker}] {place(citation.uri, citation.page)}", bold=True, nl=False)
+    notes = [f"characters {citation.start}-{citation.end}"]
+    if citation.method == "attribution":
+        notes.append("attributed")
+    if not citation.verified:
+        notes.append("NOT VERIFIED")
+    click.secho(f"  ({', '.join(notes)})", dim=True)
+    click.echo(f'    "{shortened(citation.quote, 400)}"')
+
+
+def place(uri: str, page: int | None = None) -> str:
+    """Where something is, as a person would say it: a path below here where it is a file."""
+    from connectors import path_of
+
+    path = path_of(uri)
+    if path is not None:
+        here = Path.cwd()
+        uri = str(path.relative_to(here) if path.is_relative_to(here) else path)
+        uri = uri.encode(errors="replace").decode()
+    return uri if page is None else f"{uri}, page {page}"
+
+
+def shortened(text: str, length: int) -> str:
+    """Text on one line, at most `length` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 4].rstrip() + " ..."
+
+
+def stats(index: Path, library: Library, *, as_json: bool) -> None:
+    """Print what a library holds."""
+    numbers = library.stats()
+    embedder = json.loads(library.meta("embedder") or "{}").get("name")
+    size = sum(path.stat().st_size for path in index.rglob("*") if path.is_file())
+    failures = library.failures()
+    if as_json:
+        json_document(
+            {
+                "index": str(index),
+                "embedder": embedder,
+                **{**asdict(numbers), "failures": [{"uri": u, "error": e} for u, e in failures]},
+                "bytes": size,
+            }
+        )
+        return
+    click.echo(
+        f"index {index}: {numbers.documents:,} documents, {numbers.chunks:,} chunks, "
+        f"{numbers.characters:,} characters, {size / 2**20:.1f} MiB\n"
+        f"embedder: {embedder or 'none yet'}, {numbers.cached_embeddings:,} texts embedded"
+    )
+    if numbers.unfinished:
+        click.echo(f"{numbers.unfinished:,} documents half-written: the next ingest tidies up")
+    for uri, error in failures:
+        click.echo(f"failed: {place(uri)}: {error}")
+
+
+def prompts(*, as_json: bool) -> None:
+    """List the prompt templates."""
+    import prompts as templates
+    from rag.settings import load_settings
+
+    folder = load_settings().prompts
+    loaded = [templates.load(name, folder) for name in templates.names(folder)]
+    if as_json:
+        json_document(
+            {
+                "prompts": [
+                    {
+                        **prompt.identity,
+                        "description": prompt.description,
+                        "inputs": list(prompt.inputs),
+                        "path": str(prompt.path),
+                    }
+                    for prompt in loaded
+                ]
+            }
+        )
+        return
+    for prompt in loaded:
+        own = "" if prompt.path.parent == templates.SHIPPED else f"  (from {prompt.path})"
+        click.echo(f"{prompt.name}  v{prompt.version}  {prompt.digest}{own}")
+        click.echo(f"    {prompt.description}")
+
+
+def prompt(name: str) -> None:
+    """Print one template."""
+    import prompts as templates
+    from rag.settings import load_settings
+
+    exactly(templates.load(name, load_settings().prompts).path.read_text(encoding="utf-8"))

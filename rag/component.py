@@ -1,0 +1,190 @@
+"""What every swappable part is: a frozen configuration, known by kind and name.
+
+A part is one class in one file: a `Component` whose fields are its whole configuration. It is
+registered under the entry-point group ``citewell.<kind>`` by one line in ``pyproject.toml``;
+packages of other people register theirs the same way. From there, YAML, the command line and
+other parts build it by name. Nothing in a configuration file can name a module to import.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, ClassVar, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import core_schema
+
+from rag.errors import ConfigError, UnknownComponent
+
+KINDS = (
+    "connector",
+    "parser",
+    "chunker",
+    "embedder",
+    "chat_model",
+    "verifier",
+    "retriever",
+    "refiner",
+    "generator",
+)
+
+
+class _Tuning:
+    """Marks a field that changes how fast a part works, never what comes out of it."""
+
+
+Tuning = _Tuning()
+"""``Annotated[int, Tuning]``: the field is configuration, but not part of the fingerprint."""
+
+
+class Component(BaseModel):
+    """A part: keyword-only, validated, frozen; equal configurations are equal parts.
+
+    The base class of a kind (`Chunker`, `Embedder` ...) sets `kind` and says what such a part
+    does; a part derives from it and sets `name`, unique within the kind. `revision` is
+    raised whenever the code changes what comes out for the same configuration, so that indexes
+    and caches made before notice. Heavy packages are imported when first used, never at import.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    kind: ClassVar[str]
+    name: ClassVar[str]
+    revision: ClassVar[int] = 1
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """Let a field annotated with the base of a kind take any part of that kind.
+
+        ``chunker: Chunker`` accepts an instance, a registered name or a mapping with a ``type``,
+        and is dumped as the last.
+        """
+        if "name" in cls.__dict__ or "kind" not in cls.__dict__:
+            return handler(source)
+        return core_schema.no_info_plain_validator_function(
+            cls._accept,
+            serialization=core_schema.plain_serializer_function_ser_schema(cls.config),
+        )
+
+    @classmethod
+    def _accept(cls, value: Any) -> Component:
+        try:
+            return build(cls.kind, value)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
+    def config(self) -> dict[str, Any]:
+        """Return the configuration as plain data, with its ``type``; secrets are left out."""
+        return {"type": self.name, **self._plain(for_fingerprint=False)}
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that change when, and only when, the configuration's meaning does.
+
+        The hash of the canonical JSON of kind, name, revision and every field but secrets and
+        those marked `Tuning`.
+        """
+        identity = {
+            "kind": self.kind,
+            "type": self.name,
+            "revision": self.revision,
+            **self._plain(for_fingerprint=True),
+        }
+        canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def _plain(self, *, for_fingerprint: bool) -> dict[str, Any]:
+        skipped = {
+            name
+            for name, field in type(self).model_fields.items()
+            if _is_secret(field) or (for_fingerprint and Tuning in field.metadata)
+        }
+        plain = self.model_dump(mode="json", exclude=skipped)
+        if for_fingerprint:  # parts within parts by their own fingerprint, so Tuning nests
+            for name in plain:
+                plain[name] = _identity(getattr(self, name), plain[name])
+        return plain
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Build this very class from plain data as `config` returns it.
+
+        Raises `ConfigError` naming the key that is wrong.
+        """
+        fields = {key: value for key, value in config.items() if key != "type"}
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            raise ConfigError(f"{cls.kind} {cls.name!r}: {explain(error)}") from None
+
+
+def _identity(value: Any, plain: Any) -> Any:
+    if isinstance(value, Component):
+        return value.fingerprint
+    if isinstance(value, tuple | list) and any(isinstance(item, Component) for item in value):
+        return [_identity(item, item) for item in value]
+    return plain
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return field.annotation is SecretStr or SecretStr in get_args(field.annotation)
+
+
+def explain(error: ValidationError) -> str:
+    """Say in one line what pydantic found wrong, without repeating the values it was given."""
+    problems = []
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        where = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        message = message[:1].lower() + message[1:]
+        if problem["type"] == "extra_forbidden":
+            message = "no such setting"
+        problems.append(f"{where}: {message}" if where else message)
+    return "; ".join(problems)
+
+
+@lru_cache(maxsize=len(KINDS))
+def _registered(kind: str) -> Mapping[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=f"citewell.{kind}")}
+
+
+def known(kind: str) -> list[str]:
+    """Names of the parts registered as `kind`, sorted."""
+    return sorted(_registered(kind))
+
+
+def component_class(kind: str, name: str) -> type[Component]:
+    """Return the class registered as `name`, or raise `UnknownComponent`."""
+    entry = _registered(kind).get(name)
+    if entry is None:
+        raise UnknownComponent.of(kind, name, known(kind))
+    loaded = entry.load()
+    if not (isinstance(loaded, type) and issubclass(loaded, Component) and loaded.kind == kind):
+        raise ConfigError(f"the entry point {entry.value!r} ({name}) is not a {kind}")
+    return loaded
+
+
+def build(kind: str, config: Component | Mapping[str, Any] | str) -> Component:
+    """Build a part from its configuration: ``{"type": name, ...}``, a bare name, or itself."""
+    if isinstance(config, Component):
+        if config.kind != kind:
+            raise ConfigError(f"{config.name!r} is a {config.kind}, and a {kind} is needed here")
+        return config
+    if isinstance(config, str):
+        config = {"type": config}
+    if not isinstance(config, Mapping) or not isinstance(config.get("type"), str):
+        raise ConfigError(f"a {kind} is given as its name or as a mapping with a `type`")
+    return component_class(kind, config["type"]).from_config(config)

@@ -1,0 +1,96 @@
+"""Context packing: hits to numbered passages that fit into a model's context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rag.text import sentences
+from rag.types import Chunk, Hit
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stretch ``[start, end)`` of a source as a model is shown it, under a number from 1."""
+
+    number: int
+    uri: str
+    start: int
+    end: int
+    text: str
+    title: str
+    headings: tuple[str, ...]
+    page: int | None
+
+    @property
+    def label(self) -> str:
+        """Where it is from, for people and models: title, headings, page."""
+        where = " > ".join(dict.fromkeys(part for part in (self.title, *self.headings) if part))
+        return f"{where}, page {self.page}" if self.page is not None else where
+
+    def sentence_spans(self, longest: int = 3) -> list[tuple[int, int]]:
+        """Spans, in this passage's text, of every run of up to `longest` sentences."""
+        spans = sentences(self.text)
+        return [
+            (spans[i].start, spans[j].end)
+            for i in range(len(spans))
+            for j in range(i, min(i + longest, len(spans)))
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Passages that fit, and how many hits did not."""
+
+    passages: tuple[Passage, ...]
+    left_out: int
+
+
+def pack(hits: Sequence[Hit], budget: int, count_tokens: Callable[[str], int]) -> Packed:
+    """Take hits, best first, as long as they fit into `budget` tokens.
+
+    A hit that does not fit is left out whole, never cut. Chunks that overlap become one passage,
+    at the place of the better one.
+    """
+    chosen: list[Chunk] = []
+    room = budget
+    for hit in hits:
+        cost = count_tokens(hit.chunk.embedded_text) + 16  # number, tags, page
+        if cost <= room:
+            room -= cost
+            chosen.append(hit.chunk)
+    groups = _overlapping(chosen)
+    passages = tuple(_joined(group, number) for number, group in enumerate(groups, start=1))
+    return Packed(passages, len(hits) - len(chosen))
+
+
+def _overlapping(chunks: Sequence[Chunk]) -> list[list[Chunk]]:
+    """Group chunks of the same source that overlap or touch; groups by their best member."""
+    rank = {chunk.id: i for i, chunk in reversed(list(enumerate(chunks)))}
+    groups: list[list[Chunk]] = []
+    for chunk in sorted({c.id: c for c in chunks}.values(), key=lambda c: (c.uri, c.start, c.end)):
+        last = groups[-1] if groups else []
+        if last and last[0].uri == chunk.uri and chunk.start <= max(c.end for c in last):
+            last.append(chunk)
+        else:
+            groups.append([chunk])
+    return sorted(groups, key=lambda group: min(rank[chunk.id] for chunk in group))
+
+
+def _joined(group: Sequence[Chunk], number: int) -> Passage:
+    first = group[0]
+    text, end = first.text, first.end
+    for chunk in group[1:]:
+        if chunk.end > end:
+            text += chunk.text[end - chunk.start :]
+            end = chunk.end
+    return Passage(
+        number=number,
+        uri=first.uri,
+        start=first.start,
+        end=end,
+        text=text,
+        title=first.title,
+        headings=first.headings,
+        page=first.page,
+    )

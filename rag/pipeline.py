@@ -1,0 +1,269 @@
+"""The pipeline: ingest, search, ask, stream, made of the parts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, ClassVar, Self, TypeVar
+
+from pydantic import Field, PrivateAttr
+
+from rag.chunking import Chunker, HeadingChunker
+from rag.component import Component, Tuning
+from rag.embedding import Embedder, StaticEmbedder
+from rag.errors import ConfigError, QueryError
+from rag.packages import require_own
+from rag.settings import load_settings
+from rag.types import Answer, Citation, Document, Hit, Message, Step, Where
+
+require_own("connectors", "prompts")
+
+from connectors import Connector, Parser, connect  # noqa: E402
+from connectors.parsers.auto import AutoParser  # noqa: E402
+from rag.generation import Done, Event, ExtractiveGenerator, Generator  # noqa: E402
+from rag.index import Index, IngestReport, Stats, sync  # noqa: E402
+from rag.retrieval import HybridRetriever, Refiner, Retriever  # noqa: E402
+
+_T = TypeVar("_T")
+
+_LONGEST_QUESTION = 20_000  # characters
+
+
+def _default_index() -> Path:
+    return load_settings().index
+
+
+class Pipeline(Component):
+    """From sources to cited answers; every part can be swapped, by name or by instance.
+
+    ``index`` is a folder (default: ``RAG_INDEX`` or ``.rag``), ``k`` the number of hits an
+    answer is made from. Nothing is read or made until it is needed. May be shared by threads;
+    `close` it, or use it as a context manager.
+
+    ``store_text`` also writes texts and metadata into Chroma, for reading the collection with
+    other tools.
+    """
+
+    kind: ClassVar[str] = "pipeline"
+    name: ClassVar[str] = "pipeline"
+
+    index: Annotated[Path, Tuning] = Field(default_factory=_default_index)
+    parser: Parser = AutoParser()
+    chunker: Chunker = HeadingChunker()
+    embedder: Embedder = StaticEmbedder()
+    retriever: Retriever = HybridRetriever()
+    refiners: tuple[Refiner, ...] = ()
+    generator: Generator = ExtractiveGenerator()
+    k: int = Field(8, ge=1, le=1_000)
+    store_text: bool = False
+
+    _opened: Index | None = PrivateAttr(None)
+    _guard: threading.Lock = PrivateAttr(default_factory=threading.Lock)
+
+    # -- configuration ---------------------------------------------------------------------
+
+    def to_yaml(self) -> str:
+        """The pipeline as YAML; `from_yaml` builds it again. Holds no secrets."""
+        import yaml
+
+        plain = {name: value for name, value in self.config().items() if name != "type"}
+        return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+
+    @classmethod
+    def from_yaml(cls, source: str | Path) -> Self:
+        """Build a pipeline from YAML text, or from the file a `Path` names.
+
+        Parts are built by their registered names only. Raises `ConfigError` that names the key
+        at fault.
+        """
+        import yaml
+
+        where = f"{source}: " if isinstance(source, Path) else ""
+        try:
+            text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+            plain = yaml.safe_load(text)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{where}cannot be read: {error}") from None
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{where}not YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(plain, dict | None):
+            raise ConfigError(f"{where}a pipeline is a mapping of its parts")
+        try:
+            return cls.from_config(plain or {})
+        except ConfigError as error:
+            raise ConfigError(f"{where}{error}") from None
+
+    # -- life ------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        """Use as ``with Pipeline() as pipeline``."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the index's files."""
+        with self._guard:
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
+
+    def open(self, *, create: bool = False) -> Index:
+        """The index, opened when first needed.
+
+        Raises `IndexNotFound`, `EmbedderMismatch` or `IndexDamaged`.
+        """
+        with self._guard:
+            if self._opened is None:
+                opened = Index(self.index, self.embedder, create=create, store_text=self.store_text)
+                if not create:
+                    opened.check_derived()
+                self._opened = opened
+            return self._opened
+
+    # -- doing -----------------------------------------------------------------------------
+
+    def ingest(
+        self,
+        *sources: str | Path | Connector,
+        progress: Callable[[IngestReport], None] | None = None,
+    ) -> IngestReport:
+        """Bring the index up to date with the sources: files, folders or connectors.
+
+        Only what has changed is read, and only texts not embedded before are embedded. What is
+        gone from a source is deleted; what cannot be read is in the report, with the reason.
+        Raises `SourceNotFound` before anything is done, `IndexLocked` where another process is
+        writing.
+        """
+        connectors = [s if isinstance(s, Connector) else connect(s) for s in sources]
+        return sync(
+            self.open(create=True), connectors, self.parser, self.chunker, progress=progress
+        )
+
+    def search(self, query: str, *, k: int | None = None, where: Where | None = None) -> list[Hit]:
+        """Up to `k` hits (default: the pipeline's), best first, refined.
+
+        Raises `QueryError` for an empty query.
+        """
+        query = _checked_question(query)
+        hits = self.retriever.retrieve(query, k=k or self.k, index=self.open(), where=where)
+        for refiner in self.refiners:
+            hits = refiner.refine(query, hits)
+        return hits
+
+    def ask(
+        self, question: str, *, where: Where | None = None, history: Sequence[Message] = ()
+    ) -> Answer:
+        """Answer from the index, with citations read back from the stored sources."""
+        started = time.perf_counter()
+        hits = self.search(question, where=where)
+        retrieved = _retrieval_step(self, hits, started)
+        return self._verified(self.generator.answer(question, hits, history), retrieved)
+
+    def stream(
+        self, question: str, *, where: Where | None = None, history: Sequence[Message] = ()
+    ) -> Iterator[Event]:
+        """`ask` piece by piece: text as it comes, then `Done` with the checked answer."""
+        started = time.perf_counter()
+        hits = self.search(question, where=where)
+        retrieved = _retrieval_step(self, hits, started)
+        for event in self.generator.stream(question, hits, history):
+            if isinstance(event, Done):
+                yield Done(answer=self._verified(event.answer, retrieved))
+            else:
+                yield event
+
+    def document(self, uri: str) -> Document:
+        """The stored document. Raises `DocumentNotFound`."""
+        return self.open().library.document(uri)
+
+    def stats(self) -> Stats:
+        """Numbers of what the index holds."""
+        return self.open().library.stats()
+
+    def _verified(self, answer: Answer, retrieved: Step) -> Answer:
+        """Read every quote back from the library, and look up the page it begins on."""
+        started = time.perf_counter()
+        library = self.open().library
+
+        def verified(citation: Citation) -> Citation:
+            stored = library.text(citation.uri, citation.start, citation.end)
+            return citation.model_copy(
+                update={
+                    "verified": stored == citation.quote,
+                    "page": library.page(citation.uri, citation.start),
+                }
+            )
+
+        citations = tuple(verified(citation) for citation in answer.citations)
+        step = Step(
+            name="verify",
+            seconds=time.perf_counter() - started,
+            detail={"citations": len(citations), "verified": sum(c.verified for c in citations)},
+        )
+        return answer.model_copy(
+            update={"citations": citations, "trace": (retrieved, *answer.trace, step)}
+        )
+
+    # -- the same without blocking an event loop -------------------------------------------
+
+    async def aingest(
+        self,
+        *sources: str | Path | Connector,
+        progress: Callable[[IngestReport], None] | None = None,
+    ) -> IngestReport:
+        """`ingest` in a worker thread; `progress` is called from there."""
+        return await _in_thread(lambda: self.ingest(*sources, progress=progress))
+
+    async def asearch(
+        self, query: str, *, k: int | None = None, where: Where | None = None
+    ) -> list[Hit]:
+        """`search` in a worker thread."""
+        return await _in_thread(lambda: self.search(query, k=k, where=where))
+
+    async def aask(
+        self, question: str, *, where: Where | None = None, history: Sequence[Message] = ()
+    ) -> Answer:
+        """`ask` in a worker thread."""
+        return await _in_thread(lambda: self.ask(question, where=where, history=history))
+
+    async def astream(
+        self, question: str, *, where: Where | None = None, history: Sequence[Message] = ()
+    ) -> AsyncIterator[Event]:
+        """`stream`, each step of it in a worker thread."""
+        events = self.stream(question, where=where, history=history)
+        try:
+            while (event := await _in_thread(lambda: next(events, None))) is not None:
+                yield event
+        finally:
+            with suppress(ValueError):  # a step that was cancelled is still running
+                events.close()  # type: ignore[attr-defined]
+
+
+async def _in_thread(call: Callable[[], _T]) -> _T:
+    from anyio import to_thread
+
+    return await to_thread.run_sync(call)
+
+
+def _checked_question(question: str) -> str:
+    if not question.strip():
+        raise QueryError("the question is empty")
+    if len(question) > _LONGEST_QUESTION:
+        raise QueryError(
+            f"the question has {len(question):,} characters; at most {_LONGEST_QUESTION:,} can be "
+            "asked at once"
+        )
+    return question.strip()
+
+
+def _retrieval_step(pipeline: Pipeline, hits: Sequence[Hit], started: float) -> Step:
+    return Step(
+        name="retrieve",
+        seconds=time.perf_counter() - started,
+        detail={"retriever": pipeline.retriever.config(), "hits": len(hits)},
+    )

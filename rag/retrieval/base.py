@@ -1,0 +1,60 @@
+"""What every retriever and refiner does."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from rag.component import Component
+from rag.types import Hit, Origin, Where
+
+if TYPE_CHECKING:
+    from rag.index import Index
+
+
+class Retriever(Component):
+    """A question to the chunks that may answer it."""
+
+    kind: ClassVar[str] = "retriever"
+
+    @abstractmethod
+    def retrieve(
+        self, query: str, *, k: int, index: Index, where: Where | None = None
+    ) -> list[Hit]:
+        """Up to `k` hits in `index`, best first, among the documents that `where` selects.
+
+        A query without a word in it has no hits.
+        """
+
+
+class Refiner(Component):
+    """Hits to better hits: rerankers, diversity, expansion."""
+
+    kind: ClassVar[str] = "refiner"
+
+    @abstractmethod
+    def refine(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
+        """Reorder, drop or widen `hits`, best first."""
+
+
+Ranking = Sequence[tuple[int, float]]
+"""Chunk rows with a score, best first."""
+
+
+def to_hits(index: Index, ranking: Ranking, origins: Mapping[str, Ranking]) -> list[Hit]:
+    """Make hits of a ranking; `origins` are the rankings it came from, by retriever."""
+    chunks = index.chunks([row for row, _ in ranking])
+    places = {
+        name: {row: Origin(rank=i, score=score) for i, (row, score) in enumerate(ranked, start=1)}
+        for name, ranked in origins.items()
+    }
+    return [
+        Hit(
+            chunk=chunks[row],
+            score=score,
+            origins={name: place[row] for name, place in places.items() if row in place},
+        )
+        for row, score in ranking
+        if row in chunks
+    ]

@@ -1,0 +1,31 @@
+"""Retrieval by meaning: nearest vectors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from rag.retrieval.base import Retriever, to_hits
+from rag.types import Hit, Where
+
+if TYPE_CHECKING:
+    from rag.index import Index
+
+
+class DenseRetriever(Retriever):
+    """Chunks whose vectors are nearest to the question's; the score is the cosine."""
+
+    name: ClassVar[str] = "dense"
+
+    def retrieve(
+        self, query: str, *, k: int, index: Index, where: Where | None = None
+    ) -> list[Hit]:
+        """See `Retriever.retrieve`."""
+        vector = index.embedder.embed_query(query)
+        if not vector.any():
+            return []
+
+        def search() -> list[Hit]:
+            ranking = index.search_dense(vector, k, where)
+            return to_hits(index, ranking, {self.name: ranking})
+
+        return index.consistently(search)

@@ -1,0 +1,65 @@
+"""Keys and paths from the environment and from ``.env`` in the working directory.
+
+The environment wins over ``.env``. Nothing is written back into the environment, and keys are
+`SecretStr`, which prints as asterisks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from rag.errors import ConfigError
+
+
+class Settings(BaseModel):
+    """What is set outside of pipelines. Each field is read from the variable named by its alias.
+
+    Empty variables count as not set.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    openai_api_key: SecretStr | None = Field(None, alias="OPENAI_API_KEY")
+    openai_base_url: str | None = Field(None, alias="OPENAI_BASE_URL")
+    cohere_api_key: SecretStr | None = Field(None, alias="COHERE_API_KEY")
+    index: Path = Field(Path(".rag"), alias="RAG_INDEX")
+    """Folder of the index."""
+    prompts: Path | None = Field(None, alias="RAG_PROMPTS")
+    """Folder of prompt templates that override the shipped ones."""
+
+    @classmethod
+    def variables(cls) -> dict[str, str]:
+        """Names of the environment variables, by field."""
+        return {name: field.alias or name for name, field in cls.model_fields.items()}
+
+    @classmethod
+    def secret_variables(cls) -> list[str]:
+        """Names of the environment variables that hold keys."""
+        return [name for name in cls.variables().values() if name.endswith("_KEY")]
+
+
+def load_settings(env_file: Path | None = None) -> Settings:
+    """Read the settings anew.
+
+    `env_file` defaults to ``.env`` in the working directory, and may be absent. Raises
+    `ConfigError` where it cannot be read.
+    """
+    values = {**_read_env_file(env_file or Path(".env")), **os.environ}
+    return Settings.model_validate(
+        {name: values[name] for name in Settings.variables().values() if values.get(name)}
+    )
+
+
+def _read_env_file(path: Path) -> Mapping[str, str]:
+    if not path.is_file():
+        return {}
+    from dotenv import dotenv_values
+
+    try:
+        return {k: v for k, v in dotenv_values(path, interpolate=False).items() if v is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from None

@@ -1,0 +1,282 @@
+"""The nouns of the framework: immutable, validated, to JSON and back.
+
+Two invariants hold everywhere and are what the rest of the framework is for:
+
+* ``document.text[chunk.start:chunk.end] == chunk.text``
+* ``document.text[citation.start:citation.end] == citation.quote``
+
+Offsets count Unicode code points (Python string indices) into ``Document.text``.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def well_formed(text: str) -> str:
+    """Replace each lone surrogate by U+FFFD: one code point for one, so that offsets stay.
+
+    A lone surrogate cannot be encoded in UTF-8 and would be refused by every store.
+    """
+    return _LONE_SURROGATE.sub("\ufffd", text) if not text.isascii() else text
+
+
+def _well_formed_input(value: Any) -> Any:
+    return well_formed(value) if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_well_formed_input)]
+"""A string that can be encoded in UTF-8."""
+
+Scalar = bool | int | float | Text
+MetadataValue = Scalar | tuple[Scalar, ...]
+
+
+def _storable(metadata: dict[str, MetadataValue]) -> dict[str, MetadataValue]:
+    for key, value in metadata.items():
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, float) and not math.isfinite(item):
+                raise ValueError(f"metadata {key!r} is {item}, which JSON cannot hold")
+            if isinstance(item, int) and not -(2**63) <= item < 2**63:
+                raise ValueError(f"metadata {key!r} is an integer of more than 64 bits")
+    return metadata
+
+
+Metadata = Annotated[dict[Text, MetadataValue], AfterValidator(_storable)]
+"""Flat: a name to a scalar or a list of scalars. `flat_metadata` makes it from anything."""
+
+Where = Mapping[str, Scalar | Sequence[Scalar]]
+"""A filter: every named field must hold (one of) the given value(s).
+
+A field that holds a list matches when any of its items does. Besides the metadata of the
+document, ``uri``, ``title`` and ``mime`` can be named. 1 equals 1.0; a string never equals a
+number; ``True`` is not 1.
+"""
+
+
+def flat_metadata(raw: Mapping[Any, Any]) -> dict[str, Any]:
+    """Make metadata out of what a file says of itself.
+
+    Nested mappings become dotted names, dates ISO 8601 strings, ``None`` and empty lists are
+    dropped, and what is none of these becomes its string.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in raw.items():
+        if isinstance(value, Mapping):
+            flat.update({f"{key}.{k}": v for k, v in flat_metadata(value).items()})
+        elif isinstance(value, list | tuple | set):
+            if items := tuple(_scalar(item) for item in value if item is not None):
+                flat[str(key)] = items
+        elif value is not None:
+            flat[str(key)] = _scalar(value)
+    return flat
+
+
+def _scalar(value: Any) -> Scalar:
+    if isinstance(value, bool | str):
+        return value
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    return str(value)
+
+
+class Noun(BaseModel):
+    """What the nouns have in common: frozen, and no field that is not declared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Mark(Noun):
+    """Where in its source a stretch of a document's text stands.
+
+    ``kind`` is ``page`` (value: the number a reader sees in a viewer, from 1) or ``heading``
+    (value: the path from the outermost heading). The mark covers ``[start, end)``.
+    """
+
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+    kind: Literal["page", "heading"]
+    value: int | tuple[Text, ...]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.end < self.start:
+            raise ValueError(f"mark ends ({self.end}) before it starts ({self.start})")
+        return self
+
+
+class Document(Noun):
+    """A source as text, with what is known of it.
+
+    ``uri`` names it for good, ``text`` is what every offset counts in, ``marks`` say which page
+    or heading a stretch of it belongs to.
+    """
+
+    uri: Text = Field(min_length=1)
+    text: Text
+    title: Text = ""
+    mime: str = "text/plain"
+    metadata: Metadata = {}
+    marks: tuple[Mark, ...] = ()
+
+    @model_validator(mode="after")
+    def _marks_inside(self) -> Self:
+        for mark in self.marks:
+            if mark.end > len(self.text):
+                raise ValueError(f"{self.uri}: mark ends at {mark.end}, text at {len(self.text)}")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """32 hex digits that change whenever anything of the document does: its version."""
+        hashed = hashlib.sha256(self.text.encode())
+        hashed.update(self.model_dump_json(exclude={"text"}).encode())
+        return hashed.hexdigest()[:32]
+
+    def page_at(self, offset: int) -> int | None:
+        """Page (from 1) on which the character at `offset` stands; None without pages."""
+        return next(
+            (
+                mark.value
+                for mark in self.marks
+                if mark.kind == "page"
+                and mark.start <= offset < mark.end
+                and isinstance(mark.value, int)
+            ),
+            None,
+        )
+
+
+class Chunk(Noun):
+    """A stretch of a document that is retrieved as one: ``document.text[start:end] == text``.
+
+    ``context`` (title and headings in one line) stands in front of the text where it is embedded
+    and indexed; it is never part of ``text``. ``page`` is that of the first character.
+    """
+
+    id: str
+    uri: Text
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+    text: Text
+    title: Text = ""
+    headings: tuple[Text, ...] = ()
+    context: Text = ""
+    page: int | None = None
+    metadata: Metadata = {}
+
+    @property
+    def embedded_text(self) -> str:
+        """What is embedded and indexed."""
+        return f"{self.context}\n\n{self.text}" if self.context else self.text
+
+
+class Origin(Noun):
+    """What one retriever or reranker said of a hit: its rank (from 1) and raw score."""
+
+    rank: int = Field(ge=1)
+    score: float
+
+
+class Hit(Noun):
+    """A retrieved chunk, its score (higher is better), and how it came by it."""
+
+    chunk: Chunk
+    score: float
+    origins: dict[str, Origin] = {}
+
+
+class Citation(Noun):
+    """A span of a source that an answer rests on: ``document.text[start:end] == quote``.
+
+    ``marker`` is the number in the answer's text. ``support`` (0..1) is how well the quote
+    supports the sentence that cites it. ``verified`` means that the quote was read back from
+    the stored source at these offsets and is the same, character for character. ``method`` says
+    who chose the source: the model (``marker``), the verifier where the model forgot to
+    (``attribution``), or the answer is the quote itself (``extractive``).
+    """
+
+    marker: int = Field(ge=1)
+    uri: Text
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+    quote: Text
+    page: int | None = None
+    title: Text = ""
+    support: float = Field(default=0.0, ge=0, le=1)
+    verified: bool = False
+    method: Literal["marker", "attribution", "extractive"] = "marker"
+
+
+class Sentence(Noun):
+    """A sentence of an answer: its span in ``Answer.text`` and what it rests on.
+
+    ``citations`` are positions in ``Answer.citations``; ``support`` (0..1) is the best of
+    theirs, and ``supported`` whether that reaches the verifier's threshold.
+    """
+
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+    citations: tuple[int, ...] = ()
+    support: float = Field(default=0.0, ge=0, le=1)
+    supported: bool = False
+
+
+class Usage(Noun):
+    """Tokens that went into and came out of chat models; cost in US dollars where known."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = None
+
+
+class Step(Noun):
+    """One timed stage on the way to an answer."""
+
+    name: str
+    seconds: float
+    detail: dict[str, Any] = {}
+
+
+class Answer(Noun):
+    """An answer that can be checked.
+
+    ``status`` is ``abstained`` where the sources do not support an answer; ``reason`` then says
+    why, and ``hits`` are the nearest passages.
+    """
+
+    text: Text
+    status: Literal["answered", "abstained"]
+    reason: str = ""
+    sentences: tuple[Sentence, ...] = ()
+    citations: tuple[Citation, ...] = ()
+    hits: tuple[Hit, ...] = ()
+    usage: Usage = Usage()
+    trace: tuple[Step, ...] = ()
+
+
+class Message(Noun):
+    """One turn of a conversation with a chat model."""
+
+    role: Literal["system", "user", "assistant"]
+    content: Text
