@@ -97,9 +97,11 @@ _BOUNDARY = re.compile(
     r"""(?P<cjk>[。！？｡]+[」』”’）)\]]*(?:\s*\[\d[\d,;\s–-]*\])*)
       | (?P<stop>[.!?…।؟]+["'”’»)\]]*(?:\s*\[\d[\d,;\s–-]*\])*)(?=\s)
       | (?P<line>(?:[ \t\r]*\n){2,}
-          | (?<=\n)(?=[ \t]*(?:[-*+•◦▪]|\d{1,3}[.)]|\#{1,6}|>|\|)[ \t\|]))""",
+          | (?<=\n)(?=[ \t]*(?:[-*+•◦▪]|\d{1,3}[.)]|\#{1,6}|>|\|)[ \t\|]))
+      | (?P<short>\n)(?=[ \t]*[^\W_a-z])""",
     re.VERBOSE,
 )
+_FULL_LINE = 0.6  # share of the longest line below which a line stops short
 _LAST_WORD = re.compile(r"([^\W\d_](?:[\w.]*\w)?)\.$")
 _NUMBERED = re.compile(r"\s*\d{1,3}\.$")
 
@@ -108,14 +110,18 @@ def sentences(text: str) -> list[Span]:
     """Spans of the sentences of `text`, without the white space around them, in order.
 
     Citation markers that follow a full stop belong to the sentence before them. Abbreviations,
-    initials and list numbers do not end a sentence; line breaks do only where a paragraph,
-    list item, heading or table row begins, since the lines of a PDF are broken anywhere.
+    initials and list numbers do not end a sentence. Since the lines of a PDF are broken anywhere,
+    a line break ends one only where a paragraph, list item, heading or table row begins, or
+    behind a line that stops short, before one that begins with a capital.
     """
     spans: list[Span] = []
     start = 0
+    full = _FULL_LINE * max(map(len, text.split("\n")))
     for boundary in _BOUNDARY.finditer(text):
         end = boundary.end()
         if boundary.lastgroup == "stop" and not _ends_sentence(text, start, boundary):
+            continue
+        if boundary.lastgroup == "short" and end - text.rfind("\n", 0, end - 1) > full:
             continue
         _append_stripped(spans, text, start, end)
         start = end

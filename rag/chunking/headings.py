@@ -188,7 +188,7 @@ def _semantic_spans(text: str, start: int, end: int, target: int) -> list[Span]:
         return [_stripped(text, start, end)] if not text[start:end].isspace() else []
     try:
         # `len` counts characters; memoising it would keep every text for ever.
-        _, offsets = chunk(text[start:end], target, len, offsets=True, memoize=False)  # type: ignore[str-unpack]
+        _, offsets = chunk(text[start:end], target, len, offsets=True, memoize=False)
     except RecursionError:  # text made of ever longer runs of breaks: any cut is as good
         offsets = [(i, min(i + target, end - start)) for i in range(0, end - start, target)]
     return [

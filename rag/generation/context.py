@@ -21,6 +21,8 @@ class Passage:
     title: str
     headings: tuple[str, ...]
     page: int | None
+    score: float
+    """The best of its hits' scores, over the best of all: 0..1."""
 
     @property
     def label(self) -> str:
@@ -53,6 +55,8 @@ def pack(hits: Sequence[Hit], budget: int, count_tokens: Callable[[str], int]) -
     at the place of the better one.
     """
     chosen: list[Chunk] = []
+    scores = {hit.chunk.id: hit.score for hit in hits}
+    best = max(scores.values(), default=0.0)
     room = budget
     for hit in hits:
         cost = count_tokens(hit.chunk.embedded_text) + 16  # number, tags, page
@@ -60,7 +64,10 @@ def pack(hits: Sequence[Hit], budget: int, count_tokens: Callable[[str], int]) -
             room -= cost
             chosen.append(hit.chunk)
     groups = _overlapping(chosen)
-    passages = tuple(_joined(group, number) for number, group in enumerate(groups, start=1))
+    passages = tuple(
+        _joined(group, number, max(scores[chunk.id] for chunk in group) / best if best > 0 else 0.0)
+        for number, group in enumerate(groups, start=1)
+    )
     return Packed(passages, len(hits) - len(chosen))
 
 
@@ -77,7 +84,7 @@ def _overlapping(chunks: Sequence[Chunk]) -> list[list[Chunk]]:
     return sorted(groups, key=lambda group: min(rank[chunk.id] for chunk in group))
 
 
-def _joined(group: Sequence[Chunk], number: int) -> Passage:
+def _joined(group: Sequence[Chunk], number: int, score: float) -> Passage:
     first = group[0]
     text, end = first.text, first.end
     for chunk in group[1:]:
@@ -93,4 +100,5 @@ def _joined(group: Sequence[Chunk], number: int) -> Passage:
         title=first.title,
         headings=first.headings,
         page=first.page,
+        score=score,
     )
