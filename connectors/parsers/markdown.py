@@ -14,6 +14,8 @@ _FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\r?\n|
 _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
 _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)$")
+_OTHER_BLOCK = re.compile(r"\s{4}|\t|\s*(?:[-*+>|]|\d+[.)])")
+_LONGEST_HEADING = 200  # characters; a longer paragraph above "---" is one, with a rule below it
 _INLINE = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|(?<!\w)[*_`]+|[*_`]+(?!\w)")
 
 
@@ -68,7 +70,8 @@ def heading_marks(text: str) -> tuple[Mark, ...]:
 def _headings(text: str) -> Iterator[tuple[int, int, str]]:
     """Offset, level and text of each heading; fenced code has none."""
     fence = ""
-    paragraph: tuple[int, str] | None = None  # a line that "===" or "---" below would underline
+    block = ""  # what the line stands in: a "paragraph", or "other" (list, quotation, table)
+    paragraph = (0, "")  # where it starts and its text, which "===" or "---" would underline
     at = 0
     for line in text.splitlines(keepends=True):
         start, at = at, at + len(line)
@@ -77,21 +80,24 @@ def _headings(text: str) -> Iterator[tuple[int, int, str]]:
             closing = _FENCE.match(bare)
             if closing and closing.group(1).startswith(fence) and not closing.group(2).strip():
                 fence = ""
-            continue
-        if opening := _FENCE.match(bare):
-            fence, paragraph = opening.group(1), None
+        elif not bare.strip():
+            block = ""
+        elif opening := _FENCE.match(bare):
+            fence, block = opening.group(1), ""
         elif heading := _ATX.match(bare):
-            paragraph = None
+            block = ""
             if title := _plain(heading.group(2) or ""):
                 yield start, len(heading.group(1)), title
-        elif paragraph and (underline := _SETEXT.match(bare)):
-            if title := _plain(paragraph[1]):
+        elif block == "paragraph" and (underline := _SETEXT.match(bare)):
+            block = ""
+            title = _plain(paragraph[1])
+            if 0 < len(title) <= _LONGEST_HEADING:
                 yield paragraph[0], 1 if underline.group(1).startswith("=") else 2, title
-            paragraph = None
-        else:
-            single = bare.strip() and paragraph is None and not bare.startswith("    ")
-            starts_block = re.match(r"\s*(?:[-*+>|]|\d+[.)])", bare)
-            paragraph = (start, bare) if single and not starts_block else None
+        elif block == "paragraph":
+            paragraph = (paragraph[0], f"{paragraph[1]} {bare.strip()}")
+        elif not block:
+            block = "other" if _OTHER_BLOCK.match(bare) else "paragraph"
+            paragraph = (start, bare.strip())
 
 
 def _plain(heading: str) -> str:

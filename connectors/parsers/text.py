@@ -19,6 +19,13 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+# What text is found in, the commonest first: it wins where the guess is a tie. Left to choose among
+# all there are, the guess is often an encoding of old Macintoshes.
+_ENCODINGS = (
+    *("cp1252", "cp932", "gb18030", "cp1251", "cp949", "cp1250", "big5", "koi8_r", "euc_jp"),
+    *("cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "cp874", "iso2022_jp"),
+    *("utf_16_le", "utf_16_be"),
+)
 _SAMPLE = 100_000  # bytes the encoding is guessed from
 _CONTROLS = dict.fromkeys([*range(9), 11, *range(14, 32), 127])
 
@@ -52,9 +59,10 @@ def decode(data: bytes) -> str:
 def _guess(data: bytes) -> str:
     from charset_normalizer import from_bytes
 
-    best = from_bytes(data[:_SAMPLE]).best()
-    if best is None:
+    matches = list(from_bytes(data[:_SAMPLE], cp_isolation=list(_ENCODINGS)))
+    if not matches:
         raise UnsupportedFormat("not text in any known encoding (a binary file?)")
+    best = min(matches, key=lambda m: (m.chaos, -m.coherence, _ENCODINGS.index(m.encoding)))
     return well_formed(data.decode(best.encoding, errors="replace"))
 
 

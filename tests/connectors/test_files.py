@@ -1,0 +1,123 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from connectors import Files, Source, connect, path_of
+from rag.errors import SourceNotFound, SourceUnreadable
+
+
+def names(connector: Files) -> list[str]:
+    return [source.uri.removeprefix(connector.scope) for source in connector.sources()]
+
+
+def find(connector: Files, name: str) -> Source:
+    return next(s for s in connector.sources() if s.uri.endswith("/" + name))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name in ("b.md", "a.txt", "sub/c.md", ".hidden", ".git/config", "node_modules/x.js"):
+        path = tmp_path / "tree" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return tmp_path / "tree"
+
+
+def test_lists_in_order_and_leaves_hidden_things_out(tree: Path) -> None:
+    assert names(Files(path=tree)) == ["a.txt", "b.md", "sub/c.md"]
+    assert ".hidden" in names(Files(path=tree, hidden=True))
+
+
+def test_globs(tree: Path) -> None:
+    assert names(Files(path=tree, include=("*.md",))) == ["b.md", "sub/c.md"]
+    assert names(Files(path=tree, exclude=("sub/*",))) == ["a.txt", "b.md"]
+
+
+def test_owns_what_it_would_list(tree: Path) -> None:
+    connector = Files(path=tree, include=("*.md",))
+    listed = {source.uri for source in connector.sources()}
+    for path in tree.rglob("*"):
+        if path.is_file():
+            assert connector.owns(path.as_uri()) == (path.as_uri() in listed)
+    assert connector.owns((tree / "gone.md").as_uri())
+    assert not connector.owns((tree.parent / "gone.md").as_uri())
+    assert not connector.owns((tree.parent / "tree2" / "gone.md").as_uri())
+
+
+def test_a_single_file_owns_itself_only(tree: Path) -> None:
+    connector = Files(path=tree / "b.md")
+    assert [s.uri for s in connector.sources()] == [(tree / "b.md").as_uri()]
+    assert connector.owns((tree / "b.md").as_uri())
+    assert not connector.owns((tree / "b.md2").as_uri())
+
+
+def test_version_changes_with_the_file(tree: Path) -> None:
+    connector = Files(path=tree)
+    before = find(connector, "a.txt")
+    assert find(connector, "a.txt").version == before.version
+    stat = (tree / "a.txt").stat()
+    (tree / "a.txt").write_text("A.TXT")  # same length
+    os.utime(tree / "a.txt", ns=(stat.st_atime_ns, stat.st_mtime_ns))  # same time
+    assert find(connector, "a.txt").version != before.version
+
+
+def test_links_out_of_the_folder_are_not_followed(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("secret")
+    (tree / "out.txt").symlink_to(tmp_path / "secret.txt")
+    (tree / "in.txt").symlink_to(tree / "a.txt")
+    (tree / "dangling.txt").symlink_to(tree / "nowhere")
+    (tree / "loop").symlink_to(tree)
+    connector = Files(path=tree)
+    assert find(connector, "in.txt").read() == b"a.txt"
+    with pytest.raises(SourceUnreadable, match="out of the folder"):
+        find(connector, "out.txt").read()
+    with pytest.raises(SourceUnreadable, match="leads nowhere"):
+        find(connector, "dangling.txt").read()
+    assert not [name for name in names(connector) if name.startswith("loop")]
+
+
+def test_a_large_file_fails_unread(tree: Path) -> None:
+    with pytest.raises(SourceUnreadable, match="5 bytes, over the limit of 4"):
+        find(Files(path=tree, max_bytes=4), "a.txt").read()
+
+
+def test_a_file_that_vanishes_fails_with_a_reason(tree: Path) -> None:
+    source = find(Files(path=tree), "a.txt")
+    (tree / "a.txt").unlink()
+    with pytest.raises(SourceUnreadable, match="cannot be read: No such file"):
+        source.read()
+
+
+def test_a_pipe_is_not_read(tree: Path) -> None:
+    os.mkfifo(tree / "pipe")
+    with pytest.raises(SourceUnreadable, match="not a regular file"):
+        find(Files(path=tree), "pipe").read()
+
+
+def test_names_that_are_not_utf8_have_a_uri_and_a_way_back(tree: Path) -> None:
+    raw = os.fsencode(tree) + b"/caf\xe9 #1?.txt"
+    with open(raw, "wb") as file:  # noqa: PTH123 (a path of bytes)
+        file.write(b"x")
+    (source,) = [s for s in Files(path=tree).sources() if "caf" in s.uri]
+    source.uri.encode("ascii")
+    assert os.fsencode(path_of(source.uri) or "") == raw
+    assert Files(path=tree).owns(source.uri)
+
+
+def test_connect(tree: Path) -> None:
+    assert connect(str(tree)) == connect(tree) == connect(tree.as_uri()) == Files(path=tree)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nowhere", "no such file or folder"),
+        ("s3://bucket/x", "no connector reads s3:// sources"),
+        ("", "a source is empty"),
+        (" ", "a source is empty"),
+    ],
+)
+def test_connect_refuses(source: str, message: str) -> None:
+    with pytest.raises(SourceNotFound, match=message):
+        connect(source)

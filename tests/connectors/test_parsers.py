@@ -1,0 +1,252 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connectors.parsers.auto import AutoParser, guess_mime
+from connectors.parsers.markdown import heading_marks
+from connectors.parsers.text import TextParser
+from rag import Document
+from rag.errors import EncryptedDocument, NoText, ParseError, UnsupportedFormat
+
+SAMPLE = Path(__file__).parents[2] / "pipelines" / "sample"
+PARSER = AutoParser()
+
+
+def parse(data: bytes | str, name: str = "file.txt") -> Document:
+    raw = data.encode() if isinstance(data, str) else data
+    return PARSER.parse(raw, uri=f"file:///folder/{name}")
+
+
+# -- text ----------------------------------------------------------------------------------
+
+WORDS = "Größe, naïve café: ここに東京。 Все люди рождаются свободными."
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "utf-16-be"], ids=str
+)
+def test_unicode_encodings(encoding: str) -> None:
+    data = WORDS.encode(encoding)
+    if encoding == "utf-16-be":
+        data = b"\xfe\xff" + data
+    assert parse(data).text == WORDS
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("cp1252", "Die Größe der Bäume überrascht die Wanderer in den schönen Wäldern. " * 5),
+        ("cp1252", "L’été, la forêt résonne d’éclats de voix à l’ombre des chênes. " * 5),
+        ("cp1251", "Все люди рождаются свободными и равными в своём достоинстве и правах. " * 5),
+        ("shift_jis", "すべての人間は、生まれながらにして自由であり、平等である。" * 5),
+        ("gb18030", "人人生而自由，在尊严和权利上一律平等。他们赋有理性和良心。" * 5),
+    ],
+)
+def test_older_encodings_are_guessed(encoding: str, text: str) -> None:
+    assert parse(text.encode(encoding)).text == text
+
+
+def test_line_ends_and_controls_stay_as_they_are() -> None:
+    assert parse("a\r\nb\rc\x0cd\ne").text == "a\r\nb\rc\x0cd\ne"
+
+
+@pytest.mark.parametrize("data", [b"", b" \n\t "])
+def test_nothing_is_no_text(data: bytes) -> None:
+    with pytest.raises(NoText):
+        parse(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "a PNG picture"),
+        (b"PK\x03\x04\x14\0\0\0", "a ZIP archive or Office document"),
+        (bytes(range(256)) * 20, "binary"),
+        (b"\0\1\2\3" * 100, "binary"),
+    ],
+)
+def test_binary_files_fail_with_a_reason(data: bytes, reason: str) -> None:
+    with pytest.raises(UnsupportedFormat, match=reason):
+        parse(data, "file.bin")
+
+
+def test_prose_may_begin_like_a_binary_file() -> None:
+    assert parse("MZ is the stock symbol of Milestone Scientific.").text.startswith("MZ")
+
+
+@given(st.binary(max_size=500), st.sampled_from(["a.txt", "a.md", "a.html", "a.pdf", "a"]))
+@settings(max_examples=300)
+def test_any_bytes_parse_or_fail_with_a_parse_error(data: bytes, name: str) -> None:
+    try:
+        document = parse(data, name)
+    except ParseError as error:
+        assert str(error)
+    else:
+        assert document.text.strip()
+
+
+# -- Markdown ------------------------------------------------------------------------------
+
+
+def test_front_matter_becomes_metadata() -> None:
+    document = parse("---\ntitle: T\ntags: [a, b]\nwhen: 2025-01-02\n---\n# H\n\nText.\n", "a.md")
+    assert document.title == "T"
+    assert document.metadata == {"tags": ("a", "b"), "when": "2025-01-02"}
+    assert document.text == "# H\n\nText.\n"
+
+
+@pytest.mark.parametrize("text", ["---\nnot: [closed\n---\nText.", "---\n- a list\n---\nText."])
+def test_what_only_looks_like_front_matter_stays(text: str) -> None:
+    assert parse(text, "a.md").text == text
+
+
+def test_title_is_the_first_heading_or_the_name() -> None:
+    assert parse("Text.\n\n# The **bold** [link](x)\n", "a.md").title == "The bold link"
+    assert parse("Text.", "no%20heading.md").title == "no heading.md"
+
+
+def paths(text: str) -> list[tuple[str, ...]]:
+    return [mark.value for mark in heading_marks(text) if isinstance(mark.value, tuple)]
+
+
+def test_heading_paths() -> None:
+    text = "intro\n# A\na\n## B\nb\n### C ###\nc\n## D\nd\n\nE\n=\ne\n\nF\nG\n---\nf\n"
+    assert paths(text) == [
+        ("A",),
+        ("A", "B"),
+        ("A", "B", "C"),
+        ("A", "D"),
+        ("E",),
+        ("E", "F G"),
+    ]
+
+
+def test_marks_cover_the_text_from_the_first_heading() -> None:
+    text = "intro\n# A\na\n## B\nb\n"
+    marks = heading_marks(text)
+    assert text[marks[0].start :].startswith("# A")
+    assert marks[0].end == marks[1].start
+    assert marks[-1].end == len(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```\n# not a heading\n```\n",
+        "~~~python\n# no\n```\n# still no\n~~~\n",
+        "    # indented code\n",
+        "#hashtag\n",
+        "- item\n---\n",
+        "> quoted\nlazy\n---\n",
+        "| a |\n|---|\n---\n",
+        "a\n\n---\n",
+        "#\n",
+    ],
+)
+def test_what_is_no_heading(text: str) -> None:
+    assert paths(text) == []
+
+
+@given(st.text(st.sampled_from("#=-~` \n\r\tab[]()*_"), max_size=200))
+def test_heading_marks_are_in_order_and_apart(text: str) -> None:
+    marks = heading_marks(text)
+    assert all(a.end == b.start for a, b in zip(marks, marks[1:], strict=False))
+    assert not marks or marks[-1].end == len(text)
+
+
+# -- HTML ----------------------------------------------------------------------------------
+
+
+def test_html_keeps_the_text_and_drops_the_menu() -> None:
+    document = parse((SAMPLE / "visitors.html").read_bytes(), "visitors.html")
+    assert document.title == "Visiting Heron Point"
+    assert "open every day from 9" in document.text
+    assert "Shop" not in document.text
+    assert ("Visiting Heron Point", "Tickets") in [m.value for m in document.marks]
+
+
+def test_a_page_without_main_text_gives_what_it_has() -> None:
+    assert "Hi there" in parse("<html><body><p>Hi there</p></body></html>", "a.html").text
+
+
+def test_html_is_known_without_its_suffix() -> None:
+    assert guess_mime(b"<!DOCTYPE html><html>", uri="file:///x", mime=None) == "text/html"
+    assert guess_mime(b"a < b", uri="file:///x", mime=None) == "text/plain"
+
+
+def test_html_runs_nothing() -> None:
+    document = parse(
+        "<html><body><p>Good text stands here.</p><script>alert('x')</script></body></html>",
+        "a.html",
+    )
+    assert "alert" not in document.text
+
+
+# -- PDF -----------------------------------------------------------------------------------
+
+
+def test_pdf_pages_have_marks() -> None:
+    document = parse((SAMPLE / "annual-report-2025.pdf").read_bytes(), "report.pdf")
+    assert document.title == "Annual report 2025"
+    assert document.metadata["pages"] == 4
+    assert document.metadata["author"] == "Heron Point Trust"
+    for words, page in (("11,420 visitors", 1), ("93 knots", 2), ("85.5 %", 3), ("172,600", 4)):
+        assert document.page_at(document.text.index(words)) == page
+    starts = [mark.start for mark in document.marks]
+    assert starts == sorted(starts)
+
+
+def test_pdf_is_known_without_its_suffix() -> None:
+    assert (
+        parse((SAMPLE / "annual-report-2025.pdf").read_bytes(), "x.txt").mime == "application/pdf"
+    )
+
+
+@pytest.mark.parametrize("cut", [0.3, 0.6, 0.95])
+def test_a_truncated_pdf_parses_or_fails_with_a_reason(cut: float) -> None:
+    data = (SAMPLE / "annual-report-2025.pdf").read_bytes()
+    try:
+        document = parse(data[: int(len(data) * cut)], "cut.pdf")
+    except ParseError as error:
+        assert "PDF" in str(error) or "page" in str(error)
+    else:
+        assert document.text.strip()
+
+
+def test_a_corrupt_pdf_fails_with_a_reason() -> None:
+    with pytest.raises(ParseError, match="not a PDF, or a damaged one"):
+        parse(b"%PDF-1.7\n" + b"garbage" * 100, "bad.pdf")
+
+
+@pytest.mark.data
+def test_an_encrypted_pdf_fails_with_a_reason(data: Path) -> None:
+    encrypted = data / "files" / "py-pdf+pypdf" / "resources__crazyones-encrypted-256.pdf"
+    with pytest.raises(EncryptedDocument, match="protected by a password"):
+        parse(encrypted.read_bytes(), encrypted.name)
+
+
+@pytest.mark.data
+def test_a_scan_says_that_it_is_one(data: Path) -> None:
+    scans = data / "files" / "microsoft+markitdown"
+    (scan,) = scans.glob("*medical_report_scan.pdf")
+    with pytest.raises(NoText, match="none of the 3 pages has a text layer"):
+        parse(scan.read_bytes(), scan.name)
+
+
+@pytest.mark.data
+def test_every_mixed_file_parses_or_fails_with_a_reason(data: Path) -> None:
+    for path in sorted((data / "files").rglob("*")):
+        if not path.is_file():
+            continue
+        try:
+            document = PARSER.parse(path.read_bytes(), uri=path.as_uri())
+        except ParseError as error:
+            assert str(error), path
+        else:
+            assert document.text.strip(), path
+
+
+def test_a_parser_can_be_used_alone() -> None:
+    assert TextParser().parse(b"x", uri="u").title == "u"

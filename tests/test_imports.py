@@ -1,0 +1,98 @@
+"""What importing costs, and which package may import which."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import rag
+
+HEAVY = ("chromadb", "openai", "torch", "langchain", "langchain_core", "llama_index", "tantivy")
+HEAVY_NAMES = (*HEAVY, "numpy", "tokenizers", "trafilatura", "pypdfium2", "rich")
+
+
+def run(code: str, *, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, cwd=cwd
+    )
+
+
+@pytest.mark.parametrize("code", ["import rag", "import rag.cli.main", "import rag.pipeline"])
+def test_importing_brings_nothing_heavy(code: str) -> None:
+    done = run(f"import sys\n{code}\nprint([m for m in {HEAVY_NAMES!r} if m in sys.modules])")
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_help_brings_nothing_heavy() -> None:
+    done = run(
+        f"""
+        import sys
+        from rag.cli import main
+        try:
+            main(["--help"])
+        except SystemExit as stop:
+            assert stop.code == 0
+        print("loaded:", [m for m in {HEAVY_NAMES!r} if m in sys.modules])
+        """
+    )
+    assert done.stdout.strip().endswith("loaded: []"), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("missing", ["openai", "cohere", "sentence_transformers", "langchain_core"])
+def test_the_core_works_without_an_extra(missing: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("The bridge is 40 metres long.")
+    done = run(
+        f"""
+        import sys
+        sys.modules[{missing!r}] = None
+        from rag import Pipeline
+        with Pipeline(index="index") as pipeline:
+            pipeline.ingest("a.txt")
+            print(pipeline.ask("How long is the bridge?").text)
+        """,
+        cwd=tmp_path,
+    )
+    assert done.stdout.startswith("The bridge is 40 metres long."), done.stderr
+
+
+def test_a_missing_extra_is_named(tmp_path: Path) -> None:
+    done = run(
+        """
+        import sys
+        sys.modules["openai"] = None
+        from rag import Message, OpenAIChat
+        OpenAIChat(model="m", base_url="http://127.0.0.1:9").complete(
+            [Message(role="user", content="x")])
+        """
+    )
+    assert "MissingExtra" in done.stderr
+    assert "pip install 'citewell[openai]'" in done.stderr
+
+
+def test_every_public_name_can_be_imported() -> None:
+    assert sorted(rag.__all__) == rag.__all__
+    for name in rag.__all__:
+        assert getattr(rag, name).__name__ == name
+    assert set(rag.__all__) <= set(dir(rag))
+
+
+@pytest.mark.parametrize("package", ["prompts", "connectors"])
+def test_a_shadowed_package_is_told(package: str, tmp_path: Path) -> None:
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text("")
+    done = run("from rag import Pipeline", cwd=tmp_path)
+    last = done.stderr.strip().splitlines()[-1]
+    assert "ShadowedPackage" in last
+    assert f"hides citewell's own package '{package}'" in last
+
+
+def test_imports_run_one_way() -> None:
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("lint-imports"))],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
