@@ -95,7 +95,7 @@ _ABBREVIATIONS = frozenset(
 # heading, row or quotation of Markdown.
 _BOUNDARY = re.compile(
     r"""(?P<cjk>[。！？｡]+[」』”’）)\]]*(?:\s*\[\d[\d,;\s–-]*\])*)
-      | (?P<stop>[.!?…।؟]+["'”’»)\]]*(?:\s*\[\d[\d,;\s–-]*\])*)(?=\s)
+      | (?P<stop>[.!?…।؟]+["'”’»)\]]*(?:(?:\s*\[\d[\d,;\s–-]*\])+|(?=\s|\Z)))
       | (?P<line>(?:[ \t\r]*\n){2,}
           | (?<=\n)(?=[ \t]*(?:[-*+•◦▪]|\d{1,3}[.)]|\#{1,6}|>|\|)[ \t\|]))
       | (?P<short>\n)(?=[ \t]*[^\W_a-z])""",

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -107,13 +107,12 @@ def rag(tmp_path: Path) -> Callable[..., Ran]:
     """Run the installed ``rag`` command in `tmp_path`, as a process of its own."""
     command = Path(sys.executable).with_name("rag")
 
-    def run(*arguments: str, stdin: str = "", user: int | None = None, **env: str) -> Ran:
+    def run(*arguments: str, stdin: str = "", via: Sequence[str] = (), **env: str) -> Ran:
         done = subprocess.run(
-            [str(command), *map(str, arguments)],
+            [*via, str(command), *map(str, arguments)],
             cwd=tmp_path,
             input=stdin.encode(),
             capture_output=True,
-            user=user,
             env={**os.environ, **env},
             timeout=120,
         )

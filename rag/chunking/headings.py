@@ -121,7 +121,9 @@ class HeadingChunker(Chunker):
         core = [
             span
             for start in range(section.start, section.end, _BLOCK)
-            for span in _semantic_spans(text, start, min(start + _BLOCK, section.end), target)
+            for span in _filled(
+                _semantic_spans(text, start, min(start + _BLOCK, section.end), target), target
+            )
         ]
         lengths = tokens.count_tokens([text[a:b] for a, b in core])
         fitting: list[Span] = []
@@ -196,6 +198,17 @@ def _semantic_spans(text: str, start: int, end: int, target: int) -> list[Span]:
         for a, b in offsets
         if text[start + a : start + b].strip()
     ]
+
+
+def _filled(spans: Sequence[Span], target: int) -> list[Span]:
+    """Join neighbours as long as they fit: semchunk leaves a small rest at every larger break."""
+    filled: list[Span] = []
+    for span in spans:
+        if filled and span.end - filled[-1].start <= target:
+            filled[-1] = Span(filled[-1].start, span.end)
+        else:
+            filled.append(span)
+    return filled
 
 
 def _stripped(text: str, start: int, end: int) -> Span:

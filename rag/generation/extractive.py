@@ -20,9 +20,8 @@ from rag.types import Answer, Citation, Hit, Message, Sentence, Step
 
 _LEADING_MARKUP = re.compile(r"(?:[-*+•>]|\d{1,3}[.)])\s+")
 _NOT_PROSE = re.compile(r"#{1,6}\s|\|?[\s:|-]+\|?$")
-# How much the passage's own score counts beside the sentence's relevance, and what is taken off
-# one that does not end like a sentence (a caption, a heading without its mark-up).
-_PASSAGE_WEIGHT, _UNFINISHED = 0.5, 0.4
+_PASSAGE_WEIGHT = 0.5  # how much the passage's own score counts beside its sentence's
+_UNFINISHED = 0.4  # taken off what does not end like a sentence: a caption, a bare heading
 _FINISHED = re.compile(r"[.!?…。！？।؟:;][\"'”’»)\]]*$|\|$")
 
 
@@ -33,8 +32,10 @@ class ExtractiveGenerator(Generator):
     share of the question's words that it or its headings have, plus the cosine of both; where
     none is as relevant as ``threshold``, the answer is abstained from. Up to ``sentences`` are
     quoted, ranked by the same with rarer words counting more and the passage's own score added,
-    as far as they reach ``near`` of the best one's score. The default threshold keeps 95% of the answerable questions
-    of SQuAD 2 and refuses 85% of questions about other things (``benchmarks/answers.py``).
+    as far as they reach ``near`` of the best one's score.
+
+    `benchmarks/answers.py` prints how many answerable questions the default threshold keeps, and
+    how many of those about other things it refuses.
     """
 
     name: ClassVar[str] = "extractive"

@@ -673,7 +673,8 @@ _COLUMNS = {"uri": "d.uri", "title": "d.title", "mime": "d.mime"}
 
 def _condition(field: str, wanted: Scalar | Sequence[Scalar]) -> tuple[str, list[Scalar]]:
     """SQL for one field of a filter, and the values it binds."""
-    options = [wanted] if isinstance(wanted, bool | int | float | str) else list(wanted)
+    many = isinstance(wanted, list | tuple | set | frozenset)
+    options: list[Any] = list(wanted) if many else [wanted]  # type: ignore[arg-type]
     if not isinstance(field, str) or not all(
         isinstance(option, bool | int | float | str) for option in options
     ):

@@ -154,7 +154,8 @@ class OpenAIChat(ChatModel):
             ) from None
         except httpx.HTTPError as error:
             raise ModelUnreachable(f"the connection to {where} broke: {error}") from None
-        except (openai.OpenAIError, ValueError) as error:
+        except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:
+            # The client does not check what it parses: any JSON may come out of it.
             raise ModelReplyError(f"{where} sent a reply that cannot be read: {error}") from None
 
 

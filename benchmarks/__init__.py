@@ -1,0 +1,1 @@
+"""Measurements, beside the floor and beside peers; each file prints its own command."""

@@ -1,0 +1,454 @@
+"""The command as its users have it: a process, its output and its exit code."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rag.cli.load import parse_where
+from rag.errors import QueryError
+from rag.types import Answer, Hit
+from tests.conftest import API_KEY, ROOT, Ran
+
+Rag = Callable[..., Ran]
+
+
+def one_line(ran: Ran) -> str:
+    """The last line of stderr, which is the only one that says `rag:`."""
+    lines = ran.err.strip().splitlines()
+    assert len([line for line in lines if line.startswith("rag:")]) == 1, ran.err
+    return lines[-1]
+
+
+@pytest.fixture
+def ingested(rag: Rag, folder: Path) -> Rag:
+    assert rag("ingest", "docs").code == 0
+    return rag
+
+
+def test_ingest_json(rag: Rag, folder: Path) -> None:
+    first = rag("ingest", "docs", "--json")
+    assert first.code == 0
+    assert first.json["documents"] == {
+        "added": 2,
+        "updated": 0,
+        "unchanged": 0,
+        "deleted": 0,
+        "failed": [],
+    }
+    assert first.json["chunks"] >= 2
+    assert first.json["seconds"] > 0
+    assert (folder.parent / ".rag" / "library.sqlite").exists()
+    assert rag("ingest", "docs", "--json").json["documents"]["unchanged"] == 2
+
+
+def test_ingest_for_people(rag: Rag, folder: Path) -> None:
+    done = rag("ingest", "docs")
+    assert "2 added" in done.out
+    assert "index .rag" in done.out
+
+
+def test_some_documents_fail(rag: Rag, folder: Path) -> None:
+    (folder / "bad.pdf").write_bytes(b"%PDF-1.7 nothing")
+    (folder / "data.bin").write_bytes(bytes(range(256)) * 10)
+    done = rag("ingest", "docs", "--json")
+    assert done.code == 3
+    failed = {f["uri"].rpartition("/")[2]: f["error"] for f in done.json["documents"]["failed"]}
+    assert failed.keys() == {"bad.pdf", "data.bin"}
+    assert "damaged" in failed["bad.pdf"]
+    assert "binary" in failed["data.bin"]
+    assert "failed: docs/bad.pdf:" in done.err
+    assert rag("search", "battery").code == 0
+
+
+def test_search_json_gives_hits(ingested: Rag) -> None:
+    done = ingested("search", "battery", "-k", "1", "--json")
+    (hit,) = [Hit.model_validate(hit) for hit in done.json["hits"]]
+    assert "battery" in hit.chunk.text
+    assert done.json.keys() == {"hits"}
+
+
+def test_search_where(rag: Rag, folder: Path) -> None:
+    for year in (2024, 2025):
+        (folder / f"{year}.md").write_text(f"---\nyear: {year}\n---\nThe report on birds.\n")
+    rag("ingest", "docs")
+    found = rag("search", "birds", "--where", "year=2025", "--json").json["hits"]
+    assert [hit["chunk"]["metadata"]["year"] for hit in found] == [2025]
+    assert rag("search", "birds", "--where", "year").code == 2
+
+
+def test_ask_json_gives_a_checked_answer(ingested: Rag) -> None:
+    done = ingested("ask", "How long does charging take?", "--json")
+    answer = Answer.model_validate(done.json)
+    assert answer.status == "answered"
+    assert "90 minutes" in answer.text
+    for citation in answer.citations:
+        span = ("--start", str(citation.start), "--end", str(citation.end))
+        assert ingested("source", citation.uri, *span).out == citation.quote
+        assert citation.verified
+
+
+def test_ask_for_people(ingested: Rag) -> None:
+    done = ingested("ask", "How long does charging take?")
+    assert "Charging takes 90 minutes. [1]" in done.out
+    assert "[1] docs/handbook.md  (characters" in done.out
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_ask_stream(ingested: Rag, flags: tuple[str, ...]) -> None:
+    done = ingested("ask", "How long does charging take?", "--stream", *flags)
+    assert done.code == 0
+    if flags:
+        assert "90 minutes" in done.err
+        assert "90 minutes" in Answer.model_validate(done.json).text
+    else:
+        assert done.out.count("Charging takes 90 minutes. [1]") == 1
+
+
+def test_abstention_shows_the_nearest_passages(ingested: Rag) -> None:
+    done = ingested("ask", "Who is the president of France?")
+    assert done.code == 0
+    assert "could not find an answer" in done.out
+    assert "nearest passages:" in done.out
+
+
+def test_chat(rag: Rag, folder: Path) -> None:
+    done = rag(
+        "chat", "docs", stdin="How long does charging take?\n\n/sources\n/nonsense\n/quit\nx\n"
+    )
+    assert done.code == 0
+    assert "Charging takes 90 minutes. [1]" in done.out
+    assert "handbook.md" in done.out
+    assert "no such command: /nonsense" in done.err
+
+
+def test_chat_without_an_index(rag: Rag) -> None:
+    done = rag("chat")
+    assert done.code == 1
+    assert "no index at .rag: build one with `rag ingest SOURCE" in one_line(done)
+
+
+def test_source_is_exact(rag: Rag, folder: Path) -> None:
+    text = "# Ünï\r\n\r\ntwo  spaces, no end of line"
+    (folder / "exact.md").write_bytes(text.encode())
+    rag("ingest", "docs")
+    uri = (folder / "exact.md").as_uri()
+    for name in (uri, "docs/exact.md"):
+        document = rag("source", name, "--json").json
+        assert document["text"] == text
+        assert document["uri"] == uri
+        assert document["title"] == "Ünï"
+        assert document["marks"][0]["value"] == ["Ünï"]
+    part = rag("source", uri, "--start", "2", "--end", "5", "--json").json
+    assert part["text"] == text[2:5]
+    assert rag("source", uri, "--start", "5", "--end", "2").code == 2
+    assert "no document" in one_line(rag("source", "docs/nothing.md"))
+
+
+def test_stats(ingested: Rag, folder: Path) -> None:
+    stats = ingested("stats", "--json").json
+    assert (stats["documents"], stats["embedder"], stats["failures"]) == (2, "static", [])
+    assert "2 documents" in ingested("stats").out
+
+
+def test_doctor_shows_no_key(ingested: Rag) -> None:
+    for flags in ((), ("--json",)):
+        done = ingested("doctor", *flags, OPENAI_API_KEY="sk-very-secret")
+        assert done.code == 0
+        assert "very-secret" not in done.out + done.err
+    assert done.json["keys"] == {"OPENAI_API_KEY": True, "COHERE_API_KEY": False}
+    assert done.json["index"]["state"].startswith("opens, 2 documents")
+
+
+def test_doctor_tells_of_a_broken_index(ingested: Rag, tmp_path: Path) -> None:
+    (tmp_path / ".rag" / "library.sqlite").write_bytes(b"broken" * 1000)
+    done = ingested("doctor")
+    assert done.code == 1
+    assert "IndexDamaged" in done.out
+
+
+def test_prompts(rag: Rag, tmp_path: Path) -> None:
+    listed = rag("prompts", "list", "--json").json["prompts"]
+    assert "grounded" in [prompt["name"] for prompt in listed]
+    shown = rag("prompts", "show", "grounded")
+    assert shown.out == (ROOT / "prompts" / "templates" / "grounded.md").read_text()
+    missing = rag("prompts", "show", "nothing")
+    assert missing.code == 2
+    assert "no prompt is called 'nothing'" in one_line(missing)
+
+
+# -- pipelines -----------------------------------------------------------------------------
+
+
+def test_pipeline_from_yaml(ingested: Rag, tmp_path: Path) -> None:
+    (tmp_path / "lexical.yaml").write_text("retriever: {type: lexical}\nk: 1\n")
+    (hit,) = ingested("search", "battery", "-p", "lexical.yaml", "--json").json["hits"]
+    assert hit["origins"].keys() == {"lexical"}
+
+
+def test_pipeline_from_a_file_or_module(ingested: Rag, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from rag import LexicalRetriever, Pipeline\n"
+        "pipeline = Pipeline(retriever=LexicalRetriever(), k=1)\n"
+        "def make():\n    return pipeline\n"
+    )
+    for target in ("mine.py:pipeline", "mine.py:make", "mine:pipeline"):
+        (hit,) = ingested("search", "battery", "-p", target, "--json").json["hits"]
+        assert hit["origins"].keys() == {"lexical"}
+
+
+def test_the_working_directory_hides_nothing(ingested: Rag, tmp_path: Path) -> None:
+    for package in ("prompts", "connectors", "evals"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise SystemExit('imported')")
+    (tmp_path / "mine.py").write_text("from rag import Pipeline\npipeline = Pipeline()\n")
+    assert ingested("ask", "How long does charging take?").code == 0
+    assert ingested("search", "battery", "-p", "mine:pipeline").code == 0
+
+
+@pytest.mark.parametrize(
+    ("target", "files", "message"),
+    [
+        ("nothing.yaml", {}, "cannot be read"),
+        ("bad.yaml", {"bad.yaml": "k: [1"}, "not YAML"),
+        ("bad.yaml", {"bad.yaml": "- 1"}, "a pipeline is a mapping"),
+        ("bad.yaml", {"bad.yaml": "retreiver: hybrid"}, "retreiver: no such setting"),
+        (
+            "bad.yaml",
+            {"bad.yaml": "retriever: {type: hybird}"},
+            "no retriever is registered as 'hybird'",
+        ),
+        (
+            "bad.yaml",
+            {"bad.yaml": "retriever: {type: hybrid, weight: 2}"},
+            "weight: input should be less",
+        ),
+        (
+            "bad.yaml",
+            {"bad.yaml": "k: !!python/object/apply:os.system ['touch pwned']"},
+            "not YAML",
+        ),
+        ("nothing.py:x", {}, "no such file"),
+        ("mine.py:x", {"mine.py": "y = 1"}, "has no attribute 'x'"),
+        ("mine.py:y", {"mine.py": "y = 1"}, "is a int, not a rag.Pipeline"),
+        ("mine.py:y", {"mine.py": "1/0"}, "ZeroDivisionError"),
+        ("no.such.module:x", {}, "ModuleNotFoundError"),
+        ("nonsense", {}, "give module:attribute"),
+    ],
+)
+def test_wrong_pipelines(
+    rag: Rag, tmp_path: Path, target: str, files: dict[str, str], message: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    done = rag("search", "x", "-p", target)
+    assert done.code == 2
+    assert message in one_line(done)
+    assert not (tmp_path / "pwned").exists()
+
+
+# -- wrong use and failures ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("ingest", "nowhere"), 2, "no such file or folder"),
+        (("ingest", "s3://bucket"), 2, "no connector reads s3://"),
+        (("ask", ""), 2, "the question is empty"),
+        (("ask", "  \n"), 2, "the question is empty"),
+        (("search", "x" * 30_000), 2, "30,000 characters"),
+        (("search", "x", "--where", "novalue"), 2, "give FIELD=VALUE"),
+        (("search", "x", "--where", "a=1", "--where", "a=2"), 2, "names 'a' twice"),
+    ],
+)
+def test_wrong_input_is_one_line(
+    ingested: Rag, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    done = ingested(*arguments)
+    assert (done.code, done.out) == (code, "")
+    assert message in one_line(done)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("ingest",), ("search", "x", "-k", "0"), ("nonsense",), ("ask",)]
+)
+def test_usage_errors(rag: Rag, arguments: tuple[str, ...]) -> None:
+    done = rag(*arguments)
+    assert done.code == 2
+    assert done.err.startswith("Usage: rag")
+
+
+def test_no_index(rag: Rag) -> None:
+    for command in (("ask", "x"), ("search", "x"), ("source", "x"), ("stats",)):
+        done = rag(*command, "--index", "elsewhere")
+        assert done.code == 1
+        assert "no index at elsewhere" in one_line(done)
+
+
+def test_another_embedder(ingested: Rag, tmp_path: Path) -> None:
+    (tmp_path / "other.py").write_text(
+        "from rag import Pipeline, StaticEmbedder\n"
+        "class Other(StaticEmbedder):\n    name = 'other'\n"
+        "pipeline = Pipeline(embedder=Other())\n"
+    )
+    for command in (("ask", "battery"), ("ingest", "docs")):
+        done = ingested(*command, "-p", "other.py:pipeline")
+        assert done.code == 1
+        line = one_line(done)
+        assert "was built with the embedder static, and this pipeline has other" in line
+        assert "--index DIR" in line
+
+
+def test_a_question_in_another_script(ingested: Rag) -> None:
+    done = ingested("ask", "电池能用多久？", "--json")
+    assert done.code == 0
+    assert done.json["status"] == "abstained"
+
+
+def without_root_powers() -> list[str]:
+    """What to run a command through, so that permissions hold even for root."""
+    if os.getuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("root, and no setpriv to give up its powers")
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+
+
+def test_no_permission(rag: Rag, folder: Path) -> None:
+    secret, locked = folder / "secret.txt", folder / "locked"
+    secret.write_text("secret")
+    locked.mkdir()
+    (locked / "inside.txt").write_text("inside")
+    secret.chmod(0)
+    locked.chmod(0)
+    done = rag("ingest", "docs", "--json", via=without_root_powers())
+    locked.chmod(0o755)
+    assert done.code == 3
+    failed = {f["uri"].rpartition("/")[2]: f["error"] for f in done.json["documents"]["failed"]}
+    assert failed == {
+        "secret.txt": "cannot be read: Permission denied",
+        "locked": "the folder cannot be listed: Permission denied",
+    }
+    assert done.json["documents"]["added"] == 2
+
+
+def test_an_index_that_cannot_be_written(rag: Rag, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    done = rag("ingest", "docs", "--index", "file")
+    assert done.code == 1
+    assert "file is a file: name a folder" in one_line(done)
+    done = rag("ingest", "docs", "--index", "/proc/nowhere")
+    assert done.code == 1
+    assert "cannot make the index" in one_line(done)
+
+
+def test_a_second_writer_is_told_who_holds_the_lock(ingested: Rag, tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys, pathlib; from rag.index.lock import write_lock\n"
+            "with write_lock(pathlib.Path('.rag')): print('held', flush=True); sys.stdin.read()",
+        ],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    done = ingested("ingest", "docs")
+    found = ingested("search", "battery")
+    holder.communicate()
+    assert done.code == 1
+    assert f"process {holder.pid} on" in one_line(done)
+    assert found.code == 0
+
+
+GROUNDED = (
+    "generator:\n  type: grounded\n  model:\n    type: openai\n    model: m\n"
+    "    base_url: {url}\n    retries: 0\n    max_output_tokens: 20\n"
+)
+
+
+def test_an_unreachable_endpoint(ingested: Rag, tmp_path: Path) -> None:
+    (tmp_path / "llm.yaml").write_text(GROUNDED.format(url="http://127.0.0.1:9/v1"))
+    done = ingested("ask", "battery", "-p", "llm.yaml")
+    assert done.code == 1
+    assert "cannot reach http://127.0.0.1:9/v1: is the server running?" in one_line(done)
+
+
+@pytest.mark.slow
+def test_a_wrong_and_a_right_api_key(ingested: Rag, tmp_path: Path, llama_url: str) -> None:
+    (tmp_path / "llm.yaml").write_text(GROUNDED.format(url=llama_url))
+    wrong = ingested("ask", "battery", "-p", "llm.yaml", OPENAI_API_KEY="sk-wrong-secret")
+    assert wrong.code == 1
+    assert "refused the API key" in one_line(wrong)
+    assert "wrong-secret" not in wrong.err
+    right = ingested("ask", "battery", "-p", "llm.yaml", "--json", OPENAI_API_KEY=API_KEY)
+    assert right.code == 0
+    Answer.model_validate(right.json)
+
+
+def test_output_can_be_cut_off(ingested: Rag, tmp_path: Path) -> None:
+    command = Path(sys.executable).with_name("rag")
+    process = subprocess.Popen(
+        [str(command), "search", "battery", "--json"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    process.wait()
+    assert b"Traceback" not in err
+
+
+def test_two_ingests_at_once_lose_nothing(rag: Rag, folder: Path) -> None:
+    ran: list[Ran] = []
+    threads = [threading.Thread(target=lambda: ran.append(rag("ingest", "docs"))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(r.code for r in ran)[0] == 0
+    assert all("is writing to" in r.err for r in ran if r.code)
+    assert rag("ingest", "docs", "--json").json["documents"]["unchanged"] == 2
+    assert rag("stats", "--json").json["documents"] == 2
+
+
+# -- parsing what people type --------------------------------------------------------------
+
+
+def test_where_readings() -> None:
+    assert parse_where(["a=b", "n=3", "f=1.5", "t=true", "e=x=y", "nan=nan"]) == {
+        "a": ["b"],
+        "n": ["3", 3],
+        "f": ["1.5", 1.5],
+        "t": ["true", True],
+        "e": ["x=y"],
+        "nan": ["nan"],
+    }
+    with pytest.raises(QueryError):
+        parse_where(["=x"])
+
+
+def test_help_names_every_command(rag: Rag) -> None:
+    shown = rag("--help").out
+    for command in ("ingest", "search", "ask", "chat", "source", "stats", "doctor", "prompts"):
+        assert f"  {command} " in shown
+        assert rag(command, "--help").code == 0
+
+
+def test_json_holds_nothing_else(ingested: Rag) -> None:
+    for command in (("ingest", "docs"), ("search", "x"), ("ask", "x"), ("stats",), ("doctor",)):
+        json.loads(ingested(*command, "--json").out)

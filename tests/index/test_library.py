@@ -1,0 +1,170 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rag import Chunk, Document, Mark
+from rag.errors import DocumentNotFound, IndexDamaged, IndexNotFound, QueryError, RagIndexError
+from rag.index.library import LedgerEntry, Library
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Iterator[Library]:
+    opened = Library(tmp_path / "library.sqlite", create=True)
+    yield opened
+    opened.close()
+
+
+def entry(document: Document) -> LedgerEntry:
+    return LedgerEntry(
+        source_version="1", content_hash="h", parser="p", chunker="c", digest=document.digest
+    )
+
+
+def add(library: Library, document: Document, *spans: tuple[int, int]) -> list[int]:
+    chunks = [
+        Chunk(
+            id=f"{document.digest}-{a}", uri=document.uri, start=a, end=b, text=document.text[a:b]
+        )
+        for a, b in spans
+    ]
+    numbers, rows = library.add_pending(
+        [(document, entry(document), chunks, [b"h" * 16] * len(chunks))], "embedder", []
+    )
+    library.make_live(numbers)
+    return rows
+
+
+def test_texts_come_back_exactly(library: Library) -> None:
+    text = "é\0\r\n😀" * 30_000
+    document = Document(
+        uri="u",
+        text=text,
+        title="T",
+        metadata={"a": (1, "x"), "b": True, "f": 1.5},
+        marks=(Mark(start=0, end=len(text), kind="page", value=1),),
+    )
+    rows = add(library, document, (0, 5), (32_766, 32_771), (100_000, 150_000))
+    assert library.document("u") == document
+    for row, chunk in library.chunks(rows).items():
+        assert row in rows
+        assert chunk.text == text[chunk.start : chunk.end]
+    assert library.text("u", 32_000, 70_000) == text[32_000:70_000]
+    assert library.text("u", 149_999, 10**9) == text[149_999:]
+    assert library.text("u", 5, 5) == ""
+    assert library.page("u", 70_000) == 1
+
+
+def test_pending_and_doomed_are_invisible(library: Library) -> None:
+    old, new = (Document(uri="u", text=text) for text in ("old text", "new text"))
+    (old_row,) = add(library, old, (0, 3))
+    chunk = Chunk(id="new", uri="u", start=0, end=3, text="new")
+    numbers, (new_row,) = library.add_pending(
+        [(new, entry(new), [chunk], [b"n" * 16])], "embedder", []
+    )
+    assert library.document("u").text == "old text"
+    assert (
+        set(library.chunks([old_row, new_row])) == library.live_of([old_row, new_row]) == {old_row}
+    )
+    generation = library.generation
+    library.make_live(numbers)
+    assert library.generation > generation
+    assert library.document("u").text == "new text"
+    assert (
+        set(library.chunks([old_row, new_row])) == library.live_of([old_row, new_row]) == {new_row}
+    )
+    assert [row for row, _, _ in library.doomed(10)] == [old_row]
+
+
+def test_row_numbers_are_never_used_twice(library: Library) -> None:
+    rows = add(library, Document(uri="u", text="abc"), (0, 1), (1, 2))
+    library.doom(["u"])
+    library.remove_chunks(rows)
+    library.remove_doomed()
+    assert min(add(library, Document(uri="u", text="abc"), (0, 1))) > max(rows)
+
+
+def test_errors(library: Library, tmp_path: Path) -> None:
+    with pytest.raises(DocumentNotFound, match="no document nowhere"):
+        library.document("nowhere")
+    with pytest.raises(IndexNotFound, match="rag ingest"):
+        Library(tmp_path / "nowhere" / "library.sqlite")
+    (tmp_path / "broken.sqlite").write_bytes(b"no database at all" * 100)
+    with pytest.raises(IndexDamaged, match="is damaged"):
+        Library(tmp_path / "broken.sqlite")
+    library.set_meta("schema", "99")
+    with pytest.raises(RagIndexError, match="another version"):
+        Library(library.path)
+
+
+def test_a_failed_transaction_leaves_nothing(library: Library) -> None:
+    with pytest.raises(ZeroDivisionError), library.transaction():
+        library._set_meta("key", "value")
+        raise ZeroDivisionError
+    assert library.meta("key") is None
+
+
+SCALARS = st.one_of(
+    st.booleans(),
+    st.integers(-3, 3),
+    st.sampled_from([0.0, 1.0, 1.5, -2.0]),
+    st.sampled_from(["", "1", "true", "a", "Ä", 'q"uote', "1.5"]),
+)
+FIELDS = st.sampled_from(["x", "y", "a.b", 'we"ird', "日本", "uri", "title"])
+METADATA = st.dictionaries(FIELDS, st.one_of(SCALARS, st.lists(SCALARS, max_size=3)), max_size=3)
+
+
+def matches(document: Document, where: dict[str, object]) -> bool:
+    """What a filter means, in plain Python."""
+
+    def same(a: object, b: object) -> bool:
+        return isinstance(a, bool) == isinstance(b, bool) and a == b
+
+    for field, wanted in where.items():
+        options = wanted if isinstance(wanted, list) else [wanted]
+        if field in ("uri", "title", "mime"):
+            value: object = getattr(document, field)
+        elif field in document.metadata:
+            value = document.metadata[field]
+        else:
+            return False
+        values = value if isinstance(value, tuple) else [value]
+        if not any(same(v, o) for v in values for o in options):
+            return False
+    return True
+
+
+@given(
+    st.lists(METADATA, min_size=1, max_size=6),
+    st.dictionaries(FIELDS, st.one_of(SCALARS, st.lists(SCALARS, max_size=3)), max_size=2),
+)
+@settings(max_examples=150)
+def test_filters_mean_what_plain_python_says(
+    tmp_path_factory: pytest.TempPathFactory,
+    metadata: list[dict[str, object]],
+    where: dict[str, object],
+) -> None:
+    library = Library(tmp_path_factory.mktemp("f") / "library.sqlite", create=True)
+    documents = [
+        Document.model_validate({"uri": f"u{i}", "text": "t", "title": "1", "metadata": fields})
+        for i, fields in enumerate(metadata)
+    ]
+    numbers, _ = library.add_pending([(d, entry(d), [], []) for d in documents], "e", [])
+    library.make_live(numbers)
+    found = set(library.matching(where))  # type: ignore[arg-type]
+    expected = {n for n, d in zip(numbers, documents, strict=True) if matches(d, where)}
+    library.close()
+    assert found == expected
+
+
+def test_a_filter_that_is_no_scalar_is_refused(library: Library) -> None:
+    with pytest.raises(QueryError, match="compares a field with scalars"):
+        library.matching({"x": {"y": 1}})  # type: ignore[dict-item]
+
+
+def test_filters_cannot_inject_sql(library: Library) -> None:
+    add(library, Document(uri="u", text="t"), (0, 1))
+    assert library.matching({"x' OR '1'='1": "a' OR 1=1 --"}) == []
+    assert library.uris("u' OR 1=1 --") == []

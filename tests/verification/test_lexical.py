@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag import LexicalVerifier
+
+VERIFIER = LexicalVerifier()
+
+
+def support(claim: str, passage: str) -> float:
+    return float(VERIFIER.support([claim], [passage])[0, 0])
+
+
+def test_shape() -> None:
+    out = VERIFIER.support(["a claim", "another"], ["one", "two", "three"])
+    assert out.shape == (2, 3)
+    assert out.dtype == np.float32
+    assert VERIFIER.support([], ["x"]).shape == (0, 1)
+
+
+@given(st.text(min_size=1, max_size=100), st.text(max_size=200))
+def test_between_zero_and_one_and_full_for_the_same_words(claim: str, passage: str) -> None:
+    assert 0 <= support(claim, passage) <= 1
+    assert support(claim, claim) in (0.0, pytest.approx(1.0))
+
+
+PASSAGE = "The battery of the Kite 4 lasts 34 minutes in calm air, and 1,577.00 were sold in 2018."
+
+
+@pytest.mark.parametrize(
+    "claim",
+    ["The battery lasts 34 minutes.", "1577 were sold in 2018.", "Batteries last 34 minutes."],
+)
+def test_what_the_passage_says_is_supported(claim: str) -> None:
+    assert support(claim, PASSAGE) >= VERIFIER.threshold
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        "The battery lasts 43 minutes.",
+        "1578 were sold in 2018.",
+        "The battery lasts thirty hours and is made in Norway by monks.",
+        "Propellers are made of nylon.",
+        "",
+        "?!",
+    ],
+)
+def test_what_it_does_not_say_is_not(claim: str) -> None:
+    assert support(claim, PASSAGE) < VERIFIER.threshold
+
+
+def test_number_words_are_numbers() -> None:
+    assert support("It has three legs.", "It has 3 legs.") > support(
+        "It has four legs.", "It has 3 legs."
+    )
