@@ -1,0 +1,70 @@
+"""What the docs say runs, runs."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from rag.cli import cli
+from tests.conftest import HANDBOOK, ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
+YAML = re.findall(r"```yaml\n(.*?)```", README, re.S)
+
+
+@pytest.mark.parametrize("block", range(len(PYTHON)))
+def test_readme_python(
+    block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "handbook.md").write_text(HANDBOOK)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(PYTHON[block], f"README.md block {block}", "exec"), {})  # noqa: S102
+    if block == 0:
+        out = capsys.readouterr().out
+        assert "1 added, 0 updated, 0 unchanged" in out
+        assert "A full battery lasts 34 minutes in calm air. [1]" in out
+
+
+@pytest.mark.parametrize("text", YAML)
+def test_readme_yaml(text: str) -> None:
+    from rag import Pipeline
+
+    assert Pipeline.from_yaml(text).to_yaml()
+
+
+def test_every_link_leads_somewhere() -> None:
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_command_line_reference_is_current() -> None:
+    """`python -m tests.test_docs` writes it."""
+    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == reference()
+
+
+def reference() -> str:
+    parts = [
+        "# The command line\n\nGenerated from the command itself: `python -m tests.test_docs`.\n"
+    ]
+    for path, command in commands(cli, ("rag",)):
+        context = click.Context(command, info_name=" ".join(path), terminal_width=90)
+        parts.append(f"## {' '.join(path)}\n\n```\n{command.get_help(context).rstrip()}\n```\n")
+    return "\n".join(parts)
+
+
+def commands(
+    command: click.Command, path: tuple[str, ...]
+) -> list[tuple[tuple[str, ...], click.Command]]:
+    found = [(path, command)]
+    if isinstance(command, click.Group):
+        for name in sorted(command.commands):
+            found += commands(command.commands[name], (*path, name))
+    return found
+
+
+if __name__ == "__main__":
+    (ROOT / "docs" / "cli.md").write_text(reference(), encoding="utf-8")
