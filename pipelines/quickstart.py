@@ -31,7 +31,7 @@ QUESTIONS = (
 pipeline = Pipeline(
     chunker=HeadingChunker(size=256, overlap=32),
     embedder=StaticEmbedder(),
-    retriever=HybridRetriever(weight=0.5),
+    retriever=HybridRetriever(weight=0.45),
     generator=ExtractiveGenerator(sentences=2),
 )
 
@@ -49,7 +49,9 @@ def main(index: Path = Path(".rag-demo")) -> list[Answer]:
         for question in QUESTIONS:
             answers.append(demo.ask(question))
             _show(question, answers[-1])
-    print(f"Ask your own:  rag ask 'What does a ticket cost?' --index {index}")
+    rag = Path(sys.executable).with_name("rag")
+    rag = rag.relative_to(Path.cwd()) if rag.is_relative_to(Path.cwd()) else rag
+    print(f"Ask your own:  {rag} ask 'What does a ticket cost?' --index {index}")
     return answers
 
 

@@ -15,18 +15,19 @@ if TYPE_CHECKING:
 
 
 class HybridRetriever(Retriever):
-    """A weighted sum of dense and BM25 scores, each min-max normalised over the candidates.
+    """A weighted sum of dense and BM25 scores, each divided by the best candidate's.
 
     The candidates are the best ``candidates`` chunks of either retriever, and both scores are
     completed for every one of them: the cosine of what only BM25 found, and the reverse. The sum
-    is ``weight * dense + (1 - weight) * lexical``. On eight collections this is never worse than
-    the better of the two halves, where reciprocal-rank fusion falls below BM25 alone on five
-    (``docs/decisions.md``).
+    is ``weight * dense + (1 - weight) * lexical``. Zero stays zero: unlike the lowest score among
+    the candidates, it does not depend on how many there are. On eight collections this is no
+    worse than the better of the two halves, where reciprocal-rank fusion falls below BM25 alone
+    on five (``docs/decisions.md``).
     """
 
     name: ClassVar[str] = "hybrid"
 
-    weight: float = Field(0.5, ge=0, le=1)
+    weight: float = Field(0.45, ge=0, le=1)
     candidates: int = Field(100, ge=1, le=5_000)
 
     def retrieve(
@@ -60,10 +61,6 @@ class HybridRetriever(Retriever):
 
 
 def normalised(scores: Mapping[int, float]) -> dict[int, float]:
-    """Scores on a scale from 0 (the worst of these) to 1 (the best); all 1 where all are equal."""
-    if not scores:
-        return {}
-    low, high = min(scores.values()), max(scores.values())
-    if high == low:
-        return dict.fromkeys(scores, 1.0)
-    return {row: (score - low) / (high - low) for row, score in scores.items()}
+    """Scores from 0 (nothing in common, or less) to 1 (the best of these); all 0 without a best."""
+    best = max(scores.values(), default=0.0)
+    return {row: max(0.0, score) / best if best > 0 else 0.0 for row, score in scores.items()}

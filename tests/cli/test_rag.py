@@ -57,10 +57,12 @@ def test_ingest_for_people(rag: Rag, folder: Path) -> None:
 def test_some_documents_fail(rag: Rag, folder: Path) -> None:
     (folder / "bad.pdf").write_bytes(b"%PDF-1.7 nothing")
     (folder / "data.bin").write_bytes(bytes(range(256)) * 10)
+    shutil.copy(ROOT / "tests" / "fixtures" / "encrypted.pdf", folder)
     done = rag("ingest", "docs", "--json")
     assert done.code == 3
     failed = {f["uri"].rpartition("/")[2]: f["error"] for f in done.json["documents"]["failed"]}
-    assert failed.keys() == {"bad.pdf", "data.bin"}
+    assert failed.keys() == {"bad.pdf", "data.bin", "encrypted.pdf"}
+    assert "password" in failed["encrypted.pdf"]
     assert "damaged" in failed["bad.pdf"]
     assert "binary" in failed["data.bin"]
     assert "failed: docs/bad.pdf:" in done.err

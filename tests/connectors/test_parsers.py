@@ -11,6 +11,7 @@ from rag import Document
 from rag.errors import EncryptedDocument, NoText, ParseError, UnsupportedFormat
 
 SAMPLE = Path(__file__).parents[2] / "pipelines" / "sample"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 PARSER = AutoParser()
 
 
@@ -220,19 +221,20 @@ def test_a_corrupt_pdf_fails_with_a_reason() -> None:
         parse(b"%PDF-1.7\n" + b"garbage" * 100, "bad.pdf")
 
 
-@pytest.mark.data
-def test_an_encrypted_pdf_fails_with_a_reason(data: Path) -> None:
-    encrypted = data / "files" / "py-pdf+pypdf" / "resources__crazyones-encrypted-256.pdf"
+def test_an_encrypted_pdf_fails_with_a_reason() -> None:
     with pytest.raises(EncryptedDocument, match="protected by a password"):
-        parse(encrypted.read_bytes(), encrypted.name)
+        parse((FIXTURES / "encrypted.pdf").read_bytes(), "encrypted.pdf")
 
 
-@pytest.mark.data
-def test_a_scan_says_that_it_is_one(data: Path) -> None:
-    scans = data / "files" / "microsoft+markitdown"
-    (scan,) = scans.glob("*medical_report_scan.pdf")
-    with pytest.raises(NoText, match="none of the 3 pages has a text layer"):
-        parse(scan.read_bytes(), scan.name)
+def test_a_scan_says_that_it_is_one() -> None:
+    with pytest.raises(NoText, match="none of the 2 pages has a text layer"):
+        parse((FIXTURES / "scan.pdf").read_bytes(), "scan.pdf")
+
+
+def test_pages_without_a_text_layer_are_named() -> None:
+    document = parse((FIXTURES / "half-scanned.pdf").read_bytes(), "half-scanned.pdf")
+    assert document.metadata["pages_without_text"] == (2,)
+    assert document.page_at(document.text.index("So has the third")) == 3
 
 
 @pytest.mark.data
