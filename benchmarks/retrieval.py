@@ -1,6 +1,6 @@
 """nDCG@10 of the default pipeline's retrievers on collections with relevance judgements.
 
-    python -m benchmarks.retrieval ../shared/data/retrieval [NAME ...]
+    python -m benchmarks.retrieval ../shared/data/retrieval [NAME ...] [--size TOKENS]
 
 Each folder holds corpus.jsonl, queries.jsonl and qrels.tsv. Documents go through the whole way
 (chunk, embed, Chroma, tantivy); a document's score is that of its best chunk. Ties are broken by
@@ -9,9 +9,9 @@ document id.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
-import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import ClassVar
 
 from connectors import Connector, Parser, Source
-from rag import DenseRetriever, Document, HybridRetriever, LexicalRetriever, Pipeline, Retriever
+from rag import (
+    DenseRetriever,
+    Document,
+    HeadingChunker,
+    HybridRetriever,
+    LexicalRetriever,
+    Pipeline,
+    Retriever,
+)
 
 DEPTH = 100
 NAMES = ("cranfield", "cisi", "vaswani", "scifact", "squad2", "doc2dial", "hotpotqa", "musique")
@@ -52,12 +60,13 @@ class CorpusParser(Parser):
         return Document(uri=uri, text=row["text"], title=row.get("title") or "")
 
 
-def evaluate(folder: Path, index: Path) -> dict[str, float]:
+def evaluate(folder: Path, index: Path, size: int = 256) -> dict[str, float]:
     """nDCG@10 by retriever."""
     with (folder / "queries.jsonl").open(encoding="utf-8") as lines:
         queries = {row["_id"]: row["text"] for row in map(json.loads, lines)}
     judged = qrels(folder / "qrels.tsv")
-    with Pipeline(index=index, parser=CorpusParser()) as pipeline:
+    chunker = HeadingChunker(size=size)
+    with Pipeline(index=index, parser=CorpusParser(), chunker=chunker) as pipeline:
         pipeline.ingest(Corpus(path=folder / "corpus.jsonl"))
         retrievers: list[Retriever] = [LexicalRetriever(), DenseRetriever(), HybridRetriever()]
         scores = {}
@@ -94,14 +103,19 @@ def ndcg(scores: Mapping[str, float], relevant: Mapping[str, float], k: int = 10
     return gain / sum(score / math.log2(i + 2) for i, score in enumerate(ideal))
 
 
-def main(folder: Path, names: list[str]) -> None:
+def main(folder: Path, names: list[str], size: int) -> None:
     print(f"{'nDCG@10':12}{'lexical':>9}{'dense':>9}{'hybrid':>9}")
     for name in names or NAMES:
         with tempfile.TemporaryDirectory() as place:
-            scores = evaluate(folder / name, Path(place) / "index")
+            scores = evaluate(folder / name, Path(place) / "index", size)
         line = "".join(f"{scores[which]:9.3f}" for which in ("lexical", "dense", "hybrid"))
         print(f"{name:12}{line}", flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data/retrieval"), sys.argv[2:])
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("folder", type=Path)
+    options.add_argument("names", nargs="*")
+    options.add_argument("--size", type=int, default=256)
+    given = options.parse_args()
+    main(given.folder, given.names, given.size)

@@ -93,12 +93,14 @@ _ABBREVIATIONS = frozenset(
 # An end of sentence: a full stop of an unsegmented script; or . ! ? with what closes it and the
 # citation markers behind it, then white space; or a blank line; or a line that begins an item,
 # heading, row or quotation of Markdown.
+# The possessive quantifiers and the look-behind keep it linear on runs of anything.
 _BOUNDARY = re.compile(
-    r"""(?P<cjk>[。！？｡]+[」』”’）)\]]*(?:\s*\[\d[\d,;\s–-]*\])*)
-      | (?P<stop>[.!?…।؟]+["'”’»)\]]*(?:(?:\s*\[\d[\d,;\s–-]*\])+|(?=\s|\Z)))
-      | (?P<line>(?:[ \t\r]*\n){2,}
-          | (?<=\n)(?=[ \t]*(?:[-*+•◦▪]|\d{1,3}[.)]|\#{1,6}|>|\|)[ \t\|]))
-      | (?P<short>\n)(?=[ \t]*[^\W_a-z])""",
+    r"""(?P<cjk>(?<![。！？｡])[。！？｡]++[」』”’）)\]]*+(?:\s*+\[\d[\d,;\s–-]*+\])*+)
+      | (?P<stop>(?<![.!?…।؟])[.!?…।؟]++["'”’»)\]]*+
+          (?:(?:\s*+\[\d[\d,;\s–-]*+\])++|(?=\s|\Z)))
+      | (?P<line>\n(?:[ \t\r]*+\n)++
+          | (?<=\n)(?=[ \t]*+(?:[-*+•◦▪]|\d{1,3}[.)]|\#{1,6}|>|\|)[ \t\|]))
+      | (?P<short>\n)(?=[ \t]*+[^\W_a-z])""",
     re.VERBOSE,
 )
 _FULL_LINE = 0.6  # share of the longest line below which a line stops short

@@ -65,3 +65,13 @@ def test_combining_marks_belong_to_their_letter() -> None:
 def test_content_stems_fall_back_on_stop_words() -> None:
     assert content_stems("Who is the owner?") == ["owner"]
     assert content_stems("Who are you?") == ["who", "are", "you"]
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["[", "1. ", ".\n", "[1", ". [1, ", ".", "...x", " ", "\t", "\n", " \r\n", "A.", "# ", "。", "|-", ")"],
+)
+def test_sentences_take_linear_time(piece: str) -> None:
+    # Quadratic behaviour takes minutes here; there is nothing to time.
+    text = "." + piece * (500_000 // len(piece)) + "x"
+    assert sentences(text)

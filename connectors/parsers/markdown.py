@@ -15,6 +15,7 @@ _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
 _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)$")
 _OTHER_BLOCK = re.compile(r"\s{4}|\t|\s*(?:[-*+>|]|\d+[.)])")
+_LONGEST_LINE = 1_000  # characters looked at, so that no line can take long
 _LONGEST_HEADING = 200  # characters; a longer paragraph above "---" is one, with a rule below it
 _INLINE = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|(?<!\w)[*_`]+|[*_`]+(?!\w)")
 
@@ -75,7 +76,7 @@ def _headings(text: str) -> Iterator[tuple[int, int, str]]:
     at = 0
     for line in text.splitlines(keepends=True):
         start, at = at, at + len(line)
-        bare = line.rstrip("\r\n")
+        bare = line.rstrip("\r\n")[:_LONGEST_LINE]  # what is longer is no heading or fence
         if fence:
             closing = _FENCE.match(bare)
             if closing and closing.group(1).startswith(fence) and not closing.group(2).strip():
