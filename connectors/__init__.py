@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from connectors.base import Connector, Parser, Source
-from connectors.files import Files, path_of
+from connectors.files import INDEX_MARK, Files, path_of
 from rag.errors import SourceNotFound
 
 __all__ = ["Connector", "Files", "Parser", "Source", "connect", "path_of"]
@@ -30,4 +30,6 @@ def connect(source: str | Path) -> Connector:
     files = Files(path=path)
     if not files.path.exists():
         raise SourceNotFound(f"no such file or folder: {files.path}")
+    if (files.path / INDEX_MARK).exists():
+        raise SourceNotFound(f"{files.path} is the folder of an index, not a source")
     return files

@@ -15,6 +15,9 @@ from pydantic import Field, field_validator
 from connectors.base import Connector, Source
 from rag.errors import SourceNotFound, SourceUnreadable
 
+INDEX_MARK = ".citewell-index"
+"""Name of a file in the folder of an index: such a folder is no source."""
+
 
 class Files(Connector):
     """One file, or every file of a folder and the folders below it.
@@ -45,8 +48,8 @@ class Files(Connector):
 
     @property
     def scope(self) -> str:
-        """Uri of the file, or of the folder with a slash behind it."""
-        return self.path.as_uri() + ("/" if self.path.is_dir() else "")
+        """Uri of the file or folder."""
+        return self.path.as_uri()
 
     def sources(self) -> Iterator[Source]:
         """List the files, folder by folder, in order of their names."""
@@ -62,12 +65,13 @@ class Files(Connector):
             yield self._source(self.path)
 
     def owns(self, uri: str) -> bool:
-        """Whether `uri` is in the folder and selected."""
+        """Whether `uri` is in the folder and selected, or could only be there if a file were one."""
         if uri == self.scope:
             return True
-        if not (self.scope.endswith("/") and uri.startswith(self.scope)):
+        if not uri.startswith(self.scope + "/"):
             return False
-        return self._selected(os.fsdecode(unquote_to_bytes(uri[len(self.scope) :])))
+        below = os.fsdecode(unquote_to_bytes(uri[len(self.scope) + 1 :]))
+        return not self.path.is_dir() or self._selected(below)
 
     def _walk(self, folder: Path) -> Iterator[Source]:
         try:
@@ -76,6 +80,8 @@ class Files(Connector):
         except OSError as error:
             reason = f"the folder cannot be listed: {error.strerror}"
             yield _unreadable(folder, reason)
+            return
+        if any(entry.name == INDEX_MARK for entry in entries):
             return
         for entry in entries:
             path = Path(entry.path)

@@ -51,7 +51,9 @@ class Component(BaseModel):
     and caches made before notice. Heavy packages are imported when first used, never at import.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True
+    )
 
     kind: ClassVar[str]
     name: ClassVar[str]

@@ -134,6 +134,8 @@ class IndexLocked(RagIndexError):
 class IndexDamaged(RagIndexError):
     """A store cannot be opened, or contradicts the library."""
 
+    REBUILD = "the next `rag ingest` fills it from the library (nothing is embedded again)"
+
 
 class EmbedderMismatch(RagIndexError):
     """The index was built with another embedder than it is opened with."""

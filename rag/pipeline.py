@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, ClassVar, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import Field, PrivateAttr
 
@@ -17,7 +17,7 @@ from rag.embedding import Embedder, StaticEmbedder
 from rag.errors import ConfigError, QueryError
 from rag.packages import require_own
 from rag.settings import load_settings
-from rag.types import Answer, Citation, Document, Hit, Message, Step, Where
+from rag.types import Answer, Citation, Document, Hit, Message, Step, Where, well_formed
 
 require_own("connectors", "prompts")
 
@@ -62,6 +62,12 @@ class Pipeline(Component):
 
     _opened: Index | None = PrivateAttr(None)
     _guard: threading.Lock = PrivateAttr(default_factory=threading.Lock)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy the configuration, with changes; the copy opens an index of its own."""
+        copy = super().model_copy(update=update, deep=deep)
+        copy._opened, copy._guard = None, threading.Lock()
+        return copy
 
     # -- configuration ---------------------------------------------------------------------
 
@@ -150,7 +156,10 @@ class Pipeline(Component):
         Raises `QueryError` for an empty query.
         """
         query = _checked_question(query)
-        hits = self.retriever.retrieve(query, k=k or self.k, index=self.open(), where=where)
+        k = self.k if k is None else k
+        if k < 1:
+            raise QueryError(f"k must be at least 1, not {k}")
+        hits = self.retriever.retrieve(query, k=k, index=self.open(), where=where)
         for refiner in self.refiners:
             hits = refiner.refine(query, hits)
         return hits
@@ -176,6 +185,23 @@ class Pipeline(Component):
                 yield Done(answer=self._verified(event.answer, retrieved))
             else:
                 yield event
+
+    def delete(self, *uris: str) -> int:
+        """Delete documents, and all that lie below these uris; returns how many there were.
+
+        For sources that are gone for good: what a source that still exists no longer lists is
+        deleted by `ingest`. Raises `IndexLocked` where another process is writing.
+        """
+        index = self.open()
+        with index.writing() as writer:
+            doomed = {
+                known
+                for uri in uris
+                for known in index.library.uris(uri.rstrip("/"))
+                if known == uri or known.startswith(uri.rstrip("/") + "/")
+            }
+            index.library.forget_failures(uris)
+            return writer.delete(sorted(doomed))
 
     def document(self, uri: str) -> Document:
         """The stored document. Raises `DocumentNotFound`."""
@@ -251,6 +277,7 @@ async def _in_thread(call: Callable[[], _T]) -> _T:
 
 
 def _checked_question(question: str) -> str:
+    question = well_formed(question)
     if not question.strip():
         raise QueryError("the question is empty")
     if len(question) > _LONGEST_QUESTION:

@@ -69,7 +69,24 @@ def test_content_stems_fall_back_on_stop_words() -> None:
 
 @pytest.mark.parametrize(
     "piece",
-    ["[", "1. ", ".\n", "[1", ". [1, ", ".", "...x", " ", "\t", "\n", " \r\n", "A.", "# ", "。", "|-", ")"],
+    [
+        "[",
+        "1. ",
+        ".\n",
+        "[1",
+        ". [1, ",
+        ".",
+        "...x",
+        " ",
+        "\t",
+        "\n",
+        " \r\n",
+        "A.",
+        "# ",
+        "。",
+        "|-",
+        ")",
+    ],
 )
 def test_sentences_take_linear_time(piece: str) -> None:
     # Quadratic behaviour takes minutes here; there is nothing to time.

@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import ConfigError, QueryError, RagError
-from rag.types import Scalar
+from rag.types import Scalar, well_formed
 
 if TYPE_CHECKING:
     from rag.pipeline import Pipeline
@@ -32,7 +33,7 @@ def load_pipeline(target: str | None, index: Path | None) -> Pipeline:
         pipeline = Pipeline.from_yaml(Path(target))
     else:
         found = _attribute(target)
-        pipeline = found() if callable(found) and not isinstance(found, Pipeline) else found
+        pipeline = _called(target, found) if callable(found) else found
         if not isinstance(pipeline, Pipeline):
             raise ConfigError(f"{target} is a {type(pipeline).__name__}, not a rag.Pipeline")
     return pipeline if index is None else pipeline.model_copy(update={"index": index})
@@ -51,6 +52,15 @@ def _attribute(target: str) -> Any:
     if not hasattr(module, attribute):
         raise ConfigError(f"-p {target}: {place} has no attribute {attribute!r}")
     return getattr(module, attribute)
+
+
+def _called(target: str, make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except RagError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"-p {target}: {type(error).__name__}: {error}") from error
 
 
 def _module(name: str) -> Any:
@@ -91,11 +101,13 @@ def parse_where(conditions: Sequence[str]) -> dict[str, list[Scalar]]:
 
 
 def _readings(value: str) -> list[Scalar]:
+    value = well_formed(value)
     readings: list[Scalar] = [value]
     if value.lower() in ("true", "false"):
         readings.append(value.lower() == "true")
     try:
-        readings.append(int(value))
+        if -(2**63) <= (whole := int(value)) < 2**63:
+            readings.append(whole)
     except ValueError:
         try:
             if math.isfinite(number := float(value)):
@@ -107,6 +119,7 @@ def _readings(value: str) -> list[Scalar]:
 
 def as_uri(uri_or_path: str) -> str:
     """A uri as it is, a path as its uri."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", uri_or_path):
+    path = Path(uri_or_path).expanduser()
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", uri_or_path) and not path.exists():
         return uri_or_path
-    return Path(uri_or_path).expanduser().absolute().as_uri()
+    return Path(os.path.abspath(path)).as_uri()  # noqa: PTH100 (keeps links)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 import rag
-from rag.errors import ConfigError, QueryError, RagError, SourceNotFound
+from rag.errors import ConfigError, DocumentNotFound, QueryError, RagError, SourceNotFound
 
 if TYPE_CHECKING:
     from rag.pipeline import Pipeline
@@ -32,7 +32,13 @@ def main(arguments: list[str] | None = None) -> None:
     With ``RAG_DEBUG`` set the traceback is shown all the same.
     """
     try:
-        code = cli.main(arguments, prog_name="rag", standalone_mode=False)
+        arguments = sys.argv[1:] if arguments is None else arguments
+        with cli.make_context("rag", list(arguments)) as context:
+            cli.invoke(context)
+        sys.stdout.flush()
+        code = 0
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
     except click.ClickException as error:
         error.show()
         code = error.exit_code
@@ -47,7 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         click.echo(f"rag: {_one_line(error)}", err=True)
         code = WRONG_USE if _is_wrong_use(error) else FAILED
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(code)
 
 
 def _one_line(error: Exception) -> str:
@@ -241,7 +247,7 @@ def source(uri: str, start: int, end: int | None, index: Path | None, as_json: b
         library.close()
     end = len(document.text) if end is None else end
     if start > end:
-        raise QueryError(f"--start {start} is behind --end {end}")
+        raise QueryError(f"--start {start} is behind the end, {end}")
     text = document.text[start:end]
     if not as_json:
         show.exactly(text)
@@ -252,6 +258,25 @@ def source(uri: str, start: int, end: int | None, index: Path | None, as_json: b
         if mark.start < end and mark.end > start
     ]
     show.json_document({"uri": document.uri, "title": document.title, "text": text, "marks": marks})
+
+
+@cli.command()
+@click.argument("uris", nargs=-1, required=True, metavar="URI...")
+@_index_option
+@_pipeline_option
+def delete(uris: tuple[str, ...], index: Path | None, pipeline: str | None) -> None:
+    """Delete documents whose source is gone for good, by uri or path.
+
+    A folder stands for all that was in it. (What is gone from a folder that still exists is
+    deleted by ingesting the folder again.)
+    """
+    from rag.cli.load import as_uri
+
+    with _pipeline(pipeline, index) as opened:
+        count = opened.delete(*(as_uri(uri) for uri in uris))
+    if not count:
+        raise DocumentNotFound(f"the index holds nothing at {', '.join(uris)}")
+    click.echo(f"{count:,} deleted")
 
 
 @cli.command()

@@ -13,14 +13,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from connectors.files import INDEX_MARK
 from rag.embedding.base import Embedder
 from rag.errors import EmbedderMismatch, EmbeddingError, IndexDamaged, RagIndexError
+from rag.index.gate import Gate
 from rag.index.lexical import LexicalStore
 from rag.index.library import LedgerEntry, Library
 from rag.index.lock import write_lock
@@ -34,9 +38,11 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_EXACT = 20_000  # vectors of a filtered search up to which comparing with each is fastest
+_EXACT = 64 * 2**20  # bytes of vectors up to which each is compared: 65,000 chunks of 256 values
 _PURGE = 5_000  # chunks removed at a time
 _LIBRARY, _CHROMA, _TANTIVY = "library.sqlite", "chroma", "tantivy"
+_OWN_FILES = {INDEX_MARK, ".gitignore", _LIBRARY, _CHROMA, _TANTIVY, "write.lock", "writer.json"}
+_OWN_FILES |= {f"{_LIBRARY}-{part}" for part in ("wal", "shm", "journal")}
 
 
 class Embedded(NamedTuple):
@@ -81,17 +87,21 @@ class Index:
         self._check_embedder()
         self._vectors: ChromaVectors | None = None
         self._lexical: LexicalStore | None = None
+        self._gate, self._opening = Gate(), threading.RLock()
+        self._exact = _ExactVectors(self.library, self._fingerprint)
         self._seen_generation = self.library.generation
-        self._own_generation = -1
+        self._writing = False
+        self._counted = (-1, 0)
 
     def close(self) -> None:
-        """Let go of every file."""
-        if self._lexical is not None:
-            self._lexical.close()
-        if self._vectors is not None:
-            self._vectors.close()
-        self._vectors, self._lexical = None, None
-        self.library.close()
+        """Let go of every file, when the searches in it are done."""
+        with self._gate.alone():
+            if self._lexical is not None:
+                self._lexical.close()
+            if self._vectors is not None:
+                self._vectors.close()
+            self._vectors, self._lexical = None, None
+            self.library.close()
 
     def _check_embedder(self) -> None:
         built = self.library.meta("embedder")
@@ -101,18 +111,20 @@ class Index:
     @property
     def vectors(self) -> ChromaVectors:
         """The vector store, opened when first used."""
-        if self._vectors is None:
-            from rag.index.vectors import ChromaVectors
+        with self._opening:
+            if self._vectors is None:
+                from rag.index.vectors import ChromaVectors
 
-            self._vectors = ChromaVectors(self.path / _CHROMA, f"chunks-{self._fingerprint}")
-        return self._vectors
+                self._vectors = ChromaVectors(self.path / _CHROMA, f"chunks-{self._fingerprint}")
+            return self._vectors
 
     @property
     def lexical(self) -> LexicalStore:
         """The lexical index, opened when first used."""
-        if self._lexical is None:
-            self._lexical = LexicalStore(self.path / _TANTIVY)
-        return self._lexical
+        with self._opening:
+            if self._lexical is None:
+                self._lexical = LexicalStore(self.path / _TANTIVY)
+            return self._lexical
 
     # -- searching -------------------------------------------------------------------------
 
@@ -125,38 +137,50 @@ class Index:
         for _ in range(5):
             generation = self.library.generation
             self._see(generation)
-            found = search()
+            with self._gate.shared():
+                found = search()
             if self.library.generation == generation:
                 break
         return found
 
     def _see(self, generation: int) -> None:
         """Let the derived stores show what another process has written up to `generation`."""
-        if generation in (self._seen_generation, self._own_generation):
+        if generation == self._seen_generation or self._writing:
             return
-        if self._lexical is not None:
-            self._lexical.reload()
-        if self._vectors is not None:
-            self._vectors.reopen()
-        self._seen_generation = generation
+        with self._gate.alone():
+            if generation != self._seen_generation:
+                if self._lexical is not None:
+                    self._lexical.reload()
+                if self._vectors is not None:
+                    self._vectors.reopen()
+                self._seen_generation = generation
 
     def search_dense(
         self, vector: NDArray[np.float32], k: int, where: Where | None = None
     ) -> list[tuple[int, float]]:
         """Up to `k` live chunks (row, cosine) nearest to `vector`, best first.
 
-        With a filter that leaves up to 20,000 chunks, each of these is compared; with a wider
-        one, the nearest of all are, in growing numbers, until enough of them pass.
+        Up to 64 MiB of vectors, each is compared: Chroma's graph misses some of the nearest. With
+        more, Chroma is asked, and with a filter that leaves few enough, each of these is compared.
         """
-        allowed: set[int] | None = None
-        if where:
-            documents = self.library.matching(where)
-            count = self.library.live_chunk_count(documents)
-            rows = self.library.rows_of(documents) if count else []
-            if count <= _EXACT:
-                scores = self.dense_scores(vector, rows)
-                return sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:k]
-            allowed = set(rows)
+        allowed = self.library.rows_of(self.library.matching(where)) if where else None
+        if self._compares_each():
+            return self._exact.search(vector, k, allowed)
+        if allowed is not None and len(allowed) * vector.nbytes <= _EXACT:
+            scores = self.dense_scores(vector, allowed)
+            return sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:k]
+        return self._search_chroma(vector, k, None if allowed is None else set(allowed))
+
+    def _compares_each(self) -> bool:
+        generation = self.library.generation
+        if self._counted[0] != generation:
+            self._counted = (generation, self.library.chunk_count())
+        return self._counted[1] * self.embedder.dimension * 4 <= _EXACT
+
+    def _search_chroma(
+        self, vector: NDArray[np.float32], k: int, allowed: set[int] | None
+    ) -> list[tuple[int, float]]:
+        """Ask for the nearest of all, in growing numbers, until enough are live and allowed."""
         wanted = k if allowed is None else k * 4
         while True:
             found = self.vectors.query(vector, wanted)
@@ -211,13 +235,16 @@ class Index:
             if self.library.meta("embedder") is None:
                 self.library.set_meta("embedder", self._embedder_note())
             self._check_embedder()
+            self._see(self.library.generation)
+            self._writing = True  # our own stores show what we write by themselves
             writer = Writer(self)
             try:
                 writer.heal()
                 yield writer
             finally:
-                self._own_generation = self.library.generation
                 writer.close()
+                self._seen_generation = self.library.generation
+                self._writing = False
 
     def _embedder_note(self) -> str:
         return json.dumps(
@@ -228,16 +255,80 @@ class Index:
             }
         )
 
+    def reset_damaged(self) -> None:
+        """Throw away a derived store that cannot be opened, so that it can be filled again."""
+        try:
+            self.vectors.count()
+        except IndexDamaged:
+            self._vectors = None
+            shutil.rmtree(self.path / _CHROMA, ignore_errors=True)
+        try:
+            self.lexical.count()
+        except IndexDamaged:
+            self._lexical = None
+            shutil.rmtree(self.path / _TANTIVY, ignore_errors=True)
+
     def check_derived(self) -> None:
-        """Raise `IndexDamaged` where a derived store is empty and the library is not."""
+        """Raise `IndexDamaged` where a store that searches need is empty and the library is not."""
         if not self.library.live_chunks(0, 1):
             return
-        for name, count in (("Chroma", self.vectors.count()), ("tantivy", self.lexical.count())):
+        counts = {"tantivy": self.lexical.count()}
+        if not self._compares_each():
+            counts["Chroma"] = self.vectors.count()
+        for name, count in counts.items():
             if count == 0:
                 raise IndexDamaged(
-                    f"the {name} folder of {self.path} is empty: run `rag ingest` on any source "
-                    "to fill it from the library (nothing is embedded again)"
+                    f"the {name} folder of {self.path} is empty: {IndexDamaged.REBUILD}"
                 )
+
+
+class _ExactVectors:
+    """All live vectors in memory, brought up to date when the library has changed."""
+
+    def __init__(self, library: Library, fingerprint: str) -> None:
+        self._library = library
+        self._fingerprint = fingerprint
+        self._guard = threading.Lock()
+        self._generation = -1
+        self._held: tuple[NDArray[np.int64], NDArray[np.float32]] | None = None
+
+    def search(
+        self, vector: NDArray[np.float32], k: int, allowed: Sequence[int] | None
+    ) -> list[tuple[int, float]]:
+        """Up to `k` chunks (row, cosine), best first, ties by row; among `allowed` where given."""
+        import numpy as np
+
+        rows, matrix = self._current()
+        if allowed is not None:
+            among = np.isin(rows, np.asarray(allowed, dtype=np.int64))
+            rows, matrix = rows[among], matrix[among]
+        if not len(rows) or k < 1:
+            return []
+        scores = matrix @ vector
+        best = np.argpartition(-scores, k)[: k + 1] if k + 1 < len(rows) else np.arange(len(rows))
+        order = best[np.lexsort((rows[best], -scores[best]))][:k]
+        return list(zip(rows[order].tolist(), scores[order].tolist(), strict=True))
+
+    def _current(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        import numpy as np
+
+        with self._guard:
+            generation = self._library.generation
+            if self._held is not None and generation == self._generation:
+                return self._held
+            live = np.array(self._library.all_live_rows(), dtype=np.int64)
+            if self._held is None:
+                kept_rows, kept = np.zeros(0, dtype=np.int64), None
+            else:
+                stay = np.isin(self._held[0], live)
+                kept_rows, kept = self._held[0][stay], self._held[1][stay]
+            missing = np.setdiff1d(live, kept_rows, assume_unique=True).tolist()
+            found, fresh = self._library.vectors(missing, self._fingerprint)
+            rows = np.concatenate((kept_rows, np.array(found, dtype=np.int64)))
+            parts = [part for part in (kept, fresh) if part is not None and len(part)]
+            matrix = np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
+            self._held, self._generation = (rows, matrix), generation
+            return self._held
 
 
 class Writer:
@@ -254,7 +345,8 @@ class Writer:
         self._index.lexical.close()
 
     def heal(self) -> None:
-        """Put right what a crash or a deleted folder left behind; embeds nothing."""
+        """Put right what a crash, a deleted folder or a damaged one left behind; embeds nothing."""
+        self._index.reset_damaged()
         self._library.doom_pending()
         self._purge()
         live = self._library.live_chunk_count()
@@ -370,9 +462,14 @@ def describe(embedder: Embedder) -> str:
 def _make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
-        ignore = path / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n", encoding="utf-8")
+        if not (path / _LIBRARY).exists():
+            if strangers := {entry.name for entry in path.iterdir()} - _OWN_FILES:
+                raise RagIndexError(
+                    f"{path} holds no index but other things ({min(strangers)} ...): name a new "
+                    "folder for the index"
+                )
+            (path / INDEX_MARK).touch()
+            (path / ".gitignore").write_text("*\n", encoding="utf-8")
     except FileExistsError:
         raise RagIndexError(f"{path} is a file: name a folder for the index") from None
     except OSError as error:

@@ -35,7 +35,10 @@ class LexicalStore:
         try:
             self._index = tantivy.Index(self._schema, path=str(path))
         except (ValueError, OSError) as error:
-            raise IndexDamaged(f"tantivy cannot open {path}: {error}") from error
+            said = " ".join(str(error).split())
+            raise IndexDamaged(
+                f"tantivy cannot open {path} ({said}): {IndexDamaged.REBUILD}"
+            ) from error
         self._index.register_tokenizer("citewell", analyzer())
         self._writer: Any = None
         self._guard = threading.Lock()

@@ -132,85 +132,84 @@ class Stats:
 class Library:
     """Documents, chunks, ledger, embedding cache and failures in one SQLite file.
 
-    May be shared by threads: each gets its own connection. Raises `IndexNotFound` where there
-    is no file and `create` is not set, `IndexDamaged` where the file is not a library.
+    May be shared by threads: reads go through one connection and writes through another, each
+    behind a lock, so that a batch being written does not hold searches up. Raises `IndexNotFound`
+    where there is no file and `create` is not set, `IndexDamaged` where it is not a library.
     """
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         if not create and not path.is_file():
             raise IndexNotFound.at(path.parent)
         self.path = path
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
-        self._guard = threading.Lock()
+        self._reading, self._writing = threading.RLock(), threading.RLock()
         with self._damage_told():
-            self._prepare(create)
-
-    # -- connections and transactions ------------------------------------------------------
-
-    def _prepare(self, create: bool) -> None:
-        connection = self._connection
-        if create and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-            with self.transaction():
-                if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-                    for statement in _SCHEMA.split(";\n"):
-                        connection.execute(statement)
-                    self._set_meta("schema", SCHEMA_VERSION)
-                    self._set_meta("generation", "0")
+            self._writer = self._connect()
+            if create:
+                self._create()
+            self._reader = self._connect()
         if (found := self.meta("schema")) != SCHEMA_VERSION:
+            self.close()
             raise RagIndexError(
                 f"{self.path} has the format {found} of another version of citewell, this one "
                 f"reads {SCHEMA_VERSION}: ingest into a new index (--index DIR)"
             )
 
-    @property
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = sqlite3.connect(
-                self.path, timeout=30, isolation_level=None, check_same_thread=False
-            )
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("PRAGMA cache_size = -32768")
-            with self._guard:
-                self._connections.append(connection)
-            self._local.connection = connection
+    # -- connections and transactions ------------------------------------------------------
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=30, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA cache_size = -32768")
         return connection
 
+    def _create(self) -> None:
+        with self.transaction() as connection:
+            if connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+                return
+            for statement in _SCHEMA.split(";\n"):
+                connection.execute(statement)
+            self._set_meta("schema", SCHEMA_VERSION)
+            self._set_meta("generation", "0")
+
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
         """Write all of what is inside, or nothing."""
-        with self._damage_told():
-            self._connection.execute("BEGIN IMMEDIATE")
+        with self._writing, self._damage_told():
+            self._writer.execute("BEGIN IMMEDIATE")
             try:
-                yield
+                yield self._writer
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                self._writer.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
+            self._writer.execute("COMMIT")
 
     @contextmanager
     def _damage_told(self) -> Iterator[None]:
         try:
             yield
+        except sqlite3.ProgrammingError as error:
+            raise RagIndexError(f"{self.path} was closed while in use") from error
         except sqlite3.OperationalError as error:
             raise RagIndexError(f"cannot use {self.path}: {error}") from error
         except sqlite3.DatabaseError as error:
             raise IndexDamaged(f"{self.path} is damaged: {error}") from error
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with self._damage_told():
-            return self._connection.execute(sql, values).fetchall()
+        try:
+            with self._reading, self._damage_told():
+                return self._reader.execute(sql, values).fetchall()
+        except (OverflowError, UnicodeEncodeError) as error:
+            raise QueryError(f"a value that cannot be looked up: {error}") from None
 
     def close(self) -> None:
-        """Close every thread's connection."""
-        with self._guard:
-            for connection in self._connections:
-                connection.close()
-            self._connections.clear()
-            self._local = threading.local()
+        """Close the file, when what is being read and written is done."""
+        with self._writing, self._reading:
+            self._writer.close()
+            self._reader.close()
 
     # -- meta ------------------------------------------------------------------------------
 
@@ -225,7 +224,7 @@ class Library:
             self._set_meta(key, value)
 
     def _set_meta(self, key: str, value: str) -> None:
-        self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+        self._writer.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     @property
     def generation(self) -> int:
@@ -233,7 +232,7 @@ class Library:
         return int(self.meta("generation") or 0)
 
     def _next_generation(self) -> None:
-        self._set_meta("generation", str(self.generation + 1))
+        self._writer.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
 
     # -- writing ---------------------------------------------------------------------------
 
@@ -252,7 +251,7 @@ class Library:
         numbers: list[int] = []
         rows: list[int] = []
         with self.transaction():
-            execute = self._connection.execute
+            execute = self._writer.execute
             for document, entry, chunks, hashes in documents:
                 number = self._insert_document(document, entry)
                 numbers.append(number)
@@ -272,7 +271,7 @@ class Library:
                         ),
                     )
                     rows.append(int(cursor.lastrowid or 0))
-            self._connection.executemany(
+            self._writer.executemany(
                 "INSERT OR IGNORE INTO embeddings (embedder, text_hash, vector) VALUES (?, ?, ?)",
                 ((embedder, text_hash, vector) for text_hash, vector in embeddings),
             )
@@ -280,7 +279,7 @@ class Library:
 
     def _insert_document(self, document: Document, entry: LedgerEntry) -> int:
         marks = [mark.model_dump(mode="json") for mark in document.marks]
-        cursor = self._connection.execute(
+        cursor = self._writer.execute(
             "INSERT INTO documents (uri, state, digest, title, mime, metadata, marks, length,"
             " source_version, content_hash, parser, chunker, written)"
             " VALUES (?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -300,7 +299,7 @@ class Library:
             ),
         )
         number = int(cursor.lastrowid or 0)
-        self._connection.executemany(
+        self._writer.executemany(
             "INSERT INTO blocks VALUES (?, ?, ?)",
             (
                 (number, i // _BLOCK, _compressed(document.text[i : i + _BLOCK]))
@@ -314,15 +313,15 @@ class Library:
         with self.transaction():
             for batch in _batches(documents):
                 slots = _slots(batch)
-                self._connection.execute(
+                self._writer.execute(
                     "UPDATE documents SET state = 'doomed' WHERE state = 'live' AND uri IN"
                     f" (SELECT uri FROM documents WHERE id IN ({slots}))",
                     batch,
                 )
-                self._connection.execute(
+                self._writer.execute(
                     f"UPDATE documents SET state = 'live' WHERE id IN ({slots})", batch
                 )
-                self._connection.execute(
+                self._writer.execute(
                     "DELETE FROM failures WHERE uri IN"
                     f" (SELECT uri FROM documents WHERE id IN ({slots}))",
                     batch,
@@ -335,12 +334,12 @@ class Library:
         with self.transaction():
             for batch in _batches(uris):
                 slots = _slots(batch)
-                doomed += self._connection.execute(
+                doomed += self._writer.execute(
                     "UPDATE documents SET state = 'doomed' WHERE state = 'live'"
                     f" AND uri IN ({slots})",
                     batch,
                 ).rowcount
-                self._connection.execute(f"DELETE FROM failures WHERE uri IN ({slots})", batch)
+                self._writer.execute(f"DELETE FROM failures WHERE uri IN ({slots})", batch)
             if doomed:
                 self._next_generation()
         return doomed
@@ -348,7 +347,7 @@ class Library:
     def doom_pending(self) -> int:
         """Give up what an interrupted run left half-written; returns how many documents."""
         with self.transaction():
-            return self._connection.execute(
+            return self._writer.execute(
                 "UPDATE documents SET state = 'doomed' WHERE state = 'pending'"
             ).rowcount
 
@@ -367,9 +366,7 @@ class Library:
         """Forget chunks that are gone from the other stores."""
         with self.transaction():
             for batch in _batches(rows):
-                self._connection.execute(
-                    f"DELETE FROM chunks WHERE row IN ({_slots(batch)})", batch
-                )
+                self._writer.execute(f"DELETE FROM chunks WHERE row IN ({_slots(batch)})", batch)
 
     def remove_doomed(self) -> None:
         """Forget doomed documents of which no chunk is left."""
@@ -378,25 +375,25 @@ class Library:
                 "SELECT id FROM documents WHERE state = 'doomed'"
                 " AND NOT EXISTS (SELECT 1 FROM chunks WHERE document = documents.id)"
             )
-            self._connection.execute(f"DELETE FROM blocks WHERE document IN ({gone})")
-            self._connection.execute(f"DELETE FROM documents WHERE id IN ({gone})")
+            self._writer.execute(f"DELETE FROM blocks WHERE document IN ({gone})")
+            self._writer.execute(f"DELETE FROM documents WHERE id IN ({gone})")
 
     def touch(self, entries: Sequence[tuple[str, LedgerEntry]]) -> None:
         """Renew the ledger of live documents that turned out to be the same."""
         with self.transaction():
             for uri, entry in entries:
-                self._connection.execute(
+                self._writer.execute(
                     "UPDATE documents SET source_version = ?, content_hash = ?, parser = ?,"
                     " chunker = ? WHERE uri = ? AND state = 'live'",
                     (entry.source_version, entry.content_hash, entry.parser, entry.chunker, uri),
                 )
-                self._connection.execute("DELETE FROM failures WHERE uri = ?", (uri,))
+                self._writer.execute("DELETE FROM failures WHERE uri = ?", (uri,))
 
     def record_failures(self, failures: Sequence[tuple[str, str]]) -> None:
         """Remember (uri, reason) of what could not be ingested."""
         now = time.time()
         with self.transaction():
-            self._connection.executemany(
+            self._writer.executemany(
                 "INSERT OR REPLACE INTO failures VALUES (?, ?, ?)",
                 ((uri, reason, now) for uri, reason in failures),
             )
@@ -445,9 +442,7 @@ class Library:
     def forget_failures(self, uris: Sequence[str]) -> None:
         """Drop the failures of sources that are gone."""
         with self.transaction():
-            self._connection.executemany(
-                "DELETE FROM failures WHERE uri = ?", ((uri,) for uri in uris)
-            )
+            self._writer.executemany("DELETE FROM failures WHERE uri = ?", ((uri,) for uri in uris))
 
     def cached_embeddings(self, embedder: str, hashes: Sequence[bytes]) -> dict[bytes, bytes]:
         """Vectors (float32 bytes) by text hash, of those that `embedder` has embedded before."""
@@ -476,6 +471,16 @@ class Library:
                 )
             )
         return found
+
+    def all_live_rows(self) -> list[int]:
+        """Rows of every live chunk, in order."""
+        return [
+            int(row)
+            for (row,) in self._rows(
+                "SELECT c.row FROM chunks c JOIN documents d ON d.id = c.document"
+                " WHERE d.state = 'live' ORDER BY c.row"
+            )
+        ]
 
     def live_of(self, rows: Sequence[int]) -> set[int]:
         """Those of the chunk rows that are live."""
@@ -563,6 +568,10 @@ class Library:
             int(self._rows(f"SELECT count(*) FROM chunks WHERE document IN ({_slots(b)})", b)[0][0])
             for b in _batches(documents)
         )
+
+    def chunk_count(self) -> int:
+        """Number of chunks in any state: an upper bound of the live ones, found at once."""
+        return int(self._rows("SELECT count(*) FROM chunks")[0][0])
 
     def rows_of(self, documents: Sequence[int]) -> list[int]:
         """Rows of the chunks of these documents."""

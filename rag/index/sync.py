@@ -135,7 +135,6 @@ class _Run:
         self._chunker = chunker
         self._parser_print = parser.fingerprint
         self._chunker_print = chunker.fingerprint
-        self._own_prefix = index.path.absolute().as_uri() + "/"
         self._seen: set[str] = set()
         self._unreadable: list[str] = []
 
@@ -143,7 +142,7 @@ class _Run:
         """Go through all sources, reading only what may have changed."""
         for connector in connectors:
             for source in connector.sources():
-                if source.uri in self._seen or source.uri.startswith(self._own_prefix):
+                if source.uri in self._seen:
                     continue
                 self._seen.add(source.uri)
                 try:
@@ -155,9 +154,9 @@ class _Run:
                     yield _Item(source.uri, "failed", error=str(error))
                 except RagError:
                     raise
-                except Exception as error:  # a parser's bug costs its document, not the run
-                    reason = f"{type(error).__name__}: {error}"
-                    yield _Item(source.uri, "failed", error=f"the parser failed ({reason})")
+                except Exception as error:  # a part's bug costs its document, not the run
+                    reason = " ".join(f"{type(error).__name__}: {error}".split())
+                    yield _Item(source.uri, "failed", error=f"a part failed ({reason})")
 
     def _decide(self, source: Source) -> _Item:
         known = self._index.library.ledger(source.uri)
@@ -179,6 +178,7 @@ class _Run:
         if known and known.digest == entry.digest and known.chunker == self._chunker_print:
             return _Item(source.uri, "unchanged", entry=entry)
         chunks = self._chunker.split(document, self._index.embedder)
+        _check_chunks(chunks, document, self._chunker)
         outcome = "updated" if known else "added"
         return _Item(source.uri, outcome, entry=entry, document=document, chunks=chunks)
 
@@ -214,6 +214,16 @@ class _Run:
                 and not any(uri.startswith(f"{place}/") for place in self._unreadable)
             }
         )
+
+
+def _check_chunks(chunks: Sequence[Chunk], document: Document, chunker: Chunker) -> None:
+    """Hold a chunker to its contract: a wrong offset would become a wrong citation."""
+    name = f"the chunker {chunker.name!r}"
+    if len({chunk.id for chunk in chunks}) != len(chunks):
+        raise SourceError(f"{name} gave two chunks the same id")
+    for chunk in chunks:
+        if document.text[chunk.start : chunk.end] != chunk.text or not chunk.text.strip():
+            raise SourceError(f"{name} gave a chunk that is not the text at its offsets")
 
 
 def _batched(items: Iterable[_Item]) -> Iterator[list[_Item]]:

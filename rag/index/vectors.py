@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _MANY = 5_000  # rows a call; Chroma refuses more than 5,461
-_SYNC_AFTER = 10_000  # rows between writes of the graph to disk; what is newer is in Chroma's log
+# With Chroma's own settings a fifth of the ten nearest are missed where a few documents lie beside
+# many of another kind (docs/decisions.md). `sync_threshold`: rows between writes to disk.
+_GRAPH = {
+    "space": "ip",
+    "max_neighbors": 32,
+    "ef_construction": 200,
+    "ef_search": 1_000,
+    "sync_threshold": 10_000,
+}
 
 
 class ChromaVectors:
@@ -47,7 +55,7 @@ class ChromaVectors:
             )
             return self._client.get_or_create_collection(
                 self._name,
-                configuration={"hnsw": {"space": "ip", "sync_threshold": _SYNC_AFTER}},
+                configuration={"hnsw": _GRAPH},
                 embedding_function=None,
             )
 
@@ -92,8 +100,8 @@ class ChromaVectors:
         return int(self._told(self._collection.count))
 
     def query(self, vector: NDArray[np.float32], k: int) -> list[tuple[str, float]]:
-        """Up to `k` nearest (id, cosine), best first; by HNSW, so nearly always the nearest."""
-        if k < 1 or self.count() == 0:
+        """Up to `k` nearest (id, cosine), best first; by HNSW, which misses some."""
+        if k < 1:
             return []
         found = self._told(
             self._collection.query,
@@ -112,4 +120,12 @@ class ChromaVectors:
         try:
             return call(**arguments)
         except (ChromaError, ValueError, RuntimeError, OSError) as error:
-            raise IndexDamaged(f"Chroma failed on {self._path}: {error}") from error
+            raise self._damaged(error) from error
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # what Rust raises, past `Exception`
+                raise
+            raise self._damaged(error) from None
+
+    def _damaged(self, error: BaseException) -> IndexDamaged:
+        said = " ".join(str(error).split())
+        return IndexDamaged(f"Chroma failed on {self._path} ({said}): {IndexDamaged.REBUILD}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from rag.retrieval.base import Retriever, to_hits
+from rag.text import stems
 from rag.types import Hit, Where
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ class DenseRetriever(Retriever):
         self, query: str, *, k: int, index: Index, where: Where | None = None
     ) -> list[Hit]:
         """See `Retriever.retrieve`."""
-        vector = index.embedder.embed_query(query)
-        if not vector.any():
+        if not stems(query):
             return []
+        vector = index.embedder.embed_query(query)
 
         def search() -> list[Hit]:
             ranking = index.search_dense(vector, k, where)

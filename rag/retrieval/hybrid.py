@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from rag.retrieval.base import Retriever, to_hits
+from rag.text import stems
 from rag.types import Hit, Where
 
 if TYPE_CHECKING:
@@ -34,11 +35,13 @@ class HybridRetriever(Retriever):
         self, query: str, *, k: int, index: Index, where: Where | None = None
     ) -> list[Hit]:
         """See `Retriever.retrieve`."""
+        if not stems(query):
+            return []
         vector = index.embedder.embed_query(query)
         depth = max(k, self.candidates)
 
         def search() -> list[Hit]:
-            dense = index.search_dense(vector, depth, where) if vector.any() else []
+            dense = index.search_dense(vector, depth, where)
             lexical = index.search_lexical(query, depth, where)
             only_lexical = [row for row, _ in lexical if row not in dict(dense)]
             only_dense = [row for row, _ in dense if row not in dict(lexical)]

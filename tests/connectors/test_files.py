@@ -8,7 +8,7 @@ from rag.errors import SourceNotFound, SourceUnreadable
 
 
 def names(connector: Files) -> list[str]:
-    return [source.uri.removeprefix(connector.scope) for source in connector.sources()]
+    return [source.uri.removeprefix(connector.scope + "/") for source in connector.sources()]
 
 
 def find(connector: Files, name: str) -> Source:

@@ -157,7 +157,9 @@ def test_heading_marks_are_in_order_and_apart(text: str) -> None:
     assert not marks or marks[-1].end == len(text)
 
 
-@pytest.mark.parametrize("line", ["# a" + " " * 300_000 + "b", "#" * 300_000, "[" * 300_000, "`" * 300_000])
+@pytest.mark.parametrize(
+    "line", ["# a" + " " * 300_000 + "b", "#" * 300_000, "[" * 300_000, "`" * 300_000]
+)
 def test_long_lines_take_linear_time(line: str) -> None:
     heading_marks(line + "\n===\n" + line)
 

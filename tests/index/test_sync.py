@@ -268,7 +268,7 @@ def test_deleted_stores_are_filled_again_without_embedding(
     shutil.rmtree(path / "tantivy")
     monkeypatch.setattr(StaticEmbedder, "embed_documents", _must_not_be_called)
     again = Index(path, StaticEmbedder())
-    with pytest.raises(IndexDamaged, match="run `rag ingest`"):
+    with pytest.raises(IndexDamaged, match="tantivy folder .* next `rag ingest`"):
         again.check_derived()
     run(again, folder)
     assert agree(again) == before
