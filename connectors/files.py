@@ -52,7 +52,7 @@ class Files(Connector):
         return self.path.as_uri()
 
     def sources(self) -> Iterator[Source]:
-        """List the files, folder by folder, in order of their names."""
+        """List the files, folder by folder, in order of their names, files before folders."""
         try:
             found = self.path.stat()
         except FileNotFoundError:
@@ -65,7 +65,7 @@ class Files(Connector):
             yield self._source(self.path)
 
     def owns(self, uri: str) -> bool:
-        """Whether `uri` is in the folder and selected, or could only be there if a file were one."""
+        """Whether `uri` is in the folder and selected, or below what is now a file."""
         if uri == self.scope:
             return True
         if not uri.startswith(self.scope + "/"):
@@ -73,26 +73,30 @@ class Files(Connector):
         below = os.fsdecode(unquote_to_bytes(uri[len(self.scope) + 1 :]))
         return not self.path.is_dir() or self._selected(below)
 
-    def _walk(self, folder: Path) -> Iterator[Source]:
-        try:
-            with os.scandir(folder) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
-        except OSError as error:
-            reason = f"the folder cannot be listed: {error.strerror}"
-            yield _unreadable(folder, reason)
-            return
-        if any(entry.name == INDEX_MARK for entry in entries):
-            return
-        for entry in entries:
-            path = Path(entry.path)
-            if entry.is_dir(follow_symlinks=False):
-                if self._entered(entry.name):
-                    yield from self._walk(path)
-            elif self._selected(path.relative_to(self.path).as_posix()):
-                if not entry.is_symlink():
-                    yield self._source(path)
-                elif not path.is_dir():
-                    yield self._linked(path)
+    def _walk(self, root: Path) -> Iterator[Source]:
+        ahead = [root]
+        while ahead:
+            folder = ahead.pop()
+            try:
+                with os.scandir(folder) as listing:
+                    entries = sorted(listing, key=lambda entry: entry.name)
+            except OSError as error:
+                yield _unreadable(folder, f"the folder cannot be listed: {error.strerror}")
+                continue
+            if any(entry.name == INDEX_MARK for entry in entries):
+                continue
+            below = []
+            for entry in entries:
+                path = Path(entry.path)
+                if entry.is_dir(follow_symlinks=False):
+                    if self._entered(entry.name):
+                        below.append(path)
+                elif self._selected(path.relative_to(self.path).as_posix()):
+                    if not entry.is_symlink():
+                        yield self._source(path)
+                    elif not path.is_dir():
+                        yield self._linked(path)
+            ahead += reversed(below)
 
     def _entered(self, folder_name: str) -> bool:
         return folder_name not in self.skip and (self.hidden or not folder_name.startswith("."))

@@ -54,14 +54,12 @@ class Prompt:
             raise PromptError(
                 f"prompt {self.name} takes {sorted(self.inputs)}, not {sorted(inputs)}"
             )
-        from jinja2 import TemplateError
-
         try:
             return [
                 {"role": role, "content": _environment().from_string(text).render(inputs).strip()}
                 for role, text in self.parts
             ]
-        except TemplateError as error:
+        except Exception as error:  # a template can raise anything, such as a division by zero
             raise PromptError(f"prompt {self.name} ({self.path}): {error}") from None
 
 
@@ -91,7 +89,7 @@ def _parse(path: Path) -> Prompt:
     front = _FRONT_MATTER.match(source)
     try:
         about = yaml.safe_load(front.group(1)) if front else None
-    except yaml.YAMLError as error:
+    except Exception as error:  # PyYAML lets out whatever a value's constructor raises
         raise PromptError(f"{path}: the front matter is not YAML: {error}") from None
     if front is None or not isinstance(about, dict):
         raise PromptError(f"{path}: begins without front matter between two lines of ---")
@@ -100,6 +98,9 @@ def _parse(path: Path) -> Prompt:
         raise PromptError(f"{path}: the front matter has no {', '.join(sorted(missing))}")
     if about["name"] != path.stem:
         raise PromptError(f"{path}: is named {about['name']!r} in its front matter")
+    inputs = about["inputs"] or []
+    if not isinstance(inputs, list) or not all(isinstance(name, str) for name in inputs):
+        raise PromptError(f"{path}: inputs must be a list of names")
     before, *rest = _PART.split(source[front.end() :])
     if before.strip() or not rest:
         raise PromptError(f"{path}: text must stand below a line '# system' or '# user'")
@@ -107,7 +108,7 @@ def _parse(path: Path) -> Prompt:
         name=about["name"],
         version=str(about["version"]),
         description=str(about.get("description", "")),
-        inputs=tuple(about["inputs"] or ()),
+        inputs=tuple(inputs),
         parts=tuple(zip(rest[::2], rest[1::2], strict=True)),
         path=path,
         digest=hashlib.sha256(source.encode()).hexdigest()[:16],

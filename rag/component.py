@@ -115,6 +115,9 @@ class Component(BaseModel):
             if _is_secret(field) or (for_fingerprint and Tuning in field.metadata)
         }
         plain = self.model_dump(mode="json", exclude=skipped)
+        for name in plain:  # sets have no order of their own
+            if isinstance(getattr(self, name), set | frozenset):
+                plain[name] = sorted(plain[name], key=json.dumps)
         if for_fingerprint:  # parts within parts by their own fingerprint, so Tuning nests
             for name in plain:
                 plain[name] = _identity(getattr(self, name), plain[name])
@@ -127,6 +130,8 @@ class Component(BaseModel):
         Raises `ConfigError` naming the key that is wrong.
         """
         fields = {key: value for key, value in config.items() if key != "type"}
+        if odd := [key for key in fields if not isinstance(key, str)]:
+            raise ConfigError(f"{cls.kind} {cls.name!r}: {odd[0]!r} is not the name of a setting")
         try:
             return cls(**fields)
         except ValidationError as error:

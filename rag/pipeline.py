@@ -14,7 +14,7 @@ from pydantic import Field, PrivateAttr
 from rag.chunking import Chunker, HeadingChunker
 from rag.component import Component, Tuning
 from rag.embedding import Embedder, StaticEmbedder
-from rag.errors import ConfigError, QueryError
+from rag.errors import ConfigError, DocumentNotFound, QueryError
 from rag.packages import require_own
 from rag.settings import load_settings
 from rag.types import Answer, Citation, Document, Hit, Message, Step, Where, well_formed
@@ -30,6 +30,7 @@ from rag.retrieval import HybridRetriever, Refiner, Retriever  # noqa: E402
 _T = TypeVar("_T")
 
 _LONGEST_QUESTION = 20_000  # characters
+_MOST_HITS = 10_000
 
 
 def _default_index() -> Path:
@@ -65,9 +66,15 @@ class Pipeline(Component):
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Copy the configuration, with changes; the copy opens an index of its own."""
-        copy = super().model_copy(update=update, deep=deep)
+        copy = super().model_copy(update=update)  # all parts are frozen: nothing to copy deep
         copy._opened, copy._guard = None, threading.Lock()
         return copy
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return self.model_copy()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (type(self), dict(self.__dict__))
 
     # -- configuration ---------------------------------------------------------------------
 
@@ -76,7 +83,7 @@ class Pipeline(Component):
         import yaml
 
         plain = {name: value for name, value in self.config().items() if name != "type"}
-        return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+        return str(yaml.safe_dump(plain, sort_keys=False))
 
     @classmethod
     def from_yaml(cls, source: str | Path) -> Self:
@@ -93,8 +100,8 @@ class Pipeline(Component):
             plain = yaml.safe_load(text)
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{where}cannot be read: {error}") from None
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{where}not YAML: {' '.join(str(error).split())}") from None
+        except Exception as error:  # PyYAML lets out whatever a value's constructor raises
+            raise ConfigError(f"{where}not YAML: {' '.join(str(error).split())[:300]}") from None
         if not isinstance(plain, dict | None):
             raise ConfigError(f"{where}a pipeline is a mapping of its parts")
         try:
@@ -157,8 +164,8 @@ class Pipeline(Component):
         """
         query = _checked_question(query)
         k = self.k if k is None else k
-        if k < 1:
-            raise QueryError(f"k must be at least 1, not {k}")
+        if not 1 <= k <= _MOST_HITS:
+            raise QueryError(f"k must be from 1 to {_MOST_HITS:,}, not {k}")
         hits = self.retriever.retrieve(query, k=k, index=self.open(), where=where)
         for refiner in self.refiners:
             hits = refiner.refine(query, hits)
@@ -217,13 +224,12 @@ class Pipeline(Component):
         library = self.open().library
 
         def verified(citation: Citation) -> Citation:
-            stored = library.text(citation.uri, citation.start, citation.end)
-            return citation.model_copy(
-                update={
-                    "verified": stored == citation.quote,
-                    "page": library.page(citation.uri, citation.start),
-                }
-            )
+            try:
+                stored = library.text(citation.uri, citation.start, citation.end)
+                page = library.page(citation.uri, citation.start)
+            except DocumentNotFound:  # deleted since it was retrieved
+                return citation
+            return citation.model_copy(update={"verified": stored == citation.quote, "page": page})
 
         citations = tuple(verified(citation) for citation in answer.citations)
         step = Step(
@@ -268,6 +274,10 @@ class Pipeline(Component):
         finally:
             with suppress(ValueError):  # a step that was cancelled is still running
                 events.close()  # type: ignore[attr-defined]
+
+
+def _unpickled(cls: type[Pipeline], fields: dict[str, Any]) -> Pipeline:
+    return cls(**fields)
 
 
 async def _in_thread(call: Callable[[], _T]) -> _T:

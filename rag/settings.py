@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from rag.errors import ConfigError
 
@@ -31,6 +31,11 @@ class Settings(BaseModel):
     prompts: Path | None = Field(None, alias="RAG_PROMPTS")
     """Folder of prompt templates that override the shipped ones."""
 
+    @field_validator("index", "prompts")
+    @classmethod
+    def _home(cls, path: Path | None) -> Path | None:
+        return path.expanduser() if path is not None else None
+
     @classmethod
     def variables(cls) -> dict[str, str]:
         """Names of the environment variables, by field."""
@@ -48,10 +53,12 @@ def load_settings(env_file: Path | None = None) -> Settings:
     `env_file` defaults to ``.env`` in the working directory, and may be absent. Raises
     `ConfigError` where it cannot be read.
     """
-    values = {**_read_env_file(env_file or Path(".env")), **os.environ}
-    return Settings.model_validate(
-        {name: values[name] for name in Settings.variables().values() if values.get(name)}
-    )
+    file = _read_env_file(env_file or Path(".env"))
+    found = {name: os.environ.get(name) or file.get(name) for name in Settings.variables().values()}
+    settings = Settings.model_validate({name: value for name, value in found.items() if value})
+    if settings.prompts is not None and not settings.prompts.is_dir():
+        raise ConfigError(f"RAG_PROMPTS names no folder: {settings.prompts}")
+    return settings
 
 
 def _read_env_file(path: Path) -> Mapping[str, str]:

@@ -104,6 +104,7 @@ _BOUNDARY = re.compile(
     re.VERBOSE,
 )
 _FULL_LINE = 0.6  # share of the longest line below which a line stops short
+_SHORT_LINE = 50  # characters up to which any line stops short
 _LAST_WORD = re.compile(r"([^\W\d_](?:[\w.]*\w)?)\.$")
 _NUMBERED = re.compile(r"\s*\d{1,3}\.$")
 
@@ -118,7 +119,7 @@ def sentences(text: str) -> list[Span]:
     """
     spans: list[Span] = []
     start = 0
-    full = _FULL_LINE * max(map(len, text.split("\n")))
+    full = max(_SHORT_LINE, _FULL_LINE * max(map(len, text.split("\n"))))
     for boundary in _BOUNDARY.finditer(text):
         end = boundary.end()
         if boundary.lastgroup == "stop" and not _ends_sentence(text, start, boundary):
@@ -142,7 +143,7 @@ def _ends_sentence(text: str, start: int, boundary: re.Match[str]) -> bool:
     if boundary.group("stop") != ".":
         return True
     before = text[max(start, boundary.start() - 40) : boundary.end()]
-    if _NUMBERED.fullmatch(text[start : boundary.end()]):
+    if boundary.end() - start < 10 and _NUMBERED.fullmatch(text[start : boundary.end()]):
         return False
     if (word := _LAST_WORD.search(before)) is None:
         return True

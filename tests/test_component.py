@@ -1,7 +1,11 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import pytest
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 
 from rag import HeadingChunker, HybridRetriever, OpenAIChat, Pipeline, StaticEmbedder
 from rag.component import KINDS, Component, Tuning, build, component_class, known
@@ -15,6 +19,13 @@ class Part(Component):
     size: int = Field(3, ge=1)
     batch: Annotated[int, Tuning] = 10
     key: SecretStr | None = None
+
+
+class WithSet(Component):
+    kind: ClassVar[str] = "chunker"
+    name: ClassVar[str] = "with-set"
+
+    tags: frozenset[str]
 
 
 def test_fingerprint_follows_the_meaning_and_nothing_else() -> None:
@@ -50,6 +61,69 @@ def test_tuning_nests() -> None:
         return Pipeline(generator={"type": "grounded", "model": chat})  # type: ignore[arg-type]
 
     assert pipeline(1).fingerprint == pipeline(2).fingerprint
+
+
+def test_sets_have_an_order_in_the_fingerprint() -> None:
+    code = "from tests.test_component import WithSet; print(WithSet(tags=frozenset('abcdefgh')).fingerprint)"
+    root = Path(__file__).parent.parent
+    prints = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=root,
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in "123"
+    }
+    assert len(prints) == 1
+
+
+def test_wrong_values_are_not_repeated_in_errors() -> None:
+    with pytest.raises(ValidationError) as caught:
+        OpenAIChat(model="m", apikey="sk-secret")  # type: ignore[call-arg]
+    assert "sk-secret" not in str(caught.value)
+
+
+def test_a_pipeline_can_be_copied_and_pickled(tmp_path: Path) -> None:
+    import copy
+    import pickle
+
+    pipeline = Pipeline(index=tmp_path / "a", k=3)
+    (tmp_path / "x.txt").write_text("x y z")
+    pipeline.ingest(tmp_path / "x.txt")
+    for other in (copy.deepcopy(pipeline), pickle.loads(pickle.dumps(pipeline))):
+        assert other == pipeline
+        assert other.stats().documents == 1
+        other.close()
+    moved = pipeline.model_copy(update={"index": tmp_path / "b"})
+    moved.ingest(tmp_path / "x.txt")
+    assert (tmp_path / "b" / "library.sqlite").exists()
+    moved.close()
+    pipeline.close()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1: 2",
+        "chunker: {type: headings, 1: 2}",
+        "index: !!bool foo",
+        "index: 2024-02-30",
+        "[" * 3000,
+        "k: " + "1" * 5000,
+        "index: !!int ''",
+        "a: " * 500,
+    ],
+)
+def test_hostile_yaml_is_a_config_error(text: str) -> None:
+    with pytest.raises(ConfigError):
+        Pipeline.from_yaml(text)
+
+
+def test_yaml_keeps_odd_paths() -> None:
+    pipeline = Pipeline(index=Path("a\x85b: #'é"))
+    assert Pipeline.from_yaml(pipeline.to_yaml()).index == pipeline.index
 
 
 def test_secrets_are_in_no_dump() -> None:

@@ -22,6 +22,20 @@ def test_empty_means_not_set(tmp_path: Path) -> None:
     assert load_settings(env) == Settings()
 
 
+def test_an_empty_variable_leaves_the_file_its_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("RAG_INDEX=~/from-file\n")
+    monkeypatch.setenv("RAG_INDEX", "")
+    assert load_settings(tmp_path / ".env").index == Path.home() / "from-file"
+
+
+def test_a_folder_of_prompts_must_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_PROMPTS", str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match="RAG_PROMPTS names no folder"):
+        load_settings(tmp_path / ".env")
+
+
 def test_keys_are_not_shown(tmp_path: Path) -> None:
     env = tmp_path / ".env"
     env.write_text("OPENAI_API_KEY=sk-secret\n")

@@ -34,9 +34,11 @@ class HtmlParser(Parser):
             raise NoText("the file is empty")
         try:
             tree = trafilatura.load_html(data)
+            if tree is None:  # a fragment without <html>, or no HTML at all
+                tree = trafilatura.load_html(b"<html><body>" + data + b"</body></html>")
             if tree is None:
                 raise NoText("not HTML, or a page without any text")
-            metadata = trafilatura.extract_metadata(tree, default_url=uri)
+            metadata = trafilatura.extract_metadata(tree, default_url=uri, extensive=False)
             text = trafilatura.extract(
                 tree,
                 output_format="markdown",
@@ -50,15 +52,30 @@ class HtmlParser(Parser):
             raise ParseError(f"broken HTML: {error}") from None
         if not text.strip():
             raise NoText("a page without any text")
+        if not heading_marks(text):
+            text = _with_headings(text, tree)
         found = metadata.as_dict() if metadata else {}
         return Document(
             uri=uri,
             text=text,
-            title=well_formed(found.get("title") or name_of(uri)),
+            title=well_formed(found.get("title") or name_of(uri))[:200],
             mime=mime or "text/html",
             metadata=_metadata(found),
             marks=heading_marks(text),
         )
+
+
+def _with_headings(text: str, tree: Any) -> str:
+    """Mark the lines that are headings of the page: from a short page they come out bare."""
+    levels = {
+        " ".join(heading.text_content().split()): int(heading.tag[1])
+        for heading in tree.iter("h1", "h2", "h3", "h4", "h5", "h6")
+    }
+    lines = text.split("\n")
+    return "\n".join(
+        f"\n{'#' * levels[bare]} {bare}\n" if (bare := line.strip()) in levels and bare else line
+        for line in lines
+    ).lstrip("\n")
 
 
 def _metadata(found: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rag.types import Document, Mark, flat_metadata
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.S | re.M)
 _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
 _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*$")
-_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)$")
+_FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)$")
 _OTHER_BLOCK = re.compile(r"\s{4}|\t|\s*(?:[-*+>|]|\d+[.)])")
 _LONGEST_LINE = 1_000  # characters looked at, so that no line can take long
 _LONGEST_HEADING = 200  # characters; a longer paragraph above "---" is one, with a rule below it
@@ -32,13 +32,15 @@ class MarkdownParser(Parser):
         metadata: dict[str, Any] = {}
         if (front := _FRONT_MATTER.match(text)) and (found := _yaml_mapping(front.group(1))):
             metadata, text = flat_metadata(found), text[front.end() :]
+            require_text(text)
         marks = heading_marks(text)
         first = next((mark.value[0] for mark in marks if isinstance(mark.value, tuple)), "")
-        title = metadata.pop("title", "") or first or name_of(uri)
+        title = metadata.pop("title", "")
+        title = (title if isinstance(title, str) else "") or first or name_of(uri)
         return Document(
             uri=uri,
             text=text,
-            title=str(title),
+            title=title[:_LONGEST_HEADING],
             mime=mime or "text/markdown",
             metadata=metadata,
             marks=marks,
@@ -48,10 +50,18 @@ class MarkdownParser(Parser):
 def _yaml_mapping(text: str) -> dict[Any, Any] | None:
     import yaml
 
+    class WithoutAliases(yaml.SafeLoader):
+        """An alias of an alias of an alias writes a library's worth of text in a few lines."""
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError("an alias")
+            return super().compose_node(parent, index)
+
     try:
-        loaded = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return None  # not front matter after all: it stays in the text
+        loaded = yaml.load(text, WithoutAliases)
+    except Exception:  # PyYAML lets anything out; then it is no front matter, and stays
+        return None
     return loaded if isinstance(loaded, dict) else None
 
 
@@ -70,7 +80,7 @@ def heading_marks(text: str) -> tuple[Mark, ...]:
 
 def _headings(text: str) -> Iterator[tuple[int, int, str]]:
     """Offset, level and text of each heading; fenced code has none."""
-    fence = ""
+    fence, comment = "", False
     block = ""  # what the line stands in: a "paragraph", or "other" (list, quotation, table)
     paragraph = (0, "")  # where it starts and its text, which "===" or "---" would underline
     at = 0
@@ -81,13 +91,15 @@ def _headings(text: str) -> Iterator[tuple[int, int, str]]:
             closing = _FENCE.match(bare)
             if closing and closing.group(1).startswith(fence) and not closing.group(2).strip():
                 fence = ""
+        elif comment or bare.lstrip().startswith("<!--"):
+            comment = "-->" not in bare
         elif not bare.strip():
             block = ""
         elif opening := _FENCE.match(bare):
             fence, block = opening.group(1), ""
         elif heading := _ATX.match(bare):
             block = ""
-            if title := _plain(heading.group(2) or ""):
+            if 0 < len(title := _plain(heading.group(2) or "")) <= _LONGEST_HEADING:
                 yield start, len(heading.group(1)), title
         elif block == "paragraph" and (underline := _SETEXT.match(bare)):
             block = ""
@@ -96,6 +108,8 @@ def _headings(text: str) -> Iterator[tuple[int, int, str]]:
                 yield paragraph[0], 1 if underline.group(1).startswith("=") else 2, title
         elif block == "paragraph":
             paragraph = (paragraph[0], f"{paragraph[1]} {bare.strip()}")
+            if len(paragraph[1]) > 2 * _LONGEST_HEADING:
+                block = "other"
         elif not block:
             block = "other" if _OTHER_BLOCK.match(bare) else "paragraph"
             paragraph = (start, bare.strip())

@@ -47,7 +47,7 @@ class PdfParser(Parser):
         return Document(
             uri=uri,
             text="".join(parts),
-            title=title if _is_title(title) else name_of(uri),
+            title=title[:200] if _is_title(title) else name_of(uri),
             mime=mime or "application/pdf",
             metadata=flat_metadata({**info, "pages": len(pages), "pages_without_text": empty}),
             marks=tuple(marks),

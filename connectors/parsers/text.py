@@ -47,19 +47,44 @@ def decode(data: bytes) -> str:
     for mark, encoding in _BYTE_ORDER_MARKS:
         if data.startswith(mark):
             return well_formed(data[len(mark) :].decode(encoding, errors="replace"))
+    if (wide := _wide_ascii(data)) is not None:
+        return well_formed(data.decode(wide, errors="replace"))
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        text = _guess(data)
+        text = _nearly_utf8(data) or _guess(data)
     if text.translate(_CONTROLS) != text and _looks_binary(text):
         raise UnsupportedFormat("a binary file, not text")
     return text
 
 
+def _wide_ascii(data: bytes) -> str | None:
+    """UTF-16 without its mark: every other byte of plain text is zero."""
+    sample = data[:1_000]
+    if len(sample) < 8 or len(data) % 2:
+        return None
+    even, odd = sample[::2].count(0), sample[1::2].count(0)
+    half = len(sample) // 2
+    if odd > 0.7 * half and not even:
+        return "utf-16-le"
+    return "utf-16-be" if even > 0.7 * half and not odd else None
+
+
+def _nearly_utf8(data: bytes) -> str | None:
+    """UTF-8 with a few bytes gone wrong, which U+FFFD then stands for."""
+    text = data.decode("utf-8", errors="replace")
+    wrong = text.count("\ufffd")
+    right = sum(character > "\x7f" for character in text) - wrong
+    return text if right > 20 * wrong else None
+
+
 def _guess(data: bytes) -> str:
     from charset_normalizer import from_bytes
 
-    matches = list(from_bytes(data[:_SAMPLE], cp_isolation=list(_ENCODINGS)))
+    # A sample may end within a character: then one that ends a byte or more earlier does not.
+    cuts = [len(data)] if len(data) <= _SAMPLE else range(_SAMPLE - 3, _SAMPLE + 1)
+    isolated = list(_ENCODINGS)
+    matches = [m for cut in cuts for m in from_bytes(data[:cut], cp_isolation=isolated)]
     if not matches:
         raise UnsupportedFormat("not text in any known encoding (a binary file?)")
     best = min(matches, key=lambda m: (m.chaos, -m.coherence, _ENCODINGS.index(m.encoding)))

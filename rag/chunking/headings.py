@@ -74,7 +74,7 @@ class HeadingChunker(Chunker):
                         metadata=document.metadata,
                     )
                 )
-        return chunks
+        return _within(chunks, tokens) if self.with_context else chunks
 
     def _context(
         self, title: str, headings: tuple[str, ...], tokens: TokenCounter
@@ -141,6 +141,20 @@ class HeadingChunker(Chunker):
             wide if length <= room else narrow
             for wide, narrow, length in zip(grown, fitting, lengths, strict=True)
         ]
+
+
+def _within(chunks: list[Chunk], tokens: TokenCounter) -> list[Chunk]:
+    """Take the context from chunks that do not fit with it.
+
+    Context and text were counted apart, and a tokenizer may see more in the two together.
+    """
+    if not chunks or max(len(c.embedded_text.encode()) for c in chunks) <= tokens.max_tokens:
+        return chunks  # no tokenizer makes more tokens than there are bytes
+    lengths = tokens.count_tokens([chunk.embedded_text for chunk in chunks])
+    return [
+        chunk if length <= tokens.max_tokens else chunk.model_copy(update={"context": ""})
+        for chunk, length in zip(chunks, lengths, strict=True)
+    ]
 
 
 class _Section(NamedTuple):

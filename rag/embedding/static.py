@@ -68,7 +68,8 @@ class StaticEmbedder(Embedder):
         return vector
 
 
-_CAPITALS = re.compile(r"\b[^\W\d_a-z]{2,}(?:[\W\d_]+[^\W\d_a-z]{2,}){2,}\b")
+# Possessive, and begun at the start of words only: linear on any text.
+_CAPITALS = re.compile(r"(?<![^\W_])[^\W\d_a-z]{2,}+(?:[\W\d_]++[^\W\d_a-z]{2,}+){2,}+")
 
 
 def uncapitalised(text: str) -> str:

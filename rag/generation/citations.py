@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,7 +12,14 @@ from rag.text import Span, sentences
 from rag.types import Citation, Sentence
 from rag.verification import Verifier
 
-_MARKER = re.compile(r"\s?\[(\d{1,4}(?:\s*[-–,;]\s*\d{1,4})*)\]")
+# [1], [1, 2], [1-3], [^1] and 【1†source】; no year, and nothing within `code`.
+_MARKER = re.compile(
+    r"\s?(?:\[\^?(\d{1,3}(?:\s*+[-–,;]\s*+\d{1,3})*+)\]|【(\d{1,3})(?:†[^】\n]{0,80})?】)"
+)
+_INLINE_CODE = re.compile(r"(?<!`)(`++)[^`]++\1(?!`)")
+_FENCED_CODE = re.compile(r"^ {0,3}(`{3,}|~{3,})[^\n]*\n.*?(?:^ {0,3}\1[ \t]*$|\Z)", re.M | re.S)
+_NO_CLAIM = re.compile(r"\s*(?:#{1,6}\s|(?:[-*_]\s*){3,}$|\|?[\s:|-]+\|?$)")
+_TABLE_RULE = re.compile(r"\|?\s*:?-{2,}[\s:|-]*$")
 _LONGEST_RANGE = 50
 _NEEDLESS = 0.95  # a shorter quote is preferred that has this share of the best one's support
 
@@ -57,13 +64,13 @@ class _Builder:
 
     def cite(self, sentence: str) -> None:
         """Write a sentence and what it rests on."""
-        numbers = self._valid_numbers(sentence)
-        shown = _MARKER.sub(self._keep_valid, sentence)
-        claim = _MARKER.sub("", sentence)
+        numbers: list[int] = []
+        shown = self._checked_markers(sentence, numbers)
+        claim = _without_markers(sentence)
         start = self.at
         method: Literal["marker", "attribution"] = "marker"
         if numbers:
-            cited = [self.passages[number - 1] for number in numbers]
+            cited = [self.passages[number - 1] for number in dict.fromkeys(numbers)]
             quotes = [best_quote(claim, [passage], self.verifier) for passage in cited]
             found = [quote for quote in quotes if quote is not None]
         else:
@@ -71,7 +78,7 @@ class _Builder:
             found = [best] if best and best.support >= self.verifier.threshold else []
             method = "attribution"
             if found:
-                shown += f" [{found[0].passage.number}]"
+                shown = _marked(shown, found[0].passage.number)
                 self.attributed += 1
         self.write(shown)
         support = max((quote.support for quote in found), default=0.0)
@@ -79,25 +86,28 @@ class _Builder:
             Sentence(
                 start=start,
                 end=self.at,
-                citations=tuple(self._add(quote, method) for quote in found),
+                citations=tuple(dict.fromkeys(self._add(quote, method) for quote in found)),
                 support=support,
                 supported=support >= self.verifier.threshold,
             )
         )
 
-    def _valid_numbers(self, sentence: str) -> list[int]:
-        numbers = [n for m in _MARKER.finditer(sentence) for n in marked_numbers(m.group(1))]
-        valid = [number for number in numbers if 1 <= number <= len(self.passages)]
-        self.dropped += len(numbers) - len(valid)
-        return list(dict.fromkeys(valid))
+    def _checked_markers(self, sentence: str, valid: list[int]) -> str:
+        """The sentence without markers of passages that do not exist; `valid` gets the others."""
 
-    def _keep_valid(self, marker: re.Match[str]) -> str:
-        numbers = marked_numbers(marker.group(1))
-        valid = [number for number in numbers if 1 <= number <= len(self.passages)]
-        if valid == numbers:
-            return marker.group()
-        space = " " if marker.group().startswith(" ") else ""
-        return f"{space}[{', '.join(map(str, valid))}]" if valid else ""
+        def checked(marker: re.Match[str]) -> str:
+            numbers = marked_numbers(marker.group(1) or marker.group(2))
+            real = [number for number in numbers if 1 <= number <= len(self.passages)]
+            if not real and _glued(marker, sentence):
+                return marker.group()  # an index, as in argv[0], rather than a citation
+            valid.extend(real)
+            self.dropped += len(numbers) - len(real)
+            if real == numbers:
+                return marker.group()
+            space = " " if marker.group().startswith(" ") else ""
+            return f"{space}[{', '.join(map(str, real))}]" if real else ""
+
+        return _outside_code(sentence, lambda text: _MARKER.sub(checked, text))
 
     def _add(self, quote: Quote, method: Literal["marker", "attribution"]) -> int:
         citation = quote.citation(quote.passage.number, method)
@@ -153,19 +163,50 @@ def best_quote(claim: str, passages: Sequence[Passage], verifier: Verifier) -> Q
     return Quote(passage, span, min(1.0, float(supports[i])))
 
 
+def _outside_code(sentence: str, change: Callable[[str], str]) -> str:
+    parts: list[str] = []
+    at = 0
+    for code in _INLINE_CODE.finditer(sentence):
+        parts += [change(sentence[at : code.start()]), code.group()]
+        at = code.end()
+    return "".join([*parts, change(sentence[at:])])
+
+
+def _without_markers(sentence: str) -> str:
+    return _outside_code(
+        sentence,
+        lambda text: _MARKER.sub(lambda m: m.group() if _glued(m, text) else "", text),
+    )
+
+
+def _glued(marker: re.Match[str], text: str) -> bool:
+    """Whether the marker follows an identifier without a space, and is not a passage's."""
+    before = text[: marker.start()][-1:]
+    return marker.group(1) == "0" and marker.group().startswith("[") and before.isalnum()
+
+
+def _marked(sentence: str, number: int) -> str:
+    """Put a marker behind a sentence, or into the last cell of a table's row."""
+    if sentence.endswith("|") and sentence.count("|") > 1:
+        return f"{sentence[:-1].rstrip()} [{number}] |"
+    return f"{sentence} [{number}]"
+
+
 def cite(draft: str, passages: Sequence[Passage], verifier: Verifier) -> CitedText:
     """Check a draft: drop markers of passages that are not there, and tie each sentence down.
 
     A sentence with markers cites, from each passage marked, the exact span that supports it
     best. One without gets the passage that supports it, if one does, and a marker for it. A
-    sentence is supported where one of its quotes reaches the verifier's threshold.
+    sentence is supported where one of its quotes reaches the verifier's threshold. Code stays as
+    it is; headings, rules and the heads of tables claim nothing.
     """
     builder = _Builder(passages, verifier)
     at = 0
-    for span in sentences(draft):
-        builder.write(draft[at : span.start])
-        builder.cite(draft[span.start : span.end])
-        at = span.end
+    for code in _FENCED_CODE.finditer(draft):
+        _cite_prose(builder, draft[at : code.start()])
+        builder.write(code.group())
+        at = code.end()
+    _cite_prose(builder, draft[at:])
     return CitedText(
         text="".join(builder.parts),
         sentences=tuple(builder.sentences),
@@ -173,3 +214,18 @@ def cite(draft: str, passages: Sequence[Passage], verifier: Verifier) -> CitedTe
         dropped_markers=builder.dropped,
         attributed=builder.attributed,
     )
+
+
+def _cite_prose(builder: _Builder, prose: str) -> None:
+    at = 0
+    spans = sentences(prose)
+    texts = [prose[span.start : span.end] for span in spans]
+    for i, (span, text) in enumerate(zip(spans, texts, strict=True)):
+        builder.write(prose[at : span.start])
+        below = [*text.splitlines()[1:], *texts[i + 1 : i + 2]]
+        if _NO_CLAIM.match(text) or any(_TABLE_RULE.match(line) for line in below):
+            builder.write(text)
+        else:
+            builder.cite(text)
+        at = span.end
+    builder.write(prose[at:])

@@ -152,7 +152,7 @@ def _prose(text: str) -> Iterator[Span]:
         if marker := _LEADING_MARKUP.match(sentence):
             span = Span(span.start + marker.end(), span.end)
             sentence = text[span.start : span.end]
-        if len(stems(sentence)) >= 3:
+        if len(stems(sentence)) >= (2 if sentence.startswith("|") else 3):
             yield span
 
 

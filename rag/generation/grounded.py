@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from rag.generation.base import NO_ANSWER, Done, Event, Generator, TextDelta, abstention
-from rag.generation.citations import cite
+from rag.generation.citations import CitedText, cite
 from rag.generation.context import Packed, Passage, pack
 from rag.llm.base import ChatModel, Completion
 from rag.settings import load_settings
-from rag.types import Answer, Hit, Message, Step
+from rag.types import Answer, Hit, Message, Sentence, Step, well_formed
 from rag.verification import LexicalVerifier, Verifier
 
 _REFUSAL = re.compile(
@@ -25,7 +25,7 @@ _REFUSAL = re.compile(
     r"(?:contain|mention|provide|say|hold|include|answer|specify|give))",
     re.IGNORECASE,
 )
-_TAG = re.compile(r"<(?=/?\s*passage)", re.IGNORECASE)
+_TAG = re.compile(r"<(?=\s*/?\s*passage)", re.IGNORECASE)
 
 
 class GroundedGenerator(Generator):
@@ -92,7 +92,11 @@ class GroundedGenerator(Generator):
         rendered = prompt.render(
             question=question,
             passages=[
-                {"number": p.number, "label": _inert(p.label), "text": _inert(p.text)}
+                {
+                    "number": p.number,
+                    "label": _inert(p.label).replace('"', "'"),
+                    "text": _inert(p.text),
+                }
                 for p in passages
             ],
             history=list(history),
@@ -119,7 +123,7 @@ class GroundedGenerator(Generator):
             },
         )
         started = time.perf_counter()
-        draft = completion.text.strip()
+        draft = well_formed(completion.text.strip())
         cited = cite(draft, packed.passages, self.verifier)
         detail: dict[str, Any] = {
             "verifier": self.verifier.config(),
@@ -131,10 +135,11 @@ class GroundedGenerator(Generator):
         reason = ""
         if not draft:
             reason = "the model gave an empty reply"
-        elif _REFUSAL.match(draft) or NO_ANSWER in draft:
-            reason = "the model found no answer in the passages"
-        elif not any(sentence.supported for sentence in cited.sentences):
-            reason = "no sentence of the model's draft is supported by the passages"
+        elif not any(_holds(sentence, cited) for sentence in cited.sentences):
+            if _REFUSAL.match(draft) or NO_ANSWER in draft:
+                reason = "the model found no answer in the passages"
+            else:
+                reason = "no sentence of the model's draft is supported by the passages"
         if reason:
             detail["draft"] = draft
         checked = Step(name="check", seconds=time.perf_counter() - started, detail=detail)
@@ -150,6 +155,18 @@ class GroundedGenerator(Generator):
             usage=completion.usage,
             trace=trace,
         )
+
+
+def _holds(sentence: Sentence, cited: CitedText) -> bool:
+    """Whether a sentence answers something.
+
+    "The passages do not mention it" does only where the model itself cites a passage, and that
+    supports the rest of the sentence.
+    """
+    if not sentence.supported:
+        return False
+    by_model = any(cited.citations[i].method == "marker" for i in sentence.citations)
+    return by_model or not _REFUSAL.match(cited.text[sentence.start : sentence.end])
 
 
 def _inert(text: str) -> str:

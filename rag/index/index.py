@@ -23,18 +23,23 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from connectors.files import INDEX_MARK
 from rag.embedding.base import Embedder
-from rag.errors import EmbedderMismatch, EmbeddingError, IndexDamaged, RagIndexError
+from rag.errors import (
+    EmbedderMismatch,
+    EmbeddingError,
+    IndexDamaged,
+    IndexNotFound,
+    RagIndexError,
+)
 from rag.index.gate import Gate
 from rag.index.lexical import LexicalStore
 from rag.index.library import LedgerEntry, Library
 from rag.index.lock import write_lock
+from rag.index.vectors import ChromaVectors
 from rag.types import Chunk, Document, Where
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from rag.index.vectors import ChromaVectors
 
 _T = TypeVar("_T")
 
@@ -77,13 +82,15 @@ class Index:
     def __init__(
         self, path: Path, embedder: Embedder, *, create: bool = False, store_text: bool = False
     ) -> None:
-        self.path = path
+        if create:
+            _make_folder(path)
+        elif not (path / _LIBRARY).is_file():
+            raise IndexNotFound.at(path)
+        self.path = path.absolute()  # whatever becomes of the working directory
         self.embedder = embedder
         self._store_text = store_text
         self._fingerprint = embedder.fingerprint
-        if create:
-            _make_folder(path)
-        self.library = Library(path / _LIBRARY, create=create)
+        self.library = Library(self.path / _LIBRARY, create=create)
         self._check_embedder()
         self._vectors: ChromaVectors | None = None
         self._lexical: LexicalStore | None = None
@@ -113,8 +120,6 @@ class Index:
         """The vector store, opened when first used."""
         with self._opening:
             if self._vectors is None:
-                from rag.index.vectors import ChromaVectors
-
                 self._vectors = ChromaVectors(self.path / _CHROMA, f"chunks-{self._fingerprint}")
             return self._vectors
 
@@ -147,13 +152,12 @@ class Index:
         """Let the derived stores show what another process has written up to `generation`."""
         if generation == self._seen_generation or self._writing:
             return
-        with self._gate.alone():
-            if generation != self._seen_generation:
-                if self._lexical is not None:
-                    self._lexical.reload()
-                if self._vectors is not None:
-                    self._vectors.reopen()
-                self._seen_generation = generation
+        with self._opening:
+            if self._lexical is not None:
+                self._lexical.reload()
+            if self._vectors is not None:
+                self._vectors.see(generation)
+            self._seen_generation = generation
 
     def search_dense(
         self, vector: NDArray[np.float32], k: int, where: Where | None = None
@@ -167,8 +171,7 @@ class Index:
         if self._compares_each():
             return self._exact.search(vector, k, allowed)
         if allowed is not None and len(allowed) * vector.nbytes <= _EXACT:
-            scores = self.dense_scores(vector, allowed)
-            return sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:k]
+            return self._compare(vector, allowed, k)
         return self._search_chroma(vector, k, None if allowed is None else set(allowed))
 
     def _compares_each(self) -> bool:
@@ -182,7 +185,7 @@ class Index:
     ) -> list[tuple[int, float]]:
         """Ask for the nearest of all, in growing numbers, until enough are live and allowed."""
         wanted = k if allowed is None else k * 4
-        while True:
+        while wanted <= ChromaVectors.MOST:
             found = self.vectors.query(vector, wanted)
             live = self.library.live_rows([name for name, _ in found])
             hits = [
@@ -193,6 +196,18 @@ class Index:
             if len(hits) >= k or len(found) < wanted:
                 return hits[:k]
             wanted *= 4
+        rows = self.library.all_live_rows() if allowed is None else sorted(allowed)
+        return self._compare(vector, rows, k)
+
+    def _compare(
+        self, vector: NDArray[np.float32], rows: Sequence[int], k: int
+    ) -> list[tuple[int, float]]:
+        """Compare with each of `rows`, some at a time."""
+        best: list[tuple[int, float]] = []
+        for i in range(0, len(rows), _PURGE):
+            best += self.dense_scores(vector, rows[i : i + _PURGE]).items()
+            best = sorted(best, key=lambda item: (-item[1], item[0]))[:k]
+        return best
 
     def search_lexical(
         self, query: str, k: int, where: Where | None = None
@@ -236,15 +251,17 @@ class Index:
                 self.library.set_meta("embedder", self._embedder_note())
             self._check_embedder()
             self._see(self.library.generation)
-            self._writing = True  # our own stores show what we write by themselves
-            writer = Writer(self)
-            try:
-                writer.heal()
-                yield writer
-            finally:
-                writer.close()
-                self._seen_generation = self.library.generation
-                self._writing = False
+            self.reset_damaged()
+            with self.vectors.writing():
+                self._writing = True  # our own stores show what we write by themselves
+                writer = Writer(self)
+                try:
+                    writer.heal()
+                    yield writer
+                finally:
+                    writer.close()
+                    self._seen_generation = self.library.generation
+                    self._writing = False
 
     def _embedder_note(self) -> str:
         return json.dumps(
@@ -260,6 +277,7 @@ class Index:
         try:
             self.vectors.count()
         except IndexDamaged:
+            self.vectors.close()
             self._vectors = None
             shutil.rmtree(self.path / _CHROMA, ignore_errors=True)
         try:
@@ -269,16 +287,16 @@ class Index:
             shutil.rmtree(self.path / _TANTIVY, ignore_errors=True)
 
     def check_derived(self) -> None:
-        """Raise `IndexDamaged` where a store that searches need is empty and the library is not."""
-        if not self.library.live_chunks(0, 1):
-            return
+        """Raise `IndexDamaged` where a store that searches need has less than the library."""
+        live = self.library.live_chunk_count()
         counts = {"tantivy": self.lexical.count()}
         if not self._compares_each():
             counts["Chroma"] = self.vectors.count()
         for name, count in counts.items():
-            if count == 0:
+            if count < live:
                 raise IndexDamaged(
-                    f"the {name} folder of {self.path} is empty: {IndexDamaged.REBUILD}"
+                    f"the {name} folder of {self.path} has {count:,} of {live:,} chunks: "
+                    f"{IndexDamaged.REBUILD}"
                 )
 
 
@@ -346,7 +364,6 @@ class Writer:
 
     def heal(self) -> None:
         """Put right what a crash, a deleted folder or a damaged one left behind; embeds nothing."""
-        self._index.reset_damaged()
         self._library.doom_pending()
         self._purge()
         live = self._library.live_chunk_count()
@@ -493,6 +510,13 @@ def _check_vectors(vectors: NDArray[np.float32], count: int, embedder: Embedder)
 
 
 def _chroma_metadata(chunk: Chunk) -> dict[str, object]:
-    fields = {f"meta.{key}": value for key, value in chunk.metadata.items()}
+    fields = {f"meta.{key}": value for key, value in chunk.metadata.items() if value != ()}
     fields |= {"uri": chunk.uri, "title": chunk.title, "start": chunk.start, "end": chunk.end}
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
+    return {key: _chroma_value(value) for key, value in fields.items()}
+
+
+def _chroma_value(value: object) -> object:
+    """Lists must be of one type for Chroma, and not be empty."""
+    if not isinstance(value, tuple):
+        return value
+    return list(value) if len({type(item) for item in value}) == 1 else [str(v) for v in value]

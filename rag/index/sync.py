@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from connectors.base import Connector, Parser, Source
 from rag.chunking.base import Chunker
-from rag.errors import RagError, SourceError, SourceUnreadable
+from rag.errors import EmbeddingError, RagError, SourceError, SourceUnreadable
 from rag.index.index import Embedded, Index, Prepared, Writer
 from rag.index.library import LedgerEntry
 from rag.types import Chunk, Document
@@ -136,6 +136,7 @@ class _Run:
         self._parser_print = parser.fingerprint
         self._chunker_print = chunker.fingerprint
         self._seen: set[str] = set()
+        self._failing = {uri for uri, _ in index.library.failures()}
         self._unreadable: list[str] = []
 
     def decide(self, connectors: Sequence[Connector]) -> Iterator[_Item]:
@@ -166,7 +167,9 @@ class _Run:
             and known.chunker == self._chunker_print
         )
         if known and same_parts and source.version and known.source_version == source.version:
-            return _Item(source.uri, "unchanged")
+            # Its entry is written again only to clear a failure that was on record.
+            recorded = source.uri in self._failing
+            return _Item(source.uri, "unchanged", entry=known if recorded else None)
         data = source.read()
         content_hash = hashlib.sha256(data).hexdigest()
         if known and same_parts and known.content_hash == content_hash:
@@ -242,13 +245,37 @@ def _batched(items: Iterable[_Item]) -> Iterator[list[_Item]]:
 def _embedded(batches: Iterable[list[_Item]], writer: Writer) -> Iterator[list[_Item]]:
     for batch in batches:
         changed = [item for item in batch if item.document is not None]
-        embedded = writer.embed([chunk for item in changed for chunk in item.chunks])
+        try:
+            embedded = writer.embed([chunk for item in changed for chunk in item.chunks])
+        except EmbeddingError:
+            changed = _embeddable(changed, writer)
+            embedded = writer.embed([chunk for item in changed for chunk in item.chunks])
         at = 0
         for item in changed:
             part = slice(at, at + len(item.chunks))
             item.embedded = Embedded(embedded.hashes[part], embedded.vectors[part], embedded.new)
             at = part.stop
         yield batch
+
+
+def _embeddable(items: Sequence[_Item], writer: Writer) -> list[_Item]:
+    """Find the documents that an embedder refuses, and fail them alone.
+
+    Raises `EmbeddingError` where it refuses them all: then it is not the documents' fault.
+    """
+    fine = []
+    for item in items:
+        try:
+            writer.embed(item.chunks)
+        except EmbeddingError as error:
+            item.outcome, item.error = "failed", str(error)
+            item.document, item.entry, item.chunks = None, None, ()
+            refusal = error
+        else:
+            fine.append(item)
+    if not fine:
+        raise refusal
+    return fine
 
 
 def _store(batch: list[_Item], writer: Writer, index: Index, report: IngestReport) -> None:

@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from rag.component import Tuning
 from rag.errors import (
+    ConfigError,
     MissingExtra,
     MissingKey,
     ModelAuthError,
@@ -22,7 +23,7 @@ from rag.errors import (
 )
 from rag.llm.base import ChatModel, Completion, Delta
 from rag.settings import load_settings
-from rag.types import Message, Usage
+from rag.types import Message, Usage, well_formed
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -45,18 +46,14 @@ class OpenAIChat(ChatModel):
     temperature: float | None = Field(0.0, ge=0, le=2)
     max_output_tokens: int = Field(1024, ge=1)
     seed: int | None = None
-    timeout: Annotated[float, Tuning] = Field(60.0, gt=0)
+    timeout: Annotated[float, Tuning] = Field(60.0, gt=0, le=86_400)
     retries: Annotated[int, Tuning] = Field(2, ge=0, le=10)
 
     @field_validator("base_url")
     @classmethod
     def _without_credentials(cls, url: str | None) -> str | None:
-        if url is not None:
-            parts = urlsplit(url)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise ValueError("must begin with http:// or https://")
-            if parts.username or parts.password:
-                raise ValueError("must not hold a name or password: use api_key")
+        if url is not None and (fault := _fault(url)):
+            raise ValueError(fault)
         return url
 
     def complete(self, messages: Sequence[Message]) -> Completion:
@@ -66,8 +63,11 @@ class OpenAIChat(ChatModel):
             if not reply.choices:
                 raise ModelReplyError(f"{self.model} sent a reply without a choice")
             choice = reply.choices[0]
+            text = choice.message.content or ""
+            if not isinstance(text, str):
+                raise ModelReplyError(f"{self.model} sent something other than text")
             return Completion(
-                choice.message.content or "", _usage(reply.usage), choice.finish_reason or "stop"
+                well_formed(text), _usage(reply.usage), choice.finish_reason or "stop"
             )
 
     def stream(self, messages: Sequence[Message]) -> Iterator[Delta]:
@@ -85,9 +85,11 @@ class OpenAIChat(ChatModel):
                     usage = _usage(event.usage)
                 for choice in event.choices[:1]:
                     finish = choice.finish_reason or finish
-                    if choice.delta.content:
-                        parts.append(choice.delta.content)
-                        yield Delta(choice.delta.content)
+                    if text := choice.delta.content:
+                        if not isinstance(text, str):
+                            raise ModelReplyError(f"{self.model} sent something other than text")
+                        parts.append(well_formed(text))
+                        yield Delta(parts[-1])
             if not finish:
                 raise ModelReplyError(f"the reply of {self.model} broke off in the middle")
         yield Delta("", Completion("".join(parts), usage, finish))
@@ -108,7 +110,12 @@ class OpenAIChat(ChatModel):
 
     @property
     def _url(self) -> str | None:
-        return self.base_url or load_settings().openai_base_url
+        if self.base_url:
+            return self.base_url
+        url = load_settings().openai_base_url
+        if url is not None and (fault := _fault(url)):
+            raise ConfigError(f"OPENAI_BASE_URL {fault}")
+        return url
 
     @property
     def _is_openai(self) -> bool:
@@ -116,11 +123,18 @@ class OpenAIChat(ChatModel):
         return url is None or (urlsplit(url).hostname or "").endswith("openai.com")
 
     def _client(self) -> OpenAI:
-        key = self.api_key or load_settings().openai_api_key
-        if key is None and self._is_openai:
+        if not self._key and self._is_openai:
             raise MissingKey.of("OPENAI_API_KEY", f"the model {self.model}")
-        secret = key.get_secret_value() if key else "none"
-        return _client(self._url, secret, self.timeout, self.retries)
+        return _client(self._url, self._key or "none", self.timeout, self.retries)
+
+    @property
+    def _key(self) -> str:
+        key = self.api_key or load_settings().openai_api_key
+        return key.get_secret_value().strip() if key else ""
+
+    def _without_key(self, text: str) -> str:
+        """Servers quote the key they refuse."""
+        return text.replace(self._key, "***") if self._key else text
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -150,13 +164,30 @@ class OpenAIChat(ChatModel):
             raise ModelUnreachable(f"{where} failed (HTTP {error.status_code})") from None
         except openai.APIStatusError as error:
             raise ModelError(
-                f"{where} refused the request (HTTP {error.status_code}): {_reason(error)}"
+                f"{where} refused the request (HTTP {error.status_code}): "
+                f"{self._without_key(_reason(error))}"
             ) from None
-        except httpx.HTTPError as error:
-            raise ModelUnreachable(f"the connection to {where} broke: {error}") from None
+        except httpx.HTTPError:
+            raise ModelUnreachable(f"the connection to {where} broke") from None
         except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:
             # The client does not check what it parses: any JSON may come out of it.
-            raise ModelReplyError(f"{where} sent a reply that cannot be read: {error}") from None
+            said = self._without_key(" ".join(str(error).split())[:300])
+            raise ModelReplyError(f"{where} sent a reply that cannot be read: {said}") from None
+
+
+def _fault(url: str) -> str | None:
+    """What is wrong with a base url, without repeating it: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+    except ValueError:
+        usable = None
+        parts = urlsplit("")
+    if not usable:
+        return "must begin with http:// or https:// and a host"
+    if parts.username or parts.password:
+        return "must not hold a name or password: use api_key"
+    return None
 
 
 @lru_cache(maxsize=32)

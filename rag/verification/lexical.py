@@ -15,27 +15,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
+_NUMBER = re.compile(r"(?:(?<![\w.)\]-])-)?\d+(?:[.,:/]\d+)*")
+# Not "one", which is a pronoun more often than a number.
 _NUMBER_WORDS = {
     word: str(number)
     for number, word in enumerate(
-        [
-            "zero",
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-        ]
+        "two three four five six seven eight nine ten eleven twelve".split(), start=2
     )
 }
+_NUMBER_WORD = re.compile(rf"\b(?:{'|'.join(_NUMBER_WORDS)})\b", re.IGNORECASE)
 
 
 class LexicalVerifier(Verifier):
@@ -80,15 +68,13 @@ class _Facts(NamedTuple):
 
 
 def _facts(text: str) -> _Facts:
-    stems = content_stems(text)
+    text = _NUMBER_WORD.sub(lambda word: _NUMBER_WORDS[word.group().lower()], text)
     numbers = {_plain_number(number) for number in _NUMBER.findall(text)}
-    numbers |= {_NUMBER_WORDS[stem] for stem in stems if stem in _NUMBER_WORDS}
-    return _Facts({stem: min(len(stem), 8) for stem in stems}, frozenset(numbers))
+    return _Facts({stem: min(len(stem), 8) for stem in content_stems(text)}, frozenset(numbers))
 
 
 def _plain_number(number: str) -> str:
-    """1,577.00 and 1577 are the same number; 10:30 and 1/2 stay as they are."""
+    """1,577.00 and 1577 are the same number; 10:30, 1/2 and version 3.10 stay as they are."""
     if ":" in number or "/" in number:
         return number
-    plain = re.sub(r",(?=\d{3}(?:\D|$))", "", number)
-    return plain.rstrip("0").rstrip(".") if "." in plain else plain
+    return re.sub(r"\.0+$", "", re.sub(r",(?=\d{3}(?:\D|$))", "", number))

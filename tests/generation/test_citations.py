@@ -88,6 +88,36 @@ def test_markers_of_passages_that_do_not_exist_are_dropped(
     assert (cited.text, cited.dropped_markers) == (text, dropped)
 
 
+@pytest.mark.parametrize(
+    "draft",
+    [
+        "```python\nx = items[9]\ny = items[0]\n```",
+        "```\nnever closed [9]",
+        "# The battery\n\n---",
+        "| part | made of |\n|---|---|",
+        "Use `argv[1]` or argv[0].",
+        "In [2019] all was new.",
+    ],
+)
+def test_code_headings_and_rules_stay_as_they_are(draft: str) -> None:
+    cited = cite(draft, PASSAGES, VERIFIER)
+    assert (cited.text, cited.citations) == (draft, ())
+
+
+@pytest.mark.parametrize("marker", ["【1】", "【1†source】", "[^1]", "[1]"])
+def test_other_forms_of_markers(marker: str) -> None:
+    cited = cite(f"The battery lasts 34 minutes{marker}.", PASSAGES, VERIFIER)
+    assert cited.citations[0].quote == "The battery lasts 34 minutes."
+    assert cited.citations[0].method == "marker"
+
+
+def test_a_row_of_a_table_gets_its_marker_in_its_last_cell() -> None:
+    table = "| part | made of |\n|---|---|\n| propellers | made of nylon |"
+    cited = cite(table, PASSAGES, VERIFIER)
+    assert cited.text == table[:-1] + "[2] |"
+    assert len(cited.sentences) == 1
+
+
 def test_a_forgotten_citation_is_attributed_and_says_so() -> None:
     cited = cite("The propellers are made of nylon.", PASSAGES, VERIFIER)
     assert cited.text == "The propellers are made of nylon. [2]"

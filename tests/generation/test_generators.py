@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from rag import (
 )
 from rag.errors import ModelReplyError
 from rag.generation import NO_ANSWER
+from rag.llm import Completion
 
 
 def grounded(folder: Path, tmp_path: Path, *replies: str) -> tuple[Pipeline, ScriptedChat]:
@@ -127,6 +129,34 @@ def test_grounded_abstains(folder: Path, tmp_path: Path, reply: str, reason: str
     assert reason in answer.reason
     assert answer.citations == ()
     assert answer.trace[-2].detail["draft"] == reply
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "The passages do not mention rain, but charging takes 90 minutes, and a full battery lasts "
+        "34 minutes in calm air [1].",
+        "I do not know of exceptions. A full battery lasts 34 minutes [1].",
+    ],
+)
+def test_an_answer_may_begin_like_a_refusal(folder: Path, tmp_path: Path, reply: str) -> None:
+    pipeline, _ = grounded(folder, tmp_path, reply)
+    assert pipeline.ask("How long does the battery last?").text.startswith(reply[:30])
+
+
+def test_a_document_deleted_meanwhile_is_not_verified(folder: Path, tmp_path: Path) -> None:
+    class Deleting(ScriptedChat):
+        name = "deleting"
+
+        def complete(self, messages: Sequence[Message]) -> Completion:
+            pipeline.delete(folder.as_uri())
+            return super().complete(messages)
+
+    chat = Deleting(replies=("A full battery lasts 34 minutes [1].",))
+    pipeline = Pipeline(index=tmp_path / "index", generator=GroundedGenerator(model=chat))
+    pipeline.ingest(folder)
+    answer = pipeline.ask("How long does the battery last?")
+    assert [citation.verified for citation in answer.citations] == [False]
 
 
 def test_nothing_retrieved_asks_no_model(tmp_path: Path) -> None:

@@ -1,18 +1,41 @@
+import os
 import shutil
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from connectors import Connector, Files, Source
 from connectors.parsers.auto import AutoParser
-from rag import Document, HeadingChunker, HybridRetriever, StaticEmbedder
-from rag.errors import EmbedderMismatch, IndexDamaged, IndexLocked, SourceUnreadable
+from rag import (
+    Chunk,
+    DenseRetriever,
+    Document,
+    HeadingChunker,
+    HybridRetriever,
+    Pipeline,
+    StaticEmbedder,
+)
+from rag.chunking import TokenCounter
+from rag.errors import (
+    EmbedderMismatch,
+    EmbeddingError,
+    IndexDamaged,
+    IndexLocked,
+    RagError,
+    SourceUnreadable,
+)
 from rag.index import Index, IngestReport, sync
+from rag.index import index as index_module
 from rag.index.index import Writer
 from rag.index.library import Library
+from rag.index.vectors import ChromaVectors
 
 
 class Other(StaticEmbedder):
@@ -46,7 +69,7 @@ def agree(index: Index) -> set[str]:
     rows = [row for row, _ in index.library.live_chunks(0, 10**6)]
     chunks = index.library.chunks(rows)
     assert index.vectors.count() == index.lexical.count() == len(rows)
-    found = index.vectors._collection.get(include=[])["ids"]
+    found = index.vectors._call("get", include=[])["ids"]
     assert set(found) == {chunk.id for chunk in chunks.values()}
     for row, chunk in chunks.items():
         assert row in index.lexical.scores(chunk.text, [row]), chunk.text
@@ -268,7 +291,7 @@ def test_deleted_stores_are_filled_again_without_embedding(
     shutil.rmtree(path / "tantivy")
     monkeypatch.setattr(StaticEmbedder, "embed_documents", _must_not_be_called)
     again = Index(path, StaticEmbedder())
-    with pytest.raises(IndexDamaged, match="tantivy folder .* next `rag ingest`"):
+    with pytest.raises(IndexDamaged, match=r"tantivy folder .* has 0 of .* next `rag ingest`"):
         again.check_derived()
     run(again, folder)
     assert agree(again) == before
@@ -397,3 +420,230 @@ def test_progress_tells_how_far(index: Index, folder: Path) -> None:
         progress=lambda report: told.append(report.seen),
     )
     assert told[-1] == 2
+
+
+class Picky(StaticEmbedder):
+    """An embedder that refuses one text, or all."""
+
+    name = "picky"
+    refused: str = "refuse me"
+
+    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        if any(self.refused in text for text in texts):
+            raise EmbeddingError("the input was refused")
+        return super().embed_documents(texts)
+
+
+def test_a_text_that_the_embedder_refuses_costs_its_document_only(
+    tmp_path: Path, folder: Path
+) -> None:
+    (folder / "bad.txt").write_text("Please refuse me.")
+    index = Index(tmp_path / "index", Picky(), create=True)
+    report = run(index, folder)
+    assert counts(report) == (2, 0, 0, 0, 1)
+    assert report.failed[0].error == "the input was refused"
+    agree(index)
+    index.close()
+
+
+def test_an_embedder_that_refuses_everything_stops_the_run(tmp_path: Path, folder: Path) -> None:
+    index = Index(tmp_path / "index", Picky(refused=""), create=True)
+    with pytest.raises(EmbeddingError, match="refused"):
+        run(index, folder)
+    assert index.library.stats().documents == 0
+    index.close()
+
+
+class Lying(HeadingChunker):
+    """A chunker that breaks its contract."""
+
+    name = "lying"
+    lie: str = "end"
+
+    def split(self, document: Document, tokens: TokenCounter) -> list[Chunk]:
+        chunks = super().split(document, tokens)
+        if self.lie == "end":
+            return [chunk.model_copy(update={"end": chunk.end + 5}) for chunk in chunks]
+        return [*chunks, *chunks]
+
+
+@pytest.mark.parametrize(
+    ("lie", "said"), [("end", "not the text at its"), ("twice", "the same id")]
+)
+def test_a_chunker_is_held_to_its_contract(index: Index, folder: Path, lie: str, said: str) -> None:
+    report = run(index, folder, chunker=Lying(lie=lie))
+    assert len(report.failed) == 2
+    assert "the chunker 'lying'" in report.failed[0].error
+    assert said in report.failed[0].error
+
+
+def test_a_file_becomes_a_folder_and_a_folder_a_file(index: Index, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.write_text("I am a file.")
+    run(index, place)
+    place.unlink()
+    place.mkdir()
+    (place / "inside.txt").write_text("I am inside.")
+    assert counts(run(index, place)) == (1, 0, 0, 1, 0)
+    shutil.rmtree(place)
+    place.write_text("I am a file again.")
+    assert counts(run(index, place)) == (1, 0, 0, 1, 0)
+    assert agree(index) == {"I am a file again."}
+
+
+def test_a_passing_failure_leaves_the_record(index: Index, folder: Path) -> None:
+    run(index, folder)
+    run(index, connectors=[Files(path=folder, max_bytes=3)])
+    assert len(index.library.failures()) == 2
+    assert counts(run(index, folder)) == (0, 0, 2, 0, 0)
+    assert index.library.failures() == []
+
+
+def test_a_very_deep_folder(index: Index, tmp_path: Path) -> None:
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    here = Path.cwd()
+    os.chdir(deep)
+    try:
+        for _ in range(300):  # deeper than Python's own recursion would like, in short names
+            Path("d").mkdir()
+            os.chdir("d")
+        Path("end.txt").write_text("At the very end.")
+    finally:
+        os.chdir(here)
+    assert run(index, deep).added == 1
+
+
+@pytest.mark.parametrize("file", ["chroma/chroma.sqlite3", "tantivy/meta.json"])
+def test_a_damaged_store_is_filled_again(tmp_path: Path, folder: Path, file: str) -> None:
+    with Pipeline(index=tmp_path / "index") as pipeline:
+        pipeline.ingest(folder)
+    (tmp_path / "index" / file).write_bytes(b"garbage" * 1000)
+    with Pipeline(index=tmp_path / "index") as pipeline:
+        assert pipeline.ingest(folder).unchanged == 2
+        assert {"handbook.md", "notes.txt"} <= words(pipeline.open(), "kite propeller battery")
+        agree(pipeline.open())
+
+
+# -- threads and processes -----------------------------------------------------------------
+
+
+def test_one_pipeline_is_searched_and_written_by_many_threads(tmp_path: Path, folder: Path) -> None:
+    with Pipeline(index=tmp_path / "index") as pipeline:
+        pipeline.ingest(folder)
+        done, errors = threading.Event(), []
+
+        def search() -> None:
+            try:
+                while not done.is_set():
+                    assert pipeline.search("propeller battery kite")
+            except BaseException as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=search) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for version in range(12):
+            (folder / "notes.txt").write_text(f"The kite flew {version} times in May.")
+            pipeline.ingest(folder)
+        done.set()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        agree(pipeline.open())
+
+
+def test_closing_waits_for_searches(tmp_path: Path, folder: Path) -> None:
+    pipeline = Pipeline(index=tmp_path / "index")
+    pipeline.ingest(folder)
+    done, errors = threading.Event(), []
+
+    def search() -> None:
+        while not done.is_set():
+            try:
+                pipeline.search("propeller")
+            except RagError as error:
+                assert "closed" in str(error)
+            except BaseException as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=search) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(60):
+        pipeline.search("battery")
+        pipeline.close()
+    done.set()
+    for thread in threads:
+        thread.join()
+    pipeline.close()
+    assert errors == []
+
+
+def test_threads_leave_no_files_open(tmp_path: Path, folder: Path) -> None:
+    with Pipeline(index=tmp_path / "index") as pipeline:
+        pipeline.ingest(folder)
+        pipeline.search("propeller")
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for _ in range(30):
+            thread = threading.Thread(target=pipeline.search, args=("propeller",))
+            thread.start()
+            thread.join()
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2
+
+
+INGEST = "import sys; from rag import Pipeline; Pipeline(index=sys.argv[1]).ingest(sys.argv[2])"
+
+
+@pytest.mark.parametrize("exact", [64 * 2**20, 0], ids=["compared", "Chroma"])
+def test_open_readers_see_what_another_process_writes(
+    tmp_path: Path, folder: Path, exact: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_module, "_EXACT", exact)
+    place = tmp_path / "index"
+
+    def ingest_elsewhere() -> None:
+        subprocess.run([sys.executable, "-c", INGEST, str(place), str(folder)], check=True)
+
+    ingest_elsewhere()
+    readers = [Pipeline(index=place, retriever=DenseRetriever()) for _ in range(2)]
+    for reader in readers:
+        assert reader.search("propeller")
+    for version in ("A lion sleeps in the tall grass.", "An otter swims in the cold river."):
+        (folder / "notes.txt").write_text(version)
+        (folder / "new.txt").write_text(f"More of it. {version}")
+        ingest_elsewhere()
+        for reader in readers:
+            found = {hit.chunk.text for hit in reader.search(version, k=2)}
+            assert found == {version, f"More of it. {version}"}
+    for reader in readers:
+        reader.close()
+
+
+def test_a_wide_filter_finds_what_lies_far_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_module, "_EXACT", 0)
+    monkeypatch.setattr(ChromaVectors, "MOST", 10)
+    for i in range(30):
+        near = f"---\ngroup: near\n---\nA lion sleeps in the tall grass, number {i}."
+        far = f"---\ngroup: far\n---\nThe tax of the year {i} was paid."
+        (tmp_path / f"near{i}.md").write_text(near)
+        (tmp_path / f"far{i}.md").write_text(far)
+    with Pipeline(index=tmp_path / "index", retriever=DenseRetriever()) as pipeline:
+        pipeline.ingest(tmp_path)
+        found = pipeline.search("lion in the tall grass", where={"group": "far"}, k=8)
+    assert len(found) == 8
+
+
+def test_texts_can_be_stored_in_chroma_too(tmp_path: Path, folder: Path) -> None:
+    (folder / "mixed.md").write_text("---\ntags: [1, a, true]\nempty: []\n---\nMixed tags.")
+    with Pipeline(index=tmp_path / "index", store_text=True) as pipeline:
+        assert pipeline.ingest(folder).failed == []
+        stored = pipeline.open().vectors._call("get", include=["documents", "metadatas"])
+    (mixed,) = [
+        (text, fields)
+        for text, fields in zip(stored["documents"], stored["metadatas"], strict=True)
+        if "Mixed" in text
+    ]
+    assert mixed[1]["meta.tags"] == ["1", "a", "True"]

@@ -8,6 +8,7 @@ from pydantic import SecretStr, ValidationError
 
 from rag import GroundedGenerator, Message, OpenAIChat, Pipeline
 from rag.errors import (
+    ConfigError,
     MissingKey,
     ModelAuthError,
     ModelError,
@@ -146,6 +147,25 @@ def test_replies_that_cannot_be_read(scripted_server: Script, body: bytes) -> No
         chat(scripted_server.url).complete(HELLO)
 
 
+@pytest.mark.parametrize("content", [["part"], 5, {"a": 1}])
+def test_content_that_is_no_text(scripted_server: Script, content: object) -> None:
+    status, headers, body = completion("x")
+    scripted_server.replies = [
+        (status, headers, body.replace(b'"x"', json.dumps(content).encode()))
+    ]
+    with pytest.raises(ModelReplyError, match="other than text"):
+        chat(scripted_server.url).complete(HELLO)
+
+
+@pytest.mark.parametrize("status", [400, 404, 422])
+def test_a_key_that_a_server_quotes_is_not_repeated(scripted_server: Script, status: int) -> None:
+    body = json.dumps({"error": {"message": f"bad request with Bearer {API_KEY}"}}).encode()
+    scripted_server.replies = [(status, JSON, body)]
+    with pytest.raises(ModelError, match=r"bad request with Bearer \*\*\*") as caught:
+        chat(scripted_server.url).complete(HELLO)
+    assert API_KEY not in str(caught.value)
+
+
 def test_an_empty_answer_is_one(scripted_server: Script) -> None:
     scripted_server.replies = [completion("")]
     assert chat(scripted_server.url).complete(HELLO).text == ""
@@ -194,6 +214,16 @@ def test_the_base_url_comes_from_the_environment(
 def test_urls(url: str, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         OpenAIChat(model="m", base_url=url)
+
+
+def test_a_password_in_a_url_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "http://me:sk-secret@127.0.0.1/v1"
+    with pytest.raises(ValidationError) as invalid:
+        OpenAIChat(model="m", base_url=url)
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    with pytest.raises(ConfigError) as refused:
+        OpenAIChat(model="m").complete(HELLO)
+    assert "sk-secret" not in str(invalid.value) + str(refused.value)
 
 
 def test_tokens_are_counted_without_a_network() -> None:

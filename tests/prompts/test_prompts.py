@@ -58,6 +58,9 @@ def test_the_hash_follows_the_text(tmp_path: Path) -> None:
         ("---\n: [\n---\n# user\nx", "not YAML"),
         ("---\nname: mine\nversion: 1\n---\n# user\nx", "no inputs"),
         (GOOD.replace("name: mine", "name: other"), "is named 'other'"),
+        (GOOD.replace("version: 2", "version: 2024-02-30"), "not YAML"),
+        (GOOD.replace("[x]", "x"), "inputs must be a list"),
+        (GOOD.replace("[x]", "5"), "inputs must be a list"),
         ("---\nname: mine\nversion: 1\ninputs: []\n---\njust text", "below a line"),
     ],
 )
@@ -91,6 +94,7 @@ def test_wrong_inputs_are_told(tmp_path: Path) -> None:
         "{{ ''.__class__.__base__.__subclasses__() }}",
         "{{ x.undefined.attribute }}",
         "{% for %}",
+        "{{ 1/0 }}",
         "{{ cycler.__init__.__globals__ }}",
     ],
 )

@@ -41,6 +41,8 @@ def test_what_the_passage_says_is_supported(claim: str) -> None:
     [
         "The battery lasts 43 minutes.",
         "1578 were sold in 2018.",
+        "The battery lasts -34 minutes.",
+        "The battery lasts twelve minutes.",
         "The battery lasts thirty hours and is made in Norway by monks.",
         "Propellers are made of nylon.",
         "",
@@ -51,7 +53,21 @@ def test_what_it_does_not_say_is_not(claim: str) -> None:
     assert support(claim, PASSAGE) < VERIFIER.threshold
 
 
+@pytest.mark.parametrize(
+    ("claim", "passage"),
+    [
+        ("The warranty covers twelve years.", "The warranty covers two years."),
+        ("It needs version 3.10 to run.", "It needs version 3.1 to run."),
+        ("It works at -5 degrees outside.", "It works at 5 degrees outside."),
+    ],
+)
+def test_another_number_is_another_claim(claim: str, passage: str) -> None:
+    assert support(claim, passage) < VERIFIER.threshold
+    assert support(passage, passage) == pytest.approx(1)
+
+
 def test_number_words_are_numbers() -> None:
+    assert support("It lasts twelve months.", "It lasts 12 months.") == pytest.approx(1)
     assert support("It has three legs.", "It has 3 legs.") > support(
         "It has four legs.", "It has 3 legs."
     )
