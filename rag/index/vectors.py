@@ -18,15 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MANY = 5_000  # rows a call; Chroma refuses more than 5,461
-# With Chroma's own settings a fifth of the ten nearest are missed where a few documents lie beside
-# many of another kind (docs/decisions.md). `sync_threshold`: rows between writes to disk.
-_GRAPH = {
-    "space": "ip",
-    "max_neighbors": 32,
-    "ef_construction": 200,
-    "ef_search": 1_000,
-    "sync_threshold": 10_000,
-}
+# With Chroma's own `ef_search` a fifth of the ten nearest are missed where a few documents lie
+# beside many of another kind (docs/decisions.md). `sync_threshold`: rows between writes to disk.
+_GRAPH = {"space": "ip", "ef_search": 1_000, "sync_threshold": 10_000}
 
 
 class _Database:

@@ -153,6 +153,25 @@ def test_source_is_exact(rag: Rag, folder: Path) -> None:
     assert "no document" in one_line(rag("source", "docs/nothing.md"))
 
 
+def test_delete(ingested: Rag, folder: Path) -> None:
+    shutil.rmtree(folder)
+    assert ingested("ingest", "docs").code == 2
+    assert ingested("delete", "docs/notes.txt").out == "1 deleted\n"
+    assert ingested("delete", folder.as_uri()).out == "1 deleted\n"
+    done = ingested("delete", "docs")
+    assert done.code == 1
+    assert "holds nothing at docs" in one_line(done)
+    assert ingested("stats", "--json").json["documents"] == 0
+
+
+def test_source_takes_paths_as_people_write_them(rag: Rag, folder: Path) -> None:
+    (folder / "meeting: notes.md").write_text("The meeting was short.")
+    rag("ingest", "docs")
+    for path in ("docs/../docs/notes.txt", "./docs/notes.txt"):
+        assert rag("source", path).code == 0
+    assert rag("source", "docs/meeting: notes.md").out == "The meeting was short."
+
+
 def test_stats(ingested: Rag, folder: Path) -> None:
     stats = ingested("stats", "--json").json
     assert (stats["documents"], stats["embedder"], stats["failures"]) == (2, "static", [])
@@ -205,6 +224,16 @@ def test_pipeline_from_a_file_or_module(ingested: Rag, tmp_path: Path) -> None:
         assert hit["origins"].keys() == {"lexical"}
 
 
+def test_index_wins_over_a_pipeline_that_is_open(ingested: Rag, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from rag import Pipeline\npipeline = Pipeline(index='own')\npipeline.ingest('docs')\n"
+    )
+    done = ingested("ingest", "docs/notes.txt", "-p", "mine.py:pipeline", "--index", "other")
+    assert done.code == 0
+    assert ingested("stats", "--index", "other", "--json").json["documents"] == 1
+    assert ingested("stats", "--index", "own", "--json").json["documents"] == 2
+
+
 def test_the_working_directory_hides_nothing(ingested: Rag, tmp_path: Path) -> None:
     for package in ("prompts", "connectors", "evals"):
         (tmp_path / package).mkdir()
@@ -240,6 +269,8 @@ def test_the_working_directory_hides_nothing(ingested: Rag, tmp_path: Path) -> N
         ("mine.py:x", {"mine.py": "y = 1"}, "has no attribute 'x'"),
         ("mine.py:y", {"mine.py": "y = 1"}, "is a int, not a rag.Pipeline"),
         ("mine.py:y", {"mine.py": "1/0"}, "ZeroDivisionError"),
+        ("mine.py:y", {"mine.py": "def y(): 1/0"}, "ZeroDivisionError"),
+        ("mine.py:y", {"mine.py": "def y(needed): pass"}, "TypeError"),
         ("no.such.module:x", {}, "ModuleNotFoundError"),
         ("nonsense", {}, "give module:attribute"),
     ],
@@ -268,6 +299,8 @@ def test_wrong_pipelines(
         (("search", "x" * 30_000), 2, "30,000 characters"),
         (("search", "x", "--where", "novalue"), 2, "give FIELD=VALUE"),
         (("search", "x", "--where", "a=1", "--where", "a=2"), 2, "names 'a' twice"),
+        (("ingest", "docs", "--index", "."), 1, "holds no index but other things"),
+        (("ingest", ".rag"), 2, "is the folder of an index, not a source"),
     ],
 )
 def test_wrong_input_is_one_line(
@@ -398,6 +431,18 @@ def test_a_wrong_and_a_right_api_key(ingested: Rag, tmp_path: Path, llama_url: s
     Answer.model_validate(right.json)
 
 
+def test_odd_input_is_taken(ingested: Rag) -> None:
+    for arguments in (
+        ("search", "\udcff battery"),
+        ("search", "battery", "--where", "title=\udcff"),
+        ("search", "battery", "--where", "year=99999999999999999999999"),
+        ("search", "???"),
+    ):
+        done = ingested(*arguments)
+        assert done.code == 0, (arguments, done.err)
+    assert "nothing found" in done.out
+
+
 def test_output_can_be_cut_off(ingested: Rag, tmp_path: Path) -> None:
     command = Path(sys.executable).with_name("rag")
     process = subprocess.Popen(
@@ -411,7 +456,7 @@ def test_output_can_be_cut_off(ingested: Rag, tmp_path: Path) -> None:
     process.stdout.close()
     err = process.stderr.read()
     process.stderr.close()
-    process.wait()
+    assert process.wait() == 0
     assert b"Traceback" not in err
 
 
