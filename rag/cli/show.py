@@ -108,20 +108,27 @@ def hits(found: Sequence[Hit]) -> None:
 
 
 def stream(events: Iterator[Event], *, to_stderr: bool = False) -> Answer:
-    """Print an answer as it comes; returns it when it is whole and checked."""
+    """Print an answer as it comes; returns it when it is whole and checked.
+
+    An answer that is abstained from after all is printed below the draft that was streamed.
+    """
     from rag.generation import Done
 
+    streamed = ""
     for event in events:
         if isinstance(event, Done):
             click.echo(err=to_stderr)
+            if event.answer.status == "abstained" and streamed != event.answer.text:
+                click.echo(event.answer.text, err=to_stderr)
             return event.answer
+        streamed += event.text
         click.echo(event.text, nl=False, err=to_stderr)
     raise AssertionError("a stream ends with Done")
 
 
 def answer(given: Answer, *, text: bool = True) -> None:
     """Print an answer and what it rests on. `text` is off where it was streamed already."""
-    if text or given.status == "abstained":
+    if text:
         click.echo(given.text)
     if given.status == "abstained":
         click.secho(f"({given.reason})", dim=True)
