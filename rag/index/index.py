@@ -11,31 +11,30 @@ from as before, and that the next writer puts right:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from connectors.files import INDEX_MARK
 from rag.embedding.base import Embedder
 from rag.errors import (
     EmbedderMismatch,
-    EmbeddingError,
     IndexDamaged,
     IndexNotFound,
     RagIndexError,
 )
+from rag.index.exact import ExactVectors
 from rag.index.gate import Gate
 from rag.index.lexical import LexicalStore
-from rag.index.library import LedgerEntry, Library
+from rag.index.library import Library
 from rag.index.lock import write_lock
 from rag.index.vectors import ChromaVectors
-from rag.types import Chunk, Document, Where
+from rag.index.writer import Writer, describe
+from rag.types import Chunk, Where
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,30 +43,10 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _EXACT = 64 * 2**20  # bytes of vectors up to which each is compared: 65,000 chunks of 256 values
-_PURGE = 5_000  # chunks removed at a time
+_MANY = 5_000  # chunks compared at a time
 _LIBRARY, _CHROMA, _TANTIVY = "library.sqlite", "chroma", "tantivy"
 _OWN_FILES = {INDEX_MARK, ".gitignore", _LIBRARY, _CHROMA, _TANTIVY, "write.lock", "writer.json"}
 _OWN_FILES |= {f"{_LIBRARY}-{part}" for part in ("wal", "shm", "journal")}
-
-
-class Embedded(NamedTuple):
-    """Embeddings of some chunks, in their order: text hashes, and float32 ``[n, dimension]``.
-
-    ``new`` are the hashes of texts that were not in the cache and had to be embedded.
-    """
-
-    hashes: Sequence[bytes]
-    vectors: NDArray[np.float32]
-    new: frozenset[bytes]
-
-
-class Prepared(NamedTuple):
-    """A document ready to be written, with the ledger entry it gets."""
-
-    document: Document
-    entry: LedgerEntry
-    chunks: Sequence[Chunk]
-    embedded: Embedded
 
 
 class Index:
@@ -88,14 +67,14 @@ class Index:
             raise IndexNotFound.at(path)
         self.path = path.absolute()  # whatever becomes of the working directory
         self.embedder = embedder
-        self._store_text = store_text
+        self.store_text = store_text
         self._fingerprint = embedder.fingerprint
         self.library = Library(self.path / _LIBRARY, create=create)
         self._check_embedder()
         self._vectors: ChromaVectors | None = None
         self._lexical: LexicalStore | None = None
         self._gate, self._opening = Gate(), threading.RLock()
-        self._exact = _ExactVectors(self.library, self._fingerprint)
+        self._exact = ExactVectors(self.library, self._fingerprint)
         self._seen_generation = self.library.generation
         self._writing = False
         self._counted = (-1, 0)
@@ -204,8 +183,8 @@ class Index:
     ) -> list[tuple[int, float]]:
         """Compare with each of `rows`, some at a time."""
         best: list[tuple[int, float]] = []
-        for i in range(0, len(rows), _PURGE):
-            best += self.dense_scores(vector, rows[i : i + _PURGE]).items()
+        for i in range(0, len(rows), _MANY):
+            best += self.dense_scores(vector, rows[i : i + _MANY]).items()
             best = sorted(best, key=lambda item: (-item[1], item[0]))[:k]
         return best
 
@@ -300,180 +279,12 @@ class Index:
                 )
 
 
-class _ExactVectors:
-    """All live vectors in memory, brought up to date when the library has changed."""
-
-    def __init__(self, library: Library, fingerprint: str) -> None:
-        self._library = library
-        self._fingerprint = fingerprint
-        self._guard = threading.Lock()
-        self._generation = -1
-        self._held: tuple[NDArray[np.int64], NDArray[np.float32]] | None = None
-
-    def search(
-        self, vector: NDArray[np.float32], k: int, allowed: Sequence[int] | None
-    ) -> list[tuple[int, float]]:
-        """Up to `k` chunks (row, cosine), best first, ties by row; among `allowed` where given."""
-        import numpy as np
-
-        rows, matrix = self._current()
-        if allowed is not None:
-            among = np.isin(rows, np.asarray(allowed, dtype=np.int64))
-            rows, matrix = rows[among], matrix[among]
-        if not len(rows) or k < 1:
-            return []
-        scores = matrix @ vector
-        best = np.argpartition(-scores, k)[: k + 1] if k + 1 < len(rows) else np.arange(len(rows))
-        order = best[np.lexsort((rows[best], -scores[best]))][:k]
-        return list(zip(rows[order].tolist(), scores[order].tolist(), strict=True))
-
-    def _current(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        import numpy as np
-
-        with self._guard:
-            generation = self._library.generation
-            if self._held is not None and generation == self._generation:
-                return self._held
-            live = np.array(self._library.all_live_rows(), dtype=np.int64)
-            if self._held is None:
-                kept_rows, kept = np.zeros(0, dtype=np.int64), None
-            else:
-                stay = np.isin(self._held[0], live)
-                kept_rows, kept = self._held[0][stay], self._held[1][stay]
-            missing = np.setdiff1d(live, kept_rows, assume_unique=True).tolist()
-            found, fresh = self._library.vectors(missing, self._fingerprint)
-            rows = np.concatenate((kept_rows, np.array(found, dtype=np.int64)))
-            parts = [part for part in (kept, fresh) if part is not None and len(part)]
-            matrix = np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
-            self._held, self._generation = (rows, matrix), generation
-            return self._held
-
-
-class Writer:
-    """The one who may write to an index; made by `Index.writing`."""
-
-    def __init__(self, index: Index) -> None:
-        self._index = index
-        self._library = index.library
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="citewell-vectors")
-
-    def close(self) -> None:
-        """Let go of the threads and of tantivy's own lock."""
-        self._pool.shutdown()
-        self._index.lexical.close()
-
-    def heal(self) -> None:
-        """Put right what a crash, a deleted folder or a damaged one left behind; embeds nothing."""
-        self._library.doom_pending()
-        self._purge()
-        live = self._library.live_chunk_count()
-        if self._index.vectors.count() < live or self._index.lexical.count() < live:
-            self._rebuild()
-
-    def embed(self, chunks: Sequence[Chunk]) -> Embedded:
-        """Embed chunks; those texts only that the cache does not have. Raises `EmbeddingError`."""
-        import numpy as np
-
-        embedder = self._index.embedder
-        hashes = [_hash(chunk.embedded_text) for chunk in chunks]
-        vectors = self._library.cached_embeddings(embedder.fingerprint, list(dict.fromkeys(hashes)))
-        missing = {
-            text_hash: chunk.embedded_text
-            for text_hash, chunk in zip(hashes, chunks, strict=True)
-            if text_hash not in vectors
-        }
-        if missing:
-            fresh = embedder.embed_documents(list(missing.values()))
-            _check_vectors(fresh, len(missing), embedder)
-            vectors.update(zip(missing, (vector.tobytes() for vector in fresh), strict=True))
-        matrix = np.frombuffer(b"".join(vectors[h] for h in hashes), dtype=np.float32)
-        return Embedded(hashes, matrix.reshape(len(chunks), embedder.dimension), frozenset(missing))
-
-    def write(self, batch: Sequence[Prepared]) -> None:
-        """Write documents in place of their older versions; all of them, or none is seen."""
-        import numpy as np
-
-        numbers, rows = self._library.add_pending(
-            [(p.document, p.entry, p.chunks, p.embedded.hashes) for p in batch],
-            self._index.embedder.fingerprint,
-            (
-                (text_hash, vector.tobytes())
-                for p in batch
-                for text_hash, vector in zip(p.embedded.hashes, p.embedded.vectors, strict=True)
-                if text_hash in p.embedded.new
-            ),
-        )
-        chunks = [chunk for p in batch for chunk in p.chunks]
-        if chunks:
-            vectors = np.concatenate([p.embedded.vectors for p in batch])
-            stored = self._pool.submit(self._store_vectors, chunks, vectors)
-            try:
-                owners = (n for n, p in zip(numbers, batch, strict=True) for _ in p.chunks)
-                self._index.lexical.add(
-                    (row, owner, chunk.embedded_text)
-                    for row, owner, chunk in zip(rows, owners, chunks, strict=True)
-                )
-                self._index.lexical.commit()
-            finally:
-                stored.result()
-        self._library.make_live(numbers)
-        self._purge()
-
-    def delete(self, uris: Sequence[str]) -> int:
-        """Delete documents; returns how many there were."""
-        doomed = self._library.doom(uris)
-        self._purge()
-        return doomed
-
-    def _store_vectors(self, chunks: Sequence[Chunk], vectors: NDArray[np.float32]) -> None:
-        if not self._index._store_text:
-            self._index.vectors.upsert([chunk.id for chunk in chunks], vectors)
-            return
-        self._index.vectors.upsert(
-            [chunk.id for chunk in chunks],
-            vectors,
-            texts=[chunk.text for chunk in chunks],
-            metadata=[_chroma_metadata(chunk) for chunk in chunks],
-        )
-
-    def _purge(self) -> None:
-        while doomed := self._library.doomed(_PURGE):
-            rows = [row for row, _, _ in doomed]
-            self._index.vectors.delete([name for _, name, _ in doomed])
-            self._index.lexical.delete(rows)
-            self._index.lexical.commit()
-            self._library.remove_chunks(rows)
-        self._library.remove_doomed()
-
-    def _rebuild(self) -> None:
-        """Fill the derived stores from the library."""
-        after = 0
-        fingerprint = self._index.embedder.fingerprint
-        while batch := self._library.live_chunks(after, _PURGE):
-            after = batch[-1][0]
-            rows = [row for row, _ in batch]
-            chunks = self._library.chunks(rows)
-            found, matrix = self._library.vectors(rows, fingerprint)
-            self._store_vectors([chunks[row] for row in found], matrix)
-            self._index.lexical.delete(rows)
-            self._index.lexical.add(
-                (row, document, chunks[row].embedded_text) for row, document in batch
-            )
-            self._index.lexical.commit()
-
-
 def open_library(path: Path) -> Library:
     """Open the library of the index in `path` by itself: no embedder, no Chroma.
 
     Raises `IndexNotFound` or `IndexDamaged`.
     """
     return Library(path / _LIBRARY)
-
-
-def describe(embedder: Embedder) -> str:
-    """Name an embedder for people: its registered name, and its model where it has one."""
-    model = embedder.config().get("model")
-    return f"{embedder.name} ({model})" if model else embedder.name
 
 
 def _make_folder(path: Path) -> None:
@@ -491,32 +302,3 @@ def _make_folder(path: Path) -> None:
         raise RagIndexError(f"{path} is a file: name a folder for the index") from None
     except OSError as error:
         raise RagIndexError(f"cannot make the index in {path}: {error.strerror}") from None
-
-
-def _hash(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
-
-
-def _check_vectors(vectors: NDArray[np.float32], count: int, embedder: Embedder) -> None:
-    import numpy as np
-
-    if vectors.shape != (count, embedder.dimension):
-        raise EmbeddingError(
-            f"{describe(embedder)} gave vectors of shape {vectors.shape}, "
-            f"not ({count}, {embedder.dimension})"
-        )
-    if not np.isfinite(vectors).all():
-        raise EmbeddingError(f"{describe(embedder)} gave a vector with NaN or infinity in it")
-
-
-def _chroma_metadata(chunk: Chunk) -> dict[str, object]:
-    fields = {f"meta.{key}": value for key, value in chunk.metadata.items() if value != ()}
-    fields |= {"uri": chunk.uri, "title": chunk.title, "start": chunk.start, "end": chunk.end}
-    return {key: _chroma_value(value) for key, value in fields.items()}
-
-
-def _chroma_value(value: object) -> object:
-    """Lists must be of one type for Chroma, and not be empty."""
-    if not isinstance(value, tuple):
-        return value
-    return list(value) if len({type(item) for item in value}) == 1 else [str(v) for v in value]

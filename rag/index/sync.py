@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 from connectors.base import Connector, Parser, Source
 from rag.chunking.base import Chunker
 from rag.errors import EmbeddingError, RagError, SourceError, SourceUnreadable
-from rag.index.index import Embedded, Index, Prepared, Writer
+from rag.index.index import Index
 from rag.index.library import LedgerEntry
+from rag.index.writer import Embedded, Prepared, Writer
 from rag.types import Chunk, Document
 
 _T = TypeVar("_T")

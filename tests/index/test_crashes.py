@@ -31,7 +31,7 @@ from connectors.parsers.auto import AutoParser
 from rag import HeadingChunker, StaticEmbedder
 from rag.index import Index, sync
 import rag.index.sync as sync_module
-from rag.index.index import Writer
+from rag.index.writer import Writer
 from rag.index.lexical import LexicalStore
 from rag.index.library import Library
 from rag.index.vectors import ChromaVectors

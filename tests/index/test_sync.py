@@ -33,9 +33,9 @@ from rag.errors import (
 )
 from rag.index import Index, IngestReport, sync
 from rag.index import index as index_module
-from rag.index.index import Writer
 from rag.index.library import Library
 from rag.index.vectors import ChromaVectors
+from rag.index.writer import Writer
 
 
 class Other(StaticEmbedder):
