@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def connect(source: str | Path) -> Connector:
     if not text.strip():
         raise SourceNotFound("a source is empty: name a file or folder")
     files = Files(path=path)
-    if not files.path.exists():
+    if not os.path.exists(files.path):  # noqa: PTH110 (False for impossible names)
         raise SourceNotFound(f"no such file or folder: {files.path}")
     if (files.path / INDEX_MARK).exists():
         raise SourceNotFound(f"{files.path} is the folder of an index, not a source")

@@ -44,7 +44,7 @@ class Files(Connector):
     @field_validator("path")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
-        return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 (keeps links)
+        return Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111 (keeps links)
 
     @property
     def scope(self) -> str:

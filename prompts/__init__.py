@@ -45,7 +45,7 @@ class Prompt:
         """Name, version and hash: what an answer's trace says of the prompt."""
         return {"name": self.name, "version": self.version, "hash": self.digest}
 
-    def render(self, **inputs: Any) -> list[dict[str, str]]:
+    def render(self, /, **inputs: Any) -> list[dict[str, str]]:
         """Fill in the inputs: a list of ``{"role", "content"}``.
 
         Raises `PromptError` where an input is missing, unknown, or the template fails.
@@ -65,8 +65,8 @@ class Prompt:
 
 def load(name: str, folder: Path | None = None) -> Prompt:
     """Load the template `name`, from the user's `folder` where it has one. Raises `PromptError`."""
-    if not _NAME.fullmatch(name):
-        raise PromptError(f"not a prompt's name: {name!r}")
+    if not _NAME.fullmatch(name) or len(name) > 100:
+        raise PromptError(f"not a prompt's name: {name[:100]!r}")
     for place in (folder, SHIPPED):
         if place is not None and (path := place / f"{name}.md").is_file():
             return _parse(path)
@@ -106,13 +106,20 @@ def _parse(path: Path) -> Prompt:
         raise PromptError(f"{path}: text must stand below a line '# system' or '# user'")
     return Prompt(
         name=about["name"],
-        version=str(about["version"]),
+        version=_version(about["version"], path),
         description=str(about.get("description", "")),
         inputs=tuple(inputs),
         parts=tuple(zip(rest[::2], rest[1::2], strict=True)),
         path=path,
         digest=hashlib.sha256(source.encode()).hexdigest()[:16],
     )
+
+
+def _version(value: Any, path: Path) -> str:
+    try:
+        return str(value)
+    except ValueError:  # an integer of thousands of digits
+        raise PromptError(f"{path}: that is no version") from None
 
 
 @lru_cache(maxsize=1)

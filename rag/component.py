@@ -136,6 +136,8 @@ class Component(BaseModel):
             return cls(**fields)
         except ValidationError as error:
             raise ConfigError(f"{cls.kind} {cls.name!r}: {explain(error)}") from None
+        except RecursionError:
+            raise ConfigError(f"{cls.kind} {cls.name!r}: parts nested too deep") from None
 
 
 def _identity(value: Any, plain: Any) -> Any:

@@ -34,7 +34,8 @@ class Settings(BaseModel):
     @field_validator("index", "prompts")
     @classmethod
     def _home(cls, path: Path | None) -> Path | None:
-        return path.expanduser() if path is not None else None
+        # Unlike Path.expanduser, this leaves "~nobody" as it is.
+        return Path(os.path.expanduser(path)) if path is not None else None  # noqa: PTH111
 
     @classmethod
     def variables(cls) -> dict[str, str]:
@@ -56,7 +57,7 @@ def load_settings(env_file: Path | None = None) -> Settings:
     file = _read_env_file(env_file or Path(".env"))
     found = {name: os.environ.get(name) or file.get(name) for name in Settings.variables().values()}
     settings = Settings.model_validate({name: value for name, value in found.items() if value})
-    if settings.prompts is not None and not settings.prompts.is_dir():
+    if settings.prompts is not None and not os.path.isdir(settings.prompts):  # noqa: PTH112
         raise ConfigError(f"RAG_PROMPTS names no folder: {settings.prompts}")
     return settings
 

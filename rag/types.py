@@ -97,7 +97,10 @@ def _scalar(value: Any) -> Scalar:
         return value
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
-    return str(value)
+    try:
+        return str(value)
+    except ValueError:  # an integer of thousands of digits
+        return "a number too long to write"
 
 
 class Noun(BaseModel):

@@ -15,6 +15,7 @@ _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
 _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*$")
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)$")
 _OTHER_BLOCK = re.compile(r"\s{4}|\t|\s*(?:[-*+>|]|\d+[.)])")
+_LONGEST_FRONT_MATTER = 20_000  # characters; some YAML takes quadratic time
 _LONGEST_LINE = 1_000  # characters looked at, so that no line can take long
 _LONGEST_HEADING = 200  # characters; a longer paragraph above "---" is one, with a rule below it
 _INLINE = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|(?<!\w)[*_`]+|[*_`]+(?!\w)")
@@ -30,7 +31,11 @@ class MarkdownParser(Parser):
         text = decode(data)
         require_text(text)
         metadata: dict[str, Any] = {}
-        if (front := _FRONT_MATTER.match(text)) and (found := _yaml_mapping(front.group(1))):
+        if (
+            (front := _FRONT_MATTER.match(text))
+            and len(front.group(1)) <= _LONGEST_FRONT_MATTER
+            and (found := _yaml_mapping(front.group(1)))
+        ):
             metadata, text = flat_metadata(found), text[front.end() :]
             require_text(text)
         marks = heading_marks(text)

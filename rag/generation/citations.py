@@ -14,12 +14,15 @@ from rag.verification import Verifier
 
 # [1], [1, 2], [1-3], [^1] and 【1†source】; no year, and nothing within `code`.
 _MARKER = re.compile(
-    r"\s?(?:\[\^?(\d{1,3}(?:\s*+[-–,;]\s*+\d{1,3})*+)\]|【(\d{1,3})(?:†[^】\n]{0,80})?】)"
+    r"\s?(?:\[\^?(\d{1,3}(?:\s*+[-–,;]\s*+\d{1,3})*+)\](?![(:])|【(\d{1,3})(?:†[^】\n]{0,80})?】)"
 )
-_INLINE_CODE = re.compile(r"(?<!`)(`++)[^`]++\1(?!`)")
-_FENCED_CODE = re.compile(r"^ {0,3}(`{3,}|~{3,})[^\n]*\n.*?(?:^ {0,3}\1[ \t]*$|\Z)", re.M | re.S)
+_INLINE_CODE = re.compile(r"(?<!`)(`++)(?=[^\n]).{1,500}?(?<!`)\1(?!`)")
+_FENCED_CODE = re.compile(
+    r"^[ >]{0,8}+(`{3,}+(?![^\n]*`)|~{3,}+)[^\n]*+\n.*?(?:^[ >]{0,8}+\1[`~]*+[ \t\r]*+$|\Z)",
+    re.M | re.S,
+)
 _NO_CLAIM = re.compile(r"\s*(?:#{1,6}\s|(?:[-*_]\s*){3,}$|\|?[\s:|-]+\|?$)")
-_TABLE_RULE = re.compile(r"\|?\s*:?-{2,}[\s:|-]*$")
+_TABLE_RULE = re.compile(r"\|?\s*+:?-{2,}+[\s:|-]*+$")
 _LONGEST_RANGE = 50
 _NEEDLESS = 0.95  # a shorter quote is preferred that has this share of the best one's support
 
@@ -28,9 +31,10 @@ def marked_numbers(marker: str) -> list[int]:
     """Numbers in what stands between brackets: ``1``, ``1, 2`` or ``1-3``; in order, each once."""
     numbers: list[int] = []
     for part in re.split(r"[,;]", marker):
-        first, *last = (int(number) for number in re.findall(r"\d+", part))
-        end = last[-1] if last else first
-        numbers += range(first, min(end, first + _LONGEST_RANGE) + 1) if end >= first else [first]
+        found = [int(number) for number in re.findall(r"\d+", part)]
+        if len(found) == 2 and found[0] <= found[1]:
+            found = list(range(found[0], min(found[1], found[0] + _LONGEST_RANGE) + 1))
+        numbers += found
     return list(dict.fromkeys(numbers))
 
 
@@ -55,6 +59,7 @@ class _Builder:
     at: int = 0
     sentences: list[Sentence] = field(default_factory=list)
     citations: list[Citation] = field(default_factory=list)
+    positions: dict[Citation, int] = field(default_factory=dict)
     dropped: int = 0
     attributed: int = 0
 
@@ -67,7 +72,12 @@ class _Builder:
         numbers: list[int] = []
         shown = self._checked_markers(sentence, numbers)
         claim = _without_markers(sentence)
-        start = self.at
+        if not re.search(r"\w", claim):
+            self.write(shown)
+            return
+        bare = shown.lstrip()
+        self.write(shown[: len(shown) - len(bare)])
+        shown, start = bare, self.at
         method: Literal["marker", "attribution"] = "marker"
         if numbers:
             cited = [self.passages[number - 1] for number in dict.fromkeys(numbers)]
@@ -111,10 +121,10 @@ class _Builder:
 
     def _add(self, quote: Quote, method: Literal["marker", "attribution"]) -> int:
         citation = quote.citation(quote.passage.number, method)
-        if citation in self.citations:
-            return self.citations.index(citation)
-        self.citations.append(citation)
-        return len(self.citations) - 1
+        at = self.positions.setdefault(citation, len(self.citations))
+        if at == len(self.citations):
+            self.citations.append(citation)
+        return at
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +228,8 @@ def cite(draft: str, passages: Sequence[Passage], verifier: Verifier) -> CitedTe
 
 def _cite_prose(builder: _Builder, prose: str) -> None:
     at = 0
-    spans = sentences(prose)
+    # Code is one word here, so that no full stop in it ends a sentence.
+    spans = sentences(_INLINE_CODE.sub(lambda code: "x" * len(code.group()), prose))
     texts = [prose[span.start : span.end] for span in spans]
     for i, (span, text) in enumerate(zip(spans, texts, strict=True)):
         builder.write(prose[at : span.start])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from rag.text import sentences
 from rag.types import Chunk, Hit
@@ -32,12 +33,17 @@ class Passage:
 
     def sentence_spans(self, longest: int = 3) -> list[tuple[int, int]]:
         """Spans, in this passage's text, of every run of up to `longest` sentences."""
-        spans = sentences(self.text)
-        return [
-            (spans[i].start, spans[j].end)
-            for i in range(len(spans))
-            for j in range(i, min(i + longest, len(spans)))
-        ]
+        return list(_runs(self.text, longest))
+
+
+@lru_cache(maxsize=256)  # every sentence of an answer is compared with the same passages
+def _runs(text: str, longest: int) -> tuple[tuple[int, int], ...]:
+    spans = sentences(text)
+    return tuple(
+        (spans[i].start, spans[j].end)
+        for i in range(len(spans))
+        for j in range(i, min(i + longest, len(spans)))
+    )
 
 
 @dataclass(frozen=True, slots=True)

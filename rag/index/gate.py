@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rag.errors import RagIndexError
+
 
 class Gate:
     """A readers-writer lock. `shared` may be nested in a thread; `alone` waits for all others."""
@@ -36,6 +38,8 @@ class Gate:
     def alone(self) -> Iterator[None]:
         """Pass when nobody else is inside, and keep everybody out. Not within `shared`."""
         with self._condition:
+            if threading.get_ident() in self._inside:
+                raise RagIndexError("the index cannot be closed from within a search or an ingest")
             while self._alone:
                 self._condition.wait()
             self._alone = True

@@ -12,6 +12,7 @@ from as before, and that the next writer puts right:
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -63,7 +64,7 @@ class Index:
     ) -> None:
         if create:
             _make_folder(path)
-        elif not (path / _LIBRARY).is_file():
+        elif not os.path.isfile(path / _LIBRARY):  # noqa: PTH113 (False for impossible names)
             raise IndexNotFound.at(path)
         self.path = path.absolute()  # whatever becomes of the working directory
         self.embedder = embedder
@@ -78,10 +79,12 @@ class Index:
         self._seen_generation = self.library.generation
         self._writing = False
         self._counted = (-1, 0)
+        self._closed = False
 
     def close(self) -> None:
-        """Let go of every file, when the searches in it are done."""
+        """Let go of every file, when the searches and the ingest in it are done."""
         with self._gate.alone():
+            self._closed = True
             if self._lexical is not None:
                 self._lexical.close()
             if self._vectors is not None:
@@ -98,6 +101,7 @@ class Index:
     def vectors(self) -> ChromaVectors:
         """The vector store, opened when first used."""
         with self._opening:
+            self._require_open()
             if self._vectors is None:
                 self._vectors = ChromaVectors(self.path / _CHROMA, f"chunks-{self._fingerprint}")
             return self._vectors
@@ -106,9 +110,14 @@ class Index:
     def lexical(self) -> LexicalStore:
         """The lexical index, opened when first used."""
         with self._opening:
+            self._require_open()
             if self._lexical is None:
                 self._lexical = LexicalStore(self.path / _TANTIVY)
             return self._lexical
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise RagIndexError(f"the index at {self.path} was closed while in use")
 
     # -- searching -------------------------------------------------------------------------
 
@@ -225,7 +234,7 @@ class Index:
 
         What an interrupted run left behind is put right first.
         """
-        with write_lock(self.path):
+        with self._gate.shared(), write_lock(self.path):
             if self.library.meta("embedder") is None:
                 self.library.set_meta("embedder", self._embedder_note())
             self._check_embedder()
@@ -300,5 +309,6 @@ def _make_folder(path: Path) -> None:
             (path / ".gitignore").write_text("*\n", encoding="utf-8")
     except FileExistsError:
         raise RagIndexError(f"{path} is a file: name a folder for the index") from None
-    except OSError as error:
-        raise RagIndexError(f"cannot make the index in {path}: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise RagIndexError(f"cannot make the index in {str(path)[:200]!r}: {said}") from None

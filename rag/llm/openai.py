@@ -20,6 +20,7 @@ from rag.errors import (
     ModelRateLimited,
     ModelReplyError,
     ModelUnreachable,
+    RagError,
 )
 from rag.llm.base import ChatModel, Completion, Delta
 from rag.settings import load_settings
@@ -66,9 +67,7 @@ class OpenAIChat(ChatModel):
             text = choice.message.content or ""
             if not isinstance(text, str):
                 raise ModelReplyError(f"{self.model} sent something other than text")
-            return Completion(
-                well_formed(text), _usage(reply.usage), choice.finish_reason or "stop"
-            )
+            return Completion(well_formed(text), _usage(reply.usage), _finish(choice))
 
     def stream(self, messages: Sequence[Message]) -> Iterator[Delta]:
         """See `ChatModel.stream`."""
@@ -84,7 +83,7 @@ class OpenAIChat(ChatModel):
                 if event.usage is not None:
                     usage = _usage(event.usage)
                 for choice in event.choices[:1]:
-                    finish = choice.finish_reason or finish
+                    finish = _finish(choice, finish)
                     if text := choice.delta.content:
                         if not isinstance(text, str):
                             raise ModelReplyError(f"{self.model} sent something other than text")
@@ -133,8 +132,9 @@ class OpenAIChat(ChatModel):
         return key.get_secret_value().strip() if key else ""
 
     def _without_key(self, text: str) -> str:
-        """Servers quote the key they refuse."""
-        return text.replace(self._key, "***") if self._key else text
+        """Say on one line, shortened, what a server said; servers quote the key they refuse."""
+        text = " ".join(text.replace(self._key, "***").split()) if self._key else text
+        return text[:300]
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -148,6 +148,8 @@ class OpenAIChat(ChatModel):
         where = self._url or "OpenAI"
         try:
             yield
+        except RagError:
+            raise
         except openai.APITimeoutError:
             raise ModelUnreachable(f"{where} did not answer in {self.timeout:g} s") from None
         except openai.APIConnectionError:
@@ -169,10 +171,15 @@ class OpenAIChat(ChatModel):
             ) from None
         except httpx.HTTPError:
             raise ModelUnreachable(f"the connection to {where} broke") from None
-        except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:
-            # The client does not check what it parses: any JSON may come out of it.
-            said = self._without_key(" ".join(str(error).split())[:300])
-            raise ModelReplyError(f"{where} sent a reply that cannot be read: {said}") from None
+        except openai.APIError as error:  # an error in the middle of a stream
+            raise ModelReplyError(
+                f"{where} broke off with an error: {self._without_key(str(error))}"
+            ) from None
+        except Exception as error:
+            # The client does not check what it parses: any JSON may come out of it, and what
+            # stumbles over it may quote it, so only the kind of the error is told.
+            kind = type(error).__name__
+            raise ModelReplyError(f"{where} sent a reply that cannot be read ({kind})") from None
 
 
 def _fault(url: str) -> str | None:
@@ -197,12 +204,17 @@ def _client(base_url: str | None, key: str, timeout: float, retries: int) -> Ope
     return OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=retries)
 
 
+def _finish(choice: Any, otherwise: str = "stop") -> str:
+    reason = choice.finish_reason
+    return reason if isinstance(reason, str) and reason else otherwise
+
+
 def _usage(usage: Any) -> Usage:
-    if usage is None:
+    if usage is None or min(usage.prompt_tokens or 0, usage.completion_tokens or 0) < 0:
         return Usage()
     return Usage(input_tokens=usage.prompt_tokens or 0, output_tokens=usage.completion_tokens or 0)
 
 
 def _reason(error: Any) -> str:
     body = error.body if isinstance(error.body, dict) else {}
-    return str(body.get("message") or "no reason given")[:300]
+    return str(body.get("message") or "no reason given")

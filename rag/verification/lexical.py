@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from pydantic import Field
@@ -67,6 +68,7 @@ class _Facts(NamedTuple):
     numbers: frozenset[str]
 
 
+@lru_cache(maxsize=4_096)  # the same passages are asked about for every sentence
 def _facts(text: str) -> _Facts:
     text = _NUMBER_WORD.sub(lambda word: _NUMBER_WORDS[word.group().lower()], text)
     numbers = {_plain_number(number) for number in _NUMBER.findall(text)}

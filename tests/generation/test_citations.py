@@ -36,7 +36,7 @@ PASSAGES = [
         ("1,2;3", [1, 2, 3]),
         ("1-3", [1, 2, 3]),
         ("2–4, 1", [2, 3, 4, 1]),
-        ("3-1", [3]),
+        ("3-1", [3, 1]),
         ("1, 1", [1]),
         ("1-9999", list(range(1, 52))),
     ],
@@ -96,6 +96,11 @@ def test_markers_of_passages_that_do_not_exist_are_dropped(
         "# The battery\n\n---",
         "| part | made of |\n|---|---|",
         "Use `argv[1]` or argv[0].",
+        "Call `f(x). y[7] = 3` now.",
+        "> ```\n> y = x[5]\n> ```",
+        "```\r\nx[5]\r\n```\r",
+        "See [9](http://x) here.",
+        "[9]: http://example.com",
         "In [2019] all was new.",
     ],
 )
@@ -174,6 +179,16 @@ def test_offsets_are_exact_whatever_the_draft(draft: str) -> None:
         assert text == text.strip() != ""
         assert all(0 <= i < len(cited.citations) for i in sentence.citations)
         assert sentence.supported == (sentence.support >= VERIFIER.threshold)
+
+
+@pytest.mark.parametrize("piece", ["- ", "-", "`", "~", ". ", "[1] ", "[", "` ", "| ", "a\n---x\n"])
+def test_checking_takes_linear_time(piece: str) -> None:
+    cite("a\n" + piece * (40_000 // len(piece)) + "x", PASSAGES, VERIFIER)
+
+
+def test_a_longer_fence_closes_a_block() -> None:
+    cited = cite("```\nx[5]\n````\n\nThe battery lasts 34 minutes [1].", PASSAGES, VERIFIER)
+    assert len(cited.sentences) == 1
 
 
 def hit(uri: str, start: int, text: str, score: float = 1.0) -> Hit:

@@ -34,7 +34,7 @@ from rag.errors import (
 from rag.index import Index, IngestReport, sync
 from rag.index import index as index_module
 from rag.index.library import Library
-from rag.index.vectors import ChromaVectors
+from rag.index.vectors import ChromaVectors, _Database
 from rag.index.writer import Writer
 
 
@@ -578,6 +578,25 @@ def test_closing_waits_for_searches(tmp_path: Path, folder: Path) -> None:
         thread.join()
     pipeline.close()
     assert errors == []
+
+
+def test_closing_waits_for_an_ingest(tmp_path: Path, folder: Path) -> None:
+    pipeline = Pipeline(index=tmp_path / "index")
+    begun = threading.Event()
+    reports: list[IngestReport] = []
+    for i in range(40):
+        (folder / f"{i}.txt").write_text(f"Text number {i}. " * 2_000)
+    thread = threading.Thread(
+        target=lambda: reports.append(pipeline.ingest(folder, progress=lambda _: begun.set()))
+    )
+    thread.start()
+    begun.wait()
+    pipeline.close()
+    thread.join()
+    assert reports[0].added == 42
+    assert not _Database._known
+    with pipeline:
+        assert pipeline.ingest(folder).unchanged == 42
 
 
 def test_threads_leave_no_files_open(tmp_path: Path, folder: Path) -> None:

@@ -166,6 +166,32 @@ def test_a_key_that_a_server_quotes_is_not_repeated(scripted_server: Script, sta
     assert API_KEY not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"choices":{"a":1}}',
+        b"[" * 100_000,
+        json.dumps({"choices": [], "error": "x" * 280 + API_KEY}).encode(),
+        json.dumps(
+            {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": API_KEY}}
+        ).encode(),
+    ],
+)
+def test_any_reply_is_a_model_error_without_the_key(scripted_server: Script, body: bytes) -> None:
+    scripted_server.replies = [(200, JSON, body)]
+    with pytest.raises(ModelError) as caught:
+        chat(scripted_server.url).complete(HELLO)
+    assert API_KEY[:6] not in str(caught.value)
+
+
+def test_a_key_at_the_end_of_a_long_reason_is_not_repeated(scripted_server: Script) -> None:
+    body = json.dumps({"error": {"message": "x" * 290 + API_KEY}}).encode()
+    scripted_server.replies = [(400, JSON, body)]
+    with pytest.raises(ModelError) as caught:
+        chat(scripted_server.url).complete(HELLO)
+    assert API_KEY[:6] not in str(caught.value)
+
+
 def test_an_empty_answer_is_one(scripted_server: Script) -> None:
     scripted_server.replies = [completion("")]
     assert chat(scripted_server.url).complete(HELLO).text == ""
