@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,11 +25,6 @@ class Source:
     version: str
     read: Callable[[], bytes]
     mime: str | None = None
-
-    @property
-    def filename(self) -> str:
-        """Last part of the uri's path, for people and for guessing the format."""
-        return posixpath.basename(self.uri.split("?")[0].rstrip("/"))
 
 
 class Connector(Component):

@@ -16,7 +16,7 @@ from rag.verification import Verifier
 _MARKER = re.compile(
     r"\s?(?:\[\^?(\d{1,3}(?:\s*+[-–,;]\s*+\d{1,3})*+)\](?![(:])|【(\d{1,3})(?:†[^】\n]{0,80})?】)"
 )
-_INLINE_CODE = re.compile(r"(?<!`)(`++)(?=[^\n]).{1,500}?(?<!`)\1(?!`)")
+_INLINE_CODE = re.compile(r"(?<!`)(`++).{1,500}?(?<!`)\1(?!`)")
 _FENCED_CODE = re.compile(
     r"^[ >]{0,8}+(`{3,}+(?![^\n]*`)|~{3,}+)[^\n]*+\n.*?(?:^[ >]{0,8}+\1[`~]*+[ \t\r]*+$|\Z)",
     re.M | re.S,
