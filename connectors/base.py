@@ -16,7 +16,8 @@ class Source:
     """Something that can be ingested: named and dated cheaply, read only when it has changed.
 
     ``version`` changes whenever the bytes may have (mtime and size, ETag, commit ...).
-    ``read`` returns the bytes, or raises `SourceError`. A place that could not even be listed
+    ``read`` returns the bytes, or raises `SourceError`; it is called from other threads than the
+    one that lists, later, several at once. A place that could not even be listed
     is a source too: its ``read`` raises, and nothing indexed at or below its uri is taken for
     deleted.
     """
@@ -40,6 +41,10 @@ class Connector(Component):
     @abstractmethod
     def sources(self) -> Iterator[Source]:
         """List what there is, in a stable order. Raises `SourceNotFound` if there is no there."""
+
+    def count(self) -> int | None:
+        """How many sources there are, where that is cheap to say: to tell the time left by."""
+        return None
 
     def owns(self, uri: str) -> bool:
         """Whether `sources` would list `uri` if it existed: what is owned and gone is deleted."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import ClassVar
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
 from pydantic import Field, field_validator
 
@@ -54,15 +54,21 @@ class Files(Connector):
     def sources(self) -> Iterator[Source]:
         """List the files, folder by folder, in order of their names, files before folders."""
         try:
-            found = self.path.stat()
+            root = self.path.stat()
         except FileNotFoundError:
             raise SourceNotFound(f"no such file or folder: {self.path}") from None
         except OSError as error:
             raise SourceNotFound(f"cannot read {self.path}: {error.strerror}") from None
-        if stat.S_ISDIR(found.st_mode):
-            yield from self._walk(self.path)
+        if stat.S_ISDIR(root.st_mode):
+            for found in self._walk(str(self.path)):
+                if isinstance(found, Source):
+                    yield found
+                elif not found.is_symlink():
+                    yield self._source(found.path, found)
+                elif not found.is_dir():
+                    yield self._linked(Path(found.path))
         else:
-            yield self._source(self.path)
+            yield self._source(str(self.path))
 
     def owns(self, uri: str) -> bool:
         """Whether `uri` is in the folder and selected, or below what is now a file."""
@@ -73,29 +79,34 @@ class Files(Connector):
         below = os.fsdecode(unquote_to_bytes(uri[len(self.scope) + 1 :]))
         return not self.path.is_dir() or self._selected(below)
 
-    def _walk(self, root: Path) -> Iterator[Source]:
+    def count(self) -> int | None:
+        """Files of the folder, counted without a look at any."""
+        if not self.path.is_dir():
+            return 1
+        return sum(1 for _ in self._walk(str(self.path)))
+
+    def _walk(self, root: str) -> Iterator[os.DirEntry[str] | Source]:
+        """Selected files in order, and what cannot be listed. Strings, as `Path` is slow."""
         ahead = [root]
+        start = len(root.rstrip(os.sep)) + 1
         while ahead:
             folder = ahead.pop()
             try:
                 with os.scandir(folder) as listing:
                     entries = sorted(listing, key=lambda entry: entry.name)
             except OSError as error:
-                yield _unreadable(folder, f"the folder cannot be listed: {error.strerror}")
+                reason = f"the folder cannot be listed: {error.strerror}"
+                yield _unreadable(Path(folder), reason)
                 continue
             if any(entry.name == INDEX_MARK for entry in entries):
                 continue
             below = []
             for entry in entries:
-                path = Path(entry.path)
                 if entry.is_dir(follow_symlinks=False):
                     if self._entered(entry.name):
-                        below.append(path)
-                elif self._selected(path.relative_to(self.path).as_posix()):
-                    if not entry.is_symlink():
-                        yield self._source(path)
-                    elif not path.is_dir():
-                        yield self._linked(path)
+                        below.append(entry.path)
+                elif self._selected(entry.path[start:].replace(os.sep, "/")):
+                    yield entry
             ahead += reversed(below)
 
     def _entered(self, folder_name: str) -> bool:
@@ -117,25 +128,24 @@ class Files(Connector):
             return _unreadable(path, "a symbolic link that leads nowhere")
         if not target.is_relative_to(self.path.resolve()):
             return _unreadable(path, "a symbolic link out of the folder, which is not followed")
-        return self._source(path)
+        return self._source(str(path))
 
-    def _source(self, path: Path) -> Source:
+    def _source(self, path: str, entry: os.DirEntry[str] | None = None) -> Source:
         try:
-            found = path.stat()
+            found = entry.stat() if entry is not None else os.stat(path)  # noqa: PTH116 (strings)
         except OSError as error:
-            return _unreadable(path, str(error.strerror))
+            return _unreadable(Path(path), str(error.strerror))
         if not stat.S_ISREG(found.st_mode):
-            return _unreadable(path, "not a regular file")
+            return _unreadable(Path(path), "not a regular file")
         if found.st_size > self.max_bytes:
-            return _unreadable(
-                path, f"{found.st_size:,} bytes, over the limit of {self.max_bytes:,} (max_bytes)"
-            )
+            reason = f"{found.st_size:,} bytes, over the limit of {self.max_bytes:,} (max_bytes)"
+            return _unreadable(Path(path), reason)
         # The change time too: an edit that keeps size and mtime still moves it.
         version = f"{found.st_mtime_ns:x}-{found.st_ctime_ns:x}-{found.st_size:x}"
 
         def read() -> bytes:
             try:
-                with path.open("rb") as file:
+                with open(path, "rb") as file:  # noqa: PTH123 (strings)
                     data = file.read(self.max_bytes + 1)
             except OSError as error:
                 raise SourceUnreadable(f"cannot be read: {error.strerror}") from None
@@ -143,7 +153,14 @@ class Files(Connector):
                 raise SourceUnreadable(f"grew over the limit of {self.max_bytes:,} bytes")
             return data
 
-        return Source(uri=path.as_uri(), version=version, read=read)
+        return Source(uri=_uri(path), version=version, read=read)
+
+
+def _uri(path: str) -> str:
+    """What ``Path(path).as_uri()`` is, in a fifth of the time."""
+    if os.sep != "/":
+        return Path(path).as_uri()
+    return "file://" + quote_from_bytes(os.fsencode(path))
 
 
 def _unreadable(path: Path, reason: str) -> Source:

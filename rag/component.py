@@ -26,6 +26,7 @@ KINDS = (
     "parser",
     "chunker",
     "embedder",
+    "vector_store",
     "chat_model",
     "verifier",
     "retriever",

@@ -18,6 +18,7 @@
     │   ├── IndexNotFound
     │   ├── IndexLocked          another process is writing
     │   ├── IndexDamaged         a store cannot be opened or contradicts the library
+    │   ├── IndexUnreachable     the server that holds the vectors does not answer
     │   ├── EmbedderMismatch     opened with another embedder than it was built with
     │   └── DocumentNotFound
     ├── EmbeddingError           an embedder failed or returned something unusable
@@ -122,8 +123,13 @@ class IndexNotFound(RagIndexError):
     """There is no index at that path."""
 
     @classmethod
-    def at(cls, path: object) -> IndexNotFound:
-        """Phrase the error for the folder `path`."""
+    def at(cls, path: object, namespace: str = "") -> IndexNotFound:
+        """Phrase the error for the folder `path`, or a namespace of the index there."""
+        if namespace:
+            return cls(
+                f"the index at {path} has no namespace {namespace!r}: build it with "
+                f"`rag ingest SOURCE --index {path} --namespace {namespace}`"
+            )
         return cls(f"no index at {path}: build one with `rag ingest SOURCE --index {path}`")
 
 
@@ -137,6 +143,10 @@ class IndexDamaged(RagIndexError):
     REBUILD = "the next `rag ingest` fills it from the library (nothing is embedded again)"
 
 
+class IndexUnreachable(RagIndexError):
+    """The server that holds the vectors does not answer, or refuses."""
+
+
 class EmbedderMismatch(RagIndexError):
     """The index was built with another embedder than it is opened with."""
 
@@ -145,8 +155,9 @@ class EmbedderMismatch(RagIndexError):
         """Phrase the error for the index at `path`, `built` with one embedder, `given` another."""
         return cls(
             f"the index at {path} was built with the embedder {built}, and this pipeline has "
-            f"{given}: their vectors cannot be compared. Use the pipeline it was built with, or "
-            "ingest into a new index (--index DIR)"
+            f"{given}: their vectors cannot be compared. Use the pipeline it was built with; or "
+            "ingest with this one, which embeds every document again beside the old vectors and "
+            "then switches over (`rag ingest --dry-run` says what that costs)"
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
@@ -14,7 +14,7 @@ from pydantic import Field, PrivateAttr
 from rag.chunking import Chunker, HeadingChunker
 from rag.component import Component, Tuning
 from rag.embedding import Embedder, StaticEmbedder
-from rag.errors import ConfigError, DocumentNotFound, QueryError
+from rag.errors import ConfigError, DocumentNotFound, IndexNotFound, QueryError
 from rag.packages import require_own
 from rag.settings import load_settings
 from rag.types import Answer, Citation, Document, Hit, Message, Step, Where, well_formed
@@ -24,7 +24,8 @@ require_own("connectors", "prompts")
 from connectors import Connector, Parser, connect  # noqa: E402
 from connectors.parsers.auto import AutoParser  # noqa: E402
 from rag.generation import Done, Event, ExtractiveGenerator, Generator  # noqa: E402
-from rag.index import Index, IngestReport, Stats, sync  # noqa: E402
+from rag.index import Chroma, Index, IngestReport, Stats, open_library, plan, sync  # noqa: E402
+from rag.index.places import checked_name  # noqa: E402
 from rag.retrieval import HybridRetriever, Refiner, Retriever  # noqa: E402
 
 _T = TypeVar("_T")
@@ -44,8 +45,9 @@ class Pipeline(Component):
     answer is made from. Nothing is read or made until it is needed. May be shared by threads;
     `close` it, or use it as a context manager.
 
-    ``store_text`` also writes texts and metadata into Chroma, for reading the collection with
-    other tools.
+    ``vectors`` says where Chroma is (default: in the index's folder). ``namespace`` is a part of
+    the index that knows nothing of the others: see `within`. ``processes`` is how many other
+    processes parse (default: one for each core but one, once parsing takes long).
     """
 
     kind: ClassVar[str] = "pipeline"
@@ -59,7 +61,9 @@ class Pipeline(Component):
     refiners: tuple[Refiner, ...] = ()
     generator: Generator = ExtractiveGenerator()
     k: int = Field(8, ge=1, le=1_000)
-    store_text: bool = False
+    vectors: Chroma = Chroma()
+    namespace: Annotated[str, Tuning] = ""
+    processes: Annotated[int | None, Tuning] = Field(None, ge=0, le=256)
 
     _opened: Index | None = PrivateAttr(None)
     _guard: threading.Lock = PrivateAttr(default_factory=threading.Lock)
@@ -69,6 +73,14 @@ class Pipeline(Component):
         copy = super().model_copy(update=update)  # all parts are frozen: nothing to copy deep
         copy._opened, copy._guard = None, threading.Lock()
         return copy
+
+    def within(self, namespace: str) -> Self:
+        """The same pipeline in another namespace of the index, opened by itself.
+
+        For code that serves many users from one index: nothing a user may say, no filter and no
+        question, leads from one namespace into another. `close` what it returns.
+        """
+        return self.model_copy(update={"namespace": checked_name(namespace, "namespace")})
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         return self.model_copy()
@@ -125,16 +137,29 @@ class Pipeline(Component):
                 self._opened.close()
                 self._opened = None
 
-    def open(self, *, create: bool = False) -> Index:
+    def open(self, *, create: bool = False, check: bool = True) -> Index:
         """The index, opened when first needed.
 
-        Raises `IndexNotFound`, `EmbedderMismatch` or `IndexDamaged`.
+        Raises `IndexNotFound`, `EmbedderMismatch` or `IndexDamaged`. Without `check`, damage and
+        another embedder come up only when they are met: for `rag.index.care`.
         """
         with self._guard:
             if self._opened is None:
-                opened = Index(self.index, self.embedder, create=create, store_text=self.store_text)
-                if not create:
-                    opened.check_derived()
+                if not create and not check:
+                    open_library(self.index, self.namespace).close()
+                opened = Index(
+                    self.index,
+                    self.embedder,
+                    create=create or not check,
+                    vectors=self.vectors,
+                    namespace=self.namespace,
+                )
+                if check and not create:
+                    try:
+                        opened.check_derived()
+                    except BaseException:
+                        opened.close()
+                        raise
                 self._opened = opened
             return self._opened
 
@@ -143,19 +168,34 @@ class Pipeline(Component):
     def ingest(
         self,
         *sources: str | Path | Connector,
+        keep_missing: bool = False,
+        dry_run: bool = False,
         progress: Callable[[IngestReport], None] | None = None,
     ) -> IngestReport:
         """Bring the index up to date with the sources: files, folders or connectors.
 
         Only what has changed is read, and only texts not embedded before are embedded. What is
-        gone from a source is deleted; what cannot be read is in the report, with the reason.
-        Raises `SourceNotFound` before anything is done, `IndexLocked` where another process is
-        writing.
+        gone from a source is deleted, unless `keep_missing`; what cannot be read is in the
+        report, with the reason. With another embedder than the index's, every document is
+        embedded again beside the old vectors, which answer until all is done. A `dry_run`
+        touches nothing and reports what would be done and cost. Raises `SourceNotFound` before
+        anything is done, `IndexLocked` where another process is writing.
         """
         connectors = [s if isinstance(s, Connector) else connect(s) for s in sources]
-        return sync(
-            self.open(create=True), connectors, self.parser, self.chunker, progress=progress
-        )
+        parts = (connectors, self.parser, self.chunker)
+        options: dict[str, Any] = {
+            "keep_missing": keep_missing,
+            "processes": self.processes,
+            "progress": progress,
+        }
+        if not dry_run:
+            return sync(self.open(create=True), *parts, **options)
+        try:
+            library = open_library(self.index, self.namespace)
+        except IndexNotFound:
+            return plan(None, self.embedder, *parts, **options)
+        with closing(library):
+            return plan(library, self.embedder, *parts, **options)
 
     def search(self, query: str, *, k: int | None = None, where: Where | None = None) -> list[Hit]:
         """Up to `k` hits (default: the pipeline's), best first, refined.
@@ -246,10 +286,16 @@ class Pipeline(Component):
     async def aingest(
         self,
         *sources: str | Path | Connector,
+        keep_missing: bool = False,
+        dry_run: bool = False,
         progress: Callable[[IngestReport], None] | None = None,
     ) -> IngestReport:
         """`ingest` in a worker thread; `progress` is called from there."""
-        return await _in_thread(lambda: self.ingest(*sources, progress=progress))
+        return await _in_thread(
+            lambda: self.ingest(
+                *sources, keep_missing=keep_missing, dry_run=dry_run, progress=progress
+            )
+        )
 
     async def asearch(
         self, query: str, *, k: int | None = None, where: Where | None = None

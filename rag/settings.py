@@ -26,6 +26,7 @@ class Settings(BaseModel):
     openai_api_key: SecretStr | None = Field(None, alias="OPENAI_API_KEY")
     openai_base_url: str | None = Field(None, alias="OPENAI_BASE_URL")
     cohere_api_key: SecretStr | None = Field(None, alias="COHERE_API_KEY")
+    chroma_api_key: SecretStr | None = Field(None, alias="CHROMA_API_KEY")
     index: Path = Field(Path(".rag"), alias="RAG_INDEX")
     """Folder of the index."""
     prompts: Path | None = Field(None, alias="RAG_PROMPTS")

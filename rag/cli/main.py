@@ -9,21 +9,32 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 import rag
-from rag.errors import ConfigError, DocumentNotFound, QueryError, RagError, SourceNotFound
-
-if TYPE_CHECKING:
-    from rag.pipeline import Pipeline
-
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-FAILED, WRONG_USE, SOME_FAILED, INTERRUPTED = 1, 2, 3, 130
+from rag.cli.care import index_group
+from rag.cli.options import (
+    FAILED,
+    INTERRUPTED,
+    SOME_FAILED,
+    WRONG_USE,
+    index_option,
+    index_path,
+    json_option,
+    make_pipeline,
+    namespace_option,
+    pipeline_option,
+    where_option,
+)
+from rag.errors import (
+    ConfigError,
+    DocumentNotFound,
+    QueryError,
+    RagError,
+    SourceNotFound,
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -72,48 +83,6 @@ def _is_prompt_error(error: Exception) -> bool:
     return type(error).__module__ == "prompts"
 
 
-def _index_option(command: _F) -> _F:
-    return click.option(
-        "--index",
-        type=click.Path(path_type=Path),
-        help="Folder of the index.  [default: RAG_INDEX, or .rag]",
-    )(command)
-
-
-def _pipeline_option(command: _F) -> _F:
-    return click.option(
-        "-p",
-        "--pipeline",
-        metavar="PIPELINE",
-        help="module:attribute, file.py:attribute or a YAML file.",
-    )(command)
-
-
-def _json_option(command: _F) -> _F:
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
-
-
-def _where_option(command: _F) -> _F:
-    return click.option(
-        "--where",
-        metavar="FIELD=VALUE",
-        multiple=True,
-        help="Only documents whose metadata has this. May be repeated; all must hold.",
-    )(command)
-
-
-def _pipeline(target: str | None, index: Path | None) -> Pipeline:
-    from rag.cli.load import load_pipeline
-
-    return load_pipeline(target, index)
-
-
-def _library_path(index: Path | None) -> Path:
-    from rag.settings import load_settings
-
-    return index or load_settings().index
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(rag.__version__, prog_name="citewell")
 def cli() -> None:
@@ -122,14 +91,20 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@_index_option
-@_pipeline_option
-@_json_option
+@click.option("--dry-run", is_flag=True, help="Say what would be done and cost; touch nothing.")
+@click.option("--keep-missing", is_flag=True, help="Keep documents that are gone from a source.")
+@index_option
+@namespace_option
+@pipeline_option
+@json_option
 @click.pass_context
 def ingest(
     context: click.Context,
     sources: tuple[str, ...],
+    dry_run: bool,
+    keep_missing: bool,
     index: Path | None,
+    namespace: str,
     pipeline: str | None,
     as_json: bool,
 ) -> None:
@@ -140,8 +115,10 @@ def ingest(
     """
     from rag.cli import show
 
-    with _pipeline(pipeline, index) as opened, show.Progress() as progress:
-        report = opened.ingest(*sources, progress=progress)
+    with make_pipeline(pipeline, index, namespace) as opened, show.Progress() as progress:
+        report = opened.ingest(
+            *sources, dry_run=dry_run, keep_missing=keep_missing, progress=progress
+        )
     if as_json:
         show.json_document(report.as_json())
     show.report(report, opened.index, summary=not as_json)
@@ -152,15 +129,17 @@ def ingest(
 @cli.command()
 @click.argument("query")
 @click.option("-k", type=click.IntRange(1, 1000), help="How many hits.  [default: 8]")
-@_where_option
-@_index_option
-@_pipeline_option
-@_json_option
+@where_option
+@index_option
+@namespace_option
+@pipeline_option
+@json_option
 def search(
     query: str,
     k: int | None,
     where: tuple[str, ...],
     index: Path | None,
+    namespace: str,
     pipeline: str | None,
     as_json: bool,
 ) -> None:
@@ -168,7 +147,7 @@ def search(
     from rag.cli import show
     from rag.cli.load import parse_where
 
-    with _pipeline(pipeline, index) as opened:
+    with make_pipeline(pipeline, index, namespace) as opened:
         hits = opened.search(query, k=k, where=parse_where(where))
     if as_json:
         show.json_document({"hits": [hit.model_dump(mode="json") for hit in hits]})
@@ -178,16 +157,18 @@ def search(
 
 @cli.command()
 @click.argument("question")
-@_where_option
+@where_option
 @click.option("--stream", is_flag=True, help="Print the answer as it comes.")
-@_index_option
-@_pipeline_option
-@_json_option
+@index_option
+@namespace_option
+@pipeline_option
+@json_option
 def ask(
     question: str,
     where: tuple[str, ...],
     stream: bool,
     index: Path | None,
+    namespace: str,
     pipeline: str | None,
     as_json: bool,
 ) -> None:
@@ -198,7 +179,7 @@ def ask(
     from rag.cli import show
     from rag.cli.load import parse_where
 
-    with _pipeline(pipeline, index) as opened:
+    with make_pipeline(pipeline, index, namespace) as opened:
         if stream:
             answer = show.stream(
                 opened.stream(question, where=parse_where(where)), to_stderr=as_json
@@ -213,14 +194,17 @@ def ask(
 
 @cli.command()
 @click.argument("sources", nargs=-1, metavar="[SOURCE...]")
-@_index_option
-@_pipeline_option
-def chat(sources: tuple[str, ...], index: Path | None, pipeline: str | None) -> None:
+@index_option
+@namespace_option
+@pipeline_option
+def chat(
+    sources: tuple[str, ...], index: Path | None, namespace: str, pipeline: str | None
+) -> None:
     """Talk with your documents; SOURCEs are ingested first, as far as they have changed."""
     from rag.cli import show
     from rag.cli.chat import converse
 
-    with _pipeline(pipeline, index) as opened:
+    with make_pipeline(pipeline, index, namespace) as opened:
         if sources:
             with show.Progress() as progress:
                 report = opened.ingest(*sources, progress=progress)
@@ -232,15 +216,18 @@ def chat(sources: tuple[str, ...], index: Path | None, pipeline: str | None) -> 
 @click.argument("uri")
 @click.option("--start", type=click.IntRange(0), default=0, help="First character.")
 @click.option("--end", type=click.IntRange(0), help="Character after the last.")
-@_index_option
-@_json_option
-def source(uri: str, start: int, end: int | None, index: Path | None, as_json: bool) -> None:
+@index_option
+@namespace_option
+@json_option
+def source(
+    uri: str, start: int, end: int | None, index: Path | None, namespace: str, as_json: bool
+) -> None:
     """Print the stored text of the document URI (or path), exactly."""
     from rag.cli import show
     from rag.cli.load import as_uri
     from rag.index import open_library
 
-    library = open_library(_library_path(index))
+    library = open_library(index_path(index), namespace)
     try:
         document = library.document(as_uri(uri))
     finally:
@@ -262,9 +249,10 @@ def source(uri: str, start: int, end: int | None, index: Path | None, as_json: b
 
 @cli.command()
 @click.argument("uris", nargs=-1, required=True, metavar="URI...")
-@_index_option
-@_pipeline_option
-def delete(uris: tuple[str, ...], index: Path | None, pipeline: str | None) -> None:
+@index_option
+@namespace_option
+@pipeline_option
+def delete(uris: tuple[str, ...], index: Path | None, namespace: str, pipeline: str | None) -> None:
     """Delete documents whose source is gone for good, by uri or path.
 
     A folder stands for all that was in it. (What is gone from a folder that still exists is
@@ -272,7 +260,7 @@ def delete(uris: tuple[str, ...], index: Path | None, pipeline: str | None) -> N
     """
     from rag.cli.load import as_uri
 
-    with _pipeline(pipeline, index) as opened:
+    with make_pipeline(pipeline, index, namespace) as opened:
         count = opened.delete(*(as_uri(uri) for uri in uris))
     if not count:
         raise DocumentNotFound(f"the index holds nothing at {', '.join(uris)}")
@@ -280,15 +268,16 @@ def delete(uris: tuple[str, ...], index: Path | None, pipeline: str | None) -> N
 
 
 @cli.command()
-@_index_option
-@_json_option
-def stats(index: Path | None, as_json: bool) -> None:
+@index_option
+@namespace_option
+@json_option
+def stats(index: Path | None, namespace: str, as_json: bool) -> None:
     """Say what the index holds, and what failed to get into it."""
     from rag.cli import show
     from rag.index import open_library
 
-    path = _library_path(index)
-    library = open_library(path)
+    path = index_path(index)
+    library = open_library(path, namespace)
     try:
         show.stats(path, library, as_json=as_json)
     finally:
@@ -296,15 +285,18 @@ def stats(index: Path | None, as_json: bool) -> None:
 
 
 @cli.command()
-@_index_option
-@_json_option
+@index_option
+@json_option
 @click.pass_context
 def doctor(context: click.Context, index: Path | None, as_json: bool) -> None:
     """Say what is installed, which keys are set (never their values), and if the index opens."""
     from rag.cli.doctor import examine
 
-    if not examine(_library_path(index), as_json=as_json):
+    if not examine(index_path(index), as_json=as_json):
         context.exit(FAILED)
+
+
+cli.add_command(index_group, name="index")
 
 
 @cli.group(name="prompts")
@@ -313,7 +305,7 @@ def prompts_group() -> None:
 
 
 @prompts_group.command(name="list")
-@_json_option
+@json_option
 def prompts_list(as_json: bool) -> None:
     """List the templates, ours and those of RAG_PROMPTS."""
     from rag.cli import show

@@ -18,6 +18,7 @@ from rag.types import Answer, Citation, Hit
 if TYPE_CHECKING:
     from rag.generation import Event
     from rag.index import IngestReport, Library
+    from rag.index.care import Snapshot, Verification
 
 _EVERY = 2.0  # seconds between lines of progress where there is no terminal
 _FAILURES_SHOWN = 20
@@ -36,36 +37,68 @@ def exactly(text: str) -> None:
 
 
 class Progress:
-    """Progress of an ingest on stderr: one line that changes, or lines where it cannot."""
+    """Progress of an ingest on stderr: a bar, or plain lines where there is no terminal."""
 
     def __init__(self) -> None:
-        self._status: Any = None
-        self._told = 0.0
+        self._bar: Any = None
+        self._task: Any = None
+        self._told = time.monotonic()
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
             from rich.console import Console
+            from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-            self._status = Console(stderr=True).status("listing ...")
-            self._status.start()
+            self._bar = Progress(
+                SpinnerColumn(),
+                BarColumn(bar_width=24),
+                TextColumn("{task.description}"),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._task = self._bar.add_task("listing ...", total=None)
+            self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._status is not None:
-            self._status.stop()
+        if self._bar is not None:
+            self._bar.stop()
 
     def __call__(self, report: IngestReport) -> None:
         """Show how far it is."""
-        line = (
-            f"{report.seen:,} documents, {report.chunks:,} chunks, "
-            f"{report.chunks / max(report.seconds, 1e-9):,.0f} chunks/s"
-            + (f", {len(report.failed):,} failed" if report.failed else "")
-        )
-        if self._status is not None:
-            self._status.update(line)
+        line = progress_line(report)
+        if self._bar is not None:
+            self._bar.update(
+                self._task, description=line, completed=report.seen, total=report.total
+            )
         elif time.monotonic() - self._told > _EVERY:
             self._told = time.monotonic()
             click.echo(line, err=True)
+
+
+def progress_line(report: IngestReport) -> str:
+    """Say how far an ingest is: documents, chunks, rate, failures, and the time left."""
+    if report.reembedded and not report.seen:
+        return f"{report.reembedded:,} documents embedded again with the new embedder"
+    of = f" of {report.total:,}" if report.total else ""
+    parts = [f"{report.seen:,}{of} documents", f"{report.chunks:,} chunks"]
+    if report.seconds > 0:
+        parts.append(f"{report.chunks / report.seconds:,.0f} chunks/s")
+    if report.failed:
+        parts.append(f"{len(report.failed):,} failed")
+    if report.total and 0 < report.seen < report.total:
+        left = report.seconds / report.seen * (report.total - report.seen)
+        parts.append(f"{duration(left)} left")
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """A length of time in the two largest units that say something."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def report(done: IngestReport, index: Path, *, summary: bool = True) -> None:
@@ -79,6 +112,9 @@ def report(done: IngestReport, index: Path, *, summary: bool = True) -> None:
             click.echo(f"  {count:,} x {reason}", err=True)
     if not summary:
         return
+    if done.dry_run:
+        _would(done)
+        return
     counts = {
         "added": done.added,
         "updated": done.updated,
@@ -87,10 +123,43 @@ def report(done: IngestReport, index: Path, *, summary: bool = True) -> None:
         "failed": len(done.failed),
     }
     said = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    if done.moved:
+        said += f" ({len(done.moved):,} of them moved)"
+    if done.kept:
+        said += f", {done.kept:,} missing and kept"
+    if done.reembedded:
+        click.echo(f"{done.reembedded:,} documents embedded again, and switched over")
     click.echo(
         f"{said or 'no documents found'}; {done.chunks:,} chunks written, "
         f"{done.embedded:,} texts embedded, {done.seconds:.1f} s, index {index}"
     )
+
+
+def _would(done: IngestReport) -> None:
+    """Say what a dry run found."""
+    counts = {
+        "add": done.added,
+        "update": done.updated,
+        "leave": done.unchanged,
+        "delete": done.deleted,
+        "fail": len(done.failed),
+    }
+    said = ", ".join(f"{what} {count:,}" for what, count in counts.items() if count)
+    if done.moved:
+        said += f" ({len(done.moved):,} of them moved)"
+    if done.kept:
+        said += f", keep {done.kept:,} that are missing"
+    click.echo(f"would {said}" if said else "no documents found")
+    if done.reembedded:
+        click.echo(f"would embed {done.reembedded:,} documents again with another embedder")
+    cost = "" if done.cost_usd is None else f", ${done.cost_usd:,.2f}"
+    if done.cost_usd is None and done.embedded:
+        cost = ", at a price that is not known"
+    click.echo(
+        f"would write {done.chunks:,} chunks; {done.embedded:,} texts to embed, "
+        f"{done.tokens or 0:,} tokens{cost}"
+    )
+    click.echo("nothing was touched")
 
 
 def hits(found: Sequence[Hit]) -> None:
@@ -179,9 +248,12 @@ def shortened(text: str, length: int) -> str:
 
 def stats(index: Path, library: Library, *, as_json: bool) -> None:
     """Print what a library holds."""
+    from rag.index.places import namespaces, size
+
     numbers = library.stats()
     embedder = json.loads(library.meta("embedder") or "{}").get("name")
-    size = sum(path.stat().st_size for path in index.rglob("*") if path.is_file())
+    bytes_ = size(library.path.parent)
+    others = namespaces(index) if library.path.parent == index else []
     failures = library.failures()
     if as_json:
         json_document(
@@ -189,19 +261,53 @@ def stats(index: Path, library: Library, *, as_json: bool) -> None:
                 "index": str(index),
                 "embedder": embedder,
                 **{**asdict(numbers), "failures": [{"uri": u, "error": e} for u, e in failures]},
-                "bytes": size,
+                "bytes": bytes_,
+                "namespaces": others,
             }
         )
         return
     click.echo(
         f"index {index}: {numbers.documents:,} documents, {numbers.chunks:,} chunks, "
-        f"{numbers.characters:,} characters, {size / 2**20:.1f} MiB\n"
+        f"{numbers.characters:,} characters, {bytes_ / 2**20:.1f} MiB\n"
         f"embedder: {embedder or 'none yet'}, {numbers.cached_embeddings:,} texts embedded"
     )
     if numbers.unfinished:
         click.echo(f"{numbers.unfinished:,} documents half-written: the next ingest tidies up")
+    if others:
+        click.echo(f"{len(others):,} namespaces: {shortened(', '.join(others), 300)}")
     for uri, error in failures:
         click.echo(f"failed: {place(uri)}: {error}")
+
+
+def verification(found: Verification, *, as_json: bool) -> None:
+    """Print what a look at the whole index found."""
+    if as_json:
+        json_document({"fine": found.fine, **asdict(found)})
+        return
+    for problem in found.problems[:_FAILURES_SHOWN]:
+        click.echo(f"{problem}")
+    if (more := len(found.problems) - _FAILURES_SHOWN) > 0:
+        click.echo(f"... and {more:,} more")
+    checked = f"{found.documents:,} documents and {found.chunks:,} chunks checked"
+    if found.fine:
+        click.echo(f"{checked}: every text, vector and word list is as it should be")
+    else:
+        click.echo(f"{checked}, {len(found.problems):,} problems: `rag index repair`")
+
+
+def snapshots(found: Sequence[Snapshot], *, as_json: bool) -> None:
+    """List snapshots."""
+    if as_json:
+        json_document({"snapshots": [asdict(snapshot) for snapshot in found]})
+        return
+    if not found:
+        click.echo("no snapshots")
+    for snapshot in found:
+        taken = time.strftime("%Y-%m-%d %H:%M", time.localtime(snapshot.taken))
+        click.echo(
+            f"{snapshot.name}  {taken}  {snapshot.documents:,} documents, "
+            f"{snapshot.chunks:,} chunks, {snapshot.bytes / 2**20:.1f} MiB"
+        )
 
 
 def prompts(*, as_json: bool) -> None:

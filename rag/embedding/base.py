@@ -36,6 +36,11 @@ class Embedder(Component):
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Length of each text in this embedder's own tokens; never a network call."""
 
+    @property
+    def usd_per_million_tokens(self) -> float | None:
+        """What embedding costs, in US dollars; 0 for what runs here, None where not known."""
+        return None
+
     @abstractmethod
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed passages: float32 ``[len(texts), dimension]``. Raises `EmbeddingError`."""

@@ -53,6 +53,11 @@ class StaticEmbedder(Embedder):
             )
         ]
 
+    @property
+    def usd_per_million_tokens(self) -> float:
+        """Nothing: it runs here."""
+        return 0.0
+
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed passages: float32 ``[len(texts), 256]``."""
         import numpy as np

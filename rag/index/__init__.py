@@ -2,6 +2,19 @@
 
 from rag.index.index import Index, open_library
 from rag.index.library import Library, Stats
-from rag.index.sync import Failure, IngestReport, sync
+from rag.index.report import Failure, IngestReport, Move
+from rag.index.sync import plan, sync
+from rag.index.vectors import Chroma
 
-__all__ = ["Failure", "Index", "IngestReport", "Library", "Stats", "open_library", "sync"]
+__all__ = [
+    "Chroma",
+    "Failure",
+    "Index",
+    "IngestReport",
+    "Library",
+    "Move",
+    "Stats",
+    "open_library",
+    "plan",
+    "sync",
+]

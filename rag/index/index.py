@@ -13,27 +13,21 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from connectors.files import INDEX_MARK
 from rag.embedding.base import Embedder
-from rag.errors import (
-    EmbedderMismatch,
-    IndexDamaged,
-    IndexNotFound,
-    RagIndexError,
-)
+from rag.errors import EmbedderMismatch, IndexDamaged, IndexNotFound, RagIndexError
+from rag.index.derived import Derived
 from rag.index.exact import ExactVectors
 from rag.index.gate import Gate
-from rag.index.lexical import LexicalStore
-from rag.index.library import Library
+from rag.index.library import Library, State
 from rag.index.lock import write_lock
-from rag.index.vectors import ChromaVectors
+from rag.index.places import LIBRARY, make_folder, namespace_folder
+from rag.index.vectors import Chroma, ChromaVectors
 from rag.index.writer import Writer, describe
 from rag.types import Chunk, Where
 
@@ -41,111 +35,136 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from rag.index.lexical import LexicalStore
+
 _T = TypeVar("_T")
 
 _EXACT = 64 * 2**20  # bytes of vectors up to which each is compared: 65,000 chunks of 256 values
 _MANY = 5_000  # chunks compared at a time
-_LIBRARY, _CHROMA, _TANTIVY = "library.sqlite", "chroma", "tantivy"
-_OWN_FILES = {INDEX_MARK, ".gitignore", _LIBRARY, _CHROMA, _TANTIVY, "write.lock", "writer.json"}
-_OWN_FILES |= {f"{_LIBRARY}-{part}" for part in ("wal", "shm", "journal")}
 
 
 class Index:
     """An index in the folder `path`, searched and written with one embedder.
 
     May be shared by threads. Opening raises `IndexNotFound` where there is none and `create` is
-    not set, `EmbedderMismatch` where it was built with another embedder, `IndexDamaged` where a
-    store cannot be read. ``store_text`` also writes each chunk's text and metadata into Chroma,
-    for people who read the collection with other tools.
+    not set, `EmbedderMismatch` where it was built with another embedder (with `create`, that is
+    left to searches and writers), `IndexDamaged` where a store cannot be read.
+
+    A `namespace` is an index of its own within the folder: no filter leads out of it.
     """
 
     def __init__(
-        self, path: Path, embedder: Embedder, *, create: bool = False, store_text: bool = False
+        self,
+        path: Path,
+        embedder: Embedder,
+        *,
+        create: bool = False,
+        vectors: Chroma | None = None,
+        namespace: str = "",
     ) -> None:
         if create:
-            _make_folder(path)
-        elif not os.path.isfile(path / _LIBRARY):  # noqa: PTH113 (False for impossible names)
-            raise IndexNotFound.at(path)
-        self.path = path.absolute()  # whatever becomes of the working directory
+            make_folder(path, namespace)
+        self.root = path.absolute()  # whatever becomes of the working directory
+        self.path = namespace_folder(self.root, namespace)
+        if not create and not os.path.isfile(self.path / LIBRARY):  # noqa: PTH113 (impossible names)
+            raise IndexNotFound.at(path, namespace)
         self.embedder = embedder
-        self.store_text = store_text
-        self._fingerprint = embedder.fingerprint
-        self.library = Library(self.path / _LIBRARY, create=create)
-        self._check_embedder()
-        self._vectors: ChromaVectors | None = None
-        self._lexical: LexicalStore | None = None
+        self.fingerprint = embedder.fingerprint
+        self.setting = vectors if vectors is not None else Chroma()
+        self.library = Library(self.path / LIBRARY, create=create)
         self._gate, self._opening = Gate(), threading.RLock()
-        self._exact = ExactVectors(self.library, self._fingerprint)
-        self._seen_generation = self.library.generation
+        self._exact = ExactVectors(self.library, self.fingerprint)
+        self._seen = self.library.state
+        self._derived = self.derived_at(self._seen.derived)
         self._writing = False
         self._counted = (-1, 0)
         self._closed = False
+        if not create:
+            self._check_embedder(self._seen)
 
     def close(self) -> None:
         """Let go of every file, when the searches and the ingest in it are done."""
         with self._gate.alone():
             self._closed = True
-            if self._lexical is not None:
-                self._lexical.close()
-            if self._vectors is not None:
-                self._vectors.close()
-            self._vectors, self._lexical = None, None
+            self._derived.close()
             self.library.close()
 
-    def _check_embedder(self) -> None:
-        built = self.library.meta("embedder")
-        if built is not None and json.loads(built)["fingerprint"] != self._fingerprint:
-            raise EmbedderMismatch.of(self.path, json.loads(built)["name"], describe(self.embedder))
+    def _check_embedder(self, state: State) -> None:
+        if self.is_foreign(state):
+            built = json.loads(state.embedder)["name"]
+            raise EmbedderMismatch.of(self.path, built, describe(self.embedder))
+
+    def is_foreign(self, state: State) -> bool:
+        """Whether the vectors in that state are from another embedder than this index has."""
+        return bool(state.embedder) and self.fingerprint_in(state) != self.fingerprint
+
+    def fingerprint_in(self, state: State) -> str:
+        """Fingerprint of the embedder that the vectors in that state are from."""
+        return str(json.loads(state.embedder)["fingerprint"]) if state.embedder else ""
+
+    def derived_at(self, number: int) -> Derived:
+        """Set `number` of the derived stores."""
+        return Derived(self.path, number, self.setting, self.library.meta("id") or "")
+
+    @property
+    def derived(self) -> Derived:
+        """The derived stores in use."""
+        if self._closed:
+            raise RagIndexError(f"the index at {self.path} was closed while in use")
+        return self._derived
 
     @property
     def vectors(self) -> ChromaVectors:
         """The vector store, opened when first used."""
-        with self._opening:
-            self._require_open()
-            if self._vectors is None:
-                self._vectors = ChromaVectors(self.path / _CHROMA, f"chunks-{self._fingerprint}")
-            return self._vectors
+        return self.derived.vectors
 
     @property
     def lexical(self) -> LexicalStore:
         """The lexical index, opened when first used."""
-        with self._opening:
-            self._require_open()
-            if self._lexical is None:
-                self._lexical = LexicalStore(self.path / _TANTIVY)
-            return self._lexical
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise RagIndexError(f"the index at {self.path} was closed while in use")
+        return self.derived.lexical
 
     # -- searching -------------------------------------------------------------------------
 
     def consistently(self, search: Callable[[], _T]) -> _T:
         """Run `search` so that all of its reads are of one state of the index.
 
-        Another process may make documents live between two reads: then what was found of the
-        old version is gone and the new one was not looked for. So it is run again.
+        Another process may make documents live between two reads, or put new stores in place of
+        those in use: then what was found of the old version is gone and the new one was not
+        looked for. So it is run again. Raises `EmbedderMismatch` where the index has passed to
+        another embedder.
         """
-        for _ in range(5):
-            generation = self.library.generation
-            self._see(generation)
-            with self._gate.shared():
-                found = search()
-            if self.library.generation == generation:
+        for last in (False, False, False, False, True):
+            state = self.library.state
+            self._see(state)
+            try:
+                with self._gate.shared():
+                    found = search()
+            except IndexDamaged:
+                if last or self.library.generation == state.generation:
+                    raise
+                continue
+            if self.library.generation == state.generation:
                 break
         return found
 
-    def _see(self, generation: int) -> None:
-        """Let the derived stores show what another process has written up to `generation`."""
-        if generation == self._seen_generation or self._writing:
+    def _see(self, state: State) -> None:
+        """Let the derived stores show what has been written up to `state`, by whomever."""
+        self._check_embedder(state)
+        if state.generation == self._seen.generation or self._writing:
             return
         with self._opening:
-            if self._lexical is not None:
-                self._lexical.reload()
-            if self._vectors is not None:
-                self._vectors.see(generation)
-            self._seen_generation = generation
+            if state.derived != self._derived.number:
+                self.use(self.derived_at(state.derived))
+            else:
+                self._derived.see(state.generation)
+            self._seen = state
+
+    def use(self, fresh: Derived) -> None:
+        """Search in other stores from now on; the old ones are closed."""
+        with self._opening:
+            old, self._derived = self._derived, fresh
+            self._exact = ExactVectors(self.library, self.fingerprint)
+            old.close()
 
     def search_dense(
         self, vector: NDArray[np.float32], k: int, where: Where | None = None
@@ -156,17 +175,31 @@ class Index:
         more, Chroma is asked, and with a filter that leaves few enough, each of these is compared.
         """
         allowed = self.library.rows_of(self.library.matching(where)) if where else None
-        if self._compares_each():
-            return self._exact.search(vector, k, allowed)
+        if self.compares_each():
+            return self._live(lambda n: self._exact.search(vector, n, allowed), k)
         if allowed is not None and len(allowed) * vector.nbytes <= _EXACT:
             return self._compare(vector, allowed, k)
         return self._search_chroma(vector, k, None if allowed is None else set(allowed))
 
-    def _compares_each(self) -> bool:
+    def compares_each(self) -> bool:
+        """Whether a search compares the question with every vector, and leaves Chroma alone."""
         generation = self.library.generation
         if self._counted[0] != generation:
             self._counted = (generation, self.library.chunk_count())
         return self._counted[1] * self.embedder.dimension * 4 <= _EXACT
+
+    def _live(
+        self, search: Callable[[int], list[tuple[int, float]]], k: int
+    ) -> list[tuple[int, float]]:
+        """The best `k` live ones of what `search` finds, asked for in growing numbers."""
+        wanted = k
+        while True:
+            found = search(wanted)
+            live = self.library.live_of([row for row, _ in found])
+            hits = [(row, score) for row, score in found if row in live]
+            if len(hits) >= k or len(found) < wanted:
+                return hits[:k]
+            wanted *= 4
 
     def _search_chroma(
         self, vector: NDArray[np.float32], k: int, allowed: set[int] | None
@@ -175,16 +208,16 @@ class Index:
         wanted = k if allowed is None else k * 4
         while wanted <= ChromaVectors.MOST:
             found = self.vectors.query(vector, wanted)
-            live = self.library.live_rows([name for name, _ in found])
+            live = self.library.live_of([row for row, _ in found])
             hits = [
-                (live[name], score)
-                for name, score in found
-                if name in live and (allowed is None or live[name] in allowed)
+                (row, score)
+                for row, score in found
+                if row in live and (allowed is None or row in allowed)
             ]
             if len(hits) >= k or len(found) < wanted:
                 return hits[:k]
             wanted *= 4
-        rows = self.library.all_live_rows() if allowed is None else sorted(allowed)
+        rows = self.library.live_rows() if allowed is None else sorted(allowed)
         return self._compare(vector, rows, k)
 
     def _compare(
@@ -202,18 +235,11 @@ class Index:
     ) -> list[tuple[int, float]]:
         """Up to `k` live chunks (row, BM25 score) with words of `query`, best first."""
         documents = self.library.matching(where) if where else None
-        wanted = k
-        while True:
-            found = self.lexical.search(query, wanted, documents)
-            live = self.library.live_of([row for row, _ in found])
-            hits = [(row, score) for row, score in found if row in live]
-            if len(hits) >= k or len(found) < wanted:
-                return hits[:k]
-            wanted *= 4
+        return self._live(lambda n: self.lexical.search(query, n, documents), k)
 
     def dense_scores(self, vector: NDArray[np.float32], rows: Sequence[int]) -> dict[int, float]:
         """Cosine of `vector` with each of these chunks."""
-        found, matrix = self.library.vectors(rows, self._fingerprint)
+        found, matrix = self.library.vectors(rows, self.fingerprint)
         if not found:
             return {}
         return dict(zip(found, (matrix @ vector).tolist(), strict=True))
@@ -229,86 +255,63 @@ class Index:
     # -- writing ---------------------------------------------------------------------------
 
     @contextmanager
-    def writing(self) -> Iterator[Writer]:
+    def writing(self, *, adopting: bool = False) -> Iterator[Writer]:
         """Hold the writer's lock; raises `IndexLocked` at once where another process does.
 
-        What an interrupted run left behind is put right first.
+        What an interrupted run left behind is put right first. With `adopting` the index may be
+        of another embedder: the writer is then to call `Writer.adopt_embedder` before others.
         """
         with self._gate.shared(), write_lock(self.path):
-            if self.library.meta("embedder") is None:
-                self.library.set_meta("embedder", self._embedder_note())
-            self._check_embedder()
-            self._see(self.library.generation)
-            self.reset_damaged()
-            with self.vectors.writing():
-                self._writing = True  # our own stores show what we write by themselves
-                writer = Writer(self)
-                try:
-                    writer.heal()
-                    yield writer
-                finally:
-                    writer.close()
-                    self._seen_generation = self.library.generation
-                    self._writing = False
+            state = self.library.state
+            if not state.embedder:
+                self.library.set_meta("embedder", self.embedder_note())
+            elif not adopting:
+                self._check_embedder(state)
+            with self._opening:
+                if state.derived != self._derived.number:
+                    self.use(self.derived_at(state.derived))
+                else:
+                    self._derived.see(state.generation)
+            self._writing = True  # our own stores show what we write by themselves
+            writer = Writer(self)
+            try:
+                writer.heal()
+                yield writer
+            finally:
+                writer.close()
+                self._seen = self.library.state
+                self._writing = False
 
-    def _embedder_note(self) -> str:
+    def embedder_note(self) -> str:
+        """What the index remembers of its embedder."""
         return json.dumps(
             {
-                "fingerprint": self._fingerprint,
+                "fingerprint": self.fingerprint,
                 "name": describe(self.embedder),
                 "config": self.embedder.config(),
             }
         )
 
-    def reset_damaged(self) -> None:
-        """Throw away a derived store that cannot be opened, so that it can be filled again."""
-        try:
-            self.vectors.count()
-        except IndexDamaged:
-            self.vectors.close()
-            self._vectors = None
-            shutil.rmtree(self.path / _CHROMA, ignore_errors=True)
-        try:
-            self.lexical.count()
-        except IndexDamaged:
-            self._lexical = None
-            shutil.rmtree(self.path / _TANTIVY, ignore_errors=True)
-
     def check_derived(self) -> None:
         """Raise `IndexDamaged` where a store that searches need has less than the library."""
-        live = self.library.live_chunk_count()
-        counts = {"tantivy": self.lexical.count()}
-        if not self._compares_each():
+        live = self.library.chunk_count()
+        counts = {"tantivy": self.lexical.count()} if live else {}
+        if not self.compares_each():
             counts["Chroma"] = self.vectors.count()
         for name, count in counts.items():
             if count < live:
                 raise IndexDamaged(
-                    f"the {name} folder of {self.path} has {count:,} of {live:,} chunks: "
+                    f"the {name} store of {self.path} has {count:,} of {live:,} chunks: "
                     f"{IndexDamaged.REBUILD}"
                 )
 
 
-def open_library(path: Path) -> Library:
-    """Open the library of the index in `path` by itself: no embedder, no Chroma.
+def open_library(path: Path, namespace: str = "") -> Library:
+    """Open the library of the index in `path` by itself, for reading: no embedder, no Chroma.
 
     Raises `IndexNotFound` or `IndexDamaged`.
     """
-    return Library(path / _LIBRARY)
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        if not (path / _LIBRARY).exists():
-            if strangers := {entry.name for entry in path.iterdir()} - _OWN_FILES:
-                raise RagIndexError(
-                    f"{path} holds no index but other things ({min(strangers)} ...): name a new "
-                    "folder for the index"
-                )
-            (path / INDEX_MARK).touch()
-            (path / ".gitignore").write_text("*\n", encoding="utf-8")
-    except FileExistsError:
-        raise RagIndexError(f"{path} is a file: name a folder for the index") from None
-    except (OSError, ValueError) as error:
-        said = getattr(error, "strerror", None) or error
-        raise RagIndexError(f"cannot make the index in {str(path)[:200]!r}: {said}") from None
+    folder = namespace_folder(path, namespace)
+    if not os.path.isfile(folder / LIBRARY):  # noqa: PTH113 (False for impossible names)
+        raise IndexNotFound.at(path, namespace)
+    return Library(folder / LIBRARY, read_only=True)

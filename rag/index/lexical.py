@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,49 +27,58 @@ class LexicalStore:
 
         self._tantivy = tantivy
         self._path = path
-        path.mkdir(parents=True, exist_ok=True)
+        if not path.is_dir():
+            raise IndexDamaged(f"there is no folder {path}: {IndexDamaged.REBUILD}")
         builder = tantivy.SchemaBuilder()
         builder.add_unsigned_field("row", indexed=True, fast=True)
         builder.add_unsigned_field("document", indexed=True)
         builder.add_text_field("body", tokenizer_name="citewell", index_option="position")
         self._schema = builder.build()
-        try:
+        with self._damage_told():
             self._index = tantivy.Index(self._schema, path=str(path))
-        except (ValueError, OSError) as error:
-            said = " ".join(str(error).split())
-            raise IndexDamaged(
-                f"tantivy cannot open {path} ({said}): {IndexDamaged.REBUILD}"
-            ) from error
         self._index.register_tokenizer("citewell", analyzer())
         self._writer: Any = None
         self._guard = threading.Lock()
 
+    @contextmanager
+    def _damage_told(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            said = " ".join(str(error).split())
+            raise IndexDamaged(
+                f"tantivy failed on {self._path} ({said}): {IndexDamaged.REBUILD}"
+            ) from error
+
     def add(self, rows: Iterable[tuple[int, int, str]]) -> None:
         """Add (chunk row, document, text); found after `commit`."""
-        writer = self._open_writer()
-        for row, document, text in rows:
-            entry = self._tantivy.Document()
-            entry.add_unsigned("row", row)
-            entry.add_unsigned("document", document)
-            entry.add_text("body", segment(text))
-            writer.add_document(entry)
+        with self._damage_told():
+            writer = self._open_writer()
+            for row, document, text in rows:
+                entry = self._tantivy.Document()
+                entry.add_unsigned("row", row)
+                entry.add_unsigned("document", document)
+                entry.add_text("body", segment(text))
+                writer.add_document(entry)
 
     def delete(self, rows: Sequence[int]) -> None:
         """Remove chunk rows; gone after `commit`."""
-        writer = self._open_writer()
-        writer.delete_documents_by_query(
-            self._tantivy.Query.term_set_query(self._schema, "row", list(rows))
-        )
+        with self._damage_told():
+            self._open_writer().delete_documents_by_query(
+                self._tantivy.Query.term_set_query(self._schema, "row", list(rows))
+            )
 
     def commit(self) -> None:
         """Make what was added and deleted durable, and visible to this process."""
         if self._writer is not None:
-            self._writer.commit()
+            with self._damage_told():
+                self._writer.commit()
             self.reload()
 
     def reload(self) -> None:
         """See what another process has committed since."""
-        self._index.reload()
+        with self._damage_told():
+            self._index.reload()
 
     def count(self) -> int:
         """Number of chunk rows."""
@@ -130,8 +140,14 @@ class LexicalStore:
         )
         return query.boolean_query([(must, words), (must, allowed)])
 
+    def rows(self) -> list[int]:
+        """Rows of all chunks."""
+        everything = self._tantivy.Query.all_query()
+        return [row for row, _ in self._run(everything, max(1, self.count()))]
+
     def _run(self, query: Any, k: int) -> list[tuple[int, float]]:
-        searcher = self._index.searcher()
-        found = searcher.search(query, limit=k, count=False).hits
-        rows: list[Any] = searcher.fast_field_values("row", [address for _, address in found])
+        with self._damage_told():
+            searcher = self._index.searcher()
+            found = searcher.search(query, limit=k, count=False).hits
+            rows: list[Any] = searcher.fast_field_values("row", [place for _, place in found])
         return [(row, float(score)) for row, (score, _) in zip(rows, found, strict=True)]

@@ -1,9 +1,11 @@
 """The library: one SQLite file, the authority over what the index holds.
 
-All SQL of the framework is in this module. A document is in one of three states:
+All SQL of the framework is in this module. A document is in one of four states:
 
 * ``pending``: being written; invisible.
 * ``live``: found by searches. At most one version of a uri is live.
+* ``staged``: whole, and embedded with the embedder that is to take over; invisible until all
+  are, and become live together.
 * ``doomed``: superseded, deleted or left behind by a crash; invisible, and to be removed from
   the vectors and the lexical index before its rows go.
 
@@ -14,15 +16,17 @@ is left in another store can never be taken for something newer.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 import time
+import uuid
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from rag.errors import DocumentNotFound, IndexDamaged, IndexNotFound, QueryError, RagIndexError
 from rag.types import Chunk, Document, Mark, Scalar, Where
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 _BLOCK = 1 << 15  # characters of a text compressed together: what reading any span costs
 _MANY = 500  # values bound to one statement; SQLite's own limit is far above
 
@@ -42,20 +46,23 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE documents (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     uri TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('pending', 'live', 'doomed')),
+    state TEXT NOT NULL CHECK (state IN ('pending', 'staged', 'live', 'doomed')),
     digest TEXT NOT NULL,
     title TEXT NOT NULL,
     mime TEXT NOT NULL,
     metadata TEXT NOT NULL,
     marks BLOB NOT NULL,
     length INTEGER NOT NULL,
+    chunks INTEGER NOT NULL,
     source_version TEXT NOT NULL,
     content_hash TEXT NOT NULL,
     parser TEXT NOT NULL,
     chunker TEXT NOT NULL,
+    embedder TEXT NOT NULL,
     written REAL NOT NULL
 );
 CREATE UNIQUE INDEX documents_live ON documents (uri) WHERE state = 'live';
+CREATE UNIQUE INDEX documents_staged ON documents (uri) WHERE state = 'staged';
 CREATE INDEX documents_not_live ON documents (state) WHERE state != 'live';
 CREATE TABLE blocks (
     document INTEGER NOT NULL REFERENCES documents (id),
@@ -65,7 +72,7 @@ CREATE TABLE blocks (
 );
 CREATE TABLE chunks (
     row INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
+    id TEXT NOT NULL,
     document INTEGER NOT NULL REFERENCES documents (id),
     start INTEGER NOT NULL,
     "end" INTEGER NOT NULL,
@@ -117,6 +124,18 @@ class DocumentInfo:
     written: float
 
 
+class State(NamedTuple):
+    """Which state of the index searches find.
+
+    ``generation`` grows with every change of it, ``derived`` is the number of the stores in use
+    and ``embedder`` the note about the embedder that their vectors are from ("" before any).
+    """
+
+    generation: int
+    derived: int
+    embedder: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
     """Numbers of what is live, and what is not."""
@@ -133,45 +152,79 @@ class Library:
     """Documents, chunks, ledger, embedding cache and failures in one SQLite file.
 
     May be shared by threads: reads go through one connection and writes through another, each
-    behind a lock, so that a batch being written does not hold searches up. Raises `IndexNotFound`
-    where there is no file and `create` is not set, `IndexDamaged` where it is not a library.
+    behind a lock, so that a batch being written does not hold searches up. With `read_only`
+    nothing is written, not even beside the file. Raises `IndexNotFound` where there is no file
+    and `create` is not set, `IndexDamaged` where it is not a library.
     """
 
-    def __init__(self, path: Path, *, create: bool = False) -> None:
+    def __init__(self, path: Path, *, create: bool = False, read_only: bool = False) -> None:
         if not create and not path.is_file():
             raise IndexNotFound.at(path.parent)
         self.path = path
+        self._read_only = read_only
         self._reading, self._writing = threading.RLock(), threading.RLock()
+        self._own_writer: sqlite3.Connection | None = None
         with self._damage_told():
-            self._writer = self._connect()
             if create:
                 self._create()
-            self._reader = self._connect()
-        if (found := self.meta("schema")) != SCHEMA_VERSION:
+            self._reader = self._connect_reading()
+        try:
+            found = self.meta("schema")
+            if found != SCHEMA_VERSION:
+                raise RagIndexError(
+                    f"{self.path} has the format {found} of another version of citewell, this one "
+                    f"reads {SCHEMA_VERSION}: ingest into a new index (--index DIR)"
+                )
+        except BaseException:
             self.close()
-            raise RagIndexError(
-                f"{self.path} has the format {found} of another version of citewell, this one "
-                f"reads {SCHEMA_VERSION}: ingest into a new index (--index DIR)"
-            )
+            raise
 
     # -- connections and transactions ------------------------------------------------------
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self.path, timeout=30, isolation_level=None, check_same_thread=False
-        )
-        for attempt in range(100):  # the switch does not wait for others that switch, too
+    @property
+    def _writer(self) -> sqlite3.Connection:
+        """The connection that writes, opened when first used. Only behind its lock."""
+        if self._own_writer is None:
+            if self._read_only:
+                raise RagIndexError(f"{self.path} was opened for reading only")
+            connection = sqlite3.connect(
+                self.path, timeout=30, isolation_level=None, check_same_thread=False
+            )
+            for attempt in range(100):  # the switch does not wait for others that switch, too
+                try:
+                    connection.execute("PRAGMA journal_mode = WAL")
+                    break
+                except sqlite3.OperationalError:
+                    if attempt == 99:
+                        raise
+                    time.sleep(0.05)
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA cache_size = -32768")
+            self._own_writer = connection
+        return self._own_writer
+
+    def _connect_reading(self) -> sqlite3.Connection:
+        """Open for reading; also in a folder that cannot be written to, as it is then."""
+        modes = ["mode=ro" if self._read_only else "mode=rw"]
+        if not os.access(self.path.parent, os.W_OK):
+            modes = ["mode=ro", "immutable=1"]
+        for mode in modes:
             try:
-                connection.execute("PRAGMA journal_mode = WAL")
-                break
+                connection = sqlite3.connect(
+                    f"{self.path.absolute().as_uri()}?{mode}",
+                    uri=True,
+                    timeout=30,
+                    isolation_level=None,
+                    check_same_thread=False,
+                )
+                connection.execute("PRAGMA cache_size = -32768")
+                connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+                return connection
             except sqlite3.OperationalError:
-                if attempt == 99:
+                if mode == modes[-1]:
                     raise
-                time.sleep(0.05)
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA cache_size = -32768")
-        return connection
+        raise AssertionError("there is at least one mode")
 
     def _create(self) -> None:
         with self.transaction() as connection:
@@ -181,18 +234,24 @@ class Library:
                 connection.execute(statement)
             self._set_meta("schema", SCHEMA_VERSION)
             self._set_meta("generation", "0")
+            self._set_meta("derived", "1")
+            self._set_meta("id", uuid.uuid4().hex[:16])
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Write all of what is inside, or nothing."""
+        """Write all of what is inside, or nothing. Within another, it is part of that."""
         with self._writing, self._damage_told():
+            if self._writer.in_transaction:
+                yield self._writer
+                return
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
+                self._writer.execute("COMMIT")
             except BaseException:
-                self._writer.execute("ROLLBACK")
+                if self._writer.in_transaction:  # a full disk ends one by itself
+                    self._writer.execute("ROLLBACK")
                 raise
-            self._writer.execute("COMMIT")
 
     @contextmanager
     def _damage_told(self) -> Iterator[None]:
@@ -215,7 +274,9 @@ class Library:
     def close(self) -> None:
         """Close the file, when what is being read and written is done."""
         with self._writing, self._reading:
-            self._writer.close()
+            self._read_only = True  # nothing opens it again
+            if self._own_writer is not None:
+                self._own_writer.close()
             self._reader.close()
 
     # -- meta ------------------------------------------------------------------------------
@@ -238,8 +299,23 @@ class Library:
         """A number that grows whenever what searches find changes."""
         return int(self.meta("generation") or 0)
 
+    @property
+    def state(self) -> State:
+        """What searches find, read at one moment."""
+        found = dict(
+            self._rows(
+                "SELECT key, value FROM meta WHERE key IN ('generation', 'derived', 'embedder')"
+            )
+        )
+        return State(int(found["generation"]), int(found["derived"]), found.get("embedder", ""))
+
     def _next_generation(self) -> None:
         self._writer.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
+
+    def embedder_fingerprint(self) -> str:
+        """Fingerprint of the embedder that the live vectors are from; "" before any."""
+        note = self.state.embedder
+        return str(json.loads(note)["fingerprint"]) if note else ""
 
     # -- writing ---------------------------------------------------------------------------
 
@@ -260,7 +336,7 @@ class Library:
         with self.transaction():
             execute = self._writer.execute
             for document, entry, chunks, hashes in documents:
-                number = self._insert_document(document, entry)
+                number = self._insert_document(document, entry, len(chunks), embedder)
                 numbers.append(number)
                 for chunk, text_hash in zip(chunks, hashes, strict=True):
                     cursor = execute(
@@ -278,18 +354,17 @@ class Library:
                         ),
                     )
                     rows.append(int(cursor.lastrowid or 0))
-            self._writer.executemany(
-                "INSERT OR IGNORE INTO embeddings (embedder, text_hash, vector) VALUES (?, ?, ?)",
-                ((embedder, text_hash, vector) for text_hash, vector in embeddings),
-            )
+            self.add_embeddings(embedder, embeddings)
         return numbers, rows
 
-    def _insert_document(self, document: Document, entry: LedgerEntry) -> int:
+    def _insert_document(
+        self, document: Document, entry: LedgerEntry, chunks: int, embedder: str
+    ) -> int:
         marks = [mark.model_dump(mode="json") for mark in document.marks]
         cursor = self._writer.execute(
             "INSERT INTO documents (uri, state, digest, title, mime, metadata, marks, length,"
-            " source_version, content_hash, parser, chunker, written)"
-            " VALUES (?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " chunks, source_version, content_hash, parser, chunker, embedder, written)"
+            " VALUES (?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 document.uri,
                 entry.digest,
@@ -298,10 +373,12 @@ class Library:
                 json.dumps(document.metadata, ensure_ascii=False),
                 _compressed(json.dumps(marks, ensure_ascii=False)),
                 len(document.text),
+                chunks,
                 entry.source_version,
                 entry.content_hash,
                 entry.parser,
                 entry.chunker,
+                embedder,
                 time.time(),
             ),
         )
@@ -335,6 +412,48 @@ class Library:
                 )
             self._next_generation()
 
+    def stage(self, documents: Sequence[int]) -> None:
+        """Keep the pending `documents` for the moment when another embedder takes over."""
+        with self.transaction():
+            for batch in _batches(documents):
+                self._writer.execute(
+                    f"UPDATE documents SET state = 'staged' WHERE id IN ({_slots(batch)})", batch
+                )
+
+    def unstage(self, embedder: str = "") -> int:
+        """Give up what was staged with another embedder than this; returns how many documents."""
+        with self.transaction():
+            return self._writer.execute(
+                "UPDATE documents SET state = 'doomed' WHERE state = 'staged' AND embedder != ?",
+                (embedder,),
+            ).rowcount
+
+    def unstaged(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """(number, uri) of up to `limit` live documents behind `after` not staged yet, in order."""
+        return [
+            (int(number), str(uri))
+            for number, uri in self._rows(
+                "SELECT id, uri FROM documents d WHERE state = 'live' AND id > ?"
+                " AND NOT EXISTS (SELECT 1 FROM documents"
+                " WHERE state = 'staged' AND uri = d.uri) ORDER BY id LIMIT ?",
+                (after, limit),
+            )
+        ]
+
+    def switch(self, derived: int, embedder: str | None = None) -> None:
+        """Let searches use the stores `derived` from now on.
+
+        With the note about another `embedder`, the staged documents take the place of all that
+        are live, in the same moment.
+        """
+        with self.transaction():
+            if embedder is not None:
+                self._writer.execute("UPDATE documents SET state = 'doomed' WHERE state = 'live'")
+                self._writer.execute("UPDATE documents SET state = 'live' WHERE state = 'staged'")
+                self._set_meta("embedder", embedder)
+            self._set_meta("derived", str(derived))
+            self._next_generation()
+
     def doom(self, uris: Sequence[str]) -> int:
         """Hide the live documents with these uris from now on; returns how many there were."""
         doomed = 0
@@ -358,12 +477,12 @@ class Library:
                 "UPDATE documents SET state = 'doomed' WHERE state = 'pending'"
             ).rowcount
 
-    def doomed(self, limit: int) -> list[tuple[int, str, int]]:
-        """Up to `limit` chunks (row, id, document) that are to leave the other stores."""
+    def doomed(self, limit: int) -> list[int]:
+        """Rows of up to `limit` chunks that are to leave the other stores."""
         return [
-            (int(row), str(name), int(document))
-            for row, name, document in self._rows(
-                "SELECT c.row, c.id, c.document FROM documents d JOIN chunks c ON c.document = d.id"
+            int(row)
+            for (row,) in self._rows(
+                "SELECT c.row FROM documents d JOIN chunks c ON c.document = d.id"
                 " WHERE d.state = 'doomed' LIMIT ?",
                 (limit,),
             )
@@ -384,6 +503,32 @@ class Library:
             )
             self._writer.execute(f"DELETE FROM blocks WHERE document IN ({gone})")
             self._writer.execute(f"DELETE FROM documents WHERE id IN ({gone})")
+
+    def add_embeddings(self, embedder: str, embeddings: Iterable[tuple[bytes, bytes]]) -> None:
+        """Keep embeddings (text hash, float32 bytes) in the cache."""
+        with self.transaction() as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO embeddings (embedder, text_hash, vector) VALUES (?, ?, ?)",
+                ((embedder, text_hash, vector) for text_hash, vector in embeddings),
+            )
+
+    def purge(self) -> None:
+        """Forget all doomed documents: for a library without stores beside it."""
+        with self.transaction() as connection:
+            doomed = "SELECT id FROM documents WHERE state = 'doomed'"
+            for table in ("chunks", "blocks"):
+                connection.execute(f"DELETE FROM {table} WHERE document IN ({doomed})")
+            connection.execute("DELETE FROM documents WHERE state = 'doomed'")
+
+    def forget_embeddings(self, rows: Sequence[int], embedder: str) -> None:
+        """Drop the embeddings of these chunks from the cache."""
+        with self.transaction() as connection:
+            for batch in _batches(rows):
+                connection.execute(
+                    "DELETE FROM embeddings WHERE embedder = ? AND text_hash IN"
+                    f" (SELECT text_hash FROM chunks WHERE row IN ({_slots(batch)}))",
+                    (embedder, *batch),
+                )
 
     def touch(self, entries: Sequence[tuple[str, LedgerEntry]]) -> None:
         """Renew the ledger of live documents that turned out to be the same."""
@@ -407,23 +552,23 @@ class Library:
 
     # -- ledger and cache ------------------------------------------------------------------
 
-    def ledger(self, uri: str) -> LedgerEntry | None:
-        """Return how the live version of `uri` was made; None where there is none."""
-        found = self._rows(
-            "SELECT source_version, content_hash, parser, chunker, digest FROM documents"
-            " WHERE uri = ? AND state = 'live'",
-            (uri,),
-        )
-        if not found:
-            return None
-        version, content, parser, chunker, digest = found[0]
-        return LedgerEntry(
-            source_version=version,
-            content_hash=content,
-            parser=parser,
-            chunker=chunker,
-            digest=digest,
-        )
+    def ledger(self, uris: Sequence[str]) -> dict[str, LedgerEntry]:
+        """How the live versions of these uris were made; those that there are, by uri."""
+        return {
+            uri: LedgerEntry(
+                source_version=version,
+                content_hash=content,
+                parser=parser,
+                chunker=chunker,
+                digest=digest,
+            )
+            for batch in _batches(uris)
+            for uri, version, content, parser, chunker, digest in self._rows(
+                "SELECT uri, source_version, content_hash, parser, chunker, digest FROM documents"
+                f" WHERE state = 'live' AND uri IN ({_slots(batch)})",
+                batch,
+            )
+        }
 
     def uris(self, prefix: str = "") -> list[str]:
         """Uris of the live documents, or of those that begin with `prefix`, sorted."""
@@ -466,26 +611,14 @@ class Library:
 
     # -- reading ---------------------------------------------------------------------------
 
-    def live_rows(self, chunk_ids: Sequence[str]) -> dict[str, int]:
-        """Rows of those of the chunks that are live, by id."""
-        found: dict[str, int] = {}
-        for batch in _batches(chunk_ids):
-            found.update(
-                self._rows(
-                    "SELECT c.id, c.row FROM chunks c JOIN documents d ON d.id = c.document"
-                    f" WHERE d.state = 'live' AND c.id IN ({_slots(batch)})",
-                    batch,
-                )
-            )
-        return found
-
-    def all_live_rows(self) -> list[int]:
-        """Rows of every live chunk, in order."""
+    def live_rows(self, after: int = 0) -> list[int]:
+        """Rows of every live chunk behind row `after`, in order."""
         return [
             int(row)
             for (row,) in self._rows(
                 "SELECT c.row FROM chunks c JOIN documents d ON d.id = c.document"
-                " WHERE d.state = 'live' ORDER BY c.row"
+                " WHERE d.state = 'live' AND c.row > ? ORDER BY c.row",
+                (after,),
             )
         ]
 
@@ -502,7 +635,7 @@ class Library:
         }
 
     def vectors(self, rows: Sequence[int], embedder: str) -> tuple[list[int], NDArray[np.float32]]:
-        """Vectors of the chunks `rows`: the rows that have one, and float32 ``[n, dimension]``."""
+        """Vectors of the chunks `rows`: the rows that have one, sorted, and float32 ``[n, d]``."""
         import numpy as np
 
         found: list[tuple[int, bytes]] = []
@@ -515,11 +648,12 @@ class Library:
             )
         if not found:
             return [], np.zeros((0, 0), dtype=np.float32)
+        found.sort()
         matrix = np.frombuffer(b"".join(vector for _, vector in found), dtype=np.float32)
         return [row for row, _ in found], matrix.reshape(len(found), -1)
 
-    def chunks(self, rows: Sequence[int]) -> dict[int, Chunk]:
-        """Chunks of those of the `rows` that are live, with their text, by row."""
+    def chunks(self, rows: Sequence[int], state: str = "live") -> dict[int, Chunk]:
+        """Chunks of those of the `rows` that are live (or in `state`), with their text, by row."""
         found: dict[int, Chunk] = {}
         for batch in _batches(rows):
             for (
@@ -538,8 +672,8 @@ class Library:
                 'SELECT c.row, c.id, c.document, c.start, c."end", c.page, c.headings,'
                 " c.context, d.uri, d.title, d.metadata"
                 " FROM chunks c JOIN documents d ON d.id = c.document"
-                f" WHERE d.state = 'live' AND c.row IN ({_slots(batch)})",
-                batch,
+                f" WHERE d.state = ? AND c.row IN ({_slots(batch)})",
+                (state, *batch),
             ):
                 found[row] = Chunk(
                     id=name,
@@ -555,30 +689,34 @@ class Library:
                 )
         return found
 
-    def live_chunks(self, after: int, limit: int) -> list[tuple[int, int]]:
-        """(row, document) of up to `limit` live chunks behind row `after`, in order."""
+    def stretch(self, state: str, after: int, limit: int) -> list[tuple[int, int]]:
+        """(row, document) of up to `limit` chunks in `state` behind row `after`, in order."""
         return [
             (int(row), int(document))
             for row, document in self._rows(
                 "SELECT c.row, c.document FROM chunks c JOIN documents d ON d.id = c.document"
-                " WHERE d.state = 'live' AND c.row > ? ORDER BY c.row LIMIT ?",
-                (after, limit),
+                " WHERE d.state = ? AND c.row > ? ORDER BY c.row LIMIT ?",
+                (state, after, limit),
             )
         ]
 
-    def live_chunk_count(self, documents: Sequence[int] | None = None) -> int:
-        """Number of live chunks, in all or of these documents."""
-        if documents is None:
-            sql = "SELECT count(*) FROM chunks c JOIN documents d ON d.id = c.document"
-            return int(self._rows(f"{sql} WHERE d.state = 'live'")[0][0])
-        return sum(
-            int(self._rows(f"SELECT count(*) FROM chunks WHERE document IN ({_slots(b)})", b)[0][0])
-            for b in _batches(documents)
+    def chunk_count(self, state: str = "live") -> int:
+        """Number of chunks of the documents in `state`."""
+        found = self._rows(
+            "SELECT coalesce(sum(chunks), 0) FROM documents WHERE state = ?", (state,)
         )
+        return int(found[0][0])
 
-    def chunk_count(self) -> int:
-        """Number of chunks in any state: an upper bound of the live ones, found at once."""
-        return int(self._rows("SELECT count(*) FROM chunks")[0][0])
+    def owners(self, rows: Sequence[int]) -> dict[int, int]:
+        """Number of the document of each of the chunk rows."""
+        found: dict[int, int] = {}
+        for batch in _batches(rows):
+            found.update(
+                self._rows(
+                    f"SELECT row, document FROM chunks WHERE row IN ({_slots(batch)})", batch
+                )
+            )
+        return found
 
     def rows_of(self, documents: Sequence[int]) -> list[int]:
         """Rows of the chunks of these documents."""
@@ -645,8 +783,7 @@ class Library:
                 uri=uri, title=title, mime=mime, characters=length, chunks=chunks, written=written
             )
             for uri, title, mime, length, chunks, written in self._rows(
-                "SELECT uri, title, mime, length, (SELECT count(*) FROM chunks"
-                " WHERE document = documents.id), written FROM documents"
+                "SELECT uri, title, mime, length, chunks, written FROM documents"
                 " WHERE state = 'live' ORDER BY uri"
             )
         ]
@@ -662,7 +799,7 @@ class Library:
         )
         return Stats(
             documents=documents,
-            chunks=self.live_chunk_count(),
+            chunks=self.chunk_count(),
             characters=characters,
             cached_embeddings=embeddings,
             failures=failures,
@@ -682,6 +819,58 @@ class Library:
             int(number)
             for (number,) in self._rows(f"SELECT d.id FROM documents d WHERE {filters}", bound)
         ]
+
+    # -- care ------------------------------------------------------------------------------
+
+    def complaints(self) -> list[str]:
+        """What SQLite finds wrong with the file itself; it reads all of it."""
+        found = [str(said) for (said,) in self._rows("PRAGMA integrity_check(20)")]
+        if broken := self._rows("PRAGMA foreign_key_check"):
+            found.append(f"{len(broken):,} rows belong to a document that is not there")
+        return [said for said in found if said != "ok"]
+
+    def snapshot(self, path: Path) -> None:
+        """Copy the library, as it is at one moment, into the new file `path`.
+
+        Others may read and write meanwhile. The copy is complete, or not there at all.
+        """
+        with closing(self._connect_reading()) as source, self._damage_told():
+            _copied(source, path)
+
+    def adopt(self, path: Path) -> None:
+        """Take over the whole content of the library in the file `path`, in one transaction."""
+        with self._writing, self._damage_told(), closing(sqlite3.connect(path)) as source:
+            source.backup(self._writer)
+
+    def succeed(self, other: State, derived: int, sequence: Mapping[str, int]) -> None:
+        """Become the state after `other`, with the stores `derived`; `sequence` is kept up."""
+        with self.transaction() as connection:
+            self._set_meta("generation", str(max(other.generation, self.generation) + 1))
+            self._set_meta("derived", str(derived))
+            for table, number in sequence.items():
+                connection.execute(
+                    "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (number, table)
+                )
+
+    def sequence(self) -> dict[str, int]:
+        """The highest number ever given to a row, by table."""
+        return dict(self._rows("SELECT name, seq FROM sqlite_sequence"))
+
+    def forget_unused_embeddings(self) -> int:
+        """Drop the embeddings of texts that no chunk has any more; returns how many."""
+        with self.transaction() as connection:
+            return connection.execute(
+                "DELETE FROM embeddings WHERE NOT EXISTS"
+                " (SELECT 1 FROM chunks JOIN documents d ON d.id = chunks.document"
+                " WHERE chunks.text_hash = embeddings.text_hash"
+                " AND d.embedder = embeddings.embedder)"
+            ).rowcount
+
+    def vacuum(self) -> None:
+        """Give the space of what is gone back to the file system."""
+        with self._writing, self._damage_told():
+            self._writer.execute("VACUUM")
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 _COLUMNS = {"uri": "d.uri", "title": "d.title", "mime": "d.mime"}
@@ -713,6 +902,19 @@ def _condition(field: str, wanted: Scalar | Sequence[Scalar]) -> tuple[str, list
         f" OR (v.type IN ('integer', 'real') AND v.value IN ({_slots(numbers)}))))",
         [field, *texts, *truths, *numbers],
     )
+
+
+def _copied(source: sqlite3.Connection, path: Path) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    with suppress(FileNotFoundError):
+        partial.unlink()
+    try:
+        with closing(sqlite3.connect(partial)) as copy:
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _slots(values: Sequence[object]) -> str:

@@ -1,76 +1,41 @@
 """Sync: make the index hold what the connectors list, doing only what has changed.
 
-Listing, reading, parsing and chunking run in one thread, embedding in another, and the stores
-are written in the caller's, so that they overlap; the queues between them are short.
+Sources are listed and read in threads, parsed there or in processes of their own, chunked in one
+thread, embedded in another, and the stores are written in the caller's, so that all of it
+overlaps; the queues between the stages are short.
 """
 
 from __future__ import annotations
 
 import hashlib
 import queue
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from connectors.base import Connector, Parser, Source
+from connectors.parsing import Parsing
 from rag.chunking.base import Chunker
+from rag.embedding.base import Embedder
 from rag.errors import EmbeddingError, RagError, SourceError, SourceUnreadable
 from rag.index.index import Index
-from rag.index.library import LedgerEntry
-from rag.index.writer import Embedded, Prepared, Writer
+from rag.index.library import LedgerEntry, Library
+from rag.index.report import Failure, IngestReport, Move
+from rag.index.writer import Embedded, Prepared, Writer, text_hash
 from rag.types import Chunk, Document
 
 _T = TypeVar("_T")
 
 _BATCH_CHUNKS = 1_024  # chunks made live together
 _BATCH_DOCUMENTS = 1_000  # documents that may wait for a batch to fill
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A source that could not be ingested, and why."""
-
-    uri: str
-    error: str
-
-
-@dataclass(slots=True)
-class IngestReport:
-    """What a run did: ``seen`` is the sum of added, updated, unchanged, deleted and failed.
-
-    ``chunks`` were written, ``embedded`` texts were not in the cache; ``seconds`` is wall time.
-    """
-
-    added: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    deleted: int = 0
-    failed: list[Failure] = field(default_factory=list)
-    chunks: int = 0
-    embedded: int = 0
-    seconds: float = 0.0
-
-    @property
-    def seen(self) -> int:
-        """Documents that the run decided about."""
-        return self.added + self.updated + self.unchanged + self.deleted + len(self.failed)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what ``rag ingest --json`` prints."""
-        return {
-            "documents": {
-                "added": self.added,
-                "updated": self.updated,
-                "unchanged": self.unchanged,
-                "deleted": self.deleted,
-                "failed": [{"uri": f.uri, "error": f.error} for f in self.failed],
-            },
-            "chunks": self.chunks,
-            "embedded": self.embedded,
-            "seconds": round(self.seconds, 3),
-        }
+_LISTED = 500  # sources looked up in the ledger together
 
 
 @dataclass(slots=True)
@@ -92,12 +57,16 @@ def sync(
     parser: Parser,
     chunker: Chunker,
     *,
+    keep_missing: bool = False,
+    processes: int | None = None,
     progress: Callable[[IngestReport], None] | None = None,
 ) -> IngestReport:
     """Bring `index` up to date with what `connectors` list.
 
-    Documents that a connector owns and no longer lists are deleted. A source that fails is
-    reported and recorded, its earlier version stays, and the run goes on. `progress` is called
+    Documents that a connector owns and no longer lists are deleted, unless `keep_missing`. A
+    source that fails is reported and recorded, its earlier version stays, and the run goes on.
+    Where the index is of another embedder, all of it is embedded again first, and passes to the
+    index's embedder at once. `processes` is how many parse (see `Parsing`); `progress` is called
     with the report so far, after every batch. Raises `IndexLocked` where another process is
     writing, `SourceNotFound` where a connector's source does not exist.
     """
@@ -109,8 +78,14 @@ def sync(
         if progress is not None:
             progress(report)
 
-    with index.writing() as writer:
-        run = _Run(index, parser, chunker)
+    with ExitStack() as stack:
+        writer = stack.enter_context(index.writing(adopting=True))
+        if progress is not None:
+            stack.enter_context(_counting(connectors, report))
+        if index.is_foreign(index.library.state):
+            _adopt(index, writer, chunker, report, told)
+        parsing = Parsing(parser, processes)
+        run = _Run(index.library, index.embedder, parsing, chunker)
         decided = _ahead(_batched(run.decide(connectors)))
         embedded = _ahead(_embedded(decided, writer))
         try:
@@ -118,73 +93,267 @@ def sync(
                 _store(batch, writer, index, report)
                 told()
         finally:
+            parsing.close()
             embedded.close()
             decided.close()
         gone = run.gone(connectors)
-        report.deleted = writer.delete(gone)
+        if keep_missing:
+            report.kept = len(gone)
+        else:
+            report.moved = run.moved(gone)
+            report.deleted = writer.delete(gone)
         index.library.forget_failures(run.stale_failures(connectors))
     told()
     return report
 
 
+def plan(
+    library: Library | None,
+    embedder: Embedder,
+    connectors: Sequence[Connector],
+    parser: Parser,
+    chunker: Chunker,
+    *,
+    keep_missing: bool = False,
+    processes: int | None = None,
+    progress: Callable[[IngestReport], None] | None = None,
+) -> IngestReport:
+    """Say what `sync` would do, and what it would cost; nothing is embedded or written.
+
+    Without a `library` there is no index yet. Sources that may have changed are read, parsed and
+    chunked, as that is the only way to know.
+    """
+    started = time.perf_counter()
+    report = IngestReport(dry_run=True, tokens=0)
+    with ExitStack() as stack:
+        if library is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            library = Library(Path(folder) / "library.sqlite", create=True)
+            stack.callback(library.close)
+        if progress is not None:
+            stack.enter_context(_counting(connectors, report))
+        parsing = Parsing(parser, processes)
+        stack.callback(parsing.close)
+        run = _Run(library, embedder, parsing, chunker)
+        cost = _Cost(library, embedder, report)
+        for chunks in _to_adopt(library, embedder, chunker, report):
+            cost.add(chunks)
+        for batch in _batched(run.decide(connectors)):
+            _count(batch, report)
+            cost.add([chunk for item in batch for chunk in item.chunks])
+            report.seconds = time.perf_counter() - started
+            if progress is not None:
+                progress(report)
+        gone = run.gone(connectors)
+        if keep_missing:
+            report.kept = len(gone)
+        else:
+            report.moved = run.moved(gone)
+            report.deleted = len(gone)
+    report.seconds = time.perf_counter() - started
+    price = embedder.usd_per_million_tokens
+    if price is not None and report.tokens is not None:
+        report.cost_usd = price * report.tokens / 1e6
+    return report
+
+
+class _Cost:
+    """Counts the texts that are not in the cache, each once, and their tokens."""
+
+    def __init__(self, library: Library, embedder: Embedder, report: IngestReport) -> None:
+        self._library, self._embedder, self._report = library, embedder, report
+        self._counted: set[bytes] = set()
+
+    def add(self, chunks: Sequence[Chunk]) -> None:
+        texts = {text_hash(chunk.embedded_text): chunk.embedded_text for chunk in chunks}
+        cached = self._library.cached_embeddings(self._embedder.fingerprint, list(texts))
+        new = {name: text for name, text in texts.items() if name not in cached}
+        new = {name: text for name, text in new.items() if name not in self._counted}
+        self._counted.update(new)
+        self._report.embedded += len(new)
+        if self._report.tokens is not None:
+            self._report.tokens += sum(self._embedder.count_tokens(list(new.values())))
+
+
+def _to_adopt(
+    library: Library, embedder: Embedder, chunker: Chunker, report: IngestReport
+) -> Iterator[list[Chunk]]:
+    """Chunks of all documents, where the library is of another embedder."""
+    built = library.embedder_fingerprint()
+    if not built or built == embedder.fingerprint:
+        return
+    after = 0
+    while found := library.unstaged(after, 100):
+        after = found[-1][0]
+        for _, uri in found:
+            report.reembedded += 1
+            yield chunker.split(library.document(uri), embedder)
+
+
+def _adopt(
+    index: Index,
+    writer: Writer,
+    chunker: Chunker,
+    report: IngestReport,
+    told: Callable[[], None],
+) -> None:
+    """Embed all documents with the index's embedder, then switch over. Goes on where it was."""
+    library = index.library
+    fingerprint = chunker.fingerprint
+    after = 0
+    while found := library.unstaged(after, 100):
+        after = found[-1][0]
+        ledger = library.ledger([uri for _, uri in found])
+        items: list[_Item] = []
+        for _, uri in found:
+            document = library.document(uri)
+            entry = replace(ledger[uri], chunker=fingerprint)
+            chunks = chunker.split(document, index.embedder)
+            items.append(_Item(uri, "reembedded", entry, document, chunks))
+        for batch in _batched(items):
+            prepared = _prepared(_embed_batch(batch, writer.embed))
+            writer.stage(prepared)
+            report.reembedded += len(prepared)
+            report.embedded += len(prepared[0].embedded.new)
+            told()
+    writer.adopt_embedder()
+
+
+@contextmanager
+def _counting(connectors: Sequence[Connector], report: IngestReport) -> Iterator[None]:
+    """Count the sources in a thread of its own, for the time left."""
+
+    def count() -> None:
+        try:
+            counts = [connector.count() for connector in connectors]
+        except Exception:  # it is only a guess at the time left
+            return
+        if all(found is not None for found in counts):
+            report.total = sum(found for found in counts if found is not None)
+
+    thread = threading.Thread(target=count, name="citewell-count", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
 class _Run:
     """What one run has seen, and what follows for each source."""
 
-    def __init__(self, index: Index, parser: Parser, chunker: Chunker) -> None:
-        self._index = index
-        self._parser = parser
+    def __init__(
+        self, library: Library, embedder: Embedder, parsing: Parsing, chunker: Chunker
+    ) -> None:
+        self._library = library
+        self._embedder = embedder
+        self._parsing = parsing
         self._chunker = chunker
-        self._parser_print = parser.fingerprint
+        self._parser_print = parsing.parser.fingerprint
         self._chunker_print = chunker.fingerprint
         self._seen: set[str] = set()
-        self._failing = {uri for uri, _ in index.library.failures()}
+        self._failing = {uri for uri, _ in library.failures()}
         self._unreadable: list[str] = []
+        self._added: dict[str, str] = {}  # content hash -> uri
 
     def decide(self, connectors: Sequence[Connector]) -> Iterator[_Item]:
-        """Go through all sources, reading only what may have changed."""
+        """Go through all sources in order, reading only what may have changed, some ahead."""
+        readers = self._parsing.processes + 1
+        ahead: deque[_Item | Future[_Item]] = deque()
+        with ThreadPoolExecutor(readers, thread_name_prefix="citewell-read") as pool:
+            try:
+                for sources in self._listed(connectors):
+                    ledger = self._library.ledger([source.uri for source in sources])
+                    for source in sources:
+                        known = ledger.get(source.uri)
+                        ahead.append(
+                            self._unchanged(source, known) or pool.submit(self._read, source, known)
+                        )
+                        while len(ahead) > 2 * readers or isinstance(ahead[0], _Item):
+                            yield self._finished(ahead.popleft())
+                            if not ahead:
+                                break
+                while ahead:
+                    yield self._finished(ahead.popleft())
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _listed(self, connectors: Sequence[Connector]) -> Iterator[list[Source]]:
+        """Sources not listed before, some at a time."""
+        sources: list[Source] = []
         for connector in connectors:
             for source in connector.sources():
-                if source.uri in self._seen:
-                    continue
-                self._seen.add(source.uri)
-                try:
-                    yield self._decide(source)
-                except SourceUnreadable as error:
-                    self._unreadable.append(source.uri)
-                    yield _Item(source.uri, "failed", error=str(error))
-                except SourceError as error:
-                    yield _Item(source.uri, "failed", error=str(error))
-                except RagError:
-                    raise
-                except Exception as error:  # a part's bug costs its document, not the run
-                    reason = " ".join(f"{type(error).__name__}: {error}".split())
-                    yield _Item(source.uri, "failed", error=f"a part failed ({reason})")
+                if source.uri not in self._seen:
+                    self._seen.add(source.uri)
+                    sources.append(source)
+                    if len(sources) == _LISTED:
+                        yield sources
+                        sources = []
+        yield sources
 
-    def _decide(self, source: Source) -> _Item:
-        known = self._index.library.ledger(source.uri)
-        same_parts = (
-            known is not None
-            and known.parser == self._parser_print
-            and known.chunker == self._chunker_print
-        )
-        if known and same_parts and source.version and known.source_version == source.version:
-            # Its entry is written again only to clear a failure that was on record.
-            recorded = source.uri in self._failing
-            return _Item(source.uri, "unchanged", entry=known if recorded else None)
-        data = source.read()
+    def _unchanged(self, source: Source, known: LedgerEntry | None) -> _Item | None:
+        """What needs no reading: the same version, and the same parts."""
+        if (
+            known is None
+            or not source.version
+            or known.source_version != source.version
+            or known.parser != self._parser_print
+            or known.chunker != self._chunker_print
+        ):
+            return None
+        # Its entry is written again only to clear a failure that was on record.
+        return _Item(source.uri, "unchanged", known if source.uri in self._failing else None)
+
+    def _read(self, source: Source, known: LedgerEntry | None) -> _Item:
+        """Read and parse, as far as that is needed. In a thread of its own."""
+        try:
+            return self._decided(source, known)
+        except SourceUnreadable as error:
+            self._unreadable.append(source.uri)
+            return _Item(source.uri, "failed", error=str(error))
+        except SourceError as error:
+            return _Item(source.uri, "failed", error=str(error))
+        except RagError:
+            raise
+        except Exception as error:
+            return _failed_part(source.uri, error)
+
+    def _decided(self, source: Source, known: LedgerEntry | None) -> _Item:
+        if known is not None and known.parser == self._parser_print:
+            same = bool(source.version) and known.source_version == source.version
+            data = b"" if same else source.read()
+            if same or hashlib.sha256(data).hexdigest() == known.content_hash:
+                entry = self._entry(source, known.content_hash, known.digest)
+                if known.chunker == self._chunker_print:
+                    return _Item(source.uri, "unchanged", entry)
+                # Only the chunker has changed: the text is in the library.
+                return _Item(source.uri, "updated", entry, self._library.document(source.uri))
+        else:
+            data = source.read()
         content_hash = hashlib.sha256(data).hexdigest()
-        if known and same_parts and known.content_hash == content_hash:
-            return _Item(
-                source.uri, "unchanged", entry=self._entry(source, content_hash, known.digest)
-            )
-        document = self._parser.parse(data, uri=source.uri, mime=source.mime)
+        document = self._parsing.parse(data, uri=source.uri, mime=source.mime)
         entry = self._entry(source, content_hash, document.digest)
-        if known and known.digest == entry.digest and known.chunker == self._chunker_print:
-            return _Item(source.uri, "unchanged", entry=entry)
-        chunks = self._chunker.split(document, self._index.embedder)
-        _check_chunks(chunks, document, self._chunker)
-        outcome = "updated" if known else "added"
-        return _Item(source.uri, outcome, entry=entry, document=document, chunks=chunks)
+        if known is None:
+            self._added[content_hash] = source.uri
+        elif known.digest == entry.digest and known.chunker == self._chunker_print:
+            return _Item(source.uri, "unchanged", entry)
+        return _Item(source.uri, "updated" if known else "added", entry, document)
+
+    def _finished(self, item: _Item | Future[_Item]) -> _Item:
+        """The item itself, chunked."""
+        if isinstance(item, Future):
+            item = item.result()
+        if item.document is not None:
+            try:
+                item.chunks = self._chunker.split(item.document, self._embedder)
+                _check_chunks(item.chunks, item.document, self._chunker)
+            except SourceError as error:
+                return _Item(item.uri, "failed", error=str(error))
+            except RagError:
+                raise
+            except Exception as error:
+                return _failed_part(item.uri, error)
+        return item
 
     def _entry(self, source: Source, content_hash: str, digest: str) -> LedgerEntry:
         return LedgerEntry(
@@ -197,12 +366,26 @@ class _Run:
 
     def gone(self, connectors: Sequence[Connector]) -> list[str]:
         """Documents that a connector owns and did not list; not below what was unreadable."""
-        return self._missing(connectors, self._index.library.uris)
+        return self._missing(connectors, self._library.uris)
+
+    def moved(self, gone: Sequence[str]) -> list[Move]:
+        """Those of the documents `gone` whose bytes were found under a new uri."""
+        if not self._added:
+            return []
+        found = ((uri, entry.content_hash) for uri, entry in self._library.ledger(gone).items())
+        return sorted(
+            (
+                Move(uri, self._added.pop(content))
+                for uri, content in sorted(found)
+                if content in self._added
+            ),
+            key=lambda move: move.old,
+        )
 
     def stale_failures(self, connectors: Sequence[Connector]) -> list[str]:
         """Recorded failures of sources that are no longer there."""
         return self._missing(
-            connectors, lambda scope: [uri for uri, _ in self._index.library.failures(scope)]
+            connectors, lambda scope: [uri for uri, _ in self._library.failures(scope)]
         )
 
     def _missing(
@@ -218,6 +401,12 @@ class _Run:
                 and not any(uri.startswith(f"{place}/") for place in self._unreadable)
             }
         )
+
+
+def _failed_part(uri: str, error: Exception) -> _Item:
+    """A part's bug costs its document, not the run."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return _Item(uri, "failed", error=f"a part failed ({reason})")
 
 
 def _check_chunks(chunks: Sequence[Chunk], document: Document, chunker: Chunker) -> None:
@@ -245,21 +434,28 @@ def _batched(items: Iterable[_Item]) -> Iterator[list[_Item]]:
 
 def _embedded(batches: Iterable[list[_Item]], writer: Writer) -> Iterator[list[_Item]]:
     for batch in batches:
-        changed = [item for item in batch if item.document is not None]
-        try:
-            embedded = writer.embed([chunk for item in changed for chunk in item.chunks])
-        except EmbeddingError:
-            changed = _embeddable(changed, writer)
-            embedded = writer.embed([chunk for item in changed for chunk in item.chunks])
-        at = 0
-        for item in changed:
-            part = slice(at, at + len(item.chunks))
-            item.embedded = Embedded(embedded.hashes[part], embedded.vectors[part], embedded.new)
-            at = part.stop
-        yield batch
+        yield _embed_batch(batch, writer.embed)
 
 
-def _embeddable(items: Sequence[_Item], writer: Writer) -> list[_Item]:
+def _embed_batch(batch: list[_Item], embed: Callable[[Sequence[Chunk]], Embedded]) -> list[_Item]:
+    """Embed the changed documents of a batch together."""
+    changed = [item for item in batch if item.document is not None]
+    try:
+        embedded = embed([chunk for item in changed for chunk in item.chunks])
+    except EmbeddingError:
+        changed = _embeddable(changed, embed)
+        embedded = embed([chunk for item in changed for chunk in item.chunks])
+    at = 0
+    for item in changed:
+        part = slice(at, at + len(item.chunks))
+        item.embedded = Embedded(embedded.hashes[part], embedded.vectors[part], embedded.new)
+        at = part.stop
+    return batch
+
+
+def _embeddable(
+    items: Sequence[_Item], embed: Callable[[Sequence[Chunk]], Embedded]
+) -> list[_Item]:
     """Find the documents that an embedder refuses, and fail them alone.
 
     Raises `EmbeddingError` where it refuses them all: then it is not the documents' fault.
@@ -267,8 +463,10 @@ def _embeddable(items: Sequence[_Item], writer: Writer) -> list[_Item]:
     fine = []
     for item in items:
         try:
-            writer.embed(item.chunks)
+            embed(item.chunks)
         except EmbeddingError as error:
+            if item.outcome == "reembedded":  # nothing may be left behind
+                raise EmbeddingError(f"{item.uri}: {error}") from error
             item.outcome, item.error = "failed", str(error)
             item.document, item.entry, item.chunks = None, None, ()
             refusal = error
@@ -279,20 +477,27 @@ def _embeddable(items: Sequence[_Item], writer: Writer) -> list[_Item]:
     return fine
 
 
-def _store(batch: list[_Item], writer: Writer, index: Index, report: IngestReport) -> None:
-    prepared = [
+def _prepared(batch: Sequence[_Item]) -> list[Prepared]:
+    return [
         Prepared(item.document, item.entry, item.chunks, item.embedded)
         for item in batch
         if item.document is not None and item.entry is not None and item.embedded is not None
     ]
-    if prepared:
+
+
+def _store(batch: list[_Item], writer: Writer, index: Index, report: IngestReport) -> None:
+    if prepared := _prepared(batch):
         writer.write(prepared)
         report.embedded += len(prepared[0].embedded.new)  # of the whole batch
     if same := [(item.uri, item.entry) for item in batch if item.document is None and item.entry]:
         index.library.touch(same)
     if failed := [(item.uri, item.error) for item in batch if item.outcome == "failed"]:
         index.library.record_failures(failed)
-    report.failed += [Failure(uri, error) for uri, error in failed]
+    _count(batch, report)
+
+
+def _count(batch: Sequence[_Item], report: IngestReport) -> None:
+    report.failed += [Failure(item.uri, item.error) for item in batch if item.outcome == "failed"]
     report.added += sum(item.outcome == "added" for item in batch)
     report.updated += sum(item.outcome == "updated" for item in batch)
     report.unchanged += sum(item.outcome == "unchanged" for item in batch)
@@ -322,6 +527,9 @@ class _ahead(Iterator[_T]):
                     return
         except BaseException as error:
             self._error = error
+        finally:
+            if isinstance(self._items, Generator):
+                self._items.close()
         self._put(self._END)
 
     def _put(self, item: Any) -> bool:

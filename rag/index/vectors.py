@@ -1,16 +1,25 @@
-"""The vectors: one Chroma collection of ids and vectors, derived from the library."""
+"""The vectors: a Chroma collection of row numbers and vectors, derived from the library.
+
+Chroma runs in this process on a folder of the index, or as a server. `Chroma` is the setting;
+`ChromaVectors` is one collection.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from urllib.parse import urlsplit
 
-from rag.errors import IndexDamaged
+from pydantic import Field, SecretStr, field_validator
+
+from rag.component import Component, Tuning
+from rag.errors import IndexDamaged, IndexUnreachable
 from rag.index.gate import Gate
 
 if TYPE_CHECKING:
@@ -23,27 +32,104 @@ _MANY = 5_000  # rows a call; Chroma refuses more than 5,461
 _GRAPH = {"space": "ip", "ef_search": 1_000, "sync_threshold": 10_000}
 
 
-class _Database:
+class Chroma(Component):
+    """Where the vectors are: Chroma in this process (the default), a Chroma server, or its Cloud.
+
+    Without ``url`` they are in the index's own folder. A server is ``http://host:port`` or
+    ``https://``; its certificate is checked against the system's authorities, or those of the
+    file ``certificate``. ``api_key`` (default: ``CHROMA_API_KEY``) is sent as a bearer token and
+    as Chroma's own header. For Chroma Cloud: ``url="https://api.trychroma.com"``, your tenant
+    and database, ``batch=300``.
+
+    A call that fails for want of a connection is made again, up to ``attempts`` times, after
+    ``wait`` seconds, then twice as long, and so on. ``batch`` is the number of rows a call.
+    ``store_text`` also writes each chunk's text and metadata, for people who read the collection
+    with other tools; it slows writing down.
+
+    Source: https://docs.trychroma.com
+    """
+
+    kind: ClassVar[str] = "vector_store"
+    name: ClassVar[str] = "chroma"
+
+    url: str = ""
+    tenant: str = "default_tenant"
+    database: str = "default_database"
+    api_key: SecretStr | None = None
+    certificate: Path | None = None
+    attempts: Annotated[int, Tuning] = Field(6, ge=1, le=20)
+    wait: Annotated[float, Tuning] = Field(0.25, ge=0, le=60)
+    batch: Annotated[int, Tuning] = Field(_MANY, ge=1, le=_MANY)
+    store_text: bool = False
+
+    @field_validator("url")
+    @classmethod
+    def _a_server(cls, url: str) -> str:
+        if url and (
+            urlsplit(url).scheme not in ("http", "https")
+            or not urlsplit(url).hostname
+            or urlsplit(url).path.strip("/")
+        ):
+            raise ValueError("the url of a Chroma server is http(s)://host:port, without a path")
+        return url.rstrip("/")
+
+
+class _Database(ABC):
+    """The Chroma client behind a collection."""
+
+    place: str
+    """Where it is, for messages."""
+
+    @abstractmethod
+    def collection(self, name: str) -> Any:
+        """The collection, opened or made. Only within `using`."""
+
+    @abstractmethod
+    def drop(self, name: str) -> None:
+        """Delete the collection, if it is there."""
+
+    def using(self) -> AbstractContextManager[None]:
+        """What calls are made within."""
+        return nullcontext()
+
+    def renew(self, generation: int) -> None:  # noqa: B027 (a server needs nothing)
+        """See what other processes have written up to `generation`."""
+
+    def writing(self) -> AbstractContextManager[None]:
+        """What this process writes within."""
+        return nullcontext()
+
+    def call(self, method: Callable[[], Any]) -> Any:
+        """Make one call; raises `IndexDamaged` or `IndexUnreachable`."""
+        with self.using():
+            return method()
+
+    @abstractmethod
+    def release(self) -> None:
+        """Let go of it, if nobody else in this process uses it."""
+
+
+class _Folder(_Database):
     """The one Chroma client that this process has of a folder.
 
     Chroma keeps one engine a folder and process, whoever opens it, and that engine does not see
     what another process writes. So its users share it, and it is replaced for all of them.
     """
 
-    _known: ClassVar[dict[str, _Database]] = {}
+    _known: ClassVar[dict[str, _Folder]] = {}
     _guard = threading.Lock()
 
     def __init__(self, path: str) -> None:
-        self.path = path
-        self.gate, self._opening = Gate(), threading.Lock()
-        self.writers = 0
+        self.place = path
+        self._gate, self._opening = Gate(), threading.Lock()
+        self._writers = 0
         self._users = 0
         self._generation = -1
         self._client: Any = None
         self._collections: dict[str, Any] = {}
 
     @classmethod
-    def acquire(cls, path: Path) -> _Database:
+    def acquire(cls, path: Path) -> _Folder:
         with cls._guard:
             name = os.path.realpath(path)
             database = cls._known.setdefault(name, cls(name))
@@ -51,45 +137,190 @@ class _Database:
             return database
 
     def release(self) -> None:
-        with self._guard, self.gate.alone():
+        with self._guard, self._gate.alone():
             self._users -= 1
             if not self._users:
-                self._drop()
-                del self._known[self.path]
+                self._close()
+                del self._known[self.place]
+
+    def using(self) -> AbstractContextManager[None]:
+        return self._gate.shared()
 
     def renew(self, generation: int) -> None:
         """Open anew, unless that was done for this `generation`, or this process is writing."""
-        with self.gate.alone():
-            if self._generation < generation and not self.writers:
-                self._drop()
+        with self._gate.alone():
+            if self._generation < generation and not self._writers:
+                self._close()
                 self._generation = generation
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Keep the client as it is: what this process writes, it sees."""
+        with self._gate.alone():
+            self._writers += 1
+        try:
+            yield
+        finally:
+            with self._gate.alone():
+                self._writers -= 1
+
+    def call(self, method: Callable[[], Any]) -> Any:
+        from chromadb.errors import ChromaError
+
+        try:
+            with self.using():
+                return method()
+        except (ChromaError, ValueError, RuntimeError, OSError, AttributeError, KeyError) as error:
+            raise self._damaged(error) from error
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # what Rust raises, past `Exception`
+                raise
+            raise self._damaged(error) from None
+
     def collection(self, name: str) -> Any:
-        """The collection, opened or made. Only inside the gate."""
         with self._opening:
             if name not in self._collections:
-                import chromadb
-                from chromadb.config import Settings
-
-                logging.getLogger("chromadb.telemetry").setLevel(logging.CRITICAL)
-                if self._client is None:
-                    try:
-                        self._client = chromadb.PersistentClient(
-                            path=self.path, settings=Settings(anonymized_telemetry=False)
-                        )
-                    except BaseException:
-                        _forget_engine(self.path)
-                        raise
-                self._collections[name] = self._client.get_or_create_collection(
+                client = self._opened()
+                self._collections[name] = client.get_or_create_collection(
                     name, configuration={"hnsw": _GRAPH}, embedding_function=None
                 )
             return self._collections[name]
 
-    def _drop(self) -> None:
+    def drop(self, name: str) -> None:
+        """Nothing: a collection goes with its folder."""
+
+    def _opened(self) -> Any:
+        if self._client is None:
+            import chromadb
+
+            try:
+                self._client = chromadb.PersistentClient(path=self.place, settings=_settings())
+            except BaseException:
+                _forget_engine(self.place)
+                raise
+        return self._client
+
+    def _close(self) -> None:
         self._collections.clear()
         if self._client is not None:
             self._client.close()
             self._client = None
+
+    def _damaged(self, error: BaseException) -> IndexDamaged:
+        said = " ".join(str(error).split())
+        return IndexDamaged(f"Chroma failed on {self.place} ({said}): {IndexDamaged.REBUILD}")
+
+
+class _Server(_Database):
+    """A client of a Chroma server, which sees what others write and outlives a restart."""
+
+    def __init__(self, setting: Chroma) -> None:
+        self.place = setting.url
+        self._setting = setting
+        self._opening = threading.Lock()
+        self._client: Any = None
+        self._collections: dict[str, Any] = {}
+
+    def collection(self, name: str) -> Any:
+        with self._opening:
+            if name not in self._collections:
+                self._collections[name] = self._connected().get_or_create_collection(
+                    name, configuration={"hnsw": _GRAPH}, embedding_function=None
+                )
+            return self._collections[name]
+
+    def drop(self, name: str) -> None:
+        from chromadb.errors import NotFoundError
+
+        with suppress(NotFoundError):
+            self.call(lambda: self._connected().delete_collection(name))
+        self._collections.pop(name, None)
+
+    def call(self, method: Callable[[], Any]) -> Any:
+        import tenacity
+        from chromadb.errors import ChromaError, NotFoundError
+
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(self._setting.attempts),
+            wait=tenacity.wait_exponential(multiplier=self._setting.wait, max=10),
+            retry=tenacity.retry_if_exception(_is_passing),
+            reraise=True,
+        )
+        try:
+            return retrying(method)
+        except NotFoundError:
+            self._collections.clear()  # the server was set up anew: made again by the next call
+            raise
+        except (ChromaError, ValueError) as error:
+            raise self._refused(error) from None
+        except Exception as error:
+            if not _is_passing(error):
+                raise
+            raise self._refused(error) from None
+
+    def _connected(self) -> Any:
+        if self._client is None:
+            import chromadb
+
+            parts = urlsplit(self._setting.url)
+            secure = parts.scheme == "https"
+            settings = _settings()
+            if self._setting.certificate is not None:
+                settings.chroma_server_ssl_verify = str(self._setting.certificate)
+            self._client = chromadb.HttpClient(
+                host=parts.hostname or "",
+                port=parts.port or (443 if secure else 80),
+                ssl=secure,
+                headers=self._headers(),
+                settings=settings,
+                tenant=self._setting.tenant,
+                database=self._setting.database,
+            )
+        return self._client
+
+    def _headers(self) -> dict[str, str]:
+        key = self._setting.api_key
+        if key is None:
+            from rag.settings import load_settings
+
+            key = load_settings().chroma_api_key
+        if key is None:
+            return {}
+        secret = key.get_secret_value()
+        return {"Authorization": f"Bearer {secret}", "X-Chroma-Token": secret}
+
+    def _refused(self, error: BaseException) -> IndexUnreachable:
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        return IndexUnreachable(
+            f"the Chroma server at {self.place} does not do what was asked ({said}): is it "
+            "running, and is the key right? What is written so far is kept"
+        )
+
+    def release(self) -> None:
+        with self._opening:
+            self._collections.clear()
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Whether a call may well succeed when it is made again."""
+    import httpx
+    from chromadb.errors import InternalError, RateLimitError
+
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code >= 500 or error.response.status_code == 429
+    if isinstance(error, ValueError):
+        return "Could not connect" in str(error)  # what chromadb makes of a refused connection
+    return isinstance(error, httpx.TransportError | InternalError | RateLimitError)
+
+
+def _settings() -> Any:
+    from chromadb.config import Settings
+
+    logging.getLogger("chromadb.telemetry").setLevel(logging.CRITICAL)
+    return Settings(anonymized_telemetry=False)
 
 
 def _forget_engine(path: str) -> None:
@@ -100,69 +331,87 @@ def _forget_engine(path: str) -> None:
 
 
 class ChromaVectors:
-    """Vectors by chunk id, in a Chroma database in the folder `path`; opened when first used.
+    """Vectors by chunk row in one collection; opened when first used.
 
-    Similarity is the inner product, which for normalised vectors is the cosine. Only ids and
-    vectors are kept: text and metadata are the library's, which also decides filters
-    (``docs/decisions.md`` has the measurements). May be shared by threads.
+    `path` is the folder of an embedded Chroma, and not used with a server. Similarity is the
+    inner product, which for normalised vectors is the cosine. Only rows and vectors are kept:
+    text and metadata are the library's, which also decides filters (``docs/decisions.md`` has
+    the measurements). May be shared by threads.
     """
 
     MOST = _MANY
     """Rows a query can return."""
 
-    def __init__(self, path: Path, collection: str) -> None:
-        self._path = path
+    def __init__(self, setting: Chroma, path: Path, collection: str) -> None:
+        self._setting = setting
         self._name = collection
-        self._database = _Database.acquire(path)
+        self._database = _Server(setting) if setting.url else _Folder.acquire(path)
+
+    @property
+    def place(self) -> str:
+        """The folder or the server."""
+        return self._database.place
 
     def see(self, generation: int) -> None:
         """Let searches find what another process has written up to `generation`."""
         self._database.renew(generation)
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> AbstractContextManager[None]:
         """Keep the database open as it is: this process writes to it, and sees what it writes."""
-        with self._database.gate.alone():
-            self._database.writers += 1
-        try:
-            yield
-        finally:
-            with self._database.gate.alone():
-                self._database.writers -= 1
+        return self._database.writing()
 
     def close(self) -> None:
         """Let go of the files, if nobody else in this process uses them."""
         self._database.release()
 
+    def drop(self) -> None:
+        """Delete the collection from a server; an embedded one goes with its folder."""
+        self._database.drop(self._name)
+
     def upsert(
         self,
-        ids: Sequence[str],
+        rows: Sequence[int],
         vectors: NDArray[np.float32],
         *,
         texts: Sequence[str] | None = None,
         metadata: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
-        """Write vectors ``[len(ids), dimension]``; an id that is there is overwritten."""
-        for i in range(0, len(ids), _MANY):
-            part = slice(i, i + _MANY)
-            arguments: dict[str, Any] = {"ids": list(ids[part]), "embeddings": vectors[part]}
+        """Write vectors ``[len(rows), dimension]``; a row that is there is overwritten."""
+        for part in self._parts(rows):
+            arguments: dict[str, Any] = {"ids": _ids(rows[part]), "embeddings": vectors[part]}
             if texts is not None:
                 arguments["documents"] = list(texts[part])
             if metadata is not None:
                 arguments["metadatas"] = [dict(fields) or None for fields in metadata[part]]
             self._call("upsert", **arguments)
 
-    def delete(self, ids: Sequence[str]) -> None:
-        """Remove vectors; ids that are not there are no error."""
-        for i in range(0, len(ids), _MANY):
-            self._call("delete", ids=list(ids[i : i + _MANY]))
+    def delete(self, rows: Sequence[int]) -> None:
+        """Remove vectors; rows that are not there are no error."""
+        for part in self._parts(rows):
+            self._call("delete", ids=_ids(rows[part]))
 
     def count(self) -> int:
         """Number of vectors."""
         return int(self._call("count"))
 
-    def query(self, vector: NDArray[np.float32], k: int) -> list[tuple[str, float]]:
-        """Up to `k` nearest (id, cosine), best first; by HNSW, which misses some."""
+    def rows(self) -> list[int]:
+        """Rows of all vectors."""
+        found: list[int] = []
+        step = self._setting.batch * 10 if not self._setting.url else self._setting.batch
+        while ids := self._call("get", include=[], limit=step, offset=len(found))["ids"]:
+            found += map(int, ids)
+        return found
+
+    def vectors(self, rows: Sequence[int]) -> dict[int, NDArray[np.float32]]:
+        """Vectors of those of the rows that are there."""
+        found: dict[int, NDArray[np.float32]] = {}
+        for part in self._parts(rows):
+            got = self._call("get", ids=_ids(rows[part]), include=["embeddings"])
+            found.update(zip(map(int, got["ids"]), got["embeddings"], strict=True))
+        return found
+
+    def query(self, vector: NDArray[np.float32], k: int) -> list[tuple[int, float]]:
+        """Up to `k` nearest (row, cosine), best first; by HNSW, which misses some."""
         if k < 1:
             return []
         found = self._call(
@@ -172,23 +421,19 @@ class ChromaVectors:
             include=["distances"],
         )
         return [
-            (name, 1.0 - distance)
+            (int(name), 1.0 - distance)
             for name, distance in zip(found["ids"][0], found["distances"][0], strict=True)
         ]
 
+    def _parts(self, rows: Sequence[int]) -> Iterator[slice]:
+        step = self._setting.batch
+        return (slice(i, i + step) for i in range(0, len(rows), step))
+
     def _call(self, method: str, **arguments: Any) -> Any:
-        from chromadb.errors import ChromaError
+        return self._database.call(
+            lambda: getattr(self._database.collection(self._name), method)(**arguments)
+        )
 
-        try:
-            with self._database.gate.shared():
-                return getattr(self._database.collection(self._name), method)(**arguments)
-        except (ChromaError, ValueError, RuntimeError, OSError, AttributeError) as error:
-            raise self._damaged(error) from error
-        except BaseException as error:
-            if type(error).__name__ != "PanicException":  # what Rust raises, past `Exception`
-                raise
-            raise self._damaged(error) from None
 
-    def _damaged(self, error: BaseException) -> IndexDamaged:
-        said = " ".join(str(error).split())
-        return IndexDamaged(f"Chroma failed on {self._path} ({said}): {IndexDamaged.REBUILD}")
+def _ids(rows: Sequence[int]) -> list[str]:
+    return [str(row) for row in rows]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from rag.embedding.base import Embedder
-from rag.errors import EmbeddingError
-from rag.index.library import LedgerEntry
+from rag.errors import EmbeddingError, IndexDamaged
+from rag.index.derived import Derived, numbers
+from rag.index.library import LedgerEntry, Library
 from rag.types import Chunk, Document
 
 if TYPE_CHECKING:
@@ -47,32 +49,56 @@ class Writer:
     def __init__(self, index: Index) -> None:
         self._index = index
         self._library = index.library
+        self._derived = index.derived
+        self._held = ExitStack()  # what keeps the stores open as they are while they are written
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="citewell-vectors")
 
     def close(self) -> None:
         """Let go of the threads and of tantivy's own lock."""
         self._pool.shutdown()
-        self._index.lexical.close()
+        self._held.close()
+        with suppress(IndexDamaged):
+            self._derived.lexical.close()
 
     def heal(self) -> None:
         """Put right what a crash, a deleted folder or a damaged one left behind; embeds nothing."""
+        self._remove_leftovers()
         self._library.doom_pending()
-        self._purge()
-        live = self._library.live_chunk_count()
-        if self._index.vectors.count() < live or self._index.lexical.count() < live:
-            self._rebuild()
+        self._library.unstage(self._index.fingerprint)
+        if not self._library.chunk_count("live"):
+            self._derived.create()
+        try:
+            self._hold()
+            self._purge()
+            live = self._library.chunk_count()
+            whole = all(count == live for count in self._derived.counts().values())
+        except IndexDamaged:
+            whole = False
+        if not whole:
+            self.rebuild()
+
+    def _hold(self) -> None:
+        self._held.enter_context(self._derived.vectors.writing())
+
+    def _remove_leftovers(self) -> None:
+        """Throw away sets of stores that were being filled, or should have been removed."""
+        for number in numbers(self._index.path):
+            if number != self._derived.number:
+                self._index.derived_at(number).remove()
 
     def embed(self, chunks: Sequence[Chunk]) -> Embedded:
         """Embed chunks; those texts only that the cache does not have. Raises `EmbeddingError`."""
         import numpy as np
 
         embedder = self._index.embedder
-        hashes = [_hash(chunk.embedded_text) for chunk in chunks]
-        vectors = self._library.cached_embeddings(embedder.fingerprint, list(dict.fromkeys(hashes)))
+        hashes = [text_hash(chunk.embedded_text) for chunk in chunks]
+        vectors = self._library.cached_embeddings(
+            self._index.fingerprint, list(dict.fromkeys(hashes))
+        )
         missing = {
-            text_hash: chunk.embedded_text
-            for text_hash, chunk in zip(hashes, chunks, strict=True)
-            if text_hash not in vectors
+            name: chunk.embedded_text
+            for name, chunk in zip(hashes, chunks, strict=True)
+            if name not in vectors
         }
         if missing:
             fresh = embedder.embed_documents(list(missing.values()))
@@ -85,31 +111,39 @@ class Writer:
         """Write documents in place of their older versions; all of them, or none is seen."""
         import numpy as np
 
-        numbers, rows = self._library.add_pending(
-            [(p.document, p.entry, p.chunks, p.embedded.hashes) for p in batch],
-            self._index.embedder.fingerprint,
-            (
-                (text_hash, vector.tobytes())
-                for p in batch
-                for text_hash, vector in zip(p.embedded.hashes, p.embedded.vectors, strict=True)
-                if text_hash in p.embedded.new
-            ),
-        )
+        numbers, rows = self._add_pending(batch)
         chunks = [chunk for p in batch for chunk in p.chunks]
         if chunks:
             vectors = np.concatenate([p.embedded.vectors for p in batch])
-            stored = self._pool.submit(self._store_vectors, chunks, vectors)
+            stored = self._pool.submit(self._store_vectors, self._derived, rows, chunks, vectors)
             try:
                 owners = (n for n, p in zip(numbers, batch, strict=True) for _ in p.chunks)
-                self._index.lexical.add(
+                self._derived.lexical.add(
                     (row, owner, chunk.embedded_text)
                     for row, owner, chunk in zip(rows, owners, chunks, strict=True)
                 )
-                self._index.lexical.commit()
+                self._derived.lexical.commit()
             finally:
                 stored.result()
         self._library.make_live(numbers)
         self._purge()
+
+    def stage(self, batch: Sequence[Prepared]) -> None:
+        """Keep documents, embedded with the index's embedder, until that takes over."""
+        numbers, _ = self._add_pending(batch)
+        self._library.stage(numbers)
+
+    def _add_pending(self, batch: Sequence[Prepared]) -> tuple[list[int], list[int]]:
+        return self._library.add_pending(
+            [(p.document, p.entry, p.chunks, p.embedded.hashes) for p in batch],
+            self._index.fingerprint,
+            (
+                (name, vector.tobytes())
+                for p in batch
+                for name, vector in zip(p.embedded.hashes, p.embedded.vectors, strict=True)
+                if name in p.embedded.new
+            ),
+        )
 
     def delete(self, uris: Sequence[str]) -> int:
         """Delete documents; returns how many there were."""
@@ -117,41 +151,135 @@ class Writer:
         self._purge()
         return doomed
 
-    def _store_vectors(self, chunks: Sequence[Chunk], vectors: NDArray[np.float32]) -> None:
-        if not self._index.store_text:
-            self._index.vectors.upsert([chunk.id for chunk in chunks], vectors)
+    def rebuild(self, library: Library | None = None) -> None:
+        """Fill a new set of stores from the library, switch over to it, and remove the old one.
+
+        Nothing is embedded but what the cache has lost. With another `library` the stores are
+        filled from that one, which then takes the place of the index's own.
+        """
+        fresh = self._fresh()
+        try:
+            self._fill(fresh, library or self._library, "live")
+            if library is None:
+                self._library.switch(fresh.number)
+            else:
+                library.succeed(self._library.state, fresh.number, self._library.sequence())
+                self._library.adopt(library.path)
+        except BaseException:
+            fresh.remove()
+            raise
+        self._take_over(fresh)
+
+    def adopt_embedder(self) -> None:
+        """Let the embedder of this index take over: all documents are staged, and become live."""
+        fresh = self._fresh()
+        try:
+            self._fill(fresh, self._library, "staged")
+            self._library.switch(fresh.number, self._index.embedder_note())
+        except BaseException:
+            fresh.remove()
+            raise
+        self._take_over(fresh)
+
+    def _fresh(self) -> Derived:
+        taken = [self._derived.number, *numbers(self._index.path)]
+        fresh = self._index.derived_at(max(taken) + 1)
+        fresh.create()
+        return fresh
+
+    def _take_over(self, fresh: Derived) -> None:
+        self._held.close()
+        old, self._derived = self._derived, fresh
+        self._index.use(fresh)
+        self._hold()
+        self._index.derived_at(old.number).remove()
+        self._library.purge()  # none of it is in the new stores
+
+    def _fill(self, fresh: Derived, library: Library, state: str) -> None:
+        """Write the chunks of the documents in `state` into new stores."""
+        fingerprint = (
+            self._index.fingerprint
+            if state == "staged"
+            else self._index.fingerprint_in(library.state)
+        )
+        after = 0
+        while batch := library.stretch(state, after, _MANY):
+            after = batch[-1][0]
+            rows = [row for row, _ in batch]
+            chunks = library.chunks(rows, state)
+            found, matrix = library.vectors(rows, fingerprint)
+            if lost := sorted(set(rows) - set(found)):
+                if fingerprint != self._index.fingerprint:
+                    raise IndexDamaged(
+                        f"the library at {self._index.path} has lost {len(lost):,} vectors: repair "
+                        "it with the pipeline it was built with (`rag index repair`)"
+                    )
+                self.embed_again(library, [chunks[row] for row in lost])
+                found, matrix = library.vectors(rows, fingerprint)
+            self._store_vectors(fresh, found, [chunks[row] for row in found], matrix)
+            fresh.lexical.add((row, document, chunks[row].embedded_text) for row, document in batch)
+        fresh.lexical.commit()
+        fresh.lexical.close()
+
+    def embed_again(self, library: Library, chunks: Sequence[Chunk]) -> None:
+        """Embed chunks whose vectors the cache of `library` has lost."""
+        texts = [chunk.embedded_text for chunk in chunks]
+        vectors = self._index.embedder.embed_documents(texts)
+        _check_vectors(vectors, len(texts), self._index.embedder)
+        library.add_embeddings(
+            self._index.fingerprint,
+            zip(map(text_hash, texts), (vector.tobytes() for vector in vectors), strict=True),
+        )
+
+    def mend_vectors(self, rows: Sequence[int]) -> None:
+        """Write these chunks' vectors anew, and remove those of rows that are not live."""
+        import numpy as np
+
+        live = sorted(self._library.live_of(rows))
+        self._derived.vectors.delete(sorted(set(rows) - set(live)))
+        for i in range(0, len(live), _MANY):
+            chunks = self._library.chunks(live[i : i + _MANY])
+            found, matrix = self._library.vectors(list(chunks), self._index.fingerprint)
+            self._store_vectors(
+                self._derived, found, [chunks[row] for row in found], np.asarray(matrix)
+            )
+
+    def mend_words(self, rows: Sequence[int]) -> None:
+        """Write these chunks' words anew, and remove those of rows that are not live."""
+        self._derived.lexical.delete(rows)
+        live = sorted(self._library.live_of(rows))
+        for i in range(0, len(live), _MANY):
+            chunks = self._library.chunks(live[i : i + _MANY])
+            owners = self._library.owners(list(chunks))
+            self._derived.lexical.add(
+                (row, owners[row], chunk.embedded_text) for row, chunk in chunks.items()
+            )
+        self._derived.lexical.commit()
+
+    def _store_vectors(
+        self,
+        stores: Derived,
+        rows: Sequence[int],
+        chunks: Sequence[Chunk],
+        vectors: NDArray[np.float32],
+    ) -> None:
+        if not self._index.setting.store_text:
+            stores.vectors.upsert(rows, vectors)
             return
-        self._index.vectors.upsert(
-            [chunk.id for chunk in chunks],
+        stores.vectors.upsert(
+            rows,
             vectors,
             texts=[chunk.text for chunk in chunks],
             metadata=[_chroma_metadata(chunk) for chunk in chunks],
         )
 
     def _purge(self) -> None:
-        while doomed := self._library.doomed(_MANY):
-            rows = [row for row, _, _ in doomed]
-            self._index.vectors.delete([name for _, name, _ in doomed])
-            self._index.lexical.delete(rows)
-            self._index.lexical.commit()
+        while rows := self._library.doomed(_MANY):
+            self._derived.vectors.delete(rows)
+            self._derived.lexical.delete(rows)
+            self._derived.lexical.commit()
             self._library.remove_chunks(rows)
         self._library.remove_doomed()
-
-    def _rebuild(self) -> None:
-        """Fill the derived stores from the library."""
-        after = 0
-        fingerprint = self._index.embedder.fingerprint
-        while batch := self._library.live_chunks(after, _MANY):
-            after = batch[-1][0]
-            rows = [row for row, _ in batch]
-            chunks = self._library.chunks(rows)
-            found, matrix = self._library.vectors(rows, fingerprint)
-            self._store_vectors([chunks[row] for row in found], matrix)
-            self._index.lexical.delete(rows)
-            self._index.lexical.add(
-                (row, document, chunks[row].embedded_text) for row, document in batch
-            )
-            self._index.lexical.commit()
 
 
 def describe(embedder: Embedder) -> str:
@@ -160,7 +288,8 @@ def describe(embedder: Embedder) -> str:
     return f"{embedder.name} ({model})" if model else embedder.name
 
 
-def _hash(text: str) -> bytes:
+def text_hash(text: str) -> bytes:
+    """Name of a text in the embedding cache: 16 bytes."""
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
@@ -178,7 +307,13 @@ def _check_vectors(vectors: NDArray[np.float32], count: int, embedder: Embedder)
 
 def _chroma_metadata(chunk: Chunk) -> dict[str, object]:
     fields = {f"meta.{key}": value for key, value in chunk.metadata.items() if value != ()}
-    fields |= {"uri": chunk.uri, "title": chunk.title, "start": chunk.start, "end": chunk.end}
+    fields |= {
+        "id": chunk.id,
+        "uri": chunk.uri,
+        "title": chunk.title,
+        "start": chunk.start,
+        "end": chunk.end,
+    }
     return {key: _chroma_value(value) for key, value in fields.items()}
 
 

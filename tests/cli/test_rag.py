@@ -41,6 +41,9 @@ def test_ingest_json(rag: Rag, folder: Path) -> None:
         "unchanged": 0,
         "deleted": 0,
         "failed": [],
+        "moved": [],
+        "kept": 0,
+        "reembedded": 0,
     }
     assert first.json["chunks"] >= 2
     assert first.json["seconds"] > 0
@@ -184,7 +187,11 @@ def test_doctor_shows_no_key(ingested: Rag) -> None:
         done = ingested("doctor", *flags, OPENAI_API_KEY="sk-very-secret")
         assert done.code == 0
         assert "very-secret" not in done.out + done.err
-    assert done.json["keys"] == {"OPENAI_API_KEY": True, "COHERE_API_KEY": False}
+    assert done.json["keys"] == {
+        "OPENAI_API_KEY": True,
+        "COHERE_API_KEY": False,
+        "CHROMA_API_KEY": False,
+    }
     assert done.json["index"]["state"].startswith("opens, 2 documents")
 
 
@@ -334,12 +341,91 @@ def test_another_embedder(ingested: Rag, tmp_path: Path) -> None:
         "class Other(StaticEmbedder):\n    name = 'other'\n"
         "pipeline = Pipeline(embedder=Other())\n"
     )
-    for command in (("ask", "battery"), ("ingest", "docs")):
-        done = ingested(*command, "-p", "other.py:pipeline")
-        assert done.code == 1
-        line = one_line(done)
-        assert "was built with the embedder static, and this pipeline has other" in line
-        assert "--index DIR" in line
+    other = ("-p", "other.py:pipeline")
+    done = ingested("ask", "battery", *other)
+    assert done.code == 1
+    line = one_line(done)
+    assert "was built with the embedder static, and this pipeline has other" in line
+    assert "rag ingest --dry-run" in line
+    planned = ingested("ingest", "docs", "--dry-run", *other)
+    assert "would embed 2 documents again with another embedder" in planned.out
+    assert "tokens, $0.00" in planned.out
+    assert ingested("ask", "battery").code == 0
+    assert "2 documents embedded again, and switched over" in ingested("ingest", "docs", *other).out
+    assert ingested("ask", "battery", *other).code == 0
+    assert "built with the embedder other" in one_line(ingested("ask", "battery"))
+
+
+def test_a_dry_run_makes_nothing(rag: Rag, folder: Path, tmp_path: Path) -> None:
+    done = rag("ingest", "docs", "--dry-run")
+    assert (done.code, sorted(tmp_path.iterdir())) == (0, [folder])
+    assert done.out.startswith("would add 2\n")
+    assert "nothing was touched" in done.out
+    planned = rag("ingest", "docs", "--dry-run", "--json").json
+    assert planned["dry_run"] and planned["tokens"] > 10 and planned["cost_usd"] == 0
+
+
+def test_missing_documents_can_be_kept(ingested: Rag, folder: Path) -> None:
+    (folder / "notes.txt").unlink()
+    assert "1 unchanged, 1 missing and kept" in ingested("ingest", "docs", "--keep-missing").out
+    assert "1 unchanged, 1 deleted" in ingested("ingest", "docs").out
+
+
+def test_a_moved_document_is_called_so(ingested: Rag, folder: Path) -> None:
+    (folder / "notes.txt").rename(folder / "flights.txt")
+    assert "1 added, 1 unchanged, 1 deleted (1 of them moved)" in ingested("ingest", "docs").out
+
+
+def test_care_of_an_index(ingested: Rag, folder: Path, tmp_path: Path) -> None:
+    assert "2 documents and" in ingested("index", "verify").out
+    assert ingested("index", "snapshot", "first").code == 0
+    (folder / "notes.txt").unlink()
+    ingested("ingest", "docs")
+    assert ingested("stats", "--json").json["documents"] == 1
+    assert "restored first: 2 documents" in ingested("index", "restore", "first").out
+    assert ingested("stats", "--json").json["documents"] == 2
+    assert [s["name"] for s in ingested("index", "list", "--json").json["snapshots"]] == ["first"]
+    assert "already" in one_line(ingested("index", "snapshot", "first"))
+    assert "no snapshot 'second'" in one_line(ingested("index", "restore", "second"))
+    assert "chunks in new stores" in ingested("index", "rebuild").out
+    assert "MiB now" in ingested("index", "compact").out
+    (derived,) = (tmp_path / ".rag" / "derived").iterdir()
+    shutil.rmtree(derived / "tantivy")
+    done = ingested("index", "verify")
+    assert done.code == 1
+    assert "words: there is no folder" in done.out
+    assert "the next `rag ingest`" in one_line(ingested("ask", "battery"))
+    assert ingested("index", "repair").code == 0
+    assert ingested("index", "verify", "--json").json["fine"]
+    assert ingested("ask", "How long does a full battery last?").code == 0
+
+
+def test_a_destroyed_library_is_restored(ingested: Rag, tmp_path: Path) -> None:
+    ingested("index", "snapshot", "good")
+    library = tmp_path / ".rag" / "library.sqlite"
+    library.write_bytes(library.read_bytes()[:9_000])
+    for command in (("ask", "battery"), ("ingest", "docs"), ("index", "repair")):
+        assert "damaged" in one_line(ingested(*command)) or "malformed" in one_line(
+            ingested(*command)
+        )
+    done = ingested("index", "restore", "good")
+    assert "restored good: 2 documents" in done.out
+    assert "kept as" in done.err
+    assert ingested("index", "verify").code == 0
+    assert "34 minutes" in ingested("ask", "How long does a full battery last?").out
+
+
+def test_namespaces_know_nothing_of_each_other(rag: Rag, folder: Path) -> None:
+    rag("ingest", "docs/handbook.md", "--namespace", "alice@example.org")
+    rag("ingest", "docs/notes.txt", "--namespace", "Bob")
+    assert "no index" in one_line(rag("search", "kite"))
+    for namespace, name in (("alice@example.org", "handbook.md"), ("Bob", "notes.txt")):
+        hits = rag("search", "kite", "--namespace", namespace, "--json").json["hits"]
+        assert {hit["chunk"]["uri"].rpartition("/")[2] for hit in hits} == {name}
+    assert "no namespace 'bob'" in one_line(rag("ask", "kite", "--namespace", "bob"))
+    assert "is no name" in one_line(rag("ask", "kite", "--namespace", "a\nb"))
+    assert rag("index", "drop", "Bob", "--yes").code == 0
+    assert "no namespace 'Bob'" in one_line(rag("stats", "--namespace", "Bob"))
 
 
 def test_a_question_in_another_script(ingested: Rag) -> None:

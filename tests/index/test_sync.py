@@ -31,10 +31,10 @@ from rag.errors import (
     RagError,
     SourceUnreadable,
 )
-from rag.index import Index, IngestReport, sync
+from rag.index import Chroma, Index, IngestReport, care, sync
 from rag.index import index as index_module
 from rag.index.library import Library
-from rag.index.vectors import ChromaVectors, _Database
+from rag.index.vectors import ChromaVectors, _Folder
 from rag.index.writer import Writer
 
 
@@ -66,11 +66,11 @@ def counts(report: IngestReport) -> tuple[int, int, int, int, int]:
 
 def agree(index: Index) -> set[str]:
     """Check that the three stores hold the same chunks; returns their texts."""
-    rows = [row for row, _ in index.library.live_chunks(0, 10**6)]
+    rows = index.library.live_rows()
     chunks = index.library.chunks(rows)
     assert index.vectors.count() == index.lexical.count() == len(rows)
-    found = index.vectors._call("get", include=[])["ids"]
-    assert set(found) == {chunk.id for chunk in chunks.values()}
+    assert sorted(index.vectors.rows()) == sorted(index.lexical.rows()) == rows
+    assert care.verify(index).problems == []
     for row, chunk in chunks.items():
         assert row in index.lexical.scores(chunk.text, [row]), chunk.text
     stats = index.library.stats()
@@ -287,11 +287,11 @@ def test_deleted_stores_are_filled_again_without_embedding(
     before = agree(index)
     path = index.path
     index.close()
-    shutil.rmtree(path / "chroma")
-    shutil.rmtree(path / "tantivy")
+    shutil.rmtree(path / "derived" / "1" / "chroma")
+    shutil.rmtree(path / "derived" / "1" / "tantivy")
     monkeypatch.setattr(StaticEmbedder, "embed_documents", _must_not_be_called)
     again = Index(path, StaticEmbedder())
-    with pytest.raises(IndexDamaged, match=r"tantivy folder .* has 0 of .* next `rag ingest`"):
+    with pytest.raises(IndexDamaged, match=r"no folder .*tantivy: the next `rag ingest`"):
         again.check_derived()
     run(again, folder)
     assert agree(again) == before
@@ -337,7 +337,7 @@ def test_a_failure_at_any_stage_is_healed(
     with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
         patch.setattr(owner, stage, failing)
         run(index, folder)
-    rows = [row for row, _ in index.library.live_chunks(0, 100)]
+    rows = index.library.live_rows()
     texts = {chunk.text for chunk in index.library.chunks(rows).values()}
     after = {t.replace("Flight of 3 May: the kite", "?") for t in before}
     assert texts == before or any("4 May" in text for text in texts)
@@ -518,7 +518,7 @@ def test_a_very_deep_folder(index: Index, tmp_path: Path) -> None:
 def test_a_damaged_store_is_filled_again(tmp_path: Path, folder: Path, file: str) -> None:
     with Pipeline(index=tmp_path / "index") as pipeline:
         pipeline.ingest(folder)
-    (tmp_path / "index" / file).write_bytes(b"garbage" * 1000)
+    (tmp_path / "index" / "derived" / "1" / file).write_bytes(b"garbage" * 1000)
     with Pipeline(index=tmp_path / "index") as pipeline:
         assert pipeline.ingest(folder).unchanged == 2
         assert {"handbook.md", "notes.txt"} <= words(pipeline.open(), "kite propeller battery")
@@ -594,7 +594,7 @@ def test_closing_waits_for_an_ingest(tmp_path: Path, folder: Path) -> None:
     pipeline.close()
     thread.join()
     assert reports[0].added == 42
-    assert str(tmp_path / "index" / "chroma") not in _Database._known
+    assert str(tmp_path / "index" / "derived" / "1" / "chroma") not in _Folder._known
     with pipeline:
         assert pipeline.ingest(folder).unchanged == 42
 
@@ -657,7 +657,7 @@ def test_a_wide_filter_finds_what_lies_far_away(
 
 def test_texts_can_be_stored_in_chroma_too(tmp_path: Path, folder: Path) -> None:
     (folder / "mixed.md").write_text("---\ntags: [1, a, true]\nempty: []\n---\nMixed tags.")
-    with Pipeline(index=tmp_path / "index", store_text=True) as pipeline:
+    with Pipeline(index=tmp_path / "index", vectors=Chroma(store_text=True)) as pipeline:
         assert pipeline.ingest(folder).failed == []
         stored = pipeline.open().vectors._call("get", include=["documents", "metadatas"])
     (mixed,) = [

@@ -1,0 +1,90 @@
+"""Where an index keeps what: its folder, and those of its namespaces."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+from connectors.files import INDEX_MARK
+from rag.errors import ConfigError, RagIndexError
+
+LIBRARY = "library.sqlite"
+NAMESPACES = "namespaces"
+_OWN_FILES = {
+    INDEX_MARK, ".gitignore", LIBRARY, "derived", NAMESPACES, "snapshots", "write.lock",
+    "writer.json",
+}  # fmt: skip
+_OWN_FILES |= {f"{LIBRARY}-{part}" for part in ("wal", "shm", "journal")}
+_LONGEST = 64  # bytes of a namespace's name: escaped, it still is a file name everywhere
+
+
+def checked_name(name: str, what: str) -> str:
+    """The name of a namespace or snapshot, or `ConfigError` where it cannot be one."""
+    if not name.strip() or not name.isprintable() or len(name.encode(errors="replace")) > _LONGEST:
+        raise ConfigError(
+            f"{name[:80]!r} is no name for a {what}: 1 to {_LONGEST} bytes of printable characters"
+        )
+    return name
+
+
+def escaped(name: str) -> str:
+    """A file name for `name`, different for different names on every file system.
+
+    Lower-case ASCII letters, digits and ``-`` stay; any other byte is written ``%XX``.
+    """
+    return "".join(
+        chr(byte) if re.match(rb"[a-z0-9-]", bytes([byte])) else f"%{byte:02x}"
+        for byte in name.encode()
+    )
+
+
+def namespace_folder(index: Path, namespace: str) -> Path:
+    """Folder of a namespace of the index in the folder `index`; the folder itself for ""."""
+    if not namespace:
+        return index
+    return index / NAMESPACES / escaped(checked_name(namespace, "namespace"))
+
+
+def namespaces(index: Path) -> list[str]:
+    """Names of the namespaces of an index that hold a library, sorted."""
+    folder = index / NAMESPACES
+    if not folder.is_dir():
+        return []
+    return sorted(unquote(entry.name) for entry in folder.iterdir() if (entry / LIBRARY).is_file())
+
+
+def make_folder(path: Path, namespace: str = "") -> None:
+    """Make the folder of an index; refuses one that holds other things. Raises `RagIndexError`."""
+    own = namespace_folder(path, namespace)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not (path / INDEX_MARK).exists():
+            if strangers := {entry.name for entry in path.iterdir()} - _OWN_FILES:
+                raise RagIndexError(
+                    f"{path} holds no index but other things ({min(strangers)} ...): name a new "
+                    "folder for the index"
+                )
+            (path / INDEX_MARK).touch()
+            (path / ".gitignore").write_text("*\n", encoding="utf-8")
+        own.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise RagIndexError(f"{path} is a file: name a folder for the index") from None
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise RagIndexError(f"cannot make the index in {str(path)[:200]!r}: {said}") from None
+
+
+def size(path: Path) -> int:
+    """Bytes of all files of an index."""
+    return sum(_sizes(path))
+
+
+def _sizes(path: Path) -> Iterator[int]:
+    for entry in path.rglob("*"):
+        try:
+            if entry.is_file():
+                yield entry.stat().st_size
+        except FileNotFoundError:  # a writer is at work
+            continue
