@@ -126,21 +126,44 @@ class HeadingChunker(Chunker):
             )
         ]
         lengths = tokens.count_tokens([text[a:b] for a, b in core])
-        fitting: list[Span] = []
+        fitting: list[tuple[Span, int]] = []
         for span, length in zip(core, lengths, strict=True):
-            fitting += [span] if length <= room else _refit(text, span, length, room, tokens)
+            fitting += (
+                [(span, length)] if length <= room else _refit(text, span, length, room, tokens)
+            )
         if overlap == 0 or len(fitting) < 2:
-            return fitting
-        reach = int(overlap * ratio)
-        grown = fitting[:1] + [
+            return [span for span, _ in fitting]
+        return self._overlapping(text, fitting, room, int(overlap * ratio), tokens)
+
+    def _overlapping(
+        self,
+        text: str,
+        fitting: Sequence[tuple[Span, int]],
+        room: int,
+        reach: int,
+        tokens: TokenCounter,
+    ) -> list[Span]:
+        """Let spans begin up to `reach` characters earlier, as far as they have room for it.
+
+        What is added is counted by itself, which costs an eighth of counting both together; that
+        is done where the sum does not settle it.
+        """
+        wide = [
             Span(_reach_back(text, previous.start, span.start, reach), span.end)
-            for previous, span in pairwise(fitting)
+            for (previous, _), (span, _) in pairwise(fitting)
         ]
-        lengths = tokens.count_tokens([text[a:b] for a, b in grown])
-        return [
-            wide if length <= room else narrow
-            for wide, narrow, length in zip(grown, fitting, lengths, strict=True)
-        ]
+        narrow = [span for span, _ in fitting[1:]]
+        added = tokens.count_tokens(
+            [text[w.start : n.start] for w, n in zip(wide, narrow, strict=True)]
+        )
+        sums = [length + more for (_, length), more in zip(fitting[1:], added, strict=True)]
+        # A word may be split into a token or two more beside others.
+        unsure = [i for i, total in enumerate(sums) if total + 2 > room]
+        exact = tokens.count_tokens([text[wide[i].start : wide[i].end] for i in unsure])
+        for i, length in zip(unsure, exact, strict=True):
+            if length > room:
+                wide[i] = narrow[i]
+        return [fitting[0][0], *wide]
 
 
 def _within(chunks: list[Chunk], tokens: TokenCounter) -> list[Chunk]:
@@ -231,17 +254,17 @@ def _stripped(text: str, start: int, end: int) -> Span:
     return Span(left, left + len(piece.strip()))
 
 
-def _refit(text: str, span: Span, length: int, room: int, tokens: TokenCounter) -> list[Span]:
-    """Split a span of `length` tokens into spans of at most `room` tokens each."""
+def _refit(
+    text: str, span: Span, length: int, room: int, tokens: TokenCounter
+) -> list[tuple[Span, int]]:
+    """Split a span of `length` tokens into spans of at most `room` tokens, with their lengths."""
     target = max(1, (span.end - span.start) * room // (length + 1))
     parts = _semantic_spans(text, span.start, span.end, target)
-    if target == 1:
-        return parts
     lengths = tokens.count_tokens([text[a:b] for a, b in parts])
-    fitting: list[Span] = []
+    fitting: list[tuple[Span, int]] = []
     for part, tokens_of_part in zip(parts, lengths, strict=True):
-        if tokens_of_part <= room:
-            fitting.append(part)
+        if tokens_of_part <= room or target == 1:
+            fitting.append((part, tokens_of_part))
         else:
             fitting += _refit(text, part, tokens_of_part, room, tokens)
     return fitting

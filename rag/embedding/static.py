@@ -46,7 +46,7 @@ class StaticEmbedder(Embedder):
         """Length of each text in tokens of the Llama 2 vocabulary."""
         tokenizer = _model().tokenizer
         return [
-            len(encoding.ids)
+            len(encoding)
             for i in range(0, len(texts), _BATCH)
             for encoding in tokenizer.encode_batch_fast(
                 [uncapitalised(text) for text in texts[i : i + _BATCH]], add_special_tokens=False

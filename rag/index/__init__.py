@@ -3,7 +3,7 @@
 from rag.index.index import Index, open_library
 from rag.index.library import Library, Stats
 from rag.index.report import Failure, IngestReport, Move
-from rag.index.sync import plan, sync
+from rag.index.syncing import plan, sync
 from rag.index.vectors import Chroma
 
 __all__ = [

@@ -104,7 +104,7 @@ def _verified(index: Index) -> Verification:
         found.documents += 1
         if wrong := _wrong_document(index.library, uri):
             problems.append(Problem("library", wrong, uri))
-    live = index.library.live_rows()
+    live = list(index.library.live_rows())
     found.chunks = len(live)
     lost = _lost_vectors(index, live)
     if lost:
@@ -120,8 +120,9 @@ def _wrong_document(library: Library, uri: str) -> str:
         document = library.document(uri)
         if document.digest != library.ledger([uri])[uri].digest:
             return "the stored text is not what was ingested"
-        for chunk in library.chunks(library.rows_of(library.matching({"uri": uri}))).values():
-            if not chunk.text.strip() or document.text[chunk.start : chunk.end] != chunk.text:
+        for chunk in library.chunks(library.rows_of(list(library.matching({"uri": uri})))).values():
+            text = document.text[chunk.start : chunk.end]
+            if text != chunk.text or not text.strip() or len(text) != chunk.end - chunk.start:
                 return f"the chunk at {chunk.start} is not the text there"
     except (RagError, ValueError, OSError, EOFError) as error:
         return f"cannot be read back ({' '.join(str(error).split())[:200]})"
@@ -166,7 +167,7 @@ def _wrong_vectors(index: Index, live: set[int], lost: set[int]) -> tuple[set[in
         different |= {
             row for row in rows if not np.allclose(ours[row], theirs.get(row, np.nan), atol=1e-5)
         }
-    return _differences(live - lost, held, different)
+    return _differences(live, held | lost, different)
 
 
 def _wrong_words(index: Index, live: set[int]) -> tuple[set[int], list[str]]:
@@ -204,7 +205,7 @@ def repair(index: Index) -> Repair:
         before = _verified(index)
         lost = [problem.uri for problem in before.problems if problem.uri]
         writer.delete(lost)
-        live = index.library.live_rows()
+        live = list(index.library.live_rows())
         _embed_lost(index, writer, live)
         if rows := _wrong_vectors(index, set(live), set())[0]:
             writer.mend_vectors(sorted(rows))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rag.index.library import Library
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ExactVectors:
-    """The vectors of the live chunks in memory, in order of their rows.
+    """Rows, document numbers and vectors of the live chunks in memory, in order of their rows.
 
     Rows of new chunks are higher than all before, so that they are appended. Chunks that are no
     longer live stay until they are many: who searches drops them.
@@ -30,21 +30,21 @@ class ExactVectors:
         """Begin anew: rows may have become live that are lower than others."""
         self._generation = -1
         self._count = 0
-        self._rows: NDArray[np.int64] | None = None
-        self._matrix: NDArray[np.float32] | None = None
+        self._held: tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None = None
 
     def search(
-        self, vector: NDArray[np.float32], k: int, allowed: Sequence[int] | None
+        self, vector: NDArray[np.float32], k: int, allowed: Mapping[int, object] | None
     ) -> list[tuple[int, float]]:
-        """Up to `k` chunks (row, cosine), best first, ties by row; among `allowed` where given."""
+        """Up to `k` chunks (row, cosine), best first, ties by row.
+
+        Those of the documents `allowed` only, where given.
+        """
         import numpy as np
 
-        rows, matrix = self._current()
+        rows, owners, matrix = self._current()
         if allowed is not None:
-            wanted = np.asarray(allowed, dtype=np.int64)
-            places = np.searchsorted(rows, wanted)
-            places = places[np.append(rows, -1)[places] == wanted]
-            rows, matrix = rows[places], matrix[places]
+            among = np.isin(owners, np.fromiter(allowed, dtype=np.int64, count=len(allowed)))
+            rows, matrix = rows[among], matrix[among]
         if not len(rows) or k < 1:
             return []
         scores = matrix @ vector
@@ -52,7 +52,7 @@ class ExactVectors:
         order = best[np.lexsort((rows[best], -scores[best]))][:k]
         return list(zip(rows[order].tolist(), scores[order].tolist(), strict=True))
 
-    def _current(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def _current(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
         with self._guard:
             generation = self._library.generation
             if generation != self._generation:
@@ -60,32 +60,39 @@ class ExactVectors:
                     self.forget()
                 self._append()
                 self._generation = generation
-            assert self._rows is not None and self._matrix is not None
-            return self._rows[: self._count], self._matrix[: self._count]
+            assert self._held is not None
+            rows, owners, matrix = self._held
+            return rows[: self._count], owners[: self._count], matrix[: self._count]
 
     def _append(self) -> None:
         """Read what is behind the last row held. Arrays handed out before stay as they are."""
         import numpy as np
 
-        last = int(self._rows[self._count - 1]) if self._rows is not None and self._count else 0
-        found, fresh = self._library.vectors(self._library.live_rows(last), self._fingerprint)
-        count = self._count + len(found)
-        if self._rows is None or self._matrix is None or not self._count:
-            self._rows, self._matrix = np.array(found, dtype=np.int64), fresh
+        last = int(self._held[0][self._count - 1]) if self._held is not None and self._count else 0
+        live = self._library.live_rows(last)
+        found, matrix = self._library.vectors(list(live), self._fingerprint)
+        rows = np.array(found, dtype=np.int64)
+        owners = np.array([live[row] for row in found], dtype=np.int64)
+        if self._held is None or not self._count:
+            self._held = rows, owners, matrix
         elif found:
-            self._rows = _roomy(self._rows, self._count, count)
-            self._matrix = _roomy(self._matrix, self._count, count)
-            self._rows[self._count : count] = found
-            self._matrix[self._count : count] = fresh
-        self._count = count
+            held_rows, held_owners, held_matrix = self._held
+            self._held = (
+                _with(held_rows, self._count, rows),
+                _with(held_owners, self._count, owners),
+                _with(held_matrix, self._count, matrix),
+            )
+        self._count += len(found)
 
 
-def _roomy(array: NDArray[Any], held: int, needed: int) -> NDArray[Any]:
-    """The array itself if it has room for `needed` items, or a longer copy of the `held` first."""
+def _with(array: NDArray[Any], held: int, more: NDArray[Any]) -> NDArray[Any]:
+    """The first `held` items of `array` with `more` behind them; in place if there is room."""
     import numpy as np
 
-    if needed <= len(array):
-        return array
-    longer = np.zeros((max(needed, len(array) * 3 // 2), *array.shape[1:]), dtype=array.dtype)
-    longer[:held] = array[:held]
-    return longer
+    needed = held + len(more)
+    if needed > len(array):
+        longer = np.zeros((max(needed, len(array) * 3 // 2), *array.shape[1:]), dtype=array.dtype)
+        longer[:held] = array[:held]
+        array = longer
+    array[held:needed] = more
+    return array

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -41,6 +41,8 @@ _T = TypeVar("_T")
 
 _EXACT = 64 * 2**20  # bytes of vectors up to which each is compared: 65,000 chunks of 256 values
 _MANY = 5_000  # chunks compared at a time
+_FEW = 1_000  # chunks that are quicker compared than looked for in a graph
+_FILTERS = 100  # filters whose documents are remembered
 
 
 class Index:
@@ -78,6 +80,7 @@ class Index:
         self._derived = self.derived_at(self._seen.derived)
         self._writing = False
         self._counted = (-1, 0)
+        self._filters: tuple[int, dict[str, Mapping[int, int]]] = (-1, {})
         self._closed = False
         if not create:
             self._check_embedder(self._seen)
@@ -172,14 +175,37 @@ class Index:
         """Up to `k` live chunks (row, cosine) nearest to `vector`, best first.
 
         Up to 64 MiB of vectors, each is compared: Chroma's graph misses some of the nearest. With
-        more, Chroma is asked, and with a filter that leaves few enough, each of these is compared.
+        more, Chroma is asked, for as many as will leave `k` behind a filter; where a filter leaves
+        too few for that, each of these is compared.
         """
-        allowed = self.library.rows_of(self.library.matching(where)) if where else None
+        allowed = self._matching(where)
         if self.compares_each():
             return self._live(lambda n: self._exact.search(vector, n, allowed), k)
-        if allowed is not None and len(allowed) * vector.nbytes <= _EXACT:
-            return self._compare(vector, allowed, k)
-        return self._search_chroma(vector, k, None if allowed is None else set(allowed))
+        if allowed is None:
+            wanted = k
+        else:
+            few = sum(allowed.values())
+            if few <= _FEW:
+                return self._compare(vector, self.library.rows_of(list(allowed)), k)
+            wanted = k * self.library.chunk_count() * 3 // (few * 2)
+        return self._search_chroma(vector, k, wanted, allowed)
+
+    def _matching(self, where: Where | None) -> Mapping[int, int] | None:
+        """Documents that `where` selects, by number of chunks; remembered while nothing changes."""
+        if not where:
+            return None
+        generation = self.library.generation
+        key = repr(sorted(where.items(), key=lambda item: str(item[0])))
+        with self._opening:
+            if self._filters[0] != generation:
+                self._filters = (generation, {})
+            known = self._filters[1].get(key)
+        if known is None:
+            known = self.library.matching(where)
+            with self._opening:
+                if self._filters[0] == generation and len(self._filters[1]) < _FILTERS:
+                    self._filters[1][key] = known
+        return known
 
     def compares_each(self) -> bool:
         """Whether a search compares the question with every vector, and leaves Chroma alone."""
@@ -202,23 +228,27 @@ class Index:
             wanted *= 4
 
     def _search_chroma(
-        self, vector: NDArray[np.float32], k: int, allowed: set[int] | None
+        self,
+        vector: NDArray[np.float32],
+        k: int,
+        wanted: int,
+        allowed: Mapping[int, int] | None,
     ) -> list[tuple[int, float]]:
         """Ask for the nearest of all, in growing numbers, until enough are live and allowed."""
-        wanted = k if allowed is None else k * 4
         while wanted <= ChromaVectors.MOST:
             found = self.vectors.query(vector, wanted)
-            live = self.library.live_of([row for row, _ in found])
+            owners = self.library.live_of([row for row, _ in found])
             hits = [
                 (row, score)
                 for row, score in found
-                if row in live and (allowed is None or row in allowed)
+                if row in owners and (allowed is None or owners[row] in allowed)
             ]
             if len(hits) >= k or len(found) < wanted:
                 return hits[:k]
             wanted *= 4
-        rows = self.library.live_rows() if allowed is None else sorted(allowed)
-        return self._compare(vector, rows, k)
+        if allowed is None:
+            return self._compare(vector, list(self.library.live_rows()), k)
+        return self._compare(vector, self.library.rows_of(list(allowed)), k)
 
     def _compare(
         self, vector: NDArray[np.float32], rows: Sequence[int], k: int
@@ -234,7 +264,8 @@ class Index:
         self, query: str, k: int, where: Where | None = None
     ) -> list[tuple[int, float]]:
         """Up to `k` live chunks (row, BM25 score) with words of `query`, best first."""
-        documents = self.library.matching(where) if where else None
+        allowed = self._matching(where)
+        documents = None if allowed is None else list(allowed)
         return self._live(lambda n: self.lexical.search(query, n, documents), k)
 
     def dense_scores(self, vector: NDArray[np.float32], rows: Sequence[int]) -> dict[int, float]:

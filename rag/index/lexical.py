@@ -12,6 +12,7 @@ from typing import Any
 from rag.errors import IndexDamaged
 from rag.text import analyzer, segment, stems
 
+_FEW = 500  # values up to which a union of terms is quicker than tantivy's set of terms
 _HEAP = 64_000_000  # bytes a writer buffers before it writes a segment
 
 
@@ -133,12 +134,15 @@ class LexicalStore:
         )
 
     def _among(self, words: Any, field: str, values: Sequence[int]) -> Any:
-        query = self._tantivy.Query
-        must = self._tantivy.Occur.Must
-        allowed = query.const_score_query(
-            query.term_set_query(self._schema, field, list(values)), 0.0
-        )
-        return query.boolean_query([(must, words), (must, allowed)])
+        query, occur = self._tantivy.Query, self._tantivy.Occur
+        if len(values) <= _FEW:
+            one_of = query.boolean_query(
+                [(occur.Should, query.term_query(self._schema, field, value)) for value in values]
+            )
+        else:
+            one_of = query.term_set_query(self._schema, field, list(values))
+        allowed = query.const_score_query(one_of, 0.0)
+        return query.boolean_query([(occur.Must, words), (occur.Must, allowed)])
 
     def rows(self) -> list[int]:
         """Rows of all chunks."""

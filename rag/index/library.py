@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 SCHEMA_VERSION = "2"
-_BLOCK = 1 << 15  # characters of a text compressed together: what reading any span costs
+_BLOCK = 1 << 12  # characters of a text compressed together: what reading any span costs
 _MANY = 500  # values bound to one statement; SQLite's own limit is far above
 
 _SCHEMA = """
@@ -218,7 +218,7 @@ class Library:
                     isolation_level=None,
                     check_same_thread=False,
                 )
-                connection.execute("PRAGMA cache_size = -32768")
+                connection.execute("PRAGMA cache_size = -131072")
                 connection.execute("SELECT 1 FROM sqlite_master").fetchone()
                 return connection
             except sqlite3.OperationalError:
@@ -611,24 +611,23 @@ class Library:
 
     # -- reading ---------------------------------------------------------------------------
 
-    def live_rows(self, after: int = 0) -> list[int]:
-        """Rows of every live chunk behind row `after`, in order."""
-        return [
-            int(row)
-            for (row,) in self._rows(
-                "SELECT c.row FROM chunks c JOIN documents d ON d.id = c.document"
+    def live_rows(self, after: int = 0) -> dict[int, int]:
+        """Every live chunk behind row `after`: the number of its document by row, in order."""
+        return dict(
+            self._rows(
+                "SELECT c.row, c.document FROM chunks c JOIN documents d ON d.id = c.document"
                 " WHERE d.state = 'live' AND c.row > ? ORDER BY c.row",
                 (after,),
             )
-        ]
+        )
 
-    def live_of(self, rows: Sequence[int]) -> set[int]:
-        """Those of the chunk rows that are live."""
+    def live_of(self, rows: Sequence[int]) -> dict[int, int]:
+        """Those of the chunk rows that are live, with the number of their document."""
         return {
-            int(row)
+            int(row): int(document)
             for batch in _batches(rows)
-            for (row,) in self._rows(
-                "SELECT c.row FROM chunks c JOIN documents d ON d.id = c.document"
+            for row, document in self._rows(
+                "SELECT c.row, c.document FROM chunks c JOIN documents d ON d.id = c.document"
                 f" WHERE d.state = 'live' AND c.row IN ({_slots(batch)})",
                 batch,
             )
@@ -706,17 +705,6 @@ class Library:
             "SELECT coalesce(sum(chunks), 0) FROM documents WHERE state = ?", (state,)
         )
         return int(found[0][0])
-
-    def owners(self, rows: Sequence[int]) -> dict[int, int]:
-        """Number of the document of each of the chunk rows."""
-        found: dict[int, int] = {}
-        for batch in _batches(rows):
-            found.update(
-                self._rows(
-                    f"SELECT row, document FROM chunks WHERE row IN ({_slots(batch)})", batch
-                )
-            )
-        return found
 
     def rows_of(self, documents: Sequence[int]) -> list[int]:
         """Rows of the chunks of these documents."""
@@ -806,8 +794,11 @@ class Library:
             unfinished=unfinished,
         )
 
-    def matching(self, where: Where) -> list[int]:
-        """Numbers of the live documents that `where` selects. Raises `QueryError`."""
+    def matching(self, where: Where) -> dict[int, int]:
+        """Numbers of the live documents that `where` selects, with their numbers of chunks.
+
+        Raises `QueryError`.
+        """
         conditions: list[str] = []
         bound: list[Scalar] = []
         for field, wanted in where.items():
@@ -815,10 +806,7 @@ class Library:
             conditions.append(condition)
             bound += values
         filters = " AND ".join(["d.state = 'live'", *conditions])
-        return [
-            int(number)
-            for (number,) in self._rows(f"SELECT d.id FROM documents d WHERE {filters}", bound)
-        ]
+        return dict(self._rows(f"SELECT d.id, d.chunks FROM documents d WHERE {filters}", bound))
 
     # -- care ------------------------------------------------------------------------------
 

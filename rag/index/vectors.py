@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 
 from rag.component import Component, Tuning
-from rag.errors import IndexDamaged, IndexUnreachable
+from rag.errors import ConfigError, IndexDamaged, IndexUnreachable
 from rag.index.gate import Gate
 
 if TYPE_CHECKING:
@@ -41,8 +41,9 @@ class Chroma(Component):
     as Chroma's own header. For Chroma Cloud: ``url="https://api.trychroma.com"``, your tenant
     and database, ``batch=300``.
 
-    A call that fails for want of a connection is made again, up to ``attempts`` times, after
-    ``wait`` seconds, then twice as long, and so on. ``batch`` is the number of rows a call.
+    A call that fails for want of a connection, or takes more than ``timeout`` seconds, is made
+    again, up to ``attempts`` times, after ``wait`` seconds, then twice as long, and so on.
+    ``batch`` is the number of rows a call.
     ``store_text`` also writes each chunk's text and metadata, for people who read the collection
     with other tools; it slows writing down.
 
@@ -57,6 +58,7 @@ class Chroma(Component):
     database: str = "default_database"
     api_key: SecretStr | None = None
     certificate: Path | None = None
+    timeout: Annotated[float, Tuning] = Field(60, gt=0)
     attempts: Annotated[int, Tuning] = Field(6, ge=1, le=20)
     wait: Annotated[float, Tuning] = Field(0.25, ge=0, le=60)
     batch: Annotated[int, Tuning] = Field(_MANY, ge=1, le=_MANY)
@@ -98,6 +100,9 @@ class _Database(ABC):
     def writing(self) -> AbstractContextManager[None]:
         """What this process writes within."""
         return nullcontext()
+
+    def wrote(self, generation: int) -> None:  # noqa: B027
+        """Take note that all that was written up to `generation` was written here."""
 
     def call(self, method: Callable[[], Any]) -> Any:
         """Make one call; raises `IndexDamaged` or `IndexUnreachable`."""
@@ -164,6 +169,11 @@ class _Folder(_Database):
             with self._gate.alone():
                 self._writers -= 1
 
+    def wrote(self, generation: int) -> None:
+        """Nothing up to `generation` needs opening anew."""
+        with self._gate.alone():
+            self._generation = max(self._generation, generation)
+
     def call(self, method: Callable[[], Any]) -> Any:
         from chromadb.errors import ChromaError
 
@@ -181,9 +191,7 @@ class _Folder(_Database):
         with self._opening:
             if name not in self._collections:
                 client = self._opened()
-                self._collections[name] = client.get_or_create_collection(
-                    name, configuration={"hnsw": _GRAPH}, embedding_function=None
-                )
+                self._collections[name] = _collection(client, name)
             return self._collections[name]
 
     def drop(self, name: str) -> None:
@@ -224,19 +232,16 @@ class _Server(_Database):
     def collection(self, name: str) -> Any:
         with self._opening:
             if name not in self._collections:
-                self._collections[name] = self._connected().get_or_create_collection(
-                    name, configuration={"hnsw": _GRAPH}, embedding_function=None
-                )
+                self._collections[name] = _collection(self._connected(), name)
             return self._collections[name]
 
     def drop(self, name: str) -> None:
-        from chromadb.errors import NotFoundError
-
-        with suppress(NotFoundError):
+        with suppress(IndexDamaged):  # it is gone already
             self.call(lambda: self._connected().delete_collection(name))
         self._collections.pop(name, None)
 
     def call(self, method: Callable[[], Any]) -> Any:
+        import httpx
         import tenacity
         from chromadb.errors import ChromaError, NotFoundError
 
@@ -248,34 +253,48 @@ class _Server(_Database):
         )
         try:
             return retrying(method)
-        except NotFoundError:
-            self._collections.clear()  # the server was set up anew: made again by the next call
-            raise
-        except (ChromaError, ValueError) as error:
-            raise self._refused(error) from None
+        except NotFoundError as error:
+            self._collections.clear()  # the server was set up anew: the next writer fills it
+            raise IndexDamaged(
+                f"the Chroma server at {self.place} no longer has the vectors ({error}): "
+                f"{IndexDamaged.REBUILD}"
+            ) from None
         except Exception as error:
-            if not _is_passing(error):
-                raise
-            raise self._refused(error) from None
+            known = (ChromaError, ValueError, httpx.HTTPError)
+            if isinstance(error, known) or type(error) is Exception:  # Chroma raises bare ones
+                raise self._refused(error) from None
+            raise
 
     def _connected(self) -> Any:
         if self._client is None:
             import chromadb
+            import httpx
 
-            parts = urlsplit(self._setting.url)
+            setting, headers = self._setting, self._headers()
+            parts = urlsplit(setting.url)
             secure = parts.scheme == "https"
             settings = _settings()
-            if self._setting.certificate is not None:
-                settings.chroma_server_ssl_verify = str(self._setting.certificate)
+            if setting.certificate is not None:
+                settings.chroma_server_ssl_verify = _trusting(setting.certificate)
+            # Asked first by hand: a client that cannot be made leaves its sockets open.
+            httpx.get(
+                f"{setting.url}/api/v2/auth/identity",
+                headers=headers,
+                verify=settings.chroma_server_ssl_verify or True,
+                timeout=setting.timeout,
+            ).raise_for_status()
             self._client = chromadb.HttpClient(
                 host=parts.hostname or "",
                 port=parts.port or (443 if secure else 80),
                 ssl=secure,
-                headers=self._headers(),
+                headers=headers,
                 settings=settings,
-                tenant=self._setting.tenant,
-                database=self._setting.database,
+                tenant=setting.tenant,
+                database=setting.database,
             )
+            for part in (self._client, self._client._admin_client):
+                # Chroma itself waits for ever, and has no setting for it.
+                part._server._session.timeout = self._setting.timeout
         return self._client
 
     def _headers(self) -> dict[str, str]:
@@ -300,20 +319,47 @@ class _Server(_Database):
         with self._opening:
             self._collections.clear()
             if self._client is not None:
+                for part in (self._client, self._client._admin_client):
+                    part._server._session.close()  # Chroma itself leaves the sockets open
                 self._client.close()
                 self._client = None
 
 
-def _is_passing(error: BaseException) -> bool:
-    """Whether a call may well succeed when it is made again."""
+def _collection(client: Any, name: str) -> Any:
+    collection = client.get_or_create_collection(
+        name, configuration={"hnsw": _GRAPH}, embedding_function=None
+    )
+    graph = collection.configuration.get("hnsw") or collection.configuration.get("spann") or {}
+    if graph.get("space", "ip") != "ip":
+        raise ValueError(f"the collection {name} was made by others, for distances of another kind")
+    return collection
+
+
+def _is_passing(error: BaseException | None) -> bool:
+    """Whether a call may well succeed when it is made again.
+
+    Chroma's client makes other errors of those of the connection, so that these are looked for
+    behind what is raised.
+    """
     import httpx
     from chromadb.errors import InternalError, RateLimitError
 
-    if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code >= 500 or error.response.status_code == 429
-    if isinstance(error, ValueError):
-        return "Could not connect" in str(error)  # what chromadb makes of a refused connection
-    return isinstance(error, httpx.TransportError | InternalError | RateLimitError)
+    while error is not None:
+        if isinstance(error, httpx.HTTPStatusError):
+            return error.response.status_code >= 500 or error.response.status_code == 429
+        if isinstance(error, httpx.TransportError | InternalError | RateLimitError):
+            return True
+        error = error.__context__
+    return False
+
+
+def _trusting(certificate: Path) -> Any:
+    import ssl
+
+    try:
+        return ssl.create_default_context(cafile=certificate)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"cannot read the certificate {certificate}: {error}") from None
 
 
 def _settings() -> Any:
@@ -359,6 +405,10 @@ class ChromaVectors:
     def writing(self) -> AbstractContextManager[None]:
         """Keep the database open as it is: this process writes to it, and sees what it writes."""
         return self._database.writing()
+
+    def wrote(self, generation: int) -> None:
+        """Take note that all that was written up to `generation` was written by this process."""
+        self._database.wrote(generation)
 
     def close(self) -> None:
         """Let go of the files, if nobody else in this process uses them."""

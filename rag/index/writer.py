@@ -56,9 +56,10 @@ class Writer:
     def close(self) -> None:
         """Let go of the threads and of tantivy's own lock."""
         self._pool.shutdown()
-        self._held.close()
         with suppress(IndexDamaged):
             self._derived.lexical.close()
+            self._derived.vectors.wrote(self._library.generation)
+        self._held.close()
 
     def heal(self) -> None:
         """Put right what a crash, a deleted folder or a damaged one left behind; embeds nothing."""
@@ -247,10 +248,10 @@ class Writer:
     def mend_words(self, rows: Sequence[int]) -> None:
         """Write these chunks' words anew, and remove those of rows that are not live."""
         self._derived.lexical.delete(rows)
-        live = sorted(self._library.live_of(rows))
+        owners = self._library.live_of(rows)
+        live = sorted(owners)
         for i in range(0, len(live), _MANY):
             chunks = self._library.chunks(live[i : i + _MANY])
-            owners = self._library.owners(list(chunks))
             self._derived.lexical.add(
                 (row, owners[row], chunk.embedded_text) for row, chunk in chunks.items()
             )

@@ -46,7 +46,11 @@ def to_hits(index: Index, ranking: Ranking, origins: Mapping[str, Ranking]) -> l
     """Make hits of a ranking; `origins` are the rankings it came from, by retriever."""
     chunks = index.chunks([row for row, _ in ranking])
     places = {
-        name: {row: Origin(rank=i, score=score) for i, (row, score) in enumerate(ranked, start=1)}
+        name: {
+            row: Origin(rank=i, score=score)
+            for i, (row, score) in enumerate(ranked, start=1)
+            if row in chunks
+        }
         for name, ranked in origins.items()
     }
     return [

@@ -43,10 +43,11 @@ class HybridRetriever(Retriever):
         def search() -> list[Hit]:
             dense = index.search_dense(vector, depth, where)
             lexical = index.search_lexical(query, depth, where)
-            only_lexical = [row for row, _ in lexical if row not in dict(dense)]
-            only_dense = [row for row, _ in dense if row not in dict(lexical)]
-            cosines = {**dict(dense), **index.dense_scores(vector, only_lexical)}
-            bm25 = {**dict(lexical), **index.lexical_scores(query, only_dense)}
+            cosines, bm25 = dict(dense), dict(lexical)
+            only_lexical = [row for row in bm25 if row not in cosines]
+            only_dense = [row for row in cosines if row not in bm25]
+            cosines |= index.dense_scores(vector, only_lexical)
+            bm25 |= index.lexical_scores(query, only_dense)
             ranking = self._fuse(cosines, bm25)[:k]
             return to_hits(index, ranking, {"dense": dense, "lexical": lexical})
 

@@ -19,8 +19,7 @@ from rag import (
     LexicalRetriever,
     StaticEmbedder,
 )
-from rag.index import Chroma, Index, care, sync
-from rag.index import sync as sync_module
+from rag.index import Chroma, Index, care, sync, syncing
 from rag.index.derived import Derived, numbers
 from rag.index.lexical import LexicalStore
 from rag.index.library import Library
@@ -100,7 +99,7 @@ def _mortal(step: int, work: Callable[..., None], *args: object) -> None:
 
 
 def _die_at(left: int) -> None:
-    sync_module._BATCH_CHUNKS = 12
+    syncing._BATCH_CHUNKS = 12
 
     def step() -> None:
         nonlocal left
@@ -206,7 +205,7 @@ def test_killed_while_another_embedder_takes_over(tmp_path: Path) -> None:
     docs.mkdir()
     edit(docs, pick)
     switched = 0
-    for attempt, at in enumerate([2, 5, 9, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 27, 30]):
+    for attempt, at in enumerate([3, 8, 13, 18, 22, 26, 30, 32, 34, 36, 38, 40, 42, 44, 47, 50]):
         place = tmp_path / f"index{attempt}"
         in_child(ingest, place, docs, StaticEmbedder())
         assert killed_at(at, ingest, place, docs, Other())

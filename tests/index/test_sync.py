@@ -66,7 +66,7 @@ def counts(report: IngestReport) -> tuple[int, int, int, int, int]:
 
 def agree(index: Index) -> set[str]:
     """Check that the three stores hold the same chunks; returns their texts."""
-    rows = index.library.live_rows()
+    rows = list(index.library.live_rows())
     chunks = index.library.chunks(rows)
     assert index.vectors.count() == index.lexical.count() == len(rows)
     assert sorted(index.vectors.rows()) == sorted(index.lexical.rows()) == rows
@@ -337,7 +337,7 @@ def test_a_failure_at_any_stage_is_healed(
     with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
         patch.setattr(owner, stage, failing)
         run(index, folder)
-    rows = index.library.live_rows()
+    rows = list(index.library.live_rows())
     texts = {chunk.text for chunk in index.library.chunks(rows).values()}
     after = {t.replace("Flight of 3 May: the kite", "?") for t in before}
     assert texts == before or any("4 May" in text for text in texts)
