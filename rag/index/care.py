@@ -223,9 +223,7 @@ def repair(index: Index) -> Repair:
 def _embed_lost(index: Index, writer: Writer, live: list[int]) -> None:
     lost = sorted(_lost_vectors(index, live))
     for rows in _batches(lost):
-        chunks = index.library.chunks(rows)
-        index.library.forget_embeddings(rows, index.fingerprint)
-        writer.embed_again(index.library, [chunks[row] for row in rows if row in chunks])
+        writer.embed_again(index.library, index.library.chunks(rows))
 
 
 def rebuild(index: Index) -> None:

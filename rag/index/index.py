@@ -15,6 +15,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -38,10 +39,12 @@ if TYPE_CHECKING:
     from rag.index.lexical import LexicalStore
 
 _T = TypeVar("_T")
+_U = TypeVar("_U")
 
 _EXACT = 64 * 2**20  # bytes of vectors up to which each is compared: 65,000 chunks of 256 values
 _MANY = 5_000  # chunks compared at a time
 _FEW = 1_000  # chunks that are quicker compared than looked for in a graph
+_READERS = 8  # searches whose two halves run beside each other
 _FILTERS = 100  # filters whose documents are remembered
 
 
@@ -81,6 +84,7 @@ class Index:
         self._writing = False
         self._counted = (-1, 0)
         self._filters: tuple[int, dict[str, Mapping[int, int]]] = (-1, {})
+        self._beside = ThreadPoolExecutor(_READERS, thread_name_prefix="citewell-search")
         self._closed = False
         if not create:
             self._check_embedder(self._seen)
@@ -89,6 +93,7 @@ class Index:
         """Let go of every file, when the searches and the ingest in it are done."""
         with self._gate.alone():
             self._closed = True
+            self._beside.shutdown()
             self._derived.close()
             self.library.close()
 
@@ -149,6 +154,20 @@ class Index:
             if self.library.generation == state.generation:
                 break
         return found
+
+    def both(self, one: Callable[[], _T], other: Callable[[], _U]) -> tuple[_T, _U]:
+        """The results of two reads of a search; beside each other where that is quicker.
+
+        Where the index is small, handing one to another thread takes longer than doing it.
+        """
+        if self.compares_each():
+            return one(), other()
+        later = self._beside.submit(other)
+        try:
+            return one(), later.result()
+        finally:
+            if not later.cancel():
+                wait([later])  # nothing of a search goes on after it
 
     def _see(self, state: State) -> None:
         """Let the derived stores show what has been written up to `state`, by whomever."""

@@ -79,7 +79,8 @@ CREATE TABLE chunks (
     page INTEGER,
     headings TEXT NOT NULL,
     context TEXT NOT NULL,
-    text_hash BLOB NOT NULL
+    text_hash BLOB NOT NULL,
+    embedding INTEGER
 );
 CREATE INDEX chunks_document ON chunks (document);
 CREATE TABLE embeddings (
@@ -206,7 +207,7 @@ class Library:
 
     def _connect_reading(self) -> sqlite3.Connection:
         """Open for reading; also in a folder that cannot be written to, as it is then."""
-        modes = ["mode=ro" if self._read_only else "mode=rw"]
+        modes = ["mode=rw"]  # with "ro" SQLite leaves its files for the log behind
         if not os.access(self.path.parent, os.W_OK):
             modes = ["mode=ro", "immutable=1"]
         for mode in modes:
@@ -219,6 +220,7 @@ class Library:
                     check_same_thread=False,
                 )
                 connection.execute("PRAGMA cache_size = -131072")
+                connection.execute("PRAGMA query_only = ON")
                 connection.execute("SELECT 1 FROM sqlite_master").fetchone()
                 return connection
             except sqlite3.OperationalError:
@@ -335,13 +337,15 @@ class Library:
         rows: list[int] = []
         with self.transaction():
             execute = self._writer.execute
+            self.add_embeddings(embedder, embeddings)
             for document, entry, chunks, hashes in documents:
                 number = self._insert_document(document, entry, len(chunks), embedder)
                 numbers.append(number)
                 for chunk, text_hash in zip(chunks, hashes, strict=True):
                     cursor = execute(
                         'INSERT INTO chunks (id, document, start, "end", page, headings, context,'
-                        " text_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                        " text_hash, embedding) VALUES (?, ?, ?, ?, ?, ?, ?, ?,"
+                        " (SELECT number FROM embeddings WHERE embedder = ? AND text_hash = ?))",
                         (
                             chunk.id,
                             number,
@@ -351,10 +355,11 @@ class Library:
                             json.dumps(chunk.headings, ensure_ascii=False),
                             chunk.context,
                             text_hash,
+                            embedder,
+                            text_hash,
                         ),
                     )
                     rows.append(int(cursor.lastrowid or 0))
-            self.add_embeddings(embedder, embeddings)
         return numbers, rows
 
     def _insert_document(
@@ -512,6 +517,26 @@ class Library:
                 ((embedder, text_hash, vector) for text_hash, vector in embeddings),
             )
 
+    def replace_embeddings(
+        self, embedder: str, rows: Sequence[int], embeddings: Sequence[tuple[bytes, bytes]]
+    ) -> None:
+        """Give the chunks `rows` new embeddings in place of lost or broken ones, one each."""
+        with self.transaction() as connection:
+            connection.executemany(
+                "DELETE FROM embeddings WHERE embedder = ? AND text_hash = ?",
+                ((embedder, text_hash) for text_hash, _ in embeddings),
+            )
+            self.add_embeddings(embedder, embeddings)
+            connection.executemany(
+                "UPDATE chunks SET embedding ="
+                " (SELECT number FROM embeddings WHERE embedder = ? AND text_hash = ?)"
+                " WHERE row = ?",
+                (
+                    (embedder, text_hash, row)
+                    for row, (text_hash, _) in zip(rows, embeddings, strict=True)
+                ),
+            )
+
     def purge(self) -> None:
         """Forget all doomed documents: for a library without stores beside it."""
         with self.transaction() as connection:
@@ -519,16 +544,6 @@ class Library:
             for table in ("chunks", "blocks"):
                 connection.execute(f"DELETE FROM {table} WHERE document IN ({doomed})")
             connection.execute("DELETE FROM documents WHERE state = 'doomed'")
-
-    def forget_embeddings(self, rows: Sequence[int], embedder: str) -> None:
-        """Drop the embeddings of these chunks from the cache."""
-        with self.transaction() as connection:
-            for batch in _batches(rows):
-                connection.execute(
-                    "DELETE FROM embeddings WHERE embedder = ? AND text_hash IN"
-                    f" (SELECT text_hash FROM chunks WHERE row IN ({_slots(batch)}))",
-                    (embedder, *batch),
-                )
 
     def touch(self, entries: Sequence[tuple[str, LedgerEntry]]) -> None:
         """Renew the ledger of live documents that turned out to be the same."""
@@ -640,8 +655,8 @@ class Library:
         found: list[tuple[int, bytes]] = []
         for batch in _batches(rows):
             found += self._rows(
-                "SELECT c.row, e.vector FROM chunks c JOIN embeddings e"
-                " ON e.embedder = ? AND e.text_hash = c.text_hash"
+                "SELECT c.row, e.vector FROM chunks c JOIN embeddings e ON e.number = c.embedding"
+                " AND e.embedder = ? AND e.text_hash = c.text_hash"
                 f" WHERE c.row IN ({_slots(batch)})",
                 (embedder, *batch),
             )
@@ -848,10 +863,8 @@ class Library:
         """Drop the embeddings of texts that no chunk has any more; returns how many."""
         with self.transaction() as connection:
             return connection.execute(
-                "DELETE FROM embeddings WHERE NOT EXISTS"
-                " (SELECT 1 FROM chunks JOIN documents d ON d.id = chunks.document"
-                " WHERE chunks.text_hash = embeddings.text_hash"
-                " AND d.embedder = embeddings.embedder)"
+                "DELETE FROM embeddings WHERE number NOT IN"
+                " (SELECT embedding FROM chunks WHERE embedding IS NOT NULL)"
             ).rowcount
 
     def vacuum(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,11 +71,13 @@ def make_folder(path: Path, namespace: str = "") -> None:
             (path / INDEX_MARK).touch()
             (path / ".gitignore").write_text("*\n", encoding="utf-8")
         own.mkdir(parents=True, exist_ok=True)
+        if not os.access(own, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except FileExistsError:
         raise RagIndexError(f"{path} is a file: name a folder for the index") from None
     except (OSError, ValueError) as error:
         said = getattr(error, "strerror", None) or error
-        raise RagIndexError(f"cannot make the index in {str(path)[:200]!r}: {said}") from None
+        raise RagIndexError(f"cannot write the index in {str(path)[:200]!r}: {said}") from None
 
 
 def size(path: Path) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, NamedTuple
@@ -215,21 +215,22 @@ class Writer:
                         f"the library at {self._index.path} has lost {len(lost):,} vectors: repair "
                         "it with the pipeline it was built with (`rag index repair`)"
                     )
-                self.embed_again(library, [chunks[row] for row in lost])
+                self.embed_again(library, {row: chunks[row] for row in lost})
                 found, matrix = library.vectors(rows, fingerprint)
             self._store_vectors(fresh, found, [chunks[row] for row in found], matrix)
             fresh.lexical.add((row, document, chunks[row].embedded_text) for row, document in batch)
         fresh.lexical.commit()
         fresh.lexical.close()
 
-    def embed_again(self, library: Library, chunks: Sequence[Chunk]) -> None:
-        """Embed chunks whose vectors the cache of `library` has lost."""
-        texts = [chunk.embedded_text for chunk in chunks]
+    def embed_again(self, library: Library, chunks: Mapping[int, Chunk]) -> None:
+        """Embed chunks, by row, whose vectors `library` has lost."""
+        texts = [chunk.embedded_text for chunk in chunks.values()]
         vectors = self._index.embedder.embed_documents(texts)
         _check_vectors(vectors, len(texts), self._index.embedder)
-        library.add_embeddings(
+        library.replace_embeddings(
             self._index.fingerprint,
-            zip(map(text_hash, texts), (vector.tobytes() for vector in vectors), strict=True),
+            list(chunks),
+            [(text_hash(t), v.tobytes()) for t, v in zip(texts, vectors, strict=True)],
         )
 
     def mend_vectors(self, rows: Sequence[int]) -> None:

@@ -41,13 +41,19 @@ class HybridRetriever(Retriever):
         depth = max(k, self.candidates)
 
         def search() -> list[Hit]:
-            dense = index.search_dense(vector, depth, where)
-            lexical = index.search_lexical(query, depth, where)
+            dense, lexical = index.both(
+                lambda: index.search_dense(vector, depth, where),
+                lambda: index.search_lexical(query, depth, where),
+            )
             cosines, bm25 = dict(dense), dict(lexical)
             only_lexical = [row for row in bm25 if row not in cosines]
             only_dense = [row for row in cosines if row not in bm25]
-            cosines |= index.dense_scores(vector, only_lexical)
-            bm25 |= index.lexical_scores(query, only_dense)
+            more_cosines, more_bm25 = index.both(
+                lambda: index.dense_scores(vector, only_lexical),
+                lambda: index.lexical_scores(query, only_dense),
+            )
+            cosines |= more_cosines
+            bm25 |= more_bm25
             ranking = self._fuse(cosines, bm25)[:k]
             return to_hits(index, ranking, {"dense": dense, "lexical": lexical})
 

@@ -468,7 +468,7 @@ def test_an_index_that_cannot_be_written(rag: Rag, folder: Path, tmp_path: Path)
     assert "file is a file: name a folder" in one_line(done)
     done = rag("ingest", "docs", "--index", "/proc/nowhere")
     assert done.code == 1
-    assert "cannot make the index" in one_line(done)
+    assert "cannot write the index" in one_line(done)
 
 
 def test_a_second_writer_is_told_who_holds_the_lock(ingested: Rag, tmp_path: Path) -> None:
