@@ -118,6 +118,14 @@ class NoText(ParseError):
 class RagIndexError(RagError):
     """The index cannot do what was asked of it."""
 
+    @classmethod
+    def full(cls, path: object) -> RagIndexError:
+        """Phrase the error for a disk that is full."""
+        return RagIndexError(
+            f"no space left on the disk of {path}: what could be found before still can, and the "
+            "next ingest goes on from there"
+        )
+
 
 class IndexNotFound(RagIndexError):
     """There is no index at that path."""
@@ -141,6 +149,14 @@ class IndexDamaged(RagIndexError):
     """A store cannot be opened, or contradicts the library."""
 
     REBUILD = "the next `rag ingest` fills it from the library (nothing is embedded again)"
+
+    @classmethod
+    def by(cls, error: BaseException, store: str, path: object) -> RagIndexError:
+        """Phrase what a `store` in `path` said; of a full disk, which damages nothing, so."""
+        said = " ".join(str(error).split())
+        if "No space left" in said or "disk is full" in said:
+            return RagIndexError.full(path)
+        return cls(f"{store} failed on {path} ({said[:300]}): {cls.REBUILD}")
 
 
 class IndexUnreachable(RagIndexError):

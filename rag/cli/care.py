@@ -131,8 +131,12 @@ def restore(name: str, index: Path | None, namespace: str, pipeline: str | None)
 
     with make_pipeline(pipeline, index, namespace) as opened:
         try:
+            broken = opened.open(check=False).library.complaints()
+        except IndexDamaged as error:
+            broken = [str(error)]
+        if not broken:
             care.restore(opened.open(check=False), name)
-        except IndexDamaged:
+        else:
             opened.close()
             kept = care.restore_damaged(opened.index, name, namespace)
             click.echo(f"the damaged library is kept as {kept}", err=True)

@@ -95,9 +95,11 @@ def _embed(texts: Sequence[str]) -> NDArray[np.float32]:
     import numpy as np
 
     model = _model()
-    encodings = model.tokenizer.encode_batch_fast(
-        [uncapitalised(text) for text in texts], add_special_tokens=False
-    )
+    prepared = [uncapitalised(text) for text in texts]
+    if len(prepared) == 1:  # a question need not wait for the threads that a batch is spread over
+        encodings = [model.tokenizer.encode(prepared[0], add_special_tokens=False)]
+    else:
+        encodings = model.tokenizer.encode_batch_fast(prepared, add_special_tokens=False)
     sums = np.zeros((len(texts), model.vectors.shape[1]), dtype=np.float32)
     for row, encoding in zip(sums, encodings, strict=True):
         # Text by text: five times as fast as padding a batch, and the same whatever the batch.

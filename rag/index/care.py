@@ -266,7 +266,9 @@ def snapshot(index: Index, name: str) -> Snapshot:
 
 
 def snapshots(index: Path, namespace: str = "") -> list[Snapshot]:
-    """Snapshots of the index in the folder `index`, oldest first."""
+    """Snapshots of the index in the folder `index`, oldest first. Raises `IndexNotFound`."""
+    if not namespace_folder(index, namespace).is_dir():
+        raise IndexNotFound.at(index, namespace)
     folder = namespace_folder(index, namespace) / _SNAPSHOTS
     found = [_described(path) for path in folder.glob("*.sqlite")] if folder.is_dir() else []
     return sorted(found, key=lambda snapshot: (snapshot.taken, snapshot.name))
@@ -278,33 +280,26 @@ def restore(index: Index, name: str) -> None:
     Embeds nothing: the stores are filled from the snapshot beside those in use.
     """
     path = _require_snapshot(index.path, name)
-    with (
-        index.writing(adopting=True) as writer,
-        _copied(path, index.path) as copy,
-        closing(Library(copy)) as library,
-    ):
-        library.doom_pending()
-        library.unstage()
-        library.purge()
+    with index.writing(adopting=True) as writer, _copied(path, index.path) as library:
         writer.rebuild(library)
 
 
 def restore_damaged(index: Path, name: str, namespace: str = "") -> Path:
-    """Put a snapshot in place of a library that cannot be opened any more.
+    """Put a snapshot in place of a library that cannot be read any more.
 
     The damaged file is kept; returns where. The next writer fills the stores.
     """
     folder = namespace_folder(index, namespace)
     path = _require_snapshot(folder, name)
-    with write_lock(folder), _copied(path, folder) as copy:
-        with closing(Library(copy)) as library:
-            library.succeed(library.state, int(time.time()), {})  # stores that are not there yet
-            library.vacuum()
-        kept = folder / f"{LIBRARY}.damaged"
-        for ending in ("", "-wal", "-shm"):
+    kept = folder / f"{LIBRARY}.damaged"
+    with write_lock(folder), _copied(path, folder) as library:
+        library.succeed(library.state, int(time.time()), {})  # stores that are not there yet
+        library.snapshot(folder / f"{LIBRARY}.restored")
+        shutil.copyfile(folder / LIBRARY, kept)
+        for ending in ("-wal", "-shm"):
             if (part := folder / f"{LIBRARY}{ending}").exists():
                 part.replace(folder / f"{LIBRARY}.damaged{ending}")
-        shutil.move(copy, folder / LIBRARY)
+        (folder / f"{LIBRARY}.restored").replace(folder / LIBRARY)
     return kept
 
 
@@ -320,12 +315,18 @@ def _require_snapshot(folder: Path, name: str) -> Path:
 
 
 @contextmanager
-def _copied(path: Path, folder: Path) -> Iterator[Path]:
-    """A copy of a snapshot on the disk of the index in `folder`."""
+def _copied(path: Path, folder: Path) -> Iterator[Library]:
+    """The library of a copy of a snapshot, on the disk of the index in `folder`."""
     with tempfile.TemporaryDirectory(dir=folder / _SNAPSHOTS, prefix="restoring-") as place:
         copy = Path(place) / LIBRARY
         shutil.copyfile(path, copy)
-        yield copy
+        with closing(Library(copy)) as library:
+            if broken := library.complaints():
+                raise IndexDamaged(f"the snapshot {path} is damaged itself ({broken[0]})")
+            library.doom_pending()
+            library.unstage()
+            library.purge()
+            yield library
 
 
 def _described(path: Path) -> Snapshot:

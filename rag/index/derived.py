@@ -67,6 +67,16 @@ class Derived:
         if not self._setting.url:
             (self.path / _CHROMA).mkdir(exist_ok=True)
 
+    def is_there(self) -> bool:
+        """Whether the files of the stores that are open still exist."""
+        with self._opening:
+            wanted = []
+            if self._lexical is not None:
+                wanted.append(self.path / _TANTIVY / "meta.json")
+            if self._vectors is not None and not self._setting.url:
+                wanted.append(self.path / _CHROMA)
+            return all(path.exists() for path in wanted)
+
     def see(self, generation: int) -> None:
         """Show what another process has written up to `generation`."""
         with self._opening:

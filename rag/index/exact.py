@@ -47,7 +47,7 @@ class ExactVectors:
             rows, matrix = rows[among], matrix[among]
         if not len(rows) or k < 1:
             return []
-        scores = matrix @ vector
+        scores = cosines(matrix, vector)
         best = np.argpartition(-scores, k)[: k + 1] if k + 1 < len(rows) else np.arange(len(rows))
         order = best[np.lexsort((rows[best], -scores[best]))][:k]
         return list(zip(rows[order].tolist(), scores[order].tolist(), strict=True))
@@ -83,6 +83,18 @@ class ExactVectors:
                 _with(held_matrix, self._count, matrix),
             )
         self._count += len(found)
+
+
+def cosines(matrix: NDArray[np.float32], vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Inner product of each row of ``[n, d]`` with ``[d]``, in this thread alone.
+
+    ``matrix @ vector`` is half as fast again on an idle machine, but it waits for the threads of
+    the linear algebra library, and on one that is busy ingesting they are late.
+    """
+    import numpy as np
+
+    found: NDArray[np.float32] = np.einsum("ij,j->i", matrix, vector)
+    return found
 
 
 def _with(array: NDArray[Any], held: int, more: NDArray[Any]) -> NDArray[Any]:

@@ -11,6 +11,7 @@ from as before, and that the next writer puts right:
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, TypeVar
 from rag.embedding.base import Embedder
 from rag.errors import EmbedderMismatch, IndexDamaged, IndexNotFound, RagIndexError
 from rag.index.derived import Derived
-from rag.index.exact import ExactVectors
+from rag.index.exact import ExactVectors, cosines
 from rag.index.gate import Gate
 from rag.index.library import Library, State
 from rag.index.lock import write_lock
@@ -292,7 +293,7 @@ class Index:
         found, matrix = self.library.vectors(rows, self.fingerprint)
         if not found:
             return {}
-        return dict(zip(found, (matrix @ vector).tolist(), strict=True))
+        return dict(zip(found, cosines(matrix, vector).tolist(), strict=True))
 
     def lexical_scores(self, query: str, rows: Sequence[int]) -> dict[int, float]:
         """BM25 of `query` for each of these chunks that has a word of it."""
@@ -318,7 +319,7 @@ class Index:
             elif not adopting:
                 self._check_embedder(state)
             with self._opening:
-                if state.derived != self._derived.number:
+                if state.derived != self._derived.number or not self._derived.is_there():
                     self.use(self.derived_at(state.derived))
                 else:
                     self._derived.see(state.generation)
@@ -327,6 +328,11 @@ class Index:
             try:
                 writer.heal()
                 yield writer
+            except OSError as error:
+                if error.errno == errno.ENOSPC:
+                    raise RagIndexError.full(self.path) from error
+                said = error.strerror or error
+                raise RagIndexError(f"cannot write the index at {self.path}: {said}") from error
             finally:
                 writer.close()
                 self._seen = self.library.state

@@ -46,10 +46,7 @@ class LexicalStore:
         try:
             yield
         except (ValueError, OSError) as error:
-            said = " ".join(str(error).split())
-            raise IndexDamaged(
-                f"tantivy failed on {self._path} ({said}): {IndexDamaged.REBUILD}"
-            ) from error
+            raise IndexDamaged.by(error, "tantivy", self._path) from error
 
     def add(self, rows: Iterable[tuple[int, int, str]]) -> None:
         """Add (chunk row, document, text); found after `commit`."""

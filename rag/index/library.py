@@ -262,9 +262,14 @@ class Library:
         except sqlite3.ProgrammingError as error:
             raise RagIndexError(f"{self.path} was closed while in use") from error
         except sqlite3.OperationalError as error:
+            if "is full" in str(error):
+                raise RagIndexError.full(self.path) from error
             raise RagIndexError(f"cannot use {self.path}: {error}") from error
         except sqlite3.DatabaseError as error:
-            raise IndexDamaged(f"{self.path} is damaged: {error}") from error
+            raise IndexDamaged(
+                f"{self.path} is damaged ({error}): go back to a snapshot (`rag index list`, `rag "
+                "index restore NAME`), or ingest into a new index (--index DIR)"
+            ) from error
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         try:

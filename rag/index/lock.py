@@ -33,7 +33,8 @@ def write_lock(folder: Path) -> Iterator[None]:
         raise RagIndexError(f"cannot write to {folder}: {error.strerror or error}") from None
     try:
         note = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
-        holder.write_text(json.dumps(note), encoding="utf-8")
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without the note
+            holder.write_text(json.dumps(note), encoding="utf-8")
         yield
     finally:
         with contextlib.suppress(OSError):

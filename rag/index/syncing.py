@@ -8,14 +8,16 @@ overlaps; the queues between the stages are short.
 from __future__ import annotations
 
 import hashlib
+import os
 import queue
+import sys
 import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +37,7 @@ _T = TypeVar("_T")
 
 _BATCH_CHUNKS = 1_024  # chunks made live together
 _BATCH_DOCUMENTS = 1_000  # documents that may wait for a batch to fill
+_NICE = 10  # priority of an ingest below that of searches, in the units of nice(1)
 _LISTED = 500  # sources looked up in the ledger together
 
 
@@ -67,13 +70,47 @@ def sync(
     source that fails is reported and recorded, its earlier version stays, and the run goes on.
     Where the index is of another embedder, all of it is embedded again first, and passes to the
     index's embedder at once. `processes` is how many parse (see `Parsing`); `progress` is called
-    with the report so far, after every batch. Raises `IndexLocked` where another process is
-    writing, `SourceNotFound` where a connector's source does not exist.
+    with the report so far, after every batch, from the thread that ingests. Raises `IndexLocked`
+    where another process is writing, `SourceNotFound` where a connector's source does not exist.
     """
+    stop = threading.Event()
+    with ThreadPoolExecutor(1, "citewell-ingest", initializer=_step_back) as pool:
+        running = pool.submit(
+            _sync, index, connectors, parser, chunker, keep_missing, processes, progress, stop
+        )
+        try:
+            return running.result()
+        except BaseException:  # Ctrl-C reaches the main thread only
+            stop.set()
+            raise
+
+
+def _step_back() -> None:
+    """Let searches go first: the threads and processes that this thread starts inherit it.
+
+    Linux gives every thread a priority of its own; elsewhere it stays as it is.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+
+
+def _sync(
+    index: Index,
+    connectors: Sequence[Connector],
+    parser: Parser,
+    chunker: Chunker,
+    keep_missing: bool,
+    processes: int | None,
+    progress: Callable[[IngestReport], None] | None,
+    stop: threading.Event,
+) -> IngestReport:
     started = time.perf_counter()
     report = IngestReport()
 
     def told() -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
         report.seconds = time.perf_counter() - started
         if progress is not None:
             progress(report)

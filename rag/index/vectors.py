@@ -181,11 +181,11 @@ class _Folder(_Database):
             with self.using():
                 return method()
         except (ChromaError, ValueError, RuntimeError, OSError, AttributeError, KeyError) as error:
-            raise self._damaged(error) from error
+            raise IndexDamaged.by(error, "Chroma", self.place) from error
         except BaseException as error:
             if type(error).__name__ != "PanicException":  # what Rust raises, past `Exception`
                 raise
-            raise self._damaged(error) from None
+            raise IndexDamaged.by(error, "Chroma", self.place) from None
 
     def collection(self, name: str) -> Any:
         with self._opening:
@@ -213,10 +213,6 @@ class _Folder(_Database):
         if self._client is not None:
             self._client.close()
             self._client = None
-
-    def _damaged(self, error: BaseException) -> IndexDamaged:
-        said = " ".join(str(error).split())
-        return IndexDamaged(f"Chroma failed on {self.place} ({said}): {IndexDamaged.REBUILD}")
 
 
 class _Server(_Database):

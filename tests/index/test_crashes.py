@@ -6,6 +6,7 @@ import random
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -205,18 +206,21 @@ def test_killed_while_another_embedder_takes_over(tmp_path: Path) -> None:
     docs.mkdir()
     edit(docs, pick)
     switched = 0
-    for attempt, at in enumerate([3, 8, 13, 18, 22, 26, 30, 32, 34, 36, 38, 40, 42, 44, 47, 50]):
+    for attempt, at in enumerate(range(4, 200, 5)):
         place = tmp_path / f"index{attempt}"
         in_child(ingest, place, docs, StaticEmbedder())
-        assert killed_at(at, ingest, place, docs, Other())
-        state = Library(place / "library.sqlite", read_only=True).embedder_fingerprint()
-        answering = Other() if state == Other().fingerprint else StaticEmbedder()
+        if not killed_at(at, ingest, place, docs, Other()):
+            break
+        with closing(Library(place / "library.sqlite", read_only=True)) as library:
+            built = library.embedder_fingerprint()
+        answering = Other() if built == Other().fingerprint else StaticEmbedder()
         switched += answering == Other()
         in_child(answers_whole, place, answering)
         if attempt % 3 == 2:  # whoever goes back to the old embedder has the old index
             in_child(is_like_new, place, docs, tmp_path / f"back{at}", StaticEmbedder())
         in_child(is_like_new, place, docs, tmp_path / f"clean{at}", Other())
-    assert 2 <= switched <= 14
+    assert attempt >= 10
+    assert 0 < switched < attempt
 
 
 def take_snapshot(place: Path) -> None:

@@ -334,7 +334,7 @@ def test_a_failure_at_any_stage_is_healed(
             original(*args, **kwargs)
         raise OSError("disk full")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+    with monkeypatch.context() as patch, pytest.raises(RagError, match="disk full"):
         patch.setattr(owner, stage, failing)
         run(index, folder)
     rows = list(index.library.live_rows())
