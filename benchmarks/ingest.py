@@ -14,13 +14,11 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar
 
@@ -98,6 +96,7 @@ SIDES: dict[str, Callable[[list[str], Path], tuple[int, float]]] = {
 
 
 def main(folder: Path, peers: str) -> None:
+    from benchmarks.machine import machine
     from connectors import Files
     from connectors.parsers.auto import AutoParser
 
@@ -141,16 +140,6 @@ def run(python: str, side: str, data: Path) -> tuple[int, float]:
         )
     chunks, seconds = json.loads(done.stdout.splitlines()[-1])
     return chunks, seconds
-
-
-def machine() -> dict[str, object]:
-    packages = ("chromadb", "tantivy", "wordllama")
-    return {
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-    }
 
 
 if __name__ == "__main__":

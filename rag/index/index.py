@@ -44,7 +44,7 @@ _U = TypeVar("_U")
 
 _EXACT = 64 * 2**20  # bytes of vectors up to which each is compared: 65,000 chunks of 256 values
 _MANY = 5_000  # chunks compared at a time
-_FEW = 1_000  # chunks that are quicker compared than looked for in a graph
+_FEW = 4_000  # chunks that are quicker compared than looked for in a graph
 _READERS = 8  # searches whose two halves run beside each other
 _FILTERS = 100  # filters whose documents are remembered
 
