@@ -318,11 +318,7 @@ class Index:
                 self.library.set_meta("embedder", self.embedder_note())
             elif not adopting:
                 self._check_embedder(state)
-            with self._opening:
-                if state.derived != self._derived.number or not self._derived.is_there():
-                    self.use(self.derived_at(state.derived))
-                else:
-                    self._derived.see(state.generation)
+            self._open_for_writing(state)
             self._writing = True  # our own stores show what we write by themselves
             writer = Writer(self)
             try:
@@ -337,6 +333,17 @@ class Index:
                 writer.close()
                 self._seen = self.library.state
                 self._writing = False
+
+    def _open_for_writing(self, state: State) -> None:
+        """Have the stores of `state` open as they are now; what is damaged is opened anew."""
+        with self._opening:
+            try:
+                if state.derived == self._derived.number and self._derived.is_there():
+                    self._derived.see(state.generation)
+                    return
+            except IndexDamaged:
+                pass
+            self.use(self.derived_at(state.derived))
 
     def embedder_note(self) -> str:
         """What the index remembers of its embedder."""

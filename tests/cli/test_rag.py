@@ -1,7 +1,9 @@
 """The command as its users have it: a process, its output and its exit code."""
 
+import contextlib
 import json
 import os
+import pty
 import shutil
 import subprocess
 import sys
@@ -586,3 +588,44 @@ def test_help_names_every_command(rag: Rag) -> None:
 def test_json_holds_nothing_else(ingested: Rag) -> None:
     for command in (("ingest", "docs"), ("search", "x"), ("ask", "x"), ("stats",), ("doctor",)):
         json.loads(ingested(*command, "--json").out)
+
+
+def test_progress_on_a_terminal(tmp_path: Path, folder: Path) -> None:
+    """A bar with the number of documents, and nothing of it left behind."""
+    for i in range(1_500):
+        (folder / f"{i}.txt").write_text(f"Text number {i}.")
+    ours, theirs = pty.openpty()
+    command = [str(Path(sys.executable).with_name("rag")), "ingest", "docs"]
+    done = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # how a terminal ends
+        while part := os.read(ours, 65_536):
+            shown += part
+    os.close(ours)
+    out, _ = done.communicate()
+    assert done.returncode == 0
+    assert "1,502 added" in out
+    assert "of 1,502 documents" in shown.decode()
+    assert "chunks/s" in shown.decode()
+
+
+def test_progress_says_what_is_done_and_left() -> None:
+    from rag.cli.show import duration, progress_line
+    from rag.index import Failure, IngestReport
+
+    report = IngestReport(added=100, chunks=900, seconds=60.0, total=1_101)
+    report.failed.append(Failure("u", "broken"))
+    assert progress_line(report) == (
+        "101 of 1,101 documents, 900 chunks, 15 chunks/s, 1 failed, 9 min 54 s left"
+    )
+    assert progress_line(IngestReport(added=3)) == "3 documents, 0 chunks"
+    assert duration(7_260) == "2 h 1 min"
+    assert duration(0.2) == "0 s"

@@ -428,3 +428,15 @@ def test_care_waits_for_no_writer(tmp_path: Path, folder: Path) -> None:
                 work(index)
         care.snapshot(index, "meanwhile")  # this one need not wait
     index.close()
+
+
+def test_stores_deleted_under_an_open_index_are_filled_again(tmp_path: Path, folder: Path) -> None:
+    with Pipeline(index=tmp_path / "i") as pipeline:
+        pipeline.ingest(folder)
+        assert pipeline.search("kite")
+        for name in ("tantivy", "chroma"):
+            shutil.rmtree(pipeline.open().derived.path / name)
+            report = pipeline.ingest(folder)
+            assert (report.unchanged, report.embedded) == (2, 0)
+            assert care.verify(pipeline.open()).fine
+            assert pipeline.search("kite")

@@ -172,6 +172,9 @@ class Deadly(Parser):
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         if b"die" in data:
             os._exit(7)
+        if b"hang" in data:
+            while True:
+                pass
         if b"fail" in data:
             raise ValueError("a bug")
         sys.stdout.write("noise\n")
@@ -212,6 +215,17 @@ def test_a_parser_that_crashes_costs_its_document(
                 "text:5": "a part failed (ValueError: a bug)",
             }
             assert care.verify(pipeline.open()).problems == []
+
+
+def test_a_parser_that_hangs_costs_its_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connectors.parsing._PATIENCE", 0.0)
+    monkeypatch.setattr("connectors.parsing._LONGEST", 2.0)
+    with Pipeline(index=tmp_path / "i", parser=Deadly(), processes=1) as pipeline:
+        report = pipeline.ingest(Texts(texts=("one", "hang", "two")))
+    assert report.added == 2
+    assert [f.error for f in report.failed] == ["the parser took more than 2 s"]
 
 
 def test_processes_parse_what_this_one_parses(
