@@ -31,6 +31,6 @@ def connect(source: str | Path) -> Connector:
     files = Files(path=path)
     if not os.path.exists(files.path):  # noqa: PTH110 (False for impossible names)
         raise SourceNotFound(f"no such file or folder: {files.path}")
-    if (files.path / INDEX_MARK).exists():
+    if os.path.exists(files.path / INDEX_MARK):  # noqa: PTH110 (False without permission)
         raise SourceNotFound(f"{files.path} is the folder of an index, not a source")
     return files

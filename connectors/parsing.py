@@ -27,15 +27,16 @@ _LENGTH = struct.Struct(">Q")
 
 
 class Parsing:
-    """Parses with `parser`: at first in this process, then in up to `processes` others.
+    """Parses with `parser`: text at first in this process, the rest in up to `processes` others.
 
-    Without a number there is one process for each core but one. May be shared by threads. The
-    parser has to be importable: one defined in a script or a notebook is used in this process.
+    Without a number there is one process for each core but one, and one at least. May be shared
+    by threads. The parser has to be importable: one defined in a script or a notebook is used in
+    this process.
     """
 
     def __init__(self, parser: Parser, processes: int | None = None) -> None:
         self.parser = parser
-        self.processes = max(0, (os.cpu_count() or 1) - 1) if processes is None else processes
+        self.processes = max(1, (os.cpu_count() or 1) - 1) if processes is None else processes
         if type(parser).__module__ == "__main__" or not sys.executable:
             self.processes = 0
         self._spent = 0.0
@@ -48,9 +49,9 @@ class Parsing:
 
     def parse(self, data: bytes, *, uri: str, mime: str | None) -> Document:
         """See `Parser.parse`. Raises `SourceError` also where the parser crashes or hangs."""
-        if not self.processes or self._spent < _PATIENCE:
+        if self._is_for_here(data):
             with self._here:
-                if not self.processes or self._spent < _PATIENCE:
+                if self._is_for_here(data):
                     return self._parse_here(data, uri, mime)
         with self._slots:
             worker = self._worker()
@@ -61,6 +62,10 @@ class Parsing:
                 return worker.parse(data, uri, mime)
             finally:
                 self._give_back(worker)
+
+    def _is_for_here(self, data: bytes) -> bool:
+        """Whether to parse in this process: text, as long as there is little of it."""
+        return not self.processes or (self._spent < _PATIENCE and _is_text(data))
 
     def _parse_here(self, data: bytes, uri: str, mime: str | None) -> Document:
         started = time.perf_counter()
@@ -75,8 +80,10 @@ class Parsing:
         worker = _Worker()
         with self._guard:
             self._started.add(worker)
-            if self._closed:
-                worker.stop()
+            closed = self._closed
+        if closed:
+            self._drop(worker)
+            raise SourceError("stopped")
         if worker.prepare(self.parser):
             return worker
         self._drop(worker)
@@ -124,7 +131,7 @@ class _Worker:
             return False
         try:
             return bool(self._ask((sys.path, made)) == "ready")
-        except (EOFError, OSError):
+        except (EOFError, OSError, ValueError):
             return False
 
     def parse(self, data: bytes, uri: str, mime: str | None) -> Document:
@@ -139,7 +146,7 @@ class _Worker:
         timer.start()
         try:
             reply = self._ask((data, uri, mime))
-        except (EOFError, OSError):
+        except (EOFError, OSError, ValueError):
             self.stop()
             if overdue.is_set():
                 raise SourceError(f"the parser took more than {_LONGEST:.0f} s") from None
@@ -169,6 +176,11 @@ class _Worker:
                         pipe.close()
 
 
+def _is_text(data: bytes) -> bool:
+    """No format of pages and pictures, whose parsers are large and written in C."""
+    return b"\0" not in data[:4096] and not data.lstrip()[:5].startswith(b"%PDF")
+
+
 def _send(pipe: IO[bytes], message: Any) -> None:
     body = pickle.dumps(message)
     pipe.write(_LENGTH.pack(len(body)))
@@ -193,7 +205,8 @@ def _serve() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not get between the answers
-    questions = sys.stdin.buffer
+    questions = os.fdopen(os.dup(0), "rb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # nor may a program it starts read the questions
     with contextlib.suppress(EOFError, BrokenPipeError):
         path, made = _receive(questions)
         sys.path[:] = path

@@ -151,6 +151,14 @@ class IndexDamaged(RagIndexError):
     REBUILD = "the next `rag ingest` fills it from the library (nothing is embedded again)"
 
     @classmethod
+    def library(cls, path: object, said: object) -> IndexDamaged:
+        """Phrase the error for the library's file itself."""
+        return cls(
+            f"{path} is damaged ({said}): go back to a snapshot (`rag index list`, `rag index "
+            "restore NAME`), or ingest into a new index (--index DIR)"
+        )
+
+    @classmethod
     def by(cls, error: BaseException, store: str, path: object) -> RagIndexError:
         """Phrase what a `store` in `path` said; of a full disk, which damages nothing, so."""
         said = " ".join(str(error).split())

@@ -24,7 +24,7 @@ require_own("connectors", "prompts")
 from connectors import Connector, Parser, connect  # noqa: E402
 from connectors.parsers.auto import AutoParser  # noqa: E402
 from rag.generation import Done, Event, ExtractiveGenerator, Generator  # noqa: E402
-from rag.index import Chroma, Index, IngestReport, Stats, open_library, plan, sync  # noqa: E402
+from rag.index import Chroma, Index, IngestReport, Stats, VectorStore, open_library, plan, sync  # noqa: E402
 from rag.index.places import checked_name  # noqa: E402
 from rag.retrieval import HybridRetriever, Refiner, Retriever  # noqa: E402
 
@@ -61,7 +61,7 @@ class Pipeline(Component):
     refiners: tuple[Refiner, ...] = ()
     generator: Generator = ExtractiveGenerator()
     k: int = Field(8, ge=1, le=1_000)
-    vectors: Chroma = Chroma()
+    vectors: VectorStore = Chroma()
     namespace: Annotated[str, Tuning] = ""
     processes: Annotated[int | None, Tuning] = Field(None, ge=0, le=256)
 
@@ -133,9 +133,9 @@ class Pipeline(Component):
     def close(self) -> None:
         """Let go of the index's files."""
         with self._guard:
-            if self._opened is not None:
-                self._opened.close()
-                self._opened = None
+            opened, self._opened = self._opened, None
+        if opened is not None:  # not behind the guard: an ingest in it may call back
+            opened.close()
 
     def open(self, *, create: bool = False, check: bool = True) -> Index:
         """The index, opened when first needed.
@@ -144,6 +144,9 @@ class Pipeline(Component):
         another embedder come up only when they are met: for `rag.index.care`.
         """
         with self._guard:
+            if self._opened is not None and not self._opened.library.is_there():
+                stale, self._opened = self._opened, None  # deleted or replaced since
+                threading.Thread(target=stale.close, daemon=True).start()
             if self._opened is None:
                 if not create and not check:
                     open_library(self.index, self.namespace).close()

@@ -16,7 +16,7 @@ from rag.cli.options import (
     namespace_option,
     pipeline_option,
 )
-from rag.errors import IndexDamaged
+from rag.errors import IndexDamaged, IndexNotFound
 
 
 @click.group()
@@ -132,14 +132,15 @@ def restore(name: str, index: Path | None, namespace: str, pipeline: str | None)
     with make_pipeline(pipeline, index, namespace) as opened:
         try:
             broken = opened.open(check=False).library.complaints()
-        except IndexDamaged as error:
+        except (IndexDamaged, IndexNotFound) as error:
             broken = [str(error)]
         if not broken:
             care.restore(opened.open(check=False), name)
         else:
             opened.close()
             kept = care.restore_damaged(opened.index, name, namespace)
-            click.echo(f"the damaged library is kept as {kept}", err=True)
+            if kept.exists():
+                click.echo(f"the damaged library is kept as {kept}", err=True)
             care.rebuild(opened.open(check=False))
         numbers = opened.stats()
     click.echo(f"restored {name}: {numbers.documents:,} documents, {numbers.chunks:,} chunks")

@@ -304,10 +304,9 @@ def snapshots(found: Sequence[Snapshot], *, as_json: bool) -> None:
         click.echo("no snapshots")
     for snapshot in found:
         taken = time.strftime("%Y-%m-%d %H:%M", time.localtime(snapshot.taken))
-        click.echo(
-            f"{snapshot.name}  {taken}  {snapshot.documents:,} documents, "
-            f"{snapshot.chunks:,} chunks, {snapshot.bytes / 2**20:.1f} MiB"
-        )
+        held = f"{snapshot.documents:,} documents, {snapshot.chunks:,} chunks"
+        held = "DAMAGED" if snapshot.damaged else held
+        click.echo(f"{snapshot.name}  {taken}  {held}, {snapshot.bytes / 2**20:.1f} MiB")
 
 
 def prompts(*, as_json: bool) -> None:

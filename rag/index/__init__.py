@@ -4,7 +4,7 @@ from rag.index.index import Index, open_library
 from rag.index.library import Library, Stats
 from rag.index.report import Failure, IngestReport, Move
 from rag.index.syncing import plan, sync
-from rag.index.vectors import Chroma
+from rag.index.vectors import Chroma, VectorStore
 
 __all__ = [
     "Chroma",
@@ -14,6 +14,7 @@ __all__ = [
     "Library",
     "Move",
     "Stats",
+    "VectorStore",
     "open_library",
     "plan",
     "sync",

@@ -23,7 +23,14 @@ from rag.errors import ConfigError, IndexDamaged, IndexNotFound, RagError, RagIn
 from rag.index.index import Index
 from rag.index.library import Library
 from rag.index.lock import write_lock
-from rag.index.places import LIBRARY, checked_name, escaped, namespace_folder, size
+from rag.index.places import (
+    LIBRARY,
+    checked_name,
+    escaped,
+    namespace_folder,
+    remove_leftovers,
+    size,
+)
 
 if TYPE_CHECKING:
     from rag.index.writer import Writer
@@ -72,13 +79,17 @@ class Repair:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A copy of the library: its name, when it was taken (seconds since 1970), and its size."""
+    """A copy of the library: its name, when it was taken (seconds since 1970), and its size.
+
+    Of one that is ``damaged`` the numbers are not known.
+    """
 
     name: str
     taken: float
     documents: int
     chunks: int
     bytes: int
+    damaged: bool = False
 
 
 # -- verify and repair -------------------------------------------------------------------------
@@ -118,9 +129,13 @@ def _wrong_document(library: Library, uri: str) -> str:
     """What is wrong with a stored document and its chunks; "" where nothing is."""
     try:
         document = library.document(uri)
+        ((number, expected),) = library.matching({"uri": uri}).items()
+        rows = library.rows_of([number])
+        if len(rows) != expected:
+            return f"has {len(rows):,} of {expected:,} chunks"
         if document.digest != library.ledger([uri])[uri].digest:
             return "the stored text is not what was ingested"
-        for chunk in library.chunks(library.rows_of(list(library.matching({"uri": uri})))).values():
+        for chunk in library.chunks(rows).values():
             text = document.text[chunk.start : chunk.end]
             if text != chunk.text or not text.strip() or len(text) != chunk.end - chunk.start:
                 return f"the chunk at {chunk.start} is not the text there"
@@ -146,7 +161,7 @@ def _lost_vectors(index: Index, live: list[int]) -> set[int]:
             found, matrix = index.library.vectors(rows, fingerprint)
             whole = [bool(np.isfinite(vector).all()) for vector in matrix]
             lost |= set(rows) - {row for row, fine in zip(found, whole, strict=True) if fine}
-        except ValueError:  # of different lengths
+        except IndexDamaged:  # of different lengths
             lost |= set(rows)
     return lost
 
@@ -203,27 +218,24 @@ def repair(index: Index) -> Repair:
                 "(`rag index restore NAME`), or ingest into a new index"
             )
         before = _verified(index)
+        if writer.rebuilt:
+            before.problems.append(Problem("vectors", "a store was gone or damaged: filled anew"))
         lost = [problem.uri for problem in before.problems if problem.uri]
         writer.delete(lost)
-        live = list(index.library.live_rows())
-        _embed_lost(index, writer, live)
-        if rows := _wrong_vectors(index, set(live), set())[0]:
-            writer.mend_vectors(sorted(rows))
-        if rows := _wrong_words(index, set(live))[0]:
-            writer.mend_words(sorted(rows))
+        lost_vectors = _embed_lost(index, writer)
+        if lost_vectors or any(problem.store != "library" for problem in before.problems):
+            writer.rebuild()  # for readers that are open, too: they open the new stores
         after = _verified(index)
-        if not after.fine:  # what cannot be mended piece by piece
-            writer.rebuild()
-            after = _verified(index)
         if not after.fine:
             raise IndexDamaged(f"{index.path} could not be repaired: {after.problems[0]}")
         return Repair(before.problems, lost)
 
 
-def _embed_lost(index: Index, writer: Writer, live: list[int]) -> None:
-    lost = sorted(_lost_vectors(index, live))
+def _embed_lost(index: Index, writer: Writer) -> bool:
+    lost = sorted(_lost_vectors(index, list(index.library.live_rows())))
     for rows in _batches(lost):
         writer.embed_again(index.library, index.library.chunks(rows))
+    return bool(lost)
 
 
 def rebuild(index: Index) -> None:
@@ -291,14 +303,15 @@ def restore_damaged(index: Path, name: str, namespace: str = "") -> Path:
     """
     folder = namespace_folder(index, namespace)
     path = _require_snapshot(folder, name)
-    kept = folder / f"{LIBRARY}.damaged"
+    kept = folder / f"{LIBRARY}.damaged-{time.time_ns():x}"
     with write_lock(folder), _copied(path, folder) as library:
         library.succeed(library.state, int(time.time()), {})  # stores that are not there yet
         library.snapshot(folder / f"{LIBRARY}.restored")
-        shutil.copyfile(folder / LIBRARY, kept)
+        if (folder / LIBRARY).exists():
+            shutil.copyfile(folder / LIBRARY, kept)
         for ending in ("-wal", "-shm"):
             if (part := folder / f"{LIBRARY}{ending}").exists():
-                part.replace(folder / f"{LIBRARY}.damaged{ending}")
+                part.replace(kept.with_name(f"{kept.name}{ending}"))
         (folder / f"{LIBRARY}.restored").replace(folder / LIBRARY)
     return kept
 
@@ -320,7 +333,11 @@ def _copied(path: Path, folder: Path) -> Iterator[Library]:
     with tempfile.TemporaryDirectory(dir=folder / _SNAPSHOTS, prefix="restoring-") as place:
         copy = Path(place) / LIBRARY
         shutil.copyfile(path, copy)
-        with closing(Library(copy)) as library:
+        try:
+            opened = Library(copy)
+        except RagIndexError as error:
+            raise IndexDamaged(f"the snapshot {path} is damaged itself") from error
+        with closing(opened) as library:
             if broken := library.complaints():
                 raise IndexDamaged(f"the snapshot {path} is damaged itself ({broken[0]})")
             library.doom_pending()
@@ -332,15 +349,21 @@ def _copied(path: Path, folder: Path) -> Iterator[Library]:
 def _described(path: Path) -> Snapshot:
     from urllib.parse import unquote
 
-    with closing(Library(path, read_only=True)) as library:
-        stats = library.stats()
     found = path.stat()
+    documents, chunks, damaged = 0, 0, False
+    try:
+        with closing(Library(path, read_only=True)) as library:
+            stats = library.stats()
+            documents, chunks = stats.documents, stats.chunks
+    except RagIndexError:
+        damaged = True
     return Snapshot(
         name=unquote(path.stem),
         taken=found.st_mtime,
-        documents=stats.documents,
-        chunks=stats.chunks,
+        documents=documents,
+        chunks=chunks,
         bytes=found.st_size,
+        damaged=damaged,
     )
 
 
@@ -352,6 +375,7 @@ def drop(index: Path, namespace: str) -> None:
     folder = namespace_folder(index, checked_name(namespace, "namespace"))
     if not (folder / LIBRARY).is_file():
         raise IndexNotFound.at(index, namespace)
+    remove_leftovers(index)
     with write_lock(folder):
         gone = folder.with_name(f"{folder.name}.dropped")
         try:

@@ -17,7 +17,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,7 +29,7 @@ from rag.index.gate import Gate
 from rag.index.library import Library, State
 from rag.index.lock import write_lock
 from rag.index.places import LIBRARY, make_folder, namespace_folder
-from rag.index.vectors import Chroma, ChromaVectors
+from rag.index.vectors import Chroma, ChromaVectors, VectorStore
 from rag.index.writer import Writer, describe
 from rag.types import Chunk, Where
 
@@ -46,7 +46,7 @@ _EXACT = 64 * 2**20  # bytes of vectors up to which each is compared: 65,000 chu
 _MANY = 5_000  # chunks compared at a time
 _FEW = 4_000  # chunks that are quicker compared than looked for in a graph
 _READERS = 8  # searches whose two halves run beside each other
-_FILTERS = 100  # filters whose documents are remembered
+_FILTERS, _FILTERED = 100, 300_000  # filters and, in all, documents of theirs remembered
 
 
 class Index:
@@ -65,7 +65,7 @@ class Index:
         embedder: Embedder,
         *,
         create: bool = False,
-        vectors: Chroma | None = None,
+        vectors: VectorStore | None = None,
         namespace: str = "",
     ) -> None:
         if create:
@@ -76,7 +76,7 @@ class Index:
             raise IndexNotFound.at(path, namespace)
         self.embedder = embedder
         self.fingerprint = embedder.fingerprint
-        self.setting = vectors if vectors is not None else Chroma()
+        self.setting = vectors if isinstance(vectors, Chroma) else Chroma()
         self.library = Library(self.path / LIBRARY, create=create)
         self._gate, self._opening = Gate(), threading.RLock()
         self._exact = ExactVectors(self.library, self.fingerprint)
@@ -143,16 +143,22 @@ class Index:
         another embedder.
         """
         for last in (False, False, False, False, True):
-            state = self.library.state
-            self._see(state)
+            with self._opening:
+                state = self.library.state
+                self._see(state)
+                stores = self._derived
+
+            def unchanged(state: State = state, stores: Derived = stores) -> bool:
+                return self.library.generation == state.generation and self._derived is stores
+
             try:
                 with self._gate.shared():
                     found = search()
             except IndexDamaged:
-                if last or self.library.generation == state.generation:
+                if last or unchanged():
                     raise
                 continue
-            if self.library.generation == state.generation:
+            if unchanged():
                 break
         return found
 
@@ -172,15 +178,25 @@ class Index:
 
     def _see(self, state: State) -> None:
         """Let the derived stores show what has been written up to `state`, by whomever."""
+        self._check_there()
         self._check_embedder(state)
-        if state.generation == self._seen.generation or self._writing:
+        if self._writing:
             return
-        with self._opening:
-            if state.derived != self._derived.number:
-                self.use(self.derived_at(state.derived))
-            else:
-                self._derived.see(state.generation)
-            self._seen = state
+        if state.derived != self._derived.number:
+            self.use(self.derived_at(state.derived))
+        elif state.generation != self._seen.generation:
+            self._derived.see(state.generation)
+        self._seen = state
+
+    def _check_there(self) -> None:
+        if not self._closed and not self.library.is_there():
+            raise RagIndexError(
+                f"the index at {self.path} was deleted or replaced while it was open: open it anew"
+            )
+
+    def switching(self) -> AbstractContextManager[object]:
+        """What the library and the stores in use are changed together within: no search begins."""
+        return self._opening
 
     def use(self, fresh: Derived) -> None:
         """Search in other stores from now on; the old ones are closed."""
@@ -219,12 +235,16 @@ class Index:
         with self._opening:
             if self._filters[0] != generation:
                 self._filters = (generation, {})
-            known = self._filters[1].get(key)
-        if known is None:
-            known = self.library.matching(where)
-            with self._opening:
-                if self._filters[0] == generation and len(self._filters[1]) < _FILTERS:
-                    self._filters[1][key] = known
+            remembered = self._filters[1]
+            known = remembered.pop(key, None)
+            if known is not None:
+                remembered[key] = known  # the last one used is the last one forgotten
+                return known
+        known = self.library.matching(where)
+        with self._opening:
+            remembered[key] = known
+            while sum(map(len, remembered.values())) > _FILTERED or len(remembered) > _FILTERS:
+                del remembered[next(iter(remembered))]
         return known
 
     def compares_each(self) -> bool:
@@ -313,6 +333,7 @@ class Index:
         of another embedder: the writer is then to call `Writer.adopt_embedder` before others.
         """
         with self._gate.shared(), write_lock(self.path):
+            self._check_there()
             state = self.library.state
             if not state.embedder:
                 self.library.set_meta("embedder", self.embedder_note())

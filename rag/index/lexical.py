@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,11 +36,25 @@ class LexicalStore:
         builder.add_unsigned_field("document", indexed=True)
         builder.add_text_field("body", tokenizer_name="citewell", index_option="position")
         self._schema = builder.build()
+        self._shadow: tempfile.TemporaryDirectory[str] | None = None
         with self._damage_told():
-            self._index = tantivy.Index(self._schema, path=str(path))
+            try:
+                self._index = tantivy.Index(self._schema, path=str(path))
+            except ValueError as error:
+                if "Lockfile" not in str(error):
+                    raise
+                self._index = tantivy.Index(self._schema, path=self._unlocked())
         self._index.register_tokenizer("citewell", analyzer())
         self._writer: Any = None
         self._guard = threading.Lock()
+
+    def _unlocked(self) -> str:
+        """A folder of links to the files: tantivy reads only where it can write a lock."""
+        self._shadow = tempfile.TemporaryDirectory()
+        for file in self._path.iterdir():
+            if not file.name.endswith(".lock"):
+                (Path(self._shadow.name) / file.name).symlink_to(file.resolve())
+        return self._shadow.name
 
     @contextmanager
     def _damage_told(self) -> Iterator[None]:
@@ -85,6 +100,9 @@ class LexicalStore:
     def close(self) -> None:
         """Let go of the writer, with whatever was not committed."""
         with self._guard:
+            if self._shadow is not None:
+                self._shadow.cleanup()
+                self._shadow = None
             if self._writer is not None:
                 self._writer.wait_merging_threads()
                 self._writer = None

@@ -167,9 +167,13 @@ class Library:
         self._own_writer: sqlite3.Connection | None = None
         with self._damage_told():
             if create:
+                self._refuse_emptied()
                 self._create()
             self._reader = self._connect_reading()
+            self._file = _identity(self.path)
         try:
+            if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
+                raise IndexDamaged.library(self.path, "it is empty")
             found = self.meta("schema")
             if found != SCHEMA_VERSION:
                 raise RagIndexError(
@@ -204,6 +208,12 @@ class Library:
             connection.execute("PRAGMA cache_size = -32768")
             self._own_writer = connection
         return self._own_writer
+
+    def _refuse_emptied(self) -> None:
+        """An empty file is one that is just made; not beside stores that were made from it."""
+        others = any((self.path.parent / name).exists() for name in ("derived", "snapshots"))
+        if others and (not self.path.exists() or not self.path.stat().st_size):
+            raise IndexDamaged.library(self.path, "it is empty, or gone")
 
     def _connect_reading(self) -> sqlite3.Connection:
         """Open for reading; also in a folder that cannot be written to, as it is then."""
@@ -266,10 +276,7 @@ class Library:
                 raise RagIndexError.full(self.path) from error
             raise RagIndexError(f"cannot use {self.path}: {error}") from error
         except sqlite3.DatabaseError as error:
-            raise IndexDamaged(
-                f"{self.path} is damaged ({error}): go back to a snapshot (`rag index list`, `rag "
-                "index restore NAME`), or ingest into a new index (--index DIR)"
-            ) from error
+            raise IndexDamaged.library(self.path, error) from error
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         try:
@@ -287,6 +294,23 @@ class Library:
             self._reader.close()
 
     # -- meta ------------------------------------------------------------------------------
+
+    def is_there(self) -> bool:
+        """Whether the file is still the one that was opened."""
+        return self._file == _identity(self.path)
+
+    @contextmanager
+    def _one_moment(self) -> Iterator[None]:
+        """Let several reads see the same state of the file."""
+        with self._reading, self._damage_told():
+            if self._reader.in_transaction:
+                yield
+                return
+            self._reader.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._reader.execute("COMMIT")
 
     def meta(self, key: str) -> str | None:
         """Return a note the index keeps about itself."""
@@ -668,11 +692,18 @@ class Library:
         if not found:
             return [], np.zeros((0, 0), dtype=np.float32)
         found.sort()
-        matrix = np.frombuffer(b"".join(vector for _, vector in found), dtype=np.float32)
-        return [row for row, _ in found], matrix.reshape(len(found), -1)
+        try:
+            matrix = np.frombuffer(b"".join(vector for _, vector in found), dtype=np.float32)
+            return [row for row, _ in found], matrix.reshape(len(found), -1)
+        except ValueError as error:
+            raise self._broken(error) from error
 
     def chunks(self, rows: Sequence[int], state: str = "live") -> dict[int, Chunk]:
         """Chunks of those of the `rows` that are live (or in `state`), with their text, by row."""
+        with self._one_moment():
+            return self._chunks(rows, state)
+
+    def _chunks(self, rows: Sequence[int], state: str) -> dict[int, Chunk]:
         found: dict[int, Chunk] = {}
         for batch in _batches(rows):
             for (
@@ -738,29 +769,33 @@ class Library:
 
     def document(self, uri: str) -> Document:
         """Return the live document `uri`. Raises `DocumentNotFound`."""
-        number, length = self._live(uri)
-        ((title, mime, metadata, marks),) = self._rows(
-            "SELECT title, mime, metadata, marks FROM documents WHERE id = ?", (number,)
-        )
+        with self._one_moment():
+            number, length = self._live(uri)
+            ((title, mime, metadata, marks),) = self._rows(
+                "SELECT title, mime, metadata, marks FROM documents WHERE id = ?", (number,)
+            )
+            text = self._text(number, 0, length)
         return Document(
             uri=uri,
-            text=self._text(number, 0, length),
+            text=text,
             title=title,
             mime=mime,
             metadata=json.loads(metadata),
-            marks=_marks(marks),
+            marks=tuple(Mark.model_validate(mark) for mark in json.loads(self._expanded(marks))),
         )
 
     def text(self, uri: str, start: int, end: int) -> str:
         """Characters ``[start, end)`` of the live document `uri`. Raises `DocumentNotFound`."""
-        number, length = self._live(uri)
-        return self._text(number, max(0, start), min(end, length))
+        with self._one_moment():
+            number, length = self._live(uri)
+            return self._text(number, max(0, start), min(end, length))
 
     def page(self, uri: str, offset: int) -> int | None:
         """Page on which the character at `offset` of the live document `uri` stands."""
-        number, _ = self._live(uri)
-        ((marks,),) = self._rows("SELECT marks FROM documents WHERE id = ?", (number,))
-        for mark in json.loads(zlib.decompress(marks)):
+        with self._one_moment():
+            number, _ = self._live(uri)
+            ((marks,),) = self._rows("SELECT marks FROM documents WHERE id = ?", (number,))
+        for mark in json.loads(self._expanded(marks)):
             if mark["kind"] == "page" and mark["start"] <= offset < mark["end"]:
                 return int(mark["value"])
         return None
@@ -781,8 +816,19 @@ class Library:
             "SELECT text FROM blocks WHERE document = ? AND number BETWEEN ? AND ? ORDER BY number",
             (document, first, (end - 1) // _BLOCK),
         )
-        text = "".join(zlib.decompress(block).decode() for (block,) in blocks)
+        text = "".join(self._expanded(block) for (block,) in blocks)
         return text[start - first * _BLOCK : end - first * _BLOCK]
+
+    def _expanded(self, compressed: bytes) -> str:
+        try:
+            return zlib.decompress(compressed).decode()
+        except (zlib.error, UnicodeDecodeError, TypeError) as error:
+            raise self._broken(error) from error
+
+    def _broken(self, error: Exception) -> IndexDamaged:
+        return IndexDamaged(
+            f"{self.path} holds something that cannot be read back ({error}): `rag index repair`"
+        )
 
     def documents(self) -> list[DocumentInfo]:
         """List the live documents, sorted by uri."""
@@ -910,6 +956,14 @@ def _condition(field: str, wanted: Scalar | Sequence[Scalar]) -> tuple[str, list
     )
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _copied(source: sqlite3.Connection, path: Path) -> None:
     partial = path.with_name(f"{path.name}.partial")
     with suppress(FileNotFoundError):
@@ -934,7 +988,3 @@ def _batches(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
 
 def _compressed(text: str) -> bytes:
     return zlib.compress(text.encode(), 1)
-
-
-def _marks(compressed: bytes) -> tuple[Mark, ...]:
-    return tuple(Mark.model_validate(mark) for mark in json.loads(zlib.decompress(compressed)))

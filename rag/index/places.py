@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -54,7 +55,21 @@ def namespaces(index: Path) -> list[str]:
     folder = index / NAMESPACES
     if not folder.is_dir():
         return []
-    return sorted(unquote(entry.name) for entry in folder.iterdir() if (entry / LIBRARY).is_file())
+    return sorted(
+        unquote(entry.name)
+        for entry in folder.iterdir()
+        if "." not in entry.name and (entry / LIBRARY).is_file()
+    )
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Throw away what an interrupted restore, snapshot or drop left behind. Only for the writer."""
+    for pattern in ("snapshots/restoring-*", "snapshots/*.partial", f"{NAMESPACES}/*.dropped"):
+        for path in folder.glob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def make_folder(path: Path, namespace: str = "") -> None:

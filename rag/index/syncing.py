@@ -74,15 +74,18 @@ def sync(
     where another process is writing, `SourceNotFound` where a connector's source does not exist.
     """
     stop = threading.Event()
+    parsing = Parsing(parser, processes)
     with ThreadPoolExecutor(1, "citewell-ingest", initializer=_step_back) as pool:
         running = pool.submit(
-            _sync, index, connectors, parser, chunker, keep_missing, processes, progress, stop
+            _sync, index, connectors, parsing, chunker, keep_missing, progress, stop
         )
         try:
             return running.result()
         except BaseException:  # Ctrl-C reaches the main thread only
             stop.set()
             raise
+        finally:
+            parsing.close()
 
 
 def _step_back() -> None:
@@ -98,10 +101,9 @@ def _step_back() -> None:
 def _sync(
     index: Index,
     connectors: Sequence[Connector],
-    parser: Parser,
+    parsing: Parsing,
     chunker: Chunker,
     keep_missing: bool,
-    processes: int | None,
     progress: Callable[[IngestReport], None] | None,
     stop: threading.Event,
 ) -> IngestReport:
@@ -121,16 +123,14 @@ def _sync(
             stack.enter_context(_counting(connectors, report))
         if index.is_foreign(index.library.state):
             _adopt(index, writer, chunker, report, told)
-        parsing = Parsing(parser, processes)
-        run = _Run(index.library, index.embedder, parsing, chunker)
-        decided = _ahead(_batched(run.decide(connectors)))
-        embedded = _ahead(_embedded(decided, writer))
+        run = _Run(index.library, index.embedder, parsing, chunker, stop)
+        decided = _ahead(_batched(run.decide(connectors)), stop)
+        embedded = _ahead(_embedded(decided, writer), stop)
         try:
             for batch in embedded:
                 _store(batch, writer, index, report)
                 told()
         finally:
-            parsing.close()
             embedded.close()
             decided.close()
         gone = run.gone(connectors)
@@ -171,7 +171,7 @@ def plan(
             stack.enter_context(_counting(connectors, report))
         parsing = Parsing(parser, processes)
         stack.callback(parsing.close)
-        run = _Run(library, embedder, parsing, chunker)
+        run = _Run(library, embedder, parsing, chunker, threading.Event())
         cost = _Cost(library, embedder, report)
         for chunks in _to_adopt(library, embedder, chunker, report):
             cost.add(chunks)
@@ -248,7 +248,7 @@ def _adopt(
             chunks = chunker.split(document, index.embedder)
             items.append(_Item(uri, "reembedded", entry, document, chunks))
         for batch in _batched(items):
-            prepared = _prepared(_embed_batch(batch, writer.embed))
+            prepared = _prepared(_embed_batch(batch, writer))
             writer.stage(prepared)
             report.reembedded += len(prepared)
             report.embedded += len(prepared[0].embedded.new)
@@ -280,9 +280,15 @@ class _Run:
     """What one run has seen, and what follows for each source."""
 
     def __init__(
-        self, library: Library, embedder: Embedder, parsing: Parsing, chunker: Chunker
+        self,
+        library: Library,
+        embedder: Embedder,
+        parsing: Parsing,
+        chunker: Chunker,
+        stop: threading.Event,
     ) -> None:
         self._library = library
+        self._stop = stop
         self._embedder = embedder
         self._parsing = parsing
         self._chunker = chunker
@@ -343,6 +349,8 @@ class _Run:
 
     def _read(self, source: Source, known: LedgerEntry | None) -> _Item:
         """Read and parse, as far as that is needed. In a thread of its own."""
+        if self._stop.is_set():
+            raise KeyboardInterrupt
         try:
             return self._decided(source, known)
         except SourceUnreadable as error:
@@ -471,17 +479,17 @@ def _batched(items: Iterable[_Item]) -> Iterator[list[_Item]]:
 
 def _embedded(batches: Iterable[list[_Item]], writer: Writer) -> Iterator[list[_Item]]:
     for batch in batches:
-        yield _embed_batch(batch, writer.embed)
+        yield _embed_batch(batch, writer)
 
 
-def _embed_batch(batch: list[_Item], embed: Callable[[Sequence[Chunk]], Embedded]) -> list[_Item]:
+def _embed_batch(batch: list[_Item], writer: Writer) -> list[_Item]:
     """Embed the changed documents of a batch together."""
     changed = [item for item in batch if item.document is not None]
     try:
-        embedded = embed([chunk for item in changed for chunk in item.chunks])
+        embedded = writer.embed([chunk for item in changed for chunk in item.chunks])
     except EmbeddingError:
-        changed = _embeddable(changed, embed)
-        embedded = embed([chunk for item in changed for chunk in item.chunks])
+        changed = _embeddable(changed, writer)
+        embedded = writer.embed([chunk for item in changed for chunk in item.chunks])
     at = 0
     for item in changed:
         part = slice(at, at + len(item.chunks))
@@ -490,27 +498,24 @@ def _embed_batch(batch: list[_Item], embed: Callable[[Sequence[Chunk]], Embedded
     return batch
 
 
-def _embeddable(
-    items: Sequence[_Item], embed: Callable[[Sequence[Chunk]], Embedded]
-) -> list[_Item]:
+def _embeddable(items: Sequence[_Item], writer: Writer) -> list[_Item]:
     """Find the documents that an embedder refuses, and fail them alone.
 
-    Raises `EmbeddingError` where it refuses them all: then it is not the documents' fault.
+    Raises `EmbeddingError` where it refuses everything: then it is not the documents' fault.
     """
-    fine = []
+    fine: list[_Item] = []
     for item in items:
         try:
-            embed(item.chunks)
+            writer.embed(item.chunks)
         except EmbeddingError as error:
             if item.outcome == "reembedded":  # nothing may be left behind
                 raise EmbeddingError(f"{item.uri}: {error}") from error
+            if not fine and not writer.works():
+                raise
             item.outcome, item.error = "failed", str(error)
             item.document, item.entry, item.chunks = None, None, ()
-            refusal = error
         else:
             fine.append(item)
-    if not fine:
-        raise refusal
     return fine
 
 
@@ -544,12 +549,14 @@ def _count(batch: Sequence[_Item], report: IngestReport) -> None:
 class _ahead(Iterator[_T]):
     """Run an iterator in a thread of its own, `depth` items ahead of its consumer.
 
-    An exception in it is raised where its items are consumed; `close` stops it.
+    An exception in it is raised where its items are consumed; `close` stops it. When `stop` is
+    set, the consumer is told by a `KeyboardInterrupt`.
     """
 
     _END = object()
 
-    def __init__(self, items: Iterator[_T], depth: int = 2) -> None:
+    def __init__(self, items: Iterator[_T], stop: threading.Event, depth: int = 2) -> None:
+        self._stop = stop
         self._queue: queue.Queue[Any] = queue.Queue(maxsize=depth)
         self._stopped = threading.Event()
         self._error: BaseException | None = None
@@ -578,8 +585,14 @@ class _ahead(Iterator[_T]):
                 continue
         return False
 
+    def _next(self) -> Any:
+        while not self._stop.is_set():
+            with suppress(queue.Empty):
+                return self._queue.get(timeout=0.1)
+        raise KeyboardInterrupt
+
     def __next__(self) -> _T:
-        item = self._queue.get()
+        item = self._next()
         if item is self._END:
             self._queue.put(self._END)
             if self._error is not None:

@@ -32,7 +32,13 @@ _MANY = 5_000  # rows a call; Chroma refuses more than 5,461
 _GRAPH = {"space": "ip", "ef_search": 1_000, "sync_threshold": 10_000}
 
 
-class Chroma(Component):
+class VectorStore(Component):
+    """Where the vectors are kept. `Chroma` is the one there is."""
+
+    kind: ClassVar[str] = "vector_store"
+
+
+class Chroma(VectorStore):
     """Where the vectors are: Chroma in this process (the default), a Chroma server, or its Cloud.
 
     Without ``url`` they are in the index's own folder. A server is ``http://host:port`` or
@@ -50,7 +56,6 @@ class Chroma(Component):
     Source: https://docs.trychroma.com
     """
 
-    kind: ClassVar[str] = "vector_store"
     name: ClassVar[str] = "chroma"
 
     url: str = ""
@@ -388,6 +393,7 @@ class ChromaVectors:
         self._setting = setting
         self._name = collection
         self._database = _Server(setting) if setting.url else _Folder.acquire(path)
+        self._closed = False
 
     @property
     def place(self) -> str:
@@ -408,7 +414,9 @@ class ChromaVectors:
 
     def close(self) -> None:
         """Let go of the files, if nobody else in this process uses them."""
-        self._database.release()
+        if not self._closed:
+            self._closed = True
+            self._database.release()
 
     def drop(self) -> None:
         """Delete the collection from a server; an embedded one goes with its folder."""
@@ -476,9 +484,12 @@ class ChromaVectors:
         return (slice(i, i + step) for i in range(0, len(rows), step))
 
     def _call(self, method: str, **arguments: Any) -> Any:
-        return self._database.call(
-            lambda: getattr(self._database.collection(self._name), method)(**arguments)
-        )
+        def call() -> Any:
+            if self._closed:
+                raise IndexDamaged(f"{self.place} was closed while in use, or replaced")
+            return getattr(self._database.collection(self._name), method)(**arguments)
+
+        return self._database.call(call)
 
 
 def _ids(rows: Sequence[int]) -> list[str]:

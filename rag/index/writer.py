@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,6 +12,7 @@ from rag.embedding.base import Embedder
 from rag.errors import EmbeddingError, IndexDamaged
 from rag.index.derived import Derived, numbers
 from rag.index.library import LedgerEntry, Library
+from rag.index.places import remove_leftovers
 from rag.types import Chunk, Document
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Writer:
         self._index = index
         self._library = index.library
         self._derived = index.derived
+        self.rebuilt = False
         self._held = ExitStack()  # what keeps the stores open as they are while they are written
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="citewell-vectors")
 
@@ -75,6 +77,7 @@ class Writer:
             whole = all(count == live for count in self._derived.counts().values())
         except IndexDamaged:
             whole = False
+        self.rebuilt = not whole
         if not whole:
             self.rebuild()
 
@@ -86,6 +89,7 @@ class Writer:
         for number in numbers(self._index.path):
             if number != self._derived.number:
                 self._index.derived_at(number).remove()
+        remove_leftovers(self._index.path)
 
     def embed(self, chunks: Sequence[Chunk]) -> Embedded:
         """Embed chunks; those texts only that the cache does not have. Raises `EmbeddingError`."""
@@ -158,41 +162,38 @@ class Writer:
         Nothing is embedded but what the cache has lost. With another `library` the stores are
         filled from that one, which then takes the place of the index's own.
         """
-        fresh = self._fresh()
-        try:
-            self._fill(fresh, library or self._library, "live")
+
+        def switch(number: int) -> None:
             if library is None:
-                self._library.switch(fresh.number)
+                self._library.switch(number)
             else:
-                library.succeed(self._library.state, fresh.number, self._library.sequence())
+                library.succeed(self._library.state, number, self._library.sequence())
                 self._library.adopt(library.path)
-        except BaseException:
-            fresh.remove()
-            raise
-        self._take_over(fresh)
+
+        self._replace(library or self._library, "live", switch)
 
     def adopt_embedder(self) -> None:
         """Let the embedder of this index take over: all documents are staged, and become live."""
-        fresh = self._fresh()
-        try:
-            self._fill(fresh, self._library, "staged")
-            self._library.switch(fresh.number, self._index.embedder_note())
-        except BaseException:
-            fresh.remove()
-            raise
-        self._take_over(fresh)
+        note = self._index.embedder_note()
+        self._replace(self._library, "staged", lambda number: self._library.switch(number, note))
 
-    def _fresh(self) -> Derived:
+    def _replace(self, library: Library, state: str, switch: Callable[[int], None]) -> None:
+        """Fill new stores, let the library and the searches pass to them, remove the old ones."""
         taken = [self._derived.number, *numbers(self._index.path)]
         fresh = self._index.derived_at(max(taken) + 1)
-        fresh.create()
-        return fresh
-
-    def _take_over(self, fresh: Derived) -> None:
-        self._held.close()
-        old, self._derived = self._derived, fresh
-        self._index.use(fresh)
-        self._hold()
+        try:
+            fresh.create()
+            self._fill(fresh, library, state)
+            with self._index.switching():
+                switch(fresh.number)
+                self._held.close()
+                old, self._derived = self._derived, fresh
+                self._index.use(fresh)
+                self._hold()
+        except BaseException:
+            if self._library.state.derived != fresh.number:
+                fresh.remove()
+            raise
         self._index.derived_at(old.number).remove()
         self._library.purge()  # none of it is in the new stores
 
@@ -233,30 +234,13 @@ class Writer:
             [(text_hash(t), v.tobytes()) for t, v in zip(texts, vectors, strict=True)],
         )
 
-    def mend_vectors(self, rows: Sequence[int]) -> None:
-        """Write these chunks' vectors anew, and remove those of rows that are not live."""
-        import numpy as np
-
-        live = sorted(self._library.live_of(rows))
-        self._derived.vectors.delete(sorted(set(rows) - set(live)))
-        for i in range(0, len(live), _MANY):
-            chunks = self._library.chunks(live[i : i + _MANY])
-            found, matrix = self._library.vectors(list(chunks), self._index.fingerprint)
-            self._store_vectors(
-                self._derived, found, [chunks[row] for row in found], np.asarray(matrix)
-            )
-
-    def mend_words(self, rows: Sequence[int]) -> None:
-        """Write these chunks' words anew, and remove those of rows that are not live."""
-        self._derived.lexical.delete(rows)
-        owners = self._library.live_of(rows)
-        live = sorted(owners)
-        for i in range(0, len(live), _MANY):
-            chunks = self._library.chunks(live[i : i + _MANY])
-            self._derived.lexical.add(
-                (row, owners[row], chunk.embedded_text) for row, chunk in chunks.items()
-            )
-        self._derived.lexical.commit()
+    def works(self) -> bool:
+        """Whether the embedder embeds anything at all."""
+        try:
+            self._index.embedder.embed_documents(["A text to see whether it works."])
+        except EmbeddingError:
+            return False
+        return True
 
     def _store_vectors(
         self,

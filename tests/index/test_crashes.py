@@ -30,7 +30,7 @@ from rag.index.writer import Writer
 WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda omicron sigma".split()
 CHUNKER = HeadingChunker(size=48, overlap=4, smallest=8)
 FORKING = multiprocessing.get_context("forkserver")
-FORKING.set_forkserver_preload(["chromadb", "tantivy", __name__])
+FORKING.set_forkserver_preload(["tests.index.preload"])
 NO_PARSERS = 0  # in this process: a killed one cannot leave others behind
 
 
