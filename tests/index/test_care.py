@@ -22,6 +22,7 @@ from rag.errors import (
     IndexDamaged,
     IndexLocked,
     IndexNotFound,
+    RagIndexError,
 )
 from rag.index import Index, IngestReport, care, sync, syncing
 from rag.index import index as index_module
@@ -134,6 +135,7 @@ def test_damage_is_found_and_mended(
 @pytest.mark.parametrize(
     "statement",
     [
+        "DELETE FROM chunks WHERE row = 1",
         "UPDATE blocks SET text = x'00' WHERE document = 1",
         "DELETE FROM blocks WHERE document = 1",
         "UPDATE documents SET digest = 'x' WHERE id = 1",
@@ -148,7 +150,7 @@ def test_a_document_that_cannot_be_read_back_is_named(
     (uri,) = [uri for uri in index.library.uris() if "handbook" in uri]
     sql(index, statement)
     found = care.verify(index)
-    assert [problem.uri for problem in found.problems] == [uri]
+    assert [problem.uri for problem in found.problems if problem.uri] == [uri]
     assert care.repair(index).lost == [uri]
     assert care.verify(index).fine
     assert len(index.library.uris()) == 1
@@ -178,6 +180,88 @@ def test_a_truncated_library_is_told_and_not_touched(tmp_path: Path, folder: Pat
     with Pipeline(index=tmp_path / "i") as pipeline:
         assert pipeline.ingest(folder).unchanged == 2
         assert care.verify(pipeline.open()).fine
+
+
+@pytest.mark.parametrize("gone", ["deleted", "emptied"])
+def test_a_library_that_is_gone_is_not_begun_anew(tmp_path: Path, folder: Path, gone: str) -> None:
+    with Pipeline(index=tmp_path / "i") as pipeline:
+        pipeline.ingest(folder)
+        care.snapshot(pipeline.open(), "good")
+        library = pipeline.open().library.path
+    library.unlink()
+    if gone == "emptied":
+        library.touch()
+    with Pipeline(index=tmp_path / "i") as pipeline, pytest.raises(IndexDamaged, match="restore"):
+        pipeline.ingest(folder)
+    care.restore_damaged(tmp_path / "i", "good")
+    with Pipeline(index=tmp_path / "i") as pipeline:
+        assert pipeline.ingest(folder).unchanged == 2
+        assert care.verify(pipeline.open()).fine
+
+
+def test_a_damaged_snapshot_is_called_so(tmp_path: Path, folder: Path) -> None:
+    with Pipeline(index=tmp_path / "i") as pipeline:
+        pipeline.ingest(folder)
+        for name in ("bad", "good"):
+            care.snapshot(pipeline.open(), name)
+        bad = tmp_path / "i" / "snapshots" / "bad.sqlite"
+        for content in (b"", b"garbage" * 999, bad.read_bytes()[:9_000]):
+            bad.write_bytes(content)
+            found = {s.name: s.damaged for s in care.snapshots(tmp_path / "i")}
+            assert found.keys() == {"bad", "good"} and not found["good"]
+            with pytest.raises(IndexDamaged, match=r"bad.sqlite is damaged itself"):
+                care.restore(pipeline.open(), "bad")
+        assert care.verify(pipeline.open()).fine
+
+
+def test_an_open_pipeline_notices_that_its_index_was_replaced(tmp_path: Path, folder: Path) -> None:
+    with Pipeline(index=tmp_path / "i") as pipeline:
+        pipeline.ingest(folder)
+        old = Index(tmp_path / "i", StaticEmbedder())
+        assert pipeline.search("flight of May")
+        shutil.rmtree(tmp_path / "i")
+        with pytest.raises(IndexNotFound):
+            pipeline.search("flight of May")
+        with pytest.raises(RagIndexError, match="replaced while it was open"):
+            old.consistently(lambda: None)
+        old.close()
+        (folder / "notes.txt").unlink()
+        assert pipeline.ingest(folder).added == 1
+        assert {h.chunk.uri.rpartition("/")[2] for h in pipeline.search("flight of May kite")} == {
+            "handbook.md"
+        }
+        assert care.verify(pipeline.open()).fine
+
+
+def test_an_open_reader_sees_what_was_repaired(tmp_path: Path, folder: Path) -> None:
+    index = filled(tmp_path / "i", folder)
+    whole = len(index.library.live_rows())
+    sql(index, "DELETE FROM embeddings WHERE number = 1")
+    reader = Index(tmp_path / "i", StaticEmbedder())
+
+    def found() -> int:
+        return len(DenseRetriever().retrieve("kite", k=100, index=reader))
+
+    assert found() == whole - 1
+    care.repair(index)
+    assert found() == whole
+    reader.close()
+    index.close()
+
+
+def test_what_an_interrupted_restore_left_is_thrown_away(tmp_path: Path, folder: Path) -> None:
+    index = filled(tmp_path / "i", folder)
+    care.snapshot(index, "s")
+    (index.path / "snapshots" / "restoring-x").mkdir()
+    (index.path / "snapshots" / "t.sqlite.partial").touch()
+    dropped = index.path / "namespaces" / "x.dropped"
+    dropped.mkdir(parents=True)
+    (dropped / "library.sqlite").touch()
+    assert namespaces(index.path) == []
+    filled(tmp_path / "i", folder).close()
+    assert [path.name for path in (index.path / "snapshots").iterdir()] == ["s.sqlite"]
+    assert not dropped.exists()
+    index.close()
 
 
 def test_compacting_gives_space_back(tmp_path: Path, folder: Path) -> None:
@@ -286,6 +370,35 @@ def test_searches_go_on_while_stores_are_built_anew(tmp_path: Path, folder: Path
             thread.join()
         assert errors == []
         assert set(searches) == {len(pipeline.search("kite propeller flight"))}
+
+
+def test_no_search_falls_between_two_sets_of_stores(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the library's switch and that of the stores, a search waits."""
+    with Pipeline(index=tmp_path / "i") as pipeline:
+        pipeline.ingest(folder)
+        whole = len(pipeline.search("kite propeller flight"))
+        care.snapshot(pipeline.open(), "s")
+        found: list[int] = []
+        original = Index.use
+
+        def slowly(index: Index, fresh: Any) -> None:
+            thread = threading.Thread(
+                target=lambda: found.append(len(pipeline.search("kite propeller flight")))
+            )
+            thread.start()
+            thread.join(0.3)  # it cannot finish before the stores are there
+            original(index, fresh)
+            threads.append(thread)
+
+        threads: list[threading.Thread] = []
+        monkeypatch.setattr(Index, "use", slowly)
+        care.restore(pipeline.open(), "s")
+        care.rebuild(pipeline.open())
+        for thread in threads:
+            thread.join()
+        assert found == [whole, whole]
 
 
 # -- another embedder ----------------------------------------------------------------------

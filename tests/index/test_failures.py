@@ -90,9 +90,9 @@ def test_an_index_that_cannot_be_written_to_is_still_searched(
 
     assert rag("ingest", "docs").code == 0  # type: ignore[attr-defined]
     index = tmp_path / ".rag"
-    folders = [index, *(path for path in index.rglob("*") if path.is_dir())]
+    folders = [index, *index.rglob("*")]
     for path in folders:
-        path.chmod(0o555)
+        path.chmod(0o555 if path.is_dir() else 0o444)
     try:
         before = contents(index)
         as_user = without_root_powers()
@@ -108,7 +108,7 @@ def test_an_index_that_cannot_be_written_to_is_still_searched(
         assert contents(index) == before
     finally:
         for path in folders:
-            path.chmod(0o755)
+            path.chmod(0o755 if path.is_dir() else 0o644)
     assert "1 updated" in rag("ingest", "docs").out  # type: ignore[attr-defined]
 
 
@@ -217,6 +217,27 @@ def test_a_parser_that_crashes_costs_its_document(
             assert care.verify(pipeline.open()).problems == []
 
 
+class Crashing(Parser):
+    """Brings its process down on what is no text."""
+
+    name = "crashing"
+
+    def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
+        if data.startswith(b"%PDF"):
+            os.abort()
+        subprocess.run([sys.executable, "-c", "import sys; sys.stdin.read()"], check=True)
+        return Document(uri=uri, text=data.decode())
+
+
+def test_formats_of_pages_are_parsed_elsewhere_from_the_start(tmp_path: Path) -> None:
+    """And a program that a parser starts cannot eat what the process is sent."""
+    texts = ("one", "%PDF-1.7", "two", "three")
+    with Pipeline(index=tmp_path / "i", parser=Crashing()) as pipeline:
+        report = pipeline.ingest(Texts(texts=texts))
+    assert report.added == 3
+    assert [f.error for f in report.failed] == ["the parser crashed on it (exit code -6)"]
+
+
 def test_a_parser_that_hangs_costs_its_document(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,4 +292,6 @@ def test_only_some_documents_are_held_at_once(
 def test_the_vector_store_is_a_part_of_the_configuration() -> None:
     pipeline = Pipeline(vectors=Chroma(url="http://127.0.0.1:8000", store_text=True, batch=300))
     assert Pipeline.from_yaml(pipeline.to_yaml()) == pipeline
+    typed = 'vectors: {type: chroma, url: "http://127.0.0.1:8000", store_text: true, batch: 300}'
+    assert Pipeline.from_yaml(typed) == pipeline
     assert "url: http://127.0.0.1:8000" in pipeline.to_yaml()

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import shutil
 import subprocess
@@ -666,3 +667,105 @@ def test_texts_can_be_stored_in_chroma_too(tmp_path: Path, folder: Path) -> None
         if "Mixed" in text
     ]
     assert mixed[1]["meta.tags"] == ["1", "a", "True"]
+
+
+class NoOtters(StaticEmbedder):
+    """Refuses what is about otters."""
+
+    name = "no-otters"
+
+    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        if any("otter" in text for text in texts):
+            raise EmbeddingError("no otters")
+        return super().embed_documents(texts)
+
+
+def test_a_document_that_is_refused_again_does_not_stop_the_next_run(
+    tmp_path: Path, folder: Path
+) -> None:
+    (folder / "otter.txt").write_text("An otter swims in the river.")
+    with Pipeline(index=tmp_path / "i", embedder=NoOtters()) as pipeline:
+        assert counts(pipeline.ingest(folder)) == (2, 0, 0, 0, 1)
+        (folder / "notes.txt").unlink()
+        assert counts(pipeline.ingest(folder)) == (0, 0, 1, 1, 1)
+
+
+def test_ctrl_c_is_heard_between_two_documents(tmp_path: Path, folder: Path) -> None:
+    """Although they would be written together."""
+    program = (
+        "import os, signal, sys, threading\n"
+        "from connectors.files import Files\n"
+        "from connectors.parsers.auto import AutoParser\n"
+        "from rag import Pipeline\n"
+        "read, original = [], AutoParser.parse\n"
+        "def parse(self, data, **more):\n"
+        "    read.append(1)\n"
+        "    if len(read) == 3:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        threading.Event().wait(1)\n"
+        "    return original(self, data, **more)\n"
+        "AutoParser.parse = parse\n"
+        "try:\n"
+        "    Pipeline(index=sys.argv[1], processes=0).ingest(sys.argv[2])\n"
+        "except KeyboardInterrupt:\n"
+        "    print('stopped after', len(read))\n"
+    )
+    for i in range(200):
+        (folder / f"{i}.txt").write_text(f"Text number {i}.")
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "i"), str(folder)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.removeprefix("stopped after ")) < 10
+    with Pipeline(index=tmp_path / "i") as pipeline:
+        assert pipeline.ingest(folder).seen == 202
+        agree(pipeline.open())
+
+
+def test_closing_while_an_ingest_calls_back(tmp_path: Path, folder: Path) -> None:
+    pipeline = Pipeline(index=tmp_path / "i")
+    called, closing = threading.Event(), threading.Event()
+
+    def back(_: IngestReport) -> None:
+        called.set()
+        closing.wait(5)
+        with contextlib.suppress(RagError):
+            pipeline.stats()
+
+    ingest = threading.Thread(target=lambda: pipeline.ingest(folder, progress=back))
+    ingest.start()
+    called.wait()
+
+    def close() -> None:
+        closing.set()
+        pipeline.close()
+
+    closer = threading.Thread(target=close)
+    closer.start()
+    closer.join(30)
+    ingest.join(30)
+    assert not closer.is_alive() and not ingest.is_alive()
+    pipeline.close()
+
+
+@pytest.mark.parametrize("ending", ["txt", "md"])
+def test_one_read_of_a_document_is_of_one_version(
+    tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / f"a.{ending}"
+    file.write_text("# H\n\n" + "old text " * 50)
+    with Pipeline(index=tmp_path / "i") as pipeline, Pipeline(index=tmp_path / "i") as writer:
+        pipeline.ingest(file)
+        original = Library._text
+
+        def meanwhile(self: Library, *args: Any) -> str:
+            monkeypatch.setattr(Library, "_text", original)
+            file.write_text("# H\n\n" + "new text " * 70)
+            writer.ingest(file)
+            return original(self, *args)
+
+        monkeypatch.setattr(Library, "_text", meanwhile)
+        assert "old text" in pipeline.document(file.as_uri()).text
+        assert "new text" in pipeline.document(file.as_uri()).text
