@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -120,8 +121,8 @@ def _verified(index: Index) -> Verification:
     lost = _lost_vectors(index, live)
     if lost:
         problems.append(Problem("library", f"{len(lost):,} chunks have no vector"))
-    problems += [Problem("vectors", said) for said in _wrong_vectors(index, set(live), lost)[1]]
-    problems += [Problem("words", said) for said in _wrong_words(index, set(live))[1]]
+    problems += [Problem("vectors", said) for said in _wrong_vectors(index, set(live), lost)]
+    problems += [Problem("words", said) for said in _wrong_words(index, set(live))]
     return found
 
 
@@ -166,42 +167,43 @@ def _lost_vectors(index: Index, live: list[int]) -> set[int]:
     return lost
 
 
-def _wrong_vectors(index: Index, live: set[int], lost: set[int]) -> tuple[set[int], list[str]]:
-    """Rows to be written anew or removed, and what is wrong in words."""
+def _wrong_vectors(index: Index, live: set[int], lost: set[int]) -> list[str]:
+    """What is wrong with the vector store; the vectors of the chunks `lost` cannot be compared."""
     import numpy as np
 
     try:
         held = set(index.vectors.rows())
     except IndexDamaged as error:
-        return set(), [str(error)]
+        return [str(error)]
     fingerprint = index.fingerprint_in(index.library.state)
-    different: set[int] = set()
+    different = 0
     for rows in _batches(sorted((live & held) - lost)):
         ours = dict(zip(*index.library.vectors(rows, fingerprint), strict=True))
         theirs = index.vectors.vectors(rows)
-        different |= {
-            row for row in rows if not np.allclose(ours[row], theirs.get(row, np.nan), atol=1e-5)
-        }
+        different += sum(
+            not np.allclose(ours[row], theirs.get(row, np.nan), atol=1e-5) for row in rows
+        )
     return _differences(live, held | lost, different)
 
 
-def _wrong_words(index: Index, live: set[int]) -> tuple[set[int], list[str]]:
+def _wrong_words(index: Index, live: set[int]) -> list[str]:
+    """What is wrong with the lexical store."""
     try:
-        held = index.lexical.rows()
+        held = Counter(index.lexical.rows())
     except IndexDamaged as error:
-        return set(), [str(error)]
-    twice = {row for row in held if held.count(row) > 1} if len(held) != len(set(held)) else set()
-    return _differences(live, set(held), twice)
+        return [str(error)]
+    return _differences(live, set(held), sum(times > 1 for times in held.values()))
 
 
-def _differences(live: set[int], held: set[int], different: set[int]) -> tuple[set[int], list[str]]:
-    missing, extra = live - held, held - live
-    said = {
-        f"{len(missing):,} chunks are missing": missing,
-        f"{len(extra):,} are there that should not be": extra,
-        f"{len(different):,} are not what the library has": different,
-    }
-    return missing | extra | different, [text for text, rows in said.items() if rows]
+def _differences(live: set[int], held: set[int], different: int) -> list[str]:
+    said = []
+    if missing := len(live - held):
+        said.append(f"{missing:,} chunks are missing")
+    if extra := len(held - live):
+        said.append(f"{extra:,} are there that should not be")
+    if different:
+        said.append(f"{different:,} are not what the library has")
+    return said
 
 
 def repair(index: Index) -> Repair:

@@ -693,6 +693,8 @@ class Library:
             return [], np.zeros((0, 0), dtype=np.float32)
         found.sort()
         try:
+            if len({len(vector) for _, vector in found}) > 1:
+                raise ValueError("vectors of different lengths")
             matrix = np.frombuffer(b"".join(vector for _, vector in found), dtype=np.float32)
             return [row for row, _ in found], matrix.reshape(len(found), -1)
         except ValueError as error:
