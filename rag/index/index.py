@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -22,13 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from rag.embedding.base import Embedder
-from rag.errors import EmbedderMismatch, IndexDamaged, IndexNotFound, RagIndexError
+from rag.errors import EmbedderMismatch, IndexDamaged, RagIndexError
 from rag.index.derived import Derived
 from rag.index.exact import ExactVectors, cosines
 from rag.index.gate import Gate
 from rag.index.library import Library, State
 from rag.index.lock import write_lock
-from rag.index.places import LIBRARY, make_folder, namespace_folder
+from rag.index.places import LIBRARY, make_folder, namespace_folder, require_library
 from rag.index.vectors import Chroma, ChromaVectors, VectorStore
 from rag.index.writer import Writer, describe
 from rag.types import Chunk, Where
@@ -72,8 +71,8 @@ class Index:
             make_folder(path, namespace)
         self.root = path.absolute()  # whatever becomes of the working directory
         self.path = namespace_folder(self.root, namespace)
-        if not create and not os.path.isfile(self.path / LIBRARY):  # noqa: PTH113 (impossible names)
-            raise IndexNotFound.at(path, namespace)
+        if not create:
+            require_library(path, namespace)
         self.embedder = embedder
         self.fingerprint = embedder.fingerprint
         self.setting = vectors if isinstance(vectors, Chroma) else Chroma()
@@ -395,7 +394,4 @@ def open_library(path: Path, namespace: str = "") -> Library:
 
     Raises `IndexNotFound` or `IndexDamaged`.
     """
-    folder = namespace_folder(path, namespace)
-    if not os.path.isfile(folder / LIBRARY):  # noqa: PTH113 (False for impossible names)
-        raise IndexNotFound.at(path, namespace)
-    return Library(folder / LIBRARY, read_only=True)
+    return Library(require_library(path, namespace), read_only=True)

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from rag.errors import DocumentNotFound, IndexDamaged, IndexNotFound, QueryError, RagIndexError
+from rag.index.places import has_stores
 from rag.types import Chunk, Document, Mark, Scalar, Where
 
 if TYPE_CHECKING:
@@ -211,8 +212,8 @@ class Library:
 
     def _refuse_emptied(self) -> None:
         """An empty file is one that is just made; not beside stores that were made from it."""
-        others = any((self.path.parent / name).exists() for name in ("derived", "snapshots"))
-        if others and (not self.path.exists() or not self.path.stat().st_size):
+        begun = self.path.exists() and self.path.stat().st_size
+        if not begun and has_stores(self.path.parent):
             raise IndexDamaged.library(self.path, "it is empty, or gone")
 
     def _connect_reading(self) -> sqlite3.Connection:

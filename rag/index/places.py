@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from connectors.files import INDEX_MARK
-from rag.errors import ConfigError, RagIndexError
+from rag.errors import ConfigError, IndexDamaged, IndexNotFound, RagIndexError
 
 LIBRARY = "library.sqlite"
 NAMESPACES = "namespaces"
@@ -48,6 +48,21 @@ def namespace_folder(index: Path, namespace: str) -> Path:
     if not namespace:
         return index
     return index / NAMESPACES / escaped(checked_name(namespace, "namespace"))
+
+
+def require_library(index: Path, namespace: str = "") -> Path:
+    """File of the library. Raises `IndexNotFound`, or `IndexDamaged` where only it is gone."""
+    folder = namespace_folder(index, namespace)
+    if not os.path.isfile(folder / LIBRARY):  # noqa: PTH113 (False for impossible names)
+        if has_stores(folder):
+            raise IndexDamaged.library(folder / LIBRARY, "it is gone")
+        raise IndexNotFound.at(index, namespace)
+    return folder / LIBRARY
+
+
+def has_stores(folder: Path) -> bool:
+    """Whether there is what only comes after a library: its stores, or snapshots of it."""
+    return any(os.path.isdir(folder / name) for name in ("derived", "snapshots"))  # noqa: PTH112
 
 
 def namespaces(index: Path) -> list[str]:

@@ -193,6 +193,13 @@ def test_a_library_that_is_gone_is_not_begun_anew(tmp_path: Path, folder: Path, 
         library.touch()
     with Pipeline(index=tmp_path / "i") as pipeline, pytest.raises(IndexDamaged, match="restore"):
         pipeline.ingest(folder)
+    with Pipeline(index=tmp_path / "i") as pipeline:
+        for work in (
+            lambda: pipeline.search("kite"),
+            lambda: pipeline.ingest(folder, dry_run=True),
+        ):
+            with pytest.raises(IndexDamaged, match="restore"):
+                work()
     care.restore_damaged(tmp_path / "i", "good")
     with Pipeline(index=tmp_path / "i") as pipeline:
         assert pipeline.ingest(folder).unchanged == 2

@@ -13,6 +13,8 @@ from connectors import Connector, Source
 from connectors.base import Parser
 from rag import Document, Pipeline, StaticEmbedder
 from rag.index import Chroma, care
+from tests.cli.test_rag import without_root_powers
+from tests.conftest import Ran
 
 # Fills a small file system of its own, ingests, frees it, and ingests again.
 FULL_DISK = """
@@ -84,11 +86,9 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, folder: Path) -> None:
 
 
 def test_an_index_that_cannot_be_written_to_is_still_searched(
-    rag: Callable[..., object], tmp_path: Path, folder: Path
+    rag: Callable[..., Ran], tmp_path: Path, folder: Path
 ) -> None:
-    from tests.cli.test_rag import without_root_powers
-
-    assert rag("ingest", "docs").code == 0  # type: ignore[attr-defined]
+    assert rag("ingest", "docs").code == 0
     index = tmp_path / ".rag"
     folders = [index, *index.rglob("*")]
     for path in folders:
@@ -97,19 +97,19 @@ def test_an_index_that_cannot_be_written_to_is_still_searched(
         before = contents(index)
         as_user = without_root_powers()
         found = rag("search", "propeller", via=as_user)
-        assert found.code == 0, found.err  # type: ignore[attr-defined]
-        assert "handbook.md" in found.out  # type: ignore[attr-defined]
+        assert found.code == 0, found.err
+        assert "handbook.md" in found.out
         (folder / "notes.txt").write_text("Changed.")
         refused = rag("ingest", "docs", via=as_user)
-        assert refused.code == 1  # type: ignore[attr-defined]
-        assert "Permission denied" in refused.err  # type: ignore[attr-defined]
+        assert refused.code == 1
+        assert "Permission denied" in refused.err
         planned = rag("ingest", "docs", "--dry-run", via=as_user)
-        assert "would update 1, leave 1" in planned.out  # type: ignore[attr-defined]
+        assert "would update 1, leave 1" in planned.out
         assert contents(index) == before
     finally:
         for path in folders:
             path.chmod(0o755 if path.is_dir() else 0o644)
-    assert "1 updated" in rag("ingest", "docs").out  # type: ignore[attr-defined]
+    assert "1 updated" in rag("ingest", "docs").out
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
