@@ -36,7 +36,7 @@ def main(folder: Path) -> int:
                 checked = quote_accuracy(answer, [pipeline.document(uri) for uri in uris])
                 count["citations"] += checked.citations
                 count["quote wrong"] += len(checked.wrong_quotes)
-                count["page wrong"] += len(checked.wrong_pages)
+                count["place wrong"] += len(checked.wrong_places)
                 count["not on the page, read anew"] += sum(
                     not on_page(citation, pages) for citation in answer.citations
                 )
@@ -48,7 +48,7 @@ def main(folder: Path) -> int:
     wrong = 0
     for name in ("answered", "abstained", "citations"):
         print(f"{name:28}{count[name]:6}")
-    for name in ("quote wrong", "page wrong", "not on the page, read anew", "not verified"):
+    for name in ("quote wrong", "place wrong", "not on the page, read anew", "not verified"):
         print(f"{name:28}{count[name]:6}")
         wrong += count[name]
     return int(wrong > 0 or not count["citations"])

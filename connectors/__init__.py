@@ -6,11 +6,11 @@ import os
 import re
 from pathlib import Path
 
-from connectors.base import Connector, Parser, Source
+from connectors.base import PART, Connector, Parser, Source
 from connectors.files import INDEX_MARK, Files, path_of
 from rag.errors import SourceNotFound
 
-__all__ = ["Connector", "Files", "Parser", "Source", "connect", "path_of"]
+__all__ = ["PART", "Connector", "Files", "Parser", "Source", "connect", "path_of"]
 
 
 def connect(source: str | Path) -> Connector:

@@ -3,35 +3,66 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+from urllib.parse import quote
 
 from rag.component import Component
+from rag.errors import SourceError, SourceNotFound, UnsupportedFormat
 from rag.types import Document
+
+PART = "!/"
+"""Stands between the uri of a source and the name of a part of it: ``file:///a.zip!/b.txt``."""
+
+
+def part_uri(uri: str, name: str) -> str:
+    """Name the part `name` (a path, a row's key ...) of the source `uri`."""
+    return uri + PART + quote(name.lstrip("/"), safe="/", errors="replace")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """Something that can be ingested: named and dated cheaply, read only when it has changed.
 
-    ``version`` changes whenever the bytes may have (mtime and size, ETag, commit ...).
-    ``read`` returns the bytes, or raises `SourceError`; it is called from other threads than the
-    one that lists, later, several at once. A place that could not even be listed
-    is a source too: its ``read`` raises, and nothing indexed at or below its uri is taken for
-    deleted.
+    ``version`` changes whenever the bytes may have (mtime and size, ETag, commit ...); "" where
+    the place says nothing of the kind. ``read`` returns the bytes, or raises `SourceError`; it is
+    called from other threads than the one that lists, later, several at once. ``title`` and
+    ``metadata`` (flat) are what the place says of it; they win over what is in the bytes.
+
+    A place that could not even be listed is a source too: its ``read`` raises
+    `SourceUnreadable`, and nothing indexed whose uri begins with ``shelter`` (by default what is
+    below its uri) is taken for deleted.
     """
 
     uri: str
     version: str
     read: Callable[[], bytes]
     mime: str | None = None
+    title: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    shelter: str = ""
 
 
 class Connector(Component):
-    """Where documents come from."""
+    """Where documents come from.
+
+    ``schemes`` are those of the uris that `from_uri` reads, and ``extra`` names the optional
+    dependencies that such a connector needs ("" for none).
+    """
 
     kind: ClassVar[str] = "connector"
+    schemes: ClassVar[tuple[str, ...]] = ()
+    extra: ClassVar[str] = ""
+
+    @classmethod
+    def from_uri(cls, uri: str, **options: Any) -> Self:
+        """Make the connector for a uri with one of the ``schemes``.
+
+        `options` are settings the connector may have or not. Raises `SourceNotFound` for a uri
+        that it cannot read.
+        """
+        raise SourceNotFound(f"the connector {cls.name!r} is not made from a uri: {uri}")
 
     @property
     @abstractmethod
@@ -51,6 +82,23 @@ class Connector(Component):
         return uri.startswith(self.scope)
 
 
+@dataclass(frozen=True, slots=True)
+class FailedPart:
+    """A part of a source that gave no document, and why."""
+
+    uri: str
+    error: SourceError
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Something with a name and bytes inside a source: a member of an archive, an attachment."""
+
+    name: str
+    read: Callable[[], bytes]
+    mime: str | None = None
+
+
 class Parser(Component):
     """Bytes to a `Document`."""
 
@@ -62,3 +110,24 @@ class Parser(Component):
 
         `mime` is what the source says it is; None where it says nothing.
         """
+
+    def documents(
+        self, data: bytes, *, uri: str, mime: str | None = None
+    ) -> Iterator[Document | FailedPart]:
+        """Parse all documents that `data` holds; most formats hold one, named `uri`.
+
+        The uris of the others are made by `part_uri`. Raises `ParseError` where there is none.
+        """
+        yield self.parse(data, uri=uri, mime=mime)
+
+
+class Container(Parser):
+    """A format that holds files of other formats; `AutoParser` parses them."""
+
+    def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
+        """Parse what is not in a part; by default there is no such thing."""
+        raise UnsupportedFormat("it holds files, and is no document of its own")
+
+    @abstractmethod
+    def unpack(self, data: bytes, *, uri: str) -> Iterator[Part | FailedPart]:
+        """List the parts; nothing is read before `Part.read` is called."""

@@ -1,6 +1,7 @@
 """Parsing in processes of their own: beside other work, and apart from it.
 
-A parser that takes the memory of its process, or crashes it, costs one document.
+A parser that hangs on a document, crashes on it, or takes the memory of its process costs that
+document, and nothing else.
 """
 
 from __future__ import annotations
@@ -14,32 +15,48 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from typing import IO, Any
 
-from connectors.base import Parser
+from pydantic import BaseModel, ConfigDict, Field
+
+from connectors.base import PART, FailedPart, Parser
 from rag.errors import RagError, SourceError
 from rag.types import Document
 
-_PATIENCE = 1.0  # seconds of parsing before processes are started: most folders need none
-_LONGEST = 600.0  # seconds a process may take for one document
 _LENGTH = struct.Struct(">Q")
 
 
-class Parsing:
-    """Parses with `parser`: text at first in this process, the rest in up to `processes` others.
+class Limits(BaseModel):
+    """What parsing one source may take; one that takes more fails, with the reason.
 
-    Without a number there is one process for each core but one, and one at least. May be shared
-    by threads. The parser has to be importable: one defined in a script or a notebook is used in
-    this process.
+    ``seconds`` of wall time, ``memory_mb`` (MiB) of the process that parses it (as address space;
+    kept on Linux), and ``characters`` of text that come out, of all its documents together.
     """
 
-    def __init__(self, parser: Parser, processes: int | None = None) -> None:
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: float = Field(120.0, gt=0)
+    memory_mb: int = Field(4_096, ge=256)
+    characters: int = Field(100_000_000, ge=1)
+
+
+class Parsing:
+    """Parses with `parser` in up to `processes` other processes, each source within `limits`.
+
+    Without a number there is one process for each core but one, and one at least. With 0, or
+    where the parser cannot be handed over (one defined in a script or a notebook), parsing is
+    done in this process, one source at a time, and only the limit on characters holds. May be
+    shared by threads.
+    """
+
+    def __init__(
+        self, parser: Parser, processes: int | None = None, limits: Limits | None = None
+    ) -> None:
         self.parser = parser
+        self.limits = limits or Limits()
         self.processes = max(1, (os.cpu_count() or 1) - 1) if processes is None else processes
         if type(parser).__module__ == "__main__" or not sys.executable:
             self.processes = 0
-        self._spent = 0.0
         self._here = threading.Lock()  # PDFium, for one, is not made for threads
         self._guard = threading.Lock()
         self._started: set[_Worker] = set()
@@ -47,32 +64,17 @@ class Parsing:
         self._slots = threading.Semaphore(max(1, self.processes))
         self._closed = False
 
-    def parse(self, data: bytes, *, uri: str, mime: str | None) -> Document:
-        """See `Parser.parse`. Raises `SourceError` also where the parser crashes or hangs."""
-        if self._is_for_here(data):
-            with self._here:
-                if self._is_for_here(data):
-                    return self._parse_here(data, uri, mime)
+    def parse(self, data: bytes, *, uri: str, mime: str | None) -> list[Document | FailedPart]:
+        """See `Parser.documents`. Raises `SourceError` also where a limit is met."""
         with self._slots:
-            worker = self._worker()
+            worker = self._worker() if self.processes else None
             if worker is None:
                 with self._here:
-                    return self._parse_here(data, uri, mime)
+                    return _parsed(self.parser, data, uri, mime, self.limits)
             try:
-                return worker.parse(data, uri, mime)
+                return worker.parse(data, uri, mime, self.limits)
             finally:
                 self._give_back(worker)
-
-    def _is_for_here(self, data: bytes) -> bool:
-        """Whether to parse in this process: text, as long as there is little of it."""
-        return not self.processes or (self._spent < _PATIENCE and _is_text(data))
-
-    def _parse_here(self, data: bytes, uri: str, mime: str | None) -> Document:
-        started = time.perf_counter()
-        try:
-            return self.parser.parse(data, uri=uri, mime=mime)
-        finally:
-            self._spent += time.perf_counter() - started
 
     def _worker(self) -> _Worker | None:
         with contextlib.suppress(queue.Empty):
@@ -84,7 +86,7 @@ class Parsing:
         if closed:
             self._drop(worker)
             raise SourceError("stopped")
-        if worker.prepare(self.parser):
+        if worker.prepare(self.parser, self.limits):
             return worker
         self._drop(worker)
         self.processes = 0
@@ -123,38 +125,42 @@ class _Worker:
         self._stopping = threading.Lock()
         self.alive = True
 
-    def prepare(self, parser: Parser) -> bool:
+    def prepare(self, parser: Parser, limits: Limits) -> bool:
         """Hand the parser over; False where the process cannot make it."""
         try:
             made = pickle.dumps(parser)
         except Exception:
             return False
         try:
-            return bool(self._ask((sys.path, made)) == "ready")
+            return bool(self._ask((sys.path, made, limits.memory_mb)) == "ready")
         except (EOFError, OSError, ValueError):
             return False
 
-    def parse(self, data: bytes, uri: str, mime: str | None) -> Document:
+    def parse(
+        self, data: bytes, uri: str, mime: str | None, limits: Limits
+    ) -> list[Document | FailedPart]:
         overdue = threading.Event()
 
         def give_up() -> None:
             overdue.set()
             self._process.kill()
 
-        timer = threading.Timer(_LONGEST, give_up)
+        timer = threading.Timer(limits.seconds, give_up)
         timer.daemon = True
         timer.start()
         try:
-            reply = self._ask((data, uri, mime))
+            reply = self._ask((data, uri, mime, limits))
         except (EOFError, OSError, ValueError):
             self.stop()
             if overdue.is_set():
-                raise SourceError(f"the parser took more than {_LONGEST:.0f} s") from None
+                raise SourceError(
+                    f"parsing it takes more than {limits.seconds:g} s (limits.seconds)"
+                ) from None
             code = self._process.returncode
             raise SourceError(f"the parser crashed on it (exit code {code})") from None
         finally:
             timer.cancel()
-        if isinstance(reply, Document):
+        if isinstance(reply, list):
             return reply
         if isinstance(reply, RagError):
             raise reply
@@ -174,11 +180,6 @@ class _Worker:
                 if pipe is not None:
                     with contextlib.suppress(OSError):
                         pipe.close()
-
-
-def _is_text(data: bytes) -> bool:
-    """No format of pages and pictures, whose parsers are large and written in C."""
-    return b"\0" not in data[:4096] and not data.lstrip()[:5].startswith(b"%PDF")
 
 
 def _send(pipe: IO[bytes], message: Any) -> None:
@@ -208,28 +209,69 @@ def _serve() -> None:
     questions = os.fdopen(os.dup(0), "rb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # nor may a program it starts read the questions
     with contextlib.suppress(EOFError, BrokenPipeError):
-        path, made = _receive(questions)
+        path, made, memory_mb = _receive(questions)
         sys.path[:] = path
         try:
             parser: Parser = pickle.loads(made)
         except Exception as error:
             _send(answers, f"{type(error).__name__}: {error}")
             return
+        _bound_memory(memory_mb)
         _send(answers, "ready")
         while True:
-            data, uri, mime = _receive(questions)
-            _send(answers, _parsed(parser, data, uri, mime))
+            data, uri, mime, limits = _receive(questions)
+            _send(answers, _answer(parser, data, uri, mime, limits))
+            del data
 
 
-def _parsed(parser: Parser, data: bytes, uri: str, mime: str | None) -> Any:
+def _bound_memory(megabytes: int) -> None:
+    if sys.platform == "linux":
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        wanted = megabytes * 2**20
+        if hard == resource.RLIM_INFINITY or wanted < hard:
+            resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
+
+
+def _answer(parser: Parser, data: bytes, uri: str, mime: str | None, limits: Limits) -> Any:
     try:
-        reply: Any = parser.parse(data, uri=uri, mime=mime)
+        reply: Any = _parsed(parser, data, uri, mime, limits)
         pickle.dumps(reply)
     except RagError as error:
         reply = error
+    except MemoryError:
+        reply = SourceError(
+            f"parsing it takes more than {limits.memory_mb:,} MiB (limits.memory_mb)"
+        )
     except Exception as error:
         reply = " ".join(f"{type(error).__name__}: {error}".split())
     return reply
+
+
+def _parsed(
+    parser: Parser, data: bytes, uri: str, mime: str | None, limits: Limits
+) -> list[Document | FailedPart]:
+    found: list[Document | FailedPart] = []
+    characters = 0
+    for part in parser.documents(data, uri=uri, mime=mime):
+        found.append(part)
+        characters += len(part.text) if isinstance(part, Document) else 0
+        if characters > limits.characters:
+            raise SourceError(
+                f"it holds more than {limits.characters:,} characters of text (limits.characters)"
+            )
+    _check_uris(parser, uri, found)
+    return found
+
+
+def _check_uris(parser: Parser, uri: str, found: list[Document | FailedPart]) -> None:
+    """Hold a parser to its contract: two documents of one uri would replace each other."""
+    uris = [part.uri for part in found]
+    if len(set(uris)) < len(uris) or not all(
+        name == uri or name.startswith(uri + PART) for name in uris
+    ):
+        raise SourceError(f"the parser {parser.name!r} gave parts with uris that are not theirs")
 
 
 if __name__ == "__main__":

@@ -10,15 +10,15 @@ from rag import Answer, Citation, Document
 
 @dataclass(frozen=True, slots=True)
 class QuoteAccuracy:
-    """Citations, and those whose quote or page is not what the source says.
+    """Citations, and those whose quote or place is not what the source says.
 
-    ``wrong_quotes`` and ``wrong_pages`` hold the citations themselves, so that they can be
+    ``wrong_quotes`` and ``wrong_places`` hold the citations themselves, so that they can be
     looked at.
     """
 
     citations: int
     wrong_quotes: tuple[Citation, ...]
-    wrong_pages: tuple[Citation, ...]
+    wrong_places: tuple[Citation, ...]
 
     @property
     def value(self) -> float | None:
@@ -27,16 +27,16 @@ class QuoteAccuracy:
 
 
 def quote_accuracy(answer: Answer, sources: Iterable[Document]) -> QuoteAccuracy:
-    """Compare every citation of `answer` with the text and page marks of its source.
+    """Compare every citation of `answer` with the text and marks of its source.
 
     A citation of a uri that is not among `sources` counts as a wrong quote.
     """
     by_uri = {document.uri: document for document in sources}
-    wrong_quotes, wrong_pages = [], []
+    wrong_quotes, wrong_places = [], []
     for citation in answer.citations:
         source = by_uri.get(citation.uri)
         if source is None or source.text[citation.start : citation.end] != citation.quote:
             wrong_quotes.append(citation)
-        elif source.page_at(citation.start) != citation.page:
-            wrong_pages.append(citation)
-    return QuoteAccuracy(len(answer.citations), tuple(wrong_quotes), tuple(wrong_pages))
+        elif source.place_at(citation.start) != citation.place:
+            wrong_places.append(citation)
+    return QuoteAccuracy(len(answer.citations), tuple(wrong_quotes), tuple(wrong_places))

@@ -21,8 +21,9 @@ from rag.types import Answer, Citation, Document, Hit, Message, Step, Where, wel
 
 require_own("connectors", "prompts")
 
-from connectors import Connector, Parser, connect  # noqa: E402
+from connectors import PART, Connector, Parser, connect  # noqa: E402
 from connectors.parsers.auto import AutoParser  # noqa: E402
+from connectors.parsing import Limits  # noqa: E402
 from rag.generation import Done, Event, ExtractiveGenerator, Generator  # noqa: E402
 from rag.index import Chroma, Index, IngestReport, Stats, VectorStore, open_library, plan, sync  # noqa: E402
 from rag.index.places import checked_name  # noqa: E402
@@ -47,7 +48,8 @@ class Pipeline(Component):
 
     ``vectors`` says where Chroma is (default: in the index's folder). ``namespace`` is a part of
     the index that knows nothing of the others: see `within`. ``processes`` is how many other
-    processes parse (default: one for each core but one, once parsing takes long).
+    processes parse (default: one for each core but one), and ``limits`` bound what the parsing of
+    one source may take (see `connectors.parsing.Limits`).
     """
 
     kind: ClassVar[str] = "pipeline"
@@ -64,6 +66,7 @@ class Pipeline(Component):
     vectors: VectorStore = Chroma()
     namespace: Annotated[str, Tuning] = ""
     processes: Annotated[int | None, Tuning] = Field(None, ge=0, le=256)
+    limits: Annotated[Limits, Tuning] = Limits()
 
     _opened: Index | None = PrivateAttr(None)
     _guard: threading.Lock = PrivateAttr(default_factory=threading.Lock)
@@ -189,6 +192,7 @@ class Pipeline(Component):
         options: dict[str, Any] = {
             "keep_missing": keep_missing,
             "processes": self.processes,
+            "limits": self.limits,
             "progress": progress,
         }
         if not dry_run:
@@ -248,7 +252,7 @@ class Pipeline(Component):
                 known
                 for uri in uris
                 for known in index.library.uris(uri.rstrip("/"))
-                if known == uri or known.startswith(uri.rstrip("/") + "/")
+                if known == uri or known.startswith((uri.rstrip("/") + "/", uri + PART))
             }
             index.library.forget_failures(uris)
             return writer.delete(sorted(doomed))
@@ -262,17 +266,18 @@ class Pipeline(Component):
         return self.open().library.stats()
 
     def _verified(self, answer: Answer, retrieved: Step) -> Answer:
-        """Read every quote back from the library, and look up the page it begins on."""
+        """Read every quote back from the library, and look up where it stands."""
         started = time.perf_counter()
         library = self.open().library
 
         def verified(citation: Citation) -> Citation:
             try:
                 stored = library.text(citation.uri, citation.start, citation.end)
-                page = library.page(citation.uri, citation.start)
+                place = library.place(citation.uri, citation.start)
             except DocumentNotFound:  # deleted since it was retrieved
                 return citation
-            return citation.model_copy(update={"verified": stored == citation.quote, "page": page})
+            verified = stored == citation.quote
+            return citation.model_copy(update={"verified": verified, "place": place})
 
         citations = tuple(verified(citation) for citation in answer.citations)
         step = Step(

@@ -14,8 +14,9 @@ import datetime
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +24,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    computed_field,
     model_validator,
 )
 
@@ -109,30 +111,103 @@ class Noun(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Mark(Noun):
-    """Where in its source a stretch of a document's text stands.
+PLACES = ("page", "slide", "sheet", "row", "symbol", "time")
+"""Kinds of marks that say where in its source something stands, from the largest."""
 
-    ``kind`` is ``page`` (value: the number a reader sees in a viewer, from 1) or ``heading``
-    (value: the path from the outermost heading). The mark covers ``[start, end)``.
+MarkKind = Literal["page", "slide", "sheet", "row", "symbol", "time", "heading"]
+MarkValue = int | float | Text | tuple[Text, ...]
+
+_VALUES: dict[str, type | tuple[type, ...]] = {
+    "page": int,
+    "slide": int,
+    "sheet": str,
+    "row": int,
+    "symbol": str,
+    "time": (int, float),
+    "heading": tuple,
+}
+
+
+class Mark(Noun):
+    """Where in its source a stretch of a document's text stands: it covers ``[start, end)``.
+
+    The value of each ``kind``:
+
+    * ``page``, ``slide``: the number a reader sees in a viewer, from 1
+    * ``sheet``: the name of a sheet of a workbook; ``row``: the number of a row, from 1, as a
+      spreadsheet shows it (for records without rows, the number of the record)
+    * ``symbol``: the qualified name of a function, class or the like in source code
+    * ``time``: seconds from the beginning of a sound or film
+    * ``heading``: the path from the outermost heading
+
+    Marks of one kind do not overlap.
     """
 
     start: int = Field(ge=0)
     end: int = Field(ge=0)
-    kind: Literal["page", "heading"]
-    value: int | tuple[Text, ...]
+    kind: MarkKind
+    value: MarkValue
 
     @model_validator(mode="after")
-    def _in_order(self) -> Self:
+    def _sound(self) -> Self:
         if self.end < self.start:
             raise ValueError(f"mark ends ({self.end}) before it starts ({self.start})")
+        wanted = _VALUES[self.kind]
+        if isinstance(self.value, bool) or not isinstance(self.value, wanted):
+            raise ValueError(f"the value of a {self.kind} mark cannot be {self.value!r}")
         return self
+
+
+Place = dict[Literal["page", "slide", "sheet", "row", "symbol", "time"], int | float | Text]
+"""Where something stands, by kind of mark, headings apart: ``{"sheet": "Costs", "row": 12}``."""
+
+
+class Places:
+    """Looks up where a stretch of a document stands, by the document's marks."""
+
+    def __init__(self, marks: Iterable[Mark]) -> None:
+        by_kind: dict[str, list[Mark]] = {}
+        for mark in marks:
+            if mark.kind != "heading" and mark.end > mark.start:
+                by_kind.setdefault(mark.kind, []).append(mark)
+        self._marks = {
+            kind: sorted(by_kind[kind], key=lambda mark: mark.start)
+            for kind in PLACES
+            if kind in by_kind
+        }
+        self._starts = {kind: [m.start for m in marks] for kind, marks in self._marks.items()}
+
+    def at(self, start: int, end: int | None = None) -> Place:
+        """Say where the character at `start` stands.
+
+        Where `end` is given and nothing of a kind covers `start`, the first mark of that kind in
+        ``[start, end)`` counts: a chunk may begin just before a row or a function does.
+        """
+        end = start + 1 if end is None else end
+        found: dict[str, Any] = {}
+        for kind, marks in self._marks.items():
+            i = bisect_right(self._starts[kind], start) - 1
+            if i < 0 or marks[i].end <= start:
+                i += 1
+            if i < len(marks) and marks[i].start < max(end, start + 1):
+                found[kind] = marks[i].value
+        return cast(Place, found)
+
+
+def describe_place(place: Place) -> str:
+    """Write a place for people: ``page 3``; ``sheet Costs, row 12``; ``at 0:01:02``."""
+    parts = [
+        f"at {datetime.timedelta(seconds=int(value))}" if kind == "time" else f"{kind} {value}"
+        for kind, value in place.items()
+    ]
+    return ", ".join(parts)
 
 
 class Document(Noun):
     """A source as text, with what is known of it.
 
-    ``uri`` names it for good, ``text`` is what every offset counts in, ``marks`` say which page
-    or heading a stretch of it belongs to.
+    ``uri`` names it for good, ``text`` is what every offset counts in, ``marks`` say which page,
+    row, function or heading a stretch of it belongs to.
     """
 
     uri: Text = Field(min_length=1)
@@ -156,25 +231,39 @@ class Document(Noun):
         hashed.update(self.model_dump_json(exclude={"text"}).encode())
         return hashed.hexdigest()[:32]
 
-    def page_at(self, offset: int) -> int | None:
-        """Page (from 1) on which the character at `offset` stands; None without pages."""
-        return next(
-            (
-                mark.value
-                for mark in self.marks
-                if mark.kind == "page"
-                and mark.start <= offset < mark.end
-                and isinstance(mark.value, int)
-            ),
-            None,
-        )
+    def place_at(self, start: int, end: int | None = None) -> Place:
+        """Where the character at `start` stands; see `Places.at`."""
+        return Places(self.marks).at(start, end)
 
 
-class Chunk(Noun):
+class Placed(Noun):
+    """What is somewhere in a source: ``place`` says where; ``page`` is in its JSON as well."""
+
+    place: Place = {}
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def page(self) -> int | None:
+        """Page of the first character; None without pages."""
+        page = self.place.get("page")
+        return page if isinstance(page, int) else None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _page_is_a_place(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and "page" in given:
+            rest = {key: value for key, value in given.items() if key != "page"}
+            if given["page"] is not None:
+                rest["place"] = {"page": given["page"], **rest.get("place", {})}
+            return rest
+        return given
+
+
+class Chunk(Placed):
     """A stretch of a document that is retrieved as one: ``document.text[start:end] == text``.
 
     ``context`` (title and headings in one line) stands in front of the text where it is embedded
-    and indexed; it is never part of ``text``. ``page`` is that of the first character.
+    and indexed; it is never part of ``text``. ``place`` says where the chunk begins.
     """
 
     id: str
@@ -185,7 +274,6 @@ class Chunk(Noun):
     title: Text = ""
     headings: tuple[Text, ...] = ()
     context: Text = ""
-    page: int | None = None
     metadata: Metadata = {}
 
     @property
@@ -209,7 +297,7 @@ class Hit(Noun):
     origins: dict[str, Origin] = {}
 
 
-class Citation(Noun):
+class Citation(Placed):
     """A span of a source that an answer rests on: ``document.text[start:end] == quote``.
 
     ``marker`` is the number in the answer's text. ``support`` (0..1) is how well the quote
@@ -224,7 +312,6 @@ class Citation(Noun):
     start: int = Field(ge=0)
     end: int = Field(ge=0)
     quote: Text
-    page: int | None = None
     title: Text = ""
     support: float = Field(default=0.0, ge=0, le=1)
     verified: bool = False

@@ -16,6 +16,7 @@ from rag.types import (
     Sentence,
     Step,
     Usage,
+    describe_place,
     flat_metadata,
 )
 
@@ -100,14 +101,39 @@ def test_marks_must_lie_inside_the_text() -> None:
         Mark(start=2, end=1, kind="page", value=1)
 
 
-def test_page_at() -> None:
+def test_places() -> None:
     marks = (
         Mark(start=0, end=3, kind="page", value=1),
         Mark(start=3, end=3, kind="page", value=2),
         Mark(start=3, end=6, kind="page", value=3),
     )
     document = Document(uri="u", text="abcdef", marks=marks)
-    assert [document.page_at(i) for i in (0, 2, 3, 5, 6)] == [1, 1, 3, 3, None]
+    found = [document.place_at(i).get("page") for i in (0, 2, 3, 5, 6)]
+    assert found == [1, 1, 3, 3, None]
+    rows = tuple(Mark(start=i, end=i + 1, kind="row", value=i) for i in (1, 2, 4))
+    document = Document(uri="u", text="abcdef", marks=(*rows, *marks))
+    assert document.place_at(2) == {"page": 1, "row": 2}
+    assert document.place_at(3, 6) == {"page": 3, "row": 4}  # it begins before the row
+    assert document.place_at(3) == {"page": 3}
+    assert describe_place({"sheet": "Costs", "row": 4}) == "sheet Costs, row 4"
+    assert describe_place({"time": 3723.5}) == "at 1:02:03"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("page", "3"), ("sheet", 3), ("heading", "Title"), ("time", "1:00")],
+)
+def test_marks_have_the_value_of_their_kind(kind: str, value: object) -> None:
+    with pytest.raises(ValidationError):
+        Mark(start=0, end=1, kind=kind, value=value)
+
+
+def test_the_page_is_in_the_json_and_comes_back() -> None:
+    citation = Citation(marker=1, uri="u", start=0, end=1, quote="a", place={"page": 7})
+    dumped = citation.model_dump(mode="json")
+    assert (dumped["page"], dumped["place"]) == (7, {"page": 7})
+    assert Citation.model_validate_json(citation.model_dump_json()) == citation
+    assert Citation(marker=1, uri="u", start=0, end=1, quote="a", page=7) == citation
 
 
 @pytest.mark.parametrize(

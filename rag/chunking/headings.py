@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import ClassVar, NamedTuple, Self
@@ -12,7 +11,7 @@ from pydantic import Field, model_validator
 
 from rag.chunking.base import Chunker, TokenCounter, chunk_id
 from rag.text import Span
-from rag.types import Chunk, Document
+from rag.types import Chunk, Document, Places
 
 _SAMPLE = 1_000  # characters a sample, of which four estimate a document's characters per token
 _BLOCK = 200_000  # characters given to semchunk at once, so that its memory stays bounded
@@ -53,13 +52,11 @@ class HeadingChunker(Chunker):
             return []
         digest, fingerprint = document.digest, self.fingerprint
         ratio = _characters_per_token(text, tokens)
-        pages = [(m.start, m.value) for m in document.marks if m.kind == "page" and m.end > m.start]
+        places = Places(document.marks)
         chunks: list[Chunk] = []
         for section in self._joined(_sections(document), ratio):
             context, room = self._context(document.title, section.headings, tokens)
             for span in self._spans(text, section.span, room, ratio, tokens):
-                at = bisect_right(pages, span.start, key=lambda page: page[0])
-                page = pages[at - 1][1] if at else None
                 chunks.append(
                     Chunk(
                         id=chunk_id(digest, fingerprint, span.start, span.end),
@@ -70,7 +67,7 @@ class HeadingChunker(Chunker):
                         title=document.title,
                         headings=section.headings,
                         context=context,
-                        page=page if isinstance(page, int) else None,
+                        place=places.at(span.start, span.end),
                         metadata=document.metadata,
                     )
                 )

@@ -61,7 +61,7 @@ def repair(
     for problem in done.problems:
         click.echo(f"mended: {problem}")
     for uri in done.lost:
-        click.echo(f"lost: {show.place(uri)}: ingest its source again", err=True)
+        click.echo(f"lost: {show.where(uri)}: ingest its source again", err=True)
     if not done.problems:
         click.echo("nothing to mend")
     if done.lost:

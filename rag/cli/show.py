@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from rag.types import Answer, Citation, Hit
+from rag.types import Answer, Citation, Hit, Place, describe_place
 
 if TYPE_CHECKING:
     from rag.generation import Event
@@ -105,7 +105,7 @@ def report(done: IngestReport, index: Path, *, summary: bool = True) -> None:
     """Say what a run did, and what failed and why; all on stderr but the summary."""
     failures = done.failed[:_FAILURES_SHOWN]
     for failure in failures:
-        click.echo(f"failed: {place(failure.uri)}: {failure.error}", err=True)
+        click.echo(f"failed: {where(failure.uri)}: {failure.error}", err=True)
     if rest := done.failed[_FAILURES_SHOWN:]:
         click.echo(f"... and {len(rest):,} more:", err=True)
         for reason, count in Counter(failure.error for failure in rest).most_common(5):
@@ -169,7 +169,7 @@ def hits(found: Sequence[Hit]) -> None:
     for rank, hit in enumerate(found, start=1):
         chunk = hit.chunk
         origins = ", ".join(f"{name} #{o.rank}" for name, o in hit.origins.items())
-        heading = f"{rank}. {hit.score:.3f}  {place(chunk.uri, chunk.page)}"
+        heading = f"{rank}. {hit.score:.3f}  {where(chunk.uri, chunk.place)}"
         click.secho(heading + (f"  ({origins})" if origins else ""), bold=True)
         if chunk.headings:
             click.secho("   " + " > ".join(chunk.headings), dim=True)
@@ -204,8 +204,8 @@ def answer(given: Answer, *, text: bool = True) -> None:
         if given.hits:
             click.secho("nearest passages:", dim=True)
             for hit in given.hits[:3]:
-                where = place(hit.chunk.uri, hit.chunk.page)
-                click.secho(f"  {where}: {shortened(hit.chunk.text, 120)}", dim=True)
+                found = where(hit.chunk.uri, hit.chunk.place)
+                click.secho(f"  {found}: {shortened(hit.chunk.text, 120)}", dim=True)
         return
     for sentence in given.sentences:
         if not sentence.supported:
@@ -218,7 +218,7 @@ def answer(given: Answer, *, text: bool = True) -> None:
 
 
 def _citation(citation: Citation) -> None:
-    click.secho(f"[{citation.marker}] {place(citation.uri, citation.page)}", bold=True, nl=False)
+    click.secho(f"[{citation.marker}] {where(citation.uri, citation.place)}", bold=True, nl=False)
     notes = [f"characters {citation.start}-{citation.end}"]
     if citation.method == "attribution":
         notes.append("attributed")
@@ -228,7 +228,7 @@ def _citation(citation: Citation) -> None:
     click.echo(f'    "{shortened(citation.quote, 400)}"')
 
 
-def place(uri: str, page: int | None = None) -> str:
+def where(uri: str, place: Place | None = None) -> str:
     """Where something is, as a person would say it: a path below here where it is a file."""
     from connectors import path_of
 
@@ -237,7 +237,7 @@ def place(uri: str, page: int | None = None) -> str:
         here = Path.cwd()
         uri = str(path.relative_to(here) if path.is_relative_to(here) else path)
         uri = uri.encode(errors="replace").decode()
-    return uri if page is None else f"{uri}, page {page}"
+    return ", ".join(part for part in (uri, describe_place(place or {})) if part)
 
 
 def shortened(text: str, length: int) -> str:
@@ -260,7 +260,10 @@ def stats(index: Path, library: Library, *, as_json: bool) -> None:
             {
                 "index": str(index),
                 "embedder": embedder,
-                **{**asdict(numbers), "failures": [{"uri": u, "error": e} for u, e in failures]},
+                **{
+                    **asdict(numbers),
+                    "failures": [{"uri": f.uri, "error": f.error} for f in failures],
+                },
                 "bytes": bytes_,
                 "namespaces": others,
             }
@@ -275,8 +278,8 @@ def stats(index: Path, library: Library, *, as_json: bool) -> None:
         click.echo(f"{numbers.unfinished:,} documents half-written: the next ingest tidies up")
     if others:
         click.echo(f"{len(others):,} namespaces: {shortened(', '.join(others), 300)}")
-    for uri, error in failures:
-        click.echo(f"failed: {place(uri)}: {error}")
+    for failure in failures:
+        click.echo(f"failed: {where(failure.uri)}: {failure.error}")
 
 
 def verification(found: Verification, *, as_json: bool) -> None:

@@ -59,7 +59,6 @@ class _Builder:
     at: int = 0
     sentences: list[Sentence] = field(default_factory=list)
     citations: list[Citation] = field(default_factory=list)
-    positions: dict[Citation, int] = field(default_factory=dict)
     dropped: int = 0
     attributed: int = 0
 
@@ -121,10 +120,9 @@ class _Builder:
 
     def _add(self, quote: Quote, method: Literal["marker", "attribution"]) -> int:
         citation = quote.citation(quote.passage.number, method)
-        at = self.positions.setdefault(citation, len(self.citations))
-        if at == len(self.citations):
+        if citation not in self.citations:
             self.citations.append(citation)
-        return at
+        return self.citations.index(citation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +148,7 @@ class Quote:
             start=self.passage.start + self.span.start,
             end=self.passage.start + self.span.end,
             quote=self.text,
-            page=self.passage.page,
+            place=self.passage.place,
             title=self.passage.title,
             support=self.support,
             method=method,

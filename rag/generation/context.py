@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from rag.text import sentences
-from rag.types import Chunk, Hit
+from rag.types import Chunk, Hit, Place, describe_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +21,15 @@ class Passage:
     text: str
     title: str
     headings: tuple[str, ...]
-    page: int | None
+    place: Place
     score: float
     """The best of its hits' scores, over the best of all: 0..1."""
 
     @property
     def label(self) -> str:
-        """Where it is from, for people and models: title, headings, page."""
+        """Where it is from, for people and models: title, headings, page or other place."""
         where = " > ".join(dict.fromkeys(part for part in (self.title, *self.headings) if part))
-        return f"{where}, page {self.page}" if self.page is not None else where
+        return ", ".join(part for part in (where, describe_place(self.place)) if part)
 
     def sentence_spans(self, longest: int = 3) -> list[tuple[int, int]]:
         """Spans, in this passage's text, of every run of up to `longest` sentences."""
@@ -105,6 +105,6 @@ def _joined(group: Sequence[Chunk], number: int, score: float) -> Passage:
         text=text,
         title=first.title,
         headings=first.headings,
-        page=first.page,
+        place=first.place,
         score=score,
     )

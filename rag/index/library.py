@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from rag.errors import DocumentNotFound, IndexDamaged, IndexNotFound, QueryError, RagIndexError
 from rag.index.places import has_stores
-from rag.types import Chunk, Document, Mark, Scalar, Where
+from rag.types import Chunk, Document, Mark, Place, Places, Scalar, Where
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
 _BLOCK = 1 << 12  # characters of a text compressed together: what reading any span costs
+_PLACES = 16  # documents whose marks are kept at hand, as their citations come together
 _MANY = 500  # values bound to one statement; SQLite's own limit is far above
 
 _SCHEMA = """
@@ -47,6 +48,7 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE documents (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     uri TEXT NOT NULL,
+    source TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('pending', 'staged', 'live', 'doomed')),
     digest TEXT NOT NULL,
     title TEXT NOT NULL,
@@ -59,11 +61,13 @@ CREATE TABLE documents (
     content_hash TEXT NOT NULL,
     parser TEXT NOT NULL,
     chunker TEXT NOT NULL,
+    parts INTEGER NOT NULL,
     embedder TEXT NOT NULL,
     written REAL NOT NULL
 );
 CREATE UNIQUE INDEX documents_live ON documents (uri) WHERE state = 'live';
 CREATE UNIQUE INDEX documents_staged ON documents (uri) WHERE state = 'staged';
+CREATE INDEX documents_source ON documents (source) WHERE state = 'live';
 CREATE INDEX documents_not_live ON documents (state) WHERE state != 'live';
 CREATE TABLE blocks (
     document INTEGER NOT NULL REFERENCES documents (id),
@@ -77,7 +81,7 @@ CREATE TABLE chunks (
     document INTEGER NOT NULL REFERENCES documents (id),
     start INTEGER NOT NULL,
     "end" INTEGER NOT NULL,
-    page INTEGER,
+    place TEXT NOT NULL,
     headings TEXT NOT NULL,
     context TEXT NOT NULL,
     text_hash BLOB NOT NULL,
@@ -93,9 +97,13 @@ CREATE TABLE embeddings (
 );
 CREATE TABLE failures (
     uri TEXT PRIMARY KEY,
+    source TEXT NOT NULL,
     error TEXT NOT NULL,
+    source_version TEXT NOT NULL,
+    parser TEXT NOT NULL,
     seen REAL NOT NULL
 );
+CREATE INDEX failures_source ON failures (source);
 """
 
 
@@ -103,15 +111,32 @@ CREATE TABLE failures (
 class LedgerEntry:
     """How a document came into the index: what must be unchanged for it to stay as it is.
 
+    ``source`` is the uri of the source it is from, of which there may be several documents;
     ``digest`` is `Document.digest`, ``content_hash`` that of the source's bytes; ``parser`` and
-    ``chunker`` are fingerprints.
+    ``chunker`` are fingerprints; ``parts`` is how many documents and failures the source gave.
     """
 
+    source: str
     source_version: str
     content_hash: str
     parser: str
     chunker: str
     digest: str
+    parts: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureEntry:
+    """Why a source, or a part of one, could not be ingested when last tried.
+
+    With a ``source_version``, that version of it fails with this ``parser`` whenever it is tried.
+    """
+
+    uri: str
+    source: str
+    error: str
+    source_version: str = ""
+    parser: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +191,7 @@ class Library:
         self._read_only = read_only
         self._reading, self._writing = threading.RLock(), threading.RLock()
         self._own_writer: sqlite3.Connection | None = None
+        self._places: dict[int, Places] = {}
         with self._damage_told():
             if create:
                 self._refuse_emptied()
@@ -373,7 +399,7 @@ class Library:
                 numbers.append(number)
                 for chunk, text_hash in zip(chunks, hashes, strict=True):
                     cursor = execute(
-                        'INSERT INTO chunks (id, document, start, "end", page, headings, context,'
+                        'INSERT INTO chunks (id, document, start, "end", place, headings, context,'
                         " text_hash, embedding) VALUES (?, ?, ?, ?, ?, ?, ?, ?,"
                         " (SELECT number FROM embeddings WHERE embedder = ? AND text_hash = ?))",
                         (
@@ -381,7 +407,7 @@ class Library:
                             number,
                             chunk.start,
                             chunk.end,
-                            chunk.page,
+                            json.dumps(chunk.place, ensure_ascii=False),
                             json.dumps(chunk.headings, ensure_ascii=False),
                             chunk.context,
                             text_hash,
@@ -397,11 +423,12 @@ class Library:
     ) -> int:
         marks = [mark.model_dump(mode="json") for mark in document.marks]
         cursor = self._writer.execute(
-            "INSERT INTO documents (uri, state, digest, title, mime, metadata, marks, length,"
-            " chunks, source_version, content_hash, parser, chunker, embedder, written)"
-            " VALUES (?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO documents (uri, source, state, digest, title, mime, metadata, marks,"
+            " length, chunks, source_version, content_hash, parser, chunker, parts, embedder,"
+            " written) VALUES (?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 document.uri,
+                entry.source,
                 entry.digest,
                 document.title,
                 document.mime,
@@ -413,6 +440,7 @@ class Library:
                 entry.content_hash,
                 entry.parser,
                 entry.chunker,
+                entry.parts,
                 embedder,
                 time.time(),
             ),
@@ -580,59 +608,96 @@ class Library:
         with self.transaction():
             for uri, entry in entries:
                 self._writer.execute(
-                    "UPDATE documents SET source_version = ?, content_hash = ?, parser = ?,"
-                    " chunker = ? WHERE uri = ? AND state = 'live'",
-                    (entry.source_version, entry.content_hash, entry.parser, entry.chunker, uri),
+                    "UPDATE documents SET source = ?, source_version = ?, content_hash = ?,"
+                    " parser = ?, chunker = ?, parts = ? WHERE uri = ? AND state = 'live'",
+                    (
+                        entry.source,
+                        entry.source_version,
+                        entry.content_hash,
+                        entry.parser,
+                        entry.chunker,
+                        entry.parts,
+                        uri,
+                    ),
                 )
                 self._writer.execute("DELETE FROM failures WHERE uri = ?", (uri,))
 
-    def record_failures(self, failures: Sequence[tuple[str, str]]) -> None:
-        """Remember (uri, reason) of what could not be ingested."""
+    def record_failures(self, failures: Sequence[FailureEntry]) -> None:
+        """Remember what could not be ingested."""
         now = time.time()
         with self.transaction():
             self._writer.executemany(
-                "INSERT OR REPLACE INTO failures VALUES (?, ?, ?)",
-                ((uri, reason, now) for uri, reason in failures),
+                "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?, ?)",
+                ((f.uri, f.source, f.error, f.source_version, f.parser, now) for f in failures),
             )
 
     # -- ledger and cache ------------------------------------------------------------------
 
     def ledger(self, uris: Sequence[str]) -> dict[str, LedgerEntry]:
         """How the live versions of these uris were made; those that there are, by uri."""
+        return self._ledger("uri", uris)
+
+    def ledger_of(self, sources: Sequence[str]) -> dict[str, dict[str, LedgerEntry]]:
+        """How the live documents of each of these sources were made: by source, then by uri."""
+        found: dict[str, dict[str, LedgerEntry]] = {}
+        for uri, entry in self._ledger("source", sources).items():
+            found.setdefault(entry.source, {})[uri] = entry
+        return found
+
+    def _ledger(self, column: str, values: Sequence[str]) -> dict[str, LedgerEntry]:
         return {
             uri: LedgerEntry(
+                source=source,
                 source_version=version,
                 content_hash=content,
                 parser=parser,
                 chunker=chunker,
                 digest=digest,
+                parts=parts,
             )
-            for batch in _batches(uris)
-            for uri, version, content, parser, chunker, digest in self._rows(
-                "SELECT uri, source_version, content_hash, parser, chunker, digest FROM documents"
-                f" WHERE state = 'live' AND uri IN ({_slots(batch)})",
+            for batch in _batches(values)
+            for uri, source, version, content, parser, chunker, digest, parts in self._rows(
+                "SELECT uri, source, source_version, content_hash, parser, chunker, digest, parts"
+                f" FROM documents WHERE state = 'live' AND {column} IN ({_slots(batch)})"
+                " ORDER BY id",
                 batch,
             )
         }
 
     def uris(self, prefix: str = "") -> list[str]:
         """Uris of the live documents, or of those that begin with `prefix`, sorted."""
+        return [uri for uri, _ in self.sources(prefix)]
+
+    def sources(self, prefix: str = "") -> list[tuple[str, str]]:
+        """(uri, source) of the live documents whose uri begins with `prefix`, sorted."""
         return [
-            str(uri)
-            for (uri,) in self._rows(
-                "SELECT uri FROM documents WHERE state = 'live' AND uri >= ? AND"
+            (str(uri), str(source))
+            for uri, source in self._rows(
+                "SELECT uri, source FROM documents WHERE state = 'live' AND uri >= ? AND"
                 " substr(uri, 1, ?) = ? ORDER BY uri",
                 (prefix, len(prefix), prefix),
             )
         ]
 
-    def failures(self, prefix: str = "") -> list[tuple[str, str]]:
-        """(uri, reason) of what could not be ingested when last tried, sorted."""
+    def failures(self, prefix: str = "") -> list[FailureEntry]:
+        """What could not be ingested when last tried, sorted by uri."""
+        return self._failures("substr(uri, 1, ?) = ?", (len(prefix), prefix))
+
+    def failures_of(self, sources: Sequence[str]) -> dict[str, list[FailureEntry]]:
+        """What of each of these sources could not be ingested when last tried."""
+        found: dict[str, list[FailureEntry]] = {}
+        for batch in _batches(sources):
+            for failure in self._failures(f"source IN ({_slots(batch)})", batch):
+                found.setdefault(failure.source, []).append(failure)
+        return found
+
+    def _failures(self, condition: str, values: Sequence[Any]) -> list[FailureEntry]:
         return [
-            (str(uri), str(error))
-            for uri, error in self._rows(
-                "SELECT uri, error FROM failures WHERE substr(uri, 1, ?) = ? ORDER BY uri",
-                (len(prefix), prefix),
+            FailureEntry(uri=uri, source=source, error=error, source_version=version, parser=parser)
+            for uri, source, error, version, parser in self._rows(
+                "SELECT uri, source, error, source_version, parser FROM failures"
+                f" WHERE {condition} ORDER BY uri",
+                values,
             )
         ]
 
@@ -715,14 +780,14 @@ class Library:
                 number,
                 start,
                 end,
-                page,
+                place,
                 headings,
                 context,
                 uri,
                 title,
                 meta,
             ) in self._rows(
-                'SELECT c.row, c.id, c.document, c.start, c."end", c.page, c.headings,'
+                'SELECT c.row, c.id, c.document, c.start, c."end", c.place, c.headings,'
                 " c.context, d.uri, d.title, d.metadata"
                 " FROM chunks c JOIN documents d ON d.id = c.document"
                 f" WHERE d.state = ? AND c.row IN ({_slots(batch)})",
@@ -737,7 +802,7 @@ class Library:
                     title=title,
                     headings=json.loads(headings),
                     context=context,
-                    page=page,
+                    place=json.loads(place),
                     metadata=json.loads(meta),
                 )
         return found
@@ -784,7 +849,7 @@ class Library:
             title=title,
             mime=mime,
             metadata=json.loads(metadata),
-            marks=tuple(Mark.model_validate(mark) for mark in json.loads(self._expanded(marks))),
+            marks=self._marks(marks),
         )
 
     def text(self, uri: str, start: int, end: int) -> str:
@@ -793,15 +858,19 @@ class Library:
             number, length = self._live(uri)
             return self._text(number, max(0, start), min(end, length))
 
-    def page(self, uri: str, offset: int) -> int | None:
-        """Page on which the character at `offset` of the live document `uri` stands."""
+    def place(self, uri: str, offset: int) -> Place:
+        """Where the character at `offset` of the live document `uri` stands."""
         with self._one_moment():
             number, _ = self._live(uri)
-            ((marks,),) = self._rows("SELECT marks FROM documents WHERE id = ?", (number,))
-        for mark in json.loads(self._expanded(marks)):
-            if mark["kind"] == "page" and mark["start"] <= offset < mark["end"]:
-                return int(mark["value"])
-        return None
+            places = self._places.get(number)
+            if places is None:
+                ((marks,),) = self._rows("SELECT marks FROM documents WHERE id = ?", (number,))
+                places = Places(self._marks(marks))
+                self._places = dict([*list(self._places.items())[-_PLACES:], (number, places)])
+        return places.at(offset)
+
+    def _marks(self, compressed: bytes) -> tuple[Mark, ...]:
+        return tuple(Mark.model_validate(mark) for mark in json.loads(self._expanded(compressed)))
 
     def _live(self, uri: str) -> tuple[int, int]:
         found = self._rows(

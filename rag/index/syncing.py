@@ -8,6 +8,7 @@ overlaps; the queues between the stages are short.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import queue
 import sys
@@ -15,23 +16,23 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
-from connectors.base import Connector, Parser, Source
-from connectors.parsing import Parsing
+from connectors.base import Connector, FailedPart, Parser, Source
+from connectors.parsing import Limits, Parsing
 from rag.chunking.base import Chunker
 from rag.embedding.base import Embedder
-from rag.errors import EmbeddingError, RagError, SourceError, SourceUnreadable
+from rag.errors import EmbeddingError, ParseError, RagError, SourceError, SourceUnreadable
 from rag.index.index import Index
-from rag.index.library import LedgerEntry, Library
+from rag.index.library import FailureEntry, LedgerEntry, Library
 from rag.index.report import Failure, IngestReport, Move
 from rag.index.writer import Embedded, Prepared, Writer, text_hash
-from rag.types import Chunk, Document
+from rag.types import Chunk, Document, flat_metadata
 
 _T = TypeVar("_T")
 
@@ -43,15 +44,33 @@ _LISTED = 500  # sources looked up in the ledger together
 
 @dataclass(slots=True)
 class _Item:
-    """One source on its way: decided, then chunked, then embedded."""
+    """One document on its way: decided, then chunked, then embedded."""
 
     uri: str
     outcome: str
     entry: LedgerEntry | None = None
     document: Document | None = None
     chunks: Sequence[Chunk] = ()
-    error: str = ""
+    failure: FailureEntry | None = None
     embedded: Embedded | None = None
+
+    @classmethod
+    def failed(
+        cls, uri: str, source: str, error: object, version: str = "", parser: str = ""
+    ) -> Self:
+        """What cannot be ingested; with a version and parser, what never can as it is."""
+        reason = " ".join(str(error).split())
+        failure = FailureEntry(
+            uri=uri, source=source, error=reason, source_version=version, parser=parser
+        )
+        return cls(uri, "failed", failure=failure)
+
+
+class _Known(NamedTuple):
+    """What the library holds of one source."""
+
+    entries: Mapping[str, LedgerEntry]
+    failures: Sequence[FailureEntry]
 
 
 def sync(
@@ -62,6 +81,7 @@ def sync(
     *,
     keep_missing: bool = False,
     processes: int | None = None,
+    limits: Limits | None = None,
     progress: Callable[[IngestReport], None] | None = None,
 ) -> IngestReport:
     """Bring `index` up to date with what `connectors` list.
@@ -69,12 +89,13 @@ def sync(
     Documents that a connector owns and no longer lists are deleted, unless `keep_missing`. A
     source that fails is reported and recorded, its earlier version stays, and the run goes on.
     Where the index is of another embedder, all of it is embedded again first, and passes to the
-    index's embedder at once. `processes` is how many parse (see `Parsing`); `progress` is called
-    with the report so far, after every batch, from the thread that ingests. Raises `IndexLocked`
-    where another process is writing, `SourceNotFound` where a connector's source does not exist.
+    index's embedder at once. `processes` is how many parse, and `limits` what they may take (see
+    `Parsing`); `progress` is called with the report so far, after every batch, from the thread
+    that ingests. Raises `IndexLocked` where another process is writing, `SourceNotFound` where a
+    connector's source does not exist.
     """
     stop = threading.Event()
-    parsing = Parsing(parser, processes)
+    parsing = Parsing(parser, processes, limits)
     with ThreadPoolExecutor(1, "citewell-ingest", initializer=_step_back) as pool:
         running = pool.submit(
             _sync, index, connectors, parsing, chunker, keep_missing, progress, stop
@@ -153,6 +174,7 @@ def plan(
     *,
     keep_missing: bool = False,
     processes: int | None = None,
+    limits: Limits | None = None,
     progress: Callable[[IngestReport], None] | None = None,
 ) -> IngestReport:
     """Say what `sync` would do, and what it would cost; nothing is embedded or written.
@@ -169,7 +191,7 @@ def plan(
             stack.callback(library.close)
         if progress is not None:
             stack.enter_context(_counting(connectors, report))
-        parsing = Parsing(parser, processes)
+        parsing = Parsing(parser, processes, limits)
         stack.callback(parsing.close)
         run = _Run(library, embedder, parsing, chunker, threading.Event())
         cost = _Cost(library, embedder, report)
@@ -294,30 +316,33 @@ class _Run:
         self._chunker = chunker
         self._parser_print = parsing.parser.fingerprint
         self._chunker_print = chunker.fingerprint
-        self._seen: set[str] = set()
-        self._failing = {uri for uri, _ in library.failures()}
-        self._unreadable: list[str] = []
-        self._added: dict[str, str] = {}  # content hash -> uri
+        self._seen: set[str] = set()  # sources
+        self._dropped: list[str] = []  # documents that are no longer in their source
+        self._fixed: list[str] = []  # failures of what is no longer in its source
+        self._shelters: list[str] = []  # below these, nothing is known to be gone
+        self._added: dict[tuple[str, str], str] = {}  # (content hash, name in the source) -> uri
 
     def decide(self, connectors: Sequence[Connector]) -> Iterator[_Item]:
         """Go through all sources in order, reading only what may have changed, some ahead."""
         readers = self._parsing.processes + 1
-        ahead: deque[_Item | Future[_Item]] = deque()
+        ahead: deque[list[_Item] | Future[list[_Item]]] = deque()
         with ThreadPoolExecutor(readers, thread_name_prefix="citewell-read") as pool:
             try:
                 for sources in self._listed(connectors):
-                    ledger = self._library.ledger([source.uri for source in sources])
+                    uris = [source.uri for source in sources]
+                    entries = self._library.ledger_of(uris)
+                    failures = self._library.failures_of(uris)
                     for source in sources:
-                        known = ledger.get(source.uri)
+                        known = _Known(entries.get(source.uri, {}), failures.get(source.uri, ()))
                         ahead.append(
                             self._unchanged(source, known) or pool.submit(self._read, source, known)
                         )
-                        while len(ahead) > 2 * readers or isinstance(ahead[0], _Item):
-                            yield self._finished(ahead.popleft())
+                        while len(ahead) > 2 * readers or isinstance(ahead[0], list):
+                            yield from self._finished(ahead.popleft())
                             if not ahead:
                                 break
                 while ahead:
-                    yield self._finished(ahead.popleft())
+                    yield from self._finished(ahead.popleft())
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
@@ -334,124 +359,205 @@ class _Run:
                         sources = []
         yield sources
 
-    def _unchanged(self, source: Source, known: LedgerEntry | None) -> _Item | None:
+    def _unchanged(self, source: Source, known: _Known) -> list[_Item] | None:
         """What needs no reading: the same version, and the same parts."""
-        if (
-            known is None
-            or not source.version
-            or known.source_version != source.version
-            or known.parser != self._parser_print
-            or known.chunker != self._chunker_print
+        if not source.version:
+            return None
+        entries, failures = known
+        lasting = [
+            failure
+            for failure in failures
+            if (failure.source_version, failure.parser) == (source.version, self._parser_print)
+        ]
+        failed = [_Item(failure.uri, "failed", failure=failure) for failure in lasting]
+        if not any(entry.source_version == source.version for entry in entries.values()):
+            # The version that failed as a whole does so again; what is indexed is of another.
+            return [item for item in failed if item.uri == source.uri] or None
+        whole = len(entries) + len(failures)
+        if len(lasting) < len(failures) or not all(
+            entry.source_version == source.version
+            and entry.parser == self._parser_print
+            and entry.chunker == self._chunker_print
+            and entry.parts == whole
+            for entry in entries.values()
         ):
             return None
-        # Its entry is written again only to clear a failure that was on record.
-        return _Item(source.uri, "unchanged", known if source.uri in self._failing else None)
+        return [_Item(uri, "unchanged") for uri in entries] + failed
 
-    def _read(self, source: Source, known: LedgerEntry | None) -> _Item:
+    def _read(self, source: Source, known: _Known) -> list[_Item]:
         """Read and parse, as far as that is needed. In a thread of its own."""
         if self._stop.is_set():
             raise KeyboardInterrupt
         try:
             return self._decided(source, known)
         except SourceUnreadable as error:
-            self._unreadable.append(source.uri)
-            return _Item(source.uri, "failed", error=str(error))
+            self._shelters.append(source.shelter or f"{source.uri}/")
+            return [_Item.failed(source.uri, source.uri, error)]
+        except ParseError as error:
+            return [_Item.failed(source.uri, source.uri, error, source.version, self._parser_print)]
         except SourceError as error:
-            return _Item(source.uri, "failed", error=str(error))
+            return [_Item.failed(source.uri, source.uri, error)]
         except RagError:
             raise
         except Exception as error:
-            return _failed_part(source.uri, error)
+            return [_Item.failed(source.uri, source.uri, _part_failed(error))]
 
-    def _decided(self, source: Source, known: LedgerEntry | None) -> _Item:
-        if known is not None and known.parser == self._parser_print:
-            same = bool(source.version) and known.source_version == source.version
-            data = b"" if same else source.read()
-            if same or hashlib.sha256(data).hexdigest() == known.content_hash:
-                entry = self._entry(source, known.content_hash, known.digest)
-                if known.chunker == self._chunker_print:
-                    return _Item(source.uri, "unchanged", entry)
-                # Only the chunker has changed: the text is in the library.
-                return _Item(source.uri, "updated", entry, self._library.document(source.uri))
-        else:
-            data = source.read()
-        content_hash = hashlib.sha256(data).hexdigest()
-        document = self._parsing.parse(data, uri=source.uri, mime=source.mime)
-        entry = self._entry(source, content_hash, document.digest)
-        if known is None:
-            self._added[content_hash] = source.uri
-        elif known.digest == entry.digest and known.chunker == self._chunker_print:
-            return _Item(source.uri, "unchanged", entry)
-        return _Item(source.uri, "updated" if known else "added", entry, document)
+    def _decided(self, source: Source, known: _Known) -> list[_Item]:
+        made = next(iter(known.entries.values()), None)
+        if made is None or not self._is_of_one_run(known):
+            return self._parsed(source, source.read(), known)
+        if source.version and made.source_version == source.version:
+            return self._kept(source, known)
+        data = source.read()
+        if _content_hash(data, source) == made.content_hash:
+            return self._kept(source, known)
+        return self._parsed(source, data, known)
 
-    def _finished(self, item: _Item | Future[_Item]) -> _Item:
-        """The item itself, chunked."""
-        if isinstance(item, Future):
-            item = item.result()
-        if item.document is not None:
+    def _is_of_one_run(self, known: _Known) -> bool:
+        """Whether what is indexed is all that this parser made of one version of the source."""
+        entries = list(known.entries.values())
+        made = entries[0]
+        beside = [failure for failure in known.failures if failure.uri not in known.entries]
+        return (
+            made.parts == len(entries) + len(beside)
+            and all(
+                entry.source_version == made.source_version and entry.parser == self._parser_print
+                for entry in entries
+            )
+            and all(
+                failure.source_version == made.source_version
+                and failure.parser == self._parser_print
+                for failure in beside
+            )
+        )
+
+    def _kept(self, source: Source, known: _Known) -> list[_Item]:
+        """The documents there are, chunked anew where the chunker has changed."""
+        items: list[_Item] = []
+        for uri, made in known.entries.items():
+            entry = replace(made, source_version=source.version, chunker=self._chunker_print)
+            if made.chunker == self._chunker_print:
+                items.append(_Item(uri, "unchanged", entry))
+            else:  # the text is in the library
+                items.append(_Item(uri, "updated", entry, self._library.document(uri)))
+        for failure in known.failures:
+            if failure.uri not in known.entries:
+                again = replace(failure, source_version=source.version)
+                items.append(_Item(failure.uri, "failed", failure=again))
+        return items
+
+    def _parsed(self, source: Source, data: bytes, known: _Known) -> list[_Item]:
+        content_hash = _content_hash(data, source)
+        found = self._parsing.parse(data, uri=source.uri, mime=source.mime)
+        items: list[_Item] = []
+        for part in found:
+            if isinstance(part, FailedPart):
+                lasting = isinstance(part.error, ParseError)
+                version, parser = (source.version, self._parser_print) if lasting else ("", "")
+                items.append(_Item.failed(part.uri, source.uri, part.error, version, parser))
+                continue
+            document = _with_what_the_place_says(part, source)
+            entry = LedgerEntry(
+                source=source.uri,
+                source_version=source.version,
+                content_hash=content_hash,
+                parser=self._parser_print,
+                chunker=self._chunker_print,
+                digest=document.digest,
+                parts=len(found),
+            )
+            before = known.entries.get(document.uri)
+            if before is None:
+                self._added[content_hash, document.uri[len(source.uri) :]] = document.uri
+            if before and (before.digest, before.chunker) == (entry.digest, entry.chunker):
+                items.append(_Item(document.uri, "unchanged", entry))
+            else:
+                outcome = "updated" if before else "added"
+                items.append(_Item(document.uri, outcome, entry, document))
+        there = {item.uri for item in items}
+        self._dropped += [uri for uri in known.entries if uri not in there]
+        self._fixed += [failure.uri for failure in known.failures if failure.uri not in there]
+        return items
+
+    def _finished(self, items: list[_Item] | Future[list[_Item]]) -> Iterator[_Item]:
+        """The items themselves, chunked."""
+        if isinstance(items, Future):
+            items = items.result()
+        for item in items:
+            if item.document is None or item.entry is None:
+                yield item
+                continue
             try:
                 item.chunks = self._chunker.split(item.document, self._embedder)
                 _check_chunks(item.chunks, item.document, self._chunker)
+                yield item
             except SourceError as error:
-                return _Item(item.uri, "failed", error=str(error))
+                yield _Item.failed(item.uri, item.entry.source, error)
             except RagError:
                 raise
             except Exception as error:
-                return _failed_part(item.uri, error)
-        return item
-
-    def _entry(self, source: Source, content_hash: str, digest: str) -> LedgerEntry:
-        return LedgerEntry(
-            source_version=source.version,
-            content_hash=content_hash,
-            parser=self._parser_print,
-            chunker=self._chunker_print,
-            digest=digest,
-        )
+                yield _Item.failed(item.uri, item.entry.source, _part_failed(error))
 
     def gone(self, connectors: Sequence[Connector]) -> list[str]:
         """Documents that a connector owns and did not list; not below what was unreadable."""
-        return self._missing(connectors, self._library.uris)
+        return sorted({*self._dropped, *self._missing(connectors, self._library.sources)})
 
     def moved(self, gone: Sequence[str]) -> list[Move]:
         """Those of the documents `gone` whose bytes were found under a new uri."""
         if not self._added:
             return []
-        found = ((uri, entry.content_hash) for uri, entry in self._library.ledger(gone).items())
-        return sorted(
-            (
-                Move(uri, self._added.pop(content))
-                for uri, content in sorted(found)
-                if content in self._added
-            ),
-            key=lambda move: move.old,
-        )
+        moves: list[Move] = []
+        for uri, entry in sorted(self._library.ledger(gone).items()):
+            new = self._added.pop((entry.content_hash, uri[len(entry.source) :]), None)
+            if new is not None:
+                moves.append(Move(uri, new))
+        return moves
 
     def stale_failures(self, connectors: Sequence[Connector]) -> list[str]:
-        """Recorded failures of sources that are no longer there."""
-        return self._missing(
-            connectors, lambda scope: [uri for uri, _ in self._library.failures(scope)]
+        """Recorded failures of what is no longer there."""
+        missing = self._missing(
+            connectors, lambda scope: [(f.uri, f.source) for f in self._library.failures(scope)]
         )
+        return sorted({*self._fixed, *missing})
 
     def _missing(
-        self, connectors: Sequence[Connector], known: Callable[[str], list[str]]
-    ) -> list[str]:
-        return sorted(
-            {
-                uri
-                for connector in connectors
-                for uri in known(connector.scope)
-                if uri not in self._seen
-                and connector.owns(uri)
-                and not any(uri.startswith(f"{place}/") for place in self._unreadable)
-            }
-        )
+        self,
+        connectors: Sequence[Connector],
+        known: Callable[[str], list[tuple[str, str]]],
+    ) -> set[str]:
+        shelters = tuple(self._shelters)
+        return {
+            uri
+            for connector in connectors
+            for uri, source in known(connector.scope)
+            if source not in self._seen
+            and connector.owns(source)
+            and not source.startswith(shelters)
+        }
 
 
-def _failed_part(uri: str, error: Exception) -> _Item:
+def _content_hash(data: bytes, source: Source) -> str:
+    """Hash of all that a document is made from."""
+    hashed = hashlib.sha256(data)
+    if source.title or source.metadata:
+        said = [source.title, dict(source.metadata)]
+        hashed.update(json.dumps(said, sort_keys=True, default=str).encode())
+    return hashed.hexdigest()
+
+
+def _with_what_the_place_says(document: Document, source: Source) -> Document:
+    if not source.title and not source.metadata:
+        return document
+    fields = dict(document.__dict__)
+    if source.title and document.uri == source.uri:
+        fields["title"] = source.title
+    fields["metadata"] = {**document.metadata, **flat_metadata(source.metadata)}
+    return Document(**fields)
+
+
+def _part_failed(error: Exception) -> str:
     """A part's bug costs its document, not the run."""
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return _Item(uri, "failed", error=f"a part failed ({reason})")
+    return f"a part failed ({type(error).__name__}: {error})"
 
 
 def _check_chunks(chunks: Sequence[Chunk], document: Document, chunker: Chunker) -> None:
@@ -512,7 +618,9 @@ def _embeddable(items: Sequence[_Item], writer: Writer) -> list[_Item]:
                 raise EmbeddingError(f"{item.uri}: {error}") from error
             if not fine and not writer.works():
                 raise
-            item.outcome, item.error = "failed", str(error)
+            source = item.entry.source if item.entry else item.uri
+            failed = _Item.failed(item.uri, source, error)
+            item.outcome, item.failure = failed.outcome, failed.failure
             item.document, item.entry, item.chunks = None, None, ()
         else:
             fine.append(item)
@@ -533,13 +641,14 @@ def _store(batch: list[_Item], writer: Writer, index: Index, report: IngestRepor
         report.embedded += len(prepared[0].embedded.new)  # of the whole batch
     if same := [(item.uri, item.entry) for item in batch if item.document is None and item.entry]:
         index.library.touch(same)
-    if failed := [(item.uri, item.error) for item in batch if item.outcome == "failed"]:
+    if failed := [item.failure for item in batch if item.failure is not None]:
         index.library.record_failures(failed)
     _count(batch, report)
 
 
 def _count(batch: Sequence[_Item], report: IngestReport) -> None:
-    report.failed += [Failure(item.uri, item.error) for item in batch if item.outcome == "failed"]
+    failures = [item.failure for item in batch if item.failure is not None]
+    report.failed += [Failure(failure.uri, failure.error) for failure in failures]
     report.added += sum(item.outcome == "added" for item in batch)
     report.updated += sum(item.outcome == "updated" for item in batch)
     report.unchanged += sum(item.outcome == "unchanged" for item in batch)

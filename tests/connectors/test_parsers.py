@@ -201,7 +201,7 @@ def test_pdf_pages_have_marks() -> None:
     assert document.metadata["pages"] == 4
     assert document.metadata["author"] == "Heron Point Trust"
     for words, page in (("11,420 visitors", 1), ("93 knots", 2), ("85.5 %", 3), ("172,600", 4)):
-        assert document.page_at(document.text.index(words)) == page
+        assert document.place_at(document.text.index(words)) == {"page": page}
     starts = [mark.start for mark in document.marks]
     assert starts == sorted(starts)
 
@@ -241,7 +241,7 @@ def test_a_scan_says_that_it_is_one() -> None:
 def test_pages_without_a_text_layer_are_named() -> None:
     document = parse((FIXTURES / "half-scanned.pdf").read_bytes(), "half-scanned.pdf")
     assert document.metadata["pages_without_text"] == (2,)
-    assert document.page_at(document.text.index("So has the third")) == 3
+    assert document.place_at(document.text.index("So has the third")) == {"page": 3}
 
 
 @pytest.mark.data

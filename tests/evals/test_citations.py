@@ -22,7 +22,7 @@ def citation(start: int, end: int, quote: str, page: int | None, uri: str = "u")
 def test_right_quotes_and_pages() -> None:
     good = [citation(0, 11, "First page.", 1), citation(12, 24, "Second page.", 2)]
     result = quote_accuracy(answer(*good), [SOURCE])
-    assert (result.value, result.wrong_quotes, result.wrong_pages) == (1.0, (), ())
+    assert (result.value, result.wrong_quotes, result.wrong_places) == (1.0, (), ())
 
 
 def test_wrong_ones_are_found() -> None:
@@ -33,7 +33,7 @@ def test_wrong_ones_are_found() -> None:
     result = quote_accuracy(answer(shifted, unknown, other_page, right), [SOURCE])
     assert result.value == 0.5
     assert result.wrong_quotes == (shifted, unknown)
-    assert result.wrong_pages == (other_page,)
+    assert result.wrong_places == (other_page,)
 
 
 def test_without_citations_there_is_no_value() -> None:

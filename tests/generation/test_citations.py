@@ -21,7 +21,7 @@ PASSAGES = [
         text=text,
         title=f"T{i}",
         headings=(),
-        page=i,
+        place={"page": i},
         score=1.0,
     )
     for i, text in enumerate(TEXTS, start=1)

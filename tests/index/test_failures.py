@@ -11,6 +11,7 @@ import pytest
 
 from connectors import Connector, Source
 from connectors.base import Parser
+from connectors.parsing import Limits
 from rag import Document, Pipeline, StaticEmbedder
 from rag.index import Chroma, care
 from tests.cli.test_rag import without_root_powers
@@ -197,9 +198,8 @@ class Texts(Connector):
 
 
 def test_a_parser_that_crashes_costs_its_document(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr("connectors.parsing._PATIENCE", 0.0)
     texts = [f"Text number {i}." for i in range(30)]
     texts[3] = texts[17] = "die"
     texts[5] = "fail"
@@ -229,7 +229,7 @@ class Crashing(Parser):
         return Document(uri=uri, text=data.decode())
 
 
-def test_formats_of_pages_are_parsed_elsewhere_from_the_start(tmp_path: Path) -> None:
+def test_parsing_is_done_elsewhere(tmp_path: Path) -> None:
     """And a program that a parser starts cannot eat what the process is sent."""
     texts = ("one", "%PDF-1.7", "two", "three")
     with Pipeline(index=tmp_path / "i", parser=Crashing()) as pipeline:
@@ -238,24 +238,18 @@ def test_formats_of_pages_are_parsed_elsewhere_from_the_start(tmp_path: Path) ->
     assert [f.error for f in report.failed] == ["the parser crashed on it (exit code -6)"]
 
 
-def test_a_parser_that_hangs_costs_its_document(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("connectors.parsing._PATIENCE", 0.0)
-    monkeypatch.setattr("connectors.parsing._LONGEST", 2.0)
-    with Pipeline(index=tmp_path / "i", parser=Deadly(), processes=1) as pipeline:
+def test_a_parser_that_hangs_costs_its_document(tmp_path: Path) -> None:
+    limits = Limits(seconds=2.0)
+    with Pipeline(index=tmp_path / "i", parser=Deadly(), processes=1, limits=limits) as pipeline:
         report = pipeline.ingest(Texts(texts=("one", "hang", "two")))
     assert report.added == 2
-    assert [f.error for f in report.failed] == ["the parser took more than 2 s"]
+    assert [f.error for f in report.failed] == ["parsing it takes more than 2 s (limits.seconds)"]
 
 
-def test_processes_parse_what_this_one_parses(
-    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_processes_parse_what_this_one_parses(tmp_path: Path, folder: Path) -> None:
     shutil.copy(Path(__file__).parent.parent / "fixtures" / "encrypted.pdf", folder)
     reports = []
     for processes in (0, 2):
-        monkeypatch.setattr("connectors.parsing._PATIENCE", 0.0)
         with Pipeline(index=tmp_path / f"i{processes}", processes=processes) as pipeline:
             reports.append(pipeline.ingest(folder).as_json() | {"seconds": 0})
     assert reports[0] == reports[1]

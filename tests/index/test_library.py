@@ -19,7 +19,12 @@ def library(tmp_path: Path) -> Iterator[Library]:
 
 def entry(document: Document) -> LedgerEntry:
     return LedgerEntry(
-        source_version="1", content_hash="h", parser="p", chunker="c", digest=document.digest
+        source=document.uri,
+        source_version="1",
+        content_hash="h",
+        parser="p",
+        chunker="c",
+        digest=document.digest,
     )
 
 
@@ -54,7 +59,7 @@ def test_texts_come_back_exactly(library: Library) -> None:
     assert library.text("u", 32_000, 70_000) == text[32_000:70_000]
     assert library.text("u", 149_999, 10**9) == text[149_999:]
     assert library.text("u", 5, 5) == ""
-    assert library.page("u", 70_000) == 1
+    assert library.place("u", 70_000) == {"page": 1}
 
 
 def test_pending_and_doomed_are_invisible(library: Library) -> None:
