@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any, ClassVar, Self
 from urllib.parse import quote
 
 from rag.component import Component
-from rag.errors import SourceError, SourceNotFound, UnsupportedFormat
+from rag.errors import MissingExtra, SourceError, SourceNotFound, UnsupportedFormat
 from rag.types import Document
 
 PART = "!/"
@@ -47,13 +48,16 @@ class Source:
 class Connector(Component):
     """Where documents come from.
 
-    ``schemes`` are those of the uris that `from_uri` reads, and ``extra`` names the optional
-    dependencies that such a connector needs ("" for none).
+    ``schemes`` are those of the uris that `from_uri` reads, ``examples`` how these are written.
+    ``extra`` names the optional dependencies that such a connector needs ("" for none), and
+    ``packages`` are the modules that come with it.
     """
 
     kind: ClassVar[str] = "connector"
     schemes: ClassVar[tuple[str, ...]] = ()
+    examples: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
+    packages: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def from_uri(cls, uri: str, **options: Any) -> Self:
@@ -63,6 +67,11 @@ class Connector(Component):
         that it cannot read.
         """
         raise SourceNotFound(f"the connector {cls.name!r} is not made from a uri: {uri}")
+
+    def require(self) -> None:
+        """Raise `MissingExtra` where something that it needs is not installed."""
+        if not all(map(find_spec, self.packages)):
+            raise MissingExtra.of(self.extra, f"the connector {self.name!r}")
 
     @property
     @abstractmethod
@@ -100,9 +109,21 @@ class Part:
 
 
 class Parser(Component):
-    """Bytes to a `Document`."""
+    """Bytes to a `Document`.
+
+    ``formats`` are the media types it reads, each with the suffixes of file names that mean it;
+    ``library`` does the work, ``keeps`` and ``drops`` say what of a file is in the document, and
+    ``extra`` names the optional dependencies it needs, whose modules are ``packages``: all of it
+    is what ``rag sources`` lists.
+    """
 
     kind: ClassVar[str] = "parser"
+    formats: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    library: ClassVar[str] = ""
+    keeps: ClassVar[str] = ""
+    drops: ClassVar[str] = ""
+    extra: ClassVar[str] = ""
+    packages: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
 from pydantic import Field, field_validator
@@ -15,8 +16,15 @@ from pydantic import Field, field_validator
 from connectors.base import Connector, Source
 from rag.errors import SourceNotFound, SourceUnreadable
 
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
 INDEX_MARK = ".citewell-index"
 """Name of a file in the folder of an index: such a folder is no source."""
+
+_GLOB = re.compile(r"[*?\[]")
+_TRIES = 3  # to read a file that changes meanwhile
+_LONGEST_IGNORE = 1_000_000  # bytes of an ignore file
 
 
 class Files(Connector):
@@ -24,11 +32,19 @@ class Files(Connector):
 
     ``include`` and ``exclude`` are globs over the path below the folder, with ``/`` between its
     parts; ``*`` crosses them. Hidden files and folders, and those in ``skip``, are left out
-    unless named. Symbolic links are followed only to files inside the folder: the others are
-    listed and fail with the reason. A file over ``max_bytes`` fails, unread.
+    unless named, and so is what an ignore file (by default ``.gitignore`` and ``.ragignore``, as
+    git reads them) in the folder or below excludes; what is newly ignored leaves the index.
+    Symbolic links are followed only to files inside the folder: the others are listed and fail
+    with the reason. A file over ``max_bytes`` fails, unread.
     """
 
     name: ClassVar[str] = "files"
+    examples: ClassVar[tuple[str, ...]] = (
+        "docs/",
+        "report.pdf",
+        "'docs/**/*.md'",
+    )
+    schemes: ClassVar[tuple[str, ...]] = ("file",)
 
     path: Path
     include: tuple[str, ...] = ("*",)
@@ -38,6 +54,7 @@ class Files(Connector):
         "__pycache__",
         "venv",
     )
+    ignore_files: tuple[str, ...] = (".gitignore", ".ragignore")
     hidden: bool = False
     max_bytes: int = Field(512 * 2**20, gt=0)
 
@@ -45,6 +62,35 @@ class Files(Connector):
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111 (keeps links)
+
+    @classmethod
+    def from_uri(cls, uri: str, **options: Any) -> Self:
+        """``file:///path``."""
+        path = path_of(uri)
+        if path is None:
+            raise SourceNotFound(f"not a file of this machine: {uri}")
+        return cls.from_path(path)
+
+    @classmethod
+    def from_path(cls, path: Path) -> Self:
+        """A file, a folder, or what a glob such as ``docs/**/*.md`` selects.
+
+        Raises `SourceNotFound` where there is nothing, or only an index.
+        """
+        files = cls(path=path)
+        if os.path.exists(files.path / INDEX_MARK):  # noqa: PTH110 (False without permission)
+            raise SourceNotFound(f"{files.path} is the folder of an index, not a source")
+        if os.path.exists(files.path):  # noqa: PTH110 (False for impossible names)
+            return files
+        parts = files.path.parts
+        at = next((i for i, part in enumerate(parts) if _GLOB.search(part)), len(parts))
+        folder = Path(*parts[:at])
+        if at == len(parts) or not os.path.isdir(folder):  # noqa: PTH112
+            raise SourceNotFound(f"no such file or folder: {files.path}")
+        below = parts[at:]
+        if "**" in below:  # any number of folders: here "*" crosses them
+            return cls(path=folder, include=("/".join(below).replace("**/", "*"),))
+        return cls(path=folder, include=("/".join(below),), exclude=("*/" * len(below) + "*",))
 
     @property
     def scope(self) -> str:
@@ -87,10 +133,10 @@ class Files(Connector):
 
     def _walk(self, root: str) -> Iterator[os.DirEntry[str] | Source]:
         """Selected files in order, and what cannot be listed. Strings, as `Path` is slow."""
-        ahead = [root]
+        ahead: list[tuple[str, tuple[_Ignored, ...]]] = [(root, ())]
         start = len(root.rstrip(os.sep)) + 1
         while ahead:
-            folder = ahead.pop()
+            folder, ignored = ahead.pop()
             try:
                 with os.scandir(folder) as listing:
                     entries = sorted(listing, key=lambda entry: entry.name)
@@ -100,12 +146,16 @@ class Files(Connector):
                 continue
             if any(entry.name == INDEX_MARK for entry in entries):
                 continue
+            found = [_Ignored.of(entry) for entry in entries if entry.name in self.ignore_files]
+            ignored = (*found, *ignored)
             below = []
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
-                    if self._entered(entry.name):
-                        below.append(entry.path)
-                elif self._selected(entry.path[start:].replace(os.sep, "/")):
+                    if self._entered(entry.name) and not _is_ignored(entry.path + "/", ignored):
+                        below.append((entry.path, ignored))
+                elif self._selected(entry.path[start:].replace(os.sep, "/")) and not _is_ignored(
+                    entry.path, ignored
+                ):
                     yield entry
             ahead += reversed(below)
 
@@ -140,20 +190,64 @@ class Files(Connector):
         if found.st_size > self.max_bytes:
             reason = f"{found.st_size:,} bytes, over the limit of {self.max_bytes:,} (max_bytes)"
             return _unreadable(Path(path), reason)
-        # The change time too: an edit that keeps size and mtime still moves it.
-        version = f"{found.st_mtime_ns:x}-{found.st_ctime_ns:x}-{found.st_size:x}"
+        version = _state(found)
 
         def read() -> bytes:
-            try:
-                with open(path, "rb") as file:  # noqa: PTH123 (strings)
-                    data = file.read(self.max_bytes + 1)
-            except OSError as error:
-                raise SourceUnreadable(f"cannot be read: {error.strerror}") from None
-            if len(data) > self.max_bytes:
-                raise SourceUnreadable(f"grew over the limit of {self.max_bytes:,} bytes")
-            return data
+            for _ in range(_TRIES):
+                try:
+                    with open(path, "rb") as file:  # noqa: PTH123 (strings)
+                        before = os.fstat(file.fileno())
+                        data = file.read(self.max_bytes + 1)
+                        after = os.fstat(file.fileno())
+                except OSError as error:
+                    raise SourceUnreadable(f"cannot be read: {error.strerror}") from None
+                if len(data) > self.max_bytes:
+                    raise SourceUnreadable(f"grew over the limit of {self.max_bytes:,} bytes")
+                if _state(before) == _state(after) and len(data) == after.st_size:
+                    return data
+            raise SourceUnreadable("it changes while it is read")
 
         return Source(uri=_uri(path), version=version, read=read)
+
+
+def _state(found: os.stat_result) -> str:
+    """What changes whenever a file does; the change time too, which an edit cannot set back."""
+    return f"{found.st_mtime_ns:x}-{found.st_ctime_ns:x}-{found.st_size:x}"
+
+
+class _Ignored(NamedTuple):
+    """What an ignore file excludes, below its folder."""
+
+    folder: str
+    spec: GitIgnoreSpec
+
+    @classmethod
+    def of(cls, entry: os.DirEntry[str]) -> _Ignored:
+        """Read an ignore file; a line that makes no sense is left out, as git does."""
+        from pathspec import GitIgnoreSpec
+
+        try:
+            with open(entry.path, "rb") as file:  # noqa: PTH123 (strings)
+                lines = file.read(_LONGEST_IGNORE).decode(errors="surrogateescape").splitlines()
+        except OSError:
+            lines = []
+        sound = []
+        for line in lines:
+            try:
+                GitIgnoreSpec.from_lines([line])
+            except ValueError:
+                continue
+            sound.append(line)
+        return cls(os.path.dirname(entry.path), GitIgnoreSpec.from_lines(sound))  # noqa: PTH120
+
+
+def _is_ignored(path: str, ignored: tuple[_Ignored, ...]) -> bool:
+    """The last word is that of the nearest ignore file that says anything."""
+    for folder, spec in ignored:
+        said = spec.check_file(path[len(folder.rstrip(os.sep)) + 1 :]).include
+        if said is not None:
+            return said
+    return False
 
 
 def _uri(path: str) -> str:

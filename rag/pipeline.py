@@ -176,18 +176,20 @@ class Pipeline(Component):
         *sources: str | Path | Connector,
         keep_missing: bool = False,
         dry_run: bool = False,
+        allow_private: bool = False,
         progress: Callable[[IngestReport], None] | None = None,
     ) -> IngestReport:
-        """Bring the index up to date with the sources: files, folders or connectors.
+        """Bring the index up to date with the sources: paths, uris or connectors.
 
         Only what has changed is read, and only texts not embedded before are embedded. What is
         gone from a source is deleted, unless `keep_missing`; what cannot be read is in the
         report, with the reason. With another embedder than the index's, every document is
         embedded again beside the old vectors, which answer until all is done. A `dry_run`
-        touches nothing and reports what would be done and cost. Raises `SourceNotFound` before
+        touches nothing and reports what would be done and cost. With `allow_private`, addresses in
+        private networks may be named (see `connectors.web.Web`). Raises `SourceNotFound` before
         anything is done, `IndexLocked` where another process is writing.
         """
-        connectors = [s if isinstance(s, Connector) else connect(s) for s in sources]
+        connectors = [self.connector(source, allow_private=allow_private) for source in sources]
         parts = (connectors, self.parser, self.chunker)
         options: dict[str, Any] = {
             "keep_missing": keep_missing,
@@ -203,6 +205,15 @@ class Pipeline(Component):
             return plan(None, self.embedder, *parts, **options)
         with closing(library):
             return plan(library, self.embedder, *parts, **options)
+
+    def connector(
+        self, source: str | Path | Connector, *, allow_private: bool = False
+    ) -> Connector:
+        """The connector for what a person types. Raises `SourceNotFound` or `MissingExtra`."""
+        if isinstance(source, Connector):
+            return source
+        password = load_settings().imap_password
+        return connect(source, allow_private=allow_private, imap_password=password)
 
     def search(self, query: str, *, k: int | None = None, where: Where | None = None) -> list[Hit]:
         """Up to `k` hits (default: the pipeline's), best first, refined.
@@ -296,12 +307,17 @@ class Pipeline(Component):
         *sources: str | Path | Connector,
         keep_missing: bool = False,
         dry_run: bool = False,
+        allow_private: bool = False,
         progress: Callable[[IngestReport], None] | None = None,
     ) -> IngestReport:
         """`ingest` in a worker thread; `progress` is called from there."""
         return await _in_thread(
             lambda: self.ingest(
-                *sources, keep_missing=keep_missing, dry_run=dry_run, progress=progress
+                *sources,
+                keep_missing=keep_missing,
+                dry_run=dry_run,
+                allow_private=allow_private,
+                progress=progress,
             )
         )
 

@@ -27,6 +27,7 @@ class Settings(BaseModel):
     openai_base_url: str | None = Field(None, alias="OPENAI_BASE_URL")
     cohere_api_key: SecretStr | None = Field(None, alias="COHERE_API_KEY")
     chroma_api_key: SecretStr | None = Field(None, alias="CHROMA_API_KEY")
+    imap_password: SecretStr | None = Field(None, alias="IMAP_PASSWORD")
     index: Path = Field(Path(".rag"), alias="RAG_INDEX")
     """Folder of the index."""
     prompts: Path | None = Field(None, alias="RAG_PROMPTS")
@@ -46,7 +47,7 @@ class Settings(BaseModel):
     @classmethod
     def secret_variables(cls) -> list[str]:
         """Names of the environment variables that hold keys."""
-        return [name for name in cls.variables().values() if name.endswith("_KEY")]
+        return [name for name in cls.variables().values() if name.endswith(("_KEY", "_PASSWORD"))]
 
 
 def load_settings(env_file: Path | None = None) -> Settings:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
+from urllib.parse import urldefrag, urljoin
 
 from connectors.base import Parser
 from connectors.parsers.markdown import heading_marks
@@ -10,7 +12,8 @@ from connectors.parsers.text import name_of
 from rag.errors import NoText, ParseError
 from rag.types import Document, flat_metadata, well_formed
 
-_KEPT = ("author", "date", "description", "sitename", "language", "categories", "tags")
+_KEPT = ("author", "date", "description", "sitename", "categories", "tags")
+_MOST_LINKS = 100
 
 
 class HtmlParser(Parser):
@@ -21,6 +24,13 @@ class HtmlParser(Parser):
     """
 
     name: ClassVar[str] = "html"
+    revision: ClassVar[int] = 2
+    formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "text/html": (".html", ".htm", ".xhtml"),
+    }
+    library: ClassVar[str] = "trafilatura"
+    keeps: ClassVar[str] = "main text, headings, tables, title, language, dates, links as metadata"
+    drops: ClassVar[str] = "menus, banners, scripts, pictures"
 
     tables: bool = True
     links: bool = False
@@ -47,6 +57,7 @@ class HtmlParser(Parser):
                 include_links=self.links,
                 include_formatting=True,
             )
+            language, links = _language(tree), _links(tree, uri)
             text = well_formed(text or trafilatura.html2txt(data) or "")
         except (LxmlError, ValueError, RecursionError, AttributeError) as error:
             raise ParseError(f"broken HTML: {error}") from None
@@ -60,7 +71,7 @@ class HtmlParser(Parser):
             text=text,
             title=well_formed(found.get("title") or name_of(uri))[:200],
             mime=mime or "text/html",
-            metadata=_metadata(found),
+            metadata=_metadata(found) | flat_metadata({"language": language, "links": links}),
             marks=heading_marks(text),
         )
 
@@ -76,6 +87,28 @@ def _with_headings(text: str, tree: Any) -> str:
         f"\n{'#' * levels[bare]} {bare}\n" if (bare := line.strip()) in levels and bare else line
         for line in lines
     ).lstrip("\n")
+
+
+def _language(tree: Any) -> str | None:
+    """What the page says of itself, as in ``de-AT``."""
+    said = next((tag.get("lang") or tag.get("xml:lang") for tag in tree.iter("html")), None)
+    return well_formed(said.strip())[:35] or None if said else None
+
+
+def _links(tree: Any, uri: str) -> tuple[str, ...]:
+    """Where the page leads, each address once, without what is behind a ``#``."""
+    base = next((tag.get("href") for tag in tree.iter("base")), None) or ""
+    found: dict[str, None] = {}
+    for tag in tree.iter("a"):
+        try:
+            target = urldefrag(urljoin(urljoin(uri, base), (tag.get("href") or "").strip())).url
+        except ValueError:
+            continue
+        if target.startswith(("http://", "https://")) and len(target) <= 2_000:
+            found[well_formed(target)] = None
+        if len(found) == _MOST_LINKS:
+            break
+    return tuple(found)
 
 
 def _metadata(found: dict[str, Any]) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from connectors.base import Parser
+from connectors.parsers.building import heading_path_marks
 from connectors.parsers.text import decode, name_of, require_text
 from rag.types import Document, Mark, flat_metadata
 
@@ -25,6 +26,12 @@ class MarkdownParser(Parser):
     """Markdown's own text, with the heading path marked; YAML front matter becomes metadata."""
 
     name: ClassVar[str] = "markdown"
+    formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "text/markdown": (".md", ".markdown", ".mdx", ".qmd", ".rmd"),
+    }
+    library: ClassVar[str] = "PyYAML (front matter)"
+    keeps: ClassVar[str] = "the text as written, headings, front matter as metadata"
+    drops: ClassVar[str] = "nothing"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data`. The title is the front matter's, the first heading or the file name."""
@@ -72,15 +79,7 @@ def _yaml_mapping(text: str) -> dict[Any, Any] | None:
 
 def heading_marks(text: str) -> tuple[Mark, ...]:
     """Heading path of every stretch of Markdown below a heading, up to the next one."""
-    found = list(_headings(text))
-    marks: list[Mark] = []
-    path: list[tuple[int, str]] = []
-    for i, (start, level, title) in enumerate(found):
-        path = [(depth, name) for depth, name in path if depth < level] + [(level, title)]
-        end = found[i + 1][0] if i + 1 < len(found) else len(text)
-        value = tuple(name for _, name in path)
-        marks.append(Mark(start=start, end=end, kind="heading", value=value))
-    return tuple(marks)
+    return heading_path_marks(_headings(text), len(text))
 
 
 def _headings(text: str) -> Iterator[tuple[int, int, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import posixpath
+from collections.abc import Mapping
 from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
@@ -34,6 +35,10 @@ class TextParser(Parser):
     """Text as it stands; the encoding is told by its mark, is UTF-8, or is guessed."""
 
     name: ClassVar[str] = "text"
+    formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"text/plain": (".txt", ".text", ".log")}
+    library: ClassVar[str] = "charset-normalizer"
+    keeps: ClassVar[str] = "the text as written, in any encoding"
+    drops: ClassVar[str] = "nothing"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Decode `data`. The file's name is the title."""

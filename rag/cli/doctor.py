@@ -19,6 +19,13 @@ _EXTRAS = {
     "openai": "openai",
     "cohere": "cohere",
     "local": "sentence-transformers",
+    "code": "tree-sitter",
+    "ocr": "rapidocr",
+    "git": "dulwich",
+    "sql": "sqlalchemy",
+    "s3": "s3fs",
+    "gs": "gcsfs",
+    "az": "adlfs",
     "langchain": "langchain-core",
     "llama-index": "llama-index-core",
 }

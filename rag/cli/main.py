@@ -93,6 +93,9 @@ def cli() -> None:
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and cost; touch nothing.")
 @click.option("--keep-missing", is_flag=True, help="Keep documents that are gone from a source.")
+@click.option(
+    "--allow-private", is_flag=True, help="Let addresses of the web be in a private network."
+)
 @index_option
 @namespace_option
 @pipeline_option
@@ -103,21 +106,27 @@ def ingest(
     sources: tuple[str, ...],
     dry_run: bool,
     keep_missing: bool,
+    allow_private: bool,
     index: Path | None,
     namespace: str,
     pipeline: str | None,
     as_json: bool,
 ) -> None:
-    """Bring the index up to date with files and folders.
+    """Bring the index up to date with SOURCEs.
 
-    Only what has changed since the last time is read and embedded; what is gone from a folder is
-    deleted from the index.
+    A SOURCE is a file, a folder, or an address such as https://example.org/sitemap.xml,
+    git+file:///repository or s3://bucket/prefix (`rag sources` lists them). Only what has changed
+    since the last time is read and embedded; what is gone from a source is deleted from the index.
     """
     from rag.cli import show
 
     with make_pipeline(pipeline, index, namespace) as opened, show.Progress() as progress:
         report = opened.ingest(
-            *sources, dry_run=dry_run, keep_missing=keep_missing, progress=progress
+            *sources,
+            dry_run=dry_run,
+            keep_missing=keep_missing,
+            allow_private=allow_private,
+            progress=progress,
         )
     if as_json:
         show.json_document(report.as_json())
@@ -210,6 +219,37 @@ def chat(
                 report = opened.ingest(*sources, progress=progress)
             show.report(report, opened.index)
         converse(opened)
+
+
+@cli.command(name="sources")
+@json_option
+def sources_command(as_json: bool) -> None:
+    """List where documents can come from, and which files are read."""
+    from rag.cli import formats
+
+    formats.list_known(as_json=as_json)
+
+
+@cli.command()
+@click.argument("source", metavar="FILE")
+@click.option(
+    "--allow-private", is_flag=True, help="Let addresses of the web be in a private network."
+)
+@pipeline_option
+@json_option
+@click.pass_context
+def parse(
+    context: click.Context, source: str, allow_private: bool, pipeline: str | None, as_json: bool
+) -> None:
+    """Print the text of FILE as the index would hold it, with its marks.
+
+    In the margin: page, slide, sheet, row, function or time. FILE may be any source.
+    """
+    from rag.cli import formats
+
+    with make_pipeline(pipeline, None) as opened:
+        if not formats.parse(opened, source, allow_private=allow_private, as_json=as_json):
+            context.exit(SOME_FAILED)
 
 
 @cli.command()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.parsers.auto import AutoParser, guess_mime
+from connectors.parsers.auto import AutoParser
 from connectors.parsers.markdown import heading_marks
 from connectors.parsers.text import TextParser
 from rag import Document
@@ -180,8 +180,8 @@ def test_a_page_without_main_text_gives_what_it_has() -> None:
 
 
 def test_html_is_known_without_its_suffix() -> None:
-    assert guess_mime(b"<!DOCTYPE html><html>", uri="file:///x", mime=None) == "text/html"
-    assert guess_mime(b"a < b", uri="file:///x", mime=None) == "text/plain"
+    assert PARSER.guess(b"<!DOCTYPE html><html>", uri="file:///x", mime=None) == "text/html"
+    assert PARSER.guess(b"a < b", uri="file:///x", mime=None) == "text/plain"
 
 
 def test_html_runs_nothing() -> None:
