@@ -241,9 +241,8 @@ def _answer(parser: Parser, data: bytes, uri: str, mime: str | None, limits: Lim
     except RagError as error:
         reply = error
     except MemoryError:
-        reply = SourceError(
-            f"parsing it takes more than {limits.memory_mb:,} MiB (limits.memory_mb)"
-        )
+        much = f"more than {limits.memory_mb:,} MiB of memory"
+        reply = SourceError(f"parsing it takes {much} (limits.memory_mb)")
     except Exception as error:
         reply = " ".join(f"{type(error).__name__}: {error}".split())
     return reply

@@ -148,7 +148,7 @@ class SqlQuery(Connector):
     def _source(self, row: Mapping[str, Any], number: int) -> Source:
         try:
             made = self.fields.document(row, self.scope.removesuffix("/"), number, self.mime)
-            key = written(row[self.fields.key])
+            key = self.fields.name(row, number)
             version = written(row[self.version]) if self.version else repr(sorted(row.items()))
         except (SourceError, KeyError) as error:
             failure = SourceError(f"row {number}: {error}")

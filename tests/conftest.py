@@ -51,7 +51,14 @@ NOTES = "Flight of 3 May: the kite lost a propeller over the lake. It was found 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the keys and paths of whoever runs it."""
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "COHERE_API_KEY", "RAG_INDEX", "RAG_PROMPTS"):
+    for name in (
+        "OPENAI_API_KEY",
+        "OPENAI_BASE_URL",
+        "COHERE_API_KEY",
+        "IMAP_PASSWORD",
+        "RAG_INDEX",
+        "RAG_PROMPTS",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 

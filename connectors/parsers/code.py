@@ -205,7 +205,7 @@ def _shares_its_line(comment: Any) -> bool:
 
 
 def _name(node: Any) -> str:
-    found = node.child_by_field_name("name") or node.child_by_field_name("type")
+    found = node.child_by_field_name("type" if node.type == "impl_item" else "name")
     if found is None:  # C: the name is in the declarator, in pointers and arrays of it
         found = node.child_by_field_name("declarator")
         while found is not None and (inner := found.child_by_field_name("declarator")) is not None:

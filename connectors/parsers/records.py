@@ -70,14 +70,19 @@ class Fields(BaseModel):
             if name not in apart and (text := written(value))
         )
 
+    def name(self, record: Mapping[str, Any], number: int) -> str:
+        """What a record is called: its key, or its number. Raises `ParseError`."""
+        key = written(_field(record, self.key)) if self.key else str(number)
+        if not key:
+            raise ParseError(f"a record without a value for the key {self.key!r}")
+        return key
+
     def document(self, record: Mapping[str, Any], uri: str, number: int, mime: str) -> Document:
         """A document of its own for record `number` of the source `uri`."""
         text = well_formed(self.rendered(record))
         if not text.strip():
             raise NoText("a record without any text")
-        key = written(_field(record, self.key)) if self.key else str(number)
-        if not key:
-            raise ParseError(f"a record without a value for the key {self.key!r}")
+        key = self.name(record, number)
         used = {name for _, name, _, _ in string.Formatter().parse(self.text) if name}
         named = [n for n in record if n not in used | {self.title, self.key}] if self.text else []
         kept = named if self.metadata is None else [n for n in self.metadata if n in record]
@@ -112,6 +117,8 @@ def written(value: Any) -> str:
         return value.date().isoformat()
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
+    if isinstance(value, tuple):
+        return ", ".join(map(written, value))
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False)
     return str(value)
@@ -140,14 +147,16 @@ class RecordParser(Parser):
             return
         seen: set[str] = set()
         for number, record in self.records(data):
+            name = f"record {number}"
             try:
-                found = self.fields.document(record, uri, number, mime or "text/plain")
-                if found.uri in seen:
+                key = self.fields.name(record, number)
+                if key in seen:
                     raise ParseError(f"a record of the same key ({self.fields.key!r}) came before")
-                seen.add(found.uri)
-                yield found
+                seen.add(key)
+                name = key
+                yield self.fields.document(record, uri, number, mime or "text/plain")
             except ParseError as error:
-                yield FailedPart(part_uri(uri, f"record {number}"), error)
+                yield FailedPart(part_uri(uri, name), error)
 
 
 class TableParser(RecordParser):

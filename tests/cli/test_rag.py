@@ -193,6 +193,7 @@ def test_doctor_shows_no_key(ingested: Rag) -> None:
         "OPENAI_API_KEY": True,
         "COHERE_API_KEY": False,
         "CHROMA_API_KEY": False,
+        "IMAP_PASSWORD": False,
     }
     assert done.json["index"]["state"].startswith("opens, 2 documents")
 
@@ -303,7 +304,7 @@ def test_wrong_pipelines(
     ("arguments", "code", "message"),
     [
         (("ingest", "nowhere"), 2, "no such file or folder"),
-        (("ingest", "s3://bucket"), 2, "no connector reads s3://"),
+        (("ingest", "gopher://bucket"), 2, "no connector reads gopher://"),
         (("ask", ""), 2, "the question is empty"),
         (("ask", "  \n"), 2, "the question is empty"),
         (("search", "x" * 30_000), 2, "30,000 characters"),

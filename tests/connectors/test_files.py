@@ -113,7 +113,7 @@ def test_connect(tree: Path) -> None:
     ("source", "message"),
     [
         ("nowhere", "no such file or folder"),
-        ("s3://bucket/x", "no connector reads s3:// sources"),
+        ("gopher://bucket/x", "no connector reads gopher:// sources"),
         ("", "a source is empty"),
         (" ", "a source is empty"),
     ],

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from connectors import Connector, Files, Source
+from connectors.base import FailedPart
 from connectors.parsers.auto import AutoParser
 from rag import (
     Chunk,
@@ -245,10 +246,12 @@ def test_what_cannot_be_listed_is_not_deleted(index: Index) -> None:
 class Fragile(AutoParser):
     """A parser with a bug."""
 
-    def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
+    def documents(
+        self, data: bytes, *, uri: str, mime: str | None = None
+    ) -> Iterator[Document | FailedPart]:
         if "notes" in uri:
             raise KeyError("surprise")
-        return super().parse(data, uri=uri, mime=mime)
+        yield from super().documents(data, uri=uri, mime=mime)
 
 
 def test_a_parsers_bug_costs_its_document_only(index: Index, folder: Path) -> None:
@@ -697,14 +700,14 @@ def test_ctrl_c_is_heard_between_two_documents(tmp_path: Path, folder: Path) -> 
         "from connectors.files import Files\n"
         "from connectors.parsers.auto import AutoParser\n"
         "from rag import Pipeline\n"
-        "read, original = [], AutoParser.parse\n"
+        "read, original = [], AutoParser.documents\n"
         "def parse(self, data, **more):\n"
         "    read.append(1)\n"
         "    if len(read) == 3:\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "        threading.Event().wait(1)\n"
         "    return original(self, data, **more)\n"
-        "AutoParser.parse = parse\n"
+        "AutoParser.documents = parse\n"
         "try:\n"
         "    Pipeline(index=sys.argv[1], processes=0).ingest(sys.argv[2])\n"
         "except KeyboardInterrupt:\n"

@@ -1,0 +1,577 @@
+"""Every format: what was put into a file is found again, and the marks say where."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connectors.base import FailedPart
+from connectors.parsers.auto import AutoParser
+from connectors.parsers.code import CodeParser
+from connectors.parsers.pdf import PdfParser
+from connectors.parsers.picture import PictureParser
+from connectors.parsers.records import Fields, JsonLinesParser, TableParser
+from rag import Document, HeadingChunker, StaticEmbedder
+from rag.errors import EncryptedDocument, NoText, ParseError, UnsupportedFormat
+from tests.connectors import making
+
+PARSER = AutoParser(pdf=PdfParser(ocr=False), picture=PictureParser(recognise=False))
+
+
+def parse(data: bytes | str, name: str) -> Document:
+    raw = data.encode() if isinstance(data, str) else data
+    return PARSER.parse(raw, uri=f"file:///folder/{name}")
+
+
+def parts(data: bytes, name: str, parser: AutoParser = PARSER) -> dict[str, Document | FailedPart]:
+    uri = f"file:///folder/{name}"
+    return {part.uri.removeprefix(uri): part for part in parser.documents(data, uri=uri)}
+
+
+def texts(document: Document, kind: str) -> list[tuple[object, str]]:
+    return [
+        (mark.value, document.text[mark.start : mark.end].strip())
+        for mark in document.marks
+        if mark.kind == kind
+    ]
+
+
+# -- provenance, of every format -----------------------------------------------------------
+
+WORD = st.from_regex(r"[A-Z][a-z]{2,8}", fullmatch=True)
+SENTENCE = st.lists(WORD, min_size=1, max_size=6).map(" ".join)
+UNITS = st.lists(SENTENCE, min_size=1, max_size=6)
+
+
+def numbered(units: Sequence[str]) -> list[str]:
+    """Units that cannot be taken for one another."""
+    return [f"Unit{i} {unit}" for i, unit in enumerate(units)]
+
+
+def _srt(units: Sequence[str]) -> bytes:
+    return making.srt(units)
+
+
+def _functions(units: Sequence[str]) -> bytes:
+    return "\n\n".join(f"def f{i}():\n    return '{u}'" for i, u in enumerate(units)).encode()
+
+
+def _csv(units: Sequence[str]) -> bytes:
+    out = io.StringIO()
+    csv.writer(out).writerows([["Name", "Number"], *([unit, i] for i, unit in enumerate(units))])
+    return out.getvalue().encode()
+
+
+FORMATS: dict[str, tuple[str, Callable[[Sequence[str]], bytes], Callable[[int], object]]] = {
+    "a.pdf": ("page", lambda units: making.pdf(list(units)), lambda i: i + 1),
+    "a.pptx": (
+        "slide",
+        lambda units: making.pptx([(f"Title {i}", u) for i, u in enumerate(units)]),
+        lambda i: i + 1,
+    ),
+    "a.odp": (
+        "slide",
+        lambda units: making.odp([(f"Title {i}", u) for i, u in enumerate(units)]),
+        lambda i: i + 1,
+    ),
+    "a.xlsx": (
+        "row",
+        lambda units: making.xlsx(
+            {"S": [["Name", "Number"], *([u, i] for i, u in enumerate(units))]}
+        ),
+        lambda i: i + 2,
+    ),
+    "b.xlsx": (
+        "sheet",
+        lambda units: making.xlsx({f"Sheet {i}": [[u]] for i, u in enumerate(units)}),
+        lambda i: f"Sheet {i}",
+    ),
+    "a.ods": (
+        "row",
+        lambda units: making.ods({"S": [["Name", "Word"], *([u, "x"] for u in units)]}),
+        lambda i: i + 2,
+    ),
+    "a.csv": ("row", _csv, lambda i: i + 2),
+    "a.tsv": ("row", lambda units: _csv(units).replace(b",", b"\t"), lambda i: i + 2),
+    "a.jsonl": (
+        "row",
+        lambda units: "\n".join(json.dumps({"name": u}) for u in units).encode(),
+        lambda i: i + 1,
+    ),
+    "a.json": (
+        "row",
+        lambda units: json.dumps([{"name": u} for u in units]).encode(),
+        lambda i: i + 1,
+    ),
+    "a.ipynb": (
+        "row",
+        lambda units: making.ipynb([("markdown", u) for u in units]),
+        lambda i: i + 1,
+    ),
+    "a.srt": ("time", _srt, lambda i: 10.0 * i),
+    "a.vtt": (
+        "time",
+        lambda units: b"WEBVTT\n\n"
+        + _srt(units).replace(b",000", b".000"),
+        lambda i: 10.0 * i,
+    ),
+    "a.py": ("symbol", _functions, lambda i: f"f{i}"),
+}  # fmt: skip
+HEADED: dict[str, Callable[[Sequence[str]], bytes]] = {
+    "a.docx": lambda units: making.docx([(f"Head {i}", u) for i, u in enumerate(units)]),
+    "a.odt": lambda units: making.odt([(f"Head {i}", u) for i, u in enumerate(units)]),
+    "a.epub": lambda units: making.epub([(f"Head {i}", u) for i, u in enumerate(units)]),
+    "a.pptx": lambda units: making.pptx([(f"Head {i}", u) for i, u in enumerate(units)]),
+    "a.md": lambda units: "".join(f"# Head {i}\n\n{u}\n\n" for i, u in enumerate(units)).encode(),
+    "a.rst": lambda units: "".join(
+        f"Head {i}\n==========\n\n{u}\n\n" for i, u in enumerate(units)
+    ).encode(),
+    "a.html": lambda units: (
+        "<html><body><article>"
+        + "".join(f"<h2>Head {i}</h2><p>{u} stands here.</p>" for i, u in enumerate(units))
+        + "</article></body></html>"
+    ).encode(),
+    "a.pdf": lambda units: making.pdf(
+        [f"Head {i}\n{u}" for i, u in enumerate(units)],
+        [(f"Head {i}", i) for i in range(len(units))],
+    ),
+    "a.yaml": lambda units: "".join(f"Head {i}:\n  - {u}\n" for i, u in enumerate(units)).encode(),
+    "b.json": lambda units: json.dumps({f"Head {i}": u for i, u in enumerate(units)}).encode(),
+    "a.ipynb": lambda units: making.ipynb(
+        [("markdown", f"# Head {i}\n\n{u}") for i, u in enumerate(units)]
+    ),
+}
+
+
+def chunks_of(document: Document) -> list:
+    """Small chunks, so that many begin in the middle of a unit."""
+    return HeadingChunker(size=24, overlap=0, smallest=0).split(document, StaticEmbedder())
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@given(units=UNITS.map(numbered))
+@settings(max_examples=12)
+def test_marks_say_where_a_text_is_from(name: str, units: list[str]) -> None:
+    kind, make, value = FORMATS[name]
+    document = parse(make(units), name)
+    found = dict(texts(document, kind))
+    for i, unit in enumerate(units):
+        assert unit in found[value(i)]
+        assert document.place_at(document.text.index(unit))[kind] == value(i)
+    marks = sorted((m for m in document.marks if m.kind == kind), key=lambda m: m.start)
+    assert all(a.end <= b.start for a, b in pairwise(marks))
+    for chunk in chunks_of(document):
+        assert chunk.text == document.text[chunk.start : chunk.end]
+        assert chunk.place == document.place_at(chunk.start, chunk.end)
+        named = [i for i, unit in enumerate(units) if chunk.text.startswith(unit.split()[0])]
+        assert all(chunk.place[kind] == value(i) for i in named)
+
+
+@pytest.mark.parametrize("name", HEADED)
+@given(units=UNITS.map(numbered))
+@settings(max_examples=12)
+def test_headings_are_marked(name: str, units: list[str]) -> None:
+    document = parse(HEADED[name](units), name)
+    found = dict(texts(document, "heading"))
+    for i, unit in enumerate(units):
+        assert unit in found[(f"Head {i}",)]
+    marks = sorted((m for m in document.marks if m.kind == "heading"), key=lambda m: m.start)
+    assert all(a.end <= b.start for a, b in pairwise(marks))
+
+
+@pytest.mark.parametrize("make", [making.zipped, making.tarred])
+@given(units=UNITS.map(numbered))
+@settings(max_examples=10)
+def test_files_of_archives_are_documents(make: Callable, units: list[str]) -> None:
+    found = parts(make({f"folder/{i}.md": f"# {u}".encode() for i, u in enumerate(units)}), "a.zip")
+    assert [part.text for part in found.values()] == [f"# {unit}" for unit in units]
+    for i, name in enumerate(found):
+        assert name == f"!/folder/{i}.md"
+        assert found[name].metadata["part_of"] == "file:///folder/a.zip"
+
+
+# -- PDF -----------------------------------------------------------------------------------
+
+LEFT = [f"On the left is line number {i} of the text," for i in range(8)]
+RIGHT = [f"and on the right is line number {i} of it." for i in range(8)]
+
+
+def test_columns_are_read_one_after_the_other() -> None:
+    """Also where the file draws them line by line, side by side."""
+    lines = [(50.0, 740.0, 14.0, "A title that goes across both of the columns on this page")]
+    for i, (left, right) in enumerate(zip(LEFT, RIGHT, strict=True)):
+        lines += [(50, 700 - 14 * i, 10, left), (320, 700 - 14 * i, 10, right)]
+    text = parse(making.pdf([lines]), "a.pdf").text
+    assert text.split("\n")[1:] == LEFT + RIGHT
+    raw = PdfParser(clean=False, ocr=False).parse(making.pdf([lines]), uri="file:///a.pdf").text
+    assert raw.index(RIGHT[0]) < raw.index(LEFT[1])
+
+
+def test_cells_of_a_table_stay_in_their_rows() -> None:
+    rows = [
+        ("Net sales of products and services", "1,234,567"),
+        ("Cost of goods sold", "45,678"),
+    ] * 5
+    lines = [
+        (x, 700 - 14 * i, 10, text)
+        for i, row in enumerate(rows)
+        for x, text in zip((50, 400), row, strict=True)
+    ]
+    text = parse(making.pdf([lines]), "a.pdf").text
+    assert text.split() == " ".join(" ".join(row) for row in rows).split()
+
+
+def test_words_divided_at_the_end_of_a_line_are_joined() -> None:
+    text = (
+        "It is an exam-\nple of a well-\nknown rule. A well-known rule is a worst-\ncase rule.\n"
+        "The worst case is a case."
+    )
+    found = parse(making.pdf([text]), "a.pdf").text
+    assert "an example of a well-known rule" in found
+    assert "a worst-case rule" in found
+
+
+def test_headers_and_footers_stay_where_they_stand_first() -> None:
+    pages = [
+        f"Annual report of the trust\nText of page {i} is about {word}.\nThe total is {i * 7}\nPage {i + 10} of 15"
+        for i, word in enumerate(["rain", "snow", "wind", "hail", "fog"], start=1)
+    ]
+    document = parse(making.pdf(pages), "a.pdf")
+    assert document.text.count("Annual report of the trust") == 1
+    assert [line for line in document.text.split("\n") if line.startswith("Page")] == [
+        "Page 11 of 15"
+    ]
+    for i, word in enumerate(["rain", "snow", "wind", "hail", "fog"], start=1):
+        assert document.place_at(document.text.index(word)) == {"page": i}
+        assert f"The total is {i * 7}" in document.text  # a number that says something stays
+
+
+@pytest.mark.slow
+def test_a_scanned_page_is_recognised() -> None:
+    """With the models that come with the extra."""
+    document = PdfParser(ocr=True).parse(making.scan("A scan of a letter"), uri="file:///a.pdf")
+    assert document.metadata["pages_recognised"] == (1,)
+    assert texts(document, "page") == [(1, "A scan of a letter")]
+    found = PictureParser(recognise=True).parse(making.png("The kettle is green"), uri="u")
+    assert "kettle" in found.text
+
+
+# -- office --------------------------------------------------------------------------------
+
+
+def test_docx_keeps_tables_and_properties() -> None:
+    table = making.docx_table([["Name", "Sum"], ["Rent", "1200"]])
+    document = parse(making.docx([("One", "Text.")], title="A letter", extra=table), "a.docx")
+    assert "| Name | Sum |\n| --- | --- |\n| Rent | 1200 |" in document.text
+    assert (document.title, document.metadata) == (
+        "A letter",
+        {"author": "Ada", "created": "2024-05-01"},
+    )
+
+
+def test_pptx_has_notes_and_what_stands_higher_comes_first() -> None:
+    document = parse(making.pptx([("One", "Body")], notes="Say hello"), "a.pptx")
+    assert document.text.split("\n\n") == ["# One", "Body", "Notes: Say hello\n"]
+
+
+def test_rows_of_a_sheet_can_be_read_by_themselves() -> None:
+    import datetime
+
+    rows = [
+        ["Costs of the year"],
+        [],
+        ["Item", "Sum", "", "Day"],
+        ["Rent", 1200, "x", "2024-01-01"],
+        ["Light", 3.5, None, "2024-02-01"],
+    ]
+    document = parse(
+        making.xlsx({"Costs": rows, "Secret": [["hidden"]]}, hidden=["Secret"]), "a.xlsx"
+    )
+    assert texts(document, "row") == [
+        (1, "Costs of the year"),
+        (3, "Item | Sum | Day"),
+        (4, "Item: Rent; Sum: 1200; x; Day: 2024-01-01"),
+        (5, "Item: Light; Sum: 3.5; Day: 2024-02-01"),
+    ]
+    assert "hidden" not in document.text
+    (chunk,) = HeadingChunker().split(document, StaticEmbedder())
+    assert chunk.place == {"sheet": "Costs", "row": 1}
+    assert datetime.date(2024, 1, 1)
+
+
+def test_a_sheet_with_one_cell_far_away_is_no_danger() -> None:
+    document = parse(making.xlsx({"S": [["a", "b"], *[[]] * 5_000, ["c", "d"]]}), "a.xlsx")
+    assert texts(document, "row")[-1][0] == 5_002
+
+
+def test_odt_keeps_lists_and_tables() -> None:
+    extra = (
+        "<text:list><text:list-item><text:p>apples</text:p></text:list-item>"
+        "<text:list-item><text:p>pears</text:p></text:list-item></text:list>"
+        "<table:table><table:table-row><table:table-cell><text:p>a</text:p></table:table-cell>"
+        '<table:table-cell><text:p>b<text:s text:c="2"/>c</text:p></table:table-cell></table:table-row></table:table>'
+    )
+    document = parse(making.odt([("One", "Text.")], title="T", extra=extra), "a.odt")
+    assert "- apples\n- pears" in document.text
+    assert "| a | b c |" in document.text
+    assert document.title == "T"
+
+
+def test_rtf() -> None:
+    assert parse(making.rtf(["Größe {x}", "two"]), "a.rtf").text == "Größe {x}\ntwo"
+
+
+def test_epub_reads_chapters_in_the_order_of_the_book() -> None:
+    document = parse(making.epub([("One", "First."), ("Two", "Second.")], "A book"), "a.epub")
+    assert document.text.index("First.") < document.text.index("Second.")
+    assert (document.title, document.metadata) == ("A book", {"author": "Ada", "language": "en"})
+
+
+def test_old_office_files_say_what_to_do() -> None:
+    head = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600
+    for stream, message in (
+        ("WordDocument", r"save it as \.docx"),
+        ("PowerPoint Document", r"save it as \.pptx"),
+        ("__substg1.0_0037001F", r"save it as \.eml"),
+    ):
+        with pytest.raises(UnsupportedFormat, match=message):
+            parse(head + stream.encode("utf-16-le"), "a.bin")
+    with pytest.raises(EncryptedDocument):
+        parse(head + "EncryptedPackage".encode("utf-16-le"), "a.docx")
+
+
+# -- records -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("a,b\n1,2\n", ["a | b", "a: 1; b: 2"]),
+        ("a;b\n1,5;2\n", ["a | b", "a: 1,5; b: 2"]),
+        ("a\tb\n1\t2\n", ["a | b", "a: 1; b: 2"]),
+        ("a|b\n1|2\n", ["a | b", "a: 1; b: 2"]),
+        ('a,b\n"x, y","line\nbreak"\n', ["a | b", "a: x, y; b: line break"]),
+        ("1,2\n3,4\n", ["1 | 2", "3 | 4"]),
+        ("only one column\nof text\n", ["only one column", "of text"]),
+        ("a,b,c\n1,2\n", ["a | b | c", "a: 1; b: 2"]),
+        ("a,b\n1,2,3\n", ["a | b", "a: 1; b: 2; 3"]),
+        ("a,a\n1,2\n", ["a | a", "1 | 2"]),
+    ],
+)
+def test_csv(text: str, lines: list[str]) -> None:
+    assert [line for _, line in texts(parse(text, "a.csv"), "row")] == lines
+
+
+def test_a_row_can_be_a_document() -> None:
+    fields = Fields(text="{q}\n{a}", title="q", key="id", metadata=("topic",))
+    parser = AutoParser(table=TableParser(per="row", fields=fields))
+    data = b"id,q,a,topic,other\n7,Why?,Because.,x,y\n8,How?,,z,y\n7,Again?,No.,x,y\n"
+    found = parts(data, "a.csv", parser)
+    assert set(found) == {"!/7", "!/8", "!/record 4".replace(" ", "%20")}
+    seven = found["!/7"]
+    assert (seven.text, seven.title) == ("Why?\nBecause.", "Why?")
+    assert (seven.metadata, seven.place_at(0)) == ({"topic": "x"}, {"row": 2})
+    assert "same key" in str(found["!/record%204"].error)
+
+
+def test_json_lines_can_be_documents() -> None:
+    parser = AutoParser(jsonl=JsonLinesParser(per="row", fields=Fields(key="n", title="t")))
+    found = parts(
+        b'{"n": 1, "t": "One", "x": {"y": [1, 2]}}\n{"n": 2, "t": "Two"}\n', "a.jsonl", parser
+    )
+    assert found["!/1"].text == "x.y: 1, 2"
+    assert isinstance(found["!/2"].error, NoText)
+
+
+@pytest.mark.parametrize("text", ["{}", "{", "{id} {}"])
+def test_a_template_that_names_no_field_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        Fields(text=text)
+
+
+def test_a_field_that_is_missing_is_named() -> None:
+    parser = AutoParser(table=TableParser(fields=Fields(text="{nothing}")))
+    with pytest.raises(ParseError, match="no field 'nothing'; there are 'a', 'b'"):
+        parser.parse(b"a,b\n1,2\n", uri="file:///a.csv")
+
+
+# -- data ----------------------------------------------------------------------------------
+
+
+def test_what_is_not_json_is_kept_with_the_reason() -> None:
+    document = parse('{"a": 1,', "a.json")
+    assert document.text == '{"a": 1,'
+    assert "Expecting property name" in str(document.metadata["damage"])
+
+
+def test_xml_is_read_as_text() -> None:
+    data = (
+        "<?xml version='1.0'?><book lang='en'><title>On tea</title><p>Water is <b>hot</b>.</p>"
+        "<price unit='EUR'>4</price></book>"
+    )
+    document = parse(data, "a.xml")
+    assert document.text.split("\n") == [
+        "book: lang: en",
+        "On tea",
+        "Water is hot.",
+        "price: 4 (unit: EUR)",
+        "",
+    ]
+    assert document.title == "On tea"
+
+
+# -- mail ----------------------------------------------------------------------------------
+
+
+def test_attachments_are_documents_of_their_own() -> None:
+    inner = making.eml("The inner text.", "Inner", identity="<2@example.org>")
+    data = making.eml(
+        "Dear Bob, see the table.",
+        "On tea",
+        {"costs.csv": b"Name,Sum\nRent,12\n", "more.zip": making.zipped({"a/b.txt": "Deep."})},
+    )
+    found = parts(data, "a.eml")
+    assert set(found) == {"", "!/costs.csv", "!/more.zip!/a/b.txt"}
+    message = found[""]
+    assert message.text.startswith("From: Ada <ada@example.org>\nTo: Bob")
+    assert "Dear Bob, see the table." in message.text
+    assert message.title == "On tea"
+    assert message.metadata["date"] == "2024-05-01T10:00:00+00:00"
+    assert message.metadata["attachments"] == ("costs.csv", "more.zip")
+    assert found["!/costs.csv"].metadata["part_of"] == "file:///folder/a.eml"
+    assert found["!/costs.csv"].place_at(20) == {"row": 2}
+    assert "Name: Rent" in found["!/costs.csv"].text
+    assert found["!/more.zip!/a/b.txt"].text == "Deep."
+    assert "The inner text." in parts(inner, "b.eml")[""].text
+
+
+def test_html_mail_is_read_as_text() -> None:
+    document = parse(making.eml("", html="<h1>Hello</h1><p>It is <b>hot</b>.</p>"), "a.eml")
+    assert "# Hello\n\nIt is **hot**." in document.text
+
+
+def test_mbox_names_messages_by_their_id() -> None:
+    data = making.mbox(
+        [making.eml("One."), making.eml("Two.", identity="<2@x>"), making.eml("Copy.")]
+    )
+    found = parts(data, "a.mbox")
+    assert set(found) == {"!/1%40example.org", "!/2%40x", "!/1%40example.org~"}
+    assert "Two." in found["!/2%40x"].text
+
+
+# -- code, notebooks, subtitles ------------------------------------------------------------
+
+CODE = {
+    "a.py": (
+        'class A:\n    """Über."""\n\n    # about m\n    @staticmethod\n    def m():\n        return "é"\n\n\ndef f():\n    pass\n',
+        ["A", "A.m", "f"],
+    ),
+    "a.ts": (
+        "interface I { x: number }\nexport class A {\n  m(): void {}\n}\nfunction f() {}\n",
+        ["I", "A", "A.m", "A", "f"],
+    ),
+    "a.js": ("class A {\n  m() {}\n}\nfunction f() {}\n", ["A", "A.m", "A", "f"]),
+    "A.java": ("class A {\n  int m() { return 1; }\n}\n", ["A", "A.m", "A"]),
+    "a.go": ("package a\n\ntype T struct{}\n\nfunc F() {}\n", ["T", "F"]),
+    "a.rs": ("struct S;\nimpl S {\n  fn m() {}\n}\n", ["S", "S", "S.m", "S"]),
+    "a.c": ("int *f(int a) {\n  return 0;\n}\n", ["f"]),
+    "a.cpp": ("namespace n {\nclass A {\n void m() {}\n};\n}\n", ["n", "n.A", "n.A.m", "n.A", "n"]),
+    "a.cs": ("class A {\n  void M() {}\n}\n", ["A", "A.M", "A"]),
+    "a.rb": ("class A\n  def m\n  end\nend\n", ["A", "A.m", "A"]),
+    "a.php": ("<?php\nclass A {\n  function m() {}\n}\n", ["A", "A.m", "A"]),
+    "a.sh": ("f() {\n  echo\n}\n", ["f"]),
+}
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_symbols(name: str) -> None:
+    code, names = CODE[name]
+    document = parse(code, name)
+    assert document.text == code
+    assert [value for value, _ in texts(document, "symbol")] == names
+    assert [".".join(value) for value, _ in texts(document, "heading")] == names
+
+
+def test_a_symbol_has_its_comment_and_decorator() -> None:
+    document = parse(CODE["a.py"][0], "a.py")
+    (method,) = [text for value, text in texts(document, "symbol") if value == "A.m"]
+    assert method.startswith("# about m\n    @staticmethod")
+    assert method.endswith('return "é"')
+
+
+def test_code_is_text_without_the_extra() -> None:
+    document = CodeParser(symbols=False).parse(b"def f(): pass", uri="file:///a.py")
+    assert (document.marks, document.metadata) == ((), {"code_language": "python"})
+
+
+def test_a_notebook_has_code_and_what_it_printed() -> None:
+    document = parse(making.ipynb([("markdown", "# Title"), ("code", "print('x')")]), "a.ipynb")
+    assert "```python\nprint('x')\n```\n\n```\nprinted\n```" in document.text
+    assert (document.title, document.metadata["code_language"]) == ("Title", "python")
+
+
+def test_subtitles_say_when() -> None:
+    data = "WEBVTT\n\n00:01:02.500 --> 00:01:04.000\n<v Ada>Hello\nthere</v>\n"
+    document = parse(data, "a.vtt")
+    assert document.place_at(0) == {"time": 62.5}
+    assert "Hello there" in document.text
+
+
+def test_rst_runs_no_directive(tmp_path: object) -> None:
+    text = "Title\n=====\n\n.. include:: /etc/passwd\n\n.. raw:: html\n   :file: /etc/passwd\n\nSub\n---\n\nEnd.\n"
+    document = parse(text, "a.rst")
+    assert document.text == text
+    assert [value for value, _ in texts(document, "heading")] == [("Title",), ("Title", "Sub")]
+
+
+# -- what is packed ------------------------------------------------------------------------
+
+
+def test_a_compressed_file_is_its_contents() -> None:
+    found = parts(gzip.compress(b"# Title\n"), "a.md.gz")
+    assert found["!/a.md"].mime == "text/markdown"
+
+
+def test_hidden_and_odd_names() -> None:
+    data = making.zipped({".git/x": "a", "__MACOSX/b": "b", "../../up.txt": "c", "ü?.txt": "d"})
+    assert set(parts(data, "a.zip")) == {"!/up.txt", "!/%C3%BC%3F.txt"}
+    assert set(parts(making.tarred({"./a.txt": b"x"}), "a.tar.gz")) == {"!/a.txt"}
+
+
+def test_two_members_of_one_name() -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive, pytest.warns(UserWarning):
+        archive.writestr("a.txt", "one")
+        archive.writestr("a.txt", "two")
+    assert [part.text for part in parts(out.getvalue(), "a.zip").values()] == ["one", "two"]
+
+
+def test_a_bad_member_costs_itself() -> None:
+    found = parts(
+        making.zipped({"a.txt": "fine", "b.txt": b"", "c.bin": bytes(range(256))}), "a.zip"
+    )
+    assert found["!/a.txt"].text == "fine"
+    assert isinstance(found["!/b.txt"].error, NoText)
+    assert isinstance(found["!/c.bin"].error, ParseError)
+
+
+def test_an_empty_archive_says_so() -> None:
+    with pytest.raises(NoText, match="without any file"):
+        parts(making.zipped({}), "a.zip")
+
+
+def test_archives_in_archives_end_somewhere() -> None:
+    data = b"text"
+    for i in range(8):
+        data = making.zipped({f"{i}.zip" if i else "a.txt": data})
+    (found,) = parts(data, "a.zip").values()
+    assert "more than 4 archives in one another" in str(found.error)
