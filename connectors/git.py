@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import stat
+import threading
+import weakref
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import partial
@@ -57,6 +59,8 @@ class GitRepository(Connector):
         """``git+https://host/repository@ref#folder``, the last two as they are needed."""
         parts = urlsplit(uri.removeprefix("git+"))
         path, _, ref = parts.path.partition("@")
+        if not path.strip("/"):
+            raise SourceNotFound(f"no repository is named: {uri}")
         url = urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
         return cls(url=url, ref=ref, folder=parts.fragment)
 
@@ -94,6 +98,7 @@ class GitRepository(Connector):
 
         path = path_of(self.url)
         repository, name = self._local(path) if path is not None else self._remote()
+        files = _Repository(repository, self.max_bytes)
         try:
             commit = parse_commit(repository, name)
         except (KeyError, ValueError):
@@ -111,7 +116,7 @@ class GitRepository(Connector):
             yield Source(
                 uri=root + quote_from_bytes(entry.path),
                 version=entry.sha.decode(),
-                read=partial(self._read, repository, entry.sha),
+                read=partial(files.read, entry.sha),
                 metadata=about,
             )
 
@@ -126,18 +131,6 @@ class GitRepository(Connector):
             and any(fnmatchcase(below, glob) for glob in self.include)
             and not any(fnmatchcase(below, glob) for glob in self.exclude)
         )
-
-    def _read(self, repository: Any, blob: bytes) -> bytes:
-        try:
-            _, data = repository.object_store.get_raw(blob)
-        except (KeyError, OSError, ValueError, AssertionError) as error:
-            raise SourceUnreadable(f"the repository has lost it: {error}") from None
-        if len(data) > self.max_bytes:
-            much = f"{len(data):,} bytes"
-            raise SourceError(f"{much}, over the limit of {self.max_bytes:,} (max_bytes)")
-        if data.startswith(_POINTER) and len(data) < 1_000:
-            raise SourceError("a pointer of Git LFS: the file itself is not in the repository")
-        return bytes(data)
 
     # -- the repository --------------------------------------------------------------------
 
@@ -175,8 +168,13 @@ class GitRepository(Connector):
         repository: Any = (
             Repo(str(path)) if path.exists() else Repo.init_bare(str(path), mkdir=True)
         )
-        client, place = get_transport_and_path(self.url, quiet=True)
-        client.fetch(place, repository, depth=1, determine_wants=partial(self._wanted, repository))
+        try:
+            client, place = get_transport_and_path(self.url, quiet=True)
+            wants = partial(self._wanted, repository)
+            client.fetch(place, repository, depth=1, determine_wants=wants)
+        except BaseException:
+            repository.close()
+            raise
         return repository, _FETCHED
 
     def _wanted(self, repository: Any, refs: Any, depth: int | None = None) -> Any:
@@ -189,6 +187,29 @@ class GitRepository(Connector):
             raise LookupError(f"no branch or tag {self.ref or 'HEAD'!r}")
         repository.refs[_FETCHED] = found[0]
         return [] if found[0] in repository.object_store else found[:1]
+
+
+class _Repository:
+    """Gives the files to readers in several threads; closed when none is left."""
+
+    def __init__(self, repository: Any, max_bytes: int) -> None:
+        self._store = repository.object_store
+        self._max_bytes = max_bytes
+        self._guard = threading.Lock()  # a pack has one place at a time in its file
+        weakref.finalize(self, repository.close)
+
+    def read(self, blob: bytes) -> bytes:
+        try:
+            with self._guard:
+                _, data = self._store.get_raw(blob)
+        except (KeyError, OSError, ValueError, AssertionError) as error:
+            raise SourceUnreadable(f"the repository has lost it: {error}") from None
+        if len(data) > self._max_bytes:
+            much = f"{len(data):,} bytes"
+            raise SourceError(f"{much}, over the limit of {self._max_bytes:,} (max_bytes)")
+        if data.startswith(_POINTER) and len(data) < 1_000:
+            raise SourceError("a pointer of Git LFS: the file itself is not in the repository")
+        return bytes(data)
 
 
 def _cache() -> Path:

@@ -155,7 +155,11 @@ class Mailbox(Connector):
                 if host not in ("localhost", "127.0.0.1", "::1"):
                     raise SourceNotFound("imap:// would send the password in the clear: imaps://")
                 server = imaplib.IMAP4(host, port or 143, timeout=self.timeout)
-            server.login(unquote(parts.username or ""), password)
+            try:
+                server.login(unquote(parts.username or ""), password)
+            except BaseException:
+                _logout(server)
+                raise
             return server
         except imaplib.IMAP4.error as error:
             said = str(error).replace(password, "***") if password else str(error)
@@ -251,5 +255,6 @@ def _imap_date(day: str) -> str:
 
 
 def _logout(server: imaplib.IMAP4) -> None:
-    with contextlib.suppress(Exception):
-        server.logout()
+    for leave in (server.logout, server.shutdown):
+        with contextlib.suppress(Exception):
+            leave()

@@ -7,11 +7,13 @@ import click
 import pytest
 
 from rag.cli import cli
+from rag.cli.formats import known_formats
 from tests.conftest import HANDBOOK, ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
-YAML = re.findall(r"```yaml\n(.*?)```", README, re.S)
+SOURCES = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", README + SOURCES, re.S)
+YAML = re.findall(r"```yaml\n(.*?)```", README + SOURCES, re.S)
 
 
 @pytest.mark.parametrize("block", range(len(PYTHON)))
@@ -46,6 +48,28 @@ def test_the_command_line_reference_is_current() -> None:
     assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == reference()
 
 
+def test_the_table_of_formats_is_current() -> None:
+    """`python -m tests.test_docs` writes it."""
+    page = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
+    assert page == with_formats(page)
+
+
+def with_formats(page: str) -> str:
+    """The page with the table of formats that the parsers' own words make."""
+    rows = ["| format | files | library | kept | not kept | extra |", "|---|---|---|---|---|---|"]
+    for found in known_formats():
+        suffixes = " ".join(found["suffixes"])
+        cells = (found["name"], suffixes, found["library"], found["keeps"], found["drops"])
+        rows.append("| " + " | ".join((*cells, found["extra"])) + " |")
+    table = "\n".join(rows)
+    return re.sub(
+        r"<!-- formats -->\n.*?\n\n(?=What is not)",
+        f"<!-- formats -->\n{table}\n\n",
+        page,
+        flags=re.S,
+    )
+
+
 def reference() -> str:
     parts = [
         "# The command line\n\nGenerated from the command itself: `python -m tests.test_docs`.\n"
@@ -68,3 +92,5 @@ def commands(
 
 if __name__ == "__main__":
     (ROOT / "docs" / "cli.md").write_text(reference(), encoding="utf-8")
+    sources = ROOT / "docs" / "sources.md"
+    sources.write_text(with_formats(sources.read_text(encoding="utf-8")), encoding="utf-8")

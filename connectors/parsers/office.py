@@ -73,7 +73,7 @@ class RtfParser(Parser):
     name: ClassVar[str] = "rtf"
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"application/rtf": (".rtf",)}
     library: ClassVar[str] = "striprtf"
-    keeps: ClassVar[str] = "the text, cells of tables with | between them"
+    keeps: ClassVar[str] = "the text, cells of tables with bars between them"
     drops: ClassVar[str] = "headings, pictures, notes"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:

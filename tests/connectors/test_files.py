@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from connectors import Files, Source, connect, path_of
+from rag import Pipeline
 from rag.errors import SourceNotFound, SourceUnreadable
 
 
@@ -103,6 +104,55 @@ def test_names_that_are_not_utf8_have_a_uri_and_a_way_back(tree: Path) -> None:
     source.uri.encode("ascii")
     assert os.fsencode(path_of(source.uri) or "") == raw
     assert Files(path=tree).owns(source.uri)
+
+
+def test_ignore_files(tmp_path: Path) -> None:
+    for name in (
+        "a.md",
+        "b.log",
+        "build/c.md",
+        "deep/d.log",
+        "deep/e.log",
+        "deep/build/f.md",
+        "g/h.md",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    (tmp_path / ".gitignore").write_text("*.log\n/build/\n# a comment\n[\n")
+    (tmp_path / "deep" / ".ragignore").write_text("!e.log\n")
+    (tmp_path / "g" / ".gitignore").write_bytes(b"\xff\n*\n")
+    assert names(Files(path=tmp_path)) == ["a.md", "deep/e.log", "deep/build/f.md"]
+    assert Files(path=tmp_path).count() == 3
+    assert len(names(Files(path=tmp_path, ignore_files=()))) == 7
+    assert names(Files(path=tmp_path / "build")) == ["c.md"]  # named itself
+
+
+def test_what_becomes_ignored_leaves_the_index(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "a.txt").write_text("One.")
+    (docs / "b.txt").write_text("Two.")
+    with Pipeline(index=tmp_path / "i", processes=0) as pipeline:
+        assert pipeline.ingest(docs).added == 2
+        (docs / ".ragignore").write_text("b.txt\n")
+        assert pipeline.ingest(docs).deleted == 1
+
+
+def test_globs_that_a_person_types(tmp_path: Path) -> None:
+    for name in ("a.md", "b.txt", "x/c.md", "x/y/d.md", "z[1].md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+
+    def found(glob: str) -> list[str]:
+        return names(Files.from_path(tmp_path / glob))
+
+    assert found("*.md") == ["a.md", "z%5B1%5D.md"]
+    assert found("**/*.md") == ["a.md", "z%5B1%5D.md", "x/c.md", "x/y/d.md"]
+    assert found("x/*.md") == ["c.md"]
+    assert found("*/y/*.md") == ["x/y/d.md"]
+    assert Files.from_path(tmp_path / "z[1].md").path.name == "z[1].md"  # it is there
+    with pytest.raises(SourceNotFound):
+        Files.from_path(tmp_path / "nowhere" / "*.md")
 
 
 def test_connect(tree: Path) -> None:

@@ -38,6 +38,7 @@ from rag.index import index as index_module
 from rag.index.library import Library
 from rag.index.vectors import ChromaVectors, _Folder
 from rag.index.writer import Writer
+from tests.connectors.making import zipped
 
 
 class Other(StaticEmbedder):
@@ -53,6 +54,7 @@ def run(index: Index, *paths: Path, **parts: Any) -> IngestReport:
         parts.get("connectors", connectors),
         parts.get("parser", AutoParser()),
         parts.get("chunker", HeadingChunker()),
+        progress=parts.get("progress"),
     )
 
 
@@ -772,3 +774,152 @@ def test_one_read_of_a_document_is_of_one_version(
         monkeypatch.setattr(Library, "_text", meanwhile)
         assert "old text" in pipeline.document(file.as_uri()).text
         assert "new text" in pipeline.document(file.as_uri()).text
+
+
+# -- sources that hold several documents ---------------------------------------------------
+
+
+def archive(path: Path, files: dict[str, str | bytes]) -> None:
+    path.write_bytes(zipped(files))
+
+
+def test_an_archive_is_one_source_of_many_documents(index: Index, tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    path = folder / "a.zip"
+    archive(
+        path, {f"{i}.txt": f"Text number {i}." for i in range(4)} | {"bad.bin": bytes(range(256))}
+    )
+    report = run(index, folder)
+    assert counts(report) == (4, 0, 0, 0, 1)
+    assert report.failed[0].uri == f"{path.as_uri()}!/bad.bin"
+    assert counts(run(index, folder)) == (0, 0, 4, 0, 1)  # and nothing was read for it
+    archive(path, {f"{i}.txt": f"Text number {i or 'null'}." for i in range(3)})
+    report = run(index, folder)
+    assert counts(report) == (0, 1, 2, 1, 0)
+    assert index.library.uris() == [f"{path.as_uri()}!/{i}.txt" for i in range(3)]
+    assert index.library.failures() == []
+    agree(index)
+    path.unlink()
+    assert counts(run(index, folder)) == (0, 0, 0, 3, 0)
+
+
+def test_what_fails_for_good_is_not_read_again(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "a.bin").write_bytes(bytes(range(256)))
+    archive(folder / "b.zip", {"a.txt": "Text.", "b.bin": bytes(range(256))})
+    first = run(index, folder)
+    read: list[str] = []
+    monkeypatch.setattr(
+        "connectors.files.open", lambda path, *_: read.append(path) or 1 / 0, raising=False
+    )
+    second = run(index, folder)
+    assert read == []
+    assert (second.failed, second.unchanged) == (first.failed, 1)
+    monkeypatch.undo()
+    # Another parser may do better, and a changed file too.
+    third = run(index, folder, parser=AutoParser(depth=0))
+    assert len(third.failed) == 3
+    (folder / "a.bin").write_text("Now it is text.")
+    assert counts(run(index, folder, parser=AutoParser(depth=0)))[0] == 1
+
+
+def test_an_archive_that_was_written_in_part_is_gone_through_again(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run ends between two batches of the documents of one source."""
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    archive(folder / "a.zip", {f"{i}.txt": f"Text number {i}." for i in range(10)})
+    monkeypatch.setattr("rag.index.syncing._BATCH_DOCUMENTS", 3)
+
+    def stop(report: IngestReport) -> None:
+        if report.added == 6:
+            raise RuntimeError("pulled the plug")
+
+    with pytest.raises(RuntimeError):
+        run(index, folder, progress=stop)
+    assert len(index.library.uris()) == 6
+    assert counts(run(index, folder)) == (4, 0, 6, 0, 0)
+    assert counts(run(index, folder)) == (0, 0, 10, 0, 0)
+    agree(index)
+
+
+def test_an_archive_that_is_damaged_keeps_its_documents(index: Index, tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    path = folder / "a.zip"
+    archive(path, {"a.txt": "One.", "b.txt": "Two."})
+    run(index, folder)
+    good = path.read_bytes()
+    path.write_bytes(good[:-30])
+    assert counts(run(index, folder)) == (0, 0, 0, 0, 1)
+    assert len(index.library.uris()) == 2
+    assert counts(run(index, folder)) == (0, 0, 0, 0, 1)
+    path.write_bytes(good)
+    assert counts(run(index, folder)) == (0, 0, 2, 0, 0)
+    assert index.library.failures() == []
+
+
+def test_an_archive_that_moves_is_named_so(index: Index, tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    archive(folder / "a.zip", {"a.txt": "One.", "b.txt": "Two."})
+    run(index, folder)
+    (folder / "a.zip").rename(folder / "z.zip")
+    report = run(index, folder)
+    names = [(m.old.rpartition("docs/")[2], m.new.rpartition("docs/")[2]) for m in report.moved]
+    assert names == [("a.zip!/a.txt", "z.zip!/a.txt"), ("a.zip!/b.txt", "z.zip!/b.txt")]
+
+
+def test_a_changed_chunker_needs_no_archive(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    archive(folder / "a.zip", {"a.txt": "One. " * 200, "b.txt": "Two.", "c.bin": bytes(range(256))})
+    run(index, folder)
+    monkeypatch.setattr("connectors.files.open", lambda *_: 1 / 0, raising=False)
+    chunker = HeadingChunker(size=64, overlap=0)
+    assert counts(run(index, folder, chunker=chunker)) == (0, 2, 0, 0, 1)
+    assert counts(run(index, folder, chunker=chunker)) == (0, 0, 2, 0, 1)
+
+
+def test_deleting_an_archive_by_its_uri(tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    archive(folder / "a.zip", {"a.txt": "One.", "b.txt": "Two."})
+    (folder / "a.zip.txt").write_text("Three.")
+    with Pipeline(index=tmp_path / "i") as pipeline:
+        pipeline.ingest(folder)
+        assert pipeline.delete((folder / "a.zip").as_uri()) == 2
+        assert pipeline.stats().documents == 1
+
+
+class Titled(Connector):
+    """Says something of its documents that is not in their bytes."""
+
+    name = "titled"
+    title: str
+    year: int
+
+    @property
+    def scope(self) -> str:
+        return "t://"
+
+    def sources(self) -> Iterator[Source]:
+        about = {"year": self.year}
+        yield Source(
+            uri="t://a", version="", read=lambda: b"Text.", title=self.title, metadata=about
+        )
+
+
+def test_what_a_place_says_of_a_document_is_kept(index: Index) -> None:
+    run(index, connectors=[Titled(title="One", year=1)])
+    assert counts(run(index, connectors=[Titled(title="One", year=1)])) == (0, 0, 1, 0, 0)
+    assert counts(run(index, connectors=[Titled(title="One", year=2)])) == (0, 1, 0, 0, 0)
+    document = index.library.document("t://a")
+    assert (document.title, document.metadata) == ("One", {"year": 2})
