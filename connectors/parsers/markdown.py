@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from connectors.base import Parser
 from connectors.parsers.building import heading_path_marks
 from connectors.parsers.text import decode, name_of, require_text
 from rag.types import Document, Mark, flat_metadata
 
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.S | re.M)
-_ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
-_SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*$")
-_FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)$")
-_OTHER_BLOCK = re.compile(r"\s{4}|\t|\s*(?:[-*+>|]|\d+[.)])")
+_LINE_END = re.compile(r"\r\n|\n|\r")
 _LONGEST_FRONT_MATTER = 20_000  # characters; some YAML takes quadratic time
-_LONGEST_LINE = 1_000  # characters looked at, so that no line can take long
 _LONGEST_HEADING = 200  # characters; a longer paragraph above "---" is one, with a rule below it
 _INLINE = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|(?<!\w)[*_`]+|[*_`]+(?!\w)")
 
@@ -29,7 +33,7 @@ class MarkdownParser(Parser):
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "text/markdown": (".md", ".markdown", ".mdx", ".qmd", ".rmd"),
     }
-    library: ClassVar[str] = "PyYAML (front matter)"
+    library: ClassVar[str] = "markdown-it-py, PyYAML"
     keeps: ClassVar[str] = "the text as written, headings, front matter as metadata"
     drops: ClassVar[str] = "nothing"
 
@@ -83,40 +87,22 @@ def heading_marks(text: str) -> tuple[Mark, ...]:
 
 
 def _headings(text: str) -> Iterator[tuple[int, int, str]]:
-    """Offset, level and text of each heading; fenced code has none."""
-    fence, comment = "", False
-    block = ""  # what the line stands in: a "paragraph", or "other" (list, quotation, table)
-    paragraph = (0, "")  # where it starts and its text, which "===" or "---" would underline
-    at = 0
-    for line in text.splitlines(keepends=True):
-        start, at = at, at + len(line)
-        bare = line.rstrip("\r\n")[:_LONGEST_LINE]  # what is longer is no heading or fence
-        if fence:
-            closing = _FENCE.match(bare)
-            if closing and closing.group(1).startswith(fence) and not closing.group(2).strip():
-                fence = ""
-        elif comment or bare.lstrip().startswith("<!--"):
-            comment = "-->" not in bare
-        elif not bare.strip():
-            block = ""
-        elif opening := _FENCE.match(bare):
-            fence, block = opening.group(1), ""
-        elif heading := _ATX.match(bare):
-            block = ""
-            if 0 < len(title := _plain(heading.group(2) or "")) <= _LONGEST_HEADING:
-                yield start, len(heading.group(1)), title
-        elif block == "paragraph" and (underline := _SETEXT.match(bare)):
-            block = ""
-            title = _plain(paragraph[1])
+    """Offset, level and text of each heading that is not within a list or quotation."""
+    lines = [0, *(end.end() for end in _LINE_END.finditer(text))]
+    tokens = _blocks().parse(text)
+    for opening, inside in pairwise(tokens):
+        if opening.type == "heading_open" and opening.level == 0 and opening.map:
+            title = _plain(" ".join(inside.content[: 2 * _LONGEST_HEADING].split()))
             if 0 < len(title) <= _LONGEST_HEADING:
-                yield paragraph[0], 1 if underline.group(1).startswith("=") else 2, title
-        elif block == "paragraph":
-            paragraph = (paragraph[0], f"{paragraph[1]} {bare.strip()}")
-            if len(paragraph[1]) > 2 * _LONGEST_HEADING:
-                block = "other"
-        elif not block:
-            block = "other" if _OTHER_BLOCK.match(bare) else "paragraph"
-            paragraph = (start, bare.strip())
+                yield lines[opening.map[0]], int(opening.tag[1:]), title
+
+
+@lru_cache(maxsize=1)
+def _blocks() -> MarkdownIt:
+    """CommonMark and tables, without a look at what is inside of a paragraph."""
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("commonmark").enable("table").disable(["inline", "text_join"])
 
 
 def _plain(heading: str) -> str:
