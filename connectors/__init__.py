@@ -70,7 +70,7 @@ def connectors() -> list[type[Connector]]:
 
 
 def _without_secret(uri: str) -> str:
-    return re.sub(r"//[^/@]*@", "//", uri)
+    return re.sub(r"//.*@", "//", uri)
 
 
 def _said(error: ValueError) -> str:

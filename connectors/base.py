@@ -78,6 +78,14 @@ class Connector(Component):
     def scope(self) -> str:
         """Prefix of every uri that `sources` can list."""
 
+    @property
+    def origin(self) -> str:
+        """Where only some of what is in the scope is this connector's: a name for it.
+
+        Then what another connector has listed first is not deleted by this one.
+        """
+        return ""
+
     @abstractmethod
     def sources(self) -> Iterator[Source]:
         """List what there is, in a stable order. Raises `SourceNotFound` if there is no there."""

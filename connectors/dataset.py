@@ -51,15 +51,20 @@ class Dataset(Connector):
         return part_uri(self.path.as_uri(), "")
 
     def sources(self) -> Iterator[Source]:
-        """List the lines; a document that is named twice is listed once."""
+        """List the lines; the second document of a name fails."""
         try:
             file = self.path.open("rb")
         except OSError as error:
             raise SourceNotFound(f"no corpus at {self.path}: {error.strerror}") from None
+        seen: set[str] = set()
         with file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield self._source(line, number)
+                    source = self._source(line, number)
+                    if source.uri in seen:
+                        source = self._failing("its _id was there before", number)
+                    seen.add(source.uri)
+                    yield source
 
     def _source(self, line: bytes, number: int) -> Source:
         try:
@@ -67,12 +72,7 @@ class Dataset(Connector):
             name, text = str(record.pop("_id")), str(record.pop("text"))
             title = str(record.pop("title", None) or "")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            reason = f"line {number} is no document of a data set ({type(error).__name__}: {error})"
-            return Source(
-                uri=part_uri(self.path.as_uri(), f"line {number}"),
-                version="",
-                read=partial(_unreadable, reason),
-            )
+            return self._failing(f"{type(error).__name__}: {error}", number)
         said = record.pop("metadata", None)
         found = {**record, **(said if isinstance(said, dict) else {})}
         return Source(
@@ -83,6 +83,11 @@ class Dataset(Connector):
             title=well_formed(title)[:500],
             metadata=flat_metadata(found),
         )
+
+    def _failing(self, reason: str, number: int) -> Source:
+        said = f"line {number} is no document of a data set ({reason})"
+        uri = part_uri(self.path.as_uri(), f"line {number}")
+        return Source(uri=uri, version="", read=partial(_unreadable, said))
 
 
 def _unreadable(reason: str) -> bytes:

@@ -17,9 +17,9 @@ from rag.types import flat_metadata, well_formed
 class Feed(Connector):
     """Entries of an RSS or Atom feed, with what the feed itself says in them.
 
-    An entry is named after its link, so that a citation leads to the page. Feeds forget their
-    older entries: what is no longer in one stays in the index. ``timeout`` is in seconds; about
-    ``allow_private`` see `Web`.
+    An entry is named after its link, behind the feed's own address; its ``link`` is in the
+    metadata. Feeds forget their older entries: what is no longer in one stays in the index.
+    ``timeout`` is in seconds; about ``allow_private`` see `Web`.
     """
 
     name: ClassVar[str] = "feed"
@@ -46,8 +46,8 @@ class Feed(Connector):
 
     @property
     def scope(self) -> str:
-        """Nothing in common: entries are named after the pages that they are about."""
-        return ""
+        """The feed, and what parts it from its entries."""
+        return part_uri(f"feed+{self.url}", "")
 
     def owns(self, uri: str) -> bool:
         """Nothing: an entry that has left the feed is not gone."""
@@ -80,9 +80,9 @@ class Feed(Connector):
         title = well_formed(entry.get("title", ""))
         html = f"<html><body><h1>{title}</h1>{body}</body></html>".encode(errors="replace")
         link = entry.get("link", "")
-        is_page = link.startswith(("http://", "https://"))
-        uri = link if is_page else part_uri(self.url, entry.get("id") or title or "entry")
+        uri = part_uri(f"feed+{self.url}", link or entry.get("id") or title or "entry")
         about = {
+            "link": link,
             "author": entry.get("author"),
             "published": entry.get("published") or entry.get("updated"),
             "tags": [tag.get("term") for tag in entry.get("tags", ()) if tag.get("term")],

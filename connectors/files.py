@@ -88,9 +88,14 @@ class Files(Connector):
         if at == len(parts) or not os.path.isdir(folder):  # noqa: PTH112
             raise SourceNotFound(f"no such file or folder: {files.path}")
         below = parts[at:]
+        glob = "/".join(below)
         if "**" in below:  # any number of folders: here "*" crosses them
-            return cls(path=folder, include=("/".join(below).replace("**/", "*"),))
-        return cls(path=folder, include=("/".join(below),), exclude=("*/" * len(below) + "*",))
+            files = cls(path=folder, include=(glob.replace("**/", "*"),))
+        else:
+            files = cls(path=folder, include=(glob,), exclude=("*/" * len(below) + "*",))
+        if next(files.sources(), None) is None:
+            raise SourceNotFound(f"no such file or folder: {path}, and nothing matches it")
+        return files
 
     @property
     def scope(self) -> str:
@@ -111,7 +116,7 @@ class Files(Connector):
                     yield found
                 elif not found.is_symlink():
                     yield self._source(found.path, found)
-                elif not found.is_dir():
+                elif not os.path.isdir(found.path):  # noqa: PTH112 (False for links in a circle)
                     yield self._linked(Path(found.path))
         else:
             yield self._source(str(self.path))

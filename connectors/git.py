@@ -14,9 +14,9 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
-from urllib.parse import quote_from_bytes, unquote, urlsplit, urlunsplit
+from urllib.parse import quote, quote_from_bytes, unquote, urlsplit, urlunsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from connectors.base import PART, Connector, Source
 from connectors.files import path_of
@@ -47,6 +47,8 @@ class GitRepository(Connector):
     packages: ClassVar[tuple[str, ...]] = ("dulwich",)
 
     url: str = Field(min_length=1)
+    username: str = ""
+    password: SecretStr | None = None
     ref: str = ""
     folder: str = ""
     include: tuple[str, ...] = ("*",)
@@ -64,6 +66,21 @@ class GitRepository(Connector):
         url = urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
         return cls(url=url, ref=ref, folder=parts.fragment)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _apart(cls, given: Any) -> Any:
+        """Keep a password that is in the url where it cannot be seen."""
+        parts = urlsplit(str(given.get("url", ""))) if isinstance(given, dict) else None
+        if parts is None or not parts.password:
+            return given
+        host = parts.netloc.rpartition("@")[2]
+        return {
+            "username": unquote(parts.username or ""),
+            "password": SecretStr(unquote(parts.password)),
+            **given,
+            "url": parts._replace(netloc=host).geturl(),
+        }
+
     @field_validator("url")
     @classmethod
     def _one_form(cls, url: str) -> str:
@@ -78,10 +95,11 @@ class GitRepository(Connector):
 
     @property
     def scope(self) -> str:
-        """Address of the repository without a password, and of the folder in it."""
+        """Address of the repository, the ref if there is one, and the folder."""
         parts = urlsplit(self.url)
         place = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         place = place if place.startswith("git://") else f"git+{place}"
+        place += f"@{quote(self.ref, safe='')}" if self.ref else ""
         folder = quote_from_bytes(os.fsencode(self.folder))
         return f"{place}{PART}{folder}/" if folder else place + PART
 
@@ -110,6 +128,9 @@ class GitRepository(Connector):
             raise SourceNotFound(f"{self.scope}: the repository is damaged ({error})") from None
         root = self.scope[: self.scope.index(PART) + len(PART)]
         about = {"commit": commit.id.decode(), **({"ref": self.ref} if self.ref else {})}
+        below = os.fsencode(f"{self.folder}/") if self.folder else b""
+        if not any(entry.path.startswith(below) for entry in entries):
+            raise SourceNotFound(f"{self.scope}: there is no such folder, or nothing in it")
         for entry in entries:
             if not stat.S_ISREG(entry.mode) or not self._selected(os.fsdecode(entry.path)):
                 continue
@@ -157,8 +178,8 @@ class GitRepository(Connector):
             except Exception as error:  # whatever the network, the server or a broken copy raises
                 shutil.rmtree(path, ignore_errors=True)  # it is only a copy
                 said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-                password = urlsplit(self.url).password
-                said = said.replace(password, "***") if password else said
+                secret = self.password.get_secret_value() if self.password else ""
+                said = said.replace(secret, "***") if secret else said
                 raise SourceNotFound(f"{self.scope}: cannot be fetched ({said})") from None
 
     def _fetched(self, path: Path) -> tuple[Any, bytes]:
@@ -169,7 +190,12 @@ class GitRepository(Connector):
             Repo(str(path)) if path.exists() else Repo.init_bare(str(path), mkdir=True)
         )
         try:
-            client, place = get_transport_and_path(self.url, quiet=True)
+            client, place = get_transport_and_path(
+                self.url,
+                quiet=True,
+                username=self.username or None,
+                password=self.password.get_secret_value() if self.password else None,
+            )
             wants = partial(self._wanted, repository)
             client.fetch(place, repository, depth=1, determine_wants=wants)
         except BaseException:

@@ -12,6 +12,7 @@ import ipaddress
 import socket
 import threading
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,7 +31,9 @@ _TRIES = 3
 _LONGEST_WAIT = 60.0  # seconds a server may ask us to wait before we try again
 _LONGEST_DOWNLOAD = 300.0  # seconds
 _ROBOTS_BYTES = 500_000
-_WITH_IPV4 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_GIVEN_OUT = ipaddress.IPv6Network("2000::/3")  # all of IPv6 that is in use on the internet
+_RESERVED = (ipaddress.IPv6Network("2001:db8::/32"), ipaddress.IPv6Network("3fff::/20"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +61,16 @@ class Gone(SourceError):
     """The server says that there is no such page."""
 
 
+class Disallowed(SourceError):
+    """The site's robots.txt keeps us out."""
+
+
 @dataclass
 class Fetcher:
     """Gets pages, one request to a host every `delay` seconds; may be shared by threads.
 
     Raises `SourceNotFound` for addresses that may not be asked, `Gone` for pages that are not
-    there, `SourceError` for those that robots.txt keeps from us, `SourceUnreadable` for all that
+    there, `Disallowed` for those that robots.txt keeps from us, `SourceUnreadable` for all that
     may go better another time.
     """
 
@@ -82,7 +89,10 @@ class Fetcher:
         self._client = httpx.Client(
             transport=_Transport(self.allow_private),
             timeout=self.timeout,
-            headers={"User-Agent": f"{AGENT}/0.1 (retrieval of named pages)"},
+            headers={
+                "User-Agent": f"{AGENT}/0.1 (retrieval of named pages)",
+                "Accept-Encoding": "gzip",
+            },
             trust_env=False,
         )
 
@@ -108,7 +118,7 @@ class Fetcher:
         if isinstance(rules, SourceError):
             raise rules
         if not rules.can_fetch(url, AGENT):
-            raise SourceError("the site's robots.txt does not allow it (unless robots=False)")
+            raise Disallowed("the site's robots.txt does not allow it (unless robots=False)")
 
     def _robots_of(self, origin: str) -> Protego | SourceError:
         url = f"{origin}/robots.txt"
@@ -136,7 +146,7 @@ class Fetcher:
             try:
                 with self._client.stream(method, url) as response:
                     headers = {k.lower(): v for k, v in response.headers.items()}
-                    body = b"" if method == "HEAD" else _bounded(response.iter_bytes(), most)
+                    body = b"" if method == "HEAD" else _body(response, most)
                     found = Fetched(url, response.status_code, headers, body)
             except httpx.HTTPError as error:  # of decoding what came back
                 raise SourceUnreadable(f"the answer cannot be read: {error}") from None
@@ -185,16 +195,22 @@ def _checked(found: Fetched) -> Fetched:
     return found
 
 
-def _bounded(pieces: Iterable[bytes], most: int) -> bytes:
+def _body(response: httpx.Response, most: int) -> bytes:
+    """What was sent, unpacked no further than to one byte over `most`."""
+    packed = response.headers.get("content-encoding", "").strip().lower()
+    if packed not in ("", "identity", "gzip", "x-gzip"):
+        raise SourceError(f"it is packed in a way that was not asked for ({packed})")
+    unpack = zlib.decompressobj(wbits=31) if "gzip" in packed else None
     found: list[bytes] = []
-    size, until = 0, time.monotonic() + _LONGEST_DOWNLOAD
-    for piece in pieces:
-        found.append(piece)
-        size += len(piece)
-        if size > most:
-            raise SourceError(f"more than {most:,} bytes (max_bytes)")
-        if time.monotonic() > until:
-            raise SourceUnreadable(f"it takes more than {_LONGEST_DOWNLOAD:.0f} s to come")
+    size = 0
+    try:
+        for piece in response.iter_raw():
+            found.append(unpack.decompress(piece, most + 1 - size) if unpack else piece)
+            size += len(found[-1])
+            if size > most:
+                raise SourceError(f"more than {most:,} bytes (max_bytes)")
+    except zlib.error as error:
+        raise SourceUnreadable(f"the answer cannot be unpacked: {error}") from None
     return b"".join(found)
 
 
@@ -222,10 +238,12 @@ def is_public(address: str) -> bool:
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if inner is None and any(ip in network for network in _WITH_IPV4):
+        if inner is None and ip in _NAT64:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
+        if ip not in _GIVEN_OUT or any(ip in network for network in _RESERVED):
+            return False
     return ip.is_global and not ip.is_multicast
 
 
@@ -253,15 +271,48 @@ class _CheckedBackend(httpcore.SyncBackend):
                 f"{host} is in a private network, which is asked for with allow_private only "
                 "(--allow-private)"
             )
-        for address in addresses[:-1]:
+        until = time.monotonic() + _LONGEST_DOWNLOAD
+        for address in addresses:
             try:
-                return super().connect_tcp(address, port, timeout, local_address, socket_options)
+                stream = super().connect_tcp(address, port, timeout, local_address, socket_options)
+                return _TimedStream(stream, until)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                continue
-        return super().connect_tcp(addresses[-1], port, timeout, local_address, socket_options)
+                if address == addresses[-1]:
+                    raise
+        raise SourceUnreadable(f"there is no address of {host}")
 
     def connect_unix_socket(self, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
         raise SourceNotFound("not an address of the web")
+
+
+class _TimedStream(httpcore.NetworkStream):
+    """A connection for one answer, however slowly its pieces come."""
+
+    def __init__(self, stream: httpcore.NetworkStream, until: float) -> None:
+        self._stream, self._until = stream, until
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if time.monotonic() > self._until:
+            raise SourceUnreadable(f"it takes more than {_LONGEST_DOWNLOAD:.0f} s to come")
+        return self._stream.read(max_bytes, timeout)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, timeout)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: Any,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        stream = self._stream.start_tls(ssl_context, server_hostname, timeout)
+        return _TimedStream(stream, self._until)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
 
 
 @contextmanager
@@ -291,6 +342,7 @@ class _Transport(httpx.BaseTransport):
         self._pool = httpcore.ConnectionPool(
             ssl_context=httpx.create_ssl_context(),
             network_backend=_CheckedBackend(allow_private),
+            max_keepalive_connections=0,  # each has its own time
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:

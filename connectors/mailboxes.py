@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import imaplib
 import mailbox
+import mmap
 import os
 import re
 import ssl
@@ -19,7 +21,7 @@ from urllib.parse import quote, unquote, urlsplit
 from pydantic import Field, SecretStr, field_validator
 
 from connectors.base import Connector, Source, part_uri
-from connectors.parsers.mail import message_name
+from connectors.parsers.mail import message_name, split_mbox
 from rag.errors import SourceError, SourceNotFound, SourceUnreadable
 
 _MESSAGE = "message/rfc822"
@@ -29,10 +31,10 @@ class Mailbox(Connector):
     """Every message of a mailbox is a document, and so are its attachments.
 
     ``url`` is ``imaps://user@host/FOLDER`` (``imap://`` for a connection in the clear, which is
-    refused but on this machine), ``mbox:///path`` or ``maildir:///path``. The ``password`` for
-    IMAP may be in the url, too; neither is kept in a configuration. Messages are only read, and
-    are not marked as such. With ``since`` (``2024-01-31``) older ones are left out, and what is
-    indexed of them stays.
+    refused but on this machine), ``mbox:///path`` or ``maildir:///path`` (with the folders in
+    it). The ``password`` for IMAP may be in the url, too; neither is kept in a configuration.
+    Messages are only read, and are not marked as such. With ``since`` (``2024-01-31``) older
+    ones are left out, and what is indexed of them stays.
     """
 
     name: ClassVar[str] = "mailbox"
@@ -60,6 +62,9 @@ class Mailbox(Connector):
     def _known(cls, url: SecretStr) -> SecretStr:
         if urlsplit(url.get_secret_value()).scheme not in cls.schemes:
             raise ValueError(f"the address of a mailbox begins with {', '.join(cls.schemes)}")
+        rest = url.get_secret_value().partition("://")[2]
+        if "@" in rest and "@" not in rest.partition("/")[0].partition("#")[0].partition("?")[0]:
+            raise ValueError("in a user or password, / is written %2F, # %23 and ? %3F")
         return url
 
     @property
@@ -104,29 +109,44 @@ class Mailbox(Connector):
     # -- files -----------------------------------------------------------------------------
 
     def _on_disk(self) -> Iterator[Source]:
-        is_folder = self._kind == "maildir"
-        if not (self._path.is_dir() if is_folder else self._path.is_file()):
-            raise SourceNotFound(f"no mailbox at {self._path}")
-        try:
-            box: mailbox.Mailbox[Any] = (
-                mailbox.Maildir(self._path, create=False)
-                if is_folder
-                else mailbox.mbox(self._path, create=False)
-            )
-            keys = sorted(box.iterkeys())
-        except (OSError, mailbox.Error) as error:
-            raise SourceNotFound(f"{self._path} cannot be read: {error}") from None
-        guard = threading.Lock()  # a mailbox has one place in its file
         seen: set[str] = set()
-        with contextlib.closing(box):
-            for number, key in enumerate(keys, start=1):
-                with guard:
-                    data = box.get_bytes(key)
-                name = message_name(data, number)
+        try:
+            messages = self._in_folders() if self._kind == "maildir" else self._in_file()
+            for number, (folder, data) in enumerate(messages, start=1):
+                name = folder + message_name(data, number)
                 while name in seen:  # sent twice, or forged
                     name += "~"
                 seen.add(name)
-                yield self._source(name, f"{len(data)}", partial(bytes, data))
+                version = hashlib.sha256(data).hexdigest()[:16]
+                yield self._source(name, version, partial(bytes, data))
+        except (OSError, mailbox.Error) as error:
+            raise SourceNotFound(f"{self._path} cannot be read: {error}") from None
+
+    def _in_file(self) -> Iterator[tuple[str, bytes]]:
+        if not self._path.is_file():
+            raise SourceNotFound(f"no mailbox at {self._path}")
+        if not self._path.stat().st_size:
+            return
+        with (
+            self._path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
+            for message in split_mbox(data):
+                yield "", message
+
+    def _in_folders(self) -> Iterator[tuple[str, bytes]]:
+        """Messages of the Maildir and of the folders in it, which begin with a dot."""
+        if not self._path.is_dir():
+            raise SourceNotFound(f"no mailbox at {self._path}")
+        root = mailbox.Maildir(self._path, create=False)
+        folders = [
+            ("", root),
+            *((f"{n}/", root.get_folder(n)) for n in sorted(root.list_folders())),
+        ]
+        for name, box in folders:
+            for key in sorted(box.iterkeys()):
+                with contextlib.suppress(KeyError, FileNotFoundError):  # gone since it was listed
+                    yield name, box.get_bytes(key)
 
     def _source(self, name: str, version: str, read: Any) -> Source:
         return Source(uri=part_uri(self._place, name), version=version, read=read, mime=_MESSAGE)

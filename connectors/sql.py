@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
 from connectors.base import PART, Connector, Source, part_uri
 from connectors.parsers.records import Fields, written
-from rag.errors import SourceError, SourceNotFound
+from rag.errors import SourceError, SourceNotFound, SourceUnreadable
 from rag.types import flat_metadata, well_formed
 
 if TYPE_CHECKING:
@@ -93,11 +93,11 @@ class SqlQuery(Connector):
     def _place(self) -> str:
         """The database without user, password and options; a file by its whole path."""
         url = self.url.get_secret_value()
-        parts = urlsplit(url)
-        if parts.scheme.partition("+")[0] == "sqlite":
+        scheme, _, rest = url.partition("://")
+        if scheme.partition("+")[0] == "sqlite":
             path = Path(url.partition("://")[2].partition("?")[0].removeprefix("/"))
             return "sqlite://" + Path(os.path.abspath(path)).as_uri().removeprefix("file://")  # noqa: PTH100
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+        return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
     @property
     def scope(self) -> str:
@@ -119,8 +119,15 @@ class SqlQuery(Connector):
                     rows = connection.execution_options(stream_results=True).execute(
                         text(self.query)
                     )
+                    self._check_columns(list(rows.keys()))
+                    seen: set[str] = set()
                     for number, row in enumerate(rows.mappings(), start=1):
-                        yield self._source(dict(row), number)
+                        source = self._source(dict(row), number)
+                        if source.uri in seen:
+                            reason = f"a row of the same key ({self.fields.key!r}) came before"
+                            source = self._failing(reason, number)
+                        seen.add(source.uri)
+                        yield source
                 finally:
                     transaction.rollback()
         except (SQLAlchemyError, ImportError, ValueError) as error:
@@ -142,8 +149,26 @@ class SqlQuery(Connector):
 
     def _said(self, error: Exception) -> str:
         said = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
-        password = urlsplit(self.url.get_secret_value()).password
-        return said.replace(password, "***") if password else said
+        rest = self.url.get_secret_value().partition("://")[2].partition("?")[0]
+        user = rest.rpartition("@")[0]
+        secret = user.partition(":")[2]
+        for form in (user, secret, unquote(secret)):
+            said = said.replace(form, "***") if form else said
+        return said
+
+    def _check_columns(self, columns: list[str]) -> None:
+        """Raise where a setting names a column that the query does not give."""
+        named = {self.fields.key, self.fields.title, self.version, *(self.fields.metadata or ())}
+        for name in sorted({*named, *self.fields.in_text} - {""}):
+            if name not in columns:
+                listed = ", ".join(map(repr, columns))
+                raise SourceNotFound(f"{self._place}: no column {name!r}; there are {listed}")
+
+    def _failing(self, reason: str, number: int) -> Source:
+        """A row that cannot be named; until it can, none is taken for deleted."""
+        uri = part_uri(self._place, f"{self.scope.partition(PART)[2]}row {number}")
+        failure = SourceUnreadable(f"row {number}: {reason}")
+        return Source(uri=uri, version="", read=partial(_failing, failure), shelter=self.scope)
 
     def _source(self, row: Mapping[str, Any], number: int) -> Source:
         try:
@@ -151,9 +176,7 @@ class SqlQuery(Connector):
             key = self.fields.name(row, number)
             version = written(row[self.version]) if self.version else repr(sorted(row.items()))
         except (SourceError, KeyError) as error:
-            failure = SourceError(f"row {number}: {error}")
-            uri = part_uri(self._place, f"{self.scope.partition(PART)[2]}row {number}")
-            return Source(uri=uri, version="", read=partial(_failing, failure))
+            return self._failing(str(error), number)
         return Source(
             uri=part_uri(self._place, f"{self.scope.partition(PART)[2]}{key}"),
             version=hashlib.sha256(f"{self.fields}{version}".encode()).hexdigest()[:16],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import posixpath
+import zlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _KEPT = 2**20  # bytes of a page that are kept from a crawl until it is read
 _MOST_SITEMAPS = 1_000
-_MOST_LISTED = 1_000_000
+_LARGEST_SITEMAP = 50 * 2**20  # bytes, by the protocol
 _NO_PAGES = ("image/", "video/", "audio/", "font/", "text/css", "text/javascript")
 
 
@@ -93,6 +94,11 @@ class Web(Connector):
         if self.urls:
             return commonprefix(self.urls)  # noqa: RUF071 (of characters is what is meant)
         return _folder(self.sitemap or self.crawl)
+
+    @property
+    def origin(self) -> str:
+        """The sitemap or crawl: pages that another one, or a person, has named are not its own."""
+        return f"crawl {self.crawl}" if self.crawl else self.sitemap
 
     def owns(self, uri: str) -> bool:
         """Whether it is one of the addresses, or one that the sitemap or crawl could have."""
@@ -163,7 +169,7 @@ class Web(Connector):
 
     def _entries(self, fetcher: Fetcher) -> Iterator[_Entry | Source]:
         """Pages of the sitemap and of those that it names."""
-        ahead, seen, pages = deque([self.sitemap]), {self.sitemap}, 0
+        ahead, seen = deque([self.sitemap]), {self.sitemap}
         while ahead:
             url = ahead.popleft()
             try:
@@ -175,18 +181,19 @@ class Web(Connector):
                 continue
             for is_map, entry in entries:
                 if not is_map:
-                    pages += 1
-                    if pages > _MOST_LISTED:
-                        return
                     yield entry
-                elif entry.url not in seen and len(seen) < _MOST_SITEMAPS:
+                elif entry.url not in seen:
                     seen.add(entry.url)
                     ahead.append(entry.url)
+                    if len(seen) > _MOST_SITEMAPS:
+                        reason = f"more than {_MOST_SITEMAPS:,} sitemaps"
+                        yield _unreadable(entry.url, reason, shelter=self.scope)
+                        return
 
     # -- crawls ----------------------------------------------------------------------------
 
     def _crawled(self, fetcher: Fetcher) -> Iterator[Source]:
-        from connectors.http import Gone
+        from connectors.http import Disallowed, Gone
 
         ahead = deque([(self.crawl, 0)])
         seen = {self.crawl}
@@ -203,12 +210,11 @@ class Web(Connector):
                 if url == self.crawl:
                     raise SourceNotFound(f"{url}: {error}") from None
                 continue
-            except SourceUnreadable as error:  # what it leads to cannot be known
-                yield _unreadable(url, str(error), shelter=self.scope)
-                continue
-            except SourceError as error:
+            except SourceError as error:  # what it leads to cannot be known
                 if url == self.crawl:
                     raise SourceNotFound(f"{url}: {error}") from None
+                if not isinstance(error, Disallowed):
+                    yield _unreadable(url, str(error), shelter=self.scope)
                 continue
             if not found.url.startswith(self.scope):
                 if url == self.crawl:
@@ -245,11 +251,19 @@ def _entries_of(data: bytes) -> Iterator[tuple[bool, _Entry]]:
     from lxml import etree
 
     if data.startswith(b"\x1f\x8b"):
-        data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(50 * 2**20)
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, recover=True)
-    root = etree.fromstring(data, parser)
-    if root is None:
-        raise SourceError("it is not XML")
+        try:
+            data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(_LARGEST_SITEMAP + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise SourceError(f"it cannot be unpacked ({error})") from None
+        if len(data) > _LARGEST_SITEMAP:
+            raise SourceError(f"it has more than {_LARGEST_SITEMAP:,} bytes")
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+    try:
+        root = etree.fromstring(data, parser)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise SourceError(f"it is not whole, or not XML ({error})") from None
+    if etree.QName(root).localname not in ("urlset", "sitemapindex"):
+        raise SourceError("it is no sitemap")
     for element in root:
         name = etree.QName(element).localname if isinstance(element.tag, str) else ""
         said = {etree.QName(c).localname: (c.text or "") for c in element if isinstance(c.tag, str)}

@@ -197,10 +197,14 @@ class Places:
 def describe_place(place: Place) -> str:
     """Write a place for people: ``page 3``; ``sheet Costs, row 12``; ``at 0:01:02``."""
     parts = [
-        f"at {datetime.timedelta(seconds=int(value))}" if kind == "time" else f"{kind} {value}"
+        f"at {_clock(int(value))}" if kind == "time" else f"{kind} {value}"
         for kind, value in place.items()
     ]
     return ", ".join(parts)
+
+
+def _clock(seconds: int) -> str:
+    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
 class Document(Noun):

@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field
 
 from connectors.base import Container, FailedPart, Part, part_uri
+from connectors.parsers.zipped import check_whole
 from rag.errors import EncryptedDocument, NoText, ParseError
 from rag.types import well_formed
 
@@ -78,8 +79,13 @@ class ArchiveParser(Container):
                     )
                 yield part
         except _BROKEN as error:
-            yield FailedPart(part_uri(uri, "(the rest)"), ParseError(f"a damaged archive: {error}"))
+            failure = ParseError(f"a damaged archive: {error}")
+            if not count:
+                raise failure from None
+            yield FailedPart(part_uri(uri, "(the rest)"), failure)
         except ParseError as error:
+            if not count:  # not even a list of what is in it
+                raise
             yield FailedPart(part_uri(uri, "(the rest)"), error)
         if not count:
             raise NoText("an archive without any file")
@@ -113,6 +119,7 @@ def _zipped(data: bytes) -> Iterator[tuple[int, Part | FailedPart]]:
         archive = zipfile.ZipFile(io.BytesIO(data))
     except _BROKEN as error:
         raise ParseError(f"a damaged ZIP archive: {error}") from None
+    check_whole(archive.infolist(), data, "ZIP archive")
     for info in archive.infolist():
         if info.is_dir() or _SKIPPED.search(info.filename):
             continue

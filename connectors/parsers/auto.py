@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any, ClassVar
@@ -137,15 +138,15 @@ class AutoParser(Parser):
             return
         if type(parser).parse is not Container.parse:
             yield _own(parser, data, uri, kind)
-        names: set[str] = set()
+        names: Counter[str] = Counter()
         for part in parser.unpack(data, uri=uri):
             if isinstance(part, FailedPart):
                 yield part
                 continue
             below = part_uri(uri, part.name)
-            while below in names:  # two files of one name
-                below += "~"
-            names.add(below)
+            names[below] += 1
+            if names[below] > 1:  # several files of one name
+                below += f"~{names[below]}"
             try:
                 if not depth:
                     raise ParseError(f"more than {self.depth} archives in one another (depth)")
@@ -167,6 +168,7 @@ class AutoParser(Parser):
         said = (mime or "").split(";")[0].strip().lower()
         said = _ALIASES.get(said, said)
         if packed := _packed(data, head):
+            packed = packed if packed in self._parsers else "application/zip"
             # A parser of somebody else's may know such files better, by name.
             return packed if packed != "application/zip" else self._by_suffix(suffix, packed)
         for signature, kind, what in _SIGNATURES:
@@ -239,6 +241,8 @@ def _zipped(data: bytes) -> str:
             names = archive.namelist()
             if "mimetype" in names and archive.getinfo("mimetype").file_size < 200:
                 return archive.read("mimetype").decode("ascii").strip().removesuffix("-template")
+    except MemoryError:
+        raise
     except Exception:  # damaged: the parser of archives says how
         return "application/zip"
     if "[Content_Types].xml" in names:

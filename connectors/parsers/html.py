@@ -8,12 +8,15 @@ from urllib.parse import urldefrag, urljoin
 
 from connectors.base import Parser
 from connectors.parsers.markdown import heading_marks
+from connectors.parsers.markup import to_markdown
 from connectors.parsers.text import name_of
 from rag.errors import NoText, ParseError
 from rag.types import Document, flat_metadata, well_formed
 
 _KEPT = ("author", "date", "description", "sitename", "categories", "tags")
 _MOST_LINKS = 100
+_SHORT = 300  # characters; of less trafilatura keeps the words, and not what they are
+_AROUND = ("nav", "header", "footer", "aside", "form")
 
 
 class HtmlParser(Parser):
@@ -58,7 +61,9 @@ class HtmlParser(Parser):
                 include_formatting=True,
             )
             language, links = _language(tree), _links(tree, uri)
-            text = well_formed(text or trafilatura.html2txt(data) or "")
+            if not text or len(text) < _SHORT:  # so short a page has no menus worth telling apart
+                text = to_markdown(data, without=_AROUND) or text or to_markdown(data)
+            text = well_formed(text)
         except (LxmlError, ValueError, RecursionError, AttributeError) as error:
             raise ParseError(f"broken HTML: {error}") from None
         if not text.strip():

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 _GUTTER = 10.0  # points, at least, between two columns
 _SAMPLED = 12  # long lines of a page that are looked at for a gap
@@ -19,6 +19,11 @@ _FULL = 0.7  # of a column's width that a full line takes
 _LETTERS = 0.65  # of the characters of running text; in tables there are more figures
 _OUTERMOST = 2  # lines at the top and at the bottom that may be a header or footer
 _NUMBERS = 4  # numbers of a line that may be the page's
+_NEAR = 100  # pages that the printed number may be away from the count of pages
+_PAGE_NUMBER = re.compile(
+    r"[^\w]*(?:page|p\.|seite|página|pagina|стр\.?|第)?[^\w]*[0-9]{1,6}"
+    r"(?:[^\w]*(?:of|von|de|di|van|из|/)?[^\w]*[0-9]{1,6})?[^\w]*(?:页|頁)?"
+)
 _FEW_PAGES = 4  # a document with fewer has no repeated lines
 _REPEATED = 0.3  # share of the pages that a header or footer is on
 
@@ -33,7 +38,7 @@ class Line:
     right: float = 0.0
     bottom: float = 0.0
     top: float = 0.0
-    edge: bool = False
+    edge: Literal["", "top", "bottom"] = ""
 
     @property
     def end(self) -> int:
@@ -234,8 +239,10 @@ def _beside(left: Sequence[Line], right: Sequence[Line]) -> bool:
 
 def _mark_edges(lines: Sequence[Line]) -> None:
     by_height = sorted(lines, key=lambda line: -line.top)
-    for line in (*by_height[:_OUTERMOST], *by_height[-_OUTERMOST:]):
-        line.edge = True
+    for line in by_height[:_OUTERMOST]:
+        line.edge = "top"
+    for line in by_height[_OUTERMOST:][-_OUTERMOST:]:
+        line.edge = "bottom"
 
 
 def without_repeated(pages: list[list[Line]]) -> list[list[Line]]:
@@ -247,7 +254,7 @@ def without_repeated(pages: list[list[Line]]) -> list[list[Line]]:
     if len(pages) < _FEW_PAGES:
         return pages
     edges = [
-        {id(line): _forms(line.text, number) for line in page if line.edge}
+        {id(line): _forms(line, number) for line in page if line.edge}
         for number, page in enumerate(pages)
     ]
     counts = Counter(
@@ -263,11 +270,18 @@ def without_repeated(pages: list[list[Line]]) -> list[list[Line]]:
     return kept
 
 
-def _forms(text: str, page: int) -> set[str]:
-    """The line as it stands, and with each of its numbers counted from that of the page."""
-    text = " ".join(text.split()).casefold()[:200]
-    numbers = list(re.finditer(r"[0-9]{1,6}", text))[:_NUMBERS]
-    return {text} | {
-        f"{text[: found.start()]}\0{int(found.group()) - page}\0{text[found.end() :]}"
-        for found in numbers
-    }
+def _forms(line: Line, page: int) -> set[str]:
+    """The line as it stands; where it may hold the page's number, also counted from the page's.
+
+    At the bottom of a page that is any number near to the page's, at the top only one that
+    stands alone or behind a word for a page.
+    """
+    text = " ".join(line.text.split()).casefold()[:200]
+    if line.edge == "top" and not _PAGE_NUMBER.fullmatch(text):
+        return {text}
+    forms = {text}
+    for found in list(re.finditer(r"[0-9]{1,6}", text))[:_NUMBERS]:
+        offset = int(found.group()) - page
+        if abs(offset) <= _NEAR:
+            forms.add(f"{text[: found.start()]}\0{offset}\0{text[found.end() :]}")
+    return forms

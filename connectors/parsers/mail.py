@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import email
 import email.policy
-import mailbox
 import mimetypes
+import mmap
 import re
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from email.message import EmailMessage, Message
 from email.utils import parsedate_to_datetime
 from functools import partial
-from pathlib import Path
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from connectors.base import Container, FailedPart, Part
@@ -48,10 +47,11 @@ class EmailParser(Container):
         for name in _SHOWN:
             if value := _header(message, name):
                 built.line(f"{name}: {value}")
-        found = _metadata(message)
-        if not built.at and not message.defects:
+        texts, files = _contents(message)
+        if not built.at and not message.items():
             raise ParseError("not an e-mail: it has no headers")
-        built.paragraph(_body(message))
+        for text in texts:
+            built.paragraph(text)
         if not built.text.strip():
             raise NoText("a message without any text")
         title = _header(message, "Subject")
@@ -60,13 +60,13 @@ class EmailParser(Container):
             text=built.text,
             title=title[:200] or name_of(uri),
             mime=mime or "message/rfc822",
-            metadata=found,
+            metadata=_metadata(message, files),
         )
 
     def unpack(self, data: bytes, *, uri: str) -> Iterator[Part | FailedPart]:
         """List the attachments, and the messages in it."""
-        message = _message(data)
-        for number, part in enumerate(_attachments(message), start=1):
+        _, files = _contents(_message(data))
+        for number, part in enumerate(files, start=1):
             name = _file_name(part) or f"attachment-{number}{_suffix(part)}"
             kind = part.get_content_type()
             yield Part(name, partial(_bytes, part), kind)
@@ -77,23 +77,34 @@ class MboxParser(Container):
 
     name: ClassVar[str] = "mbox"
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"application/mbox": (".mbox", ".mbx")}
-    library: ClassVar[str] = "mailbox (Python)"
+    library: ClassVar[str] = "email (Python)"
     keeps: ClassVar[str] = "every message as a document, named by its Message-ID"
     drops: ClassVar[str] = "flags"
 
     def unpack(self, data: bytes, *, uri: str) -> Iterator[Part | FailedPart]:
         """List the messages."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "mbox"
-            path.write_bytes(data)
-            box = mailbox.mbox(path, create=False)
-            try:
-                for number, key in enumerate(box.iterkeys(), start=1):
-                    message = box.get_bytes(key)
-                    name = message_name(message, number)
-                    yield Part(name, partial(bytes, message), "message/rfc822")
-            finally:
-                box.close()
+        found = False
+        for number, message in enumerate(split_mbox(data), start=1):
+            found = True
+            name = message_name(message, number)
+            yield Part(name, partial(bytes, message), "message/rfc822")
+        if not found:
+            raise NoText("a mailbox without any message")
+
+
+_FROM = re.compile(rb"(?:\A|(?<=\n\n)|(?<=\r\n\r\n))From [^\n]*\d\d:\d\d[^\n]*\d{4}[^\n]*\n")
+_QUOTED_FROM = re.compile(rb"^>(>*From )", re.M)
+
+
+def split_mbox(data: bytes | mmap.mmap) -> Iterator[bytes]:
+    """The messages of an mbox.
+
+    One begins behind a blank line with a line of From, a sender and a date; any other line that
+    begins with From is text. What was quoted for the mailbox is as it was.
+    """
+    starts = [(found.start(), found.end()) for found in _FROM.finditer(data)]
+    for (_, start), (end, _) in pairwise([*starts, (len(data), 0)]):
+        yield _QUOTED_FROM.sub(rb"\1", bytes(data[start:end]).rstrip(b"\r\n")) + b"\n"
 
 
 def message_name(data: bytes, number: int) -> str:
@@ -112,6 +123,8 @@ def _message(data: bytes) -> EmailMessage:
         data = data[3:]
     try:
         message = email.message_from_bytes(data, policy=email.policy.default)
+    except MemoryError:
+        raise
     except Exception as error:  # the package lets out what its parsers of headers raise
         raise ParseError(f"a damaged e-mail: {error}") from None
     assert isinstance(message, EmailMessage)
@@ -124,12 +137,14 @@ def _header(message: Message[Any, Any], name: str) -> str:
     try:
         value = message.get(name)
         return well_formed(" ".join(str(value).split())) if value is not None else ""
+    except MemoryError:
+        raise
     except Exception:  # a header that cannot be parsed is left out
         return ""
 
 
-def _metadata(message: EmailMessage) -> dict[str, Any]:
-    names = [_file_name(part) or part.get_content_type() for part in _attachments(message)]
+def _metadata(message: EmailMessage, files: Sequence[Message[Any, Any]]) -> dict[str, Any]:
+    names = [_file_name(part) or part.get_content_type() for part in files]
     found = {
         "from": _header(message, "From"),
         "to": _header(message, "To"),
@@ -155,20 +170,55 @@ def _date(text: str) -> str:
         return text
 
 
-def _body(message: EmailMessage) -> str:
-    try:
-        part = message.get_body(preferencelist=("plain", "html"))
-    except Exception:
-        part = message
-    if part is None:
-        return ""
-    text = _text(part)
-    if part.get_content_type() == "text/html":
-        return to_markdown(text)
-    if text.strip() or part is message:
-        return text
-    html = message.get_body(preferencelist=("html",))
-    return to_markdown(_text(html)) if html is not None else ""
+def _contents(message: Message[Any, Any]) -> tuple[list[str], list[Message[Any, Any]]]:
+    """What is written in a message, in order, and the files in it.
+
+    Of alternatives the plain one is read, unless there is nothing in it. Texts with a file name
+    are files; pictures without one, or within the text, are neither.
+    """
+    texts: list[str] = []
+    files: list[Message[Any, Any]] = []
+    ahead: list[tuple[Message[Any, Any], bool]] = [(message, True)]
+    while ahead:
+        part, is_read = ahead.pop()
+        kind = part.get_content_type()
+        inner = (
+            [p for p in part.get_payload() if isinstance(p, Message)] if part.is_multipart() else []
+        )
+        if kind == "multipart/alternative":
+            chosen = _chosen(inner)
+            ahead += [(p, is_read and p is chosen) for p in reversed(inner)]
+        elif kind == "message/rfc822" and part is not message:
+            files.append(part)
+        elif inner and kind.startswith("message/"):  # the report of a server, in header fields
+            texts += ["\n".join(f"{k}: {v}" for p in inner for k, v in p.items())]
+        elif part.is_multipart():
+            ahead += [(p, is_read) for p in reversed(inner)]
+        elif kind in ("text/plain", "text/html") and not _is_file(part):
+            if is_read:
+                text = _text(part)
+                texts.append(to_markdown(text) if kind == "text/html" else text)
+        elif kind not in _SIGNATURES and not _is_within(part, kind):
+            files.append(part)
+    return [text for text in texts if text.strip()], files
+
+
+def _chosen(alternatives: list[Message[Any, Any]]) -> Message[Any, Any] | None:
+    """The plain text, where something is in it; else the richest that can be read."""
+    for part in alternatives:
+        if part.get_content_type() == "text/plain" and _text(part).strip():
+            return part
+    readable = ("text/html", "multipart/related", "multipart/mixed", "text/plain")
+    found = [part for part in alternatives if part.get_content_type() in readable]
+    return found[-1] if found else None
+
+
+def _is_file(part: Message[Any, Any]) -> bool:
+    return part.get_content_disposition() == "attachment" or bool(_file_name(part))
+
+
+def _is_within(part: Message[Any, Any], kind: str) -> bool:
+    return kind.startswith("image/") and part.get_content_disposition() != "attachment"
 
 
 def _text(part: Message[Any, Any]) -> str:
@@ -184,6 +234,7 @@ def _text(part: Message[Any, Any]) -> str:
 
 
 def _bytes(part: Message[Any, Any]) -> bytes:
+    """The file itself, or the message that a part is."""
     if part.is_multipart():
         inner = part.get_payload()
         if isinstance(inner, list) and inner and isinstance(inner[0], Message):
@@ -193,34 +244,11 @@ def _bytes(part: Message[Any, Any]) -> bytes:
     return data if isinstance(data, bytes) else str(part.get_payload()).encode(errors="replace")
 
 
-def _attachments(message: EmailMessage) -> list[Message[Any, Any]]:
-    """Parts that are files or messages; not the text, nor what stands within it."""
-    found: list[Message[Any, Any]] = []
-    try:
-        body = message.get_body(preferencelist=("plain", "html"))
-        html = message.get_body(preferencelist=("html",))
-    except Exception:
-        body = html = None
-    ahead: list[Message[Any, Any]] = [message]
-    while ahead:
-        part = ahead.pop()
-        kind = part.get_content_type()
-        if kind == "message/rfc822" and part is not message:
-            found.append(part)
-        elif part.is_multipart():
-            inner = [p for p in part.get_payload() if isinstance(p, Message)]
-            ahead += reversed(inner)
-        elif part is not message and part is not body and part is not html:
-            is_file = part.get_content_disposition() == "attachment"
-            within = kind.startswith("image/") or kind in ("text/html", "text/plain")
-            if kind not in _SIGNATURES and (is_file or (_file_name(part) and not within)):
-                found.append(part)
-    return found
-
-
 def _file_name(part: Message[Any, Any]) -> str:
     try:
         name = part.get_filename() or ""
+    except MemoryError:
+        raise
     except Exception:
         return ""
     return well_formed(" ".join(name.replace("/", "_").split()))[:200]

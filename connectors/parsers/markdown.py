@@ -76,6 +76,8 @@ def _yaml_mapping(text: str) -> dict[Any, Any] | None:
 
     try:
         loaded = yaml.load(text, WithoutAliases)
+    except MemoryError:
+        raise
     except Exception:  # PyYAML lets anything out; then it is no front matter, and stays
         return None
     return loaded if isinstance(loaded, dict) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from rag.errors import ParseError
@@ -13,8 +14,8 @@ _MANY_BLANK = re.compile(r"\n(?:[ \t]*\n){2,}")
 _DROPPED = ("script", "style", "head", "noscript", "template", "svg")
 
 
-def to_markdown(html: str | bytes) -> str:
-    """Write HTML as Markdown, without pictures, scripts and the addresses of links."""
+def to_markdown(html: str | bytes, without: Sequence[str] = ()) -> str:
+    """Write HTML as Markdown, without pictures, scripts, links' addresses and some elements."""
     from bs4 import BeautifulSoup
     from markdownify import ATX, MarkdownConverter
 
@@ -31,7 +32,7 @@ def to_markdown(html: str | bytes) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # XHTML is read as HTML here, and knowingly
             soup = BeautifulSoup(html, "lxml")
-        for tag in soup.find_all(_DROPPED):
+        for tag in soup.find_all([*_DROPPED, *without]):
             tag.decompose()
         converter = Converter(
             heading_style=ATX,

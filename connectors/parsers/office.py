@@ -12,11 +12,20 @@ from connectors.parsers.building import TextBuilder, heading_path_marks
 from connectors.parsers.markdown import heading_marks
 from connectors.parsers.markup import table, to_markdown
 from connectors.parsers.text import name_of
-from connectors.parsers.zipped import ZippedFile, local_name, office_properties, parse_xml
+from connectors.parsers.zipped import (
+    ZippedFile,
+    etree_bytes,
+    local_name,
+    office_properties,
+    parse_xml,
+)
 from rag.errors import NoText, ParseError
 from rag.types import Document, well_formed
 
 _DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+_DOCX_BODY = "word/document.xml"
+_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
 
 
@@ -39,11 +48,37 @@ class DocxParser(Parser):
         archive = ZippedFile(data, "Word document")
         try:
             html = mammoth.convert_to_html(
-                io.BytesIO(data), convert_image=mammoth.images.img_element(lambda image: {})
+                io.BytesIO(_with_fields(data, archive)),
+                convert_image=mammoth.images.img_element(lambda image: {}),
             ).value
+        except MemoryError:
+            raise
         except Exception as error:  # whatever a part that is missing or odd makes mammoth raise
             raise ParseError(f"a damaged Word document: {_said(error)}") from None
         return _markdown_document(to_markdown(html), uri, mime or _DOCX, office_properties(archive))
+
+
+def _with_fields(data: bytes, archive: ZippedFile) -> bytes:
+    """The document with what mammoth passes over as plain runs: simple fields and equations."""
+    body = archive.read(_DOCX_BODY) if _DOCX_BODY in archive.names else b""
+    if b"fldSimple" not in body and b"oMath" not in body:
+        return data
+    root = parse_xml(body, "Word document")
+    for field in list(root.iter(f"{_W}fldSimple")):
+        parent, at = field.getparent(), field.getparent().index(field)
+        parent[at : at + 1] = list(field)
+    for formula in list(root.iter(f"{_M}oMath")):
+        run = root.makeelement(f"{_W}r")
+        text = run.makeelement(f"{_W}t")
+        text.text = "".join(part.text or "" for part in formula.iter(f"{_M}t"))
+        run.append(text)
+        outer = formula.getparent()
+        if outer.tag == f"{_M}oMathPara":  # a line of its own; its paragraph takes the run
+            outer.addprevious(run)
+        else:
+            run.tail = None
+            outer.replace(formula, run)
+    return archive.replaced(_DOCX_BODY, etree_bytes(root))
 
 
 def _said(error: Exception) -> str:
@@ -82,6 +117,8 @@ class RtfParser(Parser):
 
         try:
             text = rtf_to_text(data.decode("latin-1"), errors="replace")
+        except MemoryError:
+            raise
         except Exception as error:
             raise ParseError(f"a damaged RTF document: {_said(error)}") from None
         text = well_formed(re.sub(r"\n{3,}", "\n\n", text.replace("\0", "")).strip())
@@ -170,15 +207,21 @@ def _open_document(
 
 
 def _open_table(element: Any) -> list[list[str]]:
-    return [
-        [
-            " ".join(filter(None, (_open_text(part) for part in cell)))
-            for cell in row
-            if local_name(cell) == "table-cell"
-        ]
-        for row in element.iter()
-        if local_name(row) == "table-row"
-    ]
+    rows: list[list[str]] = []
+    for row in element.iter():
+        if local_name(row) == "table-row":
+            rows.append([])
+            for cell in row:
+                if local_name(cell) in ("table-cell", "covered-table-cell"):
+                    text = " ".join(filter(None, (_open_text(part) for part in cell)))
+                    rows[-1] += [text] * (_times(cell) if text else 1)
+    return rows
+
+
+def _times(cell: Any) -> int:
+    """How often a cell stands there: equal neighbours are written once."""
+    said = next((v for k, v in cell.attrib.items() if k.endswith("columns-repeated")), "1")
+    return min(int(said), 100) if said.isdecimal() else 1
 
 
 def _open_text(element: Any) -> str:
@@ -195,6 +238,8 @@ def _open_text(element: Any) -> str:
             pieces.append("\n")
         elif name == "note":
             pieces.append(f" ({' '.join(_open_text(n) for n in child).strip()})")
+        elif name in ("frame", "text-box", "p", "list", "list-item"):  # a text in a box
+            pieces.append(f"\n{_open_text(child)}\n")
         elif name not in ("annotation", "note-citation"):
             pieces.append(_open_text(child))
         pieces.append(child.tail or "")
@@ -223,6 +268,8 @@ class PptxParser(Parser):
             for number, slide in enumerate(Presentation(io.BytesIO(data)).slides, start=1):
                 with built.marked("slide", number):
                     self._slide(slide, built, headings)
+        except MemoryError:
+            raise
         except Exception as error:  # whatever a part that is missing or odd makes python-pptx raise
             raise ParseError(f"a damaged PowerPoint presentation: {_said(error)}") from None
         if not built.text.strip():

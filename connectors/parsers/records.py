@@ -28,6 +28,7 @@ from rag.types import Document, Mark, flat_metadata, well_formed
 
 _SNIFFED = 50  # rows that the delimiter is told by
 _HEADER_WITHIN = 20  # rows among which the header is looked for
+_SEPARATOR = re.compile(r"sep=([,;\t|])\r?\n", re.I)
 _NO_NAME = re.compile(r"column \d+")
 _NUMBER = re.compile(r"[-+($€£]*[\d.,]+[%)]*")
 
@@ -56,6 +57,11 @@ class Fields(BaseModel):
                 raise ValueError("a field of the template has no name")
         return text
 
+    @property
+    def in_text(self) -> list[str]:
+        """Fields that the template names."""
+        return [name for _, name, _, _ in string.Formatter().parse(self.text) if name]
+
     def rendered(self, record: Mapping[str, Any]) -> str:
         """Text of a record. Raises `ParseError` where a field of the template is missing."""
         if self.text:
@@ -83,8 +89,8 @@ class Fields(BaseModel):
         if not text.strip():
             raise NoText("a record without any text")
         key = self.name(record, number)
-        used = {name for _, name, _, _ in string.Formatter().parse(self.text) if name}
-        named = [n for n in record if n not in used | {self.title, self.key}] if self.text else []
+        used = {*self.in_text, self.title, self.key}
+        named = [n for n in record if n not in used] if self.text else []
         kept = named if self.metadata is None else [n for n in self.metadata if n in record]
         title = written(_field(record, self.title)) if self.title else ""
         return Document(
@@ -147,16 +153,18 @@ class RecordParser(Parser):
             return
         seen: set[str] = set()
         for number, record in self.records(data):
-            name = f"record {number}"
+            below = ""
             try:
-                key = self.fields.name(record, number)
-                if key in seen:
+                name = part_uri(uri, self.fields.name(record, number))
+                if name in seen:
                     raise ParseError(f"a record of the same key ({self.fields.key!r}) came before")
-                seen.add(key)
-                name = key
+                seen.add(name)
+                below = name
                 yield self.fields.document(record, uri, number, mime or "text/plain")
             except ParseError as error:
-                yield FailedPart(part_uri(uri, name), error)
+                while not below or below in seen - {below}:
+                    below = part_uri(uri, f"record {number}")
+                yield FailedPart(below, error)
 
 
 class TableParser(RecordParser):
@@ -194,10 +202,12 @@ class TableParser(RecordParser):
         text = decode(data)
         require_text(text)
         csv.field_size_limit(2**31 - 1)
-        lines = io.StringIO(text.replace("\0", ""), newline="")
-        reader = csv.reader(lines, delimiter=self.delimiter or _delimiter(text))
+        said = _SEPARATOR.match(text)  # as Excel writes it
+        delimiter = self.delimiter or (said.group(1) if said else _delimiter(text))
+        text = text[said.end() :] if said else text
+        reader = csv.reader(io.StringIO(text.replace("\0", ""), newline=""), delimiter=delimiter)
         try:
-            for number, row in enumerate(reader, start=1):
+            for number, row in enumerate(reader, start=2 if said else 1):
                 yield number, [value.strip() for value in row]
         except csv.Error as error:
             raise ParseError(f"no table, at line {reader.line_num}: {error}") from None
@@ -222,7 +232,7 @@ def _delimiter(text: str) -> str:
 class SheetParser(Parser):
     """Workbooks: a mark for each sheet and row, each row with the names of its columns.
 
-    Hidden sheets are left out unless ``hidden``.
+    Hidden sheets are left out unless ``hidden``; their names are in the metadata.
     """
 
     name: ClassVar[str] = "sheet"
@@ -234,7 +244,7 @@ class SheetParser(Parser):
     }
     library: ClassVar[str] = "python-calamine"
     keeps: ClassVar[str] = "sheets, rows with the names of their columns, results of formulas"
-    drops: ClassVar[str] = "formulas, formats of numbers, charts, comments"
+    drops: ClassVar[str] = "formulas, formats of numbers, errors, charts, comments, hidden sheets"
 
     hidden: bool = False
 
@@ -244,12 +254,15 @@ class SheetParser(Parser):
 
         found = office_properties(ZippedFile(data, "workbook")) if data[:2] == b"PK" else {}
         built = TextBuilder()
+        left_out: list[str] = []
         try:
             book = calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
             for sheet in book.sheets_metadata:
                 is_table = sheet.typ == calamine.SheetTypeEnum.WorkSheet
                 is_seen = sheet.visible == calamine.SheetVisibleEnum.Visible
-                if is_table and (is_seen or self.hidden):
+                if is_table and not is_seen and not self.hidden:
+                    left_out.append(well_formed(sheet.name))
+                elif is_table:
                     rows = book.get_sheet_by_name(sheet.name)
                     if rows.height:
                         _write_sheet(built, well_formed(sheet.name), rows.iter_rows())
@@ -257,6 +270,7 @@ class SheetParser(Parser):
             raise EncryptedDocument("protected by a password: save a copy without one") from None
         except calamine.CalamineError as error:
             raise ParseError(f"a damaged workbook: {error}") from None
+        found |= flat_metadata({"hidden_sheets": left_out})
         return _document(built, uri, mime or "application/vnd.ms-excel", found)
 
 
@@ -322,7 +336,7 @@ def write_rows(
         _write_row(built, number, _plain(row))
     for number, row in found.rows:
         if fields.text:
-            _write_row(built, number, fields.rendered(found.named(row)) + "\n")
+            _write_row(built, number, fields.rendered(found.named(row)))
         elif found.names:
             _write_row(built, number, found.line(row))
         else:
@@ -338,10 +352,12 @@ def _flat(value: Any) -> str:
 
 
 def _write_row(built: TextBuilder, number: int, text: str) -> None:
+    """Each row is a paragraph: no sentence goes on from one to the next."""
     if text.strip():
         start = built.at
-        built.line(well_formed(text))
-        built.mark("row", number, start, built.at - 1)
+        built.write(well_formed(text))
+        built.mark("row", number, start)
+        built.write("\n\n")
 
 
 def _document(built: TextBuilder, uri: str, mime: str, found: dict[str, Any]) -> Document:
@@ -373,12 +389,7 @@ class JsonLinesParser(RecordParser):
         """Parse `data` into one document. The title is the file name."""
         built = TextBuilder()
         for number, record in self.records(data):
-            text = self.fields.rendered(record)
-            if text.strip():
-                start = built.at
-                built.line(well_formed(text))
-                built.mark("row", number, start, built.at - 1)
-                built.write("\n")
+            _write_row(built, number, self.fields.rendered(record))
         return _document(built, uri, mime or "application/jsonl", {})
 
     def records(self, data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -387,16 +398,18 @@ class JsonLinesParser(RecordParser):
         require_text(text)
         values: Iterator[tuple[int, Any]]
         if text.lstrip().startswith("["):
-            values = iter(enumerate(_json(text, "the file"), start=1))
+            found = _json(text)
+            values = iter(enumerate(found if isinstance(found, list) else [found], start=1))
         else:
             lines = enumerate(io.StringIO(text), start=1)
-            values = ((n, _json(line, f"line {n}")) for n, line in lines if line.strip())
+            values = ((n, _json(line)) for n, line in lines if line.strip())
         for number, value in values:
             yield number, flat_metadata(value) if isinstance(value, dict) else {"value": value}
 
 
-def _json(text: str, where: str) -> Any:
+def _json(text: str) -> Any:
+    """The value; text that is no JSON is kept as it stands."""
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ParseError(f"{where} is not JSON: {error}") from None
+    except (ValueError, RecursionError):
+        return text.strip()

@@ -56,11 +56,14 @@ def _sections(text: str) -> list[tuple[int, int, str]]:
         "line_length_limit": 10_000,
         "warning_stream": False,
     }
-    lines = text.splitlines(keepends=True)
+    # docutils counts its lines so: form feeds end none.
+    lines = text.replace("\f", " ").replace("\v", " ").splitlines(keepends=True)
     starts = [0, *accumulate(map(len, lines))]
     try:
         tree = publish_doctree(text, settings_overrides=options)
         return sorted(_found(tree, starts, lines))
+    except MemoryError:
+        raise
     except Exception:  # docutils' directives let anything out; then it is text without headings
         return []
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -10,7 +12,7 @@ from connectors.base import FailedPart, Parser
 from connectors.parsers.building import TextBuilder, heading_path_marks
 from connectors.parsers.records import JsonLinesParser
 from connectors.parsers.text import decode, name_of, require_text
-from connectors.parsers.zipped import local_name, parse_xml
+from connectors.parsers.zipped import local_name, parse_xml_noting
 from rag.errors import NoText, ParseError
 from rag.types import Document, Mark, well_formed
 
@@ -48,23 +50,41 @@ class JsonParser(JsonLinesParser):
             return _as_it_stands(text, uri, mime, error)
         if isinstance(value, list) and value and all(isinstance(v, dict) for v in value):
             return super().parse(data, uri=uri, mime=mime)
-        if not isinstance(value, dict):
-            text = json.dumps(value, indent=2, ensure_ascii=False)
-            return Document(uri=uri, text=well_formed(text), title=name_of(uri), mime=mime)
-        built = TextBuilder()
-        heads: list[tuple[int, int, str]] = []
-        for name, part in value.items():
-            heads.append((built.at, 1, well_formed(str(name))[:200] or '""'))
-            written = json.dumps({name: part}, indent=2, ensure_ascii=False)
-            built.line(well_formed(written[2:-2]))
-        require_text(built.text)
+        text, heads = _indented(text)
         return Document(
             uri=uri,
-            text=built.text,
+            text=text,
             title=name_of(uri),
             mime=mime,
-            marks=heading_path_marks(heads, built.at),
+            marks=heading_path_marks(heads, len(text)),
         )
+
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.S)
+
+
+def _indented(text: str) -> tuple[str, list[tuple[int, int, str]]]:
+    """JSON with a line for each value, and the names of the outermost object as headings.
+
+    Numbers stay as they are written, names that come twice come twice, escapes are resolved.
+    """
+    built = TextBuilder()
+    heads: list[tuple[int, int, str]] = []
+    depth, before = 0, ""
+    for found in _TOKEN.finditer(text):
+        token = found.group()
+        if token in "}]":
+            depth -= 1
+        if before and (before in "{[," or token in "}]") and before + token not in ("{}", "[]"):
+            built.write("\n" + "  " * min(depth, 40))
+        if token.startswith('"'):
+            token = json.dumps(json.loads(token, strict=False), ensure_ascii=False)
+            if depth == 1 and before in "{," and built.text_starts_with("{"):
+                heads.append((built.at, 1, well_formed(json.loads(token))[:200] or '""'))
+        built.write(well_formed(": " if token == ":" else token))
+        depth += token in "{["
+        before = token
+    return built.text, heads
 
 
 def _as_it_stands(text: str, uri: str, mime: str, error: Exception) -> Document:
@@ -105,6 +125,8 @@ def _yaml_headings(text: str) -> tuple[Mark, ...]:
                 title = name.value.strip() if isinstance(name, yaml.ScalarNode) else ""
                 if title and name.start_mark is not None:
                     heads.append((name.start_mark.index, 1, well_formed(title)[:200]))
+    except MemoryError:
+        raise
     except Exception:  # PyYAML lets anything out; then it is text without headings
         return ()
     return heading_path_marks(heads, len(text))
@@ -121,14 +143,14 @@ class XmlParser(Parser):
         "application/xml": (".xml", ".xsd", ".rss", ".atom", ".opml", ".svg", ".dita"),
     }
     library: ClassVar[str] = "lxml"
-    keeps: ClassVar[str] = "text of elements and their attributes, titles as headings"
+    keeps: ClassVar[str] = "text, values with the names of their elements, attributes of those"
     drops: ClassVar[str] = "comments, instructions, entities"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data`. The title is the first one in it or the file name."""
         if not data.strip():
             raise NoText("the file is empty")
-        root = parse_xml(data, "file")
+        root, damage = parse_xml_noting(data, "file")
         built = TextBuilder()
         heads: list[tuple[int, int, str]] = []
         try:
@@ -141,8 +163,22 @@ class XmlParser(Parser):
             text=built.text,
             title=(heads[0][2] if heads else name_of(uri))[:200],
             mime=mime or "application/xml",
+            metadata={"damage": damage} if damage else {},
             marks=heading_path_marks(heads, built.at),
         )
+
+
+def _all_text(element: Any) -> Iterator[str]:
+    """Text of an element and those in it, in order; of entities those that HTML knows."""
+    from lxml import etree
+
+    yield element.text or ""
+    for child in element:
+        if isinstance(child.tag, str):
+            yield from _all_text(child)
+        elif child.tag is etree.Entity:
+            yield html.unescape(child.text or "")
+        yield child.tail or ""
 
 
 _TITLES = frozenset(("title", "heading", "head", "h1", "h2", "h3"))
@@ -162,7 +198,7 @@ def _write_xml(
         if value.strip() and not key.startswith("{http://www.w3.org/")
     )
     if says:  # running text, or a value
-        text = well_formed(" ".join("".join(element.itertext("*")).split()))
+        text = well_formed(" ".join("".join(_all_text(element)).split()))
         if name.lower() in _TITLES and len(text) <= 200:
             heads.append((built.at, depth, text))
             built.line(text)

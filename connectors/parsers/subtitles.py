@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import html
 import logging
+import re
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from connectors.base import Parser
 from connectors.parsers.building import TextBuilder
 from connectors.parsers.text import decode, name_of, require_text
 from rag.errors import NoText, ParseError
 from rag.types import Document, well_formed
+
+_SPEAKER = re.compile(r"<v(?:\.[^\s>]{0,100})?[ \t]([^>]{1,100})>")
+_TAG = re.compile(r"</?(?:[bciuv]|ruby|rt|lang|font)(?:[.\s][^<>]{0,200})?>|<[\d:.]{5,20}>", re.I)
+
+
+def _read(text: str) -> list[Any]:
+    import pysubs2
+
+    try:  # with their tags, as these name who speaks
+        return list(pysubs2.SSAFile.from_string(text, keep_html_tags=True).events)
+    except TypeError:  # a format that has none
+        return list(pysubs2.SSAFile.from_string(text).events)
 
 
 class SubtitleParser(Parser):
@@ -28,21 +42,24 @@ class SubtitleParser(Parser):
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data`. The title is the file name."""
-        import pysubs2
-
         logging.getLogger("pysubs2").setLevel(logging.CRITICAL)
         text = decode(data)
         require_text(text)
         try:
-            events = pysubs2.SSAFile.from_string(text).events
+            events = _read(text)
+        except MemoryError:
+            raise
         except Exception as error:  # its own errors, and those of int() and re
             raise ParseError(f"no subtitles that can be read: {error}") from None
         built = TextBuilder()
         for event in events:
-            said = well_formed(" ".join(event.plaintext.split()))
+            speaker = _SPEAKER.search(event.text)
+            name = event.name or (speaker.group(1) if speaker else "")
+            said = html.unescape(_TAG.sub("", event.plaintext))
+            said = well_formed(" ".join(said.split()))
             if said and not event.is_comment:
                 start = built.at
-                built.line(f"{event.name}: {said}" if event.name else said)
+                built.line(f"{name.strip()}: {said}" if name.strip() else said)
                 built.mark("time", max(0, event.start) / 1000, start, built.at - 1)
         if not built.at:
             raise NoText("subtitles without any text")

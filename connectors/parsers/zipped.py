@@ -25,6 +25,7 @@ class ZippedFile:
         except _BROKEN as error:
             raise ParseError(f"a damaged {what}: {error}") from None
         members = self._zip.infolist()
+        check_whole(members, data, what)
         size = sum(member.file_size for member in members)
         if size > _MOST_BYTES or len(members) > _MOST_MEMBERS:
             raise ParseError(
@@ -35,22 +36,56 @@ class ZippedFile:
             raise EncryptedDocument("protected by a password: save a copy without one")
         self.names = {member.filename for member in members}
 
+    def replaced(self, name: str, body: bytes) -> bytes:
+        """A copy of the archive with another member `name`."""
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as copy:
+            for member in self.names:
+                copy.writestr(member, body if member == name else self.read(member))
+        return out.getvalue()
+
     def read(self, name: str) -> bytes:
         """Bytes of a member. Raises `ParseError` where it is damaged or not there."""
         try:
             return self._zip.read(name)
         except KeyError:
             raise ParseError(f"a damaged {self._what}: no {name} in it") from None
+        except MemoryError:
+            raise
         except Exception as error:  # zlib's, bz2's and lzma's own among them
             raise ParseError(f"a damaged {self._what}: {error}") from None
 
 
+def etree_bytes(root: Any) -> bytes:
+    """An XML file of the element and all below."""
+    from lxml import etree
+
+    return bytes(etree.tostring(root, xml_declaration=True, encoding="UTF-8"))
+
+
+def check_whole(members: list[zipfile.ZipInfo], data: bytes, what: str) -> None:
+    """Raise where the end of an archive is that of another one, which is stored within it."""
+    first = min((member.header_offset for member in members), default=-1)
+    if data.startswith(b"PK\x03\x04") and first != 0:
+        raise ParseError(f"a damaged {what}: its end is missing")
+
+
 def parse_xml(data: bytes, what: str) -> Any:
     """Root element; entities are not resolved and nothing is fetched. Raises `ParseError`."""
+    return parse_xml_noting(data, what)[0]
+
+
+def parse_xml_noting(data: bytes, what: str) -> tuple[Any, str]:
+    """Root element, and what is wrong with the file, if it can be read all the same."""
     from lxml import etree
 
     parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, recover=True, remove_pis=True
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        recover=True,
+        remove_pis=True,
+        huge_tree=b"<!ENTITY" not in data,  # entities in attributes are resolved all the same
     )
     try:
         root = etree.fromstring(data, parser)
@@ -58,7 +93,8 @@ def parse_xml(data: bytes, what: str) -> Any:
         raise ParseError(f"broken XML in a {what}: {error}") from None
     if root is None:
         raise ParseError(f"no XML in a {what}")
-    return root
+    wrong = next((e.message for e in parser.error_log if e.level_name == "FATAL"), "")
+    return root, wrong[:200]
 
 
 def local_name(element: Any) -> str:

@@ -80,7 +80,7 @@ def progress_line(report: IngestReport) -> str:
     """Say how far an ingest is: documents, chunks, rate, failures, and the time left."""
     if report.reembedded and not report.seen:
         return f"{report.reembedded:,} documents embedded again with the new embedder"
-    of = f" of {report.total:,}" if report.total else ""
+    of = f" of {report.total:,}" if report.total and report.seen <= report.total else ""
     parts = [f"{report.seen:,}{of} documents", f"{report.chunks:,} chunks"]
     if report.seconds > 0:
         parts.append(f"{report.chunks / report.seconds:,.0f} chunks/s")

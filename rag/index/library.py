@@ -62,6 +62,7 @@ CREATE TABLE documents (
     parser TEXT NOT NULL,
     chunker TEXT NOT NULL,
     parts INTEGER NOT NULL,
+    origin TEXT NOT NULL,
     embedder TEXT NOT NULL,
     written REAL NOT NULL
 );
@@ -113,7 +114,8 @@ class LedgerEntry:
 
     ``source`` is the uri of the source it is from, of which there may be several documents;
     ``digest`` is `Document.digest`, ``content_hash`` that of the source's bytes; ``parser`` and
-    ``chunker`` are fingerprints; ``parts`` is how many documents and failures the source gave.
+    ``chunker`` are fingerprints; ``parts`` is how many documents and failures the source gave,
+    and ``origin`` is the `Connector.origin` of what listed it first.
     """
 
     source: str
@@ -123,6 +125,7 @@ class LedgerEntry:
     chunker: str
     digest: str
     parts: int = 1
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -424,8 +427,9 @@ class Library:
         marks = [mark.model_dump(mode="json") for mark in document.marks]
         cursor = self._writer.execute(
             "INSERT INTO documents (uri, source, state, digest, title, mime, metadata, marks,"
-            " length, chunks, source_version, content_hash, parser, chunker, parts, embedder,"
-            " written) VALUES (?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " length, chunks, source_version, content_hash, parser, chunker, parts, origin,"
+            " embedder, written)"
+            " VALUES (?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 document.uri,
                 entry.source,
@@ -441,6 +445,7 @@ class Library:
                 entry.parser,
                 entry.chunker,
                 entry.parts,
+                entry.origin,
                 embedder,
                 time.time(),
             ),
@@ -654,11 +659,12 @@ class Library:
                 chunker=chunker,
                 digest=digest,
                 parts=parts,
+                origin=origin,
             )
             for batch in _batches(values)
-            for uri, source, version, content, parser, chunker, digest, parts in self._rows(
-                "SELECT uri, source, source_version, content_hash, parser, chunker, digest, parts"
-                f" FROM documents WHERE state = 'live' AND {column} IN ({_slots(batch)})"
+            for uri, source, version, content, parser, chunker, digest, parts, origin in self._rows(
+                "SELECT uri, source, source_version, content_hash, parser, chunker, digest, parts,"
+                f" origin FROM documents WHERE state = 'live' AND {column} IN ({_slots(batch)})"
                 " ORDER BY id",
                 batch,
             )
@@ -666,14 +672,14 @@ class Library:
 
     def uris(self, prefix: str = "") -> list[str]:
         """Uris of the live documents, or of those that begin with `prefix`, sorted."""
-        return [uri for uri, _ in self.sources(prefix)]
+        return [uri for uri, _, _ in self.sources(prefix)]
 
-    def sources(self, prefix: str = "") -> list[tuple[str, str]]:
-        """(uri, source) of the live documents whose uri begins with `prefix`, sorted."""
+    def sources(self, prefix: str = "") -> list[tuple[str, str, str]]:
+        """(uri, source, origin) of the live documents whose uri begins with `prefix`, sorted."""
         return [
-            (str(uri), str(source))
-            for uri, source in self._rows(
-                "SELECT uri, source FROM documents WHERE state = 'live' AND uri >= ? AND"
+            (str(uri), str(source), str(origin))
+            for uri, source, origin in self._rows(
+                "SELECT uri, source, origin FROM documents WHERE state = 'live' AND uri >= ? AND"
                 " substr(uri, 1, ?) = ? ORDER BY uri",
                 (prefix, len(prefix), prefix),
             )

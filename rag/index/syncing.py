@@ -319,6 +319,7 @@ class _Run:
         self._seen: set[str] = set()  # sources
         self._dropped: list[str] = []  # documents that are no longer in their source
         self._fixed: list[str] = []  # failures of what is no longer in its source
+        self._origins: dict[str, str] = {}  # of sources, where a connector has one
         self._shelters: list[str] = []  # below these, nothing is known to be gone
         self._added: dict[tuple[str, str], str] = {}  # (content hash, name in the source) -> uri
 
@@ -353,6 +354,8 @@ class _Run:
             for source in connector.sources():
                 if source.uri not in self._seen:
                     self._seen.add(source.uri)
+                    if connector.origin:
+                        self._origins[source.uri] = connector.origin
                     sources.append(source)
                     if len(sources) == _LISTED:
                         yield sources
@@ -363,26 +366,53 @@ class _Run:
         """What needs no reading: the same version, and the same parts."""
         if not source.version:
             return None
-        entries, failures = known
-        lasting = [
-            failure
-            for failure in failures
-            if (failure.source_version, failure.parser) == (source.version, self._parser_print)
-        ]
-        failed = [_Item(failure.uri, "failed", failure=failure) for failure in lasting]
-        if not any(entry.source_version == source.version for entry in entries.values()):
+        lasting = self._lasting(source.version, known)
+        current = self._made(known, lambda entry: entry.source_version == source.version)
+        if not current:
             # The version that failed as a whole does so again; what is indexed is of another.
-            return [item for item in failed if item.uri == source.uri] or None
-        whole = len(entries) + len(failures)
-        if len(lasting) < len(failures) or not all(
-            entry.source_version == source.version
-            and entry.parser == self._parser_print
-            and entry.chunker == self._chunker_print
-            and entry.parts == whole
-            for entry in entries.values()
+            whole = [failure for failure in lasting if failure.uri == source.uri]
+            return [_Item(failure.uri, "failed", failure=failure) for failure in whole] or None
+        if not self._is_whole(current, lasting, known) or any(
+            entry.chunker != self._chunker_print for entry in current.values()
         ):
             return None
-        return [_Item(uri, "unchanged") for uri in entries] + failed
+        self._leave(known, current)
+        items = [_Item(uri, "unchanged") for uri in current]
+        return items + [_Item(failure.uri, "failed", failure=failure) for failure in lasting]
+
+    def _made(
+        self, known: _Known, is_of_it: Callable[[LedgerEntry], bool]
+    ) -> dict[str, LedgerEntry]:
+        """Documents that this parser made of one version of the source."""
+        return {
+            uri: entry
+            for uri, entry in known.entries.items()
+            if entry.parser == self._parser_print and is_of_it(entry)
+        }
+
+    def _lasting(self, version: str, known: _Known) -> list[FailureEntry]:
+        """Failures that this version of the source repeats with this parser."""
+        return [
+            failure
+            for failure in known.failures
+            if version and (failure.source_version, failure.parser) == (version, self._parser_print)
+        ]
+
+    def _is_whole(
+        self,
+        current: Mapping[str, LedgerEntry],
+        lasting: Sequence[FailureEntry],
+        known: _Known,
+    ) -> bool:
+        """Whether these are all that came of the source, and nothing is to be tried again."""
+        return len(lasting) == len(known.failures) and all(
+            entry.parts == len(current) + len(lasting) for entry in current.values()
+        )
+
+    def _leave(self, known: _Known, current: Mapping[str, LedgerEntry]) -> None:
+        """Let go of what is of an earlier version, unless its newer one has failed."""
+        failed = {failure.uri for failure in known.failures}
+        self._dropped += [uri for uri in known.entries if uri not in current and uri not in failed]
 
     def _read(self, source: Source, known: _Known) -> list[_Item]:
         """Read and parse, as far as that is needed. In a thread of its own."""
@@ -403,47 +433,34 @@ class _Run:
             return [_Item.failed(source.uri, source.uri, _part_failed(error))]
 
     def _decided(self, source: Source, known: _Known) -> list[_Item]:
-        made = next(iter(known.entries.values()), None)
-        if made is None or not self._is_of_one_run(known):
-            return self._parsed(source, source.read(), known)
-        if source.version and made.source_version == source.version:
-            return self._kept(source, known)
+        if source.version:
+            current = self._made(known, lambda entry: entry.source_version == source.version)
+            if kept := self._kept(source, known, current):
+                return kept
         data = source.read()
-        if _content_hash(data, source) == made.content_hash:
-            return self._kept(source, known)
-        return self._parsed(source, data, known)
+        content_hash = _content_hash(data, source)
+        current = self._made(known, lambda entry: entry.content_hash == content_hash)
+        return self._kept(source, known, current) or self._parsed(source, data, known)
 
-    def _is_of_one_run(self, known: _Known) -> bool:
-        """Whether what is indexed is all that this parser made of one version of the source."""
-        entries = list(known.entries.values())
-        made = entries[0]
-        beside = [failure for failure in known.failures if failure.uri not in known.entries]
-        return (
-            made.parts == len(entries) + len(beside)
-            and all(
-                entry.source_version == made.source_version and entry.parser == self._parser_print
-                for entry in entries
-            )
-            and all(
-                failure.source_version == made.source_version
-                and failure.parser == self._parser_print
-                for failure in beside
-            )
-        )
-
-    def _kept(self, source: Source, known: _Known) -> list[_Item]:
-        """The documents there are, chunked anew where the chunker has changed."""
+    def _kept(
+        self, source: Source, known: _Known, current: Mapping[str, LedgerEntry]
+    ) -> list[_Item]:
+        """The documents there are, chunked anew where the chunker has changed; none if not all."""
+        before = next((entry.source_version for entry in current.values()), "")
+        lasting = self._lasting(before, known)
+        if not current or not self._is_whole(current, lasting, known):
+            return []
+        self._leave(known, current)
         items: list[_Item] = []
-        for uri, made in known.entries.items():
+        for uri, made in current.items():
             entry = replace(made, source_version=source.version, chunker=self._chunker_print)
             if made.chunker == self._chunker_print:
                 items.append(_Item(uri, "unchanged", entry))
             else:  # the text is in the library
                 items.append(_Item(uri, "updated", entry, self._library.document(uri)))
-        for failure in known.failures:
-            if failure.uri not in known.entries:
-                again = replace(failure, source_version=source.version)
-                items.append(_Item(failure.uri, "failed", failure=again))
+        for failure in lasting:
+            again = replace(failure, source_version=source.version)
+            items.append(_Item(failure.uri, "failed", failure=again))
         return items
 
     def _parsed(self, source: Source, data: bytes, known: _Known) -> list[_Item]:
@@ -465,8 +482,11 @@ class _Run:
                 chunker=self._chunker_print,
                 digest=document.digest,
                 parts=len(found),
+                origin=self._origins.get(source.uri, ""),
             )
             before = known.entries.get(document.uri)
+            if before is not None:
+                entry = replace(entry, origin=before.origin)
             if before is None:
                 self._added[content_hash, document.uri[len(source.uri) :]] = document.uri
             if before and (before.digest, before.chunker) == (entry.digest, entry.chunker):
@@ -516,21 +536,23 @@ class _Run:
     def stale_failures(self, connectors: Sequence[Connector]) -> list[str]:
         """Recorded failures of what is no longer there."""
         missing = self._missing(
-            connectors, lambda scope: [(f.uri, f.source) for f in self._library.failures(scope)]
+            connectors,
+            lambda scope: [(f.uri, f.source, None) for f in self._library.failures(scope)],
         )
         return sorted({*self._fixed, *missing})
 
     def _missing(
         self,
         connectors: Sequence[Connector],
-        known: Callable[[str], list[tuple[str, str]]],
+        known: Callable[[str], Sequence[tuple[str, str, str | None]]],
     ) -> set[str]:
         shelters = tuple(self._shelters)
         return {
             uri
             for connector in connectors
-            for uri, source in known(connector.scope)
+            for uri, source, origin in known(connector.scope)
             if source not in self._seen
+            and (origin is None or connector.origin in ("", origin))
             and connector.owns(source)
             and not source.startswith(shelters)
         }

@@ -464,7 +464,7 @@ def test_mbox_names_messages_by_their_id() -> None:
         [making.eml("One."), making.eml("Two.", identity="<2@x>"), making.eml("Copy.")]
     )
     found = parts(data, "a.mbox")
-    assert set(found) == {"!/1%40example.org", "!/2%40x", "!/1%40example.org~"}
+    assert set(found) == {"!/1%40example.org", "!/2%40x", "!/1%40example.org~2"}
     assert "Two." in found["!/2%40x"].text
 
 
@@ -575,3 +575,180 @@ def test_archives_in_archives_end_somewhere() -> None:
         data = making.zipped({f"{i}.zip" if i else "a.txt": data})
     (found,) = parts(data, "a.zip").values()
     assert "more than 4 archives in one another" in str(found.error)
+
+
+def test_a_zip_that_is_cut_short_is_not_another_one() -> None:
+    """The end of an archive that is stored in it is not its own."""
+    inner, outer = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr("in.txt", "nested")
+    with zipfile.ZipFile(outer, "w") as archive:
+        archive.writestr("a.txt", "one")
+        archive.writestr("n.zip", inner.getvalue())
+    for cut in (30, 60, 200):
+        with pytest.raises(ParseError, match="damaged"):
+            parts(outer.getvalue()[:-cut], "a.zip")
+
+
+def test_a_zip_may_have_a_member_called_mimetype() -> None:
+    found = parts(making.zipped({"mimetype": "x/y", "a.txt": "one"}), "a.zip")
+    assert found["!/a.txt"].text == "one"
+
+
+def test_many_members_of_one_name_take_linear_time() -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive, pytest.warns(UserWarning):
+        for _ in range(3_000):
+            archive.writestr("a.txt", "one")
+    found = parts(out.getvalue(), "a.zip")
+    assert len(found) == 3_000
+    assert max(map(len, found)) < 20
+
+
+# -- found by trying to break it -----------------------------------------------------------
+
+
+def test_sentences_do_not_go_from_row_to_row() -> None:
+    from rag.text import sentences
+
+    document = parse("city,population\nparis,200\nrome,400\n", "a.csv")
+    found = [document.text[a:b] for a, b in sentences(document.text)]
+    assert "city: rome; population: 400" in found
+
+
+def test_mail_with_text_behind_a_picture() -> None:
+    data = (
+        b"From: a@x\nSubject: S\nContent-Type: multipart/mixed; boundary=B\n\n"
+        b"--B\nContent-Type: text/plain\n\nFirst.\n"
+        b"--B\nContent-Type: image/png\nContent-Disposition: inline; filename=a.png\n\nx\n"
+        b"--B\nContent-Type: text/html\n\n<p>The deadline is <b>Friday</b>.</p>\n"
+        b"--B\nContent-Type: text/plain\nContent-Disposition: inline; filename=notes.txt\n\nNotes.\n"
+        b"--B\nContent-Type: text/calendar\n\nBEGIN:VCALENDAR\n--B--\n"
+    )
+    found = parts(data, "a.eml")
+    assert "First.\n\nThe deadline is **Friday**." in found[""].text
+    assert found["!/notes.txt"].text.strip() == "Notes."
+    assert len(found) == 3
+
+
+def test_mail_that_is_one_file() -> None:
+    data = (
+        b"From: a@x\nSubject: S\nContent-Type: text/html; name=a.html\n"
+        b"Content-Disposition: attachment; filename=a.html\n\n<p>It is all in here.</p>\n"
+    )
+    found = parts(data, "a.eml")
+    assert "It is all in here." in found["!/a.html"].text
+
+
+def test_a_line_that_begins_with_from_is_text() -> None:
+    body = "Dear Bob,\n\nFrom what I know this line is text.\n"
+    data = making.mbox([making.eml(body), making.eml(">From quoted.", identity="<2@x>")])
+    data = data.replace(b">From quoted", b">>From quoted")
+    found = parts(data, "a.mbox")
+    assert len(found) == 2
+    assert "From what I know" in found["!/1%40example.org"].text
+    assert "\n>From quoted." in found["!/2%40x"].text
+    with pytest.raises(NoText):
+        parts(b"no mailbox at all", "a.mbox")
+
+
+def test_xml_keeps_what_stands_behind_an_entity() -> None:
+    data = "<!DOCTYPE d [<!ENTITY co 'x'>]><d><p>Price&nbsp;is 100 by &co; of <b>X</b> tail</p></d>"
+    assert "Price is 100 by &co; of X tail" in parse(data, "a.xml").text
+    deep = "<a>" * 400 + "deep" + "</a>" * 400
+    assert "deep" in parse(deep, "a.xml").text
+    long = "<d><p>" + "word " * 2_500_000 + "</p><p>the end</p></d>"
+    assert parse(long, "a.xml").text.endswith("p: the end\n")
+    assert "damage" in parse("<d><p>one</p><p>two", "a.xml").metadata
+
+
+def test_json_is_kept_as_it_is_written() -> None:
+    data = '{"id": 12345678901234567890.12, "p": 1.10, "p": "caf\\u00e9", "q": {"r": [], "s": {}}}'
+    document = parse(data, "a.json")
+    assert '"id": 12345678901234567890.12,\n  "p": 1.10,\n  "p": "café"' in document.text
+    assert [value for value, _ in texts(document, "heading")] == [("id",), ("p",), ("p",), ("q",)]
+    assert json.loads(document.text) == json.loads(data)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=8),
+        lambda inner: (
+            st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4)
+        ),
+        max_leaves=12,
+    )
+)
+def test_json_means_the_same_when_it_is_indented(value: object) -> None:
+    data = json.dumps({"a": value})
+    document = parse(data, "a.json")
+    assert repr(json.loads(document.text)) == repr(json.loads(data))
+
+
+def test_a_bad_line_of_json_lines_is_text() -> None:
+    document = parse('{"a": 1}\n{"b": \n{"c": 3}\n', "a.jsonl")
+    assert texts(document, "row") == [(1, "a: 1"), (2, 'value: {"b":'), (3, "c: 3")]
+
+
+def test_docx_keeps_fields_and_equations() -> None:
+    m = 'xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math"'
+    extra = (
+        '<w:p><w:r><w:t xml:space="preserve">See </w:t></w:r><w:fldSimple w:instr="REF x"><w:r><w:t>'
+        f"page 7</w:t></w:r></w:fldSimple></w:p><w:p><m:oMath {m}><m:r><m:t>a+b</m:t></m:r></m:oMath></w:p>"
+        f"<w:p><m:oMathPara {m}><m:oMath><m:r><m:t>c=d</m:t></m:r></m:oMath></m:oMathPara></w:p>"
+    )
+    text = parse(making.docx([("One", "Text.")], extra=extra), "a.docx").text
+    assert "See page 7" in text and "a+b" in text and "c=d" in text
+
+
+def test_hidden_sheets_are_named() -> None:
+    data = making.xlsx({"A": [["x", "y"]], "B": [["secret", "z"]]}, hidden=["B"])
+    assert parse(data, "a.xlsx").metadata["hidden_sheets"] == ("B",)
+
+
+def test_webvtt_speakers_and_signs() -> None:
+    data = (
+        "WEBVTT\n\n00:01.000 --> 00:03.000\n<v Roger>Tom &amp; Jerry <00:02.000>late <i>now</i>\n"
+    )
+    assert parse(data, "a.vtt").text == "Roger: Tom & Jerry late now\n"
+
+
+def test_a_short_page_keeps_its_table_and_not_its_menu() -> None:
+    data = "<html><body><nav>menu</nav><table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</td></tr></table></body></html>"
+    document = parse(data, "a.html")
+    assert "menu" not in document.text
+    assert "1" in document.text
+
+
+def test_odt_boxes_and_repeated_cells() -> None:
+    extra = (
+        "<text:p><draw:frame><draw:text-box><text:p>in a box</text:p></draw:text-box></draw:frame>after</text:p>"
+        '<table:table><table:table-row><table:table-cell table:number-columns-repeated="2"><text:p>x</text:p></table:table-cell>'
+        "</table:table-row></table:table>"
+    )
+    text = parse(making.odt([("One", "Text.")], extra=extra), "a.odt").text
+    assert "in a box\n" in text and "after" in text
+    assert "| x | x |" in text
+
+
+def test_the_separator_that_excel_writes() -> None:
+    document = parse("sep=;\na;b\n1;2\n", "a.csv")
+    assert texts(document, "row") == [(2, "a | b"), (3, "a: 1; b: 2")]
+
+
+def test_titles_that_count_with_the_pages_stay() -> None:
+    pages = [f"Invoice {i}\nTo be paid for {word}" for i, word in enumerate("abcdef", start=1)]
+    text = parse(making.pdf(pages), "a.pdf").text
+    assert all(f"Invoice {i}" in text for i in range(1, 7))
+
+
+def test_rst_headings_behind_a_form_feed() -> None:
+    text = "Title\n=====\n\none\f\n\f\nSecond\n======\n\ntwo\n"
+    found = texts(parse(text, "a.rst"), "heading")
+    assert found == [(("Title",), "Title\n=====\n\none"), (("Second",), "Second\n======\n\ntwo")]
+
+
+def test_keys_that_look_like_failures() -> None:
+    parser = AutoParser(table=TableParser(per="row", fields=Fields(key="k")))
+    found = parts(b"k,v\n,x\nrecord 2,y\n/a,z\na,w\n", "a.csv", parser)
+    assert sum(isinstance(part, Document) for part in found.values()) == 2

@@ -163,8 +163,20 @@ def test_a_remote_repository(
 
 
 def test_no_password_of_a_repository_is_shown(tmp_path: Path) -> None:
-    connector = GitRepository(url="https://user:secret@example.org/r")
-    assert connector.scope == "git+https://example.org/r!/"
+    connector = connect("git+https://user:secret@example.org/r@v1")
+    assert connector.scope == "git+https://example.org/r@v1!/"
+    assert "secret" not in f"{connector!r} {connector.config()} {connector.model_dump()}"
+
+
+def test_two_refs_of_a_repository_do_not_meet(repository: Path, opened: Pipeline) -> None:
+    porcelain.tag_create(repository, b"v1")
+    commit(repository, {"README.md": b"# Read it\n"})
+    uri = f"git+{repository.as_uri()}"
+    assert opened.ingest(uri, f"{uri}@v1").added == 6
+    assert opened.document(f"{uri}!/README.md").text == "# Read it\n"
+    assert opened.document(f"{uri}@v1!/README.md").text == "# Read me\n"
+    with pytest.raises(SourceNotFound, match="no such folder"):
+        found(connect(f"{uri}#nothing"))
 
 
 # -- SQL -----------------------------------------------------------------------------------
@@ -250,17 +262,32 @@ def test_rows_that_are_no_documents_fail_by_themselves(database: Path, opened: P
     report = opened.ingest(f"sqlite:///{database}?query=SELECT * FROM notes&key=topic&label=x")
     assert counts(report) == (1, 0, 0, 0, 1)
     assert "without a value for the key 'topic'" in report.failed[0].error
-    report = opened.ingest(f"sqlite:///{database}?query=SELECT * FROM notes&key=nothing&label=x")
-    assert {f.error for f in report.failed} == {
-        f"row {i}: no field 'nothing'; there are 'id', 'title', 'body', 'changed', 'topic'"
-        for i in (1, 2)
-    }
+    with pytest.raises(SourceNotFound, match="no column 'nothing'; there are 'id', 'title'"):
+        opened.ingest(f"sqlite:///{database}?query=SELECT * FROM notes&key=nothing&label=x")
+    assert opened.stats().documents == 1
+    report = opened.ingest(
+        f"sqlite:///{database}?query=SELECT 1 AS id, 'a' AS x UNION ALL SELECT 1, 'b'&key=id"
+    )
+    assert counts(report) == (1, 0, 0, 0, 1)
+    assert "a row of the same key" in report.failed[0].error
 
 
 def test_no_database_is_made(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFound, match="no database at"):
         found(connect(f"sqlite:///{tmp_path}/nothing.db?query=SELECT 1&key=id"))
     assert not (tmp_path / "nothing.db").exists()
+
+
+def test_odd_passwords_are_not_shown_either() -> None:
+    query = SqlQuery(
+        url=SecretStr("postgresql://bob:s3c/r#et@localhost:1/x"),
+        query="SELECT 1",
+        fields=Fields(key="id"),
+    )
+    assert query.scope.startswith("postgresql://localhost:1/x!/")
+    with pytest.raises(SourceNotFound, match="%2F") as caught:
+        connect("imaps://bob:s3c/ret@example.org/INBOX")
+    assert "s3c" not in str(caught.value)
 
 
 def test_no_password_of_a_database_is_shown() -> None:
@@ -439,8 +466,15 @@ def test_mbox_and_maildir(tmp_path: Path, opened: Pipeline) -> None:
     report = opened.ingest(f"mbox://{tmp_path}/a.mbox", f"maildir://{tmp_path}/Mail")
     assert counts(report) == (10, 0, 0, 0, 0)
     assert opened.document(f"mbox://{tmp_path}/a.mbox!/1%40x!/a.txt").text == "Attached."
+    # A change of the same length, and a folder in the Maildir.
+    (tmp_path / "a.mbox").write_bytes(making.mbox(messages).replace(b"Text 2.", b"Test 2."))
+    inner = mailbox.Maildir(tmp_path / "Mail").add_folder("Work")
+    inner.add(making.eml("An ostrich.", identity="<9@x>"))
+    inner.close()
+    assert counts(opened.ingest(f"mbox://{tmp_path}/a.mbox")) == (0, 1, 5, 0, 0)
+    assert counts(opened.ingest(f"maildir://{tmp_path}/Mail")) == (1, 0, 4, 0, 0)
     (tmp_path / "a.mbox").write_bytes(making.mbox(messages[1:]))
-    assert counts(opened.ingest(f"mbox://{tmp_path}/a.mbox")) == (0, 0, 4, 2, 0)
+    assert counts(opened.ingest(f"mbox://{tmp_path}/a.mbox")) == (0, 1, 3, 2, 0)
     with pytest.raises(SourceNotFound, match="no mailbox at"):
         found(connect(f"mbox://{tmp_path}/nothing"))
 
@@ -456,16 +490,17 @@ def test_a_data_set(tmp_path: Path, opened: Pipeline) -> None:
         json.dumps({"_id": "2", "text": "It is cold.", "lang": "en"}),
         "not json",
         json.dumps({"_id": "3"}),
+        json.dumps({"_id": "2", "text": "Again."}),
     ]
     (tmp_path / "corpus.jsonl").write_text("\n".join(lines))
     connector = connect(f"dataset+{tmp_path.as_uri()}")
     assert connector == Dataset(path=tmp_path)
     report = opened.ingest(connector)
-    assert counts(report) == (2, 0, 0, 0, 2)
-    assert sorted(f.error[:34] for f in report.failed) == [
-        "line 3 is no document of a data se",
-        "line 4 is no document of a data se",
+    assert counts(report) == (2, 0, 0, 0, 3)
+    assert [f.error[:26] for f in report.failed] == [
+        f"line {i} is no document of a" for i in (3, 4, 5)
     ]
+    assert "was there before" in report.failed[2].error
     document = opened.document(f"{(tmp_path / 'corpus.jsonl').as_uri()}!/a/1")
     assert (document.title, document.text, document.metadata) == (
         "One",
@@ -473,7 +508,7 @@ def test_a_data_set(tmp_path: Path, opened: Pipeline) -> None:
         {"year": 2024},
     )
     (tmp_path / "corpus.jsonl").write_text("\n".join(lines[1:]))
-    assert counts(opened.ingest(connector)) == (0, 0, 1, 1, 2)
+    assert counts(opened.ingest(connector)) == (0, 0, 1, 1, 3)
 
 
 def test_a_data_set_and_the_file_itself_do_not_meet(tmp_path: Path, opened: Pipeline) -> None:

@@ -242,7 +242,8 @@ def test_the_address_that_was_checked_is_the_one_that_is_asked(
         *((a, False) for a in ("127.0.0.1", "10.0.0.1", "192.168.1.1", "172.16.0.1", "169.254.169.254")),
         *((a, False) for a in ("100.64.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "198.18.0.1")),
         *((a, False) for a in ("::1", "fe80::1%eth0", "fc00::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1")),
-        *((a, False) for a in ("2002:7f00:1::", "::", "ff02::1", "::127.0.0.1")),
+        *((a, False) for a in ("2002:7f00:1::", "::", "ff02::1", "::127.0.0.1", "fec0::1")),
+        *((a, False) for a in ("64:ff9b:1::7f00:1", "::ffff:0:a9fe:a9fe", "3fff::1", "5f00::1")),
     ],
 )  # fmt: skip
 def test_what_is_public(address: str, public: bool) -> None:
@@ -346,6 +347,79 @@ def test_a_crawl_that_leads_away_says_so(web: Site) -> None:
         found(open_web(crawl=f"{web.url}/docs/"))
 
 
+def test_places_of_the_web_delete_nothing_of_each_other(web: Site, tmp_path: Path) -> None:
+    web["/sitemap.xml"] = sitemap((f"{web.url}/a", ""), (f"{web.url}/b", ""))
+    web["/"] = page("Start", "/a", "/c")
+    for name in "abcd":
+        web[f"/{name}"] = page(f"Page {name}")
+    mapped, crawled = open_web(sitemap=f"{web.url}/sitemap.xml"), open_web(crawl=f"{web.url}/")
+    named = open_web(urls=(f"{web.url}/d",))
+    with Pipeline(index=tmp_path / "i", processes=0) as pipeline:
+        for connector in (named, mapped, crawled, named, mapped, crawled):
+            assert pipeline.ingest(connector).deleted == 0
+        assert pipeline.stats().documents == 5
+        web["/"] = page("Start", "/a")
+        assert pipeline.ingest(crawled).deleted == 1  # /c is the crawl's own
+        web["/sitemap.xml"] = sitemap((f"{web.url}/d", ""))
+        assert pipeline.ingest(mapped).deleted == 2
+
+
+@pytest.mark.parametrize(
+    "broken", [page("Down for maintenance"), "<urlset><url><loc>http://x/", "", b"\x1f\x8bxx"]
+)
+def test_a_sitemap_that_is_none_deletes_nothing(
+    web: Site, tmp_path: Path, broken: str | bytes
+) -> None:
+    web["/sitemap.xml"] = sitemap((f"{web.url}/a", ""))
+    web["/a"] = page("One")
+    connector = open_web(sitemap=f"{web.url}/sitemap.xml")
+    with Pipeline(index=tmp_path / "i", processes=0) as pipeline:
+        assert pipeline.ingest(connector).added == 1
+        web["/sitemap.xml"] = broken
+        with pytest.raises(SourceNotFound):
+            pipeline.ingest(connector)
+        web["/sitemap.xml"] = sitemap((f"{web.url}/more.xml", ""), kind="sitemap")
+        web["/more.xml"] = broken
+        report = pipeline.ingest(connector)
+        assert (report.deleted, len(report.failed)) == (0, 1)
+
+
+def test_a_crawl_names_pages_that_it_may_not_see(web: Site, tmp_path: Path) -> None:
+    web["/"] = page("Start", "/a", "/b", "/c")
+    web["/a"], web["/b"], web["/c"] = page("One"), page("Two"), page("Three")
+    connector = open_web(crawl=f"{web.url}/", max_bytes=10_000)
+    with Pipeline(index=tmp_path / "i", processes=0) as pipeline:
+        assert pipeline.ingest(connector).added == 4
+        web["/a"], web["/b"] = page("x" * 20_000), Page(status=403)
+        web["/robots.txt"] = Page("User-agent: *\nDisallow: /c\n", mime="text/plain")
+        report = pipeline.ingest(connector)
+        assert sorted(f.uri.rpartition("/")[2] for f in report.failed) == ["a", "b"]
+        assert report.deleted == 0
+
+
+def test_a_page_that_is_packed_is_bounded(web: Site) -> None:
+    import gzip
+
+    web["/a"] = Page(gzip.compress(page("One").encode()), headers={"Content-Encoding": "gzip"})
+    web["/bomb"] = Page(gzip.compress(bytes(2**26)), headers={"Content-Encoding": "gzip"})
+    web["/twice"] = Page(b"x", headers={"Content-Encoding": "gzip, gzip"})
+    web["/cut"] = Page(b"x" * 10, headers={"Content-Encoding": "gzip"})
+    urls = tuple(f"{web.url}/{name}" for name in ("a", "bomb", "twice", "cut"))
+    first, *rest = found(open_web(urls=urls, max_bytes=2**20))
+    assert b"One" in first.read()
+    for source, message in zip(rest, ("more than", "not asked for", "unpacked"), strict=True):
+        with pytest.raises(SourceError, match=message):
+            source.read()
+
+
+def test_a_server_that_is_endlessly_slow(web: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    web["/a"] = page("One")
+    (source,) = found(open_web(urls=(f"{web.url}/a",), robots=False))
+    monkeypatch.setattr("connectors.http._LONGEST_DOWNLOAD", -1.0)
+    with pytest.raises(SourceUnreadable, match="takes more than"):
+        source.read()
+
+
 # -- feeds ---------------------------------------------------------------------------------
 
 RSS = """<?xml version="1.0"?><rss version="2.0"><channel><title>News</title>{}</channel></rss>"""
@@ -361,7 +435,11 @@ def test_a_feed(web: Site, tmp_path: Path) -> None:
     connector = connect(f"feed+{web.url}/news.xml", allow_private=True)
     with Pipeline(index=tmp_path / "i", processes=0) as pipeline:
         assert pipeline.ingest(connector).added == 3
-        document = pipeline.document("https://example.org/1")
+        (document,) = [
+            pipeline.document(uri)
+            for uri in pipeline.open().library.uris()
+            if pipeline.document(uri).metadata["link"] == "https://example.org/1"
+        ]
         assert "The text of entry 1 is here." in document.text
         assert document.title == "Title 1"
         assert (document.metadata["feed"], document.metadata["tags"]) == ("News", ("tea",))

@@ -923,3 +923,57 @@ def test_what_a_place_says_of_a_document_is_kept(index: Index) -> None:
     assert counts(run(index, connectors=[Titled(title="One", year=2)])) == (0, 1, 0, 0, 0)
     document = index.library.document("t://a")
     assert (document.title, document.metadata) == ("One", {"year": 2})
+
+
+class Undated(Connector):
+    """An archive of which nothing is known before it is read."""
+
+    name = "undated"
+    path: Path
+
+    @property
+    def scope(self) -> str:
+        return "u://"
+
+    def sources(self) -> Iterator[Source]:
+        yield Source(uri="u://a.zip", version="", read=self.path.read_bytes)
+
+
+def test_a_part_that_failed_once_is_tried_again(index: Index, tmp_path: Path) -> None:
+    """Also where only the bytes can tell whether the archive has changed."""
+    path = tmp_path / "a.zip"
+    archive(path, {"a.txt": "One.", "b.txt": "Old."})
+    run(index, connectors=[Undated(path=path)])
+    archive(path, {"a.txt": "One.", "b.txt": b""})
+    assert counts(run(index, connectors=[Undated(path=path)])) == (0, 0, 1, 0, 1)
+    assert counts(run(index, connectors=[Undated(path=path)])) == (0, 0, 1, 0, 1)
+    assert index.library.document("u://a.zip!/b.txt").text == "Old."
+    archive(path, {"a.txt": "One.", "b.txt": "New."})
+    assert counts(run(index, connectors=[Undated(path=path)])) == (0, 1, 1, 0, 0)
+    assert index.library.document("u://a.zip!/b.txt").text == "New."
+
+
+def test_kept_parts_do_not_make_an_archive_look_changed(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.zip"
+    archive(path, {"a.txt": "One.", "b.txt": "Two."})
+    connectors = [Files(path=path)]
+    parts = (connectors, AutoParser(), HeadingChunker())
+    sync(index, *parts)
+    archive(path, {"a.txt": "One."})
+    assert sync(index, *parts, keep_missing=True).kept == 1
+    monkeypatch.setattr("connectors.files.open", lambda *_: 1 / 0, raising=False)
+    report = sync(index, *parts, keep_missing=True)
+    assert (report.kept, report.unchanged, report.failed) == (1, 1, [])
+    assert sync(index, *parts).deleted == 1
+
+
+def test_a_link_to_itself_costs_itself(index: Index, tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "a.txt").write_text("One.")
+    (folder / "loop").symlink_to("loop")
+    report = run(index, folder)
+    assert counts(report) == (1, 0, 0, 0, 1)
+    assert "leads nowhere" in report.failed[0].error
