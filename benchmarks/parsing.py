@@ -4,17 +4,18 @@
     python -m benchmarks.parsing ../shared/data/pdf .venv-peers/bin/python ../shared/data/files
 
 For PDF, every side reads whole files (pypdf: every page's text; citewell: with page marks,
-outline, reading order and clean-up), one after another in the same process each, in turns;
-pages per second. ``found``: the share of the words of a page, as pdfminer.six reads it, that a
-side has in the same order (difflib's matching blocks), over every 10th page. Lines that
-citewell drops because they repeat are given back for this: ``found, cleaned`` counts them as
-lost. For the other formats, the files in the last folder: files per second, and how many gave
-text.
+outline, reading order and clean-up), one after another, each side in a process of its own; pages
+per second, over every third file (``EVERY=1``: all), markitdown's over the first three of these.
+``found``: the share of the words of a page, as pdfminer.six reads it, that a side has in the same
+order (difflib's matching blocks), over every 10th page. Lines that citewell drops because they
+repeat are given back for this: ``found, cleaned`` counts them as lost. For the other formats, the
+files in the last folder: files per second, and how many gave text.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -24,16 +25,17 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
+EVERY = int(os.environ.get("EVERY", "3"))  # files: pypdf takes minutes for all of them
 SAMPLED = 10  # every so many pages are compared with pdfminer's text
 SUFFIXES = (".docx", ".pptx", ".xlsx", ".epub", ".html", ".csv", ".ipynb", ".eml", ".rtf", ".odt")
 
 
 def main(folder: Path, python: str, files: Path | None) -> None:
-    paths = sorted(folder.glob("*.pdf"))
+    paths = sorted(folder.glob("*.pdf"))[::EVERY]
     sides = {
         "citewell": timed(lambda path: citewell_pages(path, clean=True), paths),
         "pypdf": peer(python, "pypdf", paths),
-        "markitdown": peer(python, "markitdown", paths[:5]),
+        "markitdown": peer(python, "markitdown", paths[:3]),
     }
     pages = {path.name: len(found) for path, found in zip(paths, sides["citewell"][1], strict=True)}
     reference = peer(python, "pdfminer", paths)[1]
@@ -58,7 +60,9 @@ def main(folder: Path, python: str, files: Path | None) -> None:
 def citewell_pages(path: Path, *, clean: bool) -> list[str]:
     from connectors.parsers.pdf import PdfParser
 
-    document = PdfParser(clean=clean, ocr=False).parse(path.read_bytes(), uri=path.as_uri())
+    document = PdfParser(clean=clean, ocr=False).parse(
+        path.read_bytes(), uri=path.absolute().as_uri()
+    )
     marks = [mark for mark in document.marks if mark.kind == "page"]
     return [document.text[mark.start : mark.end] for mark in marks]
 
@@ -175,7 +179,7 @@ def counted(read: Callable[[Path], str], paths: Sequence[Path]) -> tuple[float, 
 
 
 def citewell_text(path: Path) -> str:
-    found: Iterator[Any] = _parser().documents(path.read_bytes(), uri=path.as_uri())
+    found: Iterator[Any] = _parser().documents(path.read_bytes(), uri=path.absolute().as_uri())
     return "".join(getattr(part, "text", "") for part in found)
 
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 _GUTTER = 10.0  # points, at least, between two columns
-_SAMPLED = 12  # long lines of a page that are looked at for a gap
+_SAMPLED = 8  # long lines of a page that are looked at for a gap
 _LONG = 40  # characters
 _COLUMN_LINES = 5  # lines a column has at least
 _COLUMN_CHARACTERS = 20  # characters its lines have at least, in the mean: what is less is a table
@@ -123,7 +123,7 @@ def _gutter(lines: Sequence[Line], boxes: _Boxes) -> tuple[float, float] | None:
     for count, line in enumerate(long[:_SAMPLED], start=1):
         gaps = [(left, right) for _, left, right in boxes.gaps(line)]
         found += gaps if len(gaps) == 1 else []
-        if count == 4 and not found:
+        if count == 3 and not found:
             return None
     if len(found) < max(_COLUMN_LINES, len(long[:_SAMPLED]) // 2):
         return None
