@@ -40,6 +40,11 @@ class Limits(BaseModel):
     characters: int = Field(100_000_000, ge=1)
 
 
+def usual_processes() -> int:
+    """One for each core but one, and one at least."""
+    return max(1, (os.cpu_count() or 1) - 1)
+
+
 class Parsing:
     """Parses with `parser` in up to `processes` other processes, each source within `limits`.
 
@@ -54,7 +59,7 @@ class Parsing:
     ) -> None:
         self.parser = parser
         self.limits = limits or Limits()
-        self.processes = max(1, (os.cpu_count() or 1) - 1) if processes is None else processes
+        self.processes = usual_processes() if processes is None else processes
         if type(parser).__module__ == "__main__" or not sys.executable:
             self.processes = 0
         self._here = threading.Lock()  # PDFium, for one, is not made for threads

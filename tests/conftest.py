@@ -62,6 +62,15 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def _parse_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that are not about the processes that parse do without: each ingest starts its own.
+
+    Those that are name a number of them, and commands that run by themselves have them anyway.
+    """
+    monkeypatch.setattr("connectors.parsing.usual_processes", lambda: 0)
+
+
 @pytest.fixture(scope="session")
 def embedder() -> StaticEmbedder:
     return StaticEmbedder()

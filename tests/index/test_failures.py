@@ -232,7 +232,7 @@ class Crashing(Parser):
 def test_parsing_is_done_elsewhere(tmp_path: Path) -> None:
     """And a program that a parser starts cannot eat what the process is sent."""
     texts = ("one", "%PDF-1.7", "two", "three")
-    with Pipeline(index=tmp_path / "i", parser=Crashing()) as pipeline:
+    with Pipeline(index=tmp_path / "i", parser=Crashing(), processes=1) as pipeline:
         report = pipeline.ingest(Texts(texts=texts))
     assert report.added == 3
     assert [f.error for f in report.failed] == ["the parser crashed on it (exit code -6)"]
