@@ -38,8 +38,8 @@ class ObjectStore(Connector):
         "az://container/prefix",
     )
     schemes: ClassVar[tuple[str, ...]] = ("s3", "gs", "gcs", "az", "abfs", "abfss", "memory")
-    extra: ClassVar[str] = "s3"
-    packages: ClassVar[tuple[str, ...]] = ("fsspec",)
+    extra: ClassVar[str] = "s3,gs,az"
+    packages: ClassVar[tuple[str, ...]] = tuple(_PACKAGES.values())
 
     url: str
     include: tuple[str, ...] = ("*",)
@@ -55,8 +55,7 @@ class ObjectStore(Connector):
     def require(self) -> None:
         """Raise `MissingExtra` where the file system of the scheme is not installed."""
         extra = _EXTRAS.get(self._scheme, "objects")
-        packages = [*self.packages, *([_PACKAGES[extra]] if extra in _PACKAGES else [])]
-        if not all(map(find_spec, packages)):
+        if not all(map(find_spec, ("fsspec", *filter(None, [_PACKAGES.get(extra)])))):
             raise MissingExtra.of(extra, f"reading {self._scheme}://")
 
     @field_validator("url")
