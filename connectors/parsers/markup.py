@@ -11,6 +11,7 @@ from rag.errors import ParseError
 from rag.types import well_formed
 
 _MANY_BLANK = re.compile(r"\n(?:[ \t]*\n){2,}")
+_LIKE_HEADING = re.compile(r"^(\s{0,3})#(?=#{0,5}\s)")
 _DROPPED = ("script", "style", "head", "noscript", "template", "svg")
 
 
@@ -20,10 +21,19 @@ def to_markdown(html: str | bytes, without: Sequence[str] = ()) -> str:
     from markdownify import ATX, MarkdownConverter
 
     class Converter(MarkdownConverter):
-        """Text of a link without where it leads, and no pictures."""
+        """Text of a link without where it leads, no pictures, and no signs that are text."""
 
         def convert_a(self, el: Any, text: str, parent_tags: Any) -> str:
             return text
+
+        def convert_td(self, el: Any, text: str, parent_tags: Any) -> str:
+            return str(super().convert_td(el, text.replace("|", "\\|"), parent_tags))  # type: ignore[misc]
+
+        def convert_th(self, el: Any, text: str, parent_tags: Any) -> str:
+            return str(super().convert_th(el, text.replace("|", "\\|"), parent_tags))  # type: ignore[misc]
+
+        def convert_p(self, el: Any, text: str, parent_tags: Any) -> str:
+            return str(super().convert_p(el, _LIKE_HEADING.sub(r"\1\\#", text), parent_tags))  # type: ignore[misc]
 
         def convert_img(self, el: Any, text: str, parent_tags: Any) -> str:
             return ""

@@ -23,6 +23,7 @@ from rag.errors import NoText, ParseError
 from rag.types import Document, well_formed
 
 _DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+_RTF_TITLE = re.compile(rb"\{\\title ([^{}]{1,500})\}")
 _DOCX_BODY = "word/document.xml"
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
@@ -112,7 +113,7 @@ class RtfParser(Parser):
     drops: ClassVar[str] = "headings, pictures, notes"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
-        """Parse `data`. The title is the file name."""
+        """Parse `data`. The title is the document's own or the file name."""
         from striprtf.striprtf import rtf_to_text
 
         try:
@@ -124,7 +125,13 @@ class RtfParser(Parser):
         text = well_formed(re.sub(r"\n{3,}", "\n\n", text.replace("\0", "")).strip())
         if not text:
             raise NoText("a document without any text")
-        return Document(uri=uri, text=text, title=name_of(uri), mime=mime or "application/rtf")
+        said = _RTF_TITLE.search(data[:100_000])
+        title = (
+            rtf_to_text("{\\rtf1 " + said.group(1).decode("latin-1") + "}").strip() if said else ""
+        )
+        return Document(
+            uri=uri, text=text, title=title[:200] or name_of(uri), mime=mime or "application/rtf"
+        )
 
 
 class OdtParser(Parser):

@@ -754,3 +754,16 @@ def test_keys_that_look_like_failures() -> None:
     parser = AutoParser(table=TableParser(per="row", fields=Fields(key="k")))
     found = parts(b"k,v\n,x\nrecord 2,y\n/a,z\na,w\n", "a.csv", parser)
     assert sum(isinstance(part, Document) for part in found.values()) == 2
+
+
+def test_what_looks_like_markdown_in_a_document_is_text() -> None:
+    table = making.docx_table([["a|b", "c"], ["1", "2"]])
+    document = parse(making.docx([("One", "# no heading"), ("Two", "x")], extra=table), "a.docx")
+    assert [value for value, _ in texts(document, "heading")] == [("One",), ("Two",)]
+    assert "\\# no heading" in document.text
+    assert "| a\\|b | c |" in document.text
+
+
+def test_rtf_title() -> None:
+    data = making.rtf(["Text."]).replace(b"{\\fonttbl", b"{\\info{\\title A letter}}{\\fonttbl")
+    assert parse(data, "a.rtf").title == "A letter"
