@@ -60,7 +60,10 @@ class GitRepository(Connector):
     def from_uri(cls, uri: str, **options: Any) -> Self:
         """``git+https://host/repository@ref#folder``, the last two as they are needed."""
         parts = urlsplit(uri.removeprefix("git+"))
-        path, _, ref = parts.path.partition("@")
+        path, ref = parts.path, ""
+        local = path_of(f"file://{path}") if parts.scheme == "file" else None
+        if "@" in path and not (local is not None and local.exists()):
+            path, _, ref = path.rpartition("@")
         if not path.strip("/"):
             raise SourceNotFound(f"no repository is named: {uri}")
         url = urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
@@ -201,7 +204,7 @@ class GitRepository(Connector):
         except BaseException:
             repository.close()
             raise
-        return repository, _FETCHED
+        return repository, bytes(repository.refs[_FETCHED])
 
     def _wanted(self, repository: Any, refs: Any, depth: int | None = None) -> Any:
         """Choose the commit to fetch, and note it in the copy."""

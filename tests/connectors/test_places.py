@@ -118,6 +118,14 @@ def test_a_ref_and_a_folder(repository: Path) -> None:
         found(GitRepository(url=str(repository.parent)))
 
 
+def test_a_repository_in_a_folder_with_a_sign_in_its_name(repository: Path) -> None:
+    moved = repository.parent / "a@b"
+    repository.rename(moved)
+    porcelain.branch_create(moved, b"feature/x")
+    assert "README.md" in found(connect(f"git+{moved.as_uri().replace('%40', '@')}"))
+    assert "README.md" in found(connect(f"git+file://{moved}@feature/x"))
+
+
 def test_links_and_submodules_are_left_out(repository: Path) -> None:
     (repository / "link").symlink_to("/etc/passwd")
     porcelain.add(repository, [str(repository / "link")])
