@@ -60,10 +60,12 @@ class GitRepository(Connector):
     def from_uri(cls, uri: str, **options: Any) -> Self:
         """``git+https://host/repository@ref#folder``, the last two as they are needed."""
         parts = urlsplit(uri.removeprefix("git+"))
-        path, ref = parts.path, ""
-        local = path_of(f"file://{path}") if parts.scheme == "file" else None
-        if "@" in path and not (local is not None and local.exists()):
-            path, _, ref = path.rpartition("@")
+        at = parts.path.find("@")
+        while parts.scheme == "file" and at >= 0 and not _is_folder(parts.path[:at]):
+            at = parts.path.find("@", at + 1)  # in the name of a folder
+        if at < 0 or (parts.scheme == "file" and _is_folder(parts.path)):
+            at = len(parts.path)
+        path, ref = parts.path[:at], unquote(parts.path[at + 1 :])
         if not path.strip("/"):
             raise SourceNotFound(f"no repository is named: {uri}")
         url = urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
@@ -239,6 +241,11 @@ class _Repository:
         if data.startswith(_POINTER) and len(data) < 1_000:
             raise SourceError("a pointer of Git LFS: the file itself is not in the repository")
         return bytes(data)
+
+
+def _is_folder(path: str) -> bool:
+    local = path_of(f"file://{path}")
+    return local is not None and local.is_dir()
 
 
 def _cache() -> Path:

@@ -198,7 +198,7 @@ def _checked(found: Fetched) -> Fetched:
 def _body(response: httpx.Response, most: int) -> bytes:
     """What was sent, unpacked no further than to one byte over `most`."""
     packed = response.headers.get("content-encoding", "").strip().lower()
-    if packed not in ("", "identity", "gzip", "x-gzip"):
+    if packed in ("br", "deflate", "zstd", "compress") or "," in packed:
         raise SourceError(f"it is packed in a way that was not asked for ({packed})")
     unpack = zlib.decompressobj(wbits=31) if "gzip" in packed else None
     found: list[bytes] = []

@@ -62,9 +62,11 @@ class Mailbox(Connector):
     def _known(cls, url: SecretStr) -> SecretStr:
         if urlsplit(url.get_secret_value()).scheme not in cls.schemes:
             raise ValueError(f"the address of a mailbox begins with {', '.join(cls.schemes)}")
-        rest = url.get_secret_value().partition("://")[2]
-        if "@" in rest and "@" not in rest.partition("/")[0].partition("#")[0].partition("?")[0]:
-            raise ValueError("in a user or password, / is written %2F, # %23 and ? %3F")
+        try:
+            _ = urlsplit(url.get_secret_value()).port
+        except ValueError:  # what should be a port is the beginning of a password
+            said = "no port; in a user or password, / is written %2F, # %23 and ? %3F"
+            raise ValueError(said) from None
         return url
 
     @property
@@ -131,8 +133,12 @@ class Mailbox(Connector):
             self._path.open("rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
         ):
+            found = False
             for message in split_mbox(data):
+                found = True
                 yield "", message
+            if not found:
+                raise SourceNotFound(f"no mailbox: {self._path} does not begin with a message")
 
     def _in_folders(self) -> Iterator[tuple[str, bytes]]:
         """Messages of the Maildir and of the folders in it, which begin with a dot."""

@@ -97,7 +97,14 @@ class SqlQuery(Connector):
         if scheme.partition("+")[0] == "sqlite":
             path = Path(url.partition("://")[2].partition("?")[0].removeprefix("/"))
             return "sqlite://" + Path(os.path.abspath(path)).as_uri().removeprefix("file://")  # noqa: PTH100
-        return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
+        try:
+            from sqlalchemy.engine import make_url
+
+            found = make_url(url)
+            host = f"{found.host or ''}:{found.port}" if found.port else found.host or ""
+            return f"{scheme}://{host}/{found.database or ''}"
+        except Exception:  # no address, or nothing that could read it
+            return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
     @property
     def scope(self) -> str:
@@ -150,9 +157,8 @@ class SqlQuery(Connector):
     def _said(self, error: Exception) -> str:
         said = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
         rest = self.url.get_secret_value().partition("://")[2].partition("?")[0]
-        user = rest.rpartition("@")[0]
-        secret = user.partition(":")[2]
-        for form in (user, secret, unquote(secret)):
+        secret = rest.rpartition("@")[0].partition(":")[2]
+        for form in (secret, unquote(secret)):
             said = said.replace(form, "***") if form else said
         return said
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import posixpath
+import re
 import zlib
 from collections import deque
 from collections.abc import Iterator
@@ -184,11 +185,11 @@ class Web(Connector):
                     yield entry
                 elif entry.url not in seen:
                     seen.add(entry.url)
-                    ahead.append(entry.url)
-                    if len(seen) > _MOST_SITEMAPS:
-                        reason = f"more than {_MOST_SITEMAPS:,} sitemaps"
+                    if len(seen) <= _MOST_SITEMAPS:
+                        ahead.append(entry.url)
+                    elif len(seen) == _MOST_SITEMAPS + 1:
+                        reason = f"more than {_MOST_SITEMAPS:,} sitemaps: the rest is not read"
                         yield _unreadable(entry.url, reason, shelter=self.scope)
-                        return
 
     # -- crawls ----------------------------------------------------------------------------
 
@@ -259,6 +260,8 @@ def _entries_of(data: bytes) -> Iterator[tuple[bool, _Entry]]:
             raise SourceError(f"it has more than {_LARGEST_SITEMAP:,} bytes")
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
     try:
+        # Two slips that are common, and plain: white space before the XML, and a bare "&".
+        data = re.sub(rb"&(?!#?\w{1,20};)", b"&amp;", data.removeprefix(b"\xef\xbb\xbf").lstrip())
         root = etree.fromstring(data, parser)
     except (etree.XMLSyntaxError, ValueError) as error:
         raise SourceError(f"it is not whole, or not XML ({error})") from None

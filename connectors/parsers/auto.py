@@ -139,14 +139,17 @@ class AutoParser(Parser):
         if type(parser).parse is not Container.parse:
             yield _own(parser, data, uri, kind)
         names: Counter[str] = Counter()
+        given: set[str] = set()
         for part in parser.unpack(data, uri=uri):
             if isinstance(part, FailedPart):
                 yield part
                 continue
             below = part_uri(uri, part.name)
-            names[below] += 1
-            if names[below] > 1:  # several files of one name
-                below += f"~{names[below]}"
+            base = below
+            while below in given:  # several files of one name
+                names[base] += 1
+                below = f"{base}~{names[base] + 1}"
+            given.add(below)
             try:
                 if not depth:
                     raise ParseError(f"more than {self.depth} archives in one another (depth)")

@@ -24,6 +24,8 @@ from rag.types import Document, flat_metadata, well_formed
 
 _SHOWN = ("From", "To", "Cc", "Date", "Subject")
 _ENCRYPTED = ("application/pkcs7-mime", "application/x-pkcs7-mime", "multipart/encrypted")
+_MESSAGES = ("message/rfc822", "message/global")
+_REPORTS = ("message/delivery-status", "message/disposition-notification")
 _SIGNATURES = ("application/pgp-signature", "application/pkcs7-signature")
 
 
@@ -92,15 +94,18 @@ class MboxParser(Container):
             raise NoText("a mailbox without any message")
 
 
-_FROM = re.compile(rb"(?:\A|(?<=\n\n)|(?<=\r\n\r\n))From [^\n]*\d\d:\d\d[^\n]*\d{4}[^\n]*\n")
+_FROM = re.compile(
+    rb"\AFrom [^\n]{0,300}\n"
+    rb"|(?:(?<=\n\n)|(?<=\r\n\r\n))From \S[^\n]{0,300}\n(?=[!-9;-~]{1,100}:)"
+)
 _QUOTED_FROM = re.compile(rb"^>(>*From )", re.M)
 
 
 def split_mbox(data: bytes | mmap.mmap) -> Iterator[bytes]:
     """The messages of an mbox.
 
-    One begins behind a blank line with a line of From, a sender and a date; any other line that
-    begins with From is text. What was quoted for the mailbox is as it was.
+    One begins behind a blank line with a line of From and a sender, and with a header below it;
+    any other line that begins with From is text. What was quoted for the mailbox is as it was.
     """
     starts = [(found.start(), found.end()) for found in _FROM.finditer(data)]
     for (_, start), (end, _) in pairwise([*starts, (len(data), 0)]):
@@ -188,9 +193,9 @@ def _contents(message: Message[Any, Any]) -> tuple[list[str], list[Message[Any, 
         if kind == "multipart/alternative":
             chosen = _chosen(inner)
             ahead += [(p, is_read and p is chosen) for p in reversed(inner)]
-        elif kind == "message/rfc822" and part is not message:
+        elif kind in _MESSAGES and part is not message:
             files.append(part)
-        elif inner and kind.startswith("message/"):  # the report of a server, in header fields
+        elif inner and kind in _REPORTS:  # of a server, in header fields
             texts += ["\n".join(f"{k}: {v}" for p in inner for k, v in p.items())]
         elif part.is_multipart():
             ahead += [(p, is_read) for p in reversed(inner)]
@@ -208,8 +213,11 @@ def _chosen(alternatives: list[Message[Any, Any]]) -> Message[Any, Any] | None:
     for part in alternatives:
         if part.get_content_type() == "text/plain" and _text(part).strip():
             return part
-    readable = ("text/html", "multipart/related", "multipart/mixed", "text/plain")
-    found = [part for part in alternatives if part.get_content_type() in readable]
+    found = [
+        part
+        for part in alternatives
+        if part.get_content_type() == "text/html" or part.get_content_maintype() == "multipart"
+    ]
     return found[-1] if found else None
 
 

@@ -37,11 +37,14 @@ class ZippedFile:
         self.names = {member.filename for member in members}
 
     def replaced(self, name: str, body: bytes) -> bytes:
-        """A copy of the archive with another member `name`."""
+        """A copy of the archive with another member `name`; damaged members are left out."""
         out = io.BytesIO()
         with zipfile.ZipFile(out, "w") as copy:
             for member in self.names:
-                copy.writestr(member, body if member == name else self.read(member))
+                try:
+                    copy.writestr(member, body if member == name else self.read(member))
+                except ParseError:
+                    continue
         return out.getvalue()
 
     def read(self, name: str) -> bytes:

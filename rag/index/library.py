@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-SCHEMA_VERSION = "3"
+SCHEMA_VERSION = "4"
 _BLOCK = 1 << 12  # characters of a text compressed together: what reading any span costs
 _PLACES = 16  # documents whose marks are kept at hand, as their citations come together
 _MANY = 500  # values bound to one statement; SQLite's own limit is far above

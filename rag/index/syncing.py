@@ -370,8 +370,9 @@ class _Run:
         current = self._made(known, lambda entry: entry.source_version == source.version)
         if not current:
             # The version that failed as a whole does so again; what is indexed is of another.
-            whole = [failure for failure in lasting if failure.uri == source.uri]
-            return [_Item(failure.uri, "failed", failure=failure) for failure in whole] or None
+            if [failure.uri for failure in known.failures] != [source.uri] or not lasting:
+                return None
+            return [_Item(source.uri, "failed", failure=lasting[0])]
         if not self._is_whole(current, lasting, known) or any(
             entry.chunker != self._chunker_print for entry in current.values()
         ):
@@ -469,7 +470,10 @@ class _Run:
         items: list[_Item] = []
         for part in found:
             if isinstance(part, FailedPart):
-                lasting = isinstance(part.error, ParseError)
+                # One in the source's own name stands for all of it: only where it is all of it.
+                lasting = isinstance(part.error, ParseError) and (
+                    part.uri != source.uri or len(found) == 1
+                )
                 version, parser = (source.version, self._parser_print) if lasting else ("", "")
                 items.append(_Item.failed(part.uri, source.uri, part.error, version, parser))
                 continue

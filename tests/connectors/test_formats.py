@@ -767,3 +767,41 @@ def test_what_looks_like_markdown_in_a_document_is_text() -> None:
 def test_rtf_title() -> None:
     data = making.rtf(["Text."]).replace(b"{\\fonttbl", b"{\\info{\\title A letter}}{\\fonttbl")
     assert parse(data, "a.rtf").title == "A letter"
+
+
+def test_names_that_are_made_up_may_be_taken() -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive, pytest.warns(UserWarning):
+        for name in ("a.txt", "a.txt", "a.txt~2", "a.txt"):
+            archive.writestr(name, "one")
+    assert len(parts(out.getvalue(), "a.zip")) == 4
+
+
+@pytest.mark.parametrize(
+    "line", ["From a@b", "From a@b Mon, 01 Jan 2024 00:00:00 GMT", "From a@b 2024-01-01T00:00:00Z"]
+)
+def test_mailboxes_with_other_dates(line: str) -> None:
+    data = f"{line}\nSubject: One\n\nFirst.\n\n{line}\nSubject: Two\n\nSecond.\n".encode()
+    assert [part.title for part in parts(data, "a.mbox").values()] == ["One", "Two"]
+
+
+def test_alternatives_of_which_the_plain_one_is_empty() -> None:
+    head = b"From: a@x\nSubject: S\nContent-Type: multipart/alternative; boundary=B\n\n"
+    html, plain = (
+        b"--B\nContent-Type: text/html\n\n<p>THE BODY</p>\n",
+        b"--B\nContent-Type: text/plain\n\n\n",
+    )
+    for data in (head + html + plain + b"--B--\n", head + plain + html + b"--B--\n"):
+        assert "THE BODY" in parse(data, "a.eml").text
+
+
+def test_a_damaged_picture_does_not_cost_the_document() -> None:
+    extra = '<w:p><w:fldSimple w:instr="REF x"><w:r><w:t>page 7</w:t></w:r></w:fldSimple></w:p>'
+    with zipfile.ZipFile(io.BytesIO(making.docx([("One", "Text.")], extra=extra))) as good:
+        files = {name: good.read(name) for name in good.namelist()}
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, body in {**files, "word/media/a.png": b"PICTURE-PICTURE"}.items():
+            archive.writestr(name, body)
+    data = out.getvalue().replace(b"PICTURE-PICTURE", b"PICTURE-DAMAGED")
+    assert "page 7" in parse(data, "a.docx").text

@@ -126,6 +126,25 @@ def test_a_repository_in_a_folder_with_a_sign_in_its_name(repository: Path) -> N
     assert "README.md" in found(connect(f"git+file://{moved}@feature/x"))
 
 
+def test_refs_with_signs_in_them() -> None:
+    made = connect("git+https://example.org/o/r@react-router@6.4.0#docs")
+    assert (made.url, made.ref, made.folder) == (
+        "https://example.org/o/r",
+        "react-router@6.4.0",
+        "docs",
+    )
+
+
+def test_addresses_with_signs_in_them() -> None:
+    for url in ("maildir:///mail/user@example.com/Mail", "imaps://host/Shared/user@x"):
+        assert Mailbox(url=SecretStr(url)).scope
+    scopes = {
+        SqlQuery(url=SecretStr(u), query="SELECT 1", fields=Fields(key="id")).scope
+        for u in ("postgresql://h1/my@db", "postgresql://h2/x@db")
+    }
+    assert len(scopes) == 2
+
+
 def test_links_and_submodules_are_left_out(repository: Path) -> None:
     (repository / "link").symlink_to("/etc/passwd")
     porcelain.add(repository, [str(repository / "link")])
