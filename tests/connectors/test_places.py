@@ -562,3 +562,30 @@ def test_every_connector_can_be_shown_and_says_how_it_is_written() -> None:
 def test_odd_addresses_are_told(source: str) -> None:
     with pytest.raises((SourceError, SourceUnreadable)):
         list(connect(source).sources())
+
+
+def test_a_connector_of_another_package(tmp_path: Path) -> None:
+    """Found by its entry point, and understood on the command line."""
+    about = tmp_path / "mine-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[citewell.connector]\nmine = mine:Mine\n")
+    (tmp_path / "mine.py").write_text(
+        "from connectors import Connector, Source\n"
+        "class Mine(Connector):\n"
+        "    name, schemes, examples = 'mine', ('mine',), ('mine://x',)\n"
+        "    place: str\n"
+        "    @classmethod\n"
+        "    def from_uri(cls, uri, **options): return cls(place=uri)\n"
+        "    @property\n"
+        "    def scope(self): return self.place\n"
+        "    def sources(self): yield Source(uri=self.place, version='1', read=lambda: b'Text.')\n"
+    )
+    rag = str(Path(sys.executable).with_name("rag"))
+    done = subprocess.run(
+        [rag, "ingest", "mine://x", "--index", str(tmp_path / "i")],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, "1 added" in done.stderr + done.stdout) == (0, True), done.stderr
