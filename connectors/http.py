@@ -211,6 +211,8 @@ def _body(response: httpx.Response, most: int) -> bytes:
                 raise SourceError(f"more than {most:,} bytes (max_bytes)")
     except zlib.error as error:
         raise SourceUnreadable(f"the answer cannot be unpacked: {error}") from None
+    if unpack and found and not unpack.eof:
+        raise SourceUnreadable("the answer cannot be unpacked: it ends too soon")
     return b"".join(found)
 
 

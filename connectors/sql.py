@@ -55,7 +55,8 @@ class SqlQuery(Connector):
     def from_uri(cls, uri: str, **options: Any) -> Self:
         """``sqlite:///x.db?query=SELECT...&key=id&text={title}: {body}&version=changed``.
 
-        ``key`` is needed; ``metadata`` names columns with commas between them.
+        ``key`` is needed; ``metadata`` names columns with commas between them. Values are
+        percent-encoded as in every uri: ``%2B`` for ``+``, ``%26`` for ``&``, ``%25`` for ``%``.
         """
         parts = urlsplit(uri)
         said = parse_qsl(parts.query, keep_blank_values=True)

@@ -222,7 +222,7 @@ class Web(Connector):
                     raise SourceNotFound(f"{url} leads to {found.url}: crawl that")
                 continue
             if found.url != url:  # another name for a page that has one
-                if found.url in seen and found.url != self.crawl:
+                if found.url in seen:
                     continue
                 seen.add(found.url)
             pages += 1
@@ -237,7 +237,7 @@ class Web(Connector):
                 yield _source(url, found, kept if len(found.body) <= _KEPT else again)
 
     def _followed(self, url: str) -> bool:
-        """Pages that are left out are not asked for, unless links of others may be in them."""
+        """Whether a page is asked for at all: for itself, or for the links that may be in it."""
         return not any(fnmatchcase(url, glob) for glob in self.exclude)
 
 

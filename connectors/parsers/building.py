@@ -27,10 +27,6 @@ class TextBuilder:
         """All that was written."""
         return "".join(self._pieces)
 
-    def text_starts_with(self, text: str) -> bool:
-        """Whether the first piece that was written is `text`."""
-        return bool(self._pieces) and self._pieces[0] == text
-
     def write(self, text: str) -> None:
         """Add `text`."""
         if text:

@@ -16,9 +16,6 @@ from rag.types import Document, Mark, flat_metadata
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
-if TYPE_CHECKING:
-    from markdown_it import MarkdownIt
-
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.S | re.M)
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _LONGEST_FRONT_MATTER = 20_000  # characters; some YAML takes quadratic time

@@ -152,19 +152,26 @@ class RecordParser(Parser):
             yield self.parse(data, uri=uri, mime=mime)
             return
         seen: set[str] = set()
+        unnamed: list[tuple[int, ParseError]] = []
         for number, record in self.records(data):
-            below = ""
             try:
                 name = part_uri(uri, self.fields.name(record, number))
                 if name in seen:
                     raise ParseError(f"a record of the same key ({self.fields.key!r}) came before")
-                seen.add(name)
-                below = name
+            except ParseError as error:
+                unnamed.append((number, error))
+                continue
+            seen.add(name)
+            try:
                 yield self.fields.document(record, uri, number, mime or "text/plain")
             except ParseError as error:
-                while not below or below in seen - {below}:
-                    below = part_uri(uri, f"record {number}")
-                yield FailedPart(below, error)
+                yield FailedPart(name, error)
+        for number, reason in unnamed:  # at the end, when every key is known: theirs must differ
+            name = part_uri(uri, f"record {number}")
+            while name in seen:
+                name += "~"
+            seen.add(name)
+            yield FailedPart(name, reason)
 
 
 class TableParser(RecordParser):

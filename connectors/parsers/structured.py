@@ -71,6 +71,7 @@ def _indented(text: str) -> tuple[str, list[tuple[int, int, str]]]:
     built = TextBuilder()
     heads: list[tuple[int, int, str]] = []
     depth, before = 0, ""
+    of_names = text.lstrip().startswith("{")
     for found in _TOKEN.finditer(text):
         token = found.group()
         if token in "}]":
@@ -79,7 +80,7 @@ def _indented(text: str) -> tuple[str, list[tuple[int, int, str]]]:
             built.write("\n" + "  " * min(depth, 40))
         if token.startswith('"'):
             token = json.dumps(json.loads(token, strict=False), ensure_ascii=False)
-            if depth == 1 and before in "{," and built.text_starts_with("{"):
+            if depth == 1 and before in "{," and of_names:
                 heads.append((built.at, 1, well_formed(json.loads(token))[:200] or '""'))
         built.write(well_formed(": " if token == ":" else token))
         depth += token in "{["

@@ -20,6 +20,7 @@ from connectors.parsers.code import CodeParser
 from connectors.parsers.pdf import PdfParser
 from connectors.parsers.picture import PictureParser
 from connectors.parsers.records import Fields, JsonLinesParser, TableParser
+from connectors.parsing import Parsing
 from rag import Document, HeadingChunker, StaticEmbedder
 from rag.errors import EncryptedDocument, NoText, ParseError, UnsupportedFormat
 from tests.connectors import making
@@ -752,8 +753,10 @@ def test_rst_headings_behind_a_form_feed() -> None:
 
 def test_keys_that_look_like_failures() -> None:
     parser = AutoParser(table=TableParser(per="row", fields=Fields(key="k")))
-    found = parts(b"k,v\n,x\nrecord 2,y\n/a,z\na,w\n", "a.csv", parser)
-    assert sum(isinstance(part, Document) for part in found.values()) == 2
+    data = b"k,v\n,x\nrecord 2,y\n/a,z\na,w\n"
+    found = Parsing(parser, 0).parse(data, uri="file:///a.csv", mime=None)
+    assert sum(isinstance(part, Document) for part in found) == 2
+    assert len({part.uri for part in found}) == len(found) == 4
 
 
 def test_what_looks_like_markdown_in_a_document_is_text() -> None:

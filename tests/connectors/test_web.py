@@ -330,6 +330,13 @@ def test_a_crawl_stays_on_its_site(web: Site, tmp_path: Path) -> None:
         assert pipeline.ingest(connector).deleted == 2
 
 
+def test_a_crawl_lists_no_page_under_two_names(web: Site) -> None:
+    web["/docs/"] = page("Start", "home", "a")
+    web["/docs/home"] = Page(status=301, headers={"Location": "/docs/"})
+    web["/docs/a"] = page("One")
+    assert paths(web, open_web(crawl=f"{web.url}/docs/")) == ["/docs/", "/docs/a"]
+
+
 def test_a_crawl_ends(web: Site) -> None:
     for i in range(30):
         web[f"/{i}"] = page(f"Page {i}", f"/{i + 1}", f"/{i}?again={i}")
@@ -404,10 +411,15 @@ def test_a_page_that_is_packed_is_bounded(web: Site) -> None:
     web["/bomb"] = Page(gzip.compress(bytes(2**26)), headers={"Content-Encoding": "gzip"})
     web["/twice"] = Page(b"x", headers={"Content-Encoding": "gzip, gzip"})
     web["/cut"] = Page(b"x" * 10, headers={"Content-Encoding": "gzip"})
-    urls = tuple(f"{web.url}/{name}" for name in ("a", "bomb", "twice", "cut"))
+    web["/short"] = Page(
+        gzip.compress(page("One").encode())[:-4], headers={"Content-Encoding": "gzip"}
+    )
+    urls = tuple(f"{web.url}/{name}" for name in ("a", "bomb", "twice", "cut", "short"))
     first, *rest = found(open_web(urls=urls, max_bytes=2**20))
     assert b"One" in first.read()
-    for source, message in zip(rest, ("more than", "not asked for", "unpacked"), strict=True):
+    for source, message in zip(
+        rest, ("more than", "not asked for", "unpacked", "ends too soon"), strict=True
+    ):
         with pytest.raises(SourceError, match=message):
             source.read()
 
