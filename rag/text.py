@@ -1,10 +1,9 @@
-"""Words and sentences: the little that several rooms must see the same way."""
+"""Sentences, as several rooms must see them the same way; for words see `rag.words`."""
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class Span(NamedTuple):
@@ -12,76 +11,6 @@ class Span(NamedTuple):
 
     start: int
     end: int
-
-
-# Scripts written without spaces between words: Thai, Lao, Myanmar, Khmer, kana, Han.
-_UNSEGMENTED = re.compile(
-    "[\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
-    "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]+"
-)
-
-
-def segment(text: str) -> str:
-    """Write runs of scripts that do not separate words as overlapping pairs of characters.
-
-    The lexical index and its queries both pass through here, so that 東京都 is found by 東京.
-    """
-    return text if text.isascii() else _UNSEGMENTED.sub(_pairs, text)
-
-
-def _pairs(run: re.Match[str]) -> str:
-    characters = run.group()
-    pairs = [characters[i : i + 2] for i in range(len(characters) - 1)] or [characters]
-    return f" {' '.join(pairs)} "
-
-
-WORD_PATTERN = r"[\p{L}\p{M}\p{N}_]+"
-"""A word, for tantivy's regular expressions: combining marks belong to their letter."""
-
-
-@lru_cache(maxsize=1)
-def analyzer() -> Any:
-    """Return the `tantivy.TextAnalyzer` of the lexical index: words, lower case, stemmed."""
-    import tantivy
-
-    return (
-        tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.regex(WORD_PATTERN))
-        .filter(tantivy.Filter.lowercase())
-        .filter(tantivy.Filter.stemmer("english"))
-        .build()
-    )
-
-
-def stems(text: str) -> list[str]:
-    """Words of `text`, lower-cased and stemmed, in order, as the lexical index holds them."""
-    words: list[str] = analyzer().analyze(segment(text))
-    return words
-
-
-STOP_WORDS = frozenset(
-    """a about above after again against all also am an and any are as at be because been before
-    being below between both but by can could did do does doing down during each few for
-    from further had has have having he her here hers herself him himself his how i if in
-    into is it its itself just me might more most must my myself no nor not now of off on
-    once only or other our ours ourselves out over own same shall she should so some such
-    than that the their theirs them themselves then there these they this those through to
-    too under until up upon us very was we were what when where which while who whom whose
-    why will with would you your yours yourself yourselves s t d ll m re ve don doesn didn
-    isn aren wasn weren tell know please many much""".split()
-)
-"""English words that say nothing of what a sentence is about."""
-
-
-@lru_cache(maxsize=1)
-def _stop_stems() -> frozenset[str]:
-    return frozenset(stems(" ".join(STOP_WORDS))) | STOP_WORDS
-
-
-def content_stems(text: str) -> list[str]:
-    """`stems` without the stop words; with them, where nothing else is left."""
-    all_stems = stems(text)
-    stop = _stop_stems()
-    return [stem for stem in all_stems if stem not in stop] or all_stems
 
 
 _ABBREVIATIONS = frozenset(

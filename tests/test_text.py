@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.text import content_stems, segment, sentences, stems
+from rag.text import sentences
 
 
 def split(text: str) -> list[str]:
@@ -47,24 +47,6 @@ def test_sentences_cover_everything_but_white_space_in_order(text: str) -> None:
     assert "".join(covered.split()) == "".join(text.split())
     assert all(a.end <= b.start for a, b in zip(spans, spans[1:], strict=False))
     assert all(text[a:b] == text[a:b].strip() != "" for a, b in spans)
-
-
-def test_stems_meet_across_forms() -> None:
-    assert stems("Batteries charging") == stems("battery charge")
-
-
-def test_unsegmented_scripts_are_found_by_a_part() -> None:
-    assert set(stems("東京")) <= set(stems("私は東京都に住んでいます"))
-    assert segment("plain ascii") == "plain ascii"
-
-
-def test_combining_marks_belong_to_their_letter() -> None:
-    assert stems("हिन्दी भाषा") == ["हिन्दी", "भाषा"]
-
-
-def test_content_stems_fall_back_on_stop_words() -> None:
-    assert content_stems("Who is the owner?") == ["owner"]
-    assert content_stems("Who are you?") == ["who", "are", "you"]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from rag.types import Chunk, Document, Places
 
 _SAMPLE = 1_000  # characters a sample, of which four estimate a document's characters per token
 _BLOCK = 200_000  # characters given to semchunk at once, so that its memory stays bounded
+_UNSURE = 1.2  # how far the estimate of a text's tokens may be off
 _BREAK = re.compile(r"(?<=[.!?。！？])\s+|\n\s*|\s+")
 
 
@@ -22,8 +23,10 @@ class HeadingChunker(Chunker):
     """Split at headings, join sections that are small, split those that are large.
 
     ``size`` and ``overlap`` are in tokens of the embedder; ``size`` bounds the chunk's text and
-    is lowered where the embedder reads less. Within a section the text is split by semchunk, at
-    the largest break that fits (paragraph, line, sentence, clause, word). A section joins its
+    is lowered where the embedder reads less. A section that is little longer, up to ``stretch``
+    times the size, stays whole: half an abstract is found worse than all of it
+    (``docs/decisions.md``). Others are split by semchunk, at the largest break that fits
+    (paragraph, line, sentence, clause, word). A section joins its
     neighbour where both fit into one chunk and one of them is smaller than ``smallest`` tokens.
     Chunks overlap within a section only. With ``with_context`` the title and headings stand in
     front of the text that is embedded and indexed, never in the text itself.
@@ -37,6 +40,7 @@ class HeadingChunker(Chunker):
     size: int = Field(256, ge=16, le=100_000)
     overlap: int = Field(32, ge=0)
     smallest: int = Field(64, ge=0)
+    stretch: float = Field(1.75, ge=1, le=10)
     with_context: bool = True
 
     @model_validator(mode="after")
@@ -55,8 +59,8 @@ class HeadingChunker(Chunker):
         places = Places(document.marks)
         chunks: list[Chunk] = []
         for section in self._joined(_sections(document), ratio):
-            context, room = self._context(document.title, section.headings, tokens)
-            for span in self._spans(text, section.span, room, ratio, tokens):
+            context, most = self._context(document.title, section.headings, tokens)
+            for span in self._spans(text, section.span, most, ratio, tokens):
                 chunks.append(
                     Chunk(
                         id=chunk_id(digest, fingerprint, span.start, span.end),
@@ -76,21 +80,20 @@ class HeadingChunker(Chunker):
     def _context(
         self, title: str, headings: tuple[str, ...], tokens: TokenCounter
     ) -> tuple[str, int]:
-        """Title and headings in one line, each once, and the tokens they leave for the text.
+        """Title and headings in one line, each once, and the tokens the embedder then still reads.
 
         Where they would take more than half of what the embedder reads, the line is halved.
         """
-        room = min(self.size, tokens.max_tokens)
         if not self.with_context:
-            return "", room
+            return "", tokens.max_tokens
         line = " > ".join(dict.fromkeys(part for part in (title, *headings) if part))
         while line:
             # Two more than counted: the blank line, and a token that may split differently.
             cost = tokens.count_tokens([line])[0] + 2
             if cost <= tokens.max_tokens // 2:
-                return line, min(self.size, tokens.max_tokens - cost)
+                return line, tokens.max_tokens - cost
             line = line[: len(line) // 2]
-        return "", room
+        return "", tokens.max_tokens
 
     def _joined(self, sections: Sequence[_Section], ratio: float) -> Iterator[_Section]:
         group: _Section | None = None
@@ -111,8 +114,14 @@ class HeadingChunker(Chunker):
             yield group
 
     def _spans(
-        self, text: str, section: Span, room: int, ratio: float, tokens: TokenCounter
+        self, text: str, section: Span, most: int, ratio: float, tokens: TokenCounter
     ) -> list[Span]:
+        room = min(self.size, most)
+        whole = min(self.size * self.stretch, most)
+        if self.stretch > 1 and section.end - section.start <= whole * ratio * _UNSURE:
+            span = _stripped(text, section.start, section.end)
+            if tokens.count_tokens([text[span.start : span.end]])[0] <= whole:
+                return [span] if span.start < span.end else []
         overlap = min(self.overlap, room // 4)
         target = max(1, int((room - overlap) * ratio))
         core = [

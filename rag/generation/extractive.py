@@ -15,8 +15,9 @@ from rag.generation.base import Generator, abstention
 from rag.generation.citations import Quote
 from rag.generation.context import Passage, pack
 from rag.llm.tokens import count_tokens
-from rag.text import Span, content_stems, sentences, stems
+from rag.text import Span, sentences
 from rag.types import Answer, Citation, Hit, Message, Sentence, Step
+from rag.words import content_stems, stems
 
 _LEADING_MARKUP = re.compile(r"(?:[-*+•>]|\d{1,3}[.)])\s+")
 _NOT_PROSE = re.compile(r"#{1,6}\s|\|?[\s:|-]+\|?$")

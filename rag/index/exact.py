@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rag.index.library import Library
@@ -51,6 +51,17 @@ class ExactVectors:
         best = np.argpartition(-scores, k)[: k + 1] if k + 1 < len(rows) else np.arange(len(rows))
         order = best[np.lexsort((rows[best], -scores[best]))][:k]
         return list(zip(rows[order].tolist(), scores[order].tolist(), strict=True))
+
+    def of(self, rows: Sequence[int]) -> tuple[list[int], NDArray[np.float32]]:
+        """Those of the chunks `rows` that are held, and their vectors ``[n, d]``."""
+        import numpy as np
+
+        held, _, matrix = self._current()
+        wanted = np.array(sorted(rows), dtype=np.int64)
+        at = np.searchsorted(held, wanted)
+        there = at < len(held)
+        there[there] = held[at[there]] == wanted[there]
+        return wanted[there].tolist(), matrix[at[there]]
 
     def _current(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
         with self._guard:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from rag.index.lexical import LexicalStore
+    from rag.index.lexical import LexicalStore, WordQuery
 
 _T = TypeVar("_T")
 _U = TypeVar("_U")
@@ -300,21 +300,27 @@ class Index:
         return best
 
     def search_lexical(
-        self, query: str, k: int, where: Where | None = None
+        self, query: WordQuery, k: int, where: Where | None = None
     ) -> list[tuple[int, float]]:
         """Up to `k` live chunks (row, BM25 score) with words of `query`, best first."""
         allowed = self._matching(where)
         documents = None if allowed is None else list(allowed)
         return self._live(lambda n: self.lexical.search(query, n, documents), k)
 
+    def vectors_of(self, rows: Sequence[int]) -> tuple[list[int], NDArray[np.float32]]:
+        """Vectors ``[n, dimension]`` of those of the chunks that have one, and their rows."""
+        if self.compares_each():
+            return self._exact.of(rows)
+        return self.library.vectors(rows, self.fingerprint)
+
     def dense_scores(self, vector: NDArray[np.float32], rows: Sequence[int]) -> dict[int, float]:
         """Cosine of `vector` with each of these chunks."""
-        found, matrix = self.library.vectors(rows, self.fingerprint)
+        found, matrix = self.vectors_of(rows)
         if not found:
             return {}
         return dict(zip(found, cosines(matrix, vector).tolist(), strict=True))
 
-    def lexical_scores(self, query: str, rows: Sequence[int]) -> dict[int, float]:
+    def lexical_scores(self, query: WordQuery, rows: Sequence[int]) -> dict[int, float]:
         """BM25 of `query` for each of these chunks that has a word of it."""
         return self.lexical.scores(query, rows)
 

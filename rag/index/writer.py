@@ -124,7 +124,7 @@ class Writer:
             try:
                 owners = (n for n, p in zip(numbers, batch, strict=True) for _ in p.chunks)
                 self._derived.lexical.add(
-                    (row, owner, chunk.embedded_text)
+                    (row, owner, chunk.context, chunk.text)
                     for row, owner, chunk in zip(rows, owners, chunks, strict=True)
                 )
                 self._derived.lexical.commit()
@@ -219,7 +219,9 @@ class Writer:
                 self.embed_again(library, {row: chunks[row] for row in lost})
                 found, matrix = library.vectors(rows, fingerprint)
             self._store_vectors(fresh, found, [chunks[row] for row in found], matrix)
-            fresh.lexical.add((row, document, chunks[row].embedded_text) for row, document in batch)
+            fresh.lexical.add(
+                (row, document, chunks[row].context, chunks[row].text) for row, document in batch
+            )
         fresh.lexical.commit()
         fresh.lexical.close()
 

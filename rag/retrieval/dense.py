@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from rag.retrieval.base import Retriever, to_hits
-from rag.text import stems
 from rag.types import Hit, Where
+from rag.words import words
 
 if TYPE_CHECKING:
     from rag.index import Index
@@ -21,7 +21,7 @@ class DenseRetriever(Retriever):
         self, query: str, *, k: int, index: Index, where: Where | None = None
     ) -> list[Hit]:
         """See `Retriever.retrieve`."""
-        if not stems(query):
+        if not words(query):
             return []
         vector = index.embedder.embed_query(query)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from rag.retrieval.base import Retriever, to_hits
-from rag.text import stems
+from rag.retrieval.fusion import Fusion, fuse
+from rag.retrieval.lexical import LexicalRetriever
 from rag.types import Hit, Where
+from rag.words import words
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from rag.index import Index
 
 
@@ -21,56 +25,73 @@ class HybridRetriever(Retriever):
     The candidates are the best ``candidates`` chunks of either retriever, and both scores are
     completed for every one of them: the cosine of what only BM25 found, and the reverse. The sum
     is ``weight * dense + (1 - weight) * lexical``. Zero stays zero: unlike the lowest score among
-    the candidates, it does not depend on how many there are. On eight collections this is no
-    worse than the better of the two halves, where reciprocal-rank fusion falls below BM25 alone
-    on five (``docs/decisions.md``).
+    the candidates, it does not depend on how many there are, and an embedder that does not know
+    the language of the question, to whom all chunks are alike, changes next to nothing. ``fusion``
+    names other ways (`rag.retrieval.fusion`).
+
+    Then the question's vector is moved by ``feedback`` towards the mean of the best two
+    candidates, and the candidates' cosines are taken anew: pseudo-relevance feedback as Rocchio's
+    (Li et al., 2021, for dense vectors). 0 leaves that out.
+
+    No worse than the better of its halves on all collections of ``docs/retrieval.md``, where
+    reciprocal-rank fusion falls below BM25 alone on most.
     """
 
     name: ClassVar[str] = "hybrid"
 
-    weight: float = Field(0.45, ge=0, le=1)
+    weight: float = Field(0.4, ge=0, le=1)
+    fusion: Fusion = "sum"
     candidates: int = Field(100, ge=1, le=5_000)
+    feedback: float = Field(0.6, ge=0, le=5)
+    lexical: LexicalRetriever = LexicalRetriever()
 
     def retrieve(
         self, query: str, *, k: int, index: Index, where: Where | None = None
     ) -> list[Hit]:
         """See `Retriever.retrieve`."""
-        if not stems(query):
+        if not words(query):
             return []
         vector = index.embedder.embed_query(query)
         depth = max(k, self.candidates)
 
         def search() -> list[Hit]:
+            asked = self.lexical.words(query, index, where)
             dense, lexical = index.both(
                 lambda: index.search_dense(vector, depth, where),
-                lambda: index.search_lexical(query, depth, where),
+                lambda: index.search_lexical(asked, depth, where),
             )
-            cosines, bm25 = dict(dense), dict(lexical)
-            only_lexical = [row for row in bm25 if row not in cosines]
-            only_dense = [row for row in cosines if row not in bm25]
-            more_cosines, more_bm25 = index.both(
-                lambda: index.dense_scores(vector, only_lexical),
-                lambda: index.lexical_scores(query, only_dense),
+            known = dict(lexical)
+            rows = sorted(known.keys() | dict(dense).keys())
+            only_dense = [row for row in rows if row not in known]
+            (found, vectors), more = index.both(
+                lambda: index.vectors_of(rows),
+                lambda: index.lexical_scores(asked, only_dense),
             )
-            cosines |= more_cosines
-            bm25 |= more_bm25
-            ranking = self._fuse(cosines, bm25)[:k]
+            ranking = list(self._ranked(vector, found, vectors, known | more).items())[:k]
             return to_hits(index, ranking, {"dense": dense, "lexical": lexical})
 
         return index.consistently(search)
 
-    def _fuse(
-        self, dense: Mapping[int, float], lexical: Mapping[int, float]
-    ) -> list[tuple[int, float]]:
-        dense, lexical = normalised(dense), normalised(lexical)
-        scores = {
-            row: self.weight * dense.get(row, 0.0) + (1 - self.weight) * lexical.get(row, 0.0)
-            for row in dense.keys() | lexical.keys()
-        }
-        return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+    def _ranked(
+        self,
+        vector: NDArray[np.float32],
+        rows: list[int],
+        vectors: NDArray[np.float32],
+        bm25: dict[int, float],
+    ) -> dict[int, float]:
+        """Candidates with their scores, best first."""
+        weights = (self.weight, 1 - self.weight)
+
+        def ranked(vector: NDArray[np.float32]) -> dict[int, float]:
+            cosines = dict(zip(rows, (vectors @ vector).tolist(), strict=True)) if rows else {}
+            return fuse((cosines, bm25), weights, self.fusion)
+
+        first = ranked(vector)
+        if not self.feedback or not self.weight or not rows:
+            return first
+        place = {row: i for i, row in enumerate(rows)}
+        best = [place[row] for row in list(first)[:_FEEDBACK_FROM] if row in place]
+        return ranked(vector + self.feedback * vectors[best].mean(axis=0)) if best else first
 
 
-def normalised(scores: Mapping[int, float]) -> dict[int, float]:
-    """Scores from 0 (nothing in common, or less) to 1 (the best of these); all 0 without a best."""
-    best = max(scores.values(), default=0.0)
-    return {row: max(0.0, score) / best if best > 0 else 0.0 for row, score in scores.items()}
+_FEEDBACK_FROM = 2  # candidates

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, ClassVar
 
-from rag.retrieval.base import Retriever, to_hits
+from pydantic import Field
+
+from rag.index.lexical import WordQuery
+from rag.retrieval.base import Ranking, Retriever, to_hits
 from rag.types import Hit, Where
+from rag.words import language_of, stems
 
 if TYPE_CHECKING:
     from rag.index import Index
 
 
 class LexicalRetriever(Retriever):
-    """Chunks that share rare words with the question; the score is BM25's (k1 1.2, b .75)."""
+    """Chunks that share rare words with the question; the score is BM25's (k1 1.2, b .75).
+
+    Words are told by Unicode script and stemmed by the language of their document. ``"in
+    quotes"`` a phrase is meant: chunks that have it come first, and where the question is nothing
+    else, there are no others. ``title_weight`` is what a word counts in title and headings,
+    besides; ``rarity`` lets a word count more the rarer it is: by its inverse document frequency
+    to the power ``1 + rarity``.
+
+    With ``expand``, the question is asked a second time with that many of the words by which the
+    best ``expand_from`` chunks of the first time differ from all, which make up ``expand_share``
+    of it: relevance model 3 (Abdul-Jaleel et al., 2004), pseudo-relevance feedback that needs no
+    model. It finds more, at the price of exact answers: see ``docs/retrieval.md``.
+    """
 
     name: ClassVar[str] = "lexical"
+
+    title_weight: float = Field(0.25, ge=0, le=10)
+    rarity: float = Field(0.35, ge=0, le=3)
+    expand: int = Field(0, ge=0, le=100)
+    expand_from: int = Field(10, ge=1, le=100)
+    expand_share: float = Field(0.2, ge=0, lt=1)
 
     def retrieve(
         self, query: str, *, k: int, index: Index, where: Where | None = None
@@ -22,7 +45,40 @@ class LexicalRetriever(Retriever):
         """See `Retriever.retrieve`."""
 
         def search() -> list[Hit]:
-            ranking = index.search_lexical(query, k, where)
+            ranking = index.search_lexical(self.words(query, index, where), k, where)
             return to_hits(index, ranking, {self.name: ranking})
 
         return index.consistently(search)
+
+    def words(self, query: str, index: Index, where: Where | None = None) -> WordQuery:
+        """What the index is asked."""
+        asked = WordQuery(query, title=self.title_weight, rarity=self.rarity)
+        if not self.expand:
+            return asked
+        found = index.search_lexical(asked, self.expand_from, where)
+        more = self._telling(found, index)
+        return WordQuery(
+            query,
+            title=self.title_weight,
+            rarity=self.rarity,
+            more=more,
+            more_share=self.expand_share,
+        )
+
+    def _telling(self, ranking: Ranking, index: Index) -> tuple[tuple[str, float], ...]:
+        """The words that tell these chunks from all others, with shares that sum to 1."""
+        chunks = index.chunks([row for row, _ in ranking])
+        weights: Counter[str] = Counter()
+        for row, score in ranking:
+            if row not in chunks:
+                continue
+            text = chunks[row].embedded_text
+            found = Counter(stems(text, language_of(text)))
+            length = sum(found.values())
+            for stem, count in found.items():
+                weights[stem] += score * count / length  # type: ignore[assignment]
+        for stem in weights:
+            weights[stem] *= index.lexical.rarity(stem)  # type: ignore[assignment]
+        best = sorted(weights.items(), key=lambda item: (-item[1], item[0]))[: self.expand]
+        total = sum(weight for _, weight in best)
+        return tuple((stem, weight / total) for stem, weight in best if weight > 0)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from rag.text import content_stems
 from rag.verification.base import Verifier
+from rag.words import content_stems
 
 if TYPE_CHECKING:
     import numpy as np

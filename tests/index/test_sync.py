@@ -35,6 +35,7 @@ from rag.errors import (
 )
 from rag.index import Chroma, Index, IngestReport, care, sync
 from rag.index import index as index_module
+from rag.index.lexical import WordQuery
 from rag.index.library import Library
 from rag.index.vectors import ChromaVectors, _Folder
 from rag.index.writer import Writer
@@ -76,7 +77,7 @@ def agree(index: Index) -> set[str]:
     assert sorted(index.vectors.rows()) == sorted(index.lexical.rows()) == rows
     assert care.verify(index).problems == []
     for row, chunk in chunks.items():
-        assert row in index.lexical.scores(chunk.text, [row]), chunk.text
+        assert row in index.lexical.scores(WordQuery(chunk.text), [row]), chunk.text
     stats = index.library.stats()
     assert stats.unfinished == 0
     return {chunk.text for chunk in chunks.values()}
