@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import RagError
+from rag.filters import F, Filter
 from rag.types import (
     Answer,
     Chunk,
@@ -91,6 +92,8 @@ __all__ = [
     "Done",
     "Embedder",
     "ExtractiveGenerator",
+    "F",
+    "Filter",
     "Generator",
     "GroundedGenerator",
     "HeadingChunker",

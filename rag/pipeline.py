@@ -15,9 +15,10 @@ from rag.chunking import Chunker, HeadingChunker
 from rag.component import Component, Tuning
 from rag.embedding import Embedder, StaticEmbedder
 from rag.errors import ConfigError, DocumentNotFound, IndexNotFound, QueryError
+from rag.filters import Where
 from rag.packages import require_own
 from rag.settings import load_settings
-from rag.types import Answer, Citation, Document, Hit, Message, Step, Where, well_formed
+from rag.types import Answer, Citation, Document, Hit, Message, Step, well_formed
 
 require_own("connectors", "prompts")
 

@@ -15,7 +15,7 @@ import hashlib
 import math
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
@@ -62,14 +62,6 @@ def _storable(metadata: dict[str, MetadataValue]) -> dict[str, MetadataValue]:
 
 Metadata = Annotated[dict[Text, MetadataValue], AfterValidator(_storable)]
 """Flat: a name to a scalar or a list of scalars. `flat_metadata` makes it from anything."""
-
-Where = Mapping[str, Scalar | Sequence[Scalar]]
-"""A filter: every named field must hold (one of) the given value(s).
-
-A field that holds a list matches when any of its items does. Besides the metadata of the
-document, ``uri``, ``title`` and ``mime`` can be named. 1 equals 1.0; a string never equals a
-number; ``True`` is not 1.
-"""
 
 
 def flat_metadata(raw: Mapping[Any, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import math
 import os
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import ConfigError, QueryError, RagError
+from rag.filters import All, F, Filter
 from rag.types import Scalar, well_formed
 
 if TYPE_CHECKING:
@@ -87,17 +89,35 @@ def _also_import_from(folder: Path) -> None:
         sys.path.append(str(folder))
 
 
-def parse_where(conditions: Sequence[str]) -> dict[str, list[Scalar]]:
-    """Make a filter of ``FIELD=VALUE`` s; a value that reads as a number also means the number."""
-    where: dict[str, list[Scalar]] = {}
-    for condition in conditions:
-        field, equals, value = condition.partition("=")
-        if not equals or not field.strip():
-            raise QueryError(f"--where {condition}: give FIELD=VALUE")
-        if field in where:
-            raise QueryError(f"--where names {field!r} twice, and both cannot hold")
-        where[field.strip()] = _readings(value)
-    return where
+_COMPARISON = re.compile(r"\s*([^=!<>]+?)\s*(==|!=|>=|<=|=|<|>)(.*)", re.S)
+
+
+def parse_where(conditions: Sequence[str]) -> Filter | None:
+    """Make a filter of ``FIELD=VALUE`` s (also ``!=``, ``<``, ``<=``, ``>``, ``>=``) and JSON.
+
+    All must hold. A value that reads as a number also means the number.
+    """
+    found = [_condition(condition) for condition in conditions]
+    return All(tuple(found)) if found else None
+
+
+def _condition(condition: str) -> Filter:
+    if condition.lstrip().startswith("{"):
+        try:
+            return Filter.of(json.loads(condition))
+        except ValueError as error:
+            raise QueryError(f"--where {condition}: not JSON ({error})") from None
+    match = _COMPARISON.fullmatch(condition)
+    if match is None:
+        raise QueryError(f"--where {condition}: give FIELD=VALUE, or FIELD>=VALUE, or JSON")
+    name, op, value = match.groups()
+    if op in ("=", "==", "!="):
+        same = F(name).in_(_readings(value))
+        return ~same if op == "!=" else same
+    ordered = [reading for reading in _readings(value.strip()) if not isinstance(reading, bool)]
+    # as numbers where it is one: "10" is not to be less than "9"
+    best = next((reading for reading in ordered if not isinstance(reading, str)), ordered[0])
+    return Filter.of({"field": name, "op": op, "value": best})
 
 
 def _readings(value: str) -> list[Scalar]:

@@ -51,9 +51,10 @@ def where_option(command: _F) -> _F:
     """``--where``: a filter."""
     return click.option(
         "--where",
-        metavar="FIELD=VALUE",
+        metavar="CONDITION",
         multiple=True,
-        help="Only documents whose metadata has this. May be repeated; all must hold.",
+        help="Only documents whose metadata has this: FIELD=VALUE, FIELD!=VALUE, FIELD>=VALUE ..., "
+        "or a filter as JSON. May be repeated; all must hold.",
     )(command)
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rag.embedding.base import Embedder
 from rag.errors import EmbedderMismatch, IndexDamaged, RagIndexError
+from rag.filters import Filter, Where
 from rag.index.derived import Derived
 from rag.index.exact import ExactVectors, cosines
 from rag.index.gate import Gate
@@ -30,7 +31,7 @@ from rag.index.lock import write_lock
 from rag.index.places import LIBRARY, make_folder, namespace_folder, require_library
 from rag.index.vectors import Chroma, ChromaVectors, VectorStore
 from rag.index.writer import Writer, describe
-from rag.types import Chunk, Where
+from rag.types import Chunk
 
 if TYPE_CHECKING:
     import numpy as np
@@ -227,10 +228,11 @@ class Index:
 
     def _matching(self, where: Where | None) -> Mapping[int, int] | None:
         """Documents that `where` selects, by number of chunks; remembered while nothing changes."""
-        if not where:
+        if where is None or where == {}:
             return None
+        where = Filter.of(where)
         generation = self.library.generation
-        key = repr(sorted(where.items(), key=lambda item: str(item[0])))
+        key = json.dumps(where.to_json())
         with self._opening:
             if self._filters[0] != generation:
                 self._filters = (generation, {})

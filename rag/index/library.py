@@ -29,8 +29,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from rag.errors import DocumentNotFound, IndexDamaged, IndexNotFound, QueryError, RagIndexError
+from rag.filters import All, AnyOf, Compare, Filter, Not, Where
 from rag.index.places import has_stores
-from rag.types import Chunk, Document, Mark, Place, Places, Scalar, Where
+from rag.types import Chunk, Document, Mark, Place, Places, Scalar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -943,14 +944,9 @@ class Library:
 
         Raises `QueryError`.
         """
-        conditions: list[str] = []
-        bound: list[Scalar] = []
-        for field, wanted in where.items():
-            condition, values = _condition(field, wanted)
-            conditions.append(condition)
-            bound += values
-        filters = " AND ".join(["d.state = 'live'", *conditions])
-        return dict(self._rows(f"SELECT d.id, d.chunks FROM documents d WHERE {filters}", bound))
+        condition, bound = _condition(Filter.of(where))
+        sql = f"SELECT d.id, d.chunks FROM documents d WHERE d.state = 'live' AND {condition}"
+        return dict(self._rows(sql, bound))
 
     # -- care ------------------------------------------------------------------------------
 
@@ -1006,32 +1002,55 @@ class Library:
 _COLUMNS = {"uri": "d.uri", "title": "d.title", "mime": "d.mime"}
 
 
-def _condition(field: str, wanted: Scalar | Sequence[Scalar]) -> tuple[str, list[Scalar]]:
-    """SQL for one field of a filter, and the values it binds."""
-    many = isinstance(wanted, list | tuple | set | frozenset)
-    options: list[Any] = list(wanted) if many else [wanted]  # type: ignore[arg-type]
-    if not isinstance(field, str) or not all(
-        isinstance(option, bool | int | float | str) for option in options
-    ):
-        raise QueryError(f"a filter compares a field with scalars: {field!r} = {wanted!r}")
-    if column := _COLUMNS.get(field):
-        return f"{column} IN ({_slots(options)})", options
-    texts: list[Scalar] = [o for o in options if isinstance(o, str)]
-    truths: list[Scalar] = [str(o).lower() for o in options if isinstance(o, bool)]
-    numbers: list[Scalar] = [
-        o for o in options if isinstance(o, int | float) and o is not True and o is not False
-    ]
+def _condition(where: Filter) -> tuple[str, list[Scalar]]:
+    """SQL that means the same as `Filter.matches`, and the values it binds."""
+    if isinstance(where, All | AnyOf):
+        word, empty = (" AND ", "1") if isinstance(where, All) else (" OR ", "0")
+        parts = [_condition(part) for part in where.conditions]
+        sql = word.join(part for part, _ in parts) or empty
+        return f"({sql})", [value for _, values in parts for value in values]
+    if isinstance(where, Not):
+        sql, values = _condition(where.condition)
+        return f"NOT {sql}", values
+    if not isinstance(where, Compare):
+        raise QueryError(f"not a filter: {where!r}")
+    if column := _COLUMNS.get(where.field):
+        test, values = _test(where, "'text'", column)
+        return f"({test})", values
+    if where.op == "exists":
+        return "EXISTS (SELECT 1 FROM json_each(d.metadata) f WHERE f.key = ?)", [where.field]
     # json_each walks a list, and a scalar as a list of one; its types keep 1, '1', true apart.
+    test, values = _test(where, "v.type", "v.value")
     return (
         "EXISTS (SELECT 1 FROM json_each(d.metadata) f,"
         " json_each(CASE f.type WHEN 'array' THEN f.value ELSE json_array("
         "CASE f.type WHEN 'true' THEN json('true') WHEN 'false' THEN json('false')"
-        " ELSE f.value END) END) v WHERE f.key = ? AND ("
-        f"(v.type = 'text' AND v.value IN ({_slots(texts)}))"
-        f" OR (v.type IN ('true', 'false') AND v.type IN ({_slots(truths)}))"
-        f" OR (v.type IN ('integer', 'real') AND v.value IN ({_slots(numbers)}))))",
-        [field, *texts, *truths, *numbers],
+        f" ELSE f.value END) END) v WHERE f.key = ? AND ({test}))",
+        [where.field, *values],
     )
+
+
+def _test(where: Compare, kind: str, value: str) -> tuple[str, list[Scalar]]:
+    """SQL that compares one `value` of the JSON type `kind`."""
+    text, number = f"{kind} = 'text'", f"{kind} IN ('integer', 'real')"
+    if where.op == "exists":
+        return "1", []
+    if isinstance(where.value, tuple):
+        texts = [o for o in where.value if isinstance(o, str)]
+        truths = [str(o).lower() for o in where.value if isinstance(o, bool)]
+        numbers = [o for o in where.value if not isinstance(o, str | bool)]
+        return (
+            f"({text} AND {value} IN (SELECT value FROM json_each(?)))"
+            f" OR ({kind} IN ('true', 'false') AND {kind} IN (SELECT value FROM json_each(?)))"
+            f" OR ({number} AND {value} IN (SELECT value FROM json_each(?)))",
+            [json.dumps(texts, ensure_ascii=False), json.dumps(truths), json.dumps(numbers)],
+        )
+    if where.op == "startswith":
+        return f"{text} AND instr({value}, ?) = 1", [where.value]
+    if where.op == "contains":
+        return f"{text} AND instr({value}, ?) > 0", [where.value]
+    same = text if isinstance(where.value, str) else number
+    return f"{same} AND {value} {where.op} ?", [where.value]
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from rag.component import Component
-from rag.types import Hit, Origin, Where
+from rag.filters import Where
+from rag.types import Hit, Origin
 
 if TYPE_CHECKING:
     from rag.index import Index

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from rag.filters import Where
 from rag.retrieval.base import Retriever, to_hits
-from rag.types import Hit, Where
+from rag.types import Hit
 from rag.words import words
 
 if TYPE_CHECKING:

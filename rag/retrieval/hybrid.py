@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from rag.filters import Where
 from rag.retrieval.base import Retriever, to_hits
 from rag.retrieval.fusion import Fusion, fuse
 from rag.retrieval.lexical import LexicalRetriever
-from rag.types import Hit, Where
+from rag.types import Hit
 from rag.words import words
 
 if TYPE_CHECKING:

@@ -309,7 +309,8 @@ def test_wrong_pipelines(
         (("ask", "  \n"), 2, "the question is empty"),
         (("search", "x" * 30_000), 2, "30,000 characters"),
         (("search", "x", "--where", "novalue"), 2, "give FIELD=VALUE"),
-        (("search", "x", "--where", "a=1", "--where", "a=2"), 2, "names 'a' twice"),
+        (("search", "x", "--where", '{"or":'), 2, "not JSON"),
+        (("search", "x", "--where", '{"field": "a", "op": "~"}'), 2, "no such operator"),
         (("ingest", "docs", "--index", "."), 1, "holds no index but other things"),
         (("ingest", ".rag"), 2, "is the folder of an index, not a source"),
     ],
@@ -567,14 +568,20 @@ def test_two_ingests_at_once_lose_nothing(rag: Rag, folder: Path) -> None:
 
 
 def test_where_readings() -> None:
-    assert parse_where(["a=b", "n=3", "f=1.5", "t=true", "e=x=y", "nan=nan"]) == {
-        "a": ["b"],
-        "n": ["3", 3],
-        "f": ["1.5", 1.5],
-        "t": ["true", True],
-        "e": ["x=y"],
-        "nan": ["nan"],
+    where = parse_where(["a=b", "n=3", "t!=true", "e=x=y", "y >= 2020", "d<2024-05", "{}"])
+    assert where is not None
+    assert where.to_json() == {
+        "and": [
+            {"field": "a", "op": "==", "value": "b"},
+            {"field": "n", "op": "in", "value": ["3", 3]},
+            {"not": {"field": "t", "op": "in", "value": ["true", True]}},
+            {"field": "e", "op": "==", "value": "x=y"},
+            {"field": "y", "op": ">=", "value": 2020},
+            {"field": "d", "op": "<", "value": "2024-05"},
+            {"and": []},
+        ]
     }
+    assert parse_where([]) is None
     with pytest.raises(QueryError):
         parse_where(["=x"])
 

@@ -83,7 +83,7 @@ def remove_words(index: Index) -> None:
 
 
 def double_words(index: Index) -> None:
-    index.lexical.add([(next(iter(index.library.live_rows())), 1, "twice")])
+    index.lexical.add([(next(iter(index.library.live_rows())), 1, "", "twice")])
     index.lexical.commit()
     index.lexical.close()
 

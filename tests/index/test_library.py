@@ -1,3 +1,4 @@
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag import Chunk, Document, Mark
+from rag import Chunk, Document, F, Filter, Mark
 from rag.errors import DocumentNotFound, IndexDamaged, IndexNotFound, QueryError, RagIndexError
 from rag.index.library import LedgerEntry, Library
 
@@ -118,42 +119,43 @@ def test_a_failed_transaction_leaves_nothing(library: Library) -> None:
 SCALARS = st.one_of(
     st.booleans(),
     st.integers(-3, 3),
-    st.sampled_from([0.0, 1.0, 1.5, -2.0]),
-    st.sampled_from(["", "1", "true", "a", "Ä", 'q"uote', "1.5"]),
+    st.sampled_from([2**63 - 1, -(2**63), 2**53 + 1]),
+    st.sampled_from([0.0, 1.0, 1.5, -2.0, 1e300, 2.0**53]),
+    st.sampled_from(["", "1", "true", "a", "ab", "Ä", 'q"uote', "1.5", "%", "_", "😀"]),
 )
 FIELDS = st.sampled_from(["x", "y", "a.b", 'we"ird', "日本", "uri", "title"])
 METADATA = st.dictionaries(FIELDS, st.one_of(SCALARS, st.lists(SCALARS, max_size=3)), max_size=3)
-
-
-def matches(document: Document, where: dict[str, object]) -> bool:
-    """What a filter means, in plain Python."""
-
-    def same(a: object, b: object) -> bool:
-        return isinstance(a, bool) == isinstance(b, bool) and a == b
-
-    for field, wanted in where.items():
-        options = wanted if isinstance(wanted, list) else [wanted]
-        if field in ("uri", "title", "mime"):
-            value: object = getattr(document, field)
-        elif field in document.metadata:
-            value = document.metadata[field]
-        else:
-            return False
-        values = value if isinstance(value, tuple) else [value]
-        if not any(same(v, o) for v in values for o in options):
-            return False
-    return True
-
-
-@given(
-    st.lists(METADATA, min_size=1, max_size=6),
-    st.dictionaries(FIELDS, st.one_of(SCALARS, st.lists(SCALARS, max_size=3)), max_size=2),
+ORDERED = SCALARS.filter(lambda value: not isinstance(value, bool))
+COMPARISONS = st.one_of(
+    st.builds(lambda f, v: F(f) == v, FIELDS, SCALARS),
+    st.builds(lambda f, v: F(f) != v, FIELDS, SCALARS),
+    st.builds(lambda f, v: F(f).in_(v), FIELDS, st.lists(SCALARS, max_size=3)),
+    st.builds(lambda f, v: F(f).not_in(v), FIELDS, st.lists(SCALARS, max_size=3)),
+    st.builds(lambda f, v: F(f) < v, FIELDS, ORDERED),
+    st.builds(lambda f, v: F(f) <= v, FIELDS, ORDERED),
+    st.builds(lambda f, v: F(f) > v, FIELDS, ORDERED),
+    st.builds(lambda f, v: F(f) >= v, FIELDS, ORDERED),
+    st.builds(lambda f, v: F(f).startswith(v), FIELDS, st.sampled_from(["", "a", "%", "1", "u"])),
+    st.builds(lambda f, v: F(f).contains(v), FIELDS, st.sampled_from(["", "b", "_", "1", "😀"])),
+    st.builds(lambda f: F(f).exists(), FIELDS),
 )
-@settings(max_examples=150)
+FILTERS = st.recursive(
+    COMPARISONS,
+    lambda inner: st.one_of(
+        st.builds(lambda a, b: a & b, inner, inner),
+        st.builds(lambda a, b: a | b, inner, inner),
+        st.builds(lambda a: ~a, inner),
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.lists(METADATA, min_size=1, max_size=6), st.lists(FILTERS, min_size=1, max_size=5))
+@settings(max_examples=200)
 def test_filters_mean_what_plain_python_says(
     tmp_path_factory: pytest.TempPathFactory,
     metadata: list[dict[str, object]],
-    where: dict[str, object],
+    filters: list[Filter],
 ) -> None:
     library = Library(tmp_path_factory.mktemp("f") / "library.sqlite", create=True)
     documents = [
@@ -162,10 +164,11 @@ def test_filters_mean_what_plain_python_says(
     ]
     numbers, _ = library.add_pending([(d, entry(d), [], []) for d in documents], "e", [])
     library.make_live(numbers)
-    found = set(library.matching(where))  # type: ignore[arg-type]
-    expected = {n for n, d in zip(numbers, documents, strict=True) if matches(d, where)}
+    for where in filters:
+        expected = {n for n, d in zip(numbers, documents, strict=True) if where.matches(d)}
+        assert set(library.matching(where)) == expected
+        assert set(library.matching(json.loads(json.dumps(where.to_json())))) == expected
     library.close()
-    assert found == expected
 
 
 def test_a_filter_that_is_no_scalar_is_refused(library: Library) -> None:
