@@ -22,10 +22,11 @@
     │   ├── EmbedderMismatch     opened with another embedder than it was built with
     │   └── DocumentNotFound
     ├── EmbeddingError           an embedder failed or returned something unusable
-    └── ModelError               a chat model failed
+    └── ModelError               a model that was asked (chat, embeddings, reranking) failed
         ├── ModelUnreachable
         ├── ModelAuthError
         ├── ModelRateLimited
+        ├── ModelRequestError    the server takes issue with what was sent
         └── ModelReplyError      it answered, but not in a usable form
 
 A message says what happened, to which uri or part, and what to do about it. Secrets never
@@ -194,11 +195,15 @@ class EmbeddingError(RagError):
 
 
 class ModelError(RagError):
-    """A chat model failed."""
+    """A model that was asked (chat, embeddings, reranking) failed."""
 
 
 class ModelUnreachable(ModelError):
     """No connection, a time-out, or the server failed."""
+
+
+class ModelRequestError(ModelError):
+    """The server takes issue with what was sent, such as its length: asking again is no use."""
 
 
 class ModelAuthError(ModelError):

@@ -1,6 +1,23 @@
 """Text to vectors."""
 
-from rag.embedding.base import Embedder
+from rag.embedding.base import Embedder, KnownModel
+from rag.embedding.batched import BatchedEmbedder
+from rag.embedding.cohere import CohereEmbedder
+from rag.embedding.onnx import OnnxEmbedder
+from rag.embedding.openai import AzureOpenAIEmbedder, OpenAIEmbedder
+from rag.embedding.sentence_transformers import SentenceTransformerEmbedder
 from rag.embedding.static import StaticEmbedder
+from rag.embedding.word_vectors import WordVectorEmbedder
 
-__all__ = ["Embedder", "StaticEmbedder"]
+__all__ = [
+    "AzureOpenAIEmbedder",
+    "BatchedEmbedder",
+    "CohereEmbedder",
+    "Embedder",
+    "KnownModel",
+    "OnnxEmbedder",
+    "OpenAIEmbedder",
+    "SentenceTransformerEmbedder",
+    "StaticEmbedder",
+    "WordVectorEmbedder",
+]

@@ -3,24 +3,54 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from rag.component import Component
+from rag.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+Similarity = Literal["cosine", "dot"]
+Side = Literal["document", "query"]
+
+
+class KnownModel(NamedTuple):
+    """A model an embedder can use, as ``rag embedders`` lists it.
+
+    ``max_tokens`` is the longest text it reads, ``usd`` the price of a million tokens; None is
+    for what is not known, and for what depends on the file.
+    """
+
+    model: str
+    dimension: int | None
+    max_tokens: int | None
+    usd: float | None
+
 
 class Embedder(Component):
     """Text to vectors.
 
-    Vectors are float32 and L2-normalised, so that their dot product is the cosine; a text
-    without any content (empty, white space) is a row of zeros, similar to nothing, never NaN.
+    Vectors are float32, compared by their inner product. Where `similarity` is "cosine" they are
+    L2-normalised, so that it is the cosine. A text without any content (empty, white space) is a
+    row of zeros, similar to nothing, never NaN.
     """
 
     kind: ClassVar[str] = "embedder"
+    extra: ClassVar[str] = ""
+    """Optional dependency group that it needs; "" for none."""
+
+    @classmethod
+    def known_models(cls) -> Iterable[KnownModel]:
+        """Models that are known by name; others may work as well."""
+        return ()
+
+    @property
+    def similarity(self) -> Similarity:
+        """What the vectors were trained for: their cosine, or their inner product as they are."""
+        return "cosine"
 
     @property
     @abstractmethod
@@ -43,8 +73,18 @@ class Embedder(Component):
 
     @abstractmethod
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Embed passages: float32 ``[len(texts), dimension]``. Raises `EmbeddingError`."""
+        """Embed passages: float32 ``[len(texts), dimension]``.
+
+        Raises `EmbeddingError` for texts it cannot embed, `ModelError` where a server fails.
+        """
 
     @abstractmethod
     def embed_query(self, text: str) -> NDArray[np.float32]:
-        """Embed a question: float32 ``[dimension]``. Raises `EmbeddingError`."""
+        """Embed a question: float32 ``[dimension]``. Raises as `embed_documents`."""
+
+    def embed_tokens(self, texts: Sequence[str], side: Side) -> list[NDArray[np.float32]]:
+        """A vector for each token of each text, float32 ``[tokens, d]``, L2-normalised.
+
+        For late interaction. Raises `ConfigError` where the embedder gives none.
+        """
+        raise ConfigError(f"the embedder {self.name!r} gives no vectors of single tokens")

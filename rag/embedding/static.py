@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from rag.embedding.base import Embedder
+from pydantic import Field
+
+from rag.embedding.base import Embedder, KnownModel, Side
 from rag.errors import EmbeddingError
 
 if TYPE_CHECKING:
@@ -24,18 +26,26 @@ class StaticEmbedder(Embedder):
     """WordLlama's 256-dimensional static vectors (L2-supercat), from the wheel they ship in.
 
     A vector is the mean of the vectors of the text's tokens, so that there is no limit of
-    length. The tokenizer knows
-    few words in capitals: such runs are lower-cased first (see `uncapitalised`).
+    length. The tokenizer knows few words in capitals: such runs are lower-cased first (see
+    `uncapitalised`). ``dimensions`` keeps the leading values only, normalised anew: the vectors
+    were trained for 64 and 128 as well (Matryoshka representation learning).
 
     Source: https://github.com/dleemiller/WordLlama; measured in ``docs/decisions.md``.
     """
 
     name: ClassVar[str] = "static"
 
+    dimensions: int | None = Field(None, ge=16, le=256)
+
+    @classmethod
+    def known_models(cls) -> Iterable[KnownModel]:
+        """The one."""
+        return (KnownModel("wordllama l2_supercat", 256, None, 0.0),)
+
     @property
     def dimension(self) -> int:
-        """256."""
-        return int(_model().vectors.shape[1])
+        """256, or ``dimensions``."""
+        return self.dimensions or int(_model().vectors.shape[1])
 
     @property
     def max_tokens(self) -> int:
@@ -59,18 +69,33 @@ class StaticEmbedder(Embedder):
         return 0.0
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Embed passages: float32 ``[len(texts), 256]``."""
+        """Embed passages: float32 ``[len(texts), dimension]``."""
         import numpy as np
 
         out = np.zeros((len(texts), self.dimension), dtype=np.float32)
         for i in range(0, len(texts), _BATCH):
-            out[i : i + _BATCH] = _embed(texts[i : i + _BATCH])
+            out[i : i + _BATCH] = _embed(texts[i : i + _BATCH], self.dimension)
         return out
 
     def embed_query(self, text: str) -> NDArray[np.float32]:
-        """Embed a question: float32 ``[256]``."""
+        """Embed a question: float32 ``[dimension]``."""
         vector: NDArray[np.float32] = self.embed_documents([text])[0]
         return vector
+
+    def embed_tokens(self, texts: Sequence[str], side: Side) -> list[NDArray[np.float32]]:
+        """See `Embedder.embed_tokens`."""
+        import numpy as np
+
+        model = _model()
+        found = model.tokenizer.encode_batch_fast(
+            [uncapitalised(text) for text in texts], add_special_tokens=False
+        )
+        vectors = [
+            model.vectors[np.array(encoding.ids, dtype=np.int32)][:, : self.dimension]
+            for encoding in found
+        ]
+        norms = [np.linalg.norm(each, axis=1, keepdims=True) for each in vectors]
+        return [each / np.maximum(n, 1e-12) for each, n in zip(vectors, norms, strict=True)]
 
 
 # Possessive, and begun at the start of words only: linear on any text.
@@ -91,7 +116,7 @@ def _lower_if_upper(run: re.Match[str]) -> str:
     return words.lower() if words.isupper() else words
 
 
-def _embed(texts: Sequence[str]) -> NDArray[np.float32]:
+def _embed(texts: Sequence[str], dimension: int) -> NDArray[np.float32]:
     import numpy as np
 
     model = _model()
@@ -104,6 +129,7 @@ def _embed(texts: Sequence[str]) -> NDArray[np.float32]:
     for row, encoding in zip(sums, encodings, strict=True):
         # Text by text: five times as fast as padding a batch, and the same whatever the batch.
         model.vectors[np.array(encoding.ids, dtype=np.int32)].sum(axis=0, out=row)
+    sums = sums[:, :dimension]
     norms = np.linalg.norm(sums, axis=1, keepdims=True)
     normalised: NDArray[np.float32] = np.divide(sums, norms, out=sums, where=norms > 0)
     return normalised

@@ -1,0 +1,172 @@
+"""Models of sentence-transformers: any of a hub or in a folder."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+
+from pydantic import Field
+
+from rag.component import Tuning
+from rag.embedding.base import KnownModel, Side, Similarity
+from rag.embedding.batched import BatchedEmbedder, normalised
+from rag.errors import EmbeddingError, MissingExtra
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class SentenceTransformerEmbedder(BatchedEmbedder):
+    """A bi-encoder on torch, by its name on the Hugging Face hub or the path of its folder.
+
+    ``query_prompt`` and ``document_prompt`` stand in front of each text; None is for those the
+    model brings along ("query" and "document" among its prompts, where it has them). ``device``
+    is torch's ("cpu", "cuda", "mps"; None chooses); ``model_revision`` a commit or tag of
+    the hub.
+
+    Code that a model ships is not run. Source: https://sbert.net.
+    """
+
+    name: ClassVar[str] = "sentence-transformers"
+    extra: ClassVar[str] = "local"
+
+    model: str = Field("sentence-transformers/all-MiniLM-L6-v2", min_length=1)
+    model_revision: str | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    device: Annotated[str | None, Tuning] = None
+
+    @classmethod
+    def known_models(cls) -> Iterable[KnownModel]:
+        """Some of the many."""
+        return (
+            KnownModel("sentence-transformers/all-MiniLM-L6-v2", 384, 254, 0.0),
+            KnownModel("BAAI/bge-small-en-v1.5", 384, 510, 0.0),
+            KnownModel("BAAI/bge-base-en-v1.5", 768, 510, 0.0),
+            KnownModel("BAAI/bge-m3", 1024, 8190, 0.0),
+            KnownModel("intfloat/multilingual-e5-base", 768, 510, 0.0),
+            KnownModel("nomic-ai/nomic-embed-text-v1.5", 768, 8190, 0.0),
+            KnownModel("mixedbread-ai/mxbai-embed-large-v1", 1024, 510, 0.0),
+        )
+
+    @property
+    def similarity(self) -> Similarity:
+        """The model's own; the cosine where it names another than that and the inner product."""
+        return "dot" if self._loaded.dot else "cosine"
+
+    @property
+    def dimension(self) -> int:
+        """The model's, or ``dimensions`` where that is less."""
+        return min(self._loaded.dimension, self.dimensions or self._loaded.dimension)
+
+    @property
+    def max_tokens(self) -> int:
+        """What the model reads, without special tokens and the longer of the prompts."""
+        loaded = self._loaded
+        prompts = [prompt for side in _SIDES if (prompt := self._prompt(side))]
+        longest = max(self.count_tokens(prompts), default=0)
+        return max(1, loaded.max_tokens - longest)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Length of each text in tokens of the model's tokenizer."""
+        return self._loaded.counted(texts)
+
+    @property
+    def usd_per_million_tokens(self) -> float:
+        """Nothing: it runs here."""
+        return 0.0
+
+    def _prompt(self, side: Side) -> str:
+        own = self.query_prompt if side == "query" else self.document_prompt
+        if own is not None:
+            return own
+        prompts = self._loaded.prompts
+        return prompts.get(side) or (prompts.get("passage") if side == "document" else "") or ""
+
+    def _embed(self, texts: Sequence[str], side: Side) -> NDArray[np.float32]:
+        import numpy as np
+
+        loaded = self._loaded
+        with loaded.guard:
+            vectors = loaded.model.encode(
+                list(texts),
+                prompt=self._prompt(side) or None,
+                batch_size=len(texts),
+                show_progress_bar=False,
+                convert_to_numpy=True,
+            )
+        return np.asarray(vectors, dtype=np.float32)
+
+    def embed_tokens(self, texts: Sequence[str], side: Side) -> list[NDArray[np.float32]]:
+        """See `Embedder.embed_tokens`: what the model makes of each token, special ones left out.
+
+        Long texts are cut to what the model reads.
+        """
+        import numpy as np
+
+        loaded = self._loaded
+        with loaded.guard:
+            found = loaded.model.encode(
+                list(texts),
+                prompt=self._prompt(side) or None,
+                batch_size=self.batch,
+                output_value="token_embeddings",
+                show_progress_bar=False,
+                convert_to_numpy=False,
+            )
+        return [normalised(np.asarray(each.cpu(), dtype=np.float32)[1:-1]) for each in found]
+
+    @property
+    def _loaded(self) -> _Loaded:
+        return _load(self.model, self.model_revision, self.device)
+
+
+_SIDES: tuple[Side, ...] = ("query", "document")
+
+
+class _Loaded(NamedTuple):
+    model: Any
+    tokenizer: Any
+    dimension: int
+    max_tokens: int
+    prompts: dict[str, str]
+    dot: bool
+    guard: threading.Lock
+
+    def counted(self, texts: Sequence[str]) -> list[int]:
+        encodings = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [len(encoding) for encoding in encodings]
+
+
+@lru_cache(maxsize=4)
+def _load(name: str, revision: str | None, device: str | None) -> _Loaded:
+    try:
+        from sentence_transformers import SentenceTransformer
+        from tokenizers import Tokenizer
+    except ModuleNotFoundError:
+        raise MissingExtra.of("local", f"the embedder {name}") from None
+    try:
+        model = SentenceTransformer(name, revision=revision, device=device)
+        backend = getattr(model.tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            raise EmbeddingError(f"the tokenizer of {name} is not a fast one")
+        tokenizer = Tokenizer.from_str(backend.to_str())
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        limit = int(model.max_seq_length or 512) - tokenizer.num_special_tokens_to_add(False)
+        dimension = model.get_embedding_dimension()
+        if dimension is None:
+            dimension = len(model.encode("x", show_progress_bar=False))
+    except EmbeddingError:
+        raise
+    except Exception as error:  # whatever torch, transformers and the hub's client raise
+        said = " ".join(str(error).split())[:300]
+        raise EmbeddingError(
+            f"cannot load {name} (a folder, or a model of the hub that can be reached): {said}"
+        ) from None
+    prompts = {key: text for key, text in (model.prompts or {}).items() if text}
+    dot = str(model.similarity_fn_name) == "dot"
+    return _Loaded(model, tokenizer, int(dimension), limit, prompts, dot, threading.Lock())

@@ -1,0 +1,214 @@
+"""The connection to OpenAI's API: OpenAI's own, Azure's, and every server that speaks it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator
+
+from rag.component import Component, Tuning
+from rag.errors import (
+    ConfigError,
+    MissingExtra,
+    MissingKey,
+    ModelAuthError,
+    ModelError,
+    ModelRateLimited,
+    ModelReplyError,
+    ModelRequestError,
+    ModelUnreachable,
+    RagError,
+)
+from rag.settings import load_settings
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+
+class OpenAIEndpoint(Component):
+    """What chat models and embedders behind OpenAI's API share.
+
+    ``base_url`` defaults to ``OPENAI_BASE_URL`` and then to OpenAI; ``api_key`` to
+    ``OPENAI_API_KEY``. A server of one's own usually needs no key. ``timeout`` is in seconds,
+    for each of up to ``retries`` + 1 attempts; time-outs, 429 and server errors are tried again,
+    after as long as the server asks for (``Retry-After``).
+    """
+
+    model: str = Field(min_length=1)
+    base_url: str | None = None
+    api_key: SecretStr | None = None
+    timeout: Annotated[float, Tuning] = Field(60.0, gt=0, le=86_400)
+    retries: Annotated[int, Tuning] = Field(2, ge=0, le=10)
+
+    _variable: ClassVar[str] = "OPENAI_API_KEY"
+
+    @field_validator("base_url")
+    @classmethod
+    def _without_credentials(cls, url: str | None) -> str | None:
+        if url is not None and (fault := _fault(url)):
+            raise ValueError(fault)
+        return url
+
+    @property
+    def _url(self) -> str | None:
+        if self.base_url:
+            return self.base_url
+        url = load_settings().openai_base_url
+        if url is not None and (fault := _fault(url)):
+            raise ConfigError(f"OPENAI_BASE_URL {fault}")
+        return url
+
+    @property
+    def _where(self) -> str:
+        """The server, for messages."""
+        return self._url or "OpenAI"
+
+    @property
+    def _is_openai(self) -> bool:
+        url = self._url
+        return url is None or (urlsplit(url).hostname or "").endswith("openai.com")
+
+    def _client(self) -> OpenAI:
+        if not self._key and self._is_openai:
+            raise MissingKey.of(self._variable, f"the model {self.model}")
+        return _client(self._url, self._key or "none", self.timeout, self.retries)
+
+    @property
+    def _key(self) -> str:
+        key = self.api_key or load_settings().openai_api_key
+        return key.get_secret_value().strip() if key else ""
+
+    def _without_key(self, text: str) -> str:
+        """Say on one line, shortened, what a server said; servers quote the key they refuse."""
+        text = " ".join(text.replace(self._key, "***").split()) if self._key else text
+        return text[:300]
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say what went wrong in our own errors, without the key the client's may quote."""
+        try:
+            import openai
+        except ModuleNotFoundError:
+            raise MissingExtra.of("openai", f"the model {self.model}") from None
+        import httpx
+
+        where = self._where
+        try:
+            yield
+        except RagError:
+            raise
+        except openai.APITimeoutError:
+            raise ModelUnreachable(f"{where} did not answer in {self.timeout:g} s") from None
+        except openai.APIConnectionError:
+            raise ModelUnreachable(f"cannot reach {where}: is the server running?") from None
+        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+            raise ModelAuthError(
+                f"{where} refused the API key (HTTP {error.status_code}): check {self._variable}"
+            ) from None
+        except openai.RateLimitError:
+            raise ModelRateLimited(
+                f"{where} asks for fewer requests, or the quota is used up"
+            ) from None
+        except openai.InternalServerError as error:
+            raise ModelUnreachable(f"{where} failed (HTTP {error.status_code})") from None
+        except openai.APIStatusError as error:
+            kind = ModelRequestError if error.status_code in (400, 413, 422) else ModelError
+            raise kind(
+                f"{where} refused the request (HTTP {error.status_code}): "
+                f"{self._without_key(_reason(error))}"
+            ) from None
+        except httpx.HTTPError:
+            raise ModelUnreachable(f"the connection to {where} broke") from None
+        except openai.APIError as error:  # an error in the middle of a stream
+            raise ModelReplyError(
+                f"{where} broke off with an error: {self._without_key(str(error))}"
+            ) from None
+        except Exception as error:
+            # The client does not check what it parses: any JSON may come out of it, and what
+            # stumbles over it may quote it, so only the kind of the error is told.
+            said = type(error).__name__
+            raise ModelReplyError(f"{where} sent a reply that cannot be read ({said})") from None
+
+
+class AzureOpenAIEndpoint(OpenAIEndpoint):
+    """The same behind Azure OpenAI: ``model`` is the name of the deployment.
+
+    ``base_url`` is the resource's, ``https://NAME.openai.azure.com`` (default:
+    ``AZURE_OPENAI_ENDPOINT``); ``api_key`` defaults to ``AZURE_OPENAI_API_KEY``.
+    """
+
+    api_version: str = "2024-10-21"
+
+    _variable: ClassVar[str] = "AZURE_OPENAI_API_KEY"
+
+    @property
+    def _url(self) -> str | None:
+        url = self.base_url or load_settings().azure_openai_endpoint
+        if url is None:
+            raise ConfigError(
+                f"the deployment {self.model} needs the address of its resource: base_url or "
+                "AZURE_OPENAI_ENDPOINT"
+            )
+        if fault := _fault(url):
+            raise ConfigError(f"AZURE_OPENAI_ENDPOINT {fault}")
+        return url
+
+    @property
+    def _is_openai(self) -> bool:
+        return True
+
+    @property
+    def _key(self) -> str:
+        key = self.api_key or load_settings().azure_openai_api_key
+        return key.get_secret_value().strip() if key else ""
+
+    def _client(self) -> OpenAI:
+        if not self._key:
+            raise MissingKey.of(self._variable, f"the deployment {self.model}")
+        url = self._url
+        assert url is not None
+        return _azure_client(url, self._key, self.api_version, self.timeout, self.retries)
+
+
+def _fault(url: str) -> str | None:
+    """What is wrong with a base url, without repeating it: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+    except ValueError:
+        usable = None
+        parts = urlsplit("")
+    if not usable:
+        return "must begin with http:// or https:// and a host"
+    if parts.username or parts.password:
+        return "must not hold a name or password: use api_key"
+    return None
+
+
+@lru_cache(maxsize=32)
+def _client(base_url: str | None, key: str, timeout: float, retries: int) -> OpenAI:
+    from openai import OpenAI
+
+    return OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=retries)
+
+
+@lru_cache(maxsize=32)
+def _azure_client(url: str, key: str, api_version: str, timeout: float, retries: int) -> OpenAI:
+    from openai import AzureOpenAI
+
+    return AzureOpenAI(
+        azure_endpoint=url,
+        api_key=key,
+        api_version=api_version,
+        timeout=timeout,
+        max_retries=retries,
+    )
+
+
+def _reason(error: Any) -> str:
+    body = error.body if isinstance(error.body, dict) else {}
+    return str(body.get("message") or "no reason given")
