@@ -29,6 +29,7 @@ KINDS = (
     "vector_store",
     "chat_model",
     "verifier",
+    "transform",
     "retriever",
     "refiner",
     "generator",

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar
 
 from pydantic import Field, PrivateAttr
 
@@ -28,7 +28,8 @@ from connectors.parsing import Limits  # noqa: E402
 from rag.generation import Done, Event, ExtractiveGenerator, Generator  # noqa: E402
 from rag.index import Chroma, Index, IngestReport, Stats, VectorStore, open_library, plan, sync  # noqa: E402
 from rag.index.places import checked_name  # noqa: E402
-from rag.retrieval import HybridRetriever, Refiner, Retriever  # noqa: E402
+from rag.retrieval import HybridRetriever, Query, QueryTransform, Refiner, Retriever  # noqa: E402
+from rag.retrieval.fusion import by_best  # noqa: E402
 
 _T = TypeVar("_T")
 
@@ -44,8 +45,9 @@ class Pipeline(Component):
     """From sources to cited answers; every part can be swapped, by name or by instance.
 
     ``index`` is a folder (default: ``RAG_INDEX`` or ``.rag``), ``k`` the number of hits an
-    answer is made from. Nothing is read or made until it is needed. May be shared by threads;
-    `close` it, or use it as a context manager.
+    answer is made from. A question passes the ``transforms`` in their order, each query they make
+    is retrieved by, and the hits pass the ``refiners``. Nothing is read or made until it is
+    needed. May be shared by threads; `close` it, or use it as a context manager.
 
     ``vectors`` says where Chroma is (default: in the index's folder). ``namespace`` is a part of
     the index that knows nothing of the others: see `within`. ``processes`` is how many other
@@ -60,6 +62,7 @@ class Pipeline(Component):
     parser: Parser = AutoParser()
     chunker: Chunker = HeadingChunker()
     embedder: Embedder = StaticEmbedder()
+    transforms: tuple[QueryTransform, ...] = ()
     retriever: Retriever = HybridRetriever()
     refiners: tuple[Refiner, ...] = ()
     generator: Generator = ExtractiveGenerator()
@@ -216,39 +219,71 @@ class Pipeline(Component):
         password = load_settings().imap_password
         return connect(source, allow_private=allow_private, imap_password=password)
 
-    def search(self, query: str, *, k: int | None = None, where: Where | None = None) -> list[Hit]:
+    def search(
+        self,
+        query: str,
+        *,
+        k: int | None = None,
+        where: Where | None = None,
+        history: Sequence[Message] = (),
+    ) -> list[Hit]:
         """Up to `k` hits (default: the pipeline's), best first, refined.
 
-        Raises `QueryError` for an empty query.
+        `history` is the conversation before, for transforms that look at it. Raises `QueryError`
+        for an empty query.
         """
+        return self._searched(query, k, where, history).hits
+
+    def _searched(
+        self, query: str, k: int | None, where: Where | None, history: Sequence[Message]
+    ) -> _Searched:
+        steps = _Steps()
         query = _checked_question(query)
         k = self.k if k is None else k
         if not 1 <= k <= _MOST_HITS:
             raise QueryError(f"k must be from 1 to {_MOST_HITS:,}, not {k}")
-        hits = self.retriever.retrieve(query, k=k, index=self.open(), where=where)
-        for refiner in self.refiners:
-            hits = refiner.refine(query, hits)
-        return hits
+        queries = [Query(query)]
+        for transform in self.transforms:
+            queries = [
+                Query(well_formed(found.text), found.weight * asked.weight)
+                for asked in queries
+                for found in transform.transform(asked.text, history)
+            ]
+            steps.add(transform.name, queries=[each.text for each in queries])
+        index = self.open()
+        depth = max([k, *(refiner.wanted for refiner in self.refiners)])
+        depth = min(depth + sum(refiner.more for refiner in self.refiners), _MOST_HITS)
+        distinct: dict[str, Query] = {}
+        for each in queries:
+            distinct.setdefault(each.text, each)
+        found = [
+            (self.retriever.retrieve(each.text, k=depth, index=index, where=where), each.weight)
+            for each in distinct.values()
+        ]
+        hits = found[0][0] if len(found) == 1 else _merged(found, depth)
+        steps.add("retrieve", retriever=self.retriever.config(), hits=len(hits))
+        for i, refiner in enumerate(self.refiners):
+            hits = refiner.refine(query, hits, index=index)
+            if not any(later.wanted or later.more for later in self.refiners[i + 1 :]):
+                hits = hits[:k]
+            steps.add(refiner.name, hits=len(hits))
+        return _Searched(hits[:k], steps.taken)
 
     def ask(
         self, question: str, *, where: Where | None = None, history: Sequence[Message] = ()
     ) -> Answer:
         """Answer from the index, with citations read back from the stored sources."""
-        started = time.perf_counter()
-        hits = self.search(question, where=where)
-        retrieved = _retrieval_step(self, hits, started)
-        return self._verified(self.generator.answer(question, hits, history), retrieved)
+        searched = self._searched(question, None, where, history)
+        return self._verified(self.generator.answer(question, searched.hits, history), searched)
 
     def stream(
         self, question: str, *, where: Where | None = None, history: Sequence[Message] = ()
     ) -> Iterator[Event]:
         """`ask` piece by piece: text as it comes, then `Done` with the checked answer."""
-        started = time.perf_counter()
-        hits = self.search(question, where=where)
-        retrieved = _retrieval_step(self, hits, started)
-        for event in self.generator.stream(question, hits, history):
+        searched = self._searched(question, None, where, history)
+        for event in self.generator.stream(question, searched.hits, history):
             if isinstance(event, Done):
-                yield Done(answer=self._verified(event.answer, retrieved))
+                yield Done(answer=self._verified(event.answer, searched))
             else:
                 yield event
 
@@ -277,7 +312,7 @@ class Pipeline(Component):
         """Numbers of what the index holds."""
         return self.open().library.stats()
 
-    def _verified(self, answer: Answer, retrieved: Step) -> Answer:
+    def _verified(self, answer: Answer, searched: _Searched) -> Answer:
         """Read every quote back from the library, and look up where it stands."""
         started = time.perf_counter()
         library = self.open().library
@@ -298,7 +333,7 @@ class Pipeline(Component):
             detail={"citations": len(citations), "verified": sum(c.verified for c in citations)},
         )
         return answer.model_copy(
-            update={"citations": citations, "trace": (retrieved, *answer.trace, step)}
+            update={"citations": citations, "trace": (*searched.steps, *answer.trace, step)}
         )
 
     # -- the same without blocking an event loop -------------------------------------------
@@ -323,10 +358,15 @@ class Pipeline(Component):
         )
 
     async def asearch(
-        self, query: str, *, k: int | None = None, where: Where | None = None
+        self,
+        query: str,
+        *,
+        k: int | None = None,
+        where: Where | None = None,
+        history: Sequence[Message] = (),
     ) -> list[Hit]:
         """`search` in a worker thread."""
-        return await _in_thread(lambda: self.search(query, k=k, where=where))
+        return await _in_thread(lambda: self.search(query, k=k, where=where, history=history))
 
     async def aask(
         self, question: str, *, where: Where | None = None, history: Sequence[Message] = ()
@@ -369,9 +409,33 @@ def _checked_question(question: str) -> str:
     return question.strip()
 
 
-def _retrieval_step(pipeline: Pipeline, hits: Sequence[Hit], started: float) -> Step:
-    return Step(
-        name="retrieve",
-        seconds=time.perf_counter() - started,
-        detail={"retriever": pipeline.retriever.config(), "hits": len(hits)},
-    )
+class _Searched(NamedTuple):
+    hits: list[Hit]
+    steps: tuple[Step, ...]
+
+
+class _Steps:
+    """Stages of a search, timed as they end."""
+
+    def __init__(self) -> None:
+        self.taken: tuple[Step, ...] = ()
+        self._since = time.perf_counter()
+
+    def add(self, name: str, **detail: Any) -> None:
+        now = time.perf_counter()
+        self.taken += (Step(name=name, seconds=now - self._since, detail=detail),)
+        self._since = now
+
+
+def _merged(found: Sequence[tuple[Sequence[Hit], float]], k: int) -> list[Hit]:
+    """Hits of several queries to one list: the weighted sum of scores, each by its best."""
+    chunks: dict[str, Hit] = {}
+    total: dict[str, float] = {}
+    for hits, weight in found:
+        scores = by_best({i: hit.score for i, hit in enumerate(hits)})
+        for i, hit in enumerate(hits):
+            chunks.setdefault(hit.chunk.id, hit)
+            total[hit.chunk.id] = total.get(hit.chunk.id, 0.0) + weight * scores[i]
+    whole = sum(weight for _, weight in found) or 1.0
+    best = sorted(total, key=lambda name: -total[name])[:k]
+    return [chunks[name].model_copy(update={"score": total[name] / whole}) for name in best]

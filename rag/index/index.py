@@ -315,6 +315,25 @@ class Index:
             return self._exact.of(rows)
         return self.library.vectors(rows, self.fingerprint)
 
+    def vectors_for(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
+        """Vectors ``[len(chunks), dimension]``; zeros for what is not in the index as it is."""
+        import numpy as np
+
+        rows: list[int | None] = []
+        outlines: dict[str, dict[tuple[int, int], int]] = {}
+        for chunk in chunks:
+            if chunk.uri not in outlines:
+                outline = self.library.outline(chunk.uri)
+                outlines[chunk.uri] = {(s.start, s.end): s.row for s in outline}
+            rows.append(outlines[chunk.uri].get((chunk.start, chunk.end)))
+        found, matrix = self.vectors_of(sorted({row for row in rows if row is not None}))
+        place = {row: i for i, row in enumerate(found)}
+        out = np.zeros((len(chunks), self.embedder.dimension), dtype=np.float32)
+        for i, row in enumerate(rows):
+            if row in place:
+                out[i] = matrix[place[row]]
+        return out
+
     def dense_scores(self, vector: NDArray[np.float32], rows: Sequence[int]) -> dict[int, float]:
         """Cosine of `vector` with each of these chunks."""
         found, matrix = self.vectors_of(rows)

@@ -109,6 +109,15 @@ CREATE INDEX failures_source ON failures (source);
 """
 
 
+class Stretch(NamedTuple):
+    """A chunk's row, its span in its document, and the headings it stands below."""
+
+    row: int
+    start: int
+    end: int
+    headings: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerEntry:
     """How a document came into the index: what must be unchanged for it to stay as it is.
@@ -839,6 +848,18 @@ class Library:
             for batch in _batches(documents)
             for (row,) in self._rows(
                 f"SELECT row FROM chunks WHERE document IN ({_slots(batch)})", batch
+            )
+        ]
+
+    def outline(self, uri: str) -> list[Stretch]:
+        """Chunks of the live document `uri`, in the order of its text; none where it is gone."""
+        return [
+            Stretch(row, start, end, tuple(json.loads(headings)))
+            for row, start, end, headings in self._rows(
+                'SELECT c.row, c.start, c."end", c.headings FROM chunks c'
+                " JOIN documents d ON d.id = c.document"
+                " WHERE d.uri = ? AND d.state = 'live' ORDER BY c.start, c.\"end\"",
+                (uri,),
             )
         ]
 

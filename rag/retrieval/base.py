@@ -1,4 +1,4 @@
-"""What every retriever and refiner does."""
+"""What every retriever does."""
 
 from __future__ import annotations
 
@@ -27,16 +27,6 @@ class Retriever(Component):
 
         A query without a word in it has no hits.
         """
-
-
-class Refiner(Component):
-    """Hits to better hits: rerankers, diversity, expansion."""
-
-    kind: ClassVar[str] = "refiner"
-
-    @abstractmethod
-    def refine(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
-        """Reorder, drop or widen `hits`, best first."""
 
 
 Ranking = Sequence[tuple[int, float]]

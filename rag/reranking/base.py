@@ -1,0 +1,79 @@
+"""What every refiner does, rerankers among them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
+
+from rag.component import Component, Tuning
+from rag.types import Hit, Origin
+
+if TYPE_CHECKING:
+    from rag.index import Index
+
+
+class Refiner(Component):
+    """Hits to better hits: rerankers, diversity, expansion."""
+
+    kind: ClassVar[str] = "refiner"
+    extra: ClassVar[str] = ""
+    """Optional dependency group that it needs; "" for none."""
+
+    @property
+    def wanted(self) -> int:
+        """How many hits it should be given, where there are as many; 0 for what is asked for."""
+        return 0
+
+    @property
+    def more(self) -> int:
+        """How many hits it should be given beyond those that are asked for."""
+        return 0
+
+    @abstractmethod
+    def refine(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
+        """Reorder, drop or widen `hits` of `index`, best first. Nothing of no hits."""
+
+
+class Reranker(Refiner):
+    """A refiner that reads the question and each chunk together, and orders anew.
+
+    It is given ``depth`` hits, whatever number is asked for in the end: more find more, and take
+    longer. What is behind them keeps its order and comes last.
+    """
+
+    depth: int = Field(50, ge=1, le=1_000)
+    batch: Annotated[int, Tuning] = Field(16, ge=1, le=1_000)
+
+    @property
+    def wanted(self) -> int:
+        """The depth."""
+        return self.depth
+
+    @abstractmethod
+    def score(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+        """How well each of `texts` answers `query`: higher is better, on a scale of its own."""
+
+    def refine(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
+        """See `Refiner.refine`."""
+        first, rest = list(hits[: self.depth]), list(hits[self.depth :])
+        if not first:
+            return []
+        scores = [float(s) for s in self.score(query, [hit.chunk.embedded_text for hit in first])]
+        return reordered(self.name, first, scores) + rest
+
+
+def reordered(name: str, hits: Sequence[Hit], scores: Sequence[float]) -> list[Hit]:
+    """Hits by new scores, best first, ties as they were; `name` stands among their origins."""
+    order = sorted(range(len(hits)), key=lambda i: (-scores[i], i))
+    return [
+        hits[i].model_copy(
+            update={
+                "score": scores[i],
+                "origins": hits[i].origins | {name: Origin(rank=rank, score=scores[i])},
+            }
+        )
+        for rank, i in enumerate(order, start=1)
+    ]
