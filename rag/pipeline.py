@@ -269,6 +269,15 @@ class Pipeline(Component):
             steps.add(refiner.name, hits=len(hits))
         return _Searched(hits[:k], steps.taken)
 
+    def more_like(self, uri: str, *, k: int | None = None, where: Where | None = None) -> list[Hit]:
+        """The nearest chunk of each of up to `k` other documents that are like the document `uri`.
+
+        Raises `DocumentNotFound`.
+        """
+        from rag.explore import more_like
+
+        return more_like(self.open(), uri, k=self.k if k is None else k, where=where)
+
     def ask(
         self, question: str, *, where: Where | None = None, history: Sequence[Message] = ()
     ) -> Answer:

@@ -145,3 +145,39 @@ def _print(document: Document) -> None:
         click.echo(f"{label} {line.rstrip()}")
         at, before = at + len(line), place or before
     click.echo()
+
+
+def list_embedders(*, as_json: bool) -> None:
+    """List the embedders and the models that are known of each."""
+    from rag.component import component_class, known
+    from rag.embedding import Embedder
+
+    found: list[dict[str, Any]] = []
+    for name in known("embedder"):
+        kind = component_class("embedder", name)
+        if not issubclass(kind, Embedder):
+            continue
+        models = [model._asdict() for model in kind.known_models()]
+        what = " ".join((kind.__doc__ or "").partition("\n\n")[0].split()).replace("`", "")
+        found.append({"name": name, "what": what, "extra": kind.extra, "models": models})
+    if as_json:
+        show.json_document({"embedders": found})
+        return
+    for each in found:
+        needs = f"  [extra {each['extra']}]" if each["extra"] else ""
+        click.secho(each["name"], bold=True, nl=False)
+        click.echo(f"  {show.shortened(each['what'], 90)}{needs}")
+        for model in each["models"][:_MOST_MODELS]:
+            click.echo(f"  {model['model']:<52}{_facts(model)}")
+        if (more := len(each["models"]) - _MOST_MODELS) > 0:
+            click.secho(f"  and {more} more (--json lists all)", dim=True)
+
+
+_MOST_MODELS = 8
+
+
+def _facts(model: dict[str, Any]) -> str:
+    length = f"{model['dimension']:>6,}" if model["dimension"] else f"{'?':>6}"
+    tokens = f"{model['max_tokens']:>9,} tokens" if model["max_tokens"] else " " * 16
+    price = {None: "", 0.0: "runs here"}.get(model["usd"], f"${model['usd']} / million tokens")
+    return f"{length} values{tokens}   {price}".rstrip()

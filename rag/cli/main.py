@@ -15,6 +15,8 @@ import click
 
 import rag
 from rag.cli.care import index_group
+from rag.cli.evaluate import eval_group, tune
+from rag.cli.explore import duplicates, map_command, outliers, similar
 from rag.cli.options import (
     FAILED,
     INTERRUPTED,
@@ -231,6 +233,15 @@ def sources_command(as_json: bool) -> None:
 
 
 @cli.command()
+@json_option
+def embedders(as_json: bool) -> None:
+    """List the embedders: length of their vectors, longest text, price, and what each needs."""
+    from rag.cli import formats
+
+    formats.list_embedders(as_json=as_json)
+
+
+@cli.command()
 @click.argument("source", metavar="FILE")
 @click.option(
     "--allow-private", is_flag=True, help="Let addresses of the web be in a private network."
@@ -337,6 +348,12 @@ def doctor(context: click.Context, index: Path | None, as_json: bool) -> None:
 
 
 cli.add_command(index_group, name="index")
+cli.add_command(eval_group, name="eval")
+cli.add_command(tune)
+cli.add_command(map_command)
+cli.add_command(similar)
+cli.add_command(duplicates)
+cli.add_command(outliers)
 
 
 @cli.group(name="prompts")

@@ -85,20 +85,22 @@ class Deduplicate(Refiner):
         """See `Refiner.refine`."""
         kept: list[tuple[Hit, frozenset[tuple[str, ...]]]] = []
         for hit in hits:
-            runs = _runs(hit.chunk.text, self.run)
-            if not any(_shared(runs, other) >= self.threshold for _, other in kept):
+            runs = word_runs(hit.chunk.text, self.run)
+            if not any(shared_runs(runs, other) >= self.threshold for _, other in kept):
                 kept.append((hit, runs))
         return [hit for hit, _ in kept]
 
 
-def _runs(text: str, length: int) -> frozenset[tuple[str, ...]]:
+def word_runs(text: str, length: int) -> frozenset[tuple[str, ...]]:
+    """Runs of `length` words of `text`; of a shorter text, the whole of it."""
     found = words(text)
     return frozenset(
         tuple(found[i : i + length]) for i in range(max(1, len(found) - length + 1)) if found
     )
 
 
-def _shared(one: frozenset[tuple[str, ...]], other: frozenset[tuple[str, ...]]) -> float:
+def shared_runs(one: frozenset[tuple[str, ...]], other: frozenset[tuple[str, ...]]) -> float:
+    """Share (0..1) of the runs of the one that has fewer that the other has too."""
     shorter = min(len(one), len(other))
     return len(one & other) / shorter if shorter else float(one == other)
 

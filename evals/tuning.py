@@ -1,0 +1,198 @@
+"""Settings for one's own questions: which ones buy something, and how sure that is."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evals.datasets import RetrievalSet
+from evals.ranking import ranked, recall
+from evals.retrieval import RetrievalResult, evaluate_retrieval
+from evals.statistics import Difference, Estimate, compared, estimated
+from rag import HeadingChunker, HybridRetriever, Pipeline
+from rag.errors import ConfigError
+from rag.reranking import Reranker
+
+WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+SIZES = (128, 256, 512)
+DEPTHS = (10, 20, 50, 100)
+KS = (4, 6, 8, 12, 16, 24)
+_FOLDS = 5
+_ENOUGH = 0.98  # share of the most that can be found, from which on a larger k is not worth it
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What tuning found.
+
+    ``before`` and ``after`` are means over all queries; ``gain`` is measured on queries that the
+    settings were not chosen by (cross-validation), so it is what to expect of other questions.
+    ``tried`` has every setting with its mean.
+    """
+
+    metric: str
+    queries: int
+    before: Estimate
+    after: Estimate
+    gain: Difference
+    settings: dict[str, Any]
+    pipeline: Pipeline
+    tried: list[tuple[dict[str, Any], float]] = field(default_factory=list)
+
+    @property
+    def worth_it(self) -> bool:
+        """Whether the gain's interval is above 0."""
+        return self.gain.estimate.low > 0
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "metric": self.metric,
+            "queries": self.queries,
+            "before": self.before.as_json(),
+            "after": self.after.as_json(),
+            "gain": {**self.gain.estimate.as_json(), "p": self.gain.p},
+            "worth_it": self.worth_it,
+            "settings": self.settings,
+            "tried": [{**settings, self.metric: value} for settings, value in self.tried],
+        }
+
+
+def tune(
+    pipeline: Pipeline,
+    dataset: RetrievalSet,
+    *,
+    index: Path,
+    metric: str = "ndcg@10",
+    sample: int = 300,
+    sizes: Sequence[int] = SIZES,
+    weights: Sequence[float] = WEIGHTS,
+    depths: Sequence[int] = DEPTHS,
+    progress: Progress | None = None,
+) -> Tuned:
+    """Search chunk size, fusion weight, reranker depth and k for the best mean of `metric`.
+
+    Every size is tried with every weight, then every depth with the best of those, for pipelines
+    with a hybrid retriever, a `HeadingChunker`, a reranker; what a pipeline does not have is left
+    out. Then ``k`` is the smallest by which 98% of what the largest one finds is found. Up to
+    `sample` queries are asked, drawn with a fixed seed. Raises `ConfigError` where there is
+    nothing to choose, `QueryError` for fewer than ten queries.
+    """
+    asked = _sampled(list(dataset.queries), sample)
+    base = _measured(pipeline, dataset, asked, index, metric)
+    candidates = list(_sizes_and_weights(pipeline, sizes, weights))
+    if not candidates and _reranker(pipeline) is None:
+        raise ConfigError("there is nothing to tune: no hybrid retriever and no reranker")
+    rows: list[tuple[dict[str, Any], Pipeline, list[float]]] = [({}, pipeline, base)]
+    for done, (settings, candidate) in enumerate(candidates, start=1):
+        rows.append((settings, candidate, _measured(candidate, dataset, asked, index, metric)))
+        if progress:
+            progress("sizes and weights", done, len(candidates))
+    best = max(rows, key=lambda row: sum(row[2]))
+    for done, (settings, candidate) in enumerate(_depths(best[1], depths), start=1):
+        values = _measured(candidate, dataset, asked, index, metric)
+        rows.append((best[0] | settings, candidate, values))
+        if progress:
+            progress("depths", done, len(depths))
+    best = max(rows, key=lambda row: sum(row[2]))
+    settings, chosen, values = best
+    k = _smallest_k(evaluate_retrieval(chosen, dataset, index=index, queries=asked, timed=False))
+    return Tuned(
+        metric=metric,
+        queries=len(asked),
+        before=estimated(base),
+        after=estimated(values),
+        gain=compared(base, _held_out([row[2] for row in rows])),
+        settings=settings | {"k": k},
+        pipeline=chosen.model_copy(update={"k": k}),
+        tried=[(row[0], sum(row[2]) / len(asked)) for row in rows],
+    )
+
+
+def _sampled(queries: list[str], count: int) -> list[str]:
+    from rag.errors import QueryError
+
+    if len(queries) < 2 * _FOLDS:
+        raise QueryError(f"{len(queries)} judged queries are too few to tune by: {2 * _FOLDS}")
+    return random.Random(0).sample(queries, min(count, len(queries)))
+
+
+def _measured(
+    pipeline: Pipeline, dataset: RetrievalSet, asked: Sequence[str], index: Path, metric: str
+) -> list[float]:
+    found = evaluate_retrieval(pipeline, dataset, index=index, queries=asked, timed=False)
+    return found.per_query[metric]
+
+
+def _sizes_and_weights(
+    pipeline: Pipeline, sizes: Sequence[int], weights: Sequence[float]
+) -> Iterator[tuple[dict[str, Any], Pipeline]]:
+    chunker, retriever = pipeline.chunker, pipeline.retriever
+    chunkers: list[tuple[dict[str, Any], Any]] = [({}, chunker)]
+    if isinstance(chunker, HeadingChunker):
+        chunkers = [({"size": size}, _of_size(chunker, size)) for size in sizes]
+    retrievers: list[tuple[dict[str, Any], Any]] = [({}, retriever)]
+    if isinstance(retriever, HybridRetriever):
+        retrievers = [
+            ({"weight": weight}, retriever.model_copy(update={"weight": weight}))
+            for weight in weights
+        ]
+    for size, made in chunkers:
+        for weight, found in retrievers:
+            changed = {"chunker": made, "retriever": found}
+            if made != chunker or found != retriever:
+                yield size | weight, pipeline.model_copy(update=changed)
+
+
+def _of_size(chunker: HeadingChunker, size: int) -> HeadingChunker:
+    return HeadingChunker.model_validate(
+        chunker.model_dump()
+        | {"size": size, "overlap": min(chunker.overlap, size // 4)}
+        | {"smallest": min(chunker.smallest, size // 2)}
+    )
+
+
+def _reranker(pipeline: Pipeline) -> int | None:
+    """Place of the reranker among the refiners."""
+    places = (i for i, part in enumerate(pipeline.refiners) if isinstance(part, Reranker))
+    return next(places, None)
+
+
+def _depths(pipeline: Pipeline, depths: Sequence[int]) -> Iterator[tuple[dict[str, Any], Pipeline]]:
+    place = _reranker(pipeline)
+    if place is None:
+        return
+    for depth in depths:
+        refiners = list(pipeline.refiners)
+        refiners[place] = refiners[place].model_copy(update={"depth": depth})
+        yield {"depth": depth}, pipeline.model_copy(update={"refiners": tuple(refiners)})
+    rest = tuple(part for i, part in enumerate(pipeline.refiners) if i != place)
+    yield {"depth": 0}, pipeline.model_copy(update={"refiners": rest})
+
+
+def _held_out(rows: Sequence[Sequence[float]]) -> list[float]:
+    """What the settings chosen by the other folds give each query."""
+    count = len(rows[0])
+    found = [0.0] * count
+    for fold in range(_FOLDS):
+        held = range(fold, count, _FOLDS)
+        train = [i for i in range(count) if i % _FOLDS != fold]
+        best = max(rows, key=lambda row: sum(row[i] for i in train))
+        for i in held:
+            found[i] = best[i]
+    return found
+
+
+def _smallest_k(result: RetrievalResult) -> int:
+    judged = result.dataset.judgements
+    rankings = {query: ranked(scores) for query, scores in result.run.items()}
+    means = {
+        k: sum(recall(rankings[query], judged[query], k) for query in judged) / len(judged)
+        for k in KS
+    }
+    return next(k for k in KS if means[k] >= _ENOUGH * means[KS[-1]])
