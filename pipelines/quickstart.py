@@ -31,7 +31,7 @@ QUESTIONS = (
 pipeline = Pipeline(
     chunker=HeadingChunker(size=256, overlap=32),
     embedder=StaticEmbedder(),
-    retriever=HybridRetriever(weight=0.45),
+    retriever=HybridRetriever(),
     generator=ExtractiveGenerator(sentences=2),
 )
 

@@ -53,6 +53,11 @@ class Embedder(Component):
         return "cosine"
 
     @property
+    def dense_weight(self) -> float:
+        """What its scores count beside BM25's, from 0 to 1, where a retriever does not say."""
+        return 0.6
+
+    @property
     @abstractmethod
     def dimension(self) -> int:
         """Length of a vector."""

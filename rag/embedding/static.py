@@ -48,6 +48,11 @@ class StaticEmbedder(Embedder):
         return self.dimensions or int(_model().vectors.shape[1])
 
     @property
+    def dense_weight(self) -> float:
+        """.4: a mean of words sees less than BM25 does."""
+        return 0.4
+
+    @property
     def max_tokens(self) -> int:
         """No text is too long for a mean; a bound all the same, against absurd input."""
         return 1_000_000

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 class HybridRetriever(Retriever):
     """A weighted sum of dense and BM25 scores, each divided by the best candidate's.
 
+    ``weight`` is what the dense score counts, the rest is BM25's; None is what the embedder is
+    worth beside it (`Embedder.dense_weight`: .4 for static vectors, .6 for transformers).
+
     The candidates are the best ``candidates`` chunks of either retriever, and both scores are
     completed for every one of them: the cosine of what only BM25 found, and the reverse. The sum
     is ``weight * dense + (1 - weight) * lexical``. Zero stays zero: unlike the lowest score among
@@ -40,7 +43,7 @@ class HybridRetriever(Retriever):
 
     name: ClassVar[str] = "hybrid"
 
-    weight: float = Field(0.4, ge=0, le=1)
+    weight: float | None = Field(None, ge=0, le=1)
     fusion: Fusion = "sum"
     candidates: int = Field(100, ge=1, le=5_000)
     feedback: float = Field(0.6, ge=0, le=5)
@@ -68,7 +71,9 @@ class HybridRetriever(Retriever):
                 lambda: index.vectors_of(rows),
                 lambda: index.lexical_scores(asked, only_dense),
             )
-            ranking = list(self._ranked(vector, found, vectors, known | more).items())[:k]
+            weight = index.embedder.dense_weight if self.weight is None else self.weight
+            scores = self._ranked(vector, found, vectors, known | more, weight)
+            ranking = list(scores.items())[:k]
             return to_hits(index, ranking, {"dense": dense, "lexical": lexical})
 
         return index.consistently(search)
@@ -79,16 +84,17 @@ class HybridRetriever(Retriever):
         rows: list[int],
         vectors: NDArray[np.float32],
         bm25: dict[int, float],
+        weight: float,
     ) -> dict[int, float]:
         """Candidates with their scores, best first."""
-        weights = (self.weight, 1 - self.weight)
+        weights = (weight, 1 - weight)
 
         def ranked(vector: NDArray[np.float32]) -> dict[int, float]:
             cosines = dict(zip(rows, (vectors @ vector).tolist(), strict=True)) if rows else {}
             return fuse((cosines, bm25), weights, self.fusion)
 
         first = ranked(vector)
-        if not self.feedback or not self.weight or not rows:
+        if not self.feedback or not weight or not rows:
             return first
         place = {row: i for i, row in enumerate(rows)}
         best = [place[row] for row in list(first)[:_FEEDBACK_FROM] if row in place]

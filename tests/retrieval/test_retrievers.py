@@ -156,7 +156,8 @@ def test_hybrid_completes_the_scores_and_keeps_the_origins(index: Index) -> None
     assert hits[0].origins["lexical"].rank == 1
     only_dense = [hit for hit in hits if "lexical" not in hit.origins]
     assert only_dense
-    assert all(hit.score <= HybridRetriever().weight for hit in only_dense)
+    weight = index.embedder.dense_weight
+    assert all(hit.score <= weight for hit in only_dense)
 
 
 @pytest.mark.parametrize(("weight", "half"), [(1.0, DenseRetriever()), (0.0, LexicalRetriever())])
