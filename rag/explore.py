@@ -30,6 +30,7 @@ _AT_ONCE = 1_000  # documents compared with all others at a time
 _MOST_DRAWN = 5_000  # documents up to which neighbours are kept together on the map (t-SNE)
 _MOST_TEXT = 20_000  # characters of a document that its topic is named by
 _TERMS = 8
+_MANY, _COMMON = 20, 0.25  # documents from which on, and share of them by which, a word is common
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ def topics(index: Index, documents: Pile, *, count: int | None = None) -> list[T
     for i, label in enumerate(labels):
         members.setdefault(label, []).append(i)
     groups = sorted(members.values(), key=lambda group: (-len(group), group))
-    bags = [_bag(index, [documents.uris[i] for i in group]) for group in groups]
+    bags = [[_words_of(index, documents.uris[i]) for i in group] for group in groups]
     terms = telling_terms(bags)
     return [Topic(tuple(t), tuple(group)) for t, group in zip(terms, groups, strict=True)]
 
@@ -134,34 +135,40 @@ def _clustered(vectors: NDArray[np.float32], count: int) -> list[int]:
         return [int(i) for i in KMeans(count, n_init=4, random_state=0).fit_predict(vectors)]
 
 
-def _bag(index: Index, uris: Sequence[str]) -> Counter[str]:
-    bag: Counter[str] = Counter()
-    for uri in uris:
-        try:
-            text = index.library.text(uri, 0, _MOST_TEXT)
-        except DocumentNotFound:
-            continue
-        bag.update(w for w in words(text) if w not in STOP_WORDS and _names_something(w))
-    return bag
+def _words_of(index: Index, uri: str) -> Counter[str]:
+    try:
+        text = index.library.text(uri, 0, _MOST_TEXT)
+    except DocumentNotFound:
+        return Counter()
+    return Counter(w for w in words(text) if w not in STOP_WORDS and _names_something(w))
 
 
 def _names_something(word: str) -> bool:
     return not word[0].isdigit() and (len(word) > 2 or not word.isascii())
 
 
-def telling_terms(bags: Sequence[Counter[str]], count: int = _TERMS) -> list[list[str]]:
-    """The words that tell each bag from the others, best first, by class-based TF-IDF."""
+def telling_terms(groups: Sequence[Sequence[Counter[str]]], count: int = _TERMS) -> list[list[str]]:
+    """The words that tell each group of documents from the others, best first.
+
+    By class-based TF-IDF. Words of more than a quarter of many documents tell nothing, whatever
+    the language: they come last.
+    """
     import math
 
-    whole: Counter[str] = Counter()
-    for bag in bags:
-        whole.update(bag)
+    spread: Counter[str] = Counter()
+    for group in groups:
+        for document in group:
+            spread.update(document.keys())
+    number = sum(map(len, groups))
+    common = {w for w, n in spread.items() if number >= _MANY and n > number * _COMMON}
+    bags = [sum(group, Counter()) for group in groups]
+    whole: Counter[str] = sum(bags, Counter())
     mean = sum(whole.values()) / max(1, len(bags))
     found = []
     for bag in bags:
         size = sum(bag.values()) or 1
         weights = {w: n / size * math.log(1 + mean / whole[w]) for w, n in bag.items()}
-        found.append(sorted(weights, key=lambda w: (-weights[w], w))[:count])
+        found.append(sorted(weights, key=lambda w: (w in common, -weights[w], w))[:count])
     return found
 
 
@@ -386,7 +393,7 @@ _PAGE = """<!doctype html>
   ol { list-style: none; margin: 0; padding: 0; max-height: 80vh; overflow: auto; }
   li button { all: unset; cursor: pointer; display: block; padding: .25rem; }
   li button:focus-visible { outline: 2px solid; }
-  li[aria-pressed=true] { background: var(--line); border-radius: 4px; }
+  li button[aria-pressed=true] { background: var(--line); border-radius: 4px; }
   input { font: inherit; padding: .25rem .5rem; }
   #named { color: var(--dim); min-height: 2.8em; overflow-wrap: anywhere; }
 </style>
@@ -438,7 +445,8 @@ document.querySelectorAll("li").forEach(item => item.addEventListener("click", (
   const number = Number(item.dataset.topic);
   topic = topic === number ? null : number;
   document.querySelectorAll("li").forEach(other =>
-    other.setAttribute("aria-pressed", String(Number(other.dataset.topic) === topic)));
+    other.firstElementChild.setAttribute(
+      "aria-pressed", String(Number(other.dataset.topic) === topic)));
   show();
 }));
 </script>
