@@ -5,8 +5,10 @@ A document's vector is the mean of its chunks' in the index: nothing is embedded
 
 from __future__ import annotations
 
+import hashlib
 import html
 import json
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from rag.index import Index
 
 _AT_ONCE = 1_000  # documents compared with all others at a time
+_BOILERPLATE = 100  # documents that have a run of words, from which on it is nobody's own
 _MOST_DRAWN = 5_000  # documents up to which neighbours are kept together on the map (t-SNE)
 _MOST_TEXT = 20_000  # characters of a document that its topic is named by
 _TERMS = 8
@@ -150,8 +153,8 @@ def _names_something(word: str) -> bool:
 def telling_terms(groups: Sequence[Sequence[Counter[str]]], count: int = _TERMS) -> list[list[str]]:
     """The words that tell each group of documents from the others, best first.
 
-    By class-based TF-IDF. Words of more than a quarter of many documents tell nothing, whatever
-    the language: they come last.
+    By class-based TF-IDF. Words of more than a quarter of many documents and of most groups tell
+    nothing, whatever the language: they come last.
     """
     import math
 
@@ -160,8 +163,14 @@ def telling_terms(groups: Sequence[Sequence[Counter[str]]], count: int = _TERMS)
         for document in group:
             spread.update(document.keys())
     number = sum(map(len, groups))
-    common = {w for w, n in spread.items() if number >= _MANY and n > number * _COMMON}
     bags = [sum(group, Counter()) for group in groups]
+    common = {
+        word
+        for word, count in spread.items()
+        if number >= _MANY
+        and count > number * _COMMON
+        and sum(word in bag for bag in bags) > 2 / 3 * len(bags)
+    }
     whole: Counter[str] = sum(bags, Counter())
     mean = sum(whole.values()) / max(1, len(bags))
     found = []
@@ -197,44 +206,66 @@ def places(documents: Pile) -> NDArray[np.float32]:
     return np.asarray(drawn, dtype=np.float32)
 
 
-def duplicates(
-    index: Index, documents: Pile, *, near: float = 0.95, shared: float = 0.8, run: int = 4
-) -> list[Pair]:
+def duplicates(index: Index, *, shared: float = 0.8, run: int = 4) -> list[Pair]:
     """Pairs of documents that say the same, most first.
 
-    Those whose vectors have a cosine of `near` or more are compared word by word: the share of
-    runs of `run` words of the shorter one that the other has too is to be `shared` or more.
+    The share of runs of `run` words of the shorter one that the other has too is to be `shared`
+    or more. Pairs that may be are found by a sample of those runs, told by their hashes (as in
+    Broder, 1997); runs that more than 100 documents have are boilerplate and find nothing.
+    Copies to the letter are paired with the first of them only.
     """
-    from rag.retrieval.refiners import shared_runs, word_runs
+    from rag.retrieval.refiners import shared_runs
 
-    held: dict[str, frozenset[tuple[str, ...]]] = {}
-
-    def runs(uri: str) -> frozenset[tuple[str, ...]]:
-        if uri not in held:
-            if len(held) > 2_000:
-                held.clear()
-            held[uri] = word_runs(index.library.document(uri).text, run)
-        return held[uri]
-
-    pairs = []
-    for i, j in _near_pairs(documents.vectors, near):
-        one, other = documents.uris[i], documents.uris[j]
-        found = shared_runs(runs(one), runs(other))
-        if found >= shared:
-            pairs.append(Pair(one, other, found))
+    uris = sorted(info.uri for info in index.library.documents())
+    first: dict[str, int] = {}
+    pairs: list[Pair] = []
+    samples: dict[int, frozenset[int]] = {}
+    holders: dict[int, list[int]] = {}
+    for i, uri in enumerate(uris):
+        text = _text_of(index, uri)
+        same = first.setdefault(hashlib.sha256(text.encode()).hexdigest(), i)
+        if same != i:
+            if text.strip():
+                pairs.append(Pair(uris[same], uri, 1.0))
+            continue
+        samples[i] = _sample(_runs_of(text, run))
+        for found in samples[i]:
+            holders.setdefault(found, []).append(i)
+    for i, sample in samples.items():
+        meetings = Counter(
+            j
+            for found in sample
+            if len(holders[found]) <= _BOILERPLATE
+            for j in holders[found]
+            if j < i
+        )
+        for j, met in sorted(meetings.items()):
+            if met < shared / 2 * min(len(sample), len(samples[j])):
+                continue
+            one, other = (_runs_of(_text_of(index, uris[n]), run) for n in (j, i))
+            found_shared = shared_runs(one, other)
+            if found_shared >= shared:
+                pairs.append(Pair(uris[j], uris[i], found_shared))
     return sorted(pairs, key=lambda pair: (-pair.shared, pair.one, pair.other))
 
 
-def _near_pairs(vectors: NDArray[np.float32], near: float) -> list[tuple[int, int]]:
-    import numpy as np
+def _text_of(index: Index, uri: str) -> str:
+    try:
+        return index.library.document(uri).text
+    except DocumentNotFound:  # deleted meanwhile
+        return ""
 
-    found: list[tuple[int, int]] = []
-    for start in range(0, len(vectors), _AT_ONCE):
-        block = vectors[start : start + _AT_ONCE] @ vectors.T
-        for i, j in zip(*np.nonzero(block >= near), strict=True):
-            if start + i < j:
-                found.append((start + int(i), int(j)))
-    return found
+
+def _runs_of(text: str, run: int) -> frozenset[tuple[str, ...]]:
+    from rag.retrieval.refiners import word_runs
+
+    return word_runs(text, run)
+
+
+def _sample(runs: frozenset[tuple[str, ...]]) -> frozenset[int]:
+    """An eighth of the runs, the same ones wherever they are, and at least the lowest 16."""
+    hashes = sorted(zlib.crc32(" ".join(run).encode()) for run in runs)
+    return frozenset([*hashes[:16], *(found for found in hashes if found % 8 == 0)])
 
 
 def outliers(documents: Pile, *, count: int = 10, neighbours: int = 5) -> list[tuple[str, float]]:

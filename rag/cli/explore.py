@@ -107,11 +107,9 @@ def duplicates(
     """List pairs of documents that say the same."""
     from rag.cli import show
     from rag.explore import duplicates as find
-    from rag.explore import pile
 
     with make_pipeline(pipeline, index, namespace) as opened:
-        found = opened.open()
-        pairs = find(found, pile(found), shared=shared)
+        pairs = find(opened.open(), shared=shared)
     if as_json:
         show.json_document(
             {"pairs": [{"one": p.one, "other": p.other, "shared": p.shared} for p in pairs]}
