@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.retrieval import Corpus, CorpusParser
+from connectors.dataset import Dataset
 from rag import Answer, Pipeline
 
 OTHERS = ("doc2dial", "cisi", "musique")
@@ -25,8 +25,8 @@ EACH = 100
 
 def main(data: Path) -> None:
     with tempfile.TemporaryDirectory() as place:
-        with Pipeline(index=Path(place) / "index", parser=CorpusParser()) as pipeline:
-            pipeline.ingest(Corpus(path=data / "retrieval" / "squad2" / "corpus.jsonl"))
+        with Pipeline(index=Path(place) / "index") as pipeline:
+            pipeline.ingest(Dataset(path=data / "retrieval" / "squad2"))
             asked = rows(data / "qa" / "squad2.jsonl")
             answerable = [row for row in asked if row["answerable"]]
             given = [(row, pipeline.ask(row["question"])) for row in answerable]

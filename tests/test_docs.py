@@ -12,8 +12,9 @@ from tests.conftest import HANDBOOK, ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SOURCES = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
-PYTHON = re.findall(r"```python\n(.*?)```", README + SOURCES, re.S)
-YAML = re.findall(r"```yaml\n(.*?)```", README + SOURCES, re.S)
+RETRIEVAL = (ROOT / "docs" / "retrieval.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", README + SOURCES + RETRIEVAL, re.S)
+YAML = re.findall(r"```yaml\n(.*?)```", README + SOURCES + RETRIEVAL, re.S)
 
 
 @pytest.mark.parametrize("block", range(len(PYTHON)))

@@ -83,6 +83,18 @@ def test_a_second_run_embeds_nothing(
     assert len(list((tmp_path / "ix").iterdir())) == 1
 
 
+def test_two_corpora_in_one_folder_do_not_meet(dataset: Path, tmp_path: Path) -> None:
+    found = load_retrieval_set(dataset)
+    first = evaluate_retrieval(pipeline(tmp_path), found, index=tmp_path / "ix", timed=False)
+    other = tmp_path / "copy"
+    other.mkdir()
+    for file in dataset.iterdir():
+        (other / file.name).write_bytes(file.read_bytes())
+    copied = load_retrieval_set(other)
+    second = evaluate_retrieval(pipeline(tmp_path), copied, index=tmp_path / "ix", timed=False)
+    assert (second.documents, second.run) == (first.documents, first.run)
+
+
 def test_refiners_decide_the_order(dataset: Path, tmp_path: Path) -> None:
     found = load_retrieval_set(dataset)
     plain = evaluate_retrieval(pipeline(tmp_path), found, index=tmp_path / "ix", timed=False)

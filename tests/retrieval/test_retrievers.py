@@ -188,16 +188,3 @@ def test_filters(
         ({"nothing": 1}, set()),
     ]:
         assert set(titles(retriever, query, index, where=where)) == expected, where
-
-
-@pytest.mark.data
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "floor"), [("hotpotqa", 0.79), ("musique", 0.56)])
-def test_hybrid_is_no_worse_than_its_halves(
-    name: str, floor: float, data: Path, tmp_path: Path
-) -> None:
-    from benchmarks.retrieval import evaluate
-
-    scores = evaluate(data / "retrieval" / name, tmp_path / "index")
-    assert scores["hybrid"] >= max(scores["dense"], scores["lexical"]) - 0.005
-    assert scores["hybrid"] >= floor
