@@ -31,11 +31,11 @@ class RetrievalSet:
         """Ids of the corpus's documents, by the uris they have in an index."""
         base = self.corpus.path.as_uri()
         found = {}
-        with self.corpus.path.open(encoding="utf-8") as lines:
+        with self.corpus.path.open("rb") as lines:
             for line in lines:
                 try:
                     name = str(json.loads(line)["_id"])
-                except (ValueError, KeyError, TypeError):
+                except (ValueError, KeyError, TypeError, RecursionError):
                     continue  # the ingest reports it
                 found[part_uri(base, name)] = name
         return found
@@ -75,35 +75,50 @@ def _found(folder: Path, named: Path | None, *usual: str) -> Path:
 
 
 def _read_queries(path: Path) -> Iterator[tuple[str, str]]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-                yield str(record["_id"]), str(record["text"])
-            except (ValueError, KeyError, TypeError):
-                raise QueryError(f"{path}, line {number}: not a query with _id and text") from None
+    for number, line in _lines(path):
+        try:
+            record = json.loads(line)
+            name, text = str(record["_id"]), record["text"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            name, text = "", None
+        if not isinstance(text, str) or not text.strip():
+            raise QueryError(f"{path}, line {number}: not a query with _id and text")
+        yield name, text
 
 
 def read_qrels(path: Path) -> dict[str, dict[str, int]]:
-    """Judgements of a file: query, document and score, with a header or in TREC's four columns."""
+    """Judgements of a file: query, document and score, with a header or in TREC's four columns.
+
+    Scores are whole numbers. Raises `QueryError`.
+    """
     judged: dict[str, dict[str, int]] = {}
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            parts = line.split("\t") if "\t" in line else line.split()
-            parts = [part.strip() for part in parts]
-            if not any(parts) or (number == 1 and not _is_number(parts[-1])):
-                continue
-            if len(parts) not in (3, 4) or not _is_number(parts[-1]):
-                raise QueryError(f"{path}, line {number}: not a query, a document and a score")
-            judged.setdefault(parts[0], {})[parts[-2]] = int(float(parts[-1]))
+    for number, line in _lines(path):
+        parts = [part.strip() for part in (line.split("\t") if "\t" in line else line.split())]
+        while parts and not parts[-1]:
+            parts.pop()
+        score = _whole(parts[-1])
+        if number == 1 and score is None and len(parts) >= 3:
+            continue  # the header
+        if len(parts) not in (3, 4) or score is None:
+            raise QueryError(f"{path}, line {number}: not a query, a document and a whole score")
+        judged.setdefault(parts[0], {})[parts[-2]] = score
     return judged
 
 
-def _is_number(text: str) -> bool:
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines that are not blank, with their numbers."""
     try:
-        float(text)
+        with path.open(encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield number, line
+    except (OSError, UnicodeDecodeError) as error:
+        raise QueryError(f"cannot read {path}: {error}") from None
+
+
+def _whole(text: str) -> int | None:
+    try:
+        value = float(text)
     except ValueError:
-        return False
-    return True
+        return None
+    return int(value) if value.is_integer() else None

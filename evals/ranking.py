@@ -89,12 +89,12 @@ def per_query(run: Run, judgements: Judgements) -> dict[str, list[float]]:
 
 def write_run(run: Run, path: Path, tag: str = "citewell") -> None:
     """Write a run as TREC has it: ``query Q0 document rank score tag``."""
+    for word in (tag, *run, *(name for scores in run.values() for name in scores)):
+        if not word or any(map(str.isspace, word)):
+            raise QueryError(f"a run of TREC's cannot name {word!r}: it has a blank")
     with path.open("w", encoding="utf-8") as file:
         for query, scores in run.items():
             for place, name in enumerate(ranked(scores), start=1):
-                for word in (query, name, tag):
-                    if not word or any(map(str.isspace, word)):
-                        raise QueryError(f"a run of TREC's cannot name {word!r}: it has a blank")
                 file.write(f"{query} Q0 {name} {place} {scores[name]!r} {tag}\n")
 
 
@@ -116,7 +116,7 @@ def read_run(path: Path) -> dict[str, dict[str, float]]:
 
 def _six_columns(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise QueryError(f"cannot read the run {path}: {error}") from None
     for number, line in enumerate(lines, start=1):

@@ -245,7 +245,7 @@ class F:
 
     def _scalar(self, value: object) -> Scalar:
         if isinstance(value, str):
-            return well_formed(value)
+            return well_formed(value).replace("\0", "\ufffd")  # as in metadata
         sound = isinstance(value, bool | int | float) and (
             math.isfinite(value) if isinstance(value, float) else -(2**63) <= value < 2**63
         )
@@ -285,8 +285,9 @@ def _same(one: Scalar, other: Scalar) -> bool:
 
 def _read(where: Any, depth: int) -> Filter:
     if depth > _DEEPEST:
-        raise QueryError(f"a filter is nested deeper than {_DEEPEST}")
+        raise _too_deep()
     if isinstance(where, Filter):
+        _check_depth(where)
         return where
     if not isinstance(where, Mapping):
         raise QueryError(f"not a filter: {where!r}")
@@ -304,6 +305,29 @@ def _read(where: Any, depth: int) -> Filter:
         many = isinstance(value, list | tuple | set | frozenset)
         conditions.append(F(field).in_(value) if many else F(field) == value)
     return conditions[0] if len(conditions) == 1 else All(tuple(conditions))
+
+
+def _too_deep() -> QueryError:
+    return QueryError(f"a filter is nested deeper than {_DEEPEST}")
+
+
+def _check_depth(where: Filter) -> None:
+    level = [where]
+    for _ in range(_DEEPEST + 1):
+        level = [
+            inner
+            for each in level
+            for inner in (
+                each.conditions
+                if isinstance(each, All | AnyOf)
+                else [each.condition]
+                if isinstance(each, Not)
+                else []
+            )
+        ]
+        if not level:
+            return
+    raise _too_deep()
 
 
 def _are_filters(value: Any) -> bool:

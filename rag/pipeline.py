@@ -263,7 +263,7 @@ class Pipeline(Component):
         hits = found[0][0] if len(found) == 1 else _merged(found, depth)
         steps.add("retrieve", retriever=self.retriever.config(), hits=len(hits))
         for i, refiner in enumerate(self.refiners):
-            hits = refiner.refine(query, hits, index=index)
+            hits = refiner.refine(queries[0].text, hits, index=index)
             if not any(later.wanted or later.more for later in self.refiners[i + 1 :]):
                 hits = hits[:k]
             steps.add(refiner.name, hits=len(hits))

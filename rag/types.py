@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import json
 import math
 import re
 from bisect import bisect_right
@@ -50,7 +51,18 @@ Scalar = bool | int | float | Text
 MetadataValue = Scalar | tuple[Scalar, ...]
 
 
+def _without_nul(value: Any) -> Any:
+    return value.replace("\0", "\ufffd") if isinstance(value, str) else value
+
+
 def _storable(metadata: dict[str, MetadataValue]) -> dict[str, MetadataValue]:
+    if "\\u0000" in json.dumps(metadata):  # what SQLite's JSON takes for the end of a string
+        metadata = {
+            _without_nul(key): tuple(map(_without_nul, value))
+            if isinstance(value, tuple)
+            else _without_nul(value)
+            for key, value in metadata.items()
+        }
     for key, value in metadata.items():
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, float) and not math.isfinite(item):

@@ -50,12 +50,13 @@ def words(text: str, language: str = "en") -> list[str]:
     Lower-cased, in Unicode's compatibility form (NFKC), so that ``ﬁ`` is ``fi`` and a composed
     letter equals a decomposed one. Scripts that do not separate words give pairs of characters.
     """
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
     if language == "tr":  # where İ and I are the capitals of i and ı
         text = text.replace("İ", "i").replace("I", "ı")
     if text.isascii():
         found: list[str] = _ASCII_WORD.findall(text.lower())
     else:
-        text = unicodedata.normalize("NFKC", text)
         found = _word().findall(segment(text.lower().replace("i\u0307", "i")))
     if len(text) > LONGEST_WORD:
         return [word[:LONGEST_WORD] for word in found]

@@ -139,6 +139,8 @@ def test_the_commands(rag: Callable[..., Any], folder: Path, tmp_path: Path) -> 
     hits = rag("similar", folder / "notes.txt", "-k", "1", "--json").json["hits"]
     assert hits[0]["chunk"]["uri"].endswith("copy.txt")
     assert rag("similar", folder / "none.txt").code == 1
+    assert rag("map", "-o", "m.png").code == 2
+    assert "no such folder" in rag("map", "-o", "none/m.html").err
     listed = rag("embedders", "--json").json["embedders"]
     assert {"static", "openai", "cohere", "onnx"} <= {each["name"] for each in listed}
     assert "text-embedding-3-small" in rag("embedders").out

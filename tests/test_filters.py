@@ -88,6 +88,11 @@ def test_nesting_without_end_is_refused() -> None:
         where = {"or": [where, {"and": []}]}
     with pytest.raises(QueryError, match="nested"):
         Filter.of(where)
+    deep = F("a").exists()
+    for _ in range(600):
+        deep = (deep & F("b").exists()) | F("c").exists()
+    with pytest.raises(QueryError, match="nested"):
+        Filter.of(deep)
 
 
 def test_python_words_are_told_apart_from_filters() -> None:

@@ -63,6 +63,11 @@ def test_words_are_the_same_in_number_in_every_language(text: str) -> None:
     assert all(0 < len(word) <= LONGEST_WORD for word in words(text))
 
 
+@pytest.mark.parametrize("text", ["I\u3099\u0301", "ships I\u0e48\u0301", "I\u0300 İ"])
+def test_marks_on_an_i_are_one_word_in_turkish_too(text: str) -> None:
+    assert len(words(text, "tr")) == len(words(text, "en"))
+
+
 def test_a_word_without_end_is_cut() -> None:
     assert words("x" * 100_000) == ["x" * LONGEST_WORD]
     assert len(words("ü" * 100_000)[0]) == LONGEST_WORD

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rag.cli.options import json_option, pipeline_option
+from rag.cli.options import json_option, pipeline_option, require_folder
 from rag.errors import ConfigError, QueryError
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def retrieval(
     """
     from evals.datasets import load_retrieval_set
 
+    require_folder(run_out)
     found = load_retrieval_set(dataset, queries=queries, qrels=qrels)
     asked = _sampled(found, sample)
     if run_in is not None:
@@ -92,14 +93,14 @@ def retrieval(
     made = _pipeline(pipeline, retriever, embedder)
     with _folder(index) as place:
         result = _measured(made, found, place, asked, found.corpus.path.parent.name)
-    if run_out is not None:
-        from evals.ranking import write_run
-
-        write_run(result.run, run_out)
     if as_json:
         _print_json(result.as_json() | {"pipeline": made.config()})
     else:
         _show_result(result)
+    if run_out is not None:
+        from evals.ranking import write_run
+
+        write_run(result.run, run_out)
 
 
 @click.command()
@@ -134,6 +135,7 @@ def tune(
 
     if metric not in METRICS:
         raise ConfigError(f"no such metric: {metric}; there are {', '.join(METRICS)}")
+    require_folder(output)
     found = load_retrieval_set(dataset, queries=queries, qrels=qrels)
     made = _pipeline(pipeline, None, embedder)
     with _folder(index) as place:

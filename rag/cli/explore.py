@@ -12,8 +12,10 @@ from rag.cli.options import (
     make_pipeline,
     namespace_option,
     pipeline_option,
+    require_folder,
     where_option,
 )
+from rag.errors import ConfigError
 
 
 @click.command(name="map")
@@ -45,6 +47,9 @@ def map_command(
     from rag.cli import show
     from rag.explore import draw
 
+    if output.suffix.lower() == ".png":
+        raise ConfigError("the page is HTML: name it map.html, say; the picture comes beside it")
+    require_folder(output)
     picture = output.with_suffix(".png")
     with make_pipeline(pipeline, index, namespace) as opened:
         drawn = draw(opened.open(), to_html=output, to_png=picture, count=topics)

@@ -105,8 +105,8 @@ def _condition(condition: str) -> Filter:
     if condition.lstrip().startswith("{"):
         try:
             return Filter.of(json.loads(condition))
-        except ValueError as error:
-            raise QueryError(f"--where {condition}: not JSON ({error})") from None
+        except (ValueError, RecursionError) as error:
+            raise QueryError(f"--where {condition[:200]}: not JSON ({error})") from None
     match = _COMPARISON.fullmatch(condition)
     if match is None:
         raise QueryError(f"--where {condition}: give FIELD=VALUE, or FIELD>=VALUE, or JSON")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from rag.errors import ConfigError
+
 if TYPE_CHECKING:
     from rag.pipeline import Pipeline
 
@@ -56,6 +58,12 @@ def where_option(command: _F) -> _F:
         help="Only documents whose metadata has this: FIELD=VALUE, FIELD!=VALUE, FIELD>=VALUE ..., "
         "or a filter as JSON. May be repeated; all must hold.",
     )(command)
+
+
+def require_folder(output: Path | None) -> None:
+    """Raise `ConfigError` before the work where its result could not be written."""
+    if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
+        raise ConfigError(f"cannot write {output}: there is no such folder, or it is one itself")
 
 
 def make_pipeline(target: str | None, index: Path | None, namespace: str = "") -> Pipeline:

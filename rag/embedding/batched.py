@@ -12,7 +12,7 @@ from pydantic import Field
 
 from rag.component import Tuning
 from rag.embedding.base import Embedder, Side
-from rag.errors import EmbeddingError
+from rag.errors import ConfigError, EmbeddingError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,10 +119,12 @@ class BatchedEmbedder(Embedder):
 
     def _split(self, text: str, length: int, most: int) -> Iterator[tuple[str, int]]:
         """Pieces at white space, of at most `most` tokens."""
-        if length <= most or len(text) < 2:
+        if length <= most:
             if not text.isspace():
-                yield text, min(length, most)
+                yield text, length
             return
+        if len(text) < 2:
+            raise EmbeddingError(f"{self.name} reads {most} tokens, and {text!r} has {length}")
         middle = len(text) // 2
         cut = text.rfind(" ", len(text) // 4, middle) + 1 or middle
         halves = [half for half in (text[:cut], text[cut:]) if half.strip()]
@@ -148,6 +150,8 @@ class BatchedEmbedder(Embedder):
         """The vectors, as long as they are to be. Raises `EmbeddingError`."""
         import numpy as np
 
+        with np.errstate(over="ignore"):
+            vectors = np.asarray(vectors).astype(np.float32)
         if vectors.ndim != 2 or len(vectors) != len(batch):
             raise EmbeddingError(f"{self.name} gave vectors of shape {vectors.shape}")
         if vectors.shape[1] < self.dimension:
@@ -160,14 +164,23 @@ class BatchedEmbedder(Embedder):
             raise EmbeddingError(
                 f"{self.name} gave vectors of {vectors.shape[1]} values, not {self.dimension}"
             )
-        vectors = vectors[:, : self.dimension].astype(np.float32)
+        vectors = vectors[:, : self.dimension]
         return normalised(vectors) if self.similarity == "cosine" else vectors
+
+
+def room(name: str, most: int, prompts: int) -> int:
+    """Tokens of `most` that prompts of so many tokens leave. Raises `ConfigError`."""
+    if prompts >= most:
+        raise ConfigError(f"{name} reads {most:,} tokens, and its prompt alone has {prompts:,}")
+    return most - prompts
 
 
 def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Each row divided by its length; rows of zeros stay."""
     import numpy as np
 
+    largest = np.abs(vectors).max(axis=1, keepdims=True, initial=0)
+    vectors = np.divide(vectors, largest, out=np.zeros_like(vectors), where=largest > 0)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     found: NDArray[np.float32] = np.divide(
         vectors, norms, out=np.zeros_like(vectors), where=norms > 0

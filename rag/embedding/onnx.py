@@ -12,7 +12,7 @@ from pydantic import Field
 
 from rag.component import Tuning
 from rag.embedding.base import KnownModel, Side
-from rag.embedding.batched import BatchedEmbedder
+from rag.embedding.batched import BatchedEmbedder, room
 from rag.errors import EmbeddingError, MissingExtra
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ class OnnxEmbedder(BatchedEmbedder):
     def max_tokens(self) -> int:
         """What the model reads, without special tokens and the longer of the prompts."""
         prompts = [prompt for prompt in (self.query_prompt, self.document_prompt) if prompt]
-        return max(1, self._loaded.max_tokens - max(self.count_tokens(prompts), default=0))
+        longest = max(self.count_tokens(prompts), default=0)
+        return room(self.model, self._loaded.max_tokens, longest)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Length of each text in tokens of the model's tokenizer."""

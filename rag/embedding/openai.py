@@ -11,7 +11,7 @@ from pydantic import Field
 
 from rag.component import Tuning
 from rag.embedding.base import KnownModel, Side
-from rag.embedding.batched import BatchedEmbedder
+from rag.embedding.batched import BatchedEmbedder, room
 from rag.errors import EmbeddingError, ModelRequestError
 from rag.llm.endpoint import AzureOpenAIEndpoint, OpenAIEndpoint
 from rag.llm.tokens import count_tokens
@@ -67,7 +67,7 @@ class OpenAIEmbedder(OpenAIEndpoint, BatchedEmbedder):
         """``limit``, or what OpenAI's models read, without the longer of the prompts."""
         most = self.limit or (8191 if self._is_openai else 512)
         prompts = [prompt for prompt in (self.query_prompt, self.document_prompt) if prompt]
-        return max(1, most - max(self.count_tokens(prompts), default=0))
+        return room(self.model, most, max(self.count_tokens(prompts), default=0))
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Length of each text; see `rag.llm.tokens.count_tokens` for the vocabulary."""
@@ -132,4 +132,7 @@ def _values(embedding: Any) -> NDArray[Any]:
 
 @lru_cache(maxsize=64)
 def _asked_length(embedder: OpenAIEmbedder) -> int:
-    return int(embedder._asked(["length"]).shape[1])
+    length = int(embedder._asked(["length"]).shape[1])
+    if not length:
+        raise EmbeddingError(f"{embedder.model} sends vectors without a value")
+    return length

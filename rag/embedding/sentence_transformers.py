@@ -11,7 +11,7 @@ from pydantic import Field
 
 from rag.component import Tuning
 from rag.embedding.base import KnownModel, Side, Similarity
-from rag.embedding.batched import BatchedEmbedder, normalised
+from rag.embedding.batched import BatchedEmbedder, normalised, room
 from rag.errors import EmbeddingError, MissingExtra
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class SentenceTransformerEmbedder(BatchedEmbedder):
         loaded = self._loaded
         prompts = [prompt for side in _SIDES if (prompt := self._prompt(side))]
         longest = max(self.count_tokens(prompts), default=0)
-        return max(1, loaded.max_tokens - longest)
+        return room(self.model, loaded.max_tokens, longest)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Length of each text in tokens of the model's tokenizer."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import math
+import zlib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -84,7 +85,7 @@ class WordVectorEmbedder(Embedder):
     def _loaded(self) -> _Loaded:
         try:
             changed = self.path.stat().st_mtime_ns
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise EmbeddingError(f"cannot read the word vectors {self.path}: {error}") from None
         return _load(self.path, self.limit, changed)
 
@@ -109,7 +110,7 @@ def _load(path: Path, limit: int | None, changed: int) -> _Loaded:
     try:
         with _opened(path) as file:
             found = list(itertools.islice(_read(file), limit))
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zlib.error) as error:
         raise EmbeddingError(f"cannot read the word vectors {path}: {error}") from None
     if not found:
         raise EmbeddingError(f"there are no word vectors in {path}")
@@ -134,9 +135,12 @@ def _read(file: BinaryIO) -> Iterator[tuple[str, NDArray[np.float32]]]:
     first = file.readline(10_000)
     if first.startswith(b"\xba\x16\x4f\x2f"):  # fastText's own binary form
         raise ValueError("a model of fastText: its .vec file is what is read here")
+    first = first.removeprefix(b"\xef\xbb\xbf")
     head = first.split()
     if len(head) == 2 and all(part.isdigit() for part in head):  # word2vec and fastText
         count, length = int(head[0]), int(head[1])
+        if length < 1:
+            raise ValueError("its vectors are to have no value")
         yield from _after_head(file, count, length)
     else:
         yield from _lines(itertools.chain([first], file), None)
@@ -153,7 +157,12 @@ def _after_head(
     except (ValueError, StopIteration):
         pass
     else:
-        yield from _lines(itertools.chain([second], file), length)
+        left = count
+        for entry in _lines(itertools.chain([second], file), length):
+            yield entry
+            left -= 1
+        if left:
+            raise ValueError(f"the file says {count} words, and has {count - left}")
         return
     held = second
     for _ in range(count):  # binary: the word, a blank, the values as little-endian floats
@@ -181,6 +190,16 @@ def _lines(
         length = length if length is not None else len(parts) - 1
         if len(parts) < length + 1 or length < 1:
             raise ValueError(f"not a word and {length} numbers: {text[:60]!r}")
-        # A word of GloVe's may have blanks in it.
+        # A word of GloVe's may have blanks in it, but does not end in a number.
         word, values = " ".join(parts[:-length]), parts[-length:]
+        if len(parts) > length + 1 and _is_number(parts[-length - 1]):
+            raise ValueError(f"more than {length} numbers: {text[:60]!r}")
         yield word, np.array([float(value) for value in values], dtype=np.float32)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

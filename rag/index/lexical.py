@@ -196,7 +196,8 @@ class LexicalStore:
             build.word(forms, count)
         for phrase in phrases:
             build.phrase({tuple(stems(phrase, language)) for language in languages})
-        build.more()
+        if text:
+            build.more()
         return build.query()
 
     def _among(self, words: Any, field: str, values: Sequence[int]) -> Any:
@@ -251,6 +252,7 @@ class _Builder:
         self._asked = query
         self._clauses: list[Any] = []
         self._total = 0.0
+        self._most = 0.0  # no chunk's words can have a higher score
 
     def word(self, forms: Sequence[str], count: int) -> None:
         """Look for a word in any of its forms, which is `count` times in the query.
@@ -260,6 +262,8 @@ class _Builder:
         """
         weight = count * self._rarity("body", forms) ** self._asked.rarity
         self._total += weight
+        self._most += weight * self._rarity("body", forms) * 2.2
+        self._most += weight * self._rarity("title", forms) * 2.2 * self._asked.title
         for field, share in (("body", 1.0), ("title", self._asked.title)):
             self._any_of(field, forms, weight * share)
 
@@ -285,7 +289,10 @@ class _Builder:
             )
 
     def phrase(self, forms: Iterable[tuple[str, ...]]) -> None:
-        """Look for words that stand behind each other, in any of the forms."""
+        """Look for words that stand behind each other, in any of the forms.
+
+        A chunk that has them comes before all that have not.
+        """
         query = self._tantivy.Query
         found = [
             query.phrase_query(self._schema, "body", list(form))
@@ -295,7 +302,9 @@ class _Builder:
             if form
         ]
         if found:
-            self._clauses.append(query.disjunction_max_query(found))
+            phrase = query.disjunction_max_query(found)
+            self._clauses.append(phrase)
+            self._clauses.append(query.const_score_query(phrase, self._most))
 
     def more(self) -> None:
         """Look for the stems that are asked for besides."""

@@ -1028,8 +1028,8 @@ def _condition(where: Filter) -> tuple[str, list[Scalar]]:
     if isinstance(where, All | AnyOf):
         word, empty = (" AND ", "1") if isinstance(where, All) else (" OR ", "0")
         parts = [_condition(part) for part in where.conditions]
-        sql = word.join(part for part, _ in parts) or empty
-        return f"({sql})", [value for _, values in parts for value in values]
+        sql = _balanced([part for part, _ in parts], word) if parts else empty
+        return sql, [value for _, values in parts for value in values]
     if isinstance(where, Not):
         sql, values = _condition(where.condition)
         return f"NOT {sql}", values
@@ -1040,15 +1040,24 @@ def _condition(where: Filter) -> tuple[str, list[Scalar]]:
         return f"({test})", values
     if where.op == "exists":
         return "EXISTS (SELECT 1 FROM json_each(d.metadata) f WHERE f.key = ?)", [where.field]
-    # json_each walks a list, and a scalar as a list of one; its types keep 1, '1', true apart.
-    test, values = _test(where, "v.type", "v.value")
+    # The types of json_each keep 1, '1' and true apart. A list is walked, a scalar taken as it is:
+    # written as a list of one it would lose digits.
+    one, values = _test(where, "f.type", "f.value")
+    any_of, again = _test(where, "v.type", "v.value")
     return (
-        "EXISTS (SELECT 1 FROM json_each(d.metadata) f,"
-        " json_each(CASE f.type WHEN 'array' THEN f.value ELSE json_array("
-        "CASE f.type WHEN 'true' THEN json('true') WHEN 'false' THEN json('false')"
-        f" ELSE f.value END) END) v WHERE f.key = ? AND ({test}))",
-        [where.field, *values],
+        "EXISTS (SELECT 1 FROM json_each(d.metadata) f WHERE f.key = ? AND CASE f.type"
+        f" WHEN 'array' THEN EXISTS (SELECT 1 FROM json_each(f.value) v WHERE {any_of})"
+        f" ELSE ({one}) END)",
+        [where.field, *again, *values],
     )
+
+
+def _balanced(parts: Sequence[str], word: str) -> str:
+    """Join conditions as a tree of few levels: SQLite refuses a thousand in a row."""
+    if len(parts) < 3:
+        return f"({word.join(parts)})"
+    middle = len(parts) // 2
+    return f"({_balanced(parts[:middle], word)}{word}{_balanced(parts[middle:], word)})"
 
 
 def _test(where: Compare, kind: str, value: str) -> tuple[str, list[Scalar]]:

@@ -64,13 +64,14 @@ class OpenAIEndpoint(Component):
 
     @property
     def _where(self) -> str:
-        """The server, for messages."""
-        return self._url or "OpenAI"
+        """The server, for messages, without what may be a key in its query."""
+        return (self._url or "OpenAI").partition("?")[0]
 
     @property
     def _is_openai(self) -> bool:
         url = self._url
-        return url is None or (urlsplit(url).hostname or "").endswith("openai.com")
+        host = (urlsplit(url).hostname or "") if url else "openai.com"
+        return host == "openai.com" or host.endswith(".openai.com")
 
     def _client(self) -> OpenAI:
         if not self._key and self._is_openai:

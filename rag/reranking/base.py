@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from rag.component import Component, Tuning
+from rag.errors import ModelReplyError
 from rag.types import Hit, Origin
 
 if TYPE_CHECKING:
@@ -62,7 +64,21 @@ class Reranker(Refiner):
         if not first:
             return []
         scores = [float(s) for s in self.score(query, [hit.chunk.embedded_text for hit in first])]
-        return reordered(self.name, first, scores) + rest
+        if len(scores) != len(first) or not all(map(math.isfinite, scores)):
+            raise ModelReplyError(
+                f"{self.name} gave {len(scores)} scores for {len(first)} chunks, or no numbers"
+            )
+        return behind(reordered(self.name, first, scores), rest)
+
+
+def behind(first: list[Hit], rest: Sequence[Hit]) -> list[Hit]:
+    """The rest behind the first, with scores below theirs: those they had are of another scale."""
+    lowest = min(hit.score for hit in first)
+    step = 1e-6 * max(1.0, abs(lowest))
+    return first + [
+        hit.model_copy(update={"score": lowest - step * place})
+        for place, hit in enumerate(rest, start=1)
+    ]
 
 
 def reordered(name: str, hits: Sequence[Hit], scores: Sequence[float]) -> list[Hit]:

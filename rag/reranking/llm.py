@@ -15,7 +15,9 @@ from rag.llm.base import ChatModel
 from rag.llm.prompting import ask
 from rag.reranking.base import Reranker
 
-_NUMBER = re.compile(r"\d+")
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_OF_TEN = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/|of|out of)\s*10\b")
+_ORDER = re.compile(r"\d+(?:[\s>,\[\]]+\d+)*")
 
 
 class LlmReranker(Reranker):
@@ -41,6 +43,8 @@ class LlmReranker(Reranker):
     def score(self, query: str, texts: Sequence[str]) -> Sequence[float]:
         """See `Reranker.score`: 0 to 10 pointwise; listwise 1 for the first, 1/2 for the second."""
         shown = [text[: self.characters] for text in texts]
+        if not shown:
+            return []
         if self.mode == "pointwise":
             with ThreadPoolExecutor(min(self.concurrency, len(shown))) as threads:
                 return list(threads.map(lambda text: self._point(query, text), shown))
@@ -59,17 +63,19 @@ class LlmReranker(Reranker):
 
     def _point(self, query: str, text: str) -> float:
         said = ask(self.model, "rerank-pointwise", question=query, passage=text)
-        numbers = _NUMBER.findall(said)
+        numbers = _OF_TEN.findall(said) or _NUMBER.findall(said)
         if not numbers:
             raise ModelReplyError(f"asked for a score, the model said {said[:100]!r}")
-        return min(10.0, float(numbers[0]))
+        return max(0.0, min(10.0, float(numbers[-1][:20])))
 
     def _order(self, query: str, texts: Sequence[str]) -> list[int]:
         """Places of `texts` in the order the model gives them, each once."""
         if len(texts) == 1:
             return [0]
         said = ask(self.model, "rerank-listwise", question=query, passages=list(texts))
-        numbers = [int(number[:6]) - 1 for number in _NUMBER.findall(said)]
+        # The longest row of numbers: there may be others in what the model says around it.
+        row = max(_ORDER.findall(said), key=lambda found: len(found.split()), default="")
+        numbers = [int(number[:6]) - 1 for number in re.findall(r"\d+", row)]
         named = list(dict.fromkeys(n for n in numbers if 0 <= n < len(texts)))
         if not named:
             raise ModelReplyError(f"asked for an order, the model said {said[:100]!r}")

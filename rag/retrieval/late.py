@@ -37,7 +37,7 @@ class LateInteractionRetriever(Retriever):
         """See `Retriever.retrieve`. Raises `ConfigError` where the embedder gives no such."""
         import numpy as np
 
-        from rag.reranking.base import reordered
+        from rag.reranking.base import behind, reordered
         from rag.retrieval.fusion import fuse
 
         hits = self.first.retrieve(query, k=max(k, self.depth), index=index, where=where)
@@ -54,4 +54,5 @@ class LateInteractionRetriever(Retriever):
         first = {i: hit.score for i, hit in enumerate(hits[: self.depth])}
         fused = fuse((scores, first), (self.weight, 1 - self.weight))
         order = [fused.get(i, 0.0) for i in range(len(texts))]
-        return [*reordered(self.name, hits[: self.depth], order), *hits[self.depth :]][:k]
+        ordered = reordered(self.name, hits[: self.depth], order)
+        return behind(ordered, hits[self.depth :])[:k]

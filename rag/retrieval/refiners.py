@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -93,10 +94,8 @@ class Deduplicate(Refiner):
 
 def word_runs(text: str, length: int) -> frozenset[tuple[str, ...]]:
     """Runs of `length` words of `text`; of a shorter text, the whole of it."""
-    found = words(text)
-    return frozenset(
-        tuple(found[i : i + length]) for i in range(max(1, len(found) - length + 1)) if found
-    )
+    found = words(text) or [text.strip()]  # of signs alone, those
+    return frozenset(tuple(found[i : i + length]) for i in range(max(1, len(found) - length + 1)))
 
 
 def shared_runs(one: frozenset[tuple[str, ...]], other: frozenset[tuple[str, ...]]) -> float:
@@ -128,17 +127,26 @@ class Expand(Refiner):
             uri = hit.chunk.uri
             if uri not in outlines:
                 outlines[uri] = index.library.outline(uri)
-            start, end = self._span(hit.chunk, outlines[uri])
-            merged = False
-            for i, (other, a, b) in enumerate(wide):
-                whole = max(b, end) - min(a, start)
-                if other.chunk.uri == uri and start <= b and a <= end and whole <= self.characters:
-                    wide[i] = (other, min(a, start), max(b, end))
-                    merged = True
-                    break
-            if not merged:
-                wide.append((hit, start, end))
+            self._join(wide, hit, *self._span(hit.chunk, outlines[uri]))
         return [found for hit, a, b in wide if (found := _widened(hit, a, b, index)) is not None]
+
+    def _join(self, wide: list[tuple[Hit, int, int]], hit: Hit, start: int, end: int) -> None:
+        """Add a stretch, or let it and those it meets be one, in the best one's place."""
+        place = len(wide)
+        while True:
+            for i, (other, a, b) in enumerate(wide):
+                meets = other.chunk.uri == hit.chunk.uri and start <= b and a <= end
+                inside = (a <= start and end <= b) or (start <= a and b <= end)
+                low, high = min(a, start), max(b, end)
+                if meets and (inside or high - low <= self.characters):
+                    if i <= place:
+                        hit, place = other, min(i, place)
+                    start, end = low, high
+                    del wide[i]
+                    break
+            else:
+                wide.insert(min(place, len(wide)), (hit, start, end))
+                return
 
     def _span(self, chunk: Chunk, outline: Sequence[Stretch]) -> tuple[int, int]:
         """Characters around `chunk`, from the nearest stretch on, as many as there is room for."""
@@ -198,14 +206,14 @@ class Recency(Refiner):
 
     ``field`` is the metadata that holds the date (ISO 8601, or a year), ``half_life`` is in days,
     and ``share`` the part of the score that ages: ``score * (1 - share + share * 2 ** (-age /
-    half_life))``. Without a readable date a document counts as one half-life old. ``today`` is
-    for repeatable runs.
+    half_life))``, with scores counted from the lowest where that is below 0. Without a readable
+    date a document counts as one half-life old. ``today`` is for repeatable runs.
     """
 
     name: ClassVar[str] = "recency"
 
     field: str = Field("date", min_length=1)
-    half_life: float = Field(365.0, gt=0)
+    half_life: float = Field(365.0, gt=0, allow_inf_nan=False)
     share: float = Field(0.3, ge=0, le=1)
     depth: int = Field(30, ge=1, le=1_000)
     today: Annotated[datetime.date | None, Tuning] = None
@@ -218,12 +226,14 @@ class Recency(Refiner):
     def refine(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
         """See `Refiner.refine`."""
         today = self.today or datetime.datetime.now(datetime.UTC).date()
+        lowest = min([0.0, *(hit.score for hit in hits)])  # a part of less than nothing is more
         scores = []
         for hit in hits:
             date = _date(hit.chunk.metadata.get(self.field))
             age = max(0.0, float((today - date).days)) if date else self.half_life
             fresh = 2 ** (-age / self.half_life)
-            scores.append(hit.score * (1 - self.share + self.share * fresh))
+            left = 1 - self.share + self.share * fresh
+            scores.append(lowest + (hit.score - lowest) * left)
         return reordered(self.name, hits, scores)
 
 
@@ -233,6 +243,8 @@ def _date(value: object) -> datetime.date | None:
     text = str(value).strip() if value is not None and not isinstance(value, bool) else ""
     if len(text) == 4 and text.isdecimal():
         text += "-07-01"
+    elif re.fullmatch(r"\d{4}-\d{2}", text):
+        text += "-15"
     try:
         return datetime.date.fromisoformat(text[:10])
     except ValueError:
@@ -263,7 +275,7 @@ class Threshold(Refiner):
 
     name: ClassVar[str] = "threshold"
 
-    least: float | None = None
+    least: float | None = Field(None, allow_inf_nan=False)
     share: float | None = Field(None, ge=0, le=1)
 
     def refine(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:

@@ -14,7 +14,8 @@ from rag.llm.base import ChatModel
 from rag.llm.prompting import ask
 from rag.types import Message
 
-_ITEM = re.compile(r"^\s*(?:[-*•]|\d+[.)])?\s*(.*?)\s*$")
+_BULLET = re.compile(r"(?:[-*•]|\d{1,3}[.)])\s+")
+_QUOTED = re.compile(r"[\"'“]([^\"'“”]+)[\"'”]")
 _LONGEST = 2_000  # characters of a query that a model makes
 
 
@@ -46,8 +47,10 @@ class _Asking(QueryTransform):
 
 
 def _item(line: str) -> str:
-    found = _ITEM.fullmatch(line)
-    return found.group(1).strip("\"'“”")[:_LONGEST] if found else ""
+    """A line without what makes it an item of a list, and without quotes around all of it."""
+    text = _BULLET.sub("", line.strip(), count=1) if _BULLET.match(line.strip()) else line.strip()
+    whole = _QUOTED.fullmatch(text)
+    return (whole.group(1) if whole else text).strip()[:_LONGEST]
 
 
 class Rewrite(_Asking):
@@ -98,6 +101,8 @@ class HyDE(_Asking):
     def transform(self, question: str, history: Sequence[Message]) -> list[Query]:
         """See `QueryTransform.transform`."""
         passage = ask(self.model, "hyde", question=question)[:_LONGEST]
+        if not passage:
+            return [Query(question)]
         return [Query(question), Query(f"{question}\n{passage}", self.weight)]
 
 

@@ -15,6 +15,7 @@ from pydantic import PrivateAttr
 
 from rag.embedding import BatchedEmbedder
 from rag.embedding.base import Side
+from rag.embedding.batched import normalised
 from rag.errors import EmbeddingError
 
 
@@ -87,6 +88,25 @@ def test_shorter_vectors_are_the_leading_values_normalised() -> None:
     whole = Letters().embed_query("abc abc z")
     short = Letters(dimensions=3).embed_query("abc abc z")
     assert np.allclose(short, whole[:3] / np.linalg.norm(whole[:3]))
+
+
+class Dense(Letters):
+    """Eight tokens a letter, and it reads five."""
+
+    name: ClassVar[str] = "dense-letters"
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [8 * len(text) for text in texts]
+
+
+def test_what_cannot_be_split_is_refused() -> None:
+    with pytest.raises(EmbeddingError, match=r"reads 5 tokens, and .* has 8"):
+        Dense().embed_query("abba" * 3 + "x")
+
+
+def test_large_values_do_not_overflow() -> None:
+    found = normalised(np.array([[1e30, 1e30], [1e-30, 0], [0, 0]], dtype="f4"))
+    assert np.allclose(found, [[0.5**0.5, 0.5**0.5], [1, 0], [0, 0]])
 
 
 class Broken(Letters):

@@ -73,6 +73,9 @@ def test_rare_words_count_more(tmp_path: Path) -> None:
         (b"a 1 x\n", "could not convert"),
         (b"2 3\na " + b"\0" * 12, "ends before its 2 words"),
         (b"a 1 nan\n", "NaN"),
+        (b"the .1 .2\ncat .1 .2 .3\n", "more than 2 numbers"),
+        (b"3 2\na 1 2\nb 1 2\n", "says 3 words, and has 2"),
+        (b"1 0\nfoo \n", "no value"),
         (b"\xba\x16\x4f\x2f" + b"\0" * 50, r"its \.vec file"),
         (b"\xff\xfe\x00 1 2\n", "utf-8"),
     ],
@@ -82,6 +85,18 @@ def test_what_is_no_file_of_vectors(data: bytes, message: str, tmp_path: Path) -
     path.write_bytes(data)
     with pytest.raises(EmbeddingError, match=message):
         WordVectorEmbedder(path=path).embed_query("a")
+
+
+def test_a_byte_order_mark_and_a_broken_archive(tmp_path: Path) -> None:
+    path = tmp_path / "v.txt"
+    path.write_bytes(b"\xef\xbb\xbf2 2\ncat 1 0\ndog 0 1\n")
+    assert WordVectorEmbedder(path=path).embed_query("dog").tolist() == [0, 1]
+    packed = bytearray(gzip.compress(lines().encode()))
+    packed[len(packed) // 2] ^= 0xFF
+    broken = tmp_path / "v.txt.gz"
+    broken.write_bytes(packed)
+    with pytest.raises(EmbeddingError, match="cannot read"):
+        WordVectorEmbedder(path=broken).embed_query("a")
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

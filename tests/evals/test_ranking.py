@@ -120,6 +120,24 @@ def test_qrels_of_trec_and_of_beir(tmp_path: Path) -> None:
     assert load_retrieval_set(folder).judgements == {"q2": {"d 2": 1}}
 
 
+def test_a_byte_order_mark_hides_nothing(tmp_path: Path) -> None:
+    folder = write_set(tmp_path / "s", "q1\td 1\t2\n")
+    for name in ("corpus.jsonl", "queries.jsonl", "qrels.tsv"):
+        (folder / name).write_bytes(b"\xef\xbb\xbf" + (folder / name).read_bytes())
+    found = load_retrieval_set(folder)
+    assert found.judgements == {"q1": {"d 1": 2}}
+    assert len(found.uris()) == 3
+    (tmp_path / "run").write_bytes(b"\xef\xbb\xbfq1 Q0 d 1 0.5 t\n")
+    assert read_run(tmp_path / "run") == {"q1": {"d": 0.5}}
+
+
+@pytest.mark.parametrize("score", ["inf", "nan", "0.7", "x"])
+def test_a_judgement_is_a_whole_number(score: str, tmp_path: Path) -> None:
+    (tmp_path / "qrels").write_text(f"q1\td1\t1\nq1\td2\t{score}\n")
+    with pytest.raises(QueryError, match="line 2"):
+        read_qrels(tmp_path / "qrels")
+
+
 def test_what_is_no_set(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFound, match=r"corpus\.jsonl"):
         load_retrieval_set(tmp_path)

@@ -120,8 +120,10 @@ SCALARS = st.one_of(
     st.booleans(),
     st.integers(-3, 3),
     st.sampled_from([2**63 - 1, -(2**63), 2**53 + 1]),
-    st.sampled_from([0.0, 1.0, 1.5, -2.0, 1e300, 2.0**53]),
-    st.sampled_from(["", "1", "true", "a", "ab", "Ä", 'q"uote', "1.5", "%", "_", "😀"]),
+    st.sampled_from([0.0, 1.0, 1.5, -2.0, 1e300, 2.0**53, 1 / 3, 0.1 + 0.2, 123456789.12345679]),
+    st.sampled_from(
+        ["a\0b", "a\0", "", "1", "true", "a", "ab", "Ä", 'q"uote', "1.5", "%", "_", "😀"]
+    ),
 )
 FIELDS = st.sampled_from(["x", "y", "a.b", 'we"ird', "日本", "uri", "title"])
 METADATA = st.dictionaries(FIELDS, st.one_of(SCALARS, st.lists(SCALARS, max_size=3)), max_size=3)
@@ -169,6 +171,16 @@ def test_filters_mean_what_plain_python_says(
         assert set(library.matching(where)) == expected
         assert set(library.matching(json.loads(json.dumps(where.to_json())))) == expected
     library.close()
+
+
+def test_a_filter_of_thousands(library: Library) -> None:
+    add(library, Document(uri="u", text="t", metadata={"x": 3}), (0, 1))
+    any_of = F("x") == -1
+    for i in range(5_000):
+        any_of = any_of | (F("x") == i)
+    assert library.matching(any_of)
+    assert not library.matching({f"x{i}": i for i in range(2_000)})
+    assert library.matching(F("x").in_(range(100_000)))
 
 
 def test_a_filter_that_is_no_scalar_is_refused(library: Library) -> None:

@@ -58,10 +58,27 @@ def test_a_reranker_sees_its_depth_and_the_rest_keeps_its_order(filled: Pipeline
         assert found[:10] == sorted(plain[:10], reverse=True)
         assert found[10:] == plain[10:]
         assert names(reranked) == sorted(plain[:10], reverse=True)[:5]  # of ten, five are left
+        scores = [hit.score for hit in reranked.search("pump", k=30)]
+        assert scores == sorted(scores, reverse=True)
         hit = reranked.search("pump")[0]
         assert hit.score == len(hit.chunk.embedded_text)
         assert hit.origins["longest"].rank == 1 and "lexical" in hit.origins
         assert reranked.search("nothing like it") == []
+
+
+@pytest.mark.parametrize("scores", [[1.0, float("nan"), 2.0], [1.0]])
+def test_scores_that_are_none_are_told(filled: Pipeline, scores: list[float]) -> None:
+    class Odd(Longest):
+        name: ClassVar[str] = "odd"
+
+        def score(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+            return scores
+
+    with (
+        filled.model_copy(update={"refiners": (Odd(depth=3),)}) as changed,
+        pytest.raises(ModelReplyError, match="odd gave"),
+    ):
+        changed.search("pump")
 
 
 def test_an_onnx_cross_encoder(tmp_path: Path) -> None:
@@ -122,12 +139,24 @@ def test_listwise_lets_the_best_rise() -> None:
 def test_listwise_keeps_what_the_model_leaves_out_or_makes_up() -> None:
     model = ScriptedChat(replies=("Best: [3], then 3, 99 and 0, 1.",))
     assert LlmReranker(model=model).score("q", ["a", "b", "c"]) == [0.5, 1 / 3, 1.0]
+    model = ScriptedChat(replies=("Here are the 3 passages ranked: 2, 1, 3",))
+    assert LlmReranker(model=model).score("q", ["a", "b", "c"]) == [0.5, 1.0, 1 / 3]
 
 
 def test_pointwise() -> None:
-    model = ScriptedChat(replies=("7", "Score: 10", "12 of 10"))
-    scores = LlmReranker(model=model, mode="pointwise", concurrency=1).score("q", ["a", "b", "c"])
-    assert scores == [7, 10, 10]
+    said = (
+        "7",
+        "Score: 10",
+        "12 of 10",
+        "On a scale of 0 to 10: 6",
+        "Score (0-10): 5",
+        "0.9",
+        "-3",
+    )
+    model = ScriptedChat(replies=said)
+    reranker = LlmReranker(model=model, mode="pointwise", concurrency=1)
+    assert reranker.score("q", ["x"] * len(said)) == [7, 10, 10, 6, 5, 0.9, 0]
+    assert reranker.score("q", []) == []
 
 
 @pytest.mark.parametrize("mode", ["listwise", "pointwise"])

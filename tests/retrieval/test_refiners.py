@@ -159,6 +159,44 @@ def test_newer_counts_more(index: Index) -> None:
     assert found[0].origins["recency"].rank == 1
 
 
+def test_newer_counts_more_below_zero_too(index: Index) -> None:
+    recency = Recency(share=0.5, today=datetime.date(2026, 1, 1))
+    found = [made(-2.0, "new", date="2025-12-31"), made(-2.5, "old", date="2010-01")]
+    assert [hit.chunk.uri for hit in recency.refine("q", found, index=index)] == ["new", "old"]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 20), st.integers(1, 6)).map(
+            lambda t: (t[0] * 30, t[0] * 30 + t[1] * 30)
+        ),
+        max_size=8,
+    ),
+    st.integers(1, 400),
+)
+def test_stretches_that_meet_are_joined(spans: list[tuple[int, int]], most: int) -> None:
+    wide: list[tuple[Hit, int, int]] = []
+    for start, end in spans:
+        Expand(characters=most)._join(wide, made(1.0), start, end)
+    for i, (_, a, b) in enumerate(wide):
+        for _, c, d in wide[i + 1 :]:
+            if a <= d and c <= b:
+                assert max(b, d) - min(a, c) > most
+                assert not (a <= c and d <= b) and not (c <= a and b <= d)
+    covered = {x for a, b in spans for x in range(a, b)}
+    assert {x for _, a, b in wide for x in range(a, b)} == covered
+
+
+def test_texts_of_signs_alone_are_told_apart(index: Index) -> None:
+    hits = [
+        made(1.0, name).model_copy(
+            update={"chunk": made(1.0, name).chunk.model_copy(update={"text": text})}
+        )
+        for name, text in (("a", "!!!"), ("b", "∑ ≤ ∞"), ("c", "!!!"))
+    ]
+    assert len(Deduplicate().refine("q", hits, index=index)) == 2
+
+
 @given(st.lists(st.floats(-5, 5), max_size=9))
 @settings(max_examples=50)
 def test_the_best_are_at_the_edges(scores: list[float]) -> None:

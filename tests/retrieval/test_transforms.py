@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from rag import Message, Pipeline, ScriptedChat
+from rag import Hit, Message, Pipeline, ScriptedChat
 from rag.component import build
 from rag.errors import ModelReplyError
+from rag.index import Index
 from rag.retrieval import (
     Decompose,
     HyDE,
@@ -18,6 +21,7 @@ from rag.retrieval import (
     QueryTransform,
     Rewrite,
     StepBack,
+    Threshold,
 )
 
 HISTORY = [
@@ -64,6 +68,34 @@ def test_the_question_stays_and_others_join(
     assert [query.text for query in found] == texts
     assert found[0].weight == 1
     assert build("transform", made.config()) == made
+
+
+@pytest.mark.parametrize(
+    "line", ["3.5 mm jack", "2.0 release date?", "-5 degrees", 'Who wrote "Foo Bar"', "**Q:** a"]
+)
+def test_a_line_keeps_what_is_its_own(line: str) -> None:
+    found = MultiQuery(model=chat(f"1. {line}\n- {line}\n  {line}")).transform("q", [])
+    assert [query.text for query in found[1:]] == [line] * 3
+
+
+def test_a_rewritten_question_is_what_refiners_read(tmp_path: Path, folder: Path) -> None:
+    asked: list[str] = []
+
+    class Listening(Threshold):
+        name: ClassVar[str] = "listening"
+
+        def refine(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
+            asked.append(query)
+            return list(hits)
+
+    with Pipeline(
+        index=tmp_path / "i",
+        transforms=(Rewrite(model=chat("How long does the battery last?")),),
+        refiners=(Listening(),),
+    ) as pipeline:
+        pipeline.ingest(folder)
+        pipeline.search("And it?", history=HISTORY)
+    assert asked == ["How long does the battery last?"]
 
 
 def test_queries_are_fused(tmp_path: Path) -> None:
