@@ -29,7 +29,8 @@ class Source:
     ``version`` changes whenever the bytes may have (mtime and size, ETag, commit ...); "" where
     the place says nothing of the kind. ``read`` returns the bytes, or raises `SourceError`; it is
     called from other threads than the one that lists, later, several at once. ``title`` and
-    ``metadata`` (flat) are what the place says of it; they win over what is in the bytes.
+    ``metadata`` (flat) are what the place says of it; they win over what is in the bytes. A title
+    of None says nothing, "" that there is none.
 
     A place that could not even be listed is a source too: its ``read`` raises
     `SourceUnreadable`, and nothing indexed whose uri begins with ``shelter`` (by default what is
@@ -40,7 +41,7 @@ class Source:
     version: str
     read: Callable[[], bytes]
     mime: str | None = None
-    title: str = ""
+    title: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     shelter: str = ""
 

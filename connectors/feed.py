@@ -95,6 +95,6 @@ class Feed(Connector):
             version=version,
             read=partial(bytes, html),
             mime="text/html",
-            title=title,
+            title=title or None,
             metadata=metadata,
         )

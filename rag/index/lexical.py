@@ -252,7 +252,6 @@ class _Builder:
         self._asked = query
         self._clauses: list[Any] = []
         self._total = 0.0
-        self._most = 0.0  # no chunk's words can have a higher score
 
     def word(self, forms: Sequence[str], count: int) -> None:
         """Look for a word in any of its forms, which is `count` times in the query.
@@ -262,8 +261,6 @@ class _Builder:
         """
         weight = count * self._rarity("body", forms) ** self._asked.rarity
         self._total += weight
-        self._most += weight * self._rarity("body", forms) * 2.2
-        self._most += weight * self._rarity("title", forms) * 2.2 * self._asked.title
         for field, share in (("body", 1.0), ("title", self._asked.title)):
             self._any_of(field, forms, weight * share)
 
@@ -291,7 +288,8 @@ class _Builder:
     def phrase(self, forms: Iterable[tuple[str, ...]]) -> None:
         """Look for words that stand behind each other, in any of the forms.
 
-        A chunk that has them comes before all that have not.
+        They count once more, and are not required: in a question put in words, quotes are often
+        of titles and terms that its answer does not repeat.
         """
         query = self._tantivy.Query
         found = [
@@ -302,9 +300,7 @@ class _Builder:
             if form
         ]
         if found:
-            phrase = query.disjunction_max_query(found)
-            self._clauses.append(phrase)
-            self._clauses.append(query.const_score_query(phrase, self._most))
+            self._clauses.append(query.disjunction_max_query(found))
 
     def more(self) -> None:
         """Look for the stems that are asked for besides."""

@@ -565,17 +565,17 @@ class _Run:
 def _content_hash(data: bytes, source: Source) -> str:
     """Hash of all that a document is made from."""
     hashed = hashlib.sha256(data)
-    if source.title or source.metadata:
+    if source.title is not None or source.metadata:
         said = [source.title, dict(source.metadata)]
         hashed.update(json.dumps(said, sort_keys=True, default=str).encode())
     return hashed.hexdigest()
 
 
 def _with_what_the_place_says(document: Document, source: Source) -> Document:
-    if not source.title and not source.metadata:
+    if source.title is None and not source.metadata:
         return document
     fields = dict(document.__dict__)
-    if source.title and document.uri == source.uri:
+    if source.title is not None and document.uri == source.uri:
         fields["title"] = source.title
     fields["metadata"] = {**document.metadata, **flat_metadata(source.metadata)}
     return Document(**fields)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class LexicalRetriever(Retriever):
     """Chunks that share rare words with the question; the score is BM25's (k1 1.2, b .75).
 
-    Words are told by Unicode script and stemmed by the language of their document. ``"in
-    quotes"`` a phrase is meant: chunks that have it come first, and where the question is nothing
-    else, there are no others. ``title_weight`` is what a word counts in title and headings,
+    Words are told by Unicode script and stemmed by the language of their document. A phrase ``"in
+    quotes"`` counts once more than its words; where the question is nothing but phrases, only
+    chunks that have one are found. ``title_weight`` is what a word counts in title and headings,
     besides; ``rarity`` lets a word count more the rarer it is: by its inverse document frequency
     to the power ``1 + rarity``.
 

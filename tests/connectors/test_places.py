@@ -538,6 +538,14 @@ def test_a_data_set(tmp_path: Path, opened: Pipeline) -> None:
     assert counts(opened.ingest(connector)) == (0, 0, 1, 1, 3)
 
 
+def test_a_record_without_a_title_has_none(opened: Pipeline, tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "a-1", "text": "It is hot."}\n')
+    opened.ingest(f"dataset+{tmp_path.as_uri()}")
+    assert opened.document(f"{(tmp_path / 'corpus.jsonl').as_uri()}!/a-1").title == ""
+    (hit,) = opened.search("hot")
+    assert hit.chunk.embedded_text == "It is hot."
+
+
 def test_a_data_set_and_the_file_itself_do_not_meet(tmp_path: Path, opened: Pipeline) -> None:
     (tmp_path / "corpus.jsonl").write_text('{"_id": "1", "text": "It is hot."}\n')
     opened.ingest(Dataset(path=tmp_path))
