@@ -31,7 +31,8 @@ class RetrievalResult:
     run: Run
     seconds: tuple[float, ...] = ()
     documents: int = 0
-    failed: int = 0
+    failures: tuple[tuple[str, str], ...] = ()
+    """Uri and reason of each document of the corpus that could not be ingested."""
 
     @cached_property
     def per_query(self) -> dict[str, list[float]]:
@@ -59,7 +60,7 @@ class RetrievalResult:
         found: dict[str, Any] = {name: value.as_json() for name, value in self.metrics.items()}
         found["queries"] = len(self.dataset.judgements)
         found["documents"] = self.documents
-        found["failed"] = self.failed
+        found["failed"] = len(self.failures)
         if self.seconds:
             found["latency_ms"] = {
                 "p50": 1000 * self.latency(0.5),
@@ -104,7 +105,8 @@ def evaluate_retrieval(
             pipeline.search(_short(dataset.queries[query]))
             seconds.append(time.perf_counter() - started)
         documents = pipeline.stats().documents
-    return RetrievalResult(part, run, tuple(seconds), documents, len(report.failed))
+    failures = tuple((failure.uri, failure.error) for failure in report.failed)
+    return RetrievalResult(part, run, tuple(seconds), documents, failures)
 
 
 def _folder(pipeline: Pipeline, dataset: RetrievalSet) -> str:

@@ -137,7 +137,10 @@ class Component(BaseModel):
         try:
             return cls(**fields)
         except ValidationError as error:
-            raise ConfigError(f"{cls.kind} {cls.name!r}: {explain(error)}") from None
+            said = explain(error)
+            if "no such setting" in said and cls.kind != "pipeline":
+                said += f" (there are: {', '.join(cls.model_fields) or 'none'})"
+            raise ConfigError(f"{cls.kind} {cls.name!r}: {said}") from None
         except RecursionError:
             raise ConfigError(f"{cls.kind} {cls.name!r}: parts nested too deep") from None
 

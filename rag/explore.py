@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import html
 import json
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -131,8 +132,6 @@ def _clustered(vectors: NDArray[np.float32], count: int) -> list[int]:
         from sklearn.cluster import KMeans
     except ModuleNotFoundError:
         raise MissingExtra.of("map", "the map") from None
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fewer different documents than clusters
         return [int(i) for i in KMeans(count, n_init=4, random_state=0).fit_predict(vectors)]
@@ -360,7 +359,9 @@ def draw_png(path: Path, documents: Pile, found: Sequence[Topic], spots: Any) ->
         axes.legend(
             loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8, markerscale=1
         )
-    figure.savefig(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # signs that the font does not have
+        figure.savefig(path)
 
 
 def _drawable(text: str) -> str:

@@ -251,7 +251,9 @@ class F:
         )
         if not sound:
             raise QueryError(
-                f"a filter compares a field with scalars (64 bits): {self.name!r} with {value!r}"
+                f"a filter compares a field with scalars (64 bits): {self.name!r} with {value!r}; "
+                "dates are strings as ISO 8601 writes them, several values go to in_, and exists "
+                "asks whether there is any"
             )
         return cast(Scalar, value)
 
@@ -290,7 +292,9 @@ def _read(where: Any, depth: int) -> Filter:
         _check_depth(where)
         return where
     if not isinstance(where, Mapping):
-        raise QueryError(f"not a filter: {where!r}")
+        raise QueryError(
+            f"not a filter: {where!r}; compare a field, as in F('year') >= 2020, or give a mapping"
+        )
     if len(where) == 1:
         ((key, inner),) = where.items()
         if key == "not" and isinstance(inner, Mapping | Filter):

@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, field_validator
 
 from rag.chunking import Chunker, HeadingChunker
 from rag.component import Component, Tuning
@@ -35,6 +35,7 @@ _T = TypeVar("_T")
 
 _LONGEST_QUESTION = 20_000  # characters
 _MOST_HITS = 10_000
+_FUSED = 100  # hits of each of several queries
 
 
 def _default_index() -> Path:
@@ -72,6 +73,19 @@ class Pipeline(Component):
     processes: Annotated[int | None, Tuning] = Field(None, ge=0, le=256)
     limits: Annotated[Limits, Tuning] = Limits()
 
+    @field_validator("transforms", "refiners", mode="before")
+    @classmethod
+    def _one_or_more(cls, parts: Any) -> Any:
+        return (parts,) if isinstance(parts, Component | Mapping | str) else parts
+
+    @field_validator("refiners")
+    @classmethod
+    def _the_last_is_last(cls, refiners: tuple[Refiner, ...]) -> tuple[Refiner, ...]:
+        for refiner in refiners[:-1]:
+            if refiner.to_be_last:
+                raise ValueError(f"{refiner.name} is to be the last of the refiners")
+        return refiners
+
     _opened: Index | None = PrivateAttr(None)
     _guard: threading.Lock = PrivateAttr(default_factory=threading.Lock)
 
@@ -97,11 +111,19 @@ class Pipeline(Component):
 
     # -- configuration ---------------------------------------------------------------------
 
-    def to_yaml(self) -> str:
-        """The pipeline as YAML; `from_yaml` builds it again. Holds no secrets."""
+    def to_yaml(self, *, defaults: bool = True) -> str:
+        """The pipeline as YAML; `from_yaml` builds it again. Holds no secrets.
+
+        Without `defaults`, only the parts and settings that are not as usual, and no index.
+        """
         import yaml
 
-        plain = {name: value for name, value in self.config().items() if name != "type"}
+        usual = {} if defaults else type(self)(index=self.index).config()
+        plain = {
+            name: value
+            for name, value in self.config().items()
+            if name != "type" and (defaults or value != usual.get(name))
+        }
         return str(yaml.safe_dump(plain, sort_keys=False))
 
     @classmethod
@@ -256,6 +278,8 @@ class Pipeline(Component):
         distinct: dict[str, Query] = {}
         for each in queries:
             distinct.setdefault(each.text, each)
+        if len(distinct) > 1:  # the sum of two is not to depend on how many are asked for
+            depth = max(depth, _FUSED)
         found = [
             (self.retriever.retrieve(each.text, k=depth, index=index, where=where), each.weight)
             for each in distinct.values()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rag.pipeline import Pipeline
 
 _FILE = click.Path(path_type=Path)
+_SHOWN = 5  # documents that failed
 
 
 @click.group(name="eval")
@@ -68,6 +69,8 @@ def retrieval(
 ) -> None:
     """Measure retrieval on DATASET: a folder with corpus.jsonl, queries.jsonl and qrels.tsv.
 
+    DATASET may also be the corpus itself, where it has another name; the others are beside it.
+
     The corpus goes the whole way through the pipeline, and a document's score is that of its best
     chunk. Each number comes with the interval that holds it in 95 of 100 samples of as many
     queries (bootstrap). With --compare, the difference comes with its interval and the p of a
@@ -79,6 +82,8 @@ def retrieval(
     found = load_retrieval_set(dataset, queries=queries, qrels=qrels)
     asked = _sampled(found, sample)
     if run_in is not None:
+        if compare or retriever or embedder or pipeline or run_out:
+            raise ConfigError("--run-in judges a run: nothing is searched, or compared")
         _judge(found, run_in, asked, as_json=as_json)
         return
     if compare:
@@ -142,15 +147,14 @@ def tune(
         tuned = search(
             made, found, index=place, metric=metric, sample=sample, progress=_progress("tuning")
         )
-    best = tuned.pipeline.model_copy(update={"index": made.index})
-    output.write_text(best.to_yaml(), encoding="utf-8")
+    output.write_text(tuned.pipeline.to_yaml(defaults=False), encoding="utf-8")
     if as_json:
         _print_json(tuned.as_json() | {"written": str(output)})
         return
     gain = tuned.gain
     click.echo(f"{metric} of {tuned.queries:,} queries")
     click.echo(f"  as it is    {_interval(tuned.before)}")
-    click.echo(f"  tuned       {_interval(tuned.after)}")
+    click.echo(f"  tuned       {_interval(tuned.after)}  on the queries it was tuned by")
     click.echo(f"  gain        {_signed(gain)}  on queries it was not tuned by")
     settings = ", ".join(f"{name} {value}" for name, value in tuned.settings.items())
     click.echo(f"  settings    {settings}")
@@ -219,8 +223,10 @@ def _measured(
     result = evaluate_retrieval(
         pipeline, dataset, index=place, queries=asked, progress=_progress(name)
     )
-    if result.failed:
-        click.echo(f"{result.failed:,} documents of the corpus failed to be ingested", err=True)
+    for uri, reason in result.failures[:_SHOWN]:
+        click.echo(f"not ingested: {uri}: {reason}", err=True)
+    if (more := len(result.failures) - _SHOWN) > 0:
+        click.echo(f"and {more:,} more", err=True)
     return result
 
 

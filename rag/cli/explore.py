@@ -135,7 +135,7 @@ def duplicates(
 def outliers(
     k: int, index: Path | None, namespace: str, pipeline: str | None, as_json: bool
 ) -> None:
-    """List the documents that are like no others, by how near their nearest are."""
+    """List the documents that are like no others, by their mean cosine to the nearest five."""
     from rag.cli import show
     from rag.explore import outliers as find
     from rag.explore import pile

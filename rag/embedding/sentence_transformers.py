@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
@@ -148,6 +149,11 @@ def _load(name: str, revision: str | None, device: str | None) -> _Loaded:
         from tokenizers import Tokenizer
     except ModuleNotFoundError:
         raise MissingExtra.of("local", f"the embedder {name}") from None
+    if Path(name).is_absolute() and not Path(name).is_dir():
+        raise EmbeddingError(f"cannot load {name}: there is no such folder")
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         model = SentenceTransformer(name, revision=revision, device=device)
         backend = getattr(model.tokenizer, "backend_tokenizer", None)

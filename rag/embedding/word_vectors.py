@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import itertools
 import math
 import zlib
@@ -32,13 +33,18 @@ class WordVectorEmbedder(Embedder):
     = .001 (smooth inverse frequency: Arora et al., 2017). ``limit`` keeps the first so many words.
     Words that the file does not have count for nothing, and so has a text of them only.
 
-    The file is in the index's fingerprint by its path: give another file another name.
+    What is in the file is part of the fingerprint, by its size and samples of it.
     """
 
     name: ClassVar[str] = "word-vectors"
 
     path: Path
     limit: int | None = Field(None, ge=1)
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Component.fingerprint`; another file under the same name is another embedder."""
+        return _with_file(super().fingerprint, self.path)
 
     @property
     def dimension(self) -> int:
@@ -91,6 +97,21 @@ class WordVectorEmbedder(Embedder):
 
 
 _A = 0.001
+_SAMPLES, _SAMPLE = 16, 65_536  # stretches of a file that tell it from others, and their bytes
+
+
+def _with_file(fingerprint: str, path: Path) -> str:
+    hashed = hashlib.sha256(fingerprint.encode())
+    try:
+        size = path.stat().st_size
+        hashed.update(str(size).encode())
+        with path.open("rb") as file:
+            for i in range(_SAMPLES):
+                file.seek(i * max(0, size - _SAMPLE) // (_SAMPLES - 1))
+                hashed.update(file.read(_SAMPLE))
+    except (OSError, ValueError):
+        return fingerprint  # who reads it will say what is wrong
+    return hashed.hexdigest()[:16]
 
 
 class _Loaded(NamedTuple):

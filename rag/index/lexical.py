@@ -41,6 +41,17 @@ class WordQuery:
     more: tuple[tuple[str, float], ...] = ()
     more_share: float = 0.0
 
+    @property
+    def only_phrases(self) -> bool:
+        """Whether nothing but phrases is asked for."""
+        outside = _QUOTED.sub(" ", self.text)
+        return not words(outside) and any(map(words, self.phrases))
+
+    @property
+    def phrases(self) -> list[str]:
+        """What stands in quotes."""
+        return [next(filter(None, found.groups())) for found in _QUOTED.finditer(self.text)]
+
 
 class LexicalStore:
     """BM25 by chunk row, in a tantivy index in the folder `path`.
@@ -188,13 +199,10 @@ class LexicalStore:
         """The query for tantivy; None where no chunk can match it."""
         build = _Builder(self._tantivy, self._schema, self._index.searcher(), query)
         languages = self.languages()
-        phrases = [next(filter(None, found.groups())) for found in _QUOTED.finditer(query.text)]
-        outside = _QUOTED.sub(" ", query.text)
-        # What is nothing but phrases is looked for as such only.
-        text = query.text if words(outside) or not any(map(words, phrases)) else ""
+        text = "" if query.only_phrases else query.text
         for forms, count in Counter(_forms(text, languages)).items():
             build.word(forms, count)
-        for phrase in phrases:
+        for phrase in query.phrases:
             build.phrase({tuple(stems(phrase, language)) for language in languages})
         if text:
             build.more()

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from rag.component import Tuning
 from rag.embedding.base import Embedder
 from rag.errors import EmbeddingError, IndexDamaged
 from rag.index.derived import Derived, numbers
@@ -271,9 +272,15 @@ class Writer:
 
 
 def describe(embedder: Embedder) -> str:
-    """Name an embedder for people: its registered name, and its model where it has one."""
-    model = embedder.config().get("model")
-    return f"{embedder.name} ({model})" if model else embedder.name
+    """Name an embedder for people: its registered name, and what is not as usual."""
+    changed: list[str] = []
+    for name, field in type(embedder).model_fields.items():
+        value = getattr(embedder, name)
+        if name in ("model", "path"):
+            changed.insert(0, str(value))
+        elif value != field.default and Tuning not in field.metadata and name != "api_key":
+            changed.append(f"{name.replace('_', ' ')} {value}")
+    return f"{embedder.name} ({', '.join(changed)})" if changed else embedder.name
 
 
 def text_hash(text: str) -> bytes:

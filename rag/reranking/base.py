@@ -23,6 +23,8 @@ class Refiner(Component):
     kind: ClassVar[str] = "refiner"
     extra: ClassVar[str] = ""
     """Optional dependency group that it needs; "" for none."""
+    to_be_last: ClassVar[bool] = False
+    """Whether no other refiner may follow."""
 
     @property
     def wanted(self) -> int:

@@ -74,6 +74,9 @@ def _load(name: str, device: str | None) -> _Loaded:
         from sentence_transformers import CrossEncoder
     except ModuleNotFoundError:
         raise MissingExtra.of("local", f"the reranker {name}") from None
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         model = CrossEncoder(name, device=device)
     except Exception as error:  # whatever torch, transformers and the hub's client raise

@@ -65,6 +65,8 @@ class HybridRetriever(Retriever):
                 lambda: index.search_lexical(asked, depth, where),
             )
             known = dict(lexical)
+            if asked.only_phrases:  # then what has none is not meant
+                dense = [(row, score) for row, score in dense if row in known]
             rows = sorted(known.keys() | dict(dense).keys())
             only_dense = [row for row in rows if row not in known]
             (found, vectors), more = index.both(

@@ -6,9 +6,9 @@ import datetime
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rag.component import Tuning
 from rag.embedding.batched import normalised
@@ -260,6 +260,7 @@ class EdgesFirst(Refiner):
     """
 
     name: ClassVar[str] = "edges-first"
+    to_be_last: ClassVar[bool] = True
 
     def refine(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
         """See `Refiner.refine`."""
@@ -277,6 +278,12 @@ class Threshold(Refiner):
 
     least: float | None = Field(None, allow_inf_nan=False)
     share: float | None = Field(None, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _has_one(self) -> Self:
+        if self.least is None and self.share is None:
+            raise ValueError("a threshold needs `least` or `share`")
+        return self
 
     def refine(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
         """See `Refiner.refine`."""

@@ -102,3 +102,14 @@ def test_a_byte_order_mark_and_a_broken_archive(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(EmbeddingError, match="cannot read"):
         WordVectorEmbedder(path=tmp_path / "v.txt").embed_query("a")
+
+
+def test_another_file_of_the_same_name_is_another_embedder(tmp_path: Path) -> None:
+    path = tmp_path / "v.txt"
+    path.write_text(lines())
+    one = WordVectorEmbedder(path=path).fingerprint
+    assert WordVectorEmbedder(path=path).fingerprint == one
+    path.write_text(lines().replace("0.9", "0.8"))
+    assert WordVectorEmbedder(path=path).fingerprint != one
+    path.unlink()
+    assert WordVectorEmbedder(path=path).fingerprint

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rag import Chunk, HeadingChunker, Hit, Pipeline
 from rag.component import build, known
+from rag.errors import ConfigError
 from rag.index import Index
 from rag.retrieval import (
     Deduplicate,
@@ -211,12 +212,16 @@ def test_thresholds(index: Index) -> None:
     found = [made(2.0, "a"), made(1.0, "b"), made(-1.0, "c")]
     assert len(Threshold(least=0).refine("q", found, index=index)) == 2
     assert len(Threshold(share=0.6).refine("q", found, index=index)) == 1
-    assert len(Threshold().refine("q", found, index=index)) == 3
+    with pytest.raises(ConfigError, match="needs `least` or `share`"):
+        build("refiner", "threshold")
     below = [made(-1.0, "a"), made(-2.0, "b")]
     assert Threshold(share=0.5).refine("q", below, index=index) == below[:1]
 
 
 def test_refiners_that_want_more_get_more(pipeline: Pipeline) -> None:
+    with pytest.raises(ConfigError, match="edges-first is to be the last"):
+        Pipeline.from_yaml("refiners: [edges-first, deduplicate]")
+    assert Pipeline.from_yaml("refiners: {type: deduplicate}").refiners == (Deduplicate(),)
     with pipeline.model_copy(update={"refiners": (Deduplicate(), EdgesFirst())}) as changed:
         found = changed.search("valves and pumps", k=5)
         assert len(found) == 5

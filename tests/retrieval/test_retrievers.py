@@ -68,6 +68,8 @@ def test_lexical_finds_forms_of_a_word_and_parts_of_an_unsegmented_one(index: In
 def test_a_phrase_in_quotes_is_one(index: Index) -> None:
     assert titles(LexicalRetriever(), '"made of nylon"', index) == ["propeller"]
     assert titles(LexicalRetriever(), '"nylon made of"', index) == []
+    assert titles(HybridRetriever(), '"made of nylon"', index) == ["propeller"]
+    assert titles(HybridRetriever(), '"nylon made of"', index) == []
     assert titles(LexicalRetriever(), "„of video at 60” “records video”", index) == ["camera"]
     found = titles(LexicalRetriever(), 'battery "60 frames"', index)
     assert (found[0], set(found)) == ("camera", {"camera", "battery"})

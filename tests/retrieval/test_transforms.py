@@ -91,7 +91,7 @@ def test_a_rewritten_question_is_what_refiners_read(tmp_path: Path, folder: Path
     with Pipeline(
         index=tmp_path / "i",
         transforms=(Rewrite(model=chat("How long does the battery last?")),),
-        refiners=(Listening(),),
+        refiners=(Listening(share=0),),
     ) as pipeline:
         pipeline.ingest(folder)
         pipeline.search("And it?", history=HISTORY)
@@ -114,6 +114,19 @@ def test_queries_are_fused(tmp_path: Path) -> None:
         answer = pipeline.ask("alpha")
         step = answer.trace[0]
         assert (step.name, step.detail["queries"]) == ("decompose", ["alpha", "beta"])
+
+
+def test_fused_scores_do_not_depend_on_how_many_are_asked_for(tmp_path: Path) -> None:
+    for i in range(12):
+        (tmp_path / f"{i}.txt").write_text("alpha " * (i + 1) + "beta " * (12 - i))
+    transforms = (Decompose(model=chat(*["beta"] * 3)),)
+    with Pipeline(
+        index=tmp_path / "i", transforms=transforms, retriever=LexicalRetriever()
+    ) as pipeline:
+        pipeline.ingest(*sorted(tmp_path.glob("*.txt")))
+        many, few, one = (pipeline.search("alpha", k=k) for k in (12, 3, 1))
+        assert many[:3] == few
+        assert many[:1] == one
 
 
 def test_transforms_follow_each_other_with_the_conversation(tmp_path: Path, folder: Path) -> None:
