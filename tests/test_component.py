@@ -173,5 +173,5 @@ def test_unknown_component_is_its_own_error() -> None:
 
 def test_equal_configurations_are_equal_parts() -> None:
     assert HybridRetriever() == HybridRetriever(feedback=0.6)
-    assert HybridRetriever() != HybridRetriever(weight=0.4)
-    assert len({HybridRetriever(), HybridRetriever(weight=0.45)}) == 1
+    assert HybridRetriever() != HybridRetriever(weight=0.5)
+    assert len({HybridRetriever(), HybridRetriever(feedback=0.6)}) == 1

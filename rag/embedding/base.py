@@ -52,9 +52,8 @@ class Embedder(Component):
         """What the vectors were trained for: their cosine, or their inner product as they are."""
         return "cosine"
 
-    @property
-    def dense_weight(self) -> float:
-        """What its scores count beside BM25's, from 0 to 1, where a retriever does not say."""
+    def dense_weight(self, query: str) -> float:
+        """What its scores for `query` count beside BM25's, 0 to 1, where a retriever does not say."""
         return 0.6
 
     @property

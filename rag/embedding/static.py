@@ -47,10 +47,14 @@ class StaticEmbedder(Embedder):
         """256, or ``dimensions``."""
         return self.dimensions or int(_model().vectors.shape[1])
 
-    @property
-    def dense_weight(self) -> float:
-        """.4: a mean of words sees less than BM25 does."""
-        return 0.4
+    def dense_weight(self, query: str) -> float:
+        """.4: a mean of words sees less than BM25 does.
+
+        .001 where the question is in a script that the vectors were not trained on: then they
+        decide between equals, and where no word is found.
+        """
+        letters = sum(character.isalpha() for character in query)
+        return 0.4 if len(_LATIN.findall(query)) >= letters / 2 else 0.001
 
     @property
     def max_tokens(self) -> int:
@@ -102,6 +106,8 @@ class StaticEmbedder(Embedder):
         norms = [np.linalg.norm(each, axis=1, keepdims=True) for each in vectors]
         return [each / np.maximum(n, 1e-12) for each, n in zip(vectors, norms, strict=True)]
 
+
+_LATIN = re.compile("[A-Za-z\u00aa\u00ba\u00c0-\u024f\u1e00-\u1eff]")
 
 # Possessive, and begun at the start of words only: linear on any text.
 _CAPITALS = re.compile(r"(?<![^\W_])[^\W\d_a-z]{2,}+(?:[\W\d_]++[^\W\d_a-z]{2,}+){2,}+")

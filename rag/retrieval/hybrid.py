@@ -73,7 +73,7 @@ class HybridRetriever(Retriever):
                 lambda: index.vectors_of(rows),
                 lambda: index.lexical_scores(asked, only_dense),
             )
-            weight = index.embedder.dense_weight if self.weight is None else self.weight
+            weight = index.embedder.dense_weight(query) if self.weight is None else self.weight
             scores = self._ranked(vector, found, vectors, known | more, weight)
             ranking = list(scores.items())[:k]
             return to_hits(index, ranking, {"dense": dense, "lexical": lexical})

@@ -66,3 +66,10 @@ def test_capitals_mean_the_same() -> None:
 )
 def test_uncapitalised(text: str, expected: str) -> None:
     assert uncapitalised(text) == expected
+
+
+def test_it_counts_less_in_scripts_it_does_not_know(embedder: StaticEmbedder) -> None:
+    for query in ("How long?", "Wie spät ist es, Łukasz?", "34", ""):
+        assert embedder.dense_weight(query) == 0.4
+    for query in ("Сколько времени?", "現在の時間 now", "πόσο", "ما هو"):
+        assert embedder.dense_weight(query) == 0.001

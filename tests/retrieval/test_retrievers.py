@@ -159,7 +159,7 @@ def test_hybrid_completes_the_scores_and_keeps_the_origins(index: Index) -> None
     assert hits[0].origins["lexical"].rank == 1
     only_dense = [hit for hit in hits if "lexical" not in hit.origins]
     assert only_dense
-    weight = index.embedder.dense_weight
+    weight = index.embedder.dense_weight("battery minutes")
     assert all(hit.score <= weight for hit in only_dense)
 
 
