@@ -53,7 +53,7 @@ class Embedder(Component):
         return "cosine"
 
     def dense_weight(self, query: str) -> float:
-        """What its scores for `query` count beside BM25's, 0 to 1, where a retriever does not say."""
+        """What its scores for `query` count beside BM25's (0 to 1), unless a retriever says it."""
         return 0.6
 
     @property
