@@ -53,6 +53,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the keys and paths of whoever runs it."""
     for name in (
         "OPENAI_API_KEY",
+        "AZURE_OPENAI_API_KEY",
+        "AZURE_OPENAI_ENDPOINT",
         "OPENAI_BASE_URL",
         "COHERE_API_KEY",
         "IMAP_PASSWORD",

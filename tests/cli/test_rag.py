@@ -191,6 +191,7 @@ def test_doctor_shows_no_key(ingested: Rag) -> None:
         assert "very-secret" not in done.out + done.err
     assert done.json["keys"] == {
         "OPENAI_API_KEY": True,
+        "AZURE_OPENAI_API_KEY": False,
         "COHERE_API_KEY": False,
         "CHROMA_API_KEY": False,
         "IMAP_PASSWORD": False,
