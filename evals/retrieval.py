@@ -76,6 +76,7 @@ def evaluate_retrieval(
     index: Path,
     queries: Iterable[str] | None = None,
     timed: bool = True,
+    ingest: bool = True,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> RetrievalResult:
     """Ingest the corpus with `pipeline` into a folder of `index`, and search for every query.
@@ -83,7 +84,7 @@ def evaluate_retrieval(
     Each corpus with each parser, chunker and embedder has a folder of its own there, so that a
     second run finds what the first one built, and nothing else. A document's score is that of its
     best chunk. Searches of the pipeline's own ``k`` are timed, of up to 200 queries. `queries` are
-    the ids of those to ask.
+    the ids of those to ask. Without `ingest` the folder is taken as it is, for many runs over one.
     """
     pipeline = pipeline.model_copy(
         update={"index": index / _folder(pipeline, dataset), "namespace": ""}
@@ -93,7 +94,7 @@ def evaluate_retrieval(
     part = RetrievalSet(dataset.corpus, {q: dataset.queries[q] for q in asked}, judged)
     names = dataset.uris()
     with pipeline:
-        report = pipeline.ingest(dataset.corpus)
+        failed = pipeline.ingest(dataset.corpus).failed if ingest else []
         run: dict[str, dict[str, float]] = {}
         for done, query in enumerate(asked, start=1):
             run[query] = _documents(pipeline, dataset.queries[query], names)
@@ -105,7 +106,7 @@ def evaluate_retrieval(
             pipeline.search(_short(dataset.queries[query]))
             seconds.append(time.perf_counter() - started)
         documents = pipeline.stats().documents
-    failures = tuple((failure.uri, failure.error) for failure in report.failed)
+    failures = tuple((failure.uri, failure.error) for failure in failed)
     return RetrievalResult(part, run, tuple(seconds), documents, failures)
 
 

@@ -6,14 +6,14 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from evals.datasets import RetrievalSet
 from evals.ranking import ranked, recall
 from evals.retrieval import RetrievalResult, evaluate_retrieval
 from evals.statistics import Difference, Estimate, compared, estimated
 from rag import HeadingChunker, HybridRetriever, Pipeline
-from rag.errors import ConfigError
+from rag.errors import ConfigError, QueryError
 from rag.reranking import Reranker
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -84,49 +84,65 @@ def tune(
     nothing to choose, `QueryError` for fewer than ten queries.
     """
     asked = _sampled(list(dataset.queries), sample)
-    base = _measured(pipeline, dataset, asked, index, metric)
+    ingested: set[str] = set()
+
+    def run(settings: dict[str, Any], candidate: Pipeline) -> _Row:
+        result = evaluate_retrieval(
+            candidate,
+            dataset,
+            index=index,
+            queries=asked,
+            timed=False,
+            ingest=candidate.chunker.fingerprint not in ingested,
+        )
+        ingested.add(candidate.chunker.fingerprint)
+        return _Row(settings, candidate, result, result.per_query[metric])
+
     candidates = list(_sizes_and_weights(pipeline, sizes, weights))
     if not candidates and _reranker(pipeline) is None:
         raise ConfigError("there is nothing to tune: no hybrid retriever and no reranker")
-    rows: list[tuple[dict[str, Any], Pipeline, list[float]]] = [({}, pipeline, base)]
+    base = run({}, pipeline)
+    rows = [base]
     for done, (settings, candidate) in enumerate(candidates, start=1):
-        rows.append((settings, candidate, _measured(candidate, dataset, asked, index, metric)))
+        rows.append(run(settings, candidate))
         if progress:
             progress("sizes and weights", done, len(candidates))
-    best = max(rows, key=lambda row: sum(row[2]))
-    for done, (settings, candidate) in enumerate(_depths(best[1], depths), start=1):
-        values = _measured(candidate, dataset, asked, index, metric)
-        rows.append((best[0] | settings, candidate, values))
+    so_far = max(rows, key=_Row.total)
+    deeper = list(_depths(so_far.pipeline, depths))
+    for done, (settings, candidate) in enumerate(deeper, start=1):
+        rows.append(run(so_far.settings | settings, candidate))
         if progress:
-            progress("depths", done, len(depths))
-    best = max(rows, key=lambda row: sum(row[2]))
-    settings, chosen, values = best
-    k = _smallest_k(evaluate_retrieval(chosen, dataset, index=index, queries=asked, timed=False))
+            progress("depths", done, len(deeper))
+    best = max(rows, key=_Row.total)
+    k = _smallest_k(best.result)
     return Tuned(
         metric=metric,
         queries=len(asked),
-        before=estimated(base),
-        after=estimated(values),
-        gain=compared(base, _held_out([row[2] for row in rows])),
-        settings=settings | {"k": k},
-        pipeline=chosen.model_copy(update={"k": k}),
-        tried=[(row[0], sum(row[2]) / len(asked)) for row in rows],
+        before=estimated(base.values),
+        after=estimated(best.values),
+        gain=compared(base.values, _held_out([row.values for row in rows])),
+        settings=best.settings | {"k": k},
+        pipeline=best.pipeline.model_copy(update={"k": k}),
+        tried=[(row.settings, row.total() / len(asked)) for row in rows],
     )
 
 
-def _sampled(queries: list[str], count: int) -> list[str]:
-    from rag.errors import QueryError
+class _Row(NamedTuple):
+    """A setting that was tried, and what it gave for each query."""
 
+    settings: dict[str, Any]
+    pipeline: Pipeline
+    result: RetrievalResult
+    values: list[float]
+
+    def total(self) -> float:
+        return sum(self.values)
+
+
+def _sampled(queries: list[str], count: int) -> list[str]:
     if len(queries) < 2 * _FOLDS:
         raise QueryError(f"{len(queries)} judged queries are too few to tune by: {2 * _FOLDS}")
     return random.Random(0).sample(queries, min(count, len(queries)))
-
-
-def _measured(
-    pipeline: Pipeline, dataset: RetrievalSet, asked: Sequence[str], index: Path, metric: str
-) -> list[float]:
-    found = evaluate_retrieval(pipeline, dataset, index=index, queries=asked, timed=False)
-    return found.per_query[metric]
 
 
 def _sizes_and_weights(

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import json
 import math
 import re
 from bisect import bisect_right
@@ -47,22 +46,19 @@ def _well_formed_input(value: Any) -> Any:
 Text = Annotated[str, BeforeValidator(_well_formed_input)]
 """A string that can be encoded in UTF-8."""
 
-Scalar = bool | int | float | Text
+
+def _field_input(value: Any) -> Any:
+    return well_formed(value).replace("\0", "\ufffd") if isinstance(value, str) else value
+
+
+FieldText = Annotated[str, BeforeValidator(_field_input)]
+"""`Text` without NUL, which SQLite's JSON takes for the end of a string."""
+
+Scalar = bool | int | float | FieldText
 MetadataValue = Scalar | tuple[Scalar, ...]
 
 
-def _without_nul(value: Any) -> Any:
-    return value.replace("\0", "\ufffd") if isinstance(value, str) else value
-
-
 def _storable(metadata: dict[str, MetadataValue]) -> dict[str, MetadataValue]:
-    if "\\u0000" in json.dumps(metadata):  # what SQLite's JSON takes for the end of a string
-        metadata = {
-            _without_nul(key): tuple(map(_without_nul, value))
-            if isinstance(value, tuple)
-            else _without_nul(value)
-            for key, value in metadata.items()
-        }
     for key, value in metadata.items():
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, float) and not math.isfinite(item):
@@ -72,7 +68,7 @@ def _storable(metadata: dict[str, MetadataValue]) -> dict[str, MetadataValue]:
     return metadata
 
 
-Metadata = Annotated[dict[Text, MetadataValue], AfterValidator(_storable)]
+Metadata = Annotated[dict[FieldText, MetadataValue], AfterValidator(_storable)]
 """Flat: a name to a scalar or a list of scalars. `flat_metadata` makes it from anything."""
 
 

@@ -20,7 +20,7 @@ from rag.words import STEMMED, language_of, stems, words
 
 _FEW = 500  # values up to which a union of terms is quicker than tantivy's set of terms
 _HEAP = 64_000_000  # bytes a writer buffers before it writes a segment
-_SAMPLE = 2_000  # characters of a document that tell its language
+_TELLING = 16  # chunks of a document that tell its language
 _UNKNOWN = "und"  # the language of what has no stemmer, as ISO 639 writes "undetermined"
 _QUOTED = re.compile(r'"([^"]+)"|“([^”]+)”|„([^“”]+)[“”]|«([^»]+)»|「([^」]+)」')
 
@@ -112,7 +112,7 @@ class LexicalStore:
             writer = self._open_writer()
             for document, group in groupby(rows, key=itemgetter(1)):
                 chunks = list(group)
-                language = language_of(_sample([text for *_, text in chunks]))
+                language = language_of("\n".join(text for *_, text in chunks[:_TELLING]))
                 titles: dict[str, str] = {}
                 for row, _, context, text in chunks:
                     if context not in titles:
@@ -230,15 +230,6 @@ class LexicalStore:
             found = searcher.search(query, limit=k, count=False).hits
             rows: list[Any] = searcher.fast_field_values("row", [place for _, place in found])
         return [(row, float(score)) for row, (score, _) in zip(rows, found, strict=True)]
-
-
-def _sample(texts: Sequence[str]) -> str:
-    sample = ""
-    for text in texts:
-        sample += text + "\n"
-        if len(sample) >= _SAMPLE:
-            break
-    return sample[:_SAMPLE]
 
 
 def _forms(text: str, languages: Sequence[str]) -> list[tuple[str, ...]]:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Any, ClassVar
 
-from pydantic import Field, SecretStr
-
-from rag.component import Component, Tuning
 from rag.errors import (
     MissingExtra,
     MissingKey,
@@ -21,27 +18,17 @@ from rag.errors import (
     ModelUnreachable,
     RagError,
 )
-from rag.settings import load_settings
+from rag.llm.hosted import Hosted, without_query
 
 
-class CohereEndpoint(Component):
+class CohereEndpoint(Hosted):
     """What parts behind Cohere's API share.
 
-    ``api_key`` defaults to ``COHERE_API_KEY``; ``base_url`` is for a deployment of one's own.
-    ``timeout`` is in seconds, for each of up to ``retries`` + 1 attempts; 408, 429 and server
-    errors are tried again, after as long as the server asks for (``Retry-After``).
+    ``api_key`` defaults to ``COHERE_API_KEY``; ``base_url`` is for a deployment of one's own. For
+    the rest see `Hosted`.
     """
 
-    model: str = Field(min_length=1)
-    base_url: str | None = None
-    api_key: SecretStr | None = None
-    timeout: Annotated[float, Tuning] = Field(60.0, gt=0, le=86_400)
-    retries: Annotated[int, Tuning] = Field(2, ge=0, le=10)
-
-    @property
-    def _key(self) -> str:
-        key = self.api_key or load_settings().cohere_api_key
-        return key.get_secret_value().strip() if key else ""
+    _variable: ClassVar[str] = "COHERE_API_KEY"
 
     @property
     def _options(self) -> Any:
@@ -49,7 +36,7 @@ class CohereEndpoint(Component):
 
     def _client(self) -> Any:
         if not self._key:
-            raise MissingKey.of("COHERE_API_KEY", f"the model {self.model}")
+            raise MissingKey.of(self._variable, f"the model {self.model}")
         return _client(self._key, self.base_url, self.timeout)
 
     @contextmanager
@@ -61,7 +48,7 @@ class CohereEndpoint(Component):
             raise MissingExtra.of("cohere", f"the model {self.model}") from None
         import httpx
 
-        where = self.base_url or "Cohere"
+        where = without_query(self.base_url or "Cohere")
         try:
             yield
         except RagError:
@@ -80,15 +67,14 @@ class CohereEndpoint(Component):
         status = int(error.status_code or 0)
         if status in (401, 403):
             return ModelAuthError(
-                f"{where} refused the API key (HTTP {status}): check COHERE_API_KEY"
+                f"{where} refused the API key (HTTP {status}): check {self._variable}"
             )
         if status == 429:
             return ModelRateLimited(f"{where} asks for fewer requests, or the quota is used up")
         if status >= 500:
             return ModelUnreachable(f"{where} failed (HTTP {status})")
         body = error.body if isinstance(error.body, dict) else {}
-        said = " ".join(str(body.get("message") or "no reason given").split())
-        said = said.replace(self._key, "***")[:300] if self._key else said[:300]
+        said = self._without_key(str(body.get("message") or "no reason given"))
         kind = ModelRequestError if status in (400, 413, 422) else ModelError
         return kind(f"{where} refused the request (HTTP {status}): {said}")
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
-
-from rag.component import Component, Tuning
 from rag.errors import (
     ConfigError,
     MissingExtra,
@@ -23,49 +20,35 @@ from rag.errors import (
     ModelUnreachable,
     RagError,
 )
+from rag.llm.hosted import Hosted, url_fault, without_query
 from rag.settings import load_settings
 
 if TYPE_CHECKING:
     from openai import OpenAI
 
 
-class OpenAIEndpoint(Component):
+class OpenAIEndpoint(Hosted):
     """What chat models and embedders behind OpenAI's API share.
 
     ``base_url`` defaults to ``OPENAI_BASE_URL`` and then to OpenAI; ``api_key`` to
-    ``OPENAI_API_KEY``. A server of one's own usually needs no key. ``timeout`` is in seconds,
-    for each of up to ``retries`` + 1 attempts; time-outs, 429 and server errors are tried again,
-    after as long as the server asks for (``Retry-After``).
+    ``OPENAI_API_KEY``. A server of one's own usually needs no key. For the rest see `Hosted`.
     """
 
-    model: str = Field(min_length=1)
-    base_url: str | None = None
-    api_key: SecretStr | None = None
-    timeout: Annotated[float, Tuning] = Field(60.0, gt=0, le=86_400)
-    retries: Annotated[int, Tuning] = Field(2, ge=0, le=10)
-
     _variable: ClassVar[str] = "OPENAI_API_KEY"
-
-    @field_validator("base_url")
-    @classmethod
-    def _without_credentials(cls, url: str | None) -> str | None:
-        if url is not None and (fault := _fault(url)):
-            raise ValueError(fault)
-        return url
 
     @property
     def _url(self) -> str | None:
         if self.base_url:
             return self.base_url
         url = load_settings().openai_base_url
-        if url is not None and (fault := _fault(url)):
+        if url is not None and (fault := url_fault(url)):
             raise ConfigError(f"OPENAI_BASE_URL {fault}")
         return url
 
     @property
     def _where(self) -> str:
         """The server, for messages, without what may be a key in its query."""
-        return (self._url or "OpenAI").partition("?")[0]
+        return without_query(self._url or "OpenAI")
 
     @property
     def _is_openai(self) -> bool:
@@ -77,16 +60,6 @@ class OpenAIEndpoint(Component):
         if not self._key and self._is_openai:
             raise MissingKey.of(self._variable, f"the model {self.model}")
         return _client(self._url, self._key or "none", self.timeout, self.retries)
-
-    @property
-    def _key(self) -> str:
-        key = self.api_key or load_settings().openai_api_key
-        return key.get_secret_value().strip() if key else ""
-
-    def _without_key(self, text: str) -> str:
-        """Say on one line, shortened, what a server said; servers quote the key they refuse."""
-        text = " ".join(text.replace(self._key, "***").split()) if self._key else text
-        return text[:300]
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -154,7 +127,7 @@ class AzureOpenAIEndpoint(OpenAIEndpoint):
                 f"the deployment {self.model} needs the address of its resource: base_url or "
                 "AZURE_OPENAI_ENDPOINT"
             )
-        if fault := _fault(url):
+        if fault := url_fault(url):
             raise ConfigError(f"AZURE_OPENAI_ENDPOINT {fault}")
         return url
 
@@ -162,32 +135,12 @@ class AzureOpenAIEndpoint(OpenAIEndpoint):
     def _is_openai(self) -> bool:
         return True
 
-    @property
-    def _key(self) -> str:
-        key = self.api_key or load_settings().azure_openai_api_key
-        return key.get_secret_value().strip() if key else ""
-
     def _client(self) -> OpenAI:
         if not self._key:
             raise MissingKey.of(self._variable, f"the deployment {self.model}")
         url = self._url
         assert url is not None
         return _azure_client(url, self._key, self.api_version, self.timeout, self.retries)
-
-
-def _fault(url: str) -> str | None:
-    """What is wrong with a base url, without repeating it: it may hold a password."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
-    except ValueError:
-        usable = None
-        parts = urlsplit("")
-    if not usable:
-        return "must begin with http:// or https:// and a host"
-    if parts.username or parts.password:
-        return "must not hold a name or password: use api_key"
-    return None
 
 
 @lru_cache(maxsize=32)

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from rag.reranking.base import behind, reordered
 from rag.retrieval.base import Retriever
+from rag.retrieval.fusion import fuse
 from rag.retrieval.hybrid import HybridRetriever
 from rag.types import Hit
 
@@ -36,9 +38,6 @@ class LateInteractionRetriever(Retriever):
     ) -> list[Hit]:
         """See `Retriever.retrieve`. Raises `ConfigError` where the embedder gives no such."""
         import numpy as np
-
-        from rag.reranking.base import behind, reordered
-        from rag.retrieval.fusion import fuse
 
         hits = self.first.retrieve(query, k=max(k, self.depth), index=index, where=where)
         if not hits:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
@@ -58,18 +59,12 @@ class LexicalRetriever(Retriever):
             return asked
         found = index.search_lexical(asked, self.expand_from, where)
         more = self._telling(found, index)
-        return WordQuery(
-            query,
-            title=self.title_weight,
-            rarity=self.rarity,
-            more=more,
-            more_share=self.expand_share,
-        )
+        return replace(asked, more=more, more_share=self.expand_share)
 
     def _telling(self, ranking: Ranking, index: Index) -> tuple[tuple[str, float], ...]:
         """The words that tell these chunks from all others, with shares that sum to 1."""
         chunks = index.chunks([row for row, _ in ranking])
-        weights: Counter[str] = Counter()
+        weights: dict[str, float] = defaultdict(float)
         for row, score in ranking:
             if row not in chunks:
                 continue
@@ -77,9 +72,9 @@ class LexicalRetriever(Retriever):
             found = Counter(stems(text, language_of(text)))
             length = sum(found.values())
             for stem, count in found.items():
-                weights[stem] += score * count / length  # type: ignore[assignment]
+                weights[stem] += score * count / length
         for stem in weights:
-            weights[stem] *= index.lexical.rarity(stem)  # type: ignore[assignment]
+            weights[stem] *= index.lexical.rarity(stem)
         best = sorted(weights.items(), key=lambda item: (-item[1], item[0]))[: self.expand]
         total = sum(weight for _, weight in best)
         return tuple((stem, weight / total) for stem, weight in best if weight > 0)

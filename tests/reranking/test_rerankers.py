@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from rag import Pipeline, ScriptedChat
 from rag.errors import ModelError, ModelReplyError
@@ -184,3 +184,14 @@ def test_cohere(scripted_server: Script) -> None:
     assert scripted_server.requests[0]["documents"] == ["a", "b"]
     with pytest.raises(ModelReplyError, match="scored 2 of 3"):
         reranker.score("q", ["a", "b", "c"])
+
+
+def test_the_address_of_a_deployment_holds_no_secret(scripted_server: Script) -> None:
+    with pytest.raises(ValidationError, match="api_key") as refused:
+        CohereReranker(base_url="https://me:s3cret@host")
+    assert "s3cret" not in str(refused.value)
+    url = scripted_server.url.removesuffix("/v1") + "?token=s3cret"
+    reranker = CohereReranker(base_url=url, api_key=SecretStr("k"), retries=0)
+    with pytest.raises(ModelError) as failed:
+        reranker.score("q", ["a", "b"])
+    assert "s3cret" not in str(failed.value)
