@@ -1,65 +1,286 @@
-"""What the extractive generator answers, and what it refuses.
+"""How good answers are with a small local model, and without one, beside LlamaIndex and LangChain.
 
-    python -m benchmarks.answers ../shared/data
+    python3 -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/peers.txt
+    python -m benchmarks.answers ../shared/data .venv-peers/bin/python
 
-On SQuAD 2's passages: the share of answerable questions that it answers, and of these, how often
-a reference answer stands in its text; and the share that it refuses, of questions that the
-passages seem to answer but do not (unanswerable), and of questions about other things (those of
-other collections).
+Questions of SQuAD 2 (answerable and not), HotpotQA, MuSiQue and TAT-QA; EACH of each kind (40; set
+it in the environment). Every side gets the same four passages, retrieved by the default pipeline,
+and the same model: SmolLM2-135M on a llama.cpp server. LlamaIndex is its CitationQueryEngine,
+LangChain the usual chain of prompt, model and parser. Without the second argument the peers are
+left out.
+
+Per side and set:
+
+* ``EM`` and ``F1``: exact match and token F1 against the references, as SQuAD defines them (the
+  best reference counts; markers are left out); ``holds``: a reference stands in the answer.
+  Abstaining on an answerable question counts as 0.
+* ``cited``: the share of sentences with a citation that is verified: the quote stands in its source
+  word for word, and the lexical verifier finds that it supports the sentence. Of peers, the node
+  that a marker names is the quote.
+* ``exact``: the share of all quotes that stand in their source word for word.
+* Abstention: ``prec`` is the share of refusals that are of unanswerable questions, ``rec`` the
+  share of unanswerable questions that are refused. A peer's refusal is told by its words.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
+import string
+import subprocess
 import sys
 import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.local_model import serving
 from connectors.dataset import Dataset
-from rag import Answer, Pipeline
+from rag import ExtractiveGenerator, GroundedGenerator, Hit, LexicalVerifier, OpenAIChat, Pipeline
+from rag.generation.citations import REFUSAL
+from rag.generation.markers import numbers_in, without_markers
+from rag.text import sentences
 
-OTHERS = ("doc2dial", "cisi", "musique")
-EACH = 100
+EACH = int(os.environ.get("EACH", "40"))
+K, MOST_TOKENS = 4, 160
 
 
-def main(data: Path) -> None:
-    with tempfile.TemporaryDirectory() as place:
-        with Pipeline(index=Path(place) / "index") as pipeline:
-            pipeline.ingest(Dataset(path=data / "retrieval" / "squad2"))
-            asked = rows(data / "qa" / "squad2.jsonl")
-            answerable = [row for row in asked if row["answerable"]]
-            given = [(row, pipeline.ask(row["question"])) for row in answerable]
-            unanswerable = [r["question"] for r in asked if not r["answerable"]]
-            elsewhere = [
-                row["text"]
-                for name in OTHERS
-                for row in rows(data / "retrieval" / name / "queries.jsonl")[:EACH]
+@dataclass
+class Question:
+    """A question, its references, and what was retrieved for it."""
+
+    text: str
+    references: list[str]
+    answerable: bool
+    hits: list[Hit]
+
+
+@dataclass
+class Given:
+    """What a side said: its text, whether it refused, its quotes, and its cited sentences."""
+
+    text: str
+    refused: bool
+    sentences: int
+    cited: int
+    quotes: int
+    exact: int
+
+
+Side = Callable[[Sequence[Question]], Iterator[Given]]
+
+
+def main(data: Path, peers: str | None) -> None:
+    with serving() as (url, key), tempfile.TemporaryDirectory() as place:
+        chat = OpenAIChat.model_validate(
+            {
+                "model": "smollm2",
+                "base_url": url,
+                "api_key": key,
+                "max_output_tokens": MOST_TOKENS,
+                "context": 4096,
+                "timeout": 300,
+            }
+        )
+        sides: dict[str, Side] = {
+            "extractive": ours(ExtractiveGenerator()),
+            "grounded": ours(GroundedGenerator(model=chat)),
+            "grounded, drop": ours(GroundedGenerator(model=chat, unsupported="drop")),
+        }
+        if peers:
+            sides["LlamaIndex citations"] = peer("llama-index", peers, url, key)
+            sides["LangChain chain"] = peer("langchain", peers, url, key)
+        sets = {name: list(read(data, Path(place))) for name, read in SETS.items()}
+        print(
+            f"{'side':22}{'set':10}{'n':>4}{'EM':>7}{'F1':>7}{'holds':>7}{'cited':>7}{'exact':>8}"
+            f"{'prec':>7}{'rec':>7}"
+        )
+        for side, answer in sides.items():
+            for name, questions in sets.items():
+                given = list(answer(questions))
+                print(f"{side:22}{name:10}{len(questions):4}{row(questions, given)}", flush=True)
+
+
+def row(questions: Sequence[Question], given: Sequence[Given]) -> str:
+    able = [(q, g) for q, g in zip(questions, given, strict=True) if q.answerable]
+    score = [scores(g.text, q.references) if not g.refused else (0.0, 0.0, 0.0) for q, g in able]
+    said = [g for g in given if not g.refused]
+    refused = sum(g.refused for g in given)
+    unanswerable = len(questions) - len(able)
+    right = refused - sum(g.refused for _, g in able)
+    cells = [mean([each[i] for each in score]) for i in range(3)]
+    cells.append(ratio(sum(g.cited for g in said), sum(g.sentences for g in said)))
+    exact = ratio(sum(g.exact for g in said), sum(g.quotes for g in said))
+    told = [ratio(right, refused), ratio(right, unanswerable)] if unanswerable else [None, None]
+    cells += [exact, *told]
+    return "".join(cell(each, 8 if i == 4 else 7) for i, each in enumerate(cells))
+
+
+def cell(value: float | None, width: int) -> str:
+    return f"{'-':>{width}}" if value is None else f"{value:{width}.1%}"
+
+
+def ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / max(1, len(values))
+
+
+# -- sides ---------------------------------------------------------------------------------
+
+
+def ours(generator: Any) -> Side:
+    def side(questions: Sequence[Question]) -> Iterator[Given]:
+        for question in questions:
+            answer = generator.answer(question.text, question.hits)
+            sources = {hit.chunk.uri: hit.chunk for hit in question.hits}
+            exact = [
+                sources[c.uri].text[c.start - sources[c.uri].start :][: len(c.quote)] == c.quote
+                for c in answer.citations
             ]
-            answered = [(row, answer) for row, answer in given if answer.status == "answered"]
-            right = sum(holds(answer, row["answers"]) for row, answer in answered)
-            print(
-                f"answerable:   answered {share(len(answered), len(given))}, "
-                f"of these with a reference answer in the text {share(right, len(answered))}"
+            claims = [s for s in answer.sentences if s.status != "needs_none"]
+            cited = sum(s.supported and any(exact[i] for i in s.citations) for s in claims)
+            yield Given(
+                without_markers(answer.text),
+                answer.status == "abstained",
+                len(claims),
+                cited,
+                len(exact),
+                sum(exact),
             )
-            for name, questions in (("unanswerable", unanswerable), ("other things", elsewhere)):
-                refused = sum(pipeline.ask(q).status == "abstained" for q in questions)
-                print(f"{name + ':':13} refused {share(refused, len(questions))}")
+
+    return side
 
 
-def holds(answer: Answer, references: list[str]) -> bool:
-    text = " ".join(answer.text.split()).lower()
-    return any(reference.lower() in text for reference in references)
+def peer(name: str, python: str, url: str, key: str) -> Side:
+    verifier = LexicalVerifier()
+
+    def side(questions: Sequence[Question]) -> Iterator[Given]:
+        script = Path(__file__).with_name("answers_peers.py")
+        with subprocess.Popen(
+            [python, str(script), name, url, key, str(MOST_TOKENS)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdin and process.stdout
+            for question in questions:
+                asked = {
+                    "question": question.text,
+                    "passages": [[h.chunk.uri, h.chunk.text] for h in question.hits],
+                }
+                process.stdin.write(json.dumps(asked) + "\n")
+                process.stdin.flush()
+                reply = json.loads(process.stdout.readline())
+                yield judged(reply, question, verifier)
+
+    return side
 
 
-def share(part: int, whole: int) -> str:
-    return f"{part / max(1, whole):.1%} ({part} of {whole})"
+def judged(reply: dict[str, Any], question: Question, verifier: LexicalVerifier) -> Given:
+    """What a peer said, by the same measures: its nodes are its quotes."""
+    text, nodes = reply["text"].strip(), reply["sources"]
+    whole = {hit.chunk.uri: hit.chunk.text for hit in question.hits}
+    claims = [text[a:b] for a, b in sentences(text) if re.search(r"\w", text[a:b])]
+    cited = quotes = exact = 0
+    for claim in claims:
+        named = [nodes[n - 1] for n in numbers_in(claim) if 1 <= n <= len(nodes)]
+        quotes += len(named)
+        verbatim = [quote for uri, quote in named if quote in whole.get(uri, "")]
+        exact += len(verbatim)
+        said = without_markers(claim)
+        support = verifier.support([said], verbatim)[0] if verbatim else [0.0]
+        cited += max(support) >= verifier.threshold
+    refused = not text or bool(REFUSAL.search(text)) or "empty response" in text.lower()
+    return Given(without_markers(text), refused, len(claims), cited, quotes, exact)
 
 
-def rows(path: Path) -> list[dict[str, Any]]:
+# -- questions -----------------------------------------------------------------------------
+
+
+def dataset(name: str) -> Callable[[Path, Path], Iterator[Question]]:
+    def read(data: Path, place: Path) -> Iterator[Question]:
+        asked = list(rows(data / "qa" / f"{name}.jsonl"))
+        able = [each for each in asked if each["answerable"]][:EACH]
+        unable = [each for each in asked if not each["answerable"]][:EACH]
+        with Pipeline(index=place / name, k=K) as pipeline:
+            pipeline.ingest(Dataset(path=data / "retrieval" / name))
+            for each in able + unable:
+                hits = pipeline.search(each["question"])
+                yield Question(each["question"], each["answers"], each["answerable"], hits)
+
+    return read
+
+
+def tatqa(data: Path, place: Path) -> Iterator[Question]:
+    """Financial tables, as Markdown, and the text around them."""
+    asked: list[tuple[str, list[str]]] = []
+    folder = place / "tatqa-documents"
+    folder.mkdir()
+    for page in rows(data / "qa" / "tatqa.jsonl"):
+        lines = ["| " + " | ".join(cells) + " |" for cells in page["table"]]
+        lines.insert(1, "|" + "---|" * len(page["table"][0]))
+        text = "\n".join(lines) + "\n\n" + "\n\n".join(p["text"] for p in page["paragraphs"])
+        (folder / f"{page['id']}.md").write_text(text, encoding="utf-8")
+        for each in page["questions"][:1]:
+            found = each["answer"]
+            references = [str(a) for a in (found if isinstance(found, list) else [found])]
+            if each.get("answer_type") == "span":
+                asked.append((each["question"], references))
+    with Pipeline(index=place / "tatqa", k=K) as pipeline:
+        pipeline.ingest(folder)
+        for question, references in asked[:EACH]:
+            yield Question(question, references, True, pipeline.search(question))
+
+
+SETS: dict[str, Callable[[Path, Path], Iterator[Question]]] = {
+    "squad2": dataset("squad2"),
+    "hotpotqa": dataset("hotpotqa"),
+    "musique": dataset("musique"),
+    "tatqa": tatqa,
+}
+
+
+def rows(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+        yield from map(json.loads, lines)
+
+
+# -- scores --------------------------------------------------------------------------------
+
+
+def scores(text: str, references: Sequence[str]) -> tuple[float, float, float]:
+    """Exact match, token F1, and whether a reference stands in the text; the best reference."""
+    said = normal(text)
+    found = [(said == (ref := normal(r)), f1(said, ref), ref in said) for r in references]
+    return (
+        float(max(each[0] for each in found)),
+        max(each[1] for each in found),
+        float(max(each[2] for each in found)),
+    )
+
+
+def normal(text: str) -> str:
+    """As SQuAD's own script: lower case, without punctuation and articles."""
+    text = "".join(c for c in text.lower() if c not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+def f1(said: str, reference: str) -> float:
+    common = sum((Counter(said.split()) & Counter(reference.split())).values())
+    if not common:
+        return float(said == reference)
+    precision, recall = common / len(said.split()), common / len(reference.split())
+    return 2 * precision * recall / (precision + recall)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data"))
+    main(
+        Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data"),
+        sys.argv[2] if len(sys.argv) > 2 else None,
+    )

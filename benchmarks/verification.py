@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def main(folder: Path) -> None:
         pairs = list(reader(folder / name))
         labels = np.array([supported for _, _, supported in pairs])
         overlap = np.array([containment(claim, evidence) for claim, evidence, _ in pairs])
-        scores = np.array([float(verifier.support([c], [e])[0, 0]) for c, e, _ in pairs])
+        scores = np.array([float(verifier.scores([(c, e)])[0]) for c, e, _ in pairs])
         scored[name] = (labels, scores)
         print(f"{name:18}{len(pairs):7}{auroc(labels, overlap):9.3f}{auroc(labels, scores):9.3f}")
     best = max(
@@ -47,6 +48,19 @@ def main(folder: Path) -> None:
         for t in np.arange(0.30, 0.96, 0.05).round(2)
     )
     print(f"\nbest threshold on {', '.join(CALIBRATED_ON)}: {best[1]} ({best[0]:.3f} balanced)")
+    partly = [list(read(folder / name, part=True)) for name, read in PARTLY.items()]
+    judged = [
+        (
+            np.array([label for *_, label in pairs]),
+            np.array([float(verifier.scores([(c, e)])[0]) for c, e, _ in pairs]),
+        )
+        for pairs in partly
+    ]
+    best = max(
+        (np.mean([balanced(labels, scores, t) for labels, scores in judged]), t)
+        for t in np.arange(0.20, 0.96, 0.05).round(2)
+    )
+    print(f"best for support in part on {', '.join(PARTLY)}: {best[1]} ({best[0]:.3f} balanced)")
     for name, (labels, scores) in scored.items():
         print(
             f"{name:18} balanced accuracy at {verifier.threshold}: "
@@ -79,7 +93,7 @@ def balanced(labels: np.ndarray, scores: np.ndarray, threshold: float) -> float:
     return float((said[labels].mean() + (~said[~labels]).mean()) / 2)
 
 
-def rows(path: Path) -> Iterator[dict]:
+def rows(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8") as lines:
         yield from map(json.loads, lines)
 
@@ -89,19 +103,24 @@ def attributionbench(folder: Path) -> Iterator[Pair]:
         yield row["claim"], "\n".join(row["contexts"]), row["label"] == 1
 
 
-def wice(folder: Path) -> Iterator[Pair]:
+def wice(folder: Path, *, part: bool = False) -> Iterator[Pair]:
+    """With `part`, what is supported in part counts as supported."""
     for row in rows(folder / "claims.dev.jsonl"):
-        yield row["claim"], "\n".join(row["evidence_sentences"]), row["label"] == "supported"
+        yield row["claim"], "\n".join(row["evidence_sentences"]), _counts(row["label"], part)
 
 
-def lfqa(folder: Path) -> Iterator[Pair]:
+def _counts(label: str | None, part: bool) -> bool:
+    return label == "supported" or (part and str(label).startswith("partial"))
+
+
+def lfqa(folder: Path, *, part: bool = False) -> Iterator[Pair]:
     documents = {
         row["docs_key"]: "\n".join(text_of(doc) for doc in row["docs"])
         for row in rows(folder / "docs.jsonl")
     }
     for row in rows(folder / "sentences.jsonl"):
         if evidence := documents.get(row["docs_key"]):
-            yield row["sentence"], evidence, row["majority"] == "supported"
+            yield row["sentence"], evidence, _counts(row["majority"], part)
 
 
 def text_of(doc: dict) -> str:
@@ -129,6 +148,8 @@ def bump(folder: Path) -> Iterator[Pair]:
         yield row["answer_faithful"], "\n".join(row["contexts"]), True
         yield row["answer_unfaithful"], "\n".join(row["contexts"]), False
 
+
+PARTLY = {"wice": wice, "lfqa": lfqa}
 
 if __name__ == "__main__":
     main(Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data/labelled"))

@@ -3,8 +3,9 @@
 A template is a Markdown file: front matter with ``name``, ``version``, ``description`` and
 ``inputs`` (the names it may use), then one part for each message, below a line ``# system``,
 ``# user`` or ``# assistant``. Parts are rendered by Jinja2 in a sandbox, one by one, so that
-nothing in an input can begin a message of its own. A file of the same name in a folder of the
-user's takes the place of ours.
+nothing in an input can begin a message of its own. What several templates say stands once, in the
+folder ``partials``, and is included by name: ``{% include "grounding.md" %}``. A file of the same
+name in a folder of the user's takes the place of ours.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 SHIPPED = Path(__file__).parent / "templates"
-"""Folder of the templates that come with citewell."""
+"""Folder of the templates that come with citewell; `PARTIALS` within it."""
+PARTIALS = "partials"
 
 _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)^---[ \t]*\r?\n", re.S | re.M)
 _PART = re.compile(r"^# (system|user|assistant)[ \t]*\r?$\n?", re.M)
@@ -39,6 +41,7 @@ class Prompt:
     parts: tuple[tuple[str, str], ...]
     path: Path
     digest: str
+    folder: Path | None = None
 
     @property
     def identity(self) -> dict[str, str]:
@@ -56,7 +59,7 @@ class Prompt:
             )
         try:
             return [
-                {"role": role, "content": _environment().from_string(text).render(inputs).strip()}
+                {"role": role, "content": _template(self.folder, text).render(inputs).strip()}
                 for role, text in self.parts
             ]
         except Exception as error:  # a template can raise anything, such as a division by zero
@@ -69,7 +72,7 @@ def load(name: str, folder: Path | None = None) -> Prompt:
         raise PromptError(f"not a prompt's name: {name[:100]!r}")
     for place in (folder, SHIPPED):
         if place is not None and (path := place / f"{name}.md").is_file():
-            return _parse(path)
+            return _parse(path, folder, _marks(path, folder))
     raise PromptError(f"no prompt is called {name!r}; known: {', '.join(names(folder))}")
 
 
@@ -79,7 +82,15 @@ def names(folder: Path | None = None) -> list[str]:
     return sorted({path.stem for place in places for path in place.glob("*.md")})
 
 
-def _parse(path: Path) -> Prompt:
+def _marks(path: Path, folder: Path | None) -> tuple[tuple[str, int, int], ...]:
+    """What changes when the template or any partial does."""
+    folders = [place / PARTIALS for place in (folder, SHIPPED) if place is not None]
+    files = [path, *(file for place in folders for file in sorted(place.glob("*.md")))]
+    return tuple((str(f), stat.st_mtime_ns, stat.st_size) for f in files if (stat := f.stat()))
+
+
+@lru_cache(maxsize=256)
+def _parse(path: Path, folder: Path | None, marks: object) -> Prompt:
     import yaml
 
     try:
@@ -101,7 +112,8 @@ def _parse(path: Path) -> Prompt:
     inputs = about["inputs"] or []
     if not isinstance(inputs, list) or not all(isinstance(name, str) for name in inputs):
         raise PromptError(f"{path}: inputs must be a list of names")
-    before, *rest = _PART.split(source[front.end() :])
+    body = source[front.end() :]
+    before, *rest = _PART.split(body)
     if before.strip() or not rest:
         raise PromptError(f"{path}: text must stand below a line '# system' or '# user'")
     return Prompt(
@@ -111,7 +123,8 @@ def _parse(path: Path) -> Prompt:
         inputs=tuple(inputs),
         parts=tuple(zip(rest[::2], rest[1::2], strict=True)),
         path=path,
-        digest=hashlib.sha256(source.encode()).hexdigest()[:16],
+        digest=hashlib.sha256((source + _included(body, folder, path)).encode()).hexdigest()[:16],
+        folder=folder,
     )
 
 
@@ -122,14 +135,41 @@ def _version(value: Any, path: Path) -> str:
         raise PromptError(f"{path}: that is no version") from None
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Any:
-    from jinja2 import StrictUndefined
+def _included(text: str, folder: Path | None, path: Path) -> str:
+    """The partials that a template includes, and those that these include, one after another."""
+    from jinja2 import meta
+
+    environment = _environment(folder)
+    found: dict[str, str] = {}
+    waiting = [text]
+    try:
+        while waiting:
+            for name in meta.find_referenced_templates(environment.parse(waiting.pop())):
+                if name is not None and name not in found:
+                    found[name] = environment.loader.get_source(environment, name)[0]
+                    waiting.append(found[name])
+    except Exception as error:  # a syntax error, or a partial that is not there
+        raise PromptError(f"{path}: {type(error).__name__}: {error}") from None
+    return "".join(found.values())
+
+
+@lru_cache(maxsize=8)
+def _environment(folder: Path | None) -> Any:
+    from jinja2 import FileSystemLoader, StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     return ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+        loader=FileSystemLoader([p / PARTIALS for p in (folder, SHIPPED) if p is not None]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
     )
 
 
-__all__ = ["SHIPPED", "Prompt", "PromptError", "load", "names"]
+@lru_cache(maxsize=256)  # compiling takes longer than rendering
+def _template(folder: Path | None, text: str) -> Any:
+    return _environment(folder).from_string(text)
+
+
+__all__ = ["PARTIALS", "SHIPPED", "Prompt", "PromptError", "load", "names"]

@@ -34,34 +34,44 @@ from rag.types import (
 
 if TYPE_CHECKING:
     from rag.chunking import Chunker, HeadingChunker
+    from rag.conversation import Conversation
     from rag.embedding import Embedder, StaticEmbedder
     from rag.generation import (
+        CitationEvent,
         Done,
+        Extraction,
         ExtractiveGenerator,
         Generator,
         GroundedGenerator,
+        SentenceVerified,
         TextDelta,
     )
     from rag.index import Index, IngestReport
-    from rag.llm import ChatModel, OpenAIChat, ScriptedChat
-    from rag.pipeline import Pipeline
-    from rag.retrieval import (
-        DenseRetriever,
-        HybridRetriever,
-        LexicalRetriever,
-        Refiner,
-        Retriever,
+    from rag.llm import (
+        AzureOpenAIChat,
+        ChatModel,
+        CohereChat,
+        LlamaCppChat,
+        OpenAIChat,
+        ScriptedChat,
     )
-    from rag.verification import LexicalVerifier, Verifier
+    from rag.pipeline import Pipeline
+    from rag.retrieval import DenseRetriever, HybridRetriever, LexicalRetriever, Refiner, Retriever
+    from rag.verification import LexicalVerifier, LlmVerifier, NliVerifier, Verifier
 
 __version__ = "0.1.0"
 
 _LAZY = {
+    "AzureOpenAIChat": "rag.llm",
     "ChatModel": "rag.llm",
     "Chunker": "rag.chunking",
+    "CitationEvent": "rag.generation",
+    "CohereChat": "rag.llm",
+    "Conversation": "rag.conversation",
     "DenseRetriever": "rag.retrieval",
     "Done": "rag.generation",
     "Embedder": "rag.embedding",
+    "Extraction": "rag.generation",
     "ExtractiveGenerator": "rag.generation",
     "Generator": "rag.generation",
     "GroundedGenerator": "rag.generation",
@@ -71,11 +81,15 @@ _LAZY = {
     "IngestReport": "rag.index",
     "LexicalRetriever": "rag.retrieval",
     "LexicalVerifier": "rag.verification",
+    "LlamaCppChat": "rag.llm",
+    "LlmVerifier": "rag.verification",
+    "NliVerifier": "rag.verification",
     "OpenAIChat": "rag.llm",
     "Pipeline": "rag.pipeline",
     "Refiner": "rag.retrieval",
     "Retriever": "rag.retrieval",
     "ScriptedChat": "rag.llm",
+    "SentenceVerified": "rag.generation",
     "StaticEmbedder": "rag.embedding",
     "TextDelta": "rag.generation",
     "Verifier": "rag.verification",
@@ -83,14 +97,19 @@ _LAZY = {
 
 __all__ = [
     "Answer",
+    "AzureOpenAIChat",
     "ChatModel",
     "Chunk",
     "Chunker",
     "Citation",
+    "CitationEvent",
+    "CohereChat",
+    "Conversation",
     "DenseRetriever",
     "Document",
     "Done",
     "Embedder",
+    "Extraction",
     "ExtractiveGenerator",
     "F",
     "Filter",
@@ -103,8 +122,11 @@ __all__ = [
     "IngestReport",
     "LexicalRetriever",
     "LexicalVerifier",
+    "LlamaCppChat",
+    "LlmVerifier",
     "Mark",
     "Message",
+    "NliVerifier",
     "OpenAIChat",
     "Origin",
     "Pipeline",
@@ -113,6 +135,7 @@ __all__ = [
     "Retriever",
     "ScriptedChat",
     "Sentence",
+    "SentenceVerified",
     "StaticEmbedder",
     "Step",
     "TextDelta",

@@ -27,6 +27,7 @@
         ├── ModelAuthError
         ├── ModelRateLimited
         ├── ModelRequestError    the server takes issue with what was sent
+        │   └── ModelContextExceeded   it is longer than the model reads
         └── ModelReplyError      it answered, but not in a usable form
 
 A message says what happened, to which uri or part, and what to do about it. Secrets never
@@ -204,6 +205,10 @@ class ModelUnreachable(ModelError):
 
 class ModelRequestError(ModelError):
     """The server takes issue with what was sent, such as its length: asking again is no use."""
+
+
+class ModelContextExceeded(ModelRequestError):
+    """What was sent is longer than the model reads."""
 
 
 class ModelAuthError(ModelError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar
 
@@ -15,20 +15,43 @@ from rag.chunking import Chunker, HeadingChunker
 from rag.component import Component, Tuning
 from rag.embedding import Embedder, StaticEmbedder
 from rag.errors import ConfigError, DocumentNotFound, IndexNotFound, QueryError
-from rag.filters import Where
+from rag.filters import Filter, Where
+from rag.llm.calls import metered
+from rag.llm.threads import ended, in_own_context, in_threads
 from rag.packages import require_own
 from rag.settings import load_settings
-from rag.types import Answer, Citation, Document, Hit, Message, Step, well_formed
+from rag.types import (
+    Answer,
+    Chunk,
+    Citation,
+    Document,
+    Hit,
+    Message,
+    Origin,
+    Step,
+    Usage,
+    well_formed,
+)
 
 require_own("connectors", "prompts")
 
 from connectors import PART, Connector, Parser, connect  # noqa: E402
 from connectors.parsers.auto import AutoParser  # noqa: E402
 from connectors.parsing import Limits  # noqa: E402
-from rag.generation import Done, Event, ExtractiveGenerator, Generator  # noqa: E402
+from rag.conversation import Conversation, ConversationStore  # noqa: E402
+from rag.generation import (  # noqa: E402
+    CitationEvent,
+    Done,
+    Event,
+    Extraction,
+    ExtractiveGenerator,
+    Generator,
+    GroundedGenerator,
+)
+from rag.generation.extraction import Model  # noqa: E402
 from rag.index import Chroma, Index, IngestReport, Stats, VectorStore, open_library, plan, sync  # noqa: E402
-from rag.index.places import checked_name  # noqa: E402
-from rag.retrieval import HybridRetriever, Query, QueryTransform, Refiner, Retriever  # noqa: E402
+from rag.index.places import CONVERSATIONS, checked_name, namespace_folder  # noqa: E402
+from rag.retrieval import CarryOver, HybridRetriever, Query, QueryTransform, Refiner, Retriever  # noqa: E402
 from rag.retrieval.fusion import by_best  # noqa: E402
 
 _T = TypeVar("_T")
@@ -46,9 +69,10 @@ class Pipeline(Component):
     """From sources to cited answers; every part can be swapped, by name or by instance.
 
     ``index`` is a folder (default: ``RAG_INDEX`` or ``.rag``), ``k`` the number of hits an
-    answer is made from. A question passes the ``transforms`` in their order, each query they make
-    is retrieved by, and the hits pass the ``refiners``. Nothing is read or made until it is
-    needed. May be shared by threads; `close` it, or use it as a context manager.
+    answer is made from. A question of a conversation is made to stand by itself by the
+    ``condenser``; so it is retrieved by and answered. It passes the ``transforms`` in their order,
+    each query they make is retrieved by, and the hits pass the ``refiners``. Nothing is read or
+    made until it is needed. May be shared by threads; `close` it, or use it as a context manager.
 
     ``vectors`` says where Chroma is (default: in the index's folder). ``namespace`` is a part of
     the index that knows nothing of the others: see `within`. ``processes`` is how many other
@@ -63,6 +87,7 @@ class Pipeline(Component):
     parser: Parser = AutoParser()
     chunker: Chunker = HeadingChunker()
     embedder: Embedder = StaticEmbedder()
+    condenser: QueryTransform | None = CarryOver()
     transforms: tuple[QueryTransform, ...] = ()
     retriever: Retriever = HybridRetriever()
     refiners: tuple[Refiner, ...] = ()
@@ -261,6 +286,11 @@ class Pipeline(Component):
     ) -> _Searched:
         steps = _Steps()
         query = _checked_question(query)
+        if history and self.condenser is not None:
+            asked = query
+            query = well_formed(self.condenser.transform(query, history)[0].text).strip() or query
+            if query != asked:
+                steps.add("condense", question=query, condenser=self.condenser.name)
         k = self.k if k is None else k
         if not 1 <= k <= _MOST_HITS:
             raise QueryError(f"k must be from 1 to {_MOST_HITS:,}, not {k}")
@@ -291,7 +321,7 @@ class Pipeline(Component):
             if not any(later.wanted or later.more for later in self.refiners[i + 1 :]):
                 hits = hits[:k]
             steps.add(refiner.name, hits=len(hits))
-        return _Searched(hits[:k], steps.taken)
+        return _Searched(query, hits[:k], steps.taken)
 
     def more_like(self, uri: str, *, k: int | None = None, where: Where | None = None) -> list[Hit]:
         """The nearest chunk of each of up to `k` other documents that are like the document `uri`.
@@ -303,22 +333,133 @@ class Pipeline(Component):
         return more_like(self.open(), uri, k=self.k if k is None else k, where=where)
 
     def ask(
-        self, question: str, *, where: Where | None = None, history: Sequence[Message] = ()
+        self,
+        question: str,
+        *,
+        where: Where | None = None,
+        history: Sequence[Message] = (),
+        evidence: Sequence[Citation] = (),
     ) -> Answer:
-        """Answer from the index, with citations read back from the stored sources."""
-        searched = self._searched(question, None, where, history)
-        return self._verified(self.generator.answer(question, searched.hits, history), searched)
+        """Answer from the index, with citations read back from the stored sources.
+
+        `history` is the conversation before the question, oldest first. The chunks in which the
+        citations of `evidence` stand are added to what is retrieved, where they are still in the
+        index, unchanged, and within `where`. The answer's usage is that of every model that was
+        asked on the way to it.
+        """
+        with metered() as meter:
+            searched = self._evident(question, where, history, evidence)
+            answer = self.generator.answer(searched.question, searched.hits, history)
+            return self._verified(answer, searched, meter.usage)
 
     def stream(
-        self, question: str, *, where: Where | None = None, history: Sequence[Message] = ()
+        self,
+        question: str,
+        *,
+        where: Where | None = None,
+        history: Sequence[Message] = (),
+        evidence: Sequence[Citation] = (),
     ) -> Iterator[Event]:
-        """`ask` piece by piece: text as it comes, then `Done` with the checked answer."""
+        """`ask` piece by piece: text as it comes, citations, verdicts, then `Done`.
+
+        The last event holds the checked answer. Where that is an abstention, it takes back what
+        was streamed before.
+        """
+        return in_own_context(self._streamed(question, where, history, evidence))
+
+    def _streamed(
+        self,
+        question: str,
+        where: Where | None,
+        history: Sequence[Message],
+        evidence: Sequence[Citation],
+    ) -> Iterator[Event]:
+        with metered() as meter:
+            searched = self._evident(question, where, history, evidence)
+            events = self.generator.stream(searched.question, searched.hits, history)
+            with ended(events):
+                for event in events:
+                    if isinstance(event, Done):
+                        event = Done(answer=self._verified(event.answer, searched, meter.usage))
+                    elif isinstance(event, CitationEvent):
+                        citation = self._read_back(event.citation)
+                        event = event.model_copy(update={"citation": citation})
+                    yield event
+
+    def extract(
+        self, question: str, model: type[Model], *, where: Where | None = None
+    ) -> Extraction[Model]:
+        """Fill in a pydantic `model` from the index, each of its values with its citations.
+
+        `question` says what is to be looked for. Raises `ConfigError` where the generator asks no
+        model, `ModelReplyError` where its reply does not fit `model`.
+        """
+        if not isinstance(self.generator, GroundedGenerator):
+            raise ConfigError(
+                f"the generator {self.generator.name!r} fills in no fields: use 'grounded', "
+                "which asks a chat model"
+            )
+        with metered() as meter:
+            searched = self._searched(question, None, where, ())
+            found = self.generator.extract(searched.question, searched.hits, model)
+        fields = {
+            path: evidence.model_copy(
+                update={"citations": tuple(self._read_back(c) for c in evidence.citations)}
+            )
+            for path, evidence in found.fields.items()
+        }
+        update = {"fields": fields, "usage": meter.usage, "trace": (*searched.steps, *found.trace)}
+        return found.model_copy(update=update)
+
+    def chat(self, name: str | None = None, **options: Any) -> Conversation:
+        """The conversation `name`, kept in the index's folder; without a name, a new one.
+
+        For `options` see `rag.Conversation`.
+        """
+        self.open()
+        return Conversation(self, self.conversations, name, **options)
+
+    @property
+    def conversations(self) -> ConversationStore:
+        """The conversations that are kept in the index's folder."""
+        folder = namespace_folder(self.index, self.namespace)
+        return ConversationStore(folder / CONVERSATIONS)
+
+    def _evident(
+        self,
+        question: str,
+        where: Where | None,
+        history: Sequence[Message],
+        evidence: Sequence[Citation],
+    ) -> _Searched:
+        """What is found for a question, and the chunks of the evidence behind it."""
         searched = self._searched(question, None, where, history)
-        for event in self.generator.stream(question, searched.hits, history):
-            if isinstance(event, Done):
-                yield Done(answer=self._verified(event.answer, searched))
-            else:
-                yield event
+        if not evidence:
+            return searched
+        known = {hit.chunk.id for hit in searched.hits}
+        chunks = {c.id: c for c in self._standing(evidence, where) if c.id not in known}
+        least = min((hit.score for hit in searched.hits), default=1.0)
+        more = [
+            Hit(chunk=chunk, score=least, origins={"earlier": Origin(rank=rank, score=1.0)})
+            for rank, chunk in enumerate(chunks.values(), start=1)
+        ]
+        return searched._replace(hits=[*searched.hits, *more])
+
+    def _standing(self, evidence: Sequence[Citation], where: Where | None) -> Iterator[Chunk]:
+        """Chunks of citations that stand in the index as they did."""
+        library = self.open().library
+        selected = None if where is None else Filter.of(where)
+        for citation in evidence:
+            try:
+                if library.text(citation.uri, citation.start, citation.end) != citation.quote:
+                    continue
+                if selected is not None and not selected.matches(library.document(citation.uri)):
+                    continue
+                outline = library.outline(citation.uri)
+            except DocumentNotFound:
+                continue
+            rows = [s.row for s in outline if s.start <= citation.start < s.end]
+            yield from library.chunks(rows[:1]).values()
 
     def delete(self, *uris: str) -> int:
         """Delete documents, and all that lie below these uris; returns how many there were.
@@ -345,28 +486,32 @@ class Pipeline(Component):
         """Numbers of what the index holds."""
         return self.open().library.stats()
 
-    def _verified(self, answer: Answer, searched: _Searched) -> Answer:
-        """Read every quote back from the library, and look up where it stands."""
-        started = time.perf_counter()
+    def _read_back(self, citation: Citation) -> Citation:
+        """The citation, verified if its quote stands in the library, and with its place."""
         library = self.open().library
+        try:
+            stored = library.text(citation.uri, citation.start, citation.end)
+            place = library.place(citation.uri, citation.start)
+        except DocumentNotFound:  # deleted since it was retrieved
+            return citation
+        verified = stored == citation.quote
+        return citation.model_copy(update={"verified": verified, "place": place})
 
-        def verified(citation: Citation) -> Citation:
-            try:
-                stored = library.text(citation.uri, citation.start, citation.end)
-                place = library.place(citation.uri, citation.start)
-            except DocumentNotFound:  # deleted since it was retrieved
-                return citation
-            verified = stored == citation.quote
-            return citation.model_copy(update={"verified": verified, "place": place})
-
-        citations = tuple(verified(citation) for citation in answer.citations)
+    def _verified(self, answer: Answer, searched: _Searched, usage: Usage) -> Answer:
+        """Read every quote back from the library, and note what came before."""
+        started = time.perf_counter()
+        citations = tuple(self._read_back(citation) for citation in answer.citations)
         step = Step(
             name="verify",
             seconds=time.perf_counter() - started,
             detail={"citations": len(citations), "verified": sum(c.verified for c in citations)},
         )
         return answer.model_copy(
-            update={"citations": citations, "trace": (*searched.steps, *answer.trace, step)}
+            update={
+                "citations": citations,
+                "usage": usage if usage.calls else answer.usage,
+                "trace": (*searched.steps, *answer.trace, step),
+            }
         )
 
     # -- the same without blocking an event loop -------------------------------------------
@@ -402,22 +547,39 @@ class Pipeline(Component):
         return await _in_thread(lambda: self.search(query, k=k, where=where, history=history))
 
     async def aask(
-        self, question: str, *, where: Where | None = None, history: Sequence[Message] = ()
+        self,
+        question: str,
+        *,
+        where: Where | None = None,
+        history: Sequence[Message] = (),
+        evidence: Sequence[Citation] = (),
     ) -> Answer:
-        """`ask` in a worker thread."""
-        return await _in_thread(lambda: self.ask(question, where=where, history=history))
+        """`ask` without blocking the event loop; cancelled, it stops at the model's next token."""
+        answer: Answer | None = None
+        async for event in self.astream(question, where=where, history=history, evidence=evidence):
+            if isinstance(event, Done):
+                answer = event.answer
+        assert answer is not None
+        return answer
 
     async def astream(
-        self, question: str, *, where: Where | None = None, history: Sequence[Message] = ()
+        self,
+        question: str,
+        *,
+        where: Where | None = None,
+        history: Sequence[Message] = (),
+        evidence: Sequence[Citation] = (),
     ) -> AsyncIterator[Event]:
-        """`stream`, each step of it in a worker thread."""
-        events = self.stream(question, where=where, history=history)
-        try:
-            while (event := await _in_thread(lambda: next(events, None))) is not None:
-                yield event
-        finally:
-            with suppress(ValueError):  # a step that was cancelled is still running
-                events.close()  # type: ignore[attr-defined]
+        """`stream`, each step of it in a worker thread; closed or cancelled, the model stops."""
+        events = self.stream(question, where=where, history=history, evidence=evidence)
+        async for event in in_threads(events):
+            yield event
+
+    async def aextract(
+        self, question: str, model: type[Model], *, where: Where | None = None
+    ) -> Extraction[Model]:
+        """`extract` in a worker thread."""
+        return await _in_thread(lambda: self.extract(question, model, where=where))
 
 
 def _unpickled(cls: type[Pipeline], fields: dict[str, Any]) -> Pipeline:
@@ -443,6 +605,7 @@ def _checked_question(question: str) -> str:
 
 
 class _Searched(NamedTuple):
+    question: str
     hits: list[Hit]
     steps: tuple[Step, ...]
 

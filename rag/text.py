@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import NamedTuple
 
@@ -35,20 +36,21 @@ _BOUNDARY = re.compile(
 _FULL_LINE = 0.6  # share of the longest line below which a line stops short
 _SHORT_LINE = 50  # characters up to which any line stops short
 _LAST_WORD = re.compile(r"([^\W\d_](?:[\w.]*\w)?)\.$")
-_NUMBERED = re.compile(r"\s*\d{1,3}\.$")
+_NUMBERED = re.compile(r"\s*+\d{1,3}\.")
 
 
-def sentences(text: str) -> list[Span]:
+def sentences(text: str, *, wrapped: bool = True) -> list[Span]:
     """Spans of the sentences of `text`, without the white space around them, in order.
 
     Citation markers that follow a full stop belong to the sentence before them. Abbreviations,
     initials and list numbers do not end a sentence. Since the lines of a PDF are broken anywhere,
     a line break ends one only where a paragraph, list item, heading or table row begins, or
-    behind a line that stops short, before one that begins with a capital.
+    behind a line that stops short, before one that begins with a capital. Where text is not
+    `wrapped`, every line stops short; then nothing hangs on what is more than a word further on.
     """
     spans: list[Span] = []
     start = 0
-    full = max(_SHORT_LINE, _FULL_LINE * max(map(len, text.split("\n"))))
+    full = max(_SHORT_LINE, _FULL_LINE * max(map(len, text.split("\n")))) if wrapped else math.inf
     for boundary in _BOUNDARY.finditer(text):
         end = boundary.end()
         if boundary.lastgroup == "stop" and not _ends_sentence(text, start, boundary):
@@ -72,7 +74,7 @@ def _ends_sentence(text: str, start: int, boundary: re.Match[str]) -> bool:
     if boundary.group("stop") != ".":
         return True
     before = text[max(start, boundary.start() - 40) : boundary.end()]
-    if boundary.end() - start < 10 and _NUMBERED.fullmatch(text[start : boundary.end()]):
+    if _NUMBERED.fullmatch(text, start, boundary.end()):
         return False
     if (word := _LAST_WORD.search(before)) is None:
         return True

@@ -301,13 +301,17 @@ class Hit(Noun):
     origins: dict[str, Origin] = {}
 
 
+CitationMethod = Literal["marker", "native", "attribution", "extractive"]
+
+
 class Citation(Placed):
     """A span of a source that an answer rests on: ``document.text[start:end] == quote``.
 
     ``marker`` is the number in the answer's text. ``support`` (0..1) is how well the quote
     supports the sentence that cites it. ``verified`` means that the quote was read back from
     the stored source at these offsets and is the same, character for character. ``method`` says
-    who chose the source: the model (``marker``), the verifier where the model forgot to
+    who chose the source: the model by a marker in its text (``marker``) or by its provider's own
+    citations (``native``), the verifier where the model chose none or a wrong one
     (``attribution``), or the answer is the quote itself (``extractive``).
     """
 
@@ -319,29 +323,51 @@ class Citation(Placed):
     title: Text = ""
     support: float = Field(default=0.0, ge=0, le=1)
     verified: bool = False
-    method: Literal["marker", "attribution", "extractive"] = "marker"
+    method: CitationMethod = "marker"
+
+
+SentenceStatus = Literal["supported", "partly", "unsupported", "needs_none"]
 
 
 class Sentence(Noun):
     """A sentence of an answer: its span in ``Answer.text`` and what it rests on.
 
     ``citations`` are positions in ``Answer.citations``; ``support`` (0..1) is the best of
-    theirs, and ``supported`` whether that reaches the verifier's threshold.
+    theirs, or what they give together. ``status`` says whether that reaches the verifier's
+    threshold (``supported``), its lower one (``partly``) or neither (``unsupported``). What
+    claims nothing (a heading, a question, "Here is the list:") is in the state ``needs_none``.
     """
 
     start: int = Field(ge=0)
     end: int = Field(ge=0)
     citations: tuple[int, ...] = ()
     support: float = Field(default=0.0, ge=0, le=1)
-    supported: bool = False
+    status: SentenceStatus = "unsupported"
+
+    @property
+    def supported(self) -> bool:
+        """Whether the sources support it."""
+        return self.status == "supported"
 
 
 class Usage(Noun):
-    """Tokens that went into and came out of chat models; cost in US dollars where known."""
+    """Calls of chat models, tokens that went in and came out, and US dollars where known."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float | None = None
+    calls: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        """Sum of both; its cost is known where both are."""
+        costs = [used.cost_usd for used in (self, other) if used != Usage()]
+        known = [cost for cost in costs if cost is not None]
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cost_usd=sum(known) if known and len(known) == len(costs) else None,
+            calls=self.calls + other.calls,
+        )
 
 
 class Step(Noun):

@@ -49,7 +49,7 @@ def test_answer_goes_to_json_and_back() -> None:
     answer = Answer(
         text="abc [1]",
         status="answered",
-        sentences=(Sentence(start=0, end=7, citations=(0,), support=0.5, supported=False),),
+        sentences=(Sentence(start=0, end=7, citations=(0,), support=0.5, status="partly"),),
         citations=(Citation(marker=1, uri="u", start=0, end=3, quote="abc", page=2),),
         hits=(Hit(chunk=chunk, score=0.5, origins={"dense": Origin(rank=1, score=0.9)}),),
         usage=Usage(input_tokens=1),

@@ -18,6 +18,7 @@ _CORE = ("chromadb", "tantivy", "wordllama", "semchunk", "pypdfium2", "trafilatu
 _EXTRAS = {
     "openai": "openai",
     "cohere": "cohere",
+    "llama-cpp": "xllamacpp",
     "local": "sentence-transformers",
     "code": "tree-sitter",
     "ocr": "rapidocr",

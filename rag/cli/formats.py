@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -149,31 +149,46 @@ def _print(document: Document) -> None:
 
 def list_embedders(*, as_json: bool) -> None:
     """List the embedders and the models that are known of each."""
+    _list_models("embedder", "embedders", _facts, as_json=as_json)
+
+
+def list_chat_models(*, as_json: bool) -> None:
+    """List the parts that chat and the models that are known of each."""
+    _list_models("chat_model", "models", _chat_facts, as_json=as_json)
+
+
+def _list_models(
+    kind: str, key: str, facts: Callable[[dict[str, Any]], str], *, as_json: bool
+) -> None:
     from rag.component import component_class, known
-    from rag.embedding import Embedder
 
     found: list[dict[str, Any]] = []
-    for name in known("embedder"):
-        kind = component_class("embedder", name)
-        if not issubclass(kind, Embedder):
-            continue
-        models = [model._asdict() for model in kind.known_models()]
-        what = " ".join((kind.__doc__ or "").partition("\n\n")[0].split()).replace("`", "")
-        found.append({"name": name, "what": what, "extra": kind.extra, "models": models})
+    for name in known(kind):
+        part: Any = component_class(kind, name)
+        models = [model._asdict() for model in part.known_models()]
+        what = " ".join((part.__doc__ or "").partition("\n\n")[0].split()).replace("`", "")
+        found.append({"name": name, "what": what, "extra": part.extra, "models": models})
     if as_json:
-        show.json_document({"embedders": found})
+        show.json_document({key: found})
         return
     for each in found:
         needs = f"  [extra {each['extra']}]" if each["extra"] else ""
         click.secho(each["name"], bold=True, nl=False)
         click.echo(f"  {show.shortened(each['what'], 90)}{needs}")
         for model in each["models"][:_MOST_MODELS]:
-            click.echo(f"  {model['model']:<52}{_facts(model)}")
+            click.echo(f"  {model['model']:<52}{facts(model)}")
         if (more := len(each["models"]) - _MOST_MODELS) > 0:
             click.secho(f"  and {more} more (--json lists all)", dim=True)
 
 
 _MOST_MODELS = 8
+
+
+def _chat_facts(model: dict[str, Any]) -> str:
+    return (
+        f"{model['context']:>9,} tokens   ${model['input_usd']} in, ${model['output_usd']} out / "
+        "million tokens"
+    )
 
 
 def _facts(model: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ import click
 
 import rag
 from rag.cli.care import index_group
+from rag.cli.chat import conversations_group
 from rag.cli.evaluate import eval_group, tune
 from rag.cli.explore import duplicates, map_command, outliers, similar
 from rag.cli.options import (
@@ -205,13 +206,24 @@ def ask(
 
 @cli.command()
 @click.argument("sources", nargs=-1, metavar="[SOURCE...]")
+@click.option("--name", help="Go on with the conversation of that name, or begin it.")
+@click.option("--continue", "latest", is_flag=True, help="Go on with the latest conversation.")
 @index_option
 @namespace_option
 @pipeline_option
 def chat(
-    sources: tuple[str, ...], index: Path | None, namespace: str, pipeline: str | None
+    sources: tuple[str, ...],
+    name: str | None,
+    latest: bool,
+    index: Path | None,
+    namespace: str,
+    pipeline: str | None,
 ) -> None:
-    """Talk with your documents; SOURCEs are ingested first, as far as they have changed."""
+    """Talk with your documents; SOURCEs are ingested first, as far as they have changed.
+
+    Every conversation is kept in the index's folder (`rag conversations`). Within one, /help lists
+    what else can be done: /sources, /why, /history, /save, /reset.
+    """
     from rag.cli import show
     from rag.cli.chat import converse
 
@@ -220,7 +232,7 @@ def chat(
             with show.Progress() as progress:
                 report = opened.ingest(*sources, progress=progress)
             show.report(report, opened.index)
-        converse(opened)
+        converse(opened, name, latest=latest)
 
 
 @cli.command(name="sources")
@@ -239,6 +251,15 @@ def embedders(as_json: bool) -> None:
     from rag.cli import formats
 
     formats.list_embedders(as_json=as_json)
+
+
+@cli.command()
+@json_option
+def models(as_json: bool) -> None:
+    """List the chat models: what they read, their prices, and what each needs."""
+    from rag.cli import formats
+
+    formats.list_chat_models(as_json=as_json)
 
 
 @cli.command()
@@ -348,6 +369,7 @@ def doctor(context: click.Context, index: Path | None, as_json: bool) -> None:
 
 
 cli.add_command(index_group, name="index")
+cli.add_command(conversations_group, name="conversations")
 cli.add_command(eval_group, name="eval")
 cli.add_command(tune)
 cli.add_command(map_command)

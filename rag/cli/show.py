@@ -181,17 +181,20 @@ def stream(events: Iterator[Event], *, to_stderr: bool = False) -> Answer:
 
     An answer that is abstained from after all is printed below the draft that was streamed.
     """
-    from rag.generation import Done
+    from rag.generation import Done, TextDelta
 
     streamed = ""
     for event in events:
         if isinstance(event, Done):
             click.echo(err=to_stderr)
             if event.answer.status == "abstained" and streamed != event.answer.text:
+                if streamed:
+                    click.secho("(taken back)", dim=True, err=to_stderr)
                 click.echo(event.answer.text, err=to_stderr)
             return event.answer
-        streamed += event.text
-        click.echo(event.text, nl=False, err=to_stderr)
+        if isinstance(event, TextDelta):
+            streamed += event.text
+            click.echo(event.text, nl=False, err=to_stderr)
     raise AssertionError("a stream ends with Done")
 
 
@@ -208,23 +211,47 @@ def answer(given: Answer, *, text: bool = True) -> None:
                 click.secho(f"  {found}: {shortened(hit.chunk.text, 120)}", dim=True)
         return
     for sentence in given.sentences:
-        if not sentence.supported:
+        if sentence.status in ("partly", "unsupported"):
             said = shortened(given.text[sentence.start : sentence.end], 100)
-            click.secho(f"not supported by the sources: {said}", fg="yellow")
+            how = "only partly supported" if sentence.status == "partly" else "not supported"
+            click.secho(f"{how} by the sources: {said}", fg="yellow")
+    for note in notes(given):
+        click.secho(f"({note})", dim=True)
     if given.citations:
         click.echo()
     for citation in sorted(given.citations, key=lambda c: (c.marker, c.start)):
         _citation(citation)
 
 
+def notes(given: Answer) -> list[str]:
+    """What a reader of an answer should know of how it was made: nothing is cut in silence."""
+    found = []
+    for step in given.trace:
+        if left_out := step.detail.get("left_out"):
+            found.append(f"{left_out} of {len(given.hits)} passages did not fit the budget")
+        if step.detail.get("finish_reason") == "length":
+            found.append("the model's reply was cut off at its limit of tokens")
+        if dropped := step.detail.get("dropped"):
+            found.append(f"{len(dropped)} unsupported sentences were left out")
+        if removed := step.detail.get("removed_links"):
+            found.append(f"links were removed from {removed} sentences")
+    used = given.usage
+    if used.calls:
+        cost = f", ${used.cost_usd:.4f}" if used.cost_usd else ""
+        calls = "1 call" if used.calls == 1 else f"{used.calls} calls"
+        tokens = f"{used.input_tokens:,} tokens in, {used.output_tokens:,} out"
+        found.append(f"{calls} of chat models: {tokens}{cost}")
+    return list(dict.fromkeys(found))
+
+
 def _citation(citation: Citation) -> None:
     click.secho(f"[{citation.marker}] {where(citation.uri, citation.place)}", bold=True, nl=False)
-    notes = [f"characters {citation.start}-{citation.end}"]
+    said = [f"characters {citation.start}-{citation.end}"]
     if citation.method == "attribution":
-        notes.append("attributed")
+        said.append("attributed")
     if not citation.verified:
-        notes.append("NOT VERIFIED")
-    click.secho(f"  ({', '.join(notes)})", dim=True)
+        said.append("NOT VERIFIED")
+    click.secho(f"  ({', '.join(said)})", dim=True)
     click.echo(f'    "{shortened(citation.quote, 400)}"')
 
 

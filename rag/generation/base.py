@@ -6,8 +6,10 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
+from pydantic import Field
+
 from rag.component import Component
-from rag.types import Answer, Hit, Message, Noun, Text
+from rag.types import Answer, Citation, Hit, Message, Noun, Sentence, Text
 
 NO_ANSWER = "I could not find an answer to that in the sources."
 """Text of every answer that is abstained from."""
@@ -19,13 +21,27 @@ class TextDelta(Noun):
     text: Text
 
 
+class CitationEvent(Noun):
+    """A citation of the text so far: it will stand at `number` in ``Answer.citations``."""
+
+    number: int = Field(ge=0)
+    citation: Citation
+
+
+class SentenceVerified(Noun):
+    """What became of a sentence; it will stand at `number` in ``Answer.sentences``."""
+
+    number: int = Field(ge=0)
+    sentence: Sentence
+
+
 class Done(Noun):
     """The end of a stream: the whole answer, checked."""
 
     answer: Answer
 
 
-Event = TextDelta | Done
+Event = TextDelta | CitationEvent | SentenceVerified | Done
 
 
 class Generator(Component):
@@ -46,11 +62,28 @@ class Generator(Component):
     ) -> Iterator[Event]:
         """`answer` piece by piece; the last event is `Done`.
 
-        What was streamed may hold markers of passages that do not exist; the answer does not.
+        The texts of a stream, put together, are the answer's text. Where the answer is abstained
+        from at the end, what was streamed until then is taken back by `Done`.
         """
         answer = self.answer(question, hits, history)
-        yield TextDelta(text=answer.text)
+        yield from replayed(answer)
         yield Done(answer=answer)
+
+
+def replayed(answer: Answer) -> Iterator[Event]:
+    """The events of an answer that is there already, but the last."""
+    at = 0
+    told: set[int] = set()
+    for number, sentence in enumerate(answer.sentences):
+        yield TextDelta(text=answer.text[at : sentence.end])
+        at = sentence.end
+        for i in sentence.citations:
+            if i not in told:
+                told.add(i)
+                yield CitationEvent(number=i, citation=answer.citations[i])
+        yield SentenceVerified(number=number, sentence=sentence)
+    if at < len(answer.text):
+        yield TextDelta(text=answer.text[at:])
 
 
 def abstention(reason: str, hits: Sequence[Hit], **fields: object) -> Answer:

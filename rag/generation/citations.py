@@ -1,240 +1,396 @@
-"""From a draft with markers to sentences with exact, verified citations."""
+"""From a draft to sentences with exact, verified citations, as it comes or all at once."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
+from rag.generation.base import CitationEvent, Event, SentenceVerified, TextDelta
 from rag.generation.context import Passage
+from rag.generation.links import LINK_LIKE, without_links
+from rag.generation.markers import INLINE_CODE, kept_markers, marked, numbers_in, without_markers
+from rag.generation.quotes import Quote, best_quote, verbatim
+from rag.llm.base import NativeCitation
 from rag.text import Span, sentences
-from rag.types import Citation, Sentence
+from rag.types import Citation, CitationMethod, Sentence, SentenceStatus
 from rag.verification import Verifier
 
-# [1], [1, 2], [1-3], [^1] and 【1†source】; no year, and nothing within `code`.
-_MARKER = re.compile(
-    r"\s?(?:\[\^?(\d{1,3}(?:\s*+[-–,;]\s*+\d{1,3})*+)\](?![(:])|【(\d{1,3})(?:†[^】\n]{0,80})?】)"
-)
-_INLINE_CODE = re.compile(r"(?<!`)(`++).{1,500}?(?<!`)\1(?!`)")
-_FENCED_CODE = re.compile(
-    r"^[ >]{0,8}+(`{3,}+(?![^\n]*`)|~{3,}+)[^\n]*+\n.*?(?:^[ >]{0,8}+\1[`~]*+[ \t\r]*+$|\Z)",
-    re.M | re.S,
-)
-_NO_CLAIM = re.compile(r"\s*(?:#{1,6}\s|(?:[-*_]\s*){3,}$|\|?[\s:|-]+\|?$)")
+_FENCE = re.compile(r"^[ >]{0,8}+(`{3,}+(?![^\n]*`)|~{3,}+)[^\n]*+\n", re.M)
+_HEADING = re.compile(r"\s*(?:#{1,6}\s|(?:[-*_]\s*){3,}$|\|?[\s:|-]+\|?$)")
 _TABLE_RULE = re.compile(r"\|?\s*+:?-{2,}+[\s:|-]*+$")
-_LONGEST_RANGE = 50
-_NEEDLESS = 0.95  # a shorter quote is preferred that has this share of the best one's support
+_LEAD_IN = re.compile(r"[:：][*_]*$")
+_QUESTION = re.compile(r"[?？؟][\"'”’»)*_]*$")
+REFUSAL = re.compile(
+    r"\W*(?:i\s+(?:do\s*n[o']?t|don’t|cannot|can['’]?t|could\s+not|couldn['’]t)\s+"
+    r"(?:know|find|answer|determine)"
+    r"|(?:the\s+)?(?:provided\s+|given\s+)?(?:passages?|sources?|documents?|context|text)\s+"
+    r"(?:do(?:es)?\s*n[o']t|don’t|doesn’t|do(?:es)?\s+not)\s+"
+    r"(?:contain|mention|provide|say|hold|include|answer|specify|give))",
+    re.IGNORECASE,
+)
+_NEEDLESS = 0.95  # a quote is not needed without which this share of the support is left
+_SETTLED = 24  # characters behind a sentence that tell its end from an abbreviation's
+_OPEN_MARKER = re.compile(r"[\[【][\d,;\s–^-]*+\Z")
+# What is written at once while a sentence comes: whole words, up to what may have to be changed.
+_SAFE = re.compile(r"[^\[【!<`~|\\]*+")
+_WORD_END = re.compile(r"\s(?=\S*\Z)|(?<=[\u0e01-\u0eff\u3041-\u30ff\u3400-\u9fff])(?=[^\s]?\Z)")
 
 
-def marked_numbers(marker: str) -> list[int]:
-    """Numbers in what stands between brackets: ``1``, ``1, 2`` or ``1-3``; in order, each once."""
-    numbers: list[int] = []
-    for part in re.split(r"[,;]", marker):
-        found = [int(number) for number in re.findall(r"\d+", part)]
-        if len(found) == 2 and found[0] <= found[1]:
-            found = list(range(found[0], min(found[1], found[0] + _LONGEST_RANGE) + 1))
-        numbers += found
-    return list(dict.fromkeys(numbers))
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class CitedText:
-    """A draft after checking: the text as it will be shown, its sentences and citations."""
+    """A draft after checking: the text as it will be shown, its sentences and citations.
+
+    ``dropped_markers`` counts those of passages that are not there or do not support,
+    ``attributed`` the sentences whose source the verifier found, ``removed_links`` those that had
+    one; ``dropped`` are the sentences that were left out.
+    """
 
     text: str
     sentences: tuple[Sentence, ...]
     citations: tuple[Citation, ...]
-    dropped_markers: int
-    attributed: int
+    dropped_markers: int = 0
+    attributed: int = 0
+    removed_links: int = 0
+    dropped: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
-class _Builder:
-    """Writes the checked text sentence by sentence, counting offsets as it goes."""
+class CitationWriter:
+    """Writes the checked text of a draft, piece by piece, and tells what it wrote as events.
+
+    What it writes does not depend on how the draft was cut into pieces. With `live`, words are
+    written as they come and markers held back until their sentence is checked; without, a sentence
+    is written when it is. With `drop`, a sentence that is not supported is left out. `native` are
+    the citations of the draft's provider, by places in the draft.
+    """
 
     passages: Sequence[Passage]
     verifier: Verifier
-    parts: list[str] = field(default_factory=list)
-    at: int = 0
-    sentences: list[Sentence] = field(default_factory=list)
-    citations: list[Citation] = field(default_factory=list)
-    dropped: int = 0
-    attributed: int = 0
+    live: bool = False
+    drop: bool = False
+    native: Sequence[NativeCitation] = ()
 
-    def write(self, text: str) -> None:
-        self.parts.append(text)
-        self.at += len(text)
+    _draft: str = ""
+    _done: int = 0  # what of the draft has been dealt with
+    _ahead: int = 0  # characters of the next sentence that are written already
+    _start: int = 0  # where in the text the sentence begins that is being written
+    _gap: str = ""  # white space that will be written before what comes next
+    _gap_before_dropped: str = ""
+    _fence: str = ""
+    _parts: list[str] = field(default_factory=list)
+    _at: int = 0
+    _sentences: list[Sentence] = field(default_factory=list)
+    _citations: list[Citation] = field(default_factory=list)
+    _cited: set[str] = field(default_factory=set)
+    _events: list[Event] = field(default_factory=list)
+    _dropped: list[str] = field(default_factory=list)
+    _dropped_markers: int = 0
+    _attributed: int = 0
+    _removed_links: int = 0
 
-    def cite(self, sentence: str) -> None:
-        """Write a sentence and what it rests on."""
-        numbers: list[int] = []
-        shown = self._checked_markers(sentence, numbers)
-        claim = _without_markers(sentence)
-        if not re.search(r"\w", claim):
-            self.write(shown)
-            return
-        bare = shown.lstrip()
-        self.write(shown[: len(shown) - len(bare)])
-        shown, start = bare, self.at
-        method: Literal["marker", "attribution"] = "marker"
-        if numbers:
-            cited = [self.passages[number - 1] for number in dict.fromkeys(numbers)]
-            quotes = [best_quote(claim, [passage], self.verifier) for passage in cited]
-            found = [quote for quote in quotes if quote is not None]
+    def feed(self, piece: str) -> Iterator[Event]:
+        """Take the next piece of the draft."""
+        self._draft += piece
+        self._advance(final=False)
+        return self._told()
+
+    def finish(self) -> Iterator[Event]:
+        """Take the end of the draft."""
+        self._advance(final=True)
+        return self._told()
+
+    @property
+    def result(self) -> CitedText:
+        """What has been written."""
+        return CitedText(
+            text="".join(self._parts),
+            sentences=tuple(self._sentences),
+            citations=tuple(self._citations),
+            dropped_markers=self._dropped_markers,
+            attributed=self._attributed,
+            removed_links=self._removed_links,
+            dropped=tuple(self._dropped),
+        )
+
+    def _told(self) -> Iterator[Event]:
+        events, self._events = self._events, []
+        return iter(events)
+
+    # -- going through the draft -----------------------------------------------------------
+
+    def _advance(self, *, final: bool) -> None:
+        while self._done < len(self._draft):
+            if self._fence:
+                self._code(final)
+                if self._fence:
+                    return
+                continue
+            fence = _FENCE.search(self._draft, self._done)
+            end = fence.start() if fence else len(self._draft)
+            self._prose(self._draft[self._done : end], final or fence is not None)
+            if fence is None:
+                return
+            self._write(fence.group())
+            self._done = fence.end()
+            self._fence = fence.group(1)
+
+    def _code(self, final: bool) -> None:
+        """Write fenced code as it is, line by line, up to the fence's end."""
+        closing = re.compile(rf"^[ >]{{0,8}}+{self._fence}[`~]*+[ \t\r]*+$", re.M)
+        end = closing.search(self._draft, self._done)
+        if end is not None and (final or end.end() < len(self._draft)):
+            upto, self._fence = end.end(), ""
+        elif final:
+            upto = len(self._draft)
         else:
-            best = best_quote(claim, self.passages, self.verifier)
-            found = [best] if best and best.support >= self.verifier.threshold else []
-            method = "attribution"
-            if found:
-                shown = _marked(shown, found[0].passage.number)
-                self.attributed += 1
-        self.write(shown)
+            upto = self._draft.rfind("\n", self._done) + 1 or self._done
+        self._write(self._draft[self._done : upto])
+        self._done = upto
+        if final and upto == len(self._draft):
+            self._fence = ""
+
+    def _prose(self, prose: str, final: bool) -> None:
+        # Code is one word here, so that no full stop in it ends a sentence.
+        plain = INLINE_CODE.sub(lambda code: "x" * len(code.group()), prose)
+        spans = sentences(plain, wrapped=False)
+        texts = [prose[span.start : span.end] for span in spans]
+        settled = len(spans) if final else _settled(plain, spans)
+        at, base = 0, self._done
+        for i, (span, text) in enumerate(zip(spans[:settled], texts, strict=False)):
+            self._gap += prose[at : span.start]
+            below = [
+                *text.splitlines()[1:],
+                *(next_.partition("\n")[0] for next_ in texts[i + 1 : i + 2]),
+            ]
+            is_head = any(_TABLE_RULE.match(line) for line in below)
+            self._sentence(text, Span(base + span.start, base + span.end), is_head)
+            at = span.end
+        if final:
+            self._gap += prose[at:]
+            at = len(prose)
+        elif self.live and settled < len(spans) and (sure := _sure(texts[settled])) > self._ahead:
+            if not self._ahead:
+                self._gap += prose[at : spans[settled].start]
+                at = spans[settled].start
+                self._begin()
+            self._append(texts[settled][self._ahead : sure])
+            self._ahead = sure
+        self._done = base + at
+
+    # -- a sentence ------------------------------------------------------------------------
+
+    def _sentence(self, raw: str, place: Span, is_head: bool) -> None:
+        bare = without_links(raw, cited=lambda _: False, quoted=self._stands)
+        claim = without_markers(bare).strip()
+        numbers = [n for n in numbers_in(bare) if n <= len(self.passages) and n > 0]
+        native = [n for n in self._native_numbers(place) if n not in numbers]
+        if not re.search(r"\w", claim):
+            self._put(raw, [], None)
+        elif not numbers and not native and (is_head or _claims_nothing(claim)):
+            self._put(raw, [], "needs_none")
+        else:
+            found, support = self._evidence(claim, [*numbers, *native])
+            status: SentenceStatus = self.verifier.status(support)
+            if any(passage is None for _, passage in verbatim(claim, self.passages)):
+                status = "unsupported"  # words in quotation marks that nobody wrote
+            if status != "supported" and not found and REFUSAL.match(claim):
+                status = "needs_none"
+            if self.drop and status == "unsupported":
+                self._leave_out(raw)
+                return
+            methods: dict[int, CitationMethod] = dict.fromkeys(native, "native")
+            methods |= dict.fromkeys(numbers, "marker")
+            cited = [(quote, methods.get(quote.passage.number, "attribution")) for quote in found]
+            self._put(raw, cited, status, support)
+
+    def _evidence(self, claim: str, numbers: Sequence[int]) -> tuple[list[Quote], float]:
+        """Quotes of the passages chosen that support the claim, or of a better one."""
+        chosen = [best_quote(claim, [self.passages[n - 1]], self.verifier) for n in numbers]
+        quotes = [quote for quote in chosen if quote is not None]
+        found = [quote for quote in quotes if quote.support >= self.verifier.partial]
         support = max((quote.support for quote in found), default=0.0)
-        self.sentences.append(
-            Sentence(
-                start=start,
-                end=self.at,
-                citations=tuple(dict.fromkeys(self._add(quote, method) for quote in found)),
-                support=support,
-                supported=support >= self.verifier.threshold,
+        if len(quotes) > 1:
+            found, support = self._together(claim, quotes, (found, support))
+        if support < self.verifier.threshold:
+            other = best_quote(claim, self.passages, self.verifier)
+            enough = self.verifier.threshold if found else self.verifier.partial
+            if other is not None and other.support >= enough:
+                found, support = [other], other.support
+        return found, min(1.0, support)
+
+    def _together(
+        self, claim: str, quotes: list[Quote], alone: tuple[list[Quote], float]
+    ) -> tuple[list[Quote], float]:
+        """The quotes that support the claim between them, where that is more than `alone`.
+
+        One that could be left out without loss is (as citation precision has it: Gao et al., 2023).
+        """
+
+        def joint(some: Sequence[Quote]) -> float:
+            return float(self.verifier.scores([(claim, "\n".join(q.text for q in some))])[0])
+
+        support = joint(quotes)
+        if support < self.verifier.partial or alone[1] >= _NEEDLESS * support:
+            return alone
+        needed = list(quotes)
+        for quote in sorted(quotes, key=lambda q: q.support):
+            rest = [other for other in needed if other is not quote]
+            if rest and joint(rest) >= _NEEDLESS * support:
+                needed = rest
+        return needed, support
+
+    def _native_numbers(self, place: Span) -> list[int]:
+        return list(
+            dict.fromkeys(
+                source + 1
+                for cited in self.native
+                if cited.start < place.end and cited.end > place.start
+                for source in cited.sources
+                if source < len(self.passages)
             )
         )
 
-    def _checked_markers(self, sentence: str, valid: list[int]) -> str:
-        """The sentence without markers of passages that do not exist; `valid` gets the others."""
+    def _stands(self, address: str) -> bool:
+        return any(address in passage.text for passage in self.passages)
 
-        def checked(marker: re.Match[str]) -> str:
-            numbers = marked_numbers(marker.group(1) or marker.group(2))
-            real = [number for number in numbers if 1 <= number <= len(self.passages)]
-            if not real and _glued(marker, sentence):
-                return marker.group()  # an index, as in argv[0], rather than a citation
-            valid.extend(real)
-            self.dropped += len(numbers) - len(real)
-            if real == numbers:
-                return marker.group()
-            space = " " if marker.group().startswith(" ") else ""
-            return f"{space}[{', '.join(map(str, real))}]" if real else ""
+    # -- writing ---------------------------------------------------------------------------
 
-        return _outside_code(sentence, lambda text: _MARKER.sub(checked, text))
-
-    def _add(self, quote: Quote, method: Literal["marker", "attribution"]) -> int:
-        citation = quote.citation(quote.passage.number, method)
-        if citation not in self.citations:
-            self.citations.append(citation)
-        return self.citations.index(citation)
-
-
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """A stretch of a passage and how well it supports a claim; the span is in the passage."""
-
-    passage: Passage
-    span: Span
-    support: float
-
-    @property
-    def text(self) -> str:
-        """The words themselves."""
-        return self.passage.text[self.span.start : self.span.end]
-
-    def citation(
-        self, marker: int, method: Literal["marker", "attribution", "extractive"]
-    ) -> Citation:
-        """The citation of this quote, at its place in the source."""
-        return Citation(
-            marker=marker,
-            uri=self.passage.uri,
-            start=self.passage.start + self.span.start,
-            end=self.passage.start + self.span.end,
-            quote=self.text,
-            place=self.passage.place,
-            title=self.passage.title,
-            support=self.support,
-            method=method,
+    def _put(
+        self,
+        raw: str,
+        cited: Sequence[tuple[Quote, CitationMethod]],
+        status: SentenceStatus | None,
+        support: float = 0.0,
+    ) -> None:
+        """Write a sentence with its markers; without a status it is none, only its text."""
+        self._cited |= {quote.passage.uri for quote, _ in cited}
+        shown = without_links(raw, cited=self._cited.__contains__, quoted=self._stands)
+        self._removed_links += shown != raw
+        kept = {quote.passage.number for quote, _ in cited}
+        named = numbers_in(shown)
+        shown = kept_markers(shown, lambda numbers: [n for n in numbers if n in kept])
+        self._dropped_markers += sum(n not in kept for n in named)
+        for quote, method in cited:
+            if quote.passage.number not in named:
+                shown = marked(shown, quote.passage.number)
+                self._attributed += method == "attribution"
+        if not shown.strip() and not self._ahead:
+            self._forget_gap()
+            return
+        if not self._ahead:
+            self._begin()
+        self._append(shown[self._ahead :])
+        self._ahead = 0
+        if status is None:
+            return
+        places = []
+        for quote, method in cited:
+            citation = quote.citation(quote.passage.number, method)
+            if citation not in self._citations:
+                self._events.append(CitationEvent(number=len(self._citations), citation=citation))
+                self._citations.append(citation)
+            places.append(self._citations.index(citation))
+        sentence = Sentence(
+            start=self._start,
+            end=self._at,
+            citations=tuple(dict.fromkeys(places)),
+            support=support,
+            status=status,
         )
+        self._events.append(SentenceVerified(number=len(self._sentences), sentence=sentence))
+        self._sentences.append(sentence)
+
+    def _leave_out(self, raw: str) -> None:
+        self._dropped.append(raw)
+        self._forget_gap()
+
+    def _forget_gap(self) -> None:
+        """Leave the white space on both sides of something left out to its wider one."""
+        self._gap_before_dropped = max(self._gap_before_dropped, self._gap, key=_lines)
+        self._gap = ""
+
+    def _begin(self) -> None:
+        self._flush()
+        self._start = self._at
+
+    def _write(self, text: str) -> None:
+        """Write text that is no sentence; white space around it waits for what comes next."""
+        inner = text.strip()
+        if not inner:
+            self._gap += text
+            return
+        start = text.index(inner)
+        self._gap += text[:start]
+        self._flush()
+        self._append(inner)
+        self._gap = text[start + len(inner) :]
+
+    def _flush(self) -> None:
+        """Write the white space that was held back; none at the beginning."""
+        gap = max(self._gap_before_dropped, self._gap, key=_lines)
+        self._gap = self._gap_before_dropped = ""
+        if self._parts:
+            self._append(gap)
+
+    def _append(self, text: str) -> None:
+        if text:
+            self._parts.append(text)
+            self._at += len(text)
+            self._events.append(TextDelta(text=text))
 
 
-def best_quote(claim: str, passages: Sequence[Passage], verifier: Verifier) -> Quote | None:
-    """Find the sentences, up to three in a row, that support `claim` best; the fewest that do."""
-    spans = [(p, Span(*span)) for p in passages for span in p.sentence_spans()]
-    if not spans or not claim.strip():
-        return None
-    supports = verifier.support([claim], [p.text[s.start : s.end] for p, s in spans])[0]
-    enough = float(supports.max()) * _NEEDLESS
-    *_, i = min(
-        (span.end - span.start, -float(supports[i]), i)
-        for i, (_, span) in enumerate(spans)
-        if supports[i] >= enough
-    )
-    passage, span = spans[i]
-    return Quote(passage, span, min(1.0, float(supports[i])))
-
-
-def _outside_code(sentence: str, change: Callable[[str], str]) -> str:
-    parts: list[str] = []
-    at = 0
-    for code in _INLINE_CODE.finditer(sentence):
-        parts += [change(sentence[at : code.start()]), code.group()]
-        at = code.end()
-    return "".join([*parts, change(sentence[at:])])
-
-
-def _without_markers(sentence: str) -> str:
-    return _outside_code(
-        sentence,
-        lambda text: _MARKER.sub(lambda m: m.group() if _glued(m, text) else "", text),
-    )
-
-
-def _glued(marker: re.Match[str], text: str) -> bool:
-    """Whether the marker follows an identifier without a space, and is not a passage's."""
-    before = text[: marker.start()][-1:]
-    return marker.group(1) == "0" and marker.group().startswith("[") and before.isalnum()
-
-
-def _marked(sentence: str, number: int) -> str:
-    """Put a marker behind a sentence, or into the last cell of a table's row."""
-    if sentence.endswith("|") and sentence.count("|") > 1:
-        return f"{sentence[:-1].rstrip()} [{number}] |"
-    return f"{sentence} [{number}]"
-
-
-def cite(draft: str, passages: Sequence[Passage], verifier: Verifier) -> CitedText:
+def cite(
+    draft: str,
+    passages: Sequence[Passage],
+    verifier: Verifier,
+    *,
+    drop: bool = False,
+    native: Sequence[NativeCitation] = (),
+) -> CitedText:
     """Check a draft: drop markers of passages that are not there, and tie each sentence down.
 
-    A sentence with markers cites, from each passage marked, the exact span that supports it
-    best. One without gets the passage that supports it, if one does, and a marker for it. A
-    sentence is supported where one of its quotes reaches the verifier's threshold. Code stays as
-    it is; headings, rules and the heads of tables claim nothing.
+    A sentence cites, from each passage that its markers name and that supports it at least in part,
+    the exact span that supports it best. Where none does, it gets the passage that does, if there
+    is one, and a marker for it. Code stays as it is; headings, rules, questions and the heads of
+    tables claim nothing. Links and images stay only where they lead to a cited source.
     """
-    builder = _Builder(passages, verifier)
-    at = 0
-    for code in _FENCED_CODE.finditer(draft):
-        _cite_prose(builder, draft[at : code.start()])
-        builder.write(code.group())
-        at = code.end()
-    _cite_prose(builder, draft[at:])
-    return CitedText(
-        text="".join(builder.parts),
-        sentences=tuple(builder.sentences),
-        citations=tuple(builder.citations),
-        dropped_markers=builder.dropped,
-        attributed=builder.attributed,
-    )
+    writer = CitationWriter(passages, verifier, drop=drop, native=native)
+    writer.feed(draft)
+    writer.finish()
+    return writer.result
 
 
-def _cite_prose(builder: _Builder, prose: str) -> None:
-    at = 0
-    # Code is one word here, so that no full stop in it ends a sentence.
-    spans = sentences(_INLINE_CODE.sub(lambda code: "x" * len(code.group()), prose))
-    texts = [prose[span.start : span.end] for span in spans]
-    for i, (span, text) in enumerate(zip(spans, texts, strict=True)):
-        builder.write(prose[at : span.start])
-        below = [*text.splitlines()[1:], *texts[i + 1 : i + 2]]
-        if _NO_CLAIM.match(text) or any(_TABLE_RULE.match(line) for line in below):
-            builder.write(text)
-        else:
-            builder.cite(text)
-        at = span.end
-    builder.write(prose[at:])
+def _claims_nothing(claim: str) -> bool:
+    return bool(_HEADING.match(claim) or _LEAD_IN.search(claim) or _QUESTION.search(claim))
+
+
+def _settled(prose: str, spans: Sequence[Span]) -> int:
+    """How many of the first sentences will not change, whatever comes behind `prose`."""
+    last_line = prose.rfind("\n") + 1
+    open_code = prose.find("`", last_line)
+    count = 0
+    for span in spans[:-1]:
+        rest = prose[span.end :].lstrip()
+        enough = "\n" in rest
+        if not enough and "|" not in prose[span.start : span.end]:
+            enough = len(rest) >= _SETTLED and rest[0] not in "-:|"  # nor the head of a table
+        if not enough or _OPEN_MARKER.match(rest) or 0 <= open_code < span.end:
+            break
+        count += 1
+    return count
+
+
+def _sure(sentence: str) -> int:
+    """Length of the beginning of a sentence that checking will not change."""
+    safe = _SAFE.match(sentence)
+    words = sentence[: safe.end()] if safe else ""
+    if link := LINK_LIKE.search(words):
+        words = words[: link.start()]
+    ends = list(_WORD_END.finditer(words))
+    sure = words[: ends[-1].start()].rstrip() if ends else ""
+    return len(sure) if re.search(r"\w", sure) else 0
+
+
+def _lines(gap: str) -> tuple[int, int]:
+    return gap.count("\n"), len(gap)

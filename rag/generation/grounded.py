@@ -2,159 +2,326 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from rag.generation.base import NO_ANSWER, Done, Event, Generator, TextDelta, abstention
-from rag.generation.citations import CitedText, cite
-from rag.generation.context import Packed, Passage, pack
-from rag.llm.base import ChatModel, Completion
+from rag.embedding import Embedder, StaticEmbedder
+from rag.errors import ModelContextExceeded
+from rag.generation.base import NO_ANSWER, Done, Event, Generator, abstention, replayed
+from rag.generation.citations import REFUSAL, CitationWriter, CitedText, cite
+from rag.generation.context import Order, Packed, boundary, pack, shown_passages
+from rag.generation.markers import without_markers
+from rag.generation.relevance import candidates
+from rag.llm.base import ChatModel, Completion, Source
+from rag.llm.prompting import inert, messages
+from rag.llm.threads import ended
 from rag.settings import load_settings
-from rag.types import Answer, Hit, Message, Sentence, Step, well_formed
+from rag.types import Answer, Hit, Message, Sentence, Step, Usage
 from rag.verification import LexicalVerifier, Verifier
 
-_REFUSAL = re.compile(
-    r"\W*(?:i\s+(?:do\s*n[o']?t|don’t|cannot|can['’]?t|could\s+not|couldn['’]t)\s+"
-    r"(?:know|find|answer|determine)"
-    r"|(?:the\s+)?(?:provided\s+|given\s+)?(?:passages?|sources?|documents?|context|text)\s+"
-    r"(?:do(?:es)?\s*n[o']t|don’t|doesn’t|do(?:es)?\s+not)\s+"
-    r"(?:contain|mention|provide|say|hold|include|answer|specify|give))",
-    re.IGNORECASE,
-)
-_TAG = re.compile(r"<(?=\s*/?\s*passage)", re.IGNORECASE)
+if TYPE_CHECKING:
+    from rag.generation.extraction import Extraction, Model
+
+_PROMPT_ROOM = 400  # tokens of a prompt that are neither passages nor question nor history
+_SHORTENINGS = 3  # times that fewer passages are tried where a model says that it cannot read all
 
 
 class GroundedGenerator(Generator):
     """A chat model answers from numbered passages; every sentence is then checked.
 
-    ``budget`` is the number of tokens for passages, ``prompt`` the template. Markers of passages
-    that do not exist are dropped and counted in the trace. Each marked sentence is tied to the
-    exact span that supports it best; one that the model forgot to mark gets its citation by
-    attribution. If no sentence at all is supported, or the model says that it does not know, the
-    answer is abstained from, and the draft stands in the trace.
+    ``prompt`` is the template: ``grounded``, ``concise``, ``detailed``, ``list``, ``table``,
+    ``quotes``, or one of yours; ``language`` is the answer's, by its name in English (default: the
+    question's). ``budget`` is the number of tokens for passages, less where the model reads less;
+    ``order`` is how they are shown (see `rag.generation.pack`).
+
+    Each sentence cites the exact span that supports it best: of the passages that the model marks
+    or its provider cites, where they support it, and else of the one that does. What no passage
+    supports is, by ``unsupported``: left in and flagged (``flag``), left out (``drop``), named to
+    the model, which is asked once more, and left out if it still is not (``repair``), or a reason
+    not to answer at all (``abstain``).
+
+    The answer is abstained from where the nearest sentence is less relevant to the question than
+    ``relevance`` (0..2, as the extractive generator counts it; then no model is asked), where the
+    model says that it does not know, and where no sentence, or a smaller share than ``required``,
+    is supported. The draft then stands in the trace.
     """
 
     name: ClassVar[str] = "grounded"
+    revision: ClassVar[int] = 2
 
     model: ChatModel
     verifier: Verifier = LexicalVerifier()
     prompt: str = "grounded"
+    language: str | None = Field(None, min_length=1, max_length=100)
     budget: int = Field(3_000, ge=64)
+    order: Order = "relevance"
+    unsupported: Literal["flag", "drop", "repair", "abstain"] = "flag"
+    required: float = Field(0.0, ge=0, le=1)
+    relevance: float = Field(0.0, ge=0, le=2)
+    embedder: Embedder = StaticEmbedder()
 
     def answer(self, question: str, hits: Sequence[Hit], history: Sequence[Message] = ()) -> Answer:
         """See `Generator.answer`."""
-        packed = pack(hits, self.budget, self.model.count_tokens)
-        if not packed.passages:
-            return self._nothing_to_answer_from(packed, hits)
-        messages, identity = self._messages(question, packed.passages, history)
-        started = time.perf_counter()
-        completion = self.model.complete(messages)
-        seconds = time.perf_counter() - started
-        return self._checked(completion, packed, hits, identity, seconds)
+        for event in self._events(question, hits, history, live=False):
+            if isinstance(event, Done):
+                return event.answer
+        raise AssertionError("a stream ends with Done")
 
     def stream(
         self, question: str, hits: Sequence[Hit], history: Sequence[Message] = ()
     ) -> Iterator[Event]:
-        """See `Generator.stream`."""
-        packed = pack(hits, self.budget, self.model.count_tokens)
-        if not packed.passages:
-            answer = self._nothing_to_answer_from(packed, hits)
-            yield TextDelta(text=answer.text)
+        """See `Generator.stream`.
+
+        With ``flag``, words come as the model says them, markers when their sentence is checked;
+        with ``drop``, sentences come when they are checked. With ``repair`` and ``abstain``, and
+        with models whose providers cite, all comes at the end, since it may all change.
+        """
+        return self._events(question, hits, history, live=True)
+
+    def extract(self, question: str, hits: Sequence[Hit], model: type[Model]) -> Extraction[Model]:
+        """Fill in `model` from the passages; see `rag.generation.extraction`.
+
+        Raises `ModelReplyError` where the model's reply does not fit it.
+        """
+        from rag.generation.extraction import extract
+
+        packed = self._packed(question, hits, (), self.budget)
+        return extract(question, packed, hits, model, chat=self.model, verifier=self.verifier)
+
+    # -- asking ----------------------------------------------------------------------------
+
+    def _events(
+        self, question: str, hits: Sequence[Hit], history: Sequence[Message], *, live: bool
+    ) -> Iterator[Event]:
+        history = [m.model_copy(update={"content": without_markers(m.content)}) for m in history]
+        packed = self._packed(question, hits, history, self.budget)
+        if reason := self._too_little(question, packed, hits):
+            answer = abstention(reason, hits)
+            yield from replayed(answer)
             yield Done(answer=answer)
             return
-        messages, identity = self._messages(question, packed.passages, history)
-        started = time.perf_counter()
-        completion = Completion("")
-        for delta in self.model.stream(messages):
-            if delta.text:
-                yield TextDelta(text=delta.text)
-            completion = delta.completion or completion
-        seconds = time.perf_counter() - started
-        yield Done(answer=self._checked(completion, packed, hits, identity, seconds))
+        for left in reversed(range(_SHORTENINGS + 1)):
+            asking = self._asking(question, hits, history, packed)
+            try:
+                yield from self._answered(asking, live=live)
+                return
+            except ModelContextExceeded:  # before the first word of a reply
+                fewer = packed.tokens // 2
+                if not left or len(packed.passages) < 2:
+                    raise
+                packed = self._packed(question, hits, history, fewer)
+                if not packed.passages:
+                    raise
 
-    def _nothing_to_answer_from(self, packed: Packed, hits: Sequence[Hit]) -> Answer:
-        if packed.left_out:
-            reason = f"no passage fits into the budget of {self.budget} tokens"
-        else:
-            reason = "nothing was retrieved"
-        return abstention(reason, hits)
+    def _packed(
+        self, question: str, hits: Sequence[Hit], history: Sequence[Message], budget: int
+    ) -> Packed:
+        context = self.model.context_tokens
+        if context is not None:
+            taken = sum(self.model.count_tokens(each.content) for each in history)
+            taken += self.model.count_tokens(question) + _PROMPT_ROOM + self.model.reply_tokens
+            budget = min(budget, context - taken)
+        return pack(hits, budget, self.model.count_tokens, self.order)
 
-    def _messages(
-        self, question: str, passages: Sequence[Passage], history: Sequence[Message]
-    ) -> tuple[list[Message], dict[str, str]]:
+    def _too_little(self, question: str, packed: Packed, hits: Sequence[Hit]) -> str:
+        """Why there is nothing to ask a model about; empty where there is."""
+        if not hits:
+            return "nothing was retrieved"
+        if not packed.passages:
+            return (
+                f"no passage fits: the shortest has {packed.shortest} tokens, and "
+                f"{packed.budget} are left for passages"
+            )
+        if self.relevance:
+            found = candidates(question, packed.passages, self.embedder)
+            best = max((each.relevance for each in found), default=0.0)
+            if best < self.relevance:
+                return (
+                    f"the nearest sentence has a relevance of {best:.2f}, "
+                    f"below {self.relevance:.2f}"
+                )
+        return ""
+
+    def _asking(
+        self, question: str, hits: Sequence[Hit], history: Sequence[Message], packed: Packed
+    ) -> _Asking:
         import prompts
 
-        prompt = prompts.load(self.prompt, load_settings().prompts)
-        rendered = prompt.render(
-            question=question,
-            passages=[
-                {
-                    "number": p.number,
-                    "label": _inert(p.label).replace('"', "'"),
-                    "text": _inert(p.text),
-                }
-                for p in passages
-            ],
-            history=list(history),
-            no_answer=NO_ANSWER,
+        passages = packed.passages
+        shown = [] if self.model.cites else shown_passages(passages)
+        inputs = {
+            "question": question,
+            "passages": shown,
+            "boundary": boundary(question, passages),
+            "history": history,
+            "no_answer": NO_ANSWER,
+            "language": self.language or "",
+        }
+        return _Asking(
+            messages=messages(self.prompt, **inputs),
+            sources=[Source(inert(p.label), inert(p.text)) for p in passages]
+            if self.model.cites
+            else [],
+            prompt=prompts.load(self.prompt, load_settings().prompts).identity,
+            packed=packed,
+            hits=tuple(hits),
         )
-        return [Message.model_validate(message) for message in rendered], prompt.identity
 
-    def _checked(
-        self,
-        completion: Completion,
-        packed: Packed,
-        hits: Sequence[Hit],
-        identity: dict[str, str],
-        seconds: float,
-    ) -> Answer:
-        generated = Step(
-            name="generate",
-            seconds=seconds,
-            detail={
-                "prompt": identity,
-                "passages": len(packed.passages),
-                "left_out": packed.left_out,
-                "finish_reason": completion.finish_reason,
-            },
+    # -- answering -------------------------------------------------------------------------
+
+    def _answered(self, asking: _Asking, *, live: bool) -> Iterator[Event]:
+        at_once = live and self.unsupported in ("flag", "drop") and not self.model.cites
+        writer = CitationWriter(
+            asking.packed.passages,
+            self.verifier,
+            live=at_once and self.unsupported == "flag",
+            drop=self.unsupported == "drop",
         )
         started = time.perf_counter()
-        draft = well_formed(completion.text.strip())
-        cited = cite(draft, packed.passages, self.verifier)
+        checking = 0.0
+        completion = Completion("")
+        if live:
+            deltas = self.model.stream(asking.messages, sources=asking.sources)
+            with ended(deltas):
+                for text, whole in deltas:
+                    completion = whole or completion
+                    if at_once:
+                        since = time.perf_counter()
+                        events = list(writer.feed(text))
+                        checking += time.perf_counter() - since
+                        yield from events
+        else:
+            completion = self.model.complete(asking.messages, sources=asking.sources)
+        seconds = time.perf_counter() - started - checking
+        asking.used(completion, seconds)
+        since = time.perf_counter()
+        if not at_once:
+            writer.native = completion.citations
+            writer.feed(completion.text)
+        events = list(writer.finish())
+        asking.checking = checking + time.perf_counter() - since
+        cited = writer.result
+        if self.unsupported == "repair":
+            cited = self._repaired(asking, completion, cited)
+        answer = self._judged(asking, completion, cited)
+        yield from events if at_once else replayed(answer)
+        yield Done(answer=answer)
+
+    def _repaired(self, asking: _Asking, completion: Completion, cited: CitedText) -> CitedText:
+        """Ask once more, the failing sentences named; what fails again is left out."""
+        failing = [
+            without_markers(cited.text[sentence.start : sentence.end])
+            for sentence in cited.sentences
+            if sentence.status == "unsupported"
+        ]
+        if not failing or _refuses(completion.text):
+            return cited
+        asked = [
+            *asking.messages,
+            Message(role="assistant", content=completion.text),
+            *messages("repair", failing=failing, no_answer=NO_ANSWER),
+        ]
+        started = time.perf_counter()
+        again = self.model.complete(asked, sources=asking.sources)
+        seconds = time.perf_counter() - started
+        passages = asking.packed.passages
+        repaired = cite(again.text, passages, self.verifier, drop=True, native=again.citations)
+        if not any(sentence.supported for sentence in repaired.sentences):
+            repaired = cite(
+                completion.text, passages, self.verifier, drop=True, native=completion.citations
+            )
+        asking.used(again, seconds, name="repair", failing=failing)
+        return repaired
+
+    def _judged(self, asking: _Asking, completion: Completion, cited: CitedText) -> Answer:
+        """The answer, or why there is none."""
+        draft = completion.text.strip()
+        claims = [sentence for sentence in cited.sentences if sentence.status != "needs_none"]
+        supported = sum(sentence.supported for sentence in claims)
         detail: dict[str, Any] = {
             "verifier": self.verifier.config(),
-            "sentences": len(cited.sentences),
-            "supported": sum(sentence.supported for sentence in cited.sentences),
+            "sentences": len(claims),
+            "supported": supported,
             "dropped_markers": cited.dropped_markers,
             "attributed": cited.attributed,
+            "removed_links": cited.removed_links,
+            "dropped": list(cited.dropped),
         }
-        reason = ""
-        if not draft:
-            reason = "the model gave an empty reply"
-        elif not any(_holds(sentence, cited) for sentence in cited.sentences):
-            if _REFUSAL.match(draft) or NO_ANSWER in draft:
-                reason = "the model found no answer in the passages"
-            else:
-                reason = "no sentence of the model's draft is supported by the passages"
-        if reason:
+        reason = self._reason(completion, draft, cited, claims)
+        if reason or draft != cited.text:
             detail["draft"] = draft
-        checked = Step(name="check", seconds=time.perf_counter() - started, detail=detail)
-        trace = (generated, checked)
+        trace = (*asking.steps, Step(name="check", seconds=asking.checking, detail=detail))
         if reason:
-            return abstention(reason, hits, usage=completion.usage, trace=trace)
+            return abstention(reason, asking.hits, usage=asking.usage, trace=trace)
         return Answer(
             text=cited.text,
             status="answered",
             sentences=cited.sentences,
             citations=cited.citations,
-            hits=tuple(hits),
-            usage=completion.usage,
+            hits=asking.hits,
+            usage=asking.usage,
             trace=trace,
         )
+
+    def _reason(
+        self, completion: Completion, draft: str, cited: CitedText, claims: Sequence[Sentence]
+    ) -> str:
+        """Why not to answer; empty where the answer stands."""
+        if completion.finish_reason == "refusal":
+            return f"the model refused to answer: {' '.join(draft.split())[:200]}"
+        if not draft:
+            return "the model gave an empty reply"
+        if not any(_holds(sentence, cited) for sentence in claims):
+            if _refuses(draft):
+                return "the model found no answer in the passages"
+            return "no sentence of the model's draft is supported by the passages"
+        supported = sum(sentence.supported for sentence in claims)
+        if supported < self.required * len(claims):
+            return (
+                f"{supported} of {len(claims)} sentences of the model's draft are supported by "
+                f"the passages, fewer than the share of {self.required:g} that is required"
+            )
+        failing = [sentence for sentence in claims if sentence.status == "unsupported"]
+        if self.unsupported == "abstain" and failing:
+            said = cited.text[failing[0].start : failing[0].end]
+            return f"not supported by the passages: {' '.join(said.split())[:200]}"
+        return ""
+
+
+@dataclass(slots=True)
+class _Asking:
+    """What is asked, and what came of it so far."""
+
+    messages: list[Message]
+    sources: list[Source]
+    prompt: dict[str, str]
+    packed: Packed
+    hits: tuple[Hit, ...]
+    steps: list[Step] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+    checking: float = 0.0
+
+    def used(
+        self, completion: Completion, seconds: float, name: str = "generate", **more: object
+    ) -> None:
+        """Note a call of the model."""
+        self.usage += completion.usage
+        detail = {
+            "prompt": self.prompt,
+            "passages": len(self.packed.passages),
+            "left_out": self.packed.left_out,
+            "finish_reason": completion.finish_reason,
+            **more,
+        }
+        self.steps.append(Step(name=name, seconds=seconds, detail=detail))
+
+
+def _refuses(draft: str) -> bool:
+    return bool(REFUSAL.match(draft)) or NO_ANSWER in draft
 
 
 def _holds(sentence: Sentence, cited: CitedText) -> bool:
@@ -165,10 +332,5 @@ def _holds(sentence: Sentence, cited: CitedText) -> bool:
     """
     if not sentence.supported:
         return False
-    by_model = any(cited.citations[i].method == "marker" for i in sentence.citations)
-    return by_model or not _REFUSAL.match(cited.text[sentence.start : sentence.end])
-
-
-def _inert(text: str) -> str:
-    """Text that cannot open or close a passage of its own."""
-    return _TAG.sub("‹", text)
+    by_model = any(cited.citations[i].method != "attribution" for i in sentence.citations)
+    return by_model or not REFUSAL.match(cited.text[sentence.start : sentence.end])

@@ -15,11 +15,14 @@ from rag.errors import ConfigError, IndexDamaged, IndexNotFound, RagIndexError
 
 LIBRARY = "library.sqlite"
 NAMESPACES = "namespaces"
+CONVERSATIONS = "conversations.sqlite"
 _OWN_FILES = {
-    INDEX_MARK, ".gitignore", LIBRARY, "derived", NAMESPACES, "snapshots", "write.lock",
-    "writer.json",
+    INDEX_MARK, ".gitignore", LIBRARY, CONVERSATIONS, "derived", NAMESPACES, "snapshots",
+    "write.lock", "writer.json",
 }  # fmt: skip
-_OWN_FILES |= {f"{LIBRARY}-{part}" for part in ("wal", "shm", "journal")}
+_OWN_FILES |= {
+    f"{file}-{part}" for file in (LIBRARY, CONVERSATIONS) for part in ("wal", "shm", "journal")
+}
 _LONGEST = 64  # bytes of a namespace's name: escaped, it still is a file name everywhere
 
 

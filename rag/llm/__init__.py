@@ -1,7 +1,24 @@
 """Chat models."""
 
-from rag.llm.base import ChatModel, Completion, Delta
-from rag.llm.openai import OpenAIChat
+from rag.llm.base import ChatModel, Completion, Delta, NativeCitation, Source
+from rag.llm.calls import metered
+from rag.llm.cohere import CohereChat
+from rag.llm.llama_cpp import LlamaCppChat
+from rag.llm.openai import AzureOpenAIChat, OpenAIChat
 from rag.llm.scripted import ScriptedChat
+from rag.llm.structured import fill
 
-__all__ = ["ChatModel", "Completion", "Delta", "OpenAIChat", "ScriptedChat"]
+__all__ = [
+    "AzureOpenAIChat",
+    "ChatModel",
+    "CohereChat",
+    "Completion",
+    "Delta",
+    "LlamaCppChat",
+    "NativeCitation",
+    "OpenAIChat",
+    "ScriptedChat",
+    "Source",
+    "fill",
+    "metered",
+]

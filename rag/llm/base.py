@@ -2,20 +2,59 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import ClassVar, NamedTuple
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, NamedTuple
 
-from rag.component import Component
+from pydantic import Field
+
+from rag.component import Component, Tuning
+from rag.llm.calls import count, slot
+from rag.llm.threads import ended, in_threads
 from rag.types import Message, Usage
+
+JsonSchema = Mapping[str, Any]
+
+
+class KnownChat(NamedTuple):
+    """A model known by name, as ``rag models`` lists it.
+
+    ``context`` is what it reads, in tokens; prices are US dollars for a million tokens.
+    """
+
+    model: str
+    context: int | None
+    input_usd: float | None
+    output_usd: float | None
+
+
+class Source(NamedTuple):
+    """A passage as it is given to a model whose provider cites by itself."""
+
+    title: str
+    text: str
+
+
+class NativeCitation(NamedTuple):
+    """A provider's own citation: ``text[start:end]`` rests on these of the sources, from 0."""
+
+    start: int
+    end: int
+    sources: tuple[int, ...]
 
 
 class Completion(NamedTuple):
-    """A whole reply. ``finish_reason`` is ``length`` where it was cut off by the token limit."""
+    """A whole reply.
+
+    ``finish_reason`` is ``length`` where it was cut off by the token limit, ``refusal`` where the
+    model would not answer. ``citations`` are the provider's, where it has a mode for that.
+    """
 
     text: str
     usage: Usage = Usage()
     finish_reason: str = "stop"
+    citations: tuple[NativeCitation, ...] = ()
 
 
 class Delta(NamedTuple):
@@ -26,20 +65,170 @@ class Delta(NamedTuple):
 
 
 class ChatModel(Component):
-    """Messages in, a reply out. Raises `ModelError` and what derives from it."""
+    """Messages in, a reply out. Raises `ModelError` and what derives from it.
+
+    At most ``concurrency`` calls of one model run beside each other in a process; others wait.
+    ``input_price`` and ``output_price`` are in US dollars for a million tokens (default: what is
+    known of the model). What a model thinks aloud, ``<think>...</think>`` in front of its reply,
+    is left out.
+
+    A model derives from this and has `_complete`, and `_stream` where it can.
+    """
 
     kind: ClassVar[str] = "chat_model"
+    extra: ClassVar[str] = ""
+    """Optional dependency group that it needs; "" for none."""
+    cites: ClassVar[bool] = False
+    """Whether it takes sources and cites them by itself."""
 
-    @abstractmethod
-    def complete(self, messages: Sequence[Message]) -> Completion:
-        """Answer in one piece."""
+    concurrency: Annotated[int, Tuning] = Field(8, ge=1, le=1_024)
+    input_price: Annotated[float | None, Tuning] = Field(None, ge=0)
+    output_price: Annotated[float | None, Tuning] = Field(None, ge=0)
 
-    @abstractmethod
-    def stream(self, messages: Sequence[Message]) -> Iterator[Delta]:
+    @classmethod
+    def known_models(cls) -> Iterable[KnownChat]:
+        """Models that are known by name; others may work as well."""
+        return ()
+
+    def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        schema: JsonSchema | None = None,
+        sources: Sequence[Source] = (),
+    ) -> Completion:
+        """Answer in one piece.
+
+        With `schema`, the reply is JSON that fits it, as far as the model can be held to it: check
+        what comes back (`rag.llm.structured.fill` does). `sources` are for models that cite.
+        """
+        with slot(self.fingerprint, self.concurrency):
+            completion = self._complete(messages, schema=schema, sources=sources)
+        return self._accounted(completion)
+
+    def stream(
+        self,
+        messages: Sequence[Message],
+        *,
+        schema: JsonSchema | None = None,
+        sources: Sequence[Source] = (),
+    ) -> Iterator[Delta]:
         """Answer piece by piece. To stop early, close the iterator: the connection goes too."""
+        held = ""  # what may be the beginning of a thought
+        thinking = True
+        deltas = self._stream(messages, schema=schema, sources=sources)
+        with slot(self.fingerprint, self.concurrency), ended(deltas):
+            for text, completion in deltas:
+                piece = held + text if thinking else text
+                if thinking:
+                    held, thinking = piece, completion is None and _may_be_thought(piece)
+                    piece = "" if thinking else _without_thought(piece)
+                if piece:
+                    yield Delta(piece)
+                if completion is not None:
+                    yield Delta("", self._accounted(completion))
+
+    async def acomplete(
+        self,
+        messages: Sequence[Message],
+        *,
+        schema: JsonSchema | None = None,
+        sources: Sequence[Source] = (),
+    ) -> Completion:
+        """`complete` without blocking the event loop; cancelled, it stops at the next token."""
+        completion = Completion("")
+        async for delta in self.astream(messages, schema=schema, sources=sources):
+            completion = delta.completion or completion
+        return completion
+
+    async def astream(
+        self,
+        messages: Sequence[Message],
+        *,
+        schema: JsonSchema | None = None,
+        sources: Sequence[Source] = (),
+    ) -> AsyncIterator[Delta]:
+        """`stream`, each step of it in a worker thread."""
+        async for delta in in_threads(self.stream(messages, schema=schema, sources=sources)):
+            yield delta
+
+    @property
+    def context_tokens(self) -> int | None:
+        """What the model reads and writes at once, in tokens; None where that is not known."""
+        known = self._known
+        return known.context if known else None
+
+    @property
+    def reply_tokens(self) -> int:
+        """Tokens of `context_tokens` that are kept for the reply."""
+        return 1_024
 
     def count_tokens(self, text: str) -> int:
         """Length of `text` in tokens, near enough to fill a context; never a network call."""
         from rag.llm.tokens import count_tokens
 
         return count_tokens(text)
+
+    @abstractmethod
+    def _complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        schema: JsonSchema | None,
+        sources: Sequence[Source],
+    ) -> Completion:
+        """See `complete`."""
+
+    def _stream(
+        self,
+        messages: Sequence[Message],
+        *,
+        schema: JsonSchema | None,
+        sources: Sequence[Source],
+    ) -> Iterator[Delta]:
+        """See `stream`. Without a stream of its own, a model says all at once."""
+        completion = self._complete(messages, schema=schema, sources=sources)
+        yield Delta(completion.text)
+        yield Delta("", completion)
+
+    @property
+    def _known(self) -> KnownChat | None:
+        """What is known of the model; None where nothing is."""
+        return None
+
+    def _accounted(self, completion: Completion) -> Completion:
+        """Count the call, say what it cost, and leave out what was thought aloud."""
+        used = completion.usage
+        known = self._known
+        price_in, price_out = self.input_price, self.output_price
+        if known is not None:
+            price_in = known.input_usd if price_in is None else price_in
+            price_out = known.output_usd if price_out is None else price_out
+        cost = used.cost_usd
+        if cost is None and price_in is not None and price_out is not None:
+            cost = (used.input_tokens * price_in + used.output_tokens * price_out) / 1e6
+        usage = used.model_copy(update={"cost_usd": cost, "calls": max(1, used.calls)})
+        count(usage)
+        text = _without_thought(completion.text)
+        gone = len(completion.text) - len(text)
+        citations = tuple(
+            NativeCitation(cited.start - gone, cited.end - gone, cited.sources)
+            for cited in completion.citations
+            if cited.start >= gone
+        )
+        return completion._replace(text=text, usage=usage, citations=citations)
+
+
+_THINK, _THOUGHT = "<think>", "</think>"
+
+
+def _may_be_thought(text: str) -> bool:
+    """Whether what came so far may be the beginning of a thought that has not ended."""
+    start = text.lstrip()[: len(_THINK)]
+    return _THINK.startswith(start) and _THOUGHT not in text
+
+
+def _without_thought(text: str) -> str:
+    if not text.lstrip().startswith(_THINK):
+        return text
+    return re.sub(r"\A\s*<think>.*?(?:</think>\s*|\Z)", "", text, count=1, flags=re.S)

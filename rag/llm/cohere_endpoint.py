@@ -14,11 +14,10 @@ from rag.errors import (
     ModelError,
     ModelRateLimited,
     ModelReplyError,
-    ModelRequestError,
     ModelUnreachable,
     RagError,
 )
-from rag.llm.hosted import Hosted, without_query
+from rag.llm.hosted import Hosted, is_broken_connection, refusal_of, without_query
 
 
 class CohereEndpoint(Hosted):
@@ -55,11 +54,14 @@ class CohereEndpoint(Hosted):
             raise
         except httpx.TimeoutException:
             raise ModelUnreachable(f"{where} did not answer in {self.timeout:g} s") from None
-        except httpx.HTTPError:
+        except httpx.ConnectError:
             raise ModelUnreachable(f"cannot reach {where}") from None
         except ApiError as error:
             raise self._ours(error, where) from None
-        except Exception as error:  # the client does not check what it parses
+        except Exception as error:
+            if is_broken_connection(error):
+                raise ModelUnreachable(f"the connection to {where} broke") from None
+            # the client does not check what it parses
             kind = type(error).__name__
             raise ModelReplyError(f"{where} sent a reply that cannot be read ({kind})") from None
 
@@ -75,8 +77,7 @@ class CohereEndpoint(Hosted):
             return ModelUnreachable(f"{where} failed (HTTP {status})")
         body = error.body if isinstance(error.body, dict) else {}
         said = self._without_key(str(body.get("message") or "no reason given"))
-        kind = ModelRequestError if status in (400, 413, 422) else ModelError
-        return kind(f"{where} refused the request (HTTP {status}): {said}")
+        return refusal_of(status, said)(f"{where} refused the request (HTTP {status}): {said}")
 
 
 @lru_cache(maxsize=32)

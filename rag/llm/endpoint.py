@@ -13,14 +13,12 @@ from rag.errors import (
     MissingExtra,
     MissingKey,
     ModelAuthError,
-    ModelError,
     ModelRateLimited,
     ModelReplyError,
-    ModelRequestError,
     ModelUnreachable,
     RagError,
 )
-from rag.llm.hosted import Hosted, url_fault, without_query
+from rag.llm.hosted import Hosted, is_broken_connection, refusal_of, url_fault, without_query
 from rag.settings import load_settings
 
 if TYPE_CHECKING:
@@ -68,7 +66,6 @@ class OpenAIEndpoint(Hosted):
             import openai
         except ModuleNotFoundError:
             raise MissingExtra.of("openai", f"the model {self.model}") from None
-        import httpx
 
         where = self._where
         try:
@@ -90,18 +87,18 @@ class OpenAIEndpoint(Hosted):
         except openai.InternalServerError as error:
             raise ModelUnreachable(f"{where} failed (HTTP {error.status_code})") from None
         except openai.APIStatusError as error:
-            kind = ModelRequestError if error.status_code in (400, 413, 422) else ModelError
-            raise kind(
+            reason = _reason(error)
+            raise refusal_of(error.status_code, reason, _code(error))(
                 f"{where} refused the request (HTTP {error.status_code}): "
-                f"{self._without_key(_reason(error))}"
+                f"{self._without_key(reason)}"
             ) from None
-        except httpx.HTTPError:
-            raise ModelUnreachable(f"the connection to {where} broke") from None
         except openai.APIError as error:  # an error in the middle of a stream
             raise ModelReplyError(
                 f"{where} broke off with an error: {self._without_key(str(error))}"
             ) from None
         except Exception as error:
+            if is_broken_connection(error):
+                raise ModelUnreachable(f"the connection to {where} broke") from None
             # The client does not check what it parses: any JSON may come out of it, and what
             # stumbles over it may quote it, so only the kind of the error is told.
             said = type(error).__name__
@@ -166,3 +163,8 @@ def _azure_client(url: str, key: str, api_version: str, timeout: float, retries:
 def _reason(error: Any) -> str:
     body = error.body if isinstance(error.body, dict) else {}
     return str(body.get("message") or "no reason given")
+
+
+def _code(error: Any) -> str:
+    body = error.body if isinstance(error.body, dict) else {}
+    return f"{body.get('code') or ''} {body.get('type') or ''}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
 from rag.component import Component, Tuning
+from rag.errors import ModelContextExceeded, ModelError, ModelRequestError
 from rag.settings import load_settings
 
 
@@ -44,6 +46,27 @@ class Hosted(Component):
         """Say on one line, shortened, what a server said; servers quote the key they refuse."""
         text = " ".join(text.replace(self._key, "***").split()) if self._key else text
         return text[:300]
+
+
+_TOO_LONG = re.compile(
+    r"context_length|exceed_context|context (?:length|window|size)|too many tokens|"
+    r"maximum (?:context|number of tokens)|prompt is too long|too long",
+    re.IGNORECASE,
+)
+
+
+def refusal_of(status: int, reason: str, code: str = "") -> type[ModelError]:
+    """The error for a request that was refused: too long for the model, wrong, or another."""
+    if status not in (400, 413, 422):
+        return ModelError
+    return ModelContextExceeded if _TOO_LONG.search(f"{code} {reason}") else ModelRequestError
+
+
+def is_broken_connection(error: Exception) -> bool:
+    """Whether the HTTP client under a provider's own broke off; which one that is, changes."""
+    return any(kind.__name__ == "HTTPError" for kind in type(error).__mro__) and type(
+        error
+    ).__module__.startswith(("httpx", "httpcore"))
 
 
 def url_fault(url: str) -> str | None:

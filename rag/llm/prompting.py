@@ -2,17 +2,56 @@
 
 from __future__ import annotations
 
+import re
+
 from rag.llm.base import ChatModel
 from rag.settings import load_settings
 from rag.types import Message
 
+# Tokens that chat formats set roles apart with (ChatML, Llama, Mistral, Gemma, DeepSeek, Alpaca
+# ...): where a server reads them in what it is sent, a document could speak in another's name.
+_OPENING = re.compile(
+    r"<(?=\s*/?\s*(?:[|｜]|passage|s>|bos>|eos>|pad>|unk>|start_of_turn|end_of_turn|system>|user>|"
+    r"assistant>|human>|model>|im_|tool_call|function|think|instructions?>|<\s*/?\s*SYS))",
+    re.IGNORECASE,
+)
+_CLOSING = re.compile(r"(?<=[|｜])>|(?<=SYS>)>|(?<=SYS)>(?=>)", re.IGNORECASE)
+_BRACKETED = re.compile(
+    r"\[(/?(?:INST|SYS|SYSTEM|USER|ASSISTANT|AVAILABLE_TOOLS|TOOL_CALLS|gMASK|sop))\]",
+    re.IGNORECASE,
+)
+_ROLE_LINE = re.compile(
+    r"^([ \t>#*]*(?:system|user|human|assistant|instructions?|response|input|question|answer)"
+    r"[ \t*]*):",
+    re.IGNORECASE | re.MULTILINE,
+)
 
-def ask(chat: ChatModel, prompt: str, **inputs: object) -> str:
-    """What `chat` says to the template `prompt`, of the user's folder or ours.
 
-    Raises `ModelError`, or `prompts.PromptError` where the template is not usable.
+def inert(text: str) -> str:
+    """Quoted text that cannot be taken for the prompt around it.
+
+    Tags of ours and role tokens of the known chat formats lose their brackets, and lines that begin
+    like a turn of a conversation their colon, to signs that look alike.
+    """
+    text = _CLOSING.sub("›", _OPENING.sub("‹", text))
+    text = _BRACKETED.sub(r"(\1)", text)
+    return _ROLE_LINE.sub("\\1\uff1a", text)
+
+
+def messages(prompt: str, **inputs: object) -> list[Message]:
+    """The template `prompt`, of the user's folder or ours, filled in.
+
+    Raises `prompts.PromptError` where the template is not usable.
     """
     from prompts import load
 
     rendered = load(prompt, load_settings().prompts).render(**inputs)
-    return chat.complete([Message.model_validate(part) for part in rendered]).text.strip()
+    return [Message.model_validate(part) for part in rendered]
+
+
+def ask(chat: ChatModel, prompt: str, **inputs: object) -> str:
+    """What `chat` says to the template `prompt`.
+
+    Raises `ModelError`, or `prompts.PromptError` where the template is not usable.
+    """
+    return chat.complete(messages(prompt, **inputs)).text.strip()

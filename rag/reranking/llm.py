@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -12,7 +11,8 @@ from pydantic import Field
 from rag.component import Tuning
 from rag.errors import ModelReplyError
 from rag.llm.base import ChatModel
-from rag.llm.prompting import ask
+from rag.llm.calls import together
+from rag.llm.prompting import ask, inert
 from rag.reranking.base import Reranker
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
@@ -42,12 +42,11 @@ class LlmReranker(Reranker):
 
     def score(self, query: str, texts: Sequence[str]) -> Sequence[float]:
         """See `Reranker.score`: 0 to 10 pointwise; listwise 1 for the first, 1/2 for the second."""
-        shown = [text[: self.characters] for text in texts]
+        shown = [inert(text[: self.characters]) for text in texts]
         if not shown:
             return []
         if self.mode == "pointwise":
-            with ThreadPoolExecutor(min(self.concurrency, len(shown))) as threads:
-                return list(threads.map(lambda text: self._point(query, text), shown))
+            return together(lambda text: self._point(query, text), shown, self.concurrency)
         order = list(range(len(shown)))
         end = len(order)
         while True:

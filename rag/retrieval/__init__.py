@@ -15,6 +15,7 @@ from rag.retrieval.refiners import (
     Threshold,
 )
 from rag.retrieval.transforms import (
+    CarryOver,
     Decompose,
     HyDE,
     MultiQuery,
@@ -25,6 +26,7 @@ from rag.retrieval.transforms import (
 )
 
 __all__ = [
+    "CarryOver",
     "Decompose",
     "Deduplicate",
     "DenseRetriever",

@@ -1,4 +1,4 @@
-"""Questions to better questions, by a chat model; each reads its prompt in ``prompts``."""
+"""Questions to better questions; those by a chat model read their prompts in ``prompts``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rag.component import Component
 from rag.llm.base import ChatModel
 from rag.llm.prompting import ask
 from rag.types import Message
+from rag.words import STOP_WORDS, stems, words
 
 _BULLET = re.compile(r"(?:[-*•]|\d{1,3}[.)])\s+")
 _QUOTED = re.compile(r"[\"'“]([^\"'“”]+)[\"'”]")
@@ -34,6 +35,70 @@ class QueryTransform(Component):
     @abstractmethod
     def transform(self, question: str, history: Sequence[Message]) -> list[Query]:
         """Queries in place of `question`, at least one. Raises `ModelError`."""
+
+
+# Words that point back to what was said before.
+_POINTING = frozenset(
+    """it its itself they them their theirs he him his she her hers this that these those there
+    then one ones same such former latter also too else another other others both either neither
+    more instead again""".split()
+)
+_OPENING = re.compile(r"\W*(?:and|or|but|so|what about|how about|what if|why not)\b", re.IGNORECASE)
+_HELPING = frozenset({"do", "does", "did"})  # these leave the verb to the end of a question
+_FEW = 2  # words of content below which a question does not stand by itself
+_ASKING = frozenset("what which who whom whose when where why how".split())
+
+
+class CarryOver(QueryTransform):
+    """Follow-up questions without a model: what the question before was about is put behind them.
+
+    A question is a follow-up where it points back ("it", "those", "what about ..."), or hardly has
+    words of its own. It gets up to ``terms`` words of the last question that stood by itself:
+    after "How long does the battery last?", "And how long does charging it take?" becomes "And how
+    long does charging it take? (battery)". What points back is known for English; in other
+    languages only short questions are taken for follow-ups. The first question of a conversation
+    stays as it is.
+    """
+
+    name: ClassVar[str] = "carry-over"
+
+    terms: int = Field(6, ge=1, le=50)
+
+    def transform(self, question: str, history: Sequence[Message]) -> list[Query]:
+        """See `QueryTransform.transform`."""
+        if not history or not _points_back(question):
+            return [Query(question)]
+        own = set(stems(question))
+        for message in reversed(history):
+            if message.role != "user" or _points_back(message.content):
+                continue
+            terms = [
+                word
+                for word in dict.fromkeys(_subjects(message.content))
+                if not own & set(stems(word))
+            ]
+            if terms:
+                return [Query(f"{question} ({' '.join(terms[: self.terms])})")]
+        return [Query(question)]
+
+
+_WORD = re.compile(r"[^\W_][\w'’.-]*[^\W_]|[^\W_]")
+
+
+def _subjects(question: str) -> list[str]:
+    """The words that a question is about: not its verb, where that can be told."""
+    found = [w for w in _WORD.findall(question) if w.lower() not in STOP_WORDS | _ASKING]
+    asks_by_verb = _HELPING.intersection(words(question))
+    if len(found) > 1 and asks_by_verb and question.rstrip(" ?.!").endswith(found[-1]):
+        return found[:-1]
+    return found
+
+
+def _points_back(question: str) -> bool:
+    found = words(question)
+    if any(word in _POINTING for word in found) or _OPENING.match(question):
+        return True
+    return len([word for word in found if word not in STOP_WORDS | _ASKING]) < _FEW
 
 
 class _Asking(QueryTransform):

@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 
 from rag import LexicalVerifier
 from rag.generation import Passage, pack
-from rag.generation.citations import cite, marked_numbers
+from rag.generation.citations import cite
+from rag.generation.markers import marked_numbers
 from rag.types import Chunk, Hit
 
 VERIFIER = LexicalVerifier()
@@ -78,10 +79,10 @@ def test_several_markers_give_several_citations() -> None:
         ("The battery lasts 34 minutes [9].", "The battery lasts 34 minutes. [1]", 1),
         ("The battery lasts 34 minutes [1, 9].", "The battery lasts 34 minutes [1].", 1),
         ("The battery lasts 34 minutes [0].", "The battery lasts 34 minutes. [1]", 1),
-        ("Charging takes 90 minutes [1-4].", "Charging takes 90 minutes [1, 2].", 2),
+        ("Charging takes 90 minutes [1-4].", "Charging takes 90 minutes [1].", 3),
     ],
 )
-def test_markers_of_passages_that_do_not_exist_are_dropped(
+def test_markers_of_passages_that_are_not_there_or_do_not_support_are_dropped(
     draft: str, text: str, dropped: int
 ) -> None:
     cited = cite(draft, PASSAGES, VERIFIER)
@@ -99,14 +100,12 @@ def test_markers_of_passages_that_do_not_exist_are_dropped(
         "Call `f(x). y[7] = 3` now.",
         "> ```\n> y = x[5]\n> ```",
         "```\r\nx[5]\r\n```\r",
-        "See [9](http://x) here.",
-        "[9]: http://example.com",
         "In [2019] all was new.",
     ],
 )
 def test_code_headings_and_rules_stay_as_they_are(draft: str) -> None:
     cited = cite(draft, PASSAGES, VERIFIER)
-    assert (cited.text, cited.citations) == (draft, ())
+    assert (cited.text, cited.citations) == (draft.strip(), ())
 
 
 @pytest.mark.parametrize("marker", ["【1】", "【1†source】", "[^1]", "[1]"])
@@ -120,7 +119,7 @@ def test_a_row_of_a_table_gets_its_marker_in_its_last_cell() -> None:
     table = "| part | made of |\n|---|---|\n| propellers | made of nylon |"
     cited = cite(table, PASSAGES, VERIFIER)
     assert cited.text == table[:-1] + "[2] |"
-    assert len(cited.sentences) == 1
+    assert [s.status for s in cited.sentences] == ["needs_none", "supported"]
 
 
 def test_a_forgotten_citation_is_attributed_and_says_so() -> None:
@@ -178,7 +177,8 @@ def test_offsets_are_exact_whatever_the_draft(draft: str) -> None:
         text = cited.text[sentence.start : sentence.end]
         assert text == text.strip() != ""
         assert all(0 <= i < len(cited.citations) for i in sentence.citations)
-        assert sentence.supported == (sentence.support >= VERIFIER.threshold)
+        if sentence.status != "needs_none":
+            assert sentence.status == VERIFIER.status(sentence.support)
 
 
 @pytest.mark.parametrize("piece", ["- ", "-", "`", "~", ". ", "[1] ", "[", "` ", "| ", "a\n---x\n"])
@@ -215,9 +215,9 @@ def test_overlapping_chunks_become_one_passage() -> None:
 
 def test_what_does_not_fit_is_left_out_whole_and_counted() -> None:
     hits = [hit("a", 0, "one two"), hit("b", 0, "word " * 100), hit("c", 0, "three")]
-    packed = pack(hits, 50, words)
+    packed = pack(hits, 100, words)
     assert [p.uri for p in packed.passages] == ["a", "c"]
-    assert packed.left_out == 1
+    assert (packed.left_out, packed.budget, packed.tokens) == (1, 100, 67)
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 10)), max_size=8))
@@ -225,7 +225,9 @@ def test_passages_are_exact_and_apart(spans: list[tuple[int, int]]) -> None:
     hits = [hit("a", a, SOURCE[a : a + n]) for a, n in spans if SOURCE[a : a + n]]
     passages = pack(hits, 10_000, words).passages
     for passage in passages:
-        assert SOURCE[passage.start : passage.end] == passage.text
+        for start, end in (s for run in passage.runs() for s in [(run[0].start, run[-1].end)]):
+            place = slice(passage.start + start, passage.start + end)
+            assert SOURCE[place] == passage.text[start:end] != ""
     assert [p.number for p in passages] == list(range(1, len(passages) + 1))
     ordered = sorted(passages, key=lambda p: p.start)
     assert all(a.end < b.start for a, b in zip(ordered, ordered[1:], strict=False))

@@ -67,7 +67,7 @@ def test_another_number_is_another_claim(claim: str, passage: str) -> None:
 
 
 def test_number_words_are_numbers() -> None:
-    assert support("It lasts twelve months.", "It lasts 12 months.") == pytest.approx(1)
+    assert support("It lasts twelve months.", "It lasts 12 months.") > 0.9
     assert support("It has three legs.", "It has 3 legs.") > support(
         "It has four legs.", "It has 3 legs."
     )

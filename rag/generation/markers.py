@@ -1,0 +1,83 @@
+"""Citation markers in a draft: where they stand, and which passages they name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+# [1], [1, 2], [1-3], [^1] and 【1†source】; no year, and nothing within `code`.
+_MARKER = re.compile(
+    r"\s?(?:\[\^?(\d{1,3}(?:\s*+[-–,;]\s*+\d{1,3})*+)\](?![(:])|【(\d{1,3})(?:†[^】\n]{0,80})?】)"
+)
+INLINE_CODE = re.compile(r"(?<!`)(`++).{1,500}?(?<!`)\1(?!`)")
+_LONGEST_RANGE = 50
+
+
+def marked_numbers(marker: str) -> list[int]:
+    """Numbers in what stands between brackets: ``1``, ``1, 2`` or ``1-3``; in order, each once."""
+    numbers: list[int] = []
+    for part in re.split(r"[,;]", marker):
+        found = [int(number) for number in re.findall(r"\d+", part)]
+        if len(found) == 2 and found[0] <= found[1]:
+            found = list(range(found[0], min(found[1], found[0] + _LONGEST_RANGE) + 1))
+        numbers += found
+    return list(dict.fromkeys(numbers))
+
+
+def without_markers(text: str) -> str:
+    """The text without its markers; what only looks like one stays."""
+    return outside_code(
+        text,
+        lambda part: _MARKER.sub(lambda m: m.group() if _is_index(m, part) else "", part),
+    )
+
+
+def kept_markers(text: str, keep: Callable[[list[int]], list[int]]) -> str:
+    """The text with only the numbers in its markers that `keep` returns of each."""
+
+    def kept(marker: re.Match[str], part: str) -> str:
+        if _is_index(marker, part):
+            return marker.group()
+        numbers = marked_numbers(marker.group(1) or marker.group(2))
+        left = keep(numbers)
+        if left == numbers:
+            return marker.group()
+        space = " " if marker.group()[0].isspace() else ""
+        return f"{space}[{', '.join(map(str, left))}]" if left else ""
+
+    return outside_code(text, lambda part: _MARKER.sub(lambda m: kept(m, part), part))
+
+
+def numbers_in(text: str) -> list[int]:
+    """All numbers that the text's markers name, in order, each once."""
+    found: list[int] = []
+
+    def take(numbers: list[int]) -> list[int]:
+        found.extend(numbers)
+        return numbers
+
+    kept_markers(text, take)
+    return list(dict.fromkeys(found))
+
+
+def marked(sentence: str, number: int) -> str:
+    """Put a marker behind a sentence, or into the last cell of a table's row."""
+    if sentence.endswith("|") and sentence.count("|") > 1:
+        return f"{sentence[:-1].rstrip()} [{number}] |"
+    return f"{sentence} [{number}]"
+
+
+def outside_code(text: str, change: Callable[[str], str]) -> str:
+    """`change` applied to what stands outside of `code`."""
+    parts: list[str] = []
+    at = 0
+    for code in INLINE_CODE.finditer(text):
+        parts += [change(text[at : code.start()]), code.group()]
+        at = code.end()
+    return "".join([*parts, change(text[at:])])
+
+
+def _is_index(marker: re.Match[str], text: str) -> bool:
+    """Whether it is an index behind an identifier, as in argv[0], and no passage's number."""
+    before = text[: marker.start()][-1:]
+    return marker.group(1) == "0" and marker.group().startswith("[") and before.isalnum()

@@ -1,0 +1,103 @@
+"""The stretch of a passage that supports a claim best."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rag.generation.context import Passage
+from rag.text import Span
+from rag.types import Citation, CitationMethod
+from rag.verification import Verifier, shared_words
+
+_NEEDLESS = 0.95  # a shorter quote is preferred that has this share of the best one's support
+_NO_SIGNAL = 0.1  # share of common words below which words do not say where to look
+_QUOTED = re.compile(r"[\"“„«]([^\"“”„«»\n]{20,1000})[\"”“»]")
+_ELLIPSIS = re.compile(r"\s*(?:\[?(?:…|\.\.\.)\]?)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A stretch of a passage and how well it supports a claim; the span is in the passage."""
+
+    passage: Passage
+    span: Span
+    support: float
+
+    @property
+    def text(self) -> str:
+        """The words themselves."""
+        return self.passage.text[self.span.start : self.span.end]
+
+    def citation(self, marker: int, method: CitationMethod) -> Citation:
+        """The citation of this quote, at its place in the source."""
+        return Citation(
+            marker=marker,
+            uri=self.passage.uri,
+            start=self.passage.start + self.span.start,
+            end=self.passage.start + self.span.end,
+            quote=self.text,
+            place=self.passage.place,
+            title=self.passage.title,
+            support=self.support,
+            method=method,
+        )
+
+
+def best_quote(claim: str, passages: Sequence[Passage], verifier: Verifier) -> Quote | None:
+    """Find the sentences, up to three in a row, that support `claim` best; the fewest that do.
+
+    Those that share most words with the claim are shown to the verifier; where hardly any are
+    shared, as in another language, whole passages are.
+    """
+    if not claim.strip():
+        return None
+    spans = _nearest(claim, passages, verifier.shortlist)
+    if not spans:
+        return None
+    supports = verifier.scores([(claim, p.text[s.start : s.end]) for p, s in spans])
+    enough = float(supports.max()) * _NEEDLESS
+    *_, i = min(
+        (span.end - span.start, -float(supports[i]), i)
+        for i, (_, span) in enumerate(spans)
+        if supports[i] >= enough
+    )
+    return Quote(*spans[i], min(1.0, float(supports[i])))
+
+
+def _nearest(claim: str, passages: Sequence[Passage], most: int) -> list[tuple[Passage, Span]]:
+    """The stretches that share most words with a claim, nearest first; the shorter before."""
+    runs = [(p, run) for p in passages for run in p.runs()]
+    singles = [(p, run[0]) for p, run in runs if len(run) == 1]
+    weights, held = shared_words(claim, [p.text[s.start : s.end] for p, s in singles])
+    words = {(p.number, s.start): found for (p, s), found in zip(singles, held, strict=True)}
+    ranked = []
+    for i, (passage, run) in enumerate(runs):
+        found = set().union(*(words[passage.number, span.start] for span in run))
+        share = sum(weights[word] for word in found)
+        length = run[-1].end - run[0].start
+        ranked.append((-share, length, i))
+    ranked.sort()
+    if not ranked or -ranked[0][0] < _NO_SIGNAL:
+        whole = [(p, p.whole_span()) for p in passages]
+        return [(p, Span(*span)) for p, span in whole if span is not None][:most]
+    best = [runs[i] for *_, i in ranked[:most]]
+    return [(passage, Span(run[0].start, run[-1].end)) for passage, run in best]
+
+
+def verbatim(claim: str, passages: Sequence[Passage]) -> list[tuple[str, Passage | None]]:
+    """What the claim puts in quotation marks, and the passage in which it stands word for word.
+
+    White space does not count, and a quotation may leave something out with an ellipsis.
+    """
+    found: list[tuple[str, Passage | None]] = []
+    for match in _QUOTED.finditer(claim):
+        parts = [_plain(part) for part in _ELLIPSIS.split(match.group(1).strip(" .,;:"))]
+        holds = (p for p in passages if all(part in _plain(p.text) for part in parts))
+        found.append((match.group(1), next(holds, None)))
+    return found
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.replace("’", "'").replace("‘", "'").split()).casefold()

@@ -1,0 +1,197 @@
+"""A model file on this machine, run in this process by llama.cpp."""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+import threading
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from rag.component import Tuning
+from rag.errors import (
+    ConfigError,
+    MissingExtra,
+    ModelContextExceeded,
+    ModelReplyError,
+    ModelRequestError,
+    ModelUnreachable,
+)
+from rag.llm.base import ChatModel, Completion, Delta, JsonSchema, KnownChat, Source
+from rag.types import Message, Usage, well_formed
+
+_MORE = 1.3  # smaller vocabularies than the one tokens are counted in need more of them
+
+
+class LlamaCppChat(ChatModel):
+    """A GGUF file, by llama.cpp in this process (xllamacpp): no server, no key, no network.
+
+    ``path`` is the file. ``context`` (tokens) is what the model reads and writes at once,
+    ``threads`` how many it runs on (default: llama.cpp's choice), ``gpu_layers`` how many of its
+    layers lie on a GPU (-1: as many as fit). The file is loaded when first used, once for all
+    parts with the same settings. ``timeout`` is in seconds, for a whole reply.
+
+    xllamacpp listens on a port of the loopback interface as well; it is closed by a random key.
+    """
+
+    name: ClassVar[str] = "llama-cpp"
+    extra: ClassVar[str] = "llama-cpp"
+
+    path: Path
+    context: int = Field(4_096, ge=256)
+    max_output_tokens: int = Field(512, ge=1)
+    temperature: float = Field(0.0, ge=0, le=2)
+    seed: int = Field(0, ge=0, lt=2**32)
+    threads: Annotated[int | None, Tuning] = Field(None, ge=1, le=1_024)
+    gpu_layers: Annotated[int, Tuning] = Field(-1, ge=-1)
+    timeout: Annotated[float, Tuning] = Field(600.0, gt=0, le=86_400)
+    concurrency: Annotated[int, Tuning] = Field(1, ge=1, le=64)
+
+    @property
+    def context_tokens(self) -> int | None:
+        """See `ChatModel.context_tokens`."""
+        return self.context
+
+    @property
+    def reply_tokens(self) -> int:
+        """See `ChatModel.reply_tokens`."""
+        return self.max_output_tokens
+
+    def count_tokens(self, text: str) -> int:
+        """See `ChatModel.count_tokens`; estimated, rather too many than too few."""
+        return math.ceil(super().count_tokens(text) * _MORE)
+
+    @property
+    def _known(self) -> KnownChat | None:
+        return KnownChat(self.path.name, self.context, 0.0, 0.0)
+
+    def _complete(
+        self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
+    ) -> Completion:
+        for _, completion in self._stream(messages, schema=schema, sources=sources):
+            if completion is not None:
+                return completion
+        raise ModelReplyError(f"{self.path.name} gave no reply")
+
+    def _stream(
+        self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
+    ) -> Iterator[Delta]:
+        request: dict[str, Any] = {
+            "messages": [{"role": m.role, "content": m.content} for m in messages],
+            "max_tokens": self.max_output_tokens,
+            "temperature": self.temperature,
+            "seed": self.seed,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        if schema is not None:
+            request["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "reply", "schema": dict(schema)},
+            }
+        server = _server(self)
+        replies: SimpleQueue[str | BaseException | None] = SimpleQueue()
+        stop = threading.Event()
+
+        def take(reply: str) -> bool:
+            replies.put(reply)
+            return stop.is_set()  # true ends the reply
+
+        def run() -> None:
+            try:
+                server.handle_chat_completions(json.dumps(request), take)
+                replies.put(None)
+            except BaseException as error:
+                replies.put(error)
+
+        threading.Thread(target=run, daemon=True, name="llama.cpp").start()
+        try:
+            yield from self._read(replies)
+        finally:
+            stop.set()
+
+    def _read(self, replies: SimpleQueue[str | BaseException | None]) -> Iterator[Delta]:
+        parts: list[str] = []
+        usage, finish = Usage(), ""
+        while True:
+            try:
+                reply = replies.get(timeout=self.timeout)
+            except Empty:
+                raise ModelUnreachable(
+                    f"{self.path.name} said nothing for {self.timeout:g} s"
+                ) from None
+            if reply is None:
+                break
+            if isinstance(reply, BaseException):
+                raise ModelReplyError(f"llama.cpp failed on {self.path.name}: {reply}") from None
+            event = json.loads(reply)
+            if error := event.get("error"):
+                said = " ".join(str(error.get("message", error)).split())[:300]
+                kind = ModelRequestError
+                if "exceed_context" in str(error.get("type")) or "context size" in said:
+                    kind = ModelContextExceeded
+                raise kind(f"{self.path.name} refused the request: {said}")
+            if counted := event.get("usage"):
+                usage = Usage(
+                    input_tokens=counted.get("prompt_tokens", 0),
+                    output_tokens=counted.get("completion_tokens", 0),
+                )
+            for choice in event.get("choices", ())[:1]:
+                finish = choice.get("finish_reason") or finish
+                if text := choice.get("delta", {}).get("content"):
+                    parts.append(well_formed(text))
+                    yield Delta(parts[-1])
+        if not finish:
+            raise ModelReplyError(f"the reply of {self.path.name} broke off in the middle")
+        yield Delta("", Completion("".join(parts), usage, finish))
+
+
+_loading = threading.Lock()
+
+
+def _server(chat: LlamaCppChat) -> Any:
+    with _loading:  # twice at once would load the file twice
+        return _loaded(
+            chat.path.expanduser().absolute(),
+            chat.context,
+            chat.threads,
+            chat.gpu_layers,
+            chat.concurrency,
+        )
+
+
+@lru_cache(maxsize=4)
+def _loaded(path: Path, context: int, threads: int | None, gpu_layers: int, beside: int) -> Any:
+    try:
+        import xllamacpp
+    except ModuleNotFoundError:
+        raise MissingExtra.of("llama-cpp", f"the model {path.name}") from None
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise ConfigError(f"cannot read the model {path}: {error.strerror}") from None
+    if magic != b"GGUF":
+        raise ConfigError(f"{path} is not a GGUF file, the only kind that llama.cpp reads")
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(path)
+    parameters.n_ctx = context * beside  # llama.cpp divides it among those beside each other
+    parameters.n_parallel = beside
+    parameters.n_gpu_layers = gpu_layers
+    parameters.hostnames = ["127.0.0.1"]
+    parameters.port = 0
+    parameters.api_keys = [secrets.token_hex(16)]
+    parameters.verbosity = -1
+    parameters.ui = False
+    if threads is not None:
+        parameters.cpuparams.n_threads = threads
+    try:
+        return xllamacpp.Server(parameters)
+    except RuntimeError as error:
+        raise ConfigError(f"llama.cpp cannot load {path} ({error}): is the file whole?") from None

@@ -1,0 +1,62 @@
+"""Synchronous iterators for event loops."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import copy_context
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+
+@contextmanager
+def ended(items: Iterator[_T]) -> Iterator[Iterator[_T]]:
+    """Close `items` at the end, where they are a generator; any iterator will do."""
+    try:
+        yield items
+    finally:
+        if (close := getattr(items, "close", None)) is not None:
+            close()
+
+
+def in_own_context(items: Iterator[_T]) -> Iterator[_T]:
+    """Run every step of a generator in one context of its own.
+
+    What it sets there (a meter, a slot it holds) is not seen by whoever takes its items, and stays
+    set from one step to the next, whatever thread that is in.
+    """
+    context = copy_context()
+    end = object()
+
+    def close() -> None:
+        with ended(items):
+            pass
+
+    try:
+        while (item := context.run(next, items, end)) is not end:
+            yield item  # type: ignore[misc]
+    finally:
+        context.run(close)
+
+
+async def in_threads(items: Iterator[_T]) -> AsyncIterator[_T]:
+    """Take each step of a generator in a worker thread; where this is closed, so is that."""
+    from anyio import CancelScope, to_thread
+
+    steps = in_own_context(items)
+    end = object()
+
+    def step() -> _T | object:
+        return next(steps, end)
+
+    def close() -> None:
+        with ended(steps):
+            pass
+
+    try:
+        while (item := await to_thread.run_sync(step)) is not end:
+            yield item  # type: ignore[misc]
+    finally:
+        with CancelScope(shield=True), suppress(ValueError):  # a cancelled step may still run
+            await to_thread.run_sync(close)

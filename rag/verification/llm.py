@@ -1,0 +1,55 @@
+"""Chat models as judges of support."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, Field
+
+from rag.component import Tuning
+from rag.llm.base import ChatModel
+from rag.llm.calls import together
+from rag.llm.prompting import inert, messages
+from rag.llm.structured import fill
+from rag.verification.base import Verifier
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_WORTH = {"supported": 1.0, "partly": 0.5, "unsupported": 0.0}
+
+
+class _Verdict(BaseModel):
+    verdict: Literal["supported", "partly", "unsupported"]
+
+
+class LlmVerifier(Verifier):
+    """A chat model that is asked whether a passage supports a claim: 1, 1/2 or 0.
+
+    One call for each pair, up to ``parallel`` at once. The prompt is ``verify``. Its verdicts
+    are its own three grades, so the thresholds lie between them; how far people agree with it is
+    for you to measure with the model you use.
+    """
+
+    name: ClassVar[str] = "llm"
+    shortlist: ClassVar[int] = 2
+
+    model: ChatModel
+    threshold: float = Field(0.75, ge=0, le=1)
+    prompt: str = "verify"
+    parallel: Annotated[int, Tuning] = Field(4, ge=1, le=64)
+
+    def scores(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        """See `Verifier.scores`. Raises `ModelReplyError` for a reply without a verdict."""
+        import numpy as np
+
+        return np.array(together(self._score, pairs, self.parallel), dtype=np.float32)
+
+    def _score(self, pair: tuple[str, str]) -> float:
+        claim, passage = pair
+        if not claim.strip() or not passage.strip():
+            return 0.0
+        asked = messages(self.prompt, claim=claim, passage=inert(passage))
+        return _WORTH[fill(self.model, asked, _Verdict).verdict]
