@@ -50,12 +50,20 @@ K, MOST_TOKENS = 4, 160
 
 @dataclass
 class Question:
-    """A question, its references, and what was retrieved for it."""
+    """A question, its references, what was retrieved for it, and the texts that is from."""
 
     text: str
     references: list[str]
     answerable: bool
     hits: list[Hit]
+    documents: dict[str, str]
+
+
+def asked(pipeline: Pipeline, text: str, references: list[str], answerable: bool) -> Question:
+    hits = pipeline.search(text)
+    uris = {hit.chunk.uri for hit in hits}
+    documents = {uri: pipeline.document(uri).text for uri in uris}
+    return Question(text, references, answerable, hits, documents)
 
 
 @dataclass
@@ -138,10 +146,8 @@ def ours(generator: Any) -> Side:
     def side(questions: Sequence[Question]) -> Iterator[Given]:
         for question in questions:
             answer = generator.answer(question.text, question.hits)
-            sources = {hit.chunk.uri: hit.chunk for hit in question.hits}
             exact = [
-                sources[c.uri].text[c.start - sources[c.uri].start :][: len(c.quote)] == c.quote
-                for c in answer.citations
+                question.documents[c.uri][c.start : c.end] == c.quote for c in answer.citations
             ]
             claims = [s for s in answer.sentences if s.status != "needs_none"]
             cited = sum(s.supported and any(exact[i] for i in s.citations) for s in claims)
@@ -185,13 +191,12 @@ def peer(name: str, python: str, url: str, key: str) -> Side:
 def judged(reply: dict[str, Any], question: Question, verifier: LexicalVerifier) -> Given:
     """What a peer said, by the same measures: its nodes are its quotes."""
     text, nodes = reply["text"].strip(), reply["sources"]
-    whole = {hit.chunk.uri: hit.chunk.text for hit in question.hits}
     claims = [text[a:b] for a, b in sentences(text) if re.search(r"\w", text[a:b])]
     cited = quotes = exact = 0
     for claim in claims:
         named = [nodes[n - 1] for n in numbers_in(claim) if 1 <= n <= len(nodes)]
         quotes += len(named)
-        verbatim = [quote for uri, quote in named if quote in whole.get(uri, "")]
+        verbatim = [quote for uri, quote in named if quote in question.documents[uri]]
         exact += len(verbatim)
         said = without_markers(claim)
         support = verifier.support([said], verbatim)[0] if verbatim else [0.0]
@@ -205,21 +210,20 @@ def judged(reply: dict[str, Any], question: Question, verifier: LexicalVerifier)
 
 def dataset(name: str) -> Callable[[Path, Path], Iterator[Question]]:
     def read(data: Path, place: Path) -> Iterator[Question]:
-        asked = list(rows(data / "qa" / f"{name}.jsonl"))
-        able = [each for each in asked if each["answerable"]][:EACH]
-        unable = [each for each in asked if not each["answerable"]][:EACH]
+        lines = list(rows(data / "qa" / f"{name}.jsonl"))
+        able = [each for each in lines if each["answerable"]][:EACH]
+        unable = [each for each in lines if not each["answerable"]][:EACH]
         with Pipeline(index=place / name, k=K) as pipeline:
             pipeline.ingest(Dataset(path=data / "retrieval" / name))
             for each in able + unable:
-                hits = pipeline.search(each["question"])
-                yield Question(each["question"], each["answers"], each["answerable"], hits)
+                yield asked(pipeline, each["question"], each["answers"], each["answerable"])
 
     return read
 
 
 def tatqa(data: Path, place: Path) -> Iterator[Question]:
     """Financial tables, as Markdown, and the text around them."""
-    asked: list[tuple[str, list[str]]] = []
+    found: list[tuple[str, list[str]]] = []
     folder = place / "tatqa-documents"
     folder.mkdir()
     for page in rows(data / "qa" / "tatqa.jsonl"):
@@ -228,14 +232,14 @@ def tatqa(data: Path, place: Path) -> Iterator[Question]:
         text = "\n".join(lines) + "\n\n" + "\n\n".join(p["text"] for p in page["paragraphs"])
         (folder / f"{page['id']}.md").write_text(text, encoding="utf-8")
         for each in page["questions"][:1]:
-            found = each["answer"]
-            references = [str(a) for a in (found if isinstance(found, list) else [found])]
+            right = each["answer"]
+            references = [str(one) for one in (right if isinstance(right, list) else [right])]
             if each.get("answer_type") == "span":
-                asked.append((each["question"], references))
+                found.append((each["question"], references))
     with Pipeline(index=place / "tatqa", k=K) as pipeline:
         pipeline.ingest(folder)
-        for question, references in asked[:EACH]:
-            yield Question(question, references, True, pipeline.search(question))
+        for question, references in found[:EACH]:
+            yield asked(pipeline, question, references, True)
 
 
 SETS: dict[str, Callable[[Path, Path], Iterator[Question]]] = {

@@ -3,8 +3,6 @@
 Reads a question and its passages as JSON, a line each, and writes what the peer says to it.
 """
 
-from __future__ import annotations
-
 import json
 import statistics
 import sys

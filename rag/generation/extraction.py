@@ -82,7 +82,8 @@ def extract(
     }
     detail = {"passages": len(passages), "left_out": packed.left_out}
     found = {"fields": len(fields), "supported": _count(fields, "supported")}
-    return Extraction[Model](
+    kind: Any = Extraction[model]  # type: ignore[valid-type]
+    extraction: Extraction[Model] = kind(
         value=value,
         fields=fields,
         hits=tuple(hits),
@@ -92,6 +93,7 @@ def extract(
             Step(name="check", seconds=time.perf_counter() - filled, detail=found),
         ),
     )
+    return extraction
 
 
 def _count(fields: Mapping[str, FieldEvidence], status: str) -> int:

@@ -17,9 +17,8 @@ from rag.generation.context import Order, Packed, boundary, pack, shown_passages
 from rag.generation.markers import without_markers
 from rag.generation.relevance import candidates
 from rag.llm.base import ChatModel, Completion, Source
-from rag.llm.prompting import inert, messages
+from rag.llm.prompting import filled, inert, messages
 from rag.llm.threads import ended
-from rag.settings import load_settings
 from rag.types import Answer, Hit, Message, Sentence, Step, Usage
 from rag.verification import LexicalVerifier, Verifier
 
@@ -149,8 +148,6 @@ class GroundedGenerator(Generator):
     def _asking(
         self, question: str, hits: Sequence[Hit], history: Sequence[Message], packed: Packed
     ) -> _Asking:
-        import prompts
-
         passages = packed.passages
         shown = [] if self.model.cites else shown_passages(passages)
         inputs = {
@@ -161,12 +158,13 @@ class GroundedGenerator(Generator):
             "no_answer": NO_ANSWER,
             "language": self.language or "",
         }
+        asked, identity = filled(self.prompt, **inputs)
         return _Asking(
-            messages=messages(self.prompt, **inputs),
+            messages=asked,
             sources=[Source(inert(p.label), inert(p.text)) for p in passages]
             if self.model.cites
             else [],
-            prompt=prompts.load(self.prompt, load_settings().prompts).identity,
+            prompt=identity,
             packed=packed,
             hits=tuple(hits),
         )

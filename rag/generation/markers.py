@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 # [1], [1, 2], [1-3], [^1] and 【1†source】; no year, and nothing within `code`.
 _MARKER = re.compile(
-    r"\s?(?:\[\^?(\d{1,3}(?:\s*+[-–,;]\s*+\d{1,3})*+)\](?![(:])|【(\d{1,3})(?:†[^】\n]{0,80})?】)"
+    r"\s?(?:\[\^?(\d{1,3}(?:\s*+[-–,;]\s*+\d{1,3})*+)\](?!\()|【(\d{1,3})(?:†[^】\n]{0,80})?】)"
 )
 INLINE_CODE = re.compile(r"(?<!`)(`++).{1,500}?(?<!`)\1(?!`)")
 _LONGEST_RANGE = 50
@@ -28,7 +28,7 @@ def without_markers(text: str) -> str:
     """The text without its markers; what only looks like one stays."""
     return outside_code(
         text,
-        lambda part: _MARKER.sub(lambda m: m.group() if _is_index(m, part) else "", part),
+        lambda part: _MARKER.sub(lambda m: m.group() if _is_none(m, part) else "", part),
     )
 
 
@@ -36,7 +36,7 @@ def kept_markers(text: str, keep: Callable[[list[int]], list[int]]) -> str:
     """The text with only the numbers in its markers that `keep` returns of each."""
 
     def kept(marker: re.Match[str], part: str) -> str:
-        if _is_index(marker, part):
+        if _is_none(marker, part):
             return marker.group()
         numbers = marked_numbers(marker.group(1) or marker.group(2))
         left = keep(numbers)
@@ -69,6 +69,8 @@ def marked(sentence: str, number: int) -> str:
 
 def outside_code(text: str, change: Callable[[str], str]) -> str:
     """`change` applied to what stands outside of `code`."""
+    if "`" not in text:
+        return change(text)
     parts: list[str] = []
     at = 0
     for code in INLINE_CODE.finditer(text):
@@ -77,7 +79,9 @@ def outside_code(text: str, change: Callable[[str], str]) -> str:
     return "".join([*parts, change(text[at:])])
 
 
-def _is_index(marker: re.Match[str], text: str) -> bool:
-    """Whether it is an index behind an identifier, as in argv[0], and no passage's number."""
-    before = text[: marker.start()][-1:]
-    return marker.group(1) == "0" and marker.group().startswith("[") and before.isalnum()
+def _is_none(marker: re.Match[str], text: str) -> bool:
+    """Whether it is no passage's number: an index, as in argv[0], or what a link is called."""
+    before = text[: marker.start()]
+    if text.startswith(":", marker.end()) and not before.rpartition("\n")[2].strip(" >"):
+        return True
+    return marker.group(1) == "0" and marker.group().startswith("[") and before[-1:].isalnum()

@@ -13,6 +13,7 @@ from rag.verification import Verifier, shared_words
 
 _NEEDLESS = 0.95  # a shorter quote is preferred that has this share of the best one's support
 _NO_SIGNAL = 0.1  # share of common words below which words do not say where to look
+_FIRST = 3  # a sentence, and it with a neighbour
 _QUOTED = re.compile(r"[\"“„«]([^\"“”„«»\n]{20,1000})[\"”“»]")
 _ELLIPSIS = re.compile(r"\s*(?:\[?(?:…|\.\.\.)\]?)\s*")
 
@@ -48,22 +49,27 @@ class Quote:
 def best_quote(claim: str, passages: Sequence[Passage], verifier: Verifier) -> Quote | None:
     """Find the sentences, up to three in a row, that support `claim` best; the fewest that do.
 
-    Those that share most words with the claim are shown to the verifier; where hardly any are
-    shared, as in another language, whole passages are.
+    Those that share most words with the claim are shown to the verifier, the first few by
+    themselves, since they mostly do; where hardly any are shared, as in another language, whole
+    passages are.
     """
     if not claim.strip():
         return None
     spans = _nearest(claim, passages, verifier.shortlist)
-    if not spans:
+    supports: list[float] = []
+    for group in (spans[:_FIRST], spans[_FIRST:]):
+        if group and max(supports, default=0.0) < verifier.threshold:
+            pairs = [(claim, p.text[s.start : s.end]) for p, s in group]
+            supports += [float(support) for support in verifier.scores(pairs)]
+    if not supports:
         return None
-    supports = verifier.scores([(claim, p.text[s.start : s.end]) for p, s in spans])
-    enough = float(supports.max()) * _NEEDLESS
+    enough = max(supports) * _NEEDLESS
     *_, i = min(
-        (span.end - span.start, -float(supports[i]), i)
-        for i, (_, span) in enumerate(spans)
+        (span.end - span.start, -supports[i], i)
+        for i, (_, span) in enumerate(spans[: len(supports)])
         if supports[i] >= enough
     )
-    return Quote(*spans[i], min(1.0, float(supports[i])))
+    return Quote(*spans[i], min(1.0, supports[i]))
 
 
 def _nearest(claim: str, passages: Sequence[Passage], most: int) -> list[tuple[Passage, Span]]:

@@ -224,8 +224,8 @@ _THINK, _THOUGHT = "<think>", "</think>"
 
 def _may_be_thought(text: str) -> bool:
     """Whether what came so far may be the beginning of a thought that has not ended."""
-    start = text.lstrip()[: len(_THINK)]
-    return _THINK.startswith(start) and _THOUGHT not in text
+    begins = _THINK.startswith(text.lstrip()[: len(_THINK)])
+    return begins and not text.partition(_THOUGHT)[2].strip()  # nor the white space behind it
 
 
 def _without_thought(text: str) -> str:

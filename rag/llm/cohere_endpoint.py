@@ -67,6 +67,8 @@ class CohereEndpoint(Hosted):
 
     def _ours(self, error: Any, where: str) -> ModelError:
         status = int(error.status_code or 0)
+        if 200 <= status < 300:  # what the client makes of a body that is no JSON
+            return ModelReplyError(f"{where} sent a reply that cannot be read")
         if status in (401, 403):
             return ModelAuthError(
                 f"{where} refused the API key (HTTP {status}): check {self._variable}"

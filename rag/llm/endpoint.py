@@ -74,7 +74,10 @@ class OpenAIEndpoint(Hosted):
             raise
         except openai.APITimeoutError:
             raise ModelUnreachable(f"{where} did not answer in {self.timeout:g} s") from None
-        except openai.APIConnectionError:
+        except openai.APIConnectionError as error:
+            cause = error.__cause__
+            if isinstance(cause, Exception) and is_broken_connection(cause):
+                raise ModelUnreachable(f"the connection to {where} broke") from None
             raise ModelUnreachable(f"cannot reach {where}: is the server running?") from None
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise ModelAuthError(

@@ -63,10 +63,13 @@ def refusal_of(status: int, reason: str, code: str = "") -> type[ModelError]:
 
 
 def is_broken_connection(error: Exception) -> bool:
-    """Whether the HTTP client under a provider's own broke off; which one that is, changes."""
-    return any(kind.__name__ == "HTTPError" for kind in type(error).__mro__) and type(
-        error
-    ).__module__.startswith(("httpx", "httpcore"))
+    """Whether a connection that stood broke off, in the HTTP client under a provider's own.
+
+    By the names of its errors, since which client that is, changes.
+    """
+    names = {kind.__name__ for kind in type(error).__mro__}
+    ours = type(error).__module__.startswith(("httpx", "httpcore"))
+    return ours and "HTTPError" in names and "ConnectError" not in names
 
 
 def url_fault(url: str) -> str | None:

@@ -33,20 +33,27 @@ def inert(text: str) -> str:
     Tags of ours and role tokens of the known chat formats lose their brackets, and lines that begin
     like a turn of a conversation their colon, to signs that look alike.
     """
-    text = _CLOSING.sub("›", _OPENING.sub("‹", text))
-    text = _BRACKETED.sub(r"(\1)", text)
-    return _ROLE_LINE.sub("\\1\uff1a", text)
+    if "<" in text or ">" in text:
+        text = _CLOSING.sub("›", _OPENING.sub("‹", text))
+    if "[" in text:
+        text = _BRACKETED.sub(r"(\1)", text)
+    return _ROLE_LINE.sub("\\1\uff1a", text) if ":" in text else text
 
 
-def messages(prompt: str, **inputs: object) -> list[Message]:
-    """The template `prompt`, of the user's folder or ours, filled in.
+def filled(prompt: str, **inputs: object) -> tuple[list[Message], dict[str, str]]:
+    """The template `prompt`, of the user's folder or ours, filled in; and its identity.
 
     Raises `prompts.PromptError` where the template is not usable.
     """
     from prompts import load
 
-    rendered = load(prompt, load_settings().prompts).render(**inputs)
-    return [Message.model_validate(part) for part in rendered]
+    template = load(prompt, load_settings().prompts)
+    return [Message.model_validate(part) for part in template.render(**inputs)], template.identity
+
+
+def messages(prompt: str, **inputs: object) -> list[Message]:
+    """The template `prompt`, filled in. Raises as `filled` does."""
+    return filled(prompt, **inputs)[0]
 
 
 def ask(chat: ChatModel, prompt: str, **inputs: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Sequence, Set
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -14,7 +14,7 @@ from pydantic import Field
 from rag.embedding import Embedder, StaticEmbedder
 from rag.text import sentences
 from rag.verification.base import Verifier
-from rag.words import STOP_WORDS, content_stems, words
+from rag.words import STOP_WORDS, content_stems, stems, words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,9 +31,14 @@ _NUMBER_WORDS = {
         "two three four five six seven eight nine ten eleven twelve".split(), start=2
     )
 }
-_NUMBER_WORD = re.compile(rf"\b(?:{'|'.join(_NUMBER_WORDS)})\b", re.IGNORECASE)
+_NUMBER_STEMS = {stems(word)[0]: number for word, number in _NUMBER_WORDS.items()}
+_WRITTEN = re.compile(r"\d|illion|thousand", re.IGNORECASE)
 _SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
-_SCALED = re.compile(rf"\b(\d[\d,]*)(?:\.(\d+))?[ -]({'|'.join(_SCALES)})\b", re.IGNORECASE)
+_SCALED = re.compile(
+    rf"\b(\d[\d,]*|{'|'.join(_NUMBER_WORDS)})(?:\.(\d+))?[ -]({'|'.join(_SCALES)})\b",
+    re.IGNORECASE,
+)
+_GROUPED = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _MONTHS = (
     "January February March April May June July August September October November December".split()
 )
@@ -54,7 +59,8 @@ class LexicalVerifier(Verifier):
     best three sentences in a row; the cosine to the nearest sentence counts ``similarity`` beside
     it. What must agree multiplies the support where it does not: numbers and dates
     (``wrong_number``), names (``missing_name``), and whether the nearest sentence negates
-    (``negation``). Paraphrase in quite other words is beyond it, and so is another language.
+    (``negation``, or ``contradiction`` where it says hardly anything else). Paraphrase in quite
+    other words is beyond it, and so is another language.
 
     Both thresholds are those with the best mean balanced accuracy against people's judgements in
     the sets that ``calibrated_on`` names (``python benchmarks/verification.py``).
@@ -71,6 +77,7 @@ class LexicalVerifier(Verifier):
     wrong_number: float = Field(0.4, ge=0, le=1)
     missing_name: float = Field(0.8, ge=0, le=1)
     negation: float = Field(0.85, ge=0, le=1)
+    contradiction: float = Field(0.4, ge=0, le=1)
     embedder: Embedder = StaticEmbedder()
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
@@ -91,12 +98,12 @@ class LexicalVerifier(Verifier):
         score = share
         if cosine is not None:
             score = (1 - self.similarity) * share + self.similarity * max(0.0, cosine)
-        if claim.numbers - passage.whole.numbers:
+        if claim.numbers and claim.numbers - passage.whole.numbers:
             score *= self.wrong_number
-        if claim.names - passage.whole.all_words:
+        if claim.names and claim.names - passage.whole.all_words:
             score *= self.missing_name
         if claim.negated != closest.negated:
-            score *= self.negation
+            score *= self.contradiction if _is_same(claim, closest) else self.negation
         return min(1.0, score)
 
     def _cosines(self, pairs: Sequence[tuple[str, str]]) -> list[float | None]:
@@ -154,15 +161,58 @@ def shared_words(claim: str, texts: Sequence[str]) -> tuple[dict[str, float], li
 
 @lru_cache(maxsize=8_192)
 def _stems(text: str) -> frozenset[str]:
-    return frozenset(content_stems(_plain(text)))
+    return frozenset(_NUMBER_STEMS.get(stem, stem) for stem in content_stems(_plain(text)))
 
 
-class _Facts(NamedTuple):
-    words: dict[str, float]  # stems with their weights
-    all_words: frozenset[str]
-    numbers: frozenset[str]
-    names: frozenset[str]
-    negated: bool
+class _Facts:
+    """What must agree between a claim and a passage; each part is looked up when first needed."""
+
+    def __init__(self, *texts: str) -> None:
+        self._texts = texts  # the sentences of a passage, or a claim
+
+    @cached_property
+    def words(self) -> dict[str, float]:
+        """Stems, with their weights."""
+        return {stem: float(min(len(stem), 8)) for text in self._texts for stem in _stems(text)}
+
+    @cached_property
+    def total(self) -> float:
+        return sum(self.words.values())
+
+    @cached_property
+    def all_words(self) -> frozenset[str]:
+        return frozenset(word for text in self._texts for word in words(text))
+
+    @cached_property
+    def numbers(self) -> frozenset[str]:
+        found: set[str] = set()
+        for text in map(_plain, self._texts):
+            found |= {_plain_number(number) for number in _NUMBER.findall(text)}
+            found |= {_NUMBER_WORDS[word] for word in words(text) if word in _NUMBER_WORDS}
+        return frozenset(found)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        found: set[str] = set()
+        for text in self._texts:
+            first = re.match(r"\W*(\w+)", text)
+            begins = {first.group(1).lower()} if first else set()
+            found |= {name.lower() for name in _NAME.findall(text)} - begins
+        return frozenset(part for name in found - STOP_WORDS for part in words(name))
+
+    @cached_property
+    def negated(self) -> bool:
+        return any(_NEGATION.search(text) for text in self._texts)
+
+    def share_of(self, claim: _Facts) -> float:
+        """Share of a claim's words that this has."""
+        own = self.words
+        return sum(weight for word, weight in claim.words.items() if word in own) / claim.total
+
+
+def _is_same(claim: _Facts, sentence: _Facts) -> bool:
+    """Whether a sentence says hardly anything but what the claim does."""
+    return sentence.share_of(claim) >= 0.8 and len(sentence.words) <= 1.5 * len(claim.words) + 1
 
 
 class _Passage(NamedTuple):
@@ -170,17 +220,12 @@ class _Passage(NamedTuple):
     sentences: tuple[_Facts, ...]
 
 
-def _share(claim: _Facts, passage: _Facts, total: float) -> float:
-    return sum(weight for word, weight in claim.words.items() if word in passage.words) / total
-
-
 def _shares(claim: _Facts, passage: _Passage) -> tuple[float, _Facts]:
     """Share of the claim's words in the passage, and the sentence that has most of them."""
-    total = sum(claim.words.values())
-    whole = _share(claim, passage.whole, total)
+    whole = passage.whole.share_of(claim)
     if len(passage.sentences) < 2:
         return whole, passage.whole
-    each = [_share(claim, sentence, total) for sentence in passage.sentences]
+    each = [sentence.share_of(claim) for sentence in passage.sentences]
     closest = passage.sentences[max(range(len(each)), key=each.__getitem__)]
     if len(passage.sentences) <= _WINDOW:
         return whole, closest
@@ -192,38 +237,19 @@ def _shares(claim: _Facts, passage: _Passage) -> tuple[float, _Facts]:
         )
         for i in range(len(passage.sentences) - _WINDOW + 1)
     )
-    return (whole + window / total) / 2, closest
+    return (whole + window / claim.total) / 2, closest
 
 
 @lru_cache(maxsize=4_096)  # the same passages are asked about for every sentence
 def _facts(text: str) -> _Facts:
-    plain = _plain(text)
-    numbers = {_plain_number(number) for number in _NUMBER.findall(plain)}
-    first = re.match(r"\W*(\w+)", text)
-    names = {name.lower() for name in _NAME.findall(text)}
-    names -= STOP_WORDS | ({first.group(1).lower()} if first else set())
-    return _Facts(
-        words={stem: min(len(stem), 8) for stem in _stems(text)},
-        all_words=frozenset(words(text)),
-        numbers=frozenset(numbers),
-        names=frozenset(part for name in names for part in words(name)),
-        negated=bool(_NEGATION.search(text)),
-    )
+    return _Facts(text)
 
 
 @lru_cache(maxsize=1_024)
 def _passage(text: str) -> _Passage:
-    each = tuple(_facts(sentence) for sentence in _sentences(text))
-    if not each or len(each) == _MOST_SENTENCES:
-        return _Passage(_facts(text), each)
-    whole = _Facts(
-        words={word: weight for facts in each for word, weight in facts.words.items()},
-        all_words=frozenset().union(*(facts.all_words for facts in each)),
-        numbers=frozenset().union(*(facts.numbers for facts in each)),
-        names=frozenset().union(*(facts.names for facts in each)),
-        negated=any(facts.negated for facts in each),
-    )
-    return _Passage(whole, each)
+    each = _sentences(text)
+    whole = _Facts(*each) if 0 < len(each) < _MOST_SENTENCES else _facts(text)
+    return _Passage(whole, tuple(_facts(sentence) for sentence in each))
 
 
 @lru_cache(maxsize=1_024)
@@ -232,9 +258,10 @@ def _sentences(text: str) -> tuple[str, ...]:
 
 
 def _plain(text: str) -> str:
-    """Numbers as digits: twelve is 12, 1.5 million 1500000, and 2018-05-03 is 3 May 2018."""
-    text = _NUMBER_WORD.sub(lambda word: _NUMBER_WORDS[word.group().lower()], text)
-    text = _SCALED.sub(_scaled, text)
+    """Numbers and dates in one form: 1,577 is 1577, 1.5 million 1500000, 2018-05-03 3 May 2018."""
+    if not _WRITTEN.search(text):
+        return text
+    text = _SCALED.sub(_scaled, _GROUPED.sub("", text))
     return _ISO_DATE.sub(lambda date: f"{int(date[3])} {_MONTHS[int(date[2]) - 1]} {date[1]}", text)
 
 
@@ -243,11 +270,12 @@ def _scaled(number: re.Match[str]) -> str:
     zeros = _SCALES[scale.lower()]
     if part and len(part) > zeros:
         return number.group()
+    whole = _NUMBER_WORDS.get(whole.lower(), whole)
     return whole.replace(",", "") + (part or "").ljust(zeros, "0")
 
 
 def _plain_number(number: str) -> str:
-    """1,577.00 and 1577 are the same number; 10:30, 1/2 and version 3.10 stay as they are."""
+    """1577.00 and 1577 are the same number; 10:30, 1/2 and version 3.10 stay as they are."""
     if ":" in number or "/" in number:
         return number
-    return re.sub(r"\.0+$", "", re.sub(r",(?=\d{3}(?:\D|$))", "", number))
+    return re.sub(r"\.0+$", "", number)

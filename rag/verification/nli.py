@@ -202,7 +202,8 @@ def _load(name: str, device: str | None) -> _Loaded:
         if backend is None:
             raise ModelError(f"the tokenizer of {name} is not a fast one")
         tokenizer = _untruncated(Tokenizer.from_str(backend.to_str()))
-        limit = int(model.max_length or 512)
+        # named max_length before sentence-transformers 6
+        limit = int(getattr(model, "max_seq_length", None) or getattr(model, "max_length", 512))
     except ModelError:
         raise
     except Exception as error:  # whatever torch, transformers and the hub's client raise

@@ -96,3 +96,50 @@ def _save(folder: Path, graph: object) -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
     onnx.save(model, str(folder / "model.onnx"))
+
+
+NLI_WORDS = "the dog is asleep in kitchen not . never long word".split()
+
+
+def nli(folder: Path, *, labels: list[str] | None = None, backwards: bool = False) -> Path:
+    """An ONNX model with three labels: entailment, unless the pair has a "not" in it.
+
+    With `backwards` it says contradiction where it means entailment.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    tokenizer(folder)
+    made = json.loads((folder / "tokenizer.json").read_text())
+    for word in NLI_WORDS:
+        made["model"]["vocab"].setdefault(word, len(made["model"]["vocab"]))
+    made["normalizer"] = {"type": "Lowercase"}
+    (folder / "tokenizer.json").write_text(json.dumps(made))
+    labels = labels or ["contradiction", "neutral", "entailment"]
+    config = json.loads((folder / "config.json").read_text())
+    config |= {
+        "id2label": {str(i): label for i, label in enumerate(labels)},
+        "max_position_embeddings": 24,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["n", "t"])
+    mask = helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["n", "t"])
+    out = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3])
+    entails = [0.0, 0.0, 3.0]
+    slope = [9.0, 0.0, -9.0]
+    if backwards:
+        entails, slope = entails[::-1], slope[::-1]
+    constants = [
+        numpy_helper.from_array(np.array([made["model"]["vocab"]["not"]]), "not"),
+        numpy_helper.from_array(np.array([1]), "axis"),
+        numpy_helper.from_array(np.array([slope], dtype=np.float32), "slope"),
+        numpy_helper.from_array(np.array([entails], dtype=np.float32), "base"),
+    ]
+    nodes = [
+        helper.make_node("Equal", ["input_ids", "not"], ["same"]),
+        helper.make_node("Cast", ["same"], ["ones"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["ones", "axis"], ["count"], keepdims=1),
+        helper.make_node("Mul", ["count", "slope"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "base"], ["logits"]),
+    ]
+    _save(folder, helper.make_graph(nodes, "m", [ids, mask], [out], constants))
+    return folder

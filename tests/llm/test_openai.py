@@ -1,21 +1,24 @@
 """The chat path over real HTTP: a llama.cpp server, and one that misbehaves on purpose."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
-from rag import GroundedGenerator, Message, OpenAIChat, Pipeline
+from rag import AzureOpenAIChat, GroundedGenerator, Message, OpenAIChat, Pipeline, Usage
 from rag.errors import (
     ConfigError,
     MissingKey,
     ModelAuthError,
+    ModelContextExceeded,
     ModelError,
     ModelRateLimited,
     ModelReplyError,
     ModelUnreachable,
 )
+from rag.llm import fill, metered
 from tests.conftest import API_KEY, Script
 
 HELLO = [Message(role="user", content="Say hello.")]
@@ -255,3 +258,207 @@ def test_a_password_in_a_url_is_not_repeated(monkeypatch: pytest.MonkeyPatch) ->
 def test_tokens_are_counted_without_a_network() -> None:
     counted = OpenAIChat(model="m").count_tokens("The battery lasts 34 minutes.")
     assert 5 <= counted <= 12
+
+
+def test_a_connection_that_breaks_is_told(scripted_server: Script) -> None:
+    status, headers, body = chunks("Hel", "lo", finished=False)
+    scripted_server.replies = [(status, {**headers, "Content-Length": "100000"}, body)]
+    with pytest.raises(ModelUnreachable, match="broke"):
+        list(chat(scripted_server.url).stream(HELLO))
+
+
+def test_a_server_that_says_nothing_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        with pytest.raises(ModelUnreachable, match=r"did not answer in 0\.1 s"):
+            chat(url, timeout=0.1).complete(HELLO)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "maximum context length is 8192 tokens", "code": "context_length_exceeded"},
+        {"message": "request (6031 tokens) exceeds the available context size (4096 tokens)"},
+        {"message": "too much", "type": "exceed_context_size_error"},
+    ],
+)
+def test_too_long_a_prompt_is_an_error_of_its_own(
+    scripted_server: Script, error: dict[str, str]
+) -> None:
+    scripted_server.replies = [(400, JSON, json.dumps({"error": error}).encode())]
+    with pytest.raises(ModelContextExceeded):
+        chat(scripted_server.url).complete(HELLO)
+
+
+def test_a_refusal_says_so(scripted_server: Script) -> None:
+    status, headers, body = completion("x")
+    message = json.loads(body)
+    message["choices"][0]["message"] = {"role": "assistant", "content": None, "refusal": "I won't."}
+    scripted_server.replies = [(status, headers, json.dumps(message).encode())]
+    refused = chat(scripted_server.url).complete(HELLO)
+    assert (refused.text, refused.finish_reason) == ("I won't.", "refusal")
+
+
+def test_models_that_reason_are_sent_no_temperature(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    asked = OpenAIChat(model="gpt-5-mini", reasoning_effort="low")._request(HELLO, None)
+    assert "temperature" not in asked and asked["reasoning_effort"] == "low"
+    assert "max_completion_tokens" in asked
+    assert OpenAIChat(model="gpt-4.1-mini")._request(HELLO, None)["temperature"] == 0
+
+
+class Person(BaseModel):
+    name: str
+    age: int | None = None
+
+
+def test_a_schema_is_sent_strictly(scripted_server: Script) -> None:
+    scripted_server.replies = [completion('{"name": "Ada", "age": null}')]
+    filled = fill(chat(scripted_server.url), HELLO, Person)
+    assert filled == Person(name="Ada")
+    sent = scripted_server.requests[0]["response_format"]["json_schema"]
+    assert (sent["name"], sent["strict"]) == ("Person", True)
+    assert sent["schema"]["required"] == ["name", "age"]
+    assert sent["schema"]["additionalProperties"] is False
+
+
+@pytest.mark.slow
+def test_a_real_model_keeps_to_a_schema(llama_url: str) -> None:
+    model = chat(llama_url, max_output_tokens=60)
+    person = fill(model, [Message(role="user", content="A person, as JSON.")], Person)
+    assert person.name
+
+
+def test_prices_and_contexts_are_of_openai_itself_only() -> None:
+    dated = OpenAIChat(model="gpt-4o-mini-2024-07-18")
+    assert dated.context_tokens == 128_000
+    assert chat("http://127.0.0.1:1/v1", model="gpt-4o-mini").context_tokens is None
+    assert chat("http://127.0.0.1:1/v1", context=512).context_tokens == 512
+
+
+def test_what_is_said_to_cost_is_added_up(scripted_server: Script) -> None:
+    scripted_server.replies = [completion("a"), completion("b")]
+    model = chat(scripted_server.url, input_price=2.0, output_price=10.0)
+    with metered() as meter:
+        model.complete(HELLO)
+        last = model.complete(HELLO)
+    assert meter.usage == Usage(input_tokens=10, output_tokens=4, cost_usd=6e-05, calls=2)
+    assert last.usage.calls == 1
+
+
+# -- the Responses API ---------------------------------------------------------------------
+
+
+def response(text: str, **more: object) -> dict[str, object]:
+    return {
+        "id": "r",
+        "object": "response",
+        "created_at": 0,
+        "model": "m",
+        "status": "completed",
+        "output": [
+            {
+                "id": "m",
+                "type": "message",
+                "role": "assistant",
+                "status": "completed",
+                "content": [{"type": "output_text", "text": text, "annotations": []}],
+            }
+        ],
+        "usage": {"input_tokens": 5, "output_tokens": 2, "total_tokens": 7},
+        "parallel_tool_calls": False,
+        "tool_choice": "auto",
+        "tools": [],
+    } | more
+
+
+def events(*found: dict[str, object]) -> tuple[int, dict[str, str], bytes]:
+    body = "".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in found)
+    return 200, SSE, body.encode()
+
+
+def delta(text: str) -> dict[str, object]:
+    return {"type": "response.output_text.delta", "delta": text, "item_id": "m", "output_index": 0}
+
+
+def responses(url: str, **options: object) -> OpenAIChat:
+    return chat(url, **({"api": "responses", "seed": None} | options))
+
+
+@pytest.mark.slow
+def test_responses_of_a_real_server(llama_url: str) -> None:
+    model = responses(llama_url, max_output_tokens=16)
+    whole = model.complete(HELLO)
+    *deltas, last = model.stream(HELLO)
+    assert whole.text and whole.usage.input_tokens > 0
+    assert "".join(each.text for each in deltas) == whole.text
+    assert last.completion is not None and last.completion.text == whole.text
+
+
+def test_what_is_sent_to_responses(scripted_server: Script) -> None:
+    scripted_server.replies = [(200, JSON, json.dumps(response('{"name": "Ada"}')).encode())]
+    assert fill(responses(scripted_server.url), HELLO, Person).name == "Ada"
+    sent = scripted_server.requests[0]
+    assert sent["store"] is False
+    assert sent["max_output_tokens"] == 1024
+    assert sent["text"]["format"]["type"] == "json_schema"
+    assert sent["input"] == [{"role": "user", "content": "Say hello."}]
+
+
+def test_responses_stream(scripted_server: Script) -> None:
+    completed = {"type": "response.completed", "response": response("Hello")}
+    scripted_server.replies = [events(delta("Hel"), delta("lo"), completed)]
+    *deltas, last = responses(scripted_server.url).stream(HELLO)
+    assert [each.text for each in deltas] == ["Hel", "lo"]
+    assert last.completion is not None
+    assert (last.completion.text, last.completion.usage.output_tokens) == ("Hello", 2)
+
+
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        (None, "broke off in the middle"),
+        ({"type": "error", "message": f"no {API_KEY}", "code": "x", "param": None}, r"no \*\*\*"),
+        (
+            {
+                "type": "response.failed",
+                "response": response(
+                    "", status="failed", error={"code": "server_error", "message": "oh"}
+                ),
+            },
+            "oh",
+        ),
+    ],
+)
+def test_responses_that_fail(
+    scripted_server: Script, last: dict[str, object] | None, message: str
+) -> None:
+    scripted_server.replies = [events(delta("Hel"), *([last] if last else []))]
+    with pytest.raises(ModelReplyError, match=message) as caught:
+        list(responses(scripted_server.url).stream(HELLO))
+    assert API_KEY not in str(caught.value)
+
+
+def test_responses_that_are_cut_off_say_so(scripted_server: Script) -> None:
+    cut = response("Hel", status="incomplete", incomplete_details={"reason": "max_output_tokens"})
+    scripted_server.replies = [(200, JSON, json.dumps(cut).encode())]
+    assert responses(scripted_server.url).complete(HELLO).finish_reason == "length"
+
+
+def test_responses_have_no_seed() -> None:
+    with pytest.raises(ValidationError, match="no seed"):
+        OpenAIChat(model="m", api="responses", seed=1)
+
+
+def test_azure(scripted_server: Script) -> None:
+    scripted_server.replies = [completion("hello")]
+    model = AzureOpenAIChat(
+        model="my-deployment",
+        base_url=scripted_server.url.removesuffix("/v1"),
+        api_key=SecretStr("k"),
+        retries=0,
+    )
+    assert model.complete(HELLO).text == "hello"
+    assert scripted_server.requests[0]["max_completion_tokens"] == 1024
+    with pytest.raises(ConfigError, match="AZURE_OPENAI_ENDPOINT"):
+        AzureOpenAIChat(model="d").complete(HELLO)

@@ -71,3 +71,52 @@ def test_number_words_are_numbers() -> None:
     assert support("It has three legs.", "It has 3 legs.") > support(
         "It has four legs.", "It has 3 legs."
     )
+
+
+@pytest.mark.parametrize(
+    ("claim", "passage"),
+    [
+        ("They sold five million units.", "It sold 5,000,000 units in May."),
+        ("It sold 1.5 million units.", "1,500,000 units were sold."),
+        ("It opened on 3 May 2018.", "It opened on 2018-05-03."),
+        ("It sold 1577 units.", "It sold 1,577.00 units."),
+    ],
+)
+def test_numbers_and_dates_in_other_forms_are_the_same(claim: str, passage: str) -> None:
+    assert VERIFIER.status(support(claim, passage)) == "supported"
+
+
+@pytest.mark.parametrize(
+    ("claim", "passage"),
+    [
+        ("It does not run on diesel.", "It runs on diesel."),
+        ("The pump is covered by the warranty.", "The pump isn't covered by the warranty."),
+        ("The battery lasts 43 minutes.", "The battery lasts 34 minutes."),
+        ("It opened on 4 May 2018.", "It opened on 2018-05-03."),
+        ("Ada Lovelace wrote it.", "Charles Babbage wrote it."),
+    ],
+)
+def test_what_must_agree_is_not_supported_without(claim: str, passage: str) -> None:
+    assert VERIFIER.status(support(claim, passage)) == "unsupported"
+
+
+def test_the_best_part_of_a_long_passage_counts() -> None:
+    filler = "The town has a bridge. " * 50
+    alone = support("The battery lasts 34 minutes.", "The battery lasts 34 minutes.")
+    within = support("The battery lasts 34 minutes.", f"{filler}The battery lasts 34 minutes.")
+    apart = support(
+        "The battery lasts 34 minutes.", f"The battery is new. {filler}It lasts 34 minutes."
+    )
+    assert alone == pytest.approx(within)
+    assert apart < within
+
+
+def test_other_pairs_do_not_matter() -> None:
+    pairs = [("It lasts 34 minutes.", PASSAGE), ("It was sold.", PASSAGE), ("", PASSAGE)]
+    together = VERIFIER.scores(pairs)
+    assert together == pytest.approx([float(VERIFIER.scores([pair])[0]) for pair in pairs])
+
+
+def test_it_says_what_it_was_calibrated_on() -> None:
+    assert "AttributionBench" in VERIFIER.config()["calibrated_on"]
+    assert 0 < VERIFIER.partial < VERIFIER.threshold < 1

@@ -1,0 +1,80 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from rag import Message, ScriptedChat
+from rag.errors import ModelReplyError
+from rag.llm import fill
+from rag.llm.structured import json_in, strict_schema
+
+ASK = [Message(role="user", content="Fill it in.")]
+
+
+class Part(BaseModel):
+    name: str
+    price: float | None = None
+
+
+class Order(BaseModel):
+    number: int
+    parts: list[Part] = []
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        '{"a": [1, 2]}',
+        'Here it is:\n```json\n{"a": [1, 2]}\n```\nAnything else?',
+        'Sure! {"a": [1, 2]} is what you want.',
+        '```\n{"a": [1, 2]}```',
+    ],
+)
+def test_json_in_a_reply(reply: str) -> None:
+    assert json_in(reply) == {"a": [1, 2]}
+
+
+@pytest.mark.parametrize("reply", ["", "no", "{half", "}{", '{"a": __import__("os")}'])
+def test_no_json_in_a_reply(reply: str) -> None:
+    with pytest.raises(ValueError, match="no JSON"):
+        json_in(reply)
+
+
+@given(st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=5))
+def test_any_json_is_found_within_words(value: Any) -> None:
+    if isinstance(value, list):
+        assert json_in(f"So: {json.dumps(value)} done") == value
+
+
+def test_a_wrong_reply_is_sent_back_with_what_is_wrong() -> None:
+    chat = ScriptedChat(replies=('{"number": "many"}', '{"number": 7}'))
+    assert fill(chat, ASK, Order) == Order(number=7)
+    again = chat.requests[1]
+    assert again[-2].content == '{"number": "many"}'
+    assert "number: " in again[-1].content
+    assert chat.schemas[0] == Order.model_json_schema()
+
+
+def test_a_reply_that_stays_wrong_is_told_without_its_content() -> None:
+    chat = ScriptedChat(replies=("", '{"number": "secret"}'))
+    with pytest.raises(ModelReplyError, match="number: ") as failed:
+        fill(chat, ASK, Order)
+    assert "secret" not in str(failed.value)
+
+
+def test_strict_schemas_require_all_and_allow_no_more() -> None:
+    strict = strict_schema(Order.model_json_schema())
+    assert strict is not None
+    assert strict["required"] == ["number", "parts"]
+    part = strict["$defs"]["Part"]
+    assert (part["required"], part["additionalProperties"]) == (["name", "price"], False)
+
+
+def test_names_that_are_not_given_cannot_be_strict() -> None:
+    class Open(BaseModel):
+        prices: dict[str, float]
+
+    assert strict_schema(Open.model_json_schema()) is None
