@@ -62,7 +62,8 @@ class CitationWriter:
     What it writes does not depend on how the draft was cut into pieces. With `live`, words are
     written as they come and markers held back until their sentence is checked; without, a sentence
     is written when it is. With `drop`, a sentence that is not supported is left out. `native` are
-    the citations of the draft's provider, by places in the draft.
+    the citations of the draft's provider, by places in the draft. `question` is what the
+    draft answers: without, any word that stands in a passage is supported by it.
     """
 
     passages: Sequence[Passage]
@@ -70,6 +71,7 @@ class CitationWriter:
     live: bool = False
     drop: bool = False
     native: Sequence[NativeCitation] = ()
+    question: str = ""
 
     _draft: str = ""
     _done: int = 0  # what of the draft has been dealt with
@@ -206,14 +208,15 @@ class CitationWriter:
 
     def _evidence(self, claim: str, numbers: Sequence[int]) -> tuple[list[Quote], float]:
         """Quotes of the passages chosen that support the claim, or of a better one."""
-        chosen = [best_quote(claim, [self.passages[n - 1]], self.verifier) for n in numbers]
+        named = [[self.passages[n - 1]] for n in numbers]
+        chosen = [best_quote(claim, each, self.verifier, self.question) for each in named]
         quotes = [quote for quote in chosen if quote is not None]
         found = [quote for quote in quotes if quote.support >= self.verifier.partial]
         support = max((quote.support for quote in found), default=0.0)
         if len(quotes) > 1:
             found, support = self._together(claim, quotes, (found, support))
         if support < self.verifier.threshold:
-            other = best_quote(claim, self.passages, self.verifier)
+            other = best_quote(claim, self.passages, self.verifier, self.question)
             enough = self.verifier.threshold if found else self.verifier.partial
             if other is not None and other.support >= enough:
                 found, support = [other], other.support
@@ -347,6 +350,7 @@ def cite(
     *,
     drop: bool = False,
     native: Sequence[NativeCitation] = (),
+    question: str = "",
 ) -> CitedText:
     """Check a draft: drop markers of passages that are not there, and tie each sentence down.
 
@@ -355,7 +359,7 @@ def cite(
     is one, and a marker for it. Code stays as it is; headings, rules, questions and the heads of
     tables claim nothing. Links and images stay only where they lead to a cited source.
     """
-    writer = CitationWriter(passages, verifier, drop=drop, native=native)
+    writer = CitationWriter(passages, verifier, drop=drop, native=native, question=question)
     writer.feed(draft)
     writer.finish()
     return writer.result

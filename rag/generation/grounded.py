@@ -160,6 +160,7 @@ class GroundedGenerator(Generator):
         }
         asked, identity = filled(self.prompt, **inputs)
         return _Asking(
+            question=question,
             messages=asked,
             sources=[Source(inert(p.label), inert(p.text)) for p in passages]
             if self.model.cites
@@ -178,6 +179,7 @@ class GroundedGenerator(Generator):
             self.verifier,
             live=at_once and self.unsupported == "flag",
             drop=self.unsupported == "drop",
+            question=asking.question,
         )
         started = time.perf_counter()
         checking = 0.0
@@ -227,11 +229,20 @@ class GroundedGenerator(Generator):
         again = self.model.complete(asked, sources=asking.sources)
         seconds = time.perf_counter() - started
         passages = asking.packed.passages
-        repaired = cite(again.text, passages, self.verifier, drop=True, native=again.citations)
-        if not any(sentence.supported for sentence in repaired.sentences):
-            repaired = cite(
-                completion.text, passages, self.verifier, drop=True, native=completion.citations
+
+        def checked(reply: Completion) -> CitedText:
+            return cite(
+                reply.text,
+                passages,
+                self.verifier,
+                drop=True,
+                native=reply.citations,
+                question=asking.question,
             )
+
+        repaired = checked(again)
+        if not any(sentence.supported for sentence in repaired.sentences):
+            repaired = checked(completion)
         asking.used(again, seconds, name="repair", failing=failing)
         return repaired
 
@@ -294,6 +305,7 @@ class GroundedGenerator(Generator):
 class _Asking:
     """What is asked, and what came of it so far."""
 
+    question: str
     messages: list[Message]
     sources: list[Source]
     prompt: dict[str, str]

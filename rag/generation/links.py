@@ -25,6 +25,7 @@ _URL = re.compile(
     r"(?:[^\s<>\"'`|\](){}]++|\([^\s()<>`]*+\))++>?",
     re.IGNORECASE,
 )
+_SUSPECT = re.compile(r"[<!]|\](?:\s*[(:])|//|www\.", re.IGNORECASE)
 _TAG = re.compile(r"<(?=[a-zA-Z/!?])")
 _TRAILING = ".,;:!?*_"
 
@@ -41,6 +42,8 @@ def without_links(text: str, cited: Known, quoted: Known) -> str:
     nothing makes a link of, where it stands in the sources (`quoted`); any other is removed. What
     stands in code already is left as it is.
     """
+    if not _SUSPECT.search(text):
+        return text
     return outside_code(text, lambda part: _safe(part, cited, quoted))
 
 

@@ -39,9 +39,8 @@ class QueryTransform(Component):
 
 # Words that point back to what was said before.
 _POINTING = frozenset(
-    """it its itself they them their theirs he him his she her hers this that these those there
-    then one ones same such former latter also too else another other others both either neither
-    more instead again""".split()
+    """it its itself they them their theirs he him his she her hers this that these those same
+    such former latter instead""".split()
 )
 _OPENING = re.compile(r"\W*(?:and|or|but|so|what about|how about|what if|why not)\b", re.IGNORECASE)
 _HELPING = frozenset({"do", "does", "did"})  # these leave the verb to the end of a question
@@ -82,11 +81,13 @@ class CarryOver(QueryTransform):
         return [Query(question)]
 
 
+_MEASURE = re.compile(r"\bhow \w+", re.IGNORECASE)  # long, often, many: not what it is about
 _WORD = re.compile(r"[^\W_][\w'’.-]*[^\W_]|[^\W_]")
 
 
 def _subjects(question: str) -> list[str]:
     """The words that a question is about: not its verb, where that can be told."""
+    question = _MEASURE.sub("", question)
     found = [w for w in _WORD.findall(question) if w.lower() not in STOP_WORDS | _ASKING]
     asks_by_verb = _HELPING.intersection(words(question))
     if len(found) > 1 and asks_by_verb and question.rstrip(" ?.!").endswith(found[-1]):

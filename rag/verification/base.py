@@ -29,6 +29,9 @@ class Verifier(Component):
     shortlist: ClassVar[int] = 4
     """How many stretches of the sources, nearest by their words, a sentence is compared with."""
 
+    by_words: ClassVar[bool] = False
+    """Whether it compares words, so that a single word is supported wherever it stands."""
+
     threshold: float = Field(0.5, ge=0, le=1)
     partial: float = Field(0.25, ge=0, le=1)
     calibrated_on: str = ""

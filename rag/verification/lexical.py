@@ -69,6 +69,7 @@ class LexicalVerifier(Verifier):
     name: ClassVar[str] = "lexical"
     revision: ClassVar[int] = 2
     shortlist: ClassVar[int] = 8
+    by_words: ClassVar[bool] = True
 
     threshold: float = Field(0.55, ge=0, le=1)
     partial: float = Field(0.45, ge=0, le=1)

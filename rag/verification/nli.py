@@ -202,8 +202,10 @@ def _load(name: str, device: str | None) -> _Loaded:
         if backend is None:
             raise ModelError(f"the tokenizer of {name} is not a fast one")
         tokenizer = _untruncated(Tokenizer.from_str(backend.to_str()))
-        # named max_length before sentence-transformers 6
-        limit = int(getattr(model, "max_seq_length", None) or getattr(model, "max_length", 512))
+        # it was max_length before sentence-transformers 6
+        limit = int(
+            getattr(model, "max_seq_length", None) or getattr(model, "max_length", 0) or 512
+        )
     except ModelError:
         raise
     except Exception as error:  # whatever torch, transformers and the hub's client raise
@@ -219,7 +221,7 @@ def _load(name: str, device: str | None) -> _Loaded:
                 activation_fn=torch.nn.Identity(),
             )
 
-    room = limit - tokenizer.num_special_tokens_to_add(True)
+    room = int(limit or 512) - tokenizer.num_special_tokens_to_add(True)
     entails = _entails(name, model.config.id2label if model.config.num_labels > 1 else {})
     return _Loaded(name, tokenizer, room, entails, logits).checked()
 

@@ -136,6 +136,37 @@ def test_chat(rag: Rag, folder: Path) -> None:
     assert "no such command: /nonsense" in done.err
 
 
+def test_a_conversation_goes_on_and_explains_itself(rag: Rag, folder: Path) -> None:
+    first = rag("chat", "docs", "--name", "kite", stdin="How long does the battery last?\n")
+    assert first.code == 0 and "34 minutes" in first.out
+    asked = "And how long does charging it take?\n/why\n/history\n/save talk.md\n/save talk.md\n"
+    second = rag("chat", "--continue", stdin=asked + "/save talk.json\n/help\n")
+    assert "understood as: And how long does charging it take? (battery)" in second.out
+    assert "supported (1.00)" in second.out and "extractive" in second.out
+    assert "1. How long does the battery last?" in second.out
+    assert "is there already" in second.err
+    assert "/save FILE" in second.out
+    saved = folder.parent / "talk.md"
+    assert saved.read_text().count("characters ") >= 2
+    turns = json.loads((folder.parent / "talk.json").read_text())["turns"]
+    assert [turn["number"] for turn in turns] == [1, 2]
+    listed = rag("conversations", "list", "--json").json["conversations"]
+    assert [(each["name"], each["turns"]) for each in listed] == [("kite", 2)]
+    shown = rag("conversations", "show", "kite")
+    assert "90 minutes" in shown.out and "handbook.md" in shown.out
+    reset = rag("chat", "--name", "kite", stdin="/reset\n/why\n/sources\n/history\n/save\n")
+    assert "nothing was asked yet" in reset.out and "say where to" in reset.err
+    gone = rag("conversations", "delete", "kite")
+    assert gone.code == 2 and "there is no conversation 'kite'" in one_line(gone)
+
+
+def test_models_are_listed(rag: Rag) -> None:
+    listed = {each["name"]: each for each in rag("models", "--json").json["models"]}
+    assert {"openai", "azure-openai", "cohere", "llama-cpp", "scripted"} <= listed.keys()
+    assert listed["cohere"]["extra"] == "cohere"
+    assert "gpt-4.1-mini" in rag("models").out
+
+
 def test_chat_without_an_index(rag: Rag) -> None:
     done = rag("chat")
     assert done.code == 1

@@ -102,3 +102,33 @@ def test_templates_run_in_a_sandbox(tmp_path: Path, expression: str) -> None:
     text = GOOD.replace("Say {{ x }}.", expression)
     with pytest.raises(PromptError, match="mine"):
         load("mine", write(tmp_path, text)).render(x="a")
+
+
+def test_partials_are_included_and_part_of_the_hash(tmp_path: Path) -> None:
+    partials = tmp_path / prompts.PARTIALS
+    partials.mkdir()
+    (partials / "rules.md").write_text('Be {{ x }}. {% include "more.md" %}')
+    (partials / "more.md").write_text("More.")
+    text = GOOD.replace("Say {{ x }}.", '{% include "rules.md" %}')
+    before = load("mine", write(tmp_path, text))
+    assert before.render(x="kind")[0]["content"] == "Be kind. More."
+    (partials / "more.md").write_text("Much more.")
+    after = load("mine", tmp_path)
+    assert after.digest != before.digest
+    assert after.render(x="kind")[0]["content"] == "Be kind. Much more."
+
+
+def test_a_partial_of_one_s_own_takes_the_place_of_ours(tmp_path: Path) -> None:
+    partials = tmp_path / prompts.PARTIALS
+    partials.mkdir()
+    (partials / "grounding.md").write_text("Mine.")
+    inputs = dict.fromkeys(load("concise").inputs, "")
+    assert load("concise", tmp_path).render(**inputs)[0]["content"].startswith("Mine.")
+    assert load("concise").render(**inputs)[0]["content"].startswith("You answer")
+
+
+@pytest.mark.parametrize("name", ["nowhere.md", "../grounded.md"])
+def test_a_partial_that_is_not_there(tmp_path: Path, name: str) -> None:
+    text = GOOD.replace("Say {{ x }}.", f'{{% include "{name}" %}}')
+    with pytest.raises(PromptError, match="TemplateNotFound"):
+        load("mine", write(tmp_path, text))

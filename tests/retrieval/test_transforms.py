@@ -8,11 +8,12 @@ from typing import ClassVar
 
 import pytest
 
-from rag import Hit, Message, Pipeline, ScriptedChat
+from rag import GroundedGenerator, Hit, Message, Pipeline, ScriptedChat
 from rag.component import build
 from rag.errors import ModelReplyError
 from rag.index import Index
 from rag.retrieval import (
+    CarryOver,
     Decompose,
     HyDE,
     LexicalRetriever,
@@ -140,3 +141,55 @@ def test_transforms_follow_each_other_with_the_conversation(tmp_path: Path, fold
         assert "How long does the battery last?" in model.requests[1][-1].content
         with pytest.raises(ModelReplyError):
             pipeline.search("And it?", history=HISTORY)
+
+
+# -- without a model -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("question", "before", "understood"),
+    [
+        ("And how long does charging it take?", "How long does the battery last?", "(battery)"),
+        ("What about the propellers?", "How heavy is the Kite 4?", "(Kite 4)"),
+        ("Why?", "Did the pump of model 3 change?", "(pump model 3)"),
+        ("Is it covered?", "What does the warranty of the P-40 say?", "(warranty P-40)"),
+    ],
+)
+def test_carry_over(question: str, before: str, understood: str) -> None:
+    history = [Message(role="user", content=before), Message(role="assistant", content="So.")]
+    assert CarryOver().transform(question, history) == [Query(f"{question} {understood}")]
+
+
+def test_carry_over_goes_back_to_a_question_that_stands_by_itself() -> None:
+    history = [
+        Message(role="user", content="How long does the battery last?"),
+        Message(role="assistant", content="34 minutes."),
+        Message(role="user", content="And in the cold?"),
+        Message(role="assistant", content="20 minutes."),
+    ]
+    assert CarryOver().transform("Why is that?", history) == [Query("Why is that? (battery)")]
+
+
+@pytest.mark.parametrize(
+    "question", ["How heavy is the drone with both cameras?", "Wie schwer ist die Drohne gesamt?"]
+)
+def test_carry_over_leaves_what_stands_by_itself(question: str) -> None:
+    history = [Message(role="user", content="How long does the battery last?")]
+    assert CarryOver().transform(question, history) == [Query(question)]
+    assert CarryOver().transform("And it?", []) == [Query("And it?")]
+
+
+def test_a_condensed_question_is_searched_and_answered(tmp_path: Path, folder: Path) -> None:
+    rewriting = chat("How long does charging the battery take?")
+    answering = chat("Charging takes 90 minutes [1].")
+    pipeline = Pipeline(
+        index=tmp_path / "i",
+        condenser=Rewrite(model=rewriting),
+        generator=GroundedGenerator(model=answering),
+    )
+    with pipeline:
+        pipeline.ingest(folder)
+        answer = pipeline.ask("And charging?", history=HISTORY)
+    assert answering.requests[0][-1].content.endswith("How long does charging the battery take?")
+    assert answer.trace[0].name == "condense"
+    assert answer.usage.calls == 2  # the rewriting counts as well
