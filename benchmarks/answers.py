@@ -3,11 +3,12 @@
     python3 -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/peers.txt
     python -m benchmarks.answers ../shared/data .venv-peers/bin/python
 
-Questions of SQuAD 2 (answerable and not), HotpotQA, MuSiQue and TAT-QA; EACH of each kind (40; set
-it in the environment). Every side gets the same four passages, retrieved by the default pipeline,
-and the same model: SmolLM2-135M on a llama.cpp server. LlamaIndex is its CitationQueryEngine,
-LangChain the usual chain of prompt, model and parser. Without the second argument the peers are
-left out.
+Questions of SQuAD 2 (answerable, and not although its passages seem to answer), HotpotQA, MuSiQue
+and TAT-QA, and questions of other collections put to SQuAD's passages (``foreign``: none can be
+answered); EACH of each kind (40; set it in the environment). Every side gets the same four
+passages, retrieved by the default pipeline, and the same model: SmolLM2-135M on a llama.cpp server.
+LlamaIndex is its CitationQueryEngine, LangChain the usual chain of prompt, model and parser.
+Without the second argument the peers are left out.
 
 Per side and set:
 
@@ -114,12 +115,14 @@ def main(data: Path, peers: str | None) -> None:
 
 def row(questions: Sequence[Question], given: Sequence[Given]) -> str:
     able = [(q, g) for q, g in zip(questions, given, strict=True) if q.answerable]
+    score: list[tuple[float, float, float]]
+    cells: list[float | None]
     score = [scores(g.text, q.references) if not g.refused else (0.0, 0.0, 0.0) for q, g in able]
     said = [g for g in given if not g.refused]
     refused = sum(g.refused for g in given)
     unanswerable = len(questions) - len(able)
     right = refused - sum(g.refused for _, g in able)
-    cells = [mean([each[i] for each in score]) for i in range(3)]
+    cells = [mean([each[i] for each in score]) for i in range(3)] if able else [None] * 3
     cells.append(ratio(sum(g.cited for g in said), sum(g.sentences for g in said)))
     exact = ratio(sum(g.exact for g in said), sum(g.quotes for g in said))
     told = [ratio(right, refused), ratio(right, unanswerable)] if unanswerable else [None, None]
@@ -221,6 +224,18 @@ def dataset(name: str) -> Callable[[Path, Path], Iterator[Question]]:
     return read
 
 
+def foreign(data: Path, place: Path) -> Iterator[Question]:
+    """Questions about quite other things than the passages."""
+    share = -(-EACH // len(OTHERS))
+    with Pipeline(index=place / "squad2", k=K) as pipeline:
+        for name in OTHERS:
+            for each in list(rows(data / "retrieval" / name / "queries.jsonl"))[:share]:
+                yield asked(pipeline, each["text"], [], False)
+
+
+OTHERS = ("doc2dial", "cisi", "musique")
+
+
 def tatqa(data: Path, place: Path) -> Iterator[Question]:
     """Financial tables, as Markdown, and the text around them."""
     found: list[tuple[str, list[str]]] = []
@@ -244,6 +259,7 @@ def tatqa(data: Path, place: Path) -> Iterator[Question]:
 
 SETS: dict[str, Callable[[Path, Path], Iterator[Question]]] = {
     "squad2": dataset("squad2"),
+    "foreign": foreign,
     "hotpotqa": dataset("hotpotqa"),
     "musique": dataset("musique"),
     "tatqa": tatqa,

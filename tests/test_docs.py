@@ -13,8 +13,10 @@ from tests.conftest import HANDBOOK, ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SOURCES = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
 RETRIEVAL = (ROOT / "docs" / "retrieval.md").read_text(encoding="utf-8")
-PYTHON = re.findall(r"```python\n(.*?)```", README + SOURCES + RETRIEVAL, re.S)
-YAML = re.findall(r"```yaml\n(.*?)```", README + SOURCES + RETRIEVAL, re.S)
+GENERATION = (ROOT / "docs" / "generation.md").read_text(encoding="utf-8")
+PAGES = README + SOURCES + RETRIEVAL + GENERATION
+PYTHON = re.findall(r"```python\n(.*?)```", PAGES, re.S)
+YAML = re.findall(r"```yaml\n(.*?)```", PAGES, re.S)
 
 
 @pytest.mark.parametrize("block", range(len(PYTHON)))
