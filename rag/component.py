@@ -138,7 +138,7 @@ class Component(BaseModel):
             return cls(**fields)
         except ValidationError as error:
             said = explain(error)
-            if "no such setting" in said and cls.kind != "pipeline":
+            if "no such setting" in said:
                 said += f" (there are: {', '.join(cls.model_fields) or 'none'})"
             raise ConfigError(f"{cls.kind} {cls.name!r}: {said}") from None
         except RecursionError:

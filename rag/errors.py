@@ -52,7 +52,10 @@ class UnknownComponent(ConfigError):
     def of(cls, kind: str, name: str, known: list[str]) -> UnknownComponent:
         """Phrase the error for the `kind` of part and the `known` names of that kind."""
         listed = ", ".join(sorted(known)) or "none"
-        return cls(f"no {kind} is registered as {name!r}; known: {listed}")
+        return cls(
+            f"no {kind.replace('_', ' ')} is registered as {name!r}; known: {listed} (with "
+            f"settings of its own: {{type: NAME, ...}})"
+        )
 
 
 class MissingExtra(ConfigError):

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar
 
-from pydantic import Field, PrivateAttr, field_validator
+from pydantic import BaseModel, Field, PrivateAttr, field_validator
 
 from rag.chunking import Chunker, HeadingChunker
 from rag.component import Component, Tuning
@@ -165,7 +165,8 @@ class Pipeline(Component):
             text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
             plain = yaml.safe_load(text)
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{where}cannot be read: {error}") from None
+            said = getattr(error, "strerror", None) or error
+            raise ConfigError(f"{where}cannot be read: {said}") from None
         except Exception as error:  # PyYAML lets out whatever a value's constructor raises
             raise ConfigError(f"{where}not YAML: {' '.join(str(error).split())[:300]}") from None
         if not isinstance(plain, dict | None):
@@ -285,12 +286,13 @@ class Pipeline(Component):
         self, query: str, k: int | None, where: Where | None, history: Sequence[Message]
     ) -> _Searched:
         steps = _Steps()
-        query = _checked_question(query)
+        query = asked = _checked_question(query)
         if history and self.condenser is not None:
-            asked = query
             query = well_formed(self.condenser.transform(query, history)[0].text).strip() or query
             if query != asked:
                 steps.add("condense", question=query, condenser=self.condenser.name)
+            if not (self.condenser.for_search_only and self.generator.reads_history):
+                asked = query
         k = self.k if k is None else k
         if not 1 <= k <= _MOST_HITS:
             raise QueryError(f"k must be from 1 to {_MOST_HITS:,}, not {k}")
@@ -321,7 +323,7 @@ class Pipeline(Component):
             if not any(later.wanted or later.more for later in self.refiners[i + 1 :]):
                 hits = hits[:k]
             steps.add(refiner.name, hits=len(hits))
-        return _Searched(query, hits[:k], steps.taken)
+        return _Searched(asked, hits[:k], steps.taken)
 
     def more_like(self, uri: str, *, k: int | None = None, where: Where | None = None) -> list[Hit]:
         """The nearest chunk of each of up to `k` other documents that are like the document `uri`.
@@ -349,7 +351,7 @@ class Pipeline(Component):
         """
         with metered() as meter:
             searched = self._evident(question, where, history, evidence)
-            answer = self.generator.answer(searched.question, searched.hits, history)
+            answer = self.generator.answer(searched.asked, searched.hits, history)
             return self._verified(answer, searched, meter.usage)
 
     def stream(
@@ -376,7 +378,7 @@ class Pipeline(Component):
     ) -> Iterator[Event]:
         with metered() as meter:
             searched = self._evident(question, where, history, evidence)
-            events = self.generator.stream(searched.question, searched.hits, history)
+            events = self.generator.stream(searched.asked, searched.hits, history)
             with ended(events):
                 for event in events:
                     if isinstance(event, Done):
@@ -394,6 +396,8 @@ class Pipeline(Component):
         `question` says what is to be looked for. Raises `ConfigError` where the generator asks no
         model, `ModelReplyError` where its reply does not fit `model`.
         """
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            raise QueryError(f"{model!r:.100} is not a pydantic model (a class, not an instance)")
         if not isinstance(self.generator, GroundedGenerator):
             raise ConfigError(
                 f"the generator {self.generator.name!r} fills in no fields: use 'grounded', "
@@ -401,7 +405,7 @@ class Pipeline(Component):
             )
         with metered() as meter:
             searched = self._searched(question, None, where, ())
-            found = self.generator.extract(searched.question, searched.hits, model)
+            found = self.generator.extract(searched.asked, searched.hits, model)
         fields = {
             path: evidence.model_copy(
                 update={"citations": tuple(self._read_back(c) for c in evidence.citations)}
@@ -593,6 +597,8 @@ async def _in_thread(call: Callable[[], _T]) -> _T:
 
 
 def _checked_question(question: str) -> str:
+    if not isinstance(question, str):
+        raise QueryError(f"a question is a text, not a {type(question).__name__}")
     question = well_formed(question)
     if not question.strip():
         raise QueryError("the question is empty")
@@ -605,7 +611,7 @@ def _checked_question(question: str) -> str:
 
 
 class _Searched(NamedTuple):
-    question: str
+    asked: str  # the question as the generator is to be asked it
     hits: list[Hit]
     steps: tuple[Step, ...]
 

@@ -378,6 +378,10 @@ class Step(Noun):
     detail: dict[str, Any] = {}
 
 
+NO_ANSWER = "I could not find an answer to that in the sources."
+"""Text of every answer that is abstained from."""
+
+
 class Answer(Noun):
     """An answer that can be checked.
 

@@ -40,7 +40,9 @@ def test_help_brings_nothing_heavy() -> None:
     assert done.stdout.strip().endswith("loaded: []"), done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("missing", ["openai", "cohere", "sentence_transformers", "langchain_core"])
+@pytest.mark.parametrize(
+    "missing", ["openai", "cohere", "sentence_transformers", "xllamacpp", "langchain_core"]
+)
 def test_the_core_works_without_an_extra(missing: str, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("The bridge is 40 metres long.")
     done = run(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rag.pipeline import Pipeline
 
 _HELP = """\
-/sources      what the last answer was made from
+/sources      what was retrieved for the last answer
 /why          why each of its sentences stands, or does not
 /history      the questions and answers so far
 /save FILE    write the conversation (.md, or .json with everything)
@@ -37,7 +37,8 @@ def converse(pipeline: Pipeline, name: str | None, *, latest: bool = False) -> N
     last = turns[-1].answer if turns else None
     if sys.stdin.isatty():
         if turns:
-            click.secho(f"{conversation.name}: {len(turns)} turns so far", dim=True)
+            so_far = show.counted(len(turns), "turn")
+            click.secho(f"{conversation.name}: {so_far} so far", dim=True)
         click.secho("Ask, or /help. Ctrl-D ends.", dim=True)
     while (line := _read()) is not None:
         command, _, argument = line.partition(" ")
@@ -48,6 +49,7 @@ def converse(pipeline: Pipeline, name: str | None, *, latest: bool = False) -> N
         if command == "/reset":
             conversation.reset()
             last = None
+            click.echo("forgotten")
         elif command.startswith("/"):
             _command(command, argument.strip(), conversation, last)
         else:
@@ -60,11 +62,17 @@ def _command(command: str, argument: str, conversation: Conversation, last: Answ
     if command == "/help":
         click.echo(_HELP)
     elif command == "/sources":
-        show.hits(last.hits if last else ())
+        if last is None:
+            click.echo("nothing was asked yet")
+        else:
+            show.hits(last.hits)
     elif command == "/why":
         why(last)
     elif command == "/history":
-        for turn in conversation.turns:
+        turns = conversation.turns
+        if not turns:
+            click.echo("nothing was asked yet")
+        for turn in turns:
             click.secho(f"{turn.number}. {turn.question}", bold=True)
             click.echo(f"   {show.shortened(turn.answer.text, 300)}")
     elif command == "/save":
@@ -164,7 +172,7 @@ def conversations_list(index: Path | None, namespace: str, as_json: bool) -> Non
         click.echo("no conversations")
     for each in found:
         click.secho(each.name, bold=True, nl=False)
-        click.echo(f"  {each.turns} turns, last {each.last}")
+        click.echo(f"  {show.counted(each.turns, 'turn')}, last {each.last}")
         click.echo(f"    {show.shortened(each.first_question, 100)}")
 
 
@@ -196,7 +204,7 @@ def conversations_delete(name: str, index: Path | None, namespace: str) -> None:
     count = _store(index, namespace).delete(name)
     if not count:
         raise QueryError(f"there is no conversation {name!r}: rag conversations list")
-    click.echo(f"{count} turns forgotten")
+    click.echo(f"{show.counted(count, 'turn')} forgotten")
 
 
 def _store(index: Path | None, namespace: str) -> ConversationStore:

@@ -227,6 +227,8 @@ def chat(
     from rag.cli import show
     from rag.cli.chat import converse
 
+    if latest and name is not None:
+        raise click.UsageError("--name says which conversation, --continue the latest: give one")
     with make_pipeline(pipeline, index, namespace) as opened:
         if sources:
             with show.Progress() as progress:

@@ -204,6 +204,8 @@ def answer(given: Answer, *, text: bool = True) -> None:
         click.echo(given.text)
     if given.status == "abstained":
         click.secho(f"({given.reason})", dim=True)
+        for note in notes(given):
+            click.secho(f"({note})", dim=True)
         if given.hits:
             click.secho("nearest passages:", dim=True)
             for hit in given.hits[:3]:
@@ -219,8 +221,17 @@ def answer(given: Answer, *, text: bool = True) -> None:
         click.secho(f"({note})", dim=True)
     if given.citations:
         click.echo()
+    shown: set[tuple[int, str, int, int]] = set()
     for citation in sorted(given.citations, key=lambda c: (c.marker, c.start)):
-        _citation(citation)
+        place = (citation.marker, citation.uri, citation.start, citation.end)
+        if place not in shown:  # several sentences may rest on the same words
+            shown.add(place)
+            _citation(citation)
+
+
+def counted(number: int, what: str) -> str:
+    """``1 turn``, ``2 turns``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def notes(given: Answer) -> list[str]:
@@ -232,15 +243,16 @@ def notes(given: Answer) -> list[str]:
         if step.detail.get("finish_reason") == "length":
             found.append("the model's reply was cut off at its limit of tokens")
         if dropped := step.detail.get("dropped"):
-            found.append(f"{len(dropped)} unsupported sentences were left out")
+            found.append(f"{counted(len(dropped), 'unsupported sentence')} left out")
         if removed := step.detail.get("removed_links"):
-            found.append(f"links were removed from {removed} sentences")
+            found.append(f"links or markup taken out of {counted(removed, 'sentence')}")
     used = given.usage
     if used.calls:
         cost = f", ${used.cost_usd:.4f}" if used.cost_usd else ""
-        calls = "1 call" if used.calls == 1 else f"{used.calls} calls"
         tokens = f"{used.input_tokens:,} tokens in, {used.output_tokens:,} out"
-        found.append(f"{calls} of chat models: {tokens}{cost}")
+        found.append(f"{counted(used.calls, 'call')} of chat models: {tokens}{cost}")
+    if "```" in given.text or "~~~" in given.text:
+        found.append("code in an answer is not checked")
     return list(dict.fromkeys(found))
 
 

@@ -12,9 +12,10 @@ from rag.embedding import Embedder
 from rag.errors import QueryError
 from rag.filters import Where
 from rag.generation import Done, Event
+from rag.generation.links import without_links
 from rag.llm.threads import in_threads
 from rag.llm.tokens import count_tokens
-from rag.types import Answer, Citation, Message
+from rag.types import Answer, Citation, Message, well_formed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,9 +87,12 @@ class Conversation:
 
     def stream(self, question: str, *, where: Where | None = None) -> Iterator[Event]:
         """`ask` piece by piece; see `rag.Pipeline.stream`."""
+        question = well_formed(question)
         turns = self.turns
         remembered = self._remembered(question, turns)
         history = [message for turn in remembered for message in _messages(turn)]
+        if turns and not remembered and count_tokens(turns[-1].question) <= self.history_tokens:
+            history = _messages(turns[-1])[:1]  # what it was about, if not what was said
         for event in self._pipeline.stream(
             question, where=where, history=history, evidence=self._evidence(remembered)
         ):
@@ -123,6 +127,7 @@ class Conversation:
                 parts.append(f"({turn.answer.reason})\n")
             for cited in sorted(turn.answer.citations, key=lambda c: (c.marker, c.start)):
                 quote = " ".join(cited.quote.split())
+                quote = without_links(quote, cited=lambda _: False, quoted=lambda _: True)
                 place = f"{cited.uri}, characters {cited.start}-{cited.end}"
                 parts.append(f'- [{cited.marker}] {place}: "{quote}"')
             parts.append("")
@@ -140,7 +145,7 @@ class Conversation:
         everything = sum(costs.values()) <= whole
         room = whole if everything else whole - int(whole * _RECALLED)
         for turn in reversed(turns):
-            if recent and costs[turn.number] > room:
+            if costs[turn.number] > (whole if not recent else room):
                 break
             recent.append(turn)
             room -= costs[turn.number]

@@ -9,10 +9,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from rag.component import Component
+from rag.types import NO_ANSWER as NO_ANSWER
 from rag.types import Answer, Citation, Hit, Message, Noun, Sentence, Text
-
-NO_ANSWER = "I could not find an answer to that in the sources."
-"""Text of every answer that is abstained from."""
 
 
 class TextDelta(Noun):
@@ -48,6 +46,8 @@ class Generator(Component):
     """A question and what was retrieved for it, to an answer with citations."""
 
     kind: ClassVar[str] = "generator"
+    reads_history: ClassVar[bool] = False
+    """Whether it understands a follow-up question by the conversation before it."""
 
     @abstractmethod
     def answer(self, question: str, hits: Sequence[Hit], history: Sequence[Message] = ()) -> Answer:

@@ -8,8 +8,15 @@ from dataclasses import dataclass, field
 
 from rag.generation.base import CitationEvent, Event, SentenceVerified, TextDelta
 from rag.generation.context import Passage
-from rag.generation.links import LINK_LIKE, without_links
-from rag.generation.markers import INLINE_CODE, kept_markers, marked, numbers_in, without_markers
+from rag.generation.links import LINK_LIKE, disarmed, without_links
+from rag.generation.markers import (
+    INLINE_CODE,
+    kept_markers,
+    marked,
+    numbers_in,
+    unlinked,
+    without_markers,
+)
 from rag.generation.quotes import Quote, best_quote, verbatim
 from rag.llm.base import NativeCitation
 from rag.text import Span, sentences
@@ -22,19 +29,26 @@ _TABLE_RULE = re.compile(r"\|?\s*+:?-{2,}+[\s:|-]*+$")
 _LEAD_IN = re.compile(r"[:：][*_]*$")
 _QUESTION = re.compile(r"[?？؟][\"'”’»)*_]*$")
 REFUSAL = re.compile(
-    r"\W*(?:i\s+(?:do\s*n[o']?t|don’t|cannot|can['’]?t|could\s+not|couldn['’]t)\s+"
-    r"(?:know|find|answer|determine)"
+    r"\W*(?:(?:sorry\W+|unfortunately\W+)?(?:i|we)(?:['’]m|\s+am)?\s+"
+    r"(?:do\s*n[o']?t|don’t|cannot|can['’]?t|could\s+not|couldn['’]t|not\s+able\s+to|unable\s+to)\s+"
+    r"(?:know|find|answer|determine|help|assist|provide|tell)"
+    r"|(?:there\s+is\s+)?no\s+(?:information|answer|mention)\b"
+    r"|not\s+(?:found|mentioned|stated|given|specified)\s+in\b"
     r"|(?:the\s+)?(?:provided\s+|given\s+)?(?:passages?|sources?|documents?|context|text)\s+"
     r"(?:do(?:es)?\s*n[o']t|don’t|doesn’t|do(?:es)?\s+not)\s+"
     r"(?:contain|mention|provide|say|hold|include|answer|specify|give))",
     re.IGNORECASE,
 )
 _NEEDLESS = 0.95  # a quote is not needed without which this share of the support is left
+_ADMISSION = re.compile(  # "The passages do not say why, but ...": what follows is the claim
+    rf"(?:{REFUSAL.pattern})[^.;\n]{{0,200}}?[,;]\s*(?:but|however|though)\s+", re.IGNORECASE
+)
 _SETTLED = 24  # characters behind a sentence that tell its end from an abbreviation's
+_PATIENCE = 32  # an unfinished stretch is looked at again when it has grown by one part in so many
 _OPEN_MARKER = re.compile(r"[\[【][\d,;\s–^-]*+\Z")
 # What is written at once while a sentence comes: whole words, up to what may have to be changed.
 _SAFE = re.compile(r"[^\[【!<`~|\\]*+")
-_WORD_END = re.compile(r"\s(?=\S*\Z)|(?<=[\u0e01-\u0eff\u3041-\u30ff\u3400-\u9fff])(?=[^\s]?\Z)")
+_OWN_WORD = re.compile("[\u0e01-\u0eff\u3041-\u30ff\u3400-\u9fff]")  # of scripts without spaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +89,13 @@ class CitationWriter:
 
     _draft: str = ""
     _done: int = 0  # what of the draft has been dealt with
+    _seen: int = 0  # what of the draft has been looked at
     _ahead: int = 0  # characters of the next sentence that are written already
     _start: int = 0  # where in the text the sentence begins that is being written
     _gap: str = ""  # white space that will be written before what comes next
     _gap_before_dropped: str = ""
     _fence: str = ""
+    _trusted: bool = False
     _parts: list[str] = field(default_factory=list)
     _at: int = 0
     _sentences: list[Sentence] = field(default_factory=list)
@@ -94,7 +110,10 @@ class CitationWriter:
     def feed(self, piece: str) -> Iterator[Event]:
         """Take the next piece of the draft."""
         self._draft += piece
-        self._advance(final=False)
+        waiting = len(self._draft) - self._done
+        if len(self._draft) - self._seen >= waiting // _PATIENCE:  # not all of it for every token
+            self._seen = len(self._draft)
+            self._advance(final=False)
         return self._told()
 
     def finish(self) -> Iterator[Event]:
@@ -133,7 +152,9 @@ class CitationWriter:
             self._prose(self._draft[self._done : end], final or fence is not None)
             if fence is None:
                 return
-            self._write(fence.group())
+            # Only one that stands at the margin is a fence wherever it stands.
+            self._trusted = fence.group().startswith(fence.group(1))
+            self._write(fence.group() if self._trusted else disarmed(fence.group()))
             self._done = fence.end()
             self._fence = fence.group(1)
 
@@ -147,7 +168,8 @@ class CitationWriter:
             upto = len(self._draft)
         else:
             upto = self._draft.rfind("\n", self._done) + 1 or self._done
-        self._write(self._draft[self._done : upto])
+        code = self._draft[self._done : upto]
+        self._write(code if self._trusted else disarmed(code))
         self._done = upto
         if final and upto == len(self._draft):
             self._fence = ""
@@ -161,12 +183,9 @@ class CitationWriter:
         at, base = 0, self._done
         for i, (span, text) in enumerate(zip(spans[:settled], texts, strict=False)):
             self._gap += prose[at : span.start]
-            below = [
-                *text.splitlines()[1:],
-                *(next_.partition("\n")[0] for next_ in texts[i + 1 : i + 2]),
-            ]
-            is_head = any(_TABLE_RULE.match(line) for line in below)
-            self._sentence(text, Span(base + span.start, base + span.end), is_head)
+            self._sentence(
+                text, Span(base + span.start, base + span.end), _is_head(text, prose, spans, i)
+            )
             at = span.end
         if final:
             self._gap += prose[at:]
@@ -175,7 +194,7 @@ class CitationWriter:
             if not self._ahead:
                 self._gap += prose[at : spans[settled].start]
                 at = spans[settled].start
-                self._begin()
+                self._begin(texts[settled])
             self._append(texts[settled][self._ahead : sure])
             self._ahead = sure
         self._done = base + at
@@ -183,7 +202,7 @@ class CitationWriter:
     # -- a sentence ------------------------------------------------------------------------
 
     def _sentence(self, raw: str, place: Span, is_head: bool) -> None:
-        bare = without_links(raw, cited=lambda _: False, quoted=self._stands)
+        bare = without_links(unlinked(raw), cited=lambda _: False, quoted=self._stands)
         claim = without_markers(bare).strip()
         numbers = [n for n in numbers_in(bare) if n <= len(self.passages) and n > 0]
         native = [n for n in self._native_numbers(place) if n not in numbers]
@@ -192,10 +211,10 @@ class CitationWriter:
         elif not numbers and not native and (is_head or _claims_nothing(claim)):
             self._put(raw, [], "needs_none")
         else:
-            found, support = self._evidence(claim, [*numbers, *native])
+            found, support = self._evidence(_admitted(claim), [*numbers, *native])
             status: SentenceStatus = self.verifier.status(support)
             if any(passage is None for _, passage in verbatim(claim, self.passages)):
-                status = "unsupported"  # words in quotation marks that nobody wrote
+                status, found = "unsupported", []  # words in quotation marks that nobody wrote
             if status != "supported" and not found and REFUSAL.match(claim):
                 status = "needs_none"
             if self.drop and status == "unsupported":
@@ -268,12 +287,16 @@ class CitationWriter:
     ) -> None:
         """Write a sentence with its markers; without a status it is none, only its text."""
         self._cited |= {quote.passage.uri for quote, _ in cited}
-        shown = without_links(raw, cited=self._cited.__contains__, quoted=self._stands)
-        self._removed_links += shown != raw
         kept = {quote.passage.number for quote, _ in cited}
+        shown = unlinked(raw)
         named = numbers_in(shown)
         shown = kept_markers(shown, lambda numbers: [n for n in numbers if n in kept])
         self._dropped_markers += sum(n not in kept for n in named)
+        linked = shown  # what is left without its markers may be a link only now
+        shown = without_links(linked, cited=self._cited.__contains__, quoted=self._stands)
+        self._removed_links += shown != linked
+        if not self._ahead:
+            shown = shown.lstrip()
         for quote, method in cited:
             if quote.passage.number not in named:
                 shown = marked(shown, quote.passage.number)
@@ -282,7 +305,7 @@ class CitationWriter:
             self._forget_gap()
             return
         if not self._ahead:
-            self._begin()
+            self._begin(shown)
         self._append(shown[self._ahead :])
         self._ahead = 0
         if status is None:
@@ -313,7 +336,14 @@ class CitationWriter:
         self._gap_before_dropped = max(self._gap_before_dropped, self._gap, key=_lines)
         self._gap = ""
 
-    def _begin(self) -> None:
+    def _begin(self, text: str) -> None:
+        if (
+            not self._gap
+            and text[:1] in ("(", ":", "[")
+            and self._parts[-1:]
+            and self._parts[-1].endswith("]")
+        ):
+            self._gap = " "  # two sentences do not make a link between them
         self._flush()
         self._start = self._at
 
@@ -369,6 +399,26 @@ def _claims_nothing(claim: str) -> bool:
     return bool(_HEADING.match(claim) or _LEAD_IN.search(claim) or _QUESTION.search(claim))
 
 
+def _admitted(claim: str) -> str:
+    """What a sentence says behind "The passages do not mention it, but"; or all of it."""
+    admission = _ADMISSION.match(claim)
+    return claim[admission.end() :] if admission else claim
+
+
+def _is_head(text: str, prose: str, spans: Sequence[Span], i: int) -> bool:
+    """Whether a sentence is the head of a table: the very next line is the table's rule."""
+    first, _, rest = text.partition("\n")
+    if "|" not in first:
+        return False
+    if (
+        not rest
+        and i + 1 < len(spans)
+        and prose[spans[i].end : spans[i + 1].start].count("\n") == 1
+    ):
+        rest = prose[spans[i + 1].start : spans[i + 1].end]
+    return bool(_TABLE_RULE.match(rest.partition("\n")[0]))
+
+
 def _settled(prose: str, spans: Sequence[Span]) -> int:
     """How many of the first sentences will not change, whatever comes behind `prose`."""
     last_line = prose.rfind("\n") + 1
@@ -391,8 +441,13 @@ def _sure(sentence: str) -> int:
     words = sentence[: safe.end()] if safe else ""
     if link := LINK_LIKE.search(words):
         words = words[: link.start()]
-    ends = list(_WORD_END.finditer(words))
-    sure = words[: ends[-1].start()].rstrip() if ends else ""
+    end = len(words)
+    while end and not words[end - 1].isspace():
+        end -= 1
+        if _OWN_WORD.match(words[end]) and end < len(words) - 1:
+            end += 1
+            break
+    sure = words[:end].rstrip()
     return len(sure) if re.search(r"\w", sure) else 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel, Field
 
@@ -16,7 +16,7 @@ from rag.llm.calls import metered
 from rag.llm.prompting import messages
 from rag.llm.structured import fill
 from rag.text import Span
-from rag.types import Citation, Hit, Noun, SentenceStatus, Step, Usage
+from rag.types import Citation, Hit, Noun, SentenceStatus, Step, Usage, well_formed
 from rag.verification import Verifier
 from rag.words import words
 
@@ -26,9 +26,10 @@ Model = TypeVar("Model", bound=BaseModel)
 class FieldEvidence(Noun):
     """What a field's value rests on.
 
-    ``supported``: the value stands in the quote word for word, and the quote is about the field;
-    or the verifier finds that the quote says so. ``partly``: one of the two in part. A value that
-    the passages do not hold is ``unsupported``; one that is empty needs none.
+    ``supported``: the value stands in the quote word for word, and the quote is about the field
+    (and, in a list, about that item); or the verifier finds that the quote says so. ``partly``: it
+    stands there, but by its words the quote may be about something else. A value that the passages
+    do not hold is ``unsupported``; one that is empty needs none.
     """
 
     citations: tuple[Citation, ...] = ()
@@ -47,6 +48,11 @@ class Extraction(Noun, Generic[Model]):
     hits: tuple[Hit, ...] = ()
     usage: Usage = Usage()
     trace: tuple[Step, ...] = ()
+
+    @property
+    def doubtful(self) -> tuple[str, ...]:
+        """Paths of the values that are supported in part: to be looked at."""
+        return tuple(p for p, found in self.fields.items() if found.status == "partly")
 
     @property
     def unsupported(self) -> tuple[str, ...]:
@@ -78,7 +84,7 @@ def extract(
     labels = model.model_json_schema()
     fields = {
         path: _evidence(label, leaf, passages, verifier)
-        for path, label, leaf in _leaves(value.model_dump(mode="json"), labels)
+        for path, label, leaf in _leaves(value.model_dump(mode="json", by_alias=True), labels)
     }
     detail = {"passages": len(passages), "left_out": packed.left_out}
     found = {"fields": len(fields), "supported": _count(fields, "supported")}
@@ -100,25 +106,40 @@ def _count(fields: Mapping[str, FieldEvidence], status: str) -> int:
     return sum(found.status == status for found in fields.values())
 
 
-def _leaves(value: Any, schema: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+def _leaves(value: Any, schema: Mapping[str, Any]) -> Iterator[tuple[str, _Label, Any]]:
     """Path, label and value of every scalar, in order."""
     definitions = schema.get("$defs", {})
 
-    def walk(at: Any, part: Any, path: str, label: str) -> Iterator[tuple[str, str, Any]]:
+    def walk(at: Any, part: Any, path: str, label: _Label) -> Iterator[tuple[str, _Label, Any]]:
         part = _resolved(part, definitions)
         if isinstance(at, dict):
             inner = part.get("properties", {})
             for key, item in at.items():
                 about = _resolved(inner.get(key, {}), definitions)
                 said = about.get("description") or key.replace("_", " ")
-                yield from walk(item, about, f"{path}.{key}" if path else str(key), said)
+                others = (other for name, other in at.items() if name != key)
+                named = next((other for other in others if isinstance(other, str) and other), "")
+                of = named if label.is_item else label.of
+                yield from walk(item, about, _below(path, str(key)), _Label(said, of, False))
         elif isinstance(at, list):
             for i, item in enumerate(at):
-                yield from walk(item, part.get("items", {}), f"{path}.{i}", label)
+                below = _Label(label.text, label.of, True)
+                yield from walk(item, part.get("items", {}), f"{path}.{i}", below)
         else:
             yield path, label, at
 
-    yield from walk(value, schema, "", "")
+    yield from walk(value, schema, "", _Label("", "", False))
+
+
+class _Label(NamedTuple):
+    text: str
+    of: str  # of a list's items, what sets this one apart from the others
+    is_item: bool
+
+
+def _below(path: str, key: str) -> str:
+    name = key if re.fullmatch(r"[\w-]+", key) else f'"{key}"'
+    return f"{path}.{name}" if path else name
 
 
 def _resolved(part: Any, definitions: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -133,11 +154,13 @@ def _resolved(part: Any, definitions: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _evidence(
-    label: str, value: Any, passages: Sequence[Passage], verifier: Verifier
+    label: _Label, value: Any, passages: Sequence[Passage], verifier: Verifier
 ) -> FieldEvidence:
     if value is None or (isinstance(value, str) and not value.strip()):
         return FieldEvidence(status="needs_none")
-    claim = f"{label}: {_said(value)}"
+    claim = f"{label.text}: {_said(value)}"
+    if label.of:
+        claim = f"{label.of}, {claim}"
     holding = None
     if not isinstance(value, bool):
         holding = _literal(claim, value, passages, verifier)
@@ -147,6 +170,8 @@ def _evidence(
     status = verifier.status(quote.support)
     if holding is not None:
         status = "supported" if quote.support >= verifier.partial else "partly"
+        if label.of and status == "partly":  # the value is there, but not said of this item
+            return FieldEvidence(support=quote.support)
     return FieldEvidence(
         citations=(quote.citation(quote.passage.number, "attribution"),),
         support=quote.support,
@@ -177,7 +202,7 @@ def _literal(
 def _said(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value)
+    return well_formed(str(value))
 
 
 def _plain(text: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from rag.embedding import Embedder, StaticEmbedder
-from rag.errors import ModelContextExceeded
+from rag.errors import ModelContextExceeded, QueryError
 from rag.generation.base import NO_ANSWER, Done, Event, Generator, abstention, replayed
 from rag.generation.citations import REFUSAL, CitationWriter, CitedText, cite
 from rag.generation.context import Order, Packed, boundary, pack, shown_passages
@@ -50,6 +50,7 @@ class GroundedGenerator(Generator):
     """
 
     name: ClassVar[str] = "grounded"
+    reads_history: ClassVar[bool] = True
     revision: ClassVar[int] = 2
 
     model: ChatModel
@@ -84,19 +85,32 @@ class GroundedGenerator(Generator):
     def extract(self, question: str, hits: Sequence[Hit], model: type[Model]) -> Extraction[Model]:
         """Fill in `model` from the passages; see `rag.generation.extraction`.
 
-        Raises `ModelReplyError` where the model's reply does not fit it.
+        Raises `QueryError` where there is nothing to fill it in from, `ModelReplyError` where the
+        model's reply does not fit it.
         """
         from rag.generation.extraction import extract
 
         packed = self._packed(question, hits, (), self.budget)
-        return extract(question, packed, hits, model, chat=self.model, verifier=self.verifier)
+        for left in reversed(range(_SHORTENINGS + 1)):
+            if reason := self._too_little(question, packed, hits):
+                raise QueryError(f"{model.__name__} cannot be filled in: {reason}")
+            try:
+                return extract(
+                    question, packed, hits, model, chat=self.model, verifier=self.verifier
+                )
+            except ModelContextExceeded:
+                fewer = self._packed(question, hits, (), packed.tokens // 2)
+                if not left or not fewer.passages:
+                    raise
+                packed = fewer
+        raise AssertionError("the last try returns or raises")
 
     # -- asking ----------------------------------------------------------------------------
 
     def _events(
         self, question: str, hits: Sequence[Hit], history: Sequence[Message], *, live: bool
     ) -> Iterator[Event]:
-        history = [m.model_copy(update={"content": without_markers(m.content)}) for m in history]
+        history = self._told(history)
         packed = self._packed(question, hits, history, self.budget)
         if reason := self._too_little(question, packed, hits):
             answer = abstention(reason, hits)
@@ -105,16 +119,31 @@ class GroundedGenerator(Generator):
             return
         for left in reversed(range(_SHORTENINGS + 1)):
             asking = self._asking(question, hits, history, packed)
+            begun = False
             try:
-                yield from self._answered(asking, live=live)
+                for event in self._answered(asking, live=live):
+                    begun = True
+                    yield event
                 return
-            except ModelContextExceeded:  # before the first word of a reply
-                fewer = packed.tokens // 2
-                if not left or len(packed.passages) < 2:
+            except ModelContextExceeded:
+                fewer = self._packed(question, hits, history, packed.tokens // 2)
+                if begun or not left or not fewer.passages:
                     raise
-                packed = self._packed(question, hits, history, fewer)
-                if not packed.passages:
-                    raise
+                packed = fewer
+
+    def _told(self, history: Sequence[Message]) -> list[Message]:
+        """The conversation as the model is told it: as data, in no more than half its context."""
+        told = [
+            Message(role=each.role, content=inert(without_markers(each.content)))
+            for each in history
+        ]
+        context = self.model.context_tokens
+        if context is not None:
+            room = (context - self.model.reply_tokens - _PROMPT_ROOM) // 2
+            counts = [self.model.count_tokens(each.content) for each in told]
+            while told and sum(counts) > room:
+                del told[0], counts[0]
+        return told
 
     def _packed(
         self, question: str, hits: Sequence[Hit], history: Sequence[Message], budget: int
@@ -226,7 +255,10 @@ class GroundedGenerator(Generator):
             *messages("repair", failing=failing, no_answer=NO_ANSWER),
         ]
         started = time.perf_counter()
-        again = self.model.complete(asked, sources=asking.sources)
+        try:
+            again = self.model.complete(asked, sources=asking.sources)
+        except ModelContextExceeded:  # with the draft and the request behind it
+            again = Completion("")
         seconds = time.perf_counter() - started
         passages = asking.packed.passages
 
@@ -289,15 +321,16 @@ class GroundedGenerator(Generator):
                 return "the model found no answer in the passages"
             return "no sentence of the model's draft is supported by the passages"
         supported = sum(sentence.supported for sentence in claims)
-        if supported < self.required * len(claims):
+        said = len(claims) + len(cited.dropped)
+        if supported < self.required * said:
             return (
-                f"{supported} of {len(claims)} sentences of the model's draft are supported by "
+                f"{supported} of {said} sentences of the model's draft are supported by "
                 f"the passages, fewer than the share of {self.required:g} that is required"
             )
         failing = [sentence for sentence in claims if sentence.status == "unsupported"]
         if self.unsupported == "abstain" and failing:
-            said = cited.text[failing[0].start : failing[0].end]
-            return f"not supported by the passages: {' '.join(said.split())[:200]}"
+            first = cited.text[failing[0].start : failing[0].end]
+            return f"not supported by the passages: {' '.join(first.split())[:200]}"
         return ""
 
 

@@ -9,6 +9,9 @@ from collections.abc import Callable
 _MARKER = re.compile(
     r"\s?(?:\[\^?(\d{1,3}(?:\s*+[-–,;]\s*+\d{1,3})*+)\](?!\()|【(\d{1,3})(?:†[^】\n]{0,80})?】)"
 )
+_WITH_ZERO = re.compile(r"(?<!\d)0(?!\d)")
+_IDENTIFIER = re.compile(r"\w[._]\w+\Z")  # sys.argv[2]
+_NUMBERED_LINK = re.compile(r"(?<!!)\[(\^?\d{1,3})\]\([^\s()]*+\)")
 INLINE_CODE = re.compile(r"(?<!`)(`++).{1,500}?(?<!`)\1(?!`)")
 _LONGEST_RANGE = 50
 
@@ -22,6 +25,11 @@ def marked_numbers(marker: str) -> list[int]:
             found = list(range(found[0], min(found[1], found[0] + _LONGEST_RANGE) + 1))
         numbers += found
     return list(dict.fromkeys(numbers))
+
+
+def unlinked(text: str) -> str:
+    """Markers that were written as links, ``[1](https://...)``, as markers."""
+    return outside_code(text, lambda part: _NUMBERED_LINK.sub(r"[\1]", part))
 
 
 def without_markers(text: str) -> str:
@@ -80,8 +88,15 @@ def outside_code(text: str, change: Callable[[str], str]) -> str:
 
 
 def _is_none(marker: re.Match[str], text: str) -> bool:
-    """Whether it is no passage's number: an index, as in argv[0], or what a link is called."""
-    before = text[: marker.start()]
+    """Whether it is no passage's number: what a link is called, an index, or an interval."""
+    numbers = marker.group(1)
+    if numbers is None:
+        return False
+    before = text[max(0, marker.start() - 100) : marker.start()]
     if text.startswith(":", marker.end()) and not before.rpartition("\n")[2].strip(" >"):
         return True
-    return marker.group(1) == "0" and marker.group().startswith("[") and before[-1:].isalnum()
+    if numbers != "0" and _WITH_ZERO.search(numbers):  # [0, 10]; passages count from 1
+        return True
+    if not marker.group().startswith("["):
+        return False
+    return before[-1:].isalnum() if numbers == "0" else bool(_IDENTIFIER.search(before))

@@ -18,7 +18,11 @@ _NO_SIGNAL = 0.1  # share of common words below which words do not say where to 
 _SHORT = 2  # words of content that are no claim by themselves
 _LIKE = 0.2  # cosine from which a text is like a question
 _FIRST = 3  # a sentence, and it with a neighbour
-_QUOTED = re.compile(r"[\"“„«]([^\"“”„«»\n]{20,1000})[\"”“»]")
+_QUOTED = re.compile(
+    r"(?<![^\s(\[*_—–-])(?:\"(?=\S)([^\"\n]{1,1000})\"|“([^“”\n]{1,1000})”"
+    r"|„([^„“”\n]{1,1000})[“”]|«([^«»\n]{1,1000})»)"
+)
+_SHORTEST = 20  # characters; shorter ones are names and the like
 _ELLIPSIS = re.compile(r"\s*(?:\[?(?:…|\.\.\.)\]?)\s*")
 
 
@@ -124,9 +128,12 @@ def verbatim(claim: str, passages: Sequence[Passage]) -> list[tuple[str, Passage
     """
     found: list[tuple[str, Passage | None]] = []
     for match in _QUOTED.finditer(claim):
-        parts = [_plain(part) for part in _ELLIPSIS.split(match.group(1).strip(" .,;:"))]
+        said = next(group for group in match.groups() if group is not None)
+        if len(said) < _SHORTEST:
+            continue
+        parts = [_plain(part) for part in _ELLIPSIS.split(said.strip(" .,;:"))]
         holds = (p for p in passages if all(part in _plain(p.text) for part in parts))
-        found.append((match.group(1), next(holds, None)))
+        found.append((said, next(holds, None)))
     return found
 
 

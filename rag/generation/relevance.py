@@ -16,6 +16,7 @@ _LEADING_MARKUP = re.compile(r"(?:[-*+•>]|\d{1,3}[.)])\s+")
 _NOT_PROSE = re.compile(r"#{1,6}\s|\|?[\s:|-]+\|?$")
 _PASSAGE_WEIGHT = 0.5  # how much the passage's own score counts beside its sentence's
 _UNFINISHED = 0.4  # taken off what does not end like a sentence: a caption, a bare heading
+_CARRIED = re.compile(r"\s\([^()]{1,300}\)\Z")
 _FINISHED = re.compile(r"[.!?…。！？।؟:;][\"'”’»)\]]*$|\|$")
 
 
@@ -37,7 +38,9 @@ def candidates(question: str, passages: Sequence[Passage], embedder: Embedder) -
     """Every sentence worth quoting.
 
     Its relevance is the share of the question's words that it or its headings have, plus the
-    cosine of both. Its score has the rarer words count more, and the passage's own score added.
+    cosine of both, and half of that where it has none of the question's words but those that were
+    carried over from an earlier one, in brackets at its end. Its score has the rarer words count
+    more, and the passage's own score added.
     """
     wanted = set(content_stems(question))
     if not wanted:
@@ -52,11 +55,12 @@ def candidates(question: str, passages: Sequence[Passage], embedder: Embedder) -
         for (p, _), text in zip(spans, texts, strict=True)
     ]
     rarity = _rarity(wanted, words)
+    own = set(content_stems(_CARRIED.sub("", question))) & wanted
     return [
         Candidate(
             passage,
             span,
-            relevance=len(held) / len(wanted) + max(0.0, cosine),
+            relevance=(len(held) / len(wanted) + max(0.0, cosine)) * (1 if held & own else 0.5),
             score=sum(rarity[word] for word in held)
             + max(0.0, cosine)
             + _PASSAGE_WEIGHT * passage.score

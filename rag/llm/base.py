@@ -12,7 +12,7 @@ from pydantic import Field
 from rag.component import Component, Tuning
 from rag.llm.calls import count, slot
 from rag.llm.threads import ended, in_threads
-from rag.types import Message, Usage
+from rag.types import Message, Usage, well_formed
 
 JsonSchema = Mapping[str, Any]
 
@@ -67,7 +67,8 @@ class Delta(NamedTuple):
 class ChatModel(Component):
     """Messages in, a reply out. Raises `ModelError` and what derives from it.
 
-    At most ``concurrency`` calls of one model run beside each other in a process; others wait.
+    At most ``concurrency`` calls of one model are waited for at once in a process; others wait (a
+    stream counts while its next token is waited for, not while its reader does something else).
     ``input_price`` and ``output_price`` are in US dollars for a million tokens (default: what is
     known of the model). What a model thinks aloud, ``<think>...</think>`` in front of its reply,
     is left out.
@@ -104,6 +105,8 @@ class ChatModel(Component):
         """
         with slot(self.fingerprint, self.concurrency):
             completion = self._complete(messages, schema=schema, sources=sources)
+        if not isinstance(completion, Completion):
+            raise TypeError(f"{type(self).__name__}._complete is to return a rag.llm.Completion")
         return self._accounted(completion)
 
     def stream(
@@ -117,8 +120,14 @@ class ChatModel(Component):
         held = ""  # what may be the beginning of a thought
         thinking = True
         deltas = self._stream(messages, schema=schema, sources=sources)
-        with slot(self.fingerprint, self.concurrency), ended(deltas):
-            for text, completion in deltas:
+        key = self.fingerprint
+        with ended(deltas):
+            while True:
+                with slot(key, self.concurrency):
+                    delta = next(deltas, None)
+                if delta is None:
+                    return
+                text, completion = well_formed(delta.text), delta.completion
                 piece = held + text if thinking else text
                 if thinking:
                     held, thinking = piece, completion is None and _may_be_thought(piece)
@@ -209,7 +218,7 @@ class ChatModel(Component):
             cost = (used.input_tokens * price_in + used.output_tokens * price_out) / 1e6
         usage = used.model_copy(update={"cost_usd": cost, "calls": max(1, used.calls)})
         count(usage)
-        text = _without_thought(completion.text)
+        text = _without_thought(well_formed(completion.text))
         gone = len(completion.text) - len(text)
         citations = tuple(
             NativeCitation(cited.start - gone, cited.end - gone, cited.sources)

@@ -35,7 +35,6 @@ class Meter:
 
 
 _meters: ContextVar[tuple[Meter, ...]] = ContextVar("meters", default=())
-_held: ContextVar[tuple[BoundedSemaphore, ...]] = ContextVar("held", default=())
 
 
 @contextmanager
@@ -57,20 +56,13 @@ def count(usage: Usage) -> None:
 
 @contextmanager
 def slot(key: str, most: int) -> Iterator[None]:
-    """Wait until fewer than `most` calls of this `key` run in this process.
+    """Wait until fewer than `most` calls of this `key` are waited for in this process.
 
-    A call from within another of the same key does not wait: it could wait for itself.
+    To be held while a model is waited for, and no longer: what is taken to the next token of a
+    stream would keep out whoever reads it, who may have a question in between.
     """
-    slots = _slots(key, most)
-    if slots in _held.get():
+    with _slots(key, most):
         yield
-        return
-    with slots:
-        _held.set((*_held.get(), slots))
-        try:
-            yield
-        finally:
-            _held.set(tuple(other for other in _held.get() if other is not slots))
 
 
 @lru_cache(maxsize=1_024)

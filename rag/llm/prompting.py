@@ -11,18 +11,16 @@ from rag.types import Message
 # Tokens that chat formats set roles apart with (ChatML, Llama, Mistral, Gemma, DeepSeek, Alpaca
 # ...): where a server reads them in what it is sent, a document could speak in another's name.
 _OPENING = re.compile(
-    r"<(?=\s*/?\s*(?:[|｜]|passage|s>|bos>|eos>|pad>|unk>|start_of_turn|end_of_turn|system>|user>|"
-    r"assistant>|human>|model>|im_|tool_call|function|think|instructions?>|<\s*/?\s*SYS))",
+    r"<(?=\s{0,3}/?\s{0,3}(?:[|｜]|passage|<\s{0,3}/?\s{0,3}SYS|think|function|im_|"
+    r"(?:s|bos|eos|sop|eop|pad|unk|sep|cls|mask|system|user|assistant|human|model|developer|tool|"
+    r"instructions?|unused\d+|ctrl\d+|[a-z]+(?:_[a-z]+){1,4})\s{0,3}>))",
     re.IGNORECASE,
 )
 _CLOSING = re.compile(r"(?<=[|｜])>|(?<=SYS>)>|(?<=SYS)>(?=>)", re.IGNORECASE)
-_BRACKETED = re.compile(
-    r"\[(/?(?:INST|SYS|SYSTEM|USER|ASSISTANT|AVAILABLE_TOOLS|TOOL_CALLS|gMASK|sop))\]",
-    re.IGNORECASE,
-)
+_BRACKETED = re.compile(r"\[(/?(?:[A-Z][A-Z_]{2,40}|(?i:inst|sys|gmask|sop)))\]")
 _ROLE_LINE = re.compile(
-    r"^([ \t>#*]*(?:system|user|human|assistant|instructions?|response|input|question|answer)"
-    r"[ \t*]*):",
+    r"((?:^|[\r\v\f\x85\u2028\u2029])[ \t>#*]{0,8}(?:system|developer|user|human|assistant|model|"
+    r"tool|instructions?|response|input|question|answer)[ \t*]{0,4}):",
     re.IGNORECASE | re.MULTILINE,
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -30,14 +30,19 @@ def fill(
     asked = list(messages)
     for left in reversed(range(tries)):
         completion = chat.complete(asked, schema=schema)
-        try:
-            return model.model_validate(json_in(completion.text))
-        except (ValidationError, ValueError, RecursionError) as error:
-            fault = explain(error) if isinstance(error, ValidationError) else str(error)
-            if completion.finish_reason == "length":
-                fault = "it was cut off by the limit of tokens"
-            if not left:
-                raise ModelReplyError(f"the reply is not the JSON asked for: {fault}") from None
+        fault = ""
+        for value in json_values(completion.text):
+            try:
+                return model.model_validate(value)
+            except ValidationError as error:
+                fault = fault or explain(error)
+            except RecursionError:
+                fault = fault or "nested too deep"
+        if completion.finish_reason == "length":
+            fault = "it was cut off by the limit of tokens"
+        fault = fault or "there is no JSON in it"
+        if not left:
+            raise ModelReplyError(f"the reply is not the JSON asked for: {fault}")
         asked = [
             *messages,
             Message(role="assistant", content=completion.text or "(nothing)"),
@@ -47,23 +52,52 @@ def fill(
 
 
 def json_in(text: str) -> Any:
-    """The JSON value in a reply, also where a model writes around it or in a fence.
+    """The first JSON value in a reply, also where a model writes around it or in a fence.
 
     It is parsed as data, never evaluated. Raises `ValueError`.
     """
-    candidates = [text, *_FENCED.findall(text)]
-    opening, closing = min(_places(text, "{["), default=0), max(_places(text, "}]"), default=-1)
-    candidates.append(text[opening : closing + 1])
-    for candidate in candidates:
-        try:
-            return json.loads(candidate)
-        except ValueError:
-            continue
+    for value in json_values(text):
+        return value
     raise ValueError(f"no JSON in {' '.join(text.split())[:100]!r}")
 
 
-def _places(text: str, characters: str) -> list[int]:
-    return [i for i, character in enumerate(text) if character in characters]
+def json_values(text: str) -> Iterator[Any]:
+    """Every JSON value in a reply: the whole of it, else those in fences, else in brackets."""
+    whole = _loaded(text)
+    if whole is not _NOTHING:
+        yield whole
+        return
+    found = False
+    for candidate in _FENCED.findall(text):
+        if (value := _loaded(candidate)) is not _NOTHING:
+            found = True
+            yield value
+    at = 0
+    for _ in range(_MOST_STARTS if not found else 0):
+        start = min((i for i in (text.find("{", at), text.find("[", at)) if i >= 0), default=-1)
+        if start < 0:
+            return
+        try:
+            value, at = _DECODER.raw_decode(text, start)
+            yield value
+        except (ValueError, RecursionError):
+            at = start + 1
+
+
+def _loaded(text: str) -> Any:
+    try:
+        return _DECODER.decode(text.strip())
+    except (ValueError, RecursionError):
+        return _NOTHING
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+_NOTHING = object()
+_MOST_STARTS = 200
+_DECODER = json.JSONDecoder(parse_constant=_no_number)
 
 
 def strict_schema(schema: JsonSchema) -> dict[str, Any] | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import copy_context
+from threading import Lock
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -46,17 +47,19 @@ async def in_threads(items: Iterator[_T]) -> AsyncIterator[_T]:
 
     steps = in_own_context(items)
     end = object()
+    guard = Lock()
 
     def step() -> _T | object:
-        return next(steps, end)
+        with guard:
+            return next(steps, end)
 
     def close() -> None:
-        with ended(steps):
+        with guard, ended(steps):  # when the step that was cancelled has ended
             pass
 
     try:
         while (item := await to_thread.run_sync(step)) is not end:
             yield item  # type: ignore[misc]
     finally:
-        with CancelScope(shield=True), suppress(ValueError):  # a cancelled step may still run
+        with CancelScope(shield=True):
             await to_thread.run_sync(close)

@@ -11,8 +11,8 @@ from pydantic import Field
 
 from rag.component import Component
 from rag.llm.base import ChatModel
-from rag.llm.prompting import ask
-from rag.types import Message
+from rag.llm.prompting import ask, inert
+from rag.types import NO_ANSWER, Message
 from rag.words import STOP_WORDS, stems, words
 
 _BULLET = re.compile(r"(?:[-*•]|\d{1,3}[.)])\s+")
@@ -31,6 +31,8 @@ class QueryTransform(Component):
     """What a person asks, in a conversation, to what is retrieved by."""
 
     kind: ClassVar[str] = "transform"
+    for_search_only: ClassVar[bool] = False
+    """Whether what it makes of a question is to be searched by, but not to be read by a model."""
 
     @abstractmethod
     def transform(self, question: str, history: Sequence[Message]) -> list[Query]:
@@ -54,12 +56,14 @@ class CarryOver(QueryTransform):
     A question is a follow-up where it points back ("it", "those", "what about ..."), or hardly has
     words of its own. It gets up to ``terms`` words of the last question that stood by itself:
     after "How long does the battery last?", "And how long does charging it take?" becomes "And how
-    long does charging it take? (battery)". What points back is known for English; in other
+    long does charging it take? (battery)". Names stay behind where the question has one of its own,
+    and so do questions that were not answered. What points back is known for English; in other
     languages only short questions are taken for follow-ups. The first question of a conversation
     stays as it is.
     """
 
     name: ClassVar[str] = "carry-over"
+    for_search_only: ClassVar[bool] = True
 
     terms: int = Field(6, ge=1, le=50)
 
@@ -68,13 +72,16 @@ class CarryOver(QueryTransform):
         if not history or not _points_back(question):
             return [Query(question)]
         own = set(stems(question))
-        for message in reversed(history):
-            if message.role != "user" or _points_back(message.content):
+        has_name = any(_is_name(word) for word in _subjects(question)[1:])
+        said = [*(message.content for message in history[1:]), ""]
+        for message, reply in reversed(list(zip(history, said, strict=True))):
+            unfit = message.role != "user" or reply == NO_ANSWER or _points_back(message.content)
+            if unfit:
                 continue
             terms = [
                 word
                 for word in dict.fromkeys(_subjects(message.content))
-                if not own & set(stems(word))
+                if not own & set(stems(word)) and not (has_name and _is_name(word))
             ]
             if terms:
                 return [Query(f"{question} ({' '.join(terms[: self.terms])})")]
@@ -83,6 +90,10 @@ class CarryOver(QueryTransform):
 
 _MEASURE = re.compile(r"\bhow \w+", re.IGNORECASE)  # long, often, many: not what it is about
 _WORD = re.compile(r"[^\W_][\w'’.-]*[^\W_]|[^\W_]")
+
+
+def _is_name(word: str) -> bool:
+    return word[0].isupper() or word[0].isdigit()
 
 
 def _subjects(question: str) -> list[str]:
@@ -134,7 +145,9 @@ class Rewrite(_Asking):
         """See `QueryTransform.transform`."""
         if not history:
             return [Query(question)]
-        turns = list(history)[-self.turns :]
+        turns = [
+            Message(role=turn.role, content=inert(turn.content)) for turn in history[-self.turns :]
+        ]
         lines = self._lines("rewrite", question=question, history=turns)
         return [Query(lines[0] if lines else question)]
 

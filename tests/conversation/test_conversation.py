@@ -108,10 +108,11 @@ def test_the_model_is_told_the_latest_turns_and_the_question_by_itself(
     )
     conversation = made.chat("kite")
     conversation.ask(BATTERY)
-    conversation.ask("And charging it?")
+    answer = conversation.ask("And charging it?")
     prompt = chat.requests[1][-1].content
     assert f"user: {BATTERY}\nassistant: A full battery lasts 34 minutes." in prompt
-    assert prompt.endswith("Question: And charging it? (battery)")
+    assert prompt.endswith("Question: And charging it?")  # it reads what came before
+    assert answer.trace[0].detail["question"] == "And charging it? (battery)"
 
 
 def test_earlier_turns_come_back_by_meaning_when_not_all_fit(ingested: Pipeline) -> None:
@@ -129,12 +130,15 @@ def test_earlier_turns_come_back_by_meaning_when_not_all_fit(ingested: Pipeline)
     assert other[0].number != 1
 
 
-def test_one_turn_beyond_the_budget_is_told_all_the_same(ingested: Pipeline) -> None:
-    conversation = ingested.chat("kite", history_tokens=1)
+def test_of_a_turn_beyond_the_budget_the_question_is_told(tmp_path: Path, folder: Path) -> None:
+    made, chat = grounded(tmp_path, folder, "A full battery lasts 34 minutes [1].", "Yes.", "Yes.")
+    conversation = made.chat("kite", history_tokens=10)
     conversation.ask(BATTERY)
-    assert [
-        turn.number for turn in conversation._remembered("And charging it?", conversation.turns)
-    ] == [1]
+    conversation.ask("And charging it?")
+    prompt = chat.requests[1][-1].content
+    assert f"user: {BATTERY}" in prompt and "assistant:" not in prompt
+    made.chat("kite", history_tokens=1).ask("And charging it?")
+    assert "The conversation so far" not in chat.requests[2][-1].content
 
 
 def test_evidence_of_earlier_turns_is_at_hand(ingested: Pipeline, folder: Path) -> None:
