@@ -49,7 +49,7 @@ def written(draft: str, cuts: list[int], **options: bool) -> tuple[CitedText, st
     return result, "".join(event.text for event in told if isinstance(event, TextDelta))
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(DRAFTS, st.lists(st.integers(0, 300), max_size=40), st.booleans())
 def test_pieces_make_no_difference(draft: str, cuts: list[int], drop: bool) -> None:
     whole, text = written(draft, [], drop=drop)
