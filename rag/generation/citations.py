@@ -43,6 +43,10 @@ _NEEDLESS = 0.95  # a quote is not needed without which this share of the suppor
 _ADMISSION = re.compile(  # "The passages do not say why, but ...": what follows is the claim
     rf"(?:{REFUSAL.pattern})[^.;\n]{{0,200}}?[,;]\s*(?:but|however|though)\s+", re.IGNORECASE
 )
+_ANSWER_IS = re.compile(
+    r"(?:the\s+)?answer(?:\s+to\s+(?:the|this|that|your)\s+question)?\s+is\s*:?\s+(?:that\s+)?",
+    re.IGNORECASE,
+)
 _SETTLED = 24  # characters behind a sentence that tell its end from an abbreviation's
 _PATIENCE = 32  # an unfinished stretch is looked at again when it has grown by one part in so many
 _OPEN_MARKER = re.compile(r"[\[【][\d,;\s–^-]*+\Z")
@@ -400,9 +404,11 @@ def _claims_nothing(claim: str) -> bool:
 
 
 def _admitted(claim: str) -> str:
-    """What a sentence says behind "The passages do not mention it, but"; or all of it."""
-    admission = _ADMISSION.match(claim)
-    return claim[admission.end() :] if admission else claim
+    """What a sentence says behind "The passages do not mention it, but" or "The answer is"."""
+    for opening in (_ADMISSION, _ANSWER_IS):
+        if match := opening.match(claim):
+            return claim[match.end() :]
+    return claim
 
 
 def _is_head(text: str, prose: str, spans: Sequence[Span], i: int) -> bool:
