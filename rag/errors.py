@@ -201,6 +201,12 @@ class EmbeddingError(RagError):
 class ModelError(RagError):
     """A model that was asked (chat, embeddings, reranking) failed."""
 
+    @classmethod
+    def unloadable(cls, name: str, error: Exception) -> ModelError:
+        """Phrase what a library said when it was to load the model `name`."""
+        said = " ".join(str(error).split())[:300]
+        return cls(f"cannot load {name} (a folder, or a model that can be reached): {said}")
+
 
 class ModelUnreachable(ModelError):
     """No connection, a time-out, or the server failed."""

@@ -11,7 +11,7 @@ from rag.conversation.store import ConversationStore, Turn
 from rag.embedding import Embedder
 from rag.errors import QueryError
 from rag.filters import Where
-from rag.generation import Done, Event
+from rag.generation import Done, Event, last_answer
 from rag.generation.links import without_links
 from rag.llm.threads import in_threads
 from rag.llm.tokens import count_tokens
@@ -80,10 +80,7 @@ class Conversation:
 
     def ask(self, question: str, *, where: Where | None = None) -> Answer:
         """Answer the next question; see `rag.Pipeline.ask`."""
-        for event in self.stream(question, where=where):
-            if isinstance(event, Done):
-                return event.answer
-        raise AssertionError("a stream ends with Done")
+        return last_answer(self.stream(question, where=where))
 
     def stream(self, question: str, *, where: Where | None = None) -> Iterator[Event]:
         """`ask` piece by piece; see `rag.Pipeline.stream`."""

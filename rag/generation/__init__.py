@@ -1,18 +1,19 @@
 """Answers, and the citations that tie them to their sources."""
 
 from rag.generation.base import (
-    NO_ANSWER,
     CitationEvent,
     Done,
     Event,
     Generator,
     SentenceVerified,
     TextDelta,
+    last_answer,
 )
 from rag.generation.context import Passage, pack
 from rag.generation.extraction import Extraction, FieldEvidence
 from rag.generation.extractive import ExtractiveGenerator
 from rag.generation.grounded import GroundedGenerator
+from rag.types import NO_ANSWER
 
 __all__ = [
     "NO_ANSWER",
@@ -27,5 +28,6 @@ __all__ = [
     "Passage",
     "SentenceVerified",
     "TextDelta",
+    "last_answer",
     "pack",
 ]

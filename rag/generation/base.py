@@ -9,8 +9,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from rag.component import Component
-from rag.types import NO_ANSWER as NO_ANSWER
-from rag.types import Answer, Citation, Hit, Message, Noun, Sentence, Text
+from rag.types import NO_ANSWER, Answer, Citation, Hit, Message, Noun, Sentence, Text
 
 
 class TextDelta(Noun):
@@ -68,6 +67,14 @@ class Generator(Component):
         answer = self.answer(question, hits, history)
         yield from replayed(answer)
         yield Done(answer=answer)
+
+
+def last_answer(events: Iterator[Event]) -> Answer:
+    """The answer at the end of a stream."""
+    for event in events:
+        if isinstance(event, Done):
+            return event.answer
+    raise AssertionError("a stream ends with Done")
 
 
 def replayed(answer: Answer) -> Iterator[Event]:

@@ -17,7 +17,7 @@ from rag.generation.markers import (
     unlinked,
     without_markers,
 )
-from rag.generation.quotes import Quote, best_quote, verbatim
+from rag.generation.quotes import Quote, best_quote, misquotes
 from rag.llm.base import NativeCitation
 from rag.text import Span, sentences
 from rag.types import Citation, CitationMethod, Sentence, SentenceStatus
@@ -217,8 +217,8 @@ class CitationWriter:
         else:
             found, support = self._evidence(_admitted(claim), [*numbers, *native])
             status: SentenceStatus = self.verifier.status(support)
-            if any(passage is None for _, passage in verbatim(claim, self.passages)):
-                status, found = "unsupported", []  # words in quotation marks that nobody wrote
+            if misquotes(claim, self.passages):
+                status, found = "unsupported", []
             if status != "supported" and not found and REFUSAL.match(claim):
                 status = "needs_none"
             if self.drop and status == "unsupported":

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from rag.embedding import Embedder, StaticEmbedder
 from rag.errors import ModelContextExceeded, QueryError
-from rag.generation.base import NO_ANSWER, Done, Event, Generator, abstention, replayed
+from rag.generation.base import Done, Event, Generator, abstention, last_answer, replayed
 from rag.generation.citations import REFUSAL, CitationWriter, CitedText, cite
 from rag.generation.context import Order, Packed, boundary, pack, shown_passages
 from rag.generation.markers import without_markers
@@ -19,14 +19,13 @@ from rag.generation.relevance import candidates
 from rag.llm.base import ChatModel, Completion, Source
 from rag.llm.prompting import filled, inert, messages
 from rag.llm.threads import ended
-from rag.types import Answer, Hit, Message, Sentence, Step, Usage
+from rag.types import NO_ANSWER, Answer, Hit, Message, Sentence, Step, Usage
 from rag.verification import LexicalVerifier, Verifier
 
 if TYPE_CHECKING:
     from rag.generation.extraction import Extraction, Model
 
 _PROMPT_ROOM = 400  # tokens of a prompt that are neither passages nor question nor history
-_SHORTENINGS = 3  # times that fewer passages are tried where a model says that it cannot read all
 
 
 class GroundedGenerator(Generator):
@@ -66,10 +65,7 @@ class GroundedGenerator(Generator):
 
     def answer(self, question: str, hits: Sequence[Hit], history: Sequence[Message] = ()) -> Answer:
         """See `Generator.answer`."""
-        for event in self._events(question, hits, history, live=False):
-            if isinstance(event, Done):
-                return event.answer
-        raise AssertionError("a stream ends with Done")
+        return last_answer(self._events(question, hits, history, live=False))
 
     def stream(
         self, question: str, hits: Sequence[Hit], history: Sequence[Message] = ()
@@ -91,19 +87,17 @@ class GroundedGenerator(Generator):
         from rag.generation.extraction import extract
 
         packed = self._packed(question, hits, (), self.budget)
-        for left in reversed(range(_SHORTENINGS + 1)):
-            if reason := self._too_little(question, packed, hits):
-                raise QueryError(f"{model.__name__} cannot be filled in: {reason}")
+        if reason := self._too_little(question, packed, hits):
+            raise QueryError(f"{model.__name__} cannot be filled in: {reason}")
+        while True:
             try:
                 return extract(
                     question, packed, hits, model, chat=self.model, verifier=self.verifier
                 )
             except ModelContextExceeded:
-                fewer = self._packed(question, hits, (), packed.tokens // 2)
-                if not left or not fewer.passages:
+                packed = self._fewer(question, hits, (), packed)
+                if not packed.passages:
                     raise
-                packed = fewer
-        raise AssertionError("the last try returns or raises")
 
     # -- asking ----------------------------------------------------------------------------
 
@@ -117,19 +111,18 @@ class GroundedGenerator(Generator):
             yield from replayed(answer)
             yield Done(answer=answer)
             return
-        for left in reversed(range(_SHORTENINGS + 1)):
+        begun = False
+        while True:
             asking = self._asking(question, hits, history, packed)
-            begun = False
             try:
                 for event in self._answered(asking, live=live):
                     begun = True
                     yield event
                 return
             except ModelContextExceeded:
-                fewer = self._packed(question, hits, history, packed.tokens // 2)
-                if begun or not left or not fewer.passages:
+                packed = self._fewer(question, hits, history, packed)
+                if begun or not packed.passages:
                     raise
-                packed = fewer
 
     def _told(self, history: Sequence[Message]) -> list[Message]:
         """The conversation as the model is told it: as data, in no more than half its context."""
@@ -154,6 +147,12 @@ class GroundedGenerator(Generator):
             taken += self.model.count_tokens(question) + _PROMPT_ROOM + self.model.reply_tokens
             budget = min(budget, context - taken)
         return pack(hits, budget, self.model.count_tokens, self.order)
+
+    def _fewer(
+        self, question: str, hits: Sequence[Hit], history: Sequence[Message], packed: Packed
+    ) -> Packed:
+        """Half as much as was too long for the model; none in the end."""
+        return self._packed(question, hits, history, packed.tokens // 2)
 
     def _too_little(self, question: str, packed: Packed, hits: Sequence[Hit]) -> str:
         """Why there is nothing to ask a model about; empty where there is."""

@@ -121,20 +121,19 @@ def _nearest(
     return [(passage, Span(run[0].start, run[-1].end)) for passage, run in best]
 
 
-def verbatim(claim: str, passages: Sequence[Passage]) -> list[tuple[str, Passage | None]]:
-    """What the claim puts in quotation marks, and the passage in which it stands word for word.
+def misquotes(claim: str, passages: Sequence[Passage]) -> bool:
+    """Whether a claim puts words in quotation marks that stand in no passage word for word.
 
     White space does not count, and a quotation may leave something out with an ellipsis.
     """
-    found: list[tuple[str, Passage | None]] = []
     for match in _QUOTED.finditer(claim):
         said = next(group for group in match.groups() if group is not None)
-        if len(said) < _SHORTEST:
-            continue
         parts = [_plain(part) for part in _ELLIPSIS.split(said.strip(" .,;:"))]
-        holds = (p for p in passages if all(part in _plain(p.text) for part in parts))
-        found.append((said, next(holds, None)))
-    return found
+        if len(said) >= _SHORTEST and not any(
+            all(part in _plain(passage.text) for part in parts) for passage in passages
+        ):
+            return True
+    return False
 
 
 def _plain(text: str) -> str:

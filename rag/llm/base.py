@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 from pydantic import Field
 
 from rag.component import Component, Tuning
+from rag.errors import ModelReplyError
 from rag.llm.calls import count, slot
 from rag.llm.threads import ended, in_threads
 from rag.types import Message, Usage, well_formed
@@ -126,7 +127,9 @@ class ChatModel(Component):
                 with slot(key, self.concurrency):
                     delta = next(deltas, None)
                 if delta is None:
-                    return
+                    raise ModelReplyError(
+                        f"the reply of {self.name!r} ended without its completion"
+                    )
                 text, completion = well_formed(delta.text), delta.completion
                 piece = held + text if thinking else text
                 if thinking:
@@ -136,6 +139,7 @@ class ChatModel(Component):
                     yield Delta(piece)
                 if completion is not None:
                     yield Delta("", self._accounted(completion))
+                    return
 
     async def acomplete(
         self,

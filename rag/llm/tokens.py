@@ -17,7 +17,7 @@ def count_tokens(text: str) -> int:
     """Length of `text` in tokens.
 
     In OpenAI's ``o200k_base`` where that vocabulary is on disk (llama-index-core ships it), else
-    estimated: on twelve languages, tables and code between .94 and 2.2 times as many as that,
+    estimated: on twelve languages, tables and code between .93 and 2.2 times as many as that,
     1.16 for English (``python -m benchmarks.tokens``).
     """
     encoding = _tiktoken()

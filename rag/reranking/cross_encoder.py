@@ -80,7 +80,7 @@ def _load(name: str, device: str | None) -> _Loaded:
     try:
         model = CrossEncoder(name, device=device)
     except Exception as error:  # whatever torch, transformers and the hub's client raise
-        raise _unloadable(name, error) from None
+        raise ModelError.unloadable(name, error) from None
     if model.config.num_labels != 1:
         raise ModelError(f"{name} gives {model.config.num_labels} values, and one is needed")
     return _Loaded(model, threading.Lock())
@@ -107,9 +107,4 @@ def _load_onnx(name: str, threads: int | None) -> Any:
     except StopIteration:
         raise ModelError(f"the folder {name} has no model.onnx") from None
     except Exception as error:  # whatever onnxruntime, tokenizers and the hub's client raise
-        raise _unloadable(name, error) from None
-
-
-def _unloadable(name: str, error: Exception) -> ModelError:
-    said = " ".join(str(error).split())[:300]
-    return ModelError(f"cannot load {name} (a folder, or a model that can be reached): {said}")
+        raise ModelError.unloadable(name, error) from None

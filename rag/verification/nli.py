@@ -209,7 +209,7 @@ def _load(name: str, device: str | None) -> _Loaded:
     except ModelError:
         raise
     except Exception as error:  # whatever torch, transformers and the hub's client raise
-        raise _unloadable(name, error) from None
+        raise ModelError.unloadable(name, error) from None
     guard = threading.Lock()
 
     def logits(pairs: Sequence[tuple[str, str]], batch: int) -> Any:
@@ -252,7 +252,7 @@ def _load_onnx(name: str, threads: int | None) -> _Loaded:
     except StopIteration:
         raise ModelError(f"the folder {name} has no model.onnx") from None
     except Exception as error:  # whatever onnxruntime and tokenizers raise
-        raise _unloadable(name, error) from None
+        raise ModelError.unloadable(name, error) from None
     inputs = {each.name for each in session.get_inputs()}
     padding = int(config.get("pad_token_id") or 0)
 
@@ -283,7 +283,7 @@ def _from_hub(name: str) -> Path:
             name, allow_patterns=["config.json", "tokenizer.json", "onnx/model.onnx", "model.onnx"]
         )
     except Exception as error:  # whatever the hub's client raises
-        raise _unloadable(name, error) from None
+        raise ModelError.unloadable(name, error) from None
     return Path(found)
 
 
@@ -291,8 +291,3 @@ def _untruncated(tokenizer: Any) -> Any:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
-
-
-def _unloadable(name: str, error: Exception) -> ModelError:
-    said = " ".join(str(error).split())[:300]
-    return ModelError(f"cannot load {name} (a folder, or a model that can be reached): {said}")

@@ -1,6 +1,7 @@
 """What reviews found, and must stay found."""
 
 import re
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
@@ -159,15 +160,25 @@ def test_judges_beside_each_other_keep_to_the_limit_too() -> None:
             with guard:
                 running[0] += 1
                 most[0] = max(most[0], running[0])
+            sum(i for i in range(20_000))  # long enough for another thread to come in
             reply = Completion('{"verdict": "supported"}')
             with guard:
                 running[0] -= 1
             return reply
 
     model = Judge(concurrency=1)
-    generator = GroundedGenerator(model=model, verifier=LlmVerifier(model=model, parallel=4))
-    list(generator.stream("How long does the battery last?", HITS))
-    assert most == [1]
+    verifier = LlmVerifier(model=model, parallel=4)
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        list(GroundedGenerator(model=model, verifier=verifier).stream("How long?", HITS))
+        verifier.scores([("a", "b")] * 8)
+        assert most == [1]
+        unbound = model.model_copy(update={"concurrency": 4})
+        verifier.model_copy(update={"model": unbound}).scores([("a", "b")] * 8)
+        assert most[0] > 1  # so that the limit is what kept them apart
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def test_too_long_in_the_middle_of_a_stream_is_not_begun_again() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import PrivateAttr
 
 from rag import ChatModel, Message, ScriptedChat, Usage
+from rag.errors import ModelReplyError
 from rag.llm import Completion, Delta, NativeCitation, metered
 from rag.llm.calls import together
 from rag.llm.tokens import estimate
@@ -100,7 +101,6 @@ def test_no_more_calls_than_allowed_run_beside_each_other() -> None:
         def _complete(self, messages: Sequence[Message], **_: Any) -> Completion:
             with guard:
                 running[0] += 1
-                most[0] = max(most)
                 most[0] = max(most[0], running[0])
             meet.wait(10)  # two at once, or a broken barrier
             with guard:
@@ -114,8 +114,19 @@ def test_no_more_calls_than_allowed_run_beside_each_other() -> None:
 
 def test_a_call_within_a_stream_does_not_wait_for_it() -> None:
     model = Said(text="ab", concurrency=1)
-    for delta in model.stream(HELLO):
-        assert model.complete(HELLO).text == "ab" or delta
+    for _ in model.stream(HELLO):
+        assert model.complete(HELLO).text == "ab"
+
+
+def test_a_stream_that_ends_without_a_completion_is_told() -> None:
+    class Forgetful(Said):
+        name: ClassVar[str] = "forgetful"
+
+        def _stream(self, messages: Sequence[Message], **_: Any) -> Iterator[Delta]:
+            yield Delta("ab")
+
+    with pytest.raises(ModelReplyError, match="without its completion"):
+        list(Forgetful(text="").stream(HELLO))
 
 
 def test_async_and_cancelled() -> None:
