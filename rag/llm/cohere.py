@@ -9,7 +9,6 @@ from pydantic import Field
 
 from rag.errors import ModelReplyError
 from rag.llm.base import (
-    ChatModel,
     Completion,
     Delta,
     JsonSchema,
@@ -18,6 +17,7 @@ from rag.llm.base import (
     Source,
 )
 from rag.llm.cohere_endpoint import CohereEndpoint
+from rag.llm.hosted import HostedChat
 from rag.types import Message, Usage, well_formed
 
 _MODELS = {  # https://cohere.com/pricing, read in 2026
@@ -32,12 +32,12 @@ _MODELS = {  # https://cohere.com/pricing, read in 2026
 _FINISH = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length"}
 
 
-class CohereChat(CohereEndpoint, ChatModel):
+class CohereChat(CohereEndpoint, HostedChat):
     """Cohere's chat models, which take passages as documents and cite them by themselves.
 
     What they cite is a stretch of the answer and the documents it rests on; the exact span of
     the source is found by the verifier, as it is for every model. For ``base_url``, ``api_key``,
-    ``timeout`` and ``retries`` see `CohereEndpoint`, for the rest `ChatModel`.
+    ``timeout`` and ``retries`` see `CohereEndpoint`, for the rest `HostedChat`.
     """
 
     name: ClassVar[str] = "cohere"
@@ -46,24 +46,12 @@ class CohereChat(CohereEndpoint, ChatModel):
 
     model: str = Field("command-a-03-2025", min_length=1)
     temperature: float = Field(0.0, ge=0, le=1)
-    max_output_tokens: int = Field(1024, ge=1)
     seed: int | None = Field(None, ge=0)
-    context: int | None = Field(None, ge=256)
 
     @classmethod
     def known_models(cls) -> Iterable[KnownChat]:
         """Cohere's own."""
         return _MODELS.values()
-
-    @property
-    def context_tokens(self) -> int | None:
-        """See `ChatModel.context_tokens`."""
-        return self.context or super().context_tokens
-
-    @property
-    def reply_tokens(self) -> int:
-        """See `ChatModel.reply_tokens`."""
-        return self.max_output_tokens
 
     @property
     def _known(self) -> KnownChat | None:
@@ -156,11 +144,6 @@ class CohereChat(CohereEndpoint, ChatModel):
         if not known or not 0 <= start < end <= len(text):
             return None
         return NativeCitation(start, end, known)
-
-    def _text(self, text: Any) -> str:
-        if not isinstance(text, str):
-            raise ModelReplyError(f"{self.model} sent something other than text")
-        return well_formed(text)
 
 
 def _number(identity: Any) -> int | None:

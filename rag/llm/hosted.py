@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
 from rag.component import Component, Tuning
-from rag.errors import ModelContextExceeded, ModelError, ModelRequestError
+from rag.errors import ModelContextExceeded, ModelError, ModelReplyError, ModelRequestError
+from rag.llm.base import ChatModel
 from rag.settings import load_settings
+from rag.types import well_formed
 
 
 class Hosted(Component):
@@ -46,6 +48,32 @@ class Hosted(Component):
         """Say on one line, shortened, what a server said; servers quote the key they refuse."""
         text = " ".join(text.replace(self._key, "***").split()) if self._key else text
         return text[:300]
+
+
+class HostedChat(Hosted, ChatModel):
+    """What chat models behind an API have in common.
+
+    ``max_output_tokens`` bounds a reply; ``context`` is what the model reads, in tokens, where
+    that is not known. For the rest see `Hosted` and `ChatModel`.
+    """
+
+    max_output_tokens: int = Field(1024, ge=1)
+    context: int | None = Field(None, ge=256)
+
+    @property
+    def context_tokens(self) -> int | None:
+        """See `ChatModel.context_tokens`."""
+        return self.context or super().context_tokens
+
+    @property
+    def reply_tokens(self) -> int:
+        """See `ChatModel.reply_tokens`."""
+        return self.max_output_tokens
+
+    def _text(self, text: Any) -> str:
+        if not isinstance(text, str):
+            raise ModelReplyError(f"{self.model} sent something other than text")
+        return well_formed(text)
 
 
 _TOO_LONG = re.compile(

@@ -10,10 +10,11 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from rag.errors import ModelReplyError
-from rag.llm.base import ChatModel, Completion, Delta, JsonSchema, KnownChat, Source
+from rag.llm.base import Completion, Delta, JsonSchema, KnownChat, Source
 from rag.llm.endpoint import AzureOpenAIEndpoint, OpenAIEndpoint
+from rag.llm.hosted import HostedChat
 from rag.llm.structured import strict_schema
-from rag.types import Message, Usage, well_formed
+from rag.types import Message, Usage
 
 _MODELS = {  # https://platform.openai.com/docs/pricing, read in 2026
     known.model: known
@@ -34,15 +35,15 @@ _REASONING = re.compile(r"o\d|gpt-5")  # these refuse a temperature
 _DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
 
-class OpenAIChat(OpenAIEndpoint, ChatModel):
+class OpenAIChat(OpenAIEndpoint, HostedChat):
     """Chat models of OpenAI, and of Ollama, vLLM, llama.cpp, LM Studio and the like.
 
     ``api`` is the one to speak: Chat Completions (``chat``), which every server knows, or
     ``responses``, which is OpenAI's newer one, has no ``seed``, and is asked not to store
-    anything. ``context`` is what the model reads, in tokens, where that is not known.
-    ``reasoning_effort`` (``minimal``, ``low``, ``medium``, ``high``) is for models that reason; to
-    OpenAI's own of these no ``temperature`` is sent, since they refuse one. For ``base_url``,
-    ``api_key``, ``timeout`` and ``retries`` see `OpenAIEndpoint`, for the rest `ChatModel`.
+    anything. ``reasoning_effort`` (``minimal``, ``low``, ``medium``, ``high``) is for models that
+    reason; to OpenAI's own of these no ``temperature`` is sent, since they refuse one. For
+    ``base_url``, ``api_key``, ``timeout`` and ``retries`` see `OpenAIEndpoint`, for the rest
+    `HostedChat`.
     """
 
     name: ClassVar[str] = "openai"
@@ -50,10 +51,8 @@ class OpenAIChat(OpenAIEndpoint, ChatModel):
 
     api: Literal["chat", "responses"] = "chat"
     temperature: float | None = Field(0.0, ge=0, le=2)
-    max_output_tokens: int = Field(1024, ge=1)
     seed: int | None = None
     reasoning_effort: str | None = None
-    context: int | None = Field(None, ge=256)
 
     @model_validator(mode="after")
     def _has_no_seed(self) -> OpenAIChat:
@@ -65,16 +64,6 @@ class OpenAIChat(OpenAIEndpoint, ChatModel):
     def known_models(cls) -> Iterable[KnownChat]:
         """OpenAI's own."""
         return _MODELS.values()
-
-    @property
-    def context_tokens(self) -> int | None:
-        """See `ChatModel.context_tokens`."""
-        return self.context or super().context_tokens
-
-    @property
-    def reply_tokens(self) -> int:
-        """See `ChatModel.reply_tokens`."""
-        return self.max_output_tokens
 
     @property
     def _known(self) -> KnownChat | None:
@@ -148,11 +137,6 @@ class OpenAIChat(OpenAIEndpoint, ChatModel):
     def _temperature(self) -> float | None:
         refused = self._is_openai and _REASONING.match(self.model)
         return None if refused else self.temperature
-
-    def _text(self, text: Any) -> str:
-        if not isinstance(text, str):
-            raise ModelReplyError(f"{self.model} sent something other than text")
-        return well_formed(text)
 
     # -- the Responses API -----------------------------------------------------------------
 
