@@ -41,7 +41,7 @@ from typing import Any
 from benchmarks.local_model import serving
 from connectors.dataset import Dataset
 from rag import ExtractiveGenerator, GroundedGenerator, Hit, LexicalVerifier, OpenAIChat, Pipeline
-from rag.generation.citations import REFUSAL
+from rag.generation.claims import REFUSAL
 from rag.generation.markers import numbers_in, without_markers
 from rag.text import sentences
 

@@ -62,6 +62,11 @@ def recall(ranking: list[str], judged: Mapping[str, int], k: int) -> float:
     return len(relevant & set(ranking[:k])) / len(relevant) if relevant else 0.0
 
 
+def precision(ranking: list[str], judged: Mapping[str, int], k: int) -> float:
+    """Share of the first `k` places that hold a relevant document; an empty place holds none."""
+    return sum(judged.get(name, 0) > 0 for name in ranking[:k]) / k
+
+
 def judged_share(ranking: list[str], judged: Mapping[str, int], k: int) -> float:
     """Share of the first `k` that were judged at all: where it is low, the others mean little."""
     return sum(name in judged for name in ranking[:k]) / k
@@ -73,6 +78,7 @@ METRICS: Mapping[str, Callable[[list[str], Mapping[str, int]], float]] = {
     "mrr@10": lambda ranking, judged: reciprocal_rank(ranking, judged, 10),
     "recall@10": lambda ranking, judged: recall(ranking, judged, 10),
     "recall@100": lambda ranking, judged: recall(ranking, judged, 100),
+    "precision@10": lambda ranking, judged: precision(ranking, judged, 10),
     "judged@10": lambda ranking, judged: judged_share(ranking, judged, 10),
 }
 """What is measured of every ranking, each from 0 to 1."""

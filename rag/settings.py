@@ -30,6 +30,10 @@ class Settings(BaseModel):
     cohere_api_key: SecretStr | None = Field(None, alias="COHERE_API_KEY")
     chroma_api_key: SecretStr | None = Field(None, alias="CHROMA_API_KEY")
     imap_password: SecretStr | None = Field(None, alias="IMAP_PASSWORD")
+    judge: str | None = Field(None, alias="RAG_JUDGE")
+    """Chat model that judges in evaluations, as ``openai:gpt-4.1-mini``."""
+    nli_model: str | None = Field(None, alias="RAG_NLI_MODEL")
+    """NLI model for evaluations: a folder, or a name on the hub."""
     index: Path = Field(Path(".rag"), alias="RAG_INDEX")
     """Folder of the index."""
     prompts: Path | None = Field(None, alias="RAG_PROMPTS")

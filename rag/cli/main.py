@@ -16,7 +16,7 @@ import click
 import rag
 from rag.cli.care import index_group
 from rag.cli.chat import conversations_group
-from rag.cli.evaluate import eval_group, tune
+from rag.cli.evaluate import tune
 from rag.cli.explore import duplicates, map_command, outliers, similar
 from rag.cli.options import (
     FAILED,
@@ -31,6 +31,7 @@ from rag.cli.options import (
     pipeline_option,
     where_option,
 )
+from rag.cli.scoring import eval_group
 from rag.errors import (
     ConfigError,
     DocumentNotFound,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rag.generation.base import CitationEvent, Event, SentenceVerified, TextDelta
+from rag.generation.claims import REFUSAL, admitted, claims_nothing
 from rag.generation.context import Passage
 from rag.generation.links import LINK_LIKE, disarmed, without_links
 from rag.generation.markers import (
@@ -24,29 +25,8 @@ from rag.types import Citation, CitationMethod, Sentence, SentenceStatus
 from rag.verification import Verifier
 
 _FENCE = re.compile(r"^[ >]{0,8}+(`{3,}+(?![^\n]*`)|~{3,}+)[^\n]*+\n", re.M)
-_HEADING = re.compile(r"\s*(?:#{1,6}\s|(?:[-*_]\s*){3,}$|\|?[\s:|-]+\|?$)")
 _TABLE_RULE = re.compile(r"\|?\s*+:?-{2,}+[\s:|-]*+$")
-_LEAD_IN = re.compile(r"[:：][*_]*$")
-_QUESTION = re.compile(r"[?？؟][\"'”’»)*_]*$")
-REFUSAL = re.compile(
-    r"\W*(?:(?:sorry\W+|unfortunately\W+)?(?:i|we)(?:['’]m|\s+am)?\s+"
-    r"(?:do\s*n[o']?t|don’t|cannot|can['’]?t|could\s+not|couldn['’]t|not\s+able\s+to|unable\s+to)\s+"
-    r"(?:know|find|answer|determine|help|assist|provide|tell)"
-    r"|(?:there\s+is\s+)?no\s+(?:information|answer|mention)\b"
-    r"|not\s+(?:found|mentioned|stated|given|specified)\s+in\b"
-    r"|(?:the\s+)?(?:provided\s+|given\s+)?(?:passages?|sources?|documents?|context|text)\s+"
-    r"(?:do(?:es)?\s*n[o']t|don’t|doesn’t|do(?:es)?\s+not)\s+"
-    r"(?:contain|mention|provide|say|hold|include|answer|specify|give))",
-    re.IGNORECASE,
-)
 _NEEDLESS = 0.95  # a quote is not needed without which this share of the support is left
-_ADMISSION = re.compile(  # "The passages do not say why, but ...": what follows is the claim
-    rf"(?:{REFUSAL.pattern})[^.;\n]{{0,200}}?[,;]\s*(?:but|however|though)\s+", re.IGNORECASE
-)
-_ANSWER_IS = re.compile(
-    r"(?:the\s+)?answer(?:\s+to\s+(?:the|this|that|your)\s+question)?\s+is\s*:?\s+(?:that\s+)?",
-    re.IGNORECASE,
-)
 _SETTLED = 24  # characters behind a sentence that tell its end from an abbreviation's
 _PATIENCE = 32  # an unfinished stretch is looked at again when it has grown by one part in so many
 _OPEN_MARKER = re.compile(r"[\[【][\d,;\s–^-]*+\Z")
@@ -212,10 +192,10 @@ class CitationWriter:
         native = [n for n in self._native_numbers(place) if n not in numbers]
         if not re.search(r"\w", claim):
             self._put(raw, [], None)
-        elif not numbers and not native and (is_head or _claims_nothing(claim)):
+        elif not numbers and not native and (is_head or claims_nothing(claim)):
             self._put(raw, [], "needs_none")
         else:
-            found, support = self._evidence(_admitted(claim), [*numbers, *native])
+            found, support = self._evidence(admitted(claim), [*numbers, *native])
             status: SentenceStatus = self.verifier.status(support)
             if misquotes(claim, self.passages):
                 status, found = "unsupported", []
@@ -397,18 +377,6 @@ def cite(
     writer.feed(draft)
     writer.finish()
     return writer.result
-
-
-def _claims_nothing(claim: str) -> bool:
-    return bool(_HEADING.match(claim) or _LEAD_IN.search(claim) or _QUESTION.search(claim))
-
-
-def _admitted(claim: str) -> str:
-    """What a sentence says behind "The passages do not mention it, but" or "The answer is"."""
-    for opening in (_ADMISSION, _ANSWER_IS):
-        if match := opening.match(claim):
-            return claim[match.end() :]
-    return claim
 
 
 def _is_head(text: str, prose: str, spans: Sequence[Span], i: int) -> bool:

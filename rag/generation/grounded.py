@@ -12,7 +12,8 @@ from pydantic import Field
 from rag.embedding import Embedder, StaticEmbedder
 from rag.errors import ModelContextExceeded, QueryError
 from rag.generation.base import Done, Event, Generator, abstention, last_answer, replayed
-from rag.generation.citations import REFUSAL, CitationWriter, CitedText, cite
+from rag.generation.citations import CitationWriter, CitedText, cite
+from rag.generation.claims import REFUSAL
 from rag.generation.context import Order, Packed, boundary, pack, shown_passages
 from rag.generation.markers import without_markers
 from rag.generation.relevance import candidates

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from rag.component import Component, Tuning
 from rag.errors import ModelReplyError
+from rag.llm import cache
 from rag.llm.calls import count, slot
 from rag.llm.threads import ended, in_threads
 from rag.types import Message, Usage, well_formed
@@ -103,12 +104,20 @@ class ChatModel(Component):
 
         With `schema`, the reply is JSON that fits it, as far as the model can be held to it: check
         what comes back (`rag.llm.structured.fill` does). `sources` are for models that cite.
+        Within `rag.llm.cache.caching`, what was asked before is not asked again.
         """
+        kept = cache.current()
+        key = cache.key_of(self.fingerprint, messages, schema, sources) if kept else ""
+        if kept and (known := kept.get(key)):
+            return known
         with slot(self.fingerprint, self.concurrency):
             completion = self._complete(messages, schema=schema, sources=sources)
         if not isinstance(completion, Completion):
             raise TypeError(f"{type(self).__name__}._complete is to return a rag.llm.Completion")
-        return self._accounted(completion)
+        completion = self._accounted(completion)
+        if kept:
+            kept.put(key, completion)
+        return completion
 
     def stream(
         self,
@@ -118,6 +127,12 @@ class ChatModel(Component):
         sources: Sequence[Source] = (),
     ) -> Iterator[Delta]:
         """Answer piece by piece. To stop early, close the iterator: the connection goes too."""
+        kept = cache.current()
+        kept_as = cache.key_of(self.fingerprint, messages, schema, sources) if kept else ""
+        if kept and (known := kept.get(kept_as)):
+            yield Delta(known.text)
+            yield Delta("", known)
+            return
         held = ""  # what may be the beginning of a thought
         thinking = True
         deltas = self._stream(messages, schema=schema, sources=sources)
@@ -138,7 +153,10 @@ class ChatModel(Component):
                 if piece:
                     yield Delta(piece)
                 if completion is not None:
-                    yield Delta("", self._accounted(completion))
+                    completion = self._accounted(completion)
+                    if kept:
+                        kept.put(kept_as, completion)
+                    yield Delta("", completion)
                     return
 
     async def acomplete(
@@ -176,6 +194,16 @@ class ChatModel(Component):
         """Tokens of `context_tokens` that are kept for the reply."""
         return 1_024
 
+    @property
+    def prices(self) -> tuple[float, float] | None:
+        """US dollars for a million tokens in and out; None where that is not known."""
+        known = self._known
+        price_in, price_out = self.input_price, self.output_price
+        if known is not None:
+            price_in = known.input_usd if price_in is None else price_in
+            price_out = known.output_usd if price_out is None else price_out
+        return None if price_in is None or price_out is None else (price_in, price_out)
+
     def count_tokens(self, text: str) -> int:
         """Length of `text` in tokens, near enough to fill a context; never a network call."""
         from rag.llm.tokens import count_tokens
@@ -211,15 +239,9 @@ class ChatModel(Component):
 
     def _accounted(self, completion: Completion) -> Completion:
         """Count the call, say what it cost, and leave out what was thought aloud."""
-        used = completion.usage
-        known = self._known
-        price_in, price_out = self.input_price, self.output_price
-        if known is not None:
-            price_in = known.input_usd if price_in is None else price_in
-            price_out = known.output_usd if price_out is None else price_out
-        cost = used.cost_usd
-        if cost is None and price_in is not None and price_out is not None:
-            cost = (used.input_tokens * price_in + used.output_tokens * price_out) / 1e6
+        used, cost = completion.usage, completion.usage.cost_usd
+        if cost is None and (prices := self.prices) is not None:
+            cost = (used.input_tokens * prices[0] + used.output_tokens * prices[1]) / 1e6
         usage = used.model_copy(update={"cost_usd": cost, "calls": max(1, used.calls)})
         count(usage)
         text = _without_thought(well_formed(completion.text))

@@ -114,9 +114,9 @@ class LexicalVerifier(Verifier):
     What must agree multiplies the support where it does not: numbers and dates (``wrong_number``),
     names (``missing_name``), and whether the nearest sentence negates (``negation``, or
     ``contradiction`` where it is clearly that which the claim says). ``swapped`` is for what says
-    the same word for word, but of another name or number, or denies it. These are rules, not understanding: a claim in which one
-    content word is wrong may pass, paraphrase in quite other words does not, nor does another
-    language. Where it fails, in numbers: ``docs/metrics.md``.
+    the same word for word, but of another name or number, or denies it. These are rules, not
+    understanding: a claim in which one content word is wrong may pass, paraphrase in quite other
+    words does not, nor does another language. Where it fails, in numbers: ``docs/metrics.md``.
 
     The weights were chosen by the mean AUROC over nine sets of people's judgements, and confirmed
     on each set by weights chosen without it. Both thresholds are those with the best mean balanced
@@ -194,8 +194,6 @@ class LexicalVerifier(Verifier):
 
     def _cosines(self, pairs: Sequence[tuple[str, str]]) -> list[float | None]:
         """Cosine of each claim to the nearest sentence of its passage; None without vectors."""
-        import numpy as np
-
         rows: dict[str, int] = {}
         for claim, passage in pairs:
             for text in (claim.strip(), *_sentences(passage)):
@@ -450,7 +448,7 @@ def _is_swapped(claim: _Facts, sentence: _Facts, wrong: bool) -> bool:
     """
     there = set(sentence.tokens) | sentence.numbers
     ours = {token: kind for token, kind in claim.marked.items() if token not in there}
-    if not (ours and sentence.marked or wrong) or sentence.share_of(claim) < _HALF:
+    if not ((ours and sentence.marked) or wrong) or sentence.share_of(claim) < _HALF:
         return False
     from difflib import SequenceMatcher
 

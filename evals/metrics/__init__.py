@@ -1,0 +1,66 @@
+"""The metrics: each a function of a case, with its definition, edge cases and source."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from importlib.metadata import entry_points
+
+from evals.metrics import citation, context, correctness, generation, judged, refusal, text
+from evals.metrics.base import GROUPS, Case, Metric, metric, registered
+from rag.errors import ConfigError
+
+
+@lru_cache(maxsize=1)
+def _plugins() -> None:
+    for point in entry_points(group="citewell.metric"):
+        try:
+            point.load()
+        except Exception as error:  # whatever a package of others raises
+            raise ConfigError(f"the metrics of {point.value} do not load: {error}") from None
+
+
+def all_metrics() -> Mapping[str, Metric]:
+    """Every metric by its name, those of installed packages included."""
+    _plugins()
+    return registered()
+
+
+def chosen(names: Iterable[str] = ()) -> list[Metric]:
+    """The metrics of these names, or of these groups; without names, the usual ones.
+
+    Raises `ConfigError` for a name that is none.
+    """
+    known = all_metrics()
+    wanted = [part.strip() for name in names for part in name.split(",") if part.strip()]
+    if not wanted:
+        return [each for each in known.values() if each.usual]
+    found: dict[str, Metric] = {}
+    for name in wanted:
+        if name in known:
+            found[name] = known[name]
+        elif name in GROUPS or name == "all":
+            found |= {m.name: m for m in known.values() if name in ("all", m.group)}
+        else:
+            near = difflib.get_close_matches(name, [*known, *GROUPS], 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"no such metric: {name}{hint} `rag eval metrics` lists them")
+    return list(found.values())
+
+
+__all__ = [
+    "GROUPS",
+    "Case",
+    "Metric",
+    "all_metrics",
+    "chosen",
+    "citation",
+    "context",
+    "correctness",
+    "generation",
+    "judged",
+    "metric",
+    "refusal",
+    "text",
+]

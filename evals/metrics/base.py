@@ -1,0 +1,210 @@
+"""What every metric is, and what it is given."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, get_args
+
+from evals.samples import Sample, Statement
+from evals.scores import Score, Summary, Unit, summarised
+from evals.support import Backend, Judged, has_words
+from rag.errors import ConfigError
+from rag.text import sentences
+from rag.words import words
+
+if TYPE_CHECKING:
+    from rag.embedding import Embedder
+    from rag.llm.base import ChatModel
+
+Group = Literal["generation", "citation", "refusal", "context", "retrieval", "text", "judge"]
+GROUPS: tuple[str, ...] = get_args(Group)
+
+
+class Case:
+    """A sample and who judges it; what several metrics need is found out once.
+
+    ``embedder`` is for similarities, ``judge`` a chat model for what only such a one can say.
+    """
+
+    def __init__(
+        self,
+        sample: Sample,
+        backend: Backend,
+        embedder: Embedder | None = None,
+        judge: ChatModel | None = None,
+    ) -> None:
+        self.sample = sample
+        self.backend = backend
+        self.judge = judge
+        self._embedder = embedder
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """That of the pipeline, or the static one."""
+        from rag.embedding import StaticEmbedder
+
+        return self._embedder or StaticEmbedder()
+
+    @cached_property
+    def contexts(self) -> list[str]:
+        """Texts of the passages that the model was shown."""
+        return [passage.text for passage in self.sample.contexts]
+
+    @cached_property
+    def claims(self) -> list[Statement]:
+        """What the answer claims, each once; a refusal, a courtesy and a heading claim nothing."""
+        found: dict[str, Statement] = {}
+        if not self.sample.refused:
+            for statement in self.sample.statements:
+                if statement.needs_citation and has_words(statement.claim):
+                    found.setdefault(" ".join(words(statement.claim)), statement)
+        return list(found.values())
+
+    @cached_property
+    def ledger(self) -> list[Unit]:
+        """The claims of the answer against all passages together."""
+        judged = self.backend.judge([claim.claim for claim in self.claims], self.contexts)
+        return [
+            self.backend.unit(claim.claim, self.contexts, each, claim.start, claim.end)
+            for claim, each in zip(self.claims, judged, strict=True)
+        ]
+
+    @cached_property
+    def reference_claims(self) -> list[str]:
+        """What the first reference claims, sentence by sentence, each once."""
+        if not self.sample.references:
+            return []
+        text = self.sample.references[0]
+        found = [text[start:end] for start, end in sentences(text)]
+        return list(dict.fromkeys(claim for claim in found if has_words(claim)))
+
+    # RAGChecker's entailment matrix: what of the answer, and of the reference, stands where.
+
+    @cached_property
+    def answer_by_passage(self) -> list[Judged]:
+        """Claims of the answer, by each passage."""
+        claims = [claim.claim for claim in self.claims]
+        return self.backend.judge(claims, self.contexts, apart=True)
+
+    @cached_property
+    def reference_by_passage(self) -> list[Judged]:
+        """Claims of the reference, by each passage."""
+        return self.backend.judge(self.reference_claims, self.contexts, apart=True)
+
+    @cached_property
+    def answer_by_reference(self) -> list[Judged]:
+        """Claims of the answer, by the references, each a passage."""
+        return self.backend.judge(
+            [claim.claim for claim in self.claims], self.sample.references, apart=True
+        )
+
+    @cached_property
+    def reference_by_answer(self) -> list[Judged]:
+        """Claims of the reference, by the answer."""
+        said = "\n".join(claim.claim for claim in self.claims)
+        return self.backend.judge(self.reference_claims, [said] if said else [])
+
+    def holds(self, judged: Judged) -> bool:
+        """Whether all passages together support the claim."""
+        return judged.support is not None and judged.support >= self.backend.threshold
+
+    def where(self, judged: Judged) -> list[int]:
+        """Positions of the passages that support the claim by themselves."""
+        return [
+            i
+            for i, support in enumerate(judged.alone)
+            if support is not None and support >= self.backend.threshold
+        ]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric: its name, what it needs, and how an answer is scored.
+
+    ``needs`` are fields of a sample that must not be empty; where one is, the metric is not
+    applicable. ``pooled`` metrics are added up over the answers before they are divided.
+    ``gate`` says whether a gate may stand on it: not on what only a judge can say.
+    """
+
+    name: str
+    group: Group
+    function: Callable[[Case], Score]
+    needs: tuple[str, ...] = ()
+    pooled: bool = False
+    better: Literal["higher", "lower"] = "higher"
+    gate: bool = True
+    usual: bool = False
+    summary: str = ""
+    description: str = ""
+    version: int = 1
+
+    def score(self, case: Case) -> Score:
+        """Score a sample; never raises for what is in it."""
+        for need in self.needs:
+            if need == "judge":
+                if case.judge is None:
+                    return Score.not_applicable("only a judge can say it, and there is none")
+            elif getattr(case.sample, need) in (None, ()):
+                return Score.not_applicable(f"the question has no {_CALLED.get(need, need)}")
+        return self.function(case)
+
+    def summarise(self, scores: Sequence[Score]) -> Summary:
+        """Put the scores of many answers together."""
+        return summarised(self.name, scores, pooled=self.pooled)
+
+
+_CALLED = {
+    "references": "reference answer",
+    "gold": "gold document",
+    "answerable": "word on whether it can be answered",
+    "contexts": "passage that the model was shown",
+}
+
+_METRICS: dict[str, Metric] = {}
+
+
+def metric(
+    name: str,
+    group: Group,
+    *,
+    needs: tuple[str, ...] = (),
+    pooled: bool = False,
+    better: Literal["higher", "lower"] = "higher",
+    gate: bool = True,
+    usual: bool = False,
+    version: int = 1,
+) -> Callable[[Callable[[Case], Score]], Callable[[Case], Score]]:
+    """Register a function of a `Case` as the metric `name`; its docstring describes it.
+
+    Raise `version` when the same answer comes to another score. A package of yours names the module
+    under the entry point group ``citewell.metric``, so that `rag eval` knows it.
+    """
+
+    def register(function: Callable[[Case], Score]) -> Callable[[Case], Score]:
+        doc = inspect.cleandoc(function.__doc__ or "")
+        if name in _METRICS and _METRICS[name].function.__qualname__ != function.__qualname__:
+            raise ConfigError(f"there are two metrics called {name!r}")
+        _METRICS[name] = Metric(
+            name=name,
+            group=group,
+            function=function,
+            needs=needs,
+            pooled=pooled,
+            better=better,
+            gate=gate,
+            usual=usual,
+            summary=doc.partition("\n")[0].rstrip("."),
+            description=doc,
+            version=version,
+        )
+        return function
+
+    return register
+
+
+def registered() -> Mapping[str, Metric]:
+    """All metrics registered so far, by name."""
+    return _METRICS

@@ -1,0 +1,185 @@
+"""What is scored: a question, the answer given, what it was given from, and what was wanted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Self
+
+from pydantic import ConfigDict
+
+from rag.generation.claims import REFUSAL, admitted, claims_nothing
+from rag.generation.markers import marked_numbers, without_markers
+from rag.text import sentences
+from rag.types import NO_ANSWER, Answer, Noun, Text
+
+_FENCE = re.compile(r"^[ >]*(`{3,}|~{3,})[^\n]*\n.*?(?:^[ >]*\1[`~]*[ ]*$|\Z)", re.M | re.S)
+# Any whole number between brackets: 1-3, [1, 2]; a sample's marker may name what is not there.
+_MARKER = re.compile(r"\[\^?(\d{1,4}(?:\s*+[-–,;]\s*+\d{1,4})*+)\](?!\()")
+
+
+class Passage(Noun):
+    """A stretch of a source: what an answer was given from, or a quote that it cites."""
+
+    text: Text
+    uri: Text = ""
+    start: int = 0
+    title: Text = ""
+    verified: bool | None = None
+    """Of a quote: whether it stands in its source at ``start``; None where nobody has looked."""
+
+
+class Statement(Noun):
+    """A sentence of an answer, its span in it, and what it cites.
+
+    ``cited`` are positions in `Sample.citable`, each once, in order; ``invalid`` counts what it
+    cites that is not there. ``claim`` is what must be supported: the sentence without markers.
+    ``needs_citation`` is False for headings, questions, courtesies, and sentences that say that
+    there is no answer.
+    """
+
+    start: int
+    end: int
+    claim: Text
+    cited: tuple[int, ...] = ()
+    invalid: int = 0
+    needs_citation: bool = True
+
+
+class Sample(Noun):
+    """One answer, and all that is known of it.
+
+    ``contexts`` are the passages that the model was shown, in the order of their numbers, so that
+    ``[1]`` in the answer names the first. ``quotes`` are exact spans that the answer cites, where
+    it has such; then sentences cite these. ``references`` are right answers, ``gold`` ids or uris
+    of the documents that answer, ``answerable`` whether the sources do (None: not known).
+    ``abstained`` is what the system says of itself, None where it says nothing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
+
+    id: Text
+    question: Text
+    answer: Text
+    contexts: tuple[Passage, ...] = ()
+    quotes: tuple[Passage, ...] = ()
+    given: tuple[Statement, ...] | None = None
+    references: tuple[Text, ...] = ()
+    answerable: bool | None = None
+    gold: tuple[Text, ...] = ()
+    abstained: bool | None = None
+    retrieved: tuple[Text, ...] = ()
+    """Uris of what was retrieved, best first."""
+
+    @classmethod
+    def of(cls, id: str, question: str, answer: Answer, **known: Any) -> Self:
+        """The sample of one of our answers: its sentences, exact quotes and hits as they are."""
+        quotes = tuple(
+            Passage(text=c.quote, uri=c.uri, start=c.start, title=c.title, verified=c.verified)
+            for c in answer.citations
+        )
+        given = None
+        if answer.status == "answered" and answer.sentences:
+            given = tuple(
+                Statement(
+                    start=s.start,
+                    end=s.end,
+                    claim=_claim(answer.text[s.start : s.end]),
+                    cited=tuple(dict.fromkeys(s.citations)),
+                    needs_citation=s.status != "needs_none",
+                )
+                for s in answer.sentences
+            )
+        return cls(
+            id=id,
+            question=question,
+            answer=answer.text,
+            contexts=tuple(
+                Passage(text=h.chunk.text, uri=h.chunk.uri, start=h.chunk.start)
+                for h in answer.hits
+            ),
+            quotes=quotes,
+            given=given,
+            abstained=answer.status == "abstained",
+            retrieved=tuple(dict.fromkeys(hit.chunk.uri for hit in answer.hits)),
+            **known,
+        )
+
+    @property
+    def citable(self) -> tuple[Passage, ...]:
+        """What sentences cite: the quotes, or the passages by their numbers."""
+        return self.quotes if self.given is not None else self.contexts
+
+    @cached_property
+    def statements(self) -> tuple[Statement, ...]:
+        """The sentences of the answer; code blocks and what has no word are none."""
+        if self.given is not None:
+            return self.given
+        found: list[Statement] = []
+        for start, end in sentences(_FENCE.sub(lambda m: " " * len(m.group()), self.answer)):
+            raw = self.answer[start:end]
+            cited, invalid = _cited(raw, len(self.contexts))
+            claim = _claim(raw)
+            if not re.search(r"\w", claim):
+                if found and (cited or invalid):  # a marker that stands by itself
+                    last = found[-1]
+                    both = tuple(dict.fromkeys((*last.cited, *cited)))
+                    found[-1] = last.model_copy(
+                        update={"cited": both, "invalid": last.invalid + invalid, "end": end}
+                    )
+                continue
+            silent = not (cited or invalid) and (claims_nothing(claim) or _is_refusal(claim))
+            found.append(
+                Statement(
+                    start=start,
+                    end=end,
+                    claim=claim,
+                    cited=cited,
+                    invalid=invalid,
+                    needs_citation=not silent,
+                )
+            )
+        return tuple(found)
+
+    @cached_property
+    def refused(self) -> bool:
+        """Whether the answer says that there is none, and claims nothing beside.
+
+        "The passages do not say why, but it began in 1960." is an answer.
+        """
+        if self.abstained is not None:
+            return self.abstained
+        if not self.answer.strip() or NO_ANSWER in self.answer:
+            return True
+        claiming = [s for s in self.statements if s.needs_citation]
+        refusing = [s for s in self.statements if _is_refusal(s.claim)]
+        return bool(refusing) and not any(s for s in claiming if not _is_refusal(s.claim))
+
+
+def _is_refusal(claim: str) -> bool:
+    return bool(REFUSAL.match(claim)) and admitted(claim) == claim
+
+
+def _claim(raw: str) -> str:
+    return admitted(_MARKER.sub("", without_markers(raw)).strip())
+
+
+def _cited(raw: str, available: int) -> tuple[tuple[int, ...], int]:
+    """Positions named by the markers, each once, and how many of them are not there."""
+    numbers: list[int] = []
+    for marker in _MARKER.finditer(raw):
+        numbers += marked_numbers(marker.group(1))
+    for marker in re.finditer(r"【(\d{1,3})(?:†[^】\n]{0,80})?】", raw):
+        numbers.append(int(marker.group(1)))
+    each = list(dict.fromkeys(numbers))
+    valid = tuple(n - 1 for n in each if 1 <= n <= available)
+    return valid, len(each) - len(valid)
+
+
+def passages(contexts: Sequence[str | Passage]) -> tuple[Passage, ...]:
+    """Passages of plain texts."""
+    return tuple(c if isinstance(c, Passage) else Passage(text=c) for c in contexts)
+
+
+__all__ = ["Passage", "Sample", "Statement", "passages"]

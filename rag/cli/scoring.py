@@ -1,0 +1,478 @@
+"""``rag eval run``, ``compare``, ``report``, ``calibrate`` and ``metrics``: answers, scored."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from rag.cli.evaluate import eval_group
+from rag.cli.options import index_option, json_option, pipeline_option, require_folder
+from rag.errors import ConfigError
+
+if TYPE_CHECKING:
+    from evals.calibration import Calibration
+    from evals.comparison import GateResult, MetricComparison
+    from evals.runs import RunResult
+    from evals.support import Backend
+    from rag.llm.base import ChatModel
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_FILE = click.Path(path_type=Path)
+_BARS = 24  # characters
+
+
+def backend_options(command: _F) -> _F:
+    """``--backend``, ``--judge`` and what goes with them."""
+    for option in (
+        click.option(
+            "--repeats",
+            type=click.IntRange(1, 25),
+            default=1,
+            show_default=True,
+            help="Ask the judge so many times.",
+        ),
+        click.option(
+            "--nli-model",
+            metavar="NAME",
+            help="A folder, or a model of the hub.  [default: RAG_NLI_MODEL]",
+        ),
+        click.option(
+            "--judge",
+            metavar="NAME:MODEL",
+            help="A chat model, as openai:gpt-4.1-mini, "
+            "or a YAML file or mapping.  [default: RAG_JUDGE]",
+        ),
+        click.option(
+            "--backend",
+            type=click.Choice(["lexical", "nli", "llm"]),
+            help="Who judges support.  [default: llm with a judge, nli with an NLI "
+            "model, else lexical]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@eval_group.command()
+@click.argument("questions", type=_FILE)
+@click.option(
+    "--metrics",
+    "names",
+    metavar="NAMES",
+    multiple=True,
+    help="Names or groups, between commas; `rag eval metrics` lists them.",
+)
+@click.option(
+    "--out",
+    type=_FILE,
+    help="Folder of the run; one that is there is gone on with.  [default: runs/QUESTIONS-...]",
+)
+@backend_options
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 64),
+    default=4,
+    show_default=True,
+    help="Questions asked at a time.",
+)
+@click.option("--budget", type=float, metavar="USD", help="Begin no question when it is spent.")
+@click.option("--dry-run", is_flag=True, help="Say what it may cost; ask nothing.")
+@click.option("--limit", type=click.IntRange(1), help="Ask the first so many questions only.")
+@click.option(
+    "--gate",
+    "gates",
+    multiple=True,
+    metavar="GATE",
+    help="'faithfulness>=0.9', or 'faithfulness>=baseline-0.02'. May be repeated.",
+)
+@click.option("--baseline", type=_FILE, metavar="RUN", help="A run to compare with.")
+@click.option(
+    "--max-failures",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    show_default=True,
+    help="Share of failed scores beyond which the run is no good.",
+)
+@click.option(
+    "--calibration",
+    type=_FILE,
+    multiple=True,
+    help="What `rag eval calibrate --out` wrote: its threshold, and corrected rates.",
+)
+@pipeline_option
+@index_option
+@json_option
+def run(
+    questions: Path,
+    names: tuple[str, ...],
+    out: Path | None,
+    backend: str | None,
+    judge: str | None,
+    nli_model: str | None,
+    repeats: int,
+    concurrency: int,
+    budget: float | None,
+    dry_run: bool,
+    limit: int | None,
+    gates: tuple[str, ...],
+    baseline: Path | None,
+    max_failures: float,
+    calibration: tuple[Path, ...],
+    pipeline: str | None,
+    index: Path | None,
+    as_json: bool,
+) -> None:
+    """Ask every question of QUESTIONS, and score the answers.
+
+    A line of QUESTIONS is {"id", "question", "answers"?, "answerable"?, "gold"?}; CSV, SQuAD,
+    HotpotQA, Ragas and others are read too. With "response" and "contexts" in it, that answer is
+    scored and nothing is asked. A run that was stopped goes on when it is called again; nothing is
+    paid for twice.
+
+    Exit codes: 0 all gates passed, 1 a regression, 2 wrong use, 3 too many failures, 4
+    inconclusive.
+    """
+    from evals import runs
+    from evals.comparison import check_gates, parse_gates
+    from evals.metrics import chosen
+    from evals.questions import load_questions
+
+    asked = load_questions(questions)[:limit]
+    wanted = chosen(names)
+    bars = parse_gates(gates)
+    model = chat_model(judge)
+    support = make_backend(backend, judge, nli_model, repeats)
+    calibrated = [_calibrated(path, support) for path in calibration]
+    known = runs.read_run(baseline) if baseline else None
+    scored = [question.answer is not None for question in asked]
+    made = None if all(scored) else _pipeline(pipeline, index)
+    try:
+        folder = out or _default_folder(questions, asked, made)
+        cost = runs.estimate(
+            made, asked, metrics=wanted, support=support, judge=model, folder=folder
+        )
+        click.echo(str(cost), err=True)
+        if dry_run:
+            return
+        result = runs.run(
+            made,
+            asked,
+            folder,
+            metrics=wanted,
+            support=support,
+            judge=model,
+            concurrency=concurrency,
+            budget=budget,
+            progress=_progress(),
+        )
+    finally:
+        if made is not None:
+            made.close()
+    if calibrated:
+        result.corrected = {each["metric"]: _corrected(result, each) for each in calibrated}
+        runs.write_results(result, folder)
+    outcomes = check_gates(result, bars, baseline=known, most_failures=max_failures)
+    _end_run(result, folder, outcomes, max_failures, as_json=as_json)
+
+
+def _end_run(
+    result: RunResult, folder: Path, outcomes: list[GateResult], most: float, *, as_json: bool
+) -> None:
+    from evals.comparison import TOO_MANY_FAILURES, exit_code
+
+    if as_json:
+        usage = result.usage
+        _print_json(
+            result.as_json()
+            | {
+                "folder": str(folder),
+                "usage": usage.model_dump(mode="json"),
+                "gates": [
+                    {"gate": o.gate, "outcome": o.outcome, "code": o.code, "why": o.why}
+                    for o in outcomes
+                ],
+            }
+        )
+    else:
+        _show_run(result)
+        for outcome in outcomes:
+            click.echo(f"gate {outcome.gate}: {outcome.outcome} ({outcome.why})")
+        click.echo(f"report: {folder / 'report.html'}")
+    code = exit_code(outcomes)
+    if not code and result.failures > most * len(result.questions):
+        code = TOO_MANY_FAILURES
+        click.echo(f"{result.failures:,} of {len(result.questions):,} questions failed", err=True)
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+@eval_group.command()
+@click.argument("run_a", type=_FILE)
+@click.argument("run_b", type=_FILE)
+@json_option
+def compare(run_a: Path, run_b: Path, as_json: bool) -> None:
+    """Compare two runs, question by question: is RUN_B better than RUN_A?
+
+    On the questions that both were scored on: means, difference with its interval (bootstrap), p
+    of the paired randomisation test, corrected for the number of metrics (Holm), wins, ties and
+    losses, and the smallest difference that so many questions would show four times in five.
+    """
+    from evals.comparison import compare_runs
+    from evals.runs import read_run
+
+    found = compare_runs(read_run(run_a), read_run(run_b))
+    if as_json:
+        _print_json(
+            {
+                "a": str(run_a),
+                "b": str(run_b),
+                "metrics": {each.metric: each.as_json() for each in found},
+            }
+        )
+        return
+    click.echo(f"A: {run_a}, B: {run_b}")
+    _show_comparison(found)
+
+
+@eval_group.command()
+@click.argument("run_folder", metavar="RUN", type=_FILE)
+@click.option("-o", "--output", type=_FILE, help="Write it here.  [default: RUN/report.html]")
+def report(run_folder: Path, output: Path | None) -> None:
+    """Write the HTML report of RUN again, and print its scores."""
+    from evals.report import as_html
+    from evals.runs import read_run
+
+    require_folder(output)
+    found = read_run(run_folder)
+    _show_run(found)
+    target = output or run_folder / "report.html"
+    target.write_text(as_html(found), encoding="utf-8", errors="surrogatepass")
+    click.echo(f"report: {target}")
+
+
+@eval_group.command()
+@json_option
+def metrics(as_json: bool) -> None:
+    """List the metrics: what they say, and what they need."""
+    from evals.metrics import GROUPS, all_metrics
+
+    known = all_metrics()
+    if as_json:
+        _print_json(
+            [
+                {
+                    "name": m.name,
+                    "group": m.group,
+                    "summary": m.summary,
+                    "needs": list(m.needs),
+                    "better": m.better,
+                    "usual": m.usual,
+                    "gate": m.gate,
+                }
+                for m in known.values()
+            ]
+        )
+        return
+    for group in GROUPS:
+        click.echo(f"{group}:")
+        for metric in known.values():
+            if metric.group == group:
+                usual = "*" if metric.usual else " "
+                click.echo(f"  {usual} {metric.name:<30}{metric.summary}")
+    click.echo("* computed without --metrics")
+
+
+@eval_group.command()
+@click.argument("labelled", type=_FILE)
+@click.option(
+    "--metric",
+    default="faithfulness",
+    show_default=True,
+    help="faithfulness, answer_correctness, token_f1, holds_answer, answer_relevance.",
+)
+@backend_options
+@click.option("-o", "--out", type=_FILE, help="Write it as JSON, for `rag eval run --calibration`.")
+@json_option
+def calibrate(
+    labelled: Path,
+    metric: str,
+    backend: str | None,
+    judge: str | None,
+    nli_model: str | None,
+    repeats: int,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Say how well a metric agrees with people, and where its threshold belongs.
+
+    A line of LABELLED is {"answer" or "claim", "contexts": [...], "label": 0 or 1}; "references"
+    and "question" may stand beside. Every number comes with its 95% interval (bootstrap). Balanced
+    accuracy, F1, kappa, TPR and TNR are at thresholds that were chosen on other rows.
+    """
+    import json
+
+    from evals.calibration import calibrate as measure
+    from evals.calibration import load_labelled
+
+    require_folder(out)
+    support = make_backend(backend, judge, nli_model, repeats)
+    found = measure(load_labelled(labelled), metric, support, progress=_progress())
+    if out is not None:
+        out.write_text(json.dumps(found.as_json(), indent=2) + "\n", encoding="utf-8")
+    if as_json:
+        _print_json(found.as_json())
+        return
+    _show_calibration(found)
+
+
+# -- making --------------------------------------------------------------------------------
+
+
+def chat_model(target: str | None) -> ChatModel | None:
+    """The judge that an option, or RAG_JUDGE, names. Raises `ConfigError`."""
+    from rag.component import build
+    from rag.llm.base import ChatModel
+    from rag.settings import load_settings
+
+    target = target or load_settings().judge
+    if not target:
+        return None
+    config: Any
+    if target.lstrip().startswith("{") or target.endswith((".yaml", ".yml")):
+        import yaml
+
+        try:
+            text = target if target.lstrip().startswith("{") else Path(target).read_text("utf-8")
+            config = yaml.safe_load(text)
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise ConfigError(f"the judge {target!r:.100}: {error}") from None
+    else:
+        name, _, model = target.partition(":")
+        key = "path" if name == "llama-cpp" else "model"
+        config = {"type": name, **({key: model} if model else {})}
+    found = build("chat_model", config)
+    assert isinstance(found, ChatModel)
+    return found
+
+
+def make_backend(name: str | None, judge: str | None, nli: str | None, repeats: int) -> Backend:
+    """The backend that the options and the settings name."""
+    from evals.support import backend
+    from rag.settings import load_settings
+
+    model = chat_model(judge) if name in (None, "llm") else None
+    nli = nli or load_settings().nli_model
+    return backend(name, model=model, nli=nli, repeats=repeats)
+
+
+def _pipeline(target: str | None, index: Path | None) -> Any:
+    from rag.cli.load import load_pipeline
+
+    return load_pipeline(target, index)
+
+
+def _default_folder(path: Path, questions: list[Any], pipeline: Any) -> Path:
+    import hashlib
+
+    from evals.questions import questions_hash
+
+    of = f"{questions_hash(questions)}:{pipeline.fingerprint if pipeline else ''}"
+    return Path("runs") / f"{path.stem}-{hashlib.sha256(of.encode()).hexdigest()[:8]}"
+
+
+def _calibrated(path: Path, support: Backend) -> dict[str, Any]:
+    from evals.calibration import read_calibration
+
+    found = read_calibration(path)
+    if found["fingerprint"].rpartition(":")[0] != support.fingerprint.rpartition(":")[0]:
+        raise ConfigError(f"{path} was made with another backend than {support.name}")
+    if found["metric"] == "faithfulness":
+        support.threshold = found["threshold"]
+        support.partial = min(support.partial, support.threshold)
+    return found
+
+
+def _corrected(result: RunResult, calibration: dict[str, Any]) -> dict[str, Any]:
+    from evals.calibration import corrected
+
+    name = calibration["metric"]
+    if name not in result.scores:
+        raise ConfigError(f"the calibration is of {name}, which was not computed: --metrics")
+    values = [score.value for score in result.scores[name] if score.value is not None]
+    return corrected(values, calibration["rectifier"], labels=calibration["n"])
+
+
+# -- showing -------------------------------------------------------------------------------
+
+
+def _show_run(result: RunResult) -> None:
+    click.echo(
+        f"{len(result.questions):,} questions; 95% intervals; support: "
+        f"{result.settings.get('backend', '')}"
+    )
+    if result.stopped:
+        click.echo(f"stopped: {result.stopped}")
+    for name, summary in result.summaries.items():
+        click.echo(f"  {name:<30}{summary}")
+    for name, found in result.corrected.items():
+        click.echo(
+            f"  {name + ', corrected':<30}{found['value']:.3f}  [{found['low']:.3f}, "
+            f"{found['high']:.3f}]  by {found['labels']:,} labels"
+        )
+
+
+def _show_comparison(found: list[MetricComparison]) -> None:
+    click.echo(f"  {'':<26}{'A':>7}{'B':>8}   {'B - A':<26}{'p (Holm)':>9}  wins/ties/losses of B")
+    for each in found:
+        if not each.n:
+            click.echo(f"  {each.metric:<26}{'-':>7}{'-':>8}   no question was scored in both")
+            continue
+        e = each.difference.estimate
+        interval = f"{e.value:+.3f} [{e.low:+.3f}, {e.high:+.3f}]"
+        word = "worse" if each.regressed else "better" if each.improved else ""
+        d = each.difference
+        click.echo(
+            f"  {each.metric:<26}{each.a:>7.3f}{each.b:>8.3f}   {interval:<26}{each.p:>9.4f}  "
+            f"{d.wins}/{d.ties}/{d.losses} of {each.n}, shows {d.detectable:.3f}  {word}".rstrip()
+        )
+
+
+def _show_calibration(found: Calibration) -> None:
+    click.echo(f"{found.metric} by {found.backend}")
+    lost = f", {found.failed:,} could not be judged" if found.failed else ""
+    click.echo(f"{found.n:,} labels, {found.positives:,} of them 1{lost}; 95% intervals")
+    rows = {
+        "AUROC": found.auroc,
+        "balanced accuracy": found.balanced_accuracy,
+        "F1": found.f1,
+        "kappa": found.kappa,
+        "TPR": found.tpr,
+        "TNR": found.tnr,
+        "threshold": found.threshold,
+        f"balanced at {found.default_threshold:g}": found.at_default,
+    }
+    for name, e in rows.items():
+        click.echo(f"  {name:<20}{e.value:.3f}  [{e.low:.3f}, {e.high:.3f}]")
+    click.echo("  score      labels   share of 1")
+    for n, score, share in found.reliability:
+        click.echo(f"  {score:.2f}    {n:>8,}   {share:.2f}  {'#' * round(_BARS * share)}")
+
+
+def _progress() -> Callable[[int, int], None] | None:
+    if not sys.stderr.isatty():
+        return None
+
+    def show(done: int, of: int) -> None:
+        click.echo(f"\r{done:,} of {of:,} ", err=True, nl=done == of)
+
+    return show
+
+
+def _print_json(found: Any) -> None:
+    from rag.cli import show
+
+    show.json_document(found)
