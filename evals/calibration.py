@@ -60,22 +60,25 @@ def load_labelled(path: Path) -> list[Labelled]:
         said = getattr(error, "strerror", None) or error
         raise QueryError(f"cannot read the labels {path}: {said}") from None
     found = [
-        _labelled(line, f"{path}, line {number}")
+        row
         for number, line in enumerate(text.split("\n"), start=1)
-        if line.strip()
+        if line.strip() and (row := _labelled(line, f"{path}, line {number}")) is not None
     ]
     if not found:
         raise QueryError(f"{path}: there is no label in it")
     return found
 
 
-def _labelled(line: str, where: str) -> Labelled:
+def _labelled(line: str, where: str) -> Labelled | None:
+    """The row of a line; None where a person skipped it."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise QueryError(f"{where}: not JSON: {error}") from None
     if not isinstance(record, Mapping):
         raise QueryError(f"{where}: not an object")
+    if "label" in record and record["label"] is None:
+        return None
     text = record.get("answer", record.get("claim"))
     if not isinstance(text, str):
         raise QueryError(f"{where}: there is neither an answer nor a claim in it")
@@ -405,7 +408,10 @@ def corrected(
     if not n:
         raise ConfigError("there is no verdict to correct")
     mean = sum(verdicts) / n
-    variance = sum((v - mean) ** 2 for v in verdicts) / max(1, n - 1) / n
+    # two more of each, as Agresti and Coull have it: so few that are all alike prove nothing
+    padded = [*verdicts, 0.0, 0.0, 1.0, 1.0]
+    centre = sum(padded) / len(padded)
+    variance = sum((v - centre) ** 2 for v in padded) / len(padded) / len(padded)
     half = _Z * math.sqrt(variance + rectifier[1] ** 2)
     value = mean + rectifier[0]
     return {

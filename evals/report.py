@@ -83,7 +83,8 @@ def _page(result: RunResult) -> Iterator[str]:
         yield f'<p><span class="tag failed">stopped</span>{escape(result.stopped)}</p>'
     yield from _scores(result)
     yield from _corrected(result)
-    if pipeline := str(result.settings.get("pipeline", "")):
+    pipeline = str(result.settings.get("pipeline", "")).strip()
+    if pipeline not in ("", "{}"):
         yield (
             '<h2>Pipeline</h2><p class="soft">What is not as usual.</p>'
             f'<div class="ctx">{escape(pipeline)}</div>'
@@ -295,8 +296,10 @@ def _claims(sources: Sequence[Passage], units: Sequence[Unit]) -> Iterator[str]:
             passage = sources[unit.passage]
             start, end = unit.evidence
             if 0 <= start < end <= len(passage.text):
+                place = f"{passage.uri} {passage.start + start}-{passage.start + end}"
+                place = place if passage.uri else passage.title
                 yield (
-                    f'<div class="quote"><span class="soft">{escape(_source(passage))}</span>\n'
+                    f'<div class="quote"><span class="soft">{escape(place)}</span>\n'
                     f"<mark>{escape(_cut(passage.text[start:end], 4_000))}</mark></div>"
                 )
         yield "</li>"

@@ -259,7 +259,7 @@ class JudgeBackend(Backend):
                 break
             asked = messages(
                 self.prompt,
-                claims=[{"id": i + 1, "text": inert(claims[i])} for i in missing],
+                claims=[{"id": i + 1, "text": inert(" ".join(claims[i].split()))} for i in missing],
                 passages=[inert(passage) for passage in passages],
             )
             from rag.llm.cache import repeated

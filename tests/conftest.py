@@ -59,6 +59,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         "COHERE_API_KEY",
         "IMAP_PASSWORD",
         "RAG_INDEX",
+        "RAG_JUDGE",
+        "RAG_NLI_MODEL",
         "RAG_PROMPTS",
     ):
         monkeypatch.delenv(name, raising=False)

@@ -95,7 +95,7 @@ def retrieval(
             ]
         _show_comparison(compare, results, as_json=as_json)
         return
-    made = _pipeline(pipeline, retriever, embedder)
+    made = pipeline_of(pipeline, retriever, embedder)
     with _folder(index) as place:
         result = _measured(made, found, place, asked, found.corpus.path.parent.name)
     if as_json:
@@ -142,7 +142,7 @@ def tune(
         raise ConfigError(f"no such metric: {metric}; there are {', '.join(METRICS)}")
     require_folder(output)
     found = load_retrieval_set(dataset, queries=queries, qrels=qrels)
-    made = _pipeline(pipeline, None, embedder)
+    made = pipeline_of(pipeline, None, embedder)
     with _folder(index) as place:
         tuned = search(
             made, found, index=place, metric=metric, sample=sample, progress=_progress("tuning")
@@ -163,7 +163,8 @@ def tune(
     click.echo(f"written to {output}")
 
 
-def _pipeline(target: str | None, retriever: str | None, embedder: str | None) -> Pipeline:
+def pipeline_of(target: str | None, retriever: str | None, embedder: str | None) -> Pipeline:
+    """The pipeline of `-p`, with another retriever or embedder."""
     from rag.cli.load import load_pipeline
     from rag.component import build
 

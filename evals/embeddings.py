@@ -1,0 +1,497 @@
+"""How good an embedder is by itself: similarity, classes, clusters, stability, and bias."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evals.statistics import Estimate, bootstrapped
+from rag.embedding import Embedder
+from rag.errors import QueryError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Similar:
+    """Two texts, and how alike people find them; any scale."""
+
+    one: str
+    other: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class StsResult:
+    """Correlation with people by cosine, Manhattan and Euclidean; distances count negative."""
+
+    n: int
+    pearson: Mapping[str, Estimate]
+    spearman: Mapping[str, Estimate]
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "n": self.n,
+            "pearson": {name: e.as_json() for name, e in self.pearson.items()},
+            "spearman": {name: e.as_json() for name, e in self.spearman.items()},
+        }
+
+
+def load_similar(path: Path) -> list[Similar]:
+    """Read JSON lines ``{"sentence1", "sentence2", "score"}``. Raises `QueryError`."""
+    found = []
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise QueryError(f"cannot read {path}: {error}") from None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            found.append(Similar(str(row["sentence1"]), str(row["sentence2"]), float(row["score"])))
+        except (ValueError, KeyError, TypeError) as error:
+            raise QueryError(f"{path}, line {number}: not two sentences and a score") from error
+    if len(found) < 3:
+        raise QueryError(f"{path}: {len(found)} pairs are too few to correlate")
+    return found
+
+
+def sts(embedder: Embedder, pairs: Sequence[Similar], *, resamples: int = 1_000) -> StsResult:
+    """Semantic textual similarity: Pearson and Spearman with people's scores.
+
+    Raises `QueryError` for fewer than three pairs. Source: Cer et al., "SemEval-2017 Task 1".
+    """
+    import numpy as np
+
+    if len(pairs) < 3:
+        raise QueryError(f"{len(pairs)} pairs are too few to correlate")
+    one = embedder.embed_documents([pair.one for pair in pairs])
+    other = embedder.embed_documents([pair.other for pair in pairs])
+    wanted = np.array([pair.score for pair in pairs], dtype=np.float64)
+    found = {
+        "cosine": _cosines(one, other),
+        "manhattan": -np.abs(one - other).sum(axis=1, dtype=np.float64),
+        "euclidean": -np.sqrt(((one - other).astype(np.float64) ** 2).sum(axis=1)),
+    }
+    n = len(pairs)
+
+    def of(values: Any, measure: Any) -> Estimate:
+        return bootstrapped(lambda i: measure(values[i], wanted[i]), n, resamples=resamples)
+
+    return StsResult(
+        n,
+        {name: of(values, pearson) for name, values in found.items()},
+        {name: of(values, spearman) for name, values in found.items()},
+    )
+
+
+def pearson(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Correlation of values; NaN where one has no variance."""
+    import numpy as np
+
+    a, b = one - one.mean(), other - other.mean()
+    under = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum() / under) if under else math.nan
+
+
+def spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Correlation of ranks, ties at their mean."""
+    return pearson(_ranks(one), _ranks(other))
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    import numpy as np
+
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return ranks
+
+
+def _cosines(one: Vectors, other: Vectors) -> NDArray[np.float64]:
+    import numpy as np
+
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    under = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    found: NDArray[np.float64] = (a * b).sum(axis=1) / np.maximum(under, 1e-12)
+    return found
+
+
+# -- classes and clusters ------------------------------------------------------------------
+
+
+def classification(
+    embedder: Embedder,
+    texts: Sequence[str],
+    labels: Sequence[str],
+    *,
+    neighbours: int = 5,
+    folds: int = 5,
+) -> dict[str, Estimate]:
+    """Accuracy and macro F1 of classes told by the nearest neighbours' (cosine), cross-validated.
+
+    Raises `QueryError` for fewer than two classes, or fewer texts than folds. Source: the k-NN
+    protocol of Muennighoff et al., "MTEB" (2023).
+    """
+    import numpy as np
+
+    names = sorted(set(labels))
+    if len(texts) != len(labels) or len(names) < 2 or len(texts) < max(folds, neighbours + 1):
+        raise QueryError(
+            f"{len(texts)} texts with {len(labels)} labels of {len(names)} classes cannot be told "
+            "apart"
+        )
+    vectors = _unit(embedder.embed_documents(list(texts)))
+    y = np.array([names.index(label) for label in labels])
+    order = np.random.default_rng(0).permutation(len(y))
+    told = np.zeros(len(y), dtype=int)
+    for fold in range(folds):
+        held = order[fold::folds]
+        rest = np.setdiff1d(order, held)
+        cosines = vectors[held] @ vectors[rest].T
+        nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :neighbours]
+        for row, place in enumerate(held):
+            weights = np.bincount(
+                y[rest][nearest[row]],
+                weights=1 + cosines[row, nearest[row]],
+                minlength=len(names),
+            )
+            told[place] = int(weights.argmax())
+
+    def macro(i: NDArray[np.int64]) -> float:
+        scores = []
+        for label in np.unique(y[i]):
+            both = int(((y[i] == label) & (told[i] == label)).sum())
+            either = int((y[i] == label).sum() + (told[i] == label).sum())
+            scores.append(2 * both / either)
+        return float(np.mean(scores))
+
+    return {
+        "accuracy": bootstrapped(lambda i: float((y[i] == told[i]).mean()), len(y)),
+        "macro_f1": bootstrapped(macro, len(y), resamples=500),
+    }
+
+
+def clustering(
+    embedder: Embedder, texts: Sequence[str], labels: Sequence[str], *, seed: int = 0
+) -> float:
+    """V-measure (0..1) of k-means with as many clusters as there are labels.
+
+    Ten starts drawn by `seed`, the best kept. Raises `QueryError` for fewer than two labels.
+    Source: Rosenberg and Hirschberg (2007); the protocol of "MTEB" (2023).
+    """
+    import numpy as np
+
+    names = sorted(set(labels))
+    if len(texts) != len(labels) or len(names) < 2:
+        raise QueryError(f"{len(texts)} texts of {len(names)} labels cannot be clustered")
+    vectors = _unit(embedder.embed_documents(list(texts))).astype(np.float64)
+    random = np.random.default_rng(seed)
+    best: tuple[float, NDArray[np.int64]] | None = None
+    for _ in range(10):
+        found = _k_means(vectors, len(names), random)
+        if best is None or found[0] < best[0]:
+            best = found
+    assert best is not None
+    return v_measure([names.index(label) for label in labels], best[1].tolist())
+
+
+def _k_means(
+    vectors: NDArray[np.float64], k: int, random: np.random.Generator
+) -> tuple[float, NDArray[np.int64]]:
+    """Lloyd's, begun as k-means++; the sum of squared distances, and the clusters."""
+    import numpy as np
+
+    centres = vectors[[int(random.integers(len(vectors)))]]
+    while len(centres) < k:
+        far = _squared(vectors, centres).min(axis=1)
+        total = far.sum()
+        share = far / total if total > 0 else np.full(len(far), 1 / len(far))
+        centres = np.vstack([centres, vectors[int(random.choice(len(vectors), p=share))]])
+    clusters = np.zeros(len(vectors), dtype=np.int64)
+    for _ in range(100):
+        nearest = _squared(vectors, centres).argmin(axis=1)
+        if (nearest == clusters).all() and _:
+            break
+        clusters = nearest
+        for number in range(k):
+            if (inside := clusters == number).any():
+                centres[number] = vectors[inside].mean(axis=0)
+    distances = _squared(vectors, centres)
+    return float(distances[np.arange(len(vectors)), clusters].sum()), clusters
+
+
+def _squared(vectors: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np.float64]:
+    import numpy as np
+
+    found: NDArray[np.float64] = np.maximum(
+        (vectors**2).sum(axis=1)[:, None] - 2 * vectors @ centres.T + (centres**2).sum(axis=1), 0.0
+    )
+    return found
+
+
+def v_measure(labels: Sequence[int], clusters: Sequence[int]) -> float:
+    """Harmonic mean of homogeneity and completeness (Rosenberg and Hirschberg, 2007)."""
+    from collections import Counter
+
+    n = len(labels)
+
+    def entropy(counts: Mapping[Any, int]) -> float:
+        return -sum(c / n * math.log(c / n) for c in counts.values())
+
+    own, other = Counter(labels), Counter(clusters)
+    both = Counter(zip(labels, clusters, strict=True))
+    mutual = entropy(own) + entropy(other) - entropy(both)
+    homogeneity = mutual / entropy(own) if entropy(own) else 1.0
+    completeness = mutual / entropy(other) if entropy(other) else 1.0
+    total = homogeneity + completeness
+    return max(0.0, min(1.0, 2 * homogeneity * completeness / total)) if total > 0 else 0.0
+
+
+# -- stability and geometry ----------------------------------------------------------------
+
+
+def determinism(
+    embedder: Embedder,
+    texts: Sequence[str],
+    *,
+    sizes: Sequence[int] = (1, 7, 64),
+    others: Sequence[Embedder] = (),
+) -> dict[str, float]:
+    """Largest difference of any value of a vector: between two runs, batch sizes, and devices.
+
+    0 is byte for byte the same. `others` are the same embedder on other devices.
+    """
+    import numpy as np
+
+    if not texts:
+        raise QueryError("there is no text to embed")
+    first = embedder.embed_documents(list(texts))
+
+    def apart(found: Vectors) -> float:
+        return float(np.abs(first.astype(np.float64) - found.astype(np.float64)).max())
+
+    def batched(size: int) -> Vectors:
+        parts = [
+            embedder.embed_documents(list(texts[i : i + size])) for i in range(0, len(texts), size)
+        ]
+        return np.concatenate(parts)
+
+    return {
+        "runs": apart(embedder.embed_documents(list(texts))),
+        "batch_sizes": max(apart(batched(size)) for size in sizes),
+        "devices": max(
+            (apart(other.embed_documents(list(texts))) for other in others), default=0.0
+        ),
+    }
+
+
+def alignment(one: Vectors, other: Vectors, *, alpha: float = 2.0) -> float:
+    """Mean distance, to the power of `alpha`, of the vectors of pairs that belong together.
+
+    Lower is better. Source: Wang and Isola (2020).
+    """
+    import numpy as np
+
+    a, b = _unit(one).astype(np.float64), _unit(other).astype(np.float64)
+    return float((np.linalg.norm(a - b, axis=1) ** alpha).mean())
+
+
+def uniformity(vectors: Vectors, *, t: float = 2.0) -> float:
+    """Logarithm of the mean of exp(-t d²) over all pairs: how evenly vectors fill the sphere.
+
+    Lower is more even; 0 where all are the same. Raises `QueryError` for fewer than two. Source:
+    Wang and Isola (2020).
+    """
+    import numpy as np
+
+    if len(vectors) < 2:
+        raise QueryError("uniformity is of at least two vectors")
+    unit = _unit(vectors).astype(np.float64)
+    squared = np.maximum(2 - 2 * unit @ unit.T, 0.0)
+    pairs = squared[np.triu_indices(len(unit), 1)]
+    return float(np.log(np.exp(-t * pairs).mean()))
+
+
+# -- bias ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BiasResult:
+    """WEAT's effect size (-2..2; 0: none), and the p of its one-sided permutation test."""
+
+    effect: float
+    p: float
+
+    def as_json(self) -> dict[str, float]:
+        """As plain data."""
+        return {"effect": self.effect, "p": self.p}
+
+
+def word_bias(
+    embedder: Embedder,
+    targets: tuple[Sequence[str], Sequence[str]],
+    attributes: tuple[Sequence[str], Sequence[str]],
+    *,
+    permutations: int = 5_000,
+) -> BiasResult:
+    """Word Embedding Association Test: are the first targets nearer to the first attributes?
+
+    Both lists of targets must be of one length. p counts the sample itself: (b + 1) / (m + 1).
+    Source: Caliskan et al., "Semantics derived automatically ..." (2017).
+    """
+    import numpy as np
+
+    if any(not words for words in (*targets, *attributes)) or len(targets[0]) != len(targets[1]):
+        raise QueryError("a probe has two lists of targets of one length, and two of attributes")
+    x, y, a, b = (
+        _unit(embedder.embed_documents(list(words))).astype(np.float64)
+        for words in (*targets, *attributes)
+    )
+    both = np.vstack([x, y])
+    association = (both @ a.T).mean(axis=1) - (both @ b.T).mean(axis=1)
+    deviation = float(association.std(ddof=1))
+    n = len(x)
+    gap = float(association[:n].mean() - association[n:].mean())
+    effect = gap / deviation if deviation else 0.0
+    random = np.random.default_rng(0)
+    reached = 1
+    for _ in range(permutations):
+        drawn = random.permutation(association)
+        reached += drawn[:n].mean() - drawn[n:].mean() >= gap - 1e-12
+    return BiasResult(effect, reached / (permutations + 1))
+
+
+PROBES: Mapping[
+    str, tuple[tuple[Sequence[str], Sequence[str]], tuple[Sequence[str], Sequence[str]]]
+]
+PROBES = {
+    "flowers and insects, pleasant": (
+        (
+            ("rose", "tulip", "daisy", "lily", "violet", "orchid"),
+            ("wasp", "cockroach", "flea", "mosquito", "termite", "spider"),
+        ),
+        (
+            ("love", "peace", "happy", "joy", "wonderful", "pleasure"),
+            ("hatred", "murder", "awful", "agony", "horrible", "failure"),
+        ),
+    ),
+    "men and women, career": (
+        (
+            ("John", "Paul", "Mike", "Kevin", "Steve", "Greg"),
+            ("Amy", "Joan", "Lisa", "Sarah", "Diana", "Kate"),
+        ),
+        (
+            ("executive", "management", "professional", "salary", "office", "career"),
+            ("home", "parents", "children", "family", "marriage", "wedding"),
+        ),
+    ),
+    "men and women, science": (
+        (
+            ("man", "boy", "father", "brother", "son", "uncle"),
+            ("woman", "girl", "mother", "sister", "daughter", "aunt"),
+        ),
+        (
+            ("science", "technology", "physics", "chemistry", "experiment", "astronomy"),
+            ("poetry", "art", "dance", "literature", "novel", "drama"),
+        ),
+    ),
+}
+"""Probes by name; the first one should be strong, as a check that the test works at all."""
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    import numpy as np
+
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    found: Vectors = vectors / np.maximum(norms, 1e-12)
+    return found
+
+
+# -- all of it -----------------------------------------------------------------------------
+
+
+def report(
+    embedder: Embedder,
+    *,
+    pairs: Path | None = None,
+    classes: Path | None = None,
+    bias: bool = False,
+) -> dict[str, Any]:
+    """Everything that can be said with what is given, as plain data.
+
+    `pairs` are for `sts`, `classes` (JSON lines ``{"text", "label"}``) for classification and
+    clustering. Texts of both tell stability, alignment and uniformity. Raises `QueryError`.
+    """
+    found: dict[str, Any] = {"embedder": embedder.config()}
+    texts: list[str] = []
+    if pairs is not None:
+        similar = load_similar(pairs)
+        found["sts"] = sts(embedder, similar).as_json()
+        texts += [each.one for each in similar]
+        top = max(each.score for each in similar)
+        close = [each for each in similar if each.score >= 0.8 * top]
+        found["alignment"] = alignment(
+            embedder.embed_documents([each.one for each in close]),
+            embedder.embed_documents([each.other for each in close]),
+        )
+    if classes is not None:
+        rows = _load_classes(classes)
+        told = [row[0] for row in rows], [row[1] for row in rows]
+        found["classification"] = {
+            name: estimate.as_json() for name, estimate in classification(embedder, *told).items()
+        }
+        found["clustering"] = {"v_measure": clustering(embedder, *told)}
+        texts += told[0]
+    texts = texts or [word for lists in PROBES.values() for words in lists[0] for word in words]
+    sample = list(dict.fromkeys(texts))[:500]
+    found["determinism"] = determinism(embedder, sample)
+    found["uniformity"] = uniformity(embedder.embed_documents(sample))
+    if bias:
+        found["bias"] = {
+            name: word_bias(embedder, *probe).as_json() for name, probe in PROBES.items()
+        }
+    return found
+
+
+def _load_classes(path: Path) -> list[tuple[str, str]]:
+    found = []
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise QueryError(f"cannot read {path}: {error}") from None
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+                found.append((str(row["text"]), str(row["label"])))
+            except (ValueError, KeyError, TypeError) as error:
+                raise QueryError(f"{path}, line {number}: not a text and a label") from error
+    return found
+
+
+def lines(found: Mapping[str, Any], within: str = "") -> list[tuple[str, str]]:
+    """A report for people: a name and a value for each number."""
+    out: list[tuple[str, str]] = []
+    for name, value in found.items():
+        label = f"{within} {name}".strip()
+        if name == "embedder":
+            out.append((name, str(value["type"])))
+        elif isinstance(value, Mapping) and set(value) == {"value", "low", "high"}:
+            out.append((label, f"{value['value']:.3f}  [{value['low']:.3f}, {value['high']:.3f}]"))
+        elif isinstance(value, Mapping) and set(value) == {"effect", "p"}:
+            out.append((label, f"{value['effect']:+.2f}  p = {value['p']:.4f}"))
+        elif isinstance(value, Mapping):
+            out += lines(value, label)
+        else:
+            out.append((label, f"{value:.3g}" if isinstance(value, float) else f"{value:,}"))
+    return out

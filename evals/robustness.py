@@ -1,0 +1,199 @@
+"""How an answer bears noise, silence and lies: the protocol of RGB (Chen et al., 2023).
+
+Retrieval is taken out of it: the generator is handed passages that are known to be right, beside
+the point, or wrong.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evals.metrics.correctness import normal
+from evals.questions import Question, is_gold
+from evals.samples import Sample
+from evals.scores import Score, Summary, summarised
+from rag import Pipeline
+from rag.errors import ModelError, QueryError
+from rag.generation import Generator
+from rag.generation.markers import without_markers
+from rag.types import Chunk, Hit
+
+NOISE = (0.0, 0.2, 0.4, 0.6, 0.8)
+"""Shares of passages beside the point, as RGB has them."""
+_CANDIDATES = 50  # chunks among which noise is looked for
+
+
+@dataclass(frozen=True, slots=True)
+class RobustnessItem:
+    """A question, passages that answer it, others that do not, and a wrong answer."""
+
+    question: Question
+    positive: tuple[Chunk, ...]
+    negative: tuple[Chunk, ...]
+    wrong: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RobustnessResult:
+    """What RGB measures.
+
+    ``noise``: accuracy (the answer holds a reference) by the share of noise. ``rejection``: share
+    of questions refused where every passage is beside the point. Where every passage that answers
+    tells a lie: ``repeated`` is the share of answers that repeat it (lower is better), ``right``
+    that of answers which are right all the same.
+    """
+
+    noise: tuple[tuple[float, Summary], ...]
+    rejection: Summary
+    repeated: Summary
+    right: Summary
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "noise": [{"share": share, **found.as_json()} for share, found in self.noise],
+            "rejection": self.rejection.as_json(),
+            "counterfactual_repeated": self.repeated.as_json(),
+            "counterfactual_right": self.right.as_json(),
+        }
+
+
+def robustness_items(pipeline: Pipeline, questions: Sequence[Question]) -> list[RobustnessItem]:
+    """Find the passages: those of the gold documents that hold an answer, and near ones that don't.
+
+    Questions without a reference, or whose answer stands nowhere in a gold document, are left out.
+    The wrong answer is another question's, of the same kind (a number, or none). Raises
+    `QueryError` where none is left.
+    """
+    found: list[RobustnessItem] = []
+    able = [q for q in questions if q.answers and q.gold and q.answerable is not False]
+    for place, question in enumerate(able):
+        hits = pipeline.search(question.question, k=_CANDIDATES)
+        gold = [h.chunk for h in hits if any(is_gold(h.chunk.uri, name) for name in question.gold)]
+        positive = tuple(chunk for chunk in gold if _held(chunk.text, question.answers))
+        known = {chunk.uri for chunk in gold}
+        negative = tuple(
+            hit.chunk
+            for hit in hits
+            if hit.chunk.uri not in known and not _held(hit.chunk.text, question.answers)
+        )
+        if positive:
+            wrong = next(_others(able, place), "")
+            found.append(RobustnessItem(question, positive, negative, wrong))
+    if not found:
+        raise QueryError(
+            "no question has a reference that stands in a passage of its gold documents"
+        )
+    return found
+
+
+def robustness(
+    generator: Generator,
+    items: Sequence[RobustnessItem],
+    *,
+    passages: int = 5,
+    noise: Sequence[float] = NOISE,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> RobustnessResult:
+    """Put each question to `generator` with more and more noise, with nothing else, and with a lie.
+
+    Each time it is shown up to `passages` passages, in an order drawn by `seed`. A call that fails
+    is a failure, not a wrong answer; a question for which there are no such passages is not
+    applicable. Raises `QueryError` without an item.
+    """
+    if not items:
+        raise QueryError("there is no question whose passages are known")
+    if passages < 1 or any(not 0 <= share < 1 for share in noise):
+        raise QueryError("noise is a share of at least one passage, from 0 to below 1")
+    total = len(items) * (len(noise) + 2)
+    done = 0
+
+    def asked(item: RobustnessItem, shown: Sequence[Chunk]) -> Sample | Score:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(done, total)
+        if not shown:
+            return Score.not_applicable("there are no such passages of this question")
+        chunks = list(shown)
+        random.Random(f"{seed}:{item.question.id}").shuffle(chunks)
+        hits = [Hit(chunk=chunk, score=1.0 / rank) for rank, chunk in enumerate(chunks, start=1)]
+        try:
+            answer = generator.answer(item.question.question, hits)
+        except ModelError as error:
+            return Score.failed(" ".join(str(error).split())[:200])
+        return Sample.of(item.question.id, item.question.question, answer)
+
+    curve = tuple(
+        (
+            share,
+            summarised(
+                f"accuracy at {share:.0%} noise",
+                [_judged(asked(i, _mixed(i, share, passages)), _is_right(i)) for i in items],
+            ),
+        )
+        for share in noise
+    )
+    rejected = [_judged(asked(i, i.negative[:passages]), lambda s: s.refused) for i in items]
+    told = [(i, asked(i, _lies(i)[:passages])) for i in items]
+    return RobustnessResult(
+        noise=curve,
+        rejection=summarised("negative rejection", rejected),
+        repeated=summarised("lies repeated", [_judged(s, _holds((i.wrong,))) for i, s in told]),
+        right=summarised("right in spite of a lie", [_judged(s, _is_right(i)) for i, s in told]),
+    )
+
+
+def _judged(found: Sample | Score, is_so: Callable[[Sample], bool]) -> Score:
+    return found if isinstance(found, Score) else Score.of(float(is_so(found)))
+
+
+def _is_right(item: RobustnessItem) -> Callable[[Sample], bool]:
+    return _holds(item.question.answers)
+
+
+def _holds(wanted: Sequence[str]) -> Callable[[Sample], bool]:
+    return lambda sample: not sample.refused and _held(without_markers(sample.answer), wanted)
+
+
+def _held(text: str, wanted: Sequence[str]) -> bool:
+    said = f" {normal(text)} "
+    return any((plain := normal(each)) and f" {plain} " in said for each in wanted)
+
+
+def _mixed(item: RobustnessItem, share: float, passages: int) -> list[Chunk]:
+    """Passages of which `share` are beside the point; none where there are not enough of these."""
+    noise = round(share * passages)
+    if len(item.negative) < noise:
+        return []
+    return [*item.positive[: max(1, passages - noise)], *item.negative[:noise]]
+
+
+def _lies(item: RobustnessItem) -> list[Chunk]:
+    """The passages that answer, with the wrong answer in the place of the right one."""
+    if not item.wrong:
+        return []
+    right = "|".join(re.escape(each) for each in sorted(item.question.answers, key=len)[::-1])
+    pattern = re.compile(rf"(?<!\w)(?:{right})(?!\w)", re.IGNORECASE)
+    found = []
+    for chunk in item.positive:
+        text = pattern.sub(lambda _: item.wrong, chunk.text)
+        if text != chunk.text:
+            update = {"text": text, "end": chunk.start + len(text)}
+            found.append(chunk.model_copy(update=update))
+    return found
+
+
+def _others(questions: Sequence[Question], place: int) -> Iterator[str]:
+    """Answers of other questions that look like this one's, the next first."""
+    right = questions[place].answers
+    for other in [*questions[place + 1 :], *questions[:place]]:
+        answer = other.answers[0]
+        alike = bool(re.search(r"\d", answer)) == bool(re.search(r"\d", right[0]))
+        if alike and not _held(answer, right) and not any(_held(r, (answer,)) for r in right):
+            yield answer

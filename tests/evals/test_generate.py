@@ -1,0 +1,110 @@
+"""Questions of one's own documents: each with a span that is where it says."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from evals.generate import BLANK, generate_questions
+from evals.questions import Question
+from rag import Pipeline, ScriptedChat
+from rag.errors import ModelError, QueryError
+
+TEXTS = {
+    "kite.md": "# Kite\n\nThe battery of the Kite lasts 34 minutes in calm air over Hamburg. "
+    "Engineers in Lisbon tested the Kite for 12 weeks without a break.\n",
+    "rover.md": "# Rover\n\nThe Rover climbs slopes of 30 degrees on its rubber tracks in Norway. "
+    "Customers in Bergen ordered 400 rovers during the winter of that year.\n",
+    "buoy.md": "# Buoy\n\nThe rescue Buoy floats for 96 hours in the waters of the Baltic Sea. "
+    "The harbour of Gdansk keeps 55 rescue buoys in a hall near the pier.\n",
+}
+
+
+@pytest.fixture
+def ingested(pipeline: Pipeline, tmp_path: Path) -> Pipeline:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for name, text in TEXTS.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    pipeline.ingest(folder)
+    return pipeline
+
+
+def check(pipeline: Pipeline, question: Question) -> None:
+    for span in question.spans:
+        text = pipeline.document(span.uri).text
+        assert text[span.start : span.end] == span.quote
+    assert [span.uri for span in question.spans] == list(question.gold)
+
+
+def test_questions_have_their_spans(ingested: Pipeline) -> None:
+    found = generate_questions(ingested, 9, unanswerable=0.3, multi=0.2)
+    kinds = Counter(question.kind for question in found)
+    assert kinds["answerable"] >= 3 and kinds["unanswerable"] >= 1 and kinds["multi-document"] == 2
+    for question in found:
+        check(ingested, question)
+        assert BLANK in question.question
+        if question.kind == "answerable":
+            (answer,) = question.answers
+            assert answer in question.spans[0].quote and answer not in question.question
+        elif question.kind == "multi-document":
+            assert len(set(question.gold)) == 2
+        else:
+            assert question.answerable is False and not question.gold and not question.answers
+    assert len({question.question for question in found}) == len(found)
+    assert [question.id for question in found] == [f"q{n}" for n in range(1, len(found) + 1)]
+
+
+def test_the_same_seed_gives_the_same_questions(ingested: Pipeline) -> None:
+    assert generate_questions(ingested, 6) == generate_questions(ingested, 6)
+    orders = {tuple(q.question for q in generate_questions(ingested, 4, seed=s)) for s in range(6)}
+    assert len(orders) > 1
+
+
+def test_one_document_gives_no_questions_of_two(pipeline: Pipeline, tmp_path: Path) -> None:
+    (tmp_path / "kite.md").write_text(TEXTS["kite.md"], encoding="utf-8")
+    pipeline.ingest(tmp_path / "kite.md")
+    found = generate_questions(pipeline, 10)
+    assert found and {question.kind for question in found} == {"answerable"}
+
+
+def test_a_model_must_quote_word_for_word(ingested: Pipeline) -> None:
+    def reply(question: str, *evidence: str) -> str:
+        return json.dumps({"question": question, "answer": "34", "evidence": list(evidence)})
+
+    quotes = [line for text in TEXTS.values() for line in text.split("\n") if "." in line]
+    asked = ("How long does it fly?", "What did Bergen order in winter?")
+    true = [reply(question, *quotes) for question in asked]
+    chat = ScriptedChat(replies=(reply("Is it made up?", "This stands nowhere at all."), *true))
+    found = generate_questions(ingested, 2, model=chat, unanswerable=0, multi=0)
+    assert [question.question for question in found] == list(asked)
+    for question in found:
+        check(ingested, question)
+
+
+def test_what_a_model_says_cannot_be_answered_is_checked(ingested: Pipeline) -> None:
+    asked = [json.dumps({"question": f"Who painted the {t} red?"}) for t in ("Kite", "Rover")]
+    chat = ScriptedChat(replies=(asked[0], '{"answered": true}', asked[1], '{"answered": false}'))
+    (found,) = generate_questions(ingested, 1, model=chat, unanswerable=1, multi=0)
+    assert found.question == "Who painted the Rover red?" and found.answerable is False
+
+
+def test_a_model_that_only_fails_is_not_asked_for_ever(ingested: Pipeline) -> None:
+    chat = ScriptedChat(replies=("turtles",) * 40)
+    with pytest.raises(ModelError):
+        generate_questions(ingested, 5, model=chat)
+    assert len(chat.requests) <= 12
+
+
+def test_nothing_to_ask_about(pipeline: Pipeline, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("ok then", encoding="utf-8")
+    pipeline.ingest(tmp_path / "a.txt")
+    with pytest.raises(QueryError, match="no sentence"):
+        generate_questions(pipeline, 3)
+    with pytest.raises(QueryError, match="at most 1"):
+        generate_questions(pipeline, 3, unanswerable=0.7, multi=0.7)
+    with pytest.raises(QueryError, match="1 to 100,000"):
+        generate_questions(pipeline, 0)
