@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from benchmarks.labelled import SUPPORT
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from benchmarks.labelled import SUPPORT
 from evals.calibration import Labelled
 from rag.text import sentences
 from rag.verification import shared_words

@@ -1,155 +1,249 @@
-"""How well the lexical verifier agrees with people, beside plain word overlap.
+"""How well each metric and backend agrees with people, on every labelled set, beside baselines.
 
-    python benchmarks/verification.py ../shared/data/labelled
+    python -m benchmarks.verification ../shared/data/labelled [--nli WHERE] [--each N]
 
-Prints, per set, the AUROC of both against the human labels, and for the verifier the threshold
-with the best mean balanced accuracy over the sets that its default is calibrated on.
+Prints the tables of ``docs/metrics.md``. AUROC is the chance that a supported claim scores above
+one that is not. Baselines: the share of the claim's words, and of its pairs of words, that the
+contexts have; the longest common subsequence over the claim's length (ROUGE-L precision); the
+cosine of static vectors. The lexical backend has one setting for all sets. ``--nli`` adds the
+models of ``benchmarks/nli.py`` on at most ``--each`` rows a set (400), or the model of the hub or
+folder that is named.
 """
 
 from __future__ import annotations
 
-import json
+import argparse
 import re
-import sys
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from rag.verification import LexicalVerifier
+from benchmarks.labelled import CALIBRATED_ON, OTHERS, SUPPORT, lfqa, rows, wice
+from evals.calibration import CALIBRATED, Labelled, auroc, balanced_accuracy, best_threshold
+from evals.embeddings import load_similar, sts
+from evals.metrics.text import longest_common_subsequence
+from evals.support import Backend, VerifierBackend, backend
+from rag import LexicalVerifier, NliVerifier, StaticEmbedder
 
-Pair = tuple[str, str, bool]  # claim, evidence, supported
-CALIBRATED_ON = ("attributionbench", "wice", "lfqa")
+Score = Callable[[Labelled], float]
 
 
-def main(folder: Path) -> None:
-    verifier = LexicalVerifier()
-    readers = {
-        "attributionbench": attributionbench,
-        "wice": wice,
-        "lfqa": lfqa,
-        "begin": begin,
-        "healthver": healthver,
-        "scifact": scifact,
-        "bump": bump,
-    }
-    scored = {}
-    print(f"{'set':18}{'pairs':>7}{'overlap':>9}{'verifier':>9}   AUROC against people")
-    for name, reader in readers.items():
-        pairs = list(reader(folder / name))
-        labels = np.array([supported for _, _, supported in pairs])
-        overlap = np.array([containment(claim, evidence) for claim, evidence, _ in pairs])
-        scores = np.array([float(verifier.scores([(c, e)])[0]) for c, e, _ in pairs])
-        scored[name] = (labels, scores)
-        print(f"{name:18}{len(pairs):7}{auroc(labels, overlap):9.3f}{auroc(labels, scores):9.3f}")
-    best = max(
-        (np.mean([balanced(*scored[name], t) for name in CALIBRATED_ON]), t)
-        for t in np.arange(0.30, 0.96, 0.05).round(2)
+def words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
+def token_containment(row: Labelled) -> float:
+    said, held = words(row.text), set(words("\n".join(row.contexts)))
+    return sum(word in held for word in said) / max(1, len(said))
+
+
+def bigram_containment(row: Labelled) -> float:
+    said, there = words(row.text), words("\n".join(row.contexts))
+    pairs, held = list(pairwise(said)), set(pairwise(there))
+    return sum(pair in held for pair in pairs) / max(1, len(pairs))
+
+
+def rouge_l_precision(row: Labelled) -> float:
+    said = words(row.text)
+    there = words("\n".join(row.contexts))
+    return longest_common_subsequence(said, there) / max(1, len(said))
+
+
+def cosine(row: Labelled) -> float:
+    one, other = StaticEmbedder().embed_documents([row.text, "\n".join(row.contexts)])
+    return float(one @ other)
+
+
+BASELINES: dict[str, Score] = {
+    "tokens": token_containment,
+    "bigrams": bigram_containment,
+    "ROUGE-L": rouge_l_precision,
+    "cosine": cosine,
+}
+
+
+def scores(found: Sequence[Labelled], metric: str, support: Backend | None = None) -> np.ndarray:
+    """A metric's graded scores, or a baseline's; what failed counts as 0."""
+    if metric in BASELINES:
+        return np.array([BASELINES[metric](row) for row in found])
+    support = support or backend("lexical")
+    return np.array([CALIBRATED[metric](row, support) or 0.0 for row in found])
+
+
+def auroc_of(found: Sequence[Labelled], metric: str) -> float:
+    return auroc(np.array([row.label for row in found]), scores(found, metric))
+
+
+def main() -> None:
+    options = argparse.ArgumentParser()
+    options.add_argument("data", type=Path, nargs="?", default=Path("../shared/data/labelled"))
+    options.add_argument("--nli")
+    options.add_argument("--each", type=int, default=400)
+    asked = options.parse_args()
+    data: Path = asked.data
+    sets = {name: list(read(data / name)) for name, read in SUPPORT.items()}
+    judged = {name: scores(found, "faithfulness") for name, found in sets.items()}
+    support_table(sets, judged)
+    thresholds(data, sets, judged)
+    failures(data)
+    others(data)
+    if asked.nli:
+        nli_table(sets, judged, asked.nli, asked.each)
+
+
+def support_table(sets: dict[str, list[Labelled]], judged: dict[str, np.ndarray]) -> None:
+    print("AUROC of faithfulness by the lexical backend, beside baselines; balanced accuracy at")
+    print("its threshold, and at one chosen on the set by cross-validation\n")
+    names = [*BASELINES, "lexical"]
+    print(f"| set | rows | {' | '.join(names)} | balanced at .4 | balanced, own threshold |")
+    print("|---|---|" + "---|" * (len(names) + 2))
+    found: dict[str, list[float]] = defaultdict(list)
+    for name, each in sets.items():
+        labels = np.array([row.label for row in each])
+        for column in names:
+            values = judged[name] if column == "lexical" else scores(each, column)
+            found[column].append(auroc(labels, values))
+        threshold = LexicalVerifier().threshold
+        found["balanced"].append(balanced_accuracy(labels, judged[name] >= threshold))
+        found["own"].append(balanced_accuracy(labels, cross_validated(labels, judged[name])))
+        print(line(name, len(each), [found[c][-1] for c in (*names, "balanced", "own")]))
+    means = [float(np.mean(found[column])) for column in (*names, "balanced", "own")]
+    print(line("mean", sum(map(len, sets.values())), means))
+    best = max(BASELINES, key=lambda name: np.mean(found[name]))
+    gap = np.mean(found["lexical"]) - np.mean(found[best])
+    worst = min(
+        (found["lexical"][i] - max(found[b][i] for b in BASELINES), name)
+        for i, name in enumerate(sets)
     )
-    print(f"\nbest threshold on {', '.join(CALIBRATED_ON)}: {best[1]} ({best[0]:.3f} balanced)")
-    partly = [list(read(folder / name, part=True)) for name, read in PARTLY.items()]
-    judged = [
-        (
-            np.array([label for *_, label in pairs]),
-            np.array([float(verifier.scores([(c, e)])[0]) for c, e, _ in pairs]),
+    print(f"\nlexical above {best}, the best baseline, in the mean: {gap:+.3f}")
+    print(
+        f"lexical against the best baseline of each set, at worst: {worst[0]:+.3f} ({worst[1]})\n"
+    )
+
+
+def line(name: str, n: int, values: Sequence[float]) -> str:
+    cells = " | ".join(f"{value:.3f}".lstrip("0") for value in values)
+    return f"| {name} | {n:,} | {cells} |"
+
+
+def cross_validated(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    order = np.random.default_rng(0).permutation(len(labels))
+    said = np.zeros(len(labels), dtype=bool)
+    for fold in range(10):
+        held = order[fold::10]
+        rest = np.setdiff1d(order, held)
+        said[held] = values[held] >= best_threshold(labels[rest], values[rest])
+    return said
+
+
+def thresholds(data: Path, sets: dict[str, list[Labelled]], judged: dict[str, np.ndarray]) -> None:
+    """Where the lexical verifier's two thresholds come from."""
+    steps = np.arange(0.2, 0.96, 0.05).round(2)
+    whole = [(np.array([row.label for row in sets[name]]), judged[name]) for name in CALIBRATED_ON]
+    best = max((np.mean([balanced_accuracy(y, s >= t) for y, s in whole]), t) for t in steps)
+    print(f"best threshold on {', '.join(CALIBRATED_ON)}: {best[1]} ({best[0]:.3f} balanced)")
+    part = []
+    for name, read in {"wice": wice, "lfqa": lfqa}.items():
+        found = list(read(data / name, part=True))
+        part.append((np.array([row.label for row in found]), judged[name]))
+    best = max((np.mean([balanced_accuracy(y, s >= t) for y, s in part]), t) for t in steps)
+    print(f"best for support in part on wice, lfqa: {best[1]} ({best[0]:.3f} balanced)\n")
+
+
+def failures(data: Path) -> None:
+    """What it cannot tell: refutation from support, and small edits by their kind."""
+    print("Where words are not enough: AUROC of supported against what else people said\n")
+    print("| supported against | rows | lexical |\n|---|---|---|")
+    for set_, file, positive, context in (
+        ("healthver", "dev.jsonl", "Supports", "contexts"),
+        ("scifact", "claims.jsonl", "SUPPORT", "sentences"),
+    ):
+        found = list(rows(data / set_ / file))
+        for other in sorted({row["label"] for row in found} - {positive}):
+            part = [
+                Labelled(row["claim"], (" ".join(row[context]),), row["label"] == positive)
+                for row in found
+                if row["label"] in (positive, other)
+            ]
+            print(line(f"{set_}: {other.lower()}", len(part), [auroc_of(part, "faithfulness")]))
+    kinds: dict[str, list[bool]] = defaultdict(list)
+    support = backend("lexical")
+    for row in rows(data / "bump" / "pairs.jsonl"):
+        contexts = tuple(row["contexts"])
+        right, wrong = scores(
+            [
+                Labelled(row["answer_faithful"], contexts, True),
+                Labelled(row["answer_unfaithful"], contexts, False),
+            ],
+            "faithfulness",
+            support,
         )
-        for pairs in partly
+        kinds[row["error_type"]].append(bool(right > wrong))
+    print("\nBUMP, minimal edits of summaries: share of pairs in which the faithful one is above\n")
+    print("| error | pairs | lexical |\n|---|---|---|")
+    for kind, told in sorted(kinds.items(), key=lambda item: -np.mean(item[1])):
+        print(line(kind, len(told), [float(np.mean(told))]))
+    print()
+
+
+def others(data: Path) -> None:
+    """The other metrics that people have judged."""
+    print("Other metrics: AUROC (for STS Spearman's correlation)\n")
+    print("| set: metric | rows | agreement |\n|---|---|---|")
+    for name, (metric, read) in OTHERS.items():
+        found = list(read(data / name.partition(":")[0]))
+        print(line(name, len(found), [auroc_of(found, metric)]))
+    pairs = [
+        Labelled(row["sentence1"], (row["sentence2"],), row["label"] == 1)
+        for path in sorted((data / "mrpc").glob("*.jsonl"))
+        for row in rows(path)
     ]
-    best = max(
-        (np.mean([balanced(labels, scores, t) for labels, scores in judged]), t)
-        for t in np.arange(0.20, 0.96, 0.05).round(2)
-    )
-    print(f"best for support in part on {', '.join(PARTLY)}: {best[1]} ({best[0]:.3f} balanced)")
-    for name, (labels, scores) in scored.items():
-        print(
-            f"{name:18} balanced accuracy at {verifier.threshold}: "
-            f"{balanced(labels, scores, verifier.threshold):.3f}"
-        )
+    print(line("mrpc: cosine", len(pairs), [auroc_of(pairs, "cosine")]))
+    for path in sorted((data / "stsb").glob("*.dev.jsonl")):
+        found_ = sts(StaticEmbedder(), load_similar(path), resamples=10)
+        name = f"stsb {path.name.partition('.')[0]}: cosine"
+        print(line(name, found_.n, [found_.spearman["cosine"].value]))
+    print()
 
 
-def containment(claim: str, evidence: str) -> float:
-    """Share of the claim's lower-cased words that the evidence has: the floor."""
-    words = re.findall(r"\w+", claim.lower())
-    held = set(re.findall(r"\w+", evidence.lower()))
-    return sum(word in held for word in words) / max(1, len(words))
+def nli_table(
+    sets: dict[str, list[Labelled]], judged: dict[str, np.ndarray], where: str, each: int
+) -> None:
+    from benchmarks.nli import half_of, premise
+
+    print(f"What an NLI model adds: AUROC on at most {each} rows of each set\n")
+    print("| set | rows | lexical | NLI | both, in the mean |\n|---|---|---|---|---|")
+    columns: dict[str, list[float]] = defaultdict(list)
+    for name, found in sets.items():
+        half = Path(where) / half_of(name)
+        model = verifier(str(half) if half.is_dir() else where)
+        chosen = np.random.default_rng(0).permutation(len(found))[:each]
+        part = [found[i] for i in chosen]
+        labels = np.array([row.label for row in part])
+        own = judged[name][chosen]
+        short = [Labelled(row.text, (premise(row),), row.label) for row in part]
+        other = scores(short, "faithfulness", model)
+        both = ranks(own) + ranks(other)
+        found_ = [auroc(labels, values) for values in (own, other, both)]
+        for column, value in zip(("lexical", "nli", "both"), found_, strict=True):
+            columns[column].append(value)
+        print(line(name, len(part), found_), flush=True)
+    means = [float(np.mean(columns[c])) for c in ("lexical", "nli", "both")]
+    print(line("mean", len(sets), means))
 
 
-def auroc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Chance that a supported pair scores higher than another (Mann-Whitney; ties half)."""
-    order = np.argsort(scores, kind="stable")
-    _, inverse, counts = np.unique(scores[order], return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    ranks = np.empty(len(scores))
-    ranks[order] = (last - (counts - 1) / 2)[inverse]
-    positives = int(labels.sum())
-    negatives = len(labels) - positives
-    return float((ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+def ranks(values: np.ndarray) -> np.ndarray:
+    return np.argsort(np.argsort(values, kind="stable"), kind="stable") / max(1, len(values))
 
 
-def balanced(labels: np.ndarray, scores: np.ndarray, threshold: float) -> float:
-    """Mean of the shares of supported and of unsupported pairs that are told right."""
-    said = scores >= threshold
-    return float((said[labels].mean() + (~said[~labels]).mean()) / 2)
+@lru_cache(maxsize=2)
+def verifier(model: str) -> VerifierBackend:
+    return VerifierBackend(NliVerifier(model=model))
 
-
-def rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
-
-
-def attributionbench(folder: Path) -> Iterator[Pair]:
-    for row in rows(folder / "dev.jsonl"):
-        yield row["claim"], "\n".join(row["contexts"]), row["label"] == 1
-
-
-def wice(folder: Path, *, part: bool = False) -> Iterator[Pair]:
-    """With `part`, what is supported in part counts as supported."""
-    for row in rows(folder / "claims.dev.jsonl"):
-        yield row["claim"], "\n".join(row["evidence_sentences"]), _counts(row["label"], part)
-
-
-def _counts(label: str | None, part: bool) -> bool:
-    return label == "supported" or (part and str(label).startswith("partial"))
-
-
-def lfqa(folder: Path, *, part: bool = False) -> Iterator[Pair]:
-    documents = {
-        row["docs_key"]: "\n".join(text_of(doc) for doc in row["docs"])
-        for row in rows(folder / "docs.jsonl")
-    }
-    for row in rows(folder / "sentences.jsonl"):
-        if evidence := documents.get(row["docs_key"]):
-            yield row["sentence"], evidence, _counts(row["majority"], part)
-
-
-def text_of(doc: dict) -> str:
-    return f"{doc.get('title', '')}\n{doc.get('text') or ''}"
-
-
-def begin(folder: Path) -> Iterator[Pair]:
-    for path in sorted(folder.glob("*.jsonl")):
-        for row in rows(path):
-            yield row["answer"], "\n".join(row["contexts"]), row["label"] == "Fully attributable"
-
-
-def healthver(folder: Path) -> Iterator[Pair]:
-    for row in rows(folder / "dev.jsonl"):
-        yield row["claim"], "\n".join(row["contexts"]), row["label"] == "Supports"
-
-
-def scifact(folder: Path) -> Iterator[Pair]:
-    for row in rows(folder / "claims.jsonl"):
-        yield row["claim"], " ".join(row["sentences"]), row["label"] == "SUPPORT"
-
-
-def bump(folder: Path) -> Iterator[Pair]:
-    for row in rows(folder / "pairs.jsonl"):
-        yield row["answer_faithful"], "\n".join(row["contexts"]), True
-        yield row["answer_unfaithful"], "\n".join(row["contexts"]), False
-
-
-PARTLY = {"wice": wice, "lfqa": lfqa}
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data/labelled"))
+    main()

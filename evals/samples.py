@@ -16,6 +16,12 @@ from rag.types import NO_ANSWER, Answer, Noun, Text
 
 _FENCE = re.compile(r"^[ >]*(`{3,}|~{3,})[^\n]*\n.*?(?:^[ >]*\1[`~]*[ ]*$|\Z)", re.M | re.S)
 # Any whole number between brackets: 1-3, [1, 2]; a sample's marker may name what is not there.
+_QUESTION = re.compile(r"[?？؟][\"'”’»)]*\Z")
+_YES_OR_NO = re.compile(
+    r"(?:in a word\W+|(?:the )?(?:short )?answer is:? )?(?:yes|no|none|nope|never|not)\b",
+    re.IGNORECASE,
+)
+_SHORT = 3  # words that claim something only as the answer to the question before them
 _MARKER = re.compile(r"\[\^?(\d{1,4}(?:\s*+[-–,;]\s*+\d{1,4})*+)\](?!\()")
 
 
@@ -130,6 +136,9 @@ class Sample(Noun):
                     )
                 continue
             silent = not (cited or invalid) and (claims_nothing(claim) or _is_refusal(claim))
+            asked = found[-1].claim if found and _QUESTION.search(found[-1].claim) else ""
+            if asked and not silent and (_YES_OR_NO.match(claim) or len(claim.split()) <= _SHORT):
+                claim = f"{asked} {claim}"  # "Does it fly? Yes, it does."
             found.append(
                 Statement(
                     start=start,

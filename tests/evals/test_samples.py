@@ -96,6 +96,15 @@ def test_the_sample_of_an_answer_keeps_its_exact_quotes(pipeline: Pipeline, fold
     assert Sample.of("2", "x", refused).refused
 
 
+def test_a_yes_claims_what_was_asked() -> None:
+    found = sample("Does it fly at night? Yes, it does. It is red.").statements
+    assert [s.claim for s in found if s.needs_citation] == [
+        "Does it fly at night? Yes, it does.",
+        "It is red.",
+    ]
+    assert [(s.start, s.end) for s in found][1] == (22, 35)
+
+
 def test_code_is_no_claim() -> None:
     statements = sample("Run this:\n\n```sh\nrm -rf build\n```\n\nIt cleans up [1].").statements
     assert [s.claim for s in statements if s.needs_citation] == ["It cleans up."]
