@@ -1,5 +1,98 @@
-"""Evaluation: how far answers can be trusted."""
+"""Evaluation: how far answers can be trusted, with an interval around every number."""
 
-from evals.citations import QuoteAccuracy, quote_accuracy
+from __future__ import annotations
 
-__all__ = ["QuoteAccuracy", "quote_accuracy"]
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from evals.calibration import calibrate, load_labelled
+    from evals.citations import QuoteAccuracy, quote_accuracy
+    from evals.comparison import check_gates, compare_runs, parse_gates
+    from evals.generate import generate_questions
+    from evals.metrics import Case, Metric, all_metrics, chosen, metric, score
+    from evals.questions import GoldSpan, Question, load_questions
+    from evals.runs import RunResult, read_run, run
+    from evals.samples import Passage, Sample, Statement
+    from evals.scores import Score, Summary, Unit
+    from evals.support import Backend, JudgeBackend, VerifierBackend, backend
+
+_WHERE = {
+    "Backend": "support",
+    "Case": "metrics",
+    "GoldSpan": "questions",
+    "JudgeBackend": "support",
+    "Metric": "metrics",
+    "Passage": "samples",
+    "Question": "questions",
+    "QuoteAccuracy": "citations",
+    "RunResult": "runs",
+    "Sample": "samples",
+    "Score": "scores",
+    "Statement": "samples",
+    "Summary": "scores",
+    "Unit": "scores",
+    "VerifierBackend": "support",
+    "all_metrics": "metrics",
+    "backend": "support",
+    "calibrate": "calibration",
+    "check_gates": "comparison",
+    "chosen": "metrics",
+    "compare_runs": "comparison",
+    "generate_questions": "generate",
+    "load_labelled": "calibration",
+    "load_questions": "questions",
+    "metric": "metrics",
+    "parse_gates": "comparison",
+    "quote_accuracy": "citations",
+    "read_run": "runs",
+    "run": "runs",
+    "score": "metrics",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'evals' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"evals.{_WHERE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+__all__ = [
+    "Backend",
+    "Case",
+    "GoldSpan",
+    "JudgeBackend",
+    "Metric",
+    "Passage",
+    "Question",
+    "QuoteAccuracy",
+    "RunResult",
+    "Sample",
+    "Score",
+    "Statement",
+    "Summary",
+    "Unit",
+    "VerifierBackend",
+    "all_metrics",
+    "backend",
+    "calibrate",
+    "check_gates",
+    "chosen",
+    "compare_runs",
+    "generate_questions",
+    "load_labelled",
+    "load_questions",
+    "metric",
+    "parse_gates",
+    "quote_accuracy",
+    "read_run",
+    "run",
+    "score",
+]

@@ -6,6 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
@@ -16,7 +17,7 @@ from rag.llm.base import ChatModel
 from rag.llm.calls import together
 from rag.llm.prompting import inert, messages
 from rag.llm.structured import fill
-from rag.text import sentences
+from rag.text import Span, sentences
 from rag.verification import LexicalVerifier, Verifier, shared_words
 
 if TYPE_CHECKING:
@@ -346,15 +347,23 @@ def _nearest(claim: str, passages: Sequence[str], judged: Judged) -> tuple[int, 
         places = list(range(len(passages)))
     for number in places:
         text = passages[number]
-        spans = sentences(text)
+        spans = _spans(text)
         weights, held = shared_words(claim, [text[s.start : s.end] for s in spans])
         for i in range(len(spans)):
-            for n in range(1, min(_LONGEST_EVIDENCE, len(spans) - i) + 1):
-                words = set().union(*held[i : i + n])
-                share = sum(weights[word] for word in words) - _PER_SENTENCE * n
+            if not held[i]:
+                continue  # a stretch begins with what it is for
+            words: set[str] = set()
+            for n, more in enumerate(held[i : i + _LONGEST_EVIDENCE], start=1):
+                words |= more
+                share = sum(map(weights.__getitem__, words)) - _PER_SENTENCE * n
                 if best is None or share > best[0] + 1e-9:
                     best = (share, number, spans[i].start, spans[i + n - 1].end)
     return best[1:] if best else None
+
+
+@lru_cache(maxsize=1_024)  # the same passages are looked at for every claim
+def _spans(text: str) -> tuple[Span, ...]:
+    return tuple(sentences(text))
 
 
 _WORD = re.compile(r"\w")

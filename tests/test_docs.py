@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
+from evals.metrics import GROUPS, all_metrics
 from rag.cli import cli
 from rag.cli.formats import known_formats
 from tests.conftest import HANDBOOK, ROOT
@@ -14,7 +15,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SOURCES = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
 RETRIEVAL = (ROOT / "docs" / "retrieval.md").read_text(encoding="utf-8")
 GENERATION = (ROOT / "docs" / "generation.md").read_text(encoding="utf-8")
-PAGES = README + SOURCES + RETRIEVAL + GENERATION
+EVALUATION = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+PAGES = README + SOURCES + RETRIEVAL + GENERATION + EVALUATION
 PYTHON = re.findall(r"```python\n(.*?)```", PAGES, re.S)
 YAML = re.findall(r"```yaml\n(.*?)```", PAGES, re.S)
 
@@ -57,6 +59,36 @@ def test_the_table_of_formats_is_current() -> None:
     assert page == with_formats(page)
 
 
+def test_the_list_of_metrics_is_current() -> None:
+    """`python -m tests.test_docs` writes it."""
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert page == with_metrics(page)
+
+
+def with_metrics(page: str) -> str:
+    """The page with every metric of ours, as its docstring describes it."""
+    known = [m for m in all_metrics().values() if str(m.function.__module__).startswith("evals.")]
+    parts = []
+    for group in GROUPS:
+        parts.append(f"## {group.capitalize()}\n")
+        for metric in (m for m in known if m.group == group):
+            notes = [f"needs {' and '.join(metric.needs)}"] if metric.needs else []
+            notes += ["lower is better"] if metric.better == "lower" else []
+            notes += ["pooled over the questions"] if metric.pooled else []
+            notes += ["usual"] if metric.usual else []
+            said = f" ({'; '.join(notes)})" if notes else ""
+            text = metric.description.replace("``", "`")
+            parts.append(f"**`{metric.name}`**{said}: {text}\n")
+    made = "\n".join(parts)
+    begin = "<!-- metrics: made by `python -m tests.test_docs` -->"
+    return re.sub(
+        rf"({re.escape(begin)}\n).*?(<!-- /metrics -->)",
+        lambda found: f"{found[1]}\n{made}\n{found[2]}",
+        page,
+        flags=re.S,
+    )
+
+
 def with_formats(page: str) -> str:
     """The page with the table of formats that the parsers' own words make."""
     rows = ["| format | files | library | kept | not kept | extra |", "|---|---|---|---|---|---|"]
@@ -97,3 +129,5 @@ if __name__ == "__main__":
     (ROOT / "docs" / "cli.md").write_text(reference(), encoding="utf-8")
     sources = ROOT / "docs" / "sources.md"
     sources.write_text(with_formats(sources.read_text(encoding="utf-8")), encoding="utf-8")
+    metrics = ROOT / "docs" / "metrics.md"
+    metrics.write_text(with_metrics(metrics.read_text(encoding="utf-8")), encoding="utf-8")

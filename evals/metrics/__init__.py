@@ -6,10 +6,17 @@ import difflib
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
 
 from evals.metrics import citation, context, correctness, generation, judged, refusal, text
 from evals.metrics.base import GROUPS, Case, Metric, metric, registered
 from rag.errors import ConfigError
+
+if TYPE_CHECKING:
+    from evals.samples import Sample
+    from evals.scores import Score
+    from evals.support import Backend
+    from rag.llm.base import ChatModel
 
 
 @lru_cache(maxsize=1)
@@ -49,6 +56,23 @@ def chosen(names: Iterable[str] = ()) -> list[Metric]:
     return list(found.values())
 
 
+def score(
+    sample: Sample,
+    *names: str,
+    support: Backend | None = None,
+    judge: ChatModel | None = None,
+) -> dict[str, Score]:
+    """Score one answer by the metrics of these names or groups; without names, by the usual ones.
+
+    `support` is who judges support (default: by words), `judge` a chat model for what only such a
+    one can say.
+    """
+    from evals.support import backend
+
+    case = Case(sample, support or backend("lexical"), judge=judge)
+    return {each.name: each.score(case) for each in chosen(names)}
+
+
 __all__ = [
     "GROUPS",
     "Case",
@@ -62,5 +86,6 @@ __all__ = [
     "judged",
     "metric",
     "refusal",
+    "score",
     "text",
 ]

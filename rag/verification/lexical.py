@@ -260,12 +260,18 @@ def _stems(text: str) -> frozenset[str]:
 class _Facts:
     """What must agree between a claim and a passage; each part is looked up when first needed."""
 
-    def __init__(self, *texts: str) -> None:
+    def __init__(self, *texts: str, parts: Sequence[_Facts] = ()) -> None:
         self._texts = texts  # the sentences of a passage, or a claim
+        self._parts = parts  # of each of the sentences, where they are known
 
     @cached_property
     def words(self) -> dict[str, float]:
         """Stems, with their weights."""
+        if self._parts:
+            both: dict[str, float] = {}
+            for part in self._parts:
+                both.update(part.words)
+            return both
         return {stem: float(min(len(stem), 8)) for text in self._texts for stem in _stems(text)}
 
     @cached_property
@@ -478,8 +484,9 @@ def _facts(text: str) -> _Facts:
 @lru_cache(maxsize=1_024)
 def _passage(text: str) -> _Passage:
     each = _sentences(text)
-    whole = _Facts(*each) if 0 < len(each) < _MOST_SENTENCES else _facts(text)
-    return _Passage(whole, tuple(_facts(sentence) for sentence in each))
+    facts = tuple(_facts(sentence) for sentence in each)
+    whole = _Facts(*each, parts=facts) if 0 < len(each) < _MOST_SENTENCES else _facts(text)
+    return _Passage(whole, facts)
 
 
 @lru_cache(maxsize=1_024)
@@ -487,6 +494,7 @@ def _sentences(text: str) -> tuple[str, ...]:
     return tuple(text[start:end] for start, end in sentences(text)[:_MOST_SENTENCES])
 
 
+@lru_cache(maxsize=8_192)
 def _plain(text: str) -> str:
     """Numbers and dates in one form: 1,577 is 1577, 1.5 million 1500000, 2018-05-03 3 May 2018."""
     if not _WRITTEN.search(text):
