@@ -7,7 +7,8 @@ one that is not. Baselines: the share of the claim's words, and of its pairs of 
 contexts have; the longest common subsequence over the claim's length (ROUGE-L precision); the
 cosine of static vectors. The lexical backend has one setting for all sets. ``--nli`` adds the
 models of ``benchmarks/nli.py`` on at most ``--each`` rows a set (400), or the model of the hub or
-folder that is named.
+folder that is named. ``--weights`` prints what the verifier's weights come to on a set that they
+were not chosen on: for each set those with the best mean AUROC on the others.
 """
 
 from __future__ import annotations
@@ -83,9 +84,13 @@ def main() -> None:
     options.add_argument("data", type=Path, nargs="?", default=Path("../shared/data/labelled"))
     options.add_argument("--nli")
     options.add_argument("--each", type=int, default=400)
+    options.add_argument("--weights", action="store_true")
     asked = options.parse_args()
     data: Path = asked.data
     sets = {name: list(read(data / name)) for name, read in SUPPORT.items()}
+    if asked.weights:
+        weights(sets)
+        return
     judged = {name: scores(found, "faithfulness") for name, found in sets.items()}
     support_table(sets, judged)
     thresholds(data, sets, judged)
@@ -208,6 +213,35 @@ def others(data: Path) -> None:
         name = f"stsb {path.name.partition('.')[0]}: cosine"
         print(line(name, found_.n, [found_.spearman["cosine"].value]))
     print()
+
+
+def weights(sets: dict[str, list[Labelled]]) -> None:
+    """The three shares by themselves, summed by weights that were chosen on the other sets."""
+    alone = [
+        VerifierBackend(LexicalVerifier(order=order, similarity=similarity))
+        for order, similarity in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))  # words, pieces, vectors
+    ]
+    steps = [(i / 20, j / 20) for i in range(21) for j in range(21 - i)]
+    mixed = {
+        (order, similarity): (1 - order - similarity, order, similarity)
+        for order, similarity in steps
+    }
+    found: dict[str, dict[tuple[float, float], float]] = {}
+    for name, each in sets.items():
+        labels = np.array([row.label for row in each])
+        shares = np.array([scores(each, "faithfulness", support) for support in alone])
+        found[name] = {key: auroc(labels, np.array(parts) @ shares) for key, parts in mixed.items()}
+    print("| left out | order | similarity | AUROC of it |\n|---|---|---|---|")
+    held: list[float] = []
+    for name in sets:
+        rest = [other for other in sets if other != name]
+        best = max(steps, key=lambda key: np.mean([found[other][key] for other in rest]))
+        held.append(found[name][best])
+        print(line(name, 0, [*best, held[-1]]).replace("| 0 |", "|"))
+    print(f"mean of the sets left out: {np.mean(held):.3f}")
+    best = max(steps, key=lambda key: np.mean([found[name][key] for name in sets]))
+    at = np.mean([found[name][best] for name in sets])
+    print(f"best on all: order {best[0]}, similarity {best[1]} ({at:.3f})")
 
 
 def nli_table(

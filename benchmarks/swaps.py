@@ -1,0 +1,86 @@
+"""Does the lexical backend notice another number or name in a sentence that is copied?
+
+    python -m benchmarks.swaps ../shared/data/retrieval/squad2/corpus.jsonl
+
+Of each of 300 sentences of the corpus one number is changed, or one name is replaced by another
+document's, or by another of its own document. Each is judged with five documents as contexts, its
+own among them. ``noticed`` is the share of pairs in which the sentence is supported as it stands
+and not as it was changed.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from evals.support import backend
+from rag.text import sentences
+
+PAIRS = 300
+NUMBER = re.compile(r"(?<![\w.,-])\d[\d,]*(?:\.\d+)?(?![\w-])")
+NAME = re.compile(r"(?<=[a-z,] )[A-Z][a-z]{3,}\b")
+
+
+def main(corpus: Path) -> None:
+    texts = [json.loads(line)["text"] for line in corpus.read_text("utf-8").splitlines()]
+    names = sorted({name for text in texts for name in NAME.findall(text)})
+    support = backend("lexical")
+    print("| changed | pairs | supported before | noticed |\n|---|---|---|---|")
+    for kind, change in {
+        "a number": number,
+        "a name, for another document's": lambda text, sentence, draw: name(sentence, names, draw),
+        "a name, for another of its document": lambda text, sentence, draw: name(
+            sentence, sorted(set(NAME.findall(text)) - set(NAME.findall(sentence))), draw
+        ),
+    }.items():
+        found = list(pairs(texts, change))
+        before = noticed = 0
+        for good, bad, contexts in found:
+            one, other = support.judge([good, bad], contexts)
+            held = (one.support or 0) >= support.threshold
+            before += held
+            noticed += held and (other.support or 0) < support.threshold
+        print(f"| {kind} | {len(found)} | {before / len(found):.1%} | {noticed / len(found):.1%} |")
+
+
+def pairs(texts: list[str], change: Callable[[str, str, random.Random], str | None]):  # type: ignore[no-untyped-def]
+    draw = random.Random(3)
+    made = 0
+    while made < PAIRS:
+        text = draw.choice(texts)
+        spans = sentences(text)
+        start, end = draw.choice(spans) if spans else (0, 0)
+        sentence = text[start:end]
+        if 40 < len(sentence) < 300 and (changed := change(text, sentence, draw)):
+            contexts = [*draw.sample(texts, 4), text]
+            draw.shuffle(contexts)
+            made += 1
+            yield sentence, changed, contexts
+
+
+def number(text: str, sentence: str, draw: random.Random) -> str | None:
+    found = list(NUMBER.finditer(sentence))
+    if not found:
+        return None
+    place = draw.choice(found)
+    new = str(int(float(place.group().replace(",", ""))) + draw.choice([1, 3, 7, 10]))
+    return sentence[: place.start()] + new + sentence[place.end() :]
+
+
+def name(sentence: str, names: list[str], draw: random.Random) -> str | None:
+    found = list(NAME.finditer(sentence))
+    if not found or not names:
+        return None
+    place = draw.choice(found)
+    new = draw.choice(names)
+    if new == place.group():
+        return None
+    return sentence[: place.start()] + new + sentence[place.end() :]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
