@@ -41,7 +41,7 @@ from typing import Any
 from benchmarks.local_model import serving
 from connectors.dataset import Dataset
 from rag import ExtractiveGenerator, GroundedGenerator, Hit, LexicalVerifier, OpenAIChat, Pipeline
-from rag.generation.claims import REFUSAL
+from rag.generation.claims import admits
 from rag.generation.markers import numbers_in, without_markers
 from rag.text import sentences
 
@@ -204,7 +204,11 @@ def judged(reply: dict[str, Any], question: Question, verifier: LexicalVerifier)
         said = without_markers(claim)
         support = verifier.support([said], verbatim)[0] if verbatim else [0.0]
         cited += max(support) >= verifier.threshold
-    refused = not text or bool(REFUSAL.search(text)) or "empty response" in text.lower()
+    refused = (
+        not text
+        or any(admits(text[a:b]) for a, b in sentences(text))
+        or "empty response" in text.lower()
+    )
     return Given(without_markers(text), refused, len(claims), cited, quotes, exact)
 
 

@@ -1,14 +1,14 @@
 """How well each metric and backend agrees with people, on every labelled set, beside baselines.
 
-    python -m benchmarks.verification ../shared/data/labelled [--nli WHERE] [--each N]
+    python -m benchmarks.verification ../shared/data/labelled [--nli MODEL] [--each N] [--weights]
 
 Prints the tables of ``docs/metrics.md``. AUROC is the chance that a supported claim scores above
 one that is not. Baselines: the share of the claim's words, and of its pairs of words, that the
 contexts have; the longest common subsequence over the claim's length (ROUGE-L precision); the
-cosine of static vectors. The lexical backend has one setting for all sets. ``--nli`` adds the
-models of ``benchmarks/nli.py`` on at most ``--each`` rows a set (400), or the model of the hub or
-folder that is named. ``--weights`` prints what the verifier's weights come to on a set that they
-were not chosen on: for each set those with the best mean AUROC on the others.
+cosine of static vectors. The lexical backend has one setting for all sets. ``--nli`` adds an NLI
+model (a folder, or a name on the hub) on at most ``--each`` rows a set (400). ``--weights`` prints
+what the verifier's weights come to on a set that they were not chosen on: for each set those with
+the best mean AUROC on the others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import argparse
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from evals.calibration import CALIBRATED, Labelled, auroc, balanced_accuracy, be
 from evals.embeddings import load_similar, sts
 from evals.metrics.text import longest_common_subsequence
 from evals.support import Backend, VerifierBackend, backend
-from rag import LexicalVerifier, NliVerifier, StaticEmbedder
+from rag import LexicalVerifier, StaticEmbedder
 
 Score = Callable[[Labelled], float]
 
@@ -245,22 +244,17 @@ def weights(sets: dict[str, list[Labelled]]) -> None:
 
 
 def nli_table(
-    sets: dict[str, list[Labelled]], judged: dict[str, np.ndarray], where: str, each: int
+    sets: dict[str, list[Labelled]], judged: dict[str, np.ndarray], model: str, each: int
 ) -> None:
-    from benchmarks.nli import half_of, premise
-
-    print(f"What an NLI model adds: AUROC on at most {each} rows of each set\n")
+    print(f"What {model} adds: AUROC on at most {each} rows of each set\n")
     print("| set | rows | lexical | NLI | both, in the mean |\n|---|---|---|---|---|")
     columns: dict[str, list[float]] = defaultdict(list)
+    support = backend("nli", nli=model)
     for name, found in sets.items():
-        half = Path(where) / half_of(name)
-        model = verifier(str(half) if half.is_dir() else where)
         chosen = np.random.default_rng(0).permutation(len(found))[:each]
         part = [found[i] for i in chosen]
         labels = np.array([row.label for row in part])
-        own = judged[name][chosen]
-        short = [Labelled(row.text, (premise(row),), row.label) for row in part]
-        other = scores(short, "faithfulness", model)
+        own, other = judged[name][chosen], scores(part, "faithfulness", support)
         both = ranks(own) + ranks(other)
         found_ = [auroc(labels, values) for values in (own, other, both)]
         for column, value in zip(("lexical", "nli", "both"), found_, strict=True):
@@ -272,11 +266,6 @@ def nli_table(
 
 def ranks(values: np.ndarray) -> np.ndarray:
     return np.argsort(np.argsort(values, kind="stable"), kind="stable") / max(1, len(values))
-
-
-@lru_cache(maxsize=2)
-def verifier(model: str) -> VerifierBackend:
-    return VerifierBackend(NliVerifier(model=model))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import hashlib
 import io
@@ -43,9 +44,10 @@ class Question(Noun):
     spans: tuple[GoldSpan, ...] = ()
     kind: Text = ""
     answer: Text | None = None
-    contexts: tuple[Text, ...] = ()
+    contexts: tuple[Text, ...] | None = None
 
 
+_LONGEST_CELL = 1_000_000  # characters of a list in a table
 _FIELDS: Mapping[str, tuple[str, ...]] = {
     "id": ("id", "_id", "qid", "question_id", "query_id", "query-id"),
     "question": ("question", "query", "user_input", "input", "text", "prompt"),
@@ -58,7 +60,6 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
         "expected_answer",
         "expected_output",
         "golden_answers",
-        "answer_aliases",
         "target",
     ),
     "answerable": ("answerable", "is_answerable"),
@@ -87,6 +88,8 @@ def load_questions(path: Path) -> list[Question]:
             said = getattr(error, "strerror", None) or error
             raise QueryError(f"cannot read the questions {path}: {said}") from None
         found = _read(path, text)
+        if path.name == "queries.jsonl":
+            found = _judged(path.parent, found)
     if not found:
         raise QueryError(f"{path}: there is no question in it")
     seen: dict[str, str] = {}
@@ -200,14 +203,15 @@ def _table(path: Path, text: str, delimiter: str) -> Iterator[Question]:
 
 
 def _listed(cell: str) -> list[str]:
-    """What a cell lists: JSON, or values between ``|``."""
+    """What a cell lists: JSON, Python's way of writing a list (pandas), or values between ``|``."""
     if cell.lstrip().startswith("["):
-        try:
-            found = json.loads(cell)
-        except ValueError:
-            found = None
-        if isinstance(found, list):
-            return [str(each) for each in found]
+        for parse in (json.loads, ast.literal_eval):  # literals only: nothing is evaluated
+            try:
+                found = parse(cell[:_LONGEST_CELL].strip())
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                continue
+            if isinstance(found, list):
+                return [str(each) for each in found]
     return [part.strip() for part in cell.split("|") if part.strip()]
 
 
@@ -220,18 +224,46 @@ def _beir(folder: Path) -> Iterator[Question]:
         yield Question(id=name, question=text, gold=tuple(gold), answerable=True)
 
 
+def _judged(folder: Path, questions: list[Question]) -> list[Question]:
+    """BEIR's queries, with the documents that its ``qrels`` beside them name."""
+    from evals.datasets import read_qrels
+
+    qrels = next(
+        (p for p in (folder / "qrels.tsv", folder / "qrels" / "test.tsv") if p.is_file()), None
+    )
+    judged = read_qrels(qrels) if qrels else {}
+    return [
+        question.model_copy(update={"gold": gold, "answerable": True})
+        if (gold := tuple(d for d, score in judged.get(question.id, {}).items() if score > 0))
+        else question
+        for question in questions
+    ]
+
+
 def _question(record: Any, where: str, default_id: str) -> Question:
     if not isinstance(record, Mapping):
         raise QueryError(f"{where}: not a question: a {type(record).__name__}")
+    if isinstance(record.get("inputs"), Mapping):  # LangSmith's
+        outputs = record.get("reference_outputs") or record.get("outputs")
+        right = dict(outputs) if isinstance(outputs, Mapping) else {"answer": outputs}
+        record = {**record, **right, **record["inputs"]}
     values: dict[str, Any] = {}
     for name, keys in _FIELDS.items():
         for key in keys:
             if record.get(key) is not None:
                 values[name] = record[key]
                 break
-    # "answer" is what is right in a question set, unless that is told beside it
+    # "answer" is what is right in a question set, unless that is told beside it, or the passages
+    # are that a system was given
     if (said := record.get("answer")) is not None:
-        values.setdefault("answer" if "answers" in values else "answers", said)
+        given = "answers" in values or "contexts" in values
+        values.setdefault("answer" if given else "answers", said)
+    if (aliases := record.get("answer_aliases")) and "answer" not in values:  # MuSiQue's
+        values["answers"] = [*_texts(values.get("answers", []), where, "answers"), *aliases]
+    if isinstance(record.get("is_impossible"), bool):
+        values.setdefault("answerable", not record["is_impossible"])
+    if isinstance(listed := record.get("answers"), Mapping) and listed.get("text") == []:
+        values.setdefault("answerable", False)  # SQuAD 2, as Hugging Face has it
     if isinstance(values.get("question"), Mapping):
         values["question"] = values["question"].get("text")
     for name in ("answers", "gold", "contexts"):

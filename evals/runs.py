@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -37,12 +38,13 @@ from rag.llm.cache import CompletionCache, caching
 from rag.llm.calls import metered
 from rag.types import Noun, Usage
 
-QUESTIONS, SETTINGS, ITEMS, SCORES, REPLIES, RESULTS, REPORT = (
+QUESTIONS, SETTINGS, ITEMS, SCORES, REPLIES, SPENT, RESULTS, REPORT = (
     "questions.jsonl",
     "run.json",
     "items.jsonl",
     "scores.jsonl",
     "replies.sqlite",
+    "spent.jsonl",
     "results.json",
     "report.html",
 )
@@ -122,14 +124,25 @@ class CostEstimate:
     input_tokens: int
     output_tokens: int
     usd: float | None
+    of: int = 0
+    again: int = 0
+    """Questions that were answered before the pipeline or its index changed."""
 
     def __str__(self) -> str:
         """For people."""
+        done = self.of - self.questions
+        said = f"{self.questions:,} questions"
+        said += f" ({done:,} are done)" if done > 0 else ""
+        said += f", {self.again:,} of them again, as the pipeline or its index has changed" * bool(
+            self.again
+        )
+        if not self.questions:
+            return f"all {self.of:,} questions are done: nothing to pay"
         if not self.calls:
-            return f"{self.questions:,} questions, no chat model: nothing to pay"
+            return f"{said}, no chat model: nothing to pay"
         cost = "at a price that is not known" if self.usd is None else f"at most ${self.usd:,.2f}"
         return (
-            f"{self.questions:,} questions, about {self.calls:,} calls, {self.input_tokens:,} "
+            f"{said}, about {self.calls:,} calls, {self.input_tokens:,} "
             f"tokens in and {self.output_tokens:,} out: {cost}"
         )
 
@@ -139,7 +152,7 @@ def run(
     questions: Sequence[Question],
     folder: Path,
     *,
-    metrics: Sequence[Metric] | None = None,
+    metrics: Sequence[Metric | str] | None = None,
     support: Backend | None = None,
     judge: ChatModel | None = None,
     concurrency: int = 4,
@@ -148,19 +161,20 @@ def run(
 ) -> RunResult:
     """Ask every question and score every answer; what is in `folder` already is not done again.
 
-    Without a `pipeline`, the questions must bring the answers that are to be scored. `budget` is in
+    `metrics` are metrics, or their names (default: the usual ones). `support` says who judges
+    support (default: the `judge`, or the lexical verifier). Without a `pipeline`, the questions must bring the answers that are to be scored. `budget` is in
     US dollars: when it is spent no further question is begun (those under way are finished), and
     the rest count as failed until the run is taken up again. An answer that fails is asked for
     again next time. Raises `ConfigError` where `folder` holds a run of other questions, or a price
     is not known and there is a `budget`.
     """
-    wanted = list(metrics if metrics is not None else chosen())
-    judge_backend = support or backend()
+    wanted = named(metrics or ())
+    judge_backend = support or backend(model=judge)
     if concurrency < 1:
         raise ConfigError(f"at least one question is asked at a time, not {concurrency}")
     if budget is not None:
-        if budget <= 0:
-            raise ConfigError(f"a budget is more than nothing: {budget}")
+        if not 0 < budget < math.inf:
+            raise ConfigError(f"a budget is an amount of dollars, not {budget}")
         _require_prices(models_of(pipeline, judge_backend, judge))
     if pipeline is None and (bare := [q.id for q in questions if q.answer is None]):
         raise QueryError(
@@ -169,11 +183,19 @@ def run(
         )
     settings = _settings(pipeline, questions, judge_backend, judge, wanted)
     with _locked(folder, questions, settings) as store:
-        worker = _Worker(pipeline, wanted, judge_backend, judge, store)
+        worker = _Worker(pipeline, wanted, judge_backend, judge, store, settings)
         stopped = _work(worker, questions, store, concurrency, budget, progress)
         result = _result(folder, settings, questions, store, wanted, stopped)
         write_results(result, folder)
     return result
+
+
+def named(metrics: Sequence[Metric | str]) -> list[Metric]:
+    """Metrics by themselves or by name; the usual ones where there is none."""
+    found = [
+        m for each in metrics for m in ([each] if isinstance(each, Metric) else chosen([each]))
+    ]
+    return found or chosen()
 
 
 def read_run(folder: Path, *, metrics: Sequence[Metric] | None = None) -> RunResult:
@@ -194,6 +216,18 @@ def read_run(folder: Path, *, metrics: Sequence[Metric] | None = None) -> RunRes
 # -- doing ---------------------------------------------------------------------------------
 
 
+def item_key(state: str, question: Question) -> str:
+    """Changes with everything an answer depends on: `state` is the pipeline's and its index's."""
+    said = f"{state}\n{question.model_dump_json()}"
+    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def score_key(item: Item, metric: Metric, scoring: str) -> str:
+    """Changes with everything a score depends on: `scoring` is who judges."""
+    said = f"{item.key}\n{metric.name}:{metric.version}\n{scoring}"
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
 class _Worker:
     """Answers a question and scores the answer; used by several threads."""
 
@@ -204,26 +238,19 @@ class _Worker:
         support: Backend,
         judge: ChatModel | None,
         store: _Store,
+        settings: Mapping[str, Any],
     ) -> None:
         self.pipeline, self.metrics, self.support, self.judge = pipeline, metrics, support, judge
         self.store = store
-        state = ""
-        if pipeline is not None:
-            library = pipeline.open().library
-            stats = library.stats()
-            state = f"{pipeline.fingerprint}:{library.state.generation}:{stats.documents}"
-        self._state = state
-        self._scoring = f"{support.fingerprint}:{judge.fingerprint if judge else ''}"
+        self._state, self._scoring = str(settings["state"]), str(settings["scoring"])
 
     def key(self, question: Question) -> str:
-        """Changes with everything an answer depends on."""
-        said = f"{self._state}\n{question.model_dump_json()}"
-        return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        """See `item_key`."""
+        return item_key(self._state, question)
 
     def score_key(self, item: Item, metric: Metric) -> str:
-        """Changes with everything a score depends on."""
-        said = f"{item.key}\n{metric.name}:{metric.version}\n{self._scoring}"
-        return hashlib.sha256(said.encode()).hexdigest()[:16]
+        """See `score_key`."""
+        return score_key(item, metric, self._scoring)
 
     def is_done(self, question: Question) -> bool:
         """Whether the answer and all its scores are there, and none has failed."""
@@ -254,25 +281,15 @@ class _Worker:
                     if not self._kept(item, metric):
                         score = metric.score(case)
                         self.store.add_score(item.id, self.score_key(item, metric), metric, score)
+            self.store.add_usage(meter.usage)
             return meter.usage
 
     def _answered(self, question: Question) -> Item:
         started = time.perf_counter()
         key = self.key(question)
-        known: dict[str, Any] = {
-            "references": question.answers,
-            "answerable": question.answerable,
-            "gold": question.gold,
-        }
         if self.pipeline is None or question.answer is not None:
-            sample = Sample(
-                id=question.id,
-                question=question.question,
-                answer=question.answer or "",
-                contexts=passages(question.contexts),
-                **known,
-            )
-            return Item(id=question.id, key=key, sample=sample)
+            return Item(id=question.id, key=key, sample=_as_asked(question))
+        known = _known(question)
         try:
             answer = self.pipeline.ask(question.question)
         except RagError as error:
@@ -335,18 +352,23 @@ def _work(
 class _Store:
     """What is in a run's folder; lines are added as a whole, and the last of an id counts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, mend: bool = False) -> None:
+        """With `mend`, a torn last line is cut off: for who holds the lock."""
         self.folder = folder
         self._guard = threading.Lock()
         self.items: dict[str, Item] = {}
         self.scores: dict[tuple[str, str], tuple[str, Score]] = {}
-        for record in _records(folder / ITEMS):
+        for record in _records(folder / ITEMS, mend):
             try:
                 item = Item.model_validate(record)
             except ValidationError:
                 continue  # of another version: it is asked again
             self.items[item.id] = item
-        for record in _records(folder / SCORES):
+        self.usage = Usage()
+        for record in _records(folder / SPENT, mend):
+            with suppress(ValidationError):
+                self.usage += Usage.model_validate(record)
+        for record in _records(folder / SCORES, mend):
             try:
                 place = (str(record["id"]), str(record["metric"]))
                 self.scores[place] = (str(record["key"]), Score.model_validate(record["score"]))
@@ -358,6 +380,13 @@ class _Store:
         with self._guard:
             self.items[item.id] = item
             _append(self.folder / ITEMS, item.model_dump(mode="json", exclude_defaults=True))
+
+    def add_usage(self, usage: Usage) -> None:
+        """Write down what was paid for."""
+        if usage.calls:
+            with self._guard:
+                self.usage += usage
+                _append(self.folder / SPENT, usage.model_dump(mode="json", exclude_defaults=True))
 
     def add_score(self, id: str, key: str, metric: Metric, score: Score) -> None:
         """Write a score down."""
@@ -376,14 +405,14 @@ def _append(path: Path, record: Mapping[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def _records(path: Path) -> Iterator[Any]:
-    """Whole lines; the last one of a run that was killed may be none, and is cut off."""
+def _records(path: Path, mend: bool) -> Iterator[Any]:
+    """Whole lines; the last one of a run that was killed may be none."""
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
         return
     whole = raw.rfind(b"\n") + 1
-    if whole < len(raw):
+    if mend and whole < len(raw):
         with path.open("r+b") as file:
             file.truncate(whole)
     for line in raw[:whole].split(b"\n"):
@@ -417,7 +446,7 @@ def _locked(
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         _write(folder / QUESTIONS, text)
         _write(folder / SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
-        yield _Store(folder)
+        yield _Store(folder, mend=True)
     finally:
         lock.release()
 
@@ -432,6 +461,8 @@ def _check_folder(folder: Path, settings: Mapping[str, Any]) -> None:
         known = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return  # killed while it was written
+    if not isinstance(known, dict):
+        raise ConfigError(f"{folder / SETTINGS} is not that of a run")
     if known.get("questions") not in (None, settings["questions"]):
         raise ConfigError(
             f"{folder} holds a run of other questions: take another folder (--out), or delete it"
@@ -452,8 +483,15 @@ def _settings(
     judge: ChatModel | None,
     metrics: Sequence[Metric],
 ) -> dict[str, Any]:
+    state = ""
+    if pipeline is not None:
+        library = pipeline.open().library
+        documents = library.stats().documents
+        state = f"{pipeline.fingerprint}:{library.state.generation}:{documents}"
     return {
         "format": _FORMAT,
+        "state": state,
+        "scoring": f"{support.fingerprint}:{judge.fingerprint if judge else ''}",
         "questions": questions_hash(questions),
         "pipeline": pipeline.to_yaml(defaults=False) if pipeline is not None else "",
         "backend": support.description,
@@ -470,13 +508,15 @@ def _result(
     metrics: Sequence[Metric],
     stopped: str,
 ) -> RunResult:
+    state, scoring = str(settings.get("state", "")), str(settings.get("scoring", ""))
     scores: dict[str, list[Score]] = {}
     for metric in metrics:
-        scores[metric.name] = [_score_of(question, store, metric) for question in questions]
-    items = {q.id: store.items[q.id] for q in questions if q.id in store.items}
-    usage = Usage()
-    for item in items.values():
-        usage += item.usage
+        scores[metric.name] = [_score_of(q, store, metric, state, scoring) for q in questions]
+    items = {
+        q.id: item
+        for q in questions
+        if (item := store.items.get(q.id)) and item.key == item_key(state, q)
+    }
     return RunResult(
         name=folder.resolve().name,
         settings=settings,
@@ -484,19 +524,47 @@ def _result(
         items=items,
         scores=scores,
         metrics=metrics,
-        usage=usage,
+        usage=store.usage,
         stopped=stopped,
+        corrected=dict(settings.get("corrected") or {}),
     )
 
 
-def _score_of(question: Question, store: _Store, metric: Metric) -> Score:
+def _known(question: Question) -> dict[str, Any]:
+    """What is known of an answer before it is given. What has a right answer can be answered."""
+    able = question.answerable
+    return {
+        "references": question.answers,
+        "answerable": True if able is None and question.answers else able,
+        "gold": question.gold,
+    }
+
+
+def _as_asked(question: Question) -> Sample:
+    """The sample of a question that brings its answer."""
+    return Sample(
+        id=question.id,
+        question=question.question,
+        answer=question.answer or "",
+        contexts=passages(question.contexts or ()),
+        contexts_known=question.contexts is not None or question.answer is None,
+        **_known(question),
+    )
+
+
+def _score_of(question: Question, store: _Store, metric: Metric, state: str, scoring: str) -> Score:
     item = store.items.get(question.id)
-    if item is None:
-        return Score.failed("it was not asked")
-    if item.sample is None:
-        return Score.failed(f"there is no answer: {item.error}")
-    kept = store.scores.get((question.id, metric.name))
-    return kept[1] if kept else Score.failed("it was not scored")
+    if item is None or item.key != item_key(state, question):
+        why = "it was not asked"
+    elif item.sample is None:
+        why = f"there is no answer: {item.error}"
+    else:
+        kept = store.scores.get((question.id, metric.name))
+        if kept and kept[0] == score_key(item, metric, scoring):
+            return kept[1]
+        return Score.failed("it was not scored")
+    unfit = metric.unfit(_as_asked(question))
+    return Score.not_applicable(unfit) if unfit else Score.failed(why)
 
 
 def write_results(result: RunResult, folder: Path) -> None:
@@ -504,6 +572,8 @@ def write_results(result: RunResult, folder: Path) -> None:
     from evals.report import as_html
 
     settings = {**result.settings, "stopped": result.stopped}
+    if result.corrected:
+        settings["corrected"] = result.corrected
     _write(folder / SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
     _write(folder / RESULTS, json.dumps(result.as_json(), indent=2, ensure_ascii=False) + "\n")
     _write(folder / REPORT, as_html(result))
@@ -562,9 +632,15 @@ def estimate(
     With the `folder` of a run that was begun, only what is left of it is counted.
     """
     left = list(questions)
+    again = 0
     if folder is not None and (folder / SETTINGS).is_file():
         store = _Store(folder)
-        left = [q for q in left if (item := store.items.get(q.id)) is None or item.sample is None]
+        settings = _settings(pipeline, questions, support, judge, metrics)
+        worker = _Worker(pipeline, metrics, support, judge, store, settings)
+        left = [question for question in questions if not worker.is_done(question)]
+        again = sum(
+            (item := store.items.get(q.id)) is not None and item.key != worker.key(q) for q in left
+        )
     calls = tokens_in = tokens_out = 0
     usd: float | None = 0.0
 
@@ -593,7 +669,7 @@ def estimate(
     if judge is not None:
         graded = sum("judge" in metric.needs for metric in metrics)
         add(judge, len(left) * graded, _PROMPT + judge.reply_tokens)
-    return CostEstimate(len(left), calls, tokens_in, tokens_out, usd)
+    return CostEstimate(len(left), calls, tokens_in, tokens_out, usd, len(questions), again)
 
 
 _CONTEXT, _PROMPT = 3_000, 500  # tokens

@@ -9,20 +9,22 @@ from typing import Any, Self
 
 from pydantic import ConfigDict
 
-from rag.generation.claims import REFUSAL, admitted, claims_nothing
-from rag.generation.markers import marked_numbers, without_markers
+from rag.generation.claims import admitted, claims_nothing, refuses
+from rag.generation.markers import numbers_in, without_markers
 from rag.text import sentences
-from rag.types import NO_ANSWER, Answer, Noun, Text
+from rag.types import Answer, Noun, Text
 
-_FENCE = re.compile(r"^[ >]*(`{3,}|~{3,})[^\n]*\n.*?(?:^[ >]*\1[`~]*[ ]*$|\Z)", re.M | re.S)
-# Any whole number between brackets: 1-3, [1, 2]; a sample's marker may name what is not there.
+_FENCE = re.compile(
+    r"^[ >]{0,8}+(`{3,}+(?![^\n]*`)|~{3,}+)[^\n]*+\n.*?(?:^[ >]{0,8}+\1[`~]*+[ ]*+$|\Z)",
+    re.M | re.S,
+)
 _QUESTION = re.compile(r"[?？؟][\"'”’»)]*\Z")
 _YES_OR_NO = re.compile(
     r"(?:in a word\W+|(?:the )?(?:short )?answer is:? )?(?:yes|no|none|nope|never|not)\b",
     re.IGNORECASE,
 )
 _SHORT = 3  # words that claim something only as the answer to the question before them
-_MARKER = re.compile(r"\[\^?(\d{1,4}(?:\s*+[-–,;]\s*+\d{1,4})*+)\](?!\()")
+_NOUGHT = re.compile(r"\s\[0\](?=\W*\Z)")  # passages count from 1
 
 
 class Passage(Noun):
@@ -57,7 +59,8 @@ class Sample(Noun):
     """One answer, and all that is known of it.
 
     ``contexts`` are the passages that the model was shown, in the order of their numbers, so that
-    ``[1]`` in the answer names the first. ``quotes`` are exact spans that the answer cites, where
+    ``[1]`` in the answer names the first; ``contexts_known`` is False where they are not known,
+    which is another thing than that there were none. ``quotes`` are exact spans that the answer cites, where
     it has such; then sentences cite these. ``references`` are right answers, ``gold`` ids or uris
     of the documents that answer, ``answerable`` whether the sources do (None: not known).
     ``abstained`` is what the system says of itself, None where it says nothing.
@@ -69,14 +72,15 @@ class Sample(Noun):
     question: Text
     answer: Text
     contexts: tuple[Passage, ...] = ()
+    contexts_known: bool = True
     quotes: tuple[Passage, ...] = ()
     given: tuple[Statement, ...] | None = None
     references: tuple[Text, ...] = ()
     answerable: bool | None = None
     gold: tuple[Text, ...] = ()
     abstained: bool | None = None
-    retrieved: tuple[Text, ...] = ()
-    """Uris of what was retrieved, best first."""
+    retrieved: tuple[Text, ...] | None = None
+    """Uris of what was retrieved, best first; None where that is not known."""
 
     @classmethod
     def of(cls, id: str, question: str, answer: Answer, **known: Any) -> Self:
@@ -135,10 +139,11 @@ class Sample(Noun):
                         update={"cited": both, "invalid": last.invalid + invalid, "end": end}
                     )
                 continue
-            silent = not (cited or invalid) and (claims_nothing(claim) or _is_refusal(claim))
+            silent = not (cited or invalid) and (claims_nothing(claim) or refuses(claim))
             asked = found[-1].claim if found and _QUESTION.search(found[-1].claim) else ""
-            if asked and not silent and (_YES_OR_NO.match(claim) or len(claim.split()) <= _SHORT):
-                claim = f"{asked} {claim}"  # "Does it fly? Yes, it does."
+            short = bool(asked) and len(claim.split()) <= _SHORT
+            if not silent and (short or _YES_OR_NO.match(claim)):  # "Does it fly? Yes, it does."
+                claim = f"{asked or ('' if found else self.question)} {claim}".strip()
             found.append(
                 Statement(
                     start=start,
@@ -159,31 +164,22 @@ class Sample(Noun):
         """
         if self.abstained is not None:
             return self.abstained
-        if not self.answer.strip() or NO_ANSWER in self.answer:
+        if not self.answer.strip():
             return True
         claiming = [s for s in self.statements if s.needs_citation]
-        refusing = [s for s in self.statements if _is_refusal(s.claim)]
-        return bool(refusing) and not any(s for s in claiming if not _is_refusal(s.claim))
-
-
-def _is_refusal(claim: str) -> bool:
-    return bool(REFUSAL.match(claim)) and admitted(claim) == claim
+        refusing = [s for s in self.statements if refuses(s.claim)]
+        return bool(refusing) and not any(s for s in claiming if not refuses(s.claim))
 
 
 def _claim(raw: str) -> str:
-    return admitted(_MARKER.sub("", without_markers(raw)).strip())
+    return admitted(_NOUGHT.sub("", without_markers(raw)).strip())
 
 
 def _cited(raw: str, available: int) -> tuple[tuple[int, ...], int]:
     """Positions named by the markers, each once, and how many of them are not there."""
-    numbers: list[int] = []
-    for marker in _MARKER.finditer(raw):
-        numbers += marked_numbers(marker.group(1))
-    for marker in re.finditer(r"【(\d{1,3})(?:†[^】\n]{0,80})?】", raw):
-        numbers.append(int(marker.group(1)))
-    each = list(dict.fromkeys(numbers))
+    each = numbers_in(raw)
     valid = tuple(n - 1 for n in each if 1 <= n <= available)
-    return valid, len(each) - len(valid)
+    return valid, len(each) - len(valid) + bool(_NOUGHT.search(raw) and 0 not in each)
 
 
 def passages(contexts: Sequence[str | Passage]) -> tuple[Passage, ...]:

@@ -47,12 +47,14 @@ def chosen(names: Iterable[str] = ()) -> list[Metric]:
     for name in wanted:
         if name in known:
             found[name] = known[name]
+        elif name == "usual":
+            found |= {m.name: m for m in known.values() if m.usual}
         elif name in GROUPS or name == "all":
             found |= {m.name: m for m in known.values() if name in ("all", m.group)}
         else:
             near = difflib.get_close_matches(name, [*known, *GROUPS], 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ConfigError(f"no such metric: {name}{hint} `rag eval metrics` lists them")
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise ConfigError(f"no such metric: {name}{hint}; `rag eval metrics` lists them")
     return list(found.values())
 
 
@@ -64,12 +66,12 @@ def score(
 ) -> dict[str, Score]:
     """Score one answer by the metrics of these names or groups; without names, by the usual ones.
 
-    `support` is who judges support (default: by words), `judge` a chat model for what only such a
-    one can say.
+    `support` is who judges support (default: the `judge`, or else by words), `judge` a chat model,
+    also for what only such a one can say.
     """
     from evals.support import backend
 
-    case = Case(sample, support or backend("lexical"), judge=judge)
+    case = Case(sample, support or backend(model=judge), judge=judge)
     return {each.name: each.score(case) for each in chosen(names)}
 
 

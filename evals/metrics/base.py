@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 from evals.samples import Sample, Statement
 from evals.scores import Score, Summary, Unit, summarised
 from evals.support import Backend, Judged, has_words
-from rag.errors import ConfigError
+from rag.errors import ConfigError, RagError
 from rag.text import sentences
-from rag.words import words
 
 if TYPE_CHECKING:
     from rag.embedding import Embedder
@@ -60,7 +59,7 @@ class Case:
         if not self.sample.refused:
             for statement in self.sample.statements:
                 if statement.needs_citation and has_words(statement.claim):
-                    found.setdefault(" ".join(words(statement.claim)), statement)
+                    found.setdefault(" ".join(statement.claim.casefold().split()), statement)
         return list(found.values())
 
     @cached_property
@@ -137,19 +136,40 @@ class Metric:
     better: Literal["higher", "lower"] = "higher"
     gate: bool = True
     usual: bool = False
+    unanswerable_only: bool = False
     summary: str = ""
     description: str = ""
     version: int = 1
 
     def score(self, case: Case) -> Score:
-        """Score a sample; never raises for what is in it."""
+        """Score a sample. What goes wrong is a failure of this score, with its reason."""
+        if "judge" in self.needs and case.judge is None:
+            return Score.not_applicable("only a judge can say it, and there is none")
+        if why := self.unfit(case.sample):
+            return Score.not_applicable(why)
+        try:
+            found = self.function(case)
+            if not isinstance(found, Score):
+                return Score.failed(f"the metric returned {found!r:.60}, which is no Score")
+            return found
+        except ConfigError:  # a key, an extra or a price that is missing: for all of them
+            raise
+        except RagError as error:
+            return Score.failed(" ".join(str(error).split())[:200])
+        except Exception as error:  # one answer is not to end the run: it is counted, and shown
+            return Score.failed(f"unexpected {type(error).__name__}: {error}"[:200])
+
+    def unfit(self, sample: Sample) -> str:
+        """Why the metric says nothing of a question, whatever the answer; "" where it does."""
         for need in self.needs:
-            if need == "judge":
-                if case.judge is None:
-                    return Score.not_applicable("only a judge can say it, and there is none")
-            elif getattr(case.sample, need) in (None, ()):
-                return Score.not_applicable(f"the question has no {_CALLED.get(need, need)}")
-        return self.function(case)
+            if need == "contexts":
+                if not sample.contexts_known:
+                    return "it is not known which passages the model was shown"
+            elif need != "judge" and getattr(sample, need) in (None, ()):
+                return f"the question has no {_CALLED.get(need, need)}"
+        if self.unanswerable_only and sample.answerable:
+            return "the question can be answered"
+        return ""
 
     def summarise(self, scores: Sequence[Score]) -> Summary:
         """Put the scores of many answers together."""
@@ -160,7 +180,6 @@ _CALLED = {
     "references": "reference answer",
     "gold": "gold document",
     "answerable": "word on whether it can be answered",
-    "contexts": "passage that the model was shown",
 }
 
 _METRICS: dict[str, Metric] = {}
@@ -175,6 +194,7 @@ def metric(
     better: Literal["higher", "lower"] = "higher",
     gate: bool = True,
     usual: bool = False,
+    unanswerable_only: bool = False,
     version: int = 1,
 ) -> Callable[[Callable[[Case], Score]], Callable[[Case], Score]]:
     """Register a function of a `Case` as the metric `name`; its docstring describes it.
@@ -196,6 +216,7 @@ def metric(
             better=better,
             gate=gate,
             usual=usual,
+            unanswerable_only=unanswerable_only,
             summary=doc.partition("\n")[0].rstrip("."),
             description=doc,
             version=version,

@@ -132,8 +132,11 @@ def _judged(case: Case, statement: Statement) -> Cited:
             precise += 1
         elif unit.verdict == "supported" and "supported" not in alone:
             rest = texts[:i] + texts[i + 1 :]
-            left = backend.judge([statement.claim], rest)[0].support if rest else 0.0
-            precise += left is not None and left < backend.threshold
+            left = backend.judge([statement.claim], rest)[0] if rest else Judged(0.0)
+            if left.support is None:
+                lost = {"verdict": "failed", "support": None, "note": left.note}
+                return Cited(statement, unit.model_copy(update=lost), 0)
+            precise += left.support < backend.threshold
     return Cited(statement, unit, precise)
 
 
@@ -199,7 +202,7 @@ def alce(
     supported = precise = citations = 0
     for part in parts:
         claim = _without_alce_markers(part).strip()
-        cited = [int(marker[1:]) - 1 for marker in re.findall(r"\[\d+", part)]
+        cited = [int(marker[1:_DIGITS]) - 1 for marker in re.findall(r"\[\d+", part)]
         if not cited or any(number >= len(documents) for number in cited):
             continue
         cited = cited[:at_most_citations]
@@ -216,6 +219,9 @@ def alce(
             needed = entails(_written(documents, [number]), claim)
             precise += needed or not entails(_written(documents, rest), claim)
     return AlceCounts(supported, len(parts), precise, citations)
+
+
+_DIGITS = 12  # of a marker; there are no more documents
 
 
 def plain_sentences(text: str) -> list[str]:

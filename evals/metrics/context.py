@@ -64,7 +64,7 @@ def _ranked(case: Case) -> tuple[list[str], dict[str, int]]:
     """The retrieved documents under the names of the gold ones, and these as judgements."""
     judged = dict.fromkeys(case.sample.gold, 1)
     names: list[str] = []
-    for uri in case.sample.retrieved:
+    for uri in case.sample.retrieved or ():
         name = next((gold for gold in case.sample.gold if is_gold(uri, gold)), uri)
         if name not in names:
             names.append(name)
@@ -75,6 +75,8 @@ def _retrieval(
     name: str, about: str, measure: Callable[[list[str], dict[str, int]], float]
 ) -> None:
     def score(case: Case) -> Score:
+        if case.sample.retrieved is None:
+            return Score.not_applicable("it is not known what was retrieved")
         return Score.of(measure(*_ranked(case)))
 
     score.__doc__ = f"{about}\n\nOf the documents retrieved for the answer; see `evals.ranking`."

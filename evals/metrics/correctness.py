@@ -18,15 +18,13 @@ def answer_correctness(case: Case) -> Score:
 
     ``2 P R / (P + R)``; P is the share of the answer's claims that a reference supports, R the
     share of the first reference's claims that the answer supports (`completeness`). A refusal of
-    a question that has an answer is 0. Where references are short ("1960"), `token_f1` and
-    `holds_answer` say more.
+    a question that has an answer is 0, and so is an answer that claims nothing. References should
+    be sentences: where they are short ("1960"), `token_f1` and `holds_answer` say more.
 
     Source: Ru et al., "RAGChecker" (2024), overall F1.
     """
-    if case.sample.refused:
+    if case.sample.refused or not case.claims:
         return Score.ratio(0, 1, none="")
-    if not case.claims:
-        return Score.not_applicable("the answer claims nothing")
     right, made = case.answer_by_reference, case.reference_by_answer
     lost = [each for each in (*right, *made) if each.support is None]
     if lost:

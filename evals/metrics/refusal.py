@@ -19,7 +19,14 @@ def refusal_precision(case: Case) -> Score:
     return Score.ratio(not case.sample.answerable, 1, none="")
 
 
-@metric("refusal_recall", "refusal", needs=("answerable",), pooled=True, usual=True)
+@metric(
+    "refusal_recall",
+    "refusal",
+    needs=("answerable",),
+    pooled=True,
+    usual=True,
+    unanswerable_only=True,
+)
 def refusal_recall(case: Case) -> Score:
     """Share of the questions that cannot be answered that are refused.
 
@@ -28,8 +35,6 @@ def refusal_recall(case: Case) -> Score:
 
     Source: Chen et al., "Benchmarking LLMs in RAG" (RGB, 2023).
     """
-    if case.sample.answerable:
-        return Score.not_applicable("the question can be answered")
     return Score.ratio(case.sample.refused, 1, none="")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rag.generation.base import CitationEvent, Event, SentenceVerified, TextDelta
-from rag.generation.claims import REFUSAL, admitted, claims_nothing
+from rag.generation.claims import admitted, claims_nothing, refuses
 from rag.generation.context import Passage
 from rag.generation.links import LINK_LIKE, disarmed, without_links
 from rag.generation.markers import (
@@ -199,7 +199,7 @@ class CitationWriter:
             status: SentenceStatus = self.verifier.status(support)
             if misquotes(claim, self.passages):
                 status, found = "unsupported", []
-            if status != "supported" and not found and REFUSAL.match(claim):
+            if status != "supported" and not found and refuses(claim):
                 status = "needs_none"
             if self.drop and status == "unsupported":
                 self._leave_out(raw)

@@ -4,63 +4,157 @@ from __future__ import annotations
 
 import re
 
-_HEADING = re.compile(r"\s*(?:#{1,6}\s|(?:[-*_]\s*){3,}$|\|?[\s:|-]+\|?$)")
+_HEADING = re.compile(r"\s*+(?:#{1,6}\s|(?:[-*_]\s*+){3,}+$|[\s:|-]++$)")
 _LEAD_IN = re.compile(r"[:：][*_]*$")
+_LEADS_IN = re.compile(
+    r"\W*+(?:here|below|these|the\s+following|this\s+is\s+what|in\s+short)\b", re.IGNORECASE
+)
 _QUESTION = re.compile(r"[?？؟][\"'”’»)*_]*$")
+_ASKS = re.compile(
+    r"\W*+(?:who|whom|whose|what|when|where|why|which|how|is|are|am|was|were|do|does|did|can|could|"
+    r"will|would|shall|should|may|might|have|has|had|any|anything|need|want|so|and|or)\b",
+    re.IGNORECASE,
+)
+_MUCH = 6  # words of a heading, or of what leads in, that with a number in them are a claim
+_HELP = r"(?:questions?|help|information|details|clarification|assistance|anything|more)"
 _COURTESY = re.compile(
-    r"\W*(?:"
-    r"(?:i\s+|we\s+)?hope\s+(?:this|that|it)\b[^.!]{0,40}"
-    r"|(?:please\s+)?(?:let\s+(?:me|us)\s+know|feel\s+free\s+to\s+(?:ask|reach))\b[^.!]{0,120}"
-    r"|if\s+you\s+(?:have|need)\s+(?:any\s+|some\s+)?(?:more|other|further|additional|questions?"
-    r"|anything)\b[^.!]{0,120}"
-    r"|(?:many\s+)?thank(?:s|\s+you)\b[^.!]{0,60}"
-    r"|you(?:['’]re|\s+are)\s+(?:very\s+)?welcome|(?:sure|certainly|of\s+course|absolutely|okay)"
-    r"|(?:that(?:['’]s|\s+is)\s+a\s+)?(?:good|great|excellent|interesting)\s+question"
-    r"|(?:i(?:['’]m|\s+am)\s+)?(?:happy|glad)\s+to\s+help[^.!]{0,40}"
-    r"|(?:this|the)\s+(?:answer|information|summary|response)\s+(?:above\s+)?is\s+based\s+(?:only\s+)?"
-    r"on\s+the\s+(?:\w+\s+){0,3}(?:passages?|sources?|documents?|context|text|information)"
+    r"\W*+(?:"
+    r"(?:i\s+|we\s+)?hope\s+(?:this|that|it)\s+(?:helps|is\s+helpful|clarifies|answers)"
+    r"(?:\s+(?:you|a\s+bit|your\s+question|things|it|that))?"
+    rf"|(?:please\s+)?let\s+(?:me|us)\s+know\s+(?:if|whether|should|in\s+case)\s+(?:you|there)\b"
+    rf"[^.!]{{0,60}}\b{_HELP}\b[^.!]{{0,40}}"
+    r"|(?:please\s+)?feel\s+free\s+to\s+(?:ask|reach\s+out|contact\s+(?:me|us))\b[^.!]{0,60}"
+    rf"|if\s+you\s+(?:have|need|would\s+like|want)\b[^.!]{{0,40}}\b{_HELP}\b[^.!]{{0,40}},?\s+"
+    r"(?:please\s+)?(?:just\s+)?(?:let\s+(?:me|us)\s+know|feel\s+free\b[^.!]{0,40}|ask(?:\s+me)?)"
+    r"|(?:many\s+)?thank(?:s|\s+you)(?:\s+(?:so|very)\s+much|\s+a\s+lot)?"
+    r"(?:\s+for\s+(?:asking|reaching\s+out|the\s+question|your\s+(?:question|interest|patience)))?"
+    r"|you(?:['’]re|\s+are)\s+(?:very\s+|most\s+)?welcome"
+    r"|(?:sure|certainly|of\s+course|absolutely|okay|ok|great)"
+    r"|(?:that(?:['’]s|\s+is)\s+)?(?:a\s+)?(?:very\s+)?(?:good|great|excellent|interesting)\s+question"
+    r"|(?:i(?:['’]m|\s+am)\s+)?(?:happy|glad)\s+to\s+(?:help|assist)(?:\s+you)?(?:\s+with\s+that)?"
+    r"|(?:this|the)\s+(?:answer|information|summary|response)\s+(?:above\s+)?is\s+based\s+"
+    r"(?:only\s+)?on\s+the\s+(?:\w+\s+){0,3}(?:passages?|sources?|documents?|context|text|information)"
     r"(?:\s+(?:above|provided|given|you\s+\w+))?"
     r"|(?:here|below)\s+(?:is|are)\s+(?:the|a|an|my|your|what)\s+(?:\w+\s+){0,3}"
     r"(?:answers?|summary|overview|list|information|i\s+found|details|results?|response)"
     r"(?:\s+to\s+your\s+question)?"
     r"|(?:(?:in\s+)?(?:summary|conclusion|short)|to\s+(?:sum\s+up|summari[sz]e|conclude))"
-    r")\W*\Z",
+    r")\W*+\Z",
     re.IGNORECASE,
 )
-REFUSAL = re.compile(
-    r"\W*(?:(?:sorry\W+|unfortunately\W+)?(?:i|we)(?:['’]m|\s+am)?\s+"
-    r"(?:do\s*n[o']?t|don’t|cannot|can['’]?t|could\s+not|couldn['’]t|not\s+able\s+to|unable\s+to)\s+"
-    r"(?:know|find|answer|determine|help|assist|provide|tell)"
-    r"|(?:there\s+is\s+)?no\s+(?:information|answer|mention)\b"
-    r"|not\s+(?:found|mentioned|stated|given|specified)\s+in\b"
-    r"|(?:the\s+)?(?:provided\s+|given\s+)?(?:passages?|sources?|documents?|context|text)\s+"
-    r"(?:do(?:es)?\s*n[o']t|don’t|doesn’t|do(?:es)?\s+not)\s+"
-    r"(?:contain|mention|provide|say|hold|include|answer|specify|give))",
+
+_SOURCES = (
+    r"(?:passages?|sources?|documents?|documentation|contexts?|texts?|excerpts?|articles?|materials?"
+    r"|search\s+results|information|data)"
+)
+_GIVEN = r"(?:provided|given|available|retrieved|supplied|above|present|current|relevant)"
+_THE_SOURCES = (
+    rf"(?:(?:any\s+of\s+)?(?:the|these|this|those|my|your)\s+)?(?:{_GIVEN}\s+){{0,2}}{_SOURCES}"
+    rf"(?:\s+(?:{_GIVEN}|you\s+\w+|i\s+have|at\s+hand)){{0,2}}"
+)
+_NOT = r"(?:do(?:es)?|did|is|are|was|were|could|can|has|have)\s*(?:n[o'’]?t|n’t|\s+not)"
+_ANSWERS = (
+    r"(?:an?\s+|the\s+|any\s+|enough\s+|sufficient\s+|such\s+|that\s+|this\s+|specific\s+|further\s+|"
+    r"relevant\s+)*(?:answers?|information|details?|data|evidence|context|mention|knowledge)"
+)
+_SORRY = (
+    r"(?:(?:(?:i(?:['’]m|\s+am)\s+)?(?:very\s+)?(?:sorry|afraid)|sorry|unfortunately|regrettably|"
+    r"i\s+apologi[sz]e)[,.:;]?\s*(?:but\s+|that\s+)?)?"
+    rf"(?:(?:based\s+on|from|according\s+to|given|in|looking\s+at)\s+(?:only\s+)?{_THE_SOURCES}"
+    r"(?:\s+alone)?,?\s+)?"
+)
+_UNABLE = (
+    r"(?:do\s*(?:n[o'’]?t)|don’t|do\s+not|cannot|can\s*not|can['’]?t|could\s+not|couldn['’]t|"
+    r"(?:am|are|was|were|['’]m|['’]re)\s+(?:not\s+able|unable)\s+to)"
+)
+_REFUSAL = re.compile(
+    rf"\W*+{_SORRY}(?:"
+    # I do not know; I cannot find this; we cannot answer that; I do not have enough information
+    rf"(?:i|we)\s*{_UNABLE}\s+(?:"
+    r"know(?!\s+of\b)"
+    r"|(?:find|answer|determine|locate|tell|say|confirm|establish|infer|conclude)\b"
+    rf"|(?:provide|give|offer|have|see)\s+(?:you\s+with\s+)?{_ANSWERS}"
+    r"|(?:help|assist)(?:\s+(?:you|with))*(?:\s+(?:that|this))?(?=\W*(?:\Z|[,;]|but\b))"
+    r")"
+    # the passages do not mention it; none of the documents says so
+    rf"|{_THE_SOURCES}\s+(?:{_NOT})\s+(?:\w+ly\s+)?"
+    r"(?:contain|mention|provide|say|state|hold|include|answer|specify|give|discuss|address|cover|offer|"
+    r"explain|indicate|describe|tell|name|list|have)(?:e?d)?\b"
+    rf"|(?:none|neither)\s+of\s+{_THE_SOURCES}\s+\w+"
+    # there is no information about it; not enough information to answer
+    r"|(?:there\s+(?:is|are|was|were)\s+|there['’]s\s+)"
+    rf"(?:no|not\s+(?:enough|sufficient|any)|insufficient|nothing)\s+{_ANSWERS}"
+    r"|(?:there\s+(?:is|are)\s+)?nothing\s+(?:about|on|regarding)\b"
+    rf"|(?:no|not\s+enough|insufficient)\s+(?:\w+\s+)?{_ANSWERS}"
+    r"(?:\s+(?:is|are|was|were))?(?=\s+(?:about|on|regarding|in\s+the|found|available|given|provided|"
+    r"to\s+(?:answer|say|determine|tell))\b|\W*\Z)"
+    # it is not mentioned in the passages; this information is not available
+    rf"|(?:it|this|that|(?:the|this|that)\s+{_ANSWERS})\s+(?:{_NOT})\s+(?:\w+ly\s+)?"
+    r"(?:mentioned|stated|specified|given|disclosed|discussed|addressed|covered)\b"
+    rf"|(?:the|this|that|such)\s+{_ANSWERS}\s+(?:{_NOT})\s+(?:available|provided|included|contained|"
+    r"known|found|in\s+the)\b"
+    r"|(?:the|this|that|your)\s+question\s+(?:cannot|can['’]?t|could\s+not|can\s+not)\s+be\s+answered"
+    r"|not\s+(?:found|mentioned|stated|given|specified|available|known)(?=\s+in\b|\W*\Z)"
+    r"|(?:unknown|unclear|n/?a)(?=\W*\Z)"
+    r")",
     re.IGNORECASE,
 )
-"""How a sentence begins that says that there is no answer."""
-_ADMISSION = re.compile(  # "The passages do not say why, but ...": what follows is the claim
-    rf"(?:{REFUSAL.pattern})[^.;\n]{{0,200}}?[,;]\s*(?:but|however|though)\s+", re.IGNORECASE
+_BUT = re.compile(
+    r"(?:;|[,;:.]?\s+(?:but|however|though|although|yet)\b,?|,\s+(?=which\b|who\b|whose\b))\s*",
+    re.IGNORECASE,
 )
 _ANSWER_IS = re.compile(
-    r"(?:the\s+)?answer(?:\s+to\s+(?:the|this|that|your)\s+question)?\s+is\s*:?\s+(?:that\s+)?",
+    r"(?:the\s+)?answer(?:\s+to\s+(?:the|this|that|your)\s+question)?\s+is\s*:?\s+(?:that\s+)?"
+    r"(?!not\b)",
     re.IGNORECASE,
 )
+_NUMBER = re.compile(r"\d")
+_FAR = 300  # characters in which a refusal is said
 
 
 def claims_nothing(sentence: str) -> bool:
-    """Whether it is a heading, a rule, a question, "Here is the list:" or mere courtesy."""
-    return bool(
-        _HEADING.match(sentence)
-        or _LEAD_IN.search(sentence)
-        or _QUESTION.search(sentence)
-        or _COURTESY.match(sentence)
-    )
+    """Whether it is a heading, a rule, a question, "Here is the list:" or mere courtesy.
+
+    A number in a longer heading, or in what leads in, is a claim all the same; so is a sentence
+    with one that has a question mark and asks nothing.
+    """
+    if _COURTESY.match(sentence):
+        return True
+    states = _NUMBER.search(sentence) is not None and len(sentence.split()) > _MUCH
+    if _QUESTION.search(sentence):
+        return not states or bool(_ASKS.match(sentence)) or "¿" in sentence
+    if _HEADING.match(sentence):
+        return not states
+    if _LEAD_IN.search(sentence):
+        return not states or bool(_LEADS_IN.match(sentence))
+    return False
+
+
+def refuses(sentence: str) -> bool:
+    """Whether a sentence says that there is no answer in the sources, and nothing beside.
+
+    "The passages do not say why, but it began in 1960." is no refusal, nor is "No information is
+    lost." What has a number in it states something, unless it is a sentence of the first person.
+    """
+    found = _REFUSAL.match(sentence[:_FAR])
+    if found is None or admitted(sentence) != sentence:
+        return False
+    rest = sentence[found.end() :]
+    return not _NUMBER.search(rest) or bool(re.match(r"\W*+(?:.{0,40}\b)?I\b", sentence))
+
+
+def admits(text: str) -> bool:
+    """Whether a text begins by saying that there is no answer, whatever it says then."""
+    return bool(_REFUSAL.match(text[:_FAR]))
 
 
 def admitted(sentence: str) -> str:
-    """What a sentence says behind "The passages do not mention it, but" or "The answer is"."""
-    for opening in (_ADMISSION, _ANSWER_IS):
-        if match := opening.match(sentence):
-            return sentence[match.end() :]
+    """What a sentence claims behind "The passages do not say why, but" or "The answer is"."""
+    if found := _REFUSAL.match(sentence[:_FAR]):
+        turn = _BUT.search(sentence, found.end(), found.end() + _FAR)
+        if turn and re.search(r"\w", sentence[turn.end() :]):
+            return sentence[turn.end() :]
+        return sentence
+    if match := _ANSWER_IS.match(sentence):
+        return sentence[match.end() :]
     return sentence

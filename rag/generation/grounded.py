@@ -13,7 +13,7 @@ from rag.embedding import Embedder, StaticEmbedder
 from rag.errors import ModelContextExceeded, QueryError
 from rag.generation.base import Done, Event, Generator, abstention, last_answer, replayed
 from rag.generation.citations import CitationWriter, CitedText, cite
-from rag.generation.claims import REFUSAL
+from rag.generation.claims import admits
 from rag.generation.context import Order, Packed, boundary, pack, shown_passages
 from rag.generation.markers import without_markers
 from rag.generation.relevance import candidates
@@ -364,7 +364,7 @@ class _Asking:
 
 
 def _refuses(draft: str) -> bool:
-    return bool(REFUSAL.match(draft)) or NO_ANSWER in draft
+    return admits(draft) or NO_ANSWER in draft
 
 
 def _holds(sentence: Sentence, cited: CitedText) -> bool:
@@ -376,4 +376,4 @@ def _holds(sentence: Sentence, cited: CitedText) -> bool:
     if not sentence.supported:
         return False
     by_model = any(cited.citations[i].method != "attribution" for i in sentence.citations)
-    return by_model or not REFUSAL.match(cited.text[sentence.start : sentence.end])
+    return by_model or not admits(cited.text[sentence.start : sentence.end])

@@ -66,6 +66,21 @@ def test_courtesies_claim_nothing(courtesy: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "claim",
+    [
+        "Thanks to Fleming, penicillin was discovered in 1928.",
+        "If you need more than 3 users, you must buy the Pro plan at $20 a month.",
+        "Please let us know within 14 days of delivery or you lose the right to a refund.",
+        "# The tower is 900 m high and stands in Paris.",
+        "The tower is 900 m high, they say?",
+    ],
+)
+def test_what_only_looks_like_one_is_a_claim(claim: str) -> None:
+    (statement,) = sample(claim).statements
+    assert statement.needs_citation
+
+
+@pytest.mark.parametrize(
     ("answer", "refused"),
     [
         ("", True),
@@ -73,6 +88,24 @@ def test_courtesies_claim_nothing(courtesy: str) -> None:
         ("The passages do not say.", True),
         ("Sorry, I cannot answer that. Let me know if there is anything else.", True),
         ("There is no information about that in the passages.", True),
+        ("There is not enough information in the passages to answer the question.", True),
+        ("I'm sorry, but I cannot find this in the sources.", True),
+        ("Based on the provided passages, I cannot answer that.", True),
+        ("Unfortunately, the provided documents do not contain this information.", True),
+        ("This information is not available in the provided documents.", True),
+        ("It is not mentioned in the passages.", True),
+        ("None of the passages mention the price.", True),
+        ("The question cannot be answered from the given context.", True),
+        ("Insufficient information.", True),
+        ("Unknown.", True),
+        ("We cannot provide refunds after 30 days.", False),
+        ("No information is lost during the transfer.", False),
+        ("No answer is required within 30 days.", False),
+        ("We can't help customers outside the EU.", False),
+        ("The document does not include the $50 fee in its total of $300.", False),
+        ("The passages do not say why; it began in 1960.", False),
+        ("The passages do not mention the year, which was 1960.", False),
+        ("I could not find an answer to that in the sources. But the tower is 900 m high.", False),
         ("The passages do not say why, but it began in 1960 [1].", False),
         ("I don't know who built it. It was built in 1960 [1].", False),
         ("It flies.", False),
@@ -103,6 +136,25 @@ def test_a_yes_claims_what_was_asked() -> None:
         "It is red.",
     ]
     assert [(s.start, s.end) for s in found][1] == (22, 35)
+
+
+@pytest.mark.parametrize(
+    ("answer", "claim", "cited"),
+    [
+        ("The score lies in [0, 10] [1].", "The score lies in [0, 10].", (0,)),
+        ("Use sys.argv[2] for that [1].", "Use sys.argv[2] for that.", (0,)),
+        ("In [1984] Orwell wrote it [1].", "In [1984] Orwell wrote it.", (0,)),
+        ("Call `x[1]` first [2].", "Call `x[1]` first.", (1,)),
+    ],
+)
+def test_brackets_that_cite_nothing(answer: str, claim: str, cited: tuple[int, ...]) -> None:
+    (found,) = sample(answer).statements
+    assert (found.claim, found.cited, found.invalid) == (claim, cited, 0)
+
+
+def test_a_bare_yes_claims_the_question() -> None:
+    found = Sample(id="1", question="Is the tower 300 m high?", answer="Yes.", contexts=CONTEXTS)
+    assert [s.claim for s in found.statements] == ["Is the tower 300 m high? Yes."]
 
 
 def test_code_is_no_claim() -> None:
