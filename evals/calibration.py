@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from evals.metrics import Case
 from evals.metrics.correctness import f1_of_words, normal
 from evals.samples import Sample, passages
-from evals.statistics import Estimate, bootstrapped
+from evals.scores import Score
+from evals.statistics import Estimate, bootstrapped, wilson
 from evals.support import Backend
 from rag.errors import ConfigError, QueryError
 from rag.generation.markers import without_markers
@@ -47,6 +48,8 @@ class Labelled:
     label: bool
     references: tuple[str, ...] = ()
     question: str = ""
+    whole: bool = True
+    """Whether it is an answer, of which every claim must hold; a claim by itself otherwise."""
 
 
 def load_labelled(path: Path) -> list[Labelled]:
@@ -100,6 +103,7 @@ def _labelled(line: str, where: str) -> Labelled | None:
         label=bool(label),
         references=given["references"],
         question=str(record.get("question") or ""),
+        whole="answer" in record,
     )
 
 
@@ -196,6 +200,7 @@ class Calibration:
     at_default: Estimate
     reliability: tuple[tuple[int, float, float], ...]
     rectifier: tuple[float, float]
+    unit: str = "answer"
     scores: tuple[float, ...] = field(default=(), repr=False)
     labels: tuple[bool, ...] = field(default=(), repr=False)
 
@@ -208,6 +213,7 @@ class Calibration:
             "n": self.n,
             "positives": self.positives,
             "failed": self.failed,
+            "unit": self.unit,
         }
         for name in (
             "auroc",
@@ -273,7 +279,10 @@ def calibrate(
         measure: Callable[[NDArray[np.bool_], NDArray[np.bool_]], float],
         verdicts: NDArray[np.bool_],
     ) -> Estimate:
-        return bootstrapped(lambda i: measure(y[i], verdicts[i]), len(y), resamples=resamples)
+        found = bootstrapped(lambda i: measure(y[i], verdicts[i]), len(y), resamples=resamples)
+        if found.low == found.high and measure in (tpr, tnr, balanced_accuracy):
+            return wilson(found.value, min(kinds))  # all told right, or wrong: that is no proof
+        return found
 
     errors = y.astype(float) - positive.astype(float)
     return Calibration(
@@ -296,6 +305,7 @@ def calibrate(
         at_default=of(balanced_accuracy, at_default),
         reliability=tuple(_reliability(y, s)),
         rectifier=(float(errors.mean()), float(errors.std(ddof=1) / math.sqrt(len(errors)))),
+        unit="answer" if any(row.whole for row in rows) else "claim",
         scores=tuple(scores),
         labels=tuple(labels),
     )
@@ -395,23 +405,26 @@ def _reliability(
 
 
 def corrected(
-    verdicts: Sequence[float], rectifier: tuple[float, float], *, labels: int = 0
+    verdicts: Sequence[Sequence[float]], rectifier: tuple[float, float], *, labels: int = 0
 ) -> dict[str, Any]:
-    """The rate as people would judge it: the metric's, plus the mean error on the labelled rows.
+    """The rate as people would judge it: that of the verdicts, plus their mean error on the labels.
 
-    `verdicts` are 0 or 1 (or an answer's share of supported claims); `rectifier` is the mean of
-    label minus verdict on the labelled rows, and its standard error. The interval is the
-    prediction-powered one for a mean (Angelopoulos et al., 2023), cut to 0..1. It holds as far as
-    the labelled rows are like those of the run.
+    `verdicts` are 0 or 1, those of one answer together (its claims, or the one of the answer);
+    `rectifier` is the mean of label minus verdict on the labelled rows, and its standard error. The
+    interval is the prediction-powered one for a mean (Angelopoulos et al., 2023), with the answers
+    as clusters, cut to 0..1. It holds as far as the labelled rows are like those of the run.
     """
-    n = len(verdicts)
+    groups = [list(each) for each in verdicts if len(each)]
+    n = sum(map(len, groups))
     if not n:
         raise ConfigError("there is no verdict to correct")
-    mean = sum(verdicts) / n
-    # two more of each, as Agresti and Coull have it: so few that are all alike prove nothing
-    padded = [*verdicts, 0.0, 0.0, 1.0, 1.0]
-    centre = sum(padded) / len(padded)
-    variance = sum((v - centre) ** 2 for v in padded) / len(padded) / len(padded)
+    mean = sum(map(sum, groups)) / n
+    # one answer more of each kind: so few that are all alike prove nothing
+    size = n / len(groups)
+    padded = [*((sum(each), len(each)) for each in groups), (0.0, size), (size, size)]
+    under = sum(part[1] for part in padded)
+    centre = sum(part[0] for part in padded) / under
+    variance = sum((top - centre * count) ** 2 for top, count in padded) / under**2
     half = _Z * math.sqrt(variance + rectifier[1] ** 2)
     value = mean + rectifier[0]
     return {
@@ -424,6 +437,24 @@ def corrected(
     }
 
 
+def verdicts_of(scores: Sequence[Score], calibration: Mapping[str, Any]) -> list[list[float]]:
+    """What a calibrated metric says of each answer of a run, by the calibration's threshold.
+
+    Its claims, each 0 or 1, where claims were labelled; the answer, where answers were. Raises
+    `ConfigError` for a metric whose scores in a run are not what was calibrated.
+    """
+    name, threshold = calibration["metric"], calibration["threshold"]
+    scored = [score for score in scores if score.value is not None]
+    if name == "faithfulness":
+        supports = [[u.support for u in s.units if u.support is not None] for s in scored]
+        if calibration["unit"] == "claim":
+            return [[float(each >= threshold) for each in group] for group in supports]
+        return [[float(sum(group) / len(group) >= threshold)] for group in supports if group]
+    if name in ("token_f1", "holds_answer", "answer_relevance"):
+        return [[float((score.value or 0.0) >= threshold)] for score in scored]
+    raise ConfigError(f"rates of {name} cannot be corrected: calibrate faithfulness, or token_f1")
+
+
 def read_calibration(path: Path) -> dict[str, Any]:
     """What `rag eval calibrate --out` wrote. Raises `QueryError`."""
     try:
@@ -431,10 +462,12 @@ def read_calibration(path: Path) -> dict[str, Any]:
         rectifier = (float(found["rectifier"]["mean"]), float(found["rectifier"]["standard_error"]))
         return {
             "metric": str(found["metric"]),
+            "unit": str(found["unit"]),
+            "auroc_low": float(found["auroc_interval"][0]),
             "threshold": float(found["threshold"]),
             "fingerprint": str(found["fingerprint"]),
             "rectifier": rectifier,
             "n": int(found["n"]),
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise QueryError(f"{path} is not a calibration: {error}") from None

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from evals.metrics import all_metrics
 from evals.runs import RunResult
 from evals.scores import Score
-from evals.statistics import Difference, compared, holm
+from evals.statistics import Difference, compared, compared_ratios, holm
 from rag.errors import ConfigError
 
 PASSED, REGRESSED, WRONG_USE, TOO_MANY_FAILURES, INCONCLUSIVE = range(5)
@@ -88,25 +88,19 @@ def compare_runs(a: RunResult, b: RunResult) -> list[MetricComparison]:
         raise ConfigError("the runs have no question in common")
     found: list[MetricComparison] = []
     for name in names:
-        pairs = [
-            (one.value, other.value)
-            for one, other in (
-                (a.scores[name][place_a[id]], b.scores[name][place_b[id]]) for id in common
-            )
-            if one.value is not None and other.value is not None
-        ]
-        ones, others = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        difference = compared(ones, others)
+        both = [(a.scores[name][place_a[id]], b.scores[name][place_b[id]]) for id in common]
+        known = all_metrics()[name]
+        n, mean_a, mean_b, difference = _pooled(both) if known.pooled else _paired(both)
         found.append(
             MetricComparison(
                 metric=name,
-                n=len(pairs),
+                n=n,
                 of=len(common),
-                a=sum(ones) / len(ones) if ones else 0.0,
-                b=sum(others) / len(others) if others else 0.0,
+                a=mean_a,
+                b=mean_b,
                 difference=difference,
                 p=difference.p,
-                better=all_metrics()[name].better,
+                better=known.better,
             )
         )
     corrected = holm({each.metric: each.p for each in found if each.n})
@@ -123,6 +117,37 @@ def compare_runs(a: RunResult, b: RunResult) -> list[MetricComparison]:
         )
         for each in found
     ]
+
+
+_Compared = tuple[int, float, float, Difference]  # questions, both means, and how they differ
+
+
+def _paired(both: Sequence[tuple[Score, Score]]) -> _Compared:
+    """Over the questions that both were scored on."""
+    pairs = [
+        (one.value, other.value)
+        for one, other in both
+        if one.value is not None and other.value is not None
+    ]
+    ones, others = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    n = len(pairs)
+    return n, sum(ones) / max(1, n), sum(others) / max(1, n), compared(ones, others)
+
+
+def _pooled(both: Sequence[tuple[Score, Score]]) -> _Compared:
+    """Over the questions that failed in neither: which one counts depends on the answers."""
+
+    def part(score: Score) -> tuple[float, float]:
+        return score.numerator or 0.0, score.denominator or 0.0
+
+    pairs = [(part(a), part(b)) for a, b in both if "failed" not in (a.status, b.status)]
+    ones, others = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    sums = [sum(p[1] for p in parts) for parts in (ones, others)]
+    if not all(sums):
+        return 0, 0.0, 0.0, compared([], [])
+    means = [sum(p[0] for p in ones) / sums[0], sum(p[0] for p in others) / sums[1]]
+    n = sum(bool(a[1] or b[1]) for a, b in pairs)
+    return n, means[0], means[1], compared_ratios(ones, others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +227,11 @@ def check_gates(
     more) reaches it; regressed where the interval lies below; else inconclusive: more questions are
     needed. More than `most_failures` of the scores failed: the mean would say little.
     """
+    if baseline is not None and not same_judge(baseline, run):
+        raise ConfigError(
+            f"the baseline was judged by {baseline.settings.get('backend')!s:.60}, this run by "
+            f"{run.settings.get('backend')!s:.60}: their difference is the judges'"
+        )
     comparisons = compare_runs(baseline, run) if baseline is not None else []
     by_name = {each.metric: each for each in comparisons}
     found: list[GateResult] = []
@@ -234,6 +264,11 @@ def check_gates(
     return found
 
 
+def same_judge(one: RunResult, other: RunResult) -> bool:
+    """Whether support was judged in the same way in both runs."""
+    return one.settings.get("scoring") == other.settings.get("scoring")
+
+
 def exit_code(results: Sequence[GateResult]) -> int:
     """The exit code of all gates: a regression before failures, these before what is not known."""
     codes = {result.code for result in results}
@@ -251,7 +286,10 @@ def _absolute(gate: Gate, run: RunResult) -> GateResult:
     scores: Sequence[Score] = run.scores[gate.metric]
     values = [score.value for score in scores if score.value is not None]
     each = all(value >= gate.bar if above else value <= gate.bar for value in values)
-    if (found.low >= gate.bar) if above else (found.high <= gate.bar):
+    worst = summary.low_bound if above else summary.high_bound
+    if summary.failed and worst is not None and ((worst < gate.bar) if above else worst > gate.bar):
+        code, said = INCONCLUSIVE, f"{said}; {worst:.3f} with its failures"
+    elif (found.low >= gate.bar) if above else (found.high <= gate.bar):
         code = PASSED
     elif (found.high < gate.bar) if above else (found.low > gate.bar):
         code = REGRESSED
@@ -265,8 +303,9 @@ def _absolute(gate: Gate, run: RunResult) -> GateResult:
 def _relative(gate: Gate, found: MetricComparison) -> GateResult:
     estimate = found.difference.estimate
     said = f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}] over {found.n:,}"
-    if not found.n:
-        return GateResult(str(gate), INCONCLUSIVE, "no question was scored in both runs")
+    if found.n < _FEWEST:
+        why = f"{found.n:,} questions were scored in both runs: too few to say"
+        return GateResult(str(gate), INCONCLUSIVE, why)
     above = gate.sign == ">="
     if (estimate.low >= gate.bar) if above else (estimate.high <= gate.bar):
         return GateResult(str(gate), PASSED, said)

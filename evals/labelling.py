@@ -6,6 +6,7 @@ is not shown again.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
 import secrets
@@ -63,7 +64,7 @@ def tasks_of(run: RunResult) -> list[Task]:
         for unit in units:
             found.append(
                 Task(
-                    id=f"{question.id}:{unit.start}",
+                    id=f"{question.id}:{unit.start}:{_short_hash(unit.claim)}",
                     question=question.question,
                     claim=unit.claim,
                     answer=item.sample.answer,
@@ -74,6 +75,10 @@ def tasks_of(run: RunResult) -> list[Task]:
     if not found:
         raise QueryError("there is no claim to judge: the run needs the metric faithfulness")
     return found
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 class Labels:
@@ -113,7 +118,6 @@ class Labels:
         with self._guard:
             if task.id in self.done:
                 return False
-            self.done[task.id] = label
             record = {
                 "id": task.id,
                 "question": task.question,
@@ -126,6 +130,7 @@ class Labels:
             line = json.dumps(record, ensure_ascii=False)
             with self.path.open("ab") as file:
                 file.write(line.encode("utf-8", "surrogatepass") + b"\n")
+            self.done[task.id] = label
         return True
 
     def left(self, tasks: Sequence[Task]) -> list[Task]:
@@ -177,6 +182,9 @@ class LabelServer:
                     added = labels.add(task, said["verdict"])
                 except (ValueError, KeyError, TypeError, QueryError):
                     self._json({"error": "not a judgement"}, 400)
+                    return
+                except OSError as error:
+                    self._json({"error": f"{labels.path}: {error.strerror}"}, 500)
                     return
                 self._json({"added": added})
 

@@ -162,11 +162,12 @@ def run(
     """Ask every question and score every answer; what is in `folder` already is not done again.
 
     `metrics` are metrics, or their names (default: the usual ones). `support` says who judges
-    support (default: the `judge`, or the lexical verifier). Without a `pipeline`, the questions must bring the answers that are to be scored. `budget` is in
-    US dollars: when it is spent no further question is begun (those under way are finished), and
-    the rest count as failed until the run is taken up again. An answer that fails is asked for
-    again next time. Raises `ConfigError` where `folder` holds a run of other questions, or a price
-    is not known and there is a `budget`.
+    support (default: the `judge`, or the lexical verifier). Without a `pipeline`, the questions
+    must bring the answers that are to be scored. `budget` is in US dollars: when it is spent no
+    further question is begun (those under way are finished), and the rest count as failed until
+    the run is taken up again. An answer that fails is asked for again next time. Raises
+    `ConfigError` where `folder` holds a run of other questions, or a price is not known and there
+    is a `budget`.
     """
     wanted = named(metrics or ())
     judge_backend = support or backend(model=judge)

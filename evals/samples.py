@@ -60,9 +60,10 @@ class Sample(Noun):
 
     ``contexts`` are the passages that the model was shown, in the order of their numbers, so that
     ``[1]`` in the answer names the first; ``contexts_known`` is False where they are not known,
-    which is another thing than that there were none. ``quotes`` are exact spans that the answer cites, where
-    it has such; then sentences cite these. ``references`` are right answers, ``gold`` ids or uris
-    of the documents that answer, ``answerable`` whether the sources do (None: not known).
+    which is another thing than that there were none. ``quotes`` are exact spans that the answer
+    cites, where it has such; then sentences cite these. ``references`` are right answers, ``gold``
+    ids or uris of the documents that answer, ``answerable`` whether the sources do (None: not
+    known).
     ``abstained`` is what the system says of itself, None where it says nothing.
     """
 

@@ -49,9 +49,10 @@ class Difference:
 def estimated(values: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
     """Mean of `values` (0..1) with its 95% interval. 0 of nothing.
 
-    The interval is the bootstrap's percentile interval (Efron, 1979). Where all values are alike
-    there is nothing to resample, yet five right answers are no proof; and where each is 0 or 1, the
-    bootstrap's interval is too short for few: there it is Wilson's (1927), for shares.
+    The interval is the bootstrap's percentile interval (Efron, 1979), drawn from the values and one
+    0 and one 1 beside them: few values, or many that are alike, leave too little to resample, and
+    its interval would be too short. Where each is 0 or 1, or all are alike, it is Wilson's (1927),
+    for shares.
     """
     import numpy as np
 
@@ -62,6 +63,13 @@ def estimated(values: Sequence[float], *, seed: int = 0, resamples: int = RESAMP
     within = bool(((found >= 0) & (found <= 1)).all())
     if within and ((found == found[0]).all() or np.isin(found, (0.0, 1.0)).all()):
         return wilson(mean, len(found))
+    n = len(found)
+    if within:
+        found = np.concatenate([found, [0.0, 1.0]])
+        low, high = _interval(
+            lambda drawn: found[drawn].mean(axis=1), n, seed, resamples, of=len(found)
+        )
+        return Estimate(mean, min(low, mean), max(high, mean))
     return Estimate(
         mean, *_interval(lambda drawn: found[drawn].mean(axis=1), len(found), seed, resamples)
     )
@@ -146,7 +154,8 @@ def compared(
         signs = random.integers(0, 2, size=(rows, len(found))) * 2 - 1
         reached += int((np.abs(signs @ found) >= observed).sum())
         done += rows
-    error = float(found.std(ddof=1)) / math.sqrt(len(found)) if len(found) > 1 else 0.0
+    # beside one difference each way: so few that are all alike show nothing small
+    error = float(np.concatenate([found, [-1.0, 1.0]]).std()) / math.sqrt(len(found))
     return Difference(
         Estimate(float(found.mean()), low, high),
         reached / (done + 1),
@@ -154,6 +163,64 @@ def compared(
         ties=int((np.abs(found) <= _ALIKE).sum()),
         losses=int((found < -_ALIKE).sum()),
         detectable=(_Z + _POWER) * error,
+    )
+
+
+def compared_ratios(
+    one: Sequence[tuple[float, float]],
+    other: Sequence[tuple[float, float]],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Difference:
+    """`compared` for ratios of sums: pairs (numerator, denominator) of the same questions.
+
+    A question that one of them says nothing of is (0, 0) there. The test exchanges the pairs of a
+    question. Where a ratio has no denominator in a sample, that sample does not count.
+    """
+    import numpy as np
+
+    if len(one) != len(other):
+        raise ValueError(f"{len(one)} and {len(other)} questions: they must be the same")
+    both = np.asarray([one, other], dtype=np.float64)  # [2, n, 2]
+    n = len(one)
+    if not n or not (both[:, :, 1].sum(axis=1) > 0).all():
+        return Difference(Estimate(0.0, 0.0, 0.0), 1.0)
+
+    def gap(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = sums[..., 0] / sums[..., 1]
+        found: NDArray[np.float64] = ratios[1] - ratios[0]
+        return found
+
+    observed = float(gap(both.sum(axis=1)))
+    random = np.random.default_rng(seed)
+    drawn: list[float] = []
+    reached, counted = 1, 0
+    while len(drawn) < resamples:
+        rows = min(resamples - len(drawn), max(1, _AT_ONCE // (4 * n)))
+        places = random.integers(0, n, size=(rows, n))
+        drawn += gap(both[:, places].sum(axis=2)).tolist()
+        swapped = random.integers(0, 2, size=(rows, n))
+        first = np.where(swapped[..., None] == 1, both[1], both[0]).sum(axis=1)
+        exchanged = gap(np.stack([first, both.sum(axis=(0, 1)) - first]))
+        exchanged = exchanged[np.isfinite(exchanged)]
+        reached += int((np.abs(exchanged) >= abs(observed) - 1e-12).sum())
+        counted += len(exchanged)
+    low, high = _percentiles(np.asarray(drawn), observed)
+    finite = [value for value in drawn if math.isfinite(value)]
+    values = [
+        (b[0] / b[1] if b[1] else 0.0) - (a[0] / a[1] if a[1] else 0.0)
+        for a, b in zip(one, other, strict=True)
+        if a[1] or b[1]
+    ]
+    return Difference(
+        Estimate(observed, min(low, observed), max(high, observed)),
+        reached / (counted + 1),
+        wins=sum(value > _ALIKE for value in values),
+        ties=sum(abs(value) <= _ALIKE for value in values),
+        losses=sum(value < -_ALIKE for value in values),
+        detectable=(_Z + _POWER) * float(np.std([*finite, observed])),
     )
 
 
@@ -172,8 +239,14 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _interval(
-    statistic: Callable[[NDArray[np.int64]], NDArray[np.float64]], n: int, seed: int, resamples: int
+    statistic: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+    n: int,
+    seed: int,
+    resamples: int,
+    *,
+    of: int = 0,
 ) -> tuple[float, float]:
+    """Percentiles of the statistic of `n` positions drawn `of` so many (default: as many)."""
     import numpy as np
 
     random = np.random.default_rng(seed)
@@ -181,7 +254,7 @@ def _interval(
     done = 0
     while done < resamples:
         rows = min(resamples - done, max(1, _AT_ONCE // n))
-        found.append(statistic(random.integers(0, n, size=(rows, n))))
+        found.append(statistic(random.integers(0, of or n, size=(rows, n))))
         done += rows
     return _percentiles(np.concatenate(found), math.nan)
 

@@ -50,6 +50,8 @@ class Backend(ABC):
     name: str
     threshold: float
     partial: float
+    calibrated_on: str = ""
+    """What people's judgements the threshold comes from; "" where from none."""
 
     @property
     @abstractmethod
@@ -106,6 +108,7 @@ class VerifierBackend(Backend):
         self.verifier = verifier
         self.name = verifier.name
         self.threshold = verifier.threshold if threshold is None else threshold
+        self.calibrated_on = verifier.calibrated_on
         self.partial = min(verifier.partial, self.threshold)
 
     @property
@@ -117,7 +120,7 @@ class VerifierBackend(Backend):
     def description(self) -> str:
         """See `Backend.description`."""
         model = getattr(self.verifier, "model", "")
-        on = self.verifier.calibrated_on
+        on = self.calibrated_on
         said = f"calibrated on {on}" if on else "not calibrated on judgements of people"
         of = f" ({model})" if isinstance(model, str) and model else ""
         return f"{self.name}{of}, threshold {self.threshold:g}, {said}"
@@ -219,7 +222,9 @@ class JudgeBackend(Backend):
         """See `Backend.description`."""
         name = getattr(self.model, "model", "") or self.model.name
         times = f", asked {self.repeats} times" if self.repeats > 1 else ""
-        return f"llm judge ({name}{times}), not calibrated on judgements of people"
+        on = self.calibrated_on
+        said = f"calibrated on {on}" if on else "not calibrated on judgements of people"
+        return f"llm judge ({name}{times}), threshold {self.threshold:g}, {said}"
 
     def judge(
         self, claims: Sequence[str], passages: Sequence[str], *, apart: bool = False

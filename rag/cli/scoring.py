@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path)
+_USELESS = 0.5  # AUROC of a coin
 _BARS = 24  # characters
 
 
@@ -599,6 +600,12 @@ def _calibrated(path: Path, support: Backend) -> dict[str, Any]:
     found = read_calibration(path)
     if found["fingerprint"].rpartition(":")[0] != support.fingerprint.rpartition(":")[0]:
         raise ConfigError(f"{path} was made with another backend than {support.name}")
+    if found["auroc_low"] <= _USELESS:
+        raise ConfigError(
+            f"{path}: the metric cannot tell what people call right from what they do not (its "
+            f"AUROC may be {found['auroc_low']:.2f}), so there is nothing to correct by"
+        )
+    support.calibrated_on = f"{found['n']:,} labels of yours ({path.name})"
     if found["metric"] == "faithfulness":
         support.threshold = found["threshold"]
         support.partial = min(support.partial, support.threshold)
@@ -606,13 +613,13 @@ def _calibrated(path: Path, support: Backend) -> dict[str, Any]:
 
 
 def _corrected(result: RunResult, calibration: dict[str, Any]) -> dict[str, Any]:
-    from evals.calibration import corrected
+    from evals.calibration import corrected, verdicts_of
 
     name = calibration["metric"]
     if name not in result.scores:
         raise ConfigError(f"the calibration is of {name}, which was not computed: --metrics")
-    values = [score.value for score in result.scores[name] if score.value is not None]
-    return corrected(values, calibration["rectifier"], labels=calibration["n"])
+    verdicts = verdicts_of(result.scores[name], calibration)
+    return corrected(verdicts, calibration["rectifier"], labels=calibration["n"])
 
 
 # -- showing -------------------------------------------------------------------------------
@@ -666,6 +673,8 @@ def _show_calibration(found: Calibration) -> None:
     }
     for name, e in rows.items():
         click.echo(f"  {name:<20}{e.value:.3f}  [{e.low:.3f}, {e.high:.3f}]")
+    if found.auroc.low <= _USELESS:
+        click.echo("  it may be no better than a coin: these labels are no ground for a threshold")
     click.echo("  score      labels   share of 1")
     for n, score, share in found.reliability:
         click.echo(f"  {score:.2f}    {n:>8,}   {share:.2f}  {'#' * round(_BARS * share)}")

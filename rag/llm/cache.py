@@ -64,6 +64,11 @@ class CompletionCache:
         citations = tuple(NativeCitation(s, e, tuple(of)) for s, e, of in kept["citations"])
         return Completion(kept["text"], Usage(), kept["finish_reason"], citations)
 
+    def forget(self, key: str) -> None:
+        """Keep nothing under `key`."""
+        with self._guard, self._base:
+            self._base.execute("DELETE FROM completions WHERE key = ?", (key,))
+
     def put(self, key: str, completion: Completion) -> None:
         """Keep a completion; it is on disk when this returns."""
         kept = {

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from rag.component import explain
 from rag.errors import ModelReplyError
+from rag.llm import cache
 from rag.llm.base import ChatModel, JsonSchema
 from rag.types import Message
 
@@ -41,6 +42,8 @@ def fill(
         if completion.finish_reason == "length":
             fault = "it was cut off by the limit of tokens"
         fault = fault or "there is no JSON in it"
+        if (kept := cache.current()) is not None:  # it would be no better next time
+            kept.forget(cache.key_of(chat.fingerprint, asked, schema, ()))
         if not left:
             raise ModelReplyError(f"the reply is not the JSON asked for: {fault}")
         asked = [

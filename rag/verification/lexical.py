@@ -27,7 +27,10 @@ _HALF = 0.5  # ... and in one that says what the claim negates
 _BESIDE = 0.5  # share of the other words, of the best sentence's, beside a claim's number
 _SAME = 0.85  # share of the words of either in the other from which two say the same
 _WORD_FOR_WORD = 0.75  # share of a claim's words that stand in a sentence in the same order
+_CONTENT, _FEWEST, _BRIEF = 3, 3, 12  # characters of a word, words of a claim
+_AND = frozenset("and or und et y e".split())
 _GAP = 4  # words that may stand in the place of a name
+_LONGEST, _MOST_PLACES = 1_000, 50  # tokens of a claim, and places of each, that are compared
 _MOST_SENTENCES = 400  # of a passage; what lies behind counts with the passage as a whole
 
 _NUMBER = re.compile(r"(?:(?<![\w.)\]-])-)?\d+(?:[.,:/]\d+)*")
@@ -167,8 +170,7 @@ class LexicalVerifier(Verifier):
         score = (1 - self.order - similarity) * nearest.share + similarity * max(0.0, cosine or 0.0)
         if self.order:
             score += self.order * _density(claim.tokens, nearest.tokens)
-        if claim.names or claim.numbers:
-            score *= self._agreement(claim, passage, nearest)
+        score *= self._agreement(claim, passage, nearest)
         if claim.negated != nearest.sentence.negated:
             score *= self._denial(claim, nearest.sentence)
         return min(1.0, score)
@@ -431,9 +433,11 @@ def _density(claim: Sequence[str], tokens: Sequence[str]) -> float:
 
     1 for a claim that is copied whole, 0 for one with no word of the `tokens`.
     """
+    claim = claim[:_LONGEST]
     places: dict[str, list[int]] = {}
     for at, token in enumerate(tokens):
-        places.setdefault(token, []).append(at)
+        if len(found := places.setdefault(token, [])) < _MOST_PLACES:
+            found.append(at)
     i, total = 0, 0
     while i < len(claim):
         longest = 0
@@ -448,22 +452,35 @@ def _density(claim: Sequence[str], tokens: Sequence[str]) -> float:
 
 
 def _is_swapped(claim: _Facts, sentence: _Facts, wrong: bool) -> bool:
-    """Whether the sentence says the same of another name or number, in its place.
+    """Whether the sentence says the same of something else.
 
-    Where a number is `wrong`, saying the same is enough.
+    It does where they agree word for word but for a name, a number or another word of content in
+    another's place, or where names or numbers have changed places. Where a number is `wrong`,
+    agreeing is enough.
     """
-    there = set(sentence.tokens) | sentence.numbers
-    ours = {token: kind for token, kind in claim.marked.items() if token not in there}
-    if not ((ours and sentence.marked) or wrong) or sentence.share_of(claim) < _HALF:
+    if sentence.share_of(claim) < _HALF:
+        return False
+    own, other = claim.tokens[:_LONGEST], sentence.tokens[:_LONGEST]
+    there = set(other) | sentence.numbers
+    new = [token for token in own if token not in there]
+    if not new and not wrong:
+        return _changed_places(claim, own, other)
+    # a name of two words is one word of another
+    words_ = len(own) - sum(
+        one in claim.marked and two in claim.marked and not {one, two} & there
+        for one, two in pairwise(own)
+    )
+    if len(own) - len(new) < _WORD_FOR_WORD * words_:
         return False
     from difflib import SequenceMatcher
 
-    own, other = claim.tokens, sentence.tokens
     steps = SequenceMatcher(None, own, other, autojunk=False).get_opcodes()
-    if sum(j - i for what, i, j, _, _ in steps if what == "equal") < _WORD_FOR_WORD * len(own):
+    if sum(j - i for what, i, j, _, _ in steps if what == "equal") < _WORD_FOR_WORD * words_:
         return False
     if wrong:
         return True
+    ours = {token: kind for token, kind in claim.marked.items() if token not in there}
+    stems_ = set(sentence.words)
     for what, i, j, k, n in steps:
         if what != "replace":
             continue
@@ -473,7 +490,43 @@ def _is_swapped(claim: _Facts, sentence: _Facts, wrong: bool) -> bool:
         found = {ours[token] for token in own[i:j] if token in ours}
         if found & {sentence.marked[token] for token in gap if token in sentence.marked}:
             return True
+        short = len(new) == 1 and len(own) <= _BRIEF
+        if short and j - i == 1 == n - k and _are_content(own[i], other[k], stems_):
+            return True
     return False
+
+
+def _are_content(one: str, other: str, known: Set[str]) -> bool:
+    """Whether two words say something, and the first is not a form of one that is known."""
+    if one in STOP_WORDS or other in STOP_WORDS or min(len(one), len(other)) < _CONTENT:
+        return False
+    return not set(stems(one)) & known
+
+
+def _changed_places(claim: _Facts, own: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether the other words stand as they do there, and the names or numbers in another order."""
+    if not _FEWEST <= len(own) < _LONGEST or len(claim.marked) < 2:
+        return False
+    if not set(own) <= set(other) or _is_within(own, other):
+        return False
+    plain = [token for token in own if token not in claim.marked]
+    if not set(plain) - _AND or not _is_within(plain, other):
+        return False
+    named: list[str] = []
+    among: list[str] = []  # names in a list, whose order says nothing
+    for token in [*own, ""]:
+        if token in claim.marked:
+            among.append(token)
+        elif token not in _AND:
+            named += sorted(among, key=other.index)
+            among = []
+    return not _is_within(named, other)
+
+
+def _is_within(few: Sequence[str], many: Sequence[str]) -> bool:
+    """Whether `few` stand in `many` in their order."""
+    rest = iter(many)
+    return all(token in rest for token in few)
 
 
 @lru_cache(maxsize=4_096)  # the same passages are asked about for every sentence

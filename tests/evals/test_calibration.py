@@ -21,7 +21,9 @@ from evals.calibration import (
     kappa,
     load_labelled,
     read_calibration,
+    verdicts_of,
 )
+from evals.scores import Score, Unit
 from evals.support import backend
 from rag.errors import ConfigError, QueryError
 
@@ -111,15 +113,31 @@ def test_corrected_rates_cover_what_people_would_say() -> None:
         errors = people.astype(float) - said
         rectifier = (float(errors.mean()), float(errors.std(ddof=1) / np.sqrt(len(errors))))
         _, verdicts = judged(400)
-        found = corrected(verdicts.astype(float).tolist(), rectifier)
+        found = corrected([[float(v)] for v in verdicts], rectifier)
         covered += found["low"] <= 0.6 <= found["high"]
         assert abs(found["uncorrected"] - 0.46) < 0.12  # what it would be without
     assert 0.925 <= covered / 1_000 <= 0.975
 
 
 def test_few_verdicts_that_are_alike_are_no_certainty() -> None:
-    found = corrected([1.0] * 5, (0.05, 0.01))
+    found = corrected([[1.0]] * 5, (0.05, 0.01))
     assert found["value"] == 1.0 and found["low"] < 0.9
+
+
+def test_a_rate_of_claims_and_one_of_answers() -> None:
+    def score(*supports: float) -> Score:
+        return Score.of(0.5, units=[Unit(claim="c", support=s) for s in supports])
+
+    scores = [score(0.9, 0.1), score(0.8), Score.failed("x")]
+    known = {"metric": "faithfulness", "threshold": 0.5, "unit": "claim"}
+    assert verdicts_of(scores, known) == [[1.0, 0.0], [1.0]]
+    assert verdicts_of(scores, known | {"unit": "answer"}) == [[1.0], [1.0]]
+    assert verdicts_of([Score.of(0.2), Score.of(0.6)], known | {"metric": "token_f1"}) == [
+        [0.0],
+        [1.0],
+    ]
+    with pytest.raises(ConfigError, match="cannot be corrected"):
+        verdicts_of(scores, known | {"metric": "answer_correctness"})
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,38 @@ def test_what_must_agree_is_not_supported_without(claim: str, passage: str) -> N
     assert VERIFIER.status(support(claim, passage)) == "unsupported"
 
 
+@pytest.mark.parametrize(
+    ("claim", "passage"),
+    [
+        ("The Kite is made of steel.", "The Kite is made of nylon."),
+        ("Beats acquired Apple.", "Apple acquired Beats."),
+        ("Ben is the mother of Anna.", "Anna is the mother of Ben."),
+        ("Croatia beat France 4-2.", "France beat Croatia 4-2."),
+        (
+            "It has 3 rooms, 42 restaurants and 2 pools.",
+            "It has 42 rooms, 3 restaurants and 2 pools.",
+        ),
+        ("The Kite was designed by Anna Berg.", "The Kite was designed by Paul Stone."),
+        ("It opened in 2019 in Hamburg.", "It opened in 2017 in Hamburg."),
+    ],
+)
+def test_the_same_of_something_else_is_not_supported(claim: str, passage: str) -> None:
+    assert VERIFIER.status(support(claim, passage)) == "unsupported"
+    assert VERIFIER.status(support(passage, passage)) == "supported"
+
+
+@pytest.mark.parametrize(
+    ("claim", "passage"),
+    [
+        ("Carl, Anna and Ben came to Hamburg.", "Anna, Ben and Carl came to Hamburg."),
+        ("It cost 3,800 dollars in Oslo.", "It cost 3, 800 dollars in Oslo."),
+        ("COVID-19 spreads in winter.", "COVID-19 spreads in winter, as the coronavirus does."),
+    ],
+)
+def test_the_same_in_another_order_or_spelling_is_supported(claim: str, passage: str) -> None:
+    assert VERIFIER.status(support(claim, passage)) == "supported"
+
+
 def test_the_best_part_of_a_long_passage_counts() -> None:
     filler = "The town has a bridge. " * 50
     alone = support("The battery lasts 34 minutes.", "The battery lasts 34 minutes.")
