@@ -286,13 +286,13 @@ def determinism(
         ]
         return np.concatenate(parts)
 
-    return {
+    found = {
         "runs": apart(embedder.embed_documents(list(texts))),
         "batch_sizes": max(apart(batched(size)) for size in sizes),
-        "devices": max(
-            (apart(other.embed_documents(list(texts))) for other in others), default=0.0
-        ),
     }
+    if others:
+        found["devices"] = max(apart(other.embed_documents(list(texts))) for other in others)
+    return found
 
 
 def alignment(one: Vectors, other: Vectors, *, alpha: float = 2.0) -> float:

@@ -81,6 +81,12 @@ def _page(result: RunResult) -> Iterator[str]:
     )
     if result.stopped:
         yield f'<p><span class="tag failed">stopped</span>{escape(result.stopped)}</p>'
+    for gate in result.gates:
+        kind = {"passed": "supported", "regressed": "unsupported"}.get(gate["outcome"], "partly")
+        yield (
+            f'<p><span class="tag {kind}">{escape(gate["outcome"])}</span>gate '
+            f"{escape(gate['gate'])}: {escape(gate['why'])}</p>"
+        )
     yield from _scores(result)
     yield from _corrected(result)
     pipeline = str(result.settings.get("pipeline", "")).strip()
@@ -208,7 +214,7 @@ def _question(result: RunResult, position: int, question: Question) -> Iterator[
         for name, score in scores.items()
         if score.value is not None and name in ("faithfulness", "citation_f1", "token_f1")
     ]
-    state = _state(item)
+    state = _state(item, question)
     yield (
         f'<details class="q" id="q{position + 1}"><summary>{escape(_cut(question.question, 300))}'
         f'<span class="soft">{escape(" · ".join([state, *shown]))}</span></summary>'
@@ -241,10 +247,13 @@ def _question(result: RunResult, position: int, question: Question) -> Iterator[
     yield "</div></details>"
 
 
-def _state(item: Item | None) -> str:
+def _state(item: Item | None, question: Question) -> str:
     if item is None or item.sample is None:
         return "failed"
-    return "refused" if item.sample.refused else "answered"
+    able = item.sample.answerable
+    if item.sample.refused:
+        return "refused, though it can be answered" if able else "refused"
+    return "answered, though it cannot be" if able is False else "answered"
 
 
 def _coloured(sample: Sample, units: Iterable[Unit]) -> str:

@@ -15,6 +15,7 @@ import math
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -83,6 +84,8 @@ class RunResult:
     usage: Usage = field(default_factory=Usage)
     stopped: str = ""
     """Why not every question was asked; "" where all were."""
+    gates: list[dict[str, str]] = field(default_factory=list)
+    """What became of each gate: what it is, its outcome, and why."""
     corrected: dict[str, Any] = field(default_factory=dict)
     """Rates corrected by judgements of people (`evals.calibration`)."""
 
@@ -100,6 +103,16 @@ class RunResult:
             for i, question in enumerate(self.questions)
         )
 
+    def reasons(self, most: int) -> list[tuple[str, int]]:
+        """Why scores failed, the commonest first, and how often."""
+        counts = Counter(
+            score.reason
+            for scores in self.scores.values()
+            for score in scores
+            if score.status == "failed"
+        )
+        return counts.most_common(most)
+
     def as_json(self) -> dict[str, Any]:
         """Summaries, settings and counts, as plain data."""
         found: dict[str, Any] = {
@@ -107,6 +120,7 @@ class RunResult:
             "answered": sum(item.sample is not None for item in self.items.values()),
             "failures": self.failures,
             "stopped": self.stopped,
+            "reasons": dict(self.reasons(20)),
             "backend": self.settings.get("backend", ""),
             "metrics": {name: summary.as_json() for name, summary in self.summaries.items()},
         }
@@ -527,6 +541,7 @@ def _result(
         metrics=metrics,
         usage=store.usage,
         stopped=stopped,
+        gates=list(settings.get("gates") or []),
         corrected=dict(settings.get("corrected") or {}),
     )
 
@@ -573,6 +588,8 @@ def write_results(result: RunResult, folder: Path) -> None:
     from evals.report import as_html
 
     settings = {**result.settings, "stopped": result.stopped}
+    if result.gates:
+        settings["gates"] = result.gates
     if result.corrected:
         settings["corrected"] = result.corrected
     _write(folder / SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")

@@ -212,7 +212,7 @@ def compared_ratios(
     values = [
         (b[0] / b[1] if b[1] else 0.0) - (a[0] / a[1] if a[1] else 0.0)
         for a, b in zip(one, other, strict=True)
-        if a[1] or b[1]
+        if a[1] and b[1]
     ]
     return Difference(
         Estimate(observed, min(low, observed), max(high, observed)),

@@ -6,7 +6,6 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
@@ -17,13 +16,14 @@ from rag.llm.base import ChatModel
 from rag.llm.calls import together
 from rag.llm.prompting import inert, messages
 from rag.llm.structured import fill
-from rag.text import Span, sentences
+from rag.text import sentence_spans
 from rag.verification import LexicalVerifier, Verifier, shared_words
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+JOINT = "\n\n"  # between passages that support a claim together
 BACKENDS = ("lexical", "nli", "llm")
 _LONGEST_EVIDENCE = 3  # sentences
 _PER_SENTENCE = 0.02  # a longer stretch must hold so much more of the claim
@@ -148,7 +148,7 @@ class VerifierBackend(Backend):
                 alone[:, 0] if alone is not None else self.verifier.support(claims, passages)[:, 0]
             )
         elif self.verifier.by_words:
-            text = "\n\n".join(passages)
+            text = JOINT.join(passages)
             joint = self.verifier.scores([(claim, text) for claim in claims])
         else:
             assert alone is not None
@@ -167,7 +167,7 @@ class VerifierBackend(Backend):
         pairs = []
         for i in short:
             best = sorted((-alone[i]).argsort(kind="stable")[:2].tolist())
-            pairs.append((claims[i], "\n\n".join(passages[j] for j in best)))
+            pairs.append((claims[i], JOINT.join(passages[j] for j in best)))
         if pairs:
             joint[short] = self.verifier.scores(pairs)
         return joint
@@ -343,32 +343,37 @@ def _nli_verifier(model: str | None) -> Verifier:
 
 def _nearest(claim: str, passages: Sequence[str], judged: Judged) -> tuple[int, int, int] | None:
     """The passage that supports a claim best, and the stretch of it with most of its words."""
-    best: tuple[float, int, int, int] | None = None
     alone = judged.alone
     if alone and any(alone):
         top = max(each or 0.0 for each in alone)
         places = [i for i, each in enumerate(alone) if (each or 0.0) >= top]
     else:
         places = list(range(len(passages)))
-    for number in places:
-        text = passages[number]
-        spans = _spans(text)
-        weights, held = shared_words(claim, [text[s.start : s.end] for s in spans])
-        for i in range(len(spans)):
-            if not held[i]:
-                continue  # a stretch begins with what it is for
-            words: set[str] = set()
-            for n, more in enumerate(held[i : i + _LONGEST_EVIDENCE], start=1):
-                words |= more
-                share = sum(map(weights.__getitem__, words)) - _PER_SENTENCE * n
-                if best is None or share > best[0] + 1e-9:
-                    best = (share, number, spans[i].start, spans[i + n - 1].end)
-    return best[1:] if best else None
-
-
-@lru_cache(maxsize=1_024)  # the same passages are looked at for every claim
-def _spans(text: str) -> tuple[Span, ...]:
-    return tuple(sentences(text))
+    chosen = [passages[i] for i in places]
+    text = JOINT.join(chosen)  # which the verifier has taken apart already
+    spans = sentence_spans(text)
+    weights, held = shared_words(claim, [text[s.start : s.end] for s in spans])
+    best: tuple[float, int, int] | None = None
+    for i in range(len(spans)):
+        if not held[i]:
+            continue  # a stretch begins with what it is for
+        words: set[str] = set()
+        for n, more in enumerate(held[i : i + _LONGEST_EVIDENCE], start=1):
+            words |= more
+            share = sum(map(weights.__getitem__, words)) - _PER_SENTENCE * n
+            if best is None or share > best[0] + 1e-9:
+                if n > 1 and JOINT in text[spans[i].start : spans[i + n - 1].end]:
+                    break  # it would go from one passage into the next
+                best = (share, spans[i].start, spans[i + n - 1].end)
+    if best is None:
+        return None
+    start, end = best[1:]
+    offset = 0
+    for place, passage in zip(places, chosen, strict=True):
+        if start < offset + len(passage):
+            return place, start - offset, min(end - offset, len(passage))
+        offset += len(passage) + len(JOINT)
+    return None
 
 
 _WORD = re.compile(r"\w")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -61,6 +62,12 @@ def sentences(text: str, *, wrapped: bool = True) -> list[Span]:
         start = end
     _append_stripped(spans, text, start, len(text))
     return spans
+
+
+@lru_cache(maxsize=2_048)
+def sentence_spans(text: str) -> tuple[Span, ...]:
+    """`sentences` of a text that is looked at more than once."""
+    return tuple(sentences(text))
 
 
 def _append_stripped(spans: list[Span], text: str, start: int, end: int) -> None:

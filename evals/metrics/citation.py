@@ -88,13 +88,18 @@ def quote_accuracy(case: Case) -> Score:
 
 @metric("citation_recall_alce", "citation", needs=("contexts",))
 def citation_recall_alce(case: Case) -> Score:
-    """Citation recall as ALCE's eval.py counts it, quirks and all: see `alce`."""
+    """Citation recall as ALCE's eval.py counts it, quirks and all.
+
+    To compare with published numbers only: a marker behind the full stop counts for the next
+    sentence, so answers that are marked as ours are come out near 0. The docstring of
+    `evals.metrics.citation.alce` lists what it does.
+    """
     return _alce(case, 0)
 
 
 @metric("citation_precision_alce", "citation", needs=("contexts",))
 def citation_precision_alce(case: Case) -> Score:
-    """Citation precision as ALCE's eval.py counts it, quirks and all: see `alce`."""
+    """Citation precision as ALCE's eval.py counts it, quirks and all; see citation_recall_alce."""
     return _alce(case, 1)
 
 

@@ -13,7 +13,8 @@ def faithfulness(case: Case) -> Score:
     ``supported claims / claims``. A claim is a sentence; the same one twice counts once, and what
     claims nothing (a heading, a question, "I hope this helps!") does not count. Passages support
     a claim together. Support in part is no support. A refusal, and an answer without a claim,
-    is not applicable; a claim that could not be judged makes the score fail.
+    is not applicable; a claim that could not be judged makes the score fail. Where nothing was
+    retrieved, nothing is supported.
 
     Source: Es et al., "RAGAS" (2023), with a verifier in the place of a prompt.
     """
@@ -68,7 +69,8 @@ def noise_sensitivity(case: Case) -> Score:
     """Share of the answer's claims that are wrong and come from a passage.
 
     ``claims in a passage and not in the reference / claims``. Lower is better. The two parts that
-    it is the sum of are `noise_sensitivity_relevant` and `noise_sensitivity_irrelevant`.
+    it is the sum of are `noise_sensitivity_relevant` and `noise_sensitivity_irrelevant`. References
+    must be sentences: every claim is "wrong" beside "2009".
 
     Source: Ru et al., "RAGChecker" (2024).
     """

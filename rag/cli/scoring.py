@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path)
+_SHOWN = 3  # reasons
 _USELESS = 0.5  # AUROC of a coin
 _BARS = 24  # characters
 
@@ -149,6 +150,8 @@ def run(
     wanted = chosen(names)
     bars = parse_gates(gates)
     model = chat_model(judge)
+    if model is None and (graded := [m.name for m in wanted if "judge" in m.needs]):
+        click.echo(f"{', '.join(graded)}: only a judge can say it (--judge)", err=True)
     support = make_backend(backend, judge, nli_model, repeats)
     calibrated = [_calibrated(path, support) for path in calibration]
     known = runs.read_run(baseline) if baseline else None
@@ -160,6 +163,8 @@ def run(
             made, asked, metrics=wanted, support=support, judge=model, folder=folder
         )
         click.echo(str(cost), err=True)
+        if made is not None and (unknown := _not_there(made, asked)):
+            click.echo(f"gold that is not in the index: {', '.join(unknown)}", err=True)
         if dry_run:
             return
         result = runs.run(
@@ -180,6 +185,9 @@ def run(
         result.corrected = {each["metric"]: _corrected(result, each) for each in calibrated}
         runs.write_results(result, folder)
     outcomes = check_gates(result, bars, baseline=known, most_failures=max_failures)
+    if outcomes:
+        result.gates = [{"gate": o.gate, "outcome": o.outcome, "why": o.why} for o in outcomes]
+        runs.write_results(result, folder)
     _end_run(result, folder, outcomes, max_failures, as_json=as_json)
 
 
@@ -225,10 +233,17 @@ def compare(run_a: Path, run_b: Path, as_json: bool) -> None:
     of the paired randomisation test, corrected for the number of metrics (Holm), wins, ties and
     losses, and the smallest difference that so many questions would show four times in five.
     """
-    from evals.comparison import compare_runs
+    from evals.comparison import compare_runs, same_judge
     from evals.runs import read_run
 
-    found = compare_runs(read_run(run_a), read_run(run_b))
+    one, other = read_run(run_a), read_run(run_b)
+    found = compare_runs(one, other)
+    if not same_judge(one, other):
+        click.echo(
+            f"support was judged by {one.settings.get('backend')} in A, by "
+            f"{other.settings.get('backend')} in B: a difference may be the judges'",
+            err=True,
+        )
     if as_json:
         _print_json(
             {
@@ -505,6 +520,12 @@ def robustness(
         _print_json(found.as_json() | {"questions": len(items)})
         return
     click.echo(f"{len(items):,} questions, {passages} passages; 95% intervals")
+    if left := len(asked) - len(items):
+        click.echo(
+            f"{left:,} left out: without answers and gold, or no gold passage that is found holds "
+            "the answer",
+            err=True,
+        )
     for _, summary in found.noise:
         click.echo(f"  {summary.metric:<28}{summary}")
     for summary in (found.rejection, found.repeated, found.right):
@@ -585,6 +606,21 @@ def _pipeline(target: str | None, index: Path | None) -> Any:
     return load_pipeline(target, index)
 
 
+def _not_there(pipeline: Any, questions: list[Any]) -> list[str]:
+    """Gold documents that no document of the index goes by; a few of them."""
+    from evals.questions import is_gold
+
+    uris = pipeline.open().library.uris()
+    wanted = list(dict.fromkeys(gold for question in questions for gold in question.gold))
+    if len(uris) * len(wanted) > _MOST_COMPARED:
+        return []
+    lost = [gold for gold in wanted if not any(is_gold(uri, gold) for uri in uris)]
+    return [*lost[:5], f"and {len(lost) - 5:,} more"] if len(lost) > 5 else lost
+
+
+_MOST_COMPARED = 2_000_000
+
+
 def _default_folder(path: Path, questions: list[Any], pipeline: Any) -> Path:
     import hashlib
 
@@ -632,8 +668,12 @@ def _show_run(result: RunResult) -> None:
     )
     if result.stopped:
         click.echo(f"stopped: {result.stopped}")
+    if missing := len(result.questions) - len(result.items):
+        click.echo(f"{missing:,} questions are not asked yet: they count as failed")
     for name, summary in result.summaries.items():
         click.echo(f"  {name:<30}{summary}")
+    for reason, times in result.reasons(_SHOWN):
+        click.echo(f"  failed {times:,} times: {reason}", err=True)
     for name, found in result.corrected.items():
         click.echo(
             f"  {name + ', corrected':<30}{found['value']:.3f}  [{found['low']:.3f}, "

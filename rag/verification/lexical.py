@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from rag.embedding import Embedder, StaticEmbedder
-from rag.text import sentences
+from rag.text import sentence_spans
 from rag.verification.base import Verifier
 from rag.words import STOP_WORDS, content_stems, stems, words
 
@@ -287,10 +287,12 @@ class _Facts:
     @cached_property
     def numbers(self) -> frozenset[str]:
         found: set[str] = set()
-        for text in map(_plain, self._texts):
-            found |= {_plain_number(number) for number in _NUMBER.findall(text)}
+        for text in self._texts:
             found |= {_NUMBER_WORDS[word] for word in words(text) if word in _NUMBER_WORDS}
-            found |= {re.sub(", ", "", number) for number in _BROKEN.findall(text)}
+            if _WRITTEN.search(text):
+                plain = _plain(text)
+                found |= {_plain_number(number) for number in _NUMBER.findall(plain)}
+                found |= {re.sub(", ", "", number) for number in _BROKEN.findall(plain)}
         return frozenset(found)
 
     @cached_property
@@ -312,27 +314,17 @@ class _Facts:
     @cached_property
     def tokens(self) -> list[str]:
         """Words in their order, numbers in one form."""
-        return [token for token, _ in self._tokens]
+        return [_token(word) for text in self._texts for word in _raw_tokens(text)]
 
     @cached_property
     def marked(self) -> dict[str, bool]:
         """Words that are a number (True) or begin with a capital (False), stop words apart."""
-        return {
-            token: kind
-            for token, kind in self._tokens
-            if kind is not None and token not in STOP_WORDS
-        }
-
-    @cached_property
-    def _tokens(self) -> list[tuple[str, bool | None]]:
-        found: list[tuple[str, bool | None]] = []
-        for text in map(_plain, self._texts):
-            for word in _TOKEN.findall(text):
-                if word[0].isdigit() or word.lower() in _NUMBER_WORDS:
-                    number = _NUMBER_WORDS.get(word.lower()) or _plain_number(word)
-                    found.append((number, True))
-                else:
-                    found.append((word.lower(), False if word[0].isupper() else None))
+        found: dict[str, bool] = {}
+        for text in self._texts:
+            for word in _raw_tokens(text):
+                token = _token(word)
+                if token not in STOP_WORDS and (token[0].isdigit() or word[0].isupper()):
+                    found[token] = token[0].isdigit()
         return found
 
     @cached_property
@@ -544,7 +536,19 @@ def _passage(text: str) -> _Passage:
 
 @lru_cache(maxsize=1_024)
 def _sentences(text: str) -> tuple[str, ...]:
-    return tuple(text[start:end] for start, end in sentences(text)[:_MOST_SENTENCES])
+    return tuple(text[start:end] for start, end in sentence_spans(text)[:_MOST_SENTENCES])
+
+
+@lru_cache(maxsize=8_192)
+def _raw_tokens(text: str) -> tuple[str, ...]:
+    return tuple(_TOKEN.findall(_plain(text)))
+
+
+def _token(word: str) -> str:
+    if word.isalpha():
+        word = word.lower()
+        return _NUMBER_WORDS.get(word, word)
+    return _plain_number(word) if word[0].isdigit() else word.lower()
 
 
 @lru_cache(maxsize=8_192)

@@ -77,6 +77,42 @@ def test_p_is_corrected_for_the_metrics() -> None:
     assert by_name["map"].improved and not by_name["token_f1"].improved
 
 
+def test_pooled_metrics_are_compared_as_they_are_summed_up() -> None:
+    # A refuses what cannot be answered, and nothing else; B refuses everything
+    able = [False] * 20 + [True] * 40
+
+    def refusing(everything: bool) -> RunResult:
+        metric = all_metrics()["refusal_precision"]
+        scores = [
+            Score.ratio(not can, 1, none="")
+            if everything or not can
+            else Score.not_applicable("it is no refusal")
+            for can in able
+        ]
+        run = made(faithfulness=[1.0] * len(able))
+        run.scores, run.metrics = {"refusal_precision": scores}, [metric]
+        return run
+
+    good, bad = refusing(everything=False), refusing(everything=True)
+    (found,) = compare_runs(good, bad)
+    assert (found.a, found.b) == (1.0, pytest.approx(1 / 3)) and found.regressed
+    assert found.difference.estimate.low < -2 / 3 < found.difference.estimate.high < 0
+    assert gate(bad, "refusal_precision>=baseline-0.02", baseline=good) == REGRESSED
+
+
+def test_runs_of_different_judges_are_no_baseline() -> None:
+    one, other = made(faithfulness=[1.0] * 10), made(faithfulness=[1.0] * 10)
+    other.settings = {"scoring": "another", "backend": "llm judge"}
+    with pytest.raises(ConfigError, match="their difference is the judges"):
+        gate(one, "faithfulness>=0.5", baseline=other)
+
+
+def test_failures_that_could_undo_it_leave_a_gate_open() -> None:
+    values: list[float | None] = [1.0] * 100 + [None] * 8
+    assert gate(made(faithfulness=values), "faithfulness>=0.95") == INCONCLUSIVE
+    assert gate(made(faithfulness=values), "faithfulness>=0.9") == PASSED
+
+
 def test_lower_is_better_where_it_is() -> None:
     (found,) = compare_runs(made(hallucination=[0.0] * 30), made(hallucination=[0.5] * 30))
     assert found.regressed and not found.improved

@@ -99,12 +99,39 @@ def test_a_model_that_only_fails_is_not_asked_for_ever(ingested: Pipeline) -> No
     assert len(chat.requests) <= 12
 
 
+def test_what_another_document_answers_is_not_called_unanswerable(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cities"
+    folder.mkdir()
+    for i, city in enumerate("Warsaw Lisbon Oslo Turin Ghent Lyon Prague Malmo".split()):
+        (folder / f"{city}.md").write_text(
+            f"# {city}\n\nThe population of {city} was {310 + 37 * i} thousand people at the last "
+            f"census. The first tram line in {city} was opened in {1890 + i} by the council.\n",
+            encoding="utf-8",
+        )
+    pipeline.ingest(folder)
+    found = generate_questions(pipeline, 12, unanswerable=0.5)
+    assert not [question for question in found if question.answerable is False]
+
+
+def test_times_and_model_numbers_are_not_cut(pipeline: Pipeline, tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text(
+        "The office in Oslo is open from 8:00 to 17:30 on all days of the week. "
+        "The station called the Gale 3 costs 1,290 euros in the shop of the factory.",
+        encoding="utf-8",
+    )
+    pipeline.ingest(tmp_path / "a.md")
+    asked = {question.answers[0] for question in generate_questions(pipeline, 5)}
+    assert asked == {"Oslo", "1,290"}
+
+
 def test_nothing_to_ask_about(pipeline: Pipeline, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("ok then", encoding="utf-8")
     pipeline.ingest(tmp_path / "a.txt")
     with pytest.raises(QueryError, match="no sentence"):
         generate_questions(pipeline, 3)
-    with pytest.raises(QueryError, match="at most 1"):
-        generate_questions(pipeline, 3, unanswerable=0.7, multi=0.7)
+    with pytest.raises(QueryError, match="from 0 to 1"):
+        generate_questions(pipeline, 3, unanswerable=1.7)
     with pytest.raises(QueryError, match="1 to 100,000"):
         generate_questions(pipeline, 0)

@@ -73,6 +73,17 @@ def test_our_own(tmp_path: Path) -> None:
         ),
         ({"question": "Q?", "answers": {"text": ["r"], "answer_start": [3]}}, {"answers": ("r",)}),
         ({"question": "Q?", "contexts": [{"page_content": "c"}]}, {"contexts": ("c",)}),
+        (
+            {"question": "Q?", "answer": "r", "answer_aliases": ["s"]},  # MuSiQue
+            {"answers": ("r", "s"), "answer": None},
+        ),
+        (
+            {"question": "Q?", "answer": "a", "contexts": ["c"]},  # Ragas, without a ground truth
+            {"answers": (), "answer": "a"},
+        ),
+        ({"inputs": {"question": "Q?"}, "outputs": {"answer": "r"}}, {"answers": ("r",)}),
+        ({"question": "Q?", "answers": {"text": [], "answer_start": []}}, {"answerable": False}),
+        ({"question": "Q?", "is_impossible": True}, {"answerable": False}),
     ],
 )
 def test_other_peoples(tmp_path: Path, record: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -106,6 +117,18 @@ def test_tables(tmp_path: Path) -> None:
     ]
     (other,) = load(tmp_path, "question\tground_truth\nWhy?\tx\n", "q.tsv")
     assert other.answers == ("x",) and other.id == "1"
+
+
+def test_what_pandas_writes(tmp_path: Path) -> None:
+    cell = "\"['It is 34 min long.', 'Other, text']\""
+    (found,) = load(tmp_path, f"user_input,response,retrieved_contexts\nQ?,a,{cell}\n", "q.csv")
+    assert found.contexts == ("It is 34 min long.", "Other, text")
+
+
+def test_queries_beside_their_judgements(tmp_path: Path) -> None:
+    (tmp_path / "qrels.tsv").write_text("q\td\t1\nq\te\t0\n", encoding="utf-8")
+    found = load(tmp_path, {"_id": "q", "text": "Why?"}, "queries.jsonl")
+    assert [(q.id, q.gold, q.answerable) for q in found] == [("q", ("d",), True)]
 
 
 def test_beir(tmp_path: Path) -> None:

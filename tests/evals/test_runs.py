@@ -190,6 +190,45 @@ def test_a_folder_that_is_something_else_is_left_alone(
         read_run(tmp_path / "nothing")
 
 
+def test_scores_of_other_settings_are_not_this_runs(ingested: Pipeline, tmp_path: Path) -> None:
+    class Stops(Exception):
+        pass
+
+    def stop(done: int, of: int) -> None:
+        raise Stops
+
+    run(ingested, QUESTIONS, tmp_path / "r")
+    chat = Counting()
+    with pytest.raises(Stops):
+        run(
+            ingested,
+            QUESTIONS,
+            tmp_path / "r",
+            support=JudgeBackend(chat),
+            progress=stop,
+            concurrency=1,
+        )
+    found = read_run(tmp_path / "r")
+    assert "llm judge" in str(found.settings["backend"])
+    assert found.summaries["faithfulness"].failed >= 1
+
+
+def test_what_was_paid_is_added_up(ingested: Pipeline, tmp_path: Path) -> None:
+    judge = Counting(input_price=1.0, output_price=1.0)
+    for _ in range(2):
+        found = run(ingested, QUESTIONS, tmp_path / "r", judge=judge, metrics=["faithfulness"])
+        assert found.usage.calls == len(judge.asked) == 2
+    cost = estimate(
+        ingested,
+        QUESTIONS,
+        metrics=chosen(["faithfulness"]),
+        support=JudgeBackend(judge),
+        judge=judge,
+        folder=tmp_path / "r",
+    )
+    assert cost.questions == 0 and "all 3 questions are done" in str(cost)
+
+
 def test_a_torn_line_is_cut_off(ingested: Pipeline, tmp_path: Path) -> None:
     found = run(ingested, QUESTIONS, tmp_path / "r")
     for name in ("items.jsonl", "scores.jsonl"):

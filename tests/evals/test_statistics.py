@@ -85,6 +85,17 @@ def test_a_ratio_is_resampled_by_whole_answers() -> None:
     assert estimated_ratio([]).value == 0
 
 
+def test_few_values_have_wide_intervals_and_more_cover() -> None:
+    assert estimated([1.0, 1.0, 0.95]).low < 0.7
+    draw = random.Random(5)
+    covered = 0
+    for _ in range(300):
+        sample = [1.0 if draw.random() < 0.9 else draw.choice([0.5, 0.6, 0.8]) for _ in range(20)]
+        found = estimated(sample, resamples=400)
+        covered += found.low <= 0.9 + 0.1 * 1.9 / 3 <= found.high
+    assert covered / 300 >= 0.93
+
+
 def test_holm_corrects_for_how_many_there_are() -> None:
     found = holm({"a": 0.01, "b": 0.04, "c": 0.03})
     assert found == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})

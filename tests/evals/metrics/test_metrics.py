@@ -197,6 +197,27 @@ def test_what_only_a_judge_can_say_is_not_made_up() -> None:
         assert found.status == "not_applicable" and not all_metrics()[name].gate
 
 
+def test_what_is_not_known_is_not_applicable() -> None:
+    unknown = Sample(id="1", question="?", answer="A bee.", contexts_known=False, gold=("a",))
+    for name in ("faithfulness", "ndcg@10", "passage_recall"):
+        assert all_metrics()[name].score(Case(unknown, Letters())).status == "not_applicable", name
+    assert value("faithfulness", "A bee.", []) == 0.0  # nothing was retrieved, and it claims
+
+
+def test_claims_that_differ_in_a_sign_are_two() -> None:
+    for answer in ("It is -40 at A now. It is 40 at A now.", "C++ has it. C has it."):
+        assert score("faithfulness", answer, ["A"]).denominator == 2, answer
+
+
+def test_a_metric_that_is_wrong_fails_and_does_not_end_the_run() -> None:
+    from evals.metrics.base import Metric
+
+    case = Case(Sample(id="1", question="?", answer="A."), Letters())
+    for wrong in (lambda case: 1 / 0, lambda case: 3.7):
+        found = Metric(name="m", group="text", function=wrong).score(case)  # type: ignore[arg-type]
+        assert found.status == "failed" and found.reason
+
+
 def test_every_metric_takes_anything() -> None:
     for answer in ("", " ", "[1]", "\ud800 \x00", "?" * 5000, "```\ncode", "1. [9][9]\n\n| a |"):
         for name, metric in all_metrics().items():
