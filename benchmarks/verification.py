@@ -1,14 +1,15 @@
 """How well each metric and backend agrees with people, on every labelled set, beside baselines.
 
-    python -m benchmarks.verification ../shared/data/labelled [--nli MODEL] [--each N] [--weights]
+    python -m benchmarks.verification ../shared/data/labelled
+        [--nli MODEL] [--judge NAME:MODEL] [--each N] [--weights]
 
 Prints the tables of ``docs/metrics.md``. AUROC is the chance that a supported claim scores above
 one that is not. Baselines: the share of the claim's words, and of its pairs of words, that the
 contexts have; the longest common subsequence over the claim's length (ROUGE-L precision); the
 cosine of static vectors. The lexical backend has one setting for all sets. ``--nli`` adds an NLI
-model (a folder, or a name on the hub) on at most ``--each`` rows a set (400). ``--weights`` prints
-what the verifier's weights come to on a set that they were not chosen on: for each set those with
-the best mean AUROC on the others.
+model (a folder, or a name on the hub) and ``--judge`` a chat model (``openai:gpt-4.1-mini``), on at
+most ``--each`` rows a set (400). ``--weights`` prints what the verifier's weights come to on a set
+that they were not chosen on: for each set those with the best mean AUROC on the others.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from evals.embeddings import load_similar, sts
 from evals.metrics.text import longest_common_subsequence
 from evals.support import Backend, VerifierBackend, backend
 from rag import LexicalVerifier, StaticEmbedder
+from rag.cli.scoring import chat_model
 
 Score = Callable[[Labelled], float]
 
@@ -82,6 +84,7 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("data", type=Path, nargs="?", default=Path("../shared/data/labelled"))
     options.add_argument("--nli")
+    options.add_argument("--judge")
     options.add_argument("--each", type=int, default=400)
     options.add_argument("--weights", action="store_true")
     asked = options.parse_args()
@@ -96,7 +99,9 @@ def main() -> None:
     failures(data)
     others(data)
     if asked.nli:
-        nli_table(sets, judged, asked.nli, asked.each)
+        beside(sets, judged, asked.nli, backend("nli", nli=asked.nli), asked.each)
+    if asked.judge:
+        beside(sets, judged, asked.judge, backend(model=chat_model(asked.judge)), asked.each)
 
 
 def support_table(sets: dict[str, list[Labelled]], judged: dict[str, np.ndarray]) -> None:
@@ -243,13 +248,17 @@ def weights(sets: dict[str, list[Labelled]]) -> None:
     print(f"best on all: order {best[0]}, similarity {best[1]} ({at:.3f})")
 
 
-def nli_table(
-    sets: dict[str, list[Labelled]], judged: dict[str, np.ndarray], model: str, each: int
+def beside(
+    sets: dict[str, list[Labelled]],
+    judged: dict[str, np.ndarray],
+    model: str,
+    support: Backend,
+    each: int,
 ) -> None:
+    """Another backend beside the lexical one, and both together. What failed counts as 0."""
     print(f"What {model} adds: AUROC on at most {each} rows of each set\n")
-    print("| set | rows | lexical | NLI | both, in the mean |\n|---|---|---|---|---|")
+    print(f"| set | rows | lexical | {support.name} | both, in the mean |\n|---|---|---|---|---|")
     columns: dict[str, list[float]] = defaultdict(list)
-    support = backend("nli", nli=model)
     for name, found in sets.items():
         chosen = np.random.default_rng(0).permutation(len(found))[:each]
         part = [found[i] for i in chosen]
@@ -257,10 +266,10 @@ def nli_table(
         own, other = judged[name][chosen], scores(part, "faithfulness", support)
         both = ranks(own) + ranks(other)
         found_ = [auroc(labels, values) for values in (own, other, both)]
-        for column, value in zip(("lexical", "nli", "both"), found_, strict=True):
+        for column, value in zip(("lexical", "other", "both"), found_, strict=True):
             columns[column].append(value)
         print(line(name, len(part), found_), flush=True)
-    means = [float(np.mean(columns[c])) for c in ("lexical", "nli", "both")]
+    means = [float(np.mean(columns[c])) for c in ("lexical", "other", "both")]
     print(line("mean", len(sets), means))
 
 

@@ -288,9 +288,9 @@ class _Facts:
     def numbers(self) -> frozenset[str]:
         found: set[str] = set()
         for text in self._texts:
-            found |= {_NUMBER_WORDS[word] for word in words(text) if word in _NUMBER_WORDS}
-            if _WRITTEN.search(text):
-                plain = _plain(text)
+            plain = _plain(text)
+            found |= {_NUMBER_WORDS[word] for word in words(plain) if word in _NUMBER_WORDS}
+            if _WRITTEN.search(plain):
                 found |= {_plain_number(number) for number in _NUMBER.findall(plain)}
                 found |= {re.sub(", ", "", number) for number in _BROKEN.findall(plain)}
         return frozenset(found)

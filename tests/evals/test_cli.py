@@ -62,7 +62,7 @@ def test_too_many_failures(questions: str, tmp_path: Path, rag: Callable[..., Ra
     ran = rag("eval", "run", questions, "-p", "p.yaml", "--out", "r")
     assert ran.code == 3 and "2 of 3 questions failed" in ran.err
     assert "2 failed: " in ran.out
-    gated = rag("eval", "run", questions, "-p", "p.yaml", "--out", "r", "--gate", "token_f1>=0.1")
+    gated = rag("eval", "run", questions, "-p", "p.yaml", "--out", "s", "--gate", "token_f1>=0.1")
     assert gated.code == 3 and "too many failures" in gated.out
 
 
