@@ -12,7 +12,7 @@ demo: $(VENV)/.core
 
 ## test: everything that must hold, the slow tests too
 test: $(VENV)/.dev check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 ## check: style, types, and which package may import which
 check: $(VENV)/.dev

@@ -117,9 +117,10 @@ class LexicalVerifier(Verifier):
     What must agree multiplies the support where it does not: numbers and dates (``wrong_number``),
     names (``missing_name``), and whether the nearest sentence negates (``negation``, or
     ``contradiction`` where it is clearly that which the claim says). ``swapped`` is for what says
-    the same word for word, but of another name or number, or denies it. These are rules, not
-    understanding: a claim in which one content word is wrong may pass, paraphrase in quite other
-    words does not, nor does another language. Where it fails, in numbers: ``docs/metrics.md``.
+    the same word for word, but of another name or number (in a short claim: of anything else), or
+    denies it. These are rules, not understanding: what says something else in the words of the
+    source may pass, paraphrase in quite other words does not, nor does another language. Where it
+    fails, in numbers: ``docs/metrics.md``.
 
     The weights were chosen by the mean AUROC over nine sets of people's judgements, and confirmed
     on each set by weights chosen without it. Both thresholds are those with the best mean balanced
