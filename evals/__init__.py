@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from evals.comparison import check_gates, compare_runs, parse_gates
     from evals.generate import generate_questions
     from evals.metrics import Case, Metric, all_metrics, chosen, metric, score
+    from evals.metrics.citation import citation_scores
     from evals.questions import GoldSpan, Question, load_questions
     from evals.runs import RunResult, read_run, run
     from evals.samples import Passage, Sample, Statement
@@ -36,6 +37,7 @@ _WHERE = {
     "backend": "support",
     "calibrate": "calibration",
     "check_gates": "comparison",
+    "citation_scores": "metrics.citation",
     "chosen": "metrics",
     "compare_runs": "comparison",
     "generate_questions": "generate",
@@ -85,6 +87,7 @@ __all__ = [
     "calibrate",
     "check_gates",
     "chosen",
+    "citation_scores",
     "compare_runs",
     "generate_questions",
     "load_labelled",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from evals.metrics.base import Case, metric
-from evals.samples import Statement
+from evals.samples import Sample, Statement
 from evals.scores import Score, Unit
-from evals.support import Judged, has_words
+from evals.support import Backend, Judged, has_words
+from rag.errors import ConfigError
 
 
 class Cited(NamedTuple):
@@ -30,7 +31,7 @@ def citation_recall(case: Case) -> Score:
     and ``[3-5]`` are two and three citations, a marker behind the full stop belongs to the sentence
     before it, the same twice counts once. A refusal is not applicable.
 
-    Source: Gao et al., "ALCE" (2023); for ``mode="alce"`` see `alce`.
+    Source: Gao et al., "ALCE" (2023), whose own count is citation_recall_alce.
     """
     cited = _cited(case)
     units = [each.unit for each in cited]
@@ -84,6 +85,30 @@ def quote_accuracy(case: Case) -> Score:
         return Score.failed(f"the sources of {unknown} of {len(quotes)} quotes were not read")
     right = sum(bool(quote.verified) for quote in quotes)
     return Score.ratio(right, len(quotes), none="the answer has no exact quotes")
+
+
+def citation_scores(
+    sample: Sample, *, mode: Literal["ours", "alce"] = "ours", support: Backend | None = None
+) -> dict[str, Score]:
+    """Recall, precision and F1 of the citations of one answer, our way or ALCE's (see `alce`).
+
+    `support` is who judges support (default: by words).
+    """
+    from evals.support import backend
+
+    case = Case(sample, support or backend("lexical"))
+    if mode == "ours":
+        functions = (citation_recall, citation_precision, citation_f1)
+        recall, precision, f1 = (function(case) for function in functions)
+    elif mode == "alce":
+        recall, precision = citation_recall_alce(case), citation_precision_alce(case)
+        f1 = recall
+        if recall.value is not None and precision.value is not None:
+            both = recall.value + precision.value
+            f1 = Score.of(2 * recall.value * precision.value / both if both else 0.0)
+    else:
+        raise ConfigError(f"citations are scored as 'ours' or 'alce', not {mode!r}")
+    return {"recall": recall, "precision": precision, "f1": f1}
 
 
 @metric("citation_recall_alce", "citation", needs=("contexts",))

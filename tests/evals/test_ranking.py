@@ -31,13 +31,14 @@ THEIRS = {
     "map": "map",
     "recall@10": "recall_10",
     "recall@100": "recall_100",
+    "precision@10": "P_10",
 }
 
 
 @given(RUNS, JUDGED)
 @settings(max_examples=400)
 def test_equal_to_trec_eval(run: dict[str, float], judged: dict[str, int]) -> None:
-    measures = {"ndcg_cut.10", "map", "recall.10,100", "recip_rank"}
+    measures = {"ndcg_cut.10", "map", "recall.10,100", "recip_rank", "P.10"}
     theirs = pytrec_eval.RelevanceEvaluator({"q": judged}, measures).evaluate({"q": run})["q"]
     ours = per_query({"q": run}, {"q": judged})
     for name, their in THEIRS.items():

@@ -11,7 +11,9 @@ import re
 
 import pytest
 
-from evals.metrics.citation import AlceCounts, alce, plain_sentences
+from evals.metrics.citation import AlceCounts, alce, citation_scores, plain_sentences
+from evals.samples import Sample, passages
+from rag.errors import ConfigError
 
 DOCUMENTS = [
     ("A", "the sky is blue"),
@@ -100,6 +102,18 @@ def test_the_titles_stand_before_the_texts() -> None:
         "Title: C\nsnow is white => Snow is white.",
         "Title: A\nthe sky is blue => Snow is white.",
     ]
+
+
+def test_both_ways_of_counting_an_answer() -> None:
+    contexts = passages([text for _, text in DOCUMENTS])
+    answer = "The sky is blue. [1] Snow is white. [3]"
+    sample = Sample(id="1", question="?", answer=answer, contexts=contexts)
+    ours = {name: s.value for name, s in citation_scores(sample).items()}
+    theirs = {name: s.value for name, s in citation_scores(sample, mode="alce").items()}
+    assert ours == {"recall": 1.0, "precision": 1.0, "f1": 1.0}
+    assert theirs == {"recall": 0.0, "precision": 0.0, "f1": 0.0}
+    with pytest.raises(ConfigError):
+        citation_scores(sample, mode="mine")  # type: ignore[arg-type]
 
 
 def test_a_splitter_of_ones_own() -> None:
