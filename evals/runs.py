@@ -307,8 +307,13 @@ class _Worker:
         known = _known(question)
         try:
             answer = self.pipeline.ask(question.question)
+        except ConfigError:  # a key or an extra that is missing: for every question
+            raise
         except RagError as error:
             return Item(id=question.id, key=key, error=" ".join(str(error).split())[:500])
+        except Exception as error:  # one question is not to end the run: it is counted, and shown
+            said = f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"
+            return Item(id=question.id, key=key, error=said[:500])
         sample = Sample.of(question.id, question.question, answer, **known)
         seconds = round(time.perf_counter() - started, 4)
         return Item(id=question.id, key=key, sample=sample, seconds=seconds, usage=answer.usage)

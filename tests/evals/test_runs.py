@@ -370,3 +370,34 @@ def test_two_runs_do_not_write_into_one_folder(ingested: Pipeline, tmp_path: Pat
     lock = FileLock(tmp_path / "r" / ".lock")
     with lock, pytest.raises(ConfigError, match="another process"):
         run(ingested, QUESTIONS, tmp_path / "r")
+
+
+class Unsound(ChatModel):
+    """Breaks as a bug would, or lacks its key."""
+
+    name: ClassVar[str] = "unsound"
+
+    keyless: bool = False
+
+    def _complete(
+        self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
+    ) -> Completion:
+        if self.keyless:
+            raise ConfigError("there is no key")
+        raise ZeroDivisionError("oh")
+
+
+def test_a_bug_costs_a_question_and_a_missing_key_the_run(
+    ingested: Pipeline, tmp_path: Path
+) -> None:
+    with ingested.model_copy(update={"generator": GroundedGenerator(model=Unsound())}) as broken:
+        found = run(broken, QUESTIONS, tmp_path / "r")
+        assert "unexpected ZeroDivisionError" in found.items["battery"].error
+        assert found.failures == 3
+    with (
+        ingested.model_copy(
+            update={"generator": GroundedGenerator(model=Unsound(keyless=True))}
+        ) as keyless,
+        pytest.raises(ConfigError, match="there is no key"),
+    ):
+        run(keyless, QUESTIONS, tmp_path / "s")
