@@ -157,6 +157,8 @@ def run(
     known = runs.read_run(baseline) if baseline else None
     scored = [question.answer is not None for question in asked]
     made = None if all(scored) else _pipeline(pipeline, index)
+    if made is not None:
+        _require_index(made)
     try:
         folder = out or _default_folder(questions, asked, made)
         cost = runs.estimate(
@@ -604,6 +606,16 @@ def _pipeline(target: str | None, index: Path | None) -> Any:
     from rag.cli.load import load_pipeline
 
     return load_pipeline(target, index)
+
+
+def _require_index(pipeline: Any) -> None:
+    """Raise `ConfigError` where nothing was ingested: 1 would say that the answers got worse."""
+    from rag.errors import RagIndexError
+
+    try:
+        pipeline.open()
+    except RagIndexError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _not_there(pipeline: Any, questions: list[Any]) -> list[str]:

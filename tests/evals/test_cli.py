@@ -53,6 +53,7 @@ def test_exit_codes(questions: str, rag: Callable[..., Ran]) -> None:
     assert code("--gate", "nonsense>=0.9") == 2
     assert code("--backend", "llm") == 2
     assert rag("eval", "run", "none.jsonl").code == 2
+    assert rag("eval", "run", questions, "--index", "nowhere").code == 2  # 1 is a regression
 
 
 def test_too_many_failures(questions: str, tmp_path: Path, rag: Callable[..., Ran]) -> None:
