@@ -28,11 +28,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import string
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +38,7 @@ from typing import Any
 
 from benchmarks.local_model import serving
 from connectors.dataset import Dataset
+from evals.metrics.correctness import f1_of_words, normal
 from rag import ExtractiveGenerator, GroundedGenerator, Hit, LexicalVerifier, OpenAIChat, Pipeline
 from rag.generation.claims import admits
 from rag.generation.markers import numbers_in, without_markers
@@ -281,26 +280,12 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
 def scores(text: str, references: Sequence[str]) -> tuple[float, float, float]:
     """Exact match, token F1, and whether a reference stands in the text; the best reference."""
     said = normal(text)
-    found = [(said == (ref := normal(r)), f1(said, ref), ref in said) for r in references]
+    found = [(said == (ref := normal(r)), f1_of_words(said, ref), ref in said) for r in references]
     return (
         float(max(each[0] for each in found)),
         max(each[1] for each in found),
         float(max(each[2] for each in found)),
     )
-
-
-def normal(text: str) -> str:
-    """As SQuAD's own script: lower case, without punctuation and articles."""
-    text = "".join(c for c in text.lower() if c not in string.punctuation)
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
-
-
-def f1(said: str, reference: str) -> float:
-    common = sum((Counter(said.split()) & Counter(reference.split())).values())
-    if not common:
-        return float(said == reference)
-    precision, recall = common / len(said.split()), common / len(reference.split())
-    return 2 * precision * recall / (precision + recall)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evals.datasets import numbered_lines
 from evals.metrics import Case
 from evals.metrics.correctness import f1_of_words, normal
 from evals.samples import Sample, passages
@@ -57,15 +58,10 @@ def load_labelled(path: Path) -> list[Labelled]:
 
     ``references`` and ``question`` may stand beside. Raises `QueryError` that names the line.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        said = getattr(error, "strerror", None) or error
-        raise QueryError(f"cannot read the labels {path}: {said}") from None
     found = [
         row
-        for number, line in enumerate(text.split("\n"), start=1)
-        if line.strip() and (row := _labelled(line, f"{path}, line {number}")) is not None
+        for number, line in numbered_lines(path)
+        if (row := _labelled(line, f"{path}, line {number}")) is not None
     ]
     if not found:
         raise QueryError(f"{path}: there is no label in it")

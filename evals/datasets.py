@@ -75,7 +75,7 @@ def _found(folder: Path, named: Path | None, *usual: str) -> Path:
 
 
 def _read_queries(path: Path) -> Iterator[tuple[str, str]]:
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path):
         try:
             record = json.loads(line)
             name, text = str(record["_id"]), record["text"]
@@ -92,7 +92,7 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
     Scores are whole numbers. Raises `QueryError`.
     """
     judged: dict[str, dict[str, int]] = {}
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path):
         parts = [part.strip() for part in (line.split("\t") if "\t" in line else line.split())]
         while parts and not parts[-1]:
             parts.pop()
@@ -105,8 +105,8 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
     return judged
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank, with their numbers."""
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines of a file that are not blank, with their numbers. Raises `QueryError`."""
     try:
         with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evals.datasets import numbered_lines
 from evals.statistics import Estimate, bootstrapped
 from rag.embedding import Embedder
 from rag.errors import QueryError
@@ -48,22 +49,24 @@ class StsResult:
 
 def load_similar(path: Path) -> list[Similar]:
     """Read JSON lines ``{"sentence1", "sentence2", "score"}``. Raises `QueryError`."""
-    found = []
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise QueryError(f"cannot read {path}: {error}") from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            found.append(Similar(str(row["sentence1"]), str(row["sentence2"]), float(row["score"])))
-        except (ValueError, KeyError, TypeError) as error:
-            raise QueryError(f"{path}, line {number}: not two sentences and a score") from error
+    rows = _rows(path, "two sentences and a score", ("sentence1", "sentence2", "score"))
+    found = [Similar(str(one), str(other), float(score)) for one, other, score in rows]
     if len(found) < 3:
         raise QueryError(f"{path}: {len(found)} pairs are too few to correlate")
     return found
+
+
+def _rows(path: Path, what: str, keys: tuple[str, ...]) -> Iterator[list[Any]]:
+    """The values of these keys, line by line; a score must be a number."""
+    for number, line in numbered_lines(path):
+        try:
+            row = json.loads(line)
+            values = [row[key] for key in keys]
+            if "score" in row:
+                float(row["score"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise QueryError(f"{path}, line {number}: not {what}") from error
+        yield values
 
 
 def sts(embedder: Embedder, pairs: Sequence[Similar], *, resamples: int = 1_000) -> StsResult:
@@ -445,8 +448,8 @@ def report(
             embedder.embed_documents([each.other for each in close]),
         )
     if classes is not None:
-        rows = _load_classes(classes)
-        told = [row[0] for row in rows], [row[1] for row in rows]
+        rows = list(_rows(classes, "a text and a label", ("text", "label")))
+        told = [str(text) for text, _ in rows], [str(label) for _, label in rows]
         found["classification"] = {
             name: estimate.as_json() for name, estimate in classification(embedder, *told).items()
         }
@@ -460,22 +463,6 @@ def report(
         found["bias"] = {
             name: word_bias(embedder, *probe).as_json() for name, probe in PROBES.items()
         }
-    return found
-
-
-def _load_classes(path: Path) -> list[tuple[str, str]]:
-    found = []
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise QueryError(f"cannot read {path}: {error}") from None
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-                found.append((str(row["text"]), str(row["label"])))
-            except (ValueError, KeyError, TypeError) as error:
-                raise QueryError(f"{path}, line {number}: not a text and a label") from error
     return found
 
 

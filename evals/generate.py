@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
@@ -29,6 +30,10 @@ from rag.text import sentences
 from rag.types import Document
 from rag.verification import LexicalVerifier
 from rag.words import STOP_WORDS, content_stems, words
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 KINDS = ("answerable", "unanswerable", "multi-document")
 BLANK = "____"
@@ -384,7 +389,7 @@ class _Novel:
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
-        self._vectors: list = []  # type: ignore[type-arg]
+        self._vectors: list[NDArray[np.float32]] = []
 
     def is_new(self, question: str) -> bool:
         plain = " ".join(words(question))

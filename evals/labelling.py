@@ -11,13 +11,14 @@ import hmac
 import json
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from evals import journal
 from evals.runs import RunResult
 from evals.scores import Unit
 from rag.errors import ConfigError, QueryError
@@ -40,14 +41,7 @@ class Task:
 
     def as_json(self) -> dict[str, Any]:
         """What the page shows."""
-        return {
-            "id": self.id,
-            "question": self.question,
-            "claim": self.claim,
-            "answer": self.answer,
-            "contexts": list(self.contexts),
-            "titles": list(self.titles),
-        }
+        return asdict(self)
 
 
 def tasks_of(run: RunResult) -> list[Task]:
@@ -88,27 +82,12 @@ class Labels:
         self.path = path
         self._guard = threading.Lock()
         self.done: dict[str, int | None] = {}
-        for record in self._records():
-            if isinstance(record, dict) and "id" in record:
-                self.done[str(record["id"])] = record.get("label")
-
-    def _records(self) -> Iterator[Any]:
         try:
-            raw = self.path.read_bytes()
-        except FileNotFoundError:
-            return
+            for record in journal.records(path, mend=True):
+                if "id" in record:
+                    self.done[str(record["id"])] = record.get("label")
         except OSError as error:
-            raise ConfigError(f"cannot read {self.path}: {error.strerror}") from None
-        whole = raw.rfind(b"\n") + 1
-        if whole < len(raw):  # what was being written when the power went
-            with self.path.open("r+b") as file:
-                file.truncate(whole)
-        for line in raw[:whole].split(b"\n"):
-            if line.strip():
-                try:
-                    yield json.loads(line)
-                except ValueError:
-                    raise QueryError(f"{self.path} has a line that is not JSON") from None
+            raise ConfigError(f"cannot read {path}: {error.strerror}") from None
 
     def add(self, task: Task, verdict: str) -> bool:
         """Write a judgement down: ``yes``, ``no`` or ``skip``. False where it was there already."""
@@ -127,9 +106,7 @@ class Labels:
             }
             if label is None:
                 record = {"id": task.id, "label": None}
-            line = json.dumps(record, ensure_ascii=False)
-            with self.path.open("ab") as file:
-                file.write(line.encode("utf-8", "surrogatepass") + b"\n")
+            journal.append(self.path, [record])
             self.done[task.id] = label
         return True
 

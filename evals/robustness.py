@@ -130,12 +130,8 @@ def robustness(
         return Sample.of(item.question.id, item.question.question, answer)
 
     # shares that so many passages cannot be mixed to are left out
+    noise = list({round(share * passages): share for share in reversed(noise)}.values())[::-1]
     noise = [share for share in noise if round(share * passages) < passages]
-    noise = [
-        n
-        for i, n in enumerate(noise)
-        if _of(n, passages) not in [_of(m, passages) for m in noise[:i]]
-    ]
     total = len(items) * (len(noise) + 2)
     curve = tuple(
         (
@@ -155,10 +151,6 @@ def robustness(
         repeated=summarised("lies repeated", [_judged(s, _holds((i.wrong,))) for i, s in told]),
         right=summarised("right in spite of a lie", [_judged(s, _is_right(i)) for i, s in told]),
     )
-
-
-def _of(share: float, passages: int) -> int:
-    return round(share * passages)
 
 
 def _judged(found: Sample | Score, is_so: Callable[[Sample], bool]) -> Score:

@@ -16,17 +16,19 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from evals import journal
+from evals.costs import CostEstimate, estimated_cost, models_of, require_prices
 from evals.metrics import Case, Metric, chosen
 from evals.questions import Question, load_questions, questions_hash
 from evals.samples import Sample, passages
@@ -129,38 +131,6 @@ class RunResult:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class CostEstimate:
-    """What a run may cost at most, before it begins. ``usd`` is None where a price is not known."""
-
-    questions: int
-    calls: int
-    input_tokens: int
-    output_tokens: int
-    usd: float | None
-    of: int = 0
-    again: int = 0
-    """Questions that were answered before the pipeline or its index changed."""
-
-    def __str__(self) -> str:
-        """For people."""
-        done = self.of - self.questions
-        said = f"{self.questions:,} questions"
-        said += f" ({done:,} are done)" if done > 0 else ""
-        said += f", {self.again:,} of them again, as the pipeline or its index has changed" * bool(
-            self.again
-        )
-        if not self.questions:
-            return f"all {self.of:,} questions are done: nothing to pay"
-        if not self.calls:
-            return f"{said}, no chat model: nothing to pay"
-        cost = "at a price that is not known" if self.usd is None else f"at most ${self.usd:,.2f}"
-        return (
-            f"{said}, about {self.calls:,} calls, {self.input_tokens:,} "
-            f"tokens in and {self.output_tokens:,} out: {cost}"
-        )
-
-
 def run(
     pipeline: Pipeline | None,
     questions: Sequence[Question],
@@ -183,14 +153,14 @@ def run(
     `ConfigError` where `folder` holds a run of other questions, or a price is not known and there
     is a `budget`.
     """
-    wanted = named(metrics or ())
+    wanted = chosen(metrics or ())
     judge_backend = support or backend(model=judge)
     if concurrency < 1:
         raise ConfigError(f"at least one question is asked at a time, not {concurrency}")
     if budget is not None:
         if not 0 < budget < math.inf:
             raise ConfigError(f"a budget is an amount of dollars, not {budget}")
-        _require_prices(models_of(pipeline, judge_backend, judge))
+        require_prices(models_of(pipeline, judge_backend, judge))
     if pipeline is None and (bare := [q.id for q in questions if q.answer is None]):
         raise QueryError(
             f"question {bare[0]!r} has no answer to score: give a pipeline (-p), or a `response` "
@@ -203,14 +173,6 @@ def run(
         result = _result(folder, settings, questions, store, wanted, stopped)
         write_results(result, folder)
     return result
-
-
-def named(metrics: Sequence[Metric | str]) -> list[Metric]:
-    """Metrics by themselves or by name; the usual ones where there is none."""
-    found = [
-        m for each in metrics for m in ([each] if isinstance(each, Metric) else chosen([each]))
-    ]
-    return found or chosen()
 
 
 def read_run(folder: Path, *, metrics: Sequence[Metric] | None = None) -> RunResult:
@@ -292,10 +254,12 @@ class _Worker:
             if item.sample is not None:
                 embedder = self.pipeline.embedder if self.pipeline else None
                 case = Case(item.sample, self.support, embedder, self.judge)
-                for metric in self.metrics:
-                    if not self._kept(item, metric):
-                        score = metric.score(case)
-                        self.store.add_score(item.id, self.score_key(item, metric), metric, score)
+                scores = {
+                    metric.name: (self.score_key(item, metric), metric.score(case))
+                    for metric in self.metrics
+                    if not self._kept(item, metric)
+                }
+                self.store.add_scores(item.id, scores)
             self.store.add_usage(meter.usage)
             return meter.usage
 
@@ -378,17 +342,17 @@ class _Store:
         self._guard = threading.Lock()
         self.items: dict[str, Item] = {}
         self.scores: dict[tuple[str, str], tuple[str, Score]] = {}
-        for record in _records(folder / ITEMS, mend):
+        for record in journal.records(folder / ITEMS, mend=mend):
             try:
                 item = Item.model_validate(record)
             except ValidationError:
                 continue  # of another version: it is asked again
             self.items[item.id] = item
         self.usage = Usage()
-        for record in _records(folder / SPENT, mend):
+        for record in journal.records(folder / SPENT, mend=mend):
             with suppress(ValidationError):
                 self.usage += Usage.model_validate(record)
-        for record in _records(folder / SCORES, mend):
+        for record in journal.records(folder / SCORES, mend=mend):
             try:
                 place = (str(record["id"]), str(record["metric"]))
                 self.scores[place] = (str(record["key"]), Score.model_validate(record["score"]))
@@ -399,50 +363,31 @@ class _Store:
         """Write an item down; it is on disk when this returns."""
         with self._guard:
             self.items[item.id] = item
-            _append(self.folder / ITEMS, item.model_dump(mode="json", exclude_defaults=True))
+            plain = item.model_dump(mode="json", exclude_defaults=True)
+            journal.append(self.folder / ITEMS, [plain])
 
     def add_usage(self, usage: Usage) -> None:
         """Write down what was paid for."""
         if usage.calls:
             with self._guard:
                 self.usage += usage
-                _append(self.folder / SPENT, usage.model_dump(mode="json", exclude_defaults=True))
+                plain = usage.model_dump(mode="json", exclude_defaults=True)
+                journal.append(self.folder / SPENT, [plain])
 
-    def add_score(self, id: str, key: str, metric: Metric, score: Score) -> None:
-        """Write a score down."""
+    def add_scores(self, id: str, scores: Mapping[str, tuple[str, Score]]) -> None:
+        """Write an answer's scores down: by metric, each with its key."""
         with self._guard:
-            self.scores[id, metric.name] = (key, score)
-            plain = score.model_dump(mode="json", exclude_defaults=True)
-            line = {"id": id, "metric": metric.name, "key": key, "score": plain}
-            _append(self.folder / SCORES, line)
-
-
-def _append(path: Path, record: Mapping[str, Any]) -> None:
-    line = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
-    with path.open("ab") as file:
-        file.write(line.encode("utf-8", "surrogatepass") + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _records(path: Path, mend: bool) -> Iterator[Any]:
-    """Whole lines; the last one of a run that was killed may be none."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        return
-    whole = raw.rfind(b"\n") + 1
-    if mend and whole < len(raw):
-        with path.open("r+b") as file:
-            file.truncate(whole)
-    for line in raw[:whole].split(b"\n"):
-        if line.strip():
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict):
-                yield record
+            self.scores.update({(id, name): kept for name, kept in scores.items()})
+            lines = [
+                {
+                    "id": id,
+                    "metric": name,
+                    "key": key,
+                    "score": score.model_dump(mode="json", exclude_defaults=True),
+                }
+                for name, (key, score) in scores.items()
+            ]
+            journal.append(self.folder / SCORES, lines)
 
 
 @contextmanager
@@ -602,45 +547,6 @@ def write_results(result: RunResult, folder: Path) -> None:
     _write(folder / REPORT, as_html(result))
 
 
-# -- money ---------------------------------------------------------------------------------
-
-
-def models_of(
-    pipeline: Pipeline | None, support: Backend, judge: ChatModel | None
-) -> list[ChatModel]:
-    """Every chat model that a run may ask."""
-    found = list(_models_in(pipeline)) if pipeline is not None else []
-    if (model := getattr(support, "model", None)) is not None:
-        found.append(model)
-    if (verifier := getattr(support, "verifier", None)) is not None:
-        found += _models_in(verifier)
-    if judge is not None:
-        found.append(judge)
-    return list({model.fingerprint: model for model in found}.values())
-
-
-def _models_in(part: Any) -> Iterator[ChatModel]:
-    from rag.component import Component
-
-    if isinstance(part, ChatModel):
-        yield part
-    elif isinstance(part, Component):
-        for name in type(part).model_fields:
-            yield from _models_in(getattr(part, name))
-    elif isinstance(part, tuple | list):
-        for each in part:
-            yield from _models_in(each)
-
-
-def _require_prices(models: Iterable[ChatModel]) -> None:
-    for model in models:
-        if model.prices is None:
-            raise ConfigError(
-                f"the price of {getattr(model, 'model', model.name)!r} is not known, so a budget "
-                "cannot be kept: set input_price and output_price of the model"
-            )
-
-
 def estimate(
     pipeline: Pipeline | None,
     questions: Sequence[Question],
@@ -650,12 +556,8 @@ def estimate(
     judge: ChatModel | None = None,
     folder: Path | None = None,
 ) -> CostEstimate:
-    """What a run may cost at most: full contexts and full replies, retries apart.
-
-    With the `folder` of a run that was begun, only what is left of it is counted.
-    """
-    left = list(questions)
-    again = 0
+    """What a run may cost at most; of one that was begun in `folder`, what is left of it."""
+    left, again = list(questions), 0
     if folder is not None and (folder / SETTINGS).is_file():
         store = _Store(folder)
         settings = _settings(pipeline, questions, support, judge, metrics)
@@ -664,36 +566,5 @@ def estimate(
         again = sum(
             (item := store.items.get(q.id)) is not None and item.key != worker.key(q) for q in left
         )
-    calls = tokens_in = tokens_out = 0
-    usd: float | None = 0.0
-
-    def add(model: ChatModel, times: int, each_in: int) -> None:
-        nonlocal calls, tokens_in, tokens_out, usd
-        calls += times
-        tokens_in += times * each_in
-        tokens_out += times * model.reply_tokens
-        prices = model.prices
-        if prices is None or usd is None:
-            usd = None
-        else:
-            usd += times * (each_in * prices[0] + model.reply_tokens * prices[1]) / 1e6
-
-    context = _CONTEXT
-    asked = sum(question.answer is None for question in left)
-    if pipeline is not None:
-        context = int(getattr(pipeline.generator, "budget", _CONTEXT))
-        for model in _models_in(pipeline):
-            add(model, asked, context + _PROMPT)
-    each = sum(metric.group in ("generation", "citation", "context") for metric in metrics)
-    asked_of = getattr(support, "model", None)
-    if isinstance(asked_of, ChatModel) and each:
-        times = len(left) * min(each, _MATRIX) * int(getattr(support, "repeats", 1))
-        add(asked_of, times, context + _PROMPT)
-    if judge is not None:
-        graded = sum("judge" in metric.needs for metric in metrics)
-        add(judge, len(left) * graded, _PROMPT + judge.reply_tokens)
-    return CostEstimate(len(left), calls, tokens_in, tokens_out, usd, len(questions), again)
-
-
-_CONTEXT, _PROMPT = 3_000, 500  # tokens
-_MATRIX = 8  # times an answer is judged for all metrics at once
+    cost = estimated_cost(pipeline, left, metrics=metrics, support=support, judge=judge)
+    return replace(cost, of=len(questions), again=again)

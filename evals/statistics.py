@@ -228,6 +228,11 @@ _ALIKE = 1e-9
 _POWER = 0.8416212335729143  # the normal quantile of .8
 
 
+def harmonic_mean(one: float, other: float) -> float:
+    """F1 of a precision and a recall; 0 where both are."""
+    return 2 * one * other / (one + other) if one + other else 0.0
+
+
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """Each p, corrected for how many there are (Holm, 1979); by name, in the order given."""
     corrected: dict[str, float] = {}

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, Field
 
 from evals.scores import Unit, Verdict
-from rag.errors import ConfigError, ModelError, RagError
+from rag.errors import ConfigError, ModelError
 from rag.llm.base import ChatModel
+from rag.llm.cache import repeated
 from rag.llm.calls import together
 from rag.llm.prompting import inert, messages
 from rag.llm.structured import fill
@@ -62,6 +63,12 @@ class Backend(ABC):
     @abstractmethod
     def description(self) -> str:
         """What a report says of it."""
+
+    @property
+    def _origin(self) -> str:
+        on = self.calibrated_on
+        said = f"calibrated on {on}" if on else "not calibrated on judgements of people"
+        return f"threshold {self.threshold:g}, {said}"
 
     @abstractmethod
     def judge(
@@ -120,10 +127,8 @@ class VerifierBackend(Backend):
     def description(self) -> str:
         """See `Backend.description`."""
         model = getattr(self.verifier, "model", "")
-        on = self.calibrated_on
-        said = f"calibrated on {on}" if on else "not calibrated on judgements of people"
         of = f" ({model})" if isinstance(model, str) and model else ""
-        return f"{self.name}{of}, threshold {self.threshold:g}, {said}"
+        return f"{self.name}{of}, {self._origin}"
 
     def judge(
         self, claims: Sequence[str], passages: Sequence[str], *, apart: bool = False
@@ -222,9 +227,7 @@ class JudgeBackend(Backend):
         """See `Backend.description`."""
         name = getattr(self.model, "model", "") or self.model.name
         times = f", asked {self.repeats} times" if self.repeats > 1 else ""
-        on = self.calibrated_on
-        said = f"calibrated on {on}" if on else "not calibrated on judgements of people"
-        return f"llm judge ({name}{times}), threshold {self.threshold:g}, {said}"
+        return f"llm judge ({name}{times}), {self._origin}"
 
     def judge(
         self, claims: Sequence[str], passages: Sequence[str], *, apart: bool = False
@@ -268,16 +271,12 @@ class JudgeBackend(Backend):
                 claims=[{"id": i + 1, "text": inert(" ".join(claims[i].split()))} for i in missing],
                 passages=[inert(passage) for passage in passages],
             )
-            from rag.llm.cache import repeated
-
             try:
                 with repeated(repeat, attempt):
                     reply = fill(self.model, asked, _Verdicts, tries=1)
             except ModelError as error:
                 why = " ".join(str(error).split())[:200]
                 continue
-            except RagError as error:  # a budget that is spent, a prompt that is no prompt
-                raise error
             for verdict in reply.verdicts:
                 if verdict.id - 1 in missing:
                     found.setdefault(verdict.id - 1, verdict)

@@ -34,13 +34,15 @@ def all_metrics() -> Mapping[str, Metric]:
     return registered()
 
 
-def chosen(names: Iterable[str] = ()) -> list[Metric]:
-    """The metrics of these names, or of these groups; without names, the usual ones.
+def chosen(names: Iterable[str | Metric] = ()) -> list[Metric]:
+    """The metrics of these names or groups (or these themselves); without any, the usual ones.
 
     Raises `ConfigError` for a name that is none.
     """
-    known = all_metrics()
-    wanted = [part.strip() for name in names for part in name.split(",") if part.strip()]
+    names = list(names)
+    known = {**all_metrics(), **{m.name: m for m in names if isinstance(m, Metric)}}
+    named = [name.name if isinstance(name, Metric) else name for name in names]
+    wanted = [part.strip() for name in named for part in name.split(",") if part.strip()]
     if not wanted:
         return [each for each in known.values() if each.usual]
     found: dict[str, Metric] = {}

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
 from evals.samples import Sample, Statement
 from evals.scores import Score, Summary, Unit, summarised
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rag.embedding import Embedder
     from rag.llm.base import ChatModel
 
+_Found = TypeVar("_Found")
 Group = Literal["generation", "citation", "refusal", "context", "retrieval", "text", "judge"]
 GROUPS: tuple[str, ...] = get_args(Group)
 
@@ -39,6 +40,7 @@ class Case:
         self.backend = backend
         self.judge = judge
         self._embedder = embedder
+        self._found: dict[Callable[[Case], Any], Any] = {}
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -106,6 +108,12 @@ class Case:
         said = "\n".join(claim.claim for claim in self.claims)
         return self.backend.judge(self.reference_claims, [said] if said else [])
 
+    def once(self, find: Callable[[Case], _Found]) -> _Found:
+        """What `find` finds of this case: asked for by several metrics, found out once."""
+        if find not in self._found:
+            self._found[find] = find(self)
+        return cast(_Found, self._found[find])
+
     def holds(self, judged: Judged) -> bool:
         """Whether all passages together support the claim."""
         return judged.support is not None and judged.support >= self.backend.threshold
@@ -117,6 +125,14 @@ class Case:
             for i, support in enumerate(judged.alone)
             if support is not None and support >= self.backend.threshold
         ]
+
+
+def unjudged(judged: Sequence[Judged]) -> Score | None:
+    """The failure of a score whose judgements are not all there; None where they are."""
+    lost = [each for each in judged if each.support is None]
+    if not lost:
+        return None
+    return Score.failed(f"{len(lost)} of {len(judged)} judgements failed: {lost[0].note}")
 
 
 @dataclass(frozen=True)

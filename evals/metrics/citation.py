@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from evals.metrics.base import Case, metric
 from evals.samples import Sample, Statement
 from evals.scores import Score, Unit
+from evals.statistics import harmonic_mean
 from evals.support import Backend, Judged, has_words
 from rag.errors import ConfigError
 
@@ -33,7 +34,7 @@ def citation_recall(case: Case) -> Score:
 
     Source: Gao et al., "ALCE" (2023), whose own count is citation_recall_alce.
     """
-    cited = _cited(case)
+    cited = case.once(_cited)
     units = [each.unit for each in cited]
     supported = sum(unit.verdict == "supported" for unit in units)
     return Score.ratio(supported, len(units), none=_none(case), units=units)
@@ -50,7 +51,7 @@ def citation_precision(case: Case) -> Score:
     Source: Gao et al., "ALCE" (2023); Liu et al., "Evaluating Verifiability" (2023), for support in
     part.
     """
-    cited = _cited(case)
+    cited = case.once(_cited)
     units = [each.unit for each in cited]
     number = sum(len(each.statement.cited) + each.statement.invalid for each in cited)
     right = sum(each.precise for each in cited)
@@ -68,8 +69,7 @@ def citation_f1(case: Case) -> Score:
         return recall.model_copy(update={"units": ()})
     if precision.status == "failed":
         return precision.model_copy(update={"units": ()})
-    both = recall.value + (precision.value or 0.0)
-    return Score.of(2 * recall.value * (precision.value or 0.0) / both if both else 0.0)
+    return Score.of(harmonic_mean(recall.value, precision.value or 0.0))
 
 
 @metric("quote_accuracy", "citation", usual=True)
@@ -104,8 +104,7 @@ def citation_scores(
         recall, precision = citation_recall_alce(case), citation_precision_alce(case)
         f1 = recall
         if recall.value is not None and precision.value is not None:
-            both = recall.value + precision.value
-            f1 = Score.of(2 * recall.value * precision.value / both if both else 0.0)
+            f1 = Score.of(harmonic_mean(recall.value, precision.value))
     else:
         raise ConfigError(f"citations are scored as 'ours' or 'alce', not {mode!r}")
     return {"recall": recall, "precision": precision, "f1": f1}
@@ -133,16 +132,12 @@ def _none(case: Case) -> str:
 
 
 def _cited(case: Case) -> list[Cited]:
-    """The sentences that need a citation, judged by what they cite; found out once."""
-    kept: list[Cited] | None = case.__dict__.get("_cited")
-    if kept is None:
-        statements = [
-            statement
-            for statement in (() if case.sample.refused else case.sample.statements)
-            if statement.needs_citation and has_words(statement.claim)
-        ]
-        kept = case.__dict__["_cited"] = [_judged(case, statement) for statement in statements]
-    return kept
+    """The sentences that need a citation, judged by what they cite."""
+    return [
+        _judged(case, statement)
+        for statement in (() if case.sample.refused else case.sample.statements)
+        if statement.needs_citation and has_words(statement.claim)
+    ]
 
 
 def _judged(case: Case, statement: Statement) -> Cited:
@@ -270,6 +265,18 @@ def _written(documents: Sequence[tuple[str, str]], numbers: Sequence[int]) -> st
 
 
 def _alce(case: Case, which: int) -> Score:
+    counts, lost = case.once(_alce_counts)
+    if lost:
+        return Score.failed(f"{len(lost)} judgements failed: {lost[0]}")
+    if counts is None:
+        return Score.not_applicable("the output is empty")
+    if which == 0:
+        return Score.ratio(counts.supported, counts.sentences, none="")
+    return Score.of(counts.precision)
+
+
+def _alce_counts(case: Case) -> tuple[AlceCounts | None, list[str]]:
+    """What ALCE counts, and why judgements failed."""
     failed: list[str] = []
 
     def entails(passage: str, claim: str) -> bool:
@@ -278,18 +285,7 @@ def _alce(case: Case, which: int) -> Score:
         judged = case.backend.judge([claim], [passage])[0]
         if judged.support is None:
             failed.append(judged.note)
-            return False
-        return judged.support >= case.backend.threshold
+        return case.holds(judged)
 
-    kept = case.__dict__.get("_alce")
-    if kept is None:
-        documents = [(passage.title, passage.text) for passage in case.sample.contexts]
-        kept = case.__dict__["_alce"] = (alce(case.sample.answer, documents, entails), failed)
-    counts, lost = kept
-    if lost:
-        return Score.failed(f"{len(lost)} judgements failed: {lost[0]}")
-    if counts is None:
-        return Score.not_applicable("the output is empty")
-    if which == 0:
-        return Score.ratio(counts.supported, counts.sentences, none="")
-    return Score.of(counts.precision)
+    documents = [(passage.title, passage.text) for passage in case.sample.contexts]
+    return alce(case.sample.answer, documents, entails), failed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from evals import ranking
-from evals.metrics.base import Case, metric
+from evals.metrics.base import Case, metric, unjudged
 from evals.metrics.generation import relevant_passages
 from evals.questions import is_gold
 from evals.scores import Score
@@ -17,8 +17,8 @@ def context_precision(case: Case) -> Score:
 
     Source: Ru et al., "RAGChecker" (2024).
     """
-    if lost := [each for each in case.reference_by_passage if each.support is None]:
-        return Score.failed(f"{len(lost)} judgements failed: {lost[0].note}")
+    if failed := unjudged(case.reference_by_passage):
+        return failed
     return Score.ratio(len(relevant_passages(case)), len(case.contexts), none="no passage")
 
 

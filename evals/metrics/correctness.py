@@ -7,8 +7,9 @@ import string
 from collections import Counter
 from collections.abc import Callable
 
-from evals.metrics.base import Case, metric
+from evals.metrics.base import Case, metric, unjudged
 from evals.scores import Score
+from evals.statistics import harmonic_mean
 from rag.generation.markers import without_markers
 
 
@@ -26,13 +27,11 @@ def answer_correctness(case: Case) -> Score:
     if case.sample.refused or not case.claims:
         return Score.ratio(0, 1, none="")
     right, made = case.answer_by_reference, case.reference_by_answer
-    lost = [each for each in (*right, *made) if each.support is None]
-    if lost:
-        return Score.failed(f"{len(lost)} judgements failed: {lost[0].note}")
+    if failed := unjudged([*right, *made]):
+        return failed
     precision = sum(map(case.holds, right)) / len(right)
     recall = sum(map(case.holds, made)) / len(made) if made else 0.0
-    both = precision + recall
-    return Score.of(2 * precision * recall / both if both else 0.0)
+    return Score.of(harmonic_mean(precision, recall))
 
 
 @metric("completeness", "generation", needs=("references",))
@@ -42,8 +41,8 @@ def completeness(case: Case) -> Score:
     Source: Ru et al., "RAGChecker" (2024), recall.
     """
     made = case.reference_by_answer
-    if lost := [each for each in made if each.support is None]:
-        return Score.failed(f"{len(lost)} judgements failed: {lost[0].note}")
+    if failed := unjudged(made):
+        return failed
     return Score.ratio(sum(map(case.holds, made)), len(made), none="the reference claims nothing")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from evals.metrics.base import Case, metric
+from collections.abc import Callable
+
+from evals.metrics.base import Case, metric, unjudged
 from evals.scores import Score, Unit
 
 
@@ -87,6 +89,8 @@ def noise_sensitivity_relevant(case: Case) -> Score:
 
     Source: Ru et al., "RAGChecker" (2024).
     """
+    if failed := unjudged(case.reference_by_passage):
+        return failed
     relevant = relevant_passages(case)
     return _share(case, lambda right, held: not right and bool(held & relevant))
 
@@ -101,6 +105,8 @@ def noise_sensitivity_irrelevant(case: Case) -> Score:
 
     Source: Ru et al., "RAGChecker" (2024).
     """
+    if failed := unjudged(case.reference_by_passage):
+        return failed
     relevant = relevant_passages(case)
     return _share(case, lambda right, held: not right and bool(held) and not held & relevant)
 
@@ -114,7 +120,7 @@ def context_utilisation(case: Case) -> Score:
     Source: Ru et al., "RAGChecker" (2024), context utilization.
     """
     found, made = case.reference_by_passage, case.reference_by_answer
-    if failed := _failed(case, [*found, *made]):
+    if failed := unjudged([*found, *made]):
         return failed
     there = [i for i, judged in enumerate(found) if case.holds(judged)]
     used = sum(case.holds(made[i]) for i in there)
@@ -126,27 +132,21 @@ def relevant_passages(case: Case) -> set[int]:
     return {place for judged in case.reference_by_passage for place in case.where(judged)}
 
 
-def _share(case: Case, counts) -> Score:  # type: ignore[no-untyped-def]
+def _share(case: Case, counts: Callable[[bool, set[int]], bool]) -> Score:
+    """Share of the answer's claims that count, by whether they are right and where they stand."""
     claims = case.claims
     by_passage, by_reference = case.answer_by_passage, case.answer_by_reference
-    if failed := _failed(case, [*by_passage, *by_reference]):
+    if failed := unjudged([*by_passage, *by_reference]):
         return failed
     units: list[Unit] = []
     number = 0
     for claim, held, right in zip(claims, by_passage, by_reference, strict=True):
         places = set(case.where(held)) or ({-1} if case.holds(held) else set())
-        is_so = bool(counts(case.holds(right), places))
+        is_so = counts(case.holds(right), places)
         number += is_so
         unit = case.backend.unit(claim.claim, case.contexts, held, claim.start, claim.end)
         units.append(unit.model_copy(update={"note": "counts" if is_so else ""}))
     return Score.ratio(number, len(claims), none=_no_claims(case), units=units)
-
-
-def _failed(case: Case, judged: list) -> Score | None:  # type: ignore[type-arg]
-    lost = [each for each in judged if each.support is None]
-    if not lost:
-        return None
-    return Score.failed(f"{len(lost)} of {len(judged)} judgements failed: {lost[0].note}")
 
 
 def _no_claims(case: Case) -> str:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from evals.metrics.base import Case, metric
 from evals.scores import Score
+from evals.statistics import harmonic_mean
 from rag.generation.markers import without_markers
 
 _ROUGE_WORD = re.compile(r"[a-z0-9]+")
@@ -160,8 +161,7 @@ def _corpus(measure: Any, said: Sequence[str], references: Sequence[Sequence[str
 def _rouge(common: int, said: int, reference: int) -> Rouge:
     precision = common / said if said else 0.0
     recall = common / reference if reference else 0.0
-    both = precision + recall
-    return Rouge(precision, recall, 2 * precision * recall / both if both else 0.0)
+    return Rouge(precision, recall, harmonic_mean(precision, recall))
 
 
 def _rouge_words(text: str) -> list[str]:
