@@ -70,6 +70,12 @@ def test_a_claim_that_could_not_be_judged_fails_the_answer() -> None:
         assert failing.status in ("failed", "not_applicable") and failing.value is None, name
 
 
+def test_a_reference_that_could_not_be_judged_says_nothing_of_the_passages() -> None:
+    for name in ("noise_sensitivity_relevant", "noise_sensitivity_irrelevant"):
+        failing = score(name, "A bee.", ["A"], references=("Oh! B!",))
+        assert failing.status == "failed", name
+
+
 def test_citation_recall_and_precision() -> None:
     contexts = ["A", "B", "C", "AB"]
     assert value("citation_recall", "A x [1]. B y.", contexts) == 0.5
