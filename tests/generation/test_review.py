@@ -151,7 +151,7 @@ def test_a_cancelled_answer_leaves_the_model_free() -> None:
 
 def test_judges_beside_each_other_keep_to_the_limit_too() -> None:
     running, most = [0], [0]
-    guard = threading.Lock()
+    guard, met = threading.Lock(), threading.Event()
 
     class Judge(Pieces):
         name: ClassVar[str] = "judge"
@@ -160,11 +160,15 @@ def test_judges_beside_each_other_keep_to_the_limit_too() -> None:
             with guard:
                 running[0] += 1
                 most[0] = max(most[0], running[0])
-            sum(i for i in range(20_000))  # long enough for another thread to come in
-            reply = Completion('{"verdict": "supported"}')
+                if running[0] > 1:
+                    met.set()
+            if self.concurrency > 1:
+                met.wait(20)  # two calls meet here, or the limit was not what kept them apart
+            else:
+                sum(i for i in range(20_000))  # long enough for another thread to come in
             with guard:
                 running[0] -= 1
-            return reply
+            return Completion('{"verdict": "supported"}')
 
     model = Judge(concurrency=1)
     verifier = LlmVerifier(model=model, parallel=4)
@@ -176,7 +180,7 @@ def test_judges_beside_each_other_keep_to_the_limit_too() -> None:
         assert most == [1]
         unbound = model.model_copy(update={"concurrency": 4})
         verifier.model_copy(update={"model": unbound}).scores([("a", "b")] * 8)
-        assert most[0] > 1  # so that the limit is what kept them apart
+        assert most[0] > 1
     finally:
         sys.setswitchinterval(usual)
 
