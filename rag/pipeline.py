@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, Field, PrivateAttr, field_validator
 
+from rag import tracing
 from rag.chunking import Chunker, HeadingChunker
 from rag.component import Component, Tuning
 from rag.embedding import Embedder, StaticEmbedder
@@ -53,6 +54,7 @@ from rag.index import Chroma, Index, IngestReport, Stats, VectorStore, open_libr
 from rag.index.places import CONVERSATIONS, checked_name, namespace_folder  # noqa: E402
 from rag.retrieval import CarryOver, HybridRetriever, Query, QueryTransform, Refiner, Retriever  # noqa: E402
 from rag.retrieval.fusion import by_best  # noqa: E402
+from rag.retrieval.outside import outside_passages  # noqa: E402
 
 _T = TypeVar("_T")
 
@@ -250,7 +252,11 @@ class Pipeline(Component):
             "progress": progress,
         }
         if not dry_run:
-            return sync(self.open(create=True), *parts, **options)
+            with tracing.span("ingest") as span:
+                report = sync(self.open(create=True), *parts, **options)
+                span.set("citewell.texts", report.embedded)
+                span.set("citewell.chunks", report.chunks)
+                return report
         try:
             library = open_library(self.index, self.namespace)
         except IndexNotFound:
@@ -280,7 +286,10 @@ class Pipeline(Component):
         `history` is the conversation before, for transforms that look at it. Raises `QueryError`
         for an empty query.
         """
-        return self._searched(query, k, where, history).hits
+        with tracing.span("search") as span:
+            hits = self._searched(query, k, where, history).hits
+            span.set("citewell.hits", len(hits))
+            return hits
 
     def _searched(
         self, query: str, k: int | None, where: Where | None, history: Sequence[Message]
@@ -288,7 +297,9 @@ class Pipeline(Component):
         steps = _Steps()
         query = asked = _checked_question(query)
         if history and self.condenser is not None:
-            query = well_formed(self.condenser.transform(query, history)[0].text).strip() or query
+            with tracing.span(f"condense {self.condenser.name}"):
+                meant = well_formed(self.condenser.transform(query, history)[0].text).strip()
+            query = meant or query
             if query != asked:
                 steps.add("condense", question=query, condenser=self.condenser.name)
             if not (self.condenser.for_search_only and self.generator.reads_history):
@@ -298,13 +309,15 @@ class Pipeline(Component):
             raise QueryError(f"k must be from 1 to {_MOST_HITS:,}, not {k}")
         queries = [Query(query)]
         for transform in self.transforms:
-            queries = [
-                Query(well_formed(found.text), found.weight * asked.weight)
-                for asked in queries
-                for found in transform.transform(asked.text, history)
-            ]
+            with tracing.span(f"transform {transform.name}") as span:
+                queries = [
+                    Query(well_formed(found.text), found.weight * asked.weight)
+                    for asked in queries
+                    for found in transform.transform(asked.text, history)
+                ]
+                span.data["queries"] = [each.text for each in queries]
             steps.add(transform.name, queries=[each.text for each in queries])
-        index = self.open()
+        index = self.open(create=self.retriever.outside)
         depth = max([k, *(refiner.wanted for refiner in self.refiners)])
         depth = min(depth + sum(refiner.more for refiner in self.refiners), _MOST_HITS)
         distinct: dict[str, Query] = {}
@@ -313,17 +326,22 @@ class Pipeline(Component):
         if len(distinct) > 1:  # the sum of two is not to depend on how many are asked for
             depth = max(depth, _FUSED)
         found = [
-            (self.retriever.retrieve(each.text, k=depth, index=index, where=where), each.weight)
+            (self._retrieved(each.text, depth, index, where), each.weight)
             for each in distinct.values()
         ]
         hits = found[0][0] if len(found) == 1 else _merged(found, depth)
         steps.add("retrieve", retriever=self.retriever.config(), hits=len(hits))
         for i, refiner in enumerate(self.refiners):
-            hits = refiner.refine(queries[0].text, hits, index=index)
+            with _hits_told(f"rerank {refiner.name}", "rerank", queries[0].text) as told:
+                hits = told(refiner.refine(queries[0].text, hits, index=index))
             if not any(later.wanted or later.more for later in self.refiners[i + 1 :]):
                 hits = hits[:k]
             steps.add(refiner.name, hits=len(hits))
         return _Searched(asked, hits[:k], steps.taken)
+
+    def _retrieved(self, query: str, k: int, index: Index, where: Where | None) -> list[Hit]:
+        with _hits_told(f"retrieval {self.retriever.name}", "retrieval", query) as told:
+            return told(self.retriever.retrieve(query, k=k, index=index, where=where))
 
     def more_like(self, uri: str, *, k: int | None = None, where: Where | None = None) -> list[Hit]:
         """The nearest chunk of each of up to `k` other documents that are like the document `uri`.
@@ -349,10 +367,13 @@ class Pipeline(Component):
         index, unchanged, and within `where`. The answer's usage is that of every model that was
         asked on the way to it.
         """
-        with metered() as meter:
+        with metered() as meter, self._span("ask") as span:
             searched = self._evident(question, where, history, evidence)
-            answer = self.generator.answer(searched.asked, searched.hits, history)
-            return self._verified(answer, searched, meter.usage)
+            with tracing.span(f"generate {self.generator.name}"):
+                answer = self.generator.answer(searched.asked, searched.hits, history)
+            answer = self._verified(answer, searched, meter.usage)
+            _tell(span, answer)
+            return answer
 
     def stream(
         self,
@@ -376,17 +397,25 @@ class Pipeline(Component):
         history: Sequence[Message],
         evidence: Sequence[Citation],
     ) -> Iterator[Event]:
-        with metered() as meter:
+        with metered() as meter, self._span("ask") as span:
             searched = self._evident(question, where, history, evidence)
-            events = self.generator.stream(searched.asked, searched.hits, history)
-            with ended(events):
-                for event in events:
-                    if isinstance(event, Done):
-                        event = Done(answer=self._verified(event.answer, searched, meter.usage))
-                    elif isinstance(event, CitationEvent):
-                        citation = self._read_back(event.citation)
-                        event = event.model_copy(update={"citation": citation})
-                    yield event
+            passages = outside_passages(searched.hits)
+            answer: Answer | None = None
+            with tracing.span(f"generate {self.generator.name}"):
+                events = self.generator.stream(searched.asked, searched.hits, history)
+                with ended(events):
+                    for event in events:
+                        if isinstance(event, Done):
+                            answer = event.answer
+                            break
+                        if isinstance(event, CitationEvent):
+                            citation = self._read_back(event.citation, passages)
+                            event = event.model_copy(update={"citation": citation})
+                        yield event
+            if answer is not None:
+                answer = self._verified(answer, searched, meter.usage)
+                _tell(span, answer)
+                yield Done(answer=answer)
 
     def extract(
         self, question: str, model: type[Model], *, where: Where | None = None
@@ -403,12 +432,16 @@ class Pipeline(Component):
                 f"the generator {self.generator.name!r} fills in no fields: use 'grounded', "
                 "which asks a chat model"
             )
-        with metered() as meter:
+        with metered() as meter, self._span("extract"):
             searched = self._searched(question, None, where, ())
-            found = self.generator.extract(searched.asked, searched.hits, model)
+            with tracing.span(f"generate {self.generator.name}"):
+                found = self.generator.extract(searched.asked, searched.hits, model)
+        passages = outside_passages(searched.hits)
         fields = {
             path: evidence.model_copy(
-                update={"citations": tuple(self._read_back(c) for c in evidence.citations)}
+                update={
+                    "citations": tuple(self._read_back(c, passages) for c in evidence.citations)
+                }
             )
             for path, evidence in found.fields.items()
         }
@@ -490,8 +523,18 @@ class Pipeline(Component):
         """Numbers of what the index holds."""
         return self.open().library.stats()
 
-    def _read_back(self, citation: Citation) -> Citation:
-        """The citation, verified if its quote stands in the library, and with its place."""
+    def _span(self, name: str) -> AbstractContextManager[tracing.Span]:
+        attributes = {"gen_ai.data_source.id": self.namespace or None}
+        return tracing.span(name, attributes=attributes)
+
+    def _read_back(self, citation: Citation, passages: Mapping[str, str]) -> Citation:
+        """The citation, verified if its quote stands in its source, and with its place.
+
+        The source is in the library, or one of the `passages` that came from outside.
+        """
+        if (passage := passages.get(citation.uri)) is not None:
+            verified = passage[citation.start : citation.end] == citation.quote
+            return citation.model_copy(update={"verified": verified})
         library = self.open().library
         try:
             stored = library.text(citation.uri, citation.start, citation.end)
@@ -504,7 +547,10 @@ class Pipeline(Component):
     def _verified(self, answer: Answer, searched: _Searched, usage: Usage) -> Answer:
         """Read every quote back from the library, and note what came before."""
         started = time.perf_counter()
-        citations = tuple(self._read_back(citation) for citation in answer.citations)
+        passages = outside_passages(searched.hits)
+        with tracing.span("verify quotes") as span:
+            citations = tuple(self._read_back(each, passages) for each in answer.citations)
+            span.set("citewell.citations", len(citations))
         step = Step(
             name="verify",
             seconds=time.perf_counter() - started,
@@ -584,6 +630,30 @@ class Pipeline(Component):
     ) -> Extraction[Model]:
         """`extract` in a worker thread."""
         return await _in_thread(lambda: self.extract(question, model, where=where))
+
+
+@contextmanager
+def _hits_told(
+    name: str, operation: str, query: str
+) -> Iterator[Callable[[Sequence[Hit]], list[Hit]]]:
+    """A span that is told the hits of its stage."""
+    with tracing.span(name, operation=operation, data={"query": query}) as span:
+
+        def told(hits: Sequence[Hit]) -> list[Hit]:
+            span.data["hits"] = tuple(hits)
+            span.set("citewell.hits", len(hits))
+            return list(hits)
+
+        yield told
+
+
+def _tell(span: tracing.Span, answer: Answer) -> None:
+    """Note in the span of a question what came of it."""
+    span.data["answer"] = answer
+    span.set("citewell.status", answer.status)
+    span.set("citewell.citations", len(answer.citations))
+    if answer.usage.calls:
+        span.used(answer.usage)
 
 
 def _unpickled(cls: type[Pipeline], fields: dict[str, Any]) -> Pipeline:

@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 import rag
+from rag import tracing
 from rag.cli.care import index_group
 from rag.cli.chat import conversations_group
 from rag.cli.evaluate import tune
@@ -48,6 +49,8 @@ def main(arguments: list[str] | None = None) -> None:
     """
     try:
         arguments = sys.argv[1:] if arguments is None else arguments
+        if any(name.startswith("OTEL_") for name in os.environ):
+            tracing.configure()
         with cli.make_context("rag", list(arguments)) as context:
             cli.invoke(context)
         sys.stdout.flush()
@@ -172,6 +175,7 @@ def search(
 @click.argument("question")
 @where_option
 @click.option("--stream", is_flag=True, help="Print the answer as it comes.")
+@click.option("--trace", is_flag=True, help="Print every stage with its time and tokens to stderr.")
 @index_option
 @namespace_option
 @pipeline_option
@@ -180,6 +184,7 @@ def ask(
     question: str,
     where: tuple[str, ...],
     stream: bool,
+    trace: bool,
     index: Path | None,
     namespace: str,
     pipeline: str | None,
@@ -192,13 +197,17 @@ def ask(
     from rag.cli import show
     from rag.cli.load import parse_where
 
-    with make_pipeline(pipeline, index, namespace) as opened:
-        if stream:
-            answer = show.stream(
-                opened.stream(question, where=parse_where(where)), to_stderr=as_json
-            )
-        else:
-            answer = opened.ask(question, where=parse_where(where))
+    with make_pipeline(pipeline, index, namespace) as opened, tracing.recorded() as spans:
+        try:
+            if stream:
+                answer = show.stream(
+                    opened.stream(question, where=parse_where(where)), to_stderr=as_json
+                )
+            else:
+                answer = opened.ask(question, where=parse_where(where))
+        finally:
+            if trace:
+                click.echo(tracing.as_text(spans), err=True)
     if as_json:
         show.json_document(answer.model_dump(mode="json"))
     else:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
+from rag import tracing
 from rag.component import Component
 from rag.errors import ConfigError
 
@@ -28,6 +30,20 @@ class KnownModel(NamedTuple):
     dimension: int | None
     max_tokens: int | None
     usd: float | None
+
+
+@contextmanager
+def embedding(embedder: Embedder, texts: int) -> Iterator[None]:
+    """A span for embedding so many texts."""
+    model = str(getattr(embedder, "model", embedder.name))
+    attributes = {
+        "gen_ai.provider.name": tracing.provider_of(embedder.name),
+        "gen_ai.request.model": model,
+        "citewell.texts": texts,
+    }
+    with tracing.span(f"embeddings {model}", operation="embeddings", attributes=attributes) as made:
+        yield
+        made.set("gen_ai.embeddings.dimension.count", embedder.dimension)
 
 
 class Embedder(Component):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rag import tracing
 from rag.embedding import StaticEmbedder
 from rag.generation.context import Passage
 from rag.text import Span
@@ -75,7 +76,8 @@ def best_quote(
     for group in (spans[:_FIRST], spans[_FIRST:]):
         if group and max(supports, default=0.0) < verifier.threshold:
             pairs = [(claim, p.text[s.start : s.end]) for p, s in group]
-            supports += [float(support) for support in verifier.scores(pairs)]
+            with tracing.span(f"verify {verifier.name}", attributes={"citewell.pairs": len(pairs)}):
+                supports += [float(support) for support in verifier.scores(pairs)]
     if not supports:
         return None
     enough = max(supports) * _NEEDLESS

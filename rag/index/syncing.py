@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
@@ -98,7 +99,15 @@ def sync(
     parsing = Parsing(parser, processes, limits)
     with ThreadPoolExecutor(1, "citewell-ingest", initializer=_step_back) as pool:
         running = pool.submit(
-            _sync, index, connectors, parsing, chunker, keep_missing, progress, stop
+            copy_context().run,
+            _sync,
+            index,
+            connectors,
+            parsing,
+            chunker,
+            keep_missing,
+            progress,
+            stop,
         )
         try:
             return running.result()
@@ -696,7 +705,9 @@ class _ahead(Iterator[_T]):
         self._stopped = threading.Event()
         self._error: BaseException | None = None
         self._items = items
-        self._thread = threading.Thread(target=self._work, name="citewell-ahead", daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._work,), name="citewell-ahead", daemon=True
+        )
         self._thread.start()
 
     def _work(self) -> None:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from rag.component import Tuning
-from rag.embedding.base import Embedder
+from rag.embedding.base import Embedder, embedding
 from rag.errors import EmbeddingError, IndexDamaged
 from rag.index.derived import Derived, numbers
 from rag.index.library import LedgerEntry, Library
@@ -107,7 +107,8 @@ class Writer:
             if name not in vectors
         }
         if missing:
-            fresh = embedder.embed_documents(list(missing.values()))
+            with embedding(embedder, len(missing)):
+                fresh = embedder.embed_documents(list(missing.values()))
             _check_vectors(fresh, len(missing), embedder)
             vectors.update(zip(missing, (vector.tobytes() for vector in fresh), strict=True))
         matrix = np.frombuffer(b"".join(vectors[h] for h in hashes), dtype=np.float32)
@@ -229,7 +230,8 @@ class Writer:
     def embed_again(self, library: Library, chunks: Mapping[int, Chunk]) -> None:
         """Embed chunks, by row, whose vectors `library` has lost."""
         texts = [chunk.embedded_text for chunk in chunks.values()]
-        vectors = self._index.embedder.embed_documents(texts)
+        with embedding(self._index.embedder, len(texts)):
+            vectors = self._index.embedder.embed_documents(texts)
         _check_vectors(vectors, len(texts), self._index.embedder)
         library.replace_embeddings(
             self._index.fingerprint,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
+from rag import tracing
 from rag.component import Component, Tuning
 from rag.errors import ModelReplyError
 from rag.llm import cache
@@ -110,11 +112,14 @@ class ChatModel(Component):
         key = cache.key_of(self.fingerprint, messages, schema, sources) if kept else ""
         if kept and (known := kept.get(key)):
             return known
-        with slot(self.fingerprint, self.concurrency):
+        with self._span(messages) as span, slot(self.fingerprint, self.concurrency):
             completion = self._complete(messages, schema=schema, sources=sources)
-        if not isinstance(completion, Completion):
-            raise TypeError(f"{type(self).__name__}._complete is to return a rag.llm.Completion")
-        completion = self._accounted(completion)
+            if not isinstance(completion, Completion):
+                raise TypeError(
+                    f"{type(self).__name__}._complete is to return a rag.llm.Completion"
+                )
+            completion = self._accounted(completion)
+            _told(span, completion)
         if kept:
             kept.put(key, completion)
         return completion
@@ -137,7 +142,7 @@ class ChatModel(Component):
         thinking = True
         deltas = self._stream(messages, schema=schema, sources=sources)
         key = self.fingerprint
-        with ended(deltas):
+        with self._span(messages) as span, ended(deltas):
             while True:
                 with slot(key, self.concurrency):
                     delta = next(deltas, None)
@@ -151,9 +156,11 @@ class ChatModel(Component):
                     held, thinking = piece, completion is None and _may_be_thought(piece)
                     piece = "" if thinking else _without_thought(piece)
                 if piece:
+                    span.token(piece)
                     yield Delta(piece)
                 if completion is not None:
                     completion = self._accounted(completion)
+                    _told(span, completion)
                     if kept:
                         kept.put(kept_as, completion)
                     yield Delta("", completion)
@@ -232,6 +239,20 @@ class ChatModel(Component):
         yield Delta(completion.text)
         yield Delta("", completion)
 
+    def _span(self, messages: Sequence[Message]) -> AbstractContextManager[tracing.Span]:
+        model = str(getattr(self, "model", self.name))
+        attributes = {
+            "gen_ai.provider.name": tracing.provider_of(self.name),
+            "gen_ai.request.model": model,
+        }
+        return tracing.span(
+            f"chat {model}",
+            operation="chat",
+            attributes=attributes,
+            data={"messages": tuple(messages)},
+            nests=False,
+        )
+
     @property
     def _known(self) -> KnownChat | None:
         """What is known of the model; None where nothing is."""
@@ -252,6 +273,13 @@ class ChatModel(Component):
             if cited.start >= gone
         )
         return completion._replace(text=text, usage=usage, citations=citations)
+
+
+def _told(span: tracing.Span, completion: Completion) -> None:
+    """Note in the span of a call what came of it."""
+    span.data["completion"] = completion
+    span.used(completion.usage)
+    span.set("gen_ai.response.finish_reasons", [completion.finish_reason])
 
 
 _THINK, _THOUGHT = "<think>", "</think>"

@@ -7,10 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from rag.component import Component
+from rag.embedding.base import embedding
 from rag.filters import Where
 from rag.types import Hit, Origin
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from rag.index import Index
 
 
@@ -18,6 +22,15 @@ class Retriever(Component):
     """A question to the chunks that may answer it."""
 
     kind: ClassVar[str] = "retriever"
+
+    @property
+    def outside(self) -> bool:
+        """Whether it finds elsewhere than in the index, which then may be empty.
+
+        Its hits are chunks of the index's documents where these hold the same words, and otherwise
+        passages by themselves: see `rag.retrieval.outside`.
+        """
+        return False
 
     @abstractmethod
     def retrieve(
@@ -31,6 +44,12 @@ class Retriever(Component):
 
 Ranking = Sequence[tuple[int, float]]
 """Chunk rows with a score, best first."""
+
+
+def query_vector(index: Index, query: str) -> NDArray[np.float32]:
+    """The question's vector: float32 ``[dimension]``."""
+    with embedding(index.embedder, 1):
+        return index.embedder.embed_query(query)
 
 
 def to_hits(index: Index, ranking: Ranking, origins: Mapping[str, Ranking]) -> list[Hit]:

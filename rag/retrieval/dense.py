@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from rag.filters import Where
-from rag.retrieval.base import Retriever, to_hits
+from rag.retrieval.base import Retriever, query_vector, to_hits
 from rag.types import Hit
 from rag.words import words
 
@@ -24,7 +24,7 @@ class DenseRetriever(Retriever):
         """See `Retriever.retrieve`."""
         if not words(query):
             return []
-        vector = index.embedder.embed_query(query)
+        vector = query_vector(index, query)
 
         def search() -> list[Hit]:
             ranking = index.search_dense(vector, k, where)

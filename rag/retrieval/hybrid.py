@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from rag.filters import Where
-from rag.retrieval.base import Retriever, to_hits
+from rag.retrieval.base import Retriever, query_vector, to_hits
 from rag.retrieval.fusion import Fusion, fuse
 from rag.retrieval.lexical import LexicalRetriever
 from rag.types import Hit
@@ -55,7 +55,7 @@ class HybridRetriever(Retriever):
         """See `Retriever.retrieve`."""
         if not words(query):
             return []
-        vector = index.embedder.embed_query(query)
+        vector = query_vector(index, query)
         depth = max(k, self.candidates)
 
         def search() -> list[Hit]:

@@ -33,6 +33,11 @@ class LateInteractionRetriever(Retriever):
     depth: int = Field(50, ge=1, le=1_000)
     weight: float = Field(0.5, ge=0, le=1)
 
+    @property
+    def outside(self) -> bool:
+        """As the first."""
+        return self.first.outside
+
     def retrieve(
         self, query: str, *, k: int, index: Index, where: Where | None = None
     ) -> list[Hit]:
