@@ -14,13 +14,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from rag.llm.tokens import _tiktoken, estimate
+from rag.llm.tokens import estimate, vocabulary
 
 EACH = 200
 
 
 def main(data: Path) -> None:
-    encoding = _tiktoken()
+    encoding = vocabulary()
     if encoding is None:
         raise SystemExit("the vocabulary is not here: pip install llama-index-core")
     for name, texts in kinds(data):

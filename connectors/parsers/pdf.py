@@ -20,7 +20,7 @@ from rag.errors import EncryptedDocument, NoText, ParseError
 from rag.types import Document, Mark, flat_metadata, well_formed
 
 _PAGE_BREAK = "\n\n"
-_PDFIUM = threading.Lock()  # PDFium may be entered by one thread at a time, in a whole process
+PDFIUM = threading.Lock()  # PDFium may be entered by one thread at a time, in a whole process
 _FPDF_ERR_PASSWORD = 4
 _HYPHEN = "\ufffe"  # what PDFium writes for a hyphen at the end of a line, without the line's end
 _MOST_PAGES = 50_000
@@ -56,7 +56,7 @@ class PdfParser(Parser):
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data`. The title is the document's own or the file name."""
-        with _PDFIUM:
+        with PDFIUM:
             read = _read(data, self)
         pages = read.pages
         if self.clean:
@@ -143,7 +143,7 @@ def _page_lines(page: Any, number: int, clean: bool) -> list[Line]:
     textpage = page.get_textpage()
     try:
         text = textpage.get_text_range()
-        lines = layout.lines_of(_well_formed(text), textpage, clean=clean)
+        lines = layout.lines_of(well_formed_text(text), textpage, clean=clean)
     except UnicodeDecodeError:
         raise ParseError(f"page {number} has text that is not valid Unicode") from None
     finally:
@@ -151,7 +151,7 @@ def _page_lines(page: Any, number: int, clean: bool) -> list[Line]:
     return lines
 
 
-def _well_formed(text: str) -> str:
+def well_formed_text(text: str) -> str:
     """Keep the length: PDFium writes NUL for glyphs that it cannot name."""
     return well_formed(text).replace("\0", "\ufffd")
 

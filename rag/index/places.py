@@ -16,12 +16,16 @@ from rag.errors import ConfigError, IndexDamaged, IndexNotFound, RagIndexError
 LIBRARY = "library.sqlite"
 NAMESPACES = "namespaces"
 CONVERSATIONS = "conversations.sqlite"
+UPLOADS = "uploads"
+KEYS = "keys.sqlite"
 _OWN_FILES = {
-    INDEX_MARK, ".gitignore", LIBRARY, CONVERSATIONS, "derived", NAMESPACES, "snapshots",
-    "write.lock", "writer.json",
+    INDEX_MARK, ".gitignore", LIBRARY, CONVERSATIONS, KEYS, UPLOADS, "derived", NAMESPACES,
+    "snapshots", "write.lock", "writer.json",
 }  # fmt: skip
 _OWN_FILES |= {
-    f"{file}-{part}" for file in (LIBRARY, CONVERSATIONS) for part in ("wal", "shm", "journal")
+    f"{file}-{part}"
+    for file in (LIBRARY, CONVERSATIONS, KEYS)
+    for part in ("wal", "shm", "journal")
 }
 _LONGEST = 64  # bytes of a namespace's name: escaped, it still is a file name everywhere
 

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 # tiktoken caches a vocabulary under the SHA-1 of the address it is served at.
-_O200K = "fb374d419588a4632f3f557e76b4b70aebbca790"
+_FILES = {
+    "o200k_base": "fb374d419588a4632f3f557e76b4b70aebbca790",
+    "cl100k_base": "9b5ad71b2ce5302211f9c61530b329a4922fc6a4",
+}
 
 
 def count_tokens(text: str) -> int:
@@ -20,7 +23,7 @@ def count_tokens(text: str) -> int:
     estimated: on twelve languages, tables and code between .93 and 2.2 times as many as that,
     1.16 for English (``python -m benchmarks.tokens``).
     """
-    encoding = _tiktoken()
+    encoding = vocabulary()
     return len(encoding.encode_ordinary(text)) if encoding is not None else estimate(text)
 
 
@@ -38,9 +41,10 @@ def estimate(text: str) -> int:
     return len(_PIECE.findall(text))
 
 
-@lru_cache(maxsize=1)
-def _tiktoken() -> Any:
-    folder = _vocabulary_folder()
+@lru_cache(maxsize=len(_FILES))
+def vocabulary(name: str = "o200k_base") -> Any:
+    """The vocabulary of that name (a `tiktoken.Encoding`); None where it is not on disk."""
+    folder = _folder_of(_FILES[name])
     if folder is None:
         return None
     import tiktoken
@@ -48,7 +52,7 @@ def _tiktoken() -> Any:
     before = os.environ.get("TIKTOKEN_CACHE_DIR")
     os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
     try:
-        return tiktoken.get_encoding("o200k_base")
+        return tiktoken.get_encoding(name)
     finally:
         if before is None:
             del os.environ["TIKTOKEN_CACHE_DIR"]
@@ -56,9 +60,9 @@ def _tiktoken() -> Any:
             os.environ["TIKTOKEN_CACHE_DIR"] = before
 
 
-def _vocabulary_folder() -> Path | None:
+def _folder_of(file: str) -> Path | None:
     folders = [Path(found)] if (found := os.environ.get("TIKTOKEN_CACHE_DIR")) else []
     spec = find_spec("llama_index.core") if find_spec("llama_index") else None
     for place in (spec.submodule_search_locations or []) if spec else []:
         folders.append(Path(place) / "_static" / "tiktoken_cache")
-    return next((folder for folder in folders if (folder / _O200K).is_file()), None)
+    return next((folder for folder in folders if (folder / file).is_file()), None)

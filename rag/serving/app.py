@@ -1,0 +1,203 @@
+"""The server: an app to run anywhere that runs ASGI, and the way `rag serve` runs it."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Response
+from pydantic import BaseModel
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
+
+import rag
+from rag.errors import ConfigError
+from rag.index.places import KEYS
+from rag.pipeline import Pipeline
+from rag.serving import api, errors, openai_api
+from rag.serving.errors import ErrorReply
+from rag.serving.keys import KeyStore
+from rag.serving.limits import BodyLimit, SameOrigin, SecurityHeaders
+from rag.serving.service import Caller, Options, Served, Service, Timing
+
+_TITLE = "citewell"
+_ABOUT = """\
+Answers from documents, with citations that are exact spans of them. `/v1` speaks OpenAI's API.
+Every error has the same shape: `{"error": {"message", "type", "code", "param"}}`.
+"""
+_STATUSES = {
+    400: "What was asked cannot be done.",
+    401: "The API key is missing or not known.",
+    403: "The request comes from another site.",
+    404: "There is no such thing.",
+    409: "Another process is writing to the index.",
+    413: "Too many bytes.",
+    422: "The request is not of the form that is documented here.",
+    429: "Too many requests: wait for `Retry-After` seconds.",
+    500: "Something is wrong with the server.",
+    502: "The chat model failed.",
+    503: "Busy, or the chat model cannot be reached: try again.",
+}
+_PAGE = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/docs": ("docs.html", "text/html; charset=utf-8"),
+    "/page/app.js": ("app.js", "text/javascript; charset=utf-8"),
+    "/page/docs.js": ("docs.js", "text/javascript; charset=utf-8"),
+    "/page/style.css": ("style.css", "text/css; charset=utf-8"),
+    "/page/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Health(BaseModel):
+    """The server answers."""
+
+    status: str
+    version: str
+
+
+def create_app(
+    pipeline: Pipeline,
+    *,
+    keys: KeyStore | None = None,
+    options: Options | None = None,
+    hosts: frozenset[str] | None = None,
+) -> FastAPI:
+    """An ASGI app that serves `pipeline`, and closes it at the end.
+
+    With `keys`, every route but the page and ``/healthz`` wants one, and each opens its own
+    namespace only; without, everybody has the pipeline's own: then bind to loopback, and say in
+    `hosts` which names of the server are its own. Run one process: it owns the index.
+    """
+    options = options or Options()
+    service = Service(pipeline, keys, options)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await service.tenants.close()
+
+    app = FastAPI(
+        title=_TITLE,
+        description=_ABOUT,
+        version=rag.__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses={
+            status: {"model": ErrorReply, "description": said} for status, said in _STATUSES.items()
+        },
+    )
+    app.state.service = service
+    errors.install(app)
+    app.include_router(api.router)
+    app.include_router(openai_api.router)
+    _add_own(app)
+    for path, (name, mime) in _PAGE.items():
+        app.router.routes.append(Route(path, _static(name, mime), methods=["GET"]))
+
+    def limit_of(path: str) -> int:
+        return options.upload_bytes if path == "/documents" else options.body_bytes
+
+    app.add_middleware(BodyLimit, limit_of=limit_of)
+    if options.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=options.origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type"],
+        )
+    app.add_middleware(SameOrigin, allowed=options.origins, hosts=hosts)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(Timing, service=service)
+    return app
+
+
+def _add_own(app: FastAPI) -> None:
+    """Add the routes for those who run the server."""
+
+    @app.get("/healthz", tags=["Server"])
+    async def health() -> Health:
+        """Say that the server answers."""
+        return Health(status="ok", version=rag.__version__)
+
+    @app.get(
+        "/metrics",
+        tags=["Server"],
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}},
+    )
+    async def metrics(service: Served, caller: Caller) -> Response:
+        """Give numbers for Prometheus."""
+        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _static(name: str, mime: str) -> Any:
+    content = (files("rag.serving") / "page" / name).read_bytes()
+
+    async def endpoint(_: Any) -> Response:
+        return Response(content, media_type=mime, headers={"Cache-Control": "no-cache"})
+
+    return endpoint
+
+
+def key_store(index: Path) -> KeyStore:
+    """The keys of the index in the folder `index`."""
+    return KeyStore(index / KEYS)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine reach what is bound to `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def serve(
+    pipeline: Pipeline,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    options: Options | None = None,
+    grace: int = 15,
+    log_level: str = "info",
+) -> None:
+    """Serve until SIGTERM or SIGINT; then streams have `grace` seconds to end.
+
+    Where the index has keys (``rag keys add``) they are asked for. Raises `ConfigError` where it
+    has none and `host` is not loopback: everybody who reaches it could read the documents.
+    """
+    import uvicorn
+
+    keys = key_store(pipeline.index)
+    wanted = keys if keys.keys() else None
+    if wanted is None and not is_loopback(host):
+        raise ConfigError(
+            f"{host} can be reached from other machines, and there is no API key: make one with "
+            "`rag keys add NAME`"
+        )
+    hosts = _LOOPBACK if wanted is None else None
+    app = create_app(pipeline, keys=wanted, options=options, hosts=hosts)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_level=log_level,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=grace,
+        limit_concurrency=2_000,
+    )
+    server = uvicorn.Server(config)
+    server.run()
+    if not server.started:
+        raise ConfigError(f"cannot listen on {host}:{port}: is it in use?")

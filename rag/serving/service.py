@@ -1,0 +1,261 @@
+"""What every route shares: who asks, how much at once, and what is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+import anyio
+from anyio import to_thread
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from rag.pipeline import Pipeline
+from rag.serving.errors import ApiError
+from rag.serving.keys import KeyStore, Principal
+from rag.serving.limits import RateLimit
+from rag.serving.tenants import Tenant, Tenants
+
+_T = TypeVar("_T")
+
+_DRAWERS = 2  # processes that draw pages of PDFs
+_PING = 15.0  # seconds of silence after which a stream says that it is alive
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """How a server behaves.
+
+    ``model`` is the name under which chat clients know the pipeline. ``rate`` is requests a minute
+    for each key (or address, without keys), up to ``burst`` at once; ``concurrency`` is how many
+    are worked on at once, and up to ``waiting`` more wait for their turn. ``upload_bytes`` bounds
+    one upload request, ``namespace_bytes`` all uploads of a namespace, ``body_bytes`` every other
+    request. ``origins`` are the origins of pages of other sites that may ask (CORS); none by
+    default.
+    """
+
+    model: str = "citewell"
+    rate: float = 600.0
+    burst: int = 100
+    concurrency: int = 16
+    waiting: int = 256
+    body_bytes: int = 1_000_000
+    upload_bytes: int = 100_000_000
+    namespace_bytes: int = 5_000_000_000
+    origins: tuple[str, ...] = ()
+
+
+class Metrics:
+    """What Prometheus reads; no label says who asked or what."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "citewell_requests",
+            "Requests, by route and status.",
+            ["route", "status"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "citewell_request_seconds",
+            "Seconds to the end of the response.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.answers = Counter(
+            "citewell_answers", "Answers, by status.", ["status"], registry=self.registry
+        )
+        self.tokens = Counter(
+            "citewell_tokens", "Tokens of chat models.", ["direction"], registry=self.registry
+        )
+        self.running = Gauge(
+            "citewell_running", "Requests that are worked on now.", registry=self.registry
+        )
+        self.waiting = Gauge(
+            "citewell_waiting", "Requests that wait for their turn.", registry=self.registry
+        )
+        self.namespaces = Gauge(
+            "citewell_namespaces_open", "Namespaces that are open.", registry=self.registry
+        )
+
+
+class Service:
+    """A pipeline that is served: its tenants, keys and limits."""
+
+    def __init__(self, pipeline: Pipeline, keys: KeyStore | None, options: Options) -> None:
+        self.pipeline = pipeline
+        self.keys = keys
+        self.options = options
+        self.tenants = Tenants(pipeline)
+        self.rate = RateLimit(options.rate, options.burst)
+        self.metrics = Metrics()
+        self.metrics.namespaces.set_function(lambda: self.tenants.open_count)
+        self._slots = anyio.Semaphore(options.concurrency)
+        self._waiting = 0
+        self.drawers = anyio.CapacityLimiter(_DRAWERS)
+
+    async def principal(self, request: Request, key: str | None) -> Principal:
+        """Who asks. Raises `ApiError` where the key is missing or wrong, or asks too often."""
+        address = request.client.host if request.client else ""
+        if self.keys is None:
+            found = Principal("", "")
+            client = f"address {address}"
+        else:
+            holder = await to_thread.run_sync(self.keys.holder, key) if key else None
+            client = f"key {holder.name}" if holder else f"stranger {address}"
+            found = holder or Principal("", "")
+        if wait := self.rate.wait(client):
+            raise ApiError(429, "too many requests: slow down", "rate_limited", retry_after=wait)
+        if self.keys is not None and holder is None:
+            said = "this API key is not known" if key else "an API key is needed"
+            raise ApiError(401, f"{said}: Authorization: Bearer KEY", "invalid_api_key")
+        return found
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """A turn at working. Raises `ApiError` where too many wait already."""
+        if self._waiting >= self.options.waiting:
+            raise ApiError(503, "too many requests are waiting", "busy", retry_after=2)
+        self._waiting += 1
+        self.metrics.waiting.set(self._waiting)
+        try:
+            await self._slots.acquire()
+        finally:
+            self._waiting -= 1
+            self.metrics.waiting.set(self._waiting)
+        self.metrics.running.inc()
+        try:
+            yield
+        finally:
+            self.metrics.running.dec()
+            self._slots.release()
+
+    async def work(self, call: Callable[[], _T]) -> _T:
+        """Run `call` in a worker thread, in a turn of its own."""
+        async with self.slot():
+            return await to_thread.run_sync(call)
+
+    async def events(self, items: AsyncIterator[_T]) -> AsyncIterator[_T | None]:
+        """Items, each made in a turn of its own, so that a slow reader keeps nobody waiting.
+
+        None comes where nothing has for a while, so that the connection can be kept alive.
+        """
+
+        async def step() -> _T:
+            async with self.slot():
+                return await anext(items)
+
+        task: asyncio.Task[_T] | None = None
+        try:
+            while True:
+                task = asyncio.create_task(step())
+                while not (await asyncio.wait({task}, timeout=_PING))[0]:
+                    yield None
+                try:
+                    yield task.result()
+                except StopAsyncIteration:
+                    return
+        finally:
+            with anyio.CancelScope(shield=True):
+                if task is not None and not task.done():
+                    task.cancel()
+                    with contextlib.suppress(BaseException):
+                        await task
+                if (close := getattr(items, "aclose", None)) is not None:
+                    await close()
+
+
+async def unless_gone(request: Request, work: Awaitable[_T]) -> _T:
+    """Await `work`; where the client hangs up before it is done, it is cancelled."""
+
+    async def done() -> _T:
+        return await work
+
+    task = asyncio.create_task(done())
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    watch = asyncio.create_task(gone())
+    try:
+        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ApiError(499, "the client hung up", "client_gone")
+        return task.result()
+    finally:
+        with anyio.CancelScope(shield=True):
+            for each in (task, watch):
+                if not each.done():
+                    each.cancel()
+                    with contextlib.suppress(BaseException):
+                        await each
+
+
+_bearer = HTTPBearer(auto_error=False, description="An API key, from `rag keys add`.")
+
+
+def service_of(request: Request) -> Service:
+    """The service of the app that got the request."""
+    service: Service = request.app.state.service
+    return service
+
+
+async def _principal(
+    request: Request,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Principal:
+    key = credentials.credentials if credentials else None
+    return await service_of(request).principal(request, key)
+
+
+Caller = Annotated[Principal, Depends(_principal)]
+"""Who asks; routes that take one are closed to strangers."""
+
+
+async def _tenant(request: Request, caller: Caller) -> AsyncIterator[Tenant]:
+    async with service_of(request).tenants.lease(caller.namespace) as tenant:
+        yield tenant
+
+
+Leased = Annotated[Tenant, Depends(_tenant)]
+"""The caller's part of the index, open until the response is sent."""
+
+Served = Annotated[Service, Depends(service_of)]
+
+
+class Timing:
+    """ASGI middleware: count each request and how long it took, by its route."""
+
+    def __init__(self, app: Any, service: Service) -> None:
+        self.app = app
+        self.service = service
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Take a request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status = 500
+        started = time.perf_counter()
+
+        async def noted(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self.service.metrics.requests.labels(route, str(status)).inc()
+            self.service.metrics.seconds.labels(route).observe(time.perf_counter() - started)
