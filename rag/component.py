@@ -170,7 +170,7 @@ def explain(error: ValidationError) -> str:
     return "; ".join(problems)
 
 
-@lru_cache(maxsize=len(KINDS))
+@lru_cache(maxsize=len(KINDS) + 1)
 def _registered(kind: str) -> Mapping[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=f"citewell.{kind}")}
 
@@ -191,14 +191,32 @@ def component_class(kind: str, name: str) -> type[Component]:
     return loaded
 
 
-def build(kind: str, config: Component | Mapping[str, Any] | str) -> Component:
-    """Build a part from its configuration: ``{"type": name, ...}``, a bare name, or itself."""
+def _adapted(kind: str, given: object) -> Component | None:
+    """The part that another framework's object becomes; None where nobody adapts it.
+
+    Adapters are entry points of the group ``citewell.adapter``, named by the package that the
+    object's class, or one that it derives from, is of.
+    """
+    packages = {base.__module__.partition(".")[0] for base in type(given).__mro__}
+    for name, entry in _registered("adapter").items():
+        if name in packages and (made := entry.load()(kind, given)) is not None:
+            return build(kind, made)
+    return None
+
+
+def build(kind: str, config: Component | Mapping[str, Any] | str | object) -> Component:
+    """Build a part from its configuration: ``{"type": name, ...}``, a bare name, or itself.
+
+    Another framework's object becomes the part that it is adapted to.
+    """
     if isinstance(config, Component):
         if config.kind != kind:
             raise ConfigError(f"{config.name!r} is a {config.kind}, and a {kind} is needed here")
         return config
     if isinstance(config, str):
         config = {"type": config}
+    if not isinstance(config, Mapping) and (adapted := _adapted(kind, config)) is not None:
+        return adapted
     if not isinstance(config, Mapping) or not isinstance(config.get("type"), str):
         raise ConfigError(f"a {kind} is given as its name or as a mapping with a `type`")
     return component_class(kind, config["type"]).from_config(config)

@@ -7,13 +7,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar, cast
 
 from pydantic import BaseModel, Field, PrivateAttr, field_validator
 
 from rag import tracing
 from rag.chunking import Chunker, HeadingChunker
-from rag.component import Component, Tuning
+from rag.component import Component, Tuning, build
 from rag.embedding import Embedder, StaticEmbedder
 from rag.errors import ConfigError, DocumentNotFound, IndexNotFound, QueryError
 from rag.filters import Filter, Where
@@ -103,7 +103,7 @@ class Pipeline(Component):
     @field_validator("transforms", "refiners", mode="before")
     @classmethod
     def _one_or_more(cls, parts: Any) -> Any:
-        return (parts,) if isinstance(parts, Component | Mapping | str) else parts
+        return parts if isinstance(parts, list | tuple) else (parts,)
 
     @field_validator("refiners")
     @classmethod
@@ -268,8 +268,8 @@ class Pipeline(Component):
         self, source: str | Path | Connector, *, allow_private: bool = False
     ) -> Connector:
         """The connector for what a person types. Raises `SourceNotFound` or `MissingExtra`."""
-        if isinstance(source, Connector):
-            return source
+        if not isinstance(source, str | Path):
+            return cast(Connector, build("connector", source))
         password = load_settings().imap_password
         return connect(source, allow_private=allow_private, imap_password=password)
 

@@ -135,7 +135,7 @@ class HeadingChunker(Chunker):
         fitting: list[tuple[Span, int]] = []
         for span, length in zip(core, lengths, strict=True):
             fitting += (
-                [(span, length)] if length <= room else _refit(text, span, length, room, tokens)
+                [(span, length)] if length <= room else refit(text, span, length, room, tokens)
             )
         if overlap == 0 or len(fitting) < 2:
             return [span for span, _ in fitting]
@@ -260,7 +260,7 @@ def _stripped(text: str, start: int, end: int) -> Span:
     return Span(left, left + len(piece.strip()))
 
 
-def _refit(
+def refit(
     text: str, span: Span, length: int, room: int, tokens: TokenCounter
 ) -> list[tuple[Span, int]]:
     """Split a span of `length` tokens into spans of at most `room` tokens, with their lengths."""
@@ -272,7 +272,7 @@ def _refit(
         if tokens_of_part <= room or target == 1:
             fitting.append((part, tokens_of_part))
         else:
-            fitting += _refit(text, part, tokens_of_part, room, tokens)
+            fitting += refit(text, part, tokens_of_part, room, tokens)
     return fitting
 
 

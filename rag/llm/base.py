@@ -191,6 +191,11 @@ class ChatModel(Component):
             yield delta
 
     @property
+    def model_id(self) -> str:
+        """What the model is called, in traces."""
+        return str(getattr(self, "model", self.name))
+
+    @property
     def context_tokens(self) -> int | None:
         """What the model reads and writes at once, in tokens; None where that is not known."""
         known = self._known
@@ -240,7 +245,7 @@ class ChatModel(Component):
         yield Delta("", completion)
 
     def _span(self, messages: Sequence[Message]) -> AbstractContextManager[tracing.Span]:
-        model = str(getattr(self, "model", self.name))
+        model = self.model_id
         attributes = {
             "gen_ai.provider.name": tracing.provider_of(self.name),
             "gen_ai.request.model": model,

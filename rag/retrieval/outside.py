@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from rag.index import Index
 
 SCHEME = "passage:"
-_NAMES = ("uri", "source", "file_path", "path", "url", "ref_doc_id", "file_name", "filename")
+_NAMES = ("uri", "source", "file_path", "path", "url", "file_name", "filename")
+_IDS = ("ref_doc_id",)
 _LONGEST = 200_000  # characters of a text that is looked for with white space of any kind
 
 
@@ -112,7 +113,7 @@ def _in_library(
 
 def _uris(metadata: Mapping[str, Any]) -> Iterable[str]:
     """What the source of a foreign text may be called in the index."""
-    for name in _NAMES:
+    for name in (*_NAMES, *_IDS):
         value = metadata.get(name)
         if not isinstance(value, str) or not value.strip():
             continue

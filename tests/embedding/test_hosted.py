@@ -49,16 +49,16 @@ def openai(url: str, **options: Any) -> OpenAIEmbedder:
 
 
 def test_vectors_are_put_in_order(scripted_server: Script) -> None:
-    texts = ["banana", "", "kiwi"]
+    texts = ["a yellow banana", "", "kiwi"]
     scripted_server.replies += [
         embeddings([vector("x")]),
-        embeddings([vector("kiwi"), vector("banana")], [1, 0]),
+        embeddings([vector("kiwi"), vector(texts[0])], [1, 0]),
     ]
     embedder = openai(scripted_server.url)
     found = embedder.embed_documents(texts)
     assert found.shape == (3, 4) and not found[1].any()
-    assert np.allclose(found[0], np.array(vector("banana")) / np.linalg.norm(vector("banana")))
-    assert scripted_server.requests[1]["input"] == ["banana", "kiwi"]
+    assert np.allclose(found[0], np.array(vector(texts[0])) / np.linalg.norm(vector(texts[0])))
+    assert scripted_server.requests[1]["input"] == [texts[0], "kiwi"]
     assert scripted_server.requests[1]["encoding_format"] == "float"
     assert "dimensions" not in scripted_server.requests[1]
 

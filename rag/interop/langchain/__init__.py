@@ -1,0 +1,50 @@
+"""LangChain, both ways.
+
+Theirs in ours: an ``Embeddings``, ``BaseChatModel``, ``BaseLoader``, ``BaseRetriever``,
+``VectorStore``, ``TextSplitter`` or document compressor can be given wherever a part of ours is
+wanted. Ours in theirs: `CitewellRunnable`, `CitewellRetriever`, `CitewellLoader`,
+`CitewellEmbeddings` and `CitewellTool`.
+"""
+
+from __future__ import annotations
+
+from rag.errors import MissingExtra
+
+try:
+    import langchain_core  # noqa: F401
+except ModuleNotFoundError:
+    raise MissingExtra.of("langchain", "rag.interop.langchain") from None
+
+from rag.interop.langchain.ours import (
+    CitewellEmbeddings,
+    CitewellLoader,
+    CitewellRetriever,
+    CitewellRunnable,
+    CitewellTool,
+)
+from rag.interop.langchain.theirs import (
+    LangChainChat,
+    LangChainCompressor,
+    LangChainEmbedder,
+    LangChainLoader,
+    LangChainRetriever,
+    LangChainSplitter,
+    LangChainVectorStore,
+    adapted,
+)
+
+__all__ = [
+    "CitewellEmbeddings",
+    "CitewellLoader",
+    "CitewellRetriever",
+    "CitewellRunnable",
+    "CitewellTool",
+    "LangChainChat",
+    "LangChainCompressor",
+    "LangChainEmbedder",
+    "LangChainLoader",
+    "LangChainRetriever",
+    "LangChainSplitter",
+    "LangChainVectorStore",
+    "adapted",
+]

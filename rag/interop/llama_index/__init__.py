@@ -1,0 +1,47 @@
+"""LlamaIndex, both ways.
+
+Theirs in ours: a reader, node parser, embedding, LLM, retriever or node postprocessor can be given
+wherever a part of ours is wanted. Ours in theirs: `CitewellQueryEngine`, `CitewellRetriever`,
+`CitewellEmbedding`, `CitewellNodeParser` and `citewell_tool`.
+"""
+
+from __future__ import annotations
+
+from rag.errors import MissingExtra
+
+try:
+    import llama_index.core  # noqa: F401
+except ModuleNotFoundError:
+    raise MissingExtra.of("llama-index", "rag.interop.llama_index") from None
+
+from rag.interop.llama_index.ours import (
+    CitewellEmbedding,
+    CitewellNodeParser,
+    CitewellQueryEngine,
+    CitewellRetriever,
+    citewell_tool,
+)
+from rag.interop.llama_index.theirs import (
+    LlamaIndexChat,
+    LlamaIndexEmbedder,
+    LlamaIndexNodeParser,
+    LlamaIndexPostprocessor,
+    LlamaIndexReader,
+    LlamaIndexRetriever,
+    adapted,
+)
+
+__all__ = [
+    "CitewellEmbedding",
+    "CitewellNodeParser",
+    "CitewellQueryEngine",
+    "CitewellRetriever",
+    "LlamaIndexChat",
+    "LlamaIndexEmbedder",
+    "LlamaIndexNodeParser",
+    "LlamaIndexPostprocessor",
+    "LlamaIndexReader",
+    "LlamaIndexRetriever",
+    "adapted",
+    "citewell_tool",
+]
