@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag.errors import (
     DocumentNotFound,
@@ -128,8 +129,35 @@ def _unexpected(error: Exception) -> bool:
     return not isinstance(error, RagError)
 
 
+class Failures:
+    """ASGI middleware that answers what nobody expected like every other error.
+
+    Within the others, unlike Starlette's own for the same, so that its answer has their headers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take a request."""
+        begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        except Exception as error:
+            if begun or scope["type"] != "http" or isinstance(error, HTTPException):
+                raise
+            await told(error).response()(scope, receive, send)
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of `app` in this shape."""
+    app.add_middleware(Failures)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -148,6 +176,5 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(ApiError)
     @app.exception_handler(RagError)
-    @app.exception_handler(Exception)
     async def failed(_: Request, error: Exception) -> JSONResponse:
         return told(error).response()
