@@ -33,7 +33,7 @@ from rag.cli.options import (
     where_option,
 )
 from rag.cli.scoring import eval_group
-from rag.cli.serve import keys_group, serve
+from rag.cli.serve import keys_group, mcp, serve
 from rag.errors import (
     ConfigError,
     DocumentNotFound,
@@ -386,6 +386,7 @@ cli.add_command(conversations_group, name="conversations")
 cli.add_command(eval_group, name="eval")
 cli.add_command(keys_group, name="keys")
 cli.add_command(serve)
+cli.add_command(mcp)
 cli.add_command(tune)
 cli.add_command(map_command)
 cli.add_command(similar)

@@ -14,7 +14,7 @@ from rag.cli.options import (
     namespace_option,
     pipeline_option,
 )
-from rag.errors import ConfigError
+from rag.errors import ConfigError, MissingExtra
 
 
 @click.command()
@@ -135,3 +135,48 @@ def keys_revoke(name: str, index: Path | None) -> None:
     if not key_store(index_path(index)).revoke(name):
         raise ConfigError(f"there is no key named {name!r} (`rag keys list`)")
     click.echo("revoked")
+
+
+@click.command()
+@click.option("--http", is_flag=True, help="Serve at http://HOST:PORT/mcp instead of stdio.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(1, 65_535), default=8001, show_default=True, help="Port."
+)
+@click.option(
+    "--root",
+    "roots",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder below which the ingest tool may read. May be repeated.  [default: no such tool]",
+)
+@index_option
+@namespace_option
+@pipeline_option
+def mcp(
+    http: bool,
+    host: str,
+    port: int,
+    roots: tuple[Path, ...],
+    index: Path | None,
+    namespace: str,
+    pipeline: str | None,
+) -> None:
+    """Serve search, ask, read_source and ingest to an editor or agent that speaks MCP.
+
+    Over stdin and stdout, as clients start their servers themselves, or over HTTP.
+    """
+    try:
+        from rag.serving.mcp import DocumentServer, run_http, run_stdio
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("rag", "connectors"):
+            raise
+        raise MissingExtra.of("mcp", "rag mcp") from None
+
+    with make_pipeline(pipeline, index, namespace) as opened:
+        server = DocumentServer(opened, roots=roots)
+        if http:
+            click.echo(f"http://{host}:{port}/mcp  (Ctrl-C ends)", err=True)
+            run_http(server, host=host, port=port)
+        else:
+            run_stdio(server)
