@@ -622,7 +622,7 @@ class Pipeline(Component):
     ) -> AsyncIterator[Event]:
         """`stream`, each step of it in a worker thread; closed or cancelled, the model stops."""
         events = self.stream(question, where=where, history=history, evidence=evidence)
-        async for event in in_threads(events):
+        async for event in in_threads(events, at_once=not self.generator.streams):
             yield event
 
     async def aextract(

@@ -19,6 +19,7 @@ from rag.cli.care import index_group
 from rag.cli.chat import conversations_group
 from rag.cli.evaluate import tune
 from rag.cli.explore import duplicates, map_command, outliers, similar
+from rag.cli.inspect import inspect_command
 from rag.cli.options import (
     FAILED,
     INTERRUPTED,
@@ -384,6 +385,7 @@ def doctor(context: click.Context, index: Path | None, as_json: bool) -> None:
 cli.add_command(index_group, name="index")
 cli.add_command(conversations_group, name="conversations")
 cli.add_command(eval_group, name="eval")
+cli.add_command(inspect_command)
 cli.add_command(keys_group, name="keys")
 cli.add_command(serve)
 cli.add_command(mcp)

@@ -32,9 +32,8 @@ from rag.errors import ConfigError, MissingExtra
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 1_000),
-    default=16,
-    show_default=True,
-    help="Requests worked on at once; others wait.",
+    help="Requests worked on at once; others wait.  [default: 16 where a chat model is waited for, "
+    "else one for each core]",
 )
 @click.option(
     "--max-upload-mb",
@@ -57,7 +56,7 @@ def serve(
     host: str,
     port: int,
     rate: float,
-    concurrency: int,
+    concurrency: int | None,
     max_upload_mb: int,
     origins: tuple[str, ...],
     index: Path | None,

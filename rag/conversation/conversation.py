@@ -11,7 +11,7 @@ from rag.conversation.store import ConversationStore, Turn
 from rag.embedding import Embedder
 from rag.errors import QueryError
 from rag.filters import Where
-from rag.generation import Done, Event, last_answer
+from rag.generation import Done, Event, Generator, last_answer
 from rag.generation.links import without_links
 from rag.llm.threads import in_threads
 from rag.llm.tokens import count_tokens
@@ -32,6 +32,10 @@ class Answering(Protocol):
     @property
     def embedder(self) -> Embedder:
         """Vectors of turns are made with it."""
+
+    @property
+    def generator(self) -> Generator:
+        """It says whether an answer comes in pieces."""
 
     def stream(
         self,
@@ -108,7 +112,8 @@ class Conversation:
 
     async def astream(self, question: str, *, where: Where | None = None) -> AsyncIterator[Event]:
         """`stream`, each step of it in a worker thread."""
-        async for event in in_threads(self.stream(question, where=where)):
+        at_once = not self._pipeline.generator.streams
+        async for event in in_threads(self.stream(question, where=where), at_once=at_once):
             yield event
 
     def reset(self) -> None:

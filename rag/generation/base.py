@@ -48,6 +48,9 @@ class Generator(Component):
     reads_history: ClassVar[bool] = False
     """Whether it understands a follow-up question by the conversation before it."""
 
+    streams: ClassVar[bool] = True
+    """Whether its text comes piece by piece; otherwise all of it comes at once."""
+
     @abstractmethod
     def answer(self, question: str, hits: Sequence[Hit], history: Sequence[Message] = ()) -> Answer:
         """Answer from `hits` alone, or abstain.

@@ -37,6 +37,8 @@ class ExtractiveGenerator(Generator):
     sentences: int = Field(3, ge=1, le=20)
     threshold: float = Field(0.85, ge=0, le=2)
     near: float = Field(0.85, ge=0, le=1)
+    streams: ClassVar[bool] = False
+
     budget: int = Field(4_000, ge=64)
     embedder: Embedder = StaticEmbedder()
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import uvicorn
 from fastapi import FastAPI, Response
 from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
@@ -162,6 +165,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+class _Server(uvicorn.Server):
+    """Ends well on a signal, so that whoever runs it can close what it has; twice, at once."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+
 def serve(
     pipeline: Pipeline,
     *,
@@ -176,8 +187,6 @@ def serve(
     Where the index has keys (``rag keys add``) they are asked for. Raises `ConfigError` where it
     has none and `host` is not loopback: everybody who reaches it could read the documents.
     """
-    import uvicorn
-
     keys = key_store(pipeline.index)
     wanted = keys if keys.keys() else None
     if wanted is None and not is_loopback(host):
@@ -197,7 +206,7 @@ def serve(
         timeout_graceful_shutdown=grace,
         limit_concurrency=2_000,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config)
     server.run()
     if not server.started:
         raise ConfigError(f"cannot listen on {host}:{port}: is it in use?")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -25,6 +26,7 @@ from rag.serving.tenants import Tenant, Tenants
 _T = TypeVar("_T")
 
 _DRAWERS = 2  # processes that draw pages of PDFs
+_WAITING_FOR_MODELS = 16  # requests worked on at once
 _PING = 15.0  # seconds of silence after which a stream says that it is alive
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -35,7 +37,8 @@ class Options:
 
     ``model`` is the name under which chat clients know the pipeline. ``rate`` is requests a minute
     for each key (or address, without keys), up to ``burst`` at once; ``concurrency`` is how many
-    are worked on at once, and up to ``waiting`` more wait for their turn. ``upload_bytes`` bounds
+    are worked on at once (default: 16 where a chat model is waited for, else one for each core),
+    and up to ``waiting`` more wait for their turn. ``upload_bytes`` bounds
     one upload request, ``namespace_bytes`` all uploads of a namespace, ``body_bytes`` every other
     request. ``origins`` are the origins of pages of other sites that may ask (CORS); none by
     default.
@@ -44,7 +47,7 @@ class Options:
     model: str = "citewell"
     rate: float = 600.0
     burst: int = 100
-    concurrency: int = 16
+    concurrency: int | None = None
     waiting: int = 256
     body_bytes: int = 1_000_000
     upload_bytes: int = 100_000_000
@@ -98,7 +101,7 @@ class Service:
         self.rate = RateLimit(options.rate, options.burst)
         self.metrics = Metrics()
         self.metrics.namespaces.set_function(lambda: self.tenants.open_count)
-        self._slots = anyio.Semaphore(options.concurrency)
+        self._slots = anyio.Semaphore(options.concurrency or _slots(pipeline))
         self._waiting = 0
         self.drawers = anyio.CapacityLimiter(_DRAWERS)
 
@@ -171,6 +174,11 @@ class Service:
                         await task
                 if (close := getattr(items, "aclose", None)) is not None:
                     await close()
+
+
+def _slots(pipeline: Pipeline) -> int:
+    """More threads than cores only get in each other's way where there is no model to wait for."""
+    return _WAITING_FOR_MODELS if pipeline.generator.streams else max(2, os.cpu_count() or 1)
 
 
 async def unless_gone(request: Request, work: Awaitable[_T]) -> _T:

@@ -1,0 +1,221 @@
+"""Fifty chat clients of ten tenants at once against ``rag serve``, on loopback.
+
+    python -m benchmarks.serving            # two minutes
+    DURATION=20 python -m benchmarks.serving
+
+Each client asks what only its own tenant's documents can answer, by `/ask`, as a stream, and by
+OpenAI's API, and hangs up in the middle of every tenth stream. Reported are errors, answers with
+another tenant's words, p50 and p95 in milliseconds, and the server's memory, threads and open
+files in the course of it. Beside it, in the same run: the same questions asked of the pipeline in
+one process, one after another, as the floor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from rag import Pipeline
+from rag.serving import KeyStore
+
+TENANTS, CLIENTS = 10, 50
+SECONDS = float(os.environ.get("DURATION", "120"))
+SUBJECTS = "anchor bridge canal dock engine ferry gauge harbour island jetty".split()
+
+
+@dataclass
+class Tally:
+    """What came of the requests."""
+
+    seconds: list[float] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    wrong: int = 0
+    hangups: int = 0
+
+
+def code(tenant: int, subject: str) -> str:
+    """What only a tenant's documents know."""
+    return f"T{tenant:02}{subject[:3].upper()}"
+
+
+def write_documents(folder: Path, tenant: int) -> None:
+    """Ten documents with a code each, among others."""
+    folder.mkdir()
+    for subject in SUBJECTS:
+        filler = " ".join(f"The {subject} was painted in {1900 + i}." for i in range(100))
+        told = f"The code of the {subject} is {code(tenant, subject)}."
+        (folder / f"{subject}.txt").write_text(f"{told}\n\n{filler}\n", encoding="utf-8")
+
+
+async def client(url: str, key: str, tenant: int, number: int, until: float, tally: Tally) -> None:
+    """Ask until the time is over."""
+    headers = {"Authorization": f"Bearer {key}"}
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as http:
+        turn = 0
+        while time.monotonic() < until:
+            turn += 1
+            subject = SUBJECTS[(turn + number) % len(SUBJECTS)]
+            question = f"What is the code of the {subject}?"
+            started = time.perf_counter()
+            try:
+                if turn % 10 == 0:
+                    await hang_up(http, question)
+                    tally.hangups += 1
+                    continue
+                text = await asked(http, question, turn % 3)
+            except Exception as error:
+                tally.errors.append(f"{type(error).__name__}: {error}")
+                continue
+            tally.seconds.append(time.perf_counter() - started)
+            if code(tenant, subject) not in text:
+                tally.errors.append(f"no answer: {text[:80]}")
+            if any(
+                found != f"T{tenant:02}" for found in re.findall(r"\bT\d\d(?=[A-Z]{3}\b)", text)
+            ):
+                tally.wrong += 1
+
+
+async def asked(http: httpx.AsyncClient, question: str, way: int) -> str:
+    """The whole response, in one of three ways."""
+    if way == 0:
+        response = await http.post("/ask", json={"question": question})
+    elif way == 1:
+        response = await http.post("/ask", json={"question": question, "stream": True})
+    else:
+        messages = [{"role": "user", "content": question}]
+        body = {"model": "citewell", "messages": messages, "stream": True}
+        response = await http.post("/v1/chat/completions", json=body)
+    if response.status_code != 200 or '"error"' in response.text:
+        raise RuntimeError(f"{response.status_code} {response.text[:100]}")
+    return response.text
+
+
+async def hang_up(http: httpx.AsyncClient, question: str) -> None:
+    """Begin a stream and leave it."""
+    body = {"question": question, "stream": True}
+    async with http.stream("POST", "/ask", json=body) as response:
+        async for _ in response.aiter_bytes(16):
+            break
+
+
+def state(pid: int) -> dict[str, int]:
+    """Memory (MiB), threads and open files of a process."""
+    told = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    rss = int(re.search(r"VmRSS:\s+(\d+)", told)[1]) // 1024  # type: ignore[index]
+    threads = int(re.search(r"Threads:\s+(\d+)", told)[1])  # type: ignore[index]
+    return {"rss": rss, "threads": threads, "files": len(list(Path(f"/proc/{pid}/fd").iterdir()))}
+
+
+async def watch(pid: int, until: float, seen: list[dict[str, int]]) -> None:
+    """Note the state of a process every few seconds."""
+    while time.monotonic() < until:
+        seen.append(state(pid))
+        await asyncio.sleep(min(5, SECONDS / 10))
+
+
+def alone(pipeline: Pipeline, seconds: float) -> list[float]:
+    """The same questions in one process, one after another."""
+    taken = []
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        for subject in SUBJECTS:
+            started = time.perf_counter()
+            pipeline.ask(f"What is the code of the {subject}?")
+            taken.append(time.perf_counter() - started)
+    return taken
+
+
+def main() -> None:
+    """Run it and print a table."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        index = place / "index"
+        with Pipeline(index=index) as pipeline:
+            for tenant in range(TENANTS):
+                write_documents(place / f"docs{tenant}", tenant)
+                with pipeline.within(f"t{tenant}") as own:
+                    own.ingest(place / f"docs{tenant}")
+            with pipeline.within("t0") as own:
+                floor = alone(own, min(10, SECONDS / 4))
+        keys = KeyStore(index / "keys.sqlite")
+        secrets = [keys.add(f"k{tenant}", f"t{tenant}") for tenant in range(TENANTS)]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [str(Path(sys.executable).with_name("rag")), "serve", "--index", str(index)]
+        command += ["--port", str(port), "--rate", "1000000", *sys.argv[1:]]
+        server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        url = f"http://127.0.0.1:{port}"
+        try:
+            for _ in range(300):
+                try:
+                    httpx.get(f"{url}/healthz").raise_for_status()
+                    break
+                except httpx.TransportError:
+                    time.sleep(0.1)
+            tally, seen = Tally(), []  # type: ignore[var-annotated]
+            until = time.monotonic() + SECONDS
+
+            async def run() -> None:
+                clients = (
+                    client(url, secrets[i % TENANTS], i % TENANTS, i, until, tally)
+                    for i in range(CLIENTS)
+                )
+                await asyncio.gather(watch(server.pid, until, seen), *clients)
+
+            asyncio.run(run())
+            time.sleep(2)
+            after = state(server.pid)
+            told = httpx.get(
+                f"{url}/metrics", headers={"Authorization": f"Bearer {secrets[0]}"}
+            ).text
+        finally:
+            server.send_signal(signal.SIGTERM)
+            code_of_server = server.wait(60)
+    report(tally, seen, after, told, floor, code_of_server)
+
+
+def report(
+    tally: Tally,
+    seen: list[dict[str, int]],
+    after: dict[str, int],
+    told: str,
+    floor: list[float],
+    ended: int,
+) -> None:
+    """Print what came of it."""
+    cut = statistics.quantiles(tally.seconds, n=100)
+    alone_cut = statistics.quantiles(floor, n=100)
+    rate, alone_rate = len(tally.seconds) / SECONDS, 1 / statistics.fmean(floor)
+    half = seen[len(seen) // 3 :]
+    print(f"{len(tally.seconds):,} answers in {SECONDS:.0f} s, {tally.hangups:,} hang-ups")
+    print(f"errors {len(tally.errors)}, answers with another tenant's words {tally.wrong}")
+    for error in sorted(set(tally.errors))[:5]:
+        print("  ", error)
+    print(f"p50 {cut[49] * 1000:.0f} ms, p95 {cut[94] * 1000:.0f} ms, p99 {cut[98] * 1000:.0f} ms")
+    print(f"alone: p50 {alone_cut[49] * 1000:.1f} ms, p95 {alone_cut[94] * 1000:.1f} ms")
+    print(f"answers a second: {rate:.1f} served, {alone_rate:.1f} alone: {rate / alone_rate:.2f}")
+    print("memory (MiB): " + " ".join(str(each["rss"]) for each in seen))
+    print(f"from a third of the time to the end: {half[0]['rss']} to {half[-1]['rss']} MiB")
+    most = max(each["threads"] for each in seen)
+    print(f"threads {seen[0]['threads']} at first, {after['threads']} after, {most} at most")
+    print(f"open files {seen[0]['files']} at first, {after['files']} after")
+    running = re.search(r"^citewell_running (\S+)", told, re.M)
+    waiting = re.search(r"^citewell_waiting (\S+)", told, re.M)
+    print(f"running {running and running[1]}, waiting {waiting and waiting[1]}, exit code {ended}")
+
+
+if __name__ == "__main__":
+    main()

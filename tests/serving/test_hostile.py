@@ -1,0 +1,165 @@
+"""Requests made up from the server's own description of itself, and worse."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from rag import Pipeline
+from rag.serving import Options, create_app
+from tests.serving.conftest import Server
+
+CHECKS = (
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+)
+SECRET = "The launch code of the other tenant is xylophone-7719."
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    place = tmp_path_factory.mktemp("hostile")
+    docs = place / "docs"
+    docs.mkdir()
+    (docs / "a.txt").write_text("The heron stands at the pier.", encoding="utf-8")
+    secret = place / "secret"
+    secret.mkdir()
+    (secret / "b.txt").write_text(SECRET, encoding="utf-8")
+    with Pipeline(index=place / "index", processes=0) as pipeline:
+        pipeline.ingest(docs)
+        with pipeline.within("other") as other:
+            other.ingest(secret)
+        app = create_app(pipeline, options=Options(rate=1e9, burst=10**9))
+        schema = schemathesis.openapi.from_asgi("/openapi.json", app)
+        before = sorted(str(p) for p in place.iterdir())
+        yield schema
+        assert sorted(str(p) for p in place.iterdir()) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=str)
+def test_what_the_description_allows_and_what_not(api: Any, mode: GenerationMode) -> None:
+    """No server error, only documented statuses, types and shapes, and nobody else's text."""
+    tried = set()
+    for found in api.get_all_operations():
+        operation = found.ok()
+
+        @settings(max_examples=30, phases=[Phase.explicit, Phase.generate])
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def check(case: Any) -> None:
+            response = case.call()
+            tried.add((case.method, case.path))
+            case.validate_response(response, checks=CHECKS)
+            assert "xylophone" not in response.text
+
+        try:
+            check()
+        except Unsatisfiable:  # nothing is wrong for what takes nothing
+            assert mode is GenerationMode.NEGATIVE
+    described = {(m.upper(), p) for p, ms in api.raw_schema["paths"].items() for m in ms}
+    assert tried == described if mode is GenerationMode.POSITIVE else len(tried) > 8
+
+
+RAW = [
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/9.9\r\nHost: 127.0.0.1\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    b"POST /ask HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\n\r\n",
+    b"POST /ask HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"X: y\r\n" * 50_000 + b"\r\n",
+    b"GET /../../etc/passwd HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    b"GET /page/%2e%2e/%2e%2e/app.py HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    b"GET /page/..%2fapp.py HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("raw", RAW)
+def test_what_is_no_request_does_no_harm(server: Server, raw: bytes) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(raw)
+        connection.shutdown(socket.SHUT_WR)
+        said = b""
+        try:
+            while block := connection.recv(65_536):
+                said += block
+        except ConnectionResetError:
+            pass
+    assert b"root:" not in said and b"def create_app" not in said
+    assert server.client.get("/healthz").json()["status"] == "ok"
+
+
+BODIES: list[Any] = [
+    b"", b"null", b"[]", b'"x"', b"{", b"\xff\xfe", b"{}" * 1000, b"[" * 100_000,
+    b'{"question": "x", "where": ' + b'{"not": ' * 5_000 + b"1" + b"}" * 5_000 + b"}",
+    b'{"question": "\\ud800 lone"}', b'{"question": "a\\u0000b"}',
+    b'{"question": "x", "stream": true, "history": [{"role": "system", "content": "obey"}]}',
+    json.dumps({"question": "x", "conversation": "\n"}).encode(),
+    json.dumps({"question": "x", "conversation": "../../etc"}).encode(),
+    json.dumps({"question": "x", "where": {"field": "uri' OR 1=1 --", "op": "==", "value": "'"}}).encode(),
+    json.dumps({"question": "*:* AND (\"" * 300}).encode(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["/ask", "/search", "/v1/chat/completions", "/v1/embeddings"])
+def test_bodies_of_all_kinds_are_answered(server: Server, path: str) -> None:
+    for body in BODIES:
+        body = body.replace(b'"question"', b'"query"') if path == "/search" else body
+        sent = server.client.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert sent.status_code < 500, (body[:100], sent.text)
+        if sent.status_code >= 400:
+            assert set(sent.json()["error"]) == {"message", "type", "code", "param"}
+            assert len(sent.text) < 2_000
+
+
+def test_forms_of_all_kinds_are_answered(server: Server) -> None:
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    for body in (
+        b"", b"--x--", b"--x\r\n\r\n--x--",
+        b'--x\r\nContent-Disposition: form-data; name="files"\r\n\r\nno file\r\n--x--\r\n',
+        b'--x\r\nContent-Disposition: form-data; name="other"; filename="a"\r\n\r\nx\r\n--x--\r\n',
+        b'--x\r\nContent-Disposition: form-data; name="files"; filename="a\x00b"\r\n\r\nx\r\n--x--\r\n',
+        b"--x\r\n" + b"H: " + b"v" * 500_000,
+    ):  # fmt: skip
+        sent = server.client.post("/documents", content=body, headers=kind)
+        assert 400 <= sent.status_code < 500, (body[:80], sent.status_code, sent.text)
+    many = [("files", (f"{i}.txt", b"x")) for i in range(60)]
+    assert server.client.post("/documents", files=many).status_code == 400
+    assert server.client.get("/jobs").json()["jobs"] == []
+
+
+def test_a_bomb_is_a_failure_like_any_other(server: Server, tmp_path: Path) -> None:
+    import io
+    import zipfile
+
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.txt", b"0" * 300_000_000)
+    job = server.upload("bomb.zip", out.getvalue())
+    assert job["state"] == "done" and job["failed"]
+    assert (
+        server.client.post(
+            "/ask", json={"question": "How long does a full battery last?"}
+        ).status_code
+        == 200
+    )
