@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check install clean
+.PHONY: demo test check docs install clean
 
 ## demo: ingest the sample folder, ask three questions, print cited answers
 demo: $(VENV)/.core
@@ -12,6 +12,8 @@ demo: $(VENV)/.core
 
 ## test: everything that must hold, the slow tests too
 test: $(VENV)/.dev check
+	@command -v chromium chromium-browser google-chrome >/dev/null \
+		|| echo "No Chromium here: the tests of the page in a browser are skipped (apt-get install chromium)."
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 ## check: style, types, and which package may import which
@@ -20,6 +22,11 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+## docs: the site, in site/
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html"
 
 ## install: all that tests and development need
 install: $(VENV)/.dev
@@ -39,4 +46,4 @@ $(VENV)/.dev: $(VENV)/.core
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .rag-demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) site .rag-demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,7 +1,18 @@
 """What the docs say runs, runs."""
 
+import json
+import os
 import re
+import shlex
+import subprocess
+import sys
+import threading
+import types
+import warnings
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import takewhile
 from pathlib import Path
+from textwrap import dedent
 
 import click
 import pytest
@@ -11,39 +22,241 @@ from rag.cli import cli
 from rag.cli.formats import known_formats
 from tests.conftest import HANDBOOK, ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-SOURCES = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
-RETRIEVAL = (ROOT / "docs" / "retrieval.md").read_text(encoding="utf-8")
-GENERATION = (ROOT / "docs" / "generation.md").read_text(encoding="utf-8")
-EVALUATION = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
-PAGES = README + SOURCES + RETRIEVAL + GENERATION + EVALUATION
-PYTHON = re.findall(r"```python\n(.*?)```", PAGES, re.S)
-YAML = re.findall(r"```yaml\n(.*?)```", PAGES, re.S)
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+FENCED = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.S | re.M)
 
 
-@pytest.mark.parametrize("block", range(len(PYTHON)))
-def test_readme_python(
-    block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def blocks(page: Path, *languages: str) -> list[tuple[str, str]]:
+    """Language and text of the code blocks of a page."""
+    found = FENCED.findall(page.read_text(encoding="utf-8"))
+    return [(language, dedent(text)) for _, language, text in found if language in languages]
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+PYTHON = [
+    pytest.param(text, id=f"{name_of(page)}-{number}")
+    for page in PAGES
+    if page not in TUTORIALS and page.name != "coming-from.md"
+    for number, (_, text) in enumerate(blocks(page, "python"))
+]
+YAML = [
+    pytest.param(text, id=f"{name_of(page)}-{number}")
+    for page in PAGES
+    for number, (_, text) in enumerate(blocks(page, "yaml"))
+]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with a folder of documents."""
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "handbook.md").write_text(HANDBOOK)
     monkeypatch.chdir(tmp_path)
-    exec(compile(PYTHON[block], f"README.md block {block}", "exec"), {})  # noqa: S102
-    if block == 0:
+    return tmp_path
+
+
+@pytest.mark.parametrize("text", PYTHON)
+def test_python_runs(
+    text: str,
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+) -> None:
+    name = str(request.node.callspec.id)
+    exec(compile(text, name, "exec"), {"__name__": "docs"})  # noqa: S102
+    if name == "README.md-0":
         out = capsys.readouterr().out
         assert "1 added, 0 updated, 0 unchanged" in out
         assert "A full battery lasts 34 minutes in calm air. [1]" in out
 
 
 @pytest.mark.parametrize("text", YAML)
-def test_readme_yaml(text: str) -> None:
+def test_yaml_is_a_pipeline(text: str) -> None:
     from rag import Pipeline
 
     assert Pipeline.from_yaml(text).to_yaml()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("page", TUTORIALS, ids=name_of)
+def test_a_tutorial_runs_from_its_beginning_to_its_end(page: Path, tmp_path: Path) -> None:
+    """All of its commands in one shell, its Python in one process, in their order."""
+    script = ["set -euo pipefail", "shopt -s expand_aliases", "set -m"]
+    lines = blocks(page, "sh", "python")
+    pure = all(language == "python" for language, _ in lines)
+    if pure:
+        (tmp_path / "tutorial.py").write_text("\n".join(text for _, text in lines))
+        script.append(f"{sys.executable} tutorial.py")
+    else:
+        for number, (language, text) in enumerate(lines):
+            if language == "python":
+                (tmp_path / f"block{number}.py").write_text(text)
+                text = f"{sys.executable} block{number}.py"
+            script.append(text)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    ran = subprocess.run(
+        ["bash", "-c", "\n".join(script)],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert ran.returncode == 0, f"{ran.stdout[-2000:]}\n{ran.stderr[-2000:]}"
+    assert "Traceback" not in ran.stderr
+    for shown in blocks(page, "text"):
+        for line in shown[1].splitlines():
+            assert line.strip() in ran.stdout, line
+
+
+def test_every_command_in_the_docs_is_one() -> None:
+    """Commands, options and arguments of the shell blocks are those that there are."""
+    checked = 0
+    for page in PAGES:
+        for _, text in blocks(page, "sh", "console"):
+            for line in re.sub(r"\\\n", " ", text).splitlines():
+                found = re.search(r"(?:^|[|;&] *|bin/)rag (.*)", line)
+                if not found or "..." in line:
+                    continue
+                words = shlex.shlex(found[1], posix=True, punctuation_chars=True)
+                command = takewhile(lambda word: not set(word) <= set("|&<>;()"), words)
+                checked += 1
+                _resolve(list(command), f"{name_of(page)}: {line}")
+    assert checked > 40
+
+
+def _resolve(words: list[str], where: str) -> None:
+    command: click.Command = cli
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        assert words[0] in command.commands, where
+        command, words = command.commands[words[0]], words[1:]
+    known = {name for p in command.params for name in (*p.opts, *p.secondary_opts)} | {
+        "--help",
+        "-h",
+        "--version",
+    }
+    for word in words:
+        if word.startswith("-") and not re.fullmatch(r"-\d+", word):
+            assert word.partition("=")[0] in known, f"{where}: {word}"
+
+
+class _Answering(BaseHTTPRequestHandler):
+    """Plays OpenAI's chat server."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        message = {
+            "role": "assistant",
+            "content": "A full battery lasts 34 minutes in calm air [1].",
+        }
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18}
+        body = {
+            "id": "x",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "m",
+            "choices": [choice],
+            "usage": usage,
+        }
+        sent = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(sent)))
+        self.end_headers()
+        self.wfile.write(sent)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def _hosted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Play the packages that do nothing but reach a hosted model; the frameworks are real."""
+    from langchain_core.language_models import GenericFakeChatModel
+    from langchain_core.messages import AIMessage
+    from llama_index.core.llms.mock import MockLLM
+
+    from rag.interop.langchain import CitewellEmbeddings
+    from rag.interop.llama_index import CitewellEmbedding
+
+    said = "A full battery lasts 34 minutes in calm air [1]."
+    played = {
+        "langchain_openai": {
+            "ChatOpenAI": lambda **_: GenericFakeChatModel(messages=iter([AIMessage(said)])),
+            "OpenAIEmbeddings": CitewellEmbeddings,
+        },
+        "llama_index.embeddings.openai": {"OpenAIEmbedding": CitewellEmbedding},
+        "llama_index.llms.openai": {"OpenAI": lambda **_: MockLLM()},
+    }
+    for name, members in played.items():
+        module = types.ModuleType(name)
+        module.__dict__.update(members)
+        monkeypatch.setitem(sys.modules, name, module)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "framework"),
+    [(0, "citewell"), (1, "langchain"), (2, "llama_index"), (3, "haystack")],
+)
+def test_the_same_program_in_each(
+    number: int,
+    framework: str,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _hosted(monkeypatch)
+    monkeypatch.setenv("HAYSTACK_TELEMETRY_ENABLED", "False")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    programs = blocks(ROOT / "docs" / "coming-from.md", "python")
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Answering) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.server_port}/v1")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # other people's
+            exec(compile(programs[number][1], framework, "exec"), {"__name__": "docs"})  # noqa: S102
+        server.shutdown()
+    out = capsys.readouterr().out
+    assert "handbook.md" in out and ("34 minutes" in out or framework == "llama_index")
+
+
+@pytest.mark.slow
+def test_the_site_is_built(tmp_path: Path) -> None:
+    """Without a warning, every page in the menu, and nothing in it from another host."""
+    command = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "-q",
+        "-d",
+        str(tmp_path / "site"),
+    ]
+    ran = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=240,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    pages = list((tmp_path / "site").rglob("*.html"))
+    made = {p.relative_to(tmp_path / "site").with_suffix(".md") for p in pages}
+    assert {p.relative_to(ROOT / "docs") for p in PAGES if p.name != "README.md"} <= made
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r"<(?:link|script|img)[^>]+(?:href|src)=\"?(?:https?:)?//", text), (
+            page.name
+        )
+    reference = (tmp_path / "site" / "reference" / "pipeline.html").read_text(encoding="utf-8")
+    assert "Bring the index up to date with the sources" in reference
+
+
 def test_every_link_leads_somewhere() -> None:
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import signal
+import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 from types import FrameType
@@ -53,6 +55,7 @@ _PAGE = {
     "/page/style.css": ("style.css", "text/css; charset=utf-8"),
     "/page/icon.svg": ("icon.svg", "image/svg+xml"),
 }
+_M_ARENA_MAX = -8  # of malloc.h
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -165,6 +168,21 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _keep_memory_together() -> None:
+    """Let threads share two arenas of glibc's allocator, by default eight for each core.
+
+    Each holds on to what its threads once used: memory then grows for minutes under load (from 309
+    to 331 MiB in 80 s), where two stay as they are (291 to 292), at the same speed:
+    ``python -m benchmarks.serving``. ``MALLOC_ARENA_MAX`` in the environment wins.
+    """
+    if sys.platform != "linux" or "MALLOC_ARENA_MAX" in os.environ:
+        return
+    import ctypes
+
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+
+
 class _Server(uvicorn.Server):
     """Ends well on a signal, so that whoever runs it can close what it has; twice, at once."""
 
@@ -206,6 +224,7 @@ def serve(
         timeout_graceful_shutdown=grace,
         limit_concurrency=2_000,
     )
+    _keep_memory_together()
     server = _Server(config)
     server.run()
     if not server.started:
