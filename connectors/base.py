@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from rag.component import Component
 from rag.errors import MissingExtra, SourceError, SourceNotFound, UnsupportedFormat
-from rag.types import Document
+from rag.types import Document, flat_metadata
 
 PART = "!/"
 """Stands between the uri of a source and the name of a part of it: ``file:///a.zip!/b.txt``."""
@@ -44,6 +44,17 @@ class Source:
     title: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     shelter: str = ""
+
+
+def described(document: Document, source: Source) -> Document:
+    """The document with what its source says of it: that wins over what was in the bytes."""
+    if source.title is None and not source.metadata:
+        return document
+    fields = dict(document.__dict__)
+    if source.title is not None and document.uri == source.uri:
+        fields["title"] = source.title
+    fields["metadata"] = {**document.metadata, **flat_metadata(source.metadata)}
+    return Document(**fields)
 
 
 class Connector(Component):

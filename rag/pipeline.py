@@ -330,6 +330,7 @@ class Pipeline(Component):
             for each in distinct.values()
         ]
         hits = found[0][0] if len(found) == 1 else _merged(found, depth)
+        passages = outside_passages(hits)
         steps.add("retrieve", retriever=self.retriever.config(), hits=len(hits))
         for i, refiner in enumerate(self.refiners):
             with _hits_told(f"rerank {refiner.name}", "rerank", queries[0].text) as told:
@@ -337,7 +338,7 @@ class Pipeline(Component):
             if not any(later.wanted or later.more for later in self.refiners[i + 1 :]):
                 hits = hits[:k]
             steps.add(refiner.name, hits=len(hits))
-        return _Searched(asked, hits[:k], steps.taken)
+        return _Searched(asked, hits[:k], steps.taken, passages)
 
     def _retrieved(self, query: str, k: int, index: Index, where: Where | None) -> list[Hit]:
         with _hits_told(f"retrieval {self.retriever.name}", "retrieval", query) as told:
@@ -399,7 +400,7 @@ class Pipeline(Component):
     ) -> Iterator[Event]:
         with metered() as meter, self._span("ask") as span:
             searched = self._evident(question, where, history, evidence)
-            passages = outside_passages(searched.hits)
+            passages = searched.passages
             answer: Answer | None = None
             with tracing.span(f"generate {self.generator.name}"):
                 events = self.generator.stream(searched.asked, searched.hits, history)
@@ -436,7 +437,7 @@ class Pipeline(Component):
             searched = self._searched(question, None, where, ())
             with tracing.span(f"generate {self.generator.name}"):
                 found = self.generator.extract(searched.asked, searched.hits, model)
-        passages = outside_passages(searched.hits)
+        passages = searched.passages
         fields = {
             path: evidence.model_copy(
                 update={
@@ -547,7 +548,7 @@ class Pipeline(Component):
     def _verified(self, answer: Answer, searched: _Searched, usage: Usage) -> Answer:
         """Read every quote back from the library, and note what came before."""
         started = time.perf_counter()
-        passages = outside_passages(searched.hits)
+        passages = searched.passages
         with tracing.span("verify quotes") as span:
             citations = tuple(self._read_back(each, passages) for each in answer.citations)
             span.set("citewell.citations", len(citations))
@@ -684,6 +685,7 @@ class _Searched(NamedTuple):
     asked: str  # the question as the generator is to be asked it
     hits: list[Hit]
     steps: tuple[Step, ...]
+    passages: dict[str, str]  # texts of what came from outside, by uri
 
 
 class _Steps:

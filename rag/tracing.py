@@ -15,6 +15,7 @@ standard ``OTEL_`` variables. Names follow the semantic conventions for generati
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,8 @@ from rag.types import Usage
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span as OtelSpan
+
+_log = logging.getLogger(__name__)
 
 _INSTRUMENTATION = "citewell"
 _CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
@@ -81,7 +84,7 @@ class Span:
 
 
 class Observer(Protocol):
-    """What wants to know of spans. It is called in the thread of the stage, and must not raise."""
+    """What wants to know of spans. It is called in the thread of the stage; it should not raise."""
 
     def started(self, span: Span) -> None:
         """A stage begins; its query or messages are in ``span.data``."""
@@ -104,7 +107,12 @@ def observed(observer: Observer) -> Iterator[None]:
     try:
         yield
     finally:  # not by a token: a stream may be closed in another context than it began in
-        _observers.set(tuple(other for other in _observers.get() if other is not observer))
+        left = list(_observers.get())
+        for i in reversed(range(len(left))):
+            if left[i] is observer:
+                del left[i]
+                break
+        _observers.set(tuple(left))
 
 
 class Recorder:
@@ -163,15 +171,17 @@ def span(
     observers = _observers.get()
     if made.parent is not None and observers:
         made.parent.children.append(made)
-    for observer in observers:
-        observer.started(made)
     attached = None
     if nests:
         _current.set(made)
-        if made._otel.is_recording():
+        if made._otel.get_span_context().is_valid:  # one that is not sampled has its children too
             attached = otel_context.attach(trace.set_span_in_context(made._otel))
     failed: BaseException | None = None
+    told = 0
     try:
+        for observer in observers:
+            told += 1
+            observer.started(made)
         yield made
     except BaseException as error:
         failed = error
@@ -182,9 +192,20 @@ def span(
             if attached is not None:
                 otel_context.detach(attached)
         made._end(failed)
-        for observer in observers:
-            observer.ended(made)
         _export(made)
+        _tell_of_end(made, observers[:told], failed)
+
+
+def _tell_of_end(made: Span, observers: Sequence[Observer], failed: BaseException | None) -> None:
+    """Tell all of them, whatever one raises; that comes up where nothing else has failed."""
+    faults: list[Exception] = []
+    for observer in observers:
+        try:
+            observer.ended(made)
+        except Exception as error:
+            faults.append(error)
+    if faults and failed is None:
+        raise faults[0]
 
 
 def _export(made: Span) -> None:
@@ -194,11 +215,13 @@ def _export(made: Span) -> None:
         return
     from opentelemetry.trace import Status, StatusCode
 
-    if os.environ.get(_CAPTURE, "").lower() == "true":
+    captures = os.environ.get(_CAPTURE, "").lower() == "true"
+    if captures:
         for name, value in _content(made.data).items():
             otel.set_attribute(name, value)
     if made.error is not None and not isinstance(made.error, GeneratorExit):
-        otel.set_status(Status(StatusCode.ERROR, str(made.error)[:500]))
+        # what a provider says of an error may quote the question
+        otel.set_status(Status(StatusCode.ERROR, str(made.error)[:500] if captures else None))
     otel.end()
 
 
@@ -264,16 +287,21 @@ def _told(found: Span) -> str:
 def configure(service: str = _INSTRUMENTATION) -> bool:
     """Send spans where the ``OTEL_`` variables of the environment say; whether they do.
 
-    ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or ``..._TRACES_ENDPOINT``) is an OTLP collector by gRPC, and
-    ``OTEL_TRACES_EXPORTER=console`` prints to stderr. ``OTEL_SDK_DISABLED=true`` and
-    ``OTEL_TRACES_EXPORTER=none`` switch off. For programs; a library leaves that to its program.
+    ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or ``..._TRACES_ENDPOINT``) is an OTLP collector by gRPC;
+    ``OTEL_TRACES_EXPORTER=otlp`` is one at the usual place, ``console`` prints to stderr.
+    ``OTEL_SDK_DISABLED=true`` and ``OTEL_TRACES_EXPORTER=none`` switch off. For programs; a
+    library leaves that to its program.
     """
     wanted = os.environ.get("OTEL_TRACES_EXPORTER", "").strip()
     endpoint = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get(
         "OTEL_EXPORTER_OTLP_ENDPOINT"
     )
     off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or wanted == "none"
-    if off or not (endpoint or wanted == "console"):
+    if off or not (endpoint or wanted):
+        return False
+    protocol = os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    if wanted not in ("", "otlp", "console") or protocol != "grpc":
+        _log.warning("no traces are sent: only OTLP by gRPC and the console are known")
         return False
     import sys
 
@@ -293,8 +321,11 @@ def configure(service: str = _INSTRUMENTATION) -> bool:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
         exporter = OTLPSpanExporter()
-    named = os.environ.get("OTEL_SERVICE_NAME", service)
-    provider = TracerProvider(resource=Resource.create({"service.name": named}))
+    told = os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    named = {} if "service.name=" in told else {"service.name": service}
+    if own := os.environ.get("OTEL_SERVICE_NAME"):
+        named = {"service.name": own}
+    provider = TracerProvider(resource=Resource.create(named))
     provider.add_span_processor(BatchSpanProcessor(exporter))  # flushed when the program ends
     trace.set_tracer_provider(provider)
     return True

@@ -82,7 +82,9 @@ def flat_metadata(raw: Mapping[Any, Any]) -> dict[str, Any]:
     for key, value in raw.items():
         if isinstance(value, Mapping):
             flat.update({f"{key}.{k}": v for k, v in flat_metadata(value).items()})
-        elif isinstance(value, list | tuple | set):
+        elif isinstance(value, list | tuple | set | frozenset):
+            if isinstance(value, set | frozenset):
+                value = sorted(value, key=repr)  # sets have no order of their own
             if items := tuple(_scalar(item) for item in value if item is not None):
                 flat[str(key)] = items
         elif value is not None:

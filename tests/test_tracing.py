@@ -197,3 +197,62 @@ def test_chroma_sends_no_telemetry() -> None:
     from rag.index.vectors import _settings
 
     assert _settings().anonymized_telemetry is False
+
+
+def test_what_was_asked_is_not_in_the_status_either(
+    grounded: Pipeline, exported: InMemorySpanExporter
+) -> None:
+    with pytest.raises(ModelReplyError), tracing.span("x"):
+        raise ModelReplyError("Question: does Bob have the flu?")
+    (found,) = exported.get_finished_spans()
+    assert "Bob" not in str(found.to_json())
+    assert (found.attributes or {})["error.type"] == "ModelReplyError"
+
+
+def test_what_is_not_sampled_leaves_no_fragments(
+    pipeline: Pipeline, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+
+    pipeline.ingest(folder)
+    provider = TracerProvider(sampler=ParentBased(ALWAYS_OFF))
+    exporter = InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    roots: list[bool] = []
+    usual = provider.get_tracer("x")
+
+    class Watching:
+        def start_span(self, name: str, **more: Any) -> Any:
+            roots.append(not trace.get_current_span().get_span_context().is_valid)
+            return usual.start_span(name, **more)
+
+    monkeypatch.setattr(trace, "get_tracer", lambda *_: Watching())
+    pipeline.ask(QUESTION)
+    assert roots.count(True) == 1 and len(roots) > 3
+    assert not exporter.get_finished_spans()
+
+
+def test_an_observer_that_raises_is_the_only_one_that_suffers(
+    exported: InMemorySpanExporter,
+) -> None:
+    class Broken(tracing.Recorder):
+        def ended(self, span: tracing.Span) -> None:
+            raise RuntimeError("broken")
+
+    with tracing.recorded() as spans, tracing.observed(Broken()):
+        with pytest.raises(RuntimeError, match="broken"), tracing.span("one"):
+            pass
+        with pytest.raises(KeyError), tracing.span("two"):  # not hidden by the observer's
+            raise KeyError("own")
+    assert [found.seconds is not None for found in spans] == [True, True]
+    assert [span.name for span in exported.get_finished_spans()] == ["one", "two"]
+
+
+def test_an_observer_may_be_on_twice() -> None:
+    recorder = tracing.Recorder()
+    with tracing.observed(recorder):
+        with tracing.observed(recorder), tracing.span("inner"):
+            pass
+        with tracing.span("outer"):
+            pass
+    assert [found.name for found in recorder.roots] == ["inner", "inner", "outer"]

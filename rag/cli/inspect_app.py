@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.markup import escape
 from rich.style import Style
 from rich.text import Text
 from textual import on, work
@@ -12,16 +13,18 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import DataTable, Footer, Header, Input, Static, TabbedContent, TabPane
+from textual.worker import get_current_worker
 
 from rag import tracing
 from rag.cli.inspect import Stage, sent, stages
-from rag.errors import RagError
 from rag.pipeline import Pipeline
 from rag.types import Answer, Chunk, Document, Hit, describe_place
 
 _SHADES = (Style(bgcolor="#1f2a26"), Style(bgcolor="#2c3b50"))
 _CHOSEN = Style(bgcolor="#c9a227", color="#000000")
 _LONGEST = 200_000  # characters of a document that are shown
+_DOCUMENTS = 20_000  # rows of the list
+_CHUNKS = 2_000  # of a document
 _ROWS = 50  # of a ranking
 
 
@@ -82,7 +85,10 @@ class InspectApp(App[None]):
         )
         documents = self.query_one("#documents", DataTable)
         documents.add_columns("Title", "Chunks", "Characters", "Kind")
-        for info in library.documents():
+        found = library.documents()
+        if len(found) > _DOCUMENTS:
+            self.sub_title += f" (the first {_DOCUMENTS:,} are listed)"
+        for info in found[:_DOCUMENTS]:
             documents.add_row(
                 Text(info.title or info.uri, no_wrap=True),
                 Text(f"{info.chunks:,}", justify="right"),
@@ -93,7 +99,7 @@ class InspectApp(App[None]):
         self.query_one("#chunks", DataTable).add_columns("#", "Span", "Tokens", "Where", "Begins")
         failures = self.query_one("#failures", DataTable)
         failures.add_columns("Source", "Why")
-        for failure in library.failures():
+        for failure in library.failures()[:_DOCUMENTS]:
             failures.add_row(Text(failure.uri), Text(failure.error))
         self.query_one("#answer-box").border_title = "Answer"
         self.query_one("#sent-box").border_title = "Sent to the chat model"
@@ -110,28 +116,40 @@ class InspectApp(App[None]):
     @on(DataTable.RowHighlighted, "#documents")
     def _document_chosen(self, event: DataTable.RowHighlighted) -> None:
         if event.row_key.value is not None:
-            self._show_document(event.row_key.value)
+            self._read_document(event.row_key.value)
 
-    def _show_document(self, uri: str) -> None:
-        index = self._pipeline.open()
+    @work(thread=True, exclusive=True, group="document")
+    def _read_document(self, uri: str) -> None:
+        worker = get_current_worker()
         try:
-            self._document = index.library.document(uri)
-        except RagError as error:
-            self._document, self._chunks = None, []
-            self.query_one("#text", Static).update(str(error))
+            library = self._pipeline.open().library
+            document = library.document(uri)
+            rows = [stretch.row for stretch in library.outline(uri)][:_CHUNKS]
+            held = library.chunks(rows)
+            chunks = [held[row] for row in rows if row in held]
+            if worker.is_cancelled:
+                return
+            counts = self._pipeline.embedder.count_tokens([c.embedded_text for c in chunks])
+        except Exception as error:
+            told = f"{type(error).__name__}: {error}"
+            if not worker.is_cancelled:
+                self.call_from_thread(self.query_one("#text", Static).update, told)
             return
-        outline = index.library.outline(uri)
-        held = index.library.chunks([stretch.row for stretch in outline])
-        self._chunks = [held[s.row] for s in outline if s.row in held]
-        counts = self._pipeline.embedder.count_tokens([c.embedded_text for c in self._chunks])
+        if not worker.is_cancelled:
+            self.call_from_thread(self._show_document, document, chunks, counts)
+
+    def _show_document(
+        self, document: Document, chunks: list[Chunk], counts: Sequence[int]
+    ) -> None:
+        self._document, self._chunks = document, chunks
         table = self.query_one("#chunks", DataTable)
         table.clear()
-        for number, (chunk, tokens) in enumerate(zip(self._chunks, counts, strict=True)):
+        for number, (chunk, tokens) in enumerate(zip(chunks, counts, strict=True), start=1):
             where = describe_place(chunk.place) or " > ".join(chunk.headings)
-            begins = " ".join(chunk.text.split())[:60]
+            begins = _visible(" ".join(chunk.text.split())[:60])
             span = f"{chunk.start:,}-{chunk.end:,}"
-            table.add_row(str(number + 1), span, f"{tokens:,}", Text(where), Text(begins))
-        self.query_one("#text-box").border_title = uri
+            table.add_row(str(number), span, f"{tokens:,}", Text(where), Text(begins))
+        self.query_one("#text-box").border_title = escape(document.uri)
         self._draw(None)
 
     @on(DataTable.RowHighlighted, "#chunks")
@@ -144,7 +162,7 @@ class InspectApp(App[None]):
         document = self._document
         if document is None:
             return
-        shown = Text(document.text[:_LONGEST])
+        shown = Text(_visible(document.text[:_LONGEST]))
         for number, chunk in enumerate(self._chunks):
             shown.stylize(_SHADES[number % 2], chunk.start, chunk.end)
         if chosen is not None:
@@ -170,14 +188,18 @@ class InspectApp(App[None]):
         self.query_one("#answer", Static).update("...")
         self._ask(event.value)
 
-    @work(thread=True, exclusive=True)
+    @work(thread=True, exclusive=True, group="question")
     def _ask(self, question: str) -> None:
+        worker = get_current_worker()
         with tracing.recorded() as spans:
             try:
                 answer: Answer | str = self._pipeline.ask(question)
-            except RagError as error:
+            except Exception as error:  # a bug in a part is to be looked at, too
                 answer = f"{type(error).__name__}: {error}"
-        self.call_from_thread(self._show_answer, answer, stages(spans), sent(spans), list(spans))
+        if not worker.is_cancelled:  # a later question's answer may be there already
+            self.call_from_thread(
+                self._show_answer, answer, stages(spans), sent(spans), list(spans)
+            )
 
     def _show_answer(
         self,
@@ -187,12 +209,12 @@ class InspectApp(App[None]):
         spans: Sequence[tracing.Span],
     ) -> None:
         self._show_rankings(rankings)
-        self.query_one("#answer", Static).update(_told(answer, spans))
+        self.query_one("#answer", Static).update(_visible(_told(answer, spans)))
         if calls:
             told = "\n\n".join(_call(call) for call in calls)
         else:
             told = f"The generator {self._pipeline.generator.name!r} asks no chat model."
-        self.query_one("#sent", Static).update(told)
+        self.query_one("#sent", Static).update(_visible(told))
 
     def _show_rankings(self, rankings: Sequence[Stage]) -> None:
         table = self.query_one("#rankings", DataTable)
@@ -206,6 +228,14 @@ class InspectApp(App[None]):
                 for stage in rankings
             ]
             table.add_row(str(rank + 1), *cells)
+
+
+_CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
+
+
+def _visible(text: str) -> str:
+    """Control characters as pictures of them: a terminal would obey, and offsets would shift."""
+    return text.translate(_CONTROLS)
 
 
 def _label(hit: Hit, score: float) -> str:

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
-from connectors.base import Connector, FailedPart, Parser, Source
+from connectors.base import Connector, FailedPart, Parser, Source, described
 from connectors.parsing import Limits, Parsing
 from rag.chunking.base import Chunker
 from rag.embedding.base import Embedder
@@ -33,7 +33,7 @@ from rag.index.index import Index
 from rag.index.library import FailureEntry, LedgerEntry, Library
 from rag.index.report import Failure, IngestReport, Move
 from rag.index.writer import Embedded, Prepared, Writer, text_hash
-from rag.types import Chunk, Document, flat_metadata
+from rag.types import Chunk, Document
 
 _T = TypeVar("_T")
 
@@ -486,7 +486,7 @@ class _Run:
                 version, parser = (source.version, self._parser_print) if lasting else ("", "")
                 items.append(_Item.failed(part.uri, source.uri, part.error, version, parser))
                 continue
-            document = _with_what_the_place_says(part, source)
+            document = described(part, source)
             entry = LedgerEntry(
                 source=source.uri,
                 source_version=source.version,
@@ -578,16 +578,6 @@ def _content_hash(data: bytes, source: Source) -> str:
         said = [source.title, dict(source.metadata)]
         hashed.update(json.dumps(said, sort_keys=True, default=str).encode())
     return hashed.hexdigest()
-
-
-def _with_what_the_place_says(document: Document, source: Source) -> Document:
-    if source.title is None and not source.metadata:
-        return document
-    fields = dict(document.__dict__)
-    if source.title is not None and document.uri == source.uri:
-        fields["title"] = source.title
-    fields["metadata"] = {**document.metadata, **flat_metadata(source.metadata)}
-    return Document(**fields)
 
 
 def _part_failed(error: Exception) -> str:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
+import re
 from abc import abstractmethod
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import count, islice
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from urllib.parse import quote
 
-from pydantic import Field, PrivateAttr, SecretStr, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from connectors import PART, Connector, Source
 from rag.chunking import Chunker
@@ -19,19 +24,22 @@ from rag.component import Component
 from rag.embedding.base import Side
 from rag.embedding.batched import BatchedEmbedder
 from rag.errors import (
+    DocumentNotFound,
     ModelAuthError,
     ModelError,
     ModelRateLimited,
     ModelUnreachable,
     ParseError,
     RagError,
+    SourceUnreadable,
 )
 from rag.filters import Where
 from rag.llm.tokens import count_tokens
+from rag.reranking.base import Refiner, behind
 from rag.retrieval import Retriever
-from rag.retrieval.outside import found_in, outside_hit
+from rag.retrieval.outside import Squeezed, found_in, outside_hit, part_id
 from rag.text import Span
-from rag.types import Chunk, Document, Hit, Places, flat_metadata, well_formed
+from rag.types import Chunk, Document, Hit, Origin, Places, flat_metadata, well_formed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,18 +49,21 @@ if TYPE_CHECKING:
 
 _TELLING = (
     "model", "model_name", "model_id", "deployment", "azure_deployment", "repo_id", "dimensions",
-    "size", "chunk_size", "chunk_overlap", "separators", "k", "top_n", "top_k", "search_type",
+    "size", "chunk_size", "chunk_overlap",
 )  # fmt: skip
+_SECRET = re.compile(r"key|token|secret|password|credential", re.IGNORECASE)
 _LONGEST_LABEL = 500
 
 
 class Foreign(Component):
     """A part that is another framework's object.
 
-    ``label`` stands for it in fingerprints and in files: give one where what the object does
-    depends on more than its class and its model. By default it is its class, with those of its
-    settings that mostly matter (``model``, ``chunk_size`` ...). An object cannot be built from
-    YAML: ``-p module:attribute`` takes it from Python.
+    ``label`` stands for it in fingerprints, in files and in the uris of what it loads. By default
+    it is its class, the settings that mostly matter, and a hash of all its plain ones (texts,
+    numbers, lists of them; secrets apart), so that another object is another part. Give one where
+    what the object does depends on more, such as another object within it, or where plain
+    settings change that mean nothing. An object cannot be built from YAML: ``-p
+    module:attribute`` takes it from Python.
     """
 
     label: str = Field("", max_length=_LONGEST_LABEL)
@@ -64,20 +75,56 @@ class Foreign(Component):
     @classmethod
     def _with_label(cls, given: Any) -> Any:
         if isinstance(given, dict) and not given.get("label") and cls._wraps in given:
-            return {**given, "label": label_of(given[cls._wraps])}
+            more = given.get("arguments")
+            return {**given, "label": label_of(given[cls._wraps], more)}
         return given
 
 
-def label_of(given: Any) -> str:
-    """What an object is called: its class, and those of its settings that mostly matter."""
-    told = []
-    for name in _TELLING:
-        value = getattr(given, name, None)
-        if isinstance(value, str | int | float | bool) and not isinstance(value, SecretStr):
-            told.append(f"{name}={value}")
-        elif isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
-            told.append(f"{name}={list(value)}")
-    return f"{type(given).__name__}({', '.join(told)})"[:_LONGEST_LABEL]
+def label_of(given: Any, more: Any = None) -> str:
+    """What an object is called: its class, what mostly matters of it, and a hash of its settings.
+
+    `more` are settings beside it that are hashed with its own.
+    """
+    state = _state(given)
+    told = [
+        f"{name}={state[key]}"
+        for name in _TELLING
+        for key in (name, f"_{name}")
+        if isinstance(state.get(key), str | int | float)
+    ]
+    plain = json.dumps([type(given).__qualname__, state, _plain(more)], sort_keys=True, default=str)
+    hashed = hashlib.sha256(plain.encode(errors="replace")).hexdigest()[:8]
+    shown = f"({', '.join(told)})" if told else ""
+    return f"{type(given).__name__}{shown[: _LONGEST_LABEL // 2]}-{hashed}"
+
+
+def _state(given: Any) -> dict[str, Any]:
+    """The plain settings of an object, by name; of what is not plain, its class."""
+    fields = dict(getattr(given, "__dict__", {}))
+    fields |= getattr(given, "__pydantic_private__", None) or {}
+    return {
+        str(name): _plain(value)
+        for name, value in fields.items()
+        if not _SECRET.search(str(name).replace("max_tokens", "").replace("tokenizer", ""))
+    }
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(map(repr, value))
+    if isinstance(value, list | tuple):
+        plain = [_plain(each) for each in value]
+        objects = any(isinstance(each, dict) and "class" in each for each in plain)
+        return "objects" if objects else plain
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    return {"class": type(value).__qualname__}
 
 
 def failed(label: str, error: Exception) -> RagError:
@@ -135,10 +182,9 @@ class ForeignEmbedder(Foreign, BatchedEmbedder):
         import numpy as np
 
         try:
-            rows = self._embedded(list(texts), side)
+            return np.asarray(self._embedded(list(texts), side), dtype=np.float32)
         except Exception as error:
             raise failed(self.label, error) from error
-        return np.asarray(rows, dtype=np.float32)
 
     @abstractmethod
     def _embedded(self, texts: list[str], side: Side) -> Sequence[Sequence[float]]:
@@ -189,25 +235,39 @@ class ForeignChunker(Foreign, Chunker):
                 place=places.at(a, b),
                 metadata=document.metadata,
             )
-            for a, b in dict.fromkeys(fitting)
+            for a, b in sorted(set(fitting))
         ]
+
+    @property
+    def _overlap(self) -> int:
+        """How far a piece may reach back into the one before it, in characters, as far as known."""
+        return 0
 
     def _located(self, document: Document) -> list[Span]:
         text = document.text
+        squeezed: Squeezed | None = None
         found: list[Span] = []
-        at = 0
         for piece in self._pieces(document):
-            if not piece.text.strip():
+            if not isinstance(piece.text, str):
+                raise ParseError(f"{self.label} gives {type(piece.text).__name__}, not text")
+            words = well_formed(piece.text).strip()
+            if not words:
                 continue
-            span = _where(text, well_formed(piece.text), piece.start, at)
+            last = found[-1] if found else Span(-1, 0)
+            # Behind the last one, or reaching back into it; anywhere, where it is in neither.
+            begins = (max(last.start + 1, last.end - self._overlap), last.start + 1, 0)
+            span = _said(text, piece, words) or _first(text, words, begins)
             if span is None:
-                start = " ".join(piece.text.split())[:60]
+                squeezed = squeezed or Squeezed(text)
+                spans = (squeezed.find(words, begin) for begin in begins)
+                span = next((Span(*each) for each in spans if each is not None), None)
+            if span is None:
+                start = " ".join(words.split())[:60]
                 raise ParseError(
                     f"{self.label} changes the text: {start!r} does not stand in the document, so "
                     "that it could not be cited"
                 )
             found.append(span)
-            at = span.start + 1
         return found
 
     @abstractmethod
@@ -215,16 +275,19 @@ class ForeignChunker(Foreign, Chunker):
         """Ask the object."""
 
 
-def _where(text: str, piece: str, said: int | None, at: int) -> Span | None:
-    """Where a piece stands: where it is said to, or at the first place from `at` on."""
-    stripped = piece.strip()
-    if said is not None and said >= 0:
-        start = said + len(piece) - len(piece.lstrip())
-        if text[start : start + len(stripped)] == stripped:
-            return Span(start, start + len(stripped))
-    for begin in (at, 0):
-        if (span := found_in(text[begin:], stripped)) is not None:
-            return Span(span[0] + begin, span[1] + begin)
+def _said(text: str, piece: Piece, words: str) -> Span | None:
+    """The span that a piece says it has, where its words do stand there."""
+    if piece.start is None or piece.start < 0:
+        return None
+    start = piece.start + len(piece.text) - len(piece.text.lstrip())
+    return Span(start, start + len(words)) if text.startswith(words, start) else None
+
+
+def _first(text: str, words: str, begins: Sequence[int]) -> Span | None:
+    """The first place of some words behind the first of `begins` that there is any behind."""
+    for begin in begins:
+        if (at := text.find(words, begin)) >= 0:
+            return Span(at, at + len(words))
     return None
 
 
@@ -255,15 +318,16 @@ class _Headings:
     """Looks up the headings at an offset."""
 
     def __init__(self, document: Document) -> None:
-        self._marks = sorted(
-            (mark for mark in document.marks if mark.kind == "heading"), key=lambda m: m.start
-        )
+        marks = (mark for mark in document.marks if mark.kind == "heading")
+        self._marks = sorted(marks, key=lambda mark: mark.start)
+        self._starts = [mark.start for mark in self._marks]
 
     def at(self, offset: int) -> tuple[str, ...]:
-        for mark in self._marks:
-            if mark.start <= offset < mark.end and isinstance(mark.value, tuple):
-                return mark.value
-        return ()
+        i = bisect_right(self._starts, offset) - 1
+        if i < 0 or self._marks[i].end <= offset:
+            return ()
+        value = self._marks[i].value
+        return value if isinstance(value, tuple) else ()
 
 
 class Text(NamedTuple):
@@ -303,7 +367,8 @@ class ForeignRetriever(Foreign, Retriever):
             raise failed(self.label, error) from error
         hits: dict[str, Hit] = {}
         for rank, found in enumerate(texts, start=1):
-            score = 1.0 / rank if found.score is None else float(found.score)
+            score = _finite(found.score)
+            score = 1.0 / rank if score is None else score
             hit = outside_hit(
                 index,
                 found.text,
@@ -342,9 +407,17 @@ class ForeignConnector(Foreign, Connector):
         return f"{self._scheme}://{quote(self.label, safe='')}/"
 
     def sources(self) -> Iterator[Source]:
-        """Load, and list what was loaded."""
+        """Load, and list what was loaded. Where that fails, nothing loaded before is deleted."""
         counts: dict[str, int] = {}
-        for number, found in enumerate(self._loaded(), start=1):
+        loaded = self._loaded()
+        for number in count(1):
+            try:
+                found = next(loaded, None)
+            except Exception as error:
+                yield _failed_source(self.scope, self.label, error)
+                return
+            if found is None:
+                return
             named = _named(found, number)
             counts[named] = counts.get(named, 0) + 1
             data = well_formed(found.text).encode()
@@ -364,6 +437,15 @@ class ForeignConnector(Foreign, Connector):
         """Ask the object."""
 
 
+def _failed_source(scope: str, label: str, error: Exception) -> Source:
+    said = " ".join(str(error).split())[:300]
+
+    def read() -> bytes:
+        raise SourceUnreadable(f"{label} failed: {type(error).__name__}: {said}")
+
+    return Source(uri=scope, version="", read=read, shelter=scope)
+
+
 def _named(found: Text, number: int) -> str:
     for name in ("source", "file_path", "url", "path", "file_name"):
         value = found.metadata.get(name)
@@ -372,7 +454,51 @@ def _named(found: Text, number: int) -> str:
     return found.name or f"document-{number}"
 
 
-def narrowed(hit: Hit, text: str) -> Hit:
+class Kept(NamedTuple):
+    """A passage that a foreign refiner keeps: which one it was, what is left of it, its score."""
+
+    number: int
+    text: str
+    score: float | None
+
+
+class ForeignRefiner(Foreign, Refiner):
+    """Another framework's reranker, filter or extractor.
+
+    What it keeps is kept, in its order. Where it shortens a passage to words that stand in it, the
+    hit is narrowed to them; where it puts other words in its place, the passage stays as it was,
+    since nothing else could be quoted. It is given ``depth`` hits.
+    """
+
+    depth: int = Field(30, ge=1, le=1_000)
+
+    @property
+    def wanted(self) -> int:
+        """The depth."""
+        return self.depth
+
+    def refine(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
+        """See `Refiner.refine`."""
+        first, rest = hits[: self.depth], list(hits[self.depth :])
+        if not first:
+            return []
+        try:
+            kept = [each for each in self._kept(query, first) if 0 <= each.number < len(first)]
+        except Exception as error:
+            raise failed(self.label, error) from error
+        found: dict[str, tuple[Hit, float | None]] = {}
+        for each in kept:
+            hit = narrowed(first[each.number], each.text, index)
+            found.setdefault(hit.chunk.id, (hit, _finite(each.score)))
+        ordered = _rescored(self.name, list(found.values()))
+        return behind(ordered, rest) if ordered else []
+
+    @abstractmethod
+    def _kept(self, query: str, hits: Sequence[Hit]) -> list[Kept]:
+        """Ask the object; best first."""
+
+
+def narrowed(hit: Hit, text: str, index: Index) -> Hit:
     """The hit with only `text` of its chunk; the hit as it is, where that does not stand in it."""
     chunk = hit.chunk
     if text.strip() == chunk.text.strip():
@@ -381,22 +507,38 @@ def narrowed(hit: Hit, text: str) -> Hit:
     if span is None:
         return hit
     start, end = chunk.start + span[0], chunk.start + span[1]
+    try:
+        place = index.library.place(chunk.uri, start)
+    except DocumentNotFound:  # a passage by itself
+        place = chunk.place
     shorter = chunk.model_copy(
         update={
-            "id": hashlib.sha256(f"{chunk.id} {start} {end}".encode()).hexdigest()[:32],
+            "id": part_id(chunk.id, start, end),
             "start": start,
             "end": end,
             "text": chunk.text[span[0] : span[1]],
+            "place": place,
         }
     )
     return hit.model_copy(update={"chunk": shorter})
 
 
-def rescored(hits: Sequence[tuple[Hit, float | None]]) -> list[Hit]:
+def _rescored(name: str, hits: Sequence[tuple[Hit, float | None]]) -> list[Hit]:
     """Hits in their new order, with their new scores; falling ones where any has none."""
     known = [score for _, score in hits if score is not None]
     complete = len(known) == len(hits) and known == sorted(known, reverse=True)
-    return [
-        hit.model_copy(update={"score": float(score or 0.0) if complete else 1.0 / rank})
-        for rank, (hit, score) in enumerate(hits, start=1)
-    ]
+    out = []
+    for rank, (hit, given) in enumerate(hits, start=1):
+        score = given if complete and given is not None else 1.0 / rank
+        origins = hit.origins | {name: Origin(rank=rank, score=score)}
+        out.append(hit.model_copy(update={"score": score, "origins": origins}))
+    return out
+
+
+def _finite(score: object) -> float | None:
+    """A score, where it is a number that can be compared; numbers of NumPy are some too."""
+    try:
+        number = float(score)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None

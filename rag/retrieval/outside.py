@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 SCHEME = "passage:"
 _NAMES = ("uri", "source", "file_path", "path", "url", "file_name", "filename")
 _IDS = ("ref_doc_id",)
-_LONGEST = 200_000  # characters of a text that is looked for with white space of any kind
 
 
 def passage_uri(text: str) -> str:
@@ -40,6 +40,11 @@ def outside_passages(hits: Iterable[Hit]) -> dict[str, str]:
         for hit in hits
         if hit.chunk.uri.startswith(SCHEME) and hit.chunk.uri == passage_uri(hit.chunk.text)
     }
+
+
+def part_id(key: str, start: int, end: int) -> str:
+    """An id for a stretch of what has the id or digest `key`: 32 hex digits."""
+    return hashlib.sha256(f"{key} {start} {end}".encode()).hexdigest()[:32]
 
 
 def outside_hit(
@@ -69,10 +74,12 @@ def outside_hit(
 def _by_itself(text: str, metadata: Mapping[str, Any]) -> tuple[Document, Chunk]:
     uri = passage_uri(text)
     flat = flat_metadata(metadata)
-    named = next((str(flat[name]) for name in ("title", *_NAMES) if flat.get(name)), "")
+    named = next((well_formed(str(flat[n])) for n in ("title", *_NAMES) if flat.get(n)), "")
     page = flat.get("page", flat.get("page_label"))
     number = page if isinstance(page, int) and not isinstance(page, bool) and page > 0 else None
-    document = Document(uri=uri, text=text, title=named, metadata=flat)
+    mime = next((flat[name] for name in ("mime", "mime_type", "file_type") if flat.get(name)), None)
+    kind = mime if isinstance(mime, str) else "text/plain"
+    document = Document(uri=uri, text=text, title=named, mime=kind, metadata=flat)
     return document, Chunk(
         id=uri.removeprefix(SCHEME),
         uri=uri,
@@ -80,7 +87,7 @@ def _by_itself(text: str, metadata: Mapping[str, Any]) -> tuple[Document, Chunk]
         end=len(text),
         text=text,
         title=named,
-        metadata=flat,
+        metadata=document.metadata,
         place={} if number is None else {"page": number},
     )
 
@@ -95,31 +102,70 @@ def _in_library(
         except DocumentNotFound:
             continue
         span = found_in(document.text, text, start)
-        if span is None:
-            continue
-        a, b = span
-        return document, Chunk(
-            id=hashlib.sha256(f"{document.digest} {a} {b}".encode()).hexdigest()[:32],
-            uri=uri,
-            start=a,
-            end=b,
-            text=document.text[a:b],
-            title=document.title,
-            place=document.place_at(a, b),
-            metadata=document.metadata,
-        )
+        if span is not None:
+            return document, _chunk(index, document, *span)
     return None
 
 
-def _uris(metadata: Mapping[str, Any]) -> Iterable[str]:
+def _chunk(index: Index, document: Document, start: int, end: int) -> Chunk:
+    """The index's own chunk of that span, where there is one; else one that is made for it."""
+    rows = [s.row for s in index.library.outline(document.uri) if (s.start, s.end) == (start, end)]
+    for chunk in index.library.chunks(rows[:1]).values():
+        return chunk
+    return Chunk(
+        id=part_id(document.digest, start, end),
+        uri=document.uri,
+        start=start,
+        end=end,
+        text=document.text[start:end],
+        title=document.title,
+        place=document.place_at(start, end),
+        metadata=document.metadata,
+    )
+
+
+def _uris(metadata: Mapping[str, Any]) -> Iterator[str]:
     """What the source of a foreign text may be called in the index."""
     for name in (*_NAMES, *_IDS):
         value = metadata.get(name)
-        if not isinstance(value, str) or not value.strip():
+        if not isinstance(value, str) or not value.strip() or value != well_formed(value):
             continue
         yield value
-        if not urlsplit(value).scheme:
-            yield Path(value).absolute().as_uri()
+        try:
+            if not urlsplit(value).scheme:
+                yield Path(value).absolute().as_uri()
+        except (ValueError, OSError):  # no address and no path
+            continue
+
+
+class Squeezed:
+    """A text with one space for every stretch of white space, and where its words really stand."""
+
+    def __init__(self, text: str) -> None:
+        words = list(re.finditer(r"\S+", text))
+        self._origins = [word.start() for word in words]
+        self._starts: list[int] = []
+        at = 0
+        for word in words:
+            self._starts.append(at)
+            at += word.end() - word.start() + 1
+        self._text = " ".join(word.group() for word in words)
+
+    def find(self, piece: str, at: int = 0) -> tuple[int, int] | None:
+        """The first place of `piece` that begins at `at` or behind it, in the text as it was."""
+        wanted = " ".join(piece.split())
+        if not wanted or not self._starts:
+            return None
+        word = max(0, bisect_right(self._origins, at) - 1)
+        begin = self._starts[word] + max(0, at - self._origins[word])
+        found = self._text.find(wanted, begin)
+        if found < 0:
+            return None
+        return self._origin(found), self._origin(found + len(wanted) - 1) + 1
+
+    def _origin(self, place: int) -> int:
+        word = bisect_right(self._starts, place) - 1
+        return self._origins[word] + place - self._starts[word]
 
 
 def found_in(text: str, piece: str, start: int | None = None) -> tuple[int, int] | None:
@@ -137,8 +183,4 @@ def found_in(text: str, piece: str, start: int | None = None) -> tuple[int, int]
     at = text.find(piece)
     if at >= 0:
         return at, at + len(piece)
-    if len(piece) > _LONGEST:
-        return None
-    words = [re.escape(word) for word in piece.split()]
-    found = re.search(r"\s+".join(words), text)
-    return (found.start(), found.end()) if found else None
+    return Squeezed(text).find(piece)

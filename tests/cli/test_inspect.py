@@ -52,6 +52,7 @@ async def test_the_page_shows_documents_chunks_failures_and_a_question(filled: P
         documents = app.query_one("#documents", DataTable)
         assert documents.row_count == 3
         await pilot.press("down")
+        await app.workers.wait_for_complete()
         await pilot.pause()
         chunks = app.query_one("#chunks", DataTable)
         uri = app.query_one("#text-box").border_title or ""
@@ -95,3 +96,31 @@ async def test_a_question_that_fails_is_told(filled: Pipeline) -> None:
 def test_without_an_index_it_says_so(rag: Any) -> None:
     ran = rag("inspect")
     assert ran.code == 1 and "no index" in ran.err
+
+
+async def test_odd_names_and_control_characters_are_shown_as_they_are(pipeline: Pipeline) -> None:
+    from collections.abc import Iterator
+    from typing import ClassVar
+
+    from connectors import Connector, Source
+
+    class Odd(Connector):
+        name: ClassVar[str] = "odd"
+        scope: ClassVar[str] = "odd:"  # type: ignore[assignment]
+
+        def sources(self) -> Iterator[Source]:
+            text = "Page\x0cbreak\x07 and \x1b[31mred.\n\nThe end of it."
+            yield Source(
+                uri="odd://x/?a[/b]=1[bold]", version="1", read=text.encode, mime="text/plain"
+            )
+
+    pipeline.ingest(Odd())
+    app = InspectApp(pipeline)
+    async with app.run_test() as pilot:
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        uri = "odd://x/?a[/b]=1[bold]"
+        shown: Any = app.query_one("#text", Static).content
+        assert "\x1b" not in str(shown) and "\x0c" not in str(shown)
+        assert len(shown.plain) == len(pipeline.document(uri).text)
+        assert "a[/b]=1" in str(app.query_one("#text-box").border_title).replace("\\", "")

@@ -122,7 +122,9 @@ def test_the_query_engine_streams(filled: Pipeline) -> None:
 def test_the_tool_answers(filled: Pipeline) -> None:
     tool = citewell_tool(filled)
     assert tool.metadata.name == "ask_documents"
-    assert "34 minutes" in tool.call(input=QUESTION).content
+    told = tool.call(question=QUESTION).content
+    assert '"A full battery lasts 34 minutes in calm air."' in told
+    assert asyncio.run(tool.acall(question=QUESTION)).content == told
 
 
 def test_the_embedding_works_in_their_index(filled: Pipeline) -> None:
@@ -279,3 +281,31 @@ def test_postprocessors_filter(filled: Pipeline) -> None:
     refiner = LlamaIndexPostprocessor(postprocessor=theirs)
     made = filled.model_copy(update={"refiners": (refiner,)})
     assert [h.chunk.id for h in made.search(QUESTION)] == [plain[0].chunk.id]
+
+
+def test_their_cache_tells_our_parts_apart() -> None:
+    from llama_index.core.ingestion.pipeline import get_transformation_hash
+
+    document = TheirDocument(
+        text="One. Two.", excluded_embed_metadata_keys=["path"], metadata={"path": "x"}
+    )
+    small, usual = (
+        CitewellNodeParser({"type": "headings", "size": 64, "overlap": 0}),
+        CitewellNodeParser(),
+    )
+    assert get_transformation_hash([document], small) != get_transformation_hash([document], usual)
+    again = CitewellNodeParser.from_dict(small.to_dict())
+    assert again._chunker == small._chunker
+    embedding = CitewellEmbedding()
+    assert CitewellEmbedding.from_dict(embedding.to_dict())._part == embedding._part
+    (node,) = usual.get_nodes_from_documents([document])
+    assert "path" not in node.get_content(metadata_mode="embed")  # type: ignore[arg-type]
+    bare = CitewellNodeParser(include_metadata=False).get_nodes_from_documents([document])
+    assert bare[0].metadata == {}
+
+
+def test_an_index_finds_as_many_as_are_asked_for(tmp_path: Path) -> None:
+    texts = [TheirDocument(text=f"Heron number {i}.") for i in range(9)]
+    index: Any = VectorStoreIndex.from_documents(texts, embed_model=CitewellEmbedding())
+    with Pipeline(index=tmp_path / "none", retriever=index) as made:
+        assert len(made.search("heron", k=7)) == 7

@@ -24,14 +24,16 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
 from connectors import Connector, FailedPart, Parser, connect
+from connectors.base import described
 from connectors.parsers.auto import AutoParser
 from rag import tracing
 from rag.component import build
 from rag.embedding import Embedder
 from rag.errors import QueryError, SourceError
-from rag.generation import CitationEvent, Done, Event, TextDelta
+from rag.generation import Done, Event, TextDelta
 from rag.interop.langchain.callbacks import Runs
 from rag.interop.langchain.convert import document_of, loaded, messages_from
+from rag.interop.telling import as_told
 from rag.llm.threads import in_own_context
 from rag.pipeline import Pipeline
 from rag.types import Answer
@@ -50,9 +52,10 @@ class CitewellRunnable(Runnable[Question, dict[str, Any]]):
     ``status``, ``reason``, ``citations`` (mappings, as `rag.Citation` is dumped) and
     ``sentences``.
 
-    `stream` gives the same in pieces that add up to it: ``answer`` word by word, ``citations`` as
-    they come. Where an answer is abstained from after it was begun, its text is added behind what
-    was streamed. Callbacks see our stages as runs within.
+    `stream` gives the same in pieces that add up to it: ``answer`` word by word, the rest at the
+    end, since pieces cannot be taken back. Where an answer is abstained from after it was begun,
+    its text is added behind what was streamed. Callbacks see our stages as runs within. ``where``
+    can be given with a call, too: ``chain.invoke(question, where=...)``.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
@@ -68,11 +71,11 @@ class CitewellRunnable(Runnable[Question, dict[str, Any]]):
         """Answer a question."""
 
         def run(given: Question, run_manager: CallbackManagerForChainRun) -> dict[str, Any]:
-            question, options = _read(given)
+            question, options = _read(given, kwargs)
             with tracing.observed(Runs(run_manager)):
                 return _output(question, self.pipeline.ask(question, **options))
 
-        return self._call_with_config(run, input, config, run_type="chain", **kwargs)
+        return self._call_with_config(run, input, config, run_type="chain")
 
     async def ainvoke(
         self, input: Question, config: RunnableConfig | None = None, **kwargs: Any
@@ -82,11 +85,11 @@ class CitewellRunnable(Runnable[Question, dict[str, Any]]):
         async def run(
             given: Question, run_manager: AsyncCallbackManagerForChainRun
         ) -> dict[str, Any]:
-            question, options = _read(given)
+            question, options = _read(given, kwargs)
             with tracing.observed(Runs(run_manager.get_sync())):
                 return _output(question, await self.pipeline.aask(question, **options))
 
-        return await self._acall_with_config(run, input, config, run_type="chain", **kwargs)
+        return await self._acall_with_config(run, input, config, run_type="chain")
 
     def stream(
         self, input: Question, config: RunnableConfig | None = None, **kwargs: Any
@@ -97,11 +100,9 @@ class CitewellRunnable(Runnable[Question, dict[str, Any]]):
             given: Iterator[Question], run_manager: CallbackManagerForChainRun
         ) -> Iterator[dict[str, Any]]:
             for each in given:
-                yield from in_own_context(self._pieces(each, run_manager))
+                yield from in_own_context(self._pieces(each, kwargs, run_manager))
 
-        yield from self._transform_stream_with_config(
-            iter([input]), run, config, run_type="chain", **kwargs
-        )
+        yield from self._transform_stream_with_config(iter([input]), run, config, run_type="chain")
 
     async def astream(
         self, input: Question, config: RunnableConfig | None = None, **kwargs: Any
@@ -112,7 +113,7 @@ class CitewellRunnable(Runnable[Question, dict[str, Any]]):
             given: AsyncIterator[Question], run_manager: AsyncCallbackManagerForChainRun
         ) -> AsyncIterator[dict[str, Any]]:
             async for each in given:
-                question, options = _read(each)
+                question, options = _read(each, kwargs)
                 runs = Runs(run_manager.get_sync())
                 with tracing.observed(runs):
                     events = self.pipeline.astream(question, **options)
@@ -126,14 +127,14 @@ class CitewellRunnable(Runnable[Question, dict[str, Any]]):
             yield input
 
         async for piece in self._atransform_stream_with_config(
-            one(), run, config, run_type="chain", **kwargs
+            one(), run, config, run_type="chain"
         ):
             yield piece
 
     def _pieces(
-        self, given: Question, run_manager: CallbackManagerForChainRun
+        self, given: Question, more: Mapping[str, Any], run_manager: CallbackManagerForChainRun
     ) -> Iterator[dict[str, Any]]:
-        question, options = _read(given)
+        question, options = _read(given, more)
         pieces = _Pieces(question)
         with tracing.observed(Runs(run_manager)):
             for event in self.pipeline.stream(question, **options):
@@ -146,19 +147,14 @@ class _Pieces:
     def __init__(self, question: str) -> None:
         self._question = question
         self._said = ""
-        self._cited = 0
 
     def of(self, event: Event) -> Iterator[dict[str, Any]]:
         """The pieces that an event is."""
         if isinstance(event, TextDelta):
             self._said += event.text
             yield AddableDict(answer=event.text)
-        elif isinstance(event, CitationEvent) and event.number == self._cited:
-            self._cited += 1
-            yield AddableDict(citations=[event.citation.model_dump(mode="json")])
         elif isinstance(event, Done):
             last = _output(self._question, event.answer)
-            last["citations"] = last["citations"][self._cited :]
             if event.answer.text == self._said:
                 last["answer"] = ""
             elif self._said:
@@ -166,17 +162,20 @@ class _Pieces:
             yield AddableDict(last)
 
 
-def _read(given: Question) -> tuple[str, dict[str, Any]]:
+def _read(given: Question, more: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The question, and what else `Pipeline.ask` is to be told. Raises `QueryError`."""
+    if odd := sorted(set(more) - {"where"}):
+        raise QueryError(f"a question takes `where`, not {', '.join(odd)}")
     if isinstance(given, str):
-        return given, {}
+        return given, {"where": more.get("where")}
     if not isinstance(given, Mapping):
         raise QueryError(f"a question is a text or a mapping, not a {type(given).__name__}")
     question = given.get("question", given.get("input"))
     if not isinstance(question, str):
         raise QueryError("a question is a text: give it as `question` (or `input`)")
     history = given.get("history", given.get("chat_history")) or ()
-    return question, {"history": messages_from(history), "where": given.get("where")}
+    where = given.get("where", more.get("where"))
+    return question, {"history": messages_from(history), "where": where}
 
 
 def _output(question: str, answer: Answer) -> dict[str, Any]:
@@ -253,7 +252,7 @@ class CitewellLoader(BaseLoader):
                 for found in self.parser.documents(source.read(), uri=source.uri, mime=source.mime):
                     if isinstance(found, FailedPart):
                         raise found.error
-                    yield loaded(found)
+                    yield loaded(described(found, source))
             except SourceError as error:
                 if self.on_error == "raise":
                     raise
@@ -306,13 +305,3 @@ class CitewellTool(BaseTool):
         with watched:
             answer = await cast(Pipeline, self.pipeline).aask(question)
         return as_told(answer), answer
-
-
-def as_told(answer: Answer) -> str:
-    """An answer as a model is told it: the text, then each citation with its quote."""
-    lines = [answer.text]
-    if answer.status == "abstained":
-        lines.append(f"({answer.reason})")
-    for cited in sorted(answer.citations, key=lambda c: (c.marker, c.start)):
-        lines.append(f'[{cited.marker}] {cited.title or cited.uri} ({cited.uri}): "{cited.quote}"')
-    return "\n".join(lines)

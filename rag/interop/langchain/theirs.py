@@ -15,24 +15,23 @@ from rag.interop.foreign import (
     ForeignChunker,
     ForeignConnector,
     ForeignEmbedder,
+    ForeignRefiner,
     ForeignRetriever,
+    Kept,
     Piece,
     Text,
     failed,
-    narrowed,
-    rescored,
 )
 from rag.llm import ChatModel, Completion, Delta
 from rag.llm.base import JsonSchema, Source
-from rag.reranking.base import Refiner, behind
 from rag.types import Document, Hit, Message, Usage
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document as TheirDocument
     from langchain_core.messages import AIMessage, BaseMessage
 
-    from rag.index import Index
 
+_PER_TOKEN = 8  # characters, at most, of what a splitter counts otherwise
 _LENGTH = ("length", "max_tokens", "MAX_TOKENS", "model_length")
 _REFUSED = ("refusal", "content_filter", "SAFETY")
 
@@ -42,14 +41,20 @@ def adapted(kind: str, given: object) -> Component | None:
     from langchain_core.document_loaders import BaseLoader
     from langchain_core.documents import BaseDocumentCompressor
     from langchain_core.embeddings import Embeddings
-    from langchain_core.language_models import BaseChatModel
     from langchain_core.retrievers import BaseRetriever
+    from langchain_core.runnables import Runnable
     from langchain_core.vectorstores import VectorStore
 
     if kind == "embedder" and isinstance(given, Embeddings):
         return LangChainEmbedder(embeddings=given)
-    if kind == "chat_model" and isinstance(given, BaseChatModel):
-        return LangChainChat(model=given)
+    if (
+        kind == "chat_model"
+        and isinstance(given, Runnable)
+        and not isinstance(given, BaseRetriever)
+    ):
+        return LangChainChat(
+            model=given
+        )  # bound, with retries or fallbacks, it is no BaseChatModel
     if kind == "connector" and isinstance(given, BaseLoader):
         return LangChainLoader(loader=given)
     if kind == "retriever" and isinstance(given, BaseRetriever):
@@ -79,7 +84,7 @@ class LangChainEmbedder(ForeignEmbedder):
 
 
 class LangChainChat(Foreign, ChatModel):
-    """A ``BaseChatModel`` of LangChain.
+    """A ``BaseChatModel`` of LangChain, or a ``Runnable`` around one: ``bind``, ``with_retry``.
 
     ``context`` is what it reads, in tokens: their interface does not tell. JSON schemas go by its
     ``with_structured_output`` where it has that.
@@ -120,7 +125,7 @@ class LangChainChat(Foreign, ChatModel):
         named = {"title": "Reply", "description": "The reply.", **schema}
         try:
             bound = self.model.with_structured_output(named, include_raw=True)
-        except (NotImplementedError, TypeError, ValueError):
+        except (AttributeError, NotImplementedError, TypeError, ValueError):
             return None
         found = bound.invoke(asked)
         raw, parsed = _completion(found["raw"]), found["parsed"]
@@ -212,16 +217,15 @@ class LangChainVectorStore(ForeignRetriever):
                 yield _passage(document)
             return
         for document, score in scored:
-            yield _passage(document)._replace(score=float(score))
+            yield _passage(document)._replace(score=score)
 
 
 def _passage(document: TheirDocument) -> Text:
     start = document.metadata.get("start_index")
-    score = document.metadata.get("relevance_score")
     return Text(
         document.page_content,
         document.metadata,
-        score=float(score) if isinstance(score, int | float) else None,
+        score=document.metadata.get("relevance_score"),
         start=start if isinstance(start, int) else None,
         name=document.id,
     )
@@ -236,59 +240,46 @@ class LangChainSplitter(ForeignChunker):
 
     splitter: Any = Field(exclude=True, repr=False)
 
+    @property
+    def _overlap(self) -> int:
+        known = getattr(self.splitter, "_chunk_overlap", 0)
+        counts = getattr(self.splitter, "_length_function", len)
+        return int(known) if counts is len else int(known) * _PER_TOKEN
+
     def _pieces(self, document: Document) -> Sequence[Piece]:
         found = self.splitter.split_text(document.text)
         return [
-            Piece(each) if isinstance(each, str) else Piece(each.page_content) for each in found
+            Piece(each.page_content if hasattr(each, "page_content") else each) for each in found
         ]
 
 
-class LangChainCompressor(Foreign, Refiner):
-    """A document compressor of LangChain: rerankers, filters, extractors.
-
-    What it keeps is kept, in its order. Where it shortens a passage to words that stand in it, the
-    hit is narrowed to them; where it writes words of its own, the passage stays as it was, since
-    nothing else could be quoted. It is given ``depth`` hits.
-    """
+class LangChainCompressor(ForeignRefiner):
+    """A document compressor of LangChain: rerankers, filters, extractors. See `ForeignRefiner`."""
 
     name: ClassVar[str] = "langchain"
     extra: ClassVar[str] = "langchain"
     _wraps: ClassVar[str] = "compressor"
 
     compressor: Any = Field(exclude=True, repr=False)
-    depth: int = Field(30, ge=1, le=1_000)
 
-    @property
-    def wanted(self) -> int:
-        """The depth."""
-        return self.depth
-
-    def refine(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
-        """See `Refiner.refine`."""
+    def _kept(self, query: str, hits: Sequence[Hit]) -> list[Kept]:
         from langchain_core.documents import Document as TheirDocument
 
-        first, rest = hits[: self.depth], list(hits[self.depth :])
-        if not first:
-            return []
         given = [
             TheirDocument(
                 page_content=hit.chunk.text,
                 metadata={**hit.chunk.metadata, "source": hit.chunk.uri, _NUMBER: number},
             )
-            for number, hit in enumerate(first)
+            for number, hit in enumerate(hits)
         ]
-        try:
-            kept = list(self.compressor.compress_documents(given, query))
-        except Exception as error:
-            raise failed(self.label, error) from error
-        found: list[tuple[Hit, float | None]] = []
-        for document in kept:
-            number = document.metadata.get(_NUMBER)
-            if isinstance(number, int) and 0 <= number < len(first):
-                hit = narrowed(first[number], document.page_content)
-                found.append((hit, _passage(document).score))
-        ordered = rescored(found)
-        return behind(ordered, rest) if ordered else []
+        return [
+            Kept(
+                document.metadata.get(_NUMBER, -1),
+                document.page_content,
+                document.metadata.get("relevance_score"),
+            )
+            for document in self.compressor.compress_documents(given, query)
+        ]
 
 
 _NUMBER = "citewell_number"

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, cast
 
+from anyio import to_thread
 from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -23,14 +24,15 @@ from llama_index.core.schema import (
     RelatedNodeInfo,
     TextNode,
 )
-from llama_index.core.tools import QueryEngineTool
+from llama_index.core.tools import FunctionTool
 from pydantic import PrivateAttr
 
-from rag.chunking import Chunker, HeadingChunker
-from rag.component import build
-from rag.embedding import Embedder, StaticEmbedder
+from rag.chunking import Chunker
+from rag.component import Component, build
+from rag.embedding import Embedder
 from rag.filters import Where
 from rag.generation import Done, Event, TextDelta
+from rag.interop.telling import as_told
 from rag.pipeline import Pipeline
 from rag.types import Answer, Chunk, Citation, Document, Hit, flat_metadata
 
@@ -180,17 +182,21 @@ def _said(
 
 
 class CitewellEmbedding(BaseEmbedding):
-    """An embedder as an embedding; `embedder` is a part, its name, or its configuration."""
+    """An embedder as an embedding; `embedder` is a part, its name, or its configuration.
 
-    _embedder: Embedder = PrivateAttr()
+    Its configuration and fingerprint stand in the field of that name, so that LlamaIndex's caches
+    tell one from another, and what was written down can be read again.
+    """
+
+    embedder: dict[str, Any]
+    _part: Embedder = PrivateAttr()
 
     def __init__(
         self, embedder: Embedder | Mapping[str, Any] | str = "static", **more: Any
     ) -> None:
-        part = cast(Embedder, build("embedder", embedder))
-        model = str(getattr(part, "model", part.name))
-        super().__init__(**{"model_name": model, **more})
-        self._embedder = part
+        part = cast(Embedder, _built("embedder", embedder))
+        super().__init__(**{**more, "model_name": _model(part), "embedder": _written(part)})
+        self._part = part
 
     @classmethod
     def class_name(cls) -> str:
@@ -198,38 +204,63 @@ class CitewellEmbedding(BaseEmbedding):
         return "CitewellEmbedding"
 
     def _get_query_embedding(self, query: str) -> list[float]:
-        return cast(list[float], self._embedder.embed_query(query).tolist())
+        return cast(list[float], self._part.embed_query(query).tolist())
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
-        from anyio import to_thread
-
         return await to_thread.run_sync(self._get_query_embedding, query)
 
     def _get_text_embedding(self, text: str) -> list[float]:
         return self._get_text_embeddings([text])[0]
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        return cast(list[list[float]], self._embedder.embed_documents(texts).tolist())
+        return cast(list[list[float]], self._part.embed_documents(texts).tolist())
+
+    async def _aget_text_embedding(self, text: str) -> list[float]:
+        return await to_thread.run_sync(self._get_text_embedding, text)
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        return await to_thread.run_sync(self._get_text_embeddings, texts)
+
+
+_FINGERPRINT = "fingerprint"
+
+
+def _written(part: Component) -> dict[str, Any]:
+    return {**part.config(), _FINGERPRINT: part.fingerprint}
+
+
+def _built(kind: str, given: Any) -> Component:
+    if isinstance(given, Mapping):
+        given = {key: value for key, value in given.items() if key != _FINGERPRINT}
+    return build(kind, given)
+
+
+def _model(part: Component) -> str:
+    return str(getattr(part, "model", None) or getattr(part, "label", None) or part.name)
 
 
 class CitewellNodeParser(NodeParser):
     """A chunker as a node parser: nodes with exact offsets.
 
-    `chunker` is a part, its name, or its configuration; tokens are the `embedder`'s.
+    `chunker` is a part, its name, or its configuration; tokens are the `embedder`'s. Both stand in
+    the fields of these names, as with `CitewellEmbedding`.
     """
 
+    chunker: dict[str, Any]
+    embedder: dict[str, Any]
     _chunker: Chunker = PrivateAttr()
     _embedder: Embedder = PrivateAttr()
 
     def __init__(
         self,
-        chunker: Chunker | Mapping[str, Any] | str | None = None,
-        embedder: Embedder | Mapping[str, Any] | str | None = None,
+        chunker: Chunker | Mapping[str, Any] | str = "headings",
+        embedder: Embedder | Mapping[str, Any] | str = "static",
         **more: Any,
     ) -> None:
-        super().__init__(**more)
-        self._chunker = cast(Chunker, build("chunker", chunker or HeadingChunker()))
-        self._embedder = cast(Embedder, build("embedder", embedder or StaticEmbedder()))
+        parts = (_built("chunker", chunker), _built("embedder", embedder))
+        more.pop("id_func", None)  # ids are the chunks' own
+        super().__init__(**{**more, "chunker": _written(parts[0]), "embedder": _written(parts[1])})
+        self._chunker, self._embedder = cast(Chunker, parts[0]), cast(Embedder, parts[1])
 
     @classmethod
     def class_name(cls) -> str:
@@ -243,29 +274,44 @@ class CitewellNodeParser(NodeParser):
 
     def _split(self, node: BaseNode) -> Iterator[BaseNode]:
         document = Document(
-            uri=node.node_id,
+            uri=node.node_id or "document",
             text=getattr(node, "text", node.get_content()),
             metadata=flat_metadata(node.metadata),
         )
+        kept = {
+            name: getattr(node, name)
+            for name in _INHERITED
+            if name in type(node).model_fields and name in TextNode.model_fields
+        }
         for chunk in self._chunker.split(document, self._embedder):
             yield TextNode(
                 id_=chunk.id,
                 text=chunk.text,
                 start_char_idx=chunk.start,
                 end_char_idx=chunk.end,
-                metadata=dict(node.metadata),
+                metadata=dict(node.metadata) if self.include_metadata else {},
                 relationships={NodeRelationship.SOURCE: node.as_related_node_info()},
+                **kept,
             )
 
     def _postprocess_parsed_nodes(
         self, nodes: list[BaseNode], parent_doc_map: dict[str, Any]
     ) -> list[BaseNode]:
         """Link the nodes with those before and behind them; their offsets are exact already."""
-        for before, after in pairwise(nodes):
+        for before, after in pairwise(nodes) if self.include_prev_next_rel else ():
             if before.ref_doc_id == after.ref_doc_id:
                 before.relationships[NodeRelationship.NEXT] = after.as_related_node_info()
                 after.relationships[NodeRelationship.PREVIOUS] = before.as_related_node_info()
         return nodes
+
+
+_INHERITED = (
+    "excluded_embed_metadata_keys",
+    "excluded_llm_metadata_keys",
+    "metadata_separator",
+    "metadata_template",
+    "text_template",
+)
 
 
 def citewell_tool(
@@ -274,7 +320,13 @@ def citewell_tool(
     name: str = "ask_documents",
     description: str = "Answers a question from the documents, citing exact quotes from them.",
     where: Where | None = None,
-) -> QueryEngineTool:
-    """A pipeline as a tool for agents."""
-    engine = CitewellQueryEngine(pipeline, where=where)
-    return QueryEngineTool.from_defaults(engine, name=name, description=description)
+) -> FunctionTool:
+    """A pipeline as a tool for agents: the model reads the answer and its quotes."""
+
+    def ask(question: str) -> str:
+        return as_told(pipeline.ask(question, where=where))
+
+    async def aask(question: str) -> str:
+        return as_told(await pipeline.aask(question, where=where))
+
+    return FunctionTool.from_defaults(ask, async_fn=aask, name=name, description=description)

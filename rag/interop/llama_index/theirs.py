@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -14,20 +14,16 @@ from rag.interop.foreign import (
     ForeignChunker,
     ForeignConnector,
     ForeignEmbedder,
+    ForeignRefiner,
     ForeignRetriever,
+    Kept,
     Piece,
     Text,
     failed,
-    narrowed,
-    rescored,
 )
 from rag.llm import ChatModel, Completion, Delta
 from rag.llm.base import JsonSchema, Source
-from rag.reranking.base import Refiner, behind
 from rag.types import Document, Hit, Message, Usage
-
-if TYPE_CHECKING:
-    from rag.index import Index
 
 _NUMBER = "citewell_number"
 
@@ -48,10 +44,8 @@ def adapted(kind: str, given: object) -> Component | None:
         return LlamaIndexChat(llm=given)
     if kind == "connector" and isinstance(given, BaseReader):
         return LlamaIndexReader(reader=given)
-    if kind == "retriever" and isinstance(given, BaseRetriever):
+    if kind == "retriever" and isinstance(given, BaseRetriever | BaseIndex):
         return LlamaIndexRetriever(retriever=given)
-    if kind == "retriever" and isinstance(given, BaseIndex):
-        return LlamaIndexRetriever(retriever=given.as_retriever())
     if kind == "refiner" and isinstance(given, BaseNodePostprocessor):
         return LlamaIndexPostprocessor(postprocessor=given)
     if kind == "chunker" and isinstance(given, NodeParser):
@@ -208,7 +202,7 @@ def _start(node: Any) -> int | None:
 
 
 class LlamaIndexRetriever(ForeignRetriever):
-    """A retriever of LlamaIndex. How many it finds is mostly its own to say."""
+    """A retriever of LlamaIndex, or an index: then it finds as many as are asked for."""
 
     name: ClassVar[str] = "llama-index"
     extra: ClassVar[str] = "llama-index"
@@ -217,7 +211,10 @@ class LlamaIndexRetriever(ForeignRetriever):
     retriever: Any = Field(exclude=True, repr=False)
 
     def _found(self, query: str, k: int) -> Iterator[Text]:
-        for found in self.retriever.retrieve(query):
+        retriever = self.retriever
+        if hasattr(retriever, "as_retriever"):
+            retriever = retriever.as_retriever(similarity_top_k=k)
+        for found in retriever.retrieve(query):
             node = found.node
             metadata = {**node.metadata}
             if node.ref_doc_id:
@@ -231,42 +228,20 @@ def _content(node: Any) -> str:
     return str(node.get_content(metadata_mode=MetadataMode.NONE))
 
 
-class LlamaIndexPostprocessor(Foreign, Refiner):
-    """A node postprocessor of LlamaIndex: rerankers, filters, optimisers.
-
-    What it keeps is kept, in its order. Where it shortens a passage to words that stand in it, the
-    hit is narrowed to them; where it puts other words in its place, the passage stays as it was.
-    It is given ``depth`` hits.
-    """
+class LlamaIndexPostprocessor(ForeignRefiner):
+    """A node postprocessor of LlamaIndex: rerankers, filters, optimisers. See `ForeignRefiner`."""
 
     name: ClassVar[str] = "llama-index"
     extra: ClassVar[str] = "llama-index"
     _wraps: ClassVar[str] = "postprocessor"
 
     postprocessor: Any = Field(exclude=True, repr=False)
-    depth: int = Field(30, ge=1, le=1_000)
 
-    @property
-    def wanted(self) -> int:
-        """The depth."""
-        return self.depth
-
-    def refine(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
-        """See `Refiner.refine`."""
+    def _kept(self, query: str, hits: Sequence[Hit]) -> list[Kept]:
         from rag.interop.llama_index.ours import node_of
 
-        first, rest = hits[: self.depth], list(hits[self.depth :])
-        if not first:
-            return []
-        given = [node_of(hit, {_NUMBER: number}) for number, hit in enumerate(first)]
-        try:
-            kept = self.postprocessor.postprocess_nodes(given, query_str=query)
-        except Exception as error:
-            raise failed(self.label, error) from error
-        found: list[tuple[Hit, float | None]] = []
-        for each in kept:
-            number = each.node.metadata.get(_NUMBER)
-            if isinstance(number, int) and 0 <= number < len(first):
-                found.append((narrowed(first[number], _content(each.node)), each.score))
-        ordered = rescored(found)
-        return behind(ordered, rest) if ordered else []
+        given = [node_of(hit, {_NUMBER: number}) for number, hit in enumerate(hits)]
+        return [
+            Kept(each.node.metadata.get(_NUMBER, -1), _content(each.node), each.score)
+            for each in self.postprocessor.postprocess_nodes(given, query_str=query)
+        ]
