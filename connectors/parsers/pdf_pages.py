@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from rag.errors import DocumentNotFound, ParseError
 
 _MOST_PIXELS = 6_000_000
 _MARK = (255, 213, 79)  # what is behind the words stays dark on it
-_WORD = re.compile(r"\w+|[^\w\s]")
+_HYPHENS = "-\u00ad\ufffe"
 
 
 class PagePicture(NamedTuple):
@@ -75,30 +75,37 @@ def matches(text: str, quote: str) -> list[tuple[int, int]]:
 
     White space may differ, and a word may be divided by a hyphen at the end of a line.
     """
-    whole = _found(text, quote, 0)
+    page = _Bare(text)
+    whole = page.find(quote, 0)
     if whole is not None:
         return [whole]
     found = []
     at = 0
     for line in quote.splitlines():
-        span = _found(text, line, at) or _found(text, line, 0)
+        span = page.find(line, at) or page.find(line, 0)
         if span is not None:
             found.append(span)
             at = span[1]
     return found
 
 
-def _found(text: str, words: str, start: int) -> tuple[int, int] | None:
-    parts = _WORD.findall(words)
-    if not parts or len(words) > 20_000:
-        return None
-    divided = r"(?:[-\u00ad\ufffe]?\s*)"
-    pattern = r"\s*".join(
-        divided.join(map(re.escape, part)) if part[0].isalnum() else re.escape(part)
-        for part in parts
-    )
-    match = re.compile(pattern).search(text, start)
-    return match.span() if match else None
+class _Bare:
+    """A text without white space and hyphens, and where each of its characters stood."""
+
+    def __init__(self, text: str) -> None:
+        self._places = [i for i, sign in enumerate(text) if _counts(sign)]
+        self._text = "".join(text[i] for i in self._places)
+
+    def find(self, words: str, start: int) -> tuple[int, int] | None:
+        wanted = "".join(filter(_counts, words))
+        at = self._text.find(wanted, bisect_left(self._places, start)) if wanted else -1
+        if at < 0:
+            return None
+        return self._places[at], self._places[at + len(wanted) - 1] + 1
+
+
+def _counts(sign: str) -> bool:
+    return not sign.isspace() and sign not in _HYPHENS
 
 
 def _pixels(

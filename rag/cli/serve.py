@@ -49,6 +49,13 @@ from rag.errors import ConfigError, MissingExtra
     metavar="ORIGIN",
     help="Origin of a page that may ask from a browser. May be repeated.  [default: none]",
 )
+@click.option(
+    "--trusted-proxy",
+    "proxies",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Address of a proxy whose X-Forwarded-For is believed. May be repeated.  [default: none]",
+)
 @index_option
 @namespace_option
 @pipeline_option
@@ -59,6 +66,7 @@ def serve(
     concurrency: int | None,
     max_upload_mb: int,
     origins: tuple[str, ...],
+    proxies: tuple[str, ...],
     index: Path | None,
     namespace: str,
     pipeline: str | None,
@@ -78,10 +86,20 @@ def serve(
         upload_bytes=max_upload_mb * 10**6,
         origins=origins,
     )
-    shown = f"[{host}]" if ":" in host else host
-    click.echo(f"http://{shown}:{port}/  (the page; /docs lists the API; Ctrl-C ends)", err=True)
+
+    def announce(address: str) -> None:
+        click.echo(f"{address}/  (the page; /docs lists the API; Ctrl-C ends)", err=True)
+
     with make_pipeline(pipeline, index, namespace) as opened:
-        run(opened, host=host, port=port, options=options, log_level="warning")
+        run(
+            opened,
+            host=host,
+            port=port,
+            options=options,
+            proxies=proxies,
+            log_level="warning",
+            announce=announce,
+        )
 
 
 @click.group(name="keys")
@@ -175,7 +193,10 @@ def mcp(
     with make_pipeline(pipeline, index, namespace) as opened:
         server = DocumentServer(opened, roots=roots)
         if http:
-            click.echo(f"http://{host}:{port}/mcp  (Ctrl-C ends)", err=True)
-            run_http(server, host=host, port=port)
+
+            def announce(address: str) -> None:
+                click.echo(f"{address}/mcp  (Ctrl-C ends)", err=True)
+
+            run_http(server, host=host, port=port, announce=announce)
         else:
             run_stdio(server)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Annotated, Any
 
 import anyio
-from anyio import to_process, to_thread
+from anyio import BrokenWorkerProcess, to_process, to_thread
 from fastapi import APIRouter, File, Query, Request, UploadFile
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from connectors import Files, path_of
@@ -20,9 +21,9 @@ from rag.generation import CitationEvent, Done, Event, SentenceVerified, TextDel
 from rag.index.library import DocumentInfo
 from rag.serving.errors import ApiError, told
 from rag.serving.openai_api import note
-from rag.serving.service import Caller, Leased, Served, Service, unless_gone
+from rag.serving.service import ClosingResponse, Leased, Served, Service, unless_gone
 from rag.serving.tenants import FailedSource, JobInfo, Tenant
-from rag.serving.uploads import checked_file_name, distinct
+from rag.serving.uploads import SCHEME, Staged, checked_file_name, distinct
 from rag.types import Answer, Hit, Mark, Message
 
 router = APIRouter()
@@ -171,7 +172,7 @@ async def ask(body: Question, request: Request, service: Served, tenant: Leased)
     if body.stream:
         first = await unless_gone(request, anext(events))
         streamed = _streamed(first, events, service)
-        return StreamingResponse(streamed, media_type="text/event-stream")  # type: ignore[return-value]
+        return ClosingResponse(streamed, media_type="text/event-stream")  # type: ignore[return-value]
 
     async def whole() -> Answer:
         try:
@@ -203,8 +204,7 @@ async def _streamed(
     except StopAsyncIteration:
         pass
     except Exception as error:
-        problem = told(error)
-        yield _sse("error", {"message": problem.message, "code": problem.code})
+        yield _sse("error", told(error).problem().model_dump())
     finally:
         await events.aclose()  # type: ignore[attr-defined]
 
@@ -262,7 +262,6 @@ def _entry(info: DocumentInfo) -> DocumentEntry:
 @router.post("/documents", tags=["Documents"], status_code=202)
 async def upload(
     service: Served,
-    caller: Caller,
     tenant: Leased,
     files: Annotated[list[UploadFile], File(description="Files of any format that is read.")],
 ) -> JobInfo:
@@ -273,18 +272,22 @@ async def upload(
     if len(files) > _MOST_FILES:
         raise ApiError(400, f"at most {_MOST_FILES} files at once", "too_many")
     names = distinct([checked_file_name(file.filename) for file in files])
-    kept = await service.work(lambda: tenant.uploads.size)
-    most = service.options.namespace_bytes
-    if kept + sum(file.size or 0 for file in files) > most:
-        raise ApiError(413, f"all uploads together may have {most:,} bytes", "quota_exceeded")
-    for name, file in zip(names, files, strict=True):
-        await service.work(lambda name=name, file=file: tenant.uploads.put(name, file.file))  # type: ignore[misc]
-    return await service.tenants.ingest(caller.namespace, tenant, names)
+    staged: list[Staged] = []
+
+    def stage() -> None:
+        for name, file in zip(names, files, strict=True):
+            staged.append(tenant.uploads.stage(name, file.file))
+
+    try:
+        await service.work(stage)
+        return await service.tenants.upload(tenant, staged, service.options.namespace_bytes)
+    finally:
+        tenant.uploads.discard(staged)  # those that were kept are elsewhere
 
 
 @router.delete("/documents", tags=["Documents"])
 async def delete(uri: Uri, service: Served, tenant: Leased) -> Deleted:
-    """Delete a document, or all below a uri, and the upload it came from."""
+    """Delete a document, or all below a uri, and the uploads they came from."""
     deleted = await service.tenants.delete(tenant, uri)
     if not deleted:
         raise DocumentNotFound(f"there is no document {uri[:200]!r}")
@@ -355,38 +358,39 @@ async def page(
         data = _original(tenant, uri)
         if data is None:
             raise DocumentNotFound("its pages cannot be drawn")
-        return data, quote
+        return data(), quote
 
     data, quote = await service.work(read)
-    async with service.slot():
+    async with service.drawers:
         try:  # in a process of its own: one that is stuck is ended, and takes nothing with it
             with anyio.fail_after(_DRAWING_SECONDS):
                 drawn = await to_process.run_sync(
-                    page_picture, data, number, quote, cancellable=True, limiter=service.drawers
+                    page_picture, data, number, quote, cancellable=True, limiter=service.processes
                 )
         except TimeoutError:
             raise ApiError(504, "the page takes too long to draw", "timeout") from None
-        except ParseError as error:
-            raise ApiError(404, str(error), "not_found") from None
+        except (ParseError, BrokenWorkerProcess):
+            raise ApiError(404, "the page cannot be drawn", "not_found") from None
     headers = {} if drawn.marked_at is None else {"Citewell-Marked-At": f"{drawn.marked_at:.4f}"}
     return Response(drawn.png, media_type="image/png", headers=headers)
 
 
-def _original(tenant: Tenant, uri: str) -> bytes | None:
-    """The file that a document was made of, where it is still the same; else None."""
+def _original(tenant: Tenant, uri: str) -> Callable[[], bytes] | None:
+    """How to read the file that a document was made of; None where that file is not there."""
     entry = tenant.pipeline.open().library.ledger([uri]).get(uri)
     if entry is None or entry.source != uri:
         return None
+    if uri.startswith(SCHEME):
+        digest = entry.source_version
+        return partial(tenant.uploads.read, digest) if tenant.uploads.has(digest) else None
+    path = path_of(uri)
+    if path is None:
+        return None
     try:
-        if (name := tenant.uploads.name_of(uri)) is not None:
-            return tenant.uploads.read(name)
-        path = path_of(uri)
-        if path is None:
-            return None
         (found,) = Files(path=path).sources()
-        return found.read() if found.version == entry.source_version else None
     except (RagError, OSError, ValueError):
         return None
+    return found.read if found.version == entry.source_version else None
 
 
 @router.get("/jobs", tags=["Documents"])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 import os
 import signal
+import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
@@ -24,10 +25,10 @@ from rag.errors import ConfigError
 from rag.index.places import KEYS
 from rag.pipeline import Pipeline
 from rag.serving import api, errors, openai_api
-from rag.serving.errors import ErrorReply
+from rag.serving.errors import ApiError, ErrorReply
 from rag.serving.keys import KeyStore
 from rag.serving.limits import BodyLimit, SameOrigin, SecurityHeaders
-from rag.serving.service import Caller, Options, Served, Service, Timing
+from rag.serving.service import Caller, Gate, Options, Served, Service, Timing
 
 _TITLE = "citewell"
 _ABOUT = """\
@@ -55,6 +56,7 @@ _PAGE = {
     "/page/style.css": ("style.css", "text/css; charset=utf-8"),
     "/page/icon.svg": ("icon.svg", "image/svg+xml"),
 }
+_OPEN = frozenset({*_PAGE, "/healthz", "/openapi.json"})
 _M_ARENA_MAX = -8  # of malloc.h
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -72,15 +74,19 @@ def create_app(
     keys: KeyStore | None = None,
     options: Options | None = None,
     hosts: frozenset[str] | None = None,
+    open_until_keyed: bool = False,
 ) -> FastAPI:
     """An ASGI app that serves `pipeline`, and closes it at the end.
 
     With `keys`, every route but the page and ``/healthz`` wants one, and each opens its own
-    namespace only; without, everybody has the pipeline's own: then bind to loopback, and say in
-    `hosts` which names of the server are its own. Run one process: it owns the index.
+    namespace only; without (or, with `open_until_keyed`, as long as there is none), everybody has
+    the pipeline's own: then bind to loopback, and say in `hosts` which names of the server are its
+    own. Run one process: it owns the index.
     """
     options = options or Options()
-    service = Service(pipeline, keys, options)
+    if "*" in options.origins and (keys is None or open_until_keyed):
+        raise ConfigError("pages of any origin may ask only where every request needs an API key")
+    service = Service(pipeline, keys, options, open_until_keyed=open_until_keyed)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -110,12 +116,14 @@ def create_app(
         return options.upload_bytes if path == "/documents" else options.body_bytes
 
     app.add_middleware(BodyLimit, limit_of=limit_of)
+    app.add_middleware(Gate, service=service, is_open=_OPEN.__contains__)
     if options.origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=options.origins,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type"],
+            allow_headers=["*"],
+            expose_headers=["Citewell-Marked-At", "Retry-After"],
         )
     app.add_middleware(SameOrigin, allowed=options.origins, hosts=hosts)
     app.add_middleware(SecurityHeaders)
@@ -138,7 +146,9 @@ def _add_own(app: FastAPI) -> None:
         responses={200: {"content": {"text/plain": {}}}},
     )
     async def metrics(service: Served, caller: Caller) -> Response:
-        """Give numbers for Prometheus."""
+        """Give numbers for Prometheus, of the whole server: to keys without a namespace."""
+        if caller.namespace:
+            raise ApiError(403, "this takes a key without a namespace", "forbidden")
         from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
         return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
@@ -197,35 +207,55 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     options: Options | None = None,
+    proxies: Sequence[str] = (),
     grace: int = 15,
     log_level: str = "info",
+    announce: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; then streams have `grace` seconds to end.
 
-    Where the index has keys (``rag keys add``) they are asked for. Raises `ConfigError` where it
-    has none and `host` is not loopback: everybody who reaches it could read the documents.
+    Where the index has keys (``rag keys add``) they are asked for, from the moment that there is
+    one. `proxies` are addresses whose ``X-Forwarded-For`` is believed. `announce` is called with
+    the address when it listens. Raises `ConfigError` where there is no key and `host` is not
+    loopback (everybody who reaches it could read the documents), and where it cannot listen.
     """
     keys = key_store(pipeline.index)
-    wanted = keys if keys.keys() else None
-    if wanted is None and not is_loopback(host):
+    is_open = not keys.keys()
+    if is_open and not is_loopback(host):
         raise ConfigError(
             f"{host} can be reached from other machines, and there is no API key: make one with "
             "`rag keys add NAME`"
         )
-    hosts = _LOOPBACK if wanted is None else None
-    app = create_app(pipeline, keys=wanted, options=options, hosts=hosts)
+    hosts = _LOOPBACK | {host} if is_open else None
+    app = create_app(pipeline, keys=keys, options=options, hosts=hosts, open_until_keyed=is_open)
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         log_level=log_level,
         access_log=False,
         server_header=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
         timeout_graceful_shutdown=grace,
         limit_concurrency=2_000,
     )
     _keep_memory_together()
-    server = _Server(config)
-    server.run()
-    if not server.started:
-        raise ConfigError(f"cannot listen on {host}:{port}: is it in use?")
+    with listening(host, port) as listener:
+        if announce is not None:
+            announce(address_of(listener))
+        _Server(config).run(sockets=[listener])
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens at that address. Raises `ConfigError` where that cannot be."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=1_024)
+    except OSError as error:
+        said = error.strerror or error
+        raise ConfigError(f"cannot listen on {host}, port {port}: {said}") from None
+
+
+def address_of(listener: socket.socket) -> str:
+    """The address of what listens there."""
+    host, port, *_ = listener.getsockname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -65,11 +65,19 @@ class ApiError(Exception):
         self.status, self.message, self.code = status, message, code
         self.param, self.retry_after = param, retry_after
 
-    def response(self) -> JSONResponse:
-        """As a response."""
-        return error_response(
+    def response(self, *, closes: bool = False) -> JSONResponse:
+        """As a response; one that `closes` leaves what is still being sent unread."""
+        response = error_response(
             self.status, self.message, self.code, param=self.param, retry_after=self.retry_after
         )
+        if closes:
+            response.headers["Connection"] = "close"
+        return response
+
+    def problem(self) -> Problem:
+        """As the body of a response says it."""
+        kind = _TYPES.get(self.status, _kind(self.status))
+        return Problem(message=self.message, type=kind, code=self.code, param=self.param)
 
 
 def error_response(
@@ -81,7 +89,7 @@ def error_response(
     retry_after: float | None = None,
 ) -> JSONResponse:
     """A response that says what went wrong."""
-    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    kind = _TYPES.get(status, _kind(status))
     problem = Problem(message=message, type=kind, code=code, param=param)
     headers = {}
     if retry_after is not None:
@@ -91,6 +99,10 @@ def error_response(
     if status == 413:
         headers["Connection"] = "close"  # what is still being sent is not read
     return JSONResponse(ErrorReply(error=problem).model_dump(), status, headers)
+
+
+def _kind(status: int) -> str:
+    return "invalid_request_error" if status < 500 else "server_error"
 
 
 def told(error: Exception) -> ApiError:
@@ -162,6 +174,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return error_response(422, "the body is not JSON", "invalid")
         where = ".".join(str(part) for part in first["loc"] if part != "body")
         said = str(first["msg"]).removeprefix("Value error, ")
         message = f"{where}: {said}" if where else said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
@@ -96,19 +97,18 @@ class KeyStore:
     @contextmanager
     def _connection(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
         try:
-            made = not self.path.exists()
+            if not self.path.exists():  # nobody else's from its first byte on
+                os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
             with closing(
                 sqlite3.connect(self.path, timeout=30, isolation_level=None)
             ) as connection:
-                if made:
-                    self.path.chmod(0o600)
                 if write:
                     connection.execute("BEGIN IMMEDIATE")
                     connection.execute(_SCHEMA)
                 yield connection
                 if write:
                     connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:
+        except (sqlite3.OperationalError, OSError) as error:
             raise RagIndexError(f"cannot use {self.path}: {error}") from error
         except sqlite3.IntegrityError:
             raise

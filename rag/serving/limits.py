@@ -69,7 +69,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self.limit_of(scope["path"])
+        limit = self.limit_of(route_path(scope))
         refusal = error_response(413, f"the request has more than {limit:,} bytes", "too_large")
         length = Headers(scope=scope).get("content-length", "")
         if length.isdecimal() and int(length) > limit:
@@ -127,9 +127,20 @@ class SameOrigin:
         if self.hosts is not None and _name(f"//{host}") not in self.hosts:
             return "this server answers under its own names only"
         origin = headers.get("origin")
-        if origin is None or origin in self.allowed or origin.partition("//")[2] == host:
+        if (
+            origin is None
+            or "*" in self.allowed
+            or origin in self.allowed
+            or origin.partition("//")[2] == host
+        ):
             return ""
         return "requests from other sites are not answered"
+
+
+def route_path(scope: Scope) -> str:
+    """The path of a request as the app's own routes have it, wherever the app is mounted."""
+    root, path = scope.get("root_path", ""), str(scope["path"])
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
 
 def _name(url: str) -> str:

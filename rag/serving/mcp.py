@@ -7,17 +7,17 @@ it is material, never an instruction, and the server says so.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import anyio
 from anyio import from_thread, to_thread
 from anyio.lowlevel import current_token
 from mcp.server import MCPServer
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
+from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
+from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import Resource, ToolAnnotations
 from pydantic import BaseModel
 from starlette.datastructures import Headers
@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 
 _MOST_HITS = 50
 _MOST_TEXT = 50_000  # characters of a source at once
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _MOST_RESOURCES = 1_000
 
 _INSTRUCTIONS = """\
@@ -273,6 +274,8 @@ class DocumentServer(MCPServer[Any]):
             document = await to_thread.run_sync(self.pipeline.document, str(uri))
         except (DocumentNotFound, IndexNotFound):
             raise ResourceNotFoundError(f"there is no document {uri}") from None
+        except RagError as error:
+            raise ResourceError(str(error)) from error
         return [ReadResourceContents(content=document.text, mime_type="text/plain")]
 
 
@@ -317,12 +320,21 @@ class KeyGate:
 def mcp_app(
     server: DocumentServer, *, keys: KeyStore | None = None, host: str = "127.0.0.1"
 ) -> Any:
-    """An ASGI app that speaks MCP at ``/mcp`` (streamable HTTP); with `keys`, to their holders."""
-    app: Any = server.streamable_http_app(host=host)
-    if keys is None:
+    """An ASGI app that speaks MCP at ``/mcp`` (streamable HTTP); with `keys`, to their holders.
+
+    Without, it answers under the names of loopback and `host` only, and no page of another site.
+    """
+    if keys is not None:
+        app: Any = server.streamable_http_app(host=host)
+        app.add_middleware(KeyGate, keys=keys, namespace=server.pipeline.namespace)
         return app
-    app.add_middleware(KeyGate, keys=keys, namespace=server.pipeline.namespace)
-    return app
+    names = [f"[{name}]" if ":" in name else name for name in {*_LOOPBACK, host}]
+    own = TransportSecuritySettings(
+        enable_dns_rebinding_protection=True,
+        allowed_hosts=[f"{name}:*" for name in names],
+        allowed_origins=[f"http://{name}:*" for name in names],
+    )
+    return server.streamable_http_app(host=host, transport_security=own)
 
 
 def run_stdio(server: DocumentServer) -> None:
@@ -330,15 +342,21 @@ def run_stdio(server: DocumentServer) -> None:
     server.run("stdio")
 
 
-def run_http(server: DocumentServer, *, host: str, port: int) -> None:
+def run_http(
+    server: DocumentServer,
+    *,
+    host: str,
+    port: int,
+    announce: Callable[[str], None] | None = None,
+) -> None:
     """Serve over HTTP at ``/mcp``.
 
     Where the index has keys they are asked for. Raises `ConfigError` where it has none and `host`
-    is not loopback.
+    is not loopback, and where it cannot listen.
     """
     import uvicorn
 
-    from rag.serving.app import is_loopback, key_store
+    from rag.serving.app import address_of, is_loopback, key_store, listening
 
     keys = key_store(server.pipeline.index)
     wanted = keys if keys.keys() else None
@@ -348,5 +366,8 @@ def run_http(server: DocumentServer, *, host: str, port: int) -> None:
             "`rag keys add NAME`"
         )
     app = mcp_app(server, keys=wanted, host=host)
-    config = uvicorn.Config(app, host=host, port=port, log_level="warning", server_header=False)
-    anyio.run(uvicorn.Server(config).serve)
+    config = uvicorn.Config(app, log_level="warning", server_header=False, proxy_headers=False)
+    with listening(host, port) as listener:
+        if announce is not None:
+            announce(address_of(listener))
+        uvicorn.Server(config).run(sockets=[listener])

@@ -15,20 +15,21 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag.filters import Filter
 from rag.generation import Done, TextDelta
 from rag.pipeline import Pipeline
 from rag.serving.errors import ApiError, told
-from rag.serving.service import Leased, Served, Service, unless_gone
+from rag.serving.service import ClosingResponse, Leased, Served, Service, unless_gone
 from rag.types import Answer, Citation, Message, Sentence
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
 _MOST_MESSAGES = 1_000
 _MOST_TEXTS = 2_048
+_TAKEN_BACK = "\n\n(This is taken back: the sources do not support it.)\n\n"
 
 
 class TextPart(BaseModel):
@@ -47,12 +48,16 @@ class ChatMessage(BaseModel):
     content: str | list[TextPart] | None = None
 
     def words(self) -> str:
-        """What it says. Raises `ApiError` for pictures and sound."""
+        """What it says, pictures and the like left out."""
         if self.content is None or isinstance(self.content, str):
             return self.content or ""
-        if other := next((part.type for part in self.content if part.text is None), None):
-            raise ApiError(400, f"only text can be asked, not {other[:50]!r}", "unsupported")
-        return "\n".join(part.text or "" for part in self.content)
+        return "\n".join(part.text for part in self.content if part.type == "text" and part.text)
+
+    @property
+    def other(self) -> str:
+        """What it holds besides text: the type of the first such part."""
+        parts = self.content if isinstance(self.content, list) else []
+        return next((part.type for part in parts if part.type != "text"), "")
 
 
 class ResponseFormat(BaseModel):
@@ -68,7 +73,7 @@ class StreamOptions(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    include_usage: bool = False
+    include_usage: bool | None = None
 
 
 class ChatRequest(BaseModel):
@@ -78,7 +83,7 @@ class ChatRequest(BaseModel):
 
     model: str
     messages: list[ChatMessage] = Field(min_length=1, max_length=_MOST_MESSAGES)
-    stream: bool = False
+    stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: int | None = None
     response_format: ResponseFormat | None = None
@@ -171,7 +176,7 @@ class EmbeddingRequest(BaseModel):
         | Annotated[list[int], Field(min_length=1, max_length=100_000)]
         | Annotated[list[list[int]], Field(min_length=1, max_length=_MOST_TEXTS)]
     )
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = None
 
 
@@ -201,9 +206,8 @@ class EmbeddingReply(BaseModel):
 
 @router.get("/models")
 async def models(service: Served, tenant: Leased) -> ModelList:
-    """List the pipeline and its embedder."""
-    names = [service.options.model, embedding_model(service.pipeline)]
-    return ModelList(data=[ModelInfo(id=name) for name in names])
+    """List the pipeline; its embedder is no model to chat with, and is asked for by its name."""
+    return ModelList(data=[ModelInfo(id=service.options.model)])
 
 
 @router.get("/models/{model:path}")
@@ -223,7 +227,7 @@ async def chat(body: ChatRequest, request: Request, service: Served, tenant: Lea
         events = tenant.pipeline.astream(question, where=where, history=history)
         stream = service.events(events)
         first = await unless_gone(request, anext(stream))
-        return StreamingResponse(
+        return ClosingResponse(
             _chunks(body, first, stream, service), media_type="text/event-stream"
         )
 
@@ -238,7 +242,7 @@ async def chat(body: ChatRequest, request: Request, service: Served, tenant: Lea
         id=_made_up(),
         created=int(time.time()),
         model=body.model,
-        choices=[Choice(message=message)],
+        choices=[Choice(message=message, finish_reason=_finish(answer))],
         usage=_usage(answer),
     )
     return JSONResponse(reply.model_dump(mode="json"))
@@ -257,9 +261,12 @@ def _asked(body: ChatRequest, service: Service) -> tuple[str, list[Message]]:
             "unsupported",
             param="response_format",
         )
-    *before, last = body.messages
-    if last.role != "user":
+    told_to_model = [each for each in body.messages if each.role not in ("system", "developer")]
+    if not told_to_model or told_to_model[-1].role != "user":
         raise ApiError(400, "the last message must be the user's question", "bad_request")
+    *before, last = told_to_model
+    if last.other:
+        raise ApiError(400, f"only text can be asked, not {last.other[:50]!r}", "unsupported")
     history = [
         Message(role="user" if each.role == "user" else "assistant", content=each.words())
         for each in before
@@ -285,8 +292,8 @@ async def _chunks(
 
     said = ""
     answer: Answer | None = None
-    yield piece({"role": "assistant", "content": ""})
     try:
+        yield piece({"role": "assistant", "content": ""})
         event = first
         while True:
             if event is None:
@@ -300,19 +307,16 @@ async def _chunks(
     except StopAsyncIteration:
         pass
     except Exception as error:
-        problem = told(error)
-        yield data(
-            {"error": {"message": problem.message, "type": "server_error", "code": problem.code}}
-        )
+        yield data({"error": told(error).problem().model_dump()})
         return
     finally:
         await events.aclose()  # type: ignore[attr-defined]
     assert answer is not None
     note(service, answer)
     if answer.status == "abstained" and said != answer.text:
-        yield piece({"content": f"{chr(10) * 2 if said else ''}{answer.text}"})
+        yield piece({"content": f"{_TAKEN_BACK if said else ''}{answer.text}"})
     extension = Extension.of(answer).model_dump(mode="json")
-    yield piece({"citewell": extension}, finish="stop")
+    yield piece({"citewell": extension}, finish=_finish(answer))
     if body.stream_options is not None and body.stream_options.include_usage:
         yield data(common | {"choices": [], "usage": _usage(answer).model_dump()})
     yield "data: [DONE]\n\n"
@@ -377,6 +381,12 @@ def note(service: Service, answer: Answer) -> None:
     service.metrics.answers.labels(answer.status).inc()
     service.metrics.tokens.labels("in").inc(answer.usage.input_tokens)
     service.metrics.tokens.labels("out").inc(answer.usage.output_tokens)
+
+
+def _finish(answer: Answer) -> Literal["stop", "length"]:
+    """Why the model stopped."""
+    reasons = [step.detail.get("finish_reason") for step in answer.trace]
+    return "length" if "length" in reasons else "stop"
 
 
 def _usage(answer: Answer) -> Usage:

@@ -14,18 +14,22 @@ from typing import Annotated, Any, TypeVar
 import anyio
 from anyio import to_thread
 from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.responses import StreamingResponse
+from fastapi.security import HTTPBearer
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rag.pipeline import Pipeline
 from rag.serving.errors import ApiError
 from rag.serving.keys import KeyStore, Principal
-from rag.serving.limits import RateLimit
+from rag.serving.limits import RateLimit, route_path
 from rag.serving.tenants import Tenant, Tenants
 
 _T = TypeVar("_T")
 
 _DRAWERS = 2  # processes that draw pages of PDFs
+_SHORT = 8  # threads for what does not take long
 _WAITING_FOR_MODELS = 16  # requests worked on at once
 _PING = 15.0  # seconds of silence after which a stream says that it is alive
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -91,49 +95,76 @@ class Metrics:
 
 
 class Service:
-    """A pipeline that is served: its tenants, keys and limits."""
+    """A pipeline that is served: its tenants, keys and limits.
 
-    def __init__(self, pipeline: Pipeline, keys: KeyStore | None, options: Options) -> None:
+    With `keys`, and without `open_until_keyed`, every request needs one; with it, only once there
+    is a key.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        keys: KeyStore | None,
+        options: Options,
+        *,
+        open_until_keyed: bool = False,
+    ) -> None:
         self.pipeline = pipeline
         self.keys = keys
         self.options = options
+        self.open_until_keyed = open_until_keyed
         self.tenants = Tenants(pipeline)
         self.rate = RateLimit(options.rate, options.burst)
         self.metrics = Metrics()
         self.metrics.namespaces.set_function(lambda: self.tenants.open_count)
-        self._slots = anyio.Semaphore(options.concurrency or _slots(pipeline))
+        self.concurrency = options.concurrency or _slots(pipeline)
+        self.drawers = anyio.Semaphore(_DRAWERS)
+        self.processes = anyio.CapacityLimiter(_DRAWERS)
+        self._slots = anyio.Semaphore(self.concurrency)
+        self._threads = anyio.CapacityLimiter(self.concurrency + _SHORT)
+        self._lookups = anyio.CapacityLimiter(_SHORT)
         self._waiting = 0
-        self.drawers = anyio.CapacityLimiter(_DRAWERS)
 
-    async def principal(self, request: Request, key: str | None) -> Principal:
+    async def principal(self, address: str, key: str | None) -> Principal:
         """Who asks. Raises `ApiError` where the key is missing or wrong, or asks too often."""
-        address = request.client.host if request.client else ""
-        if self.keys is None:
-            found = Principal("", "")
-            client = f"address {address}"
-        else:
-            holder = await to_thread.run_sync(self.keys.holder, key) if key else None
-            client = f"key {holder.name}" if holder else f"stranger {address}"
-            found = holder or Principal("", "")
+        found: Principal | None = Principal("", "")
+        client = f"address {address}"
+        if self.keys is not None and not await self._is_open(self.keys):
+            found = None
+            if key:
+                found = await to_thread.run_sync(self.keys.holder, key, limiter=self._lookups)
+            client = f"key {found.name}" if found else f"stranger {address}"
         if wait := self.rate.wait(client):
             raise ApiError(429, "too many requests: slow down", "rate_limited", retry_after=wait)
-        if self.keys is not None and holder is None:
+        if found is None:
             said = "this API key is not known" if key else "an API key is needed"
             raise ApiError(401, f"{said}: Authorization: Bearer KEY", "invalid_api_key")
         return found
 
+    async def _is_open(self, keys: KeyStore) -> bool:
+        if not self.open_until_keyed:
+            return False
+        return not await to_thread.run_sync(keys.keys, limiter=self._lookups)
+
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """A turn at working. Raises `ApiError` where too many wait already."""
-        if self._waiting >= self.options.waiting:
-            raise ApiError(503, "too many requests are waiting", "busy", retry_after=2)
-        self._waiting += 1
-        self.metrics.waiting.set(self._waiting)
+    async def slot(self, *, again: bool = False) -> AsyncIterator[None]:
+        """A turn at working. Raises `ApiError` where too many wait already.
+
+        Whoever has had one before comes `again`, and is not turned away.
+        """
         try:
-            await self._slots.acquire()
-        finally:
-            self._waiting -= 1
+            self._slots.acquire_nowait()
+        except anyio.WouldBlock:
+            if not again and self._waiting >= self.options.waiting:
+                busy = "too many requests are waiting"
+                raise ApiError(503, busy, "busy", retry_after=2) from None
+            self._waiting += 1
             self.metrics.waiting.set(self._waiting)
+            try:
+                await self._slots.acquire()
+            finally:
+                self._waiting -= 1
+                self.metrics.waiting.set(self._waiting)
         self.metrics.running.inc()
         try:
             yield
@@ -144,16 +175,19 @@ class Service:
     async def work(self, call: Callable[[], _T]) -> _T:
         """Run `call` in a worker thread, in a turn of its own."""
         async with self.slot():
-            return await to_thread.run_sync(call)
+            return await to_thread.run_sync(call, limiter=self._threads)
 
     async def events(self, items: AsyncIterator[_T]) -> AsyncIterator[_T | None]:
         """Items, each made in a turn of its own, so that a slow reader keeps nobody waiting.
 
         None comes where nothing has for a while, so that the connection can be kept alive.
         """
+        begun = False
 
         async def step() -> _T:
-            async with self.slot():
+            nonlocal begun
+            async with self.slot(again=begun):
+                begun = True
                 return await anext(items)
 
         task: asyncio.Task[_T] | None = None
@@ -173,6 +207,22 @@ class Service:
                     with contextlib.suppress(BaseException):
                         await task
                 if (close := getattr(items, "aclose", None)) is not None:
+                    await close()
+
+
+class ClosingResponse(StreamingResponse):
+    """A stream that is closed when its response ends, however it ends.
+
+    Starlette leaves that to the garbage collector, which comes when the tenant's lease is over.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            with anyio.CancelScope(shield=True):
+                if (close := getattr(self.body_iterator, "aclose", None)) is not None:
                     await close()
 
 
@@ -208,6 +258,33 @@ async def unless_gone(request: Request, work: Awaitable[_T]) -> _T:
                         await each
 
 
+class Gate:
+    """ASGI middleware: who asks is known before anything of the body is read.
+
+    ``is_open`` says which paths are open to all.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service, is_open: Callable[[str], bool]) -> None:
+        self.app = app
+        self.service = service
+        self.is_open = is_open
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take a request."""
+        if scope["type"] == "http" and not self.is_open(route_path(scope)):
+            kind, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
+            address = scope["client"][0] if scope.get("client") else ""
+            try:
+                found = await self.service.principal(
+                    address, key.strip() if kind.lower() == "bearer" else None
+                )
+            except ApiError as error:
+                await error.response(closes=True)(scope, receive, send)
+                return
+            scope.setdefault("state", {})["principal"] = found
+        await self.app(scope, receive, send)
+
+
 _bearer = HTTPBearer(auto_error=False, description="An API key, from `rag keys add`.")
 
 
@@ -217,12 +294,9 @@ def service_of(request: Request) -> Service:
     return service
 
 
-async def _principal(
-    request: Request,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-) -> Principal:
-    key = credentials.credentials if credentials else None
-    return await service_of(request).principal(request, key)
+async def _principal(request: Request, _: Annotated[Any, Depends(_bearer)]) -> Principal:
+    found: Principal = request.state.principal  # by the gate
+    return found
 
 
 Caller = Annotated[Principal, Depends(_principal)]
@@ -243,11 +317,11 @@ Served = Annotated[Service, Depends(service_of)]
 class Timing:
     """ASGI middleware: count each request and how long it took, by its route."""
 
-    def __init__(self, app: Any, service: Service) -> None:
+    def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app = app
         self.service = service
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take a request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)

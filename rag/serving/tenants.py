@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime
 import logging
 import secrets
@@ -11,26 +10,27 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
-import anyio
 from anyio import to_thread
 from pydantic import BaseModel
 
-from rag.errors import RagError
+from connectors import PART
+from rag.errors import IndexNotFound, QueryError
 from rag.index import IngestReport
 from rag.index.places import UPLOADS, namespace_folder
 from rag.pipeline import Pipeline
 from rag.serving.errors import ApiError, told
-from rag.serving.uploads import Uploads, UploadStore
+from rag.serving.uploads import SCHEME, Staged, Uploads, UploadStore, uri_of
 
 _log = logging.getLogger(__name__)
 
 _MOST_OPEN = 64  # namespaces that are open at once
 _MOST_JOBS = 100  # jobs remembered of a namespace
 _MOST_WAITING = 50  # jobs of a namespace that have not ended
-_WRITERS = 2  # namespaces that are written to at once
+_MOST_FAILURES = 100  # told of a job
+_WRITERS = 4  # namespaces that are ingested into at once
+_PATIENCE = 10.0  # seconds that a deletion waits for an ingest
 
 JobState = Literal["waiting", "running", "done", "failed", "stopped"]
 
@@ -43,7 +43,11 @@ class FailedSource(BaseModel):
 
 
 class JobInfo(BaseModel):
-    """An ingest in the background: ``seen`` of ``total`` files are done."""
+    """An ingest in the background: ``seen`` of ``total`` files are done.
+
+    ``failures`` is how many of them, and of what is packed in them, could not be read; the first
+    hundred are in ``failed``.
+    """
 
     id: str
     state: JobState
@@ -55,21 +59,32 @@ class JobInfo(BaseModel):
     updated: int = 0
     unchanged: int = 0
     chunks: int = 0
+    failures: int = 0
     failed: list[FailedSource] = []
     error: str | None = None
 
 
 @dataclass
 class Job:
-    """A job and whoever waits for its end."""
+    """A job, and whether it is to end."""
 
     info: JobInfo
     stop: bool = False
 
-    def report(self, report: IngestReport) -> None:
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not ended."""
+        return self.info.state in ("waiting", "running")
+
+    def progress(self, report: IngestReport) -> None:
         """Take over how far an ingest is. Raises `_Stopped` where it is to end."""
         if self.stop:
             raise _Stopped
+        self.take(report)
+
+    def take(self, report: IngestReport) -> None:
+        """Take over what an ingest has done."""
+        first = report.failed[:_MOST_FAILURES]
         self.info = self.info.model_copy(
             update={
                 "seen": min(report.seen, self.info.total),
@@ -77,7 +92,8 @@ class Job:
                 "updated": report.updated,
                 "unchanged": report.unchanged,
                 "chunks": report.chunks,
-                "failed": [FailedSource(uri=f.uri, error=f.error) for f in report.failed],
+                "failures": len(report.failed),
+                "failed": [FailedSource(uri=f.uri, error=f.error) for f in first],
             }
         )
 
@@ -88,24 +104,28 @@ class _Stopped(Exception):
 
 @dataclass
 class Tenant:
-    """A namespace that is open: its pipeline, its uploads, and the jobs that write to it."""
+    """A namespace: its pipeline, its uploads, and the jobs that write to it.
 
+    Whoever changes which files are kept holds ``storing``, whoever writes to the index
+    ``writing``.
+    """
+
+    namespace: str
     pipeline: Pipeline
     uploads: UploadStore
     users: int = 0
     jobs: OrderedDict[str, Job] = field(default_factory=OrderedDict)
+    storing: asyncio.Lock = field(default_factory=asyncio.Lock)
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
-    def busy(self) -> bool:
-        """Whether it cannot be closed now."""
-        return self.users > 0 or any(
-            job.info.state in ("waiting", "running") for job in self.jobs.values()
-        )
+    def is_busy(self) -> bool:
+        """Whether its index cannot be closed now."""
+        return self.users > 0 or any(job.is_open for job in self.jobs.values())
 
 
 class Tenants:
-    """Pipelines by namespace, opened when first asked for; those idle longest are closed.
+    """Pipelines by namespace; the indexes of those idle longest are closed.
 
     One process serves them all, and each is one index that many requests share.
     """
@@ -113,6 +133,7 @@ class Tenants:
     def __init__(self, pipeline: Pipeline, *, most_open: int = _MOST_OPEN) -> None:
         self._pipeline = pipeline
         self._most = most_open
+        self._known: dict[str, Tenant] = {}
         self._open: OrderedDict[str, Tenant] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers = asyncio.Semaphore(_WRITERS)
@@ -124,32 +145,60 @@ class Tenants:
 
     @asynccontextmanager
     async def lease(self, namespace: str) -> AsyncIterator[Tenant]:
-        """The tenant of a namespace; it stays open for as long as it is leased."""
-        tenant = self._open.get(namespace)
-        if tenant is None:
+        """The tenant of a namespace; its index stays open for as long as it is leased."""
+        is_new = namespace not in self._known
+        if is_new:
             pipeline = self._pipeline.within(namespace) if namespace else self._pipeline
             folder = namespace_folder(pipeline.index, pipeline.namespace)
-            tenant = self._open[namespace] = Tenant(pipeline, UploadStore(folder / UPLOADS))
+            store = UploadStore(folder / UPLOADS)
+            self._known[namespace] = Tenant(namespace, pipeline, store)
+        tenant = self._known[namespace]
+        self._open[namespace] = tenant
         self._open.move_to_end(namespace)
         tenant.users += 1
         try:
+            if is_new:
+                await self._go_on(tenant)
             await self._close_idle()
             yield tenant
         finally:
             tenant.users -= 1
 
+    async def _go_on(self, tenant: Tenant) -> None:
+        """Ingest what was uploaded before the server ended, and is not in the index."""
+        missing = await to_thread.run_sync(_not_ingested, tenant)
+        if missing:
+            self._begin(tenant, missing)
+
     async def _close_idle(self) -> None:
-        idle = [name for name, tenant in self._open.items() if not tenant.busy]
+        idle = [name for name, tenant in self._open.items() if not tenant.is_busy]
         for name in idle[: max(0, len(self._open) - self._most)]:
             tenant = self._open.pop(name)
-            await to_thread.run_sync(tenant.pipeline.close)
+            await to_thread.run_sync(tenant.pipeline.close)  # it opens again when it is asked
 
-    async def ingest(self, namespace: str, tenant: Tenant, names: Sequence[str]) -> JobInfo:
-        """Ingest uploads in the background. Raises `ApiError` where too many wait already."""
-        waiting = sum(job.info.state in ("waiting", "running") for job in tenant.jobs.values())
-        if waiting >= _MOST_WAITING:
-            busy = f"{waiting} uploads are waiting already: try again later"
-            raise ApiError(503, busy, "busy", retry_after=10)
+    # -- uploads ---------------------------------------------------------------------------
+
+    async def upload(self, tenant: Tenant, staged: Sequence[Staged], most: int) -> JobInfo:
+        """Keep files and ingest them in the background; all of them, or none.
+
+        Raises `ApiError` where they would be more than `most` bytes with the others that are
+        kept, or too many jobs wait already.
+        """
+        async with tenant.storing:
+            waiting = sum(job.is_open for job in tenant.jobs.values())
+            if waiting >= _MOST_WAITING:
+                busy = f"{waiting} uploads are waiting already: try again later"
+                raise ApiError(503, busy, "busy", retry_after=10)
+            names = [each.upload.name for each in staged]
+            kept = await to_thread.run_sync(tenant.uploads.uploads)
+            size = sum(upload.size for upload in kept if upload.name not in names)
+            if size + sum(each.upload.size for each in staged) > most:
+                said = f"all uploads together may have {most:,} bytes"
+                raise ApiError(413, said, "quota_exceeded")
+            await to_thread.run_sync(tenant.uploads.keep, staged)
+            return self._begin(tenant, names)
+
+    def _begin(self, tenant: Tenant, names: Sequence[str]) -> JobInfo:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         info = JobInfo(
             id=secrets.token_hex(8),
@@ -159,65 +208,110 @@ class Tenants:
             total=len(names),
         )
         job = tenant.jobs[info.id] = Job(info)
-        ended = [i for i, j in tenant.jobs.items() if j.info.state not in ("waiting", "running")]
+        ended = [number for number, job in tenant.jobs.items() if not job.is_open]
         for old in ended[: max(0, len(tenant.jobs) - _MOST_JOBS)]:
             del tenant.jobs[old]
-        task = asyncio.create_task(self._run(namespace, job, names))
+        task = asyncio.create_task(self._run(tenant, job, tuple(names)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return info
 
-    async def _run(self, namespace: str, job: Job, names: Sequence[str]) -> None:
-        async with self.lease(namespace) as tenant, tenant.writing, self._writers:
-            if job.stop:
-                job.info.state = "stopped"
-                return
-            job.info.state = "running"
-            source = Uploads(folder=tenant.uploads.folder, names=tuple(names))
-            try:
+    async def _run(self, tenant: Tenant, job: Job, names: tuple[str, ...]) -> None:
+        try:
+            async with tenant.writing, self._writers:
+                if job.stop:
+                    return
+                job.info.state = "running"
+                async with tenant.storing:
+                    await to_thread.run_sync(tenant.uploads.sweep)
+                source = Uploads(folder=tenant.uploads.folder, names=names)
                 report = await to_thread.run_sync(
-                    lambda: tenant.pipeline.ingest(source, progress=job.report)
+                    lambda: tenant.pipeline.ingest(source, progress=job.progress)
                 )
-                job.report(report)
+                job.take(report)
                 job.info.seen, job.info.state = job.info.total, "done"
-            except _Stopped:
+        except _Stopped:
+            job.info.state = "stopped"
+        except Exception as error:
+            job.info.state, job.info.error = "failed", told(error).message
+        finally:
+            if job.is_open:
                 job.info.state = "stopped"
-            except Exception as error:
-                job.info.state, job.info.error = "failed", told(error).message
-                if not isinstance(error, RagError):
-                    _log.exception("an ingest failed")
 
     async def delete(self, tenant: Tenant, uri: str) -> int:
-        """Delete a document, and the upload it came from; how many documents it was."""
-        async with tenant.writing, self._writers:
-            return await to_thread.run_sync(_delete, tenant, uri)
+        """Delete what is at a uri or below it, and the uploads it came from; how many there were.
+
+        Raises `QueryError` for a part of an upload, `ApiError` where an ingest does not end.
+        """
+        if uri.startswith(SCHEME) and PART in uri:
+            raise QueryError(f"this is a part of {uri.partition(PART)[0]}: delete all of that")
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await tenant.writing.acquire()
+        except TimeoutError:
+            busy = "an ingest is running: try again when it is done"
+            raise ApiError(409, busy, "busy", retry_after=10) from None
+        try:
+            async with tenant.storing:
+                return await to_thread.run_sync(_delete, tenant, uri)
+        finally:
+            tenant.writing.release()
+
+    # -- the end ---------------------------------------------------------------------------
 
     async def close(self, grace: float = 10.0) -> None:
-        """Stop what writes, at its next batch, and close everything. `grace` is in seconds."""
-        for tenant in self._open.values():
+        """Stop what writes, at its next batch, and close everything. `grace` is in seconds.
+
+        An index that is still written to then is left open: it is as a crash would leave it, and
+        the next start goes on.
+        """
+        for tenant in self._known.values():
             for job in tenant.jobs.values():
                 job.stop = True
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                await asyncio.gather(*self._tasks, return_exceptions=True)
-        with anyio.CancelScope(shield=True):
-            for tenant in self._open.values():
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
+        for tenant in self._known.values():
+            if tenant.writing.locked():
+                _log.warning("an ingest did not end in time; it goes on at the next start")
+            else:
                 await to_thread.run_sync(tenant.pipeline.close)
         self._open.clear()
 
 
-def _delete(tenant: Tenant, uri: str) -> int:
-    name = tenant.uploads.name_of(uri.partition("!/")[0])
-    removed = tenant.uploads.remove(name) if name is not None else False
+def _not_ingested(tenant: Tenant) -> list[str]:
+    """Names of uploads whose content was neither ingested nor failed for good."""
+    tenant.uploads.sweep(partials=True)
+    uploads = tenant.uploads.uploads()
+    if not uploads:
+        return []
     try:
-        deleted = tenant.pipeline.delete(uri)
-    except RagError:
-        if not removed:
-            raise
+        library = tenant.pipeline.open().library
+    except IndexNotFound:
+        return [upload.name for upload in uploads]
+    uris = [upload.uri for upload in uploads]
+    made = library.ledger_of(uris)
+    failed = library.failures_of(uris)
+
+    def is_done(uri: str, digest: str) -> bool:
+        entries = made.get(uri, {}).values()
+        return any(entry.source_version == digest for entry in entries) or any(
+            failure.source_version == digest for failure in failed.get(uri, [])
+        )
+
+    return [upload.name for upload in uploads if not is_done(upload.uri, upload.digest)]
+
+
+def _delete(tenant: Tenant, uri: str) -> int:
+    below = uri.rstrip("/") + "/"
+    names = [
+        upload.name
+        for upload in tenant.uploads.uploads()
+        if upload.uri == uri or upload.uri.startswith(below)
+    ]
+    try:
+        deleted = tenant.pipeline.delete(uri, *map(uri_of, names))
+    except IndexNotFound:
         deleted = 0
-    return max(deleted, int(removed))
-
-
-def uploads_folder(pipeline: Pipeline) -> Path:
-    """Where the uploads of a pipeline's namespace are."""
-    return namespace_folder(pipeline.index, pipeline.namespace) / UPLOADS
+    removed = tenant.uploads.remove(names)
+    tenant.uploads.sweep()
+    return max(deleted, removed)

@@ -1,4 +1,9 @@
-"""Files that were sent to the server: kept as they came, and a source like any other."""
+"""Files that were sent to the server: kept as they came, and a source like any other.
+
+Bytes are in files named by their hash, and a note for each name says which of them it has now. A
+note is replaced in one step, so that a name always has one whole content, the old or the new, and
+an ingest reads exactly what it listed.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +13,12 @@ import json
 import os
 import tempfile
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, ClassVar, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
-from connectors import Connector, Source
+from connectors import PART, Connector, Source
 from rag.errors import DocumentNotFound, QueryError, SourceUnreadable
 
 SCHEME = "upload:///"
@@ -27,6 +32,18 @@ class Upload(NamedTuple):
     name: str
     size: int
     digest: str
+
+    @property
+    def uri(self) -> str:
+        """The uri of its document."""
+        return uri_of(self.name)
+
+
+class Staged(NamedTuple):
+    """A file that has come whole, and is not kept under its name yet."""
+
+    upload: Upload
+    path: Path
 
 
 def uri_of(name: str) -> str:
@@ -48,16 +65,13 @@ def checked_file_name(name: str | None) -> str:
 
 
 class UploadStore:
-    """Uploads in a folder: names are in notes beside the bytes, so no name is ever a path.
-
-    May be shared by threads; a file is whole or not there.
-    """
+    """Uploads in a folder. One thread at a time may `keep`, `remove` or `sweep`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def put(self, name: str, content: BinaryIO) -> Upload:
-        """Keep a file, in place of an earlier one of its name."""
+    def stage(self, name: str, content: BinaryIO) -> Staged:
+        """Write the bytes of a file beside those that are kept. What fails leaves nothing."""
         self.folder.mkdir(parents=True, exist_ok=True)
         hashed, size = hashlib.sha256(), 0
         handle, partial = tempfile.mkstemp(dir=self.folder, suffix=".partial")
@@ -67,30 +81,56 @@ class UploadStore:
                     hashed.update(block)
                     size += len(block)
                     file.write(block)
-            upload = Upload(name, size, hashed.hexdigest())
-            Path(partial).replace(self._path(name, "bin"))
         except BaseException:
             Path(partial).unlink(missing_ok=True)
             raise
-        note = self._path(name, "json")
-        fresh = note.with_suffix(".json.partial")
-        fresh.write_text(json.dumps(upload._asdict()), encoding="utf-8")
-        fresh.replace(note)
-        return upload
+        return Staged(Upload(name, size, hashed.hexdigest()), Path(partial))
 
-    def read(self, name: str) -> bytes:
-        """The bytes of a file. Raises `DocumentNotFound`."""
+    def keep(self, staged: Sequence[Staged]) -> None:
+        """Keep files under their names, in place of earlier ones."""
+        for upload, partial in staged:
+            partial.replace(self._bytes(upload.digest))
+            handle, fresh = tempfile.mkstemp(dir=self.folder, suffix=".partial")
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                    json.dump(upload._asdict(), file)
+                Path(fresh).replace(self._note(upload.name))
+            except BaseException:
+                Path(fresh).unlink(missing_ok=True)
+                raise
+
+    def discard(self, staged: Sequence[Staged]) -> None:
+        """Forget files that are not to be kept after all."""
+        for _, partial in staged:
+            partial.unlink(missing_ok=True)
+
+    def read(self, digest: str) -> bytes:
+        """The bytes that have this hash. Raises `DocumentNotFound`."""
         try:
-            return self._path(name, "bin").read_bytes()
+            return self._bytes(digest).read_bytes()
         except FileNotFoundError:
-            raise DocumentNotFound(f"no file {name!r} was uploaded") from None
+            raise DocumentNotFound("this file was not uploaded, or is gone") from None
 
-    def remove(self, name: str) -> bool:
-        """Forget a file; whether it was there."""
-        there = self._path(name, "json").exists()
-        for kind in ("json", "bin"):
-            self._path(name, kind).unlink(missing_ok=True)
-        return there
+    def has(self, digest: str) -> bool:
+        """Whether there are bytes of this hash."""
+        return self._bytes(digest).is_file()
+
+    def remove(self, names: Collection[str]) -> int:
+        """Forget files; how many were there. Their bytes go with the next `sweep`."""
+        there = [name for name in names if self._note(name).exists()]
+        for name in there:
+            self._note(name).unlink(missing_ok=True)
+        return len(there)
+
+    def sweep(self, *, partials: bool = False) -> None:
+        """Delete bytes that no name has; with `partials`, what interrupted uploads left, too."""
+        if not self.folder.is_dir():
+            return
+        kept = {upload.digest for upload in self.uploads()}
+        for path in self.folder.iterdir():
+            orphan = path.suffix == ".bin" and path.stem not in kept
+            if orphan or (partials and path.suffix == ".partial"):
+                path.unlink(missing_ok=True)
 
     def uploads(self) -> list[Upload]:
         """All files, by name."""
@@ -100,19 +140,11 @@ class UploadStore:
                 found.append(Upload(**json.loads(note.read_text(encoding="utf-8"))))
         return sorted(found)
 
-    @property
-    def size(self) -> int:
-        """Bytes of all files."""
-        return sum(upload.size for upload in self.uploads())
+    def _note(self, name: str) -> Path:
+        return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:40]}.json"
 
-    def name_of(self, uri: str) -> str | None:
-        """The file that a document's uri stands for; None where it is no upload."""
-        if not uri.startswith(SCHEME):
-            return None
-        return next((u.name for u in self.uploads() if uri_of(u.name) == uri), None)
-
-    def _path(self, name: str, kind: str) -> Path:
-        return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:40]}.{kind}"
+    def _bytes(self, digest: str) -> Path:
+        return self.folder / f"{digest if digest.isalnum() else 'none'}.bin"
 
 
 class Uploads(Connector):
@@ -130,9 +162,7 @@ class Uploads(Connector):
 
     def owns(self, uri: str) -> bool:
         """Whether it is one of those named."""
-        return any(
-            uri == uri_of(name) or uri.startswith(uri_of(name) + "!/") for name in self.names
-        )
+        return unquote(uri.partition(PART)[0].removeprefix(SCHEME)) in self.names
 
     def count(self) -> int:
         """How many."""
@@ -150,11 +180,11 @@ class Uploads(Connector):
 def _source(store: UploadStore, upload: Upload) -> Source:
     def read() -> bytes:
         try:
-            return store.read(upload.name)
+            return store.read(upload.digest)
         except DocumentNotFound as error:
             raise SourceUnreadable(str(error)) from None
 
-    return Source(uri=uri_of(upload.name), version=upload.digest, read=read)
+    return Source(uri=upload.uri, version=upload.digest, read=read)
 
 
 def distinct(names: Sequence[str]) -> list[str]:

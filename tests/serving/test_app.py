@@ -35,7 +35,8 @@ def events(text: str) -> list[tuple[str, Any]]:
 
 def test_the_official_client_chats(server: Server, pipeline: Pipeline) -> None:
     client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
-    assert [model.id for model in client.models.list()] == ["citewell", "static"]
+    assert [model.id for model in client.models.list()] == ["citewell"]
+    assert client.models.retrieve("static").id == "static"
     assert client.models.retrieve("citewell").owned_by == "citewell"
     done = client.chat.completions.create(
         model="citewell", messages=[{"role": "user", "content": QUESTION}], temperature=0.2
@@ -460,7 +461,8 @@ def test_metrics_count_and_name_nobody(keyed: Server) -> None:
     key = keyed.bearer("mallory", "acme")
     keyed.upload("a.md", HANDBOOK.encode(), key)
     keyed.client.post("/ask", json={"question": QUESTION}, headers=key)
-    told = keyed.client.get("/metrics", headers=key).text
+    assert keyed.client.get("/metrics", headers=key).status_code == 403
+    told = keyed.client.get("/metrics", headers=keyed.bearer("operator")).text
     assert 'citewell_answers_total{status="answered"} 1.0' in told
     assert 'citewell_requests_total{route="/ask",status="200"} 1.0' in told
     assert "citewell_request_seconds_bucket" in told and "citewell_running 0.0" in told
@@ -512,7 +514,7 @@ def test_a_client_that_hangs_up_stops_the_model(pipeline: Pipeline, folder: Path
         service = server.app.state.service
         told = server.client.get("/metrics").text
         assert "citewell_running 0.0" in told and "citewell_waiting 0.0" in told
-        assert all(tenant.users <= 1 for tenant in service.tenants._open.values())
+        assert all(tenant.users <= 1 for tenant in service.tenants._known.values())
 
 
 def test_idle_namespaces_are_closed_and_open_again(keyed: Server) -> None:
@@ -562,3 +564,284 @@ def test_the_client_may_go_away_during_an_upload(server: Server) -> None:
         connection.sendall(head.encode())
     assert server.client.get("/documents").json()["total"] == 2
     assert not httpx.get(f"{server.url}/jobs").json()["jobs"]
+
+
+# -- found by others -----------------------------------------------------------------------
+
+
+def test_strangers_are_refused_before_their_body_is_read(keyed: Server) -> None:
+    host, port = keyed.url.removeprefix("http://").split(":")
+    head = f"POST /documents HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 90000000\r\nContent-Type: multipart/form-data; boundary=x\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(head.encode())  # and nothing of the body
+        assert b"401" in connection.recv(100)
+    wrong = keyed.client.post("/ask", content=b"{bad", headers={"Content-Type": "application/json"})
+    assert wrong.status_code == 401
+
+
+def test_no_header_passes_by_the_rate_limit(rag: Any, tmp_path: Path, folder: Path) -> None:
+    """As `rag serve` runs it, which is not how these tests do."""
+    import subprocess
+    import sys
+
+    command = [str(Path(sys.executable).with_name("rag")), "serve", "--index", str(tmp_path / "i")]
+    rag("ingest", str(folder), "--index", str(tmp_path / "i"))
+    rag("keys", "add", "a", "--index", str(tmp_path / "i"))
+    with subprocess.Popen(
+        [*command, "--port", "18437", "--rate", "60"], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        assert "18437" in process.stderr.readline()
+        try:
+            url = "http://127.0.0.1:18437/documents"
+            statuses = [
+                httpx.get(url, headers={"X-Forwarded-For": f"10.0.0.{i}"}).status_code
+                for i in range(30)
+            ]
+            assert 429 in statuses
+        finally:
+            process.terminate()
+        assert process.wait(30) == 0
+
+
+def test_a_port_in_use_is_said_plainly(rag: Any, server: Server, folder: Path) -> None:
+    rag("ingest", str(folder))
+    ran = rag("serve", "--port", server.url.rpartition(":")[2])
+    assert ran.code == 2 and "cannot listen on 127.0.0.1" in ran.err
+
+
+def test_one_name_at_once_has_one_whole_content(keyed: Server) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    key = keyed.bearer("a")
+    texts = [
+        f"The number of this file is {i}{i}{i}{i}. ".encode() * (i + 1) * 500 for i in range(8)
+    ]
+
+    def send(text: bytes) -> int:
+        return httpx.post(
+            f"{keyed.url}/documents", files={"files": ("a.txt", text)}, headers=key, timeout=60
+        ).status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(send, texts * 3)) == {202}
+    jobs = keyed.client.get("/jobs", headers=key).json()["jobs"]
+    while any(job["state"] in ("waiting", "running") for job in jobs):
+        jobs = keyed.client.get("/jobs", headers=key).json()["jobs"]
+    assert {job["state"] for job in jobs} == {"done"}
+    source = keyed.client.get(
+        "/documents/source", params={"uri": "upload:///a.txt"}, headers=key
+    ).json()
+    tenant = keyed.app.state.service.tenants._known[""]
+    (upload,) = tenant.uploads.uploads()
+    assert source["text"].encode() == tenant.uploads.read(upload.digest)
+    assert len(list(tenant.uploads.folder.iterdir())) <= 1 + len(texts)  # until the next job
+
+
+def test_what_was_accepted_is_ingested_after_a_restart(pipeline: Pipeline) -> None:
+    from rag.serving.uploads import UploadStore
+
+    with running(pipeline) as server:
+        server.upload("a.txt", b"The heron is grey.")
+    store = UploadStore(pipeline.index / "uploads")
+    import io
+
+    store.keep(
+        [store.stage("b.txt", io.BytesIO(b"The kingfisher is blue."))]
+    )  # and then the power went
+    store.stage("c.txt", io.BytesIO(b"half of it"))
+    with running(pipeline.model_copy()) as server:
+        jobs = server.client.get("/jobs").json()["jobs"]
+        assert [job["files"] for job in jobs] == [["b.txt"]]
+        while (job := server.client.get(f"/jobs/{jobs[0]['id']}").json())["state"] in (
+            "waiting",
+            "running",
+        ):
+            pass
+        assert job["added"] == 1
+        assert server.client.get("/documents").json()["total"] == 2
+    assert not list(store.folder.glob("*.partial"))
+
+
+def test_a_part_of_an_upload_is_not_deleted_by_itself(server: Server) -> None:
+    import io
+    import zipfile
+
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("a.txt", "One heron.")
+        archive.writestr("b.txt", "Two herons.")
+    server.upload("t.zip", out.getvalue())
+    refused = server.client.delete("/documents", params={"uri": "upload:///t.zip!/a.txt"})
+    assert refused.status_code == 400
+    assert server.client.delete("/documents", params={"uri": "upload:///"}).json() == {"deleted": 2}
+    folder = server.app.state.service.tenants._known[""].uploads.folder
+    assert not list(folder.iterdir())
+
+
+def test_uploads_that_are_refused_change_nothing(pipeline: Pipeline) -> None:
+    with running(pipeline, options=Options(namespace_bytes=1_000, rate=1e9, burst=10**9)) as server:
+        from concurrent.futures import ThreadPoolExecutor
+
+        def send(i: int) -> int:
+            files = {"files": (f"{i}.txt", b"word " * 120)}
+            return httpx.post(f"{server.url}/documents", files=files, timeout=60).status_code
+
+        with ThreadPoolExecutor(8) as threads:
+            statuses = list(threads.map(send, range(8)))
+        assert sorted(statuses) == [202] + [413] * 7
+        again = server.client.post(
+            "/documents", files={"files": (f"{statuses.index(202)}.txt", b"x" * 900)}
+        )
+        assert again.status_code == 202  # in place of what it replaces
+        store = server.app.state.service.tenants._known[""].uploads
+        assert sum(upload.size for upload in store.uploads()) == 900
+        assert not list(store.folder.glob("*.partial"))
+
+
+async def test_a_stream_that_has_begun_is_not_turned_away(pipeline: Pipeline) -> None:
+    import anyio
+
+    from rag.serving.errors import ApiError
+    from rag.serving.service import Service
+
+    service = Service(pipeline, None, Options(concurrency=1, waiting=1))
+
+    async def items() -> Any:
+        yield 1
+        yield 2
+
+    old = service.events(items())
+    assert await anext(old) == 1
+    async with anyio.create_task_group() as group:
+        async with service.slot():
+            waiting = service.events(items())
+            group.start_soon(anext, waiting)
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(ApiError, match="waiting"):
+                async with service.slot():
+                    pass
+            found: list[Any] = []
+
+            async def rest() -> None:
+                found.append(await anext(old))
+
+            group.start_soon(rest)
+            await anyio.wait_all_tasks_blocked()
+    assert found == [2]
+    await old.aclose()  # type: ignore[attr-defined]
+    await waiting.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_stream_is_closed_before_its_lease_is_over() -> None:
+    from rag.serving.service import ClosingResponse
+
+    closed: list[bool] = []
+
+    async def body() -> Any:
+        try:
+            while True:
+                yield "x"
+        finally:
+            closed.append(True)
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            raise OSError("the client is gone")
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    with pytest.raises(Exception):  # noqa: B017
+        await ClosingResponse(body())(
+            {"type": "http", "asgi": {"spec_version": "2.4"}, "method": "GET"}, receive, send
+        )
+    assert closed == [True]
+
+
+def test_jobs_are_told_after_their_namespace_was_closed(keyed: Server) -> None:
+    keyed.app.state.service.tenants._most = 1
+    keys = [keyed.bearer(f"k{i}", f"n{i}") for i in range(3)]
+    job = keyed.upload("a.md", b"Some words.", keys[0])
+    for key in keys[1:]:
+        keyed.upload("a.md", b"Some words.", key)
+    assert keyed.client.get(f"/jobs/{job['id']}", headers=keys[0]).json()["state"] == "done"
+
+
+def test_what_chat_clients_send_besides_is_understood(server: Server) -> None:
+    body = {
+        "model": "citewell",
+        "stream": None,
+        "stream_options": None,
+        "messages": [
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]},
+            {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]},
+            {"role": "user", "content": QUESTION},
+            {"role": "system", "content": "Be brief."},
+        ],
+    }
+    sent = server.client.post("/v1/chat/completions", json=body)
+    assert (
+        sent.status_code == 200 and "34 minutes" in sent.json()["choices"][0]["message"]["content"]
+    )
+    vectors = {"model": "static", "input": "x", "encoding_format": None, "dimensions": None}
+    assert server.client.post("/v1/embeddings", json=vectors).status_code == 200
+    assert (
+        server.client.post(
+            "/ask", content=b"{", headers={"Content-Type": "application/json"}
+        ).json()["error"]["message"]
+        == "the body is not JSON"
+    )
+
+
+def test_chat_clients_in_browsers_may_ask_where_they_are_allowed(
+    pipeline: Pipeline, folder: Path
+) -> None:
+    from rag.errors import ConfigError
+    from rag.serving import create_app
+
+    pipeline.ingest(folder)
+    with running(pipeline, options=Options(origins=("https://app.example",))) as server:
+        asked = {
+            "Origin": "https://app.example",
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization,content-type,x-stainless-os",
+        }
+        allowed = server.client.options("/v1/chat/completions", headers=asked)
+        assert allowed.status_code == 200
+        assert "x-stainless-os" in allowed.headers["access-control-allow-headers"]
+    with pytest.raises(ConfigError, match="API key"):
+        create_app(pipeline, options=Options(origins=("*",)))
+
+
+def test_a_key_that_is_added_later_closes_the_server(pipeline: Pipeline, folder: Path) -> None:
+    from rag.serving import KeyStore, create_app
+
+    pipeline.ingest(folder)
+    keys = KeyStore(pipeline.index / "keys.sqlite")
+    from starlette.testclient import TestClient
+
+    app = create_app(pipeline, keys=keys, open_until_keyed=True)
+    with TestClient(app) as client:
+        assert client.get("/documents").status_code == 200
+        key = keys.add("me")
+        assert client.get("/documents").status_code == 401
+        assert (
+            client.get("/documents", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+        )
+
+
+def test_below_a_prefix_it_is_the_same(pipeline: Pipeline, folder: Path) -> None:
+    from fastapi import FastAPI
+    from starlette.testclient import TestClient
+
+    from rag.serving import create_app
+
+    pipeline.ingest(folder)
+    outer = FastAPI()
+    outer.mount("/docs-of-ours", create_app(pipeline, options=Options(body_bytes=1_000)))
+    with TestClient(outer) as client:
+        assert client.get("/docs-of-ours/healthz").status_code == 200
+        sent = client.post("/docs-of-ours/documents", files={"files": ("a.txt", b"x" * 3_000)})
+        assert sent.status_code == 202
+        assert client.post("/docs-of-ours/ask", json={"question": "x" * 2_000}).status_code == 413

@@ -11,6 +11,7 @@ let conversation = null; // name of the conversation that is shown
 let asking = null; // AbortController of the question that is being answered
 let opener = null; // what had the focus before the source was opened
 let shown = null; // the source that is shown
+let wanted = 0; // counts what was asked to be shown: a slow reply to an earlier wish is not
 
 function make(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
@@ -30,13 +31,15 @@ class Refused extends Error {
   }
 }
 
+const here = (path) => new URL(`.${path}`, document.baseURI); // wherever the server is mounted
+
 function headers(more = {}) {
   const key = sessionStorage.getItem(KEY);
   return key ? { ...more, Authorization: `Bearer ${key}` } : more;
 }
 
 async function request(path, options = {}) {
-  const response = await fetch(path, { ...options, headers: headers(options.headers) });
+  const response = await fetch(here(path), { ...options, headers: headers(options.headers) });
   if (response.status === 401) {
     await askForKey();
     return request(path, options);
@@ -54,17 +57,20 @@ const query = (values) => new URLSearchParams(values).toString();
 
 let keyAsked = null; // one dialog for all requests that wait for a key
 
-function askForKey() {
+function askForKey(fault = "") {
   if (keyAsked) return keyAsked;
-  $("key-fault").textContent = sessionStorage.getItem(KEY) ? "This key is not known." : "";
+  $("key-fault").textContent = fault || (sessionStorage.getItem(KEY) ? "This key is not known." : "");
   sessionStorage.removeItem(KEY);
   $("key").value = "";
   $("key-dialog").showModal();
   keyAsked = new Promise((go) => {
     $("key-dialog").addEventListener("close", () => {
       keyAsked = null;
-      if ($("key").value.trim()) {
-        sessionStorage.setItem(KEY, $("key").value.trim());
+      const given = $("key").value.trim();
+      if (given && !/^[!-~]+$/.test(given)) {
+        askForKey("This is no key.").then(go);
+      } else if (given) {
+        sessionStorage.setItem(KEY, given);
         $("leave").hidden = false;
         go();
       } else {
@@ -283,7 +289,9 @@ async function loadTalks() {
 
 async function openTalk(name) {
   asking?.abort();
+  const mine = ++wanted;
   const { turns } = await json(`/conversation?${query({ name })}`);
+  if (mine !== wanted) return;
   conversation = name;
   sessionStorage.setItem(TALK, name);
   $("talk").replaceChildren();
@@ -332,6 +340,10 @@ async function loadDocuments() {
     gone.addEventListener("click", () => deleteDocument(found, name));
     return make("li", {}, open, gone);
   }));
+  if (total > documents.length) {
+    const more = `and ${(total - documents.length).toLocaleString()} more`;
+    $("documents").append(make("li", { className: "note quiet", textContent: more }));
+  }
   $("failures").hidden = !failures.length;
   $("failures").querySelector("summary").textContent = `${counted(failures.length, "file")} could not be read`;
   $("failures").querySelector("ul").replaceChildren(...failures.map(
@@ -360,7 +372,7 @@ function send(files, told) {
     const form = new FormData();
     for (const file of files) form.append("files", file);
     const sending = new XMLHttpRequest(); // fetch does not say how much was sent
-    sending.open("POST", "/documents");
+    sending.open("POST", here("/documents"));
     for (const [name, value] of Object.entries(headers())) sending.setRequestHeader(name, value);
     sending.upload.addEventListener("progress", (event) => told(event.loaded / event.total));
     sending.addEventListener("error", () => failed(new Error("the connection broke off")));
@@ -368,6 +380,7 @@ function send(files, told) {
       let body = null;
       try { body = JSON.parse(sending.responseText); } catch { /* not ours */ }
       if (sending.status === 202) done(body);
+      else if (sending.status === 401) askForKey().then(() => send(files, told)).then(done, failed);
       else failed(new Refused(sending.status, body?.error));
     });
     sending.send(form);
@@ -421,19 +434,22 @@ async function openSource(citation, from) {
   $("views").hidden = true;
   $("source-body").replaceChildren(make("p", { className: "quiet", textContent: "Loading …" }));
   $("source-title").focus({ preventScroll: true });
-  const wanted = { uri: citation.uri };
-  if (citation.end > citation.start) Object.assign(wanted, { start: citation.start, end: citation.end });
+  const span = { uri: citation.uri };
+  if (citation.end > citation.start) Object.assign(span, { start: citation.start, end: citation.end });
+  const mine = ++wanted;
   try {
-    const found = await json(`/documents/source?${query(wanted)}`);
+    const found = await json(`/documents/source?${query(span)}`);
+    if (mine !== wanted) return;
     shown = { ...found, citation, pages: lastPage(found) };
-    const span = found.end === null ? `${found.characters.toLocaleString()} characters` : `characters ${found.start}–${found.end}`;
+    const place = found.end === null ? `${found.characters.toLocaleString()} characters` : `characters ${found.start}–${found.end}`;
     const page = found.page ? `, page ${found.page}` : "";
     const stale = found.end !== null && quoted(found) !== citation.quote ? " (changed since it was cited)" : "";
-    $("source-about").textContent = `${found.uri}${page}, ${span}${stale}`;
+    $("source-about").textContent = `${found.uri}${page}, ${place}${stale}`;
     $("views").hidden = !found.pictures;
     if (found.pictures) await showPage(found.page || 1);
     else showText();
   } catch (error) {
+    if (mine !== wanted) return;
     shown = null;
     if (citation.quote && error.status === 404) showQuote(citation);
     else $("source-body").replaceChildren(make("p", { className: "fault", textContent: error.message }));
@@ -478,10 +494,10 @@ function showText() {
 async function showPage(number) {
   pressed(true);
   const source = shown;
-  const wanted = { uri: source.uri, number };
-  if (source.end !== null) Object.assign(wanted, { start: source.start, end: source.end });
+  const asked = { uri: source.uri, number };
+  if (source.end !== null) Object.assign(asked, { start: source.start, end: source.end });
   try {
-    const response = await request(`/documents/page?${query(wanted)}`);
+    const response = await request(`/documents/page?${query(asked)}`);
     const picture = await response.blob();
     const marked = response.headers.get("Citewell-Marked-At");
     if (shown !== source) return;

@@ -65,7 +65,7 @@ function operation(path, method, said) {
 
 async function main() {
   const docs = document.getElementById("docs");
-  const api = await (await fetch("/openapi.json")).json();
+  const api = await (await fetch("openapi.json")).json();
   for (const line of (api.info.description || "").split("\n")) if (line) docs.append(words("p", line));
   for (const [path, methods] of Object.entries(api.paths)) {
     for (const [method, said] of Object.entries(methods)) docs.append(operation(path, method, said));
