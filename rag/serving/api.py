@@ -172,7 +172,7 @@ async def ask(body: Question, request: Request, service: Served, tenant: Leased)
     if body.stream:
         first = await unless_gone(request, anext(events))
         streamed = _streamed(first, events, service)
-        return ClosingResponse(streamed, media_type="text/event-stream")  # type: ignore[return-value]
+        return ClosingResponse(streamed, events)  # type: ignore[return-value]
 
     async def whole() -> Answer:
         try:

@@ -47,6 +47,7 @@ _STATUSES = {
     500: "Something is wrong with the server.",
     502: "The chat model failed.",
     503: "Busy, or the chat model cannot be reached: try again.",
+    504: "It takes too long.",
 }
 _PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),

@@ -227,9 +227,7 @@ async def chat(body: ChatRequest, request: Request, service: Served, tenant: Lea
         events = tenant.pipeline.astream(question, where=where, history=history)
         stream = service.events(events)
         first = await unless_gone(request, anext(stream))
-        return ClosingResponse(
-            _chunks(body, first, stream, service), media_type="text/event-stream"
-        )
+        return ClosingResponse(_chunks(body, first, stream, service), stream)
 
     async def ask() -> Answer:
         async with service.slot():

@@ -214,7 +214,12 @@ class ClosingResponse(StreamingResponse):
     """A stream that is closed when its response ends, however it ends.
 
     Starlette leaves that to the garbage collector, which comes when the tenant's lease is over.
+    `source` is closed too: a body that was never begun closes nothing that it is made of.
     """
+
+    def __init__(self, body: AsyncIterator[str], source: AsyncIterator[Any]) -> None:
+        super().__init__(body, media_type="text/event-stream")
+        self._source = source
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
@@ -222,8 +227,9 @@ class ClosingResponse(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             with anyio.CancelScope(shield=True):
-                if (close := getattr(self.body_iterator, "aclose", None)) is not None:
-                    await close()
+                for each in (self.body_iterator, self._source):
+                    if (close := getattr(each, "aclose", None)) is not None:
+                        await close()
 
 
 def _slots(pipeline: Pipeline) -> int:

@@ -615,7 +615,7 @@ def test_one_name_at_once_has_one_whole_content(keyed: Server) -> None:
 
     key = keyed.bearer("a")
     texts = [
-        f"The number of this file is {i}{i}{i}{i}. ".encode() * (i + 1) * 500 for i in range(8)
+        f"The number of this file is {i}{i}{i}{i}. ".encode() * (i + 1) * 50 for i in range(8)
     ]
 
     def send(text: bytes) -> int:
@@ -733,30 +733,39 @@ async def test_a_stream_that_has_begun_is_not_turned_away(pipeline: Pipeline) ->
     await waiting.aclose()  # type: ignore[attr-defined]
 
 
-async def test_a_stream_is_closed_before_its_lease_is_over() -> None:
+@pytest.mark.parametrize("begins", [True, False])
+async def test_a_stream_is_closed_before_its_lease_is_over(begins: bool) -> None:
     from rag.serving.service import ClosingResponse
 
-    closed: list[bool] = []
+    closed: list[str] = []
 
-    async def body() -> Any:
+    async def source() -> Any:
         try:
             while True:
                 yield "x"
         finally:
-            closed.append(True)
+            closed.append("source")
+
+    async def body(items: Any) -> Any:
+        try:
+            async for item in items:
+                yield item
+        finally:
+            closed.append("body")
 
     async def send(message: Any) -> None:
-        if message["type"] == "http.response.body":
+        if not begins or message["type"] == "http.response.body":
             raise OSError("the client is gone")
 
     async def receive() -> Any:
         return {"type": "http.request", "body": b"", "more_body": False}
 
+    items = source()
+    assert await anext(items) == "x"
+    scope = {"type": "http", "asgi": {"spec_version": "2.4"}, "method": "GET"}
     with pytest.raises(Exception):  # noqa: B017
-        await ClosingResponse(body())(
-            {"type": "http", "asgi": {"spec_version": "2.4"}, "method": "GET"}, receive, send
-        )
-    assert closed == [True]
+        await ClosingResponse(body(items), items)(scope, receive, send)
+    assert closed == (["body", "source"] if begins else ["source"])
 
 
 def test_jobs_are_told_after_their_namespace_was_closed(keyed: Server) -> None:
