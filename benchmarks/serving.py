@@ -150,6 +150,7 @@ def main() -> None:
             with pipeline.within("t0") as own:
                 floor = alone(own, min(10, SECONDS / 4))
         keys = KeyStore(index / "keys.sqlite")
+        operator = keys.add("operator")
         secrets = [keys.add(f"k{tenant}", f"t{tenant}") for tenant in range(TENANTS)]
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

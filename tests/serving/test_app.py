@@ -614,9 +614,7 @@ def test_one_name_at_once_has_one_whole_content(keyed: Server) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     key = keyed.bearer("a")
-    texts = [
-        f"The number of this file is {i}{i}{i}{i}. ".encode() * (i + 1) * 50 for i in range(8)
-    ]
+    texts = [f"The number of this file is {i}{i}{i}{i}. ".encode() * (i + 1) * 50 for i in range(8)]
 
     def send(text: bytes) -> int:
         return httpx.post(
