@@ -179,9 +179,7 @@ def main() -> None:
             asyncio.run(run())
             time.sleep(2)
             after = state(server.pid)
-            told = httpx.get(
-                f"{url}/metrics", headers={"Authorization": f"Bearer {secrets[0]}"}
-            ).text
+            told = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {operator}"}).text
         finally:
             server.send_signal(signal.SIGTERM)
             code_of_server = server.wait(60)
