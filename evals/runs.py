@@ -458,11 +458,18 @@ def _settings(
         "state": state,
         "scoring": f"{support.fingerprint}:{judge.fingerprint if judge else ''}",
         "questions": questions_hash(questions),
-        "pipeline": pipeline.to_yaml(defaults=False) if pipeline is not None else "",
+        "pipeline": _written(pipeline),
         "backend": support.description,
         "judge": judge.config() if judge is not None else None,
         "metrics": [metric.name for metric in metrics],
     }
+
+
+def _written(pipeline: Pipeline | None) -> str:
+    """The pipeline as a run notes it: as YAML, where that can hold all of its parts."""
+    if pipeline is None:
+        return ""
+    return pipeline.to_yaml(defaults=False) if pipeline.is_plain else str(pipeline.config())
 
 
 def _result(

@@ -90,6 +90,16 @@ class Component(BaseModel):
         except ConfigError as error:
             raise ValueError(str(error)) from None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether its configuration says all of it, so that it can be built from it again."""
+        return all(
+            part.is_plain
+            for value in self.__dict__.values()
+            for part in (value if isinstance(value, tuple | list) else (value,))
+            if isinstance(part, Component)
+        )
+
     def config(self) -> dict[str, Any]:
         """Return the configuration as plain data, with its ``type``; secrets are left out."""
         return {"type": self.name, **self._plain(for_fingerprint=False)}
@@ -218,5 +228,16 @@ def build(kind: str, config: Component | Mapping[str, Any] | str | object) -> Co
     if not isinstance(config, Mapping) and (adapted := _adapted(kind, config)) is not None:
         return adapted
     if not isinstance(config, Mapping) or not isinstance(config.get("type"), str):
-        raise ConfigError(f"a {kind} is given as its name or as a mapping with a `type`")
+        what = kind.replace("_", " ")
+        article = "an" if what[0] in "aeiou" else "a"
+        said = (
+            f"{article} {what} is given as an instance, as its name, or as a mapping with a `type`"
+        )
+        if isinstance(config, type):
+            raise ConfigError(
+                f"{said}: {config.__name__} is a class (write {config.__name__}(...)?)"
+            )
+        if not isinstance(config, Mapping):
+            raise ConfigError(f"{said}, not as an object of the class {type(config).__name__}")
+        raise ConfigError(said)
     return component_class(kind, config["type"]).from_config(config)

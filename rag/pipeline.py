@@ -141,10 +141,16 @@ class Pipeline(Component):
     def to_yaml(self, *, defaults: bool = True) -> str:
         """The pipeline as YAML; `from_yaml` builds it again. Holds no secrets.
 
-        Without `defaults`, only the parts and settings that are not as usual, and no index.
+        Without `defaults`, only the parts and settings that are not as usual, and no index. Raises
+        `ConfigError` where a part is another framework's object, which no file can hold.
         """
         import yaml
 
+        if not self.is_plain:
+            raise ConfigError(
+                "a part of this pipeline is an object of another framework, which YAML cannot "
+                "hold: give the pipeline as module:attribute"
+            )
         usual = {} if defaults else type(self)(index=self.index).config()
         plain = {
             name: value
@@ -317,6 +323,9 @@ class Pipeline(Component):
                 ]
                 span.data["queries"] = [each.text for each in queries]
             steps.add(transform.name, queries=[each.text for each in queries])
+        if self._opened is None:
+            with tracing.span("open index"):
+                self.open(create=self.retriever.outside)
         index = self.open(create=self.retriever.outside)
         depth = max([k, *(refiner.wanted for refiner in self.refiners)])
         depth = min(depth + sum(refiner.more for refiner in self.refiners), _MOST_HITS)

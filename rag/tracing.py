@@ -274,12 +274,12 @@ def _told(found: Span) -> str:
     cost = found.attributes.get("citewell.cost_usd")
     if cost:
         notes.append(f"${cost:.4f}")
-    for name in ("citewell.hits", "citewell.texts", "citewell.pairs", "citewell.citations"):
-        if (count := found.attributes.get(name)) is not None:
-            notes.append(f"{count:,} {name.partition('.')[2]}")
+    for name in ("hit", "text", "pair", "citation"):
+        if (count := found.attributes.get(f"citewell.{name}s")) is not None:
+            notes.append(f"{count:,} {name}{'' if count == 1 else 's'}")
     if "citewell.status" in found.attributes:
         notes.append(found.attributes["citewell.status"])
-    if found.error is not None:
+    if found.error is not None and not isinstance(found.error, GeneratorExit):
         notes.append(f"failed: {type(found.error).__name__}")
     return f"{seconds}  {', '.join(notes)}".rstrip()
 

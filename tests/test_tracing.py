@@ -256,3 +256,11 @@ def test_an_observer_may_be_on_twice() -> None:
         with tracing.span("outer"):
             pass
     assert [found.name for found in recorder.roots] == ["inner", "inner", "outer"]
+
+
+def test_a_stream_that_was_read_to_its_end_has_not_failed(grounded: Pipeline) -> None:
+    with tracing.recorded() as spans:
+        for event in grounded.stream(QUESTION):
+            if hasattr(event, "answer"):
+                break  # as the command does
+    assert "failed" not in tracing.as_text(spans)

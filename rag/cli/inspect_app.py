@@ -44,6 +44,7 @@ class InspectApp(App[None]):
         Binding("1", "show('documents-tab')", "Documents"),
         Binding("2", "show('failures-tab')", "Failures"),
         Binding("3", "show('question-tab')", "Question"),
+        Binding("escape", "leave", "Leave the question", show=False),
         Binding("q", "quit", "Quit"),
     ]
 
@@ -66,7 +67,7 @@ class InspectApp(App[None]):
             with TabPane("Failures", id="failures-tab"):
                 yield DataTable(id="failures", cursor_type="row", zebra_stripes=True)
             with TabPane("Question", id="question-tab"), Vertical():
-                yield Input(placeholder="A question, then Enter", id="question")
+                yield Input(placeholder="A question, then Enter; Escape leaves", id="question")
                 yield DataTable(id="rankings", cursor_type="cell")
                 with Horizontal():
                     with VerticalScroll(id="answer-box"):
@@ -104,6 +105,11 @@ class InspectApp(App[None]):
         self.query_one("#answer-box").border_title = "Answer"
         self.query_one("#sent-box").border_title = "Sent to the chat model"
         documents.focus()
+
+    def action_leave(self) -> None:
+        """Leave the question's field, so that the keys mean what the footer says."""
+        if isinstance(self.focused, Input):
+            self.query_one("#rankings").focus()
 
     def action_show(self, tab: str) -> None:
         """Show a tab, unless a text is being typed."""

@@ -91,6 +91,8 @@ def serve(
         click.echo(f"{address}/  (the page; /docs lists the API; Ctrl-C ends)", err=True)
 
     with make_pipeline(pipeline, index, namespace) as opened:
+        if not opened.index.is_dir():
+            click.echo(f"there is no index at {opened.index} yet: uploads will make it", err=True)
         run(
             opened,
             host=host,

@@ -71,6 +71,11 @@ class Foreign(Component):
     _wraps: ClassVar[str]
     """Name of the field that holds the object."""
 
+    @property
+    def is_plain(self) -> bool:
+        """It is not."""
+        return False
+
     @model_validator(mode="before")
     @classmethod
     def _with_label(cls, given: Any) -> Any:

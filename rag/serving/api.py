@@ -11,7 +11,7 @@ import anyio
 from anyio import BrokenWorkerProcess, to_process, to_thread
 from fastapi import APIRouter, File, Query, Request, UploadFile
 from fastapi.responses import Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from connectors import Files, path_of
 from connectors.parsers.pdf_pages import page_picture
@@ -28,6 +28,10 @@ from rag.types import Answer, Hit, Mark, Message
 
 router = APIRouter()
 
+_WHERE = (
+    'A filter on documents: {"field": "year", "op": ">=", "value": 2020}, or {"year": 2020}; '
+    'combined by {"all": [...]}, {"any": [...]} and {"not": ...}.'
+)
 _MOST_FILES = 50
 _MOST_HISTORY = 200
 _WINDOW = 100_000  # characters of a source that are sent at once
@@ -44,8 +48,10 @@ class Question(BaseModel):
     A ``conversation`` is kept under its name; ``history`` is for those who keep their own.
     """
 
+    model_config = ConfigDict(extra="forbid")
+
     question: str = Field(min_length=1, max_length=20_000)
-    where: dict[str, Any] | None = Field(None, description="A filter on documents.")
+    where: dict[str, Any] | None = Field(None, description=_WHERE)
     history: list[Message] = Field([], max_length=_MOST_HISTORY)
     conversation: str | None = Field(None, min_length=1, max_length=200)
     stream: bool = False
@@ -54,9 +60,11 @@ class Question(BaseModel):
 class Search(BaseModel):
     """What to look for."""
 
+    model_config = ConfigDict(extra="forbid")
+
     query: str = Field(min_length=1, max_length=20_000)
     k: int | None = Field(None, ge=1, le=100)
-    where: dict[str, Any] | None = Field(None, description="A filter on documents.")
+    where: dict[str, Any] | None = Field(None, description=_WHERE)
 
 
 class Hits(BaseModel):
@@ -355,9 +363,10 @@ async def page(
     def read() -> tuple[bytes, str]:
         library = tenant.pipeline.open().library
         quote = library.text(uri, start, min(end, start + 20_000)) if end > start else ""
-        data = _original(tenant, uri)
+        is_pdf = library.document(uri).mime == "application/pdf"
+        data = _original(tenant, uri) if is_pdf else None
         if data is None:
-            raise DocumentNotFound("its pages cannot be drawn")
+            raise DocumentNotFound("only pages of PDFs that are unchanged can be drawn")
         return data(), quote
 
     data, quote = await service.work(read)

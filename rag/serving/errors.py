@@ -172,10 +172,13 @@ def install(app: FastAPI) -> None:
     app.add_middleware(Failures)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
             return error_response(422, "the body is not JSON", "invalid")
+        kind = request.headers.get("content-type", "")
+        if first["loc"] == ("body",) and not kind.startswith(("application/json", "multipart/")):
+            return error_response(422, "send JSON, as Content-Type: application/json", "invalid")
         where = ".".join(str(part) for part in first["loc"] if part != "body")
         said = str(first["msg"]).removeprefix("Value error, ")
         message = f"{where}: {said}" if where else said

@@ -79,6 +79,9 @@ async def test_the_page_shows_documents_chunks_failures_and_a_question(filled: P
         assert "34 minutes" in str(app.query_one("#answer", Static).content)
         assert "retrieval hybrid" in str(app.query_one("#answer", Static).content)
         assert app.query_one(TabbedContent).active == "question-tab"
+        app.query_one("#question", Input).focus()
+        await pilot.press("escape", "2")
+        assert app.query_one(TabbedContent).active == "failures-tab"
 
 
 async def test_a_question_that_fails_is_told(filled: Pipeline) -> None:

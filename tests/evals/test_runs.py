@@ -401,3 +401,14 @@ def test_a_bug_costs_a_question_and_a_missing_key_the_run(
         pytest.raises(ConfigError, match="there is no key"),
     ):
         run(keyless, QUESTIONS, tmp_path / "s")
+
+
+def test_a_pipeline_of_another_frameworks_parts_is_evaluated(tmp_path: Path, folder: Path) -> None:
+    from langchain_core.embeddings import DeterministicFakeEmbedding
+
+    theirs = DeterministicFakeEmbedding(size=8)
+    with Pipeline(index=tmp_path / "i", embedder=theirs) as made:  # type: ignore[arg-type]
+        made.ingest(folder)
+        run(made, QUESTIONS[:1], tmp_path / "run")
+    results = (tmp_path / "run" / "results.json").read_text(encoding="utf-8")
+    assert "DeterministicFakeEmbedding" in results

@@ -164,6 +164,7 @@ def test_conversations_are_listed_go_on_and_are_deleted(server: Server, visits: 
     talks.filter(has_text="battery").click()
     expect(page.locator(".answer")).to_have_count(2)
     expect(page.locator("#talks .current")).to_contain_text("How long does the battery")
+    expect(page.locator("#question")).to_be_focused()
     page.reload()
     expect(page.locator(".answer")).to_have_count(2)
     page.on("dialog", lambda dialog: dialog.accept())
@@ -331,4 +332,52 @@ def test_a_server_that_fails_is_told(server: Server, visits: Any) -> None:
     page.keyboard.press("Enter")
     expect(page.locator("#state.wrong")).to_have_text("busy, try again")
     page.unroute("**/ask")
+    page.route("**/ask", lambda route: route.abort())
+    page.fill("#question", "Where is it?")
+    page.keyboard.press("Enter")
+    expect(page.locator("#state.wrong")).to_have_text(
+        "The server cannot be reached. Is it running?"
+    )
+    expect(page.locator("#question")).to_have_value("Where is it?")  # to be sent again
+    page.unroute("**/ask")
     expect(visit.ask(QUESTION)).to_contain_text("34 minutes")
+
+
+def test_markdown_of_models_is_shown_as_such_and_nothing_else_is(
+    pipeline: Pipeline, folder: Path, visits: Any
+) -> None:
+    pipeline.ingest(folder)
+    reply = "## Battery\n\n- A **full battery** lasts 34 minutes in calm air [1].\n- Charging takes `90 minutes` [1]. <b>x</b>\n"
+    generator = GroundedGenerator(model=ScriptedChat(replies=(reply,)))
+    with running(pipeline.model_copy(update={"generator": generator})) as server:
+        visit = visits(server)
+        answer = visit.ask(QUESTION)
+        expect(answer.locator("strong").first).to_have_text("Battery")
+        expect(answer.locator("strong").nth(1)).to_have_text("full battery")
+        expect(answer.locator("code")).to_have_text("90 minutes")
+        assert "•" in answer.inner_text() and "**" not in answer.inner_text()
+        assert answer.locator("b").count() == 0
+
+
+def test_an_archive_is_deleted_as_one(server: Server, visits: Any) -> None:
+    import io
+    import zipfile
+
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("inner one.txt", "One heron.")
+        archive.writestr("inner two.txt", "Two herons.")
+    server.upload("birds.zip", out.getvalue())
+    visit = visits(server)
+    page = visit.page
+    said: list[str] = []
+
+    def accept(dialog: Any) -> None:
+        said.append(dialog.message)
+        dialog.accept()
+
+    page.on("dialog", accept)
+    page.get_by_label("Delete the document inner one.txt").click()
+    expect(page.locator("#documents")).not_to_contain_text("inner")
+    assert said == ["Delete “birds.zip”, with all that was in it, from the index?"]
+    expect(page.locator("#documents .open").first).to_be_focused()

@@ -255,7 +255,7 @@ class CitewellLoader(BaseLoader):
                     yield loaded(described(found, source))
             except SourceError as error:
                 if self.on_error == "raise":
-                    raise
+                    raise type(error)(f"{source.uri}: {error} (on_error='skip' goes on)") from error
                 _log.warning("%s was left out: %s", source.uri, error)
 
 

@@ -38,8 +38,17 @@ function headers(more = {}) {
   return key ? { ...more, Authorization: `Bearer ${key}` } : more;
 }
 
+async function reach(path, options) {
+  try {
+    return await fetch(here(path), options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("The server cannot be reached. Is it running?");
+  }
+}
+
 async function request(path, options = {}) {
-  const response = await fetch(here(path), { ...options, headers: headers(options.headers) });
+  const response = await reach(path, { ...options, headers: headers(options.headers) });
   if (response.status === 401) {
     await askForKey();
     return request(path, options);
@@ -59,6 +68,7 @@ let keyAsked = null; // one dialog for all requests that wait for a key
 
 function askForKey(fault = "") {
   if (keyAsked) return keyAsked;
+  $("leave").hidden = true;
   $("key-fault").textContent = fault || (sessionStorage.getItem(KEY) ? "This key is not known." : "");
   sessionStorage.removeItem(KEY);
   $("key").value = "";
@@ -138,11 +148,11 @@ class AnswerView {
     const parts = [];
     let at = 0;
     for (const sentence of this.sentences.filter(Boolean)) {
-      if (sentence.start > at) parts.push(points.slice(at, sentence.start).join(""));
+      if (sentence.start > at) parts.push(...rich(points.slice(at, sentence.start).join("")));
       parts.push(this.sentence(sentence, points.slice(sentence.start, sentence.end).join("")));
       at = Math.max(at, sentence.end);
     }
-    parts.push(points.slice(at).join(""));
+    parts.push(...rich(points.slice(at).join("")));
     this.said.replaceChildren(...parts);
   }
 
@@ -154,11 +164,11 @@ class AnswerView {
     for (const found of text.matchAll(/\[(\d+)\]/g)) {
       const of = cited.filter((c) => c.marker === Number(found[1]));
       if (!of.length) continue;
-      made.append(text.slice(at, found.index));
+      made.append(...rich(text.slice(at, found.index)));
       of.forEach((c, i) => { told.add(c); made.append(this.chip(c, i)); });
       at = found.index + found[0].length;
     }
-    made.append(text.slice(at));
+    made.append(...rich(text.slice(at)));
     for (const c of cited) if (!told.has(c)) made.append(this.chip(c, 0));
     const flags = { unsupported: "not supported", partly: "partly supported" };
     if (flags[sentence.status]) {
@@ -205,6 +215,28 @@ class AnswerView {
   }
 }
 
+// The Markdown that models write, as far as it goes within a sentence: bold, code, headings, lists,
+// rows of tables. Nodes that hold text and nothing else; the words stay as they are.
+function rich(text) {
+  const parts = [];
+  for (const line of text.split(/(?<=\n)/)) {
+    const head = /^(#{1,6}) +/.exec(line);
+    const item = /^( *)[-*+] +/.exec(line);
+    if (head) parts.push(make("strong", { textContent: line.slice(head[0].length) }));
+    else if (/^ *\|.*\| *\n?$/.test(line)) parts.push(make("code", { textContent: line }));
+    else {
+      const rest = item ? line.slice(item[0].length) : line;
+      if (item) parts.push(`${item[1]}• `);
+      for (const piece of rest.split(/(\*\*[^*\n]+\*\*|`[^`\n]+`)/)) {
+        if (piece.startsWith("**") && piece.length > 4) parts.push(make("strong", { textContent: piece.slice(2, -2) }));
+        else if (piece.startsWith("`") && piece.length > 2) parts.push(make("code", { textContent: piece.slice(1, -1) }));
+        else if (piece) parts.push(piece);
+      }
+    }
+  }
+  return parts;
+}
+
 async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let held = "";
@@ -228,7 +260,8 @@ async function ask(question) {
   sessionStorage.setItem(TALK, conversation);
   const name = conversation;
   const view = new AnswerView();
-  $("talk").append(make("div", { className: "asked", textContent: question }), view.box);
+  const asked = make("div", { className: "asked", textContent: question });
+  $("talk").append(asked, view.box);
   $("talk").scrollTop = $("talk").scrollHeight;
   say("");
   busy(new AbortController());
@@ -252,6 +285,11 @@ async function ask(question) {
     if (error.name === "AbortError") say("Stopped");
     else say(error.code === "nothing_ingested" ? "There are no documents yet: upload some" : error.message, true);
     if (!view.text) view.box.remove();
+    if (!view.text && error.name !== "AbortError" && !$("question").value) {
+      $("question").value = question; // to be sent again
+      grow();
+      asked.remove();
+    }
   } finally {
     busy(null);
     if (name === conversation) loadTalks();
@@ -302,9 +340,11 @@ async function openTalk(name) {
   }
   if (!turns.length) showEmpty();
   $("talk").scrollTop = $("talk").scrollHeight;
+  closeSource();
   closeSide();
   say("");
   await loadTalks();
+  $("question").focus();
 }
 
 async function deleteTalk(talk) {
@@ -312,6 +352,7 @@ async function deleteTalk(talk) {
   await request(`/conversation?${query({ name: talk.name })}`, { method: "DELETE" });
   if (talk.name === conversation) newTalk();
   await loadTalks();
+  ($("talks").querySelector("button") || $("new")).focus();
 }
 
 function newTalk() {
@@ -357,14 +398,17 @@ async function loadDocuments() {
 }
 
 async function deleteDocument(found, name) {
-  if (!confirm(`Delete “${name}” from the index?`)) return;
+  const whole = found.uri.startsWith("upload:") ? found.uri.split("!/")[0] : found.uri;
+  const what = whole === found.uri ? `“${name}”` : `“${decodeURIComponent(whole.slice(10))}”, with all that was in it,`;
+  if (!confirm(`Delete ${what} from the index?`)) return;
   try {
-    await request(`/documents?${query({ uri: found.uri })}`, { method: "DELETE" });
-    if (shown?.uri === found.uri) closeSource();
+    await request(`/documents?${query({ uri: whole })}`, { method: "DELETE" });
+    if (shown?.uri.startsWith(whole)) closeSource();
   } catch (error) {
     say(error.message, true);
   }
   await loadDocuments();
+  ($("documents").querySelector("button") || $("add")).focus();
 }
 
 function send(files, told) {
@@ -405,13 +449,18 @@ async function upload(files) {
       job = await json(`/jobs/${job.id}`);
     }
     if (job.state !== "done") throw new Error(job.error || `it was ${job.state}`);
-    if (job.failed.length) throw new Error(job.failed.map((f) => f.error).join("; "));
-    told.textContent = `${what}: ${counted(job.chunks, "passage")}`;
+    if (job.failed.length) {
+      const read = job.added + job.updated + job.unchanged;
+      const named = job.failed.map((f) => `${decodeURIComponent(f.uri.slice(10))}: ${f.error}`);
+      throw new Error([...(read ? [`${counted(read, "document")} read`] : []), ...named].join("; "));
+    }
+    const how = job.updated ? ", in place of the earlier one" : "";
+    told.textContent = `${what}: ${counted(job.chunks, "passage")}${how}`;
     progress.value = 1;
     setTimeout(() => note.remove(), 4000);
   } catch (error) {
     progress.remove();
-    told.textContent = `${what}: ${error.message}`;
+    told.textContent = error.message.startsWith(what) ? error.message : `${what}: ${error.message}`;
     told.className = "fault";
     const away = make("button", { type: "button", className: "icon", textContent: "✕" });
     away.setAttribute("aria-label", "Put this message away");
@@ -508,6 +557,8 @@ async function showPage(number) {
       box.scrollTop = marked === null ? 0 : Number(marked) * image.clientHeight - box.clientHeight / 3;
     }, { once: true });
     image.src = URL.createObjectURL(picture);
+    image.title = "Larger, or smaller";
+    image.addEventListener("click", () => image.classList.toggle("large"));
     $("source-body").replaceChildren(image);
     source.number = number;
     $("page-number").textContent = source.pages ? `${number} / ${source.pages}` : String(number);
