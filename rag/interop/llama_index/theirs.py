@@ -9,18 +9,10 @@ from pydantic import Field
 
 from rag.component import Component
 from rag.embedding.base import Side
-from rag.interop.foreign import (
-    Foreign,
-    ForeignChunker,
-    ForeignConnector,
-    ForeignEmbedder,
-    ForeignRefiner,
-    ForeignRetriever,
-    Kept,
-    Piece,
-    Text,
-    failed,
-)
+from rag.interop.foreign import Foreign, ForeignEmbedder, Text, failed
+from rag.interop.loading import ForeignConnector
+from rag.interop.searching import ForeignRefiner, ForeignRetriever, Kept
+from rag.interop.splitting import ForeignChunker, Piece
 from rag.llm import ChatModel, Completion, Delta
 from rag.llm.base import JsonSchema, Source
 from rag.types import Document, Hit, Message, Usage
