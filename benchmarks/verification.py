@@ -29,7 +29,7 @@ from evals.embeddings import load_similar, sts
 from evals.metrics.text import longest_common_subsequence
 from evals.support import Backend, VerifierBackend, backend
 from rag import LexicalVerifier, StaticEmbedder
-from rag.cli.scoring import chat_model
+from rag.cli.judging import chat_model
 
 Score = Callable[[Labelled], float]
 

@@ -15,9 +15,10 @@ import click
 
 import rag
 from rag import tracing
+from rag.cli import questioning, scoring  # noqa: F401 (they add their commands to eval_group)
 from rag.cli.care import index_group
 from rag.cli.chat import conversations_group
-from rag.cli.evaluate import tune
+from rag.cli.evaluate import eval_group, tune
 from rag.cli.explore import duplicates, map_command, outliers, similar
 from rag.cli.inspect import inspect_command
 from rag.cli.options import (
@@ -33,7 +34,6 @@ from rag.cli.options import (
     pipeline_option,
     where_option,
 )
-from rag.cli.scoring import eval_group
 from rag.cli.serve import keys_group, mcp, serve
 from rag.errors import (
     ConfigError,
