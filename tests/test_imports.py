@@ -10,7 +10,10 @@ import pytest
 import rag
 
 HEAVY = ("chromadb", "openai", "torch", "langchain", "langchain_core", "llama_index", "tantivy")
-HEAVY_NAMES = (*HEAVY, "numpy", "tokenizers", "trafilatura", "pypdfium2", "rich")
+HEAVY_NAMES = (
+    *HEAVY, "numpy", "tokenizers", "trafilatura", "pypdfium2", "rich", "opentelemetry",
+    "fastapi", "starlette", "uvicorn", "prometheus_client", "mcp", "textual",
+)  # fmt: skip
 
 
 def run(code: str, *, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -41,7 +44,49 @@ def test_help_brings_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "missing", ["openai", "cohere", "sentence_transformers", "xllamacpp", "langchain_core"]
+    ("missing", "command", "extra"),
+    [
+        ("fastapi", ["serve"], "serve"),
+        ("uvicorn", ["serve"], "serve"),
+        ("mcp", ["mcp"], "mcp"),
+        ("textual", ["inspect"], "inspect"),
+    ],
+)
+def test_a_command_without_its_extra_names_it(
+    missing: str, command: list[str], extra: str, tmp_path: Path
+) -> None:
+    done = run(
+        f"""
+        import sys
+        from rag import Pipeline
+        with Pipeline(index=".rag") as pipeline:
+            pipeline.open(create=True)
+        sys.modules[{missing!r}] = None
+        from rag.cli import main
+        main({command!r})
+        """,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2 and f"citewell[{extra}]" in done.stderr, done.stderr
+
+
+def test_keys_need_no_server(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['fastapi'] = None; from rag.cli import main; main(['keys', 'add', 'a'])"
+    done = run(code, cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith("cw-"), done.stderr
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "openai",
+        "cohere",
+        "sentence_transformers",
+        "xllamacpp",
+        "langchain_core",
+        "llama_index",
+        "fastapi",
+    ],
 )
 def test_the_core_works_without_an_extra(missing: str, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("The bridge is 40 metres long.")

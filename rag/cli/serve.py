@@ -116,7 +116,7 @@ def keys_group() -> None:
 def keys_add(name: str, namespace: str, index: Path | None) -> None:
     """Make a key called NAME and print it, once: only its hash is kept."""
     from rag.index.places import make_folder
-    from rag.serving.app import key_store
+    from rag.serving.keys import key_store
 
     path = index_path(index)
     make_folder(path)
@@ -132,7 +132,7 @@ def keys_add(name: str, namespace: str, index: Path | None) -> None:
 def keys_list(index: Path | None, as_json: bool) -> None:
     """List the keys: names, namespaces, and when they were made."""
     from rag.cli import show
-    from rag.serving.app import key_store
+    from rag.serving.keys import key_store
 
     found = key_store(index_path(index)).keys()
     if as_json:
@@ -149,7 +149,7 @@ def keys_list(index: Path | None, as_json: bool) -> None:
 @index_option
 def keys_revoke(name: str, index: Path | None) -> None:
     """Revoke the key called NAME: it is refused from the next request on."""
-    from rag.serving.app import key_store
+    from rag.serving.keys import key_store
 
     if not key_store(index_path(index)).revoke(name):
         raise ConfigError(f"there is no key named {name!r} (`rag keys list`)")

@@ -10,7 +10,6 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -22,11 +21,10 @@ from starlette.routing import Route
 
 import rag
 from rag.errors import ConfigError
-from rag.index.places import KEYS
 from rag.pipeline import Pipeline
 from rag.serving import api, errors, openai_api
 from rag.serving.errors import ApiError, ErrorReply
-from rag.serving.keys import KeyStore
+from rag.serving.keys import KeyStore, key_store
 from rag.serving.limits import BodyLimit, SameOrigin, SecurityHeaders
 from rag.serving.service import Caller, Gate, Options, Served, Service, Timing
 
@@ -162,11 +160,6 @@ def _static(name: str, mime: str) -> Any:
         return Response(content, media_type=mime, headers={"Cache-Control": "no-cache"})
 
     return endpoint
-
-
-def key_store(index: Path) -> KeyStore:
-    """The keys of the index in the folder `index`."""
-    return KeyStore(index / KEYS)
 
 
 def is_loopback(host: str) -> bool:

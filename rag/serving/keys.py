@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rag.errors import ConfigError, IndexDamaged, RagIndexError
-from rag.index.places import checked_name
+from rag.index.places import KEYS, checked_name
 
 _PREFIX = "cw-"
 _BYTES = 32
@@ -120,3 +120,8 @@ class KeyStore:
 
 def _hashed(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+def key_store(index: Path) -> KeyStore:
+    """The keys of the index in the folder `index`."""
+    return KeyStore(index / KEYS)

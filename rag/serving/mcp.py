@@ -30,7 +30,7 @@ from rag.filters import Filter
 from rag.index import IngestReport
 from rag.pipeline import Pipeline
 from rag.serving.errors import error_response
-from rag.serving.keys import KeyStore
+from rag.serving.keys import KeyStore, key_store
 from rag.types import Answer, Citation, Hit
 
 _log = logging.getLogger(__name__)
@@ -356,7 +356,7 @@ def run_http(
     """
     import uvicorn
 
-    from rag.serving.app import address_of, is_loopback, key_store, listening
+    from rag.serving.app import address_of, is_loopback, listening
 
     keys = key_store(server.pipeline.index)
     wanted = keys if keys.keys() else None

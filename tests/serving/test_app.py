@@ -509,8 +509,8 @@ def test_a_client_that_hangs_up_stops_the_model(pipeline: Pipeline, folder: Path
             head = f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\nContent-Length: {len(sent)}\r\n\r\n"
             with socket.create_connection((host, int(port)), timeout=30) as connection:
                 connection.sendall(head.encode() + sent)
-                assert begun.wait(30), body
-            assert closed.wait(30), body
+                assert begun.wait(120), body
+            assert closed.wait(120), body
         service = server.app.state.service
         told = server.client.get("/metrics").text
         assert "citewell_running 0.0" in told and "citewell_waiting 0.0" in told
@@ -601,7 +601,7 @@ def test_no_header_passes_by_the_rate_limit(rag: Any, tmp_path: Path, folder: Pa
             assert 429 in statuses
         finally:
             process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
 
 
 def test_a_port_in_use_is_said_plainly(rag: Any, server: Server, folder: Path) -> None:

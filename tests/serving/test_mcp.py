@@ -144,7 +144,7 @@ def served(app: Any) -> tuple[uvicorn.Server, threading.Thread, str]:
     server.startup = startup  # type: ignore[method-assign]
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    assert begun.wait(30)
+    assert begun.wait(120)
     port = server.servers[0].sockets[0].getsockname()[1]
     return server, thread, f"http://127.0.0.1:{port}/mcp"
 
@@ -165,7 +165,7 @@ async def test_http_wants_a_key_of_its_namespace(filled: Pipeline) -> None:
             assert answer["citations"][0]["verified"]
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(120)
 
 
 async def test_http_answers_under_its_own_name_only(filled: Pipeline) -> None:
@@ -182,7 +182,7 @@ async def test_http_answers_under_its_own_name_only(filled: Pipeline) -> None:
             )
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(120)
 
 
 def test_it_is_not_open_to_other_machines_without_a_key(

@@ -28,6 +28,7 @@ def browser() -> Iterator[Browser]:
     path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if path is None:
         pytest.skip("no browser: the page is not tested (apt-get install chromium)")
+    expect.set_options(timeout=60_000)  # the machine may be busy
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield started
@@ -40,6 +41,7 @@ class Visit:
     def __init__(self, browser: Browser, server: Server, **options: Any) -> None:
         self.context: BrowserContext = browser.new_context(**options)
         self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(60_000)
         self.errors: list[str] = []
         self.others: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
