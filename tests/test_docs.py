@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import threading
@@ -94,12 +95,14 @@ def test_a_tutorial_runs_from_its_beginning_to_its_end(page: Path, tmp_path: Pat
     else:
         for number, (language, text) in enumerate(lines):
             if language == "python":
-                (tmp_path / f"block{number}.py").write_text(text)
-                text = f"{sys.executable} block{number}.py"
+                text = f"cat > block{number}.py <<'PYTHON'\n{text}PYTHON\n{sys.executable} block{number}.py"
             script.append(text)
+    whole = "\n".join(script)
+    for port in set(re.findall(r"--port (\d+)", whole)):
+        whole = whole.replace(port, str(_free_port()))
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     ran = subprocess.run(
-        ["bash", "-c", "\n".join(script)],
+        ["bash", "-c", whole],
         cwd=tmp_path,
         env={**os.environ, "PATH": path},
         capture_output=True,
@@ -111,6 +114,12 @@ def test_a_tutorial_runs_from_its_beginning_to_its_end(page: Path, tmp_path: Pat
     for shown in blocks(page, "text"):
         for line in shown[1].splitlines():
             assert line.strip() in ran.stdout, line
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def test_every_command_in_the_docs_is_one() -> None:

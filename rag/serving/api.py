@@ -21,7 +21,7 @@ from rag.generation import CitationEvent, Done, Event, SentenceVerified, TextDel
 from rag.index.library import DocumentInfo
 from rag.serving.errors import ApiError, told
 from rag.serving.openai_api import note
-from rag.serving.service import ClosingResponse, Leased, Served, Service, unless_gone
+from rag.serving.service import EVENT_STREAM, ClosingResponse, Leased, Served, Service, unless_gone
 from rag.serving.tenants import FailedSource, JobInfo, Tenant
 from rag.serving.uploads import SCHEME, Staged, checked_file_name, distinct
 from rag.types import Answer, Hit, Mark, Message
@@ -154,11 +154,7 @@ class JobList(BaseModel):
     jobs: list[JobInfo]
 
 
-@router.post(
-    "/ask",
-    tags=["Questions"],
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
-)
+@router.post("/ask", tags=["Questions"], responses=EVENT_STREAM)
 async def ask(body: Question, request: Request, service: Served, tenant: Leased) -> Answer:
     """Answer a question, with citations that are exact spans of the documents.
 

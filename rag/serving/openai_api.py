@@ -22,7 +22,7 @@ from rag.filters import Filter
 from rag.generation import Done, TextDelta
 from rag.pipeline import Pipeline
 from rag.serving.errors import ApiError, told
-from rag.serving.service import ClosingResponse, Leased, Served, Service, unless_gone
+from rag.serving.service import EVENT_STREAM, ClosingResponse, Leased, Served, Service, unless_gone
 from rag.types import Answer, Citation, Message, Sentence
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
@@ -218,7 +218,7 @@ async def model(model: str, service: Served, tenant: Leased) -> ModelInfo:
     return ModelInfo(id=model)
 
 
-@router.post("/chat/completions", response_model=ChatReply)
+@router.post("/chat/completions", response_model=ChatReply, responses=EVENT_STREAM)
 async def chat(body: ChatRequest, request: Request, service: Served, tenant: Leased) -> Response:
     """Answer the last message of the user from the documents."""
     question, history = _asked(body, service)

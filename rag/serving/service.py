@@ -210,6 +210,22 @@ class Service:
                     await close()
 
 
+EVENT_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            "text/event-stream": {
+                "schema": {
+                    "type": "object",
+                    "description": "Server-sent events, one after another.",
+                    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+                }
+            }
+        }
+    }
+}
+"""What a route that may stream adds to the OpenAPI document."""
+
+
 class ClosingResponse(StreamingResponse):
     """A stream that is closed when its response ends, however it ends.
 

@@ -587,13 +587,16 @@ def test_no_header_passes_by_the_rate_limit(rag: Any, tmp_path: Path, folder: Pa
     command = [str(Path(sys.executable).with_name("rag")), "serve", "--index", str(tmp_path / "i")]
     rag("ingest", str(folder), "--index", str(tmp_path / "i"))
     rag("keys", "add", "a", "--index", str(tmp_path / "i"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     with subprocess.Popen(
-        [*command, "--port", "18437", "--rate", "60"], stderr=subprocess.PIPE, text=True
+        [*command, "--port", str(port), "--rate", "60"], stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr is not None
-        assert "18437" in process.stderr.readline()
+        assert f":{port}/" in process.stderr.readline()
         try:
-            url = "http://127.0.0.1:18437/documents"
+            url = f"http://127.0.0.1:{port}/documents"
             statuses = [
                 httpx.get(url, headers={"X-Forwarded-For": f"10.0.0.{i}"}).status_code
                 for i in range(30)
