@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar, cast
 
@@ -323,10 +323,8 @@ class Pipeline(Component):
                 ]
                 span.data["queries"] = [each.text for each in queries]
             steps.add(transform.name, queries=[each.text for each in queries])
-        if self._opened is None:
-            with tracing.span("open index"):
-                self.open(create=self.retriever.outside)
-        index = self.open(create=self.retriever.outside)
+        with tracing.span("open index") if self._opened is None else nullcontext():
+            index = self.open(create=self.retriever.outside)
         depth = max([k, *(refiner.wanted for refiner in self.refiners)])
         depth = min(depth + sum(refiner.more for refiner in self.refiners), _MOST_HITS)
         distinct: dict[str, Query] = {}

@@ -150,11 +150,6 @@ class ForeignEmbedder(Foreign, BatchedEmbedder):
         """See `Embedder.count_tokens`."""
         return [count_tokens(text) for text in texts]
 
-    @property
-    def usd_per_million_tokens(self) -> float | None:
-        """Not known."""
-        return None
-
     def _embed(self, texts: Sequence[str], side: Side) -> NDArray[np.float32]:
         return self._vectors(texts, side)
 

@@ -102,9 +102,9 @@ class KeyStore:
             with closing(
                 sqlite3.connect(self.path, timeout=30, isolation_level=None)
             ) as connection:
+                connection.execute(_SCHEMA)
                 if write:
                     connection.execute("BEGIN IMMEDIATE")
-                    connection.execute(_SCHEMA)
                 yield connection
                 if write:
                     connection.execute("COMMIT")

@@ -21,7 +21,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rag.pipeline import Pipeline
-from rag.serving.errors import ApiError
+from rag.serving.errors import ApiError, told
 from rag.serving.keys import KeyStore, Principal
 from rag.serving.limits import RateLimit, route_path
 from rag.serving.tenants import Tenant, Tenants
@@ -300,8 +300,8 @@ class Gate:
                 found = await self.service.principal(
                     address, key.strip() if kind.lower() == "bearer" else None
                 )
-            except ApiError as error:
-                await error.response(closes=True)(scope, receive, send)
+            except Exception as error:  # the keys may be unreadable, too
+                await told(error).response(closes=True)(scope, receive, send)
                 return
             scope.setdefault("state", {})["principal"] = found
         await self.app(scope, receive, send)

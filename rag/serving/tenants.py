@@ -16,7 +16,7 @@ from anyio import to_thread
 from pydantic import BaseModel
 
 from connectors import PART
-from rag.errors import IndexNotFound, QueryError
+from rag.errors import IndexNotFound, QueryError, RagError
 from rag.index import IngestReport
 from rag.index.places import UPLOADS, namespace_folder
 from rag.pipeline import Pipeline
@@ -114,7 +114,9 @@ class Tenant:
     pipeline: Pipeline
     uploads: UploadStore
     users: int = 0
+    is_ready: bool = False
     jobs: OrderedDict[str, Job] = field(default_factory=OrderedDict)
+    starting: asyncio.Lock = field(default_factory=asyncio.Lock)
     storing: asyncio.Lock = field(default_factory=asyncio.Lock)
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -146,8 +148,7 @@ class Tenants:
     @asynccontextmanager
     async def lease(self, namespace: str) -> AsyncIterator[Tenant]:
         """The tenant of a namespace; its index stays open for as long as it is leased."""
-        is_new = namespace not in self._known
-        if is_new:
+        if namespace not in self._known:
             pipeline = self._pipeline.within(namespace) if namespace else self._pipeline
             folder = namespace_folder(pipeline.index, pipeline.namespace)
             store = UploadStore(folder / UPLOADS)
@@ -157,8 +158,10 @@ class Tenants:
         self._open.move_to_end(namespace)
         tenant.users += 1
         try:
-            if is_new:
-                await self._go_on(tenant)
+            async with tenant.starting:  # nobody uploads before what was left behind is swept
+                if not tenant.is_ready:
+                    await self._go_on(tenant)
+                    tenant.is_ready = True
             await self._close_idle()
             yield tenant
         finally:
@@ -166,7 +169,11 @@ class Tenants:
 
     async def _go_on(self, tenant: Tenant) -> None:
         """Ingest what was uploaded before the server ended, and is not in the index."""
-        missing = await to_thread.run_sync(_not_ingested, tenant)
+        try:
+            missing = await to_thread.run_sync(_not_ingested, tenant)
+        except RagError as error:  # who asks for something will be told
+            _log.warning("%s: what was uploaded is not looked through: %s", tenant.namespace, error)
+            return
         if missing:
             self._begin(tenant, missing)
 

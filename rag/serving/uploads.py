@@ -144,7 +144,7 @@ class UploadStore:
         return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:40]}.json"
 
     def _bytes(self, digest: str) -> Path:
-        return self.folder / f"{digest if digest.isalnum() else 'none'}.bin"
+        return self.folder / f"{quote(digest, safe='')}.bin"
 
 
 class Uploads(Connector):

@@ -52,6 +52,13 @@ def running(
     hosts = frozenset({"127.0.0.1", "localhost"}) if local and not keys else None
     options = options or Options(rate=1e9, burst=10**9)
     app = create_app(pipeline, keys=store, options=options, hosts=hosts)
+    with listening(app) as url, httpx.Client(base_url=url, timeout=60) as client:
+        yield Server(url, client, app, store)
+
+
+@contextmanager
+def listening(app: Any) -> Iterator[str]:
+    """Serve an ASGI app on loopback, from a thread of this process: its address."""
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", server_header=False)
     server = uvicorn.Server(config)
     begun = threading.Event()
@@ -66,10 +73,8 @@ def running(
     thread.start()
     assert begun.wait(120)
     port = server.servers[0].sockets[0].getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
     try:
-        with httpx.Client(base_url=url, timeout=60) as client:
-            yield Server(url, client, app, store)
+        yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
         thread.join(120)

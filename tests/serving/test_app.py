@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 import numpy as np
-import openai
 import pytest
 
 from rag import GroundedGenerator, Pipeline, ScriptedChat
@@ -28,92 +27,6 @@ def events(text: str) -> list[tuple[str, Any]]:
         if "event" in lines:
             found.append((lines["event"], json.loads(lines["data"])))
     return found
-
-
-# -- OpenAI's API --------------------------------------------------------------------------
-
-
-def test_the_official_client_chats(server: Server, pipeline: Pipeline) -> None:
-    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
-    assert [model.id for model in client.models.list()] == ["citewell"]
-    assert client.models.retrieve("static").id == "static"
-    assert client.models.retrieve("citewell").owned_by == "citewell"
-    done = client.chat.completions.create(
-        model="citewell", messages=[{"role": "user", "content": QUESTION}], temperature=0.2
-    )
-    message: Any = done.choices[0].message
-    assert "34 minutes" in message.content and done.choices[0].finish_reason == "stop"
-    (cited,) = message.citewell["citations"]
-    text = pipeline.document(cited["uri"]).text
-    assert text[cited["start"] : cited["end"]] == cited["quote"] and cited["verified"]
-
-
-def test_the_official_client_streams(pipeline: Pipeline, folder: Path) -> None:
-    model = ScriptedChat(replies=(REPLY,))
-    pipeline.ingest(folder)
-    made = pipeline.model_copy(update={"generator": GroundedGenerator(model=model)})
-    with running(made) as server:
-        client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
-        stream = client.chat.completions.create(
-            model="citewell",
-            messages=[{"role": "user", "content": [{"type": "text", "text": QUESTION}]}],
-            stream=True,
-            stream_options={"include_usage": True},
-        )
-        chunks = list(stream)
-    said = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
-    assert len([text for text in said if text]) > 3 and "".join(said) == REPLY
-    last: Any = next(c for c in chunks if c.choices and c.choices[0].finish_reason == "stop")
-    assert last.choices[0].delta.citewell["citations"][0]["verified"]
-    assert chunks[-1].usage is not None and chunks[-1].usage.prompt_tokens > 10
-
-
-def test_a_conversation_of_a_chat_client_is_understood(server: Server) -> None:
-    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
-    done = client.chat.completions.create(
-        model="citewell",
-        messages=[
-            {"role": "system", "content": "Speak like a pirate."},
-            {"role": "user", "content": "How long does the battery last?"},
-            {"role": "assistant", "content": "34 minutes."},
-            {"role": "user", "content": "And how long does charging take?"},
-        ],
-    )
-    assert "90 minutes" in (done.choices[0].message.content or "")
-
-
-def test_what_openai_does_and_we_do_not_is_refused(server: Server) -> None:
-    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
-    asked: Any = [{"role": "user", "content": "x"}]
-    for more in ({"n": 2}, {"response_format": {"type": "json_object"}}):
-        with pytest.raises(openai.BadRequestError):
-            client.chat.completions.create(model="citewell", messages=asked, **more)  # type: ignore[call-overload]
-    with pytest.raises(openai.NotFoundError, match="no model"):
-        client.chat.completions.create(model="gpt-4o", messages=asked)
-    picture: Any = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]
-    with pytest.raises(openai.BadRequestError, match="only text"):
-        client.chat.completions.create(model="citewell", messages=picture)
-    with pytest.raises(openai.BadRequestError, match="last message"):
-        client.chat.completions.create(
-            model="citewell", messages=[{"role": "assistant", "content": "x"}]
-        )
-    with pytest.raises(openai.UnprocessableEntityError):
-        client.chat.completions.create(model="citewell", messages=[])
-
-
-def test_the_official_client_embeds(server: Server, pipeline: Pipeline) -> None:
-    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
-    texts = ["a heron", "the pier"]
-    expected = pipeline.embedder.embed_documents(texts)
-    plain = client.embeddings.create(model="static", input=texts, encoding_format="float")
-    assert np.allclose([each.embedding for each in plain.data], expected, atol=1e-6)
-    usual = client.embeddings.create(model="static", input=texts[0])
-    assert np.allclose(usual.data[0].embedding, expected[0], atol=1e-6)
-    assert usual.usage.prompt_tokens > 0
-    with pytest.raises(openai.BadRequestError, match="256 values"):
-        client.embeddings.create(model="static", input="x", dimensions=3)
-    tokens = client.embeddings.create(model="static", input=[[64, 568, 2298]])
-    assert np.allclose(tokens.data[0].embedding, expected[0], atol=1e-6)
 
 
 # -- questions -----------------------------------------------------------------------------
@@ -183,45 +96,6 @@ def test_nothing_ingested_is_said_plainly(keyed: Server) -> None:
 
 
 # -- documents -----------------------------------------------------------------------------
-
-
-def test_an_upload_is_ingested_cited_replaced_and_deleted(keyed: Server) -> None:
-    key = keyed.bearer("a", "acme")
-    job = keyed.upload("Handbook of Ü.md", HANDBOOK.encode(), key)
-    assert (job["state"], job["added"], job["failed"]) == ("done", 1, [])
-    answer = keyed.client.post("/ask", json={"question": QUESTION}, headers=key).json()
-    (cited,) = answer["citations"]
-    assert cited["uri"].startswith("upload:///Handbook") and cited["verified"]
-    span = {name: cited[name] for name in ("uri", "start", "end")}
-    source = keyed.client.get("/documents/source", params=span, headers=key).json()
-    shown = source["text"][cited["start"] - source["offset"] : cited["end"] - source["offset"]]
-    assert shown == cited["quote"]
-    job = keyed.upload("Handbook of Ü.md", HANDBOOK.replace("34", "35").encode(), key)
-    assert job["updated"] == 1
-    answer = keyed.client.post("/ask", json={"question": QUESTION}, headers=key).json()
-    assert "35 minutes" in answer["text"]
-    gone = keyed.client.delete("/documents", params={"uri": cited["uri"]}, headers=key)
-    assert gone.json() == {"deleted": 1}
-    assert keyed.client.get("/documents", headers=key).json()["total"] == 0
-    assert (
-        keyed.client.delete("/documents", params={"uri": cited["uri"]}, headers=key).status_code
-        == 404
-    )
-
-
-def test_what_cannot_be_read_is_reported(keyed: Server) -> None:
-    key = keyed.bearer("a")
-    job = keyed.upload("broken.pdf", b"%PDF-1.4 no", key)
-    assert job["state"] == "done" and "PDF" in job["failed"][0]["error"]
-    failures = keyed.client.get("/documents", headers=key).json()["failures"]
-    assert failures[0]["uri"] == "upload:///broken.pdf"
-    assert (
-        keyed.client.delete(
-            "/documents", params={"uri": "upload:///broken.pdf"}, headers=key
-        ).status_code
-        == 200
-    )
-    assert keyed.client.get("/documents", headers=key).json()["failures"] == []
 
 
 def test_a_page_of_a_pdf_is_drawn_with_its_words_marked(keyed: Server) -> None:
@@ -405,13 +279,6 @@ def test_bodies_that_are_too_large_are_refused_whatever_they_say(
         )
 
 
-def test_uploads_of_a_namespace_have_a_bound(pipeline: Pipeline) -> None:
-    with running(pipeline, options=Options(namespace_bytes=100, rate=1e9, burst=10**9)) as server:
-        assert server.upload("a.txt", b"x" * 60)["state"] == "done"
-        more = server.client.post("/documents", files={"files": ("b.txt", b"x" * 60)})
-        assert (more.status_code, more.json()["error"]["code"]) == (413, "quota_exceeded")
-
-
 def test_too_many_requests_are_told_when_to_come_again(pipeline: Pipeline, folder: Path) -> None:
     pipeline.ingest(folder)
     with running(pipeline, options=Options(rate=60, burst=3)) as server:
@@ -420,38 +287,6 @@ def test_too_many_requests_are_told_when_to_come_again(pipeline: Pipeline, folde
         refused = server.client.get("/documents")
         assert refused.status_code == 429 and int(refused.headers["retry-after"]) >= 1
         assert server.client.get("/healthz").status_code == 200
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "../../evil.txt",
-        "/etc/passwd",
-        "..\\..\\evil.txt",
-        "a/../../b.txt",
-        "%2e%2e%2fevil.txt",
-        "con\u202etxt.exe",
-    ],
-)
-def test_names_of_files_lead_nowhere(server: Server, pipeline: Pipeline, name: str) -> None:
-    before = {p for p in pipeline.index.parent.rglob("*") if pipeline.index not in p.parents}
-    sent = server.client.post("/documents", files={"files": (name, b"Some words of text.")})
-    assert sent.status_code in (202, 400)
-    if sent.status_code == 202:
-        (kept,) = sent.json()["files"]
-        assert "/" not in kept and "\\" not in kept
-    after = {p for p in pipeline.index.parent.rglob("*") if pipeline.index not in p.parents}
-    assert after == before
-
-
-def test_files_without_a_name_or_with_the_same_are_refused(server: Server) -> None:
-    for files in (
-        [("files", ("..", b"x"))],
-        [("files", ("a.txt", b"x")), ("files", ("b/a.txt", b"y"))],
-        [("files", ("n" * 300, b"x"))],
-    ):
-        refused = server.client.post("/documents", files=files)
-        assert refused.status_code == 400, refused.text
 
 
 # -- running -------------------------------------------------------------------------------
@@ -531,19 +366,6 @@ def test_idle_namespaces_are_closed_and_open_again(keyed: Server) -> None:
     assert keyed.app.state.service.tenants.open_count <= 3
 
 
-def test_another_writer_is_told_apart(server: Server, pipeline: Pipeline) -> None:
-    with pipeline.open().writing():
-        gone = server.client.delete("/documents", params={"uri": "file:///x"})
-        assert (gone.status_code, gone.json()["error"]["code"]) == (409, "index_locked")
-        sent = server.client.post("/documents", files={"files": ("a.txt", b"x y z")}).json()
-        while (job := server.client.get(f"/jobs/{sent['id']}").json())["state"] in (
-            "waiting",
-            "running",
-        ):
-            pass
-        assert job["state"] == "failed" and "another process is writing" in job["error"]
-
-
 def test_the_pages_own_files_are_there_and_name_no_other_host() -> None:
     import re
 
@@ -551,19 +373,6 @@ def test_the_pages_own_files_are_there_and_name_no_other_host() -> None:
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text), path
         assert "innerHTML" not in text and "eval(" not in text
-
-
-def test_the_client_may_go_away_during_an_upload(server: Server) -> None:
-    host, port = server.url.removeprefix("http://").split(":")
-    head = (
-        f"POST /documents HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 100000\r\n"
-        "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
-        'Content-Disposition: form-data; name="files"; filename="half.txt"\r\n\r\nhalf of it'
-    )
-    with socket.create_connection((host, int(port)), timeout=30) as connection:
-        connection.sendall(head.encode())
-    assert server.client.get("/documents").json()["total"] == 2
-    assert not httpx.get(f"{server.url}/jobs").json()["jobs"]
 
 
 # -- found by others -----------------------------------------------------------------------
@@ -611,93 +420,6 @@ def test_a_port_in_use_is_said_plainly(rag: Any, server: Server, folder: Path) -
     rag("ingest", str(folder))
     ran = rag("serve", "--port", server.url.rpartition(":")[2])
     assert ran.code == 2 and "cannot listen on 127.0.0.1" in ran.err
-
-
-def test_one_name_at_once_has_one_whole_content(keyed: Server) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    key = keyed.bearer("a")
-    texts = [f"The number of this file is {i}{i}{i}{i}. ".encode() * (i + 1) * 50 for i in range(8)]
-
-    def send(text: bytes) -> int:
-        return httpx.post(
-            f"{keyed.url}/documents", files={"files": ("a.txt", text)}, headers=key, timeout=60
-        ).status_code
-
-    with ThreadPoolExecutor(8) as threads:
-        assert set(threads.map(send, texts * 3)) == {202}
-    jobs = keyed.client.get("/jobs", headers=key).json()["jobs"]
-    while any(job["state"] in ("waiting", "running") for job in jobs):
-        jobs = keyed.client.get("/jobs", headers=key).json()["jobs"]
-    assert {job["state"] for job in jobs} == {"done"}
-    source = keyed.client.get(
-        "/documents/source", params={"uri": "upload:///a.txt"}, headers=key
-    ).json()
-    tenant = keyed.app.state.service.tenants._known[""]
-    (upload,) = tenant.uploads.uploads()
-    assert source["text"].encode() == tenant.uploads.read(upload.digest)
-    assert len(list(tenant.uploads.folder.iterdir())) <= 1 + len(texts)  # until the next job
-
-
-def test_what_was_accepted_is_ingested_after_a_restart(pipeline: Pipeline) -> None:
-    from rag.serving.uploads import UploadStore
-
-    with running(pipeline) as server:
-        server.upload("a.txt", b"The heron is grey.")
-    store = UploadStore(pipeline.index / "uploads")
-    import io
-
-    store.keep(
-        [store.stage("b.txt", io.BytesIO(b"The kingfisher is blue."))]
-    )  # and then the power went
-    store.stage("c.txt", io.BytesIO(b"half of it"))
-    with running(pipeline.model_copy()) as server:
-        jobs = server.client.get("/jobs").json()["jobs"]
-        assert [job["files"] for job in jobs] == [["b.txt"]]
-        while (job := server.client.get(f"/jobs/{jobs[0]['id']}").json())["state"] in (
-            "waiting",
-            "running",
-        ):
-            pass
-        assert job["added"] == 1
-        assert server.client.get("/documents").json()["total"] == 2
-    assert not list(store.folder.glob("*.partial"))
-
-
-def test_a_part_of_an_upload_is_not_deleted_by_itself(server: Server) -> None:
-    import io
-    import zipfile
-
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        archive.writestr("a.txt", "One heron.")
-        archive.writestr("b.txt", "Two herons.")
-    server.upload("t.zip", out.getvalue())
-    refused = server.client.delete("/documents", params={"uri": "upload:///t.zip!/a.txt"})
-    assert refused.status_code == 400
-    assert server.client.delete("/documents", params={"uri": "upload:///"}).json() == {"deleted": 2}
-    folder = server.app.state.service.tenants._known[""].uploads.folder
-    assert not list(folder.iterdir())
-
-
-def test_uploads_that_are_refused_change_nothing(pipeline: Pipeline) -> None:
-    with running(pipeline, options=Options(namespace_bytes=1_000, rate=1e9, burst=10**9)) as server:
-        from concurrent.futures import ThreadPoolExecutor
-
-        def send(i: int) -> int:
-            files = {"files": (f"{i}.txt", b"word " * 120)}
-            return httpx.post(f"{server.url}/documents", files=files, timeout=60).status_code
-
-        with ThreadPoolExecutor(8) as threads:
-            statuses = list(threads.map(send, range(8)))
-        assert sorted(statuses) == [202] + [413] * 7
-        again = server.client.post(
-            "/documents", files={"files": (f"{statuses.index(202)}.txt", b"x" * 900)}
-        )
-        assert again.status_code == 202  # in place of what it replaces
-        store = server.app.state.service.tenants._known[""].uploads
-        assert sum(upload.size for upload in store.uploads()) == 900
-        assert not list(store.folder.glob("*.partial"))
 
 
 async def test_a_stream_that_has_begun_is_not_turned_away(pipeline: Pipeline) -> None:
@@ -769,41 +491,6 @@ async def test_a_stream_is_closed_before_its_lease_is_over(begins: bool) -> None
     assert closed == (["body", "source"] if begins else ["source"])
 
 
-def test_jobs_are_told_after_their_namespace_was_closed(keyed: Server) -> None:
-    keyed.app.state.service.tenants._most = 1
-    keys = [keyed.bearer(f"k{i}", f"n{i}") for i in range(3)]
-    job = keyed.upload("a.md", b"Some words.", keys[0])
-    for key in keys[1:]:
-        keyed.upload("a.md", b"Some words.", key)
-    assert keyed.client.get(f"/jobs/{job['id']}", headers=keys[0]).json()["state"] == "done"
-
-
-def test_what_chat_clients_send_besides_is_understood(server: Server) -> None:
-    body = {
-        "model": "citewell",
-        "stream": None,
-        "stream_options": None,
-        "messages": [
-            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]},
-            {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]},
-            {"role": "user", "content": QUESTION},
-            {"role": "system", "content": "Be brief."},
-        ],
-    }
-    sent = server.client.post("/v1/chat/completions", json=body)
-    assert (
-        sent.status_code == 200 and "34 minutes" in sent.json()["choices"][0]["message"]["content"]
-    )
-    vectors = {"model": "static", "input": "x", "encoding_format": None, "dimensions": None}
-    assert server.client.post("/v1/embeddings", json=vectors).status_code == 200
-    assert (
-        server.client.post(
-            "/ask", content=b"{", headers={"Content-Type": "application/json"}
-        ).json()["error"]["message"]
-        == "the body is not JSON"
-    )
-
-
 def test_chat_clients_in_browsers_may_ask_where_they_are_allowed(
     pipeline: Pipeline, folder: Path
 ) -> None:
@@ -855,3 +542,14 @@ def test_below_a_prefix_it_is_the_same(pipeline: Pipeline, folder: Path) -> None
         sent = client.post("/docs-of-ours/documents", files={"files": ("a.txt", b"x" * 3_000)})
         assert sent.status_code == 202
         assert client.post("/docs-of-ours/ask", json={"question": "x" * 2_000}).status_code == 413
+
+
+def test_keys_that_cannot_be_read_are_told_like_any_error(keyed: Server) -> None:
+    assert keyed.keys is not None
+    keyed.bearer("a")
+    keyed.keys.path.write_bytes(b"no database, but as long as one: " * 200)
+    asked = keyed.client.get("/documents", headers={"Authorization": "Bearer cw-x"})
+    assert asked.status_code == 500 and asked.json()["error"]["code"] == "unusable"
+    assert "content-security-policy" in asked.headers
+    keyed.keys.path.write_bytes(b"")  # made, and then the power went
+    assert keyed.keys.keys() == []

@@ -1,19 +1,18 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from mcp import Client, StdioServerParameters
 
 from rag import Pipeline
 from rag.serving.keys import KeyStore
 from rag.serving.mcp import DocumentServer, mcp_app
+from tests.serving.conftest import listening
 
 QUESTION = "How long does a full battery last?"
 
@@ -132,57 +131,32 @@ async def test_progress_of_an_ingest_is_told(pipeline: Pipeline, folder: Path) -
     assert told and told[-1][0] == 2
 
 
-def served(app: Any) -> tuple[uvicorn.Server, threading.Thread, str]:
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
-    begun = threading.Event()
-    usual = server.startup
-
-    async def startup(sockets: Any = None) -> None:
-        await usual(sockets)
-        begun.set()
-
-    server.startup = startup  # type: ignore[method-assign]
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    assert begun.wait(120)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    return server, thread, f"http://127.0.0.1:{port}/mcp"
-
-
 async def test_http_wants_a_key_of_its_namespace(filled: Pipeline) -> None:
+    from mcp.client.streamable_http import streamable_http_client
+
     keys = KeyStore(filled.index / "keys.sqlite")
     mine, other = keys.add("mine"), keys.add("other", "elsewhere")
-    server, thread, url = served(mcp_app(DocumentServer(filled), keys=keys))
-    try:
+    with listening(mcp_app(DocumentServer(filled), keys=keys)) as address:
+        url = f"{address}/mcp"
         for headers in ({}, {"Authorization": f"Bearer {other}"}, {"Authorization": "Bearer x"}):
             refused = httpx.post(url, json={}, headers=headers)
             assert refused.status_code == 401
-        from mcp.client.streamable_http import streamable_http_client
-
         with_key = httpx.AsyncClient(headers={"Authorization": f"Bearer {mine}"})
         async with with_key, Client(streamable_http_client(url, http_client=with_key)) as client:
             answer: Any = (await client.call_tool("ask", {"question": QUESTION})).structured_content
             assert answer["citations"][0]["verified"]
-    finally:
-        server.should_exit = True
-        thread.join(120)
 
 
 async def test_http_answers_under_its_own_name_only(filled: Pipeline) -> None:
-    server, thread, url = served(mcp_app(DocumentServer(filled)))
-    try:
+    with listening(mcp_app(DocumentServer(filled))) as address:
+        url = f"{address}/mcp"
         async with Client(url) as client:
             assert (await client.list_tools()).tools
         accepts = {"Accept": "application/json, text/event-stream"}
         ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
         for wrong in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
-            assert httpx.post(url, json=ping, headers={**accepts, **wrong}).status_code in (
-                403,
-                421,
-            )
-    finally:
-        server.should_exit = True
-        thread.join(120)
+            sent = httpx.post(url, json=ping, headers={**accepts, **wrong})
+            assert sent.status_code in (403, 421)
 
 
 def test_it_is_not_open_to_other_machines_without_a_key(
