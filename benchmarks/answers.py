@@ -42,7 +42,7 @@ from evals.metrics.correctness import f1_of_words, normal
 from rag import ExtractiveGenerator, GroundedGenerator, Hit, LexicalVerifier, OpenAIChat, Pipeline
 from rag.generation.claims import admits
 from rag.generation.markers import numbers_in, without_markers
-from rag.text import sentences
+from rag.text.sentences import sentences
 
 EACH = int(os.environ.get("EACH", "40"))
 K, MOST_TOKENS = 4, 160

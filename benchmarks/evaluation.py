@@ -16,9 +16,9 @@ import re
 import time
 from pathlib import Path
 
+from evals.judges import backend
 from evals.metrics import Case, all_metrics
 from evals.samples import Sample, passages
-from evals.support import backend
 
 ANSWERS, SENTENCES, PASSAGES = 1_000, 5, 5
 

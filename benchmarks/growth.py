@@ -25,7 +25,7 @@ from benchmarks.machine import machine
 from connectors import Files
 from connectors.parsers.auto import AutoParser
 from rag import DenseRetriever, HybridRetriever, IngestReport, Pipeline
-from rag.text import sentences
+from rag.text.sentences import sentences
 
 CHUNKS_PER_DOCUMENT = 20
 QUERIES = 100

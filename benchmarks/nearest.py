@@ -19,7 +19,7 @@ import numpy as np
 from connectors import Files
 from connectors.parsers.auto import AutoParser
 from rag import HeadingChunker, StaticEmbedder
-from rag.index.vectors import _GRAPH
+from rag.stores.chroma import _GRAPH
 
 SAMPLE = Path(__file__).parent.parent / "pipelines" / "sample"
 README = Path(__file__).parent.parent / "README.md"

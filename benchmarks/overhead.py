@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 
 from rag import Chunk, GroundedGenerator, Hit
 from rag.llm import ChatModel, Completion
-from rag.text import sentences
+from rag.text.sentences import sentences
 
 QUESTIONS, PASSAGES, ROUNDS = 200, 8, 3
 

@@ -31,8 +31,8 @@ from evals.datasets import RetrievalSet, load_retrieval_set
 from evals.retrieval import evaluate_retrieval
 from rag import DenseRetriever, HybridRetriever, LexicalRetriever, Pipeline
 from rag.embedding import SentenceTransformerEmbedder
-from rag.reranking import CrossEncoderReranker
-from rag.retrieval import Deduplicate, Diversity, Expand, LateInteractionRetriever
+from rag.postprocessing import CrossEncoderReranker, Deduplicate, Diversity, Expand
+from rag.retrieval import LateInteractionRetriever
 
 ALL = ("cranfield", "cisi", "vaswani", "scifact", "squad2", "doc2dial", "hotpotqa", "musique")
 SMALL = ("cranfield", "cisi", "hotpotqa", "musique")

@@ -17,8 +17,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from evals.support import backend
-from rag.text import sentences
+from evals.judges import backend
+from rag.text.sentences import sentences
 
 PAIRS = 300
 NUMBER = re.compile(r"(?<![\w.,-])\d[\d,]*(?:\.\d+)?(?![\w-])")

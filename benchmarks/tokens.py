@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from rag.llm.tokens import estimate, vocabulary
+from rag.text.tokens import estimate, vocabulary
 
 EACH = 200
 

@@ -26,10 +26,10 @@ import numpy as np
 from benchmarks.labelled import CALIBRATED_ON, OTHERS, SUPPORT, lfqa, rows, wice
 from evals.calibration import CALIBRATED, Labelled, auroc, balanced_accuracy, best_threshold
 from evals.embeddings import load_similar, sts
+from evals.judges import Backend, VerifierBackend, backend
 from evals.metrics.text import longest_common_subsequence
-from evals.support import Backend, VerifierBackend, backend
 from rag import LexicalVerifier, StaticEmbedder
-from rag.cli.judging import chat_model
+from rag.cli.eval_options import chat_model
 
 Score = Callable[[Labelled], float]
 

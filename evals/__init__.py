@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from evals.citations import QuoteAccuracy, quote_accuracy
     from evals.comparison import check_gates, compare_runs, parse_gates
     from evals.generate import generate_questions
+    from evals.judges import Backend, JudgeBackend, VerifierBackend, backend
     from evals.metrics import Case, Metric, all_metrics, chosen, metric, score
     from evals.metrics.citation import citation_scores
     from evals.questions import GoldSpan, Question, load_questions
     from evals.runs import RunResult, read_run, run
     from evals.samples import Passage, Sample, Statement
     from evals.scores import Score, Summary, Unit
-    from evals.support import Backend, JudgeBackend, VerifierBackend, backend
 
 _WHERE = {
     "Backend": "support",

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evals.datasets import numbered_lines
+from evals.judges import Backend
 from evals.metrics import Case
 from evals.metrics.correctness import f1_of_words, normal
 from evals.samples import Sample, passages
 from evals.scores import Score
 from evals.statistics import Estimate, bootstrapped, wilson
-from evals.support import Backend
 from rag.errors import ConfigError, QueryError
 from rag.generation.markers import without_markers
 

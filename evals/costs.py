@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evals.judges import Backend
 from evals.metrics import Metric
 from evals.questions import Question
-from evals.support import Backend
 from rag import Pipeline
 from rag.component import Component
 from rag.errors import ConfigError

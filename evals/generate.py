@@ -22,14 +22,14 @@ from evals.questions import GoldSpan, Question
 from rag import Pipeline
 from rag.embedding import StaticEmbedder
 from rag.errors import ModelError, QueryError
-from rag.index import Library
 from rag.llm.base import ChatModel
 from rag.llm.prompting import inert, messages
 from rag.llm.structured import fill
-from rag.text import sentences
+from rag.stores import Library
+from rag.text.sentences import sentences
+from rag.text.tokenization import STOP_WORDS, content_stems, words
 from rag.types import Document
 from rag.verification import LexicalVerifier
-from rag.words import STOP_WORDS, content_stems, words
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.datasets import RetrievalSet
-from evals.ranking import METRICS, Run, per_query
+from evals.ranking_metrics import METRICS, Run, per_query
 from evals.statistics import Difference, Estimate, compared, estimated
 from rag import Hit, Pipeline
 

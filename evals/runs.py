@@ -29,16 +29,16 @@ from pydantic import ValidationError
 
 from evals import journal
 from evals.costs import CostEstimate, estimated_cost, models_of, require_prices
+from evals.judges import Backend, backend
 from evals.metrics import Case, Metric, chosen
 from evals.questions import Question, load_questions, questions_hash
 from evals.samples import Sample, passages
 from evals.scores import Score, Summary
-from evals.support import Backend, backend
 from rag import Pipeline
 from rag.errors import ConfigError, QueryError, RagError
 from rag.llm.base import ChatModel
 from rag.llm.cache import CompletionCache, caching
-from rag.llm.calls import metered
+from rag.llm.usage import metered
 from rag.types import Noun, Usage
 
 QUESTIONS, SETTINGS, ITEMS, SCORES, REPLIES, SPENT, RESULTS, REPORT = (

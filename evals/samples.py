@@ -11,7 +11,7 @@ from pydantic import ConfigDict
 
 from rag.generation.claims import admitted, claims_nothing, refuses
 from rag.generation.markers import numbers_in, without_markers
-from rag.text import sentences
+from rag.text.sentences import sentences
 from rag.types import Answer, Noun, Text
 
 _FENCE = re.compile(

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evals.datasets import RetrievalSet
-from evals.ranking import ranked, recall
+from evals.ranking_metrics import ranked, recall
 from evals.retrieval import RetrievalResult, evaluate_retrieval
 from evals.statistics import Difference, Estimate, compared, estimated
 from rag import HeadingChunker, HybridRetriever, Pipeline
 from rag.errors import ConfigError, QueryError
-from rag.reranking import Reranker
+from rag.postprocessing import Reranker
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 SIZES = (128, 256, 512)

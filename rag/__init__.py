@@ -46,7 +46,8 @@ if TYPE_CHECKING:
         SentenceVerified,
         TextDelta,
     )
-    from rag.index import Index, IngestReport
+    from rag.index import Index
+    from rag.ingestion import IngestReport
     from rag.llm import (
         AzureOpenAIChat,
         ChatModel,
@@ -56,7 +57,8 @@ if TYPE_CHECKING:
         ScriptedChat,
     )
     from rag.pipeline import Pipeline
-    from rag.retrieval import DenseRetriever, HybridRetriever, LexicalRetriever, Refiner, Retriever
+    from rag.postprocessing import Refiner
+    from rag.retrieval import DenseRetriever, HybridRetriever, LexicalRetriever, Retriever
     from rag.verification import LexicalVerifier, LlmVerifier, NliVerifier, Verifier
 
 __version__ = "0.1.0"
@@ -78,7 +80,7 @@ _LAZY = {
     "HeadingChunker": "rag.chunking",
     "HybridRetriever": "rag.retrieval",
     "Index": "rag.index",
-    "IngestReport": "rag.index",
+    "IngestReport": "rag.ingestion",
     "LexicalRetriever": "rag.retrieval",
     "LexicalVerifier": "rag.verification",
     "LlamaCppChat": "rag.llm",
@@ -86,7 +88,7 @@ _LAZY = {
     "NliVerifier": "rag.verification",
     "OpenAIChat": "rag.llm",
     "Pipeline": "rag.pipeline",
-    "Refiner": "rag.retrieval",
+    "Refiner": "rag.postprocessing",
     "Retriever": "rag.retrieval",
     "ScriptedChat": "rag.llm",
     "SentenceVerified": "rag.generation",

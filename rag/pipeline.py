@@ -14,12 +14,12 @@ from pydantic import BaseModel, Field, PrivateAttr, field_validator
 from rag import tracing
 from rag.chunking import Chunker, HeadingChunker
 from rag.component import Component, Tuning, build
+from rag.concurrency import ended, in_own_context, in_threads
 from rag.embedding import Embedder, StaticEmbedder
 from rag.errors import ConfigError, DocumentNotFound, IndexNotFound, QueryError
 from rag.filters import Filter, Where
-from rag.llm.calls import metered
-from rag.llm.threads import ended, in_own_context, in_threads
-from rag.packages import require_own
+from rag.import_guard import require_own
+from rag.llm.usage import metered
 from rag.settings import load_settings
 from rag.types import (
     Answer,
@@ -37,8 +37,8 @@ from rag.types import (
 require_own("connectors", "prompts")
 
 from connectors import PART, Connector, Parser, connect  # noqa: E402
+from connectors.parser_pool import Limits  # noqa: E402
 from connectors.parsers.auto import AutoParser  # noqa: E402
-from connectors.parsing import Limits  # noqa: E402
 from rag.conversation import Conversation, ConversationStore  # noqa: E402
 from rag.generation import (  # noqa: E402
     CitationEvent,
@@ -50,11 +50,14 @@ from rag.generation import (  # noqa: E402
     GroundedGenerator,
 )
 from rag.generation.extraction import Model  # noqa: E402
-from rag.index import Chroma, Index, IngestReport, Stats, VectorStore, open_library, plan, sync  # noqa: E402
-from rag.index.places import CONVERSATIONS, checked_name, namespace_folder  # noqa: E402
-from rag.retrieval import CarryOver, HybridRetriever, Query, QueryTransform, Refiner, Retriever  # noqa: E402
+from rag.index import Index, open_library  # noqa: E402
+from rag.index.paths import CONVERSATIONS, checked_name, namespace_folder  # noqa: E402
+from rag.ingestion import IngestReport, plan, sync  # noqa: E402
+from rag.postprocessing import Refiner  # noqa: E402
+from rag.retrieval import CarryOver, HybridRetriever, Query, QueryTransform, Retriever  # noqa: E402
+from rag.retrieval.external_passages import outside_passages  # noqa: E402
 from rag.retrieval.fusion import by_best  # noqa: E402
-from rag.retrieval.outside import outside_passages  # noqa: E402
+from rag.stores import Chroma, Stats, VectorStore  # noqa: E402
 
 _T = TypeVar("_T")
 
@@ -79,7 +82,7 @@ class Pipeline(Component):
     ``vectors`` says where Chroma is (default: in the index's folder). ``namespace`` is a part of
     the index that knows nothing of the others: see `within`. ``processes`` is how many other
     processes parse (default: one for each core but one), and ``limits`` bound what the parsing of
-    one source may take (see `connectors.parsing.Limits`).
+    one source may take (see `connectors.parser_pool.Limits`).
     """
 
     kind: ClassVar[str] = "pipeline"
@@ -204,7 +207,7 @@ class Pipeline(Component):
         """The index, opened when first needed.
 
         Raises `IndexNotFound`, `EmbedderMismatch` or `IndexDamaged`. Without `check`, damage and
-        another embedder come up only when they are met: for `rag.index.care`.
+        another embedder come up only when they are met: for `rag.index.maintenance`.
         """
         with self._guard:
             if self._opened is not None and not self._opened.library.is_there():
@@ -356,7 +359,7 @@ class Pipeline(Component):
 
         Raises `DocumentNotFound`.
         """
-        from rag.explore import more_like
+        from rag.corpus_analysis import more_like
 
         return more_like(self.open(), uri, k=self.k if k is None else k, where=where)
 

@@ -72,7 +72,7 @@ def _parse_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Those that are name a number of them, and commands that run by themselves have them anyway.
     """
-    monkeypatch.setattr("connectors.parsing.usual_processes", lambda: 0)
+    monkeypatch.setattr("connectors.parser_pool.usual_processes", lambda: 0)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ import pytest
 
 from evals.metrics import GROUPS, all_metrics
 from rag.cli import cli
-from rag.cli.formats import known_formats
+from rag.cli.parse import known_formats
 from tests.conftest import HANDBOOK, ROOT
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from rag import GroundedGenerator, Pipeline, ScriptedChat, tracing
 from rag.errors import ModelReplyError
-from rag.retrieval.refiners import Threshold
+from rag.postprocessing.score_threshold import Threshold
 from rag.types import Usage
 
 _EXPORTER = InMemorySpanExporter()
@@ -194,7 +194,7 @@ def test_without_configuration_nothing_is_set_up() -> None:
 
 
 def test_chroma_sends_no_telemetry() -> None:
-    from rag.index.vectors import _settings
+    from rag.stores.chroma import _settings
 
     assert _settings().anonymized_telemetry is False
 

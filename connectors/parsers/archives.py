@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field
 
 from connectors.base import Container, FailedPart, Part, part_uri
-from connectors.parsers.zipped import check_whole
+from connectors.parsers.safe_zip import check_whole
 from rag.errors import EncryptedDocument, NoText, ParseError
 from rag.types import well_formed
 

@@ -14,8 +14,8 @@ from pydantic import Field, PrivateAttr
 
 from connectors.base import Container, FailedPart, Parser, part_uri
 from connectors.parsers.archives import ArchiveParser, is_tar
-from connectors.parsers.book import EpubParser
 from connectors.parsers.code import CodeParser
+from connectors.parsers.epub import EpubParser
 from connectors.parsers.html import HtmlParser
 from connectors.parsers.mail import EmailParser, MboxParser
 from connectors.parsers.markdown import MarkdownParser

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from urllib.parse import urldefrag, urljoin
 
 from connectors.base import Parser
+from connectors.parsers.html_fragments import to_markdown
 from connectors.parsers.markdown import heading_marks
-from connectors.parsers.markup import to_markdown
 from connectors.parsers.text import name_of
 from rag.errors import NoText, ParseError
 from rag.types import Document, flat_metadata, well_formed

@@ -16,9 +16,9 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 from connectors.base import Container, FailedPart, Part
-from connectors.parsers.building import TextBuilder
-from connectors.parsers.markup import to_markdown
+from connectors.parsers.html_fragments import to_markdown
 from connectors.parsers.text import decode, name_of
+from connectors.parsers.text_builder import TextBuilder
 from rag.errors import EncryptedDocument, NoText, ParseError
 from rag.types import Document, flat_metadata, well_formed
 

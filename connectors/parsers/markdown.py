@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from connectors.base import Parser
-from connectors.parsers.building import heading_path_marks
 from connectors.parsers.text import decode, name_of, require_text
+from connectors.parsers.text_builder import heading_path_marks
 from rag.types import Document, Mark, flat_metadata
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from connectors.base import Parser
-from connectors.parsers.building import TextBuilder
 from connectors.parsers.markdown import heading_marks
 from connectors.parsers.text import decode, name_of
+from connectors.parsers.text_builder import TextBuilder
 from rag.errors import NoText, ParseError
 from rag.types import Document, flat_metadata, well_formed
 

@@ -8,17 +8,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from connectors.base import Parser
-from connectors.parsers.building import TextBuilder, heading_path_marks
+from connectors.parsers.html_fragments import table, to_markdown
 from connectors.parsers.markdown import heading_marks
-from connectors.parsers.markup import table, to_markdown
-from connectors.parsers.text import name_of
-from connectors.parsers.zipped import (
+from connectors.parsers.safe_zip import (
     ZippedFile,
     etree_bytes,
     local_name,
     office_properties,
     parse_xml,
 )
+from connectors.parsers.text import name_of
+from connectors.parsers.text_builder import TextBuilder, heading_path_marks
 from rag.errors import NoText, ParseError
 from rag.types import Document, well_formed
 

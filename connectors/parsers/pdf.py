@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from connectors.base import Parser
-from connectors.parsers import layout, ocr
-from connectors.parsers.building import heading_path_marks
-from connectors.parsers.layout import Line
+from connectors.parsers import ocr, pdf_layout
+from connectors.parsers.pdf_layout import Line
 from connectors.parsers.text import name_of
+from connectors.parsers.text_builder import heading_path_marks
 from rag.errors import EncryptedDocument, NoText, ParseError
 from rag.types import Document, Mark, flat_metadata, well_formed
 
@@ -60,7 +60,7 @@ class PdfParser(Parser):
             read = _read(data, self)
         pages = read.pages
         if self.clean:
-            pages = _without_hyphens(layout.without_repeated(pages))
+            pages = _without_hyphens(pdf_layout.without_repeated(pages))
             for line in (line for page in pages for line in page):
                 line.text = _SPACES.sub(" ", line.text)
         texts = ["\n".join(line.text for line in page) for page in pages]
@@ -143,7 +143,7 @@ def _page_lines(page: Any, number: int, clean: bool) -> list[Line]:
     textpage = page.get_textpage()
     try:
         text = textpage.get_text_range()
-        lines = layout.lines_of(well_formed_text(text), textpage, clean=clean)
+        lines = pdf_layout.lines_of(well_formed_text(text), textpage, clean=clean)
     except UnicodeDecodeError:
         raise ParseError(f"page {number} has text that is not valid Unicode") from None
     finally:

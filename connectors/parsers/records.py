@@ -20,9 +20,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from connectors.base import FailedPart, Parser, part_uri
-from connectors.parsers.building import TextBuilder
+from connectors.parsers.safe_zip import ZippedFile, office_properties
 from connectors.parsers.text import decode, name_of, require_text
-from connectors.parsers.zipped import ZippedFile, office_properties
+from connectors.parsers.text_builder import TextBuilder
 from rag.errors import EncryptedDocument, NoText, ParseError
 from rag.types import Document, Mark, flat_metadata, well_formed
 

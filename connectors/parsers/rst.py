@@ -7,8 +7,8 @@ from itertools import accumulate
 from typing import Any, ClassVar
 
 from connectors.base import Parser
-from connectors.parsers.building import heading_path_marks
 from connectors.parsers.text import decode, name_of, require_text
+from connectors.parsers.text_builder import heading_path_marks
 from rag.types import Document, well_formed
 
 _LARGEST = 5_000_000  # characters of a file whose sections are looked for

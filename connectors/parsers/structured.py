@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from connectors.base import FailedPart, Parser
-from connectors.parsers.building import TextBuilder, heading_path_marks
 from connectors.parsers.records import JsonLinesParser
+from connectors.parsers.safe_zip import local_name, parse_xml_noting
 from connectors.parsers.text import decode, name_of, require_text
-from connectors.parsers.zipped import local_name, parse_xml_noting
+from connectors.parsers.text_builder import TextBuilder, heading_path_marks
 from rag.errors import NoText, ParseError
 from rag.types import Document, Mark, well_formed
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from connectors.base import Parser
-from connectors.parsers.building import TextBuilder
 from connectors.parsers.text import decode, name_of, require_text
+from connectors.parsers.text_builder import TextBuilder
 from rag.errors import NoText, ParseError
 from rag.types import Document, well_formed
 

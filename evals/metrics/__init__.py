@@ -13,9 +13,9 @@ from evals.metrics.base import GROUPS, Case, Metric, metric, registered
 from rag.errors import ConfigError
 
 if TYPE_CHECKING:
+    from evals.judges import Backend
     from evals.samples import Sample
     from evals.scores import Score
-    from evals.support import Backend
     from rag.llm.base import ChatModel
 
 
@@ -71,7 +71,7 @@ def score(
     `support` is who judges support (default: the `judge`, or else by words), `judge` a chat model,
     also for what only such a one can say.
     """
-    from evals.support import backend
+    from evals.judges import backend
 
     case = Case(sample, support or backend(model=judge), judge=judge)
     return {each.name: each.score(case) for each in chosen(names)}

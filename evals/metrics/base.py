@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
+from evals.judges import Backend, Judged, has_words
 from evals.samples import Sample, Statement
 from evals.scores import Score, Summary, Unit, summarised
-from evals.support import Backend, Judged, has_words
 from rag.errors import ConfigError, RagError
-from rag.text import sentences
+from rag.text.sentences import sentences
 
 if TYPE_CHECKING:
     from rag.embedding import Embedder

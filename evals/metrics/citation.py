@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from evals.judges import Backend, Judged, has_words
 from evals.metrics.base import Case, metric
 from evals.samples import Sample, Statement
 from evals.scores import Score, Unit
 from evals.statistics import harmonic_mean
-from evals.support import Backend, Judged, has_words
 from rag.errors import ConfigError
 
 
@@ -94,7 +94,7 @@ def citation_scores(
 
     `support` is who judges support (default: by words).
     """
-    from evals.support import backend
+    from evals.judges import backend
 
     case = Case(sample, support or backend("lexical"))
     if mode == "ours":

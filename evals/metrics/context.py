@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from evals import ranking
+from evals import ranking_metrics
 from evals.metrics.base import Case, metric, unjudged
 from evals.metrics.generation import relevant_passages
 from evals.questions import is_gold
@@ -79,7 +79,9 @@ def _retrieval(
             return Score.not_applicable("it is not known what was retrieved")
         return Score.of(measure(*_ranked(case)))
 
-    score.__doc__ = f"{about}\n\nOf the documents retrieved for the answer; see `evals.ranking`."
+    score.__doc__ = (
+        f"{about}\n\nOf the documents retrieved for the answer; see `evals.ranking_metrics`."
+    )
     score.__qualname__ = f"retrieval_{name}"
     metric(name, "retrieval", needs=("gold",))(score)
 
@@ -87,21 +89,21 @@ def _retrieval(
 _retrieval(
     "ndcg@10",
     "Normalised discounted cumulative gain of the first ten documents.",
-    lambda ranked, judged: ranking.ndcg(ranked, judged, 10),
+    lambda ranked, judged: ranking_metrics.ndcg(ranked, judged, 10),
 )
-_retrieval("map", "Mean average precision.", ranking.average_precision)
+_retrieval("map", "Mean average precision.", ranking_metrics.average_precision)
 _retrieval(
     "mrr@10",
     "Reciprocal rank of the first gold document among the first ten.",
-    lambda ranked, judged: ranking.reciprocal_rank(ranked, judged, 10),
+    lambda ranked, judged: ranking_metrics.reciprocal_rank(ranked, judged, 10),
 )
 _retrieval(
     "recall@10",
     "Share of the gold documents among the first ten.",
-    lambda ranked, judged: ranking.recall(ranked, judged, 10),
+    lambda ranked, judged: ranking_metrics.recall(ranked, judged, 10),
 )
 _retrieval(
     "precision@10",
     "Share of the first ten documents that are gold.",
-    lambda ranked, judged: ranking.precision(ranked, judged, 10),
+    lambda ranked, judged: ranking_metrics.precision(ranked, judged, 10),
 )

@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from rag.chunking.base import Chunker, TokenCounter, chunk_id
-from rag.text import Span
+from rag.text.sentences import Span
 from rag.types import Chunk, Document, Places
 
 _SAMPLE = 1_000  # characters a sample, of which four estimate a document's characters per token

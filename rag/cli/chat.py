@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rag.cli import show
+from rag.cli import output
 from rag.cli.options import index_option, index_path, json_option, namespace_option
 from rag.errors import QueryError, RagError
 from rag.types import Answer
@@ -37,7 +37,7 @@ def converse(pipeline: Pipeline, name: str | None, *, latest: bool = False) -> N
     last = turns[-1].answer if turns else None
     if sys.stdin.isatty():
         if turns:
-            so_far = show.counted(len(turns), "turn")
+            so_far = output.counted(len(turns), "turn")
             click.secho(f"{conversation.name}: {so_far} so far", dim=True)
         click.secho("Ask, or /help. Ctrl-D ends.", dim=True)
     while (line := _read()) is not None:
@@ -65,7 +65,7 @@ def _command(command: str, argument: str, conversation: Conversation, last: Answ
         if last is None:
             click.echo("nothing was asked yet")
         else:
-            show.hits(last.hits)
+            output.hits(last.hits)
     elif command == "/why":
         why(last)
     elif command == "/history":
@@ -74,7 +74,7 @@ def _command(command: str, argument: str, conversation: Conversation, last: Answ
             click.echo("nothing was asked yet")
         for turn in turns:
             click.secho(f"{turn.number}. {turn.question}", bold=True)
-            click.echo(f"   {show.shortened(turn.answer.text, 300)}")
+            click.echo(f"   {output.shortened(turn.answer.text, 300)}")
     elif command == "/save":
         _save(conversation, argument)
     else:
@@ -83,14 +83,14 @@ def _command(command: str, argument: str, conversation: Conversation, last: Answ
 
 def _turn(conversation: Conversation, question: str) -> Answer | None:
     try:
-        answer = show.stream(conversation.stream(question))
+        answer = output.stream(conversation.stream(question))
     except RagError as error:
         click.echo(f"rag: {error}", err=True)
         return None
     except KeyboardInterrupt:  # the answer is given up, the conversation is not
         click.echo("\nstopped", err=True)
         return None
-    show.answer(answer, text=False)
+    output.answer(answer, text=False)
     click.echo()
     return answer
 
@@ -106,9 +106,9 @@ def why(given: Answer | None) -> None:
     if given.status == "abstained":
         click.echo(f"no answer: {given.reason}")
         if draft := next((s.detail["draft"] for s in given.trace if "draft" in s.detail), ""):
-            click.secho(f"the model's draft was: {show.shortened(draft, 400)}", dim=True)
+            click.secho(f"the model's draft was: {output.shortened(draft, 400)}", dim=True)
     for number, sentence in enumerate(given.sentences, start=1):
-        said = show.shortened(given.text[sentence.start : sentence.end], 160)
+        said = output.shortened(given.text[sentence.start : sentence.end], 160)
         verdict = sentence.status.replace("_", " ")
         if sentence.status != "needs_none":
             verdict += f" ({sentence.support:.2f})"
@@ -117,11 +117,13 @@ def why(given: Answer | None) -> None:
         click.secho(f"   {verdict}", fg=colour)
         for i in sentence.citations:
             cited = given.citations[i]
-            click.echo(f"   [{cited.marker}] {show.where(cited.uri, cited.place)}, {cited.method}")
-            click.echo(f'       "{show.shortened(cited.quote, 200)}"')
+            click.echo(
+                f"   [{cited.marker}] {output.where(cited.uri, cited.place)}, {cited.method}"
+            )
+            click.echo(f'       "{output.shortened(cited.quote, 200)}"')
     for step in given.trace:
         click.secho(f"{step.name}: {step.seconds * 1000:.0f} ms", dim=True)
-    for note in show.notes(given):
+    for note in output.notes(given):
         click.secho(f"({note})", dim=True)
 
 
@@ -166,14 +168,14 @@ def conversations_list(index: Path | None, namespace: str, as_json: bool) -> Non
     """List the conversations, the latest first."""
     found = _store(index, namespace).conversations()
     if as_json:
-        show.json_document({"conversations": [each._asdict() for each in found]})
+        output.json_document({"conversations": [each._asdict() for each in found]})
         return
     if not found:
         click.echo("no conversations")
     for each in found:
         click.secho(each.name, bold=True, nl=False)
-        click.echo(f"  {show.counted(each.turns, 'turn')}, last {each.last}")
-        click.echo(f"    {show.shortened(each.first_question, 100)}")
+        click.echo(f"  {output.counted(each.turns, 'turn')}, last {each.last}")
+        click.echo(f"    {output.shortened(each.first_question, 100)}")
 
 
 @conversations_group.command(name="show")
@@ -187,11 +189,11 @@ def conversations_show(name: str, index: Path | None, namespace: str, as_json: b
     if not turns:
         raise QueryError(f"there is no conversation {name!r}: rag conversations list")
     if as_json:
-        show.json_document({"turns": [turn.model_dump(mode="json") for turn in turns]})
+        output.json_document({"turns": [turn.model_dump(mode="json") for turn in turns]})
         return
     for turn in turns:
         click.secho(f"{turn.number}. {turn.question}", bold=True)
-        show.answer(turn.answer)
+        output.answer(turn.answer)
         click.echo()
 
 
@@ -204,12 +206,12 @@ def conversations_delete(name: str, index: Path | None, namespace: str) -> None:
     count = _store(index, namespace).delete(name)
     if not count:
         raise QueryError(f"there is no conversation {name!r}: rag conversations list")
-    click.echo(f"{show.counted(count, 'turn')} forgotten")
+    click.echo(f"{output.counted(count, 'turn')} forgotten")
 
 
 def _store(index: Path | None, namespace: str) -> ConversationStore:
     from rag.conversation import ConversationStore
-    from rag.index.places import CONVERSATIONS, require_library
+    from rag.index.paths import CONVERSATIONS, require_library
 
     folder = require_library(index_path(index), namespace).parent
     return ConversationStore(folder / CONVERSATIONS)

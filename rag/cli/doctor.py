@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 import rag
-from rag.cli import show
+from rag.cli import output
 from rag.errors import RagError
 
 _CORE = ("chromadb", "tantivy", "wordllama", "semchunk", "pypdfium2", "trafilatura", "pydantic")
@@ -52,7 +52,7 @@ def examine(index: Path, *, as_json: bool) -> bool:
     }
     fine = index_fine and all(found["packages"].values())
     if as_json:
-        show.json_document(found)
+        output.json_document(found)
         return fine
     click.echo(f"citewell {found['citewell']}, Python {found['python']}")
     for name, installed in found["packages"].items():

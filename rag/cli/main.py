@@ -15,11 +15,11 @@ import click
 
 import rag
 from rag import tracing
-from rag.cli import questioning, scoring  # noqa: F401 (they add their commands to eval_group)
-from rag.cli.care import index_group
+from rag.cli import eval_datasets, eval_runs  # noqa: F401 (they add their commands to eval_group)
 from rag.cli.chat import conversations_group
-from rag.cli.evaluate import eval_group, tune
-from rag.cli.explore import duplicates, map_command, outliers, similar
+from rag.cli.corpus_analysis import duplicates, map_command, outliers, similar
+from rag.cli.eval_retrieval import eval_group, tune
+from rag.cli.index import index_group
 from rag.cli.inspect import inspect_command
 from rag.cli.options import (
     FAILED,
@@ -127,9 +127,9 @@ def ingest(
     git+file:///repository or s3://bucket/prefix (`rag sources` lists them). Only what has changed
     since the last time is read and embedded; what is gone from a source is deleted from the index.
     """
-    from rag.cli import show
+    from rag.cli import output
 
-    with make_pipeline(pipeline, index, namespace) as opened, show.Progress() as progress:
+    with make_pipeline(pipeline, index, namespace) as opened, output.Progress() as progress:
         report = opened.ingest(
             *sources,
             dry_run=dry_run,
@@ -138,8 +138,8 @@ def ingest(
             progress=progress,
         )
     if as_json:
-        show.json_document(report.as_json())
-    show.report(report, opened.index, summary=not as_json)
+        output.json_document(report.as_json())
+    output.report(report, opened.index, summary=not as_json)
     if report.failed:
         context.exit(SOME_FAILED)
 
@@ -162,15 +162,15 @@ def search(
     as_json: bool,
 ) -> None:
     """Find the passages nearest to QUERY."""
-    from rag.cli import show
-    from rag.cli.load import parse_where
+    from rag.cli import output
+    from rag.cli.arguments import parse_where
 
     with make_pipeline(pipeline, index, namespace) as opened:
         hits = opened.search(query, k=k, where=parse_where(where))
     if as_json:
-        show.json_document({"hits": [hit.model_dump(mode="json") for hit in hits]})
+        output.json_document({"hits": [hit.model_dump(mode="json") for hit in hits]})
     else:
-        show.hits(hits)
+        output.hits(hits)
 
 
 @cli.command()
@@ -196,13 +196,13 @@ def ask(
 
     With both --stream and --json the text streams to stderr, and stdout gets the answer.
     """
-    from rag.cli import show
-    from rag.cli.load import parse_where
+    from rag.cli import output
+    from rag.cli.arguments import parse_where
 
     with make_pipeline(pipeline, index, namespace) as opened, tracing.recorded() as spans:
         try:
             if stream:
-                answer = show.stream(
+                answer = output.stream(
                     opened.stream(question, where=parse_where(where)), to_stderr=as_json
                 )
             else:
@@ -211,9 +211,9 @@ def ask(
             if trace:
                 click.echo(tracing.as_text(spans), err=True)
     if as_json:
-        show.json_document(answer.model_dump(mode="json"))
+        output.json_document(answer.model_dump(mode="json"))
     else:
-        show.answer(answer, text=not stream)
+        output.answer(answer, text=not stream)
 
 
 @cli.command()
@@ -236,16 +236,16 @@ def chat(
     Every conversation is kept in the index's folder (`rag conversations`). Within one, /help lists
     what else can be done: /sources, /why, /history, /save, /reset.
     """
-    from rag.cli import show
+    from rag.cli import output
     from rag.cli.chat import converse
 
     if latest and name is not None:
         raise click.UsageError("--name says which conversation, --continue the latest: give one")
     with make_pipeline(pipeline, index, namespace) as opened:
         if sources:
-            with show.Progress() as progress:
+            with output.Progress() as progress:
                 report = opened.ingest(*sources, progress=progress)
-            show.report(report, opened.index)
+            output.report(report, opened.index)
         converse(opened, name, latest=latest)
 
 
@@ -253,27 +253,27 @@ def chat(
 @json_option
 def sources_command(as_json: bool) -> None:
     """List where documents can come from, and which files are read."""
-    from rag.cli import formats
+    from rag.cli import parse
 
-    formats.list_known(as_json=as_json)
+    parse.list_known(as_json=as_json)
 
 
 @cli.command()
 @json_option
 def embedders(as_json: bool) -> None:
     """List the embedders: length of their vectors, longest text, price, and what each needs."""
-    from rag.cli import formats
+    from rag.cli import parse
 
-    formats.list_embedders(as_json=as_json)
+    parse.list_embedders(as_json=as_json)
 
 
 @cli.command()
 @json_option
 def models(as_json: bool) -> None:
     """List the chat models: what they read, their prices, and what each needs."""
-    from rag.cli import formats
+    from rag.cli import parse
 
-    formats.list_chat_models(as_json=as_json)
+    parse.list_chat_models(as_json=as_json)
 
 
 @cli.command()
@@ -291,10 +291,10 @@ def parse(
 
     In the margin: page, slide, sheet, row, function or time. FILE may be any source.
     """
-    from rag.cli import formats
+    from rag.cli import parse
 
     with make_pipeline(pipeline, None) as opened:
-        if not formats.parse(opened, source, allow_private=allow_private, as_json=as_json):
+        if not parse.parse(opened, source, allow_private=allow_private, as_json=as_json):
             context.exit(SOME_FAILED)
 
 
@@ -309,8 +309,8 @@ def source(
     uri: str, start: int, end: int | None, index: Path | None, namespace: str, as_json: bool
 ) -> None:
     """Print the stored text of the document URI (or path), exactly."""
-    from rag.cli import show
-    from rag.cli.load import as_uri
+    from rag.cli import output
+    from rag.cli.arguments import as_uri
     from rag.index import open_library
 
     library = open_library(index_path(index), namespace)
@@ -323,14 +323,16 @@ def source(
         raise QueryError(f"--start {start} is behind the end, {end}")
     text = document.text[start:end]
     if not as_json:
-        show.exactly(text)
+        output.exactly(text)
         return
     marks = [
         mark.model_dump(mode="json")
         for mark in document.marks
         if mark.start < end and mark.end > start
     ]
-    show.json_document({"uri": document.uri, "title": document.title, "text": text, "marks": marks})
+    output.json_document(
+        {"uri": document.uri, "title": document.title, "text": text, "marks": marks}
+    )
 
 
 @cli.command()
@@ -344,7 +346,7 @@ def delete(uris: tuple[str, ...], index: Path | None, namespace: str, pipeline: 
     A folder stands for all that was in it. (What is gone from a folder that still exists is
     deleted by ingesting the folder again.)
     """
-    from rag.cli.load import as_uri
+    from rag.cli.arguments import as_uri
 
     with make_pipeline(pipeline, index, namespace) as opened:
         count = opened.delete(*(as_uri(uri) for uri in uris))
@@ -359,13 +361,13 @@ def delete(uris: tuple[str, ...], index: Path | None, namespace: str, pipeline: 
 @json_option
 def stats(index: Path | None, namespace: str, as_json: bool) -> None:
     """Say what the index holds, and what failed to get into it."""
-    from rag.cli import show
+    from rag.cli import output
     from rag.index import open_library
 
     path = index_path(index)
     library = open_library(path, namespace)
     try:
-        show.stats(path, library, as_json=as_json)
+        output.stats(path, library, as_json=as_json)
     finally:
         library.close()
 
@@ -405,15 +407,15 @@ def prompts_group() -> None:
 @json_option
 def prompts_list(as_json: bool) -> None:
     """List the templates, ours and those of RAG_PROMPTS."""
-    from rag.cli import show
+    from rag.cli import output
 
-    show.prompts(as_json=as_json)
+    output.prompts(as_json=as_json)
 
 
 @prompts_group.command(name="show")
 @click.argument("name")
 def prompts_show(name: str) -> None:
     """Print the template NAME as it is in use."""
-    from rag.cli import show
+    from rag.cli import output
 
-    show.prompt(name)
+    output.prompt(name)

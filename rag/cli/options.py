@@ -68,7 +68,7 @@ def require_folder(output: Path | None) -> None:
 
 def make_pipeline(target: str | None, index: Path | None, namespace: str = "") -> Pipeline:
     """The pipeline that the options name."""
-    from rag.cli.load import load_pipeline
+    from rag.cli.arguments import load_pipeline
 
     pipeline = load_pipeline(target, index)
     return pipeline.within(namespace) if namespace else pipeline

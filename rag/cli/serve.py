@@ -115,7 +115,7 @@ def keys_group() -> None:
 @index_option
 def keys_add(name: str, namespace: str, index: Path | None) -> None:
     """Make a key called NAME and print it, once: only its hash is kept."""
-    from rag.index.places import make_folder
+    from rag.index.paths import make_folder
     from rag.serving.keys import key_store
 
     path = index_path(index)
@@ -131,12 +131,12 @@ def keys_add(name: str, namespace: str, index: Path | None) -> None:
 @json_option
 def keys_list(index: Path | None, as_json: bool) -> None:
     """List the keys: names, namespaces, and when they were made."""
-    from rag.cli import show
+    from rag.cli import output
     from rag.serving.keys import key_store
 
     found = key_store(index_path(index)).keys()
     if as_json:
-        show.json_document({"keys": [key._asdict() for key in found]})
+        output.json_document({"keys": [key._asdict() for key in found]})
         return
     if not found:
         click.echo("there are no keys")

@@ -7,14 +7,14 @@ import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from rag.concurrency import in_threads
 from rag.conversation.store import ConversationStore, Turn
 from rag.embedding import Embedder
 from rag.errors import QueryError
 from rag.filters import Where
 from rag.generation import Done, Event, Generator, last_answer
 from rag.generation.links import without_links
-from rag.llm.threads import in_threads
-from rag.llm.tokens import count_tokens
+from rag.text.tokens import count_tokens
 from rag.types import Answer, Citation, Message, well_formed
 
 if TYPE_CHECKING:

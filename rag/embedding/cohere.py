@@ -11,8 +11,8 @@ from rag.component import Tuning
 from rag.embedding.base import KnownModel, Side
 from rag.embedding.batched import BatchedEmbedder
 from rag.errors import EmbeddingError, ModelRequestError
-from rag.llm.cohere_endpoint import CohereEndpoint
-from rag.llm.tokens import count_tokens
+from rag.providers.cohere import CohereEndpoint
+from rag.text.tokens import count_tokens
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,7 +65,7 @@ class CohereEmbedder(CohereEndpoint, BatchedEmbedder):
         return known.max_tokens if known and known.max_tokens else 512
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Length of each text; see `rag.llm.tokens.count_tokens` for the vocabulary."""
+        """Length of each text; see `rag.text.tokens.count_tokens` for the vocabulary."""
         return [count_tokens(text) for text in texts]
 
     @property

@@ -13,8 +13,8 @@ from rag.component import Tuning
 from rag.embedding.base import KnownModel, Side
 from rag.embedding.batched import BatchedEmbedder, room
 from rag.errors import EmbeddingError, ModelRequestError
-from rag.llm.endpoint import AzureOpenAIEndpoint, OpenAIEndpoint
-from rag.llm.tokens import count_tokens
+from rag.providers.openai import AzureOpenAIEndpoint, OpenAIEndpoint
+from rag.text.tokens import count_tokens
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +70,7 @@ class OpenAIEmbedder(OpenAIEndpoint, BatchedEmbedder):
         return room(self.model, most, max(self.count_tokens(prompts), default=0))
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Length of each text; see `rag.llm.tokens.count_tokens` for the vocabulary."""
+        """Length of each text; see `rag.text.tokens.count_tokens` for the vocabulary."""
         return [count_tokens(text) for text in texts]
 
     @property

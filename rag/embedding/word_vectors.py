@@ -17,7 +17,7 @@ from pydantic import Field
 from rag.embedding.base import Embedder
 from rag.embedding.batched import normalised
 from rag.errors import EmbeddingError
-from rag.words import words
+from rag.text.tokenization import words
 
 if TYPE_CHECKING:
     import numpy as np

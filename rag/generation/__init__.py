@@ -9,7 +9,7 @@ from rag.generation.base import (
     TextDelta,
     last_answer,
 )
-from rag.generation.context import Passage, pack
+from rag.generation.context_packing import Passage, pack
 from rag.generation.extraction import Extraction, FieldEvidence
 from rag.generation.extractive import ExtractiveGenerator
 from rag.generation.grounded import GroundedGenerator

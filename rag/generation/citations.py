@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from rag.generation.base import CitationEvent, Event, SentenceVerified, TextDelta
 from rag.generation.claims import admitted, claims_nothing, refuses
-from rag.generation.context import Passage
+from rag.generation.context_packing import Passage
 from rag.generation.links import LINK_LIKE, disarmed, without_links
 from rag.generation.markers import (
     INLINE_CODE,
@@ -20,7 +20,7 @@ from rag.generation.markers import (
 )
 from rag.generation.quotes import Quote, best_quote, misquotes
 from rag.llm.base import NativeCitation
-from rag.text import Span, sentences
+from rag.text.sentences import Span, sentences
 from rag.types import Citation, CitationMethod, Sentence, SentenceStatus
 from rag.verification import Verifier
 

@@ -9,16 +9,16 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel, Field
 
-from rag.generation.context import Packed, Passage, boundary, shown_passages
+from rag.generation.context_packing import Packed, Passage, boundary, shown_passages
 from rag.generation.quotes import Quote, best_quote
 from rag.llm.base import ChatModel
-from rag.llm.calls import metered
 from rag.llm.prompting import messages
 from rag.llm.structured import fill
-from rag.text import Span
+from rag.llm.usage import metered
+from rag.text.sentences import Span
+from rag.text.tokenization import words
 from rag.types import Citation, Hit, Noun, SentenceStatus, Step, Usage, well_formed
 from rag.verification import Verifier
-from rag.words import words
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -10,11 +10,11 @@ from pydantic import Field
 
 from rag.embedding import Embedder, StaticEmbedder
 from rag.generation.base import Generator, abstention
-from rag.generation.context import pack
+from rag.generation.context_packing import pack
 from rag.generation.links import without_links
 from rag.generation.quotes import Quote
 from rag.generation.relevance import Candidate, candidates
-from rag.llm.tokens import count_tokens
+from rag.text.tokens import count_tokens
 from rag.types import Answer, Citation, Hit, Message, Sentence, Step
 
 

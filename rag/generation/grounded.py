@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from rag.concurrency import ended
 from rag.embedding import Embedder, StaticEmbedder
 from rag.errors import ModelContextExceeded, QueryError
 from rag.generation.base import Done, Event, Generator, abstention, last_answer, replayed
 from rag.generation.citations import CitationWriter, CitedText, cite
 from rag.generation.claims import admits
-from rag.generation.context import Order, Packed, boundary, pack, shown_passages
+from rag.generation.context_packing import Order, Packed, boundary, pack, shown_passages
 from rag.generation.markers import without_markers
 from rag.generation.relevance import candidates
 from rag.llm.base import ChatModel, Completion, Source
 from rag.llm.prompting import filled, inert, messages
-from rag.llm.threads import ended
 from rag.types import NO_ANSWER, Answer, Hit, Message, Sentence, Step, Usage
 from rag.verification import LexicalVerifier, Verifier
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from rag import tracing
 from rag.embedding import StaticEmbedder
-from rag.generation.context import Passage
-from rag.text import Span
+from rag.generation.context_packing import Passage
+from rag.text.sentences import Span
+from rag.text.tokenization import content_stems
 from rag.types import Citation, CitationMethod
 from rag.verification import Verifier, shared_words
-from rag.words import content_stems
 
 _NEEDLESS = 0.95  # a shorter quote is preferred that has this share of the best one's support
 _NO_SIGNAL = 0.1  # share of common words below which words do not say where to look

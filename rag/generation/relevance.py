@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence, Set
 from typing import NamedTuple
 
 from rag.embedding import Embedder
-from rag.generation.context import Passage
-from rag.text import Span
-from rag.words import content_stems, stems
+from rag.generation.context_packing import Passage
+from rag.text.sentences import Span
+from rag.text.tokenization import content_stems, stems
 
 _LEADING_MARKUP = re.compile(r"(?:[-*+•>]|\d{1,3}[.)])\s+")
 _NOT_PROSE = re.compile(r"#{1,6}\s|\|?[\s:|-]+\|?$")

@@ -23,21 +23,21 @@ from typing import TYPE_CHECKING, TypeVar
 from rag.embedding.base import Embedder
 from rag.errors import EmbedderMismatch, IndexDamaged, RagIndexError
 from rag.filters import Filter, Where
-from rag.index.derived import Derived
-from rag.index.exact import ExactVectors, cosines
-from rag.index.gate import Gate
-from rag.index.library import Library, State
-from rag.index.lock import write_lock
-from rag.index.places import LIBRARY, make_folder, namespace_folder, require_library
-from rag.index.vectors import Chroma, ChromaVectors, VectorStore
-from rag.index.writer import Writer, describe
+from rag.index.commit_protocol import Writer, describe
+from rag.index.paths import LIBRARY, make_folder, namespace_folder, require_library
+from rag.index.store_set import Derived
+from rag.index.write_lock import write_lock
+from rag.rwlock import Gate
+from rag.stores.chroma import Chroma, ChromaVectors, VectorStore
+from rag.stores.exact import ExactVectors, cosines
+from rag.stores.sqlite import Library, State
 from rag.types import Chunk
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from rag.index.lexical import LexicalStore, WordQuery
+    from rag.stores.tantivy import LexicalStore, WordQuery
 
 _T = TypeVar("_T")
 _U = TypeVar("_U")

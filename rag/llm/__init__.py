@@ -1,12 +1,12 @@
 """Chat models."""
 
 from rag.llm.base import ChatModel, Completion, Delta, NativeCitation, Source
-from rag.llm.calls import metered
 from rag.llm.cohere import CohereChat
 from rag.llm.llama_cpp import LlamaCppChat
 from rag.llm.openai import AzureOpenAIChat, OpenAIChat
 from rag.llm.scripted import ScriptedChat
 from rag.llm.structured import fill
+from rag.llm.usage import metered
 
 __all__ = [
     "AzureOpenAIChat",

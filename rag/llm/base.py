@@ -12,10 +12,10 @@ from pydantic import Field
 
 from rag import tracing
 from rag.component import Component, Tuning
+from rag.concurrency import ended, in_threads, slot
 from rag.errors import ModelReplyError
 from rag.llm import cache
-from rag.llm.calls import count, slot
-from rag.llm.threads import ended, in_threads
+from rag.llm.usage import count
 from rag.types import Message, Usage, well_formed
 
 JsonSchema = Mapping[str, Any]
@@ -218,7 +218,7 @@ class ChatModel(Component):
 
     def count_tokens(self, text: str) -> int:
         """Length of `text` in tokens, near enough to fill a context; never a network call."""
-        from rag.llm.tokens import count_tokens
+        from rag.text.tokens import count_tokens
 
         return count_tokens(text)
 

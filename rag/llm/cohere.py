@@ -16,8 +16,8 @@ from rag.llm.base import (
     NativeCitation,
     Source,
 )
-from rag.llm.cohere_endpoint import CohereEndpoint
 from rag.llm.hosted import HostedChat
+from rag.providers.cohere import CohereEndpoint
 from rag.types import Message, Usage, well_formed
 
 _MODELS = {  # https://cohere.com/pricing, read in 2026

@@ -11,9 +11,9 @@ from pydantic import Field, model_validator
 
 from rag.errors import ModelReplyError
 from rag.llm.base import Completion, Delta, JsonSchema, KnownChat, Source
-from rag.llm.endpoint import AzureOpenAIEndpoint, OpenAIEndpoint
 from rag.llm.hosted import HostedChat
 from rag.llm.structured import strict_schema
+from rag.providers.openai import AzureOpenAIEndpoint, OpenAIEndpoint
 from rag.types import Message, Usage
 
 _MODELS = {  # https://platform.openai.com/docs/pricing, read in 2026

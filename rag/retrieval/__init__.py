@@ -1,19 +1,10 @@
 """Questions to the chunks that may answer them."""
 
-from rag.reranking.base import Refiner
 from rag.retrieval.base import Retriever
 from rag.retrieval.dense import DenseRetriever
 from rag.retrieval.hybrid import HybridRetriever
-from rag.retrieval.late import LateInteractionRetriever
+from rag.retrieval.late_interaction import LateInteractionRetriever
 from rag.retrieval.lexical import LexicalRetriever
-from rag.retrieval.refiners import (
-    Deduplicate,
-    Diversity,
-    EdgesFirst,
-    Expand,
-    Recency,
-    Threshold,
-)
 from rag.retrieval.transforms import (
     CarryOver,
     Decompose,
@@ -28,11 +19,7 @@ from rag.retrieval.transforms import (
 __all__ = [
     "CarryOver",
     "Decompose",
-    "Deduplicate",
     "DenseRetriever",
-    "Diversity",
-    "EdgesFirst",
-    "Expand",
     "HyDE",
     "HybridRetriever",
     "LateInteractionRetriever",
@@ -40,10 +27,7 @@ __all__ = [
     "MultiQuery",
     "Query",
     "QueryTransform",
-    "Recency",
-    "Refiner",
     "Retriever",
     "Rewrite",
     "StepBack",
-    "Threshold",
 ]

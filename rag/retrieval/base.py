@@ -28,7 +28,7 @@ class Retriever(Component):
         """Whether it finds elsewhere than in the index, which then may be empty.
 
         Its hits are chunks of the index's documents where these hold the same words, and otherwise
-        passages by themselves: see `rag.retrieval.outside`.
+        passages by themselves: see `rag.retrieval.external_passages`.
         """
         return False
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rag.filters import Where
 from rag.retrieval.base import Retriever, query_vector, to_hits
+from rag.text.tokenization import words
 from rag.types import Hit
-from rag.words import words
 
 if TYPE_CHECKING:
     from rag.index import Index

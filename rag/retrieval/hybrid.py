@@ -10,8 +10,8 @@ from rag.filters import Where
 from rag.retrieval.base import Retriever, query_vector, to_hits
 from rag.retrieval.fusion import Fusion, fuse
 from rag.retrieval.lexical import LexicalRetriever
+from rag.text.tokenization import words
 from rag.types import Hit
-from rag.words import words
 
 if TYPE_CHECKING:
     import numpy as np

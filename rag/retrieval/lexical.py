@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from rag.filters import Where
-from rag.index.lexical import WordQuery
 from rag.retrieval.base import Ranking, Retriever, to_hits
+from rag.stores.tantivy import WordQuery
+from rag.text.tokenization import language_of, stems
 from rag.types import Hit
-from rag.words import language_of, stems
 
 if TYPE_CHECKING:
     from rag.index import Index

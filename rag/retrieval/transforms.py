@@ -12,8 +12,8 @@ from pydantic import Field
 from rag.component import Component
 from rag.llm.base import ChatModel
 from rag.llm.prompting import ask, inert
+from rag.text.tokenization import STOP_WORDS, stems, words
 from rag.types import NO_ANSWER, Message
-from rag.words import STOP_WORDS, stems, words
 
 _BULLET = re.compile(r"(?:[-*•]|\d{1,3}[.)])\s+")
 _QUOTED = re.compile(r"[\"'“]([^\"'“”]+)[\"'”]")

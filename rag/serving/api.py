@@ -18,12 +18,12 @@ from connectors.parsers.pdf_pages import page_picture
 from rag.errors import DocumentNotFound, IndexNotFound, ParseError, QueryError, RagError
 from rag.filters import Filter
 from rag.generation import CitationEvent, Done, Event, SentenceVerified, TextDelta
-from rag.index.library import DocumentInfo
 from rag.serving.errors import ApiError, told
 from rag.serving.openai_api import note
 from rag.serving.service import EVENT_STREAM, ClosingResponse, Leased, Served, Service, unless_gone
 from rag.serving.tenants import FailedSource, JobInfo, Tenant
 from rag.serving.uploads import SCHEME, Staged, checked_file_name, distinct
+from rag.stores.sqlite import DocumentInfo
 from rag.types import Answer, Hit, Mark, Message
 
 router = APIRouter()

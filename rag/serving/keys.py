@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rag.errors import ConfigError, IndexDamaged, RagIndexError
-from rag.index.places import KEYS, checked_name
+from rag.index.paths import KEYS, checked_name
 
 _PREFIX = "cw-"
 _BYTES = 32

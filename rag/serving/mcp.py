@@ -27,7 +27,7 @@ import rag
 from connectors import path_of
 from rag.errors import ConfigError, DocumentNotFound, IndexNotFound, QueryError, RagError
 from rag.filters import Filter
-from rag.index import IngestReport
+from rag.ingestion import IngestReport
 from rag.pipeline import Pipeline
 from rag.serving.errors import error_response
 from rag.serving.keys import KeyStore, key_store

@@ -358,7 +358,7 @@ def _texts(given: str | list[str] | list[int] | list[list[int]]) -> list[str]:
 
 
 def _decoded(tokens: list[int]) -> str:
-    from rag.llm.tokens import vocabulary
+    from rag.text.tokens import vocabulary
 
     try:
         words = vocabulary("cl100k_base")

@@ -17,8 +17,8 @@ from pydantic import BaseModel
 
 from connectors import PART
 from rag.errors import IndexNotFound, QueryError, RagError
-from rag.index import IngestReport
-from rag.index.places import UPLOADS, namespace_folder
+from rag.index.paths import UPLOADS, namespace_folder
+from rag.ingestion import IngestReport
 from rag.pipeline import Pipeline
 from rag.serving.errors import ApiError, told
 from rag.serving.uploads import SCHEME, Staged, Uploads, UploadStore, uri_of

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from rag.embedding import Embedder, StaticEmbedder
-from rag.text import sentence_spans
+from rag.text.sentences import sentence_spans
+from rag.text.tokenization import STOP_WORDS, content_stems, stems, words
 from rag.verification.base import Verifier
-from rag.words import STOP_WORDS, content_stems, stems, words
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import BaseModel, Field
 
 from rag.component import Tuning
+from rag.concurrency import together
 from rag.llm.base import ChatModel
-from rag.llm.calls import together
 from rag.llm.prompting import inert, messages
 from rag.llm.structured import fill
 from rag.verification.base import Verifier

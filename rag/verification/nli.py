@@ -15,7 +15,7 @@ from pydantic import Field
 
 from rag.component import Tuning
 from rag.errors import MissingExtra, ModelError
-from rag.text import sentences
+from rag.text.sentences import sentences
 from rag.verification.base import Verifier
 
 if TYPE_CHECKING:

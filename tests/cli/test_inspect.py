@@ -9,7 +9,7 @@ from textual.widgets import DataTable, Input, Static, TabbedContent
 from rag import GroundedGenerator, HybridRetriever, Pipeline, ScriptedChat, tracing
 from rag.cli.inspect import sent, stages
 from rag.cli.inspect_app import InspectApp
-from rag.retrieval.refiners import Diversity
+from rag.postprocessing.mmr import Diversity
 
 QUESTION = "How long does a full battery last?"
 REPLY = "A full battery lasts 34 minutes in calm air [1]."

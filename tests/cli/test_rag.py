@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rag.cli.load import parse_where
+from rag.cli.arguments import parse_where
 from rag.errors import QueryError
 from rag.types import Answer, Hit
 from tests.conftest import API_KEY, ROOT, Ran
@@ -512,7 +512,7 @@ def test_a_second_writer_is_told_who_holds_the_lock(ingested: Rag, tmp_path: Pat
         [
             sys.executable,
             "-c",
-            "import sys, pathlib; from rag.index.lock import write_lock\n"
+            "import sys, pathlib; from rag.index.write_lock import write_lock\n"
             "with write_lock(pathlib.Path('.rag')): print('held', flush=True); sys.stdin.read()",
         ],
         cwd=tmp_path,
@@ -658,8 +658,8 @@ def test_progress_on_a_terminal(tmp_path: Path, folder: Path) -> None:
 
 
 def test_progress_says_what_is_done_and_left() -> None:
-    from rag.cli.show import duration, progress_line
-    from rag.index import Failure, IngestReport
+    from rag.cli.output import duration, progress_line
+    from rag.ingestion import Failure, IngestReport
 
     report = IngestReport(added=100, chunks=900, seconds=60.0, total=1_101)
     report.failed.append(Failure("u", "broken"))

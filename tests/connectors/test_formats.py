@@ -15,15 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.base import FailedPart
+from connectors.parser_pool import Parsing
 from connectors.parsers.auto import AutoParser
 from connectors.parsers.code import CodeParser
 from connectors.parsers.pdf import PdfParser
 from connectors.parsers.picture import PictureParser
 from connectors.parsers.records import Fields, JsonLinesParser, TableParser
-from connectors.parsing import Parsing
 from rag import Document, HeadingChunker, StaticEmbedder
 from rag.errors import EncryptedDocument, NoText, ParseError, UnsupportedFormat
-from tests.connectors import making
+from tests.connectors import file_fixtures
 
 PARSER = AutoParser(pdf=PdfParser(ocr=False), picture=PictureParser(recognise=False))
 
@@ -59,7 +59,7 @@ def numbered(units: Sequence[str]) -> list[str]:
 
 
 def _srt(units: Sequence[str]) -> bytes:
-    return making.srt(units)
+    return file_fixtures.srt(units)
 
 
 def _functions(units: Sequence[str]) -> bytes:
@@ -73,32 +73,32 @@ def _csv(units: Sequence[str]) -> bytes:
 
 
 FORMATS: dict[str, tuple[str, Callable[[Sequence[str]], bytes], Callable[[int], object]]] = {
-    "a.pdf": ("page", lambda units: making.pdf(list(units)), lambda i: i + 1),
+    "a.pdf": ("page", lambda units: file_fixtures.pdf(list(units)), lambda i: i + 1),
     "a.pptx": (
         "slide",
-        lambda units: making.pptx([(f"Title {i}", u) for i, u in enumerate(units)]),
+        lambda units: file_fixtures.pptx([(f"Title {i}", u) for i, u in enumerate(units)]),
         lambda i: i + 1,
     ),
     "a.odp": (
         "slide",
-        lambda units: making.odp([(f"Title {i}", u) for i, u in enumerate(units)]),
+        lambda units: file_fixtures.odp([(f"Title {i}", u) for i, u in enumerate(units)]),
         lambda i: i + 1,
     ),
     "a.xlsx": (
         "row",
-        lambda units: making.xlsx(
+        lambda units: file_fixtures.xlsx(
             {"S": [["Name", "Number"], *([u, i] for i, u in enumerate(units))]}
         ),
         lambda i: i + 2,
     ),
     "b.xlsx": (
         "sheet",
-        lambda units: making.xlsx({f"Sheet {i}": [[u]] for i, u in enumerate(units)}),
+        lambda units: file_fixtures.xlsx({f"Sheet {i}": [[u]] for i, u in enumerate(units)}),
         lambda i: f"Sheet {i}",
     ),
     "a.ods": (
         "row",
-        lambda units: making.ods({"S": [["Name", "Word"], *([u, "x"] for u in units)]}),
+        lambda units: file_fixtures.ods({"S": [["Name", "Word"], *([u, "x"] for u in units)]}),
         lambda i: i + 2,
     ),
     "a.csv": ("row", _csv, lambda i: i + 2),
@@ -115,7 +115,7 @@ FORMATS: dict[str, tuple[str, Callable[[Sequence[str]], bytes], Callable[[int], 
     ),
     "a.ipynb": (
         "row",
-        lambda units: making.ipynb([("markdown", u) for u in units]),
+        lambda units: file_fixtures.ipynb([("markdown", u) for u in units]),
         lambda i: i + 1,
     ),
     "a.srt": ("time", _srt, lambda i: 10.0 * i),
@@ -128,10 +128,10 @@ FORMATS: dict[str, tuple[str, Callable[[Sequence[str]], bytes], Callable[[int], 
     "a.py": ("symbol", _functions, lambda i: f"f{i}"),
 }  # fmt: skip
 HEADED: dict[str, Callable[[Sequence[str]], bytes]] = {
-    "a.docx": lambda units: making.docx([(f"Head {i}", u) for i, u in enumerate(units)]),
-    "a.odt": lambda units: making.odt([(f"Head {i}", u) for i, u in enumerate(units)]),
-    "a.epub": lambda units: making.epub([(f"Head {i}", u) for i, u in enumerate(units)]),
-    "a.pptx": lambda units: making.pptx([(f"Head {i}", u) for i, u in enumerate(units)]),
+    "a.docx": lambda units: file_fixtures.docx([(f"Head {i}", u) for i, u in enumerate(units)]),
+    "a.odt": lambda units: file_fixtures.odt([(f"Head {i}", u) for i, u in enumerate(units)]),
+    "a.epub": lambda units: file_fixtures.epub([(f"Head {i}", u) for i, u in enumerate(units)]),
+    "a.pptx": lambda units: file_fixtures.pptx([(f"Head {i}", u) for i, u in enumerate(units)]),
     "a.md": lambda units: "".join(f"# Head {i}\n\n{u}\n\n" for i, u in enumerate(units)).encode(),
     "a.rst": lambda units: "".join(
         f"Head {i}\n==========\n\n{u}\n\n" for i, u in enumerate(units)
@@ -141,13 +141,13 @@ HEADED: dict[str, Callable[[Sequence[str]], bytes]] = {
         + "".join(f"<h2>Head {i}</h2><p>{u} stands here.</p>" for i, u in enumerate(units))
         + "</article></body></html>"
     ).encode(),
-    "a.pdf": lambda units: making.pdf(
+    "a.pdf": lambda units: file_fixtures.pdf(
         [f"Head {i}\n{u}" for i, u in enumerate(units)],
         [(f"Head {i}", i) for i in range(len(units))],
     ),
     "a.yaml": lambda units: "".join(f"Head {i}:\n  - {u}\n" for i, u in enumerate(units)).encode(),
     "b.json": lambda units: json.dumps({f"Head {i}": u for i, u in enumerate(units)}).encode(),
-    "a.ipynb": lambda units: making.ipynb(
+    "a.ipynb": lambda units: file_fixtures.ipynb(
         [("markdown", f"# Head {i}\n\n{u}") for i, u in enumerate(units)]
     ),
 }
@@ -189,7 +189,7 @@ def test_headings_are_marked(name: str, units: list[str]) -> None:
     assert all(a.end <= b.start for a, b in pairwise(marks))
 
 
-@pytest.mark.parametrize("make", [making.zipped, making.tarred])
+@pytest.mark.parametrize("make", [file_fixtures.zipped, file_fixtures.tarred])
 @given(units=UNITS.map(numbered))
 @settings(max_examples=10)
 def test_files_of_archives_are_documents(make: Callable, units: list[str]) -> None:
@@ -211,9 +211,13 @@ def test_columns_are_read_one_after_the_other() -> None:
     lines = [(50.0, 740.0, 14.0, "A title that goes across both of the columns on this page")]
     for i, (left, right) in enumerate(zip(LEFT, RIGHT, strict=True)):
         lines += [(50, 700 - 14 * i, 10, left), (320, 700 - 14 * i, 10, right)]
-    text = parse(making.pdf([lines]), "a.pdf").text
+    text = parse(file_fixtures.pdf([lines]), "a.pdf").text
     assert text.split("\n")[1:] == LEFT + RIGHT
-    raw = PdfParser(clean=False, ocr=False).parse(making.pdf([lines]), uri="file:///a.pdf").text
+    raw = (
+        PdfParser(clean=False, ocr=False)
+        .parse(file_fixtures.pdf([lines]), uri="file:///a.pdf")
+        .text
+    )
     assert raw.index(RIGHT[0]) < raw.index(LEFT[1])
 
 
@@ -227,7 +231,7 @@ def test_cells_of_a_table_stay_in_their_rows() -> None:
         for i, row in enumerate(rows)
         for x, text in zip((50, 400), row, strict=True)
     ]
-    text = parse(making.pdf([lines]), "a.pdf").text
+    text = parse(file_fixtures.pdf([lines]), "a.pdf").text
     assert text.split() == " ".join(" ".join(row) for row in rows).split()
 
 
@@ -236,7 +240,7 @@ def test_words_divided_at_the_end_of_a_line_are_joined() -> None:
         "It is an exam-\nple of a well-\nknown rule. A well-known rule is a worst-\ncase rule.\n"
         "The worst case is a case."
     )
-    found = parse(making.pdf([text]), "a.pdf").text
+    found = parse(file_fixtures.pdf([text]), "a.pdf").text
     assert "an example of a well-known rule" in found
     assert "a worst-case rule" in found
 
@@ -246,7 +250,7 @@ def test_headers_and_footers_stay_where_they_stand_first() -> None:
         f"Annual report of the trust\nText of page {i} is about {word}.\nThe total is {i * 7}\nPage {i + 10} of 15"
         for i, word in enumerate(["rain", "snow", "wind", "hail", "fog"], start=1)
     ]
-    document = parse(making.pdf(pages), "a.pdf")
+    document = parse(file_fixtures.pdf(pages), "a.pdf")
     assert document.text.count("Annual report of the trust") == 1
     assert [line for line in document.text.split("\n") if line.startswith("Page")] == [
         "Page 11 of 15"
@@ -259,10 +263,12 @@ def test_headers_and_footers_stay_where_they_stand_first() -> None:
 @pytest.mark.slow
 def test_a_scanned_page_is_recognised() -> None:
     """With the models that come with the extra."""
-    document = PdfParser(ocr=True).parse(making.scan("A scan of a letter"), uri="file:///a.pdf")
+    document = PdfParser(ocr=True).parse(
+        file_fixtures.scan("A scan of a letter"), uri="file:///a.pdf"
+    )
     assert document.metadata["pages_recognised"] == (1,)
     assert texts(document, "page") == [(1, "A scan of a letter")]
-    found = PictureParser(recognise=True).parse(making.png("The kettle is green"), uri="u")
+    found = PictureParser(recognise=True).parse(file_fixtures.png("The kettle is green"), uri="u")
     assert "kettle" in found.text
 
 
@@ -270,8 +276,10 @@ def test_a_scanned_page_is_recognised() -> None:
 
 
 def test_docx_keeps_tables_and_properties() -> None:
-    table = making.docx_table([["Name", "Sum"], ["Rent", "1200"]])
-    document = parse(making.docx([("One", "Text.")], title="A letter", extra=table), "a.docx")
+    table = file_fixtures.docx_table([["Name", "Sum"], ["Rent", "1200"]])
+    document = parse(
+        file_fixtures.docx([("One", "Text.")], title="A letter", extra=table), "a.docx"
+    )
     assert "| Name | Sum |\n| --- | --- |\n| Rent | 1200 |" in document.text
     assert (document.title, document.metadata) == (
         "A letter",
@@ -280,7 +288,7 @@ def test_docx_keeps_tables_and_properties() -> None:
 
 
 def test_pptx_has_notes_and_what_stands_higher_comes_first() -> None:
-    document = parse(making.pptx([("One", "Body")], notes="Say hello"), "a.pptx")
+    document = parse(file_fixtures.pptx([("One", "Body")], notes="Say hello"), "a.pptx")
     assert document.text.split("\n\n") == ["# One", "Body", "Notes: Say hello\n"]
 
 
@@ -295,7 +303,7 @@ def test_rows_of_a_sheet_can_be_read_by_themselves() -> None:
         ["Light", 3.5, None, "2024-02-01"],
     ]
     document = parse(
-        making.xlsx({"Costs": rows, "Secret": [["hidden"]]}, hidden=["Secret"]), "a.xlsx"
+        file_fixtures.xlsx({"Costs": rows, "Secret": [["hidden"]]}, hidden=["Secret"]), "a.xlsx"
     )
     assert texts(document, "row") == [
         (1, "Costs of the year"),
@@ -310,7 +318,7 @@ def test_rows_of_a_sheet_can_be_read_by_themselves() -> None:
 
 
 def test_a_sheet_with_one_cell_far_away_is_no_danger() -> None:
-    document = parse(making.xlsx({"S": [["a", "b"], *[[]] * 5_000, ["c", "d"]]}), "a.xlsx")
+    document = parse(file_fixtures.xlsx({"S": [["a", "b"], *[[]] * 5_000, ["c", "d"]]}), "a.xlsx")
     assert texts(document, "row")[-1][0] == 5_002
 
 
@@ -321,18 +329,20 @@ def test_odt_keeps_lists_and_tables() -> None:
         "<table:table><table:table-row><table:table-cell><text:p>a</text:p></table:table-cell>"
         '<table:table-cell><text:p>b<text:s text:c="2"/>c</text:p></table:table-cell></table:table-row></table:table>'
     )
-    document = parse(making.odt([("One", "Text.")], title="T", extra=extra), "a.odt")
+    document = parse(file_fixtures.odt([("One", "Text.")], title="T", extra=extra), "a.odt")
     assert "- apples\n- pears" in document.text
     assert "| a | b c |" in document.text
     assert document.title == "T"
 
 
 def test_rtf() -> None:
-    assert parse(making.rtf(["Größe {x}", "two"]), "a.rtf").text == "Größe {x}\ntwo"
+    assert parse(file_fixtures.rtf(["Größe {x}", "two"]), "a.rtf").text == "Größe {x}\ntwo"
 
 
 def test_epub_reads_chapters_in_the_order_of_the_book() -> None:
-    document = parse(making.epub([("One", "First."), ("Two", "Second.")], "A book"), "a.epub")
+    document = parse(
+        file_fixtures.epub([("One", "First."), ("Two", "Second.")], "A book"), "a.epub"
+    )
     assert document.text.index("First.") < document.text.index("Second.")
     assert (document.title, document.metadata) == ("A book", {"author": "Ada", "language": "en"})
 
@@ -434,11 +444,14 @@ def test_xml_is_read_as_text() -> None:
 
 
 def test_attachments_are_documents_of_their_own() -> None:
-    inner = making.eml("The inner text.", "Inner", identity="<2@example.org>")
-    data = making.eml(
+    inner = file_fixtures.eml("The inner text.", "Inner", identity="<2@example.org>")
+    data = file_fixtures.eml(
         "Dear Bob, see the table.",
         "On tea",
-        {"costs.csv": b"Name,Sum\nRent,12\n", "more.zip": making.zipped({"a/b.txt": "Deep."})},
+        {
+            "costs.csv": b"Name,Sum\nRent,12\n",
+            "more.zip": file_fixtures.zipped({"a/b.txt": "Deep."}),
+        },
     )
     found = parts(data, "a.eml")
     assert set(found) == {"", "!/costs.csv", "!/more.zip!/a/b.txt"}
@@ -456,13 +469,17 @@ def test_attachments_are_documents_of_their_own() -> None:
 
 
 def test_html_mail_is_read_as_text() -> None:
-    document = parse(making.eml("", html="<h1>Hello</h1><p>It is <b>hot</b>.</p>"), "a.eml")
+    document = parse(file_fixtures.eml("", html="<h1>Hello</h1><p>It is <b>hot</b>.</p>"), "a.eml")
     assert "# Hello\n\nIt is **hot**." in document.text
 
 
 def test_mbox_names_messages_by_their_id() -> None:
-    data = making.mbox(
-        [making.eml("One."), making.eml("Two.", identity="<2@x>"), making.eml("Copy.")]
+    data = file_fixtures.mbox(
+        [
+            file_fixtures.eml("One."),
+            file_fixtures.eml("Two.", identity="<2@x>"),
+            file_fixtures.eml("Copy."),
+        ]
     )
     found = parts(data, "a.mbox")
     assert set(found) == {"!/1%40example.org", "!/2%40x", "!/1%40example.org~2"}
@@ -515,7 +532,9 @@ def test_code_is_text_without_the_extra() -> None:
 
 
 def test_a_notebook_has_code_and_what_it_printed() -> None:
-    document = parse(making.ipynb([("markdown", "# Title"), ("code", "print('x')")]), "a.ipynb")
+    document = parse(
+        file_fixtures.ipynb([("markdown", "# Title"), ("code", "print('x')")]), "a.ipynb"
+    )
     assert "```python\nprint('x')\n```\n\n```\nprinted\n```" in document.text
     assert (document.title, document.metadata["code_language"]) == ("Title", "python")
 
@@ -543,9 +562,11 @@ def test_a_compressed_file_is_its_contents() -> None:
 
 
 def test_hidden_and_odd_names() -> None:
-    data = making.zipped({".git/x": "a", "__MACOSX/b": "b", "../../up.txt": "c", "ü?.txt": "d"})
+    data = file_fixtures.zipped(
+        {".git/x": "a", "__MACOSX/b": "b", "../../up.txt": "c", "ü?.txt": "d"}
+    )
     assert set(parts(data, "a.zip")) == {"!/up.txt", "!/%C3%BC%3F.txt"}
-    assert set(parts(making.tarred({"./a.txt": b"x"}), "a.tar.gz")) == {"!/a.txt"}
+    assert set(parts(file_fixtures.tarred({"./a.txt": b"x"}), "a.tar.gz")) == {"!/a.txt"}
 
 
 def test_two_members_of_one_name() -> None:
@@ -558,7 +579,7 @@ def test_two_members_of_one_name() -> None:
 
 def test_a_bad_member_costs_itself() -> None:
     found = parts(
-        making.zipped({"a.txt": "fine", "b.txt": b"", "c.bin": bytes(range(256))}), "a.zip"
+        file_fixtures.zipped({"a.txt": "fine", "b.txt": b"", "c.bin": bytes(range(256))}), "a.zip"
     )
     assert found["!/a.txt"].text == "fine"
     assert isinstance(found["!/b.txt"].error, NoText)
@@ -567,13 +588,13 @@ def test_a_bad_member_costs_itself() -> None:
 
 def test_an_empty_archive_says_so() -> None:
     with pytest.raises(NoText, match="without any file"):
-        parts(making.zipped({}), "a.zip")
+        parts(file_fixtures.zipped({}), "a.zip")
 
 
 def test_archives_in_archives_end_somewhere() -> None:
     data = b"text"
     for i in range(8):
-        data = making.zipped({f"{i}.zip" if i else "a.txt": data})
+        data = file_fixtures.zipped({f"{i}.zip" if i else "a.txt": data})
     (found,) = parts(data, "a.zip").values()
     assert "more than 4 archives in one another" in str(found.error)
 
@@ -592,7 +613,7 @@ def test_a_zip_that_is_cut_short_is_not_another_one() -> None:
 
 
 def test_a_zip_may_have_a_member_called_mimetype() -> None:
-    found = parts(making.zipped({"mimetype": "x/y", "a.txt": "one"}), "a.zip")
+    found = parts(file_fixtures.zipped({"mimetype": "x/y", "a.txt": "one"}), "a.zip")
     assert found["!/a.txt"].text == "one"
 
 
@@ -610,7 +631,7 @@ def test_many_members_of_one_name_take_linear_time() -> None:
 
 
 def test_sentences_do_not_go_from_row_to_row() -> None:
-    from rag.text import sentences
+    from rag.text.sentences import sentences
 
     document = parse("city,population\nparis,200\nrome,400\n", "a.csv")
     found = [document.text[a:b] for a, b in sentences(document.text)]
@@ -643,7 +664,9 @@ def test_mail_that_is_one_file() -> None:
 
 def test_a_line_that_begins_with_from_is_text() -> None:
     body = "Dear Bob,\n\nFrom what I know this line is text.\n"
-    data = making.mbox([making.eml(body), making.eml(">From quoted.", identity="<2@x>")])
+    data = file_fixtures.mbox(
+        [file_fixtures.eml(body), file_fixtures.eml(">From quoted.", identity="<2@x>")]
+    )
     data = data.replace(b">From quoted", b">>From quoted")
     found = parts(data, "a.mbox")
     assert len(found) == 2
@@ -700,12 +723,12 @@ def test_docx_keeps_fields_and_equations() -> None:
         f"page 7</w:t></w:r></w:fldSimple></w:p><w:p><m:oMath {m}><m:r><m:t>a+b</m:t></m:r></m:oMath></w:p>"
         f"<w:p><m:oMathPara {m}><m:oMath><m:r><m:t>c=d</m:t></m:r></m:oMath></m:oMathPara></w:p>"
     )
-    text = parse(making.docx([("One", "Text.")], extra=extra), "a.docx").text
+    text = parse(file_fixtures.docx([("One", "Text.")], extra=extra), "a.docx").text
     assert "See page 7" in text and "a+b" in text and "c=d" in text
 
 
 def test_hidden_sheets_are_named() -> None:
-    data = making.xlsx({"A": [["x", "y"]], "B": [["secret", "z"]]}, hidden=["B"])
+    data = file_fixtures.xlsx({"A": [["x", "y"]], "B": [["secret", "z"]]}, hidden=["B"])
     assert parse(data, "a.xlsx").metadata["hidden_sheets"] == ("B",)
 
 
@@ -729,7 +752,7 @@ def test_odt_boxes_and_repeated_cells() -> None:
         '<table:table><table:table-row><table:table-cell table:number-columns-repeated="2"><text:p>x</text:p></table:table-cell>'
         "</table:table-row></table:table>"
     )
-    text = parse(making.odt([("One", "Text.")], extra=extra), "a.odt").text
+    text = parse(file_fixtures.odt([("One", "Text.")], extra=extra), "a.odt").text
     assert "in a box\n" in text and "after" in text
     assert "| x | x |" in text
 
@@ -741,7 +764,7 @@ def test_the_separator_that_excel_writes() -> None:
 
 def test_titles_that_count_with_the_pages_stay() -> None:
     pages = [f"Invoice {i}\nTo be paid for {word}" for i, word in enumerate("abcdef", start=1)]
-    text = parse(making.pdf(pages), "a.pdf").text
+    text = parse(file_fixtures.pdf(pages), "a.pdf").text
     assert all(f"Invoice {i}" in text for i in range(1, 7))
 
 
@@ -760,15 +783,19 @@ def test_keys_that_look_like_failures() -> None:
 
 
 def test_what_looks_like_markdown_in_a_document_is_text() -> None:
-    table = making.docx_table([["a|b", "c"], ["1", "2"]])
-    document = parse(making.docx([("One", "# no heading"), ("Two", "x")], extra=table), "a.docx")
+    table = file_fixtures.docx_table([["a|b", "c"], ["1", "2"]])
+    document = parse(
+        file_fixtures.docx([("One", "# no heading"), ("Two", "x")], extra=table), "a.docx"
+    )
     assert [value for value, _ in texts(document, "heading")] == [("One",), ("Two",)]
     assert "\\# no heading" in document.text
     assert "| a\\|b | c |" in document.text
 
 
 def test_rtf_title() -> None:
-    data = making.rtf(["Text."]).replace(b"{\\fonttbl", b"{\\info{\\title A letter}}{\\fonttbl")
+    data = file_fixtures.rtf(["Text."]).replace(
+        b"{\\fonttbl", b"{\\info{\\title A letter}}{\\fonttbl"
+    )
     assert parse(data, "a.rtf").title == "A letter"
 
 
@@ -800,7 +827,7 @@ def test_alternatives_of_which_the_plain_one_is_empty() -> None:
 
 def test_a_damaged_picture_does_not_cost_the_document() -> None:
     extra = '<w:p><w:fldSimple w:instr="REF x"><w:r><w:t>page 7</w:t></w:r></w:fldSimple></w:p>'
-    with zipfile.ZipFile(io.BytesIO(making.docx([("One", "Text.")], extra=extra))) as good:
+    with zipfile.ZipFile(io.BytesIO(file_fixtures.docx([("One", "Text.")], extra=extra))) as good:
         files = {name: good.read(name) for name in good.namelist()}
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.base import FailedPart
+from connectors.parser_pool import Limits, Parsing
 from connectors.parsers.auto import AutoParser
 from connectors.parsers.markdown import heading_marks
 from connectors.parsers.pdf import PdfParser
 from connectors.parsers.picture import PictureParser
 from connectors.parsers.text import TextParser
-from connectors.parsing import Limits, Parsing
 from rag import Document
 from rag.errors import EncryptedDocument, NoText, ParseError, SourceError
 

@@ -10,7 +10,7 @@ import pytest
 from rag import Pipeline
 from rag.embedding import OnnxEmbedder, SentenceTransformerEmbedder
 from rag.errors import ConfigError, EmbeddingError
-from tests.embedding import making
+from tests.embedding import model_fixtures
 
 
 @pytest.fixture(scope="module")
@@ -75,24 +75,27 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_an_onnx_folder(tmp_path: Path) -> None:
-    embedder = OnnxEmbedder(model=str(making.bi_encoder(tmp_path / "model")), batch=2)
-    assert (embedder.dimension, embedder.max_tokens) == (making.HIDDEN, making.LONGEST - 2)
+    embedder = OnnxEmbedder(model=str(model_fixtures.bi_encoder(tmp_path / "model")), batch=2)
+    assert (embedder.dimension, embedder.max_tokens) == (
+        model_fixtures.HIDDEN,
+        model_fixtures.LONGEST - 2,
+    )
     texts = ["a c", "b c", "d e f", "", "a"]
     vectors = embedder.embed_documents(texts)
-    assert vectors.shape == (5, making.HIDDEN)
+    assert vectors.shape == (5, model_fixtures.HIDDEN)
     assert not vectors[3].any()
     assert vectors[0] @ vectors[1] > 0.99 > vectors[0] @ vectors[2]
-    table = making.vectors()
-    ids = [making.WORDS.index(word) for word in ("[CLS]", "d", "e", "f", "[SEP]")]
+    table = model_fixtures.vectors()
+    ids = [model_fixtures.WORDS.index(word) for word in ("[CLS]", "d", "e", "f", "[SEP]")]
     mean = table[ids].mean(axis=0)
     assert np.allclose(vectors[2], mean / np.linalg.norm(mean), atol=1e-5)
     assert np.allclose(embedder.embed_query("a"), vectors[4], atol=1e-6)
 
 
 def test_an_onnx_folder_with_prompts_and_long_texts(tmp_path: Path) -> None:
-    folder = str(making.bi_encoder(tmp_path / "model"))
+    folder = str(model_fixtures.bi_encoder(tmp_path / "model"))
     embedder = OnnxEmbedder(model=folder, query_prompt="p ", too_long="error")
-    assert embedder.max_tokens == making.LONGEST - 3
+    assert embedder.max_tokens == model_fixtures.LONGEST - 3
     plain = OnnxEmbedder(model=folder)
     assert np.allclose(embedder.embed_query("a"), plain.embed_query("p a"), atol=1e-6)
     assert np.allclose(embedder.embed_documents(["a"]), plain.embed_documents(["a"]), atol=1e-6)

@@ -23,8 +23,8 @@ from evals.calibration import (
     read_calibration,
     verdicts_of,
 )
+from evals.judges import backend
 from evals.scores import Score, Unit
-from evals.support import backend
 from rag.errors import ConfigError, QueryError
 
 

@@ -11,14 +11,14 @@ import pytest
 import pytrec_eval
 
 from evals.datasets import load_retrieval_set
-from evals.ranking import read_run
+from evals.ranking_metrics import read_run
 from evals.retrieval import evaluate_retrieval
 from evals.tuning import tune
 from rag import HybridRetriever, LexicalRetriever, Pipeline
 from rag.errors import ConfigError, QueryError
-from rag.reranking import OnnxReranker
-from rag.retrieval import DenseRetriever, EdgesFirst
-from tests.embedding import making
+from rag.postprocessing import EdgesFirst, OnnxReranker
+from rag.retrieval import DenseRetriever
+from tests.embedding import model_fixtures
 
 TOPICS = ["valve", "battery", "camera", "propeller", "weather", "landing", "motor", "radio"]
 
@@ -102,7 +102,7 @@ def test_refiners_decide_the_order(dataset: Path, tmp_path: Path) -> None:
     result = evaluate_retrieval(edges, found, index=tmp_path / "ix", timed=False)
     assert result.metrics["mrr@10"].value <= plain.metrics["mrr@10"].value
     assert result.run.keys() == plain.run.keys()
-    reranker = OnnxReranker(model=str(making.cross_encoder(tmp_path / "m")), depth=5)
+    reranker = OnnxReranker(model=str(model_fixtures.cross_encoder(tmp_path / "m")), depth=5)
     other = pipeline(tmp_path, refiners=(reranker,))
     reranked = evaluate_retrieval(other, found, index=tmp_path / "ix", timed=False)
     assert reranked.metrics["recall@100"].value == plain.metrics["recall@100"].value
@@ -131,7 +131,7 @@ def test_tuning_says_what_it_buys(dataset: Path, tmp_path: Path) -> None:
 
 def test_a_reranker_that_makes_it_worse_is_left_out(dataset: Path, tmp_path: Path) -> None:
     found = load_retrieval_set(dataset)
-    reranker = OnnxReranker(model=str(making.cross_encoder(tmp_path / "m")), depth=50)
+    reranker = OnnxReranker(model=str(model_fixtures.cross_encoder(tmp_path / "m")), depth=50)
     base = pipeline(tmp_path, refiners=(reranker,), retriever=LexicalRetriever())
     tuned = tune(base, found, index=tmp_path / "ix", sizes=(256,), depths=(10,))
     assert tuned.settings["depth"] == 0

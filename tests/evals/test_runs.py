@@ -16,10 +16,10 @@ from typing import ClassVar
 import pytest
 from pydantic import PrivateAttr
 
+from evals.judges import JudgeBackend, backend
 from evals.metrics import chosen
 from evals.questions import Question
 from evals.runs import estimate, read_run, run
-from evals.support import JudgeBackend, backend
 from rag import GroundedGenerator, Pipeline, ScriptedChat
 from rag.errors import ConfigError, ModelError, QueryError
 from rag.llm.base import ChatModel, Completion, JsonSchema, Source

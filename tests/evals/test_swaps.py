@@ -7,9 +7,9 @@ import re
 
 import pytest
 
+from evals.judges import backend
 from evals.metrics import Case, all_metrics
 from evals.samples import Sample, passages
-from evals.support import backend
 
 PEOPLE = "Berg Stone Lopez Novak Okafor Tanaka Silva Weber Rossi Dubois".split()
 PLACES = "Hamburg Lisbon Oslo Prague Turin Lyon Krakow Ghent Malmo Bilbao".split()

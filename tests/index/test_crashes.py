@@ -20,12 +20,14 @@ from rag import (
     LexicalRetriever,
     StaticEmbedder,
 )
-from rag.index import Chroma, Index, care, sync, syncing
-from rag.index.derived import Derived, numbers
-from rag.index.lexical import LexicalStore
-from rag.index.library import Library
-from rag.index.vectors import ChromaVectors
-from rag.index.writer import Writer
+from rag.index import Index, maintenance
+from rag.index.commit_protocol import Writer
+from rag.index.store_set import Derived, numbers
+from rag.ingestion import batches, sync
+from rag.stores import Chroma
+from rag.stores.chroma import ChromaVectors
+from rag.stores.sqlite import Library
+from rag.stores.tantivy import LexicalStore
 
 WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda omicron sigma".split()
 CHUNKER = HeadingChunker(size=48, overlap=4, smallest=8)
@@ -100,7 +102,7 @@ def _mortal(step: int, work: Callable[..., None], *args: object) -> None:
 
 
 def _die_at(left: int) -> None:
-    syncing._BATCH_CHUNKS = 12
+    batches._BATCH_CHUNKS = 12
 
     def step() -> None:
         nonlocal left
@@ -151,7 +153,7 @@ def is_like_new(place: Path, docs: Path, clean_place: Path, embedder: StaticEmbe
     assert index.library.stats().cached_embeddings == committed + healed.embedded
     again = sync(index, [Files(path=docs)], AutoParser(), CHUNKER, processes=NO_PARSERS)
     assert (again.embedded, again.chunks, again.seen) == (0, 0, again.unchanged)
-    assert care.verify(index).problems == []  # the three stores agree, vector by vector
+    assert maintenance.verify(index).problems == []  # the three stores agree, vector by vector
     assert numbers(index.path) == [index.library.state.derived]
     clean = Index(clean_place, embedder, create=True)
     sync(clean, [Files(path=docs)], AutoParser(), CHUNKER, processes=NO_PARSERS)
@@ -225,13 +227,13 @@ def test_killed_while_another_embedder_takes_over(tmp_path: Path) -> None:
 
 def take_snapshot(place: Path) -> None:
     index = Index(place, StaticEmbedder())
-    care.snapshot(index, "before")
+    maintenance.snapshot(index, "before")
     index.close()
 
 
 def restore_snapshot(place: Path) -> None:
     index = Index(place, StaticEmbedder())
-    care.restore(index, "before")
+    maintenance.restore(index, "before")
     index.close()
 
 

@@ -47,7 +47,7 @@ from rag.interop.langchain import (
     LangChainRetriever,
     LangChainSplitter,
 )
-from rag.retrieval.outside import passage_uri
+from rag.retrieval.external_passages import passage_uri
 from rag.types import Message
 
 QUESTION = "How long does a full battery last?"

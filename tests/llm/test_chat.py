@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from pydantic import PrivateAttr
 
 from rag import ChatModel, Message, ScriptedChat, Usage
+from rag.concurrency import together
 from rag.errors import ModelReplyError
 from rag.llm import Completion, Delta, NativeCitation, metered
-from rag.llm.calls import together
-from rag.llm.tokens import estimate
+from rag.text.tokens import estimate
 
 HELLO = [Message(role="user", content="Hello.")]
 

@@ -6,8 +6,8 @@ import pytest
 from rag import DenseRetriever, HybridRetriever, LexicalRetriever, Pipeline, Retriever
 from rag.index import Index
 from rag.index import index as index_module
-from rag.index.lexical import WordQuery
 from rag.retrieval.fusion import Fusion
+from rag.stores.tantivy import WordQuery
 
 TEXTS = {
     "battery": "A full battery lasts 34 minutes. Charging it takes 90 minutes.",

@@ -12,6 +12,7 @@ from rag import GroundedGenerator, Hit, Message, Pipeline, ScriptedChat
 from rag.component import build
 from rag.errors import ModelReplyError
 from rag.index import Index
+from rag.postprocessing import Threshold
 from rag.retrieval import (
     CarryOver,
     Decompose,
@@ -22,7 +23,6 @@ from rag.retrieval import (
     QueryTransform,
     Rewrite,
     StepBack,
-    Threshold,
 )
 
 HISTORY = [

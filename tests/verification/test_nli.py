@@ -10,14 +10,14 @@ import pytest
 from rag.errors import ModelError
 from rag.verification import NliVerifier, OnnxNliVerifier
 from rag.verification.nli import _load, _load_onnx
-from tests.embedding import making
+from tests.embedding import model_fixtures
 
 CLAIM = "The dog is asleep."
 
 
 @pytest.fixture
 def verifier(tmp_path: Path) -> OnnxNliVerifier:
-    return OnnxNliVerifier(model=str(making.nli(tmp_path / "m")), threads=1, batch=2)
+    return OnnxNliVerifier(model=str(model_fixtures.nli(tmp_path / "m")), threads=1, batch=2)
 
 
 def test_entailment_is_the_support(verifier: OnnxNliVerifier) -> None:
@@ -35,18 +35,18 @@ def test_entailment_is_the_support(verifier: OnnxNliVerifier) -> None:
     [["contradiction", "neutral", "ENTAILMENT"], ["refuted", "not enough info", "supported"]],
 )
 def test_the_label_is_read_from_the_configuration(tmp_path: Path, labels: list[str]) -> None:
-    folder = making.nli(tmp_path / "m", labels=labels)
+    folder = model_fixtures.nli(tmp_path / "m", labels=labels)
     assert OnnxNliVerifier(model=str(folder)).scores([(CLAIM, CLAIM)])[0] > 0.9
 
 
 def test_labels_without_names_are_told(tmp_path: Path) -> None:
-    folder = making.nli(tmp_path / "m", labels=["LABEL_0", "LABEL_1", "LABEL_2"])
+    folder = model_fixtures.nli(tmp_path / "m", labels=["LABEL_0", "LABEL_1", "LABEL_2"])
     with pytest.raises(ModelError, match="LABEL_0, LABEL_1, LABEL_2"):
         OnnxNliVerifier(model=str(folder)).scores([(CLAIM, CLAIM)])
 
 
 def test_labels_in_the_wrong_order_are_found_on_a_known_pair(tmp_path: Path) -> None:
-    folder = making.nli(tmp_path / "m", backwards=True)
+    folder = model_fixtures.nli(tmp_path / "m", backwards=True)
     with pytest.raises(ModelError, match="not usable"):
         OnnxNliVerifier(model=str(folder)).scores([(CLAIM, CLAIM)])
 
@@ -83,7 +83,9 @@ def test_nothing_supports_nothing(verifier: OnnxNliVerifier, pair: tuple[str, st
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot load"):
-        OnnxNliVerifier(model=str(making.nli(tmp_path / "m") / "nothing")).scores([("a", "b")])
+        OnnxNliVerifier(model=str(model_fixtures.nli(tmp_path / "m") / "nothing")).scores(
+            [("a", "b")]
+        )
     (tmp_path / "m" / "model.onnx").unlink()
     _load_onnx.cache_clear()
     with pytest.raises(ModelError, match=r"no model\.onnx"):
@@ -95,7 +97,7 @@ def test_on_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
     from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-    folder = making.nli(tmp_path / "m")
+    folder = model_fixtures.nli(tmp_path / "m")
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=64,

@@ -15,14 +15,7 @@ try:
 except ModuleNotFoundError:
     raise MissingExtra.of("langchain", "rag.interop.langchain") from None
 
-from rag.interop.langchain.ours import (
-    CitewellEmbeddings,
-    CitewellLoader,
-    CitewellRetriever,
-    CitewellRunnable,
-    CitewellTool,
-)
-from rag.interop.langchain.theirs import (
+from rag.interop.langchain.adapters import (
     LangChainChat,
     LangChainCompressor,
     LangChainEmbedder,
@@ -31,6 +24,13 @@ from rag.interop.langchain.theirs import (
     LangChainSplitter,
     LangChainVectorStore,
     adapted,
+)
+from rag.interop.langchain.exports import (
+    CitewellEmbeddings,
+    CitewellLoader,
+    CitewellRetriever,
+    CitewellRunnable,
+    CitewellTool,
 )
 
 __all__ = [

@@ -14,14 +14,7 @@ try:
 except ModuleNotFoundError:
     raise MissingExtra.of("llama-index", "rag.interop.llama_index") from None
 
-from rag.interop.llama_index.ours import (
-    CitewellEmbedding,
-    CitewellNodeParser,
-    CitewellQueryEngine,
-    CitewellRetriever,
-    citewell_tool,
-)
-from rag.interop.llama_index.theirs import (
+from rag.interop.llama_index.adapters import (
     LlamaIndexChat,
     LlamaIndexEmbedder,
     LlamaIndexNodeParser,
@@ -29,6 +22,13 @@ from rag.interop.llama_index.theirs import (
     LlamaIndexReader,
     LlamaIndexRetriever,
     adapted,
+)
+from rag.interop.llama_index.exports import (
+    CitewellEmbedding,
+    CitewellNodeParser,
+    CitewellQueryEngine,
+    CitewellRetriever,
+    citewell_tool,
 )
 
 __all__ = [

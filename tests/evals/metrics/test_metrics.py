@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from evals.judges import Backend, Judged
 from evals.metrics import Case, all_metrics, chosen
 from evals.samples import Passage, Sample, passages
 from evals.scores import Score
-from evals.support import Backend, Judged
 from rag.errors import ConfigError
 
 

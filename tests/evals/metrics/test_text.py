@@ -8,10 +8,10 @@ import pytest
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU, CHRF  # type: ignore[attr-defined]
 
+from evals.judges import backend
 from evals.metrics import Case, all_metrics
 from evals.metrics.text import bleu, chrf, longest_common_subsequence, rouge_l, rouge_n
 from evals.samples import Sample
-from evals.support import backend
 
 WORDS = (
     "the battery lasts minutes flying drones weather schools charging charged relational it is "

@@ -1,0 +1,42 @@
+"""Cohere's rerankers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from pydantic import Field
+
+from rag.errors import ModelReplyError
+from rag.postprocessing.base import Reranker
+from rag.providers.cohere import CohereEndpoint
+
+
+class CohereReranker(CohereEndpoint, Reranker):
+    """Cohere's rerank endpoint; the score is its relevance, from 0 to 1.
+
+    Chunks longer than ``max_tokens`` are cut by the server, at their end: it is to order them,
+    not to quote them. For the rest see `CohereEndpoint`.
+    """
+
+    name: ClassVar[str] = "cohere"
+    extra: ClassVar[str] = "cohere"
+
+    model: str = Field("rerank-v3.5", min_length=1)
+    max_tokens: int = Field(4096, ge=1, le=1_000_000)
+
+    def score(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+        """See `Reranker.score`."""
+        with self._told():
+            reply = self._client().rerank(
+                model=self.model,
+                query=query,
+                documents=list(texts),
+                top_n=len(texts),
+                max_tokens_per_doc=self.max_tokens,
+                request_options=self._options,
+            )
+            scores = {int(found.index): float(found.relevance_score) for found in reply.results}
+            if scores.keys() != set(range(len(texts))):
+                raise ModelReplyError(f"{self.model} scored {len(scores)} of {len(texts)} chunks")
+            return [scores[i] for i in range(len(texts))]

@@ -1,0 +1,67 @@
+"""Scores that decay with the age of a document."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
+
+from rag.component import Tuning
+from rag.postprocessing.base import Refiner, reordered
+from rag.types import Hit
+
+if TYPE_CHECKING:
+    from rag.index import Index
+
+
+class Recency(Refiner):
+    """Let newer documents count more: their age halves a part of the score again and again.
+
+    ``field`` is the metadata that holds the date (ISO 8601, or a year), ``half_life`` is in days,
+    and ``share`` the part of the score that ages: ``score * (1 - share + share * 2 ** (-age /
+    half_life))``, with scores counted from the lowest where that is below 0. Without a readable
+    date a document counts as one half-life old. ``today`` is for repeatable runs.
+    """
+
+    name: ClassVar[str] = "recency"
+
+    field: str = Field("date", min_length=1)
+    half_life: float = Field(365.0, gt=0, allow_inf_nan=False)
+    share: float = Field(0.3, ge=0, le=1)
+    depth: int = Field(30, ge=1, le=1_000)
+    today: Annotated[datetime.date | None, Tuning] = None
+
+    @property
+    def wanted(self) -> int:
+        """The depth."""
+        return self.depth
+
+    def refine(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
+        """See `Refiner.refine`."""
+        today = self.today or datetime.datetime.now(datetime.UTC).date()
+        lowest = min([0.0, *(hit.score for hit in hits)])  # a part of less than nothing is more
+        scores = []
+        for hit in hits:
+            date = _date(hit.chunk.metadata.get(self.field))
+            age = max(0.0, float((today - date).days)) if date else self.half_life
+            fresh = 2 ** (-age / self.half_life)
+            left = 1 - self.share + self.share * fresh
+            scores.append(lowest + (hit.score - lowest) * left)
+        return reordered(self.name, hits, scores)
+
+
+def _date(value: object) -> datetime.date | None:
+    if isinstance(value, tuple) and value:
+        value = value[0]
+    text = str(value).strip() if value is not None and not isinstance(value, bool) else ""
+    if len(text) == 4 and text.isdecimal():
+        text += "-07-01"
+    elif re.fullmatch(r"\d{4}-\d{2}", text):
+        text += "-15"
+    try:
+        return datetime.date.fromisoformat(text[:10])
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""Clients of model services, shared by embedders, chat models and rerankers."""

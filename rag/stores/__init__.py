@@ -1,0 +1,6 @@
+"""Stores: documents in SQLite, vectors in Chroma, and the lexical index in tantivy."""
+
+from rag.stores.chroma import Chroma, VectorStore
+from rag.stores.sqlite import Library, Stats
+
+__all__ = ["Chroma", "Library", "Stats", "VectorStore"]

@@ -1,0 +1,1 @@
+"""Tokenization, sentences and token counts: the same everywhere."""
