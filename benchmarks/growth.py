@@ -143,7 +143,7 @@ def filters(pipeline: Pipeline, queries: list[str]) -> dict[str, Any]:
     import chromadb
 
     opened = pipeline.open()
-    library = opened.library
+    library = opened.document_store
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as place:
         client = chromadb.PersistentClient(place)
@@ -165,7 +165,7 @@ def filters(pipeline: Pipeline, queries: list[str]) -> dict[str, Any]:
 
         def ours(query: str, where: dict[str, Any] | None) -> Any:
             vector = pipeline.embedder.embed_query(query)
-            return opened.consistently(lambda: opened.search_dense(vector, 10, where))
+            return opened.read_consistent(lambda: opened.search_dense(vector, 10, where))
 
         for name in ("", *GROUPS):
             where = {name: 1} if name else None

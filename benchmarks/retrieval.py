@@ -31,7 +31,7 @@ from evals.datasets import RetrievalSet, load_retrieval_set
 from evals.retrieval import evaluate_retrieval
 from rag import DenseRetriever, HybridRetriever, LexicalRetriever, Pipeline
 from rag.embedding import SentenceTransformerEmbedder
-from rag.postprocessing import CrossEncoderReranker, Deduplicate, Diversity, Expand
+from rag.postprocessing import MMR, CrossEncoderReranker, Deduplicate, ExpandContext
 from rag.retrieval import LateInteractionRetriever
 
 ALL = ("cranfield", "cisi", "vaswani", "scifact", "squad2", "doc2dial", "hotpotqa", "musique")
@@ -51,11 +51,11 @@ CONFIGURATIONS: dict[str, Make] = {
     },
     "hybrid, RM3": lambda _: {"retriever": HybridRetriever(lexical=LexicalRetriever(expand=20))},
     "late interaction": lambda _: {"retriever": LateInteractionRetriever()},
-    "+ deduplicate": lambda _: {"refiners": (Deduplicate(),)},
-    "+ diversity": lambda _: {"refiners": (Diversity(),)},
-    "+ expand": lambda _: {"refiners": (Expand(),)},
-    "+ cross-encoder, 20 deep": lambda place: {"refiners": (_cross_encoder(place, 20),)},
-    "+ cross-encoder, 50 deep": lambda place: {"refiners": (_cross_encoder(place, 50),)},
+    "+ deduplicate": lambda _: {"postprocessors": (Deduplicate(),)},
+    "+ diversity": lambda _: {"postprocessors": (MMR(),)},
+    "+ expand": lambda _: {"postprocessors": (ExpandContext(),)},
+    "+ cross-encoder, 20 deep": lambda place: {"postprocessors": (_cross_encoder(place, 20),)},
+    "+ cross-encoder, 50 deep": lambda place: {"postprocessors": (_cross_encoder(place, 50),)},
     "MiniLM, dense": lambda _: {"embedder": _minilm(), "retriever": DenseRetriever()},
     "MiniLM, hybrid": lambda _: {"embedder": _minilm()},
 }

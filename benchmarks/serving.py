@@ -145,9 +145,9 @@ def main() -> None:
         with Pipeline(index=index) as pipeline:
             for tenant in range(TENANTS):
                 write_documents(place / f"docs{tenant}", tenant)
-                with pipeline.within(f"t{tenant}") as own:
+                with pipeline.with_namespace(f"t{tenant}") as own:
                     own.ingest(place / f"docs{tenant}")
-            with pipeline.within("t0") as own:
+            with pipeline.with_namespace("t0") as own:
                 floor = alone(own, min(10, SECONDS / 4))
         keys = KeyStore(index / "keys.sqlite")
         operator = keys.add("operator")

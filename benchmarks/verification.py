@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks.labelled import CALIBRATED_ON, OTHERS, SUPPORT, lfqa, rows, wice
 from evals.calibration import CALIBRATED, Labelled, auroc, balanced_accuracy, best_threshold
 from evals.embeddings import load_similar, sts
-from evals.judges import Backend, VerifierBackend, backend
+from evals.judges import SupportJudge, VerifierJudge, backend
 from evals.metrics.text import longest_common_subsequence
 from rag import LexicalVerifier, StaticEmbedder
 from rag.cli.eval_options import chat_model
@@ -68,7 +68,9 @@ BASELINES: dict[str, Score] = {
 }
 
 
-def scores(found: Sequence[Labelled], metric: str, support: Backend | None = None) -> np.ndarray:
+def scores(
+    found: Sequence[Labelled], metric: str, support: SupportJudge | None = None
+) -> np.ndarray:
     """A metric's graded scores, or a baseline's; what failed counts as 0."""
     if metric in BASELINES:
         return np.array([BASELINES[metric](row) for row in found])
@@ -222,7 +224,7 @@ def others(data: Path) -> None:
 def weights(sets: dict[str, list[Labelled]]) -> None:
     """The three shares by themselves, summed by weights that were chosen on the other sets."""
     alone = [
-        VerifierBackend(LexicalVerifier(order=order, similarity=similarity))
+        VerifierJudge(LexicalVerifier(order=order, similarity=similarity))
         for order, similarity in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))  # words, pieces, vectors
     ]
     steps = [(i / 20, j / 20) for i in range(21) for j in range(21 - i)]
@@ -252,7 +254,7 @@ def beside(
     sets: dict[str, list[Labelled]],
     judged: dict[str, np.ndarray],
     model: str,
-    support: Backend,
+    support: SupportJudge,
     each: int,
 ) -> None:
     """Another backend beside the lexical one, and both together. What failed counts as 0."""

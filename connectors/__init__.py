@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from connectors.base import PART, Connector, Container, FailedPart, Parser, Part, Source
 from connectors.files import INDEX_MARK, Files, path_of
-from rag.component import component_class, known
+from rag.component import component_class, registered_names
 from rag.errors import ConfigError, SourceNotFound
 
 __all__ = [
@@ -61,7 +61,7 @@ def connect(source: str | Path, **options: Any) -> Connector:
 def connectors() -> list[type[Connector]]:
     """The connectors that are installed, our own and others."""
     found = []
-    for name in known("connector"):
+    for name in registered_names("connector"):
         try:
             found.append(cast(type[Connector], component_class("connector", name)))
         except (ConfigError, ImportError):  # somebody else's, and broken
@@ -76,6 +76,6 @@ def _without_secret(uri: str) -> str:
 def _said(error: ValueError) -> str:
     from pydantic import ValidationError
 
-    from rag.component import explain
+    from rag.component import summarize_validation_error
 
-    return explain(error) if isinstance(error, ValidationError) else str(error)
+    return summarize_validation_error(error) if isinstance(error, ValidationError) else str(error)

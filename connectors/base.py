@@ -43,10 +43,10 @@ class Source:
     mime: str | None = None
     title: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    shelter: str = ""
+    protected_prefix: str = ""
 
 
-def described(document: Document, source: Source) -> Document:
+def apply_source_metadata(document: Document, source: Source) -> Document:
     """The document with what its source says of it: that wins over what was in the bytes."""
     if source.title is None and not source.metadata:
         return document
@@ -91,7 +91,7 @@ class Connector(Component):
         """Prefix of every uri that `sources` can list."""
 
     @property
-    def origin(self) -> str:
+    def owner_id(self) -> str:
         """Where only some of what is in the scope is this connector's: a name for it.
 
         Then what another connector has listed first is not deleted by this one.

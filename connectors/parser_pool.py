@@ -26,7 +26,7 @@ from rag.types import Document
 _LENGTH = struct.Struct(">Q")
 
 
-class Limits(BaseModel):
+class ParserLimits(BaseModel):
     """What parsing one source may take; one that takes more fails, with the reason.
 
     ``seconds`` of wall time, ``memory_mb`` (MiB) of the process that parses it (as address space;
@@ -45,7 +45,7 @@ def usual_processes() -> int:
     return max(1, (os.cpu_count() or 1) - 1)
 
 
-class Parsing:
+class ParserPool:
     """Parses with `parser` in up to `processes` other processes, each source within `limits`.
 
     Without a number there is one process for each core but one, and one at least. With 0, or
@@ -55,10 +55,10 @@ class Parsing:
     """
 
     def __init__(
-        self, parser: Parser, processes: int | None = None, limits: Limits | None = None
+        self, parser: Parser, processes: int | None = None, limits: ParserLimits | None = None
     ) -> None:
         self.parser = parser
-        self.limits = limits or Limits()
+        self.limits = limits or ParserLimits()
         self.processes = usual_processes() if processes is None else processes
         if type(parser).__module__ == "__main__" or not sys.executable:
             self.processes = 0
@@ -130,7 +130,7 @@ class _Worker:
         self._stopping = threading.Lock()
         self.alive = True
 
-    def prepare(self, parser: Parser, limits: Limits) -> bool:
+    def prepare(self, parser: Parser, limits: ParserLimits) -> bool:
         """Hand the parser over; False where the process cannot make it."""
         try:
             made = pickle.dumps(parser)
@@ -142,7 +142,7 @@ class _Worker:
             return False
 
     def parse(
-        self, data: bytes, uri: str, mime: str | None, limits: Limits
+        self, data: bytes, uri: str, mime: str | None, limits: ParserLimits
     ) -> list[Document | FailedPart]:
         overdue = threading.Event()
 
@@ -239,7 +239,7 @@ def _bound_memory(megabytes: int) -> None:
             resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
 
 
-def _answer(parser: Parser, data: bytes, uri: str, mime: str | None, limits: Limits) -> Any:
+def _answer(parser: Parser, data: bytes, uri: str, mime: str | None, limits: ParserLimits) -> Any:
     try:
         reply: Any = _parsed(parser, data, uri, mime, limits)
         pickle.dumps(reply)
@@ -254,7 +254,7 @@ def _answer(parser: Parser, data: bytes, uri: str, mime: str | None, limits: Lim
 
 
 def _parsed(
-    parser: Parser, data: bytes, uri: str, mime: str | None, limits: Limits
+    parser: Parser, data: bytes, uri: str, mime: str | None, limits: ParserLimits
 ) -> list[Document | FailedPart]:
     found: list[Document | FailedPart] = []
     characters = 0

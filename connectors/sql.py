@@ -175,7 +175,9 @@ class SqlQuery(Connector):
         """A row that cannot be named; until it can, none is taken for deleted."""
         uri = part_uri(self._place, f"{self.scope.partition(PART)[2]}row {number}")
         failure = SourceUnreadable(f"row {number}: {reason}")
-        return Source(uri=uri, version="", read=partial(_failing, failure), shelter=self.scope)
+        return Source(
+            uri=uri, version="", read=partial(_failing, failure), protected_prefix=self.scope
+        )
 
     def _source(self, row: Mapping[str, Any], number: int) -> Source:
         try:

@@ -97,7 +97,7 @@ class Web(Connector):
         return _folder(self.sitemap or self.crawl)
 
     @property
-    def origin(self) -> str:
+    def owner_id(self) -> str:
         """The sitemap or crawl: pages that another one, or a person, has named are not its own."""
         return f"crawl {self.crawl}" if self.crawl else self.sitemap
 
@@ -310,7 +310,7 @@ def _unreadable(
     def read() -> bytes:
         raise kind(reason)
 
-    return Source(uri=url, version="", read=read, shelter=shelter)
+    return Source(uri=url, version="", read=read, protected_prefix=shelter)
 
 
 def _address(url: str) -> str:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from evals.citations import QuoteAccuracy, quote_accuracy
     from evals.comparison import check_gates, compare_runs, parse_gates
     from evals.generate import generate_questions
-    from evals.judges import Backend, JudgeBackend, VerifierBackend, backend
+    from evals.judges import JudgeBackend, SupportJudge, VerifierJudge, backend
     from evals.metrics import Case, Metric, all_metrics, chosen, metric, score
     from evals.metrics.citation import citation_scores
     from evals.questions import GoldSpan, Question, load_questions
@@ -67,7 +67,6 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
-    "Backend",
     "Case",
     "GoldSpan",
     "JudgeBackend",
@@ -80,8 +79,9 @@ __all__ = [
     "Score",
     "Statement",
     "Summary",
+    "SupportJudge",
     "Unit",
-    "VerifierBackend",
+    "VerifierJudge",
     "all_metrics",
     "backend",
     "calibrate",

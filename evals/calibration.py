@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evals.datasets import numbered_lines
-from evals.judges import Backend
+from evals.judges import SupportJudge
 from evals.metrics import Case
 from evals.metrics.correctness import f1_of_words, normal
 from evals.samples import Sample, passages
@@ -106,7 +106,7 @@ def _labelled(line: str, where: str) -> Labelled | None:
 # -- scores that can be calibrated ---------------------------------------------------------
 
 
-def _faithfulness(row: Labelled, backend: Backend) -> float | None:
+def _faithfulness(row: Labelled, backend: SupportJudge) -> float | None:
     """Mean support of the answer's claims; None where one could not be judged."""
     sample = Sample(
         id="",
@@ -122,7 +122,7 @@ def _faithfulness(row: Labelled, backend: Backend) -> float | None:
     return sum(known) / len(known) if len(known) == len(supports) else None
 
 
-def _correctness(row: Labelled, backend: Backend) -> float | None:
+def _correctness(row: Labelled, backend: SupportJudge) -> float | None:
     """Mean support of the answer by its best reference."""
     if not row.references:
         return None
@@ -137,15 +137,15 @@ def _best_reference(row: Labelled, compare: Callable[[str, str], float]) -> floa
     return max(compare(said, normal(reference)) for reference in row.references)
 
 
-def _token_f1(row: Labelled, backend: Backend) -> float | None:
+def _token_f1(row: Labelled, backend: SupportJudge) -> float | None:
     return _best_reference(row, f1_of_words)
 
 
-def _holds(row: Labelled, backend: Backend) -> float | None:
+def _holds(row: Labelled, backend: SupportJudge) -> float | None:
     return _best_reference(row, lambda said, right: float(f" {right} " in f" {said} "))
 
 
-def _relevance(row: Labelled, backend: Backend) -> float | None:
+def _relevance(row: Labelled, backend: SupportJudge) -> float | None:
     """Cosine of the question and the answer."""
     from rag.embedding import StaticEmbedder
 
@@ -155,7 +155,7 @@ def _relevance(row: Labelled, backend: Backend) -> float | None:
     return float(max(0.0, asked @ given))
 
 
-CALIBRATED: Mapping[str, Callable[[Labelled, Backend], float | None]] = {
+CALIBRATED: Mapping[str, Callable[[Labelled, SupportJudge], float | None]] = {
     "faithfulness": _faithfulness,
     "answer_correctness": _correctness,
     "token_f1": _token_f1,
@@ -235,7 +235,7 @@ class Calibration:
 def calibrate(
     rows: Sequence[Labelled],
     metric: str,
-    backend: Backend,
+    backend: SupportJudge,
     *,
     progress: Callable[[int, int], None] | None = None,
     resamples: int = 1_000,

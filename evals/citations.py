@@ -37,6 +37,6 @@ def quote_accuracy(answer: Answer, sources: Iterable[Document]) -> QuoteAccuracy
         source = by_uri.get(citation.uri)
         if source is None or source.text[citation.start : citation.end] != citation.quote:
             wrong_quotes.append(citation)
-        elif source.place_at(citation.start) != citation.place:
+        elif source.location_at(citation.start) != citation.location:
             wrong_places.append(citation)
     return QuoteAccuracy(len(answer.citations), tuple(wrong_quotes), tuple(wrong_places))

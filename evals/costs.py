@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evals.judges import Backend
+from evals.judges import SupportJudge
 from evals.metrics import Metric
 from evals.questions import Question
 from rag import Pipeline
@@ -51,7 +51,7 @@ class CostEstimate:
 
 
 def models_of(
-    pipeline: Pipeline | None, support: Backend, judge: ChatModel | None
+    pipeline: Pipeline | None, support: SupportJudge, judge: ChatModel | None
 ) -> list[ChatModel]:
     """Every chat model that a run may ask."""
     found = list(_models_in(pipeline)) if pipeline is not None else []
@@ -90,7 +90,7 @@ def estimated_cost(
     questions: Sequence[Question],
     *,
     metrics: Sequence[Metric],
-    support: Backend,
+    support: SupportJudge,
     judge: ChatModel | None = None,
 ) -> CostEstimate:
     """What asking and scoring these may cost: full contexts and full replies, retries apart."""

@@ -23,9 +23,9 @@ from rag import Pipeline
 from rag.embedding import StaticEmbedder
 from rag.errors import ModelError, QueryError
 from rag.llm.base import ChatModel
-from rag.llm.prompting import inert, messages
+from rag.llm.prompting import escape_prompt_markup, messages
 from rag.llm.structured import fill
-from rag.stores import Library
+from rag.stores import SqliteDocumentStore
 from rag.text.sentences import sentences
 from rag.text.tokenization import STOP_WORDS, content_stems, words
 from rag.types import Document
@@ -105,7 +105,7 @@ def generate_questions(
     if not (0 <= unanswerable <= 1 and 0 <= multi <= 1):
         raise QueryError("shares of unanswerable and multi-document questions are from 0 to 1")
     chance = random.Random(seed)
-    library = pipeline.open().library
+    library = pipeline.open().document_store
     documents = _documents(library, count, chance)
     facts = list(_facts(documents, chance))
     if not facts:
@@ -139,7 +139,7 @@ def generate_questions(
     return [q.model_copy(update={"id": f"q{n}"}) for n, q in enumerate(kept, start=1)]
 
 
-def _documents(library: Library, count: int, chance: random.Random) -> list[Document]:
+def _documents(library: SqliteDocumentStore, count: int, chance: random.Random) -> list[Document]:
     uris = sorted(library.uris())
     chance.shuffle(uris)
     return [library.document(uri) for uri in uris[: max(50, 4 * count)]]
@@ -336,7 +336,7 @@ class _ByModel:
             for fact, start in zip(facts, starts, strict=True)
         ]
         passages = [
-            {"title": inert(fact.document.title), "text": inert(text)}
+            {"title": escape_prompt_markup(fact.document.title), "text": escape_prompt_markup(text)}
             for fact, text in zip(facts, texts, strict=True)
         ]
         try:
@@ -375,8 +375,10 @@ class _ByModel:
 
     def _is_answered(self, question: str) -> bool:
         hits = self._pipeline.search(question, k=5)
-        passages = [inert(hit.chunk.text) for hit in hits]
-        asked = messages("question-check", question=inert(question), passages=passages)
+        passages = [escape_prompt_markup(hit.chunk.text) for hit in hits]
+        asked = messages(
+            "question-check", question=escape_prompt_markup(question), passages=passages
+        )
         return fill(self._model, asked, _Checked).answered
 
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, Field
 
 from evals.scores import Unit, Verdict
-from rag.concurrency import together
+from rag.concurrency import map_concurrently
 from rag.errors import ConfigError, ModelError
 from rag.llm.base import ChatModel
 from rag.llm.cache import repeated
-from rag.llm.prompting import inert, messages
+from rag.llm.prompting import escape_prompt_markup, messages
 from rag.llm.structured import fill
 from rag.text.sentences import sentence_spans
 from rag.verification import LexicalVerifier, Verifier, shared_words
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 JOINT = "\n\n"  # between passages that support a claim together
-BACKENDS = ("lexical", "nli", "llm")
+JUDGES = ("lexical", "nli", "llm")
 _LONGEST_EVIDENCE = 3  # sentences
 _PER_SENTENCE = 0.02  # a longer stretch must hold so much more of the claim
 _WORTH = {"supported": 1.0, "partly": 0.5, "unsupported": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Judgement:
     """How well passages support a claim: together, each by itself, and how sure a judge was.
 
     ``support`` is None where the claim could not be judged; then ``note`` says why. ``alone`` has
@@ -45,7 +45,7 @@ class Judged:
     note: str = ""
 
 
-class Backend(ABC):
+class SupportJudge(ABC):
     """Judges claims by passages. Thresholds and a name for reports come with it."""
 
     name: str
@@ -73,7 +73,7 @@ class Backend(ABC):
     @abstractmethod
     def judge(
         self, claims: Sequence[str], passages: Sequence[str], *, apart: bool = False
-    ) -> list[Judged]:
+    ) -> list[Judgement]:
         """Judge every claim by the passages together; with `apart`, by each one as well."""
 
     def verdict(self, support: float | None) -> Verdict:
@@ -85,7 +85,7 @@ class Backend(ABC):
         return "partly" if support >= self.partial else "unsupported"
 
     def unit(
-        self, claim: str, passages: Sequence[str], judged: Judged, start: int = -1, end: int = -1
+        self, claim: str, passages: Sequence[str], judged: Judgement, start: int = -1, end: int = -1
     ) -> Unit:
         """The line of the ledger for a claim that was judged."""
         verdict = self.verdict(judged.support)
@@ -104,7 +104,7 @@ class Backend(ABC):
         )
 
 
-class VerifierBackend(Backend):
+class VerifierJudge(SupportJudge):
     """A verifier of `rag.verification`.
 
     Passages together are one text to a verifier that goes by words. Any other is shown each by
@@ -132,19 +132,21 @@ class VerifierBackend(Backend):
 
     def judge(
         self, claims: Sequence[str], passages: Sequence[str], *, apart: bool = False
-    ) -> list[Judged]:
+    ) -> list[Judgement]:
         """See `Backend.judge`. A model that fails, fails for every claim."""
         if not claims:
             return []
         if not passages:
-            return [Judged(0.0) for _ in claims]
+            return [Judgement(0.0) for _ in claims]
         try:
             return self._judged(claims, passages, apart)
         except ModelError as error:
             note = " ".join(str(error).split())[:200]
-            return [Judged(None, (None,) * len(passages), note=note) for _ in claims]
+            return [Judgement(None, (None,) * len(passages), note=note) for _ in claims]
 
-    def _judged(self, claims: Sequence[str], passages: Sequence[str], apart: bool) -> list[Judged]:
+    def _judged(
+        self, claims: Sequence[str], passages: Sequence[str], apart: bool
+    ) -> list[Judgement]:
         alone: NDArray[np.float32] | None = None
         if apart or not self.verifier.by_words:
             alone = self.verifier.support(claims, passages)
@@ -160,7 +162,7 @@ class VerifierBackend(Backend):
             joint = self._of_two(claims, passages, alone)
         rows = alone.tolist() if alone is not None else [()] * len(claims)
         return [
-            Judged(max(float(both), max(row, default=0.0)), tuple(row))
+            Judgement(max(float(both), max(row, default=0.0)), tuple(row))
             for both, row in zip(joint, rows, strict=True)
         ]
 
@@ -191,7 +193,7 @@ class _Verdicts(BaseModel):
 
 
 @dataclass
-class JudgeBackend(Backend):
+class JudgeBackend(SupportJudge):
     """A chat model as a judge, asked for all claims of an answer at once, in a JSON schema.
 
     Verdicts are matched by the claims' numbers; the missing are asked for again, once, and then
@@ -231,22 +233,22 @@ class JudgeBackend(Backend):
 
     def judge(
         self, claims: Sequence[str], passages: Sequence[str], *, apart: bool = False
-    ) -> list[Judged]:
+    ) -> list[Judgement]:
         """See `Backend.judge`. Says for each passage whether the model named it."""
         if not claims:
             return []
         if not passages:
-            return [Judged(0.0) for _ in claims]
-        runs = together(
+            return [Judgement(0.0) for _ in claims]
+        runs = map_concurrently(
             lambda n: self._once(claims, passages, n), range(self.repeats), self.parallel
         )
         return [self._combined([run[i] for run in runs], len(passages)) for i in range(len(claims))]
 
-    def _combined(self, runs: Sequence[_ClaimVerdict | str], passages: int) -> Judged:
+    def _combined(self, runs: Sequence[_ClaimVerdict | str], passages: int) -> Judgement:
         told = [run for run in runs if isinstance(run, _ClaimVerdict)]
         if len(told) * 2 <= len(runs):
             note = next((run for run in runs if isinstance(run, str)), "")
-            return Judged(None, (None,) * passages, note=note)
+            return Judgement(None, (None,) * passages, note=note)
         worth = [_WORTH[run.verdict] for run in told]
         mean = sum(worth) / len(worth)
         spread = sum((each - mean) ** 2 for each in worth) / (len(worth) - 1) if told[1:] else 0.0
@@ -254,7 +256,7 @@ class JudgeBackend(Backend):
             sum(w for run, w in zip(told, worth, strict=True) if n in run.passages) / len(told)
             for n in range(1, passages + 1)
         ]
-        return Judged(mean, tuple(alone), spread)
+        return Judgement(mean, tuple(alone), spread)
 
     def _once(
         self, claims: Sequence[str], passages: Sequence[str], repeat: int
@@ -268,8 +270,11 @@ class JudgeBackend(Backend):
                 break
             asked = messages(
                 self.prompt,
-                claims=[{"id": i + 1, "text": inert(" ".join(claims[i].split()))} for i in missing],
-                passages=[inert(passage) for passage in passages],
+                claims=[
+                    {"id": i + 1, "text": escape_prompt_markup(" ".join(claims[i].split()))}
+                    for i in missing
+                ],
+                passages=[escape_prompt_markup(passage) for passage in passages],
             )
             try:
                 with repeated(repeat, attempt):
@@ -284,29 +289,29 @@ class JudgeBackend(Backend):
 
 
 def backend(
-    name: str | Verifier | ChatModel | Backend | None = None,
+    name: str | Verifier | ChatModel | SupportJudge | None = None,
     *,
     model: ChatModel | None = None,
     nli: str | None = None,
     repeats: int = 1,
     threshold: float | None = None,
-) -> Backend:
+) -> SupportJudge:
     """The backend that is asked for; without a name, the best that is configured.
 
     `llm` where a judge `model` is given, else `nli` where an NLI model is (``nli``: a folder or a
     name on the hub) and the ``onnx`` or ``local`` extra is installed, else `lexical`, which is
     always there. Raises `ConfigError`, or `MissingExtra` when it is first asked.
     """
-    if isinstance(name, Backend):
+    if isinstance(name, SupportJudge):
         return name
     if isinstance(name, ChatModel):
         model, name = name, "llm"
     if isinstance(name, Verifier):
-        return VerifierBackend(name, threshold=threshold)
+        return VerifierJudge(name, threshold=threshold)
     if name is None:
         name = "llm" if model is not None else "nli" if nli and _nli_extras() else "lexical"
     if name == "lexical":
-        return VerifierBackend(LexicalVerifier(), threshold=threshold)
+        return VerifierJudge(LexicalVerifier(), threshold=threshold)
     if name == "llm":
         if model is None:
             raise ConfigError("the backend 'llm' needs a judge: a chat model (--judge)")
@@ -315,8 +320,8 @@ def backend(
             made.threshold = threshold
         return made
     if name == "nli":
-        return VerifierBackend(_nli_verifier(nli), threshold=threshold)
-    raise ConfigError(f"no such backend: {name}; there are {', '.join(BACKENDS)}")
+        return VerifierJudge(_nli_verifier(nli), threshold=threshold)
+    raise ConfigError(f"no such backend: {name}; there are {', '.join(JUDGES)}")
 
 
 def _nli_extras() -> list[str]:
@@ -340,7 +345,7 @@ def _nli_verifier(model: str | None) -> Verifier:
     return OnnxNliVerifier(**named)
 
 
-def _nearest(claim: str, passages: Sequence[str], judged: Judged) -> tuple[int, int, int] | None:
+def _nearest(claim: str, passages: Sequence[str], judged: Judgement) -> tuple[int, int, int] | None:
     """The passage that supports a claim best, and the stretch of it with most of its words."""
     alone = judged.alone
     if alone and any(alone):

@@ -14,12 +14,12 @@ from urllib.parse import unquote
 
 from pydantic import Field, ValidationError
 
-from rag.component import explain
+from rag.component import summarize_validation_error
 from rag.errors import QueryError
-from rag.types import Noun, Text
+from rag.types import FrozenModel, Text
 
 
-class GoldSpan(Noun):
+class GoldSpan(FrozenModel):
     """Where in a source the answer stands: ``text[start:end] == quote``."""
 
     uri: Text
@@ -28,7 +28,7 @@ class GoldSpan(Noun):
     quote: Text
 
 
-class Question(Noun):
+class Question(FrozenModel):
     """A question, and what is known of it.
 
     ``answers`` are right ones, each by itself. ``answerable`` is whether the sources answer it
@@ -282,7 +282,7 @@ def _question(record: Any, where: str, default_id: str) -> Question:
     try:
         return Question(**values)
     except ValidationError as error:
-        raise QueryError(f"{where}: {explain(error)}") from None
+        raise QueryError(f"{where}: {summarize_validation_error(error)}") from None
 
 
 def _titles(facts: Any) -> list[str]:

@@ -130,7 +130,7 @@ def _documents(pipeline: Pipeline, query: str, names: Mapping[str, str]) -> dict
 def _best_of_each(hits: Iterable[Hit], names: Mapping[str, str]) -> dict[str, float]:
     """By document, in the order of the hits, which may differ from that of their scores.
 
-    A refiner may put a lower score first: then what comes later counts a little less than that.
+    A postprocessor may put a lower score first; a later hit then counts a little less than it.
     """
     best: dict[str, float] = {}
     last = float("inf")

@@ -29,7 +29,7 @@ from pydantic import ValidationError
 
 from evals import journal
 from evals.costs import CostEstimate, estimated_cost, models_of, require_prices
-from evals.judges import Backend, backend
+from evals.judges import SupportJudge, backend
 from evals.metrics import Case, Metric, chosen
 from evals.questions import Question, load_questions, questions_hash
 from evals.samples import Sample, passages
@@ -38,8 +38,8 @@ from rag import Pipeline
 from rag.errors import ConfigError, QueryError, RagError
 from rag.llm.base import ChatModel
 from rag.llm.cache import CompletionCache, caching
-from rag.llm.usage import metered
-from rag.types import Noun, Usage
+from rag.llm.usage import track_usage
+from rag.types import FrozenModel, Usage
 
 QUESTIONS, SETTINGS, ITEMS, SCORES, REPLIES, SPENT, RESULTS, REPORT = (
     "questions.jsonl",
@@ -54,7 +54,7 @@ QUESTIONS, SETTINGS, ITEMS, SCORES, REPLIES, SPENT, RESULTS, REPORT = (
 _FORMAT = 1
 
 
-class Item(Noun):
+class Item(FrozenModel):
     """What came of a question: a sample, or why there is none.
 
     ``key`` changes with the question, the pipeline, and the index; ``seconds`` and ``usage`` are
@@ -137,7 +137,7 @@ def run(
     folder: Path,
     *,
     metrics: Sequence[Metric | str] | None = None,
-    support: Backend | None = None,
+    support: SupportJudge | None = None,
     judge: ChatModel | None = None,
     concurrency: int = 4,
     budget: float | None = None,
@@ -212,7 +212,7 @@ class _Worker:
         self,
         pipeline: Pipeline | None,
         metrics: Sequence[Metric],
-        support: Backend,
+        support: SupportJudge,
         judge: ChatModel | None,
         store: _Store,
         settings: Mapping[str, Any],
@@ -246,7 +246,7 @@ class _Worker:
 
     def do(self, question: Question) -> Usage:
         """Answer and score; says what it cost. What fails is written down, with the reason."""
-        with metered() as meter:
+        with track_usage() as meter:
             item = self.store.items.get(question.id)
             if item is None or item.key != self.key(question) or item.sample is None:
                 item = self._answered(question)
@@ -444,13 +444,13 @@ def _write(path: Path, text: str) -> None:
 def _settings(
     pipeline: Pipeline | None,
     questions: Sequence[Question],
-    support: Backend,
+    support: SupportJudge,
     judge: ChatModel | None,
     metrics: Sequence[Metric],
 ) -> dict[str, Any]:
     state = ""
     if pipeline is not None:
-        library = pipeline.open().library
+        library = pipeline.open().document_store
         documents = library.stats().documents
         state = f"{pipeline.fingerprint}:{library.state.generation}:{documents}"
     return {
@@ -559,7 +559,7 @@ def estimate(
     questions: Sequence[Question],
     *,
     metrics: Sequence[Metric],
-    support: Backend,
+    support: SupportJudge,
     judge: ChatModel | None = None,
     folder: Path | None = None,
 ) -> CostEstimate:

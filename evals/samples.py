@@ -12,7 +12,7 @@ from pydantic import ConfigDict
 from rag.generation.claims import admitted, claims_nothing, refuses
 from rag.generation.markers import numbers_in, without_markers
 from rag.text.sentences import sentences
-from rag.types import Answer, Noun, Text
+from rag.types import Answer, FrozenModel, Text
 
 _FENCE = re.compile(
     r"^[ >]{0,8}+(`{3,}+(?![^\n]*`)|~{3,}+)[^\n]*+\n.*?(?:^[ >]{0,8}+\1[`~]*+[ ]*+$|\Z)",
@@ -27,7 +27,7 @@ _SHORT = 3  # words that claim something only as the answer to the question befo
 _NOUGHT = re.compile(r"\s\[0\](?=\W*\Z)")  # passages count from 1
 
 
-class Passage(Noun):
+class Passage(FrozenModel):
     """A stretch of a source: what an answer was given from, or a quote that it cites."""
 
     text: Text
@@ -38,7 +38,7 @@ class Passage(Noun):
     """Of a quote: whether it stands in its source at ``start``; None where nobody has looked."""
 
 
-class Statement(Noun):
+class Statement(FrozenModel):
     """A sentence of an answer, its span in it, and what it cites.
 
     ``cited`` are positions in `Sample.citable`, each once, in order; ``invalid`` counts what it
@@ -55,7 +55,7 @@ class Statement(Noun):
     needs_citation: bool = True
 
 
-class Sample(Noun):
+class Sample(FrozenModel):
     """One answer, and all that is known of it.
 
     ``contexts`` are the passages that the model was shown, in the order of their numbers, so that

@@ -13,13 +13,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from evals.statistics import Estimate, estimated, estimated_ratio
-from rag.types import Noun, Text
+from rag.types import FrozenModel, Text
 
 Status = Literal["scored", "not_applicable", "failed"]
 Verdict = Literal["supported", "partly", "unsupported", "failed"]
 
 
-class Unit(Noun):
+class Unit(FrozenModel):
     """A line of the claim ledger: one claim, what it was compared with, and what came of it.
 
     ``start`` and ``end`` are its place in the answer (code points); -1 where it stands in none.
@@ -43,7 +43,7 @@ class Unit(Noun):
 _ESTIMATE = ("value", "low", "high")
 
 
-class Score(Noun):
+class Score(FrozenModel):
     """What a metric says of one answer.
 
     ``value`` is ``numerator / denominator`` where these are given, and None unless ``scored``.
@@ -102,7 +102,7 @@ class Score(Noun):
         return cls(status="failed", reason=reason, units=tuple(units))
 
 
-class Summary(Noun):
+class Summary(FrozenModel):
     """What a metric says of many answers.
 
     ``estimate`` is None where none was scored. ``low_bound`` and ``high_bound`` are the mean with

@@ -174,8 +174,8 @@ def _of_size(chunker: HeadingChunker, size: int) -> HeadingChunker:
 
 
 def _reranker(pipeline: Pipeline) -> int | None:
-    """Place of the reranker among the refiners."""
-    places = (i for i, part in enumerate(pipeline.refiners) if isinstance(part, Reranker))
+    """Place of the reranker among the postprocessors."""
+    places = (i for i, part in enumerate(pipeline.postprocessors) if isinstance(part, Reranker))
     return next(places, None)
 
 
@@ -184,11 +184,14 @@ def _depths(pipeline: Pipeline, depths: Sequence[int]) -> Iterator[tuple[dict[st
     if place is None:
         return
     for depth in depths:
-        refiners = list(pipeline.refiners)
-        refiners[place] = refiners[place].model_copy(update={"depth": depth})
-        yield {"depth": depth}, pipeline.model_copy(update={"refiners": tuple(refiners)})
-    rest = tuple(part for i, part in enumerate(pipeline.refiners) if i != place)
-    yield {"depth": 0}, pipeline.model_copy(update={"refiners": rest})
+        postprocessors = list(pipeline.postprocessors)
+        postprocessors[place] = postprocessors[place].model_copy(update={"depth": depth})
+        yield (
+            {"depth": depth},
+            pipeline.model_copy(update={"postprocessors": tuple(postprocessors)}),
+        )
+    rest = tuple(part for i, part in enumerate(pipeline.postprocessors) if i != place)
+    yield {"depth": 0}, pipeline.model_copy(update={"postprocessors": rest})
 
 
 def _held_out(rows: Sequence[Sequence[float]]) -> list[float]:

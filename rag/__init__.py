@@ -13,6 +13,7 @@ Parts are imported when they are first used, so that ``import rag`` stays quick.
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,8 @@ from rag.types import (
     Hit,
     Mark,
     Message,
-    Origin,
     Sentence,
+    StageScore,
     Step,
     Usage,
 )
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
     from rag.conversation import Conversation
     from rag.embedding import Embedder, StaticEmbedder
     from rag.generation import (
-        CitationEvent,
-        Done,
+        AnswerCompleted,
+        CitationAdded,
         Extraction,
         ExtractiveGenerator,
         Generator,
@@ -57,21 +58,21 @@ if TYPE_CHECKING:
         ScriptedChat,
     )
     from rag.pipeline import Pipeline
-    from rag.postprocessing import Refiner
+    from rag.postprocessing import Postprocessor
     from rag.retrieval import DenseRetriever, HybridRetriever, LexicalRetriever, Retriever
     from rag.verification import LexicalVerifier, LlmVerifier, NliVerifier, Verifier
 
 __version__ = "0.1.0"
 
 _LAZY = {
+    "AnswerCompleted": "rag.generation",
     "AzureOpenAIChat": "rag.llm",
     "ChatModel": "rag.llm",
     "Chunker": "rag.chunking",
-    "CitationEvent": "rag.generation",
+    "CitationAdded": "rag.generation",
     "CohereChat": "rag.llm",
     "Conversation": "rag.conversation",
     "DenseRetriever": "rag.retrieval",
-    "Done": "rag.generation",
     "Embedder": "rag.embedding",
     "Extraction": "rag.generation",
     "ExtractiveGenerator": "rag.generation",
@@ -88,7 +89,7 @@ _LAZY = {
     "NliVerifier": "rag.verification",
     "OpenAIChat": "rag.llm",
     "Pipeline": "rag.pipeline",
-    "Refiner": "rag.postprocessing",
+    "Postprocessor": "rag.postprocessing",
     "Retriever": "rag.retrieval",
     "ScriptedChat": "rag.llm",
     "SentenceVerified": "rag.generation",
@@ -99,17 +100,17 @@ _LAZY = {
 
 __all__ = [
     "Answer",
+    "AnswerCompleted",
     "AzureOpenAIChat",
     "ChatModel",
     "Chunk",
     "Chunker",
     "Citation",
-    "CitationEvent",
+    "CitationAdded",
     "CohereChat",
     "Conversation",
     "DenseRetriever",
     "Document",
-    "Done",
     "Embedder",
     "Extraction",
     "ExtractiveGenerator",
@@ -130,14 +131,14 @@ __all__ = [
     "Message",
     "NliVerifier",
     "OpenAIChat",
-    "Origin",
     "Pipeline",
+    "Postprocessor",
     "RagError",
-    "Refiner",
     "Retriever",
     "ScriptedChat",
     "Sentence",
     "SentenceVerified",
+    "StageScore",
     "StaticEmbedder",
     "Step",
     "TextDelta",
@@ -146,7 +147,19 @@ __all__ = [
 ]
 
 
+_RENAMED = {
+    "CitationEvent": "CitationAdded",
+    "Done": "AnswerCompleted",
+    "Origin": "StageScore",
+    "Refiner": "Postprocessor",
+}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        new_name = _RENAMED[name]
+        warnings.warn(f"rag.{name} is now rag.{new_name}", DeprecationWarning, stacklevel=2)
+        return getattr(import_module("rag"), new_name)
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'rag' has no attribute {name!r}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
@@ -31,16 +32,30 @@ KINDS = (
     "verifier",
     "transform",
     "retriever",
-    "refiner",
+    "postprocessor",
     "generator",
 )
 
 
-class _Tuning:
+RENAMED_PARTS = {
+    ("postprocessor", "diversity"): "mmr",
+    ("postprocessor", "edges-first"): "lost-in-the-middle",
+    ("postprocessor", "expand"): "expand-context",
+    ("postprocessor", "threshold"): "score-threshold",
+}
+"""Registered names of version 0.1, by kind; they still work, with a `FutureWarning`."""
+
+
+def warn_renamed(what: str, old: str, new: str) -> None:
+    """Tell the user that a name in a configuration has changed."""
+    warnings.warn(f"the {what} {old!r} is now called {new!r}", FutureWarning, stacklevel=3)
+
+
+class _NotFingerprinted:
     """Marks a field that changes how fast a part works, never what comes out of it."""
 
 
-Tuning = _Tuning()
+NotFingerprinted = _NotFingerprinted()
 """``Annotated[int, Tuning]``: the field is configuration, but not part of the fingerprint."""
 
 
@@ -124,7 +139,7 @@ class Component(BaseModel):
         skipped = {
             name
             for name, field in type(self).model_fields.items()
-            if _is_secret(field) or (for_fingerprint and Tuning in field.metadata)
+            if _is_secret(field) or (for_fingerprint and NotFingerprinted in field.metadata)
         }
         plain = self.model_dump(mode="json", exclude=skipped)
         for name in plain:  # sets have no order of their own
@@ -147,7 +162,7 @@ class Component(BaseModel):
         try:
             return cls(**fields)
         except ValidationError as error:
-            said = explain(error)
+            said = summarize_validation_error(error)
             if "no such setting" in said:
                 said += f" (there are: {', '.join(cls.model_fields) or 'none'})"
             raise ConfigError(f"{cls.kind} {cls.name!r}: {said}") from None
@@ -167,7 +182,7 @@ def _is_secret(field: FieldInfo) -> bool:
     return field.annotation is SecretStr or SecretStr in get_args(field.annotation)
 
 
-def explain(error: ValidationError) -> str:
+def summarize_validation_error(error: ValidationError) -> str:
     """Say in one line what pydantic found wrong, without repeating the values it was given."""
     problems = []
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
@@ -181,34 +196,37 @@ def explain(error: ValidationError) -> str:
 
 
 @lru_cache(maxsize=len(KINDS) + 1)
-def _registered(kind: str) -> Mapping[str, EntryPoint]:
+def _entry_points_by_name(kind: str) -> Mapping[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=f"citewell.{kind}")}
 
 
-def known(kind: str) -> list[str]:
+def registered_names(kind: str) -> list[str]:
     """Names of the parts registered as `kind`, sorted."""
-    return sorted(_registered(kind))
+    return sorted(_entry_points_by_name(kind))
 
 
 def component_class(kind: str, name: str) -> type[Component]:
     """Return the class registered as `name`, or raise `UnknownComponent`."""
-    entry = _registered(kind).get(name)
+    if (new_name := RENAMED_PARTS.get((kind, name))) is not None:
+        warn_renamed(kind, name, new_name)
+        name = new_name
+    entry = _entry_points_by_name(kind).get(name)
     if entry is None:
-        raise UnknownComponent.of(kind, name, known(kind))
+        raise UnknownComponent.of(kind, name, registered_names(kind))
     loaded = entry.load()
     if not (isinstance(loaded, type) and issubclass(loaded, Component) and loaded.kind == kind):
         raise ConfigError(f"the entry point {entry.value!r} ({name}) is not a {kind}")
     return loaded
 
 
-def _adapted(kind: str, given: object) -> Component | None:
+def _adapt(kind: str, given: object) -> Component | None:
     """The part that another framework's object becomes; None where nobody adapts it.
 
     Adapters are entry points of the group ``citewell.adapter``, named by the package that the
     object's class, or one that it derives from, is of.
     """
     packages = {base.__module__.partition(".")[0] for base in type(given).__mro__}
-    for name, entry in _registered("adapter").items():
+    for name, entry in _entry_points_by_name("adapter").items():
         if name in packages and (made := entry.load()(kind, given)) is not None:
             return build(kind, made)
     return None
@@ -225,7 +243,7 @@ def build(kind: str, config: Component | Mapping[str, Any] | str | object) -> Co
         return config
     if isinstance(config, str):
         config = {"type": config}
-    if not isinstance(config, Mapping) and (adapted := _adapted(kind, config)) is not None:
+    if not isinstance(config, Mapping) and (adapted := _adapt(kind, config)) is not None:
         return adapted
     if not isinstance(config, Mapping) or not isinstance(config.get("type"), str):
         what = kind.replace("_", " ")

@@ -15,7 +15,7 @@ _Out = TypeVar("_Out")
 
 
 @contextmanager
-def slot(key: str, most: int) -> Iterator[None]:
+def limit_concurrency(key: str, most: int) -> Iterator[None]:
     """Wait until fewer than `most` calls of this `key` are waited for in this process.
 
     To be held while a model is waited for, and no longer: what is taken to the next token of a
@@ -30,7 +30,9 @@ def _slots(key: str, most: int) -> BoundedSemaphore:
     return BoundedSemaphore(most)
 
 
-def together(call: Callable[[_In], _Out], inputs: Iterable[_In], concurrency: int) -> list[_Out]:
+def map_concurrently(
+    call: Callable[[_In], _Out], inputs: Iterable[_In], concurrency: int
+) -> list[_Out]:
     """Results of `call` in the order of `inputs`, up to `concurrency` at once; meters count."""
     inputs = list(inputs)
     if len(inputs) < 2 or concurrency < 2:
@@ -48,7 +50,7 @@ _T = TypeVar("_T")
 
 
 @contextmanager
-def ended(items: Iterator[_T]) -> Iterator[Iterator[_T]]:
+def close_at_end(items: Iterator[_T]) -> Iterator[Iterator[_T]]:
     """Close `items` at the end, where they are a generator; any iterator will do."""
     try:
         yield items
@@ -57,7 +59,7 @@ def ended(items: Iterator[_T]) -> Iterator[Iterator[_T]]:
             close()
 
 
-def in_own_context(items: Iterator[_T]) -> Iterator[_T]:
+def iterate_in_own_context(items: Iterator[_T]) -> Iterator[_T]:
     """Run every step of a generator in one context of its own.
 
     What it sets there (a meter, a slot it holds) is not seen by whoever takes its items, and stays
@@ -67,7 +69,7 @@ def in_own_context(items: Iterator[_T]) -> Iterator[_T]:
     end = object()
 
     def close() -> None:
-        with ended(items):
+        with close_at_end(items):
             pass
 
     try:
@@ -77,14 +79,14 @@ def in_own_context(items: Iterator[_T]) -> Iterator[_T]:
         context.run(close)
 
 
-async def in_threads(items: Iterator[_T], *, at_once: bool = False) -> AsyncIterator[_T]:
+async def iterate_in_threads(items: Iterator[_T], *, at_once: bool = False) -> AsyncIterator[_T]:
     """Take each step of a generator in a worker thread; where this is closed, so is that.
 
     `at_once` takes all of them in one: quicker, where there is nothing to wait for in between.
     """
     from anyio import CancelScope, to_thread
 
-    steps = in_own_context(items)
+    steps = iterate_in_own_context(items)
     end = object()
     guard = Lock()
 
@@ -97,7 +99,7 @@ async def in_threads(items: Iterator[_T], *, at_once: bool = False) -> AsyncIter
             return list(steps)
 
     def close() -> None:
-        with guard, ended(steps):  # when the step that was cancelled has ended
+        with guard, close_at_end(steps):  # when the step that was cancelled has ended
             pass
 
     try:

@@ -38,7 +38,7 @@ _MANY, _COMMON = 20, 0.25  # documents from which on, and share of them by which
 
 
 @dataclass(frozen=True, slots=True)
-class Pile:
+class DocumentVectors:
     """Documents of an index with their vectors: float32 ``[n, dimension]``, L2-normalised."""
 
     uris: tuple[str, ...]
@@ -70,7 +70,7 @@ def more_like(index: Index, uri: str, *, k: int = 10, where: Where | None = None
     """
 
     def search() -> list[Hit]:
-        rows = [stretch.row for stretch in index.library.outline(uri)]
+        rows = [stretch.row for stretch in index.document_store.outline(uri)]
         if not rows:
             raise DocumentNotFound(f"the index holds no document {uri}")
         _, vectors = index.vectors_of(rows)
@@ -87,27 +87,27 @@ def more_like(index: Index, uri: str, *, k: int = 10, where: Where | None = None
                 return list(best.values())[:k]
             wanted *= 4
 
-    return index.consistently(search)
+    return index.read_consistent(search)
 
 
-def pile(index: Index) -> Pile:
+def pile(index: Index) -> DocumentVectors:
     """All documents of `index` that have chunks."""
     import numpy as np
 
-    found = [(info.uri, info.title) for info in index.library.documents()]
+    found = [(info.uri, info.title) for info in index.document_store.documents()]
     uris, titles, means = [], [], []
     for uri, title in sorted(found):
-        rows = [stretch.row for stretch in index.library.outline(uri)]
+        rows = [stretch.row for stretch in index.document_store.outline(uri)]
         held, vectors = index.vectors_of(rows)
         if held:
             uris.append(uri)
             titles.append(title)
             means.append(vectors.mean(axis=0))
     matrix = np.array(means, dtype=np.float32).reshape(len(means), index.embedder.dimension)
-    return Pile(tuple(uris), tuple(titles), normalised(matrix))
+    return DocumentVectors(tuple(uris), tuple(titles), normalised(matrix))
 
 
-def topics(index: Index, documents: Pile, *, count: int | None = None) -> list[Topic]:
+def topics(index: Index, documents: DocumentVectors, *, count: int | None = None) -> list[Topic]:
     """Clusters of the documents (k-means of their vectors), the largest first.
 
     `count` defaults to the square root of half their number, from 2 to 30. They are named by
@@ -139,7 +139,7 @@ def _clustered(vectors: NDArray[np.float32], count: int) -> list[int]:
 
 def _words_of(index: Index, uri: str) -> Counter[str]:
     try:
-        text = index.library.text(uri, 0, _MOST_TEXT)
+        text = index.document_store.text(uri, 0, _MOST_TEXT)
     except DocumentNotFound:
         return Counter()
     return Counter(w for w in words(text) if w not in STOP_WORDS and _names_something(w))
@@ -180,7 +180,7 @@ def telling_terms(groups: Sequence[Sequence[Counter[str]]], count: int = _TERMS)
     return found
 
 
-def places(documents: Pile) -> NDArray[np.float32]:
+def places(documents: DocumentVectors) -> NDArray[np.float32]:
     """Where each document stands on a map, ``[n, 2]``: neighbours stay neighbours (t-SNE).
 
     Of more than 5,000 documents the two directions in which they differ most (PCA).
@@ -215,7 +215,7 @@ def duplicates(index: Index, *, shared: float = 0.8, run: int = 4) -> list[Pair]
     """
     from rag.postprocessing.deduplicate import shared_runs
 
-    uris = sorted(info.uri for info in index.library.documents())
+    uris = sorted(info.uri for info in index.document_store.documents())
     first: dict[str, int] = {}
     pairs: list[Pair] = []
     samples: dict[int, frozenset[int]] = {}
@@ -250,7 +250,7 @@ def duplicates(index: Index, *, shared: float = 0.8, run: int = 4) -> list[Pair]
 
 def _text_of(index: Index, uri: str) -> str:
     try:
-        return index.library.document(uri).text
+        return index.document_store.document(uri).text
     except DocumentNotFound:  # deleted meanwhile
         return ""
 
@@ -267,7 +267,9 @@ def _sample(runs: frozenset[tuple[str, ...]]) -> frozenset[int]:
     return frozenset([*hashes[:16], *(found for found in hashes if found % 8 == 0)])
 
 
-def outliers(documents: Pile, *, count: int = 10, neighbours: int = 5) -> list[tuple[str, float]]:
+def outliers(
+    documents: DocumentVectors, *, count: int = 10, neighbours: int = 5
+) -> list[tuple[str, float]]:
     """Documents that are like no others: uri and mean cosine to the nearest, least first."""
     import numpy as np
 
@@ -296,7 +298,7 @@ _SHAPES = ("circle", "square", "triangle")  # with 20 colours, 60 topics look di
 
 
 def draw_html(
-    path: Path, documents: Pile, found: Sequence[Topic], spots: NDArray[np.float32]
+    path: Path, documents: DocumentVectors, found: Sequence[Topic], spots: NDArray[np.float32]
 ) -> None:
     """Write the map as one page that needs nothing else: a search box, names at the pointer."""
     topic_of = {i: number for number, topic in enumerate(found) for i in topic.documents}
@@ -333,7 +335,7 @@ def _mark(number: int) -> str:
     return f'<circle r="5" fill="{colour}"/>'
 
 
-def draw_png(path: Path, documents: Pile, found: Sequence[Topic], spots: Any) -> None:
+def draw_png(path: Path, documents: DocumentVectors, found: Sequence[Topic], spots: Any) -> None:
     """Write the map as a picture of 2400 by 1600 points."""
     try:
         from matplotlib.figure import Figure
@@ -402,7 +404,7 @@ def draw(index: Index, *, to_html: Path, to_png: Path | None, count: int | None 
 class Drawn:
     """A map: documents, their topics, and where each stands (``[n, 2]``)."""
 
-    documents: Pile
+    documents: DocumentVectors
     topics: list[Topic]
     spots: NDArray[np.float32]
 

@@ -10,7 +10,7 @@ from rag.errors import ShadowedPackage
 _HOME = Path(__file__).resolve().parent.parent
 
 
-def require_own(*packages: str) -> None:
+def require_own_packages(*packages: str) -> None:
     """Raise `ShadowedPackage` where Python would import something else under one of these names.
 
     Our packages have everyday names. A script that lies beside a folder or file of such a name

@@ -9,17 +9,17 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar, cast
 
-from pydantic import BaseModel, Field, PrivateAttr, field_validator
+from pydantic import BaseModel, Field, PrivateAttr, field_validator, model_validator
 
 from rag import tracing
 from rag.chunking import Chunker, HeadingChunker
-from rag.component import Component, Tuning, build
-from rag.concurrency import ended, in_own_context, in_threads
+from rag.component import Component, NotFingerprinted, build, warn_renamed
+from rag.concurrency import close_at_end, iterate_in_own_context, iterate_in_threads
 from rag.embedding import Embedder, StaticEmbedder
 from rag.errors import ConfigError, DocumentNotFound, IndexNotFound, QueryError
 from rag.filters import Filter, Where
-from rag.import_guard import require_own
-from rag.llm.usage import metered
+from rag.import_guard import require_own_packages
+from rag.llm.usage import track_usage
 from rag.settings import load_settings
 from rag.types import (
     Answer,
@@ -28,21 +28,21 @@ from rag.types import (
     Document,
     Hit,
     Message,
-    Origin,
+    StageScore,
     Step,
     Usage,
     well_formed,
 )
 
-require_own("connectors", "prompts")
+require_own_packages("connectors", "prompts")
 
 from connectors import PART, Connector, Parser, connect  # noqa: E402
-from connectors.parser_pool import Limits  # noqa: E402
+from connectors.parser_pool import ParserLimits  # noqa: E402
 from connectors.parsers.auto import AutoParser  # noqa: E402
 from rag.conversation import Conversation, ConversationStore  # noqa: E402
 from rag.generation import (  # noqa: E402
-    CitationEvent,
-    Done,
+    AnswerCompleted,
+    CitationAdded,
     Event,
     Extraction,
     ExtractiveGenerator,
@@ -53,9 +53,9 @@ from rag.generation.extraction import Model  # noqa: E402
 from rag.index import Index, open_library  # noqa: E402
 from rag.index.paths import CONVERSATIONS, checked_name, namespace_folder  # noqa: E402
 from rag.ingestion import IngestReport, plan, sync  # noqa: E402
-from rag.postprocessing import Refiner  # noqa: E402
+from rag.postprocessing import Postprocessor  # noqa: E402
 from rag.retrieval import CarryOver, HybridRetriever, Query, QueryTransform, Retriever  # noqa: E402
-from rag.retrieval.external_passages import outside_passages  # noqa: E402
+from rag.retrieval.external_passages import external_passages  # noqa: E402
 from rag.retrieval.fusion import by_best  # noqa: E402
 from rag.stores import Chroma, Stats, VectorStore  # noqa: E402
 
@@ -76,45 +76,57 @@ class Pipeline(Component):
     ``index`` is a folder (default: ``RAG_INDEX`` or ``.rag``), ``k`` the number of hits an
     answer is made from. A question of a conversation is made to stand by itself by the
     ``condenser``; so it is retrieved by and answered. It passes the ``transforms`` in their order,
-    each query they make is retrieved by, and the hits pass the ``refiners``. Nothing is read or
-    made until it is needed. May be shared by threads; `close` it, or use it as a context manager.
+    each query they make is retrieved by, and the hits pass the ``postprocessors``. Nothing is read
+    or made until it is needed. May be shared by threads; `close` it, or use it as a context manager.
 
     ``vectors`` says where Chroma is (default: in the index's folder). ``namespace`` is a part of
     the index that knows nothing of the others: see `within`. ``processes`` is how many other
     processes parse (default: one for each core but one), and ``limits`` bound what the parsing of
-    one source may take (see `connectors.parser_pool.Limits`).
+    one source may take (see `connectors.parser_pool.ParserLimits`).
     """
 
     kind: ClassVar[str] = "pipeline"
     name: ClassVar[str] = "pipeline"
 
-    index: Annotated[Path, Tuning] = Field(default_factory=_default_index)
+    index: Annotated[Path, NotFingerprinted] = Field(default_factory=_default_index)
     parser: Parser = AutoParser()
     chunker: Chunker = HeadingChunker()
     embedder: Embedder = StaticEmbedder()
     condenser: QueryTransform | None = CarryOver()
     transforms: tuple[QueryTransform, ...] = ()
     retriever: Retriever = HybridRetriever()
-    refiners: tuple[Refiner, ...] = ()
+    postprocessors: tuple[Postprocessor, ...] = ()
     generator: Generator = ExtractiveGenerator()
     k: int = Field(8, ge=1, le=1_000)
     vectors: VectorStore = Chroma()
-    namespace: Annotated[str, Tuning] = ""
-    processes: Annotated[int | None, Tuning] = Field(None, ge=0, le=256)
-    limits: Annotated[Limits, Tuning] = Limits()
+    namespace: Annotated[str, NotFingerprinted] = ""
+    processes: Annotated[int | None, NotFingerprinted] = Field(None, ge=0, le=256)
+    limits: Annotated[ParserLimits, NotFingerprinted] = ParserLimits()
 
-    @field_validator("transforms", "refiners", mode="before")
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_names(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or "refiners" not in data:
+            return data
+        warn_renamed("pipeline setting", "refiners", "postprocessors")
+        settings = dict(data)
+        settings.setdefault("postprocessors", settings.pop("refiners"))
+        return settings
+
+    @field_validator("transforms", "postprocessors", mode="before")
     @classmethod
     def _one_or_more(cls, parts: Any) -> Any:
         return parts if isinstance(parts, list | tuple) else (parts,)
 
-    @field_validator("refiners")
+    @field_validator("postprocessors")
     @classmethod
-    def _the_last_is_last(cls, refiners: tuple[Refiner, ...]) -> tuple[Refiner, ...]:
-        for refiner in refiners[:-1]:
-            if refiner.to_be_last:
-                raise ValueError(f"{refiner.name} is to be the last of the refiners")
-        return refiners
+    def _the_last_is_last(
+        cls, postprocessors: tuple[Postprocessor, ...]
+    ) -> tuple[Postprocessor, ...]:
+        for postprocessor in postprocessors[:-1]:
+            if postprocessor.must_be_last:
+                raise ValueError(f"{postprocessor.name} is to be the last of the postprocessors")
+        return postprocessors
 
     _opened: Index | None = PrivateAttr(None)
     _guard: threading.Lock = PrivateAttr(default_factory=threading.Lock)
@@ -125,7 +137,7 @@ class Pipeline(Component):
         copy._opened, copy._guard = None, threading.Lock()
         return copy
 
-    def within(self, namespace: str) -> Self:
+    def with_namespace(self, namespace: str) -> Self:
         """The same pipeline in another namespace of the index, opened by itself.
 
         For code that serves many users from one index: nothing a user may say, no filter and no
@@ -210,7 +222,7 @@ class Pipeline(Component):
         another embedder come up only when they are met: for `rag.index.maintenance`.
         """
         with self._guard:
-            if self._opened is not None and not self._opened.library.is_there():
+            if self._opened is not None and not self._opened.document_store.file_exists():
                 stale, self._opened = self._opened, None  # deleted or replaced since
                 threading.Thread(target=stale.close, daemon=True).start()
             if self._opened is None:
@@ -327,9 +339,12 @@ class Pipeline(Component):
                 span.data["queries"] = [each.text for each in queries]
             steps.add(transform.name, queries=[each.text for each in queries])
         with tracing.span("open index") if self._opened is None else nullcontext():
-            index = self.open(create=self.retriever.outside)
-        depth = max([k, *(refiner.wanted for refiner in self.refiners)])
-        depth = min(depth + sum(refiner.more for refiner in self.refiners), _MOST_HITS)
+            index = self.open(create=self.retriever.is_external)
+        depth = max([k, *(postprocessor.input_depth for postprocessor in self.postprocessors)])
+        depth = min(
+            depth + sum(postprocessor.oversample for postprocessor in self.postprocessors),
+            _MOST_HITS,
+        )
         distinct: dict[str, Query] = {}
         for each in queries:
             distinct.setdefault(each.text, each)
@@ -340,14 +355,16 @@ class Pipeline(Component):
             for each in distinct.values()
         ]
         hits = found[0][0] if len(found) == 1 else _merged(found, depth)
-        passages = outside_passages(hits)
+        passages = external_passages(hits)
         steps.add("retrieve", retriever=self.retriever.config(), hits=len(hits))
-        for i, refiner in enumerate(self.refiners):
-            with _hits_told(f"rerank {refiner.name}", "rerank", queries[0].text) as told:
-                hits = told(refiner.refine(queries[0].text, hits, index=index))
-            if not any(later.wanted or later.more for later in self.refiners[i + 1 :]):
+        for i, postprocessor in enumerate(self.postprocessors):
+            with _hits_told(f"rerank {postprocessor.name}", "rerank", queries[0].text) as told:
+                hits = told(postprocessor.process(queries[0].text, hits, index=index))
+            if not any(
+                later.input_depth or later.oversample for later in self.postprocessors[i + 1 :]
+            ):
                 hits = hits[:k]
-            steps.add(refiner.name, hits=len(hits))
+            steps.add(postprocessor.name, hits=len(hits))
         return _Searched(asked, hits[:k], steps.taken, passages)
 
     def _retrieved(self, query: str, k: int, index: Index, where: Where | None) -> list[Hit]:
@@ -378,7 +395,7 @@ class Pipeline(Component):
         index, unchanged, and within `where`. The answer's usage is that of every model that was
         asked on the way to it.
         """
-        with metered() as meter, self._span("ask") as span:
+        with track_usage() as meter, self._span("ask") as span:
             searched = self._evident(question, where, history, evidence)
             with tracing.span(f"generate {self.generator.name}"):
                 answer = self.generator.answer(searched.asked, searched.hits, history)
@@ -394,12 +411,12 @@ class Pipeline(Component):
         history: Sequence[Message] = (),
         evidence: Sequence[Citation] = (),
     ) -> Iterator[Event]:
-        """`ask` piece by piece: text as it comes, citations, verdicts, then `Done`.
+        """`ask` piece by piece: text as it comes, citations, verdicts, then `AnswerCompleted`.
 
         The last event holds the checked answer. Where that is an abstention, it takes back what
         was streamed before.
         """
-        return in_own_context(self._streamed(question, where, history, evidence))
+        return iterate_in_own_context(self._streamed(question, where, history, evidence))
 
     def _streamed(
         self,
@@ -408,25 +425,25 @@ class Pipeline(Component):
         history: Sequence[Message],
         evidence: Sequence[Citation],
     ) -> Iterator[Event]:
-        with metered() as meter, self._span("ask") as span:
+        with track_usage() as meter, self._span("ask") as span:
             searched = self._evident(question, where, history, evidence)
             passages = searched.passages
             answer: Answer | None = None
             with tracing.span(f"generate {self.generator.name}"):
                 events = self.generator.stream(searched.asked, searched.hits, history)
-                with ended(events):
+                with close_at_end(events):
                     for event in events:
-                        if isinstance(event, Done):
+                        if isinstance(event, AnswerCompleted):
                             answer = event.answer
                             break
-                        if isinstance(event, CitationEvent):
+                        if isinstance(event, CitationAdded):
                             citation = self._read_back(event.citation, passages)
                             event = event.model_copy(update={"citation": citation})
                         yield event
             if answer is not None:
                 answer = self._verified(answer, searched, meter.usage)
                 _tell(span, answer)
-                yield Done(answer=answer)
+                yield AnswerCompleted(answer=answer)
 
     def extract(
         self, question: str, model: type[Model], *, where: Where | None = None
@@ -443,7 +460,7 @@ class Pipeline(Component):
                 f"the generator {self.generator.name!r} fills in no fields: use 'grounded', "
                 "which asks a chat model"
             )
-        with metered() as meter, self._span("extract"):
+        with track_usage() as meter, self._span("extract"):
             searched = self._searched(question, None, where, ())
             with tracing.span(f"generate {self.generator.name}"):
                 found = self.generator.extract(searched.asked, searched.hits, model)
@@ -488,14 +505,16 @@ class Pipeline(Component):
         chunks = {c.id: c for c in self._standing(evidence, where) if c.id not in known}
         least = min((hit.score for hit in searched.hits), default=1.0)
         more = [
-            Hit(chunk=chunk, score=least, origins={"earlier": Origin(rank=rank, score=1.0)})
+            Hit(
+                chunk=chunk, score=least, stage_scores={"earlier": StageScore(rank=rank, score=1.0)}
+            )
             for rank, chunk in enumerate(chunks.values(), start=1)
         ]
         return searched._replace(hits=[*searched.hits, *more])
 
     def _standing(self, evidence: Sequence[Citation], where: Where | None) -> Iterator[Chunk]:
         """Chunks of citations that stand in the index as they did."""
-        library = self.open().library
+        library = self.open().document_store
         selected = None if where is None else Filter.of(where)
         for citation in evidence:
             try:
@@ -520,19 +539,19 @@ class Pipeline(Component):
             doomed = {
                 known
                 for uri in uris
-                for known in index.library.uris(uri.rstrip("/"))
+                for known in index.document_store.uris(uri.rstrip("/"))
                 if known == uri or known.startswith((uri.rstrip("/") + "/", uri + PART))
             }
-            index.library.forget_failures(uris)
+            index.document_store.forget_failures(uris)
             return writer.delete(sorted(doomed))
 
     def document(self, uri: str) -> Document:
         """The stored document. Raises `DocumentNotFound`."""
-        return self.open().library.document(uri)
+        return self.open().document_store.document(uri)
 
     def stats(self) -> Stats:
         """Numbers of what the index holds."""
-        return self.open().library.stats()
+        return self.open().document_store.stats()
 
     def _span(self, name: str) -> AbstractContextManager[tracing.Span]:
         attributes = {"gen_ai.data_source.id": self.namespace or None}
@@ -546,14 +565,14 @@ class Pipeline(Component):
         if (passage := passages.get(citation.uri)) is not None:
             verified = passage[citation.start : citation.end] == citation.quote
             return citation.model_copy(update={"verified": verified})
-        library = self.open().library
+        library = self.open().document_store
         try:
             stored = library.text(citation.uri, citation.start, citation.end)
-            place = library.place(citation.uri, citation.start)
+            place = library.location(citation.uri, citation.start)
         except DocumentNotFound:  # deleted since it was retrieved
             return citation
         verified = stored == citation.quote
-        return citation.model_copy(update={"verified": verified, "place": place})
+        return citation.model_copy(update={"verified": verified, "location": place})
 
     def _verified(self, answer: Answer, searched: _Searched, usage: Usage) -> Answer:
         """Read every quote back from the library, and note what came before."""
@@ -618,7 +637,7 @@ class Pipeline(Component):
         """`ask` without blocking the event loop; cancelled, it stops at the model's next token."""
         answer: Answer | None = None
         async for event in self.astream(question, where=where, history=history, evidence=evidence):
-            if isinstance(event, Done):
+            if isinstance(event, AnswerCompleted):
                 answer = event.answer
         assert answer is not None
         return answer
@@ -633,7 +652,7 @@ class Pipeline(Component):
     ) -> AsyncIterator[Event]:
         """`stream`, each step of it in a worker thread; closed or cancelled, the model stops."""
         events = self.stream(question, where=where, history=history, evidence=evidence)
-        async for event in in_threads(events, at_once=not self.generator.streams):
+        async for event in iterate_in_threads(events, at_once=not self.generator.streams):
             yield event
 
     async def aextract(

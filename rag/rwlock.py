@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rag.errors import RagIndexError
 
 
-class Gate:
+class RWLock:
     """A readers-writer lock. `shared` may be nested in a thread; `alone` waits for all others."""
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class Gate:
         self._alone = False
 
     @contextmanager
-    def shared(self) -> Iterator[None]:
+    def read(self) -> Iterator[None]:
         """Pass together with others."""
         me = threading.get_ident()
         with self._condition:
@@ -35,7 +35,7 @@ class Gate:
                 self._condition.notify_all()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def write(self) -> Iterator[None]:
         """Pass when nobody else is inside, and keep everybody out. Not within `shared`."""
         with self._condition:
             if threading.get_ident() in self._inside:

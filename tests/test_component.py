@@ -8,7 +8,14 @@ import pytest
 from pydantic import Field, SecretStr, ValidationError
 
 from rag import HeadingChunker, HybridRetriever, OpenAIChat, Pipeline, StaticEmbedder
-from rag.component import KINDS, Component, Tuning, build, component_class, known
+from rag.component import (
+    KINDS,
+    Component,
+    NotFingerprinted,
+    build,
+    component_class,
+    registered_names,
+)
 from rag.errors import ConfigError, UnknownComponent
 
 
@@ -17,7 +24,7 @@ class Part(Component):
     name: ClassVar[str] = "part"
 
     size: int = Field(3, ge=1)
-    batch: Annotated[int, Tuning] = 10
+    batch: Annotated[int, NotFingerprinted] = 10
     key: SecretStr | None = None
 
 
@@ -135,7 +142,7 @@ def test_secrets_are_in_no_dump() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_registered_part_loads_and_knows_its_name(kind: str) -> None:
-    for name in known(kind):
+    for name in registered_names(kind):
         part = component_class(kind, name)
         assert (part.kind, part.name) == (kind, name)
         assert part.__doc__

@@ -13,7 +13,7 @@ import pytest
 
 from rag import Pipeline
 from rag.corpus_analysis import (
-    Pile,
+    DocumentVectors,
     draw,
     duplicates,
     outliers,
@@ -121,7 +121,7 @@ def test_the_map(index: Index, tmp_path: Path) -> None:
 def test_places_of_few_and_many(count: int) -> None:
     vectors = np.random.default_rng(0).normal(size=(count, 16)).astype(np.float32)
     names = tuple(str(i) for i in range(count))
-    spots = places(Pile(names, names, vectors))
+    spots = places(DocumentVectors(names, names, vectors))
     assert spots.shape == (count, 2)
     assert np.isfinite(spots).all()
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import anyio
 
-from rag import Done, GroundedGenerator, Pipeline, ScriptedChat, TextDelta
+from rag import AnswerCompleted, GroundedGenerator, Pipeline, ScriptedChat, TextDelta
 
 REPLY = "A full battery lasts 34 minutes [1]."
 
@@ -48,7 +48,7 @@ def test_streams_and_can_be_left_early(folder: Path, tmp_path: Path) -> None:
         async def whole() -> None:
             events = [event async for event in pipeline.astream("battery")]
             assert "".join(e.text for e in events if isinstance(e, TextDelta)) == REPLY
-            assert isinstance(events[-1], Done)
+            assert isinstance(events[-1], AnswerCompleted)
             assert all(citation.verified for citation in events[-1].answer.citations)
 
         async def left() -> None:

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from rag import GroundedGenerator, Pipeline, ScriptedChat, tracing
 from rag.errors import ModelReplyError
-from rag.postprocessing.score_threshold import Threshold
+from rag.postprocessing.score_threshold import ScoreThreshold
 from rag.types import Usage
 
 _EXPORTER = InMemorySpanExporter()
@@ -37,7 +37,10 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
 @pytest.fixture
 def grounded(pipeline: Pipeline, folder: Path) -> Pipeline:
     model = ScriptedChat(replies=(REPLY,) * 4)
-    update = {"generator": GroundedGenerator(model=model), "refiners": (Threshold(least=0.0),)}
+    update = {
+        "generator": GroundedGenerator(model=model),
+        "postprocessors": (ScoreThreshold(least=0.0),),
+    }
     made = pipeline.model_copy(update=update)
     made.ingest(folder)
     return made
@@ -54,7 +57,12 @@ def test_every_stage_is_a_span_within_the_question(grounded: Pipeline) -> None:
     assert answer.status == "answered"
     assert asked.name == "ask"
     names = [name for name, _ in tree(asked.children)]
-    assert names == ["retrieval hybrid", "rerank threshold", "generate grounded", "verify quotes"]
+    assert names == [
+        "retrieval hybrid",
+        "rerank score-threshold",
+        "generate grounded",
+        "verify quotes",
+    ]
     assert tree(asked.children)[0] == ("retrieval hybrid", [("embeddings static", [])])
     generated = asked.children[2]
     assert generated.children[0].name == "chat scripted"

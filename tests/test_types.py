@@ -12,12 +12,12 @@ from rag.types import (
     Document,
     Hit,
     Mark,
-    Origin,
     Sentence,
+    StageScore,
     Step,
     Usage,
-    describe_place,
     flat_metadata,
+    format_location,
 )
 
 ANY_TEXT = st.text(st.characters())  # lone surrogates included
@@ -51,7 +51,7 @@ def test_answer_goes_to_json_and_back() -> None:
         status="answered",
         sentences=(Sentence(start=0, end=7, citations=(0,), support=0.5, status="partly"),),
         citations=(Citation(marker=1, uri="u", start=0, end=3, quote="abc", page=2),),
-        hits=(Hit(chunk=chunk, score=0.5, origins={"dense": Origin(rank=1, score=0.9)}),),
+        hits=(Hit(chunk=chunk, score=0.5, stage_scores={"dense": StageScore(rank=1, score=0.9)}),),
         usage=Usage(input_tokens=1),
         trace=(Step(name="s", seconds=0.1, detail={"a": [1]}),),
     )
@@ -108,15 +108,15 @@ def test_places() -> None:
         Mark(start=3, end=6, kind="page", value=3),
     )
     document = Document(uri="u", text="abcdef", marks=marks)
-    found = [document.place_at(i).get("page") for i in (0, 2, 3, 5, 6)]
+    found = [document.location_at(i).get("page") for i in (0, 2, 3, 5, 6)]
     assert found == [1, 1, 3, 3, None]
     rows = tuple(Mark(start=i, end=i + 1, kind="row", value=i) for i in (1, 2, 4))
     document = Document(uri="u", text="abcdef", marks=(*rows, *marks))
-    assert document.place_at(2) == {"page": 1, "row": 2}
-    assert document.place_at(3, 6) == {"page": 3, "row": 4}  # it begins before the row
-    assert document.place_at(3) == {"page": 3}
-    assert describe_place({"sheet": "Costs", "row": 4}) == "sheet Costs, row 4"
-    assert describe_place({"time": 3723.5}) == "at 1:02:03"
+    assert document.location_at(2) == {"page": 1, "row": 2}
+    assert document.location_at(3, 6) == {"page": 3, "row": 4}  # it begins before the row
+    assert document.location_at(3) == {"page": 3}
+    assert format_location({"sheet": "Costs", "row": 4}) == "sheet Costs, row 4"
+    assert format_location({"time": 3723.5}) == "at 1:02:03"
 
 
 @pytest.mark.parametrize(
@@ -129,9 +129,9 @@ def test_marks_have_the_value_of_their_kind(kind: str, value: object) -> None:
 
 
 def test_the_page_is_in_the_json_and_comes_back() -> None:
-    citation = Citation(marker=1, uri="u", start=0, end=1, quote="a", place={"page": 7})
+    citation = Citation(marker=1, uri="u", start=0, end=1, quote="a", location={"page": 7})
     dumped = citation.model_dump(mode="json")
-    assert (dumped["page"], dumped["place"]) == (7, {"page": 7})
+    assert (dumped["page"], dumped["location"]) == (7, {"page": 7})
     assert Citation.model_validate_json(citation.model_dump_json()) == citation
     assert Citation(marker=1, uri="u", start=0, end=1, quote="a", page=7) == citation
 

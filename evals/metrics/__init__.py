@@ -13,7 +13,7 @@ from evals.metrics.base import GROUPS, Case, Metric, metric, registered
 from rag.errors import ConfigError
 
 if TYPE_CHECKING:
-    from evals.judges import Backend
+    from evals.judges import SupportJudge
     from evals.samples import Sample
     from evals.scores import Score
     from rag.llm.base import ChatModel
@@ -63,7 +63,7 @@ def chosen(names: Iterable[str | Metric] = ()) -> list[Metric]:
 def score(
     sample: Sample,
     *names: str,
-    support: Backend | None = None,
+    support: SupportJudge | None = None,
     judge: ChatModel | None = None,
 ) -> dict[str, Score]:
     """Score one answer by the metrics of these names or groups; without names, by the usual ones.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
-from evals.judges import Backend, Judged, has_words
+from evals.judges import Judgement, SupportJudge, has_words
 from evals.samples import Sample, Statement
 from evals.scores import Score, Summary, Unit, summarised
 from rag.errors import ConfigError, RagError
@@ -32,7 +32,7 @@ class Case:
     def __init__(
         self,
         sample: Sample,
-        backend: Backend,
+        backend: SupportJudge,
         embedder: Embedder | None = None,
         judge: ChatModel | None = None,
     ) -> None:
@@ -85,25 +85,25 @@ class Case:
     # RAGChecker's entailment matrix: what of the answer, and of the reference, stands where.
 
     @cached_property
-    def answer_by_passage(self) -> list[Judged]:
+    def answer_by_passage(self) -> list[Judgement]:
         """Claims of the answer, by each passage."""
         claims = [claim.claim for claim in self.claims]
         return self.backend.judge(claims, self.contexts, apart=True)
 
     @cached_property
-    def reference_by_passage(self) -> list[Judged]:
+    def reference_by_passage(self) -> list[Judgement]:
         """Claims of the reference, by each passage."""
         return self.backend.judge(self.reference_claims, self.contexts, apart=True)
 
     @cached_property
-    def answer_by_reference(self) -> list[Judged]:
+    def answer_by_reference(self) -> list[Judgement]:
         """Claims of the answer, by the references, each a passage."""
         return self.backend.judge(
             [claim.claim for claim in self.claims], self.sample.references, apart=True
         )
 
     @cached_property
-    def reference_by_answer(self) -> list[Judged]:
+    def reference_by_answer(self) -> list[Judgement]:
         """Claims of the reference, by the answer."""
         said = "\n".join(claim.claim for claim in self.claims)
         return self.backend.judge(self.reference_claims, [said] if said else [])
@@ -114,11 +114,11 @@ class Case:
             self._found[find] = find(self)
         return cast(_Found, self._found[find])
 
-    def holds(self, judged: Judged) -> bool:
+    def holds(self, judged: Judgement) -> bool:
         """Whether all passages together support the claim."""
         return judged.support is not None and judged.support >= self.backend.threshold
 
-    def where(self, judged: Judged) -> list[int]:
+    def where(self, judged: Judgement) -> list[int]:
         """Positions of the passages that support the claim by themselves."""
         return [
             i
@@ -127,7 +127,7 @@ class Case:
         ]
 
 
-def unjudged(judged: Sequence[Judged]) -> Score | None:
+def unjudged(judged: Sequence[Judgement]) -> Score | None:
     """The failure of a score whose judgements are not all there; None where they are."""
     lost = [each for each in judged if each.support is None]
     if not lost:

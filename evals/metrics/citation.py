@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from evals.judges import Backend, Judged, has_words
+from evals.judges import Judgement, SupportJudge, has_words
 from evals.metrics.base import Case, metric
 from evals.samples import Sample, Statement
 from evals.scores import Score, Unit
@@ -88,7 +88,7 @@ def quote_accuracy(case: Case) -> Score:
 
 
 def citation_scores(
-    sample: Sample, *, mode: Literal["ours", "alce"] = "ours", support: Backend | None = None
+    sample: Sample, *, mode: Literal["ours", "alce"] = "ours", support: SupportJudge | None = None
 ) -> dict[str, Score]:
     """Recall, precision and F1 of the citations of one answer, our way or ALCE's (see `alce`).
 
@@ -144,7 +144,7 @@ def _judged(case: Case, statement: Statement) -> Cited:
     citable = case.sample.citable
     texts = [citable[i].text for i in statement.cited]
     backend = case.backend
-    judged = backend.judge([statement.claim], texts, apart=True)[0] if texts else Judged(0.0)
+    judged = backend.judge([statement.claim], texts, apart=True)[0] if texts else Judgement(0.0)
     unit = backend.unit(statement.claim, texts, judged, statement.start, statement.end)
     if unit.passage is not None:
         unit = unit.model_copy(update={"passage": statement.cited[unit.passage]})
@@ -157,7 +157,7 @@ def _judged(case: Case, statement: Statement) -> Cited:
             precise += 1
         elif unit.verdict == "supported" and "supported" not in alone:
             rest = texts[:i] + texts[i + 1 :]
-            left = backend.judge([statement.claim], rest)[0] if rest else Judged(0.0)
+            left = backend.judge([statement.claim], rest)[0] if rest else Judgement(0.0)
             if left.support is None:
                 lost = {"verdict": "failed", "support": None, "note": left.note}
                 return Cited(statement, unit.model_copy(update=lost), 0)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from evals.metrics.base import Case, metric
 from evals.scores import Score
 from rag.errors import ModelError
-from rag.llm.prompting import inert, messages
+from rag.llm.prompting import escape_prompt_markup, messages
 from rag.llm.structured import fill
 
 
@@ -62,8 +62,8 @@ def _graded(case: Case, aspect: str) -> Score:
     asked = messages(
         "judge-grade",
         aspect=_ASPECTS[aspect],
-        question=inert(case.sample.question),
-        answer=inert(case.sample.answer),
+        question=escape_prompt_markup(case.sample.question),
+        answer=escape_prompt_markup(case.sample.answer),
     )
     try:
         found = fill(case.judge, asked, _Grade)

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from rag.chunking.base import Chunker, TokenCounter, chunk_id
 from rag.text.sentences import Span
-from rag.types import Chunk, Document, Places
+from rag.types import Chunk, Document, LocationIndex
 
 _SAMPLE = 1_000  # characters a sample, of which four estimate a document's characters per token
 _BLOCK = 200_000  # characters given to semchunk at once, so that its memory stays bounded
@@ -56,7 +56,7 @@ class HeadingChunker(Chunker):
             return []
         digest, fingerprint = document.digest, self.fingerprint
         ratio = _characters_per_token(text, tokens)
-        places = Places(document.marks)
+        places = LocationIndex(document.marks)
         chunks: list[Chunk] = []
         for section in self._joined(_sections(document), ratio):
             context, most = self._context(document.title, section.headings, tokens)
@@ -70,8 +70,8 @@ class HeadingChunker(Chunker):
                         text=text[span.start : span.end],
                         title=document.title,
                         headings=section.headings,
-                        context=context,
-                        place=places.at(span.start, span.end),
+                        heading_context=context,
+                        location=places.locate(span.start, span.end),
                         metadata=document.metadata,
                     )
                 )
@@ -181,7 +181,7 @@ def _within(chunks: list[Chunk], tokens: TokenCounter) -> list[Chunk]:
         return chunks  # no tokenizer makes more tokens than there are bytes
     lengths = tokens.count_tokens([chunk.embedded_text for chunk in chunks])
     return [
-        chunk if length <= tokens.max_tokens else chunk.model_copy(update={"context": ""})
+        chunk if length <= tokens.max_tokens else chunk.model_copy(update={"heading_context": ""})
         for chunk, length in zip(chunks, lengths, strict=True)
     ]
 

@@ -118,7 +118,7 @@ def why(given: Answer | None) -> None:
         for i in sentence.citations:
             cited = given.citations[i]
             click.echo(
-                f"   [{cited.marker}] {output.where(cited.uri, cited.place)}, {cited.method}"
+                f"   [{cited.marker}] {output.where(cited.uri, cited.location)}, {cited.method}"
             )
             click.echo(f'       "{output.shortened(cited.quote, 200)}"')
     for step in given.trace:

@@ -12,7 +12,7 @@ import click
 from rag.errors import ConfigError
 
 if TYPE_CHECKING:
-    from evals.judges import Backend
+    from evals.judges import SupportJudge
     from rag.llm.base import ChatModel
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -77,7 +77,9 @@ def chat_model(target: str | None) -> ChatModel | None:
     return found
 
 
-def make_backend(name: str | None, judge: str | None, nli: str | None, repeats: int) -> Backend:
+def make_backend(
+    name: str | None, judge: str | None, nli: str | None, repeats: int
+) -> SupportJudge:
     """The backend that the options and the settings name."""
     from evals.judges import backend
     from rag.settings import load_settings

@@ -22,7 +22,7 @@ from rag.errors import ConfigError
 if TYPE_CHECKING:
     from evals.calibration import Calibration
     from evals.comparison import GateResult, MetricComparison
-    from evals.judges import Backend
+    from evals.judges import SupportJudge
     from evals.runs import RunResult
 
 _FILE = click.Path(path_type=Path)
@@ -353,7 +353,7 @@ def _default_folder(path: Path, questions: list[Any], pipeline: Any) -> Path:
     return Path("runs") / f"{path.stem}-{hashlib.sha256(of.encode()).hexdigest()[:8]}"
 
 
-def _calibrated(path: Path, support: Backend) -> dict[str, Any]:
+def _calibrated(path: Path, support: SupportJudge) -> dict[str, Any]:
     from evals.calibration import read_calibration
 
     found = read_calibration(path)

@@ -131,7 +131,7 @@ def restore(name: str, index: Path | None, namespace: str, pipeline: str | None)
 
     with make_pipeline(pipeline, index, namespace) as opened:
         try:
-            broken = opened.open(check=False).library.complaints()
+            broken = opened.open(check=False).document_store.integrity_errors()
         except (IndexDamaged, IndexNotFound) as error:
             broken = [str(error)]
         if not broken:

@@ -47,7 +47,7 @@ def stages(spans: Sequence[Span]) -> list[Stage]:
     """The rankings of a search, in the order they were made.
 
     Of each retrieval, those of its halves (dense, lexical) first, as far as their hits came
-    through, then its own; then that of each reranker and other refiner.
+    through, then its own; then that of each reranker and other postprocessor.
     """
     found: list[Stage] = []
     for span in spans:
@@ -62,14 +62,15 @@ def stages(spans: Sequence[Span]) -> list[Stage]:
 
 
 def _halves(hits: Sequence[Hit]) -> list[Stage]:
-    names = dict.fromkeys(name for hit in hits for name in hit.origins)
+    names = dict.fromkeys(name for hit in hits for name in hit.stage_scores)
     return [
         Stage(
             name,
             tuple(
-                (hit, hit.origins[name].score)
+                (hit, hit.stage_scores[name].score)
                 for hit in sorted(
-                    (hit for hit in hits if name in hit.origins), key=lambda h: h.origins[name].rank
+                    (hit for hit in hits if name in hit.stage_scores),
+                    key=lambda h: h.stage_scores[name].rank,
                 )
             ),
         )

@@ -18,7 +18,7 @@ from textual.worker import get_current_worker
 from rag import tracing
 from rag.cli.inspect import Stage, sent, stages
 from rag.pipeline import Pipeline
-from rag.types import Answer, Chunk, Document, Hit, describe_place
+from rag.types import Answer, Chunk, Document, Hit, format_location
 
 _SHADES = (Style(bgcolor="#1f2a26"), Style(bgcolor="#2c3b50"))
 _CHOSEN = Style(bgcolor="#c9a227", color="#000000")
@@ -78,7 +78,7 @@ class InspectApp(App[None]):
 
     def on_mount(self) -> None:
         """Fill in what the index holds."""
-        library = self._pipeline.open().library
+        library = self._pipeline.open().document_store
         stats = library.stats()
         self.sub_title = (
             f"{self._pipeline.index}: {stats.documents:,} documents, {stats.chunks:,} chunks, "
@@ -128,7 +128,7 @@ class InspectApp(App[None]):
     def _read_document(self, uri: str) -> None:
         worker = get_current_worker()
         try:
-            library = self._pipeline.open().library
+            library = self._pipeline.open().document_store
             document = library.document(uri)
             rows = [stretch.row for stretch in library.outline(uri)][:_CHUNKS]
             held = library.chunks(rows)
@@ -151,7 +151,7 @@ class InspectApp(App[None]):
         table = self.query_one("#chunks", DataTable)
         table.clear()
         for number, (chunk, tokens) in enumerate(zip(chunks, counts, strict=True), start=1):
-            where = describe_place(chunk.place) or " > ".join(chunk.headings)
+            where = format_location(chunk.location) or " > ".join(chunk.headings)
             begins = _visible(" ".join(chunk.text.split())[:60])
             span = f"{chunk.start:,}-{chunk.end:,}"
             table.add_row(str(number), span, f"{tokens:,}", Text(where), Text(begins))

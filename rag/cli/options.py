@@ -71,7 +71,7 @@ def make_pipeline(target: str | None, index: Path | None, namespace: str = "") -
     from rag.cli.arguments import load_pipeline
 
     pipeline = load_pipeline(target, index)
-    return pipeline.within(namespace) if namespace else pipeline
+    return pipeline.with_namespace(namespace) if namespace else pipeline
 
 
 def index_path(index: Path | None) -> Path:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from rag.types import Answer, Citation, Hit, Place, describe_place
+from rag.types import Answer, Citation, Hit, SourceLocation, format_location
 
 if TYPE_CHECKING:
     from rag.generation import Event
     from rag.index.maintenance import Snapshot, Verification
     from rag.ingestion import IngestReport
-    from rag.stores import Library
+    from rag.stores import SqliteDocumentStore
 
 _EVERY = 2.0  # seconds between lines of progress where there is no terminal
 _FAILURES_SHOWN = 20
@@ -169,8 +169,8 @@ def hits(found: Sequence[Hit]) -> None:
         click.echo("nothing found")
     for rank, hit in enumerate(found, start=1):
         chunk = hit.chunk
-        origins = ", ".join(f"{name} #{o.rank}" for name, o in hit.origins.items())
-        heading = f"{rank}. {hit.score:.3f}  {where(chunk.uri, chunk.place)}"
+        origins = ", ".join(f"{name} #{o.rank}" for name, o in hit.stage_scores.items())
+        heading = f"{rank}. {hit.score:.3f}  {where(chunk.uri, chunk.location)}"
         click.secho(heading + (f"  ({origins})" if origins else ""), bold=True)
         if chunk.headings:
             click.secho("   " + " > ".join(chunk.headings), dim=True)
@@ -182,11 +182,11 @@ def stream(events: Iterator[Event], *, to_stderr: bool = False) -> Answer:
 
     An answer that is abstained from after all is printed below the draft that was streamed.
     """
-    from rag.generation import Done, TextDelta
+    from rag.generation import AnswerCompleted, TextDelta
 
     streamed = ""
     for event in events:
-        if isinstance(event, Done):
+        if isinstance(event, AnswerCompleted):
             click.echo(err=to_stderr)
             if event.answer.status == "abstained" and streamed != event.answer.text:
                 if streamed:
@@ -210,7 +210,7 @@ def answer(given: Answer, *, text: bool = True) -> None:
         if given.hits:
             click.secho("nearest passages:", dim=True)
             for hit in given.hits[:3]:
-                found = where(hit.chunk.uri, hit.chunk.place)
+                found = where(hit.chunk.uri, hit.chunk.location)
                 click.secho(f"  {found}: {shortened(hit.chunk.text, 120)}", dim=True)
         return
     for sentence in given.sentences:
@@ -258,7 +258,9 @@ def notes(given: Answer) -> list[str]:
 
 
 def _citation(citation: Citation) -> None:
-    click.secho(f"[{citation.marker}] {where(citation.uri, citation.place)}", bold=True, nl=False)
+    click.secho(
+        f"[{citation.marker}] {where(citation.uri, citation.location)}", bold=True, nl=False
+    )
     said = [f"characters {citation.start}-{citation.end}"]
     if citation.method == "attribution":
         said.append("attributed")
@@ -268,7 +270,7 @@ def _citation(citation: Citation) -> None:
     click.echo(f'    "{shortened(citation.quote, 400)}"')
 
 
-def where(uri: str, place: Place | None = None) -> str:
+def where(uri: str, place: SourceLocation | None = None) -> str:
     """Where something is, as a person would say it: a path below here where it is a file."""
     from connectors import path_of
 
@@ -277,7 +279,7 @@ def where(uri: str, place: Place | None = None) -> str:
         here = Path.cwd()
         uri = str(path.relative_to(here) if path.is_relative_to(here) else path)
         uri = uri.encode(errors="replace").decode()
-    return ", ".join(part for part in (uri, describe_place(place or {})) if part)
+    return ", ".join(part for part in (uri, format_location(place or {})) if part)
 
 
 def shortened(text: str, length: int) -> str:
@@ -286,7 +288,7 @@ def shortened(text: str, length: int) -> str:
     return line if len(line) <= length else line[: length - 4].rstrip() + " ..."
 
 
-def stats(index: Path, library: Library, *, as_json: bool) -> None:
+def stats(index: Path, library: SqliteDocumentStore, *, as_json: bool) -> None:
     """Print what a library holds."""
     from rag.index.paths import namespaces, size
 

@@ -10,7 +10,7 @@ import click
 
 from rag.cli import output
 from rag.errors import SourceError
-from rag.types import Document, Places, describe_place
+from rag.types import Document, LocationIndex, format_location
 
 if TYPE_CHECKING:
     from connectors.base import FailedPart
@@ -104,9 +104,9 @@ def parse(pipeline: Pipeline, source: str, *, allow_private: bool, as_json: bool
 def _parsed(
     pipeline: Pipeline, source: str, allow_private: bool
 ) -> Iterator[tuple[str, Document | SourceError]]:
-    from connectors.parser_pool import Parsing
+    from connectors.parser_pool import ParserPool
 
-    parsing = Parsing(pipeline.parser, pipeline.processes, pipeline.limits)
+    parsing = ParserPool(pipeline.parser, pipeline.processes, pipeline.limits)
     try:
         for found in pipeline.connector(source, allow_private=allow_private).sources():
             try:
@@ -127,7 +127,7 @@ def _print(document: Document) -> None:
     about = {"title": document.title, "type": document.mime, **document.metadata}
     for name, value in about.items():
         click.secho(f"  {name}: {output.shortened(str(value), 200)}", dim=True)
-    places = Places(document.marks)
+    places = LocationIndex(document.marks)
     headings = sorted(
         (mark.start, " > ".join(mark.value))
         for mark in document.marks
@@ -139,7 +139,7 @@ def _print(document: Document) -> None:
         while start < at + len(line):
             click.secho(f"{'':>{_MARGIN}} # {path}", dim=True)
             start, path = next(ahead)
-        place = describe_place(places.at(at, at + len(line.rstrip())))
+        place = format_location(places.locate(at, at + len(line.rstrip())))
         shown = place if place != before else ""
         label = click.style(f"{output.shortened(shown, _MARGIN):>{_MARGIN}} |", dim=True)
         click.echo(f"{label} {line.rstrip()}")
@@ -160,10 +160,10 @@ def list_chat_models(*, as_json: bool) -> None:
 def _list_models(
     kind: str, key: str, facts: Callable[[dict[str, Any]], str], *, as_json: bool
 ) -> None:
-    from rag.component import component_class, known
+    from rag.component import component_class, registered_names
 
     found: list[dict[str, Any]] = []
-    for name in known(kind):
+    for name in registered_names(kind):
         part: Any = component_class(kind, name)
         models = [model._asdict() for model in part.known_models()]
         what = " ".join((part.__doc__ or "").partition("\n\n")[0].split()).replace("`", "")

@@ -7,12 +7,12 @@ import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from rag.concurrency import in_threads
+from rag.concurrency import iterate_in_threads
 from rag.conversation.store import ConversationStore, Turn
 from rag.embedding import Embedder
 from rag.errors import QueryError
 from rag.filters import Where
-from rag.generation import Done, Event, Generator, last_answer
+from rag.generation import AnswerCompleted, Event, Generator, last_answer
 from rag.generation.links import without_links
 from rag.text.tokens import count_tokens
 from rag.types import Answer, Citation, Message, well_formed
@@ -97,7 +97,7 @@ class Conversation:
         for event in self._pipeline.stream(
             question, where=where, history=history, evidence=self._evidence(remembered)
         ):
-            if isinstance(event, Done):
+            if isinstance(event, AnswerCompleted):
                 self._keep(question, event.answer)
             yield event
 
@@ -105,7 +105,7 @@ class Conversation:
         """`ask` without blocking the event loop; cancelled, it stops at the next token."""
         answer: Answer | None = None
         async for event in self.astream(question, where=where):
-            if isinstance(event, Done):
+            if isinstance(event, AnswerCompleted):
                 answer = event.answer
         assert answer is not None
         return answer
@@ -113,7 +113,7 @@ class Conversation:
     async def astream(self, question: str, *, where: Where | None = None) -> AsyncIterator[Event]:
         """`stream`, each step of it in a worker thread."""
         at_once = not self._pipeline.generator.streams
-        async for event in in_threads(self.stream(question, where=where), at_once=at_once):
+        async for event in iterate_in_threads(self.stream(question, where=where), at_once=at_once):
             yield event
 
     def reset(self) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import Field, ValidationError
 
 from rag.errors import IndexDamaged, RagIndexError
-from rag.types import Answer, Noun, Text
+from rag.types import Answer, FrozenModel, Text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS turns (
 ) WITHOUT ROWID"""
 
 
-class Turn(Noun):
+class Turn(FrozenModel):
     """A question of a conversation and its answer.
 
     ``number`` counts from 1, ``at`` is when it was answered (ISO 8601, UTC); ``standalone`` is the

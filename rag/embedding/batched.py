@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from rag.component import Tuning
+from rag.component import NotFingerprinted
 from rag.embedding.base import Embedder, Side
 from rag.errors import ConfigError, EmbeddingError
 
@@ -36,8 +36,8 @@ class BatchedEmbedder(Embedder):
 
     too_long: Literal["split", "error"] = "split"
     dimensions: int | None = Field(None, ge=1, le=65_536)
-    batch: Annotated[int, Tuning] = Field(32, ge=1, le=10_000)
-    concurrency: Annotated[int, Tuning] = Field(1, ge=1, le=64)
+    batch: Annotated[int, NotFingerprinted] = Field(32, ge=1, le=10_000)
+    concurrency: Annotated[int, NotFingerprinted] = Field(1, ge=1, le=64)
 
     @abstractmethod
     def _embed(self, texts: Sequence[str], side: Side) -> NDArray[np.float32]:

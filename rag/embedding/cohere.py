@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from rag.component import Tuning
+from rag.component import NotFingerprinted
 from rag.embedding.base import KnownModel, Side
 from rag.embedding.batched import BatchedEmbedder
 from rag.errors import EmbeddingError, ModelRequestError
-from rag.providers.cohere import CohereEndpoint
+from rag.providers.cohere import CohereProvider
 from rag.text.tokens import count_tokens
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ _MODELS = {  # https://docs.cohere.com/docs/models, read in 2026
 _MOST_TEXTS = 96
 
 
-class CohereEmbedder(CohereEndpoint, BatchedEmbedder):
+class CohereEmbedder(CohereProvider, BatchedEmbedder):
     """Embeddings of Cohere, each side by its own ``input_type``.
 
     ``precision`` "int8" asks for vectors of bytes: a quarter of the traffic, nearly the same
     order. ``dimensions`` is asked of embed-v4.0. Texts that are too long are refused by the
-    server, never cut (``truncate`` is NONE). For the rest see `CohereEndpoint`.
+    server, never cut (``truncate`` is NONE). For the rest see `CohereProvider`.
     """
 
     name: ClassVar[str] = "cohere"
@@ -41,8 +41,8 @@ class CohereEmbedder(CohereEndpoint, BatchedEmbedder):
 
     model: str = Field("embed-v4.0", min_length=1)
     precision: Literal["float", "int8"] = "float"
-    batch: Annotated[int, Tuning] = Field(_MOST_TEXTS, ge=1, le=_MOST_TEXTS)
-    concurrency: Annotated[int, Tuning] = Field(4, ge=1, le=64)
+    batch: Annotated[int, NotFingerprinted] = Field(_MOST_TEXTS, ge=1, le=_MOST_TEXTS)
+    concurrency: Annotated[int, NotFingerprinted] = Field(4, ge=1, le=64)
 
     @classmethod
     def known_models(cls) -> Iterable[KnownModel]:
@@ -84,7 +84,7 @@ class CohereEmbedder(CohereEndpoint, BatchedEmbedder):
         # Only v4 models take a length; of others that many values are kept.
         shorter = {"output_dimension": self.dimensions} if "v4" in self.model else {}
         try:
-            with self._told():
+            with self._translate_errors():
                 reply = self._client().embed(
                     model=self.model,
                     texts=list(texts),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from rag.component import Tuning
+from rag.component import NotFingerprinted
 from rag.embedding.base import KnownModel, Side
 from rag.embedding.batched import BatchedEmbedder, room
 from rag.errors import EmbeddingError, MissingExtra
@@ -37,7 +37,7 @@ class OnnxEmbedder(BatchedEmbedder):
     model: str = Field("BAAI/bge-small-en-v1.5", min_length=1)
     query_prompt: str = ""
     document_prompt: str = ""
-    threads: Annotated[int | None, Tuning] = Field(None, ge=1, le=256)
+    threads: Annotated[int | None, NotFingerprinted] = Field(None, ge=1, le=256)
 
     @classmethod
     def known_models(cls) -> Iterable[KnownModel]:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from rag.component import Tuning
+from rag.component import NotFingerprinted
 from rag.embedding.base import KnownModel, Side
 from rag.embedding.batched import BatchedEmbedder, room
 from rag.errors import EmbeddingError, ModelRequestError
-from rag.providers.openai import AzureOpenAIEndpoint, OpenAIEndpoint
+from rag.providers.openai import AzureOpenAIProvider, OpenAIProvider
 from rag.text.tokens import count_tokens
 
 if TYPE_CHECKING:
@@ -29,14 +29,14 @@ _MOST_TEXTS = 2048  # in a request to OpenAI
 _MOST_TOKENS = 250_000  # OpenAI's limit is 300,000, and tokens may be counted by another vocabulary
 
 
-class OpenAIEmbedder(OpenAIEndpoint, BatchedEmbedder):
+class OpenAIEmbedder(OpenAIProvider, BatchedEmbedder):
     """Embeddings of OpenAI, and of llama.cpp, Ollama, vLLM, TEI and the like (``/v1/embeddings``).
 
     ``dimensions`` is asked of OpenAI's newer models, which then send shorter vectors; of other
     servers' vectors that many values are kept. ``limit`` is the longest text in tokens; what the
     server refuses all the same is an `EmbeddingError`, as no text is cut in silence. The length of
     a vector of a model that is not known is found by asking once. Prompts stand in front of each
-    text, where the model was trained with such. For the rest see `OpenAIEndpoint`.
+    text, where the model was trained with such. For the rest see `OpenAIProvider`.
     """
 
     name: ClassVar[str] = "openai"
@@ -46,8 +46,8 @@ class OpenAIEmbedder(OpenAIEndpoint, BatchedEmbedder):
     limit: int | None = Field(None, ge=1)
     query_prompt: str = ""
     document_prompt: str = ""
-    batch: Annotated[int, Tuning] = Field(256, ge=1, le=_MOST_TEXTS)
-    concurrency: Annotated[int, Tuning] = Field(4, ge=1, le=64)
+    batch: Annotated[int, NotFingerprinted] = Field(256, ge=1, le=_MOST_TEXTS)
+    concurrency: Annotated[int, NotFingerprinted] = Field(4, ge=1, le=64)
 
     @classmethod
     def known_models(cls) -> Iterable[KnownModel]:
@@ -96,7 +96,7 @@ class OpenAIEmbedder(OpenAIEndpoint, BatchedEmbedder):
         # base64 is what OpenAI's client asks for by itself; some servers know floats only.
         request["encoding_format"] = "base64" if self._is_openai else "float"
         try:
-            with self._told():
+            with self._translate_errors():
                 reply = self._client().embeddings.create(**request)
                 found = sorted(reply.data, key=lambda item: item.index)
                 if [item.index for item in found] != list(range(len(texts))):
@@ -111,7 +111,7 @@ class OpenAIEmbedder(OpenAIEndpoint, BatchedEmbedder):
             raise EmbeddingError(str(error)) from None
 
 
-class AzureOpenAIEmbedder(AzureOpenAIEndpoint, OpenAIEmbedder):
+class AzureOpenAIEmbedder(AzureOpenAIProvider, OpenAIEmbedder):
     """The same behind Azure OpenAI; ``model`` is the deployment's name.
 
     Name ``dimensions`` where the deployment is not called as its model is.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from rag.component import Tuning
+from rag.component import NotFingerprinted
 from rag.embedding.base import KnownModel, Side, Similarity
 from rag.embedding.batched import BatchedEmbedder, normalised, room
 from rag.errors import EmbeddingError, MissingExtra
@@ -38,7 +38,7 @@ class SentenceTransformerEmbedder(BatchedEmbedder):
     model_revision: str | None = None
     query_prompt: str | None = None
     document_prompt: str | None = None
-    device: Annotated[str | None, Tuning] = None
+    device: Annotated[str | None, NotFingerprinted] = None
 
     @classmethod
     def known_models(cls) -> Iterable[KnownModel]:

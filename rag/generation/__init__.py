@@ -1,8 +1,8 @@
 """Answers, and the citations that tie them to their sources."""
 
 from rag.generation.base import (
-    CitationEvent,
-    Done,
+    AnswerCompleted,
+    CitationAdded,
     Event,
     Generator,
     SentenceVerified,
@@ -17,8 +17,8 @@ from rag.types import NO_ANSWER
 
 __all__ = [
     "NO_ANSWER",
-    "CitationEvent",
-    "Done",
+    "AnswerCompleted",
+    "CitationAdded",
     "Event",
     "Extraction",
     "ExtractiveGenerator",

@@ -9,36 +9,36 @@ from typing import ClassVar
 from pydantic import Field
 
 from rag.component import Component
-from rag.types import NO_ANSWER, Answer, Citation, Hit, Message, Noun, Sentence, Text
+from rag.types import NO_ANSWER, Answer, Citation, FrozenModel, Hit, Message, Sentence, Text
 
 
-class TextDelta(Noun):
+class TextDelta(FrozenModel):
     """A piece of the answer's text, as it comes."""
 
     text: Text
 
 
-class CitationEvent(Noun):
+class CitationAdded(FrozenModel):
     """A citation of the text so far: it will stand at `number` in ``Answer.citations``."""
 
     number: int = Field(ge=0)
     citation: Citation
 
 
-class SentenceVerified(Noun):
+class SentenceVerified(FrozenModel):
     """What became of a sentence; it will stand at `number` in ``Answer.sentences``."""
 
     number: int = Field(ge=0)
     sentence: Sentence
 
 
-class Done(Noun):
+class AnswerCompleted(FrozenModel):
     """The end of a stream: the whole answer, checked."""
 
     answer: Answer
 
 
-Event = TextDelta | CitationEvent | SentenceVerified | Done
+Event = TextDelta | CitationAdded | SentenceVerified | AnswerCompleted
 
 
 class Generator(Component):
@@ -62,20 +62,20 @@ class Generator(Component):
     def stream(
         self, question: str, hits: Sequence[Hit], history: Sequence[Message] = ()
     ) -> Iterator[Event]:
-        """`answer` piece by piece; the last event is `Done`.
+        """`answer` piece by piece; the last event is `AnswerCompleted`.
 
         The texts of a stream, put together, are the answer's text. Where the answer is abstained
-        from at the end, what was streamed until then is taken back by `Done`.
+        from at the end, what was streamed until then is taken back by `AnswerCompleted`.
         """
         answer = self.answer(question, hits, history)
         yield from replayed(answer)
-        yield Done(answer=answer)
+        yield AnswerCompleted(answer=answer)
 
 
 def last_answer(events: Iterator[Event]) -> Answer:
     """The answer at the end of a stream."""
     for event in events:
-        if isinstance(event, Done):
+        if isinstance(event, AnswerCompleted):
             return event.answer
     raise AssertionError("a stream ends with Done")
 
@@ -90,7 +90,7 @@ def replayed(answer: Answer) -> Iterator[Event]:
         for i in sentence.citations:
             if i not in told:
                 told.add(i)
-                yield CitationEvent(number=i, citation=answer.citations[i])
+                yield CitationAdded(number=i, citation=answer.citations[i])
         yield SentenceVerified(number=number, sentence=sentence)
     if at < len(answer.text):
         yield TextDelta(text=answer.text[at:])

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from rag.generation.base import CitationEvent, Event, SentenceVerified, TextDelta
+from rag.generation.base import CitationAdded, Event, SentenceVerified, TextDelta
 from rag.generation.claims import admitted, claims_nothing, refuses
 from rag.generation.context_packing import Passage
 from rag.generation.links import LINK_LIKE, disarmed, without_links
@@ -298,7 +298,7 @@ class CitationWriter:
         for quote, method in cited:
             citation = quote.citation(quote.passage.number, method)
             if citation not in self._citations:
-                self._events.append(CitationEvent(number=len(self._citations), citation=citation))
+                self._events.append(CitationAdded(number=len(self._citations), citation=citation))
                 self._citations.append(citation)
             places.append(self._citations.index(citation))
         sentence = Sentence(

@@ -9,9 +9,9 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
-from rag.llm.prompting import inert
+from rag.llm.prompting import escape_prompt_markup
 from rag.text.sentences import Span, sentences
-from rag.types import Chunk, Hit, Place, describe_place
+from rag.types import Chunk, Hit, SourceLocation, format_location
 
 _TAGS = 32  # tokens around a passage: its number, where it is from, the marks that set it apart
 _GAP = 4  # characters between two chunks that may be a paragraph's end
@@ -28,7 +28,7 @@ class Passage:
     text: str
     title: str
     headings: tuple[str, ...]
-    place: Place
+    place: SourceLocation
     score: float
     """The best of its hits' scores, over the best of all: 0..1."""
     joints: tuple[int, ...] = ()
@@ -38,7 +38,7 @@ class Passage:
     def label(self) -> str:
         """Where it is from, for people and models: title, headings, page or other place."""
         where = " > ".join(dict.fromkeys(part for part in (self.title, *self.headings) if part))
-        return ", ".join(part for part in (where, describe_place(self.place)) if part)
+        return ", ".join(part for part in (where, format_location(self.place)) if part)
 
     def runs(self, longest: int = 3) -> tuple[tuple[Span, ...], ...]:
         """Every run of up to `longest` sentences in a row, as their spans in this text."""
@@ -180,7 +180,7 @@ def _joined(group: Sequence[Chunk], number: int, score: float) -> Passage:
         text=text,
         title=first.title,
         headings=first.headings,
-        place=first.place,
+        place=first.location,
         score=score,
         joints=tuple(joints),
     )
@@ -191,8 +191,8 @@ def shown_passages(passages: Sequence[Passage]) -> list[dict[str, object]]:
     return [
         {
             "number": p.number,
-            "label": " ".join(inert(p.label).replace('"', "'").split()),
-            "text": inert(p.text),
+            "label": " ".join(escape_prompt_markup(p.label).replace('"', "'").split()),
+            "text": escape_prompt_markup(p.text),
         }
         for p in passages
     ]

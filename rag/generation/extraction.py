@@ -14,16 +14,16 @@ from rag.generation.quotes import Quote, best_quote
 from rag.llm.base import ChatModel
 from rag.llm.prompting import messages
 from rag.llm.structured import fill
-from rag.llm.usage import metered
+from rag.llm.usage import track_usage
 from rag.text.sentences import Span
 from rag.text.tokenization import words
-from rag.types import Citation, Hit, Noun, SentenceStatus, Step, Usage, well_formed
+from rag.types import Citation, FrozenModel, Hit, SentenceStatus, Step, Usage, well_formed
 from rag.verification import Verifier
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class FieldEvidence(Noun):
+class FieldEvidence(FrozenModel):
     """What a field's value rests on.
 
     ``supported``: the value stands in the quote word for word, and the quote is about the field
@@ -37,7 +37,7 @@ class FieldEvidence(Noun):
     status: SentenceStatus = "unsupported"
 
 
-class Extraction(Noun, Generic[Model]):
+class Extraction(FrozenModel, Generic[Model]):
     """A filled instance, and for each of its values where it stands.
 
     ``fields`` has a path for each value: ``name``, ``parts.0.price``.
@@ -78,7 +78,7 @@ def extract(
         boundary=boundary(question, passages),
     )
     started = time.perf_counter()
-    with metered() as meter:
+    with track_usage() as meter:
         value = fill(chat, asked, model)
     filled = time.perf_counter()
     labels = model.model_json_schema()

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from rag.concurrency import ended
+from rag.concurrency import close_at_end
 from rag.embedding import Embedder, StaticEmbedder
 from rag.errors import ModelContextExceeded, QueryError
-from rag.generation.base import Done, Event, Generator, abstention, last_answer, replayed
+from rag.generation.base import AnswerCompleted, Event, Generator, abstention, last_answer, replayed
 from rag.generation.citations import CitationWriter, CitedText, cite
 from rag.generation.claims import admits
 from rag.generation.context_packing import Order, Packed, boundary, pack, shown_passages
 from rag.generation.markers import without_markers
 from rag.generation.relevance import candidates
 from rag.llm.base import ChatModel, Completion, Source
-from rag.llm.prompting import filled, inert, messages
+from rag.llm.prompting import escape_prompt_markup, filled, messages
 from rag.types import NO_ANSWER, Answer, Hit, Message, Sentence, Step, Usage
 from rag.verification import LexicalVerifier, Verifier
 
@@ -110,7 +110,7 @@ class GroundedGenerator(Generator):
         if reason := self._too_little(question, packed, hits):
             answer = abstention(reason, hits)
             yield from replayed(answer)
-            yield Done(answer=answer)
+            yield AnswerCompleted(answer=answer)
             return
         begun = False
         while True:
@@ -128,7 +128,7 @@ class GroundedGenerator(Generator):
     def _told(self, history: Sequence[Message]) -> list[Message]:
         """The conversation as the model is told it: as data, in no more than half its context."""
         told = [
-            Message(role=each.role, content=inert(without_markers(each.content)))
+            Message(role=each.role, content=escape_prompt_markup(without_markers(each.content)))
             for each in history
         ]
         context = self.model.context_tokens
@@ -191,7 +191,10 @@ class GroundedGenerator(Generator):
         return _Asking(
             question=question,
             messages=asked,
-            sources=[Source(inert(p.label), inert(p.text)) for p in passages]
+            sources=[
+                Source(escape_prompt_markup(p.label), escape_prompt_markup(p.text))
+                for p in passages
+            ]
             if self.model.cites
             else [],
             prompt=identity,
@@ -215,7 +218,7 @@ class GroundedGenerator(Generator):
         completion = Completion("")
         if live:
             deltas = self.model.stream(asking.messages, sources=asking.sources)
-            with ended(deltas):
+            with close_at_end(deltas):
                 for text, whole in deltas:
                     completion = whole or completion
                     if at_once:
@@ -238,7 +241,7 @@ class GroundedGenerator(Generator):
             cited = self._repaired(asking, completion, cited)
         answer = self._judged(asking, completion, cited)
         yield from events if at_once else replayed(answer)
-        yield Done(answer=answer)
+        yield AnswerCompleted(answer=answer)
 
     def _repaired(self, asking: _Asking, completion: Completion, cited: CitedText) -> CitedText:
         """Ask once more, the failing sentences named; what fails again is left out."""

@@ -48,7 +48,7 @@ class Quote:
             start=self.passage.start + self.span.start,
             end=self.passage.start + self.span.end,
             quote=self.text,
-            place=self.passage.place,
+            location=self.passage.place,
             title=self.passage.title,
             support=self.support,
             method=method,

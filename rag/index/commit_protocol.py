@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from rag.component import Tuning
+from rag.component import NotFingerprinted
 from rag.embedding.base import Embedder, embedding
 from rag.errors import EmbeddingError, IndexDamaged
 from rag.index.paths import remove_leftovers
-from rag.index.store_set import Derived, numbers
-from rag.stores.sqlite import LedgerEntry, Library
+from rag.index.store_set import StoreSet, numbers
+from rag.stores.sqlite import LedgerEntry, SqliteDocumentStore
 from rag.types import Chunk, Document
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class Writer:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._library = index.library
-        self._derived = index.derived
+        self._library = index.document_store
+        self._derived = index.stores
         self.rebuilt = False
         self._held = ExitStack()  # what keeps the stores open as they are while they are written
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="citewell-vectors")
@@ -67,8 +67,8 @@ class Writer:
     def heal(self) -> None:
         """Put right what a crash, a deleted folder or a damaged one left behind; embeds nothing."""
         self._remove_leftovers()
-        self._library.doom_pending()
-        self._library.unstage(self._index.fingerprint)
+        self._library.discard_pending()
+        self._library.discard_staged(self._index.fingerprint)
         if not self._library.chunk_count("live"):
             self._derived.create()
         try:
@@ -89,7 +89,7 @@ class Writer:
         """Throw away sets of stores that were being filled, or should have been removed."""
         for number in numbers(self._index.path):
             if number != self._derived.number:
-                self._index.derived_at(number).remove()
+                self._index.open_store_set(number).remove()
         remove_leftovers(self._index.path)
 
     def embed(self, chunks: Sequence[Chunk]) -> Embedded:
@@ -126,7 +126,7 @@ class Writer:
             try:
                 owners = (n for n, p in zip(numbers, batch, strict=True) for _ in p.chunks)
                 self._derived.lexical.add(
-                    (row, owner, chunk.context, chunk.text)
+                    (row, owner, chunk.heading_context, chunk.text)
                     for row, owner, chunk in zip(rows, owners, chunks, strict=True)
                 )
                 self._derived.lexical.commit()
@@ -154,11 +154,11 @@ class Writer:
 
     def delete(self, uris: Sequence[str]) -> int:
         """Delete documents; returns how many there were."""
-        doomed = self._library.doom(uris)
+        doomed = self._library.mark_deleted(uris)
         self._purge()
         return doomed
 
-    def rebuild(self, library: Library | None = None) -> None:
+    def rebuild(self, library: SqliteDocumentStore | None = None) -> None:
         """Fill a new set of stores from the library, switch over to it, and remove the old one.
 
         Nothing is embedded but what the cache has lost. With another `library` the stores are
@@ -167,22 +167,26 @@ class Writer:
 
         def switch(number: int) -> None:
             if library is None:
-                self._library.switch(number)
+                self._library.activate_stores(number)
             else:
-                library.succeed(self._library.state, number, self._library.sequence())
-                self._library.adopt(library.path)
+                library.advance_state(self._library.state, number, self._library.row_sequences())
+                self._library.replace_from(library.path)
 
         self._replace(library or self._library, "live", switch)
 
     def adopt_embedder(self) -> None:
         """Let the embedder of this index take over: all documents are staged, and become live."""
         note = self._index.embedder_note()
-        self._replace(self._library, "staged", lambda number: self._library.switch(number, note))
+        self._replace(
+            self._library, "staged", lambda number: self._library.activate_stores(number, note)
+        )
 
-    def _replace(self, library: Library, state: str, switch: Callable[[int], None]) -> None:
+    def _replace(
+        self, library: SqliteDocumentStore, state: str, switch: Callable[[int], None]
+    ) -> None:
         """Fill new stores, let the library and the searches pass to them, remove the old ones."""
         taken = [self._derived.number, *numbers(self._index.path)]
-        fresh = self._index.derived_at(max(taken) + 1)
+        fresh = self._index.open_store_set(max(taken) + 1)
         try:
             fresh.create()
             self._fill(fresh, library, state)
@@ -190,16 +194,16 @@ class Writer:
                 switch(fresh.number)
                 self._held.close()
                 old, self._derived = self._derived, fresh
-                self._index.use(fresh)
+                self._index.use_stores(fresh)
                 self._hold()
         except BaseException:
             if self._library.state.derived != fresh.number:
                 fresh.remove()
             raise
-        self._index.derived_at(old.number).remove()
-        self._library.purge()  # none of it is in the new stores
+        self._index.open_store_set(old.number).remove()
+        self._library.remove_deleted()  # none of it is in the new stores
 
-    def _fill(self, fresh: Derived, library: Library, state: str) -> None:
+    def _fill(self, fresh: StoreSet, library: SqliteDocumentStore, state: str) -> None:
         """Write the chunks of the documents in `state` into new stores."""
         fingerprint = (
             self._index.fingerprint
@@ -207,7 +211,7 @@ class Writer:
             else self._index.fingerprint_in(library.state)
         )
         after = 0
-        while batch := library.stretch(state, after, _MANY):
+        while batch := library.chunk_rows_after(state, after, _MANY):
             after = batch[-1][0]
             rows = [row for row, _ in batch]
             chunks = library.chunks(rows, state)
@@ -222,12 +226,13 @@ class Writer:
                 found, matrix = library.vectors(rows, fingerprint)
             self._store_vectors(fresh, found, [chunks[row] for row in found], matrix)
             fresh.lexical.add(
-                (row, document, chunks[row].context, chunks[row].text) for row, document in batch
+                (row, document, chunks[row].heading_context, chunks[row].text)
+                for row, document in batch
             )
         fresh.lexical.commit()
         fresh.lexical.close()
 
-    def embed_again(self, library: Library, chunks: Mapping[int, Chunk]) -> None:
+    def embed_again(self, library: SqliteDocumentStore, chunks: Mapping[int, Chunk]) -> None:
         """Embed chunks, by row, whose vectors `library` has lost."""
         texts = [chunk.embedded_text for chunk in chunks.values()]
         with embedding(self._index.embedder, len(texts)):
@@ -249,12 +254,12 @@ class Writer:
 
     def _store_vectors(
         self,
-        stores: Derived,
+        stores: StoreSet,
         rows: Sequence[int],
         chunks: Sequence[Chunk],
         vectors: NDArray[np.float32],
     ) -> None:
-        if not self._index.setting.store_text:
+        if not self._index.vector_store_config.store_text:
             stores.vectors.upsert(rows, vectors)
             return
         stores.vectors.upsert(
@@ -265,12 +270,12 @@ class Writer:
         )
 
     def _purge(self) -> None:
-        while rows := self._library.doomed(_MANY):
+        while rows := self._library.deleted_chunk_rows(_MANY):
             self._derived.vectors.delete(rows)
             self._derived.lexical.delete(rows)
             self._derived.lexical.commit()
             self._library.remove_chunks(rows)
-        self._library.remove_doomed()
+        self._library.remove_deleted_documents()
 
 
 def describe(embedder: Embedder) -> str:
@@ -280,7 +285,9 @@ def describe(embedder: Embedder) -> str:
         value = getattr(embedder, name)
         if name in ("model", "path"):
             changed.insert(0, str(value))
-        elif value != field.default and Tuning not in field.metadata and name != "api_key":
+        elif (
+            value != field.default and NotFingerprinted not in field.metadata and name != "api_key"
+        ):
             changed.append(f"{name.replace('_', ' ')} {value}")
     return f"{embedder.name} ({', '.join(changed)})" if changed else embedder.name
 

@@ -25,19 +25,19 @@ from rag.errors import EmbedderMismatch, IndexDamaged, RagIndexError
 from rag.filters import Filter, Where
 from rag.index.commit_protocol import Writer, describe
 from rag.index.paths import LIBRARY, make_folder, namespace_folder, require_library
-from rag.index.store_set import Derived
+from rag.index.store_set import StoreSet
 from rag.index.write_lock import write_lock
-from rag.rwlock import Gate
-from rag.stores.chroma import Chroma, ChromaVectors, VectorStore
-from rag.stores.exact import ExactVectors, cosines
-from rag.stores.sqlite import Library, State
+from rag.rwlock import RWLock
+from rag.stores.chroma import Chroma, ChromaCollection, VectorStore
+from rag.stores.exact import ExactVectorStore, cosines
+from rag.stores.sqlite import IndexState, SqliteDocumentStore
 from rag.types import Chunk
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from rag.stores.tantivy import LexicalStore, WordQuery
+    from rag.stores.tantivy import BM25Query, TantivyIndex
 
 _T = TypeVar("_T")
 _U = TypeVar("_U")
@@ -76,12 +76,12 @@ class Index:
             require_library(path, namespace)
         self.embedder = embedder
         self.fingerprint = embedder.fingerprint
-        self.setting = vectors if isinstance(vectors, Chroma) else Chroma()
-        self.library = Library(self.path / LIBRARY, create=create)
-        self._gate, self._opening = Gate(), threading.RLock()
-        self._exact = ExactVectors(self.library, self.fingerprint)
-        self._seen = self.library.state
-        self._derived = self.derived_at(self._seen.derived)
+        self.vector_store_config = vectors if isinstance(vectors, Chroma) else Chroma()
+        self.document_store = SqliteDocumentStore(self.path / LIBRARY, create=create)
+        self._gate, self._opening = RWLock(), threading.RLock()
+        self._exact = ExactVectorStore(self.document_store, self.fingerprint)
+        self._seen = self.document_store.state
+        self._derived = self.open_store_set(self._seen.derived)
         self._writing = False
         self._counted = (-1, 0)
         self._filters: tuple[int, dict[str, Mapping[int, int]]] = (-1, {})
@@ -92,49 +92,51 @@ class Index:
 
     def close(self) -> None:
         """Let go of every file, when the searches and the ingest in it are done."""
-        with self._gate.alone():
+        with self._gate.write():
             self._closed = True
             self._beside.shutdown()
             self._derived.close()
-            self.library.close()
+            self.document_store.close()
 
-    def _check_embedder(self, state: State) -> None:
-        if self.is_foreign(state):
+    def _check_embedder(self, state: IndexState) -> None:
+        if self.has_other_embedder(state):
             built = json.loads(state.embedder)["name"]
             raise EmbedderMismatch.of(self.path, built, describe(self.embedder))
 
-    def is_foreign(self, state: State) -> bool:
+    def has_other_embedder(self, state: IndexState) -> bool:
         """Whether the vectors in that state are from another embedder than this index has."""
         return bool(state.embedder) and self.fingerprint_in(state) != self.fingerprint
 
-    def fingerprint_in(self, state: State) -> str:
+    def fingerprint_in(self, state: IndexState) -> str:
         """Fingerprint of the embedder that the vectors in that state are from."""
         return str(json.loads(state.embedder)["fingerprint"]) if state.embedder else ""
 
-    def derived_at(self, number: int) -> Derived:
+    def open_store_set(self, number: int) -> StoreSet:
         """Set `number` of the derived stores."""
-        return Derived(self.path, number, self.setting, self.library.meta("id") or "")
+        return StoreSet(
+            self.path, number, self.vector_store_config, self.document_store.meta("id") or ""
+        )
 
     @property
-    def derived(self) -> Derived:
+    def stores(self) -> StoreSet:
         """The derived stores in use."""
         if self._closed:
             raise RagIndexError(f"the index at {self.path} was closed while in use")
         return self._derived
 
     @property
-    def vectors(self) -> ChromaVectors:
+    def vectors(self) -> ChromaCollection:
         """The vector store, opened when first used."""
-        return self.derived.vectors
+        return self.stores.vectors
 
     @property
-    def lexical(self) -> LexicalStore:
+    def lexical(self) -> TantivyIndex:
         """The lexical index, opened when first used."""
-        return self.derived.lexical
+        return self.stores.lexical
 
     # -- searching -------------------------------------------------------------------------
 
-    def consistently(self, search: Callable[[], _T]) -> _T:
+    def read_consistent(self, search: Callable[[], _T]) -> _T:
         """Run `search` so that all of its reads are of one state of the index.
 
         Another process may make documents live between two reads, or put new stores in place of
@@ -144,15 +146,17 @@ class Index:
         """
         for last in (False, False, False, False, True):
             with self._opening:
-                state = self.library.state
+                state = self.document_store.state
                 self._see(state)
                 stores = self._derived
 
-            def unchanged(state: State = state, stores: Derived = stores) -> bool:
-                return self.library.generation == state.generation and self._derived is stores
+            def unchanged(state: IndexState = state, stores: StoreSet = stores) -> bool:
+                return (
+                    self.document_store.generation == state.generation and self._derived is stores
+                )
 
             try:
-                with self._gate.shared():
+                with self._gate.read():
                     found = search()
             except IndexDamaged:
                 if last or unchanged():
@@ -162,12 +166,12 @@ class Index:
                 break
         return found
 
-    def both(self, one: Callable[[], _T], other: Callable[[], _U]) -> tuple[_T, _U]:
+    def run_parallel(self, one: Callable[[], _T], other: Callable[[], _U]) -> tuple[_T, _U]:
         """The results of two reads of a search; beside each other where that is quicker.
 
         Where the index is small, handing one to another thread takes longer than doing it.
         """
-        if self.compares_each():
+        if self.uses_exact_search():
             return one(), other()
         later = self._beside.submit(other)
         try:
@@ -176,20 +180,20 @@ class Index:
             if not later.cancel():
                 wait([later])  # nothing of a search goes on after it
 
-    def _see(self, state: State) -> None:
+    def _see(self, state: IndexState) -> None:
         """Let the derived stores show what has been written up to `state`, by whomever."""
         self._check_there()
         self._check_embedder(state)
         if self._writing:
             return
         if state.derived != self._derived.number:
-            self.use(self.derived_at(state.derived))
+            self.use_stores(self.open_store_set(state.derived))
         elif state.generation != self._seen.generation:
-            self._derived.see(state.generation)
+            self._derived.refresh(state.generation)
         self._seen = state
 
     def _check_there(self) -> None:
-        if not self._closed and not self.library.is_there():
+        if not self._closed and not self.document_store.file_exists():
             raise RagIndexError(
                 f"the index at {self.path} was deleted or replaced while it was open: open it anew"
             )
@@ -198,11 +202,11 @@ class Index:
         """What the library and the stores in use are changed together within: no search begins."""
         return self._opening
 
-    def use(self, fresh: Derived) -> None:
+    def use_stores(self, fresh: StoreSet) -> None:
         """Search in other stores from now on; the old ones are closed."""
         with self._opening:
             old, self._derived = self._derived, fresh
-            self._exact = ExactVectors(self.library, self.fingerprint)
+            self._exact = ExactVectorStore(self.document_store, self.fingerprint)
             old.close()
 
     def search_dense(
@@ -215,15 +219,15 @@ class Index:
         too few for that, each of these is compared.
         """
         allowed = self._matching(where)
-        if self.compares_each():
+        if self.uses_exact_search():
             return self._live(lambda n: self._exact.search(vector, n, allowed), k)
         if allowed is None:
             wanted = k
         else:
             few = sum(allowed.values())
             if few <= _FEW:
-                return self._compare(vector, self.library.rows_of(list(allowed)), k)
-            wanted = k * self.library.chunk_count() * 3 // (few * 2)
+                return self._compare(vector, self.document_store.rows_of(list(allowed)), k)
+            wanted = k * self.document_store.chunk_count() * 3 // (few * 2)
         return self._search_chroma(vector, k, wanted, allowed)
 
     def _matching(self, where: Where | None) -> Mapping[int, int] | None:
@@ -231,7 +235,7 @@ class Index:
         if where is None or where == {}:
             return None
         where = Filter.of(where)
-        generation = self.library.generation
+        generation = self.document_store.generation
         key = json.dumps(where.to_json())
         with self._opening:
             if self._filters[0] != generation:
@@ -241,18 +245,18 @@ class Index:
             if known is not None:
                 remembered[key] = known  # the last one used is the last one forgotten
                 return known
-        known = self.library.matching(where)
+        known = self.document_store.matching_documents(where)
         with self._opening:
             remembered[key] = known
             while sum(map(len, remembered.values())) > _FILTERED or len(remembered) > _FILTERS:
                 del remembered[next(iter(remembered))]
         return known
 
-    def compares_each(self) -> bool:
+    def uses_exact_search(self) -> bool:
         """Whether a search compares the question with every vector, and leaves Chroma alone."""
-        generation = self.library.generation
+        generation = self.document_store.generation
         if self._counted[0] != generation:
-            self._counted = (generation, self.library.chunk_count())
+            self._counted = (generation, self.document_store.chunk_count())
         return self._counted[1] * self.embedder.dimension * 4 <= _EXACT
 
     def _live(
@@ -262,7 +266,7 @@ class Index:
         wanted = k
         while True:
             found = search(wanted)
-            live = self.library.live_of([row for row, _ in found])
+            live = self.document_store.live_of([row for row, _ in found])
             hits = [(row, score) for row, score in found if row in live]
             if len(hits) >= k or len(found) < wanted:
                 return hits[:k]
@@ -276,9 +280,9 @@ class Index:
         allowed: Mapping[int, int] | None,
     ) -> list[tuple[int, float]]:
         """Ask for the nearest of all, in growing numbers, until enough are live and allowed."""
-        while wanted <= ChromaVectors.MOST:
+        while wanted <= ChromaCollection.MOST:
             found = self.vectors.query(vector, wanted)
-            owners = self.library.live_of([row for row, _ in found])
+            owners = self.document_store.live_of([row for row, _ in found])
             hits = [
                 (row, score)
                 for row, score in found
@@ -288,8 +292,8 @@ class Index:
                 return hits[:k]
             wanted *= 4
         if allowed is None:
-            return self._compare(vector, list(self.library.live_rows()), k)
-        return self._compare(vector, self.library.rows_of(list(allowed)), k)
+            return self._compare(vector, list(self.document_store.live_rows()), k)
+        return self._compare(vector, self.document_store.rows_of(list(allowed)), k)
 
     def _compare(
         self, vector: NDArray[np.float32], rows: Sequence[int], k: int
@@ -302,7 +306,7 @@ class Index:
         return best
 
     def search_lexical(
-        self, query: WordQuery, k: int, where: Where | None = None
+        self, query: BM25Query, k: int, where: Where | None = None
     ) -> list[tuple[int, float]]:
         """Up to `k` live chunks (row, BM25 score) with words of `query`, best first."""
         allowed = self._matching(where)
@@ -311,9 +315,9 @@ class Index:
 
     def vectors_of(self, rows: Sequence[int]) -> tuple[list[int], NDArray[np.float32]]:
         """Vectors ``[n, dimension]`` of those of the chunks that have one, and their rows."""
-        if self.compares_each():
+        if self.uses_exact_search():
             return self._exact.of(rows)
-        return self.library.vectors(rows, self.fingerprint)
+        return self.document_store.vectors(rows, self.fingerprint)
 
     def vectors_for(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         """Vectors ``[len(chunks), dimension]``; zeros for what is not in the index as it is."""
@@ -323,7 +327,7 @@ class Index:
         outlines: dict[str, dict[tuple[int, int], int]] = {}
         for chunk in chunks:
             if chunk.uri not in outlines:
-                outline = self.library.outline(chunk.uri)
+                outline = self.document_store.outline(chunk.uri)
                 outlines[chunk.uri] = {(s.start, s.end): s.row for s in outline}
             rows.append(outlines[chunk.uri].get((chunk.start, chunk.end)))
         found, matrix = self.vectors_of(sorted({row for row in rows if row is not None}))
@@ -341,13 +345,13 @@ class Index:
             return {}
         return dict(zip(found, cosines(matrix, vector).tolist(), strict=True))
 
-    def lexical_scores(self, query: WordQuery, rows: Sequence[int]) -> dict[int, float]:
+    def lexical_scores(self, query: BM25Query, rows: Sequence[int]) -> dict[int, float]:
         """BM25 of `query` for each of these chunks that has a word of it."""
         return self.lexical.scores(query, rows)
 
     def chunks(self, rows: Sequence[int]) -> dict[int, Chunk]:
         """Those of the chunks that are live, by row."""
-        return self.library.chunks(rows)
+        return self.document_store.chunks(rows)
 
     # -- writing ---------------------------------------------------------------------------
 
@@ -358,11 +362,11 @@ class Index:
         What an interrupted run left behind is put right first. With `adopting` the index may be
         of another embedder: the writer is then to call `Writer.adopt_embedder` before others.
         """
-        with self._gate.shared(), write_lock(self.path):
+        with self._gate.read(), write_lock(self.path):
             self._check_there()
-            state = self.library.state
+            state = self.document_store.state
             if not state.embedder:
-                self.library.set_meta("embedder", self.embedder_note())
+                self.document_store.set_meta("embedder", self.embedder_note())
             elif not adopting:
                 self._check_embedder(state)
             self._open_for_writing(state)
@@ -378,19 +382,19 @@ class Index:
                 raise RagIndexError(f"cannot write the index at {self.path}: {said}") from error
             finally:
                 writer.close()
-                self._seen = self.library.state
+                self._seen = self.document_store.state
                 self._writing = False
 
-    def _open_for_writing(self, state: State) -> None:
+    def _open_for_writing(self, state: IndexState) -> None:
         """Have the stores of `state` open as they are now; what is damaged is opened anew."""
         with self._opening:
             try:
                 if state.derived == self._derived.number and self._derived.is_there():
-                    self._derived.see(state.generation)
+                    self._derived.refresh(state.generation)
                     return
             except IndexDamaged:
                 pass
-            self.use(self.derived_at(state.derived))
+            self.use_stores(self.open_store_set(state.derived))
 
     def embedder_note(self) -> str:
         """What the index remembers of its embedder."""
@@ -404,9 +408,9 @@ class Index:
 
     def check_derived(self) -> None:
         """Raise `IndexDamaged` where a store that searches need has less than the library."""
-        live = self.library.chunk_count()
+        live = self.document_store.chunk_count()
         counts = {"tantivy": self.lexical.count()} if live else {}
-        if not self.compares_each():
+        if not self.uses_exact_search():
             counts["Chroma"] = self.vectors.count()
         for name, count in counts.items():
             if count < live:
@@ -416,9 +420,9 @@ class Index:
                 )
 
 
-def open_library(path: Path, namespace: str = "") -> Library:
+def open_library(path: Path, namespace: str = "") -> SqliteDocumentStore:
     """Open the library of the index in `path` by itself, for reading: no embedder, no Chroma.
 
     Raises `IndexNotFound` or `IndexDamaged`.
     """
-    return Library(require_library(path, namespace), read_only=True)
+    return SqliteDocumentStore(require_library(path, namespace), read_only=True)

@@ -31,7 +31,7 @@ from rag.index.paths import (
     size,
 )
 from rag.index.write_lock import write_lock
-from rag.stores.sqlite import Library
+from rag.stores.sqlite import SqliteDocumentStore
 
 if TYPE_CHECKING:
     from rag.index.commit_protocol import Writer
@@ -109,14 +109,14 @@ def verify(index: Index) -> Verification:
 def _verified(index: Index) -> Verification:
     found = Verification()
     problems = found.problems
-    problems += [Problem("library", said) for said in index.library.complaints()]
-    if left := index.library.stats().unfinished:
+    problems += [Problem("library", said) for said in index.document_store.integrity_errors()]
+    if left := index.document_store.stats().unfinished:
         problems.append(Problem("library", f"{left:,} documents an interrupted run left behind"))
-    for uri in index.library.uris():
+    for uri in index.document_store.uris():
         found.documents += 1
-        if wrong := _wrong_document(index.library, uri):
+        if wrong := _wrong_document(index.document_store, uri):
             problems.append(Problem("library", wrong, uri))
-    live = list(index.library.live_rows())
+    live = list(index.document_store.live_rows())
     found.chunks = len(live)
     lost = _lost_vectors(index, live)
     if lost:
@@ -126,11 +126,11 @@ def _verified(index: Index) -> Verification:
     return found
 
 
-def _wrong_document(library: Library, uri: str) -> str:
+def _wrong_document(library: SqliteDocumentStore, uri: str) -> str:
     """What is wrong with a stored document and its chunks; "" where nothing is."""
     try:
         document = library.document(uri)
-        ((number, expected),) = library.matching({"uri": uri}).items()
+        ((number, expected),) = library.matching_documents({"uri": uri}).items()
         rows = library.rows_of([number])
         if len(rows) != expected:
             return f"has {len(rows):,} of {expected:,} chunks"
@@ -155,11 +155,11 @@ def _lost_vectors(index: Index, live: list[int]) -> set[int]:
     """Chunks whose vector is not in the library, or not a vector of this embedder."""
     import numpy as np
 
-    fingerprint = index.fingerprint_in(index.library.state)
+    fingerprint = index.fingerprint_in(index.document_store.state)
     lost: set[int] = set()
     for rows in _batches(live):
         try:
-            found, matrix = index.library.vectors(rows, fingerprint)
+            found, matrix = index.document_store.vectors(rows, fingerprint)
             whole = [bool(np.isfinite(vector).all()) for vector in matrix]
             lost |= set(rows) - {row for row, fine in zip(found, whole, strict=True) if fine}
         except IndexDamaged:  # of different lengths
@@ -175,10 +175,10 @@ def _wrong_vectors(index: Index, live: set[int], lost: set[int]) -> list[str]:
         held = set(index.vectors.rows())
     except IndexDamaged as error:
         return [str(error)]
-    fingerprint = index.fingerprint_in(index.library.state)
+    fingerprint = index.fingerprint_in(index.document_store.state)
     different = 0
     for rows in _batches(sorted((live & held) - lost)):
-        ours = dict(zip(*index.library.vectors(rows, fingerprint), strict=True))
+        ours = dict(zip(*index.document_store.vectors(rows, fingerprint), strict=True))
         theirs = index.vectors.vectors(rows)
         different += sum(
             not np.allclose(ours[row], theirs.get(row, np.nan), atol=1e-5) for row in rows
@@ -214,10 +214,10 @@ def repair(index: Index) -> Repair:
     then restore a snapshot.
     """
     with index.writing() as writer:  # which heals what an interrupted run left
-        if broken := index.library.complaints():
+        if broken := index.document_store.integrity_errors():
             raise IndexDamaged(
-                f"the library {index.library.path} is broken ({broken[0]}): restore a snapshot "
-                "(`rag index restore NAME`), or ingest into a new index"
+                f"the library {index.document_store.path} is broken ({broken[0]}): restore a "
+                "snapshot (`rag index restore NAME`), or ingest into a new index"
             )
         before = _verified(index)
         if writer.rebuilt:
@@ -234,9 +234,9 @@ def repair(index: Index) -> Repair:
 
 
 def _embed_lost(index: Index, writer: Writer) -> bool:
-    lost = sorted(_lost_vectors(index, list(index.library.live_rows())))
+    lost = sorted(_lost_vectors(index, list(index.document_store.live_rows())))
     for rows in _batches(lost):
-        writer.embed_again(index.library, index.library.chunks(rows))
+        writer.embed_again(index.document_store, index.document_store.chunks(rows))
     return bool(lost)
 
 
@@ -256,9 +256,9 @@ def compact(index: Index) -> tuple[int, int]:
     """
     with index.writing() as writer:
         before = size(index.path)
-        index.library.forget_unused_embeddings()
+        index.document_store.forget_unused_embeddings()
         writer.rebuild()
-        index.library.vacuum()
+        index.document_store.vacuum()
         return before, size(index.path)
 
 
@@ -275,7 +275,7 @@ def snapshot(index: Index, name: str) -> Snapshot:
     if path.exists():
         raise ConfigError(f"there is a snapshot {name!r} already")
     path.parent.mkdir(exist_ok=True)
-    index.library.snapshot(path)
+    index.document_store.snapshot(path)
     return _described(path)
 
 
@@ -307,7 +307,7 @@ def restore_damaged(index: Path, name: str, namespace: str = "") -> Path:
     path = _require_snapshot(folder, name)
     kept = folder / f"{LIBRARY}.damaged-{time.time_ns():x}"
     with write_lock(folder), _copied(path, folder) as library:
-        library.succeed(library.state, int(time.time()), {})  # stores that are not there yet
+        library.advance_state(library.state, int(time.time()), {})  # stores that are not there yet
         library.snapshot(folder / f"{LIBRARY}.restored")
         if (folder / LIBRARY).exists():
             shutil.copyfile(folder / LIBRARY, kept)
@@ -330,21 +330,21 @@ def _require_snapshot(folder: Path, name: str) -> Path:
 
 
 @contextmanager
-def _copied(path: Path, folder: Path) -> Iterator[Library]:
+def _copied(path: Path, folder: Path) -> Iterator[SqliteDocumentStore]:
     """The library of a copy of a snapshot, on the disk of the index in `folder`."""
     with tempfile.TemporaryDirectory(dir=folder / _SNAPSHOTS, prefix="restoring-") as place:
         copy = Path(place) / LIBRARY
         shutil.copyfile(path, copy)
         try:
-            opened = Library(copy)
+            opened = SqliteDocumentStore(copy)
         except RagIndexError as error:
             raise IndexDamaged(f"the snapshot {path} is damaged itself") from error
         with closing(opened) as library:
-            if broken := library.complaints():
+            if broken := library.integrity_errors():
                 raise IndexDamaged(f"the snapshot {path} is damaged itself ({broken[0]})")
-            library.doom_pending()
-            library.unstage()
-            library.purge()
+            library.discard_pending()
+            library.discard_staged()
+            library.remove_deleted()
             yield library
 
 
@@ -354,7 +354,7 @@ def _described(path: Path) -> Snapshot:
     found = path.stat()
     documents, chunks, damaged = 0, 0, False
     try:
-        with closing(Library(path, read_only=True)) as library:
+        with closing(SqliteDocumentStore(path, read_only=True)) as library:
             stats = library.stats()
             documents, chunks = stats.documents, stats.chunks
     except RagIndexError:

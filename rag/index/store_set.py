@@ -13,14 +13,14 @@ from contextlib import closing
 from pathlib import Path
 
 from rag.errors import IndexDamaged
-from rag.stores.chroma import Chroma, ChromaVectors
-from rag.stores.tantivy import LexicalStore
+from rag.stores.chroma import Chroma, ChromaCollection
+from rag.stores.tantivy import TantivyIndex
 
 FOLDER = "derived"
 _CHROMA, _TANTIVY = "chroma", "tantivy"
 
 
-class Derived:
+class StoreSet:
     """Set `number` of the stores of the index in the folder `index`; opened when first used.
 
     `name` tells the index apart from others on the same Chroma server. May be shared by threads.
@@ -32,12 +32,12 @@ class Derived:
         self._setting = setting
         self._collection = f"citewell-{name}-{number}" if setting.url else "chunks"
         self._opening = threading.RLock()
-        self._vectors: ChromaVectors | None = None
-        self._lexical: LexicalStore | None = None
+        self._vectors: ChromaCollection | None = None
+        self._lexical: TantivyIndex | None = None
         self._closed = False
 
     @property
-    def vectors(self) -> ChromaVectors:
+    def vectors(self) -> ChromaCollection:
         """The vector store."""
         with self._opening:
             self._require_open()
@@ -45,16 +45,16 @@ class Derived:
                 path = self.path / _CHROMA
                 if not self._setting.url and not path.is_dir():
                     raise IndexDamaged(f"there is no folder {path}: {IndexDamaged.REBUILD}")
-                self._vectors = ChromaVectors(self._setting, path, self._collection)
+                self._vectors = ChromaCollection(self._setting, path, self._collection)
             return self._vectors
 
     @property
-    def lexical(self) -> LexicalStore:
+    def lexical(self) -> TantivyIndex:
         """The lexical index."""
         with self._opening:
             self._require_open()
             if self._lexical is None:
-                self._lexical = LexicalStore(self.path / _TANTIVY)
+                self._lexical = TantivyIndex(self.path / _TANTIVY)
             return self._lexical
 
     def _require_open(self) -> None:
@@ -77,13 +77,13 @@ class Derived:
                 wanted.append(self.path / _CHROMA)
             return all(path.exists() for path in wanted)
 
-    def see(self, generation: int) -> None:
+    def refresh(self, generation: int) -> None:
         """Show what another process has written up to `generation`."""
         with self._opening:
             if self._lexical is not None:
                 self._lexical.reload()
             if self._vectors is not None:
-                self._vectors.see(generation)
+                self._vectors.refresh(generation)
 
     def counts(self) -> dict[str, int]:
         """Chunks in each store. Raises `IndexDamaged` where one cannot be opened."""
@@ -104,7 +104,7 @@ class Derived:
         with self._opening:
             self.close()
             if self._setting.url:
-                with closing(ChromaVectors(self._setting, self.path, self._collection)) as gone:
+                with closing(ChromaCollection(self._setting, self.path, self._collection)) as gone:
                     gone.drop()
         shutil.rmtree(self.path, ignore_errors=True)
 

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from rag.errors import EmbeddingError
 from rag.index.commit_protocol import Embedded, Prepared, Writer
 from rag.index.index import Index
-from rag.ingestion.changes import _Item
+from rag.ingestion.changes import IngestItem
 from rag.ingestion.report import Failure, IngestReport
 
 _BATCH_CHUNKS = 1_024  # chunks made live together
 _BATCH_DOCUMENTS = 1_000  # documents that may wait for a batch to fill
 
 
-def _batched(items: Iterable[_Item]) -> Iterator[list[_Item]]:
-    batch: list[_Item] = []
+def _batched(items: Iterable[IngestItem]) -> Iterator[list[IngestItem]]:
+    batch: list[IngestItem] = []
     chunks = 0
     for item in items:
         batch.append(item)
@@ -27,12 +27,12 @@ def _batched(items: Iterable[_Item]) -> Iterator[list[_Item]]:
         yield batch
 
 
-def _embedded(batches: Iterable[list[_Item]], writer: Writer) -> Iterator[list[_Item]]:
+def _embedded(batches: Iterable[list[IngestItem]], writer: Writer) -> Iterator[list[IngestItem]]:
     for batch in batches:
         yield _embed_batch(batch, writer)
 
 
-def _embed_batch(batch: list[_Item], writer: Writer) -> list[_Item]:
+def _embed_batch(batch: list[IngestItem], writer: Writer) -> list[IngestItem]:
     """Embed the changed documents of a batch together."""
     changed = [item for item in batch if item.document is not None]
     try:
@@ -48,12 +48,12 @@ def _embed_batch(batch: list[_Item], writer: Writer) -> list[_Item]:
     return batch
 
 
-def _embeddable(items: Sequence[_Item], writer: Writer) -> list[_Item]:
+def _embeddable(items: Sequence[IngestItem], writer: Writer) -> list[IngestItem]:
     """Find the documents that an embedder refuses, and fail them alone.
 
     Raises `EmbeddingError` where it refuses everything: then it is not the documents' fault.
     """
-    fine: list[_Item] = []
+    fine: list[IngestItem] = []
     for item in items:
         try:
             writer.embed(item.chunks)
@@ -63,7 +63,7 @@ def _embeddable(items: Sequence[_Item], writer: Writer) -> list[_Item]:
             if not fine and not writer.works():
                 raise
             source = item.entry.source if item.entry else item.uri
-            failed = _Item.failed(item.uri, source, error)
+            failed = IngestItem.failed(item.uri, source, error)
             item.outcome, item.failure = failed.outcome, failed.failure
             item.document, item.entry, item.chunks = None, None, ()
         else:
@@ -71,7 +71,7 @@ def _embeddable(items: Sequence[_Item], writer: Writer) -> list[_Item]:
     return fine
 
 
-def _prepared(batch: Sequence[_Item]) -> list[Prepared]:
+def _prepared(batch: Sequence[IngestItem]) -> list[Prepared]:
     return [
         Prepared(item.document, item.entry, item.chunks, item.embedded)
         for item in batch
@@ -79,18 +79,18 @@ def _prepared(batch: Sequence[_Item]) -> list[Prepared]:
     ]
 
 
-def _store(batch: list[_Item], writer: Writer, index: Index, report: IngestReport) -> None:
+def _store(batch: list[IngestItem], writer: Writer, index: Index, report: IngestReport) -> None:
     if prepared := _prepared(batch):
         writer.write(prepared)
         report.embedded += len(prepared[0].embedded.new)  # of the whole batch
     if same := [(item.uri, item.entry) for item in batch if item.document is None and item.entry]:
-        index.library.touch(same)
+        index.document_store.refresh_ledger(same)
     if failed := [item.failure for item in batch if item.failure is not None]:
-        index.library.record_failures(failed)
+        index.document_store.record_failures(failed)
     _count(batch, report)
 
 
-def _count(batch: Sequence[_Item], report: IngestReport) -> None:
+def _count(batch: Sequence[IngestItem], report: IngestReport) -> None:
     failures = [item.failure for item in batch if item.failure is not None]
     report.failed += [Failure(failure.uri, failure.error) for failure in failures]
     report.added += sum(item.outcome == "added" for item in batch)

@@ -11,21 +11,21 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
-from connectors.base import Connector, FailedPart, Source, described
-from connectors.parser_pool import Parsing
+from connectors.base import Connector, FailedPart, Source, apply_source_metadata
+from connectors.parser_pool import ParserPool
 from rag.chunking.base import Chunker
 from rag.embedding.base import Embedder
 from rag.errors import ParseError, RagError, SourceError, SourceUnreadable
 from rag.index.commit_protocol import Embedded
 from rag.ingestion.report import Move
-from rag.stores.sqlite import FailureEntry, LedgerEntry, Library
+from rag.stores.sqlite import FailureEntry, LedgerEntry, SqliteDocumentStore
 from rag.types import Chunk, Document
 
 _LISTED = 500  # sources looked up in the ledger together
 
 
 @dataclass(slots=True)
-class _Item:
+class IngestItem:
     """One document on its way: decided, then chunked, then embedded."""
 
     uri: str
@@ -48,21 +48,21 @@ class _Item:
         return cls(uri, "failed", failure=failure)
 
 
-class _Known(NamedTuple):
+class _LedgerRecord(NamedTuple):
     """What the library holds of one source."""
 
     entries: Mapping[str, LedgerEntry]
     failures: Sequence[FailureEntry]
 
 
-class _Run:
+class ChangeDetector:
     """What one run has seen, and what follows for each source."""
 
     def __init__(
         self,
-        library: Library,
+        library: SqliteDocumentStore,
         embedder: Embedder,
-        parsing: Parsing,
+        parsing: ParserPool,
         chunker: Chunker,
         stop: threading.Event,
     ) -> None:
@@ -80,10 +80,10 @@ class _Run:
         self._shelters: list[str] = []  # below these, nothing is known to be gone
         self._added: dict[tuple[str, str], str] = {}  # (content hash, name in the source) -> uri
 
-    def decide(self, connectors: Sequence[Connector]) -> Iterator[_Item]:
+    def decide(self, connectors: Sequence[Connector]) -> Iterator[IngestItem]:
         """Go through all sources in order, reading only what may have changed, some ahead."""
         readers = self._parsing.processes + 1
-        ahead: deque[list[_Item] | Future[list[_Item]]] = deque()
+        ahead: deque[list[IngestItem] | Future[list[IngestItem]]] = deque()
         with ThreadPoolExecutor(readers, thread_name_prefix="citewell-read") as pool:
             try:
                 for sources in self._listed(connectors):
@@ -91,7 +91,9 @@ class _Run:
                     entries = self._library.ledger_of(uris)
                     failures = self._library.failures_of(uris)
                     for source in sources:
-                        known = _Known(entries.get(source.uri, {}), failures.get(source.uri, ()))
+                        known = _LedgerRecord(
+                            entries.get(source.uri, {}), failures.get(source.uri, ())
+                        )
                         ahead.append(
                             self._unchanged(source, known) or pool.submit(self._read, source, known)
                         )
@@ -111,15 +113,15 @@ class _Run:
             for source in connector.sources():
                 if source.uri not in self._seen:
                     self._seen.add(source.uri)
-                    if connector.origin:
-                        self._origins[source.uri] = connector.origin
+                    if connector.owner_id:
+                        self._origins[source.uri] = connector.owner_id
                     sources.append(source)
                     if len(sources) == _LISTED:
                         yield sources
                         sources = []
         yield sources
 
-    def _unchanged(self, source: Source, known: _Known) -> list[_Item] | None:
+    def _unchanged(self, source: Source, known: _LedgerRecord) -> list[IngestItem] | None:
         """What needs no reading: the same version, and the same parts."""
         if not source.version:
             return None
@@ -129,17 +131,17 @@ class _Run:
             # The version that failed as a whole does so again; what is indexed is of another.
             if [failure.uri for failure in known.failures] != [source.uri] or not lasting:
                 return None
-            return [_Item(source.uri, "failed", failure=lasting[0])]
+            return [IngestItem(source.uri, "failed", failure=lasting[0])]
         if not self._is_whole(current, lasting, known) or any(
             entry.chunker != self._chunker_print for entry in current.values()
         ):
             return None
         self._leave(known, current)
-        items = [_Item(uri, "unchanged") for uri in current]
-        return items + [_Item(failure.uri, "failed", failure=failure) for failure in lasting]
+        items = [IngestItem(uri, "unchanged") for uri in current]
+        return items + [IngestItem(failure.uri, "failed", failure=failure) for failure in lasting]
 
     def _made(
-        self, known: _Known, is_of_it: Callable[[LedgerEntry], bool]
+        self, known: _LedgerRecord, is_of_it: Callable[[LedgerEntry], bool]
     ) -> dict[str, LedgerEntry]:
         """Documents that this parser made of one version of the source."""
         return {
@@ -148,7 +150,7 @@ class _Run:
             if entry.parser == self._parser_print and is_of_it(entry)
         }
 
-    def _lasting(self, version: str, known: _Known) -> list[FailureEntry]:
+    def _lasting(self, version: str, known: _LedgerRecord) -> list[FailureEntry]:
         """Failures that this version of the source repeats with this parser."""
         return [
             failure
@@ -160,37 +162,39 @@ class _Run:
         self,
         current: Mapping[str, LedgerEntry],
         lasting: Sequence[FailureEntry],
-        known: _Known,
+        known: _LedgerRecord,
     ) -> bool:
         """Whether these are all that came of the source, and nothing is to be tried again."""
         return len(lasting) == len(known.failures) and all(
             entry.parts == len(current) + len(lasting) for entry in current.values()
         )
 
-    def _leave(self, known: _Known, current: Mapping[str, LedgerEntry]) -> None:
+    def _leave(self, known: _LedgerRecord, current: Mapping[str, LedgerEntry]) -> None:
         """Let go of what is of an earlier version, unless its newer one has failed."""
         failed = {failure.uri for failure in known.failures}
         self._dropped += [uri for uri in known.entries if uri not in current and uri not in failed]
 
-    def _read(self, source: Source, known: _Known) -> list[_Item]:
+    def _read(self, source: Source, known: _LedgerRecord) -> list[IngestItem]:
         """Read and parse, as far as that is needed. In a thread of its own."""
         if self._stop.is_set():
             raise KeyboardInterrupt
         try:
             return self._decided(source, known)
         except SourceUnreadable as error:
-            self._shelters.append(source.shelter or f"{source.uri}/")
-            return [_Item.failed(source.uri, source.uri, error)]
+            self._shelters.append(source.protected_prefix or f"{source.uri}/")
+            return [IngestItem.failed(source.uri, source.uri, error)]
         except ParseError as error:
-            return [_Item.failed(source.uri, source.uri, error, source.version, self._parser_print)]
+            return [
+                IngestItem.failed(source.uri, source.uri, error, source.version, self._parser_print)
+            ]
         except SourceError as error:
-            return [_Item.failed(source.uri, source.uri, error)]
+            return [IngestItem.failed(source.uri, source.uri, error)]
         except RagError:
             raise
         except Exception as error:
-            return [_Item.failed(source.uri, source.uri, _part_failed(error))]
+            return [IngestItem.failed(source.uri, source.uri, _part_failed(error))]
 
-    def _decided(self, source: Source, known: _Known) -> list[_Item]:
+    def _decided(self, source: Source, known: _LedgerRecord) -> list[IngestItem]:
         if source.version:
             current = self._made(known, lambda entry: entry.source_version == source.version)
             if kept := self._kept(source, known, current):
@@ -201,30 +205,30 @@ class _Run:
         return self._kept(source, known, current) or self._parsed(source, data, known)
 
     def _kept(
-        self, source: Source, known: _Known, current: Mapping[str, LedgerEntry]
-    ) -> list[_Item]:
+        self, source: Source, known: _LedgerRecord, current: Mapping[str, LedgerEntry]
+    ) -> list[IngestItem]:
         """The documents there are, chunked anew where the chunker has changed; none if not all."""
         before = next((entry.source_version for entry in current.values()), "")
         lasting = self._lasting(before, known)
         if not current or not self._is_whole(current, lasting, known):
             return []
         self._leave(known, current)
-        items: list[_Item] = []
+        items: list[IngestItem] = []
         for uri, made in current.items():
             entry = replace(made, source_version=source.version, chunker=self._chunker_print)
             if made.chunker == self._chunker_print:
-                items.append(_Item(uri, "unchanged", entry))
+                items.append(IngestItem(uri, "unchanged", entry))
             else:  # the text is in the library
-                items.append(_Item(uri, "updated", entry, self._library.document(uri)))
+                items.append(IngestItem(uri, "updated", entry, self._library.document(uri)))
         for failure in lasting:
             again = replace(failure, source_version=source.version)
-            items.append(_Item(failure.uri, "failed", failure=again))
+            items.append(IngestItem(failure.uri, "failed", failure=again))
         return items
 
-    def _parsed(self, source: Source, data: bytes, known: _Known) -> list[_Item]:
+    def _parsed(self, source: Source, data: bytes, known: _LedgerRecord) -> list[IngestItem]:
         content_hash = _content_hash(data, source)
         found = self._parsing.parse(data, uri=source.uri, mime=source.mime)
-        items: list[_Item] = []
+        items: list[IngestItem] = []
         for part in found:
             if isinstance(part, FailedPart):
                 # One in the source's own name stands for all of it: only where it is all of it.
@@ -232,9 +236,9 @@ class _Run:
                     part.uri != source.uri or len(found) == 1
                 )
                 version, parser = (source.version, self._parser_print) if lasting else ("", "")
-                items.append(_Item.failed(part.uri, source.uri, part.error, version, parser))
+                items.append(IngestItem.failed(part.uri, source.uri, part.error, version, parser))
                 continue
-            document = described(part, source)
+            document = apply_source_metadata(part, source)
             entry = LedgerEntry(
                 source=source.uri,
                 source_version=source.version,
@@ -243,24 +247,24 @@ class _Run:
                 chunker=self._chunker_print,
                 digest=document.digest,
                 parts=len(found),
-                origin=self._origins.get(source.uri, ""),
+                owner_id=self._origins.get(source.uri, ""),
             )
             before = known.entries.get(document.uri)
             if before is not None:
-                entry = replace(entry, origin=before.origin)
+                entry = replace(entry, owner_id=before.owner_id)
             if before is None:
                 self._added[content_hash, document.uri[len(source.uri) :]] = document.uri
             if before and (before.digest, before.chunker) == (entry.digest, entry.chunker):
-                items.append(_Item(document.uri, "unchanged", entry))
+                items.append(IngestItem(document.uri, "unchanged", entry))
             else:
                 outcome = "updated" if before else "added"
-                items.append(_Item(document.uri, outcome, entry, document))
+                items.append(IngestItem(document.uri, outcome, entry, document))
         there = {item.uri for item in items}
         self._dropped += [uri for uri in known.entries if uri not in there]
         self._fixed += [failure.uri for failure in known.failures if failure.uri not in there]
         return items
 
-    def _finished(self, items: list[_Item] | Future[list[_Item]]) -> Iterator[_Item]:
+    def _finished(self, items: list[IngestItem] | Future[list[IngestItem]]) -> Iterator[IngestItem]:
         """The items themselves, chunked."""
         if isinstance(items, Future):
             items = items.result()
@@ -273,11 +277,11 @@ class _Run:
                 _check_chunks(item.chunks, item.document, self._chunker)
                 yield item
             except SourceError as error:
-                yield _Item.failed(item.uri, item.entry.source, error)
+                yield IngestItem.failed(item.uri, item.entry.source, error)
             except RagError:
                 raise
             except Exception as error:
-                yield _Item.failed(item.uri, item.entry.source, _part_failed(error))
+                yield IngestItem.failed(item.uri, item.entry.source, _part_failed(error))
 
     def gone(self, connectors: Sequence[Connector]) -> list[str]:
         """Documents that a connector owns and did not list; not below what was unreadable."""
@@ -313,7 +317,7 @@ class _Run:
             for connector in connectors
             for uri, source, origin in known(connector.scope)
             if source not in self._seen
-            and (origin is None or connector.origin in ("", origin))
+            and (origin is None or connector.owner_id in ("", origin))
             and connector.owns(source)
             and not source.startswith(shelters)
         }

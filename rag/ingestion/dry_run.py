@@ -10,21 +10,21 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from connectors.base import Connector, Parser
-from connectors.parser_pool import Limits, Parsing
+from connectors.parser_pool import ParserLimits, ParserPool
 from rag.chunking.base import Chunker
 from rag.embedding.base import Embedder
 from rag.index.commit_protocol import text_hash
 from rag.ingestion.batches import _batched, _count
-from rag.ingestion.changes import _Run
+from rag.ingestion.changes import ChangeDetector
 from rag.ingestion.reembedding import _to_adopt
 from rag.ingestion.report import IngestReport
 from rag.ingestion.source_count import _counting
-from rag.stores.sqlite import Library
+from rag.stores.sqlite import SqliteDocumentStore
 from rag.types import Chunk
 
 
 def plan(
-    library: Library | None,
+    library: SqliteDocumentStore | None,
     embedder: Embedder,
     connectors: Sequence[Connector],
     parser: Parser,
@@ -32,7 +32,7 @@ def plan(
     *,
     keep_missing: bool = False,
     processes: int | None = None,
-    limits: Limits | None = None,
+    limits: ParserLimits | None = None,
     progress: Callable[[IngestReport], None] | None = None,
 ) -> IngestReport:
     """Say what `sync` would do, and what it would cost; nothing is embedded or written.
@@ -45,13 +45,13 @@ def plan(
     with ExitStack() as stack:
         if library is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
-            library = Library(Path(folder) / "library.sqlite", create=True)
+            library = SqliteDocumentStore(Path(folder) / "library.sqlite", create=True)
             stack.callback(library.close)
         if progress is not None:
             stack.enter_context(_counting(connectors, report))
-        parsing = Parsing(parser, processes, limits)
+        parsing = ParserPool(parser, processes, limits)
         stack.callback(parsing.close)
-        run = _Run(library, embedder, parsing, chunker, threading.Event())
+        run = ChangeDetector(library, embedder, parsing, chunker, threading.Event())
         cost = _Cost(library, embedder, report)
         for chunks in _to_adopt(library, embedder, chunker, report):
             cost.add(chunks)
@@ -77,7 +77,9 @@ def plan(
 class _Cost:
     """Counts the texts that are not in the cache, each once, and their tokens."""
 
-    def __init__(self, library: Library, embedder: Embedder, report: IngestReport) -> None:
+    def __init__(
+        self, library: SqliteDocumentStore, embedder: Embedder, report: IngestReport
+    ) -> None:
         self._library, self._embedder, self._report = library, embedder, report
         self._counted: set[bytes] = set()
 

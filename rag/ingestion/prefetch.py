@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 _T = TypeVar("_T")
 
 
-class _ahead(Iterator[_T]):
+class Prefetcher(Iterator[_T]):
     """Run an iterator in a thread of its own, `depth` items ahead of its consumer.
 
     An exception in it is raised where its items are consumed; `close` stops it. When `stop` is

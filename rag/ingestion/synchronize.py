@@ -17,12 +17,12 @@ from contextlib import ExitStack, suppress
 from contextvars import copy_context
 
 from connectors.base import Connector, Parser
-from connectors.parser_pool import Limits, Parsing
+from connectors.parser_pool import ParserLimits, ParserPool
 from rag.chunking.base import Chunker
 from rag.index.index import Index
 from rag.ingestion.batches import _batched, _embedded, _store
-from rag.ingestion.changes import _Run
-from rag.ingestion.prefetch import _ahead
+from rag.ingestion.changes import ChangeDetector
+from rag.ingestion.prefetch import Prefetcher
 from rag.ingestion.reembedding import _adopt
 from rag.ingestion.report import IngestReport
 from rag.ingestion.source_count import _counting
@@ -38,7 +38,7 @@ def sync(
     *,
     keep_missing: bool = False,
     processes: int | None = None,
-    limits: Limits | None = None,
+    limits: ParserLimits | None = None,
     progress: Callable[[IngestReport], None] | None = None,
 ) -> IngestReport:
     """Bring `index` up to date with what `connectors` list.
@@ -47,12 +47,12 @@ def sync(
     source that fails is reported and recorded, its earlier version stays, and the run goes on.
     Where the index is of another embedder, all of it is embedded again first, and passes to the
     index's embedder at once. `processes` is how many parse, and `limits` what they may take (see
-    `Parsing`); `progress` is called with the report so far, after every batch, from the thread
+    `ParserPool`); `progress` is called with the report so far, after every batch, from the thread
     that ingests. Raises `IndexLocked` where another process is writing, `SourceNotFound` where a
     connector's source does not exist.
     """
     stop = threading.Event()
-    parsing = Parsing(parser, processes, limits)
+    parsing = ParserPool(parser, processes, limits)
     with ThreadPoolExecutor(1, "citewell-ingest", initializer=_step_back) as pool:
         running = pool.submit(
             copy_context().run,
@@ -87,7 +87,7 @@ def _step_back() -> None:
 def _sync(
     index: Index,
     connectors: Sequence[Connector],
-    parsing: Parsing,
+    parsing: ParserPool,
     chunker: Chunker,
     keep_missing: bool,
     progress: Callable[[IngestReport], None] | None,
@@ -107,11 +107,11 @@ def _sync(
         writer = stack.enter_context(index.writing(adopting=True))
         if progress is not None:
             stack.enter_context(_counting(connectors, report))
-        if index.is_foreign(index.library.state):
+        if index.has_other_embedder(index.document_store.state):
             _adopt(index, writer, chunker, report, told)
-        run = _Run(index.library, index.embedder, parsing, chunker, stop)
-        decided = _ahead(_batched(run.decide(connectors)), stop)
-        embedded = _ahead(_embedded(decided, writer), stop)
+        run = ChangeDetector(index.document_store, index.embedder, parsing, chunker, stop)
+        decided = Prefetcher(_batched(run.decide(connectors)), stop)
+        embedded = Prefetcher(_embedded(decided, writer), stop)
         try:
             for batch in embedded:
                 _store(batch, writer, index, report)
@@ -125,6 +125,6 @@ def _sync(
         else:
             report.moved = run.moved(gone)
             report.deleted = writer.delete(gone)
-        index.library.forget_failures(run.stale_failures(connectors))
+        index.document_store.forget_failures(run.stale_failures(connectors))
     told()
     return report

@@ -12,9 +12,9 @@ from rag.chunking.base import TokenCounter, chunk_id
 from rag.chunking.headings import refit
 from rag.errors import ParseError
 from rag.interop.base import Foreign
-from rag.retrieval.external_passages import Squeezed
+from rag.retrieval.external_passages import WhitespaceNormalizedText
 from rag.text.sentences import Span
-from rag.types import Chunk, Document, Places, well_formed
+from rag.types import Chunk, Document, LocationIndex, well_formed
 
 
 class Piece(NamedTuple):
@@ -47,7 +47,7 @@ class ForeignChunker(Foreign, Chunker):
             else:
                 parts = refit(document.text, span, length, tokens.max_tokens, tokens)
                 fitting += [part for part, _ in parts]
-        places, digest = Places(document.marks), document.digest
+        places, digest = LocationIndex(document.marks), document.digest
         headings = _Headings(document)
         return [
             Chunk(
@@ -58,7 +58,7 @@ class ForeignChunker(Foreign, Chunker):
                 text=document.text[a:b],
                 title=document.title,
                 headings=headings.at(a),
-                place=places.at(a, b),
+                location=places.locate(a, b),
                 metadata=document.metadata,
             )
             for a, b in sorted(set(fitting))
@@ -71,7 +71,7 @@ class ForeignChunker(Foreign, Chunker):
 
     def _located(self, document: Document) -> list[Span]:
         text = document.text
-        squeezed: Squeezed | None = None
+        squeezed: WhitespaceNormalizedText | None = None
         found: list[Span] = []
         for piece in self._pieces(document):
             if not isinstance(piece.text, str):
@@ -84,7 +84,7 @@ class ForeignChunker(Foreign, Chunker):
             begins = (max(last.start + 1, last.end - self._overlap), last.start + 1, 0)
             span = _said(text, piece, words) or _first(text, words, begins)
             if span is None:
-                squeezed = squeezed or Squeezed(text)
+                squeezed = squeezed or WhitespaceNormalizedText(text)
                 spans = (squeezed.find(words, begin) for begin in begins)
                 span = next((Span(*each) for each in spans if each is not None), None)
             if span is None:

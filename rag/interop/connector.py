@@ -70,7 +70,7 @@ def _failed_source(scope: str, label: str, error: Exception) -> Source:
     def read() -> bytes:
         raise SourceUnreadable(f"{label} failed: {type(error).__name__}: {said}")
 
-    return Source(uri=scope, version="", read=read, shelter=scope)
+    return Source(uri=scope, version="", read=read, protected_prefix=scope)
 
 
 def _named(found: Text, number: int) -> str:

@@ -13,10 +13,10 @@ from pydantic import Field
 from rag.errors import DocumentNotFound
 from rag.filters import Where
 from rag.interop.base import Foreign, Text, failed
-from rag.postprocessing.base import Refiner, behind
+from rag.postprocessing.base import Postprocessor, append_below
 from rag.retrieval import Retriever
 from rag.retrieval.external_passages import found_in, outside_hit, part_id
-from rag.types import Hit, Origin
+from rag.types import Hit, StageScore
 
 if TYPE_CHECKING:
     from rag.index import Index
@@ -32,7 +32,7 @@ class ForeignRetriever(Foreign, Retriever):
     """
 
     @property
-    def outside(self) -> bool:
+    def is_external(self) -> bool:
         """It is."""
         return True
 
@@ -68,14 +68,14 @@ class ForeignRetriever(Foreign, Retriever):
 
 
 class Kept(NamedTuple):
-    """A passage that a foreign refiner keeps: which one it was, what is left of it, its score."""
+    """A passage that a foreign postprocessor keeps: its number, its text and its score."""
 
     number: int
     text: str
     score: float | None
 
 
-class ForeignRefiner(Foreign, Refiner):
+class ForeignRefiner(Foreign, Postprocessor):
     """Another framework's reranker, filter or extractor.
 
     What it keeps is kept, in its order. Where it shortens a passage to words that stand in it, the
@@ -86,12 +86,12 @@ class ForeignRefiner(Foreign, Refiner):
     depth: int = Field(30, ge=1, le=1_000)
 
     @property
-    def wanted(self) -> int:
+    def input_depth(self) -> int:
         """The depth."""
         return self.depth
 
-    def refine(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
-        """See `Refiner.refine`."""
+    def process(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
+        """See `Postprocessor.process`."""
         first, rest = hits[: self.depth], list(hits[self.depth :])
         if not first:
             return []
@@ -104,7 +104,7 @@ class ForeignRefiner(Foreign, Refiner):
             hit = narrowed(first[each.number], each.text, index)
             found.setdefault(hit.chunk.id, (hit, _finite(each.score)))
         ordered = _rescored(self.name, list(found.values()))
-        return behind(ordered, rest) if ordered else []
+        return append_below(ordered, rest) if ordered else []
 
     @abstractmethod
     def _kept(self, query: str, hits: Sequence[Hit]) -> list[Kept]:
@@ -121,16 +121,16 @@ def narrowed(hit: Hit, text: str, index: Index) -> Hit:
         return hit
     start, end = chunk.start + span[0], chunk.start + span[1]
     try:
-        place = index.library.place(chunk.uri, start)
+        place = index.document_store.location(chunk.uri, start)
     except DocumentNotFound:  # a passage by itself
-        place = chunk.place
+        place = chunk.location
     shorter = chunk.model_copy(
         update={
             "id": part_id(chunk.id, start, end),
             "start": start,
             "end": end,
             "text": chunk.text[span[0] : span[1]],
-            "place": place,
+            "location": place,
         }
     )
     return hit.model_copy(update={"chunk": shorter})
@@ -143,8 +143,8 @@ def _rescored(name: str, hits: Sequence[tuple[Hit, float | None]]) -> list[Hit]:
     out = []
     for rank, (hit, given) in enumerate(hits, start=1):
         score = given if complete and given is not None else 1.0 / rank
-        origins = hit.origins | {name: Origin(rank=rank, score=score)}
-        out.append(hit.model_copy(update={"score": score, "origins": origins}))
+        origins = hit.stage_scores | {name: StageScore(rank=rank, score=score)}
+        out.append(hit.model_copy(update={"score": score, "stage_scores": origins}))
     return out
 
 

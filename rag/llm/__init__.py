@@ -6,7 +6,7 @@ from rag.llm.llama_cpp import LlamaCppChat
 from rag.llm.openai import AzureOpenAIChat, OpenAIChat
 from rag.llm.scripted import ScriptedChat
 from rag.llm.structured import fill
-from rag.llm.usage import metered
+from rag.llm.usage import track_usage
 
 __all__ = [
     "AzureOpenAIChat",
@@ -20,5 +20,5 @@ __all__ = [
     "ScriptedChat",
     "Source",
     "fill",
-    "metered",
+    "track_usage",
 ]

@@ -11,11 +11,11 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 from pydantic import Field
 
 from rag import tracing
-from rag.component import Component, Tuning
-from rag.concurrency import ended, in_threads, slot
+from rag.component import Component, NotFingerprinted
+from rag.concurrency import close_at_end, iterate_in_threads, limit_concurrency
 from rag.errors import ModelReplyError
 from rag.llm import cache
-from rag.llm.usage import count
+from rag.llm.usage import record_usage
 from rag.types import Message, Usage, well_formed
 
 JsonSchema = Mapping[str, Any]
@@ -86,9 +86,9 @@ class ChatModel(Component):
     cites: ClassVar[bool] = False
     """Whether it takes sources and cites them by itself."""
 
-    concurrency: Annotated[int, Tuning] = Field(8, ge=1, le=1_024)
-    input_price: Annotated[float | None, Tuning] = Field(None, ge=0)
-    output_price: Annotated[float | None, Tuning] = Field(None, ge=0)
+    concurrency: Annotated[int, NotFingerprinted] = Field(8, ge=1, le=1_024)
+    input_price: Annotated[float | None, NotFingerprinted] = Field(None, ge=0)
+    output_price: Annotated[float | None, NotFingerprinted] = Field(None, ge=0)
 
     @classmethod
     def known_models(cls) -> Iterable[KnownChat]:
@@ -112,7 +112,7 @@ class ChatModel(Component):
         key = cache.key_of(self.fingerprint, messages, schema, sources) if kept else ""
         if kept and (known := kept.get(key)):
             return known
-        with self._span(messages) as span, slot(self.fingerprint, self.concurrency):
+        with self._span(messages) as span, limit_concurrency(self.fingerprint, self.concurrency):
             completion = self._complete(messages, schema=schema, sources=sources)
             if not isinstance(completion, Completion):
                 raise TypeError(
@@ -142,9 +142,9 @@ class ChatModel(Component):
         thinking = True
         deltas = self._stream(messages, schema=schema, sources=sources)
         key = self.fingerprint
-        with self._span(messages) as span, ended(deltas):
+        with self._span(messages) as span, close_at_end(deltas):
             while True:
-                with slot(key, self.concurrency):
+                with limit_concurrency(key, self.concurrency):
                     delta = next(deltas, None)
                 if delta is None:
                     raise ModelReplyError(
@@ -187,7 +187,9 @@ class ChatModel(Component):
         sources: Sequence[Source] = (),
     ) -> AsyncIterator[Delta]:
         """`stream`, each step of it in a worker thread."""
-        async for delta in in_threads(self.stream(messages, schema=schema, sources=sources)):
+        async for delta in iterate_in_threads(
+            self.stream(messages, schema=schema, sources=sources)
+        ):
             yield delta
 
     @property
@@ -269,7 +271,7 @@ class ChatModel(Component):
         if cost is None and (prices := self.prices) is not None:
             cost = (used.input_tokens * prices[0] + used.output_tokens * prices[1]) / 1e6
         usage = used.model_copy(update={"cost_usd": cost, "calls": max(1, used.calls)})
-        count(usage)
+        record_usage(usage)
         text = _without_thought(well_formed(completion.text))
         gone = len(completion.text) - len(text)
         citations = tuple(

@@ -17,7 +17,7 @@ from rag.llm.base import (
     Source,
 )
 from rag.llm.hosted import HostedChat
-from rag.providers.cohere import CohereEndpoint
+from rag.providers.cohere import CohereProvider
 from rag.types import Message, Usage, well_formed
 
 _MODELS = {  # https://cohere.com/pricing, read in 2026
@@ -32,12 +32,12 @@ _MODELS = {  # https://cohere.com/pricing, read in 2026
 _FINISH = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length"}
 
 
-class CohereChat(CohereEndpoint, HostedChat):
+class CohereChat(CohereProvider, HostedChat):
     """Cohere's chat models, which take passages as documents and cite them by themselves.
 
     What they cite is a stretch of the answer and the documents it rests on; the exact span of
     the source is found by the verifier, as it is for every model. For ``base_url``, ``api_key``,
-    ``timeout`` and ``retries`` see `CohereEndpoint`, for the rest `HostedChat`.
+    ``timeout`` and ``retries`` see `CohereProvider`, for the rest `HostedChat`.
     """
 
     name: ClassVar[str] = "cohere"
@@ -60,7 +60,7 @@ class CohereChat(CohereEndpoint, HostedChat):
     def _complete(
         self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
     ) -> Completion:
-        with self._told():
+        with self._translate_errors():
             reply = self._client().chat(**self._request(messages, schema, sources))
             parts = [part for part in reply.message.content or () if part.type == "text"]
             offsets, text = [], ""
@@ -84,7 +84,7 @@ class CohereChat(CohereEndpoint, HostedChat):
         text, offsets = "", []
         cited: list[Any] = []
         usage, finish = Usage(), ""
-        with self._told():
+        with self._translate_errors():
             for event in self._client().chat_stream(**self._request(messages, schema, sources)):
                 if event.type == "content-start":
                     offsets.append(len(text))

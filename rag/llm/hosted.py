@@ -8,11 +8,11 @@ from pydantic import Field
 
 from rag.errors import ModelReplyError
 from rag.llm.base import ChatModel
-from rag.providers.base import Hosted
+from rag.providers.base import HostedModel
 from rag.types import well_formed
 
 
-class HostedChat(Hosted, ChatModel):
+class HostedChat(HostedModel, ChatModel):
     """What chat models behind an API have in common.
 
     ``max_output_tokens`` bounds a reply; ``context`` is what the model reads, in tokens, where

@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from rag.component import Tuning
+from rag.component import NotFingerprinted
 from rag.errors import (
     ConfigError,
     MissingExtra,
@@ -48,10 +48,10 @@ class LlamaCppChat(ChatModel):
     max_output_tokens: int = Field(512, ge=1)
     temperature: float = Field(0.0, ge=0, le=2)
     seed: int = Field(0, ge=0, lt=2**32)
-    threads: Annotated[int | None, Tuning] = Field(None, ge=1, le=1_024)
-    gpu_layers: Annotated[int, Tuning] = Field(-1, ge=-1)
-    timeout: Annotated[float, Tuning] = Field(600.0, gt=0, le=86_400)
-    concurrency: Annotated[int, Tuning] = Field(1, ge=1, le=64)
+    threads: Annotated[int | None, NotFingerprinted] = Field(None, ge=1, le=1_024)
+    gpu_layers: Annotated[int, NotFingerprinted] = Field(-1, ge=-1)
+    timeout: Annotated[float, NotFingerprinted] = Field(600.0, gt=0, le=86_400)
+    concurrency: Annotated[int, NotFingerprinted] = Field(1, ge=1, le=64)
 
     @property
     def context_tokens(self) -> int | None:

@@ -13,7 +13,7 @@ from rag.errors import ModelReplyError
 from rag.llm.base import Completion, Delta, JsonSchema, KnownChat, Source
 from rag.llm.hosted import HostedChat
 from rag.llm.structured import strict_schema
-from rag.providers.openai import AzureOpenAIEndpoint, OpenAIEndpoint
+from rag.providers.openai import AzureOpenAIProvider, OpenAIProvider
 from rag.types import Message, Usage
 
 _MODELS = {  # https://platform.openai.com/docs/pricing, read in 2026
@@ -35,14 +35,14 @@ _REASONING = re.compile(r"o\d|gpt-5")  # these refuse a temperature
 _DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
 
-class OpenAIChat(OpenAIEndpoint, HostedChat):
+class OpenAIChat(OpenAIProvider, HostedChat):
     """Chat models of OpenAI, and of Ollama, vLLM, llama.cpp, LM Studio and the like.
 
     ``api`` is the one to speak: Chat Completions (``chat``), which every server knows, or
     ``responses``, which is OpenAI's newer one, has no ``seed``, and is asked not to store
     anything. ``reasoning_effort`` (``minimal``, ``low``, ``medium``, ``high``) is for models that
     reason; to OpenAI's own of these no ``temperature`` is sent, since they refuse one. For
-    ``base_url``, ``api_key``, ``timeout`` and ``retries`` see `OpenAIEndpoint`, for the rest
+    ``base_url``, ``api_key``, ``timeout`` and ``retries`` see `OpenAIProvider`, for the rest
     `HostedChat`.
     """
 
@@ -72,7 +72,7 @@ class OpenAIChat(OpenAIEndpoint, HostedChat):
     def _complete(
         self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
     ) -> Completion:
-        with self._told():
+        with self._translate_errors():
             if self.api == "responses":
                 return self._response(
                     self._client().responses.create(**self._asked(messages, schema))
@@ -96,7 +96,7 @@ class OpenAIChat(OpenAIEndpoint, HostedChat):
         usage, finish = Usage(), ""
         request = self._request(messages, schema)
         with (
-            self._told(),
+            self._translate_errors(),
             self._client().chat.completions.create(
                 **request, stream=True, stream_options={"include_usage": True}
             ) as events,
@@ -180,7 +180,7 @@ class OpenAIChat(OpenAIEndpoint, HostedChat):
         parts: list[str] = []
         request = self._asked(messages, schema)
         with (
-            self._told(),
+            self._translate_errors(),
             closing(self._client().responses.create(**request, stream=True)) as events,
         ):
             for event in events:
@@ -200,7 +200,7 @@ class OpenAIChat(OpenAIEndpoint, HostedChat):
         yield Delta("", whole._replace(text="".join(parts)))
 
 
-class AzureOpenAIChat(AzureOpenAIEndpoint, OpenAIChat):
+class AzureOpenAIChat(AzureOpenAIProvider, OpenAIChat):
     """OpenAI's chat models behind Azure OpenAI; ``model`` is the deployment's name.
 
     Name ``context``, ``input_price`` and ``output_price`` where the deployment is not called as

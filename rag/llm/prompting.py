@@ -25,7 +25,7 @@ _ROLE_LINE = re.compile(
 )
 
 
-def inert(text: str) -> str:
+def escape_prompt_markup(text: str) -> str:
     """Quoted text that cannot be taken for the prompt around it.
 
     Tags of ours and role tokens of the known chat formats lose their brackets, and lines that begin

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from rag.component import explain
+from rag.component import summarize_validation_error
 from rag.errors import ModelReplyError
 from rag.llm import cache
 from rag.llm.base import ChatModel, JsonSchema
@@ -36,7 +36,7 @@ def fill(
             try:
                 return model.model_validate(value)
             except ValidationError as error:
-                fault = fault or explain(error)
+                fault = fault or summarize_validation_error(error)
             except RecursionError:
                 fault = fault or "nested too deep"
         if completion.finish_reason == "length":

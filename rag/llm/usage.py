@@ -10,7 +10,7 @@ from threading import Lock
 from rag.types import Usage
 
 
-class Meter:
+class UsageTracker:
     """Adds up what the chat models use that are called while it is on; threads may share it."""
 
     def __init__(self) -> None:
@@ -28,13 +28,13 @@ class Meter:
             self._usage += usage
 
 
-_meters: ContextVar[tuple[Meter, ...]] = ContextVar("meters", default=())
+_meters: ContextVar[tuple[UsageTracker, ...]] = ContextVar("meters", default=())
 
 
 @contextmanager
-def metered() -> Iterator[Meter]:
+def track_usage() -> Iterator[UsageTracker]:
     """Count what chat models use within, by whichever part they are called."""
-    meter = Meter()
+    meter = UsageTracker()
     _meters.set((*_meters.get(), meter))
     try:
         yield meter
@@ -42,7 +42,7 @@ def metered() -> Iterator[Meter]:
         _meters.set(tuple(other for other in _meters.get() if other is not meter))
 
 
-def count(usage: Usage) -> None:
+def record_usage(usage: Usage) -> None:
     """Tell the meters that are on."""
     for meter in _meters.get():
         meter.add(usage)

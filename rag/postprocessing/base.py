@@ -1,4 +1,4 @@
-"""What every refiner does, rerankers among them."""
+"""What every postprocessor does, rerankers among them."""
 
 from __future__ import annotations
 
@@ -9,50 +9,50 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from rag.component import Component, Tuning
+from rag.component import Component, NotFingerprinted
 from rag.errors import ModelReplyError
-from rag.types import Hit, Origin
+from rag.types import Hit, StageScore
 
 if TYPE_CHECKING:
     from rag.index import Index
 
 
-class Refiner(Component):
+class Postprocessor(Component):
     """Hits to better hits: rerankers, diversity, expansion."""
 
-    kind: ClassVar[str] = "refiner"
+    kind: ClassVar[str] = "postprocessor"
     extra: ClassVar[str] = ""
     """Optional dependency group that it needs; "" for none."""
-    to_be_last: ClassVar[bool] = False
-    """Whether no other refiner may follow."""
+    must_be_last: ClassVar[bool] = False
+    """Whether no other postprocessor may follow."""
 
     @property
-    def wanted(self) -> int:
+    def input_depth(self) -> int:
         """How many hits it should be given, where there are as many; 0 for what is asked for."""
         return 0
 
     @property
-    def more(self) -> int:
+    def oversample(self) -> int:
         """How many hits it should be given beyond those that are asked for."""
         return 0
 
     @abstractmethod
-    def refine(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
+    def process(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
         """Reorder, drop or widen `hits` of `index`, best first. Nothing of no hits."""
 
 
-class Reranker(Refiner):
-    """A refiner that reads the question and each chunk together, and orders anew.
+class Reranker(Postprocessor):
+    """A postprocessor that reads the question and each chunk together, and orders anew.
 
     It is given ``depth`` hits, whatever number is asked for in the end: more find more, and take
     longer. What is behind them keeps its order and comes last.
     """
 
     depth: int = Field(50, ge=1, le=1_000)
-    batch: Annotated[int, Tuning] = Field(16, ge=1, le=1_000)
+    batch: Annotated[int, NotFingerprinted] = Field(16, ge=1, le=1_000)
 
     @property
-    def wanted(self) -> int:
+    def input_depth(self) -> int:
         """The depth."""
         return self.depth
 
@@ -60,8 +60,8 @@ class Reranker(Refiner):
     def score(self, query: str, texts: Sequence[str]) -> Sequence[float]:
         """How well each of `texts` answers `query`: higher is better, on a scale of its own."""
 
-    def refine(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
-        """See `Refiner.refine`."""
+    def process(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
+        """See `Postprocessor.process`."""
         first, rest = list(hits[: self.depth]), list(hits[self.depth :])
         if not first:
             return []
@@ -70,10 +70,10 @@ class Reranker(Refiner):
             raise ModelReplyError(
                 f"{self.name} gave {len(scores)} scores for {len(first)} chunks, or no numbers"
             )
-        return behind(reordered(self.name, first, scores), rest)
+        return append_below(reorder_by_scores(self.name, first, scores), rest)
 
 
-def behind(first: list[Hit], rest: Sequence[Hit]) -> list[Hit]:
+def append_below(first: list[Hit], rest: Sequence[Hit]) -> list[Hit]:
     """The rest behind the first, with scores below theirs: those they had are of another scale."""
     lowest = min(hit.score for hit in first)
     step = 1e-6 * max(1.0, abs(lowest))
@@ -83,14 +83,15 @@ def behind(first: list[Hit], rest: Sequence[Hit]) -> list[Hit]:
     ]
 
 
-def reordered(name: str, hits: Sequence[Hit], scores: Sequence[float]) -> list[Hit]:
+def reorder_by_scores(name: str, hits: Sequence[Hit], scores: Sequence[float]) -> list[Hit]:
     """Hits by new scores, best first, ties as they were; `name` stands among their origins."""
     order = sorted(range(len(hits)), key=lambda i: (-scores[i], i))
     return [
         hits[i].model_copy(
             update={
                 "score": scores[i],
-                "origins": hits[i].origins | {name: Origin(rank=rank, score=scores[i])},
+                "stage_scores": hits[i].stage_scores
+                | {name: StageScore(rank=rank, score=scores[i])},
             }
         )
         for rank, i in enumerate(order, start=1)

@@ -9,14 +9,14 @@ from pydantic import Field
 
 from rag.errors import ModelReplyError
 from rag.postprocessing.base import Reranker
-from rag.providers.cohere import CohereEndpoint
+from rag.providers.cohere import CohereProvider
 
 
-class CohereReranker(CohereEndpoint, Reranker):
+class CohereReranker(CohereProvider, Reranker):
     """Cohere's rerank endpoint; the score is its relevance, from 0 to 1.
 
     Chunks longer than ``max_tokens`` are cut by the server, at their end: it is to order them,
-    not to quote them. For the rest see `CohereEndpoint`.
+    not to quote them. For the rest see `CohereProvider`.
     """
 
     name: ClassVar[str] = "cohere"
@@ -27,7 +27,7 @@ class CohereReranker(CohereEndpoint, Reranker):
 
     def score(self, query: str, texts: Sequence[str]) -> Sequence[float]:
         """See `Reranker.score`."""
-        with self._told():
+        with self._translate_errors():
             reply = self._client().rerank(
                 model=self.model,
                 query=query,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from rag.component import Tuning
+from rag.component import NotFingerprinted
 from rag.errors import MissingExtra, ModelError
 from rag.postprocessing.base import Reranker
 
@@ -29,7 +29,7 @@ class CrossEncoderReranker(Reranker):
     extra: ClassVar[str] = "local"
 
     model: str = Field("cross-encoder/ms-marco-MiniLM-L6-v2", min_length=1)
-    device: Annotated[str | None, Tuning] = None
+    device: Annotated[str | None, NotFingerprinted] = None
 
     def score(self, query: str, texts: Sequence[str]) -> Sequence[float]:
         """See `Reranker.score`."""
@@ -55,7 +55,7 @@ class OnnxReranker(Reranker):
     extra: ClassVar[str] = "onnx"
 
     model: str = Field("Xenova/ms-marco-MiniLM-L-6-v2", min_length=1)
-    threads: Annotated[int | None, Tuning] = Field(None, ge=1, le=256)
+    threads: Annotated[int | None, NotFingerprinted] = Field(None, ge=1, le=256)
 
     def score(self, query: str, texts: Sequence[str]) -> Sequence[float]:
         """See `Reranker.score`."""

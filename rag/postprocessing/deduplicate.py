@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from rag.postprocessing.base import Refiner
+from rag.postprocessing.base import Postprocessor
 from rag.text.tokenization import words
 from rag.types import Hit
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rag.index import Index
 
 
-class Deduplicate(Refiner):
+class Deduplicate(Postprocessor):
     """Drop hits that say what a better one says already.
 
     Two are the same where the share of runs of ``run`` words that they have in common, of all
@@ -30,12 +30,12 @@ class Deduplicate(Refiner):
     spare: int = Field(16, ge=0, le=1_000)
 
     @property
-    def more(self) -> int:
+    def oversample(self) -> int:
         """The spare."""
         return self.spare
 
-    def refine(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
-        """See `Refiner.refine`."""
+    def process(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
+        """See `Postprocessor.process`."""
         kept: list[tuple[Hit, frozenset[tuple[str, ...]]]] = []
         for hit in hits:
             runs = word_runs(hit.chunk.text, self.run)

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from rag.errors import DocumentNotFound
-from rag.postprocessing.base import Refiner
+from rag.postprocessing.base import Postprocessor
 from rag.types import Chunk, Hit
 
 if TYPE_CHECKING:
     from rag.index import Index
-    from rag.stores.sqlite import Stretch
+    from rag.stores.sqlite import ChunkSpan
 
 
-class Expand(Refiner):
+class ExpandContext(Postprocessor):
     """Widen each hit by what stands around it in its document.
 
     ``around`` "chunks" adds ``neighbours`` chunks on either side, "section" all below the same
@@ -26,20 +26,20 @@ class Expand(Refiner):
     offsets are exact, and citations are of it.
     """
 
-    name: ClassVar[str] = "expand"
+    name: ClassVar[str] = "expand-context"
 
     around: Literal["chunks", "section"] = "chunks"
     neighbours: int = Field(1, ge=1, le=100)
     characters: int = Field(6_000, ge=1)
 
-    def refine(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
-        """See `Refiner.refine`."""
-        outlines: dict[str, list[Stretch]] = {}
+    def process(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
+        """See `Postprocessor.process`."""
+        outlines: dict[str, list[ChunkSpan]] = {}
         wide: list[tuple[Hit, int, int]] = []
         for hit in hits:
             uri = hit.chunk.uri
             if uri not in outlines:
-                outlines[uri] = index.library.outline(uri)
+                outlines[uri] = index.document_store.outline(uri)
             self._join(wide, hit, *self._span(hit.chunk, outlines[uri]))
         return [found for hit, a, b in wide if (found := _widened(hit, a, b, index)) is not None]
 
@@ -61,7 +61,7 @@ class Expand(Refiner):
                 wide.insert(min(place, len(wide)), (hit, start, end))
                 return
 
-    def _span(self, chunk: Chunk, outline: Sequence[Stretch]) -> tuple[int, int]:
+    def _span(self, chunk: Chunk, outline: Sequence[ChunkSpan]) -> tuple[int, int]:
         """Characters around `chunk`, from the nearest stretch on, as many as there is room for."""
         at = next((i for i, s in enumerate(outline) if s.start == chunk.start), None)
         start, end = chunk.start, chunk.end
@@ -73,7 +73,7 @@ class Expand(Refiner):
             start, end = min(start, stretch.start), max(end, stretch.end)
         return start, end
 
-    def _by_distance(self, outline: Sequence[Stretch], at: int) -> Iterator[Stretch]:
+    def _by_distance(self, outline: Sequence[ChunkSpan], at: int) -> Iterator[ChunkSpan]:
         sides = {-1: True, 1: True}
         for distance in range(1, len(outline)):
             if self.around == "chunks" and distance > self.neighbours:
@@ -97,8 +97,8 @@ def _widened(hit: Hit, start: int, end: int, index: Index) -> Hit | None:
     if (start, end) == (chunk.start, chunk.end):
         return hit
     try:
-        text = index.library.text(chunk.uri, start, end)
-        place = index.library.place(chunk.uri, start)
+        text = index.document_store.text(chunk.uri, start, end)
+        place = index.document_store.location(chunk.uri, start)
     except DocumentNotFound:
         return None
     key = f"{chunk.id} {start} {end}"
@@ -108,7 +108,7 @@ def _widened(hit: Hit, start: int, end: int, index: Index) -> Hit | None:
             "start": start,
             "end": start + len(text),
             "text": text,
-            "place": place,
+            "location": place,
         }
     )
     return hit.model_copy(update={"chunk": wide})

@@ -8,11 +8,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from rag.component import Tuning
-from rag.concurrency import together
+from rag.component import NotFingerprinted
+from rag.concurrency import map_concurrently
 from rag.errors import ModelReplyError
 from rag.llm.base import ChatModel
-from rag.llm.prompting import ask, inert
+from rag.llm.prompting import ask, escape_prompt_markup
 from rag.postprocessing.base import Reranker
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
@@ -38,15 +38,15 @@ class LlmReranker(Reranker):
     depth: int = Field(20, ge=1, le=1_000)
     window: int = Field(10, ge=2, le=100)
     characters: int = Field(1_500, ge=50)
-    concurrency: Annotated[int, Tuning] = Field(4, ge=1, le=64)
+    concurrency: Annotated[int, NotFingerprinted] = Field(4, ge=1, le=64)
 
     def score(self, query: str, texts: Sequence[str]) -> Sequence[float]:
         """See `Reranker.score`: 0 to 10 pointwise; listwise 1 for the first, 1/2 for the second."""
-        shown = [inert(text[: self.characters]) for text in texts]
+        shown = [escape_prompt_markup(text[: self.characters]) for text in texts]
         if not shown:
             return []
         if self.mode == "pointwise":
-            return together(lambda text: self._point(query, text), shown, self.concurrency)
+            return map_concurrently(lambda text: self._point(query, text), shown, self.concurrency)
         order = list(range(len(shown)))
         end = len(order)
         while True:

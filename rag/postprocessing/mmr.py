@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from rag.embedding.batched import normalised
-from rag.postprocessing.base import Refiner
+from rag.postprocessing.base import Postprocessor
 from rag.types import Hit
 
 if TYPE_CHECKING:
     from rag.index import Index
 
 
-class Diversity(Refiner):
+class MMR(Postprocessor):
     """Maximal marginal relevance: each next hit near to the question and far from those before.
 
     ``relevance`` 1 leaves the order as it is, 0 looks at the distance alone. Nearness of hits is
@@ -23,18 +23,18 @@ class Diversity(Refiner):
     ``depth`` hits (Carbonell and Goldstein, 1998).
     """
 
-    name: ClassVar[str] = "diversity"
+    name: ClassVar[str] = "mmr"
 
     relevance: float = Field(0.7, ge=0, le=1)
     depth: int = Field(50, ge=1, le=1_000)
 
     @property
-    def wanted(self) -> int:
+    def input_depth(self) -> int:
         """The depth."""
         return self.depth
 
-    def refine(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
-        """See `Refiner.refine`."""
+    def process(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
+        """See `Postprocessor.process`."""
         import numpy as np
 
         if len(hits) < 2:

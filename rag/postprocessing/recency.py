@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from rag.component import Tuning
-from rag.postprocessing.base import Refiner, reordered
+from rag.component import NotFingerprinted
+from rag.postprocessing.base import Postprocessor, reorder_by_scores
 from rag.types import Hit
 
 if TYPE_CHECKING:
     from rag.index import Index
 
 
-class Recency(Refiner):
+class Recency(Postprocessor):
     """Let newer documents count more: their age halves a part of the score again and again.
 
     ``field`` is the metadata that holds the date (ISO 8601, or a year), ``half_life`` is in days,
@@ -32,15 +32,15 @@ class Recency(Refiner):
     half_life: float = Field(365.0, gt=0, allow_inf_nan=False)
     share: float = Field(0.3, ge=0, le=1)
     depth: int = Field(30, ge=1, le=1_000)
-    today: Annotated[datetime.date | None, Tuning] = None
+    today: Annotated[datetime.date | None, NotFingerprinted] = None
 
     @property
-    def wanted(self) -> int:
+    def input_depth(self) -> int:
         """The depth."""
         return self.depth
 
-    def refine(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
-        """See `Refiner.refine`."""
+    def process(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
+        """See `Postprocessor.process`."""
         today = self.today or datetime.datetime.now(datetime.UTC).date()
         lowest = min([0.0, *(hit.score for hit in hits)])  # a part of less than nothing is more
         scores = []
@@ -50,7 +50,7 @@ class Recency(Refiner):
             fresh = 2 ** (-age / self.half_life)
             left = 1 - self.share + self.share * fresh
             scores.append(lowest + (hit.score - lowest) * left)
-        return reordered(self.name, hits, scores)
+        return reorder_by_scores(self.name, hits, scores)
 
 
 def _date(value: object) -> datetime.date | None:

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from rag.postprocessing.base import Refiner
+from rag.postprocessing.base import Postprocessor
 from rag.types import Hit
 
 if TYPE_CHECKING:
     from rag.index import Index
 
 
-class Threshold(Refiner):
+class ScoreThreshold(Postprocessor):
     """Drop hits whose score is below ``least``, or below ``share`` of the best one's.
 
     What scores mean is up to what gave them: 0 to 1 for the hybrid retriever and Cohere, anything
     for cross-encoders.
     """
 
-    name: ClassVar[str] = "threshold"
+    name: ClassVar[str] = "score-threshold"
 
     least: float | None = Field(None, allow_inf_nan=False)
     share: float | None = Field(None, ge=0, le=1)
@@ -32,8 +32,8 @@ class Threshold(Refiner):
             raise ValueError("a threshold needs `least` or `share`")
         return self
 
-    def refine(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
-        """See `Refiner.refine`."""
+    def process(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
+        """See `Postprocessor.process`."""
         floor = float("-inf") if self.least is None else self.least
         if self.share is not None and hits:
             best = max(hit.score for hit in hits)

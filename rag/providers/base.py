@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
-from rag.component import Component, Tuning
+from rag.component import Component, NotFingerprinted
 from rag.errors import ModelContextExceeded, ModelError, ModelRequestError
 from rag.settings import load_settings
 
 
-class Hosted(Component):
+class HostedModel(Component):
     """A part behind an API.
 
     ``base_url`` and ``api_key`` default to what is set in the environment. ``timeout`` is in
@@ -24,8 +24,8 @@ class Hosted(Component):
     model: str = Field(min_length=1)
     base_url: str | None = None
     api_key: SecretStr | None = None
-    timeout: Annotated[float, Tuning] = Field(60.0, gt=0, le=86_400)
-    retries: Annotated[int, Tuning] = Field(2, ge=0, le=10)
+    timeout: Annotated[float, NotFingerprinted] = Field(60.0, gt=0, le=86_400)
+    retries: Annotated[int, NotFingerprinted] = Field(2, ge=0, le=10)
 
     _variable: ClassVar[str]
     """Environment variable of the key, which is a field of the settings as well."""

@@ -17,10 +17,10 @@ from rag.errors import (
     ModelUnreachable,
     RagError,
 )
-from rag.providers.base import Hosted, is_broken_connection, refusal_of, without_query
+from rag.providers.base import HostedModel, is_broken_connection, refusal_of, without_query
 
 
-class CohereEndpoint(Hosted):
+class CohereProvider(HostedModel):
     """What parts behind Cohere's API share.
 
     ``api_key`` defaults to ``COHERE_API_KEY``; ``base_url`` is for a deployment of one's own. For
@@ -39,7 +39,7 @@ class CohereEndpoint(Hosted):
         return _client(self._key, self.base_url, self.timeout)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         """Say what went wrong in our own errors, without the key."""
         try:
             from cohere.core.api_error import ApiError

@@ -18,14 +18,20 @@ from rag.errors import (
     ModelUnreachable,
     RagError,
 )
-from rag.providers.base import Hosted, is_broken_connection, refusal_of, url_fault, without_query
+from rag.providers.base import (
+    HostedModel,
+    is_broken_connection,
+    refusal_of,
+    url_fault,
+    without_query,
+)
 from rag.settings import load_settings
 
 if TYPE_CHECKING:
     from openai import OpenAI
 
 
-class OpenAIEndpoint(Hosted):
+class OpenAIProvider(HostedModel):
     """What chat models and embedders behind OpenAI's API share.
 
     ``base_url`` defaults to ``OPENAI_BASE_URL`` and then to OpenAI; ``api_key`` to
@@ -60,7 +66,7 @@ class OpenAIEndpoint(Hosted):
         return _client(self._url, self._key or "none", self.timeout, self.retries)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         """Say what went wrong in our own errors, without the key the client's may quote."""
         try:
             import openai
@@ -108,7 +114,7 @@ class OpenAIEndpoint(Hosted):
             raise ModelReplyError(f"{where} sent a reply that cannot be read ({said})") from None
 
 
-class AzureOpenAIEndpoint(OpenAIEndpoint):
+class AzureOpenAIProvider(OpenAIProvider):
     """The same behind Azure OpenAI: ``model`` is the name of the deployment.
 
     ``base_url`` is the resource's, ``https://NAME.openai.azure.com`` (default:

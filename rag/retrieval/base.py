@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from rag.component import Component
 from rag.embedding.base import embedding
 from rag.filters import Where
-from rag.types import Hit, Origin
+from rag.types import Hit, StageScore
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,7 @@ class Retriever(Component):
     kind: ClassVar[str] = "retriever"
 
     @property
-    def outside(self) -> bool:
+    def is_external(self) -> bool:
         """Whether it finds elsewhere than in the index, which then may be empty.
 
         Its hits are chunks of the index's documents where these hold the same words, and otherwise
@@ -57,7 +57,7 @@ def to_hits(index: Index, ranking: Ranking, origins: Mapping[str, Ranking]) -> l
     chunks = index.chunks([row for row, _ in ranking])
     places = {
         name: {
-            row: Origin(rank=i, score=score)
+            row: StageScore(rank=i, score=score)
             for i, (row, score) in enumerate(ranked, start=1)
             if row in chunks
         }
@@ -67,7 +67,7 @@ def to_hits(index: Index, ranking: Ranking, origins: Mapping[str, Ranking]) -> l
         Hit(
             chunk=chunks[row],
             score=score,
-            origins={name: place[row] for name, place in places.items() if row in place},
+            stage_scores={name: place[row] for name, place in places.items() if row in place},
         )
         for row, score in ranking
         if row in chunks

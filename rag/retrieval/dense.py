@@ -30,4 +30,4 @@ class DenseRetriever(Retriever):
             ranking = index.search_dense(vector, k, where)
             return to_hits(index, ranking, {self.name: ranking})
 
-        return index.consistently(search)
+        return index.read_consistent(search)

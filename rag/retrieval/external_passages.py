@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from rag.errors import DocumentNotFound
 from rag.filters import Filter, Where
-from rag.types import Chunk, Document, Hit, Origin, flat_metadata, well_formed
+from rag.types import Chunk, Document, Hit, StageScore, flat_metadata, well_formed
 
 if TYPE_CHECKING:
     from rag.index import Index
@@ -33,7 +33,7 @@ def passage_uri(text: str) -> str:
     return SCHEME + hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def outside_passages(hits: Iterable[Hit]) -> dict[str, str]:
+def external_passages(hits: Iterable[Hit]) -> dict[str, str]:
     """Texts, by uri, of those hits that are their own sources; only of what is named rightly."""
     return {
         hit.chunk.uri: hit.chunk.text
@@ -68,7 +68,7 @@ def outside_hit(
     document, chunk = _in_library(index, text, metadata, start) or _by_itself(text, metadata)
     if where is not None and not Filter.of(where).matches(document):
         return None
-    return Hit(chunk=chunk, score=score, origins={origin: Origin(rank=rank, score=score)})
+    return Hit(chunk=chunk, score=score, stage_scores={origin: StageScore(rank=rank, score=score)})
 
 
 def _by_itself(text: str, metadata: Mapping[str, Any]) -> tuple[Document, Chunk]:
@@ -88,7 +88,7 @@ def _by_itself(text: str, metadata: Mapping[str, Any]) -> tuple[Document, Chunk]
         text=text,
         title=named,
         metadata=document.metadata,
-        place={} if number is None else {"page": number},
+        location={} if number is None else {"page": number},
     )
 
 
@@ -98,7 +98,7 @@ def _in_library(
     """The text as a chunk of a document that the index holds; None where it is in none."""
     for uri in _uris(metadata):
         try:
-            document = index.library.document(uri)
+            document = index.document_store.document(uri)
         except DocumentNotFound:
             continue
         span = found_in(document.text, text, start)
@@ -109,8 +109,12 @@ def _in_library(
 
 def _chunk(index: Index, document: Document, start: int, end: int) -> Chunk:
     """The index's own chunk of that span, where there is one; else one that is made for it."""
-    rows = [s.row for s in index.library.outline(document.uri) if (s.start, s.end) == (start, end)]
-    for chunk in index.library.chunks(rows[:1]).values():
+    rows = [
+        s.row
+        for s in index.document_store.outline(document.uri)
+        if (s.start, s.end) == (start, end)
+    ]
+    for chunk in index.document_store.chunks(rows[:1]).values():
         return chunk
     return Chunk(
         id=part_id(document.digest, start, end),
@@ -119,7 +123,7 @@ def _chunk(index: Index, document: Document, start: int, end: int) -> Chunk:
         end=end,
         text=document.text[start:end],
         title=document.title,
-        place=document.place_at(start, end),
+        location=document.location_at(start, end),
         metadata=document.metadata,
     )
 
@@ -138,7 +142,7 @@ def _uris(metadata: Mapping[str, Any]) -> Iterator[str]:
             continue
 
 
-class Squeezed:
+class WhitespaceNormalizedText:
     """A text with one space for every stretch of white space, and where its words really stand."""
 
     def __init__(self, text: str) -> None:
@@ -183,4 +187,4 @@ def found_in(text: str, piece: str, start: int | None = None) -> tuple[int, int]
     at = text.find(piece)
     if at >= 0:
         return at, at + len(piece)
-    return Squeezed(text).find(piece)
+    return WhitespaceNormalizedText(text).find(piece)

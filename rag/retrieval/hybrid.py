@@ -60,7 +60,7 @@ class HybridRetriever(Retriever):
 
         def search() -> list[Hit]:
             asked = self.lexical.words(query, index, where)
-            dense, lexical = index.both(
+            dense, lexical = index.run_parallel(
                 lambda: index.search_dense(vector, depth, where),
                 lambda: index.search_lexical(asked, depth, where),
             )
@@ -69,7 +69,7 @@ class HybridRetriever(Retriever):
                 dense = [(row, score) for row, score in dense if row in known]
             rows = sorted(known.keys() | dict(dense).keys())
             only_dense = [row for row in rows if row not in known]
-            (found, vectors), more = index.both(
+            (found, vectors), more = index.run_parallel(
                 lambda: index.vectors_of(rows),
                 lambda: index.lexical_scores(asked, only_dense),
             )
@@ -78,7 +78,7 @@ class HybridRetriever(Retriever):
             ranking = list(scores.items())[:k]
             return to_hits(index, ranking, {"dense": dense, "lexical": lexical})
 
-        return index.consistently(search)
+        return index.read_consistent(search)
 
     def _ranked(
         self,

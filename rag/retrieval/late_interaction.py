@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from rag.postprocessing.base import behind, reordered
+from rag.postprocessing.base import append_below, reorder_by_scores
 from rag.retrieval.base import Retriever
 from rag.retrieval.fusion import fuse
 from rag.retrieval.hybrid import HybridRetriever
@@ -34,9 +34,9 @@ class LateInteractionRetriever(Retriever):
     weight: float = Field(0.5, ge=0, le=1)
 
     @property
-    def outside(self) -> bool:
+    def is_external(self) -> bool:
         """As the first."""
-        return self.first.outside
+        return self.first.is_external
 
     def retrieve(
         self, query: str, *, k: int, index: Index, where: Where | None = None
@@ -58,5 +58,5 @@ class LateInteractionRetriever(Retriever):
         first = {i: hit.score for i, hit in enumerate(hits[: self.depth])}
         fused = fuse((scores, first), (self.weight, 1 - self.weight))
         order = [fused.get(i, 0.0) for i in range(len(texts))]
-        ordered = reordered(self.name, hits[: self.depth], order)
-        return behind(ordered, hits[self.depth :])[:k]
+        ordered = reorder_by_scores(self.name, hits[: self.depth], order)
+        return append_below(ordered, hits[self.depth :])[:k]

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from rag.filters import Where
 from rag.retrieval.base import Ranking, Retriever, to_hits
-from rag.stores.tantivy import WordQuery
+from rag.stores.tantivy import BM25Query
 from rag.text.tokenization import language_of, stems
 from rag.types import Hit
 
@@ -50,11 +50,11 @@ class LexicalRetriever(Retriever):
             ranking = index.search_lexical(self.words(query, index, where), k, where)
             return to_hits(index, ranking, {self.name: ranking})
 
-        return index.consistently(search)
+        return index.read_consistent(search)
 
-    def words(self, query: str, index: Index, where: Where | None = None) -> WordQuery:
+    def words(self, query: str, index: Index, where: Where | None = None) -> BM25Query:
         """What the index is asked."""
-        asked = WordQuery(query, title=self.title_weight, rarity=self.rarity)
+        asked = BM25Query(query, title=self.title_weight, rarity=self.rarity)
         if not self.expand:
             return asked
         found = index.search_lexical(asked, self.expand_from, where)

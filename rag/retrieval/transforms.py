@@ -11,7 +11,7 @@ from pydantic import Field
 
 from rag.component import Component
 from rag.llm.base import ChatModel
-from rag.llm.prompting import ask, inert
+from rag.llm.prompting import ask, escape_prompt_markup
 from rag.text.tokenization import STOP_WORDS, stems, words
 from rag.types import NO_ANSWER, Message
 
@@ -146,7 +146,8 @@ class Rewrite(_Asking):
         if not history:
             return [Query(question)]
         turns = [
-            Message(role=turn.role, content=inert(turn.content)) for turn in history[-self.turns :]
+            Message(role=turn.role, content=escape_prompt_markup(turn.content))
+            for turn in history[-self.turns :]
         ]
         lines = self._lines("rewrite", question=question, history=turns)
         return [Query(lines[0] if lines else question)]

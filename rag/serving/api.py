@@ -17,7 +17,7 @@ from connectors import Files, path_of
 from connectors.parsers.pdf_pages import page_picture
 from rag.errors import DocumentNotFound, IndexNotFound, ParseError, QueryError, RagError
 from rag.filters import Filter
-from rag.generation import CitationEvent, Done, Event, SentenceVerified, TextDelta
+from rag.generation import AnswerCompleted, CitationAdded, Event, SentenceVerified, TextDelta
 from rag.serving.errors import ApiError, told
 from rag.serving.openai_api import note
 from rag.serving.service import EVENT_STREAM, ClosingResponse, Leased, Served, Service, unless_gone
@@ -36,7 +36,12 @@ _MOST_FILES = 50
 _MOST_HISTORY = 200
 _WINDOW = 100_000  # characters of a source that are sent at once
 _DRAWING_SECONDS = 20
-_EVENTS = {TextDelta: "text", CitationEvent: "citation", SentenceVerified: "sentence", Done: "done"}
+_EVENTS = {
+    TextDelta: "text",
+    CitationAdded: "citation",
+    SentenceVerified: "sentence",
+    AnswerCompleted: "done",
+}
 
 Uri = Annotated[str, Query(min_length=1, max_length=4_000, description="Uri of a document.")]
 Name = Annotated[str, Query(min_length=1, max_length=200, description="Name of a conversation.")]
@@ -181,7 +186,7 @@ async def ask(body: Question, request: Request, service: Served, tenant: Leased)
     async def whole() -> Answer:
         try:
             async for event in events:
-                if isinstance(event, Done):
+                if isinstance(event, AnswerCompleted):
                     return event.answer
         finally:
             await events.aclose()  # type: ignore[attr-defined]
@@ -202,7 +207,7 @@ async def _streamed(
                 yield ": still at it\n\n"
             else:
                 yield _sse(_EVENTS[type(event)], event.model_dump(mode="json"))
-            if isinstance(event, Done):
+            if isinstance(event, AnswerCompleted):
                 note(service, event.answer)
             event = await anext(events)
     except StopAsyncIteration:
@@ -239,7 +244,7 @@ async def documents(
 
     def listed() -> DocumentList:
         try:
-            library = tenant.pipeline.open().library
+            library = tenant.pipeline.open().document_store
         except IndexNotFound:
             return DocumentList(documents=[], total=0, failures=[])
         found = library.documents()
@@ -318,7 +323,7 @@ async def source(
         middle = 0 if start is None else start
         offset = max(0, min(middle - _WINDOW // 2, length - _WINDOW))
         stop = min(length, offset + _WINDOW)
-        place = document.place_at(middle, end)
+        place = document.location_at(middle, end)
         page = place.get("page")
         return SourceText(
             uri=document.uri,
@@ -357,7 +362,7 @@ async def page(
     """
 
     def read() -> tuple[bytes, str]:
-        library = tenant.pipeline.open().library
+        library = tenant.pipeline.open().document_store
         quote = library.text(uri, start, min(end, start + 20_000)) if end > start else ""
         is_pdf = library.document(uri).mime == "application/pdf"
         data = _original(tenant, uri) if is_pdf else None
@@ -382,7 +387,7 @@ async def page(
 
 def _original(tenant: Tenant, uri: str) -> Callable[[], bytes] | None:
     """How to read the file that a document was made of; None where that file is not there."""
-    entry = tenant.pipeline.open().library.ledger([uri]).get(uri)
+    entry = tenant.pipeline.open().document_store.ledger([uri]).get(uri)
     if entry is None or entry.source != uri:
         return None
     if uri.startswith(SCHEME):

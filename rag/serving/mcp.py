@@ -256,7 +256,7 @@ class DocumentServer(MCPServer[Any]):
 
         def listed() -> list[Resource]:
             try:
-                found = self.pipeline.open().library.documents()
+                found = self.pipeline.open().document_store.documents()
             except IndexNotFound:
                 return []
             return [

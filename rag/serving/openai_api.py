@@ -19,7 +19,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag.filters import Filter
-from rag.generation import Done, TextDelta
+from rag.generation import AnswerCompleted, TextDelta
 from rag.pipeline import Pipeline
 from rag.serving.errors import ApiError, told
 from rag.serving.service import EVENT_STREAM, ClosingResponse, Leased, Served, Service, unless_gone
@@ -299,7 +299,7 @@ async def _chunks(
             elif isinstance(event, TextDelta):
                 said += event.text
                 yield piece({"content": event.text})
-            elif isinstance(event, Done):
+            elif isinstance(event, AnswerCompleted):
                 answer = event.answer
             event = await anext(events)
     except StopAsyncIteration:

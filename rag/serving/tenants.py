@@ -149,7 +149,7 @@ class Tenants:
     async def lease(self, namespace: str) -> AsyncIterator[Tenant]:
         """The tenant of a namespace; its index stays open for as long as it is leased."""
         if namespace not in self._known:
-            pipeline = self._pipeline.within(namespace) if namespace else self._pipeline
+            pipeline = self._pipeline.with_namespace(namespace) if namespace else self._pipeline
             folder = namespace_folder(pipeline.index, pipeline.namespace)
             store = UploadStore(folder / UPLOADS)
             self._known[namespace] = Tenant(namespace, pipeline, store)
@@ -292,7 +292,7 @@ def _not_ingested(tenant: Tenant) -> list[str]:
     if not uploads:
         return []
     try:
-        library = tenant.pipeline.open().library
+        library = tenant.pipeline.open().document_store
     except IndexNotFound:
         return [upload.name for upload in uploads]
     uris = [upload.uri for upload in uploads]

@@ -1,6 +1,6 @@
 """Stores: documents in SQLite, vectors in Chroma, and the lexical index in tantivy."""
 
 from rag.stores.chroma import Chroma, VectorStore
-from rag.stores.sqlite import Library, Stats
+from rag.stores.sqlite import SqliteDocumentStore, Stats
 
-__all__ = ["Chroma", "Library", "Stats", "VectorStore"]
+__all__ = ["Chroma", "SqliteDocumentStore", "Stats", "VectorStore"]

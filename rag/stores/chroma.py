@@ -1,7 +1,7 @@
 """The vectors: a Chroma collection of row numbers and vectors, derived from the library.
 
 Chroma runs in this process on a folder of the index, or as a server. `Chroma` is the setting;
-`ChromaVectors` is one collection.
+`ChromaCollection` is one collection.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
-from rag.component import Component, Tuning
+from rag.component import Component, NotFingerprinted
 from rag.errors import ConfigError, IndexDamaged, IndexUnreachable
-from rag.rwlock import Gate
+from rag.rwlock import RWLock
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,10 +63,10 @@ class Chroma(VectorStore):
     database: str = "default_database"
     api_key: SecretStr | None = None
     certificate: Path | None = None
-    timeout: Annotated[float, Tuning] = Field(60, gt=0)
-    attempts: Annotated[int, Tuning] = Field(6, ge=1, le=20)
-    wait: Annotated[float, Tuning] = Field(0.25, ge=0, le=60)
-    batch: Annotated[int, Tuning] = Field(_MANY, ge=1, le=_MANY)
+    timeout: Annotated[float, NotFingerprinted] = Field(60, gt=0)
+    attempts: Annotated[int, NotFingerprinted] = Field(6, ge=1, le=20)
+    wait: Annotated[float, NotFingerprinted] = Field(0.25, ge=0, le=60)
+    batch: Annotated[int, NotFingerprinted] = Field(_MANY, ge=1, le=_MANY)
     store_text: bool = False
 
     @field_validator("url")
@@ -131,7 +131,7 @@ class _Folder(_Database):
 
     def __init__(self, path: str) -> None:
         self.place = path
-        self._gate, self._opening = Gate(), threading.Lock()
+        self._gate, self._opening = RWLock(), threading.Lock()
         self._writers = 0
         self._users = 0
         self._generation = -1
@@ -147,18 +147,18 @@ class _Folder(_Database):
             return database
 
     def release(self) -> None:
-        with self._guard, self._gate.alone():
+        with self._guard, self._gate.write():
             self._users -= 1
             if not self._users:
                 self._close()
                 del self._known[self.place]
 
     def using(self) -> AbstractContextManager[None]:
-        return self._gate.shared()
+        return self._gate.read()
 
     def renew(self, generation: int) -> None:
         """Open anew, unless that was done for this `generation`, or this process is writing."""
-        with self._gate.alone():
+        with self._gate.write():
             if self._generation < generation and not self._writers:
                 self._close()
                 self._generation = generation
@@ -166,17 +166,17 @@ class _Folder(_Database):
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Keep the client as it is: what this process writes, it sees."""
-        with self._gate.alone():
+        with self._gate.write():
             self._writers += 1
         try:
             yield
         finally:
-            with self._gate.alone():
+            with self._gate.write():
                 self._writers -= 1
 
     def wrote(self, generation: int) -> None:
         """Nothing up to `generation` needs opening anew."""
-        with self._gate.alone():
+        with self._gate.write():
             self._generation = max(self._generation, generation)
 
     def call(self, method: Callable[[], Any]) -> Any:
@@ -377,7 +377,7 @@ def _forget_engine(path: str) -> None:
     SharedSystemClient._identifier_to_system.pop(path, None)
 
 
-class ChromaVectors:
+class ChromaCollection:
     """Vectors by chunk row in one collection; opened when first used.
 
     `path` is the folder of an embedded Chroma, and not used with a server. Similarity is the
@@ -400,7 +400,7 @@ class ChromaVectors:
         """The folder or the server."""
         return self._database.place
 
-    def see(self, generation: int) -> None:
+    def refresh(self, generation: int) -> None:
         """Let searches find what another process has written up to `generation`."""
         self._database.renew(generation)
 

@@ -6,21 +6,21 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rag.stores.sqlite import Library
+from rag.stores.sqlite import SqliteDocumentStore
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-class ExactVectors:
+class ExactVectorStore:
     """Rows, document numbers and vectors of the live chunks in memory, in order of their rows.
 
     Rows of new chunks are higher than all before, so that they are appended. Chunks that are no
     longer live stay until they are many: who searches drops them.
     """
 
-    def __init__(self, library: Library, fingerprint: str) -> None:
+    def __init__(self, library: SqliteDocumentStore, fingerprint: str) -> None:
         self._library = library
         self._fingerprint = fingerprint
         self._guard = threading.Lock()

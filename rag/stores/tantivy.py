@@ -26,7 +26,7 @@ _QUOTED = re.compile(r'"([^"]+)"|“([^”]+)”|„([^“”]+)[“”]|«([^»
 
 
 @dataclass(frozen=True, slots=True)
-class WordQuery:
+class BM25Query:
     """What the lexical index is asked.
 
     ``title`` is what a word counts in title and headings, beside the 1 that it counts in the
@@ -53,7 +53,7 @@ class WordQuery:
         return [next(filter(None, found.groups())) for found in _QUOTED.finditer(self.text)]
 
 
-class LexicalStore:
+class TantivyIndex:
     """BM25 by chunk row, in a tantivy index in the folder `path`.
 
     Each document is stemmed in its own language (see `rag.text.tokenization`), and a query in
@@ -76,7 +76,7 @@ class LexicalStore:
         builder.add_text_field("body", tokenizer_name="stems", index_option="position")
         self._schema = builder.build()
         self._shadow: tempfile.TemporaryDirectory[str] | None = None
-        with self._damage_told():
+        with self._translate_errors():
             try:
                 self._index = tantivy.Index(self._schema, path=str(path))
             except ValueError as error:
@@ -97,7 +97,7 @@ class LexicalStore:
         return self._shadow.name
 
     @contextmanager
-    def _damage_told(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except (ValueError, OSError) as error:
@@ -108,7 +108,7 @@ class LexicalStore:
 
         Chunks of one document are to come behind each other: they tell its language together.
         """
-        with self._damage_told():
+        with self._translate_errors():
             writer = self._open_writer()
             for document, group in groupby(rows, key=itemgetter(1)):
                 chunks = list(group)
@@ -128,7 +128,7 @@ class LexicalStore:
 
     def delete(self, rows: Sequence[int]) -> None:
         """Remove chunk rows; gone after `commit`."""
-        with self._damage_told():
+        with self._translate_errors():
             self._open_writer().delete_documents_by_query(
                 self._tantivy.Query.term_set_query(self._schema, "row", list(rows))
             )
@@ -136,13 +136,13 @@ class LexicalStore:
     def commit(self) -> None:
         """Make what was added and deleted durable, and visible to this process."""
         if self._writer is not None:
-            with self._damage_told():
+            with self._translate_errors():
                 self._writer.commit()
             self.reload()
 
     def reload(self) -> None:
         """See what another process has committed since."""
-        with self._damage_told():
+        with self._translate_errors():
             self._index.reload()
 
     def count(self) -> int:
@@ -167,7 +167,7 @@ class LexicalStore:
             return self._writer
 
     def search(
-        self, query: WordQuery, k: int, documents: Sequence[int] | None = None
+        self, query: BM25Query, k: int, documents: Sequence[int] | None = None
     ) -> list[tuple[int, float]]:
         """Up to `k` best (row, score), best first, within `documents` where given."""
         built = self._built(query)
@@ -177,7 +177,7 @@ class LexicalStore:
             built = self._among(built, "document", documents)
         return self._run(built, k)
 
-    def scores(self, query: WordQuery, rows: Sequence[int]) -> dict[int, float]:
+    def scores(self, query: BM25Query, rows: Sequence[int]) -> dict[int, float]:
         """Scores of these rows; those with nothing of the query are left out."""
         built = self._built(query)
         if built is None or not rows:
@@ -196,7 +196,7 @@ class LexicalStore:
         found = searcher.doc_freq("body", stem)
         return _idf(found, searcher.num_docs) if found else 0.0
 
-    def _built(self, query: WordQuery) -> Any:
+    def _built(self, query: BM25Query) -> Any:
         """The query for tantivy; None where no chunk can match it."""
         build = _Builder(self._tantivy, self._schema, self._index.searcher(), query)
         languages = self.languages()
@@ -226,7 +226,7 @@ class LexicalStore:
         return [row for row, _ in self._run(everything, max(1, self.count()))]
 
     def _run(self, query: Any, k: int) -> list[tuple[int, float]]:
-        with self._damage_told():
+        with self._translate_errors():
             searcher = self._index.searcher()
             found = searcher.search(query, limit=k, count=False).hits
             rows: list[Any] = searcher.fast_field_values("row", [place for _, place in found])
@@ -247,7 +247,7 @@ def _idf(found: int, count: int) -> float:
 class _Builder:
     """A query for tantivy, clause by clause."""
 
-    def __init__(self, tantivy: Any, schema: Any, searcher: Any, query: WordQuery) -> None:
+    def __init__(self, tantivy: Any, schema: Any, searcher: Any, query: BM25Query) -> None:
         self._tantivy, self._schema, self._searcher = tantivy, schema, searcher
         self._asked = query
         self._clauses: list[Any] = []

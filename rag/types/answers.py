@@ -8,14 +8,14 @@ from pydantic import (
     Field,
 )
 
-from rag.types.base import Noun, Text
+from rag.types.base import FrozenModel, Text
 from rag.types.documents import Hit
-from rag.types.source_location import Placed
+from rag.types.source_location import Located
 
 CitationMethod = Literal["marker", "native", "attribution", "extractive"]
 
 
-class Citation(Placed):
+class Citation(Located):
     """A span of a source that an answer rests on: ``document.text[start:end] == quote``.
 
     ``marker`` is the number in the answer's text. ``support`` (0..1) is how well the quote
@@ -40,7 +40,7 @@ class Citation(Placed):
 SentenceStatus = Literal["supported", "partly", "unsupported", "needs_none"]
 
 
-class Sentence(Noun):
+class Sentence(FrozenModel):
     """A sentence of an answer: its span in ``Answer.text`` and what it rests on.
 
     ``citations`` are positions in ``Answer.citations``; ``support`` (0..1) is the best of
@@ -61,7 +61,7 @@ class Sentence(Noun):
         return self.status == "supported"
 
 
-class Usage(Noun):
+class Usage(FrozenModel):
     """Calls of chat models, tokens that went in and came out, and US dollars where known."""
 
     input_tokens: int = 0
@@ -81,7 +81,7 @@ class Usage(Noun):
         )
 
 
-class Step(Noun):
+class Step(FrozenModel):
     """One timed stage on the way to an answer."""
 
     name: str
@@ -93,7 +93,7 @@ NO_ANSWER = "I could not find an answer to that in the sources."
 """Text of every answer that is abstained from."""
 
 
-class Answer(Noun):
+class Answer(FrozenModel):
     """An answer that can be checked.
 
     ``status`` is ``abstained`` where the sources do not support an answer; ``reason`` then says
@@ -110,7 +110,7 @@ class Answer(Noun):
     trace: tuple[Step, ...] = ()
 
 
-class Message(Noun):
+class Message(FrozenModel):
     """One turn of a conversation with a chat model."""
 
     role: Literal["system", "user", "assistant"]

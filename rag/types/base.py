@@ -26,26 +26,26 @@ def well_formed(text: str) -> str:
     return _LONE_SURROGATE.sub("\ufffd", text) if not text.isascii() else text
 
 
-def _well_formed_input(value: Any) -> Any:
+def _replace_surrogates(value: Any) -> Any:
     return well_formed(value) if isinstance(value, str) else value
 
 
-Text = Annotated[str, BeforeValidator(_well_formed_input)]
+Text = Annotated[str, BeforeValidator(_replace_surrogates)]
 """A string that can be encoded in UTF-8."""
 
 
-def _field_input(value: Any) -> Any:
+def _replace_unstorable_characters(value: Any) -> Any:
     return well_formed(value).replace("\0", "\ufffd") if isinstance(value, str) else value
 
 
-FieldText = Annotated[str, BeforeValidator(_field_input)]
+FieldText = Annotated[str, BeforeValidator(_replace_unstorable_characters)]
 """`Text` without NUL, which SQLite's JSON takes for the end of a string."""
 
 Scalar = bool | int | float | FieldText
 MetadataValue = Scalar | tuple[Scalar, ...]
 
 
-def _storable(metadata: dict[str, MetadataValue]) -> dict[str, MetadataValue]:
+def _check_json_values(metadata: dict[str, MetadataValue]) -> dict[str, MetadataValue]:
     for key, value in metadata.items():
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, float) and not math.isfinite(item):
@@ -55,7 +55,7 @@ def _storable(metadata: dict[str, MetadataValue]) -> dict[str, MetadataValue]:
     return metadata
 
 
-Metadata = Annotated[dict[FieldText, MetadataValue], AfterValidator(_storable)]
+Metadata = Annotated[dict[FieldText, MetadataValue], AfterValidator(_check_json_values)]
 """Flat: a name to a scalar or a list of scalars. `flat_metadata` makes it from anything."""
 
 
@@ -94,7 +94,7 @@ def _scalar(value: Any) -> Scalar:
         return "a number too long to write"
 
 
-class Noun(BaseModel):
+class FrozenModel(BaseModel):
     """What the nouns have in common: frozen, and no field that is not declared."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

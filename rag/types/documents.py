@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 from pydantic import (
     Field,
     model_validator,
 )
 
-from rag.types.base import Metadata, Noun, Text
-from rag.types.source_location import Mark, Place, Placed, Places
+from rag.types.base import FrozenModel, Metadata, Text
+from rag.types.source_location import FIELD_NAMES_0_1, Located, LocationIndex, Mark, SourceLocation
 
 
-class Document(Noun):
+class Document(FrozenModel):
     """A source as text, with what is known of it.
 
     ``uri`` names it for good, ``text`` is what every offset counts in, ``marks`` say which page,
@@ -42,12 +43,12 @@ class Document(Noun):
         hashed.update(self.model_dump_json(exclude={"text"}).encode())
         return hashed.hexdigest()[:32]
 
-    def place_at(self, start: int, end: int | None = None) -> Place:
-        """Where the character at `start` stands; see `Places.at`."""
-        return Places(self.marks).at(start, end)
+    def location_at(self, start: int, end: int | None = None) -> SourceLocation:
+        """Where the character at `start` stands; see `LocationIndex.locate`."""
+        return LocationIndex(self.marks).locate(start, end)
 
 
-class Chunk(Placed):
+class Chunk(Located):
     """A stretch of a document that is retrieved as one: ``document.text[start:end] == text``.
 
     ``context`` (title and headings in one line) stands in front of the text where it is embedded
@@ -61,25 +62,32 @@ class Chunk(Placed):
     text: Text
     title: Text = ""
     headings: tuple[Text, ...] = ()
-    context: Text = ""
+    heading_context: Text = ""
     metadata: Metadata = {}
 
     @property
     def embedded_text(self) -> str:
         """What is embedded and indexed."""
-        return f"{self.context}\n\n{self.text}" if self.context else self.text
+        return f"{self.heading_context}\n\n{self.text}" if self.heading_context else self.text
 
 
-class Origin(Noun):
+class StageScore(FrozenModel):
     """What one retriever or reranker said of a hit: its rank (from 1) and raw score."""
 
     rank: int = Field(ge=1)
     score: float
 
 
-class Hit(Noun):
+class Hit(FrozenModel):
     """A retrieved chunk, its score (higher is better), and how it came by it."""
 
     chunk: Chunk
     score: float
-    origins: dict[str, Origin] = {}
+    stage_scores: dict[str, StageScore] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_names(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and "origins" in data:
+            return {FIELD_NAMES_0_1.get(key, key): value for key, value in data.items()}
+        return data

@@ -12,9 +12,9 @@ from pydantic import (
     model_validator,
 )
 
-from rag.types.base import Noun, Text
+from rag.types.base import FrozenModel, Text
 
-PLACES = ("page", "slide", "sheet", "row", "symbol", "time")
+LOCATION_KINDS = ("page", "slide", "sheet", "row", "symbol", "time")
 """Kinds of marks that say where in its source something stands, from the largest."""
 
 MarkKind = Literal["page", "slide", "sheet", "row", "symbol", "time", "heading"]
@@ -31,7 +31,7 @@ _VALUES: dict[str, type | tuple[type, ...]] = {
 }
 
 
-class Mark(Noun):
+class Mark(FrozenModel):
     """Where in its source a stretch of a document's text stands: it covers ``[start, end)``.
 
     The value of each ``kind``:
@@ -52,7 +52,7 @@ class Mark(Noun):
     value: MarkValue
 
     @model_validator(mode="after")
-    def _sound(self) -> Self:
+    def _check_span_and_value(self) -> Self:
         if self.end < self.start:
             raise ValueError(f"mark ends ({self.end}) before it starts ({self.start})")
         wanted = _VALUES[self.kind]
@@ -61,11 +61,13 @@ class Mark(Noun):
         return self
 
 
-Place = dict[Literal["page", "slide", "sheet", "row", "symbol", "time"], int | float | Text]
+SourceLocation = dict[
+    Literal["page", "slide", "sheet", "row", "symbol", "time"], int | float | Text
+]
 """Where something stands, by kind of mark, headings apart: ``{"sheet": "Costs", "row": 12}``."""
 
 
-class Places:
+class LocationIndex:
     """Looks up where a stretch of a document stands, by the document's marks."""
 
     def __init__(self, marks: Iterable[Mark]) -> None:
@@ -75,12 +77,12 @@ class Places:
                 by_kind.setdefault(mark.kind, []).append(mark)
         self._marks = {
             kind: sorted(by_kind[kind], key=lambda mark: mark.start)
-            for kind in PLACES
+            for kind in LOCATION_KINDS
             if kind in by_kind
         }
         self._starts = {kind: [m.start for m in marks] for kind, marks in self._marks.items()}
 
-    def at(self, start: int, end: int | None = None) -> Place:
+    def locate(self, start: int, end: int | None = None) -> SourceLocation:
         """Say where the character at `start` stands.
 
         Where `end` is given and nothing of a kind covers `start`, the first mark of that kind in
@@ -94,10 +96,10 @@ class Places:
                 i += 1
             if i < len(marks) and marks[i].start < max(end, start + 1):
                 found[kind] = marks[i].value
-        return cast(Place, found)
+        return cast(SourceLocation, found)
 
 
-def describe_place(place: Place) -> str:
+def format_location(place: SourceLocation) -> str:
     """Write a place for people: ``page 3``; ``sheet Costs, row 12``; ``at 0:01:02``."""
     parts = [
         f"at {_clock(int(value))}" if kind == "time" else f"{kind} {value}"
@@ -106,28 +108,34 @@ def describe_place(place: Place) -> str:
     return ", ".join(parts)
 
 
+FIELD_NAMES_0_1 = {"place": "location", "context": "heading_context", "origins": "stage_scores"}
+"""Old field names in stored JSON (conversations, evaluation runs), and what they are called now."""
+
+
 def _clock(seconds: int) -> str:
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
-class Placed(Noun):
+class Located(FrozenModel):
     """What is somewhere in a source: ``place`` says where; ``page`` is in its JSON as well."""
 
-    place: Place = {}
+    location: SourceLocation = {}
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def page(self) -> int | None:
         """Page of the first character; None without pages."""
-        page = self.place.get("page")
+        page = self.location.get("page")
         return page if isinstance(page, int) else None
 
     @model_validator(mode="before")
     @classmethod
-    def _page_is_a_place(cls, given: Any) -> Any:
-        if isinstance(given, Mapping) and "page" in given:
-            rest = {key: value for key, value in given.items() if key != "page"}
-            if given["page"] is not None:
-                rest["place"] = {"page": given["page"], **rest.get("place", {})}
-            return rest
-        return given
+    def _accept_page_and_old_names(cls, data: Any) -> Any:
+        """Accept ``page``, which JSON repeats, and the field names of version 0.1."""
+        if not isinstance(data, Mapping):
+            return data
+        fields = {FIELD_NAMES_0_1.get(key, key): value for key, value in data.items()}
+        page = fields.pop("page", None)
+        if page is not None:
+            fields["location"] = {"page": page, **fields.get("location", {})}
+        return fields

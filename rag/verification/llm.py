@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
-from rag.component import Tuning
-from rag.concurrency import together
+from rag.component import NotFingerprinted
+from rag.concurrency import map_concurrently
 from rag.llm.base import ChatModel
-from rag.llm.prompting import inert, messages
+from rag.llm.prompting import escape_prompt_markup, messages
 from rag.llm.structured import fill
 from rag.verification.base import Verifier
 
@@ -39,17 +39,17 @@ class LlmVerifier(Verifier):
     model: ChatModel
     threshold: float = Field(0.75, ge=0, le=1)
     prompt: str = "verify"
-    parallel: Annotated[int, Tuning] = Field(4, ge=1, le=64)
+    parallel: Annotated[int, NotFingerprinted] = Field(4, ge=1, le=64)
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """See `Verifier.scores`. Raises `ModelReplyError` for a reply without a verdict."""
         import numpy as np
 
-        return np.array(together(self._score, pairs, self.parallel), dtype=np.float32)
+        return np.array(map_concurrently(self._score, pairs, self.parallel), dtype=np.float32)
 
     def _score(self, pair: tuple[str, str]) -> float:
         claim, passage = pair
         if not claim.strip() or not passage.strip():
             return 0.0
-        asked = messages(self.prompt, claim=claim, passage=inert(passage))
+        asked = messages(self.prompt, claim=claim, passage=escape_prompt_markup(passage))
         return _WORTH[fill(self.model, asked, _Verdict).verdict]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from rag.component import Tuning
+from rag.component import NotFingerprinted
 from rag.errors import MissingExtra, ModelError
 from rag.text.sentences import sentences
 from rag.verification.base import Verifier
@@ -33,7 +33,7 @@ _OVERLAP = 4  # windows of a long passage share a fourth of their length
 class _Pairs(Verifier):
     """What both kinds have in common: windows, and which of the model's labels means support."""
 
-    batch: Annotated[int, Tuning] = Field(16, ge=1, le=1_024)
+    batch: Annotated[int, NotFingerprinted] = Field(16, ge=1, le=1_024)
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """See `Verifier.scores`: the probability of entailment.
@@ -82,7 +82,7 @@ class NliVerifier(_Pairs):
     extra: ClassVar[str] = "local"
 
     model: str = Field("cross-encoder/nli-deberta-v3-base", min_length=1)
-    device: Annotated[str | None, Tuning] = None
+    device: Annotated[str | None, NotFingerprinted] = None
 
     @property
     def _loaded(self) -> _Loaded:
@@ -99,7 +99,7 @@ class OnnxNliVerifier(_Pairs):
     extra: ClassVar[str] = "onnx"
 
     model: str = Field("Xenova/nli-deberta-v3-small", min_length=1)
-    threads: Annotated[int | None, Tuning] = Field(None, ge=1, le=256)
+    threads: Annotated[int | None, NotFingerprinted] = Field(None, ge=1, le=256)
 
     @property
     def _loaded(self) -> _Loaded:

@@ -9,7 +9,7 @@ from textual.widgets import DataTable, Input, Static, TabbedContent
 from rag import GroundedGenerator, HybridRetriever, Pipeline, ScriptedChat, tracing
 from rag.cli.inspect import sent, stages
 from rag.cli.inspect_app import InspectApp
-from rag.postprocessing.mmr import Diversity
+from rag.postprocessing.mmr import MMR
 
 QUESTION = "How long does a full battery last?"
 REPLY = "A full battery lasts 34 minutes in calm air [1]."
@@ -22,7 +22,7 @@ def filled(pipeline: Pipeline, folder: Path) -> Pipeline:
     pipeline.ingest(folder)
     update = {
         "generator": GroundedGenerator(model=ScriptedChat(replies=(REPLY,))),
-        "refiners": (Diversity(),),
+        "postprocessors": (MMR(),),
     }
     return pipeline.model_copy(update=update)
 
@@ -31,15 +31,15 @@ def test_rankings_of_every_stage_are_told_apart(filled: Pipeline) -> None:
     with tracing.recorded() as spans:
         filled.ask(QUESTION)
     found = stages(spans)
-    assert [stage.name for stage in found] == ["dense", "lexical", "hybrid", "diversity"]
+    assert [stage.name for stage in found] == ["dense", "lexical", "hybrid", "mmr"]
     for stage in found[:2]:
-        ranks = [hit.origins[stage.name].rank for hit, _ in stage.hits]
+        ranks = [hit.stage_scores[stage.name].rank for hit, _ in stage.hits]
         assert ranks == sorted(ranks)
     scores = [score for _, score in found[2].hits]
     assert scores == sorted(scores, reverse=True)
     (call,) = sent(spans)
     assert QUESTION in call.data["messages"][-1].content
-    alone = filled.model_copy(update={"retriever": "dense", "refiners": ()})
+    alone = filled.model_copy(update={"retriever": "dense", "postprocessors": ()})
     with tracing.recorded() as spans:
         alone.model_copy(update={"retriever": HybridRetriever(weight=1.0)}).search("battery")
     assert [stage.name for stage in stages(spans)][-1] == "hybrid"
@@ -56,7 +56,7 @@ async def test_the_page_shows_documents_chunks_failures_and_a_question(filled: P
         await pilot.pause()
         chunks = app.query_one("#chunks", DataTable)
         uri = app.query_one("#text-box").border_title or ""
-        outline = filled.open().library.outline(uri)
+        outline = filled.open().document_store.outline(uri)
         assert chunks.row_count == len(outline) > 0
         shown: Any = app.query_one("#text", Static).content
         assert filled.document(uri).text in str(shown)

@@ -253,7 +253,7 @@ def test_prompts(rag: Rag, tmp_path: Path) -> None:
 def test_pipeline_from_yaml(ingested: Rag, tmp_path: Path) -> None:
     (tmp_path / "lexical.yaml").write_text("retriever: {type: lexical}\nk: 1\n")
     (hit,) = ingested("search", "battery", "-p", "lexical.yaml", "--json").json["hits"]
-    assert hit["origins"].keys() == {"lexical"}
+    assert hit["stage_scores"].keys() == {"lexical"}
 
 
 def test_pipeline_from_a_file_or_module(ingested: Rag, tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_pipeline_from_a_file_or_module(ingested: Rag, tmp_path: Path) -> None:
     )
     for target in ("mine.py:pipeline", "mine.py:make", "mine:pipeline"):
         (hit,) = ingested("search", "battery", "-p", target, "--json").json["hits"]
-        assert hit["origins"].keys() == {"lexical"}
+        assert hit["stage_scores"].keys() == {"lexical"}
 
 
 def test_index_wins_over_a_pipeline_that_is_open(ingested: Rag, tmp_path: Path) -> None:

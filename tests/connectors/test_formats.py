@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.base import FailedPart
-from connectors.parser_pool import Parsing
+from connectors.parser_pool import ParserPool
 from connectors.parsers.auto import AutoParser
 from connectors.parsers.code import CodeParser
 from connectors.parsers.pdf import PdfParser
@@ -167,12 +167,12 @@ def test_marks_say_where_a_text_is_from(name: str, units: list[str]) -> None:
     found = dict(texts(document, kind))
     for i, unit in enumerate(units):
         assert unit in found[value(i)]
-        assert document.place_at(document.text.index(unit))[kind] == value(i)
+        assert document.location_at(document.text.index(unit))[kind] == value(i)
     marks = sorted((m for m in document.marks if m.kind == kind), key=lambda m: m.start)
     assert all(a.end <= b.start for a, b in pairwise(marks))
     for chunk in chunks_of(document):
         assert chunk.text == document.text[chunk.start : chunk.end]
-        assert chunk.place == document.place_at(chunk.start, chunk.end)
+        assert chunk.place == document.location_at(chunk.start, chunk.end)
         named = [i for i, unit in enumerate(units) if chunk.text.startswith(unit.split()[0])]
         assert all(chunk.place[kind] == value(i) for i in named)
 
@@ -256,7 +256,7 @@ def test_headers_and_footers_stay_where_they_stand_first() -> None:
         "Page 11 of 15"
     ]
     for i, word in enumerate(["rain", "snow", "wind", "hail", "fog"], start=1):
-        assert document.place_at(document.text.index(word)) == {"page": i}
+        assert document.location_at(document.text.index(word)) == {"page": i}
         assert f"The total is {i * 7}" in document.text  # a number that says something stays
 
 
@@ -313,7 +313,7 @@ def test_rows_of_a_sheet_can_be_read_by_themselves() -> None:
     ]
     assert "hidden" not in document.text
     (chunk,) = HeadingChunker().split(document, StaticEmbedder())
-    assert chunk.place == {"sheet": "Costs", "row": 1}
+    assert chunk.location == {"sheet": "Costs", "row": 1}
     assert datetime.date(2024, 1, 1)
 
 
@@ -390,7 +390,7 @@ def test_a_row_can_be_a_document() -> None:
     assert set(found) == {"!/7", "!/8", "!/record 4".replace(" ", "%20")}
     seven = found["!/7"]
     assert (seven.text, seven.title) == ("Why?\nBecause.", "Why?")
-    assert (seven.metadata, seven.place_at(0)) == ({"topic": "x"}, {"row": 2})
+    assert (seven.metadata, seven.location_at(0)) == ({"topic": "x"}, {"row": 2})
     assert "same key" in str(found["!/record%204"].error)
 
 
@@ -462,7 +462,7 @@ def test_attachments_are_documents_of_their_own() -> None:
     assert message.metadata["date"] == "2024-05-01T10:00:00+00:00"
     assert message.metadata["attachments"] == ("costs.csv", "more.zip")
     assert found["!/costs.csv"].metadata["part_of"] == "file:///folder/a.eml"
-    assert found["!/costs.csv"].place_at(20) == {"row": 2}
+    assert found["!/costs.csv"].location_at(20) == {"row": 2}
     assert "Name: Rent" in found["!/costs.csv"].text
     assert found["!/more.zip!/a/b.txt"].text == "Deep."
     assert "The inner text." in parts(inner, "b.eml")[""].text
@@ -542,7 +542,7 @@ def test_a_notebook_has_code_and_what_it_printed() -> None:
 def test_subtitles_say_when() -> None:
     data = "WEBVTT\n\n00:01:02.500 --> 00:01:04.000\n<v Ada>Hello\nthere</v>\n"
     document = parse(data, "a.vtt")
-    assert document.place_at(0) == {"time": 62.5}
+    assert document.location_at(0) == {"time": 62.5}
     assert "Hello there" in document.text
 
 
@@ -777,7 +777,7 @@ def test_rst_headings_behind_a_form_feed() -> None:
 def test_keys_that_look_like_failures() -> None:
     parser = AutoParser(table=TableParser(per="row", fields=Fields(key="k")))
     data = b"k,v\n,x\nrecord 2,y\n/a,z\na,w\n"
-    found = Parsing(parser, 0).parse(data, uri="file:///a.csv", mime=None)
+    found = ParserPool(parser, 0).parse(data, uri="file:///a.csv", mime=None)
     assert sum(isinstance(part, Document) for part in found) == 2
     assert len({part.uri for part in found}) == len(found) == 4
 

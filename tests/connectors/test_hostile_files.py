@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from connectors import Files
 from connectors.base import FailedPart, Parser
-from connectors.parser_pool import Limits, Parsing
+from connectors.parser_pool import ParserLimits, ParserPool
 from connectors.parsers.auto import AutoParser
 from connectors.parsers.pdf import PdfParser
 from rag import Document, Pipeline
@@ -29,13 +29,13 @@ PARSER = AutoParser(pdf=PdfParser(ocr=False))
 
 
 @pytest.fixture(scope="module")
-def parsing() -> Iterator[Parsing]:
-    made = Parsing(PARSER, 2, Limits(seconds=60, memory_mb=2_048, characters=2_000_000))
+def parsing() -> Iterator[ParserPool]:
+    made = ParserPool(PARSER, 2, ParserLimits(seconds=60, memory_mb=2_048, characters=2_000_000))
     yield made
     made.close()
 
 
-def refused(parsing: Parsing, data: bytes, name: str) -> str:
+def refused(parsing: ParserPool, data: bytes, name: str) -> str:
     with pytest.raises(SourceError) as caught:
         found = parsing.parse(data, uri=f"file:///{name}", mime=None)
         failed = [part for part in found if isinstance(part, FailedPart)]
@@ -67,7 +67,7 @@ class Greedy(Parser):
 def test_every_limit_costs_one_document(tmp_path: Path) -> None:
     for name in ("memory", "loop", "recurse", "text", "fine"):
         (tmp_path / name).write_text(name)
-    limits = Limits(seconds=5, memory_mb=512, characters=1_000)
+    limits = ParserLimits(seconds=5, memory_mb=512, characters=1_000)
     with Pipeline(index=tmp_path / "i", parser=Greedy(), limits=limits, processes=2) as pipeline:
         report = pipeline.ingest(Files(path=tmp_path, exclude=("i/*",)))
     failed = {failure.uri.rpartition("/")[2]: failure.error for failure in report.failed}
@@ -88,17 +88,17 @@ def test_a_parser_may_not_name_what_is_not_its_own(tmp_path: Path) -> None:
             return Document(uri="file:///elsewhere", text="x")
 
     with pytest.raises(SourceError, match="uris that are not theirs"):
-        Parsing(Thief(), 0).parse(b"x", uri="file:///a", mime=None)
+        ParserPool(Thief(), 0).parse(b"x", uri="file:///a", mime=None)
 
 
 # -- bombs ---------------------------------------------------------------------------------
 
 
-def test_zip_bombs(parsing: Parsing) -> None:
+def test_zip_bombs(parsing: ParserPool) -> None:
     bomb = file_fixtures.zipped({f"{i}.txt": b"0" * 2**26 for i in range(20)})
     assert len(bomb) < 2_000_000
     assert "characters of text" in refused(parsing, bomb, "bomb.zip")
-    small = Parsing(PARSER, 1, Limits(characters=10**10))
+    small = ParserPool(PARSER, 1, ParserLimits(characters=10**10))
     found = small.parse(
         file_fixtures.zipped({"a.txt": b"x", "b.txt": b"0" * (2**30 + 1)}), uri="u", mime=None
     )
@@ -107,7 +107,7 @@ def test_zip_bombs(parsing: Parsing) -> None:
     assert "the rest is left out" in str(found[1].error)
 
 
-def test_an_office_file_that_is_a_bomb(parsing: Parsing) -> None:
+def test_an_office_file_that_is_a_bomb(parsing: ParserPool) -> None:
     out = io.BytesIO()
     with (
         zipfile.ZipFile(io.BytesIO(file_fixtures.docx([("a", "b")]))) as good,
@@ -131,7 +131,7 @@ OUTSIDE = "<?xml version='1.0'?><!DOCTYPE a [<!ENTITY x SYSTEM '{}'>]><a><b>fine
 @pytest.mark.parametrize(
     "name", ["a.xml", "a.docx", "a.odt", "a.epub", "a.pptx", "a.xlsx", "a.html"]
 )
-def test_entities_are_not_followed(parsing: Parsing, tmp_path: Path, name: str) -> None:
+def test_entities_are_not_followed(parsing: ParserPool, tmp_path: Path, name: str) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("the-secret-word")
     for text in (LAUGHS, OUTSIDE.format(secret.as_uri()), OUTSIDE.format("http://127.0.0.1:9/")):
@@ -190,7 +190,7 @@ def test_entities_are_not_followed(parsing: Parsing, tmp_path: Path, name: str) 
         ("a.srt", b"1\n00:00:00,000 --> 99:99:99,999\n" * 10_000),
     ],
 )
-def test_deep_and_wide_files_come_to_an_end(parsing: Parsing, name: str, data: bytes) -> None:
+def test_deep_and_wide_files_come_to_an_end(parsing: ParserPool, name: str, data: bytes) -> None:
     try:
         found = parsing.parse(data, uri=f"file:///{name}", mime=None)
     except SourceError as error:
@@ -200,7 +200,7 @@ def test_deep_and_wide_files_come_to_an_end(parsing: Parsing, name: str, data: b
         assert found
 
 
-def test_a_pdf_whose_pages_are_in_a_circle(parsing: Parsing) -> None:
+def test_a_pdf_whose_pages_are_in_a_circle(parsing: ParserPool) -> None:
     data = file_fixtures.pdf(["One"]).replace(b"/Kids[5 0 R]", b"/Kids[2 0 R]")
     assert data.count(b"/Kids[2 0 R]") == 1
     with pytest.raises(ParseError):
@@ -285,7 +285,7 @@ def damaged_within(data: bytes, chance: random.Random) -> bytes:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", file_fixtures.BINARY)
-def test_damaged_copies_parse_or_fail_with_a_reason(parsing: Parsing, name: str) -> None:
+def test_damaged_copies_parse_or_fail_with_a_reason(parsing: ParserPool, name: str) -> None:
     """500 damaged copies of the file, and 100 of each ZIP-based one with a damaged member."""
     data = file_fixtures.BINARY[name]()
     chance = random.Random(name)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.base import FailedPart
-from connectors.parser_pool import Limits, Parsing
+from connectors.parser_pool import ParserLimits, ParserPool
 from connectors.parsers.auto import AutoParser
 from connectors.parsers.markdown import heading_marks
 from connectors.parsers.pdf import PdfParser
@@ -207,7 +207,7 @@ def test_pdf_pages_have_marks() -> None:
     assert document.metadata["pages"] == 4
     assert document.metadata["author"] == "Heron Point Trust"
     for words, page in (("11,420 visitors", 1), ("93 knots", 2), ("85.5 %", 3), ("172,600", 4)):
-        assert document.place_at(document.text.index(words)) == {"page": page}
+        assert document.location_at(document.text.index(words)) == {"page": page}
     starts = [mark.start for mark in document.marks if mark.kind == "page"]
     assert starts == sorted(starts)
 
@@ -248,7 +248,7 @@ def test_pages_without_a_text_layer_are_named() -> None:
     data = (FIXTURES / "half-scanned.pdf").read_bytes()
     document = PdfParser(ocr=False).parse(data, uri="file:///half-scanned.pdf")
     assert document.metadata["pages_without_text"] == (2,)
-    assert document.place_at(document.text.index("So has the third")) == {"page": 3}
+    assert document.location_at(document.text.index("So has the third")) == {"page": 3}
 
 
 @pytest.mark.data
@@ -256,7 +256,7 @@ def test_pages_without_a_text_layer_are_named() -> None:
 def test_every_mixed_file_parses_or_fails_with_a_reason(data: Path) -> None:
     """None is lost, none hangs, and no reason is an error of ours."""
     parser = AutoParser(pdf=PdfParser(ocr=False), picture=PictureParser(recognise=False))
-    parsing = Parsing(parser, 2, Limits(seconds=60))
+    parsing = ParserPool(parser, 2, ParserLimits(seconds=60))
     paths = [path for path in sorted((data / "files").rglob("*")) if path.is_file()]
     outcomes: Counter[str] = Counter()
 

@@ -449,7 +449,7 @@ def test_a_feed(web: Site, tmp_path: Path) -> None:
         assert pipeline.ingest(connector).added == 3
         (document,) = [
             pipeline.document(uri)
-            for uri in pipeline.open().library.uris()
+            for uri in pipeline.open().document_store.uris()
             if pipeline.document(uri).metadata["link"] == "https://example.org/1"
         ]
         assert "The text of entry 1 is here." in document.text

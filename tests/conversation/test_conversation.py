@@ -8,7 +8,15 @@ import anyio
 import numpy as np
 import pytest
 
-from rag import Answer, Conversation, Done, GroundedGenerator, Pipeline, ScriptedChat, TextDelta
+from rag import (
+    Answer,
+    AnswerCompleted,
+    Conversation,
+    GroundedGenerator,
+    Pipeline,
+    ScriptedChat,
+    TextDelta,
+)
 from rag.conversation import ConversationStore
 from rag.errors import IndexDamaged, IndexNotFound, ModelReplyError, QueryError, RagIndexError
 
@@ -59,7 +67,7 @@ def test_without_a_name_a_new_one_begins(ingested: Pipeline) -> None:
 
 def test_namespaces_know_nothing_of_each_other_s(ingested: Pipeline, folder: Path) -> None:
     ingested.chat("kite").ask(BATTERY)
-    with ingested.within("team") as team:
+    with ingested.with_namespace("team") as team:
         team.ingest(folder)
         assert team.chat("kite").turns == []
         assert team.conversations.conversations() == []
@@ -79,7 +87,7 @@ def test_there_is_none_without_an_index(tmp_path: Path) -> None:
 def test_streams_and_async(ingested: Pipeline) -> None:
     conversation = ingested.chat("kite")
     *events, last = conversation.stream(BATTERY)
-    assert isinstance(last, Done)
+    assert isinstance(last, AnswerCompleted)
     assert "".join(e.text for e in events if isinstance(e, TextDelta)) == last.answer.text
 
     async def ask() -> Answer:
@@ -146,7 +154,7 @@ def test_evidence_of_earlier_turns_is_at_hand(ingested: Pipeline, folder: Path) 
     cited = conversation.ask(BATTERY).citations[0]
     narrow = ingested.model_copy(update={"k": 1})
     found = narrow.ask("What was lost over the lake on 3 May?", evidence=[cited])
-    assert [hit.origins.keys() for hit in found.hits][1] == {"earlier"}
+    assert [hit.stage_scores.keys() for hit in found.hits][1] == {"earlier"}
     assert found.hits[1].chunk.start <= cited.start < found.hits[1].chunk.end
     # Not out of what is asked for, not twice, and not when it has changed.
     where = {"uri": (folder / "notes.txt").as_uri()}

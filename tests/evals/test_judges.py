@@ -11,7 +11,7 @@ from typing import ClassVar
 import pytest
 from pydantic import PrivateAttr
 
-from evals.judges import JudgeBackend, VerifierBackend, backend
+from evals.judges import JudgeBackend, VerifierJudge, backend
 from evals.metrics import Case, all_metrics
 from evals.samples import Sample, passages
 from rag import ScriptedChat
@@ -177,7 +177,7 @@ def test_the_backend_is_chosen_by_what_is_configured() -> None:
 
 def test_a_model_that_does_not_load_fails_every_claim(tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
-    support = VerifierBackend(NliVerifier(model=str(tmp_path / "nothing")))
+    support = VerifierJudge(NliVerifier(model=str(tmp_path / "nothing")))
     found = support.judge(["a", "b"], ["c"])
     assert [each.support for each in found] == [None, None] and "nothing" in found[0].note
 

@@ -16,7 +16,7 @@ from evals.retrieval import evaluate_retrieval
 from evals.tuning import tune
 from rag import HybridRetriever, LexicalRetriever, Pipeline
 from rag.errors import ConfigError, QueryError
-from rag.postprocessing import EdgesFirst, OnnxReranker
+from rag.postprocessing import LostInTheMiddle, OnnxReranker
 from rag.retrieval import DenseRetriever
 from tests.embedding import model_fixtures
 
@@ -98,12 +98,12 @@ def test_two_corpora_in_one_folder_do_not_meet(dataset: Path, tmp_path: Path) ->
 def test_refiners_decide_the_order(dataset: Path, tmp_path: Path) -> None:
     found = load_retrieval_set(dataset)
     plain = evaluate_retrieval(pipeline(tmp_path), found, index=tmp_path / "ix", timed=False)
-    edges = pipeline(tmp_path, refiners=(EdgesFirst(),))
+    edges = pipeline(tmp_path, postprocessors=(LostInTheMiddle(),))
     result = evaluate_retrieval(edges, found, index=tmp_path / "ix", timed=False)
     assert result.metrics["mrr@10"].value <= plain.metrics["mrr@10"].value
     assert result.run.keys() == plain.run.keys()
     reranker = OnnxReranker(model=str(model_fixtures.cross_encoder(tmp_path / "m")), depth=5)
-    other = pipeline(tmp_path, refiners=(reranker,))
+    other = pipeline(tmp_path, postprocessors=(reranker,))
     reranked = evaluate_retrieval(other, found, index=tmp_path / "ix", timed=False)
     assert reranked.metrics["recall@100"].value == plain.metrics["recall@100"].value
 
@@ -132,10 +132,10 @@ def test_tuning_says_what_it_buys(dataset: Path, tmp_path: Path) -> None:
 def test_a_reranker_that_makes_it_worse_is_left_out(dataset: Path, tmp_path: Path) -> None:
     found = load_retrieval_set(dataset)
     reranker = OnnxReranker(model=str(model_fixtures.cross_encoder(tmp_path / "m")), depth=50)
-    base = pipeline(tmp_path, refiners=(reranker,), retriever=LexicalRetriever())
+    base = pipeline(tmp_path, postprocessors=(reranker,), retriever=LexicalRetriever())
     tuned = tune(base, found, index=tmp_path / "ix", sizes=(256,), depths=(10,))
     assert tuned.settings["depth"] == 0
-    assert tuned.pipeline.refiners == ()
+    assert tuned.pipeline.postprocessors == ()
 
 
 def test_too_few_questions(dataset: Path, tmp_path: Path) -> None:

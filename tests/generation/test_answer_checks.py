@@ -11,8 +11,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from rag import (
+    AnswerCompleted,
     ChatModel,
-    Done,
     ExtractiveGenerator,
     GroundedGenerator,
     LlmVerifier,
@@ -23,7 +23,7 @@ from rag import (
 from rag.errors import ModelContextExceeded
 from rag.generation import Event
 from rag.llm import Completion, Delta
-from rag.llm.prompting import inert
+from rag.llm.prompting import escape_prompt_markup
 from rag.verification.lexical import _plain
 from tests.generation.test_citations import hit
 from tests.generation.test_policies import GOOD, HITS, MIXED, answered
@@ -115,7 +115,7 @@ def test_a_question_within_an_open_stream_is_answered() -> None:
     other.join(20)
     assert said == [GOOD]
     *_, last = events
-    assert isinstance(last, Done) and last.answer.text == GOOD
+    assert isinstance(last, AnswerCompleted) and last.answer.text == GOOD
 
 
 def test_a_cancelled_answer_leaves_the_model_free() -> None:
@@ -242,7 +242,7 @@ def test_markers_written_as_links_are_markers() -> None:
     "text", ["<" + " " * 20_000, "1," * 20_000, "[" * 20_000 + "](u)" * 20_000]
 )
 def test_hostile_text_takes_linear_time(text: str) -> None:
-    inert(text)
+    escape_prompt_markup(text)
     _plain(text)
     answered(f"{GOOD} {text}", live=True)
 
@@ -255,12 +255,12 @@ def test_hostile_text_takes_linear_time(text: str) -> None:
     ],
 )
 def test_role_tokens_lose_their_brackets(token: str) -> None:
-    assert token not in inert(f"a {token} b")
+    assert token not in escape_prompt_markup(f"a {token} b")
 
 
 @pytest.mark.parametrize("line", ["\ndeveloper: x", "\rsystem: x", "\u2028System: x", "tool: x"])
 def test_lines_that_begin_like_a_turn_lose_their_colon(line: str) -> None:
-    assert ":" not in inert(line)
+    assert ":" not in escape_prompt_markup(line)
 
 
 def test_what_was_said_before_is_data_as_well() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from rag import (
     Answer,
-    Done,
+    AnswerCompleted,
     ExtractiveGenerator,
     GroundedGenerator,
     Message,
@@ -172,7 +172,7 @@ def test_streaming_ends_with_the_same_answer(folder: Path, tmp_path: Path) -> No
     pipeline, _ = grounded(folder, tmp_path, reply, reply)
     asked = pipeline.ask("battery")
     *deltas, last = pipeline.stream("battery")
-    assert isinstance(last, Done)
+    assert isinstance(last, AnswerCompleted)
     assert "".join(d.text for d in deltas if isinstance(d, TextDelta)) == asked.text
     assert last.answer.text == asked.text == f"{reply} [1]"
     assert last.answer.citations == asked.citations

@@ -8,8 +8,8 @@ from pydantic import PrivateAttr
 
 from rag import (
     Answer,
+    AnswerCompleted,
     ChatModel,
-    Done,
     GroundedGenerator,
     LexicalVerifier,
     LlmVerifier,
@@ -38,7 +38,7 @@ def answered(*replies: str, live: bool = False, **options: Any) -> tuple[Answer,
     if not live:
         return generator.answer("How long does the battery last?", HITS), chat
     *events, last = generator.stream("How long does the battery last?", HITS)
-    assert isinstance(last, Done)
+    assert isinstance(last, AnswerCompleted)
     if last.answer.status == "answered":
         said = "".join(event.text for event in events if isinstance(event, TextDelta))
         assert said == last.answer.text
@@ -209,7 +209,7 @@ def test_what_is_too_long_for_the_model_is_asked_with_fewer_passages(live: bool)
     generator = GroundedGenerator(model=model)
     if live:
         *_, last = generator.stream("How long does the battery last?", [*HITS, *filler])
-        assert isinstance(last, Done)
+        assert isinstance(last, AnswerCompleted)
         answer = last.answer
     else:
         answer = generator.answer("How long does the battery last?", [*HITS, *filler])

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag import CitationEvent, SentenceVerified, TextDelta
+from rag import CitationAdded, SentenceVerified, TextDelta
 from rag.generation.citations import CitationWriter, CitedText
 from tests.generation.test_citations import PASSAGES, VERIFIER
 
@@ -43,7 +43,7 @@ def written(draft: str, cuts: list[int], **options: bool) -> tuple[CitedText, st
     told += writer.finish()
     result = writer.result
     sentences = [e.sentence for e in told if isinstance(e, SentenceVerified)]
-    citations = [e.citation for e in told if isinstance(e, CitationEvent)]
+    citations = [e.citation for e in told if isinstance(e, CitationAdded)]
     assert tuple(sentences) == result.sentences
     assert tuple(citations) == result.citations
     return result, "".join(event.text for event in told if isinstance(event, TextDelta))

@@ -22,12 +22,12 @@ from rag import (
 )
 from rag.index import Index, maintenance
 from rag.index.commit_protocol import Writer
-from rag.index.store_set import Derived, numbers
+from rag.index.store_set import StoreSet, numbers
 from rag.ingestion import batches, sync
 from rag.stores import Chroma
-from rag.stores.chroma import ChromaVectors
-from rag.stores.sqlite import Library
-from rag.stores.tantivy import LexicalStore
+from rag.stores.chroma import ChromaCollection
+from rag.stores.sqlite import SqliteDocumentStore
+from rag.stores.tantivy import TantivyIndex
 
 WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda omicron sigma".split()
 CHUNKER = HeadingChunker(size=48, overlap=4, smallest=8)
@@ -43,7 +43,7 @@ class Other(StaticEmbedder):
 
 
 STEPS: dict[type, tuple[str, ...]] = {
-    Library: (
+    SqliteDocumentStore: (
         "add_pending",
         "make_live",
         "stage",
@@ -56,9 +56,9 @@ STEPS: dict[type, tuple[str, ...]] = {
         "touch",
         "adopt",
     ),
-    ChromaVectors: ("upsert", "delete"),
-    LexicalStore: ("add", "delete", "commit"),
-    Derived: ("create", "remove"),
+    ChromaCollection: ("upsert", "delete"),
+    TantivyIndex: ("add", "delete", "commit"),
+    StoreSet: ("create", "remove"),
     Writer: ("embed",),
 }
 
@@ -136,25 +136,25 @@ def answers_whole(place: Path, embedder: StaticEmbedder) -> None:
     """Nothing half-written is found, and every document in one version."""
     index = Index(place, embedder)
     hits = HybridRetriever().retrieve("document alpha beta", k=1_000, index=index)
-    for uri in index.library.uris():
-        document = index.library.document(uri)
+    for uri in index.document_store.uris():
+        document = index.document_store.document(uri)
         expected = {c.id for c in CHUNKER.split(document, embedder)}
         found = [hit.chunk.id for hit in hits if hit.chunk.uri == uri]
         assert set(found) == expected and len(found) == len(expected)
-    assert {hit.chunk.uri for hit in hits} == set(index.library.uris())
+    assert {hit.chunk.uri for hit in hits} == set(index.document_store.uris())
     index.close()
 
 
 def is_like_new(place: Path, docs: Path, clean_place: Path, embedder: StaticEmbedder) -> None:
     """Heal by another run, and compare with an index that never crashed."""
     index = Index(place, embedder, create=True)
-    committed = index.library.stats().cached_embeddings
+    committed = index.document_store.stats().cached_embeddings
     healed = sync(index, [Files(path=docs)], AutoParser(), CHUNKER, processes=NO_PARSERS)
-    assert index.library.stats().cached_embeddings == committed + healed.embedded
+    assert index.document_store.stats().cached_embeddings == committed + healed.embedded
     again = sync(index, [Files(path=docs)], AutoParser(), CHUNKER, processes=NO_PARSERS)
     assert (again.embedded, again.chunks, again.seen) == (0, 0, again.unchanged)
     assert maintenance.verify(index).problems == []  # the three stores agree, vector by vector
-    assert numbers(index.path) == [index.library.state.derived]
+    assert numbers(index.path) == [index.document_store.state.derived]
     clean = Index(clean_place, embedder, create=True)
     sync(clean, [Files(path=docs)], AutoParser(), CHUNKER, processes=NO_PARSERS)
     for query in ("alpha beta", "document 3 sigma"):
@@ -213,7 +213,7 @@ def test_killed_while_another_embedder_takes_over(tmp_path: Path) -> None:
         in_child(ingest, place, docs, StaticEmbedder())
         if not killed_at(at, ingest, place, docs, Other()):
             break
-        with closing(Library(place / "library.sqlite", read_only=True)) as library:
+        with closing(SqliteDocumentStore(place / "library.sqlite", read_only=True)) as library:
             built = library.embedder_fingerprint()
         answering = Other() if built == Other().fingerprint else StaticEmbedder()
         switched += answering == Other()

@@ -66,7 +66,7 @@ def filled(place: Path, folder: Path) -> Index:
 
 
 def remove_vectors(index: Index) -> None:
-    index.vectors.delete(list(index.library.live_rows())[:2])
+    index.vectors.delete(list(index.document_store.live_rows())[:2])
 
 
 def add_a_vector(index: Index) -> None:
@@ -74,23 +74,25 @@ def add_a_vector(index: Index) -> None:
 
 
 def change_a_vector(index: Index) -> None:
-    index.vectors.upsert(list(index.library.live_rows())[:1], np.ones((1, 256), dtype=np.float32))
+    index.vectors.upsert(
+        list(index.document_store.live_rows())[:1], np.ones((1, 256), dtype=np.float32)
+    )
 
 
 def remove_words(index: Index) -> None:
-    index.lexical.delete(list(index.library.live_rows())[:1])
+    index.lexical.delete(list(index.document_store.live_rows())[:1])
     index.lexical.commit()
     index.lexical.close()
 
 
 def double_words(index: Index) -> None:
-    index.lexical.add([(next(iter(index.library.live_rows())), 1, "", "twice")])
+    index.lexical.add([(next(iter(index.document_store.live_rows())), 1, "", "twice")])
     index.lexical.commit()
     index.lexical.close()
 
 
 def delete_tantivy(index: Index) -> None:
-    shutil.rmtree(index.derived.path / "tantivy")
+    shutil.rmtree(index.stores.path / "tantivy")
 
 
 def lose_embeddings(index: Index) -> None:
@@ -119,7 +121,7 @@ def test_damage_is_found_and_mended(
     tmp_path: Path, folder: Path, damage: Callable[[Index], None], store: str, said: str
 ) -> None:
     index = filled(tmp_path / "i", folder)
-    before = set(index.library.live_rows())
+    before = set(index.document_store.live_rows())
     assert maintenance.verify(index).fine
     damage(index)
     index.close()
@@ -129,7 +131,7 @@ def test_damage_is_found_and_mended(
     assert said in found.problems[0].what
     assert maintenance.repair(index).lost == []
     assert maintenance.verify(index).fine
-    assert set(index.library.live_rows()) == before
+    assert set(index.document_store.live_rows()) == before
     index.close()
 
 
@@ -148,16 +150,16 @@ def test_a_document_that_cannot_be_read_back_is_named(
     tmp_path: Path, folder: Path, statement: str
 ) -> None:
     index = filled(tmp_path / "i", folder)
-    (uri,) = [uri for uri in index.library.uris() if "handbook" in uri]
+    (uri,) = [uri for uri in index.document_store.uris() if "handbook" in uri]
     sql(index, statement)
     found = maintenance.verify(index)
     assert [problem.uri for problem in found.problems if problem.uri] == [uri]
     assert maintenance.repair(index).lost == [uri]
     assert maintenance.verify(index).fine
-    assert len(index.library.uris()) == 1
+    assert len(index.document_store.uris()) == 1
     index.close()
     index = filled(tmp_path / "i", folder)  # its source is read again
-    assert len(index.library.uris()) == 2
+    assert len(index.document_store.uris()) == 2
     assert maintenance.verify(index).fine
     index.close()
 
@@ -188,7 +190,7 @@ def test_a_library_that_is_gone_is_not_begun_anew(tmp_path: Path, folder: Path, 
     with Pipeline(index=tmp_path / "i") as pipeline:
         pipeline.ingest(folder)
         maintenance.snapshot(pipeline.open(), "good")
-        library = pipeline.open().library.path
+        library = pipeline.open().document_store.path
     library.unlink()
     if gone == "emptied":
         library.touch()
@@ -231,7 +233,7 @@ def test_an_open_pipeline_notices_that_its_index_was_replaced(tmp_path: Path, fo
         with pytest.raises(IndexNotFound):
             pipeline.search("flight of May")
         with pytest.raises(RagIndexError, match="replaced while it was open"):
-            old.consistently(lambda: None)
+            old.read_consistent(lambda: None)
         old.close()
         (folder / "notes.txt").unlink()
         assert pipeline.ingest(folder).added == 1
@@ -243,7 +245,7 @@ def test_an_open_pipeline_notices_that_its_index_was_replaced(tmp_path: Path, fo
 
 def test_an_open_reader_sees_what_was_repaired(tmp_path: Path, folder: Path) -> None:
     index = filled(tmp_path / "i", folder)
-    whole = len(index.library.live_rows())
+    whole = len(index.document_store.live_rows())
     sql(index, "DELETE FROM embeddings WHERE number = 1")
     reader = Index(tmp_path / "i", StaticEmbedder())
 
@@ -280,10 +282,10 @@ def test_compacting_gives_space_back(tmp_path: Path, folder: Path) -> None:
     before, after = maintenance.compact(index)
     assert after < before * 0.8
     assert maintenance.verify(index).fine
-    rows = list(index.library.live_rows())
-    texts = {chunk.embedded_text for chunk in index.library.chunks(rows).values()}
-    assert index.library.stats().cached_embeddings == len(texts)
-    assert numbers(index.path) == [index.library.state.derived]
+    rows = list(index.document_store.live_rows())
+    texts = {chunk.embedded_text for chunk in index.document_store.chunks(rows).values()}
+    assert index.document_store.stats().cached_embeddings == len(texts)
+    assert numbers(index.path) == [index.document_store.state.derived]
     index.close()
 
 
@@ -306,7 +308,7 @@ def test_going_back_to_a_snapshot(tmp_path: Path, folder: Path) -> None:
     index.close()
     index = filled(tmp_path / "i", folder)
     maintenance.snapshot(index, "second")
-    highest = max(list(index.library.live_rows()))
+    highest = max(list(index.document_store.live_rows()))
     assert uris(reader) == uris(index) == {"handbook.md", "new.txt"}
     maintenance.restore(index, "first one")
     assert uris(reader) == uris(index) == {"handbook.md", "notes.txt"}
@@ -314,7 +316,7 @@ def test_going_back_to_a_snapshot(tmp_path: Path, folder: Path) -> None:
     (folder / "later.txt").write_text("A later text about a kite.")
     index.close()
     index = filled(tmp_path / "i", folder)
-    assert max(list(index.library.live_rows())) > highest  # no row number is used twice
+    assert max(list(index.document_store.live_rows())) > highest  # no row number is used twice
     maintenance.restore(index, "second")
     assert uris(reader) == {"handbook.md", "new.txt"}
     assert [snapshot.name for snapshot in maintenance.snapshots(tmp_path / "i")] == [
@@ -392,7 +394,7 @@ def test_no_search_falls_between_two_sets_of_stores(
         whole = len(pipeline.search("kite propeller flight"))
         maintenance.snapshot(pipeline.open(), "s")
         found: list[int] = []
-        original = Index.use
+        original = Index.use_stores
 
         def slowly(index: Index, fresh: Any) -> None:
             thread = threading.Thread(
@@ -404,7 +406,7 @@ def test_no_search_falls_between_two_sets_of_stores(
             threads.append(thread)
 
         threads: list[threading.Thread] = []
-        monkeypatch.setattr(Index, "use", slowly)
+        monkeypatch.setattr(Index, "use_stores", slowly)
         maintenance.restore(pipeline.open(), "s")
         maintenance.rebuild(pipeline.open())
         for thread in threads:
@@ -485,7 +487,7 @@ def test_no_filter_leads_out_of_a_namespace(tmp_path: Path, folder: Path) -> Non
     (folder / "secret.md").write_text("---\nnamespace: alice\ngroup: a\n---\nThe kite is secret.\n")
     with Pipeline(index=tmp_path / "i") as root:
         root.ingest(folder / "handbook.md")
-        alice, bob = root.within("alice"), root.within("bob")
+        alice, bob = root.with_namespace("alice"), root.with_namespace("bob")
         alice.ingest(folder / "secret.md")
         bob.ingest(folder / "notes.txt")
         for where in (
@@ -504,7 +506,7 @@ def test_no_filter_leads_out_of_a_namespace(tmp_path: Path, folder: Path) -> Non
         assert alice.stats().documents == 1
         assert namespaces(tmp_path / "i") == ["alice", "bob"]
         with pytest.raises(IndexNotFound, match="no namespace 'carol'"):
-            root.within("carol").search("kite")
+            root.with_namespace("carol").search("kite")
         for closing in (alice, bob):
             closing.close()
         maintenance.drop(tmp_path / "i", "alice")
@@ -518,7 +520,7 @@ def test_no_filter_leads_out_of_a_namespace(tmp_path: Path, folder: Path) -> Non
 def test_hostile_names_stay_in_their_place(tmp_path: Path, folder: Path, name: str) -> None:
     pipeline = Pipeline(index=tmp_path / "deep" / "i")
     try:
-        hostile = pipeline.within(name)
+        hostile = pipeline.with_namespace(name)
     except ConfigError:
         return
     hostile.ingest(folder)
@@ -564,7 +566,7 @@ def test_stores_deleted_under_an_open_index_are_filled_again(tmp_path: Path, fol
         pipeline.ingest(folder)
         assert pipeline.search("kite")
         for name in ("tantivy", "chroma"):
-            shutil.rmtree(pipeline.open().derived.path / name)
+            shutil.rmtree(pipeline.open().stores.path / name)
             report = pipeline.ingest(folder)
             assert (report.unchanged, report.embedded) == (2, 0)
             assert maintenance.verify(pipeline.open()).fine

@@ -11,7 +11,7 @@ import pytest
 
 from connectors import Connector, Source
 from connectors.base import Parser
-from connectors.parser_pool import Limits
+from connectors.parser_pool import ParserLimits
 from rag import Document, Pipeline, StaticEmbedder
 from rag.index import maintenance
 from rag.stores import Chroma
@@ -241,7 +241,7 @@ def test_parsing_is_done_elsewhere(tmp_path: Path) -> None:
 
 
 def test_a_parser_that_hangs_costs_its_document(tmp_path: Path) -> None:
-    limits = Limits(seconds=2.0)
+    limits = ParserLimits(seconds=2.0)
     with Pipeline(index=tmp_path / "i", parser=Deadly(), processes=1, limits=limits) as pipeline:
         report = pipeline.ingest(Texts(texts=("one", "hang", "two")))
     assert report.added == 2

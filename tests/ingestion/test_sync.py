@@ -38,9 +38,9 @@ from rag.index import index as index_module
 from rag.index.commit_protocol import Writer
 from rag.ingestion import IngestReport, sync
 from rag.stores import Chroma
-from rag.stores.chroma import ChromaVectors, _Folder
-from rag.stores.sqlite import Library
-from rag.stores.tantivy import WordQuery
+from rag.stores.chroma import ChromaCollection, _Folder
+from rag.stores.sqlite import SqliteDocumentStore
+from rag.stores.tantivy import BM25Query
 from tests.connectors.file_fixtures import zipped
 
 
@@ -73,14 +73,14 @@ def counts(report: IngestReport) -> tuple[int, int, int, int, int]:
 
 def agree(index: Index) -> set[str]:
     """Check that the three stores hold the same chunks; returns their texts."""
-    rows = list(index.library.live_rows())
-    chunks = index.library.chunks(rows)
+    rows = list(index.document_store.live_rows())
+    chunks = index.document_store.chunks(rows)
     assert index.vectors.count() == index.lexical.count() == len(rows)
     assert sorted(index.vectors.rows()) == sorted(index.lexical.rows()) == rows
     assert maintenance.verify(index).problems == []
     for row, chunk in chunks.items():
-        assert row in index.lexical.scores(WordQuery(chunk.text), [row]), chunk.text
-    stats = index.library.stats()
+        assert row in index.lexical.scores(BM25Query(chunk.text), [row]), chunk.text
+    stats = index.document_store.stats()
     assert stats.unfinished == 0
     return {chunk.text for chunk in chunks.values()}
 
@@ -180,7 +180,7 @@ def test_sources_delete_in_their_own_scope_only(index: Index, tmp_path: Path) ->
 def test_two_globs_on_one_folder_do_not_delete_each_other(index: Index, folder: Path) -> None:
     for glob in ("*.md", "*.txt", "*.md"):
         run(index, connectors=[Files(path=folder, include=(glob,))])
-    assert index.library.stats().documents == 2
+    assert index.document_store.stats().documents == 2
 
 
 def test_a_broken_new_version_leaves_the_old_one(index: Index, folder: Path) -> None:
@@ -190,19 +190,19 @@ def test_a_broken_new_version_leaves_the_old_one(index: Index, folder: Path) -> 
     assert counts(report) == (0, 0, 1, 0, 1)
     assert "binary" in report.failed[0].error
     assert "notes.txt" in words(index, "flight of 3 may")
-    assert len(index.library.failures()) == 1
+    assert len(index.document_store.failures()) == 1
     (folder / "notes.txt").write_text("Mended.")
     assert counts(run(index, folder)) == (0, 1, 1, 0, 0)
-    assert index.library.failures() == []
+    assert index.document_store.failures() == []
 
 
 def test_a_failure_is_forgotten_with_its_file(index: Index, folder: Path) -> None:
     (folder / "bad.pdf").write_bytes(b"%PDF-1.4 nothing")
     run(index, folder)
-    assert len(index.library.failures()) == 1
+    assert len(index.document_store.failures()) == 1
     (folder / "bad.pdf").unlink()
     run(index, folder)
-    assert index.library.failures() == []
+    assert index.document_store.failures() == []
 
 
 def test_every_source_is_accounted_for(index: Index, folder: Path) -> None:
@@ -243,7 +243,7 @@ class Reachable(Unreachable):
 def test_what_cannot_be_listed_is_not_deleted(index: Index) -> None:
     run(index, connectors=[Reachable()])
     report = run(index, connectors=[Unreachable()])
-    assert index.library.uris() == ["x://a", "x://folder/b", "x://folder/c"]
+    assert index.document_store.uris() == ["x://a", "x://folder/b", "x://folder/c"]
     assert counts(report) == (0, 0, 1, 1, 1)
     assert report.failed[0].error == "the network is down"
 
@@ -310,13 +310,13 @@ def test_deleted_stores_are_filled_again_without_embedding(
 
 STAGES: list[tuple[type, str]] = [
     (Writer, "embed"),
-    (Library, "add_pending"),
+    (SqliteDocumentStore, "add_pending"),
     (Writer, "_store_vectors"),
-    (Library, "make_live"),
-    (Library, "doomed"),
-    (Library, "remove_chunks"),
-    (Library, "remove_doomed"),
-    (Library, "touch"),
+    (SqliteDocumentStore, "make_live"),
+    (SqliteDocumentStore, "doomed"),
+    (SqliteDocumentStore, "remove_chunks"),
+    (SqliteDocumentStore, "remove_doomed"),
+    (SqliteDocumentStore, "touch"),
 ]
 
 
@@ -346,8 +346,8 @@ def test_a_failure_at_any_stage_is_healed(
     with monkeypatch.context() as patch, pytest.raises(RagError, match="disk full"):
         patch.setattr(owner, stage, failing)
         run(index, folder)
-    rows = list(index.library.live_rows())
-    texts = {chunk.text for chunk in index.library.chunks(rows).values()}
+    rows = list(index.document_store.live_rows())
+    texts = {chunk.text for chunk in index.document_store.chunks(rows).values()}
     after = {t.replace("Flight of 3 May: the kite", "?") for t in before}
     assert texts == before or any("4 May" in text for text in texts)
     assert len(texts) == len(before) == len(after)
@@ -413,7 +413,7 @@ def test_a_failing_run_stops_its_threads(index: Index, tmp_path: Path) -> None:
             progress=stop,
         )
     assert not [t for t in threading.enumerate() if t.name.startswith("citewell")]
-    assert index.library.stats().documents >= 1  # what was done is kept
+    assert index.document_store.stats().documents >= 1  # what was done is kept
     report = run(index, tmp_path / "many")
     assert report.added + report.unchanged == 30
     agree(index)
@@ -459,7 +459,7 @@ def test_an_embedder_that_refuses_everything_stops_the_run(tmp_path: Path, folde
     index = Index(tmp_path / "index", Picky(refused=""), create=True)
     with pytest.raises(EmbeddingError, match="refused"):
         run(index, folder)
-    assert index.library.stats().documents == 0
+    assert index.document_store.stats().documents == 0
     index.close()
 
 
@@ -503,9 +503,9 @@ def test_a_file_becomes_a_folder_and_a_folder_a_file(index: Index, tmp_path: Pat
 def test_a_passing_failure_leaves_the_record(index: Index, folder: Path) -> None:
     run(index, folder)
     run(index, connectors=[Files(path=folder, max_bytes=3)])
-    assert len(index.library.failures()) == 2
+    assert len(index.document_store.failures()) == 2
     assert counts(run(index, folder)) == (0, 0, 2, 0, 0)
-    assert index.library.failures() == []
+    assert index.document_store.failures() == []
 
 
 def test_a_very_deep_folder(index: Index, tmp_path: Path) -> None:
@@ -652,7 +652,7 @@ def test_a_wide_filter_finds_what_lies_far_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index_module, "_EXACT", 0)
-    monkeypatch.setattr(ChromaVectors, "MOST", 10)
+    monkeypatch.setattr(ChromaCollection, "MOST", 10)
     for i in range(30):
         near = f"---\ngroup: near\n---\nA lion sleeps in the tall grass, number {i}."
         far = f"---\ngroup: far\n---\nThe tax of the year {i} was paid."
@@ -766,15 +766,15 @@ def test_one_read_of_a_document_is_of_one_version(
     file.write_text("# H\n\n" + "old text " * 50)
     with Pipeline(index=tmp_path / "i") as pipeline, Pipeline(index=tmp_path / "i") as writer:
         pipeline.ingest(file)
-        original = Library._text
+        original = SqliteDocumentStore._text
 
-        def meanwhile(self: Library, *args: Any) -> str:
-            monkeypatch.setattr(Library, "_text", original)
+        def meanwhile(self: SqliteDocumentStore, *args: Any) -> str:
+            monkeypatch.setattr(SqliteDocumentStore, "_text", original)
             file.write_text("# H\n\n" + "new text " * 70)
             writer.ingest(file)
             return original(self, *args)
 
-        monkeypatch.setattr(Library, "_text", meanwhile)
+        monkeypatch.setattr(SqliteDocumentStore, "_text", meanwhile)
         assert "old text" in pipeline.document(file.as_uri()).text
         assert "new text" in pipeline.document(file.as_uri()).text
 
@@ -800,8 +800,8 @@ def test_an_archive_is_one_source_of_many_documents(index: Index, tmp_path: Path
     archive(path, {f"{i}.txt": f"Text number {i or 'null'}." for i in range(3)})
     report = run(index, folder)
     assert counts(report) == (0, 1, 2, 1, 0)
-    assert index.library.uris() == [f"{path.as_uri()}!/{i}.txt" for i in range(3)]
-    assert index.library.failures() == []
+    assert index.document_store.uris() == [f"{path.as_uri()}!/{i}.txt" for i in range(3)]
+    assert index.document_store.failures() == []
     agree(index)
     path.unlink()
     assert counts(run(index, folder)) == (0, 0, 0, 3, 0)
@@ -845,7 +845,7 @@ def test_an_archive_that_was_written_in_part_is_gone_through_again(
 
     with pytest.raises(RuntimeError):
         run(index, folder, progress=stop)
-    assert len(index.library.uris()) == 6
+    assert len(index.document_store.uris()) == 6
     assert counts(run(index, folder)) == (4, 0, 6, 0, 0)
     assert counts(run(index, folder)) == (0, 0, 10, 0, 0)
     agree(index)
@@ -860,11 +860,11 @@ def test_an_archive_that_is_damaged_keeps_its_documents(index: Index, tmp_path: 
     good = path.read_bytes()
     path.write_bytes(good[:-30])
     assert counts(run(index, folder)) == (0, 0, 0, 0, 1)
-    assert len(index.library.uris()) == 2
+    assert len(index.document_store.uris()) == 2
     assert counts(run(index, folder)) == (0, 0, 0, 0, 1)
     path.write_bytes(good)
     assert counts(run(index, folder)) == (0, 0, 2, 0, 0)
-    assert index.library.failures() == []
+    assert index.document_store.failures() == []
 
 
 def test_an_archive_that_moves_is_named_so(index: Index, tmp_path: Path) -> None:
@@ -924,7 +924,7 @@ def test_what_a_place_says_of_a_document_is_kept(index: Index) -> None:
     run(index, connectors=[Titled(title="One", year=1)])
     assert counts(run(index, connectors=[Titled(title="One", year=1)])) == (0, 0, 1, 0, 0)
     assert counts(run(index, connectors=[Titled(title="One", year=2)])) == (0, 1, 0, 0, 0)
-    document = index.library.document("t://a")
+    document = index.document_store.document("t://a")
     assert (document.title, document.metadata) == ("One", {"year": 2})
 
 
@@ -950,10 +950,10 @@ def test_a_part_that_failed_once_is_tried_again(index: Index, tmp_path: Path) ->
     archive(path, {"a.txt": "One.", "b.txt": b""})
     assert counts(run(index, connectors=[Undated(path=path)])) == (0, 0, 1, 0, 1)
     assert counts(run(index, connectors=[Undated(path=path)])) == (0, 0, 1, 0, 1)
-    assert index.library.document("u://a.zip!/b.txt").text == "Old."
+    assert index.document_store.document("u://a.zip!/b.txt").text == "Old."
     archive(path, {"a.txt": "One.", "b.txt": "New."})
     assert counts(run(index, connectors=[Undated(path=path)])) == (0, 1, 1, 0, 0)
-    assert index.library.document("u://a.zip!/b.txt").text == "New."
+    assert index.document_store.document("u://a.zip!/b.txt").text == "New."
 
 
 def test_kept_parts_do_not_make_an_archive_look_changed(

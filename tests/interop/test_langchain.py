@@ -515,7 +515,7 @@ class _Compressor(BaseDocumentCompressor):
 
 
 def _by(filled: Pipeline, made: Any) -> Pipeline:
-    return Pipeline(index=filled.index, refiners=_Compressor(made=made))  # type: ignore[arg-type]
+    return Pipeline(index=filled.index, postprocessors=_Compressor(made=made))  # type: ignore[arg-type]
 
 
 def test_compressors_reorder_and_filter(filled: Pipeline) -> None:
@@ -669,10 +669,10 @@ def test_a_passage_that_is_narrowed_is_still_verified(tmp_path: Path) -> None:
         words = "A full battery lasts 34 minutes in calm air."
         return [TheirDocument(words, metadata=d.metadata) for d in found] * 2
 
-    update: Any = {"retriever": store, "refiners": _Compressor(made=shortened)}
+    update: Any = {"retriever": store, "postprocessors": _Compressor(made=shortened)}
     with Pipeline(index=tmp_path / "none", **update) as made:
         (hit,) = made.search(QUESTION)  # the same twice is one
-        assert hit.origins["langchain"].rank == 1
+        assert hit.stage_scores["langchain"].rank == 1
         answer = made.ask(QUESTION)
         assert answer.citations[0].verified and answer.citations[0].start == 12
 

@@ -236,7 +236,7 @@ def test_wrong_offsets_of_theirs_are_put_right() -> None:
 def test_a_window_parser_gives_sentences(filled: Pipeline) -> None:
     parser: Any = SentenceWindowNodeParser.from_defaults(window_size=1)
     made = LlamaIndexNodeParser(parser=parser)
-    document = filled.document(next(iter(filled.open().library.uris())))
+    document = filled.document(next(iter(filled.open().document_store.uris())))
     assert len(made.split(document, filled.embedder)) > 3
 
 
@@ -259,7 +259,7 @@ def test_a_retriever_over_their_index_answers_with_citations(tmp_path: Path) -> 
 
 
 def test_a_retriever_that_names_our_documents_cites_those(filled: Pipeline) -> None:
-    uri = next(u for u in filled.open().library.uris() if u.endswith("handbook.md"))
+    uri = next(u for u in filled.open().document_store.uris() if u.endswith("handbook.md"))
 
     class Theirs(BaseRetriever):
         def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
@@ -278,8 +278,8 @@ def test_postprocessors_filter(filled: Pipeline) -> None:
     plain = filled.search(QUESTION)
     assert len(plain) > 1
     theirs = SimilarityPostprocessor(similarity_cutoff=plain[0].score - 1e-6)
-    refiner = LlamaIndexPostprocessor(postprocessor=theirs)
-    made = filled.model_copy(update={"refiners": (refiner,)})
+    postprocessor = LlamaIndexPostprocessor(postprocessor=theirs)
+    made = filled.model_copy(update={"postprocessors": (postprocessor,)})
     assert [h.chunk.id for h in made.search(QUESTION)] == [plain[0].chunk.id]
 
 

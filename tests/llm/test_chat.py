@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pydantic import PrivateAttr
 
 from rag import ChatModel, Message, ScriptedChat, Usage
-from rag.concurrency import together
+from rag.concurrency import map_concurrently
 from rag.errors import ModelReplyError
-from rag.llm import Completion, Delta, NativeCitation, metered
+from rag.llm import Completion, Delta, NativeCitation, track_usage
 from rag.text.tokens import estimate
 
 HELLO = [Message(role="user", content="Hello.")]
@@ -75,9 +75,9 @@ def test_a_stream_that_is_closed_closes_the_model_s() -> None:
 
 def test_meters_count_what_threads_use_and_know_what_it_costs() -> None:
     model = Said(text="x", input_price=1.0, output_price=2.0)
-    with metered() as outer:
-        with metered() as inner:
-            together(lambda _: model.complete(HELLO), range(5), concurrency=3)
+    with track_usage() as outer:
+        with track_usage() as inner:
+            map_concurrently(lambda _: model.complete(HELLO), range(5), concurrency=3)
         list(model.stream(HELLO))
     model.complete(HELLO)
     assert (inner.usage.calls, outer.usage.calls) == (5, 6)
@@ -85,7 +85,7 @@ def test_meters_count_what_threads_use_and_know_what_it_costs() -> None:
 
 
 def test_a_cost_that_is_not_known_is_none() -> None:
-    with metered() as meter:
+    with track_usage() as meter:
         Said(text="x", input_price=1.0, output_price=2.0).complete(HELLO)
         Said(text="x").complete(HELLO)
     assert (meter.usage.cost_usd, meter.usage.input_tokens) == (None, 6)
@@ -108,7 +108,7 @@ def test_no_more_calls_than_allowed_run_beside_each_other() -> None:
             return Completion("x")
 
     model = Busy(text="", concurrency=2)
-    together(lambda _: model.complete(HELLO), range(8), concurrency=8)
+    map_concurrently(lambda _: model.complete(HELLO), range(8), concurrency=8)
     assert most == [2]
 
 
@@ -146,7 +146,7 @@ def test_async_and_cancelled() -> None:
 
 def test_a_script_is_shared_by_threads() -> None:
     model = ScriptedChat(replies=tuple(str(i) for i in range(50)))
-    said = together(lambda _: model.complete(HELLO).text, range(50), concurrency=8)
+    said = map_concurrently(lambda _: model.complete(HELLO).text, range(50), concurrency=8)
     assert sorted(said, key=int) == [str(i) for i in range(50)]
 
 

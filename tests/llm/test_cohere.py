@@ -16,7 +16,7 @@ from rag.errors import (
     ModelReplyError,
     ModelUnreachable,
 )
-from rag.generation import Done
+from rag.generation import AnswerCompleted
 from rag.llm import NativeCitation, Source
 from tests.conftest import API_KEY, Script
 from tests.generation.test_citations import hit
@@ -137,7 +137,7 @@ def test_its_citations_become_exact_spans(scripted_server: Script, live: bool) -
     generator = GroundedGenerator(model=chat(scripted_server))
     if live:
         *events, last = generator.stream("How long?", hits)
-        assert isinstance(last, Done)
+        assert isinstance(last, AnswerCompleted)
         answer = last.answer
         assert "".join(e.text for e in events if isinstance(e, TextDelta)) == answer.text
     else:

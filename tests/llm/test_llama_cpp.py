@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from rag import GroundedGenerator, LlamaCppChat, Message, Pipeline
 from rag.errors import ConfigError, ModelContextExceeded
-from rag.llm import fill, metered
+from rag.llm import fill, track_usage
 
 HELLO = [Message(role="user", content="Say hello.")]
 
@@ -19,7 +19,7 @@ def model(model_file: Path) -> LlamaCppChat:
 
 @pytest.mark.slow
 def test_completes_and_streams_the_same(model: LlamaCppChat) -> None:
-    with metered() as meter:
+    with track_usage() as meter:
         whole = model.complete(HELLO)
         *deltas, last = model.stream(HELLO)
     assert whole.text and whole.usage.output_tokens <= 24

@@ -18,7 +18,7 @@ from rag.errors import (
     ModelReplyError,
     ModelUnreachable,
 )
-from rag.llm import fill, metered
+from rag.llm import fill, track_usage
 from tests.conftest import API_KEY, Script
 
 HELLO = [Message(role="user", content="Say hello.")]
@@ -80,7 +80,7 @@ def test_the_whole_way_with_a_real_model(llama_url: str, folder: Path, tmp_path:
         pipeline.ingest(folder)
         answer = pipeline.ask("How long does a full battery last?")
         *_, last = pipeline.stream("How long does a full battery last?")
-        text = {uri: pipeline.document(uri).text for uri in pipeline.open().library.uris()}
+        text = {uri: pipeline.document(uri).text for uri in pipeline.open().document_store.uris()}
     assert last.answer.status == answer.status  # type: ignore[union-attr]
     for citation in answer.citations:
         assert citation.verified
@@ -339,7 +339,7 @@ def test_prices_and_contexts_are_of_openai_itself_only() -> None:
 def test_what_is_said_to_cost_is_added_up(scripted_server: Script) -> None:
     scripted_server.replies = [completion("a"), completion("b")]
     model = chat(scripted_server.url, input_price=2.0, output_price=10.0)
-    with metered() as meter:
+    with track_usage() as meter:
         model.complete(HELLO)
         last = model.complete(HELLO)
     assert meter.usage == Usage(input_tokens=10, output_tokens=4, cost_usd=6e-05, calls=2)

@@ -1,4 +1,4 @@
-"""Refiners: what comes out is exact, in order, and of what went in."""
+"""Postprocessors: what comes out is exact, in order, and of what went in."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag import Chunk, HeadingChunker, Hit, Pipeline
-from rag.component import build, known
+from rag.component import build, registered_names
 from rag.errors import ConfigError
 from rag.index import Index
 from rag.postprocessing import (
+    MMR,
     Deduplicate,
-    Diversity,
-    EdgesFirst,
-    Expand,
+    ExpandContext,
+    LostInTheMiddle,
+    Postprocessor,
     Recency,
-    Refiner,
-    Threshold,
+    ScoreThreshold,
 )
 from rag.retrieval import LateInteractionRetriever
 
@@ -66,33 +66,35 @@ def made(score: float, name: str = "x", **metadata: object) -> Hit:
 
 
 REFINERS = [
-    Diversity(),
+    MMR(),
     Deduplicate(),
-    Expand(),
-    Expand(around="section"),
+    ExpandContext(),
+    ExpandContext(around="section"),
     Recency(),
-    EdgesFirst(),
-    Threshold(share=0.5),
+    LostInTheMiddle(),
+    ScoreThreshold(share=0.5),
 ]
 
 
-@pytest.mark.parametrize("refiner", REFINERS, ids=lambda r: f"{r.name}")
+@pytest.mark.parametrize("postprocessor", REFINERS, ids=lambda r: f"{r.name}")
 def test_what_holds_of_every_refiner(
-    refiner: Refiner, hits: list[Hit], index: Index, pipeline: Pipeline
+    postprocessor: Postprocessor, hits: list[Hit], index: Index, pipeline: Pipeline
 ) -> None:
-    assert refiner.refine("q", [], index=index) == []
-    once = refiner.refine("valves", hits, index=index)
-    assert once == refiner.refine("valves", hits, index=index)
+    assert postprocessor.process("q", [], index=index) == []
+    once = postprocessor.process("valves", hits, index=index)
+    assert once == postprocessor.process("valves", hits, index=index)
     assert len({hit.chunk.id for hit in once}) == len(once) <= len(hits)
     assert once[0].chunk.uri == hits[0].chunk.uri
     for hit in once:
         text = pipeline.document(hit.chunk.uri).text
         assert text[hit.chunk.start : hit.chunk.end] == hit.chunk.text
-    assert build("refiner", refiner.config()) == refiner
+    assert build("postprocessor", postprocessor.config()) == postprocessor
 
 
 def test_every_refiner_is_registered() -> None:
-    assert {refiner.name for refiner in REFINERS} < set(known("refiner"))
+    assert {postprocessor.name for postprocessor in REFINERS} < set(
+        registered_names("postprocessor")
+    )
 
 
 def nearness(hits: list[Hit], index: Index) -> float:
@@ -102,14 +104,14 @@ def nearness(hits: list[Hit], index: Index) -> float:
 
 def test_diversity_puts_what_is_new_forward(pipeline: Pipeline, index: Index) -> None:
     hits = pipeline.search("valves and pumps", k=30)
-    assert Diversity(relevance=1).refine("q", hits, index=index) == hits
-    spread = Diversity(relevance=0.3).refine("q", hits, index=index)
+    assert MMR(relevance=1).process("q", hits, index=index) == hits
+    spread = MMR(relevance=0.3).process("q", hits, index=index)
     assert spread[0] == hits[0]
     assert nearness(spread[:4], index) < nearness(hits[:4], index)
 
 
 def test_duplicates_are_dropped(hits: list[Hit], index: Index) -> None:
-    kept = Deduplicate(threshold=0.9).refine("q", hits, index=index)
+    kept = Deduplicate(threshold=0.9).process("q", hits, index=index)
     whole = {(hit.chunk.headings, hit.chunk.start // 2_000) for hit in hits}
     assert whole
     texts = [hit.chunk.text.replace("taps", "valves") for hit in kept]
@@ -118,16 +120,22 @@ def test_duplicates_are_dropped(hits: list[Hit], index: Index) -> None:
 
 def test_a_section_is_widened_to_all_of_it(hits: list[Hit], index: Index) -> None:
     first = [hit for hit in hits if hit.chunk.uri.endswith("guide.md")][:1]
-    wide = Expand(around="section", characters=100_000).refine("q", first, index=index)[0].chunk
+    wide = (
+        ExpandContext(around="section", characters=100_000)
+        .process("q", first, index=index)[0]
+        .chunk
+    )
     assert wide.text.count("Sentence") == 30
     assert wide.headings == first[0].chunk.headings
     assert first[0].chunk.text in wide.text
-    bounded = Expand(around="section", characters=600).refine("q", first, index=index)[0].chunk
+    bounded = (
+        ExpandContext(around="section", characters=600).process("q", first, index=index)[0].chunk
+    )
     assert len(first[0].chunk.text) < len(bounded.text) <= 600
 
 
 def test_hits_that_meet_become_one(hits: list[Hit], index: Index) -> None:
-    wide = Expand(neighbours=3, characters=100_000).refine("q", hits, index=index)
+    wide = ExpandContext(neighbours=3, characters=100_000).process("q", hits, index=index)
     assert len(wide) < len(hits)
     spans = sorted((h.chunk.uri, h.chunk.start, h.chunk.end) for h in wide)
     for (uri, _, end), (other, start, _) in zip(spans, spans[1:], strict=False):
@@ -136,13 +144,13 @@ def test_hits_that_meet_become_one(hits: list[Hit], index: Index) -> None:
 
 
 def test_what_was_deleted_meanwhile_is_left_as_it_is_or_out(index: Index) -> None:
-    assert Expand().refine("q", [made(1.0, "gone")], index=index) == [made(1.0, "gone")]
+    assert ExpandContext().process("q", [made(1.0, "gone")], index=index) == [made(1.0, "gone")]
 
 
 def test_newer_counts_more(index: Index) -> None:
     today = datetime.date(2026, 1, 1)
     recency = Recency(half_life=365, share=1, today=today)
-    found = recency.refine(
+    found = recency.process(
         "q",
         [
             made(1.0, "old", date="2024-01-02"),
@@ -157,13 +165,13 @@ def test_newer_counts_more(index: Index) -> None:
     assert [hit.chunk.uri for hit in found] == ["new", "ahead", "none", "odd", "old", "year"]
     assert found[0].score == pytest.approx(0.9)
     assert found[4].score == pytest.approx(0.25, abs=0.001)
-    assert found[0].origins["recency"].rank == 1
+    assert found[0].stage_scores["recency"].rank == 1
 
 
 def test_newer_counts_more_below_zero_too(index: Index) -> None:
     recency = Recency(share=0.5, today=datetime.date(2026, 1, 1))
     found = [made(-2.0, "new", date="2025-12-31"), made(-2.5, "old", date="2010-01")]
-    assert [hit.chunk.uri for hit in recency.refine("q", found, index=index)] == ["new", "old"]
+    assert [hit.chunk.uri for hit in recency.process("q", found, index=index)] == ["new", "old"]
 
 
 @given(
@@ -178,7 +186,7 @@ def test_newer_counts_more_below_zero_too(index: Index) -> None:
 def test_stretches_that_meet_are_joined(spans: list[tuple[int, int]], most: int) -> None:
     wide: list[tuple[Hit, int, int]] = []
     for start, end in spans:
-        Expand(characters=most)._join(wide, made(1.0), start, end)
+        ExpandContext(characters=most)._join(wide, made(1.0), start, end)
     for i, (_, a, b) in enumerate(wide):
         for _, c, d in wide[i + 1 :]:
             if a <= d and c <= b:
@@ -195,14 +203,14 @@ def test_texts_of_signs_alone_are_told_apart(index: Index) -> None:
         )
         for name, text in (("a", "!!!"), ("b", "∑ ≤ ∞"), ("c", "!!!"))
     ]
-    assert len(Deduplicate().refine("q", hits, index=index)) == 2
+    assert len(Deduplicate().process("q", hits, index=index)) == 2
 
 
 @given(st.lists(st.floats(-5, 5), max_size=9))
 @settings(max_examples=50)
 def test_the_best_are_at_the_edges(scores: list[float]) -> None:
     found = [made(s, str(i)) for i, s in enumerate(sorted(scores, reverse=True))]
-    order = EdgesFirst().refine("q", found, index=None)  # type: ignore[arg-type]
+    order = LostInTheMiddle().process("q", found, index=None)  # type: ignore[arg-type]
     assert sorted(h.chunk.id for h in order) == sorted(h.chunk.id for h in found)
     if len(found) > 2:
         assert (order[0], order[-1]) == (found[0], found[1])
@@ -210,19 +218,23 @@ def test_the_best_are_at_the_edges(scores: list[float]) -> None:
 
 def test_thresholds(index: Index) -> None:
     found = [made(2.0, "a"), made(1.0, "b"), made(-1.0, "c")]
-    assert len(Threshold(least=0).refine("q", found, index=index)) == 2
-    assert len(Threshold(share=0.6).refine("q", found, index=index)) == 1
+    assert len(ScoreThreshold(least=0).process("q", found, index=index)) == 2
+    assert len(ScoreThreshold(share=0.6).process("q", found, index=index)) == 1
     with pytest.raises(ConfigError, match="needs `least` or `share`"):
-        build("refiner", "threshold")
+        build("postprocessor", "score-threshold")
     below = [made(-1.0, "a"), made(-2.0, "b")]
-    assert Threshold(share=0.5).refine("q", below, index=index) == below[:1]
+    assert ScoreThreshold(share=0.5).process("q", below, index=index) == below[:1]
 
 
 def test_refiners_that_want_more_get_more(pipeline: Pipeline) -> None:
-    with pytest.raises(ConfigError, match="edges-first is to be the last"):
-        Pipeline.from_yaml("refiners: [edges-first, deduplicate]")
-    assert Pipeline.from_yaml("refiners: {type: deduplicate}").refiners == (Deduplicate(),)
-    with pipeline.model_copy(update={"refiners": (Deduplicate(), EdgesFirst())}) as changed:
+    with pytest.raises(ConfigError, match="lost-in-the-middle is to be the last"):
+        Pipeline.from_yaml("postprocessors: [lost-in-the-middle, deduplicate]")
+    assert Pipeline.from_yaml("postprocessors: {type: deduplicate}").postprocessors == (
+        Deduplicate(),
+    )
+    with pipeline.model_copy(
+        update={"postprocessors": (Deduplicate(), LostInTheMiddle())}
+    ) as changed:
         found = changed.search("valves and pumps", k=5)
         assert len(found) == 5
         texts = {hit.chunk.text.replace("taps", "valves") for hit in found}
@@ -234,6 +246,6 @@ def test_late_interaction(pipeline: Pipeline, index: Index) -> None:
     hits = retriever.retrieve("drone battery minutes", k=3, index=index)
     assert hits[0].chunk.uri.endswith("battery.md")
     assert hits[0].score == 1.0
-    assert hits[0].origins.keys() >= {"late-interaction"}
+    assert hits[0].stage_scores.keys() >= {"late-interaction"}
     assert retriever.retrieve("?!", k=3, index=index) == []
     assert build("retriever", retriever.config()) == retriever

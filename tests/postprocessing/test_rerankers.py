@@ -52,7 +52,7 @@ def names(pipeline: Pipeline, **options: Any) -> list[int]:
 
 def test_a_reranker_sees_its_depth_and_the_rest_keeps_its_order(filled: Pipeline) -> None:
     plain = names(filled, k=30)
-    reranked = filled.model_copy(update={"refiners": (Longest(depth=10),)})
+    reranked = filled.model_copy(update={"postprocessors": (Longest(depth=10),)})
     with reranked:
         found = names(reranked, k=30)
         assert found[:10] == sorted(plain[:10], reverse=True)
@@ -62,7 +62,7 @@ def test_a_reranker_sees_its_depth_and_the_rest_keeps_its_order(filled: Pipeline
         assert scores == sorted(scores, reverse=True)
         hit = reranked.search("pump")[0]
         assert hit.score == len(hit.chunk.embedded_text)
-        assert hit.origins["longest"].rank == 1 and "lexical" in hit.origins
+        assert hit.stage_scores["longest"].rank == 1 and "lexical" in hit.stage_scores
         assert reranked.search("nothing like it") == []
 
 
@@ -75,7 +75,7 @@ def test_scores_that_are_none_are_told(filled: Pipeline, scores: list[float]) ->
             return scores
 
     with (
-        filled.model_copy(update={"refiners": (Odd(depth=3),)}) as changed,
+        filled.model_copy(update={"postprocessors": (Odd(depth=3),)}) as changed,
         pytest.raises(ModelReplyError, match="odd gave"),
     ):
         changed.search("pump")

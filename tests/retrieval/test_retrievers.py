@@ -7,7 +7,7 @@ from rag import DenseRetriever, HybridRetriever, LexicalRetriever, Pipeline, Ret
 from rag.index import Index
 from rag.index import index as index_module
 from rag.retrieval.fusion import Fusion
-from rag.stores.tantivy import WordQuery
+from rag.stores.tantivy import BM25Query
 
 TEXTS = {
     "battery": "A full battery lasts 34 minutes. Charging it takes 90 minutes.",
@@ -79,7 +79,7 @@ def test_a_phrase_in_quotes_is_one(index: Index) -> None:
 
 
 def test_title_and_rarity_count() -> None:
-    query = WordQuery("camera")
+    query = BM25Query("camera")
     assert query.title == LexicalRetriever().title_weight
     assert query.rarity == LexicalRetriever().rarity
 
@@ -155,9 +155,9 @@ def test_no_query_breaks_it(retriever: Retriever, query: str, index: Index) -> N
 
 def test_hybrid_completes_the_scores_and_keeps_the_origins(index: Index) -> None:
     hits = HybridRetriever().retrieve("battery minutes", k=5, index=index)
-    assert hits[0].origins.keys() == {"dense", "lexical"}
-    assert hits[0].origins["lexical"].rank == 1
-    only_dense = [hit for hit in hits if "lexical" not in hit.origins]
+    assert hits[0].stage_scores.keys() == {"dense", "lexical"}
+    assert hits[0].stage_scores["lexical"].rank == 1
+    only_dense = [hit for hit in hits if "lexical" not in hit.stage_scores]
     assert only_dense
     weight = index.embedder.dense_weight("battery minutes")
     assert all(hit.score <= weight for hit in only_dense)

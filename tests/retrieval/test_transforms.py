@@ -12,7 +12,7 @@ from rag import GroundedGenerator, Hit, Message, Pipeline, ScriptedChat
 from rag.component import build
 from rag.errors import ModelReplyError
 from rag.index import Index
-from rag.postprocessing import Threshold
+from rag.postprocessing import ScoreThreshold
 from rag.retrieval import (
     CarryOver,
     Decompose,
@@ -82,17 +82,17 @@ def test_a_line_keeps_what_is_its_own(line: str) -> None:
 def test_a_rewritten_question_is_what_refiners_read(tmp_path: Path, folder: Path) -> None:
     asked: list[str] = []
 
-    class Listening(Threshold):
+    class Listening(ScoreThreshold):
         name: ClassVar[str] = "listening"
 
-        def refine(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
+        def process(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
             asked.append(query)
             return list(hits)
 
     with Pipeline(
         index=tmp_path / "i",
         transforms=(Rewrite(model=chat("How long does the battery last?")),),
-        refiners=(Listening(share=0),),
+        postprocessors=(Listening(share=0),),
     ) as pipeline:
         pipeline.ingest(folder)
         pipeline.search("And it?", history=HISTORY)

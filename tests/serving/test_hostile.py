@@ -46,7 +46,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     (secret / "b.txt").write_text(SECRET, encoding="utf-8")
     with Pipeline(index=place / "index", processes=0) as pipeline:
         pipeline.ingest(docs)
-        with pipeline.within("other") as other:
+        with pipeline.with_namespace("other") as other:
             other.ingest(secret)
         app = create_app(pipeline, options=Options(rate=1e9, burst=10**9))
         schema = schemathesis.openapi.from_asgi("/openapi.json", app)

@@ -91,7 +91,7 @@ async def test_wrong_calls_are_told(
 
 
 async def test_a_span_that_is_none_is_told(filled: Pipeline) -> None:
-    uri = filled.open().library.uris()[0]
+    uri = filled.open().document_store.uris()[0]
     async with Client(DocumentServer(filled)) as client:
         for start, end in ((5, 2), (-1, 3), (10**9, None)):
             result = await client.call_tool("read_source", {"uri": uri, "start": start, "end": end})

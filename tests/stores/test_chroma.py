@@ -132,7 +132,7 @@ def test_a_server_that_dies_in_mid_ingest_loses_nothing(
     with Pipeline(index=tmp_path / "i", vectors=hasty) as pipeline:
         with pytest.raises(IndexUnreachable, match=r"is it running, .* so far is kept"):
             pipeline.ingest(folder, progress=die)
-        assert pipeline.open().library.stats().documents >= seen[-1]
+        assert pipeline.open().document_store.stats().documents >= seen[-1]
     server.start()
     with Pipeline(index=tmp_path / "i", vectors=setting, retriever=DenseRetriever()) as pipeline:
         report = pipeline.ingest(folder)

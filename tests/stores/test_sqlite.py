@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from rag import Chunk, Document, F, Filter, Mark
 from rag.errors import DocumentNotFound, IndexDamaged, IndexNotFound, QueryError, RagIndexError
-from rag.stores.sqlite import LedgerEntry, Library
+from rag.stores.sqlite import LedgerEntry, SqliteDocumentStore
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> Iterator[Library]:
-    opened = Library(tmp_path / "library.sqlite", create=True)
+def library(tmp_path: Path) -> Iterator[SqliteDocumentStore]:
+    opened = SqliteDocumentStore(tmp_path / "library.sqlite", create=True)
     yield opened
     opened.close()
 
@@ -29,7 +29,7 @@ def entry(document: Document) -> LedgerEntry:
     )
 
 
-def add(library: Library, document: Document, *spans: tuple[int, int]) -> list[int]:
+def add(library: SqliteDocumentStore, document: Document, *spans: tuple[int, int]) -> list[int]:
     chunks = [
         Chunk(
             id=f"{document.digest}-{a}", uri=document.uri, start=a, end=b, text=document.text[a:b]
@@ -43,7 +43,7 @@ def add(library: Library, document: Document, *spans: tuple[int, int]) -> list[i
     return rows
 
 
-def test_texts_come_back_exactly(library: Library) -> None:
+def test_texts_come_back_exactly(library: SqliteDocumentStore) -> None:
     text = "é\0\r\n😀" * 30_000
     document = Document(
         uri="u",
@@ -60,10 +60,10 @@ def test_texts_come_back_exactly(library: Library) -> None:
     assert library.text("u", 32_000, 70_000) == text[32_000:70_000]
     assert library.text("u", 149_999, 10**9) == text[149_999:]
     assert library.text("u", 5, 5) == ""
-    assert library.place("u", 70_000) == {"page": 1}
+    assert library.location("u", 70_000) == {"page": 1}
 
 
-def test_pending_and_doomed_are_invisible(library: Library) -> None:
+def test_pending_and_doomed_are_invisible(library: SqliteDocumentStore) -> None:
     old, new = (Document(uri="u", text=text) for text in ("old text", "new text"))
     (old_row,) = add(library, old, (0, 3))
     chunk = Chunk(id="new", uri="u", start=0, end=3, text="new")
@@ -85,31 +85,31 @@ def test_pending_and_doomed_are_invisible(library: Library) -> None:
         == set(library.live_of([old_row, new_row]))
         == {new_row}
     )
-    assert library.doomed(10) == [old_row]
+    assert library.deleted_chunk_rows(10) == [old_row]
 
 
-def test_row_numbers_are_never_used_twice(library: Library) -> None:
+def test_row_numbers_are_never_used_twice(library: SqliteDocumentStore) -> None:
     rows = add(library, Document(uri="u", text="abc"), (0, 1), (1, 2))
-    library.doom(["u"])
+    library.mark_deleted(["u"])
     library.remove_chunks(rows)
-    library.remove_doomed()
+    library.remove_deleted_documents()
     assert min(add(library, Document(uri="u", text="abc"), (0, 1))) > max(rows)
 
 
-def test_errors(library: Library, tmp_path: Path) -> None:
+def test_errors(library: SqliteDocumentStore, tmp_path: Path) -> None:
     with pytest.raises(DocumentNotFound, match="no document nowhere"):
         library.document("nowhere")
     with pytest.raises(IndexNotFound, match="rag ingest"):
-        Library(tmp_path / "nowhere" / "library.sqlite")
+        SqliteDocumentStore(tmp_path / "nowhere" / "library.sqlite")
     (tmp_path / "broken.sqlite").write_bytes(b"no database at all" * 100)
     with pytest.raises(IndexDamaged, match="is damaged"):
-        Library(tmp_path / "broken.sqlite")
+        SqliteDocumentStore(tmp_path / "broken.sqlite")
     library.set_meta("schema", "99")
     with pytest.raises(RagIndexError, match="another version"):
-        Library(library.path)
+        SqliteDocumentStore(library.path)
 
 
-def test_a_failed_transaction_leaves_nothing(library: Library) -> None:
+def test_a_failed_transaction_leaves_nothing(library: SqliteDocumentStore) -> None:
     with pytest.raises(ZeroDivisionError), library.transaction():
         library._set_meta("key", "value")
         raise ZeroDivisionError
@@ -159,7 +159,7 @@ def test_filters_mean_what_plain_python_says(
     metadata: list[dict[str, object]],
     filters: list[Filter],
 ) -> None:
-    library = Library(tmp_path_factory.mktemp("f") / "library.sqlite", create=True)
+    library = SqliteDocumentStore(tmp_path_factory.mktemp("f") / "library.sqlite", create=True)
     documents = [
         Document.model_validate({"uri": f"u{i}", "text": "t", "title": "1", "metadata": fields})
         for i, fields in enumerate(metadata)
@@ -168,27 +168,27 @@ def test_filters_mean_what_plain_python_says(
     library.make_live(numbers)
     for where in filters:
         expected = {n for n, d in zip(numbers, documents, strict=True) if where.matches(d)}
-        assert set(library.matching(where)) == expected
-        assert set(library.matching(json.loads(json.dumps(where.to_json())))) == expected
+        assert set(library.matching_documents(where)) == expected
+        assert set(library.matching_documents(json.loads(json.dumps(where.to_json())))) == expected
     library.close()
 
 
-def test_a_filter_of_thousands(library: Library) -> None:
+def test_a_filter_of_thousands(library: SqliteDocumentStore) -> None:
     add(library, Document(uri="u", text="t", metadata={"x": 3}), (0, 1))
     any_of = F("x") == -1
     for i in range(5_000):
         any_of = any_of | (F("x") == i)
-    assert library.matching(any_of)
-    assert not library.matching({f"x{i}": i for i in range(2_000)})
-    assert library.matching(F("x").in_(range(100_000)))
+    assert library.matching_documents(any_of)
+    assert not library.matching_documents({f"x{i}": i for i in range(2_000)})
+    assert library.matching_documents(F("x").in_(range(100_000)))
 
 
-def test_a_filter_that_is_no_scalar_is_refused(library: Library) -> None:
+def test_a_filter_that_is_no_scalar_is_refused(library: SqliteDocumentStore) -> None:
     with pytest.raises(QueryError, match="compares a field with scalars"):
-        library.matching({"x": {"y": 1}})  # type: ignore[dict-item]
+        library.matching_documents({"x": {"y": 1}})  # type: ignore[dict-item]
 
 
-def test_filters_cannot_inject_sql(library: Library) -> None:
+def test_filters_cannot_inject_sql(library: SqliteDocumentStore) -> None:
     add(library, Document(uri="u", text="t"), (0, 1))
-    assert library.matching({"x' OR '1'='1": "a' OR 1=1 --"}) == {}
+    assert library.matching_documents({"x' OR '1'='1": "a' OR 1=1 --"}) == {}
     assert library.uris("u' OR 1=1 --") == []

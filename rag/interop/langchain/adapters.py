@@ -53,7 +53,7 @@ def adapted(kind: str, given: object) -> Component | None:
         return LangChainRetriever(retriever=given)
     if kind == "retriever" and isinstance(given, VectorStore):
         return LangChainVectorStore(store=given)
-    if kind == "refiner" and isinstance(given, BaseDocumentCompressor):
+    if kind == "postprocessor" and isinstance(given, BaseDocumentCompressor):
         return LangChainCompressor(compressor=given)
     if kind == "chunker" and hasattr(given, "split_text"):
         return LangChainSplitter(splitter=given)

@@ -49,7 +49,7 @@ def document_of(hit: Hit) -> TheirDocument:
             "source": chunk.uri,
             "title": chunk.title,
             "headings": list(chunk.headings),
-            **chunk.place,
+            **chunk.location,
             "start_index": chunk.start,
             "end_index": chunk.end,
             "score": hit.score,

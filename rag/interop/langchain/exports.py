@@ -24,14 +24,14 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
 from connectors import Connector, FailedPart, Parser, connect
-from connectors.base import described
+from connectors.base import apply_source_metadata
 from connectors.parsers.auto import AutoParser
 from rag import tracing
 from rag.component import build
-from rag.concurrency import in_own_context
+from rag.concurrency import iterate_in_own_context
 from rag.embedding import Embedder
 from rag.errors import QueryError, SourceError
-from rag.generation import Done, Event, TextDelta
+from rag.generation import AnswerCompleted, Event, TextDelta
 from rag.interop.formatting import as_told
 from rag.interop.langchain.callbacks import Runs
 from rag.interop.langchain.convert import document_of, loaded, messages_from
@@ -100,7 +100,7 @@ class CitewellRunnable(Runnable[Question, dict[str, Any]]):
             given: Iterator[Question], run_manager: CallbackManagerForChainRun
         ) -> Iterator[dict[str, Any]]:
             for each in given:
-                yield from in_own_context(self._pieces(each, kwargs, run_manager))
+                yield from iterate_in_own_context(self._pieces(each, kwargs, run_manager))
 
         yield from self._transform_stream_with_config(iter([input]), run, config, run_type="chain")
 
@@ -153,7 +153,7 @@ class _Pieces:
         if isinstance(event, TextDelta):
             self._said += event.text
             yield AddableDict(answer=event.text)
-        elif isinstance(event, Done):
+        elif isinstance(event, AnswerCompleted):
             last = _output(self._question, event.answer)
             if event.answer.text == self._said:
                 last["answer"] = ""
@@ -252,7 +252,7 @@ class CitewellLoader(BaseLoader):
                 for found in self.parser.documents(source.read(), uri=source.uri, mime=source.mime):
                     if isinstance(found, FailedPart):
                         raise found.error
-                    yield loaded(described(found, source))
+                    yield loaded(apply_source_metadata(found, source))
             except SourceError as error:
                 if self.on_error == "raise":
                     raise type(error)(f"{source.uri}: {error} (on_error='skip' goes on)") from error

@@ -38,7 +38,7 @@ def adapted(kind: str, given: object) -> Component | None:
         return LlamaIndexReader(reader=given)
     if kind == "retriever" and isinstance(given, BaseRetriever | BaseIndex):
         return LlamaIndexRetriever(retriever=given)
-    if kind == "refiner" and isinstance(given, BaseNodePostprocessor):
+    if kind == "postprocessor" and isinstance(given, BaseNodePostprocessor):
         return LlamaIndexPostprocessor(postprocessor=given)
     if kind == "chunker" and isinstance(given, NodeParser):
         return LlamaIndexNodeParser(parser=given)

@@ -31,7 +31,7 @@ from rag.chunking import Chunker
 from rag.component import Component, build
 from rag.embedding import Embedder
 from rag.filters import Where
-from rag.generation import Done, Event, TextDelta
+from rag.generation import AnswerCompleted, Event, TextDelta
 from rag.interop.formatting import as_told
 from rag.pipeline import Pipeline
 from rag.types import Answer, Chunk, Citation, Document, Hit, flat_metadata
@@ -44,7 +44,7 @@ def node_of(hit: Hit, more: Mapping[str, Any] | None = None) -> NodeWithScore:
 
 def _chunk_node(chunk: Chunk, more: Mapping[str, Any] | None = None) -> TextNode:
     own: dict[str, Any] = {"uri": chunk.uri, "title": chunk.title, **(more or {})}
-    own |= {str(kind): value for kind, value in chunk.place.items()}
+    own |= {str(kind): value for kind, value in chunk.location.items()}
     return TextNode(
         id_=chunk.id,
         text=chunk.text,
@@ -63,12 +63,12 @@ def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def citation_node(citation: Citation) -> NodeWithScore:
     """A citation as a source node: the quote, its exact span, and whether it is verified."""
-    told = citation.model_dump(mode="json", exclude={"quote", "start", "end", "place", "page"})
+    told = citation.model_dump(mode="json", exclude={"quote", "start", "end", "location", "page"})
     node = TextNode(
         text=citation.quote,
         start_char_idx=citation.start,
         end_char_idx=citation.end,
-        metadata={**told, **citation.place},
+        metadata={**told, **citation.location},
         relationships={NodeRelationship.SOURCE: RelatedNodeInfo(node_id=citation.uri)},
     )
     return NodeWithScore(node=node, score=citation.support)
@@ -174,7 +174,7 @@ def _said(
 ) -> Iterator[str]:
     if isinstance(event, TextDelta):
         yield event.text
-    elif isinstance(event, Done):
+    elif isinstance(event, AnswerCompleted):
         nodes += _cited(event.answer)
         told |= _told(event.answer)
         if event.answer.text != said:

@@ -1,18 +1,18 @@
 """The document store in SQLite: the authority over what the index holds."""
 
-from rag.stores.sqlite.connection import State
-from rag.stores.sqlite.document_reader import DocumentInfo, Stats, Stretch
+from rag.stores.sqlite.connection import IndexState
+from rag.stores.sqlite.document_reader import ChunkSpan, DocumentInfo, Stats
 from rag.stores.sqlite.ledger import FailureEntry, LedgerEntry
 from rag.stores.sqlite.schema import SCHEMA_VERSION
-from rag.stores.sqlite.store import Library
+from rag.stores.sqlite.store import SqliteDocumentStore
 
 __all__ = [
     "SCHEMA_VERSION",
+    "ChunkSpan",
     "DocumentInfo",
     "FailureEntry",
+    "IndexState",
     "LedgerEntry",
-    "Library",
-    "State",
+    "SqliteDocumentStore",
     "Stats",
-    "Stretch",
 ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from rag.errors import IndexDamaged, IndexNotFound, QueryError, RagIndexError
 from rag.stores.sqlite.schema import _SCHEMA, SCHEMA_VERSION
-from rag.types import Places
+from rag.types import LocationIndex
 
 if TYPE_CHECKING:
     pass
@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 _MANY = 500  # values bound to one statement; SQLite's own limit is far above
 
 
-class State(NamedTuple):
+class IndexState(NamedTuple):
     """Which state of the index searches find.
 
     ``generation`` grows with every change of it, ``derived`` is the number of the stores in use
@@ -49,8 +49,8 @@ class SqliteConnection:
         self._read_only = read_only
         self._reading, self._writing = threading.RLock(), threading.RLock()
         self._own_writer: sqlite3.Connection | None = None
-        self._places: dict[int, Places] = {}
-        with self._damage_told():
+        self._places: dict[int, LocationIndex] = {}
+        with self._translate_errors():
             if create:
                 self._refuse_emptied()
                 self._create()
@@ -135,7 +135,7 @@ class SqliteConnection:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Write all of what is inside, or nothing. Within another, it is part of that."""
-        with self._writing, self._damage_told():
+        with self._writing, self._translate_errors():
             if self._writer.in_transaction:
                 yield self._writer
                 return
@@ -149,7 +149,7 @@ class SqliteConnection:
                 raise
 
     @contextmanager
-    def _damage_told(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.ProgrammingError as error:
@@ -163,7 +163,7 @@ class SqliteConnection:
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         try:
-            with self._reading, self._damage_told():
+            with self._reading, self._translate_errors():
                 return self._reader.execute(sql, values).fetchall()
         except (OverflowError, UnicodeEncodeError) as error:
             raise QueryError(f"a value that cannot be looked up: {error}") from None
@@ -176,14 +176,14 @@ class SqliteConnection:
                 self._own_writer.close()
             self._reader.close()
 
-    def is_there(self) -> bool:
+    def file_exists(self) -> bool:
         """Whether the file is still the one that was opened."""
         return self._file == _identity(self.path)
 
     @contextmanager
-    def _one_moment(self) -> Iterator[None]:
+    def _read_snapshot(self) -> Iterator[None]:
         """Let several reads see the same state of the file."""
-        with self._reading, self._damage_told():
+        with self._reading, self._translate_errors():
             if self._reader.in_transaction:
                 yield
                 return
@@ -217,14 +217,16 @@ class SqliteConnection:
         return int(self.meta("generation") or 0)
 
     @property
-    def state(self) -> State:
+    def state(self) -> IndexState:
         """What searches find, read at one moment."""
         found = dict(
             self._rows(
                 "SELECT key, value FROM meta WHERE key IN ('generation', 'derived', 'embedder')"
             )
         )
-        return State(int(found["generation"]), int(found["derived"]), found.get("embedder", ""))
+        return IndexState(
+            int(found["generation"]), int(found["derived"]), found.get("embedder", "")
+        )
 
     def _next_generation(self) -> None:
         self._writer.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")

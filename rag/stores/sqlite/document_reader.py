@@ -13,7 +13,7 @@ from rag.filters import Filter, Where
 from rag.stores.sqlite.connection import SqliteConnection, _batches, _slots
 from rag.stores.sqlite.document_writer import _BLOCK
 from rag.stores.sqlite.filter_sql import _condition
-from rag.types import Chunk, Document, Mark, Place, Places
+from rag.types import Chunk, Document, LocationIndex, Mark, SourceLocation
 
 if TYPE_CHECKING:
     pass
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _PLACES = 16  # documents whose marks are kept at hand, as their citations come together
 
 
-class Stretch(NamedTuple):
+class ChunkSpan(NamedTuple):
     """A chunk's row, its span in its document, and the headings it stands below."""
 
     row: int
@@ -82,7 +82,7 @@ class DocumentReader(SqliteConnection):
 
     def chunks(self, rows: Sequence[int], state: str = "live") -> dict[int, Chunk]:
         """Chunks of those of the `rows` that are live (or in `state`), with their text, by row."""
-        with self._one_moment():
+        with self._read_snapshot():
             return self._chunks(rows, state)
 
     def _chunks(self, rows: Sequence[int], state: str) -> dict[int, Chunk]:
@@ -115,13 +115,13 @@ class DocumentReader(SqliteConnection):
                     text=self._text(number, start, end),
                     title=title,
                     headings=json.loads(headings),
-                    context=context,
-                    place=json.loads(place),
+                    heading_context=context,
+                    location=json.loads(place),
                     metadata=json.loads(meta),
                 )
         return found
 
-    def stretch(self, state: str, after: int, limit: int) -> list[tuple[int, int]]:
+    def chunk_rows_after(self, state: str, after: int, limit: int) -> list[tuple[int, int]]:
         """(row, document) of up to `limit` chunks in `state` behind row `after`, in order."""
         return [
             (int(row), int(document))
@@ -149,10 +149,10 @@ class DocumentReader(SqliteConnection):
             )
         ]
 
-    def outline(self, uri: str) -> list[Stretch]:
+    def outline(self, uri: str) -> list[ChunkSpan]:
         """Chunks of the live document `uri`, in the order of its text; none where it is gone."""
         return [
-            Stretch(row, start, end, tuple(json.loads(headings)))
+            ChunkSpan(row, start, end, tuple(json.loads(headings)))
             for row, start, end, headings in self._rows(
                 'SELECT c.row, c.start, c."end", c.headings FROM chunks c'
                 " JOIN documents d ON d.id = c.document"
@@ -163,7 +163,7 @@ class DocumentReader(SqliteConnection):
 
     def document(self, uri: str) -> Document:
         """Return the live document `uri`. Raises `DocumentNotFound`."""
-        with self._one_moment():
+        with self._read_snapshot():
             number, length = self._live(uri)
             ((title, mime, metadata, marks),) = self._rows(
                 "SELECT title, mime, metadata, marks FROM documents WHERE id = ?", (number,)
@@ -180,20 +180,20 @@ class DocumentReader(SqliteConnection):
 
     def text(self, uri: str, start: int, end: int) -> str:
         """Characters ``[start, end)`` of the live document `uri`. Raises `DocumentNotFound`."""
-        with self._one_moment():
+        with self._read_snapshot():
             number, length = self._live(uri)
             return self._text(number, max(0, start), min(end, length))
 
-    def place(self, uri: str, offset: int) -> Place:
+    def location(self, uri: str, offset: int) -> SourceLocation:
         """Where the character at `offset` of the live document `uri` stands."""
-        with self._one_moment():
+        with self._read_snapshot():
             number, _ = self._live(uri)
             places = self._places.get(number)
             if places is None:
                 ((marks,),) = self._rows("SELECT marks FROM documents WHERE id = ?", (number,))
-                places = Places(self._marks(marks))
+                places = LocationIndex(self._marks(marks))
                 self._places = dict([*list(self._places.items())[-_PLACES:], (number, places)])
-        return places.at(offset)
+        return places.locate(offset)
 
     def _marks(self, compressed: bytes) -> tuple[Mark, ...]:
         return tuple(Mark.model_validate(mark) for mark in json.loads(self._expanded(compressed)))
@@ -253,7 +253,7 @@ class DocumentReader(SqliteConnection):
             unfinished=unfinished,
         )
 
-    def matching(self, where: Where) -> dict[int, int]:
+    def matching_documents(self, where: Where) -> dict[int, int]:
         """Numbers of the live documents that `where` selects, with their numbers of chunks.
 
         Raises `QueryError`.

@@ -50,9 +50,9 @@ class DocumentWriter(EmbeddingCache):
                             number,
                             chunk.start,
                             chunk.end,
-                            json.dumps(chunk.place, ensure_ascii=False),
+                            json.dumps(chunk.location, ensure_ascii=False),
                             json.dumps(chunk.headings, ensure_ascii=False),
-                            chunk.context,
+                            chunk.heading_context,
                             text_hash,
                             embedder,
                             text_hash,
@@ -85,7 +85,7 @@ class DocumentWriter(EmbeddingCache):
                 entry.parser,
                 entry.chunker,
                 entry.parts,
-                entry.origin,
+                entry.owner_id,
                 embedder,
                 time.time(),
             ),
@@ -128,7 +128,7 @@ class DocumentWriter(EmbeddingCache):
                     f"UPDATE documents SET state = 'staged' WHERE id IN ({_slots(batch)})", batch
                 )
 
-    def unstage(self, embedder: str = "") -> int:
+    def discard_staged(self, embedder: str = "") -> int:
         """Give up what was staged with another embedder than this; returns how many documents."""
         with self.transaction():
             return self._writer.execute(
@@ -136,7 +136,7 @@ class DocumentWriter(EmbeddingCache):
                 (embedder,),
             ).rowcount
 
-    def unstaged(self, after: int, limit: int) -> list[tuple[int, str]]:
+    def documents_to_stage(self, after: int, limit: int) -> list[tuple[int, str]]:
         """(number, uri) of up to `limit` live documents behind `after` not staged yet, in order."""
         return [
             (int(number), str(uri))
@@ -148,7 +148,7 @@ class DocumentWriter(EmbeddingCache):
             )
         ]
 
-    def switch(self, derived: int, embedder: str | None = None) -> None:
+    def activate_stores(self, derived: int, embedder: str | None = None) -> None:
         """Let searches use the stores `derived` from now on.
 
         With the note about another `embedder`, the staged documents take the place of all that
@@ -162,7 +162,7 @@ class DocumentWriter(EmbeddingCache):
             self._set_meta("derived", str(derived))
             self._next_generation()
 
-    def doom(self, uris: Sequence[str]) -> int:
+    def mark_deleted(self, uris: Sequence[str]) -> int:
         """Hide the live documents with these uris from now on; returns how many there were."""
         doomed = 0
         with self.transaction():
@@ -178,14 +178,14 @@ class DocumentWriter(EmbeddingCache):
                 self._next_generation()
         return doomed
 
-    def doom_pending(self) -> int:
+    def discard_pending(self) -> int:
         """Give up what an interrupted run left half-written; returns how many documents."""
         with self.transaction():
             return self._writer.execute(
                 "UPDATE documents SET state = 'doomed' WHERE state = 'pending'"
             ).rowcount
 
-    def doomed(self, limit: int) -> list[int]:
+    def deleted_chunk_rows(self, limit: int) -> list[int]:
         """Rows of up to `limit` chunks that are to leave the other stores."""
         return [
             int(row)
@@ -202,7 +202,7 @@ class DocumentWriter(EmbeddingCache):
             for batch in _batches(rows):
                 self._writer.execute(f"DELETE FROM chunks WHERE row IN ({_slots(batch)})", batch)
 
-    def remove_doomed(self) -> None:
+    def remove_deleted_documents(self) -> None:
         """Forget doomed documents of which no chunk is left."""
         with self.transaction():
             gone = (
@@ -212,7 +212,7 @@ class DocumentWriter(EmbeddingCache):
             self._writer.execute(f"DELETE FROM blocks WHERE document IN ({gone})")
             self._writer.execute(f"DELETE FROM documents WHERE id IN ({gone})")
 
-    def purge(self) -> None:
+    def remove_deleted(self) -> None:
         """Forget all doomed documents: for a library without stores beside it."""
         with self.transaction() as connection:
             doomed = "SELECT id FROM documents WHERE state = 'doomed'"

@@ -20,7 +20,7 @@ class LedgerEntry:
     ``source`` is the uri of the source it is from, of which there may be several documents;
     ``digest`` is `Document.digest`, ``content_hash`` that of the source's bytes; ``parser`` and
     ``chunker`` are fingerprints; ``parts`` is how many documents and failures the source gave,
-    and ``origin`` is the `Connector.origin` of what listed it first.
+    and ``origin`` is the `Connector.owner_id` of what listed it first.
     """
 
     source: str
@@ -30,7 +30,7 @@ class LedgerEntry:
     chunker: str
     digest: str
     parts: int = 1
-    origin: str = ""
+    owner_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class FailureEntry:
 class Ledger(SqliteConnection):
     """Entries of documents and of failures."""
 
-    def touch(self, entries: Sequence[tuple[str, LedgerEntry]]) -> None:
+    def refresh_ledger(self, entries: Sequence[tuple[str, LedgerEntry]]) -> None:
         """Renew the ledger of live documents that turned out to be the same."""
         with self.transaction():
             for uri, entry in entries:
@@ -99,7 +99,7 @@ class Ledger(SqliteConnection):
                 chunker=chunker,
                 digest=digest,
                 parts=parts,
-                origin=origin,
+                owner_id=origin,
             )
             for batch in _batches(values)
             for uri, source, version, content, parser, chunker, digest, parts, origin in self._rows(

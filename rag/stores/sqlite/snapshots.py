@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rag.stores.sqlite.connection import SqliteConnection, State
+from rag.stores.sqlite.connection import IndexState, SqliteConnection
 
 if TYPE_CHECKING:
     pass
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Snapshots(SqliteConnection):
     """Copies, restores, checks and compacts the file."""
 
-    def complaints(self) -> list[str]:
+    def integrity_errors(self) -> list[str]:
         """What SQLite finds wrong with the file itself; it reads all of it."""
         found = [str(said) for (said,) in self._rows("PRAGMA integrity_check(20)")]
         if broken := self._rows("PRAGMA foreign_key_check"):
@@ -29,15 +29,15 @@ class Snapshots(SqliteConnection):
 
         Others may read and write meanwhile. The copy is complete, or not there at all.
         """
-        with closing(self._connect_reading()) as source, self._damage_told():
+        with closing(self._connect_reading()) as source, self._translate_errors():
             _copied(source, path)
 
-    def adopt(self, path: Path) -> None:
+    def replace_from(self, path: Path) -> None:
         """Take over the whole content of the library in the file `path`, in one transaction."""
-        with self._writing, self._damage_told(), closing(sqlite3.connect(path)) as source:
+        with self._writing, self._translate_errors(), closing(sqlite3.connect(path)) as source:
             source.backup(self._writer)
 
-    def succeed(self, other: State, derived: int, sequence: Mapping[str, int]) -> None:
+    def advance_state(self, other: IndexState, derived: int, sequence: Mapping[str, int]) -> None:
         """Become the state after `other`, with the stores `derived`; `sequence` is kept up."""
         with self.transaction() as connection:
             self._set_meta("generation", str(max(other.generation, self.generation) + 1))
@@ -47,13 +47,13 @@ class Snapshots(SqliteConnection):
                     "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (number, table)
                 )
 
-    def sequence(self) -> dict[str, int]:
+    def row_sequences(self) -> dict[str, int]:
         """The highest number ever given to a row, by table."""
         return dict(self._rows("SELECT name, seq FROM sqlite_sequence"))
 
     def vacuum(self) -> None:
         """Give the space of what is gone back to the file system."""
-        with self._writing, self._damage_told():
+        with self._writing, self._translate_errors():
             self._writer.execute("VACUUM")
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

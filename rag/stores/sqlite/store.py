@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     pass
 
 
-class Library(DocumentWriter, DocumentReader, Ledger, Snapshots):
+class SqliteDocumentStore(DocumentWriter, DocumentReader, Ledger, Snapshots):
     """Documents, chunks, ledger, embedding cache and failures in one SQLite file.
 
     May be shared by threads: reads go through one connection and writes through another, each

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from evals.judges import Backend, Judged
+from evals.judges import Judgement, SupportJudge
 from evals.metrics import Case, all_metrics, chosen
 from evals.samples import Passage, Sample, passages
 from evals.scores import Score
 from rag.errors import ConfigError
 
 
-class Letters(Backend):
+class Letters(SupportJudge):
     """A claim is supported that has no letter which the passages do not have; in part, by half."""
 
     name, threshold, partial = "letters", 1.0, 0.5
@@ -22,7 +22,7 @@ class Letters(Backend):
 
     def judge(
         self, claims: Sequence[str], passages: Sequence[str], *, apart: bool = False
-    ) -> list[Judged]:
+    ) -> list[Judgement]:
         def share(claim: str, text: str) -> float | None:
             if "!" in claim:
                 return None
@@ -30,7 +30,7 @@ class Letters(Backend):
             return len(wanted & set(text)) / len(wanted) if wanted else 0.0
 
         return [
-            Judged(share(c, "".join(passages)), tuple(share(c, p) for p in passages), note="no")
+            Judgement(share(c, "".join(passages)), tuple(share(c, p) for p in passages), note="no")
             for c in claims
         ]
 
