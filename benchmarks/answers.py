@@ -38,10 +38,10 @@ from typing import Any
 
 from benchmarks.local_model import serving
 from connectors.dataset import Dataset
-from evals.metrics.correctness import f1_of_words, normal
+from evals.metrics.correctness import compute_word_f1, normalise_answer
 from rag import ExtractiveGenerator, GroundedGenerator, Hit, LexicalVerifier, OpenAIChat, Pipeline
-from rag.generation.claims import admits
-from rag.generation.markers import numbers_in, without_markers
+from rag.generation.claims import starts_with_refusal
+from rag.generation.markers import find_marker_numbers, strip_markers
 from rag.text.sentences import sentences
 
 EACH = int(os.environ.get("EACH", "40"))
@@ -59,7 +59,9 @@ class Question:
     documents: dict[str, str]
 
 
-def asked(pipeline: Pipeline, text: str, references: list[str], answerable: bool) -> Question:
+def make_question(
+    pipeline: Pipeline, text: str, references: list[str], answerable: bool
+) -> Question:
     hits = pipeline.search(text)
     uris = {hit.chunk.uri for hit in hits}
     documents = {uri: pipeline.document(uri).text for uri in uris}
@@ -82,7 +84,7 @@ Side = Callable[[Sequence[Question]], Iterator[Given]]
 
 
 def main(data: Path, peers: str | None) -> None:
-    with serving() as (url, key), tempfile.TemporaryDirectory() as place:
+    with serving() as (url, key), tempfile.TemporaryDirectory() as folder:
         chat = OpenAIChat.model_validate(
             {
                 "model": "smollm2",
@@ -101,15 +103,15 @@ def main(data: Path, peers: str | None) -> None:
         if peers:
             sides["LlamaIndex citations"] = peer("llama-index", peers, url, key)
             sides["LangChain chain"] = peer("langchain", peers, url, key)
-        sets = {name: list(read(data, Path(place))) for name, read in SETS.items()}
+        sets = {name: list(read(data, Path(folder))) for name, read in SETS.items()}
         print(
             f"{'side':22}{'set':10}{'n':>4}{'EM':>7}{'F1':>7}{'holds':>7}{'cited':>7}{'exact':>8}"
             f"{'prec':>7}{'rec':>7}"
         )
         for side, answer in sides.items():
             for name, questions in sets.items():
-                given = list(answer(questions))
-                print(f"{side:22}{name:10}{len(questions):4}{row(questions, given)}", flush=True)
+                replies = list(answer(questions))
+                print(f"{side:22}{name:10}{len(questions):4}{row(questions, replies)}", flush=True)
 
 
 def row(questions: Sequence[Question], given: Sequence[Given]) -> str:
@@ -117,16 +119,18 @@ def row(questions: Sequence[Question], given: Sequence[Given]) -> str:
     score: list[tuple[float, float, float]]
     cells: list[float | None]
     score = [scores(g.text, q.references) if not g.refused else (0.0, 0.0, 0.0) for q, g in able]
-    said = [g for g in given if not g.refused]
+    answered = [g for g in given if not g.refused]
     refused = sum(g.refused for g in given)
     unanswerable = len(questions) - len(able)
     right = refused - sum(g.refused for _, g in able)
-    cells = [mean([each[i] for each in score]) for i in range(3)] if able else [None] * 3
-    cells.append(ratio(sum(g.cited for g in said), sum(g.sentences for g in said)))
-    exact = ratio(sum(g.exact for g in said), sum(g.quotes for g in said))
-    told = [ratio(right, refused), ratio(right, unanswerable)] if unanswerable else [None, None]
-    cells += [exact, *told]
-    return "".join(cell(each, 8 if i == 4 else 7) for i, each in enumerate(cells))
+    cells = [mean([value[i] for value in score]) for i in range(3)] if able else [None] * 3
+    cells.append(ratio(sum(g.cited for g in answered), sum(g.sentences for g in answered)))
+    exact = ratio(sum(g.exact for g in answered), sum(g.quotes for g in answered))
+    refusal_ratios = (
+        [ratio(right, refused), ratio(right, unanswerable)] if unanswerable else [None, None]
+    )
+    cells += [exact, *refusal_ratios]
+    return "".join(cell(value, 8 if i == 4 else 7) for i, value in enumerate(cells))
 
 
 def cell(value: float | None, width: int) -> str:
@@ -154,7 +158,7 @@ def ours(generator: Any) -> Side:
             claims = [s for s in answer.sentences if s.status != "needs_none"]
             cited = sum(s.supported and any(exact[i] for i in s.citations) for s in claims)
             yield Given(
-                without_markers(answer.text),
+                strip_markers(answer.text),
                 answer.status == "abstained",
                 len(claims),
                 cited,
@@ -178,37 +182,37 @@ def peer(name: str, python: str, url: str, key: str) -> Side:
         ) as process:
             assert process.stdin and process.stdout
             for question in questions:
-                asked = {
+                request = {
                     "question": question.text,
                     "passages": [[h.chunk.uri, h.chunk.text] for h in question.hits],
                 }
-                process.stdin.write(json.dumps(asked) + "\n")
+                process.stdin.write(json.dumps(request) + "\n")
                 process.stdin.flush()
                 reply = json.loads(process.stdout.readline())
-                yield judged(reply, question, verifier)
+                yield judge_reply(reply, question, verifier)
 
     return side
 
 
-def judged(reply: dict[str, Any], question: Question, verifier: LexicalVerifier) -> Given:
+def judge_reply(reply: dict[str, Any], question: Question, verifier: LexicalVerifier) -> Given:
     """What a peer said, by the same measures: its nodes are its quotes."""
     text, nodes = reply["text"].strip(), reply["sources"]
     claims = [text[a:b] for a, b in sentences(text) if re.search(r"\w", text[a:b])]
     cited = quotes = exact = 0
     for claim in claims:
-        named = [nodes[n - 1] for n in numbers_in(claim) if 1 <= n <= len(nodes)]
-        quotes += len(named)
-        verbatim = [quote for uri, quote in named if quote in question.documents[uri]]
+        cited_nodes = [nodes[n - 1] for n in find_marker_numbers(claim) if 1 <= n <= len(nodes)]
+        quotes += len(cited_nodes)
+        verbatim = [quote for uri, quote in cited_nodes if quote in question.documents[uri]]
         exact += len(verbatim)
-        said = without_markers(claim)
-        support = verifier.support([said], verbatim)[0] if verbatim else [0.0]
+        claim_text = strip_markers(claim)
+        support = verifier.support([claim_text], verbatim)[0] if verbatim else [0.0]
         cited += max(support) >= verifier.threshold
     refused = (
         not text
-        or any(admits(text[a:b]) for a, b in sentences(text))
+        or any(starts_with_refusal(text[a:b]) for a, b in sentences(text))
         or "empty response" in text.lower()
     )
-    return Given(without_markers(text), refused, len(claims), cited, quotes, exact)
+    return Given(strip_markers(text), refused, len(claims), cited, quotes, exact)
 
 
 # -- questions -----------------------------------------------------------------------------
@@ -217,12 +221,12 @@ def judged(reply: dict[str, Any], question: Question, verifier: LexicalVerifier)
 def dataset(name: str) -> Callable[[Path, Path], Iterator[Question]]:
     def read(data: Path, place: Path) -> Iterator[Question]:
         lines = list(rows(data / "qa" / f"{name}.jsonl"))
-        able = [each for each in lines if each["answerable"]][:EACH]
-        unable = [each for each in lines if not each["answerable"]][:EACH]
+        answerable = [line for line in lines if line["answerable"]][:EACH]
+        unanswerable = [line for line in lines if not line["answerable"]][:EACH]
         with Pipeline(index=place / name, k=K) as pipeline:
             pipeline.ingest(Dataset(path=data / "retrieval" / name))
-            for each in able + unable:
-                yield asked(pipeline, each["question"], each["answers"], each["answerable"])
+            for line in answerable + unanswerable:
+                yield make_question(pipeline, line["question"], line["answers"], line["answerable"])
 
     return read
 
@@ -232,8 +236,8 @@ def foreign(data: Path, place: Path) -> Iterator[Question]:
     share = -(-EACH // len(OTHERS))
     with Pipeline(index=place / "squad2", k=K) as pipeline:
         for name in OTHERS:
-            for each in list(rows(data / "retrieval" / name / "queries.jsonl"))[:share]:
-                yield asked(pipeline, each["text"], [], False)
+            for row in list(rows(data / "retrieval" / name / "queries.jsonl"))[:share]:
+                yield make_question(pipeline, row["text"], [], False)
 
 
 OTHERS = ("doc2dial", "cisi", "musique")
@@ -241,7 +245,7 @@ OTHERS = ("doc2dial", "cisi", "musique")
 
 def tatqa(data: Path, place: Path) -> Iterator[Question]:
     """Financial tables, as Markdown, and the text around them."""
-    found: list[tuple[str, list[str]]] = []
+    passages: list[tuple[str, list[str]]] = []
     folder = place / "tatqa-documents"
     folder.mkdir()
     for page in rows(data / "qa" / "tatqa.jsonl"):
@@ -249,15 +253,17 @@ def tatqa(data: Path, place: Path) -> Iterator[Question]:
         lines.insert(1, "|" + "---|" * len(page["table"][0]))
         text = "\n".join(lines) + "\n\n" + "\n\n".join(p["text"] for p in page["paragraphs"])
         (folder / f"{page['id']}.md").write_text(text, encoding="utf-8")
-        for each in page["questions"][:1]:
-            right = each["answer"]
-            references = [str(one) for one in (right if isinstance(right, list) else [right])]
-            if each.get("answer_type") == "span":
-                found.append((each["question"], references))
+        for entry in page["questions"][:1]:
+            right = entry["answer"]
+            references = [
+                str(reference) for reference in (right if isinstance(right, list) else [right])
+            ]
+            if entry.get("answer_type") == "span":
+                passages.append((entry["question"], references))
     with Pipeline(index=place / "tatqa", k=K) as pipeline:
         pipeline.ingest(folder)
-        for question, references in found[:EACH]:
-            yield asked(pipeline, question, references, True)
+        for question, references in passages[:EACH]:
+            yield make_question(pipeline, question, references, True)
 
 
 SETS: dict[str, Callable[[Path, Path], Iterator[Question]]] = {
@@ -279,12 +285,19 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
 
 def scores(text: str, references: Sequence[str]) -> tuple[float, float, float]:
     """Exact match, token F1, and whether a reference stands in the text; the best reference."""
-    said = normal(text)
-    found = [(said == (ref := normal(r)), f1_of_words(said, ref), ref in said) for r in references]
+    normalized_text = normalise_answer(text)
+    matches = [
+        (
+            normalized_text == (ref := normalise_answer(r)),
+            compute_word_f1(normalized_text, ref),
+            ref in normalized_text,
+        )
+        for r in references
+    ]
     return (
-        float(max(each[0] for each in found)),
-        max(each[1] for each in found),
-        float(max(each[2] for each in found)),
+        float(max(match[0] for match in matches)),
+        max(match[1] for match in matches),
+        float(max(match[2] for match in matches)),
     )
 
 

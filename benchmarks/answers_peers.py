@@ -106,7 +106,7 @@ def haystack(llm: Any) -> Answer:
     return answer
 
 
-def served(name: str, url: str, key: str, tokens: int) -> Answer:
+def make_served(name: str, url: str, key: str, tokens: int) -> Answer:
     """The peer with the model of a server."""
     if name == "llama-index":
         from llama_index.llms.openai_like import OpenAILike
@@ -178,23 +178,23 @@ def instant(name: str, reply: Callable[[], str]) -> Answer:
 def main() -> None:
     name, url, key, tokens = sys.argv[1:5]
     if url == "instant":
-        said = {"reply": ""}
-        answer = instant(name, lambda: said["reply"])
+        script = {"reply": ""}
+        answer = instant(name, lambda: script["reply"])
         times = []
         for line in sys.stdin:
-            asked = json.loads(line)
-            said["reply"] = asked["reply"]
-            passages = [(uri, text) for uri, text in asked["passages"]]
+            request = json.loads(line)
+            script["reply"] = request["reply"]
+            passages = [(uri, text) for uri, text in request["passages"]]
             started = time.perf_counter()
-            answer(asked["question"], passages)
+            answer(request["question"], passages)
             times.append(time.perf_counter() - started)
         sys.stdout.write(json.dumps({"p50": statistics.median(times[len(times) // 10 :])}) + "\n")
         return
-    answer = served(name, url, key, int(tokens))
+    answer = make_served(name, url, key, int(tokens))
     for line in sys.stdin:
-        asked = json.loads(line)
+        request = json.loads(line)
         try:
-            said_ = answer(asked["question"], [(uri, text) for uri, text in asked["passages"]])
+            said_ = answer(request["question"], [(uri, text) for uri, text in request["passages"]])
         except Exception as error:  # such as a prompt too long: no answer
             sys.stderr.write(f"{name}: {error}\n")
             said_ = {"text": "", "sources": []}

@@ -26,8 +26,8 @@ def main(folder: Path) -> int:
         questions = [json.loads(line)["question"] for line in lines]
     pages: dict[Path, list[str]] = {}
     count: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory() as place:
-        with Pipeline(index=Path(place) / "index") as pipeline:
+    with tempfile.TemporaryDirectory() as work:
+        with Pipeline(index=Path(work) / "index") as pipeline:
             report = pipeline.ingest(Files(path=folder, include=("*.pdf",)))
             for question in questions:
                 answer = pipeline.ask(question)
@@ -36,7 +36,7 @@ def main(folder: Path) -> int:
                 checked = quote_accuracy(answer, [pipeline.document(uri) for uri in uris])
                 count["citations"] += checked.citations
                 count["quote wrong"] += len(checked.wrong_quotes)
-                count["place wrong"] += len(checked.wrong_places)
+                count["place wrong"] += len(checked.wrong_locations)
                 count["not on the page, read anew"] += sum(
                     not on_page(citation, pages) for citation in answer.citations
                 )

@@ -35,7 +35,7 @@ while True:
 """
 
 
-def searched(
+def measure_searches(
     pipeline: Pipeline, queries: list[str], going_on: Callable[[], bool]
 ) -> dict[str, Any]:
     retriever = HybridRetriever()
@@ -59,36 +59,38 @@ def searched(
 
 def main(pdfs: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
+        work = Path(folder)
         for name in ("first", "second", "third"):
-            (place / name).mkdir()
-        queries = write_documents(pdfs, place / "first", DOCUMENTS)
-        write_documents(pdfs, place / "second", DOCUMENTS)
-        write_documents(pdfs, place / "third", DOCUMENTS)
-        for path in (*place.glob("second/*/*"), *place.glob("third/*/*")):
+            (work / name).mkdir()
+        queries = write_documents(pdfs, work / "first", DOCUMENTS)
+        write_documents(pdfs, work / "second", DOCUMENTS)
+        write_documents(pdfs, work / "third", DOCUMENTS)
+        for path in (*work.glob("second/*/*"), *work.glob("third/*/*")):
             path.write_text(path.read_text().replace(" the ", f" the {path.parent.parent.name} "))
-        with Pipeline(index=place / "index") as pipeline:
-            pipeline.ingest(place / "first")
-            searched(pipeline, queries, rounds(1))
-            found = {"alone": searched(pipeline, queries, rounds(3))}
+        with Pipeline(index=work / "index") as pipeline:
+            pipeline.ingest(work / "first")
+            measure_searches(pipeline, queries, rounds(1))
+            latencies = {"alone": measure_searches(pipeline, queries, rounds(3))}
             floor = subprocess.Popen([sys.executable, "-c", EMBED])
-            found["beside embedding"] = searched(pipeline, queries, rounds(3))
+            latencies["beside embedding"] = measure_searches(pipeline, queries, rounds(3))
             floor.kill()
             floor.wait()
-            other = subprocess.Popen(
-                [sys.executable, "-c", INGEST, str(place / "index"), str(place / "second")]
+            process = subprocess.Popen(
+                [sys.executable, "-c", INGEST, str(work / "index"), str(work / "second")]
             )
-            found["ingest in another process"] = searched(
-                pipeline, queries, lambda: other.poll() is None
+            latencies["ingest in another process"] = measure_searches(
+                pipeline, queries, lambda: process.poll() is None
             )
-            found["alone between"] = searched(pipeline, queries, rounds(3))
-            thread = threading.Thread(target=pipeline.ingest, args=(place / "third",))
+            latencies["alone between"] = measure_searches(pipeline, queries, rounds(3))
+            thread = threading.Thread(target=pipeline.ingest, args=(work / "third",))
             thread.start()
-            found["ingest in this process"] = searched(pipeline, queries, thread.is_alive)
+            latencies["ingest in this process"] = measure_searches(
+                pipeline, queries, thread.is_alive
+            )
             thread.join()
-            found["alone afterwards"] = searched(pipeline, queries, rounds(3))
-            found["chunks"] = pipeline.stats().chunks
-    for name, figures in found.items():
+            latencies["alone afterwards"] = measure_searches(pipeline, queries, rounds(3))
+            latencies["chunks"] = pipeline.stats().chunks
+    for name, figures in latencies.items():
         print(f"{name}: {figures}")
     idle = {
         "beside embedding": ("alone", "alone"),
@@ -97,20 +99,22 @@ def main(pdfs: Path) -> None:
     }
     ratios = {
         name: round(
-            found[name]["p50_ms"] / statistics.mean(found[when]["p50_ms"] for when in times), 2
+            latencies[name]["p50_ms"]
+            / statistics.mean(latencies[when]["p50_ms"] for when in times),
+            2,
         )
         for name, times in idle.items()
     }
     print(f"p50 / alone (the mean of before and after, as the index grows): {ratios}")
-    print(json.dumps({"ratios": ratios, **found, "machine": machine()}))
+    print(json.dumps({"ratios": ratios, **latencies, "machine": machine()}))
 
 
 def rounds(count: int) -> Callable[[], bool]:
-    left = [count * 100]
+    remaining = [count * 100]
 
     def going_on() -> bool:
-        left[0] -= 1
-        return left[0] > 0
+        remaining[0] -= 1
+        return remaining[0] > 0
 
     return going_on
 

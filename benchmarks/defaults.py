@@ -37,11 +37,11 @@ def embedding(texts: list[str]) -> None:
     folder = Path(wordllama.__file__).parent
     theirs = wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
     seconds = {
-        "StaticEmbedder": timed(lambda: own.embed_documents(texts)),
-        "wordllama": timed(lambda: theirs.embed(texts, norm=True)),
+        "StaticEmbedder": time_call(lambda: own.embed_documents(texts)),
+        "wordllama": time_call(lambda: theirs.embed(texts, norm=True)),
     }
-    for name, taken in seconds.items():
-        print(f"{name:28}{len(texts) / taken:9,.0f} texts/s")
+    for name, duration in seconds.items():
+        print(f"{name:28}{len(texts) / duration:9,.0f} texts/s")
     cosines = (own.embed_documents(texts[:200]) * theirs.embed(texts[:200], norm=True)).sum(axis=1)
     print(f"{'cosine of the two':28}{cosines.min():9.3f} at least")
     print(
@@ -56,8 +56,8 @@ def chroma() -> None:
     random = np.random.default_rng(0)
     vectors = random.normal(size=(ROWS, 256)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    with tempfile.TemporaryDirectory() as place:
-        client = chromadb.PersistentClient(place, settings=Settings(anonymized_telemetry=False))
+    with tempfile.TemporaryDirectory() as folder:
+        client = chromadb.PersistentClient(folder, settings=Settings(anonymized_telemetry=False))
         for keys in (0, 1, 3):
             collection = client.create_collection(
                 f"keys-{keys}", configuration={"hnsw": {"space": "ip"}}, embedding_function=None
@@ -75,19 +75,19 @@ def chroma() -> None:
                         metadatas=metadata if keys else None,
                     )
 
-            print(f"{f'Chroma, {keys} metadata keys':28}{ROWS / timed(write):9,.0f} rows/s")
+            print(f"{f'Chroma, {keys} metadata keys':28}{ROWS / time_call(write):9,.0f} rows/s")
 
         def query(**options: object) -> None:
             for vector in vectors[:QUERIES]:
                 collection.query(query_embeddings=[vector], n_results=100, **options)
 
         half = {"key0": {"$in": list(range(500))}}
-        print(f"{'plain query':28}{1e3 * timed(query) / QUERIES:9.1f} ms")
-        taken = timed(lambda: query(where=half))
-        print(f"{'filter that keeps half':28}{1e3 * taken / QUERIES:9.1f} ms")
+        print(f"{'plain query':28}{1e3 * time_call(query) / QUERIES:9.1f} ms")
+        duration = time_call(lambda: query(where=half))
+        print(f"{'filter that keeps half':28}{1e3 * duration / QUERIES:9.1f} ms")
 
 
-def timed(call: Callable[[], object]) -> float:
+def time_call(call: Callable[[], object]) -> float:
     started = time.perf_counter()
     call()
     return time.perf_counter() - started

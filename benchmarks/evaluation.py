@@ -16,7 +16,7 @@ import re
 import time
 from pathlib import Path
 
-from evals.judges import backend
+from evals.judges import make_judge
 from evals.metrics import Case, all_metrics
 from evals.samples import Sample, passages
 
@@ -26,22 +26,22 @@ ANSWERS, SENTENCES, PASSAGES = 1_000, 5, 5
 def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    made = list(samples())
-    support = backend("lexical")
-    measured("faithfulness", made[:20], support)  # loads what is loaded once
-    floor = overlap(made)
+    sample_list = list(samples())
+    support = make_judge("lexical")
+    measure_metrics("faithfulness", sample_list[:20], support)  # loads what is loaded once
+    floor = overlap(sample_list)
     print("| | answers a second | beside word overlap |\n|---|---|---|")
     print(f"| word overlap | {ANSWERS / floor:,.0f} | 1 |")
     for names in (("faithfulness",), ("faithfulness", "citation_recall", "citation_precision")):
-        seconds = measured(",".join(names), list(samples(len(names))), support)
+        seconds = measure_metrics(",".join(names), list(samples(len(names))), support)
         rate = ANSWERS / seconds
         print(f"| {', '.join(names)} | {rate:,.0f} | {floor / seconds:.3f} |")
 
 
-def measured(names: str, made: list[Sample], support: object) -> float:
+def measure_metrics(names: str, sample_list: list[Sample], support: object) -> float:
     metrics = [all_metrics()[name] for name in names.split(",")]
     started = time.perf_counter()
-    for sample in made:
+    for sample in sample_list:
         case = Case(sample, support)  # type: ignore[arg-type]
         for metric in metrics:
             metric.score(case)
@@ -51,10 +51,10 @@ def measured(names: str, made: list[Sample], support: object) -> float:
 def overlap(made: list[Sample]) -> float:
     started = time.perf_counter()
     for sample in made:
-        held = set(re.findall(r"\w+", " ".join(p.text for p in sample.contexts).lower()))
+        context_words = set(re.findall(r"\w+", " ".join(p.text for p in sample.contexts).lower()))
         for sentence in sample.answer.split(". "):
-            said = re.findall(r"\w+", sentence.lower())
-            sum(word in held for word in said)
+            sentence_words = re.findall(r"\w+", sentence.lower())
+            sum(word in context_words for word in sentence_words)
     return time.perf_counter() - started
 
 
@@ -65,27 +65,27 @@ def samples(seed: int = 0):  # type: ignore[no-untyped-def]
     words = re.findall(r"\b[a-z]{2,}\b", text)  # as often as they stand there
 
     def sentence() -> str:
-        found = draw.choices(words, k=draw.randint(12, 22))
+        chosen_words = draw.choices(words, k=draw.randint(12, 22))
         if draw.random() < 0.3:
-            found[draw.randrange(len(found))] = str(draw.randint(10, 2_000))
+            chosen_words[draw.randrange(len(chosen_words))] = str(draw.randint(10, 2_000))
         if draw.random() < 0.4:
-            found[-2] = found[-2].title()
-        return f"{' '.join(found).capitalize()}."
+            chosen_words[-2] = chosen_words[-2].title()
+        return f"{' '.join(chosen_words).capitalize()}."
 
     for number in range(ANSWERS):
         contexts = [[sentence() for _ in range(5)] for _ in range(PASSAGES)]
-        said = []
+        sentences = []
         for _ in range(SENTENCES):
-            place = draw.randrange(PASSAGES)
-            kept = draw.choice(contexts[place])[:-1]
+            passage_number = draw.randrange(PASSAGES)
+            copied = draw.choice(contexts[passage_number])[:-1]
             if draw.random() < 0.5:
-                kept = kept.replace(draw.choice(kept.split()), draw.choice(words), 1)
-            said.append(f"{kept} [{place + 1}].")
+                copied = copied.replace(draw.choice(copied.split()), draw.choice(words), 1)
+            sentences.append(f"{copied} [{passage_number + 1}].")
         yield Sample(
             id=str(number),
             question=sentence(),
-            answer=" ".join(said),
-            contexts=passages([" ".join(each) for each in contexts]),
+            answer=" ".join(sentences),
+            contexts=passages([" ".join(words_of_passage) for words_of_passage in contexts]),
         )
 
 

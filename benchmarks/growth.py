@@ -57,15 +57,15 @@ def write_documents(pdfs: Path, folder: Path, count: int) -> list[str]:
 def times(search: Callable[[str], Any], queries: Sequence[str]) -> dict[str, float]:
     for query in queries[:10]:
         search(query)
-    found = []
+    latencies = []
     for query in queries:
         started = time.perf_counter()
         search(query)
-        found.append((time.perf_counter() - started) * 1e3)
-    found.sort()
+        latencies.append((time.perf_counter() - started) * 1e3)
+    latencies.sort()
     return {
-        "p50_ms": round(statistics.median(found), 2),
-        "p95_ms": round(found[int(len(found) * 0.95)], 2),
+        "p50_ms": round(statistics.median(latencies), 2),
+        "p95_ms": round(latencies[int(len(latencies) * 0.95)], 2),
     }
 
 
@@ -78,10 +78,10 @@ def disk(folder: Path) -> float:
 
 
 def main(pdfs: Path, chunks: int) -> None:
-    with tempfile.TemporaryDirectory() as place:
-        docs, index = Path(place) / "docs", Path(place) / "index"
+    with tempfile.TemporaryDirectory() as folder:
+        docs, index = Path(folder) / "docs", Path(folder) / "index"
         docs.mkdir()
-        (Path(place) / "tenth").mkdir()
+        (Path(folder) / "tenth").mkdir()
         queries = write_documents(pdfs, docs, chunks // CHUNKS_PER_DOCUMENT)
         result: dict[str, Any] = {"machine": machine(), "steps": []}
         with Pipeline(index=index) as pipeline:
@@ -103,9 +103,9 @@ def main(pdfs: Path, chunks: int) -> None:
             result["steps"].append(step(pipeline, queries, index, first_s + rest_s))
             print(result["steps"][-1], flush=True)
             done, ended = rates[-1]
-            at, since = next(r for r in rates if r[0] >= done - first.chunks)
+            chunks_before, since = next(r for r in rates if r[0] >= done - first.chunks)
             result["rate_first_tenth"] = round(first.chunks / first_s)
-            result["rate_last_tenth"] = round((done - at) / (ended - since))
+            result["rate_last_tenth"] = round((done - chunks_before) / (ended - since))
             result["last / first"] = round(
                 result["rate_last_tenth"] / result["rate_first_tenth"], 2
             )
@@ -144,9 +144,9 @@ def filters(pipeline: Pipeline, queries: list[str]) -> dict[str, Any]:
 
     opened = pipeline.open()
     library = opened.document_store
-    found: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as place:
-        client = chromadb.PersistentClient(place)
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        client = chromadb.PersistentClient(folder)
         collection = client.create_collection(
             "raw", configuration={"hnsw": {"space": "ip"}}, embedding_function=None
         )
@@ -169,7 +169,7 @@ def filters(pipeline: Pipeline, queries: list[str]) -> dict[str, Any]:
 
         for name in ("", *GROUPS):
             where = {name: 1} if name else None
-            found[f"keeps a {name}" if name else "no filter"] = {
+            results[f"keeps a {name}" if name else "no filter"] = {
                 "citewell": times(lambda q, w=where: ours(q, w), queries),
                 "hybrid": times(
                     lambda q, w=where: HybridRetriever().retrieve(q, k=10, index=opened, where=w),
@@ -178,7 +178,7 @@ def filters(pipeline: Pipeline, queries: list[str]) -> dict[str, Any]:
                 "raw Chroma": times(lambda q, w=where: raw(q, w), queries),
             }
         client.close()
-    return found
+    return results
 
 
 if __name__ == "__main__":

@@ -108,8 +108,8 @@ def main(folder: Path, peers: str) -> None:
     characters = sum(map(len, texts))
     pythons = {"citewell": sys.executable, "langchain": peers}
     best: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory() as place:
-        data = Path(place) / "texts.json"
+    with tempfile.TemporaryDirectory() as work:
+        data = Path(work) / "texts.json"
         data.write_text(json.dumps(texts))
         for _ in range(RUNS):
             for side, python in pythons.items():
@@ -131,9 +131,9 @@ def main(folder: Path, peers: str) -> None:
 
 def run(python: str, side: str, data: Path) -> tuple[int, float]:
     """One side in a process of its own, in a fresh folder."""
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [python, __file__, "--side", side, str(data), place],
+            [python, __file__, "--side", side, str(data), folder],
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
             check=True,
             stdout=subprocess.PIPE,
@@ -144,7 +144,7 @@ def run(python: str, side: str, data: Path) -> tuple[int, float]:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--side"]:
-        side, data, place = sys.argv[2:]
-        print(json.dumps(SIDES[side](json.loads(Path(data).read_text()), Path(place))))
+        side, data, work = sys.argv[2:]
+        print(json.dumps(SIDES[side](json.loads(Path(data).read_text()), Path(work))))
     else:
         main(Path(sys.argv[1]), sys.argv[2])

@@ -39,8 +39,8 @@ def main() -> None:
         through[side] = [result for result in results if result.got_through]
     for side, results in through.items():
         for result in results:
-            said = " ".join(result.answer.text.split())[:160]
-            print(f"{side}: {result.injection.number} ({result.injection.kind}): {said}")
+            answer_text = " ".join(result.answer.text.split())[:160]
+            print(f"{side}: {result.injection.number} ({result.injection.kind}): {answer_text}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from evals.calibration import Labelled
+from evals.calibration import LabelledRow
 
 CALIBRATED_ON = ("attributionbench", "wice", "lfqa")
 
@@ -17,26 +17,26 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, lines)
 
 
-def attributionbench(folder: Path) -> Iterator[Labelled]:
+def attributionbench(folder: Path) -> Iterator[LabelledRow]:
     for row in rows(folder / "dev.jsonl"):
-        yield Labelled(row["claim"], tuple(row["contexts"]), row["label"] == 1)
+        yield LabelledRow(row["claim"], tuple(row["contexts"]), row["label"] == 1)
 
 
-def wice(folder: Path, *, part: bool = False) -> Iterator[Labelled]:
+def wice(folder: Path, *, part: bool = False) -> Iterator[LabelledRow]:
     """With `part`, what is supported in part counts as supported."""
     for row in rows(folder / "claims.dev.jsonl"):
         evidence = "\n".join(row["evidence_sentences"])
-        yield Labelled(row["claim"], (evidence,), _counts(row["label"], part))
+        yield LabelledRow(row["claim"], (evidence,), _counts(row["label"], part))
 
 
-def lfqa(folder: Path, *, part: bool = False) -> Iterator[Labelled]:
+def lfqa(folder: Path, *, part: bool = False) -> Iterator[LabelledRow]:
     documents = {
         row["docs_key"]: tuple(text_of(doc) for doc in row["docs"])
         for row in rows(folder / "docs.jsonl")
     }
     for row in rows(folder / "sentences.jsonl"):
         if evidence := documents.get(row["docs_key"]):
-            yield Labelled(row["sentence"], evidence, _counts(row["majority"], part))
+            yield LabelledRow(row["sentence"], evidence, _counts(row["majority"], part))
 
 
 def _counts(label: str | None, part: bool) -> bool:
@@ -47,46 +47,46 @@ def text_of(doc: dict[str, Any]) -> str:
     return f"{doc.get('title', '')}\n{doc.get('text') or ''}"
 
 
-def begin(folder: Path) -> Iterator[Labelled]:
+def begin(folder: Path) -> Iterator[LabelledRow]:
     for path in sorted(folder.glob("*.jsonl")):
         for row in rows(path):
-            yield Labelled(
+            yield LabelledRow(
                 row["answer"], tuple(row["contexts"]), row["label"] == "Fully attributable"
             )
 
 
-def qags(folder: Path) -> Iterator[Labelled]:
+def qags(folder: Path) -> Iterator[LabelledRow]:
     for row in rows(folder / "cnndm.jsonl"):
-        yield Labelled(row["answer"], tuple(row["contexts"]), row["label"] == 1)
+        yield LabelledRow(row["answer"], tuple(row["contexts"]), row["label"] == 1)
 
 
-def bump(folder: Path) -> Iterator[Labelled]:
+def bump(folder: Path) -> Iterator[LabelledRow]:
     for row in rows(folder / "pairs.jsonl"):
-        yield Labelled(row["answer_faithful"], tuple(row["contexts"]), True)
-        yield Labelled(row["answer_unfaithful"], tuple(row["contexts"]), False)
+        yield LabelledRow(row["answer_faithful"], tuple(row["contexts"]), True)
+        yield LabelledRow(row["answer_unfaithful"], tuple(row["contexts"]), False)
 
 
-def healthver(folder: Path) -> Iterator[Labelled]:
+def healthver(folder: Path) -> Iterator[LabelledRow]:
     for row in rows(folder / "dev.jsonl"):
-        yield Labelled(row["claim"], tuple(row["contexts"]), row["label"] == "Supports")
+        yield LabelledRow(row["claim"], tuple(row["contexts"]), row["label"] == "Supports")
 
 
-def scifact(folder: Path) -> Iterator[Labelled]:
+def scifact(folder: Path) -> Iterator[LabelledRow]:
     for row in rows(folder / "claims.jsonl"):
-        yield Labelled(row["claim"], (" ".join(row["sentences"]),), row["label"] == "SUPPORT")
+        yield LabelledRow(row["claim"], (" ".join(row["sentences"]),), row["label"] == "SUPPORT")
 
 
-def rte(folder: Path) -> Iterator[Labelled]:
+def rte(folder: Path) -> Iterator[LabelledRow]:
     for path in sorted(folder.glob("*.jsonl")):
         for row in rows(path):
-            yield Labelled(row["hypothesis"], (row["premise"],), row["label"] == 1)
+            yield LabelledRow(row["hypothesis"], (row["premise"],), row["label"] == 1)
 
 
-def evouna(folder: Path) -> Iterator[Labelled]:
+def evouna(folder: Path) -> Iterator[LabelledRow]:
     """Answers, and whether they are right, by references."""
     for row in rows(folder / "TQ.jsonl"):
         if not row.get("improper_question"):
-            yield Labelled(
+            yield LabelledRow(
                 row["answer"],
                 (),
                 row["label"] == 1,
@@ -95,14 +95,14 @@ def evouna(folder: Path) -> Iterator[Labelled]:
             )
 
 
-def trecqa(folder: Path) -> Iterator[Labelled]:
+def trecqa(folder: Path) -> Iterator[LabelledRow]:
     """Sentences, and whether they answer a question."""
     for path in sorted(folder.glob("*.jsonl")):
         for row in rows(path):
-            yield Labelled(row["sentence"], (), row["label"] == 1, question=row["question"])
+            yield LabelledRow(row["sentence"], (), row["label"] == 1, question=row["question"])
 
 
-Reader = Callable[[Path], Iterator[Labelled]]
+Reader = Callable[[Path], Iterator[LabelledRow]]
 
 SUPPORT: dict[str, Reader] = {
     "attributionbench": attributionbench,

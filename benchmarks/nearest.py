@@ -19,7 +19,7 @@ import numpy as np
 from connectors import Files
 from connectors.parsers.auto import AutoParser
 from rag import HeadingChunker, StaticEmbedder
-from rag.stores.chroma import _GRAPH
+from rag.stores.chroma import _HNSW_CONFIGURATION
 
 SAMPLE = Path(__file__).parent.parent / "pipelines" / "sample"
 README = Path(__file__).parent.parent / "README.md"
@@ -55,9 +55,12 @@ def main(folder: Path) -> None:
     exact = [np.argsort(-(vectors @ query), kind="stable")[:10] for query in queries]
     print(f"{len(texts):,} chunks")
     print(f"{'compared with each':22} recall 1.00  {took(started):6.1f} ms a query")
-    for name, settings in (("Chroma's own settings", {"space": "ip"}), ("ours", _GRAPH)):
-        with tempfile.TemporaryDirectory() as place:
-            client = chromadb.PersistentClient(place, settings=Settings(anonymized_telemetry=False))
+    for name, settings in (
+        ("Chroma's own settings", {"space": "ip"}),
+        ("ours", _HNSW_CONFIGURATION),
+    ):
+        with tempfile.TemporaryDirectory() as work:
+            client = chromadb.PersistentClient(work, settings=Settings(anonymized_telemetry=False))
             collection = client.create_collection(
                 "nearest", configuration={"hnsw": settings}, embedding_function=None
             )
@@ -66,18 +69,18 @@ def main(folder: Path) -> None:
                 collection.upsert(ids=[str(j) for j in range(i, i + len(rows))], embeddings=rows)
             collection.query(query_embeddings=[queries[0]], n_results=100)
             started = time.perf_counter()
-            found = [
+            nearest_rows = [
                 collection.query(query_embeddings=[query], n_results=100, include=[])["ids"][0]
                 for query in queries
             ]
-            taken = took(started)
+            seconds = took(started)
         recall = np.mean(
             [
                 len(set(map(int, ids)) & set(best)) / 10
-                for ids, best in zip(found, exact, strict=True)
+                for ids, best in zip(nearest_rows, exact, strict=True)
             ]
         )
-        print(f"{name:22} recall {recall:.2f}  {taken:6.1f} ms a query")
+        print(f"{name:22} recall {recall:.2f}  {seconds:6.1f} ms a query")
 
 
 def took(started: float) -> float:

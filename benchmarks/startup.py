@@ -30,9 +30,9 @@ def main() -> None:
         "rag --help": best([RAG, "--help"]),
         "import chromadb": best([sys.executable, "-c", "import chromadb"]),
     }
-    with tempfile.TemporaryDirectory() as place:
-        index = Path(place) / "index"
-        chunks = build(Path(place) / "docs", index)
+    with tempfile.TemporaryDirectory() as folder:
+        index = Path(folder) / "index"
+        chunks = build(Path(folder) / "docs", index)
         question = "How long does the red battery number 1234 last?"
         seconds["rag ask"] = best([RAG, "ask", question, "--index", str(index)])
     rest = seconds["rag ask"] - seconds["import chromadb"]

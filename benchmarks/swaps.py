@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from evals.judges import backend
+from evals.judges import make_judge
 from rag.text.sentences import sentences
 
 PAIRS = 300
@@ -28,7 +28,7 @@ NAME = re.compile(r"(?<=[a-z,] )[A-Z][a-z]{3,}\b")
 def main(corpus: Path) -> None:
     texts = [json.loads(line)["text"] for line in corpus.read_text("utf-8").splitlines()]
     names = sorted({name for text in texts for name in NAME.findall(text)})
-    support = backend("lexical")
+    support = make_judge("lexical")
     print("| changed | pairs | supported before | noticed |\n|---|---|---|---|")
     for kind, change in {
         "a number": number,
@@ -37,20 +37,21 @@ def main(corpus: Path) -> None:
             sentence, sorted(set(NAME.findall(text)) - set(NAME.findall(sentence))), draw
         ),
     }.items():
-        found = list(pairs(texts, change))
+        sentence_pairs = list(pairs(texts, change))
         before = noticed = 0
-        for good, bad, contexts in found:
-            one, other = support.judge([good, bad], contexts)
-            held = (one.support or 0) >= support.threshold
-            before += held
-            noticed += held and (other.support or 0) < support.threshold
-        print(f"| {kind} | {len(found)} | {before / len(found):.1%} | {noticed / len(found):.1%} |")
+        for good, bad, contexts in sentence_pairs:
+            good_judgement, bad_judgement = support.judge([good, bad], contexts)
+            is_supported = (good_judgement.support or 0) >= support.threshold
+            before += is_supported
+            noticed += is_supported and (bad_judgement.support or 0) < support.threshold
+        count = len(sentence_pairs)
+        print(f"| {kind} | {count} | {before / count:.1%} | {noticed / count:.1%} |")
 
 
 def pairs(texts: list[str], change: Callable[[str, str, random.Random], str | None]):  # type: ignore[no-untyped-def]
     draw = random.Random(3)
-    made = 0
-    while made < PAIRS:
+    pair_count = 0
+    while pair_count < PAIRS:
         text = draw.choice(texts)
         spans = sentences(text)
         start, end = draw.choice(spans) if spans else (0, 0)
@@ -58,28 +59,28 @@ def pairs(texts: list[str], change: Callable[[str, str, random.Random], str | No
         if 40 < len(sentence) < 300 and (changed := change(text, sentence, draw)):
             contexts = [*draw.sample(texts, 4), text]
             draw.shuffle(contexts)
-            made += 1
+            pair_count += 1
             yield sentence, changed, contexts
 
 
 def number(text: str, sentence: str, draw: random.Random) -> str | None:
-    found = list(NUMBER.finditer(sentence))
-    if not found:
+    matches = list(NUMBER.finditer(sentence))
+    if not matches:
         return None
-    place = draw.choice(found)
-    new = str(int(float(place.group().replace(",", ""))) + draw.choice([1, 3, 7, 10]))
-    return sentence[: place.start()] + new + sentence[place.end() :]
+    match = draw.choice(matches)
+    new = str(int(float(match.group().replace(",", ""))) + draw.choice([1, 3, 7, 10]))
+    return sentence[: match.start()] + new + sentence[match.end() :]
 
 
 def name(sentence: str, names: list[str], draw: random.Random) -> str | None:
-    found = list(NAME.finditer(sentence))
-    if not found or not names:
+    matches = list(NAME.finditer(sentence))
+    if not matches or not names:
         return None
-    place = draw.choice(found)
+    match = draw.choice(matches)
     new = draw.choice(names)
-    if new == place.group():
+    if new == match.group():
         return None
-    return sentence[: place.start()] + new + sentence[place.end() :]
+    return sentence[: match.start()] + new + sentence[match.end() :]
 
 
 if __name__ == "__main__":

@@ -14,19 +14,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from rag.text.tokens import estimate, vocabulary
+from rag.text.tokens import estimate_tokens, load_vocabulary
 
 EACH = 200
 
 
 def main(data: Path) -> None:
-    encoding = vocabulary()
+    encoding = load_vocabulary()
     if encoding is None:
         raise SystemExit("the vocabulary is not here: pip install llama-index-core")
     for name, texts in kinds(data):
         real = sum(len(encoding.encode_ordinary(text)) for text in texts)
         started = time.perf_counter()
-        estimated = sum(map(estimate, texts))
+        estimated = sum(map(estimate_tokens, texts))
         seconds = time.perf_counter() - started
         print(f"{name:12}{estimated / real:6.2f}   {seconds / len(texts) * 1e6:6.0f} us a text")
 

@@ -24,40 +24,42 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.labelled import CALIBRATED_ON, OTHERS, SUPPORT, lfqa, rows, wice
-from evals.calibration import CALIBRATED, Labelled, auroc, balanced_accuracy, best_threshold
-from evals.embeddings import load_similar, sts
-from evals.judges import SupportJudge, VerifierJudge, backend
+from evals.calibration import CALIBRATED, LabelledRow, auroc, balanced_accuracy, best_threshold
+from evals.embeddings import load_sentence_pairs, sts
+from evals.judges import SupportJudge, VerifierJudge, make_judge
 from evals.metrics.text import longest_common_subsequence
 from rag import LexicalVerifier, StaticEmbedder
-from rag.cli.eval_options import chat_model
+from rag.cli.eval_options import load_chat_model
 
-Score = Callable[[Labelled], float]
+Score = Callable[[LabelledRow], float]
 
 
 def words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-def token_containment(row: Labelled) -> float:
-    said, held = words(row.text), set(words("\n".join(row.contexts)))
-    return sum(word in held for word in said) / max(1, len(said))
+def token_containment(row: LabelledRow) -> float:
+    claim_words, context_words = words(row.text), set(words("\n".join(row.contexts)))
+    return sum(word in context_words for word in claim_words) / max(1, len(claim_words))
 
 
-def bigram_containment(row: Labelled) -> float:
-    said, there = words(row.text), words("\n".join(row.contexts))
-    pairs, held = list(pairwise(said)), set(pairwise(there))
-    return sum(pair in held for pair in pairs) / max(1, len(pairs))
+def bigram_containment(row: LabelledRow) -> float:
+    claim_words, context_words = words(row.text), words("\n".join(row.contexts))
+    pairs, context_bigrams = list(pairwise(claim_words)), set(pairwise(context_words))
+    return sum(pair in context_bigrams for pair in pairs) / max(1, len(pairs))
 
 
-def rouge_l_precision(row: Labelled) -> float:
-    said = words(row.text)
+def rouge_l_precision(row: LabelledRow) -> float:
+    claim_words = words(row.text)
     there = words("\n".join(row.contexts))
-    return longest_common_subsequence(said, there) / max(1, len(said))
+    return longest_common_subsequence(claim_words, there) / max(1, len(claim_words))
 
 
-def cosine(row: Labelled) -> float:
-    one, other = StaticEmbedder().embed_documents([row.text, "\n".join(row.contexts)])
-    return float(one @ other)
+def cosine(row: LabelledRow) -> float:
+    claim_vector, context_vector = StaticEmbedder().embed_documents(
+        [row.text, "\n".join(row.contexts)]
+    )
+    return float(claim_vector @ context_vector)
 
 
 BASELINES: dict[str, Score] = {
@@ -69,16 +71,16 @@ BASELINES: dict[str, Score] = {
 
 
 def scores(
-    found: Sequence[Labelled], metric: str, support: SupportJudge | None = None
+    found: Sequence[LabelledRow], metric: str, support: SupportJudge | None = None
 ) -> np.ndarray:
     """A metric's graded scores, or a baseline's; what failed counts as 0."""
     if metric in BASELINES:
         return np.array([BASELINES[metric](row) for row in found])
-    support = support or backend("lexical")
+    support = support or make_judge("lexical")
     return np.array([CALIBRATED[metric](row, support) or 0.0 for row in found])
 
 
-def auroc_of(found: Sequence[Labelled], metric: str) -> float:
+def auroc_of(found: Sequence[LabelledRow], metric: str) -> float:
     return auroc(np.array([row.label for row in found]), scores(found, metric))
 
 
@@ -89,45 +91,53 @@ def main() -> None:
     options.add_argument("--judge")
     options.add_argument("--each", type=int, default=400)
     options.add_argument("--weights", action="store_true")
-    asked = options.parse_args()
-    data: Path = asked.data
+    arguments = options.parse_args()
+    data: Path = arguments.data
     sets = {name: list(read(data / name)) for name, read in SUPPORT.items()}
-    if asked.weights:
+    if arguments.weights:
         weights(sets)
         return
-    judged = {name: scores(found, "faithfulness") for name, found in sets.items()}
+    judged = {name: scores(rows_of_set, "faithfulness") for name, rows_of_set in sets.items()}
     support_table(sets, judged)
     thresholds(data, sets, judged)
     failures(data)
     others(data)
-    if asked.nli:
-        beside(sets, judged, asked.nli, backend("nli", nli=asked.nli), asked.each)
-    if asked.judge:
-        beside(sets, judged, asked.judge, backend(model=chat_model(asked.judge)), asked.each)
+    if arguments.nli:
+        compare_backends(
+            sets, judged, arguments.nli, make_judge("nli", nli=arguments.nli), arguments.each
+        )
+    if arguments.judge:
+        compare_backends(
+            sets,
+            judged,
+            arguments.judge,
+            make_judge(model=load_chat_model(arguments.judge)),
+            arguments.each,
+        )
 
 
-def support_table(sets: dict[str, list[Labelled]], judged: dict[str, np.ndarray]) -> None:
+def support_table(sets: dict[str, list[LabelledRow]], judged: dict[str, np.ndarray]) -> None:
     print("AUROC of faithfulness by the lexical backend, beside baselines; balanced accuracy at")
     print("its threshold, and at one chosen on the set by cross-validation\n")
     names = [*BASELINES, "lexical"]
     print(f"| set | rows | {' | '.join(names)} | balanced at .4 | balanced, own threshold |")
     print("|---|---|" + "---|" * (len(names) + 2))
-    found: dict[str, list[float]] = defaultdict(list)
-    for name, each in sets.items():
-        labels = np.array([row.label for row in each])
+    supports: dict[str, list[float]] = defaultdict(list)
+    for name, rows_of_set in sets.items():
+        labels = np.array([row.label for row in rows_of_set])
         for column in names:
-            values = judged[name] if column == "lexical" else scores(each, column)
-            found[column].append(auroc(labels, values))
+            values = judged[name] if column == "lexical" else scores(rows_of_set, column)
+            supports[column].append(auroc(labels, values))
         threshold = LexicalVerifier().threshold
-        found["balanced"].append(balanced_accuracy(labels, judged[name] >= threshold))
-        found["own"].append(balanced_accuracy(labels, cross_validated(labels, judged[name])))
-        print(line(name, len(each), [found[c][-1] for c in (*names, "balanced", "own")]))
-    means = [float(np.mean(found[column])) for column in (*names, "balanced", "own")]
+        supports["balanced"].append(balanced_accuracy(labels, judged[name] >= threshold))
+        supports["own"].append(balanced_accuracy(labels, cross_validated(labels, judged[name])))
+        print(line(name, len(rows_of_set), [supports[c][-1] for c in (*names, "balanced", "own")]))
+    means = [float(np.mean(supports[column])) for column in (*names, "balanced", "own")]
     print(line("mean", sum(map(len, sets.values())), means))
-    best = max(BASELINES, key=lambda name: np.mean(found[name]))
-    gap = np.mean(found["lexical"]) - np.mean(found[best])
+    best = max(BASELINES, key=lambda name: np.mean(supports[name]))
+    gap = np.mean(supports["lexical"]) - np.mean(supports[best])
     worst = min(
-        (found["lexical"][i] - max(found[b][i] for b in BASELINES), name)
+        (supports["lexical"][i] - max(supports[b][i] for b in BASELINES), name)
         for i, name in enumerate(sets)
     )
     print(f"\nlexical above {best}, the best baseline, in the mean: {gap:+.3f}")
@@ -143,24 +153,30 @@ def line(name: str, n: int, values: Sequence[float]) -> str:
 
 def cross_validated(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
     order = np.random.default_rng(0).permutation(len(labels))
-    said = np.zeros(len(labels), dtype=bool)
+    predicted = np.zeros(len(labels), dtype=bool)
     for fold in range(10):
-        held = order[fold::10]
-        rest = np.setdiff1d(order, held)
-        said[held] = values[held] >= best_threshold(labels[rest], values[rest])
-    return said
+        test_rows = order[fold::10]
+        rest = np.setdiff1d(order, test_rows)
+        predicted[test_rows] = values[test_rows] >= best_threshold(labels[rest], values[rest])
+    return predicted
 
 
-def thresholds(data: Path, sets: dict[str, list[Labelled]], judged: dict[str, np.ndarray]) -> None:
+def thresholds(
+    data: Path, sets: dict[str, list[LabelledRow]], judged: dict[str, np.ndarray]
+) -> None:
     """Where the lexical verifier's two thresholds come from."""
     steps = np.arange(0.2, 0.96, 0.05).round(2)
-    whole = [(np.array([row.label for row in sets[name]]), judged[name]) for name in CALIBRATED_ON]
-    best = max((np.mean([balanced_accuracy(y, s >= t) for y, s in whole]), t) for t in steps)
+    calibration_sets = [
+        (np.array([row.label for row in sets[name]]), judged[name]) for name in CALIBRATED_ON
+    ]
+    best = max(
+        (np.mean([balanced_accuracy(y, s >= t) for y, s in calibration_sets]), t) for t in steps
+    )
     print(f"best threshold on {', '.join(CALIBRATED_ON)}: {best[1]} ({best[0]:.3f} balanced)")
     part = []
     for name, read in {"wice": wice, "lfqa": lfqa}.items():
-        found = list(read(data / name, part=True))
-        part.append((np.array([row.label for row in found]), judged[name]))
+        rows_of_set = list(read(data / name, part=True))
+        part.append((np.array([row.label for row in rows_of_set]), judged[name]))
     best = max((np.mean([balanced_accuracy(y, s >= t) for y, s in part]), t) for t in steps)
     print(f"best for support in part on wice, lfqa: {best[1]} ({best[0]:.3f} balanced)\n")
 
@@ -173,22 +189,22 @@ def failures(data: Path) -> None:
         ("healthver", "dev.jsonl", "Supports", "contexts"),
         ("scifact", "claims.jsonl", "SUPPORT", "sentences"),
     ):
-        found = list(rows(data / set_ / file))
-        for other in sorted({row["label"] for row in found} - {positive}):
+        all_rows = list(rows(data / set_ / file))
+        for label in sorted({row["label"] for row in all_rows} - {positive}):
             part = [
-                Labelled(row["claim"], (" ".join(row[context]),), row["label"] == positive)
-                for row in found
-                if row["label"] in (positive, other)
+                LabelledRow(row["claim"], (" ".join(row[context]),), row["label"] == positive)
+                for row in all_rows
+                if row["label"] in (positive, label)
             ]
-            print(line(f"{set_}: {other.lower()}", len(part), [auroc_of(part, "faithfulness")]))
+            print(line(f"{set_}: {label.lower()}", len(part), [auroc_of(part, "faithfulness")]))
     kinds: dict[str, list[bool]] = defaultdict(list)
-    support = backend("lexical")
+    support = make_judge("lexical")
     for row in rows(data / "bump" / "pairs.jsonl"):
         contexts = tuple(row["contexts"])
         right, wrong = scores(
             [
-                Labelled(row["answer_faithful"], contexts, True),
-                Labelled(row["answer_unfaithful"], contexts, False),
+                LabelledRow(row["answer_faithful"], contexts, True),
+                LabelledRow(row["answer_unfaithful"], contexts, False),
             ],
             "faithfulness",
             support,
@@ -196,8 +212,8 @@ def failures(data: Path) -> None:
         kinds[row["error_type"]].append(bool(right > wrong))
     print("\nBUMP, minimal edits of summaries: share of pairs in which the faithful one is above\n")
     print("| error | pairs | lexical |\n|---|---|---|")
-    for kind, told in sorted(kinds.items(), key=lambda item: -np.mean(item[1])):
-        print(line(kind, len(told), [float(np.mean(told))]))
+    for kind, outcomes in sorted(kinds.items(), key=lambda item: -np.mean(item[1])):
+        print(line(kind, len(outcomes), [float(np.mean(outcomes))]))
     print()
 
 
@@ -206,22 +222,22 @@ def others(data: Path) -> None:
     print("Other metrics: AUROC (for STS Spearman's correlation)\n")
     print("| set: metric | rows | agreement |\n|---|---|---|")
     for name, (metric, read) in OTHERS.items():
-        found = list(read(data / name.partition(":")[0]))
-        print(line(name, len(found), [auroc_of(found, metric)]))
+        rows_of_set = list(read(data / name.partition(":")[0]))
+        print(line(name, len(rows_of_set), [auroc_of(rows_of_set, metric)]))
     pairs = [
-        Labelled(row["sentence1"], (row["sentence2"],), row["label"] == 1)
+        LabelledRow(row["sentence1"], (row["sentence2"],), row["label"] == 1)
         for path in sorted((data / "mrpc").glob("*.jsonl"))
         for row in rows(path)
     ]
     print(line("mrpc: cosine", len(pairs), [auroc_of(pairs, "cosine")]))
     for path in sorted((data / "stsb").glob("*.dev.jsonl")):
-        found_ = sts(StaticEmbedder(), load_similar(path), resamples=10)
+        found_ = sts(StaticEmbedder(), load_sentence_pairs(path), resamples=10)
         name = f"stsb {path.name.partition('.')[0]}: cosine"
         print(line(name, found_.n, [found_.spearman["cosine"].value]))
     print()
 
 
-def weights(sets: dict[str, list[Labelled]]) -> None:
+def weights(sets: dict[str, list[LabelledRow]]) -> None:
     """The three shares by themselves, summed by weights that were chosen on the other sets."""
     alone = [
         VerifierJudge(LexicalVerifier(order=order, similarity=similarity))
@@ -232,26 +248,30 @@ def weights(sets: dict[str, list[Labelled]]) -> None:
         (order, similarity): (1 - order - similarity, order, similarity)
         for order, similarity in steps
     }
-    found: dict[str, dict[tuple[float, float], float]] = {}
-    for name, each in sets.items():
-        labels = np.array([row.label for row in each])
-        shares = np.array([scores(each, "faithfulness", support) for support in alone])
-        found[name] = {key: auroc(labels, np.array(parts) @ shares) for key, parts in mixed.items()}
+    scores_by_set: dict[str, dict[tuple[float, float], float]] = {}
+    for name, rows_of_set in sets.items():
+        labels = np.array([row.label for row in rows_of_set])
+        shares = np.array([scores(rows_of_set, "faithfulness", support) for support in alone])
+        scores_by_set[name] = {
+            key: auroc(labels, np.array(parts) @ shares) for key, parts in mixed.items()
+        }
     print("| left out | order | similarity | AUROC of it |\n|---|---|---|---|")
-    held: list[float] = []
+    held_out_scores: list[float] = []
     for name in sets:
-        rest = [other for other in sets if other != name]
-        best = max(steps, key=lambda key: np.mean([found[other][key] for other in rest]))
-        held.append(found[name][best])
-        print(line(name, 0, [*best, held[-1]]).replace("| 0 |", "|"))
-    print(f"mean of the sets left out: {np.mean(held):.3f}")
-    best = max(steps, key=lambda key: np.mean([found[name][key] for name in sets]))
-    at = np.mean([found[name][best] for name in sets])
-    print(f"best on all: order {best[0]}, similarity {best[1]} ({at:.3f})")
+        rest = [other_set for other_set in sets if other_set != name]
+        best = max(
+            steps, key=lambda key: np.mean([scores_by_set[other_set][key] for other_set in rest])
+        )
+        held_out_scores.append(scores_by_set[name][best])
+        print(line(name, 0, [*best, held_out_scores[-1]]).replace("| 0 |", "|"))
+    print(f"mean of the sets left out: {np.mean(held_out_scores):.3f}")
+    best = max(steps, key=lambda key: np.mean([scores_by_set[name][key] for name in sets]))
+    mean_score = np.mean([scores_by_set[name][best] for name in sets])
+    print(f"best on all: order {best[0]}, similarity {best[1]} ({mean_score:.3f})")
 
 
-def beside(
-    sets: dict[str, list[Labelled]],
+def compare_backends(
+    sets: dict[str, list[LabelledRow]],
     judged: dict[str, np.ndarray],
     model: str,
     support: SupportJudge,
@@ -261,13 +281,16 @@ def beside(
     print(f"What {model} adds: AUROC on at most {each} rows of each set\n")
     print(f"| set | rows | lexical | {support.name} | both, in the mean |\n|---|---|---|---|---|")
     columns: dict[str, list[float]] = defaultdict(list)
-    for name, found in sets.items():
-        chosen = np.random.default_rng(0).permutation(len(found))[:each]
-        part = [found[i] for i in chosen]
+    for name, rows_of_set in sets.items():
+        sampled = np.random.default_rng(0).permutation(len(rows_of_set))[:each]
+        part = [rows_of_set[i] for i in sampled]
         labels = np.array([row.label for row in part])
-        own, other = judged[name][chosen], scores(part, "faithfulness", support)
-        both = ranks(own) + ranks(other)
-        found_ = [auroc(labels, values) for values in (own, other, both)]
+        lexical_scores, backend_scores = (
+            judged[name][sampled],
+            scores(part, "faithfulness", support),
+        )
+        rank_sums = ranks(lexical_scores) + ranks(backend_scores)
+        found_ = [auroc(labels, values) for values in (lexical_scores, backend_scores, rank_sums)]
         for column, value in zip(("lexical", "other", "both"), found_, strict=True):
             columns[column].append(value)
         print(line(name, len(part), found_), flush=True)

@@ -1,4 +1,4 @@
-"""Where documents come from, and parsers from bytes to `rag.Document`."""
+"""Connectors, which list the sources of documents, and parsers, which make documents of bytes."""
 
 from __future__ import annotations
 
@@ -26,54 +26,59 @@ __all__ = [
     "path_of",
 ]
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_SCHEME_PATTERN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
 def connect(source: str | Path, **options: Any) -> Connector:
-    """Make the connector for what a person types: a path, or a uri with a scheme.
+    """Return the connector for a source as a user types it: a path, or a uri with a scheme.
 
-    `options` are settings for those connectors that have them (``allow_private``,
-    ``imap_password``). Raises `SourceNotFound` where it does not exist, or no connector knows the
-    scheme; `MissingExtra` where what it takes is not installed.
+    `options` are settings for the connectors that have them (``allow_private``,
+    ``imap_password``). Raises `SourceNotFound` if the source does not exist or no connector
+    knows its scheme, and `MissingExtra` if an optional dependency is not installed.
     """
     text = str(source)
     if not text.strip():
-        raise SourceNotFound("a source is empty: name a file or folder")
-    scheme = _SCHEME.match(text) if isinstance(source, str) else None
-    if scheme is None:
+        raise SourceNotFound("a source is empty: give a file, a folder or a uri")
+    scheme_match = _SCHEME_PATTERN.match(text) if isinstance(source, str) else None
+    if scheme_match is None:
         return Files.from_path(Path(source))
-    name = scheme.group(1).lower()
+    name = scheme_match.group(1).lower()
     if name == "file":
         return Files.from_uri(text)
-    found = connectors()
-    for wanted in (name, name.partition("+")[0]):  # a database may name its driver
-        for kind in found:
-            if wanted in kind.schemes:
+    connector_classes = connectors()
+    for scheme_name in (name, name.partition("+")[0]):  # a uri of a database may include the driver
+        for connector_class in connector_classes:
+            if scheme_name in connector_class.schemes:
                 try:
-                    made = kind.from_uri(text, **options)
-                    made.require()
-                    return made
-                except ValueError as error:  # pydantic's
-                    raise SourceNotFound(f"{_without_secret(text)}: {_said(error)}") from None
+                    connector = connector_class.from_uri(text, **options)
+                    connector.require()
+                    return connector
+                except ValueError as error:  # such as a ValidationError of pydantic
+                    raise SourceNotFound(
+                        f"{_remove_credentials(text)}: {_describe_error(error)}"
+                    ) from None
     raise SourceNotFound(f"no connector reads {name}:// sources (`rag sources` lists them): {text}")
 
 
 def connectors() -> list[type[Connector]]:
-    """The connectors that are installed, our own and others."""
-    found = []
+    """Return the classes of all installed connectors, those of other packages included.
+
+    A connector of another package that cannot be imported is skipped.
+    """
+    connector_classes = []
     for name in registered_names("connector"):
         try:
-            found.append(cast(type[Connector], component_class("connector", name)))
-        except (ConfigError, ImportError):  # somebody else's, and broken
+            connector_classes.append(cast(type[Connector], component_class("connector", name)))
+        except (ConfigError, ImportError):  # a broken connector of another package
             continue
-    return found
+    return connector_classes
 
 
-def _without_secret(uri: str) -> str:
+def _remove_credentials(uri: str) -> str:
     return re.sub(r"//.*@", "//", uri)
 
 
-def _said(error: ValueError) -> str:
+def _describe_error(error: ValueError) -> str:
     from pydantic import ValidationError
 
     from rag.component import summarize_validation_error

@@ -1,4 +1,4 @@
-"""What every connector and parser does."""
+"""Base classes of connectors and parsers, and the sources, parts and failures they exchange."""
 
 from __future__ import annotations
 
@@ -10,31 +10,37 @@ from typing import Any, ClassVar, Self
 from urllib.parse import quote
 
 from rag.component import Component
-from rag.errors import MissingExtra, SourceError, SourceNotFound, UnsupportedFormat
-from rag.types import Document, flat_metadata
+from rag.errors import (
+    MissingExtra,
+    ParserNotInstalled,
+    SourceError,
+    SourceNotFound,
+    UnsupportedFormat,
+)
+from rag.types import Document, flatten_metadata
 
 PART = "!/"
-"""Stands between the uri of a source and the name of a part of it: ``file:///a.zip!/b.txt``."""
+"""Separator between the uri of a source and the name of a part: ``file:///a.zip!/b.txt``."""
 
 
 def part_uri(uri: str, name: str) -> str:
-    """Name the part `name` (a path, a row's key ...) of the source `uri`."""
+    """Return the uri of the part `name` (a path, the key of a row ...) of the source `uri`."""
     return uri + PART + quote(name.lstrip("/"), safe="/", errors="replace")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Something that can be ingested: named and dated cheaply, read only when it has changed.
+    """Something that can be ingested: cheap to list, and read only if it has changed.
 
-    ``version`` changes whenever the bytes may have (mtime and size, ETag, commit ...); "" where
-    the place says nothing of the kind. ``read`` returns the bytes, or raises `SourceError`; it is
-    called from other threads than the one that lists, later, several at once. ``title`` and
-    ``metadata`` (flat) are what the place says of it; they win over what is in the bytes. A title
-    of None says nothing, "" that there is none.
+    ``version`` changes whenever the bytes may have changed (mtime and size, ETag, commit ...);
+    it is "" if the connector has no such information. ``read`` returns the bytes or raises
+    `SourceError`. It is called later, from several threads at once, and not from the thread that
+    lists. ``title`` and ``metadata`` (flat) come from the connector and take precedence over
+    those in the bytes. A title of None means unknown, "" that there is no title.
 
-    A place that could not even be listed is a source too: its ``read`` raises
-    `SourceUnreadable`, and nothing indexed whose uri begins with ``shelter`` (by default what is
-    below its uri) is taken for deleted.
+    A folder, sitemap or other part of the source that could not be listed is a source, too: its
+    ``read`` raises `SourceUnreadable`, and no indexed document whose uri starts with
+    ``protected_prefix`` (default: the uri of the source and a ``/``) is deleted.
     """
 
     uri: str
@@ -47,22 +53,26 @@ class Source:
 
 
 def apply_source_metadata(document: Document, source: Source) -> Document:
-    """The document with what its source says of it: that wins over what was in the bytes."""
+    """Return the document with the title and metadata of its source.
+
+    They take precedence over those in the bytes. The title applies only to the document that has
+    the uri of the source.
+    """
     if source.title is None and not source.metadata:
         return document
     fields = dict(document.__dict__)
     if source.title is not None and document.uri == source.uri:
         fields["title"] = source.title
-    fields["metadata"] = {**document.metadata, **flat_metadata(source.metadata)}
+    fields["metadata"] = {**document.metadata, **flatten_metadata(source.metadata)}
     return Document(**fields)
 
 
 class Connector(Component):
-    """Where documents come from.
+    """Lists the sources of documents.
 
-    ``schemes`` are those of the uris that `from_uri` reads, ``examples`` how these are written.
-    ``extra`` names the optional dependencies that such a connector needs ("" for none), and
-    ``packages`` are the modules that come with it.
+    ``schemes`` are the uri schemes that `from_uri` reads, ``examples`` are uris to show to users.
+    ``extra`` is the name of the optional dependencies that the connector needs ("" for none), and
+    ``packages`` are the modules that this extra installs.
     """
 
     kind: ClassVar[str] = "connector"
@@ -73,47 +83,56 @@ class Connector(Component):
 
     @classmethod
     def from_uri(cls, uri: str, **options: Any) -> Self:
-        """Make the connector for a uri with one of the ``schemes``.
+        """Return the connector for a uri with one of the ``schemes``.
 
-        `options` are settings the connector may have or not. Raises `SourceNotFound` for a uri
-        that it cannot read.
+        `options` are settings; a connector ignores those that it does not have. Raises
+        `SourceNotFound` for a uri that it cannot read.
         """
-        raise SourceNotFound(f"the connector {cls.name!r} is not made from a uri: {uri}")
+        raise SourceNotFound(f"the connector {cls.name!r} cannot be created from a uri: {uri}")
 
     def require(self) -> None:
-        """Raise `MissingExtra` where something that it needs is not installed."""
+        """Raise `MissingExtra` if a package that the connector needs is not installed."""
         if not all(map(find_spec, self.packages)):
             raise MissingExtra.of(self.extra, f"the connector {self.name!r}")
 
     @property
     @abstractmethod
     def scope(self) -> str:
-        """Prefix of every uri that `sources` can list."""
+        """Prefix of the uris that `sources` can list."""
 
     @property
     def owner_id(self) -> str:
-        """Where only some of what is in the scope is this connector's: a name for it.
+        """Name of the owner, for a connector that shares its scope with others; "" otherwise.
 
-        Then what another connector has listed first is not deleted by this one.
+        Such a connector does not delete documents that another connector listed first.
         """
         return ""
 
     @abstractmethod
     def sources(self) -> Iterator[Source]:
-        """List what there is, in a stable order. Raises `SourceNotFound` if there is no there."""
+        """List the sources in a stable order.
+
+        Raises `SourceNotFound` if the source as a whole does not exist.
+        """
 
     def count(self) -> int | None:
-        """How many sources there are, where that is cheap to say: to tell the time left by."""
+        """Return the number of sources, or None if counting is expensive.
+
+        The number serves to estimate the time left.
+        """
         return None
 
     def owns(self, uri: str) -> bool:
-        """Whether `sources` would list `uri` if it existed: what is owned and gone is deleted."""
+        """Return whether `sources` would list `uri` if it existed.
+
+        An indexed document is deleted if its source is owned and no longer listed.
+        """
         return uri.startswith(self.scope)
 
 
 @dataclass(frozen=True, slots=True)
 class FailedPart:
-    """A part of a source that gave no document, and why."""
+    """A part of a source that could not be parsed, and the error."""
 
     uri: str
     error: SourceError
@@ -121,7 +140,7 @@ class FailedPart:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Something with a name and bytes inside a source: a member of an archive, an attachment."""
+    """A named part of a source with its own bytes: a member of an archive, an attachment."""
 
     name: str
     read: Callable[[], bytes]
@@ -129,12 +148,12 @@ class Part:
 
 
 class Parser(Component):
-    """Bytes to a `Document`.
+    """Makes a `Document` of bytes.
 
-    ``formats`` are the media types it reads, each with the suffixes of file names that mean it;
-    ``library`` does the work, ``keeps`` and ``drops`` say what of a file is in the document, and
-    ``extra`` names the optional dependencies it needs, whose modules are ``packages``: all of it
-    is what ``rag sources`` lists.
+    ``formats`` maps the media types it reads to their file suffixes. ``library`` names the
+    package that parses. ``keeps`` and ``drops`` say which content of a file is in the document.
+    ``extra`` is the name of the optional dependencies, and ``packages`` are the modules that it
+    installs. ``rag sources`` prints these fields.
     """
 
     kind: ClassVar[str] = "parser"
@@ -145,30 +164,37 @@ class Parser(Component):
     extra: ClassVar[str] = ""
     packages: ClassVar[tuple[str, ...]] = ()
 
+    def require(self) -> None:
+        """Raise `ParserNotInstalled` if one of its ``packages`` is not installed."""
+        if not all(map(find_spec, self.packages)):
+            raise ParserNotInstalled.of(self.extra, self.name)
+
     @abstractmethod
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
-        """Parse `data`, read from `uri`. Raises `ParseError` with a reason a person understands.
+        """Parse `data`, read from `uri`.
 
-        `mime` is what the source says it is; None where it says nothing.
+        `mime` is the media type that the source states, None if it states none. Raises
+        `ParseError` with a reason that a user understands.
         """
 
     def documents(
         self, data: bytes, *, uri: str, mime: str | None = None
     ) -> Iterator[Document | FailedPart]:
-        """Parse all documents that `data` holds; most formats hold one, named `uri`.
+        """Parse all documents in `data`; most formats contain one, with the uri `uri`.
 
-        The uris of the others are made by `part_uri`. Raises `ParseError` where there is none.
+        The uris of further documents are made with `part_uri`. Raises `ParseError` if there is no
+        document.
         """
         yield self.parse(data, uri=uri, mime=mime)
 
 
 class Container(Parser):
-    """A format that holds files of other formats; `AutoParser` parses them."""
+    """A parser of a format that contains files of other formats; `AutoParser` parses them."""
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
-        """Parse what is not in a part; by default there is no such thing."""
-        raise UnsupportedFormat("it holds files, and is no document of its own")
+        """Parse the content outside of the parts. By default there is none, and this raises."""
+        raise UnsupportedFormat("it contains files and has no text outside of them")
 
     @abstractmethod
     def unpack(self, data: bytes, *, uri: str) -> Iterator[Part | FailedPart]:
-        """List the parts; nothing is read before `Part.read` is called."""
+        """List the parts without reading them; `Part.read` reads one."""

@@ -1,4 +1,4 @@
-"""Feeds: the entries of RSS and Atom."""
+"""RSS and Atom feeds."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from pydantic import Field, field_validator
 
 from connectors.base import Connector, Source, part_uri
 from rag.errors import SourceError, SourceNotFound
-from rag.types import flat_metadata, well_formed
+from rag.types import flatten_metadata, to_well_formed
 
 
 class Feed(Connector):
-    """Entries of an RSS or Atom feed, with what the feed itself says in them.
+    """Reads each entry of an RSS or Atom feed as a document, with the text in the feed.
 
-    An entry is named after its link, behind the feed's own address; its ``link`` is in the
-    metadata. Feeds forget their older entries: what is no longer in one stays in the index.
-    ``timeout`` is in seconds; about ``allow_private`` see `Web`.
+    The uri of an entry is the address of the feed followed by the link of the entry. The ``link``
+    is also in the metadata. Feeds drop their older entries; these stay in the index. ``timeout``
+    is in seconds. For ``allow_private`` see `Web`.
     """
 
     name: ClassVar[str] = "feed"
+    extra: ClassVar[str] = "feed"
+    packages: ClassVar[tuple[str, ...]] = ("feedparser",)
     examples: ClassVar[tuple[str, ...]] = ("feed+https://example.org/news.xml",)
     schemes: ClassVar[tuple[str, ...]] = ("feed+http", "feed+https")
 
@@ -32,66 +34,67 @@ class Feed(Connector):
 
     @classmethod
     def from_uri(cls, uri: str, **options: Any) -> Self:
-        """``feed+https://...``."""
+        """Return the connector for ``feed+https://...``."""
         return cls(
             url=uri.removeprefix("feed+"), allow_private=bool(options.get("allow_private", False))
         )
 
     @field_validator("url")
     @classmethod
-    def _one_form(cls, url: str) -> str:
-        from connectors.http import checked_url
+    def _normalize_url(cls, url: str) -> str:
+        from connectors.http import normalize_url
 
-        return checked_url(url)
+        return normalize_url(url)
 
     @property
     def scope(self) -> str:
-        """The feed, and what parts it from its entries."""
+        """Uri of the feed, with the separator before the entries."""
         return part_uri(f"feed+{self.url}", "")
 
     def owns(self, uri: str) -> bool:
-        """Nothing: an entry that has left the feed is not gone."""
+        """Return False: an entry that is no longer in the feed stays in the index."""
         return False
 
     def sources(self) -> Iterator[Source]:
         """List the entries, in the order of the feed."""
+        self.require()
         import feedparser
 
         from connectors.http import Fetcher
 
         fetcher = Fetcher(0.0, False, self.allow_private, self.timeout, 64 * 2**20)
         try:
-            found = fetcher.get(self.url)
+            response = fetcher.get(self.url)
         except SourceError as error:
             raise SourceNotFound(f"{self.url}: {error}") from None
-        feed = feedparser.parse(found.body, resolve_relative_uris=True, sanitize_html=True)
+        feed = feedparser.parse(response.body, resolve_relative_uris=True, sanitize_html=True)
         if not feed.version:
-            raise SourceNotFound(f"{self.url} is no feed")
-        seen: set[str] = set()
+            raise SourceNotFound(f"{self.url} is not an RSS or Atom feed")
+        seen_uris: set[str] = set()
         for entry in feed.entries:
-            source = self._source(entry, feed.feed.get("title", ""))
-            if source.uri not in seen:
-                seen.add(source.uri)
+            source = self._make_source(entry, feed.feed.get("title", ""))
+            if source.uri not in seen_uris:
+                seen_uris.add(source.uri)
                 yield source
 
-    def _source(self, entry: Any, feed_title: str) -> Source:
-        bodies = [content.get("value", "") for content in entry.get("content", ())]
-        body = max([entry.get("summary", ""), *bodies], key=len)
-        title = well_formed(entry.get("title", ""))
-        html = f"<html><body><h1>{title}</h1>{body}</body></html>".encode(errors="replace")
+    def _make_source(self, entry: Any, feed_title: str) -> Source:
+        html_bodies = [content.get("value", "") for content in entry.get("content", ())]
+        html_body = max([entry.get("summary", ""), *html_bodies], key=len)
+        title = to_well_formed(entry.get("title", ""))
+        html = f"<html><body><h1>{title}</h1>{html_body}</body></html>".encode(errors="replace")
         link = entry.get("link", "")
         uri = part_uri(f"feed+{self.url}", link or entry.get("id") or title or "entry")
-        about = {
+        raw_metadata = {
             "link": link,
             "author": entry.get("author"),
             "published": entry.get("published") or entry.get("updated"),
             "tags": [tag.get("term") for tag in entry.get("tags", ()) if tag.get("term")],
             "feed": feed_title or self.url,
         }
-        metadata = flat_metadata({key: value for key, value in about.items() if value})
+        metadata = flatten_metadata({key: value for key, value in raw_metadata.items() if value})
         version = hashlib.sha256(html + repr(metadata).encode(errors="replace")).hexdigest()[:16]
         return Source(
-            uri=well_formed(uri),
+            uri=to_well_formed(uri),
             version=version,
             read=partial(bytes, html),
             mime="text/html",

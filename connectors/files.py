@@ -1,4 +1,4 @@
-"""Files and folders of this machine."""
+"""Local files and folders."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
 INDEX_MARK = ".citewell-index"
-"""Name of a file in the folder of an index: such a folder is no source."""
+"""Name of the marker file in an index folder. Such a folder is never ingested."""
 
-_GLOB = re.compile(r"[*?\[]")
-_TRIES = 3  # to read a file that changes meanwhile
-_LONGEST_IGNORE = 1_000_000  # bytes of an ignore file
+_GLOB_CHARACTERS = re.compile(r"[*?\[]")
+_MAX_READ_ATTEMPTS = 3  # to read a file that changes while it is read
+_MAX_IGNORE_FILE_BYTES = 1_000_000  # the rest of a longer ignore file is not read
 
 
 class Files(Connector):
-    """One file, or every file of a folder and the folders below it.
+    """Reads one file, or all files of a folder and its subfolders.
 
-    ``include`` and ``exclude`` are globs over the path below the folder, with ``/`` between its
-    parts; ``*`` crosses them. Hidden files and folders, and those in ``skip``, are left out
-    unless named, and so is what an ignore file (by default ``.gitignore`` and ``.ragignore``, as
-    git reads them) in the folder or below excludes; what is newly ignored leaves the index.
-    Symbolic links are followed only to files inside the folder: the others are listed and fail
-    with the reason. A file over ``max_bytes`` fails, unread.
+    ``include`` and ``exclude`` are globs over the path relative to the folder, with ``/`` as the
+    separator; ``*`` also matches ``/``. Skipped are hidden files and folders, folders named in
+    ``skip``, and files that an ignore file in the folder or a subfolder excludes (by default
+    ``.gitignore`` and ``.ragignore``, read as git does); the folder or file given as ``path`` is
+    never skipped. A file that becomes ignored is deleted from the index. Symbolic links are
+    followed only to files inside the folder; other links are listed and fail with the reason. A
+    file larger than ``max_bytes`` fails without being read.
     """
 
     name: ClassVar[str] = "files"
@@ -60,22 +61,22 @@ class Files(Connector):
 
     @field_validator("path")
     @classmethod
-    def _absolute(cls, path: Path) -> Path:
+    def _make_absolute(cls, path: Path) -> Path:
         return Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111 (keeps links)
 
     @classmethod
     def from_uri(cls, uri: str, **options: Any) -> Self:
-        """``file:///path``."""
+        """Return the connector for ``file:///path``."""
         path = path_of(uri)
         if path is None:
-            raise SourceNotFound(f"not a file of this machine: {uri}")
+            raise SourceNotFound(f"not a path on this machine: {uri}")
         return cls.from_path(path)
 
     @classmethod
     def from_path(cls, path: Path) -> Self:
-        """A file, a folder, or what a glob such as ``docs/**/*.md`` selects.
+        """Return the connector for a file, a folder, or a glob such as ``docs/**/*.md``.
 
-        Raises `SourceNotFound` where there is nothing, or only an index.
+        Raises `SourceNotFound` if nothing exists there, or if the folder is an index.
         """
         files = cls(path=path)
         if os.path.exists(files.path / INDEX_MARK):  # noqa: PTH110 (False without permission)
@@ -83,18 +84,20 @@ class Files(Connector):
         if os.path.exists(files.path):  # noqa: PTH110 (False for impossible names)
             return files
         parts = files.path.parts
-        at = next((i for i, part in enumerate(parts) if _GLOB.search(part)), len(parts))
-        folder = Path(*parts[:at])
-        if at == len(parts) or not os.path.isdir(folder):  # noqa: PTH112
+        glob_start = next(
+            (i for i, part in enumerate(parts) if _GLOB_CHARACTERS.search(part)), len(parts)
+        )
+        folder = Path(*parts[:glob_start])
+        if glob_start == len(parts) or not os.path.isdir(folder):  # noqa: PTH112
             raise SourceNotFound(f"no such file or folder: {files.path}")
-        below = parts[at:]
-        glob = "/".join(below)
-        if "**" in below:  # any number of folders: here "*" crosses them
+        glob_parts = parts[glob_start:]
+        glob = "/".join(glob_parts)
+        if "**" in glob_parts:  # "**" is any number of folders; in `include`, "*" matches "/" too
             files = cls(path=folder, include=(glob.replace("**/", "*"),))
         else:
-            files = cls(path=folder, include=(glob,), exclude=("*/" * len(below) + "*",))
+            files = cls(path=folder, include=(glob,), exclude=("*/" * len(glob_parts) + "*",))
         if next(files.sources(), None) is None:
-            raise SourceNotFound(f"no such file or folder: {path}, and nothing matches it")
+            raise SourceNotFound(f"no such file or folder: {path} (no file matches the pattern)")
         return files
 
     @property
@@ -103,166 +106,187 @@ class Files(Connector):
         return self.path.as_uri()
 
     def sources(self) -> Iterator[Source]:
-        """List the files, folder by folder, in order of their names, files before folders."""
+        """List the files folder by folder, sorted by name, files before subfolders."""
         try:
-            root = self.path.stat()
+            root_stat = self.path.stat()
         except FileNotFoundError:
             raise SourceNotFound(f"no such file or folder: {self.path}") from None
         except OSError as error:
             raise SourceNotFound(f"cannot read {self.path}: {error.strerror}") from None
-        if stat.S_ISDIR(root.st_mode):
-            for found in self._walk(str(self.path)):
-                if isinstance(found, Source):
-                    yield found
-                elif not found.is_symlink():
-                    yield self._source(found.path, found)
-                elif not os.path.isdir(found.path):  # noqa: PTH112 (False for links in a circle)
-                    yield self._linked(Path(found.path))
+        if stat.S_ISDIR(root_stat.st_mode):
+            for entry in self._walk_files(str(self.path)):
+                if isinstance(entry, Source):
+                    yield entry
+                elif not entry.is_symlink():
+                    yield self._make_source(entry.path, entry)
+                elif not os.path.isdir(entry.path):  # noqa: PTH112 (False for links in a circle)
+                    yield self._resolve_link(Path(entry.path))
         else:
-            yield self._source(str(self.path))
+            yield self._make_source(str(self.path))
 
     def owns(self, uri: str) -> bool:
-        """Whether `uri` is in the folder and selected, or below what is now a file."""
+        """Return whether `uri` is a selected file, or below a path that is now a file."""
         if uri == self.scope:
             return True
         if not uri.startswith(self.scope + "/"):
             return False
-        below = os.fsdecode(unquote_to_bytes(uri[len(self.scope) + 1 :]))
-        return not self.path.is_dir() or self._selected(below)
+        relative_path = os.fsdecode(unquote_to_bytes(uri[len(self.scope) + 1 :]))
+        return not self.path.is_dir() or self._is_selected(relative_path)
 
     def count(self) -> int | None:
-        """Files of the folder, counted without a look at any."""
+        """Return the number of files, without reading their attributes."""
         if not self.path.is_dir():
             return 1
-        return sum(1 for _ in self._walk(str(self.path)))
+        return sum(1 for _ in self._walk_files(str(self.path)))
 
-    def _walk(self, root: str) -> Iterator[os.DirEntry[str] | Source]:
-        """Selected files in order, and what cannot be listed. Strings, as `Path` is slow."""
-        ahead: list[tuple[str, tuple[_Ignored, ...]]] = [(root, ())]
-        start = len(root.rstrip(os.sep)) + 1
-        while ahead:
-            folder, ignored = ahead.pop()
+    def _walk_files(self, root: str) -> Iterator[os.DirEntry[str] | Source]:
+        """Yield the selected files in order, and a failing source for each unlistable folder.
+
+        Paths are strings because `Path` is slow.
+        """
+        pending_folders: list[tuple[str, tuple[_IgnoreFile, ...]]] = [(root, ())]
+        prefix_length = len(root.rstrip(os.sep)) + 1
+        while pending_folders:
+            folder, active_ignore_files = pending_folders.pop()
             try:
                 with os.scandir(folder) as listing:
                     entries = sorted(listing, key=lambda entry: entry.name)
             except OSError as error:
                 reason = f"the folder cannot be listed: {error.strerror}"
-                yield _unreadable(Path(folder), reason)
+                yield _make_unreadable_source(Path(folder), reason)
                 continue
             if any(entry.name == INDEX_MARK for entry in entries):
                 continue
-            found = [_Ignored.of(entry) for entry in entries if entry.name in self.ignore_files]
-            ignored = (*found, *ignored)
-            below = []
+            ignore_files = [
+                _IgnoreFile.read(entry) for entry in entries if entry.name in self.ignore_files
+            ]
+            active_ignore_files = (*ignore_files, *active_ignore_files)
+            subfolders = []
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
-                    if self._entered(entry.name) and not _is_ignored(entry.path + "/", ignored):
-                        below.append((entry.path, ignored))
-                elif self._selected(entry.path[start:].replace(os.sep, "/")) and not _is_ignored(
-                    entry.path, ignored
-                ):
+                    if self._is_folder_selected(entry.name) and not _is_ignored(
+                        entry.path + "/", active_ignore_files
+                    ):
+                        subfolders.append((entry.path, active_ignore_files))
+                elif self._is_selected(
+                    entry.path[prefix_length:].replace(os.sep, "/")
+                ) and not _is_ignored(entry.path, active_ignore_files):
                     yield entry
-            ahead += reversed(below)
+            pending_folders += reversed(subfolders)
 
-    def _entered(self, folder_name: str) -> bool:
+    def _is_folder_selected(self, folder_name: str) -> bool:
         return folder_name not in self.skip and (self.hidden or not folder_name.startswith("."))
 
-    def _selected(self, below: str) -> bool:
-        *folders, name = below.split("/")
+    def _is_selected(self, relative_path: str) -> bool:
+        *folders, name = relative_path.split("/")
         return (
-            all(self._entered(folder) for folder in folders)
+            all(self._is_folder_selected(folder) for folder in folders)
             and (self.hidden or not name.startswith("."))
-            and any(fnmatchcase(below, glob) for glob in self.include)
-            and not any(fnmatchcase(below, glob) for glob in self.exclude)
+            and any(fnmatchcase(relative_path, glob) for glob in self.include)
+            and not any(fnmatchcase(relative_path, glob) for glob in self.exclude)
         )
 
-    def _linked(self, path: Path) -> Source:
+    def _resolve_link(self, path: Path) -> Source:
         try:
             target = path.resolve(strict=True)
         except (OSError, RuntimeError):
-            return _unreadable(path, "a symbolic link that leads nowhere")
+            return _make_unreadable_source(path, "a symbolic link to a file that does not exist")
         if not target.is_relative_to(self.path.resolve()):
-            return _unreadable(path, "a symbolic link out of the folder, which is not followed")
-        return self._source(str(path))
+            return _make_unreadable_source(
+                path, "a symbolic link to a file outside of the folder is not followed"
+            )
+        return self._make_source(str(path))
 
-    def _source(self, path: str, entry: os.DirEntry[str] | None = None) -> Source:
+    def _make_source(self, path: str, entry: os.DirEntry[str] | None = None) -> Source:
         try:
-            found = entry.stat() if entry is not None else os.stat(path)  # noqa: PTH116 (strings)
+            file_stat = entry.stat() if entry is not None else os.stat(path)  # noqa: PTH116 (strings)
         except OSError as error:
-            return _unreadable(Path(path), str(error.strerror))
-        if not stat.S_ISREG(found.st_mode):
-            return _unreadable(Path(path), "not a regular file")
-        if found.st_size > self.max_bytes:
-            reason = f"{found.st_size:,} bytes, over the limit of {self.max_bytes:,} (max_bytes)"
-            return _unreadable(Path(path), reason)
-        version = _state(found)
+            return _make_unreadable_source(Path(path), str(error.strerror))
+        if not stat.S_ISREG(file_stat.st_mode):
+            return _make_unreadable_source(Path(path), "not a regular file")
+        if file_stat.st_size > self.max_bytes:
+            reason = (
+                f"{file_stat.st_size:,} bytes, over the limit of {self.max_bytes:,} (max_bytes)"
+            )
+            return _make_unreadable_source(Path(path), reason)
+        version = _make_version(file_stat)
 
         def read() -> bytes:
-            for _ in range(_TRIES):
+            for _ in range(_MAX_READ_ATTEMPTS):
                 try:
                     with open(path, "rb") as file:  # noqa: PTH123 (strings)
-                        before = os.fstat(file.fileno())
+                        stat_before = os.fstat(file.fileno())
                         data = file.read(self.max_bytes + 1)
-                        after = os.fstat(file.fileno())
+                        stat_after = os.fstat(file.fileno())
                 except OSError as error:
                     raise SourceUnreadable(f"cannot be read: {error.strerror}") from None
                 if len(data) > self.max_bytes:
-                    raise SourceUnreadable(f"grew over the limit of {self.max_bytes:,} bytes")
-                if _state(before) == _state(after) and len(data) == after.st_size:
+                    raise SourceUnreadable(
+                        f"grew larger than the limit of {self.max_bytes:,} bytes (max_bytes)"
+                    )
+                if (
+                    _make_version(stat_before) == _make_version(stat_after)
+                    and len(data) == stat_after.st_size
+                ):
                     return data
-            raise SourceUnreadable("it changes while it is read")
+            raise SourceUnreadable("it changes while it is read; ingest it again later")
 
-        return Source(uri=_uri(path), version=version, read=read)
-
-
-def _state(found: os.stat_result) -> str:
-    """What changes whenever a file does; the change time too, which an edit cannot set back."""
-    return f"{found.st_mtime_ns:x}-{found.st_ctime_ns:x}-{found.st_size:x}"
+        return Source(uri=_make_uri(path), version=version, read=read)
 
 
-class _Ignored(NamedTuple):
-    """What an ignore file excludes, below its folder."""
+def _make_version(file_stat: os.stat_result) -> str:
+    """Return a version that changes whenever the file does.
+
+    The change time (ctime) is part of it, because a program can set the other one (mtime) back.
+    """
+    return f"{file_stat.st_mtime_ns:x}-{file_stat.st_ctime_ns:x}-{file_stat.st_size:x}"
+
+
+class _IgnoreFile(NamedTuple):
+    """The patterns of an ignore file, which apply below its folder."""
 
     folder: str
     spec: GitIgnoreSpec
 
     @classmethod
-    def of(cls, entry: os.DirEntry[str]) -> _Ignored:
-        """Read an ignore file; a line that makes no sense is left out, as git does."""
+    def read(cls, entry: os.DirEntry[str]) -> _IgnoreFile:
+        """Read an ignore file. Invalid lines are skipped, as git does."""
         from pathspec import GitIgnoreSpec
 
         try:
             with open(entry.path, "rb") as file:  # noqa: PTH123 (strings)
-                lines = file.read(_LONGEST_IGNORE).decode(errors="surrogateescape").splitlines()
+                lines = (
+                    file.read(_MAX_IGNORE_FILE_BYTES).decode(errors="surrogateescape").splitlines()
+                )
         except OSError:
             lines = []
-        sound = []
+        valid_lines = []
         for line in lines:
             try:
                 GitIgnoreSpec.from_lines([line])
             except ValueError:
                 continue
-            sound.append(line)
-        return cls(os.path.dirname(entry.path), GitIgnoreSpec.from_lines(sound))  # noqa: PTH120
+            valid_lines.append(line)
+        return cls(os.path.dirname(entry.path), GitIgnoreSpec.from_lines(valid_lines))  # noqa: PTH120
 
 
-def _is_ignored(path: str, ignored: tuple[_Ignored, ...]) -> bool:
-    """The last word is that of the nearest ignore file that says anything."""
-    for folder, spec in ignored:
-        said = spec.check_file(path[len(folder.rstrip(os.sep)) + 1 :]).include
-        if said is not None:
-            return said
+def _is_ignored(path: str, ignore_files: tuple[_IgnoreFile, ...]) -> bool:
+    """Return whether a file is ignored; the nearest ignore file that matches it decides."""
+    for folder, spec in ignore_files:
+        is_excluded = spec.check_file(path[len(folder.rstrip(os.sep)) + 1 :]).include
+        if is_excluded is not None:
+            return is_excluded
     return False
 
 
-def _uri(path: str) -> str:
-    """What ``Path(path).as_uri()`` is, in a fifth of the time."""
+def _make_uri(path: str) -> str:
+    """Return ``Path(path).as_uri()``, in a fifth of the time."""
     if os.sep != "/":
         return Path(path).as_uri()
     return "file://" + quote_from_bytes(os.fsencode(path))
 
 
-def _unreadable(path: Path, reason: str) -> Source:
+def _make_unreadable_source(path: Path, reason: str) -> Source:
     def read() -> bytes:
         raise SourceUnreadable(reason)
 
@@ -270,7 +294,7 @@ def _unreadable(path: Path, reason: str) -> Source:
 
 
 def path_of(uri: str) -> Path | None:
-    """Path of a ``file:`` uri; None for any other."""
+    """Return the path of a ``file:`` uri, or None for any other uri."""
     parts = urlsplit(uri)
     if parts.scheme != "file" or parts.netloc:
         return None

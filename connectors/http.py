@@ -1,8 +1,8 @@
-"""Fetching from the web with manners, and from nowhere that was not asked for.
+"""An HTTP client that obeys robots.txt, limits its rate and refuses private addresses.
 
-Addresses are checked after the name was looked up, for every connection, and the connection is
-made to the address that was checked: neither a redirect nor a name that is looked up differently
-the second time leads into a private network.
+For every connection, the IP address is checked after the host name is resolved, and the client
+connects to the address that was checked. So neither a redirect nor a host name that resolves
+differently the second time (DNS rebinding) leads into a private network.
 """
 
 from __future__ import annotations
@@ -25,20 +25,23 @@ from protego import Protego
 
 from rag.errors import SourceError, SourceNotFound, SourceUnreadable
 
-AGENT = "citewell"
-_MOST_REDIRECTS = 10
-_TRIES = 3
-_LONGEST_WAIT = 60.0  # seconds a server may ask us to wait before we try again
-_LONGEST_DOWNLOAD = 300.0  # seconds
-_ROBOTS_BYTES = 500_000
+USER_AGENT = "citewell"
+_MAX_REDIRECTS = 10
+_MAX_ATTEMPTS = 3
+_MAX_WAIT_SECONDS = 60.0  # longest wait that a server or a robots.txt can ask for
+_MAX_DOWNLOAD_SECONDS = 300.0  # for one response, however slow the server
+_MAX_ROBOTS_BYTES = 500_000
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_GIVEN_OUT = ipaddress.IPv6Network("2000::/3")  # all of IPv6 that is in use on the internet
-_RESERVED = (ipaddress.IPv6Network("2001:db8::/32"), ipaddress.IPv6Network("3fff::/20"))
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # the IPv6 internet, as IANA assigns it
+_DOCUMENTATION_NETWORKS = (  # RFC 3849, RFC 9637
+    ipaddress.IPv6Network("2001:db8::/32"),
+    ipaddress.IPv6Network("3fff::/20"),
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """What came back: the address it came from in the end, and the body where one was asked for."""
+class HttpResponse:
+    """A response: the url after all redirects, status, headers, and the body (empty for HEAD)."""
 
     url: str
     status: int
@@ -47,31 +50,33 @@ class Fetched:
 
     @property
     def mime(self) -> str | None:
-        """Media type, without its parameters."""
-        said = self.headers.get("content-type", "").split(";")[0].strip().lower()
-        return said or None
+        """Media type without parameters, None if the server states none."""
+        media_type = self.headers.get("content-type", "").split(";")[0].strip().lower()
+        return media_type or None
 
     @property
     def version(self) -> str:
-        """ETag or date of the last change; "" where the server says neither."""
+        """ETag or Last-Modified header, "" if the server sends neither."""
         return self.headers.get("etag") or self.headers.get("last-modified") or ""
 
 
-class Gone(SourceError):
-    """The server says that there is no such page."""
+class PageMissing(SourceError):
+    """The server answered that the page does not exist (404 or 410)."""
 
 
-class Disallowed(SourceError):
-    """The site's robots.txt keeps us out."""
+class RobotsDisallowed(SourceError):
+    """The robots.txt of the site does not allow this client to fetch the page."""
 
 
 @dataclass
 class Fetcher:
-    """Gets pages, one request to a host every `delay` seconds; may be shared by threads.
+    """Fetches pages, with `delay` seconds between two requests to a host. Thread-safe.
 
-    Raises `SourceNotFound` for addresses that may not be asked, `Gone` for pages that are not
-    there, `Disallowed` for those that robots.txt keeps from us, `SourceUnreadable` for all that
-    may go better another time.
+    `robots` sets whether robots.txt is obeyed, `allow_private` whether private addresses are
+    allowed. `timeout` is in seconds, `max_bytes` limits the unpacked body. Raises
+    `SourceNotFound` for addresses that are refused, `PageMissing` for pages that do not exist,
+    `RobotsDisallowed` for pages that robots.txt excludes, and `SourceUnreadable` for failures
+    that may be temporary.
     """
 
     delay: float
@@ -80,103 +85,116 @@ class Fetcher:
     timeout: float
     max_bytes: int
     _client: httpx.Client = field(init=False)
-    _rules: dict[str, Protego | SourceError] = field(default_factory=dict)
-    _next: dict[str, float] = field(default_factory=dict)
-    _guard: threading.Lock = field(default_factory=threading.Lock)
-    _asking: threading.Lock = field(default_factory=threading.Lock)
+    _robots_rules: dict[str, Protego | SourceError] = field(default_factory=dict)
+    _next_request_times: dict[str, float] = field(default_factory=dict)
+    _schedule_lock: threading.Lock = field(default_factory=threading.Lock)
+    _robots_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self._client = httpx.Client(
             transport=_Transport(self.allow_private),
             timeout=self.timeout,
             headers={
-                "User-Agent": f"{AGENT}/0.1 (retrieval of named pages)",
+                "User-Agent": f"{USER_AGENT}/0.1 (retrieval of named pages)",
                 "Accept-Encoding": "gzip",
             },
             trust_env=False,
         )
 
-    def get(self, url: str, *, method: str = "GET") -> Fetched:
-        """Ask for `url`, following redirects."""
-        for _ in range(_MOST_REDIRECTS + 1):
-            self._allowed(url)
-            found = self._asked(url, method, self.max_bytes)
-            if found.status not in (301, 302, 303, 307, 308) or "location" not in found.headers:
-                return _checked(found)
-            url = checked_url(urljoin(url, found.headers["location"]))
-        raise SourceUnreadable(f"more than {_MOST_REDIRECTS} redirects")
+    def get(self, url: str, *, method: str = "GET") -> HttpResponse:
+        """Request `url` and follow redirects; the body is read unless `method` is HEAD."""
+        for _ in range(_MAX_REDIRECTS + 1):
+            self._check_robots(url)
+            response = self._request(url, method, self.max_bytes)
+            if (
+                response.status not in (301, 302, 303, 307, 308)
+                or "location" not in response.headers
+            ):
+                return _raise_for_status(response)
+            url = normalize_url(urljoin(url, response.headers["location"]))
+        raise SourceUnreadable(f"more than {_MAX_REDIRECTS} redirects")
 
-    def _allowed(self, url: str) -> None:
-        """Raise where robots.txt keeps us out."""
+    def _check_robots(self, url: str) -> None:
+        """Raise if the robots.txt of the site excludes `url` or cannot be read."""
         if not self.robots:
             return
         origin = "{0.scheme}://{0.netloc}".format(urlsplit(url))
-        with self._asking:  # once for each site
-            rules = self._rules.get(origin)
+        with self._robots_lock:  # so that each site is asked once
+            rules = self._robots_rules.get(origin)
             if rules is None:
-                rules = self._rules[origin] = self._robots_of(origin)
+                rules = self._robots_rules[origin] = self._load_robots(origin)
         if isinstance(rules, SourceError):
             raise rules
-        if not rules.can_fetch(url, AGENT):
-            raise Disallowed("the site's robots.txt does not allow it (unless robots=False)")
+        if not rules.can_fetch(url, USER_AGENT):
+            raise RobotsDisallowed(
+                "the robots.txt of the site does not allow it (robots=False ignores this)"
+            )
 
-    def _robots_of(self, origin: str) -> Protego | SourceError:
+    def _load_robots(self, origin: str) -> Protego | SourceError:
+        """Return the rules of a site, or the error that keeps them from being read.
+
+        A crawl delay in them raises `delay`.
+        """
         url = f"{origin}/robots.txt"
         try:
-            for _ in range(_MOST_REDIRECTS):
-                found = self._asked(url, "GET", _ROBOTS_BYTES)
-                if found.status in (301, 302, 303, 307, 308) and "location" in found.headers:
-                    url = checked_url(urljoin(url, found.headers["location"]))
+            for _ in range(_MAX_REDIRECTS):
+                response = self._request(url, "GET", _MAX_ROBOTS_BYTES)
+                if response.status in (301, 302, 303, 307, 308) and "location" in response.headers:
+                    url = normalize_url(urljoin(url, response.headers["location"]))
                     continue
                 break
         except SourceError as error:
-            return type(error)(f"the site's robots.txt cannot be read: {error}")
-        if found.status >= 500:
-            return SourceUnreadable(f"the site's robots.txt cannot be read: {found.status}")
-        text = found.body.decode(errors="replace") if found.status < 300 else ""
+            return type(error)(f"the robots.txt of the site cannot be read: {error}")
+        if response.status >= 500:
+            return SourceUnreadable(
+                f"the robots.txt of the site cannot be read (status {response.status})"
+            )
+        text = response.body.decode(errors="replace") if response.status < 300 else ""
         rules = Protego.parse(text)
-        wait = rules.crawl_delay(AGENT)
+        wait = rules.crawl_delay(USER_AGENT)
         if wait:
-            self.delay = max(self.delay, min(float(wait), _LONGEST_WAIT))
+            self.delay = max(self.delay, min(float(wait), _MAX_WAIT_SECONDS))
         return rules
 
-    def _asked(self, url: str, method: str, most: int) -> Fetched:
-        for attempt in range(1, _TRIES + 1):
-            self._wait(url)
+    def _request(self, url: str, method: str, max_bytes: int) -> HttpResponse:
+        for attempt in range(1, _MAX_ATTEMPTS + 1):
+            self._wait_for_turn(url)
             try:
-                with self._client.stream(method, url) as response:
-                    headers = {k.lower(): v for k, v in response.headers.items()}
-                    body = b"" if method == "HEAD" else _body(response, most)
-                    found = Fetched(url, response.status_code, headers, body)
-            except httpx.HTTPError as error:  # of decoding what came back
-                raise SourceUnreadable(f"the answer cannot be read: {error}") from None
+                with self._client.stream(method, url) as stream:
+                    headers = {k.lower(): v for k, v in stream.headers.items()}
+                    body = b"" if method == "HEAD" else _read_body(stream, max_bytes)
+                    response = HttpResponse(url, stream.status_code, headers, body)
+            except httpx.HTTPError as error:  # such as a failure to decode the response
+                raise SourceUnreadable(f"the response cannot be read: {error}") from None
             except SourceUnreadable:
-                if attempt == _TRIES:
+                if attempt == _MAX_ATTEMPTS:
                     raise
                 continue
-            if found.status not in (429, 503) or attempt == _TRIES:
-                return found
-            self._put_off(url, found.headers.get("retry-after", ""), attempt)
+            if response.status not in (429, 503) or attempt == _MAX_ATTEMPTS:
+                return response
+            self._delay_host(url, response.headers.get("retry-after", ""), attempt)
         raise AssertionError("the last attempt returns or raises")
 
-    def _wait(self, url: str) -> None:
-        """Until it is our turn; every request to a host has its own."""
+    def _wait_for_turn(self, url: str) -> None:
+        """Sleep until the next request to the host is due, and reserve that time."""
         host = urlsplit(url).netloc
-        with self._guard:
+        with self._schedule_lock:
             now = time.monotonic()
-            turn = max(self._next.get(host, 0.0), now)
-            self._next[host] = turn + self.delay
+            turn = max(self._next_request_times.get(host, 0.0), now)
+            self._next_request_times[host] = turn + self.delay
         if turn > now:
             time.sleep(turn - now)
 
-    def _put_off(self, url: str, retry_after: str, attempt: int) -> None:
-        wait = _seconds(retry_after)
-        wait = self.delay * 2**attempt if wait is None else min(wait, _LONGEST_WAIT)
-        with self._guard:
-            self._next[urlsplit(url).netloc] = time.monotonic() + wait
+    def _delay_host(self, url: str, retry_after: str, attempt: int) -> None:
+        """Move the next request to the host back, by Retry-After or by exponential backoff."""
+        wait = _parse_retry_after(retry_after)
+        wait = self.delay * 2**attempt if wait is None else min(wait, _MAX_WAIT_SECONDS)
+        with self._schedule_lock:
+            self._next_request_times[urlsplit(url).netloc] = time.monotonic() + wait
 
 
-def _seconds(retry_after: str) -> float | None:
+def _parse_retry_after(retry_after: str) -> float | None:
+    """Return the seconds of a Retry-After header (a number or a date), None if it has none."""
     if retry_after.strip().isdigit():
         return float(retry_after)
     try:
@@ -185,48 +203,51 @@ def _seconds(retry_after: str) -> float | None:
         return None
 
 
-def _checked(found: Fetched) -> Fetched:
-    if found.status in (404, 410):
-        raise Gone(f"there is no such page ({found.status})")
-    if found.status in (401, 403):
-        raise SourceError(f"the server does not let us in ({found.status})")
-    if found.status >= 400:
-        raise SourceUnreadable(f"the server answers {found.status}")
-    return found
+def _raise_for_status(response: HttpResponse) -> HttpResponse:
+    if response.status in (404, 410):
+        raise PageMissing(f"the page does not exist (status {response.status})")
+    if response.status in (401, 403):
+        raise SourceError(f"the server denies access (status {response.status})")
+    if response.status >= 400:
+        raise SourceUnreadable(f"the server answered with status {response.status}")
+    return response
 
 
-def _body(response: httpx.Response, most: int) -> bytes:
-    """What was sent, unpacked no further than to one byte over `most`."""
-    packed = response.headers.get("content-encoding", "").strip().lower()
-    if packed in ("br", "deflate", "zstd", "compress") or "," in packed:
-        raise SourceError(f"it is packed in a way that was not asked for ({packed})")
-    unpack = zlib.decompressobj(wbits=31) if "gzip" in packed else None
-    found: list[bytes] = []
+def _read_body(response: httpx.Response, max_bytes: int) -> bytes:
+    """Read and unpack the body, up to one byte more than `max_bytes`."""
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if encoding in ("br", "deflate", "zstd", "compress") or "," in encoding:
+        raise SourceError(f"the response has an encoding that was not requested ({encoding})")
+    unpack = zlib.decompressobj(wbits=31) if "gzip" in encoding else None
+    pieces: list[bytes] = []
     size = 0
     try:
         for piece in response.iter_raw():
-            found.append(unpack.decompress(piece, most + 1 - size) if unpack else piece)
-            size += len(found[-1])
-            if size > most:
-                raise SourceError(f"more than {most:,} bytes (max_bytes)")
+            pieces.append(unpack.decompress(piece, max_bytes + 1 - size) if unpack else piece)
+            size += len(pieces[-1])
+            if size > max_bytes:
+                raise SourceError(f"more than {max_bytes:,} bytes (max_bytes)")
     except zlib.error as error:
-        raise SourceUnreadable(f"the answer cannot be unpacked: {error}") from None
-    if unpack and found and not unpack.eof:
-        raise SourceUnreadable("the answer cannot be unpacked: it ends too soon")
-    return b"".join(found)
+        raise SourceUnreadable(f"the response cannot be unpacked: {error}") from None
+    if unpack and pieces and not unpack.eof:
+        raise SourceUnreadable("the response cannot be unpacked: it is incomplete")
+    return b"".join(pieces)
 
 
-def checked_url(url: str) -> str:
-    """The address in one form, without what is behind a ``#``. Raises `SourceNotFound`."""
+def normalize_url(url: str) -> str:
+    """Return the address in its normal form, without the fragment (``#...``).
+
+    Raises `SourceNotFound` if it is not an address of the web, or contains a password.
+    """
     try:
         parts = urlsplit(urldefrag(url.strip()).url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise SourceNotFound(f"not an address: {url} ({error})") from None
+        raise SourceNotFound(f"not a valid address: {url} ({error})") from None
     if parts.scheme.lower() not in ("http", "https") or not host:
-        raise SourceNotFound(f"not an address of the web: {url}")
+        raise SourceNotFound(f"not a web address (http or https): {url}")
     if parts.username or parts.password:
-        raise SourceNotFound("an address with a password in it is not asked for")
+        raise SourceNotFound("addresses that contain a user or password are not supported")
     netloc = f"[{host}]" if ":" in host else host
     if port is not None and port != {"http": 80, "https": 443}[parts.scheme.lower()]:
         netloc += f":{port}"
@@ -236,21 +257,21 @@ def checked_url(url: str) -> str:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the open internet, also inside of IPv6."""
+    """Return whether an IP address is public, including IPv4 addresses embedded in IPv6."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if inner is None and ip in _NAT64:
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(str(inner))
-        if ip not in _GIVEN_OUT or any(ip in network for network in _RESERVED):
+        embedded_ipv4 = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        if embedded_ipv4 is None and ip in _NAT64:
+            embedded_ipv4 = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if embedded_ipv4 is not None:
+            return is_public(str(embedded_ipv4))
+        if ip not in _GLOBAL_UNICAST or any(ip in network for network in _DOCUMENTATION_NETWORKS):
             return False
     return ip.is_global and not ip.is_multicast
 
 
-class _CheckedBackend(httpcore.SyncBackend):
-    """Connects to addresses only that were checked."""
+class _AddressCheckingBackend(httpcore.SyncBackend):
+    """Resolves a host, checks all its addresses, and connects to a checked address."""
 
     def __init__(self, allow_private: bool) -> None:
         self._allow_private = allow_private
@@ -264,38 +285,37 @@ class _CheckedBackend(httpcore.SyncBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise SourceUnreadable(f"there is no {host}: {error}") from None
-        addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+            raise SourceUnreadable(f"the host {host} cannot be resolved: {error}") from None
+        addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in resolved))
         if not self._allow_private and not all(map(is_public, addresses)):
             raise SourceNotFound(
-                f"{host} is in a private network, which is asked for with allow_private only "
-                "(--allow-private)"
+                f"{host} has a private address; set allow_private (--allow-private) to allow it"
             )
-        until = time.monotonic() + _LONGEST_DOWNLOAD
+        deadline = time.monotonic() + _MAX_DOWNLOAD_SECONDS
         for address in addresses:
             try:
                 stream = super().connect_tcp(address, port, timeout, local_address, socket_options)
-                return _TimedStream(stream, until)
+                return _DeadlineStream(stream, deadline)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 if address == addresses[-1]:
                     raise
-        raise SourceUnreadable(f"there is no address of {host}")
+        raise SourceUnreadable(f"the host {host} has no address")
 
     def connect_unix_socket(self, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
-        raise SourceNotFound("not an address of the web")
+        raise SourceNotFound("not a web address (http or https)")
 
 
-class _TimedStream(httpcore.NetworkStream):
-    """A connection for one answer, however slowly its pieces come."""
+class _DeadlineStream(httpcore.NetworkStream):
+    """A connection that ends at a deadline, however slowly the response arrives."""
 
-    def __init__(self, stream: httpcore.NetworkStream, until: float) -> None:
-        self._stream, self._until = stream, until
+    def __init__(self, stream: httpcore.NetworkStream, deadline: float) -> None:
+        self._stream, self._deadline = stream, deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if time.monotonic() > self._until:
-            raise SourceUnreadable(f"it takes more than {_LONGEST_DOWNLOAD:.0f} s to come")
+        if time.monotonic() > self._deadline:
+            raise SourceUnreadable(f"the download takes more than {_MAX_DOWNLOAD_SECONDS:.0f} s")
         return self._stream.read(max_bytes, timeout)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -311,28 +331,29 @@ class _TimedStream(httpcore.NetworkStream):
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
         stream = self._stream.start_tls(ssl_context, server_hostname, timeout)
-        return _TimedStream(stream, self._until)
+        return _DeadlineStream(stream, self._deadline)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
+    """Turn the errors of httpcore into `SourceUnreadable`."""
     try:
         yield
     except httpcore.TimeoutException:
-        raise SourceUnreadable("the server takes too long to answer") from None
+        raise SourceUnreadable("the server did not answer in time") from None
     except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
-        raise SourceUnreadable(f"the server cannot be asked: {error}") from None
+        raise SourceUnreadable(f"the server cannot be reached: {error}") from None
 
 
-class _Stream(httpx.SyncByteStream):
+class _ResponseStream(httpx.SyncByteStream):
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def __iter__(self) -> Iterator[bytes]:
-        with _told():
+        with _translate_errors():
             yield from self._stream
 
     def close(self) -> None:
@@ -343,13 +364,13 @@ class _Transport(httpx.BaseTransport):
     def __init__(self, allow_private: bool) -> None:
         self._pool = httpcore.ConnectionPool(
             ssl_context=httpx.create_ssl_context(),
-            network_backend=_CheckedBackend(allow_private),
-            max_keepalive_connections=0,  # each has its own time
+            network_backend=_AddressCheckingBackend(allow_private),
+            max_keepalive_connections=0,  # each response has its own deadline
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url
-        asked = httpcore.Request(
+        core_request = httpcore.Request(
             method=request.method,
             url=httpcore.URL(
                 scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
@@ -358,13 +379,13 @@ class _Transport(httpx.BaseTransport):
             content=request.stream,
             extensions=request.extensions,
         )
-        with _told():
-            answer = self._pool.handle_request(asked)
+        with _translate_errors():
+            core_response = self._pool.handle_request(core_request)
         return httpx.Response(
-            status_code=answer.status,
-            headers=answer.headers,
-            stream=_Stream(answer.stream),
-            extensions=answer.extensions,
+            status_code=core_response.status,
+            headers=core_response.headers,
+            stream=_ResponseStream(core_response.stream),
+            extensions=core_response.extensions,
         )
 
     def close(self) -> None:

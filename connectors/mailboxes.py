@@ -1,4 +1,4 @@
-"""Mail: folders on an IMAP server, mbox files and Maildir folders."""
+"""Mailboxes: folders on an IMAP server, mbox files and Maildir folders."""
 
 from __future__ import annotations
 
@@ -21,20 +21,22 @@ from urllib.parse import quote, unquote, urlsplit
 from pydantic import Field, SecretStr, field_validator
 
 from connectors.base import Connector, Source, part_uri
-from connectors.parsers.mail import message_name, split_mbox
+from connectors.parsers.mail import name_message, split_mbox
 from rag.errors import SourceError, SourceNotFound, SourceUnreadable
 
-_MESSAGE = "message/rfc822"
+_MESSAGE_MIME = "message/rfc822"
 
 
 class Mailbox(Connector):
-    """Every message of a mailbox is a document, and so are its attachments.
+    """Reads each message of a mailbox, and each attachment, as a document.
 
-    ``url`` is ``imaps://user@host/FOLDER`` (``imap://`` for a connection in the clear, which is
-    refused but on this machine), ``mbox:///path`` or ``maildir:///path`` (with the folders in
-    it). The ``password`` for IMAP may be in the url, too; neither is kept in a configuration.
-    Messages are only read, and are not marked as such. With ``since`` (``2024-01-31``) older
-    ones are left out, and what is indexed of them stays.
+    ``url`` is ``imaps://user@host/FOLDER``, ``mbox:///path`` or ``maildir:///path`` (including
+    its subfolders). ``imap://`` is an unencrypted connection and allowed on this machine only.
+    The ``password`` for IMAP may also be in the url; neither is written to a configuration file.
+    Messages are not changed and not marked as read. With ``since`` (``2024-01-31``) older
+    messages of an IMAP folder are skipped; those that are indexed stay in the index. ``timeout``
+    is in seconds. ``verify`` is False or a file of CA certificates to trust. A message larger
+    than ``max_bytes`` fails.
     """
 
     name: ClassVar[str] = "mailbox"
@@ -54,23 +56,27 @@ class Mailbox(Connector):
 
     @classmethod
     def from_uri(cls, uri: str, **options: Any) -> Self:
-        """The ``url``; the password may be an option."""
+        """Return the connector for a ``url``; the option ``imap_password`` sets the password."""
         return cls(url=SecretStr(uri), password=options.get("imap_password"))
 
     @field_validator("url")
     @classmethod
-    def _known(cls, url: SecretStr) -> SecretStr:
+    def _check_url(cls, url: SecretStr) -> SecretStr:
         if urlsplit(url.get_secret_value()).scheme not in cls.schemes:
-            raise ValueError(f"the address of a mailbox begins with {', '.join(cls.schemes)}")
+            raise ValueError(
+                f"the address of a mailbox starts with one of {', '.join(cls.schemes)}"
+            )
         try:
             _ = urlsplit(url.get_secret_value()).port
-        except ValueError:  # what should be a port is the beginning of a password
-            said = "no port; in a user or password, / is written %2F, # %23 and ? %3F"
-            raise ValueError(said) from None
+        except ValueError:  # an unescaped password was parsed as the port
+            message = (
+                "invalid port; in a user name or password, write / as %2F, # as %23 and ? as %3F"
+            )
+            raise ValueError(message) from None
         return url
 
     @property
-    def _kind(self) -> Literal["imaps", "imap", "mbox", "maildir"]:
+    def _scheme(self) -> Literal["imaps", "imap", "mbox", "maildir"]:
         return urlsplit(self.url.get_secret_value()).scheme  # type: ignore[return-value]
 
     @property
@@ -79,14 +85,14 @@ class Mailbox(Connector):
         return Path(os.path.abspath(unquote(parts.netloc + parts.path)))  # noqa: PTH100
 
     @property
-    def _place(self) -> str:
-        """The mailbox without a password."""
+    def _address(self) -> str:
+        """Address of the mailbox without the password."""
         parts = urlsplit(self.url.get_secret_value())
-        if self._kind in ("mbox", "maildir"):
-            return f"{self._kind}://{quote(str(self._path))}"
+        if self._scheme in ("mbox", "maildir"):
+            return f"{self._scheme}://{quote(str(self._path))}"
         host = parts.netloc.rpartition("@")[2]
         user = f"{quote(unquote(parts.username))}@" if parts.username else ""
-        return f"{self._kind}://{user}{host}/{quote(self._folder, safe='/')}"
+        return f"{self._scheme}://{user}{host}/{quote(self._folder, safe='/')}"
 
     @property
     def _folder(self) -> str:
@@ -94,37 +100,37 @@ class Mailbox(Connector):
 
     @property
     def scope(self) -> str:
-        """The mailbox, and what parts it from the messages."""
-        return part_uri(self._place, "")
+        """Address of the mailbox, with the separator before the messages."""
+        return part_uri(self._address, "")
 
     def owns(self, uri: str) -> bool:
-        """Every message, unless only some are asked for."""
+        """Return whether `uri` is a message of the mailbox; False for all with ``since``."""
         return not self.since and uri.startswith(self.scope)
 
     def sources(self) -> Iterator[Source]:
-        """List the messages, oldest first."""
-        if self._kind in ("imap", "imaps"):
-            yield from self._on_server()
+        """List the messages in the order of the mailbox, usually oldest first."""
+        if self._scheme in ("imap", "imaps"):
+            yield from self._list_server()
         else:
-            yield from self._on_disk()
+            yield from self._list_files()
 
     # -- files -----------------------------------------------------------------------------
 
-    def _on_disk(self) -> Iterator[Source]:
-        seen: set[str] = set()
+    def _list_files(self) -> Iterator[Source]:
+        seen_names: set[str] = set()
         try:
-            messages = self._in_folders() if self._kind == "maildir" else self._in_file()
+            messages = self._read_maildir() if self._scheme == "maildir" else self._read_mbox()
             for number, (folder, data) in enumerate(messages, start=1):
-                name = folder + message_name(data, number)
-                while name in seen:  # sent twice, or forged
+                name = folder + name_message(data, number)
+                while name in seen_names:  # the same message id twice: a copy or a forgery
                     name += "~"
-                seen.add(name)
+                seen_names.add(name)
                 version = hashlib.sha256(data).hexdigest()[:16]
-                yield self._source(name, version, partial(bytes, data))
+                yield self._make_source(name, version, partial(bytes, data))
         except (OSError, mailbox.Error) as error:
             raise SourceNotFound(f"{self._path} cannot be read: {error}") from None
 
-    def _in_file(self) -> Iterator[tuple[str, bytes]]:
+    def _read_mbox(self) -> Iterator[tuple[str, bytes]]:
         if not self._path.is_file():
             raise SourceNotFound(f"no mailbox at {self._path}")
         if not self._path.stat().st_size:
@@ -133,67 +139,80 @@ class Mailbox(Connector):
             self._path.open("rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
         ):
-            found = False
+            has_messages = False
             for message in split_mbox(data):
-                found = True
+                has_messages = True
                 yield "", message
-            if not found:
-                raise SourceNotFound(f"no mailbox: {self._path} does not begin with a message")
+            if not has_messages:
+                raise SourceNotFound(
+                    f"not an mbox file: {self._path} does not start with a message"
+                )
 
-    def _in_folders(self) -> Iterator[tuple[str, bytes]]:
-        """Messages of the Maildir and of the folders in it, which begin with a dot."""
+    def _read_maildir(self) -> Iterator[tuple[str, bytes]]:
+        """Yield (folder, message) of the Maildir and of its subfolders."""
         if not self._path.is_dir():
             raise SourceNotFound(f"no mailbox at {self._path}")
         root = mailbox.Maildir(self._path, create=False)
         folders = [
             ("", root),
-            *((f"{n}/", root.get_folder(n)) for n in sorted(root.list_folders())),
+            *(
+                (f"{folder_name}/", root.get_folder(folder_name))
+                for folder_name in sorted(root.list_folders())
+            ),
         ]
-        for name, box in folders:
-            for key in sorted(box.iterkeys()):
-                with contextlib.suppress(KeyError, FileNotFoundError):  # gone since it was listed
-                    yield name, box.get_bytes(key)
+        for name, folder in folders:
+            for key in sorted(folder.iterkeys()):
+                with contextlib.suppress(
+                    KeyError, FileNotFoundError
+                ):  # deleted since it was listed
+                    yield name, folder.get_bytes(key)
 
-    def _source(self, name: str, version: str, read: Any) -> Source:
-        return Source(uri=part_uri(self._place, name), version=version, read=read, mime=_MESSAGE)
+    def _make_source(self, name: str, version: str, read: Any) -> Source:
+        return Source(
+            uri=part_uri(self._address, name), version=version, read=read, mime=_MESSAGE_MIME
+        )
 
     # -- IMAP ------------------------------------------------------------------------------
 
-    def _on_server(self) -> Iterator[Source]:
-        connection = _Connection(self)
-        validity, numbers = connection.listed()
+    def _list_server(self) -> Iterator[Source]:
+        connection = _ImapConnection(self)
+        validity, numbers = connection.list_numbers()
         for number in numbers:
-            # A number is given to one message only, as long as the validity is the same.
+            # A UID identifies one message as long as UIDVALIDITY is the same (RFC 3501).
             name = f"{validity}/{number}"
-            yield self._source(name, name, partial(connection.message, number))
+            yield self._make_source(name, name, partial(connection.fetch_message, number))
 
-    def _login(self) -> imaplib.IMAP4:
+    def _log_in(self) -> imaplib.IMAP4:
         parts = urlsplit(self.url.get_secret_value())
         host, port = parts.hostname or "", parts.port
         secret = self.password.get_secret_value() if self.password else None
         password = secret or (unquote(parts.password) if parts.password else "")
         try:
-            if self._kind == "imaps":
+            if self._scheme == "imaps":
                 server: imaplib.IMAP4 = imaplib.IMAP4_SSL(
-                    host, port or 993, ssl_context=self._context(), timeout=self.timeout
+                    host, port or 993, ssl_context=self._make_ssl_context(), timeout=self.timeout
                 )
             else:
                 if host not in ("localhost", "127.0.0.1", "::1"):
-                    raise SourceNotFound("imap:// would send the password in the clear: imaps://")
+                    raise SourceNotFound(
+                        "imap:// would send the password unencrypted; use imaps://"
+                    )
                 server = imaplib.IMAP4(host, port or 143, timeout=self.timeout)
             try:
                 server.login(unquote(parts.username or ""), password)
             except BaseException:
-                _logout(server)
+                _log_out(server)
                 raise
             return server
         except imaplib.IMAP4.error as error:
-            said = str(error).replace(password, "***") if password else str(error)
-            raise SourceNotFound(f"{self._place}: the server does not let us in: {said}") from None
+            message = str(error).replace(password, "***") if password else str(error)
+            raise SourceNotFound(
+                f"{self._address}: the server refuses the login: {message}"
+            ) from None
         except OSError as error:
-            raise SourceNotFound(f"{self._place}: cannot be reached: {error}") from None
+            raise SourceNotFound(f"{self._address}: cannot be reached: {error}") from None
 
-    def _context(self) -> ssl.SSLContext:
+    def _make_ssl_context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(
             cafile=str(self.verify) if isinstance(self.verify, Path) else None
         )
@@ -203,84 +222,95 @@ class Mailbox(Connector):
         return context
 
 
-class _Connection:
-    """A connection to an IMAP server, which readers in several threads share.
+class _ImapConnection:
+    """A connection to an IMAP server that several threads share.
 
-    It is closed when nothing reads from it any more.
+    It is closed when no reader is left.
     """
 
-    def __init__(self, setting: Mailbox) -> None:
-        self._setting = setting
-        self._guard = threading.Lock()
-        self._server = setting._login()
-        self._close = weakref.finalize(self, _logout, self._server)
-        self._select()
+    def __init__(self, config: Mailbox) -> None:
+        self._config = config
+        self._lock = threading.Lock()
+        self._server = config._log_in()
+        self._close = weakref.finalize(self, _log_out, self._server)
+        self._select_folder()
 
-    def _select(self) -> None:
-        folder = '"' + self._setting._folder.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    def _select_folder(self) -> None:
+        folder = '"' + self._config._folder.replace("\\", "\\\\").replace('"', '\\"') + '"'
         try:
-            said, answer = self._server.select(folder, readonly=True)
+            status, response = self._server.select(folder, readonly=True)
         except imaplib.IMAP4.error as error:
-            said, answer = "NO", [str(error).encode()]
-        if said != "OK":
-            raise SourceNotFound(f"{self._setting._place}: no such folder ({_decoded(answer)})")
+            status, response = "NO", [str(error).encode()]
+        if status != "OK":
+            raise SourceNotFound(
+                f"{self._config._address}: no such folder ({_decode_response(response)})"
+            )
 
-    def listed(self) -> tuple[str, list[str]]:
-        """Validity of the numbers, and the numbers of all messages."""
-        with self._guard:
+    def list_numbers(self) -> tuple[str, list[str]]:
+        """Return UIDVALIDITY and the UIDs of all messages."""
+        with self._lock:
             _, validity = self._server.response("UIDVALIDITY")
-            since = self._setting.since
-            wanted = ["SINCE", _imap_date(since)] if since else ["ALL"]
-            said, answer = self._server.uid("SEARCH", *wanted)
-        if said != "OK":
-            raise SourceNotFound(f"{self._setting._place}: cannot be listed ({_decoded(answer)})")
+            since = self._config.since
+            criteria = ["SINCE", _format_imap_date(since)] if since else ["ALL"]
+            status, response = self._server.uid("SEARCH", *criteria)
+        if status != "OK":
+            raise SourceNotFound(
+                f"{self._config._address}: cannot be listed ({_decode_response(response)})"
+            )
         number = validity[0] if validity else None
-        return (number.decode() if isinstance(number, bytes) else "0"), _decoded(answer).split()
+        return (number.decode() if isinstance(number, bytes) else "0"), _decode_response(
+            response
+        ).split()
 
-    def message(self, number: str) -> bytes:
-        """The bytes of a message. Connects again where the server has hung up."""
-        with self._guard:
+    def fetch_message(self, number: str) -> bytes:
+        """Return the bytes of a message; connects again if the connection was lost."""
+        with self._lock:
             try:
-                return self._fetched(number)
+                return self._fetch(number)
             except (imaplib.IMAP4.abort, OSError):
                 pass
             try:
                 self._close()
-                self._server = self._setting._login()
-                self._close = weakref.finalize(self, _logout, self._server)
-                self._select()
-                return self._fetched(number)
+                self._server = self._config._log_in()
+                self._close = weakref.finalize(self, _log_out, self._server)
+                self._select_folder()
+                return self._fetch(number)
             except (imaplib.IMAP4.error, OSError, SourceNotFound) as error:
                 raise SourceUnreadable(f"cannot be fetched: {error}") from None
 
-    def _fetched(self, number: str) -> bytes:
-        said, answer = self._server.uid("FETCH", number, "(RFC822.SIZE)")
-        size = re.search(rb"RFC822\.SIZE (\d+)", b" ".join(_pieces(answer)))
-        if size and int(size.group(1)) > self._setting.max_bytes:
-            raise SourceError(f"{int(size.group(1)):,} bytes, over the limit (max_bytes)")
-        said, answer = self._server.uid("FETCH", number, "(BODY.PEEK[])")
-        bodies = [part[1] for part in answer if isinstance(part, tuple)]
-        if said != "OK" or not bodies:
-            raise SourceUnreadable("the server does not give the message")
+    def _fetch(self, number: str) -> bytes:
+        status, response = self._server.uid("FETCH", number, "(RFC822.SIZE)")
+        size = re.search(rb"RFC822\.SIZE (\d+)", b" ".join(_flatten_response(response)))
+        if size and int(size.group(1)) > self._config.max_bytes:
+            limit = self._config.max_bytes
+            raise SourceError(
+                f"{int(size.group(1)):,} bytes, over the limit of {limit:,} (max_bytes)"
+            )
+        status, response = self._server.uid("FETCH", number, "(BODY.PEEK[])")
+        bodies = [part[1] for part in response if isinstance(part, tuple)]
+        if status != "OK" or not bodies:
+            raise SourceUnreadable("the server did not return the message")
         return bytes(bodies[0])
 
 
-def _pieces(answer: Any) -> Iterator[bytes]:
-    for part in answer or ():
-        yield from (p for p in (part if isinstance(part, tuple) else (part,)) if p is not None)
+def _flatten_response(response: Any) -> Iterator[bytes]:
+    for part in response or ():
+        yield from (
+            piece for piece in (part if isinstance(part, tuple) else (part,)) if piece is not None
+        )
 
 
-def _decoded(answer: Any) -> str:
-    return b" ".join(_pieces(answer)).decode(errors="replace")
+def _decode_response(response: Any) -> str:
+    return b" ".join(_flatten_response(response)).decode(errors="replace")
 
 
-def _imap_date(day: str) -> str:
-    year, month, number = day.split("-")
-    names = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
-    return f"{number}-{names[int(month) - 1]}-{year}"
+def _format_imap_date(iso_date: str) -> str:
+    year, month, day_of_month = iso_date.split("-")
+    month_names = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+    return f"{day_of_month}-{month_names[int(month) - 1]}-{year}"
 
 
-def _logout(server: imaplib.IMAP4) -> None:
-    for leave in (server.logout, server.shutdown):
+def _log_out(server: imaplib.IMAP4) -> None:
+    for close in (server.logout, server.shutdown):
         with contextlib.suppress(Exception):
-            leave()
+            close()

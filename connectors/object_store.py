@@ -1,4 +1,4 @@
-"""Objects of a store in the cloud, through fsspec."""
+"""Objects of a cloud store, read through fsspec."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from pydantic import Field, field_validator
 from connectors.base import Connector, Source
 from rag.errors import MissingExtra, SourceError, SourceNotFound, SourceUnreadable
 
-_VERSIONS = (
+_VERSION_KEYS = (
     *("ETag", "etag", "md5Hash", "generation", "LastModified", "last_modified", "updated"),
     *("mtime", "created", "size"),
 )
-_EXTRAS = {"s3": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
-_PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
+_EXTRA_BY_SCHEME = {"s3": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
+_PACKAGE_BY_EXTRA = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
 
 
 class ObjectStore(Connector):
-    """Every object below ``url`` (``s3://bucket/prefix``, ``gs://``, ``az://``, ``memory://``).
+    """Reads each object below ``url`` (``s3://bucket/prefix``, ``gs://``, ``az://``, ``memory://``).
 
-    Keys are found the way each cloud's own tools find them (environment, configuration files);
-    ``options`` are passed on to the file system of fsspec. ``include`` and ``exclude`` are globs
-    over the names below. An object is versioned by what the store says of it: ETag, generation,
-    date and size.
+    Credentials come from the environment and the configuration files of each cloud's own tools.
+    ``options`` are passed to the file system of fsspec. ``include`` and ``exclude`` are globs
+    over the names relative to ``url``. The version of an object is made of the ETag, generation,
+    date and size that the store reports. An object larger than ``max_bytes`` fails.
     """
 
     name: ClassVar[str] = "objects"
@@ -39,7 +39,7 @@ class ObjectStore(Connector):
     )
     schemes: ClassVar[tuple[str, ...]] = ("s3", "gs", "gcs", "az", "abfs", "abfss", "memory")
     extra: ClassVar[str] = "s3,gs,az"
-    packages: ClassVar[tuple[str, ...]] = tuple(_PACKAGES.values())
+    packages: ClassVar[tuple[str, ...]] = tuple(_PACKAGE_BY_EXTRA.values())
 
     url: str
     include: tuple[str, ...] = ("*",)
@@ -49,20 +49,20 @@ class ObjectStore(Connector):
 
     @classmethod
     def from_uri(cls, uri: str, **options: Any) -> Self:
-        """``s3://bucket/prefix``."""
+        """Return the connector for ``s3://bucket/prefix``."""
         return cls(url=uri)
 
     def require(self) -> None:
-        """Raise `MissingExtra` where the file system of the scheme is not installed."""
-        extra = _EXTRAS.get(self._scheme, "objects")
-        if not all(map(find_spec, ("fsspec", *filter(None, [_PACKAGES.get(extra)])))):
+        """Raise `MissingExtra` if the file system for the scheme is not installed."""
+        extra = _EXTRA_BY_SCHEME.get(self._scheme, "objects")
+        if not all(map(find_spec, ("fsspec", *filter(None, [_PACKAGE_BY_EXTRA.get(extra)])))):
             raise MissingExtra.of(extra, f"reading {self._scheme}://")
 
     @field_validator("url")
     @classmethod
     def _has_scheme(cls, url: str) -> str:
         if "://" not in url:
-            raise ValueError("an address begins with the kind of store, as in s3://")
+            raise ValueError("the address must start with a scheme, such as s3://")
         return url.rstrip("/")
 
     @property
@@ -71,62 +71,68 @@ class ObjectStore(Connector):
 
     @property
     def scope(self) -> str:
-        """The address of the bucket or folder."""
+        """Address of the bucket or folder."""
         return f"{self._scheme}://{quote(self.url.partition('://')[2].strip('/'))}/"
 
     def owns(self, uri: str) -> bool:
-        """Whether it is the object itself, or one below that is selected."""
+        """Return whether `uri` is the object at ``url``, or a selected one below it."""
         if uri == self.scope.rstrip("/"):
             return True
-        return uri.startswith(self.scope) and self._selected(unquote(uri[len(self.scope) :]))
+        return uri.startswith(self.scope) and self._is_selected(unquote(uri[len(self.scope) :]))
 
     def sources(self) -> Iterator[Source]:
-        """List the objects, in order of their names."""
-        system = self._system()
+        """List the objects, sorted by name."""
+        filesystem = self._open_filesystem()
         root = self.url.partition("://")[2].strip("/")
         try:
-            found = system.find(root, detail=True)
+            objects = filesystem.find(root, detail=True)
         except FileNotFoundError:
             raise SourceNotFound(f"nothing at {self.url}") from None
-        except Exception as error:  # every store has errors of its own
-            raise SourceNotFound(f"{self.url} cannot be listed: {_said(error)}") from None
-        if not found:
+        except Exception as error:  # each store raises its own errors
+            raise SourceNotFound(f"{self.url} cannot be listed: {_describe_error(error)}") from None
+        if not objects:
             raise SourceNotFound(f"nothing at {self.url}")
-        for name in sorted(found):
-            about = found[name]
-            bare = name.strip("/")
-            below = bare[len(root) :].strip("/") if bare.startswith(root) else bare
-            if about.get("type") == "file" and (not below or self._selected(below)):
-                said = (f"{key}={about[key]}" for key in _VERSIONS if about.get(key) is not None)
+        for name in sorted(objects):
+            info = objects[name]
+            object_path = name.strip("/")
+            relative_name = (
+                object_path[len(root) :].strip("/") if object_path.startswith(root) else object_path
+            )
+            if info.get("type") == "file" and (
+                not relative_name or self._is_selected(relative_name)
+            ):
+                version_fields = (
+                    f"{key}={info[key]}" for key in _VERSION_KEYS if info.get(key) is not None
+                )
                 yield Source(
-                    uri=f"{self._scheme}://{quote(bare)}",
-                    version=" ".join(said),
-                    read=partial(self._read, system, name, int(about.get("size") or 0)),
-                    mime=about.get("ContentType") or about.get("contentType"),
+                    uri=f"{self._scheme}://{quote(object_path)}",
+                    version=" ".join(version_fields),
+                    read=partial(self._read_object, filesystem, name, int(info.get("size") or 0)),
+                    mime=info.get("ContentType") or info.get("contentType"),
                 )
 
-    def _selected(self, below: str) -> bool:
-        return any(fnmatchcase(below, glob) for glob in self.include) and not any(
-            fnmatchcase(below, glob) for glob in self.exclude
+    def _is_selected(self, relative_name: str) -> bool:
+        return any(fnmatchcase(relative_name, glob) for glob in self.include) and not any(
+            fnmatchcase(relative_name, glob) for glob in self.exclude
         )
 
-    def _system(self) -> Any:
+    def _open_filesystem(self) -> Any:
         self.require()
         import fsspec
 
         try:
             return fsspec.filesystem(self._scheme, use_listings_cache=False, **self.options)
         except Exception as error:
-            raise SourceNotFound(f"{self.url} cannot be opened: {_said(error)}") from None
+            raise SourceNotFound(f"{self.url} cannot be opened: {_describe_error(error)}") from None
 
-    def _read(self, system: Any, name: str, size: int) -> bytes:
+    def _read_object(self, filesystem: Any, name: str, size: int) -> bytes:
         if size > self.max_bytes:
             raise SourceError(f"{size:,} bytes, over the limit of {self.max_bytes:,} (max_bytes)")
         try:
-            return bytes(system.cat_file(name))
+            return bytes(filesystem.cat_file(name))
         except Exception as error:
-            raise SourceUnreadable(f"cannot be read: {_said(error)}") from None
+            raise SourceUnreadable(f"cannot be read: {_describe_error(error)}") from None
 
 
-def _said(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]

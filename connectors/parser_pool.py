@@ -1,7 +1,6 @@
-"""Parsing in processes of their own: beside other work, and apart from it.
+"""Parsing in worker processes, in parallel to other work and isolated from it.
 
-A parser that hangs on a document, crashes on it, or takes the memory of its process costs that
-document, and nothing else.
+If a parser hangs, crashes or runs out of memory, only the document that it parses fails.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ from connectors.base import PART, FailedPart, Parser
 from rag.errors import RagError, SourceError
 from rag.types import Document
 
-_LENGTH = struct.Struct(">Q")
+_LENGTH_FORMAT = struct.Struct(">Q")
 
 
 class ParserLimits(BaseModel):
-    """What parsing one source may take; one that takes more fails, with the reason.
+    """Limits for parsing one source; a source that exceeds one fails with the reason.
 
-    ``seconds`` of wall time, ``memory_mb`` (MiB) of the process that parses it (as address space;
-    kept on Linux), and ``characters`` of text that come out, of all its documents together.
+    ``seconds`` limits the wall time, ``memory_mb`` the address space of the worker process in MiB
+    (enforced on Linux only), and ``characters`` the text of all documents of the source together.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,18 +39,17 @@ class ParserLimits(BaseModel):
     characters: int = Field(100_000_000, ge=1)
 
 
-def usual_processes() -> int:
-    """One for each core but one, and one at least."""
+def choose_process_count() -> int:
+    """Return the number of cores minus one, but at least 1."""
     return max(1, (os.cpu_count() or 1) - 1)
 
 
 class ParserPool:
-    """Parses with `parser` in up to `processes` other processes, each source within `limits`.
+    """Parses with `parser` in up to `processes` worker processes, each source within `limits`.
 
-    Without a number there is one process for each core but one, and one at least. With 0, or
-    where the parser cannot be handed over (one defined in a script or a notebook), parsing is
-    done in this process, one source at a time, and only the limit on characters holds. May be
-    shared by threads.
+    `processes` defaults to the number of cores minus one, but at least 1. With 0, or if the
+    parser cannot be sent to a process (one defined in a script or a notebook), parsing runs in
+    this process, one source at a time, and only the limit on characters applies. Thread-safe.
     """
 
     def __init__(
@@ -59,67 +57,67 @@ class ParserPool:
     ) -> None:
         self.parser = parser
         self.limits = limits or ParserLimits()
-        self.processes = usual_processes() if processes is None else processes
+        self.processes = choose_process_count() if processes is None else processes
         if type(parser).__module__ == "__main__" or not sys.executable:
             self.processes = 0
-        self._here = threading.Lock()  # PDFium, for one, is not made for threads
-        self._guard = threading.Lock()
-        self._started: set[_Worker] = set()
-        self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
+        self._local_lock = threading.Lock()  # some parsers, such as PDFium, are not thread-safe
+        self._workers_lock = threading.Lock()
+        self._workers: set[_Worker] = set()
+        self._idle_workers: queue.LifoQueue[_Worker] = queue.LifoQueue()
         self._slots = threading.Semaphore(max(1, self.processes))
-        self._closed = False
+        self._is_closed = False
 
     def parse(self, data: bytes, *, uri: str, mime: str | None) -> list[Document | FailedPart]:
-        """See `Parser.documents`. Raises `SourceError` also where a limit is met."""
+        """Parse one source; see `Parser.documents`. Raises `SourceError` if a limit is exceeded."""
         with self._slots:
-            worker = self._worker() if self.processes else None
+            worker = self._acquire_worker() if self.processes else None
             if worker is None:
-                with self._here:
-                    return _parsed(self.parser, data, uri, mime, self.limits)
+                with self._local_lock:
+                    return _parse_source(self.parser, data, uri, mime, self.limits)
             try:
                 return worker.parse(data, uri, mime, self.limits)
             finally:
-                self._give_back(worker)
+                self._release_worker(worker)
 
-    def _worker(self) -> _Worker | None:
+    def _acquire_worker(self) -> _Worker | None:
         with contextlib.suppress(queue.Empty):
-            return self._idle.get_nowait()
+            return self._idle_workers.get_nowait()
         worker = _Worker()
-        with self._guard:
-            self._started.add(worker)
-            closed = self._closed
-        if closed:
-            self._drop(worker)
-            raise SourceError("stopped")
+        with self._workers_lock:
+            self._workers.add(worker)
+            is_closed = self._is_closed
+        if is_closed:
+            self._discard_worker(worker)
+            raise SourceError("the parser pool is closed")
         if worker.prepare(self.parser, self.limits):
             return worker
-        self._drop(worker)
+        self._discard_worker(worker)
         self.processes = 0
         return None
 
-    def _give_back(self, worker: _Worker) -> None:
+    def _release_worker(self, worker: _Worker) -> None:
         if worker.alive:
-            self._idle.put(worker)
+            self._idle_workers.put(worker)
         else:
-            self._drop(worker)
+            self._discard_worker(worker)
 
-    def _drop(self, worker: _Worker) -> None:
+    def _discard_worker(self, worker: _Worker) -> None:
         worker.stop()
-        with self._guard:
-            self._started.discard(worker)
+        with self._workers_lock:
+            self._workers.discard(worker)
 
     def close(self) -> None:
-        """Stop the processes, whatever they are doing."""
-        with self._guard:
-            self._closed = True
-            workers = list(self._started)
-            self._started.clear()
+        """Stop all processes, even those that are parsing."""
+        with self._workers_lock:
+            self._is_closed = True
+            workers = list(self._workers)
+            self._workers.clear()
         for worker in workers:
             worker.stop()
 
 
 class _Worker:
-    """One process that parses documents, one after another."""
+    """A process that parses one source at a time."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -127,57 +125,57 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        self._stopping = threading.Lock()
+        self._stop_lock = threading.Lock()
         self.alive = True
 
     def prepare(self, parser: Parser, limits: ParserLimits) -> bool:
-        """Hand the parser over; False where the process cannot make it."""
+        """Send the parser to the process; return False if the process cannot load it."""
         try:
-            made = pickle.dumps(parser)
+            pickled_parser = pickle.dumps(parser)
         except Exception:
             return False
         try:
-            return bool(self._ask((sys.path, made, limits.memory_mb)) == "ready")
+            return bool(self._request((sys.path, pickled_parser, limits.memory_mb)) == "ready")
         except (EOFError, OSError, ValueError):
             return False
 
     def parse(
         self, data: bytes, uri: str, mime: str | None, limits: ParserLimits
     ) -> list[Document | FailedPart]:
-        overdue = threading.Event()
+        timed_out = threading.Event()
 
-        def give_up() -> None:
-            overdue.set()
+        def kill_process() -> None:
+            timed_out.set()
             self._process.kill()
 
-        timer = threading.Timer(limits.seconds, give_up)
+        timer = threading.Timer(limits.seconds, kill_process)
         timer.daemon = True
         timer.start()
         try:
-            reply = self._ask((data, uri, mime, limits))
+            reply = self._request((data, uri, mime, limits))
         except (EOFError, OSError, ValueError):
             self.stop()
-            if overdue.is_set():
+            if timed_out.is_set():
                 raise SourceError(
-                    f"parsing it takes more than {limits.seconds:g} s (limits.seconds)"
+                    f"parsing takes more than {limits.seconds:g} s (limits.seconds)"
                 ) from None
             code = self._process.returncode
-            raise SourceError(f"the parser crashed on it (exit code {code})") from None
+            raise SourceError(f"the parser process crashed (exit code {code})") from None
         finally:
             timer.cancel()
         if isinstance(reply, list):
             return reply
         if isinstance(reply, RagError):
             raise reply
-        raise SourceError(f"a part failed ({reply})")
+        raise SourceError(f"a component failed ({reply})")
 
-    def _ask(self, question: Any) -> Any:
+    def _request(self, request: Any) -> Any:
         assert self._process.stdin is not None and self._process.stdout is not None
-        _send(self._process.stdin, question)
-        return _receive(self._process.stdout)
+        _send_message(self._process.stdin, request)
+        return _receive_message(self._process.stdout)
 
     def stop(self) -> None:
-        with self._stopping:
+        with self._stop_lock:
             self.alive = False
             self._process.kill()
             self._process.wait()
@@ -187,96 +185,102 @@ class _Worker:
                         pipe.close()
 
 
-def _send(pipe: IO[bytes], message: Any) -> None:
+def _send_message(pipe: IO[bytes], message: Any) -> None:
     body = pickle.dumps(message)
-    pipe.write(_LENGTH.pack(len(body)))
+    pipe.write(_LENGTH_FORMAT.pack(len(body)))
     pipe.write(body)
     pipe.flush()
 
 
-def _receive(pipe: IO[bytes]) -> Any:
-    head = pipe.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
+def _receive_message(pipe: IO[bytes]) -> Any:
+    header = pipe.read(_LENGTH_FORMAT.size)
+    if len(header) < _LENGTH_FORMAT.size:
         raise EOFError
-    (length,) = _LENGTH.unpack(head)
+    (length,) = _LENGTH_FORMAT.unpack(header)
     body = pipe.read(length)
     if len(body) < length:
         raise EOFError
     return pickle.loads(body)
 
 
-def _serve() -> None:
-    """What a process does: parse what it is sent, until nothing comes any more."""
+def _run_worker() -> None:
+    """Run the worker process: parse each request until the pipe is closed."""
     with contextlib.suppress(ValueError):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints must not get between the answers
-    questions = os.fdopen(os.dup(0), "rb")
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # nor may a program it starts read the questions
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # output of a library must not mix with the replies
+    requests = os.fdopen(os.dup(0), "rb")
+    os.dup2(
+        os.open(os.devnull, os.O_RDONLY), 0
+    )  # a program that a parser starts must not read the requests
     with contextlib.suppress(EOFError, BrokenPipeError):
-        path, made, memory_mb = _receive(questions)
-        sys.path[:] = path
+        import_path, pickled_parser, memory_mb = _receive_message(requests)
+        sys.path[:] = import_path
         try:
-            parser: Parser = pickle.loads(made)
+            parser: Parser = pickle.loads(pickled_parser)
         except Exception as error:
-            _send(answers, f"{type(error).__name__}: {error}")
+            _send_message(replies, f"{type(error).__name__}: {error}")
             return
-        _bound_memory(memory_mb)
-        _send(answers, "ready")
+        _limit_memory(memory_mb)
+        _send_message(replies, "ready")
         while True:
-            data, uri, mime, limits = _receive(questions)
-            _send(answers, _answer(parser, data, uri, mime, limits))
+            data, uri, mime, limits = _receive_message(requests)
+            _send_message(replies, _make_reply(parser, data, uri, mime, limits))
             del data
 
 
-def _bound_memory(megabytes: int) -> None:
+def _limit_memory(megabytes: int) -> None:
     if sys.platform == "linux":
         import resource
 
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        wanted = megabytes * 2**20
-        if hard == resource.RLIM_INFINITY or wanted < hard:
-            resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
+        _, hard_limit = resource.getrlimit(resource.RLIMIT_AS)
+        limit_bytes = megabytes * 2**20
+        if hard_limit == resource.RLIM_INFINITY or limit_bytes < hard_limit:
+            resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, hard_limit))
 
 
-def _answer(parser: Parser, data: bytes, uri: str, mime: str | None, limits: ParserLimits) -> Any:
+def _make_reply(
+    parser: Parser, data: bytes, uri: str, mime: str | None, limits: ParserLimits
+) -> Any:
     try:
-        reply: Any = _parsed(parser, data, uri, mime, limits)
+        reply: Any = _parse_source(parser, data, uri, mime, limits)
         pickle.dumps(reply)
     except RagError as error:
         reply = error
     except MemoryError:
-        much = f"more than {limits.memory_mb:,} MiB of memory"
-        reply = SourceError(f"parsing it takes {much} (limits.memory_mb)")
+        memory = f"more than {limits.memory_mb:,} MiB of memory"
+        reply = SourceError(f"parsing takes {memory} (limits.memory_mb)")
     except Exception as error:
         reply = " ".join(f"{type(error).__name__}: {error}".split())
     return reply
 
 
-def _parsed(
+def _parse_source(
     parser: Parser, data: bytes, uri: str, mime: str | None, limits: ParserLimits
 ) -> list[Document | FailedPart]:
-    found: list[Document | FailedPart] = []
+    parts: list[Document | FailedPart] = []
     characters = 0
     for part in parser.documents(data, uri=uri, mime=mime):
-        found.append(part)
+        parts.append(part)
         characters += len(part.text) if isinstance(part, Document) else 0
         if characters > limits.characters:
             raise SourceError(
-                f"it holds more than {limits.characters:,} characters of text (limits.characters)"
+                f"more than {limits.characters:,} characters of text (limits.characters)"
             )
-    _check_uris(parser, uri, found)
-    return found
+    _check_uris(parser, uri, parts)
+    return parts
 
 
-def _check_uris(parser: Parser, uri: str, found: list[Document | FailedPart]) -> None:
-    """Hold a parser to its contract: two documents of one uri would replace each other."""
-    uris = [part.uri for part in found]
+def _check_uris(parser: Parser, uri: str, parts: list[Document | FailedPart]) -> None:
+    """Check the contract of a parser: two documents with one uri would replace each other."""
+    uris = [part.uri for part in parts]
     if len(set(uris)) < len(uris) or not all(
-        name == uri or name.startswith(uri + PART) for name in uris
+        part_uri == uri or part_uri.startswith(uri + PART) for part_uri in uris
     ):
-        raise SourceError(f"the parser {parser.name!r} gave parts with uris that are not theirs")
+        raise SourceError(
+            f"the parser {parser.name!r} returned parts with duplicate or foreign uris"
+        )
 
 
 if __name__ == "__main__":
-    _serve()
+    _run_worker()

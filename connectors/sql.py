@@ -1,4 +1,4 @@
-"""Rows of a database, by a query."""
+"""Rows of a database, selected by a query."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 from pydantic import Field, SecretStr, field_validator
 
 from connectors.base import PART, Connector, Source, part_uri
-from connectors.parsers.records import Fields, written
+from connectors.parsers.records import Fields, format_value
 from rag.errors import SourceError, SourceNotFound, SourceUnreadable
-from rag.types import flat_metadata, well_formed
+from rag.types import flatten_metadata, to_well_formed
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
-_OURS = ("query", "key", "text", "title", "version", "metadata", "label", "mime")
+_URL_SETTINGS = ("query", "key", "text", "title", "version", "metadata", "label", "mime")
 
 
 class SqlQuery(Connector):
-    """Every row that ``query`` gives is a document, by SQLAlchemy from the database at ``url``.
+    """Reads each row of ``query`` as a document, through SQLAlchemy from the database at ``url``.
 
-    ``fields`` says which columns are text, title, key and metadata. The ``version`` column (a
-    date of change, a counter) tells whether a row has changed; without one the whole row does.
-    Documents are named by the database, the ``label`` and the key; give a label so that they keep
-    their names when the query is written differently. The query runs in a transaction that is
-    never committed, on SQLite on a file that is opened for reading only.
+    ``fields`` sets the columns for text, title, key and metadata. A row has changed if its
+    ``version`` column (a date of change, a counter) has; without such a column the whole row is
+    compared. The uri of a document consists of the database, the ``label`` and the key. The
+    default label is a hash of the query, so set a label to keep the uris when the query is
+    edited. The query runs in a transaction that is rolled back; an SQLite file is opened
+    read-only. ``mime`` is the media type of the text.
     """
 
     name: ClassVar[str] = "sql"
@@ -53,74 +54,81 @@ class SqlQuery(Connector):
 
     @classmethod
     def from_uri(cls, uri: str, **options: Any) -> Self:
-        """``sqlite:///x.db?query=SELECT...&key=id&text={title}: {body}&version=changed``.
+        """Return the connector for a uri with the query in its parameters.
 
-        ``key`` is needed; ``metadata`` names columns with commas between them. Values are
-        percent-encoded as in every uri: ``%2B`` for ``+``, ``%26`` for ``&``, ``%25`` for ``%``.
+        For example ``sqlite:///x.db?query=SELECT...&key=id&text={title}: {body}&version=changed``.
+        ``query`` and ``key`` are required; ``metadata`` is a list of columns separated by commas.
+        Values are percent-encoded: ``%2B`` for ``+``, ``%26`` for ``&``, ``%25`` for ``%``.
         """
         parts = urlsplit(uri)
-        said = parse_qsl(parts.query, keep_blank_values=True)
-        ours = {name: value for name, value in said if name in _OURS}
-        rest = urlencode([(name, value) for name, value in said if name not in _OURS])
-        if not ours.get("query") or not ours.get("key"):
+        parameters = parse_qsl(parts.query, keep_blank_values=True)
+        settings = {name: value for name, value in parameters if name in _URL_SETTINGS}
+        driver_parameters = urlencode(
+            [(name, value) for name, value in parameters if name not in _URL_SETTINGS]
+        )
+        if not settings.get("query") or not settings.get("key"):
             raise SourceNotFound(
-                "a database is read by a query and a key: "
+                "a database source needs a query and a key: "
                 f"{parts.scheme}://...?query=SELECT...&key=COLUMN"
             )
-        kept = ours.get("metadata")
-        url = uri.partition("?")[0] + (f"?{rest}" if rest else "")
+        metadata_columns = settings.get("metadata")
+        url = uri.partition("?")[0] + (f"?{driver_parameters}" if driver_parameters else "")
         return cls(
             url=SecretStr(url),
-            query=ours["query"],
+            query=settings["query"],
             fields=Fields(
-                key=ours["key"],
-                text=ours.get("text", ""),
-                title=ours.get("title", ""),
-                metadata=tuple(kept.split(",")) if kept else None,
+                key=settings["key"],
+                text=settings.get("text", ""),
+                title=settings.get("title", ""),
+                metadata=tuple(metadata_columns.split(",")) if metadata_columns else None,
             ),
-            version=ours.get("version", ""),
-            label=ours.get("label", ""),
-            mime=ours.get("mime", "text/plain"),
+            version=settings.get("version", ""),
+            label=settings.get("label", ""),
+            mime=settings.get("mime", "text/plain"),
         )
 
     @field_validator("fields")
     @classmethod
-    def _has_key(cls, fields: Fields) -> Fields:
+    def _check_key(cls, fields: Fields) -> Fields:
         if not fields.key:
-            raise ValueError("name the column that is the key")
+            raise ValueError("set the key column (key)")
         return fields
 
     @property
-    def _place(self) -> str:
-        """The database without user, password and options; a file by its whole path."""
+    def _address(self) -> str:
+        """Address of the database without user, password and options; a file as absolute path."""
         url = self.url.get_secret_value()
-        scheme, _, rest = url.partition("://")
+        scheme, _, address = url.partition("://")
         if scheme.partition("+")[0] == "sqlite":
             path = Path(url.partition("://")[2].partition("?")[0].removeprefix("/"))
             return "sqlite://" + Path(os.path.abspath(path)).as_uri().removeprefix("file://")  # noqa: PTH100
         try:
             from sqlalchemy.engine import make_url
 
-            found = make_url(url)
-            host = f"{found.host or ''}:{found.port}" if found.port else found.host or ""
-            return f"{scheme}://{host}/{found.database or ''}"
-        except Exception:  # no address, or nothing that could read it
-            return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
+            parsed_url = make_url(url)
+            host = (
+                f"{parsed_url.host or ''}:{parsed_url.port}"
+                if parsed_url.port
+                else parsed_url.host or ""
+            )
+            return f"{scheme}://{host}/{parsed_url.database or ''}"
+        except Exception:  # not a valid address, or SQLAlchemy is not installed
+            return f"{scheme}://{address.partition('?')[0].rpartition('@')[2]}"
 
     @property
     def scope(self) -> str:
-        """The database and the label, without a password."""
+        """Address of the database, without the password, and the label."""
         label = self.label or hashlib.sha256(self.query.encode()).hexdigest()[:8]
-        return part_uri(self._place, f"{label}/")
+        return part_uri(self._address, f"{label}/")
 
     def sources(self) -> Iterator[Source]:
-        """List the rows, in the order of the query."""
+        """List the rows in the order of the query. A row whose key occurred before fails."""
         self.require()
         from sqlalchemy import text
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            engine = self._engine()
+            engine = self._make_engine()
             with engine.connect() as connection:
                 transaction = connection.begin()
                 try:
@@ -128,79 +136,91 @@ class SqlQuery(Connector):
                         text(self.query)
                     )
                     self._check_columns(list(rows.keys()))
-                    seen: set[str] = set()
+                    seen_uris: set[str] = set()
                     for number, row in enumerate(rows.mappings(), start=1):
-                        source = self._source(dict(row), number)
-                        if source.uri in seen:
-                            reason = f"a row of the same key ({self.fields.key!r}) came before"
-                            source = self._failing(reason, number)
-                        seen.add(source.uri)
+                        source = self._make_source(dict(row), number)
+                        if source.uri in seen_uris:
+                            reason = f"an earlier row has the same key ({self.fields.key!r})"
+                            source = self._make_failing_source(reason, number)
+                        seen_uris.add(source.uri)
                         yield source
                 finally:
                     transaction.rollback()
         except (SQLAlchemyError, ImportError, ValueError) as error:
-            raise SourceNotFound(f"{self._place}: {self._said(error)}") from None
+            raise SourceNotFound(f"{self._address}: {self._describe_error(error)}") from None
 
-    def _engine(self) -> Engine:
+    def _make_engine(self) -> Engine:
         from sqlalchemy import create_engine
         from sqlalchemy.pool import NullPool
 
         url = self.url.get_secret_value()
-        if not self._place.startswith("sqlite:"):
+        if not self._address.startswith("sqlite:"):
             return create_engine(url, poolclass=NullPool)
         path = url.partition("://")[2].partition("?")[0].removeprefix("/")
         if not Path(path).is_file():
             raise SourceNotFound(f"no database at {path}")
         return create_engine(
-            "sqlite://", poolclass=NullPool, creator=partial(_read_only_sqlite, path)
+            "sqlite://", poolclass=NullPool, creator=partial(_open_read_only_sqlite, path)
         )
 
-    def _said(self, error: Exception) -> str:
-        said = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
-        rest = self.url.get_secret_value().partition("://")[2].partition("?")[0]
-        secret = rest.rpartition("@")[0].partition(":")[2]
-        for form in (secret, unquote(secret)):
-            said = said.replace(form, "***") if form else said
-        return said
+    def _describe_error(self, error: Exception) -> str:
+        message = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
+        address = self.url.get_secret_value().partition("://")[2].partition("?")[0]
+        secret = address.rpartition("@")[0].partition(":")[2]
+        for password_form in (secret, unquote(secret)):
+            message = message.replace(password_form, "***") if password_form else message
+        return message
 
     def _check_columns(self, columns: list[str]) -> None:
-        """Raise where a setting names a column that the query does not give."""
-        named = {self.fields.key, self.fields.title, self.version, *(self.fields.metadata or ())}
-        for name in sorted({*named, *self.fields.in_text} - {""}):
+        """Raise `SourceNotFound` if a setting names a column that the query does not return."""
+        configured_columns = {
+            self.fields.key,
+            self.fields.title,
+            self.version,
+            *(self.fields.metadata or ()),
+        }
+        for name in sorted({*configured_columns, *self.fields.template_fields} - {""}):
             if name not in columns:
-                listed = ", ".join(map(repr, columns))
-                raise SourceNotFound(f"{self._place}: no column {name!r}; there are {listed}")
+                column_list = ", ".join(map(repr, columns))
+                raise SourceNotFound(
+                    f"{self._address}: no column {name!r}; the columns are {column_list}"
+                )
 
-    def _failing(self, reason: str, number: int) -> Source:
-        """A row that cannot be named; until it can, none is taken for deleted."""
-        uri = part_uri(self._place, f"{self.scope.partition(PART)[2]}row {number}")
+    def _make_failing_source(self, reason: str, number: int) -> Source:
+        """Make the failing source of a row without a usable key.
+
+        It protects the scope, because the row may be any of the indexed ones.
+        """
+        uri = part_uri(self._address, f"{self.scope.partition(PART)[2]}row {number}")
         failure = SourceUnreadable(f"row {number}: {reason}")
         return Source(
-            uri=uri, version="", read=partial(_failing, failure), protected_prefix=self.scope
+            uri=uri, version="", read=partial(_raise_error, failure), protected_prefix=self.scope
         )
 
-    def _source(self, row: Mapping[str, Any], number: int) -> Source:
+    def _make_source(self, row: Mapping[str, Any], number: int) -> Source:
         try:
-            made = self.fields.document(row, self.scope.removesuffix("/"), number, self.mime)
-            key = self.fields.name(row, number)
-            version = written(row[self.version]) if self.version else repr(sorted(row.items()))
+            document = self.fields.build_document(
+                row, self.scope.removesuffix("/"), number, self.mime
+            )
+            key = self.fields.name_record(row, number)
+            version = format_value(row[self.version]) if self.version else repr(sorted(row.items()))
         except (SourceError, KeyError) as error:
-            return self._failing(str(error), number)
+            return self._make_failing_source(str(error), number)
         return Source(
-            uri=part_uri(self._place, f"{self.scope.partition(PART)[2]}{key}"),
+            uri=part_uri(self._address, f"{self.scope.partition(PART)[2]}{key}"),
             version=hashlib.sha256(f"{self.fields}{version}".encode()).hexdigest()[:16],
-            read=partial(bytes, made.text.encode()),
+            read=partial(bytes, document.text.encode()),
             mime=self.mime,
-            title=made.title if self.fields.title else well_formed(key),
-            metadata=flat_metadata(made.metadata),
+            title=document.title if self.fields.title else to_well_formed(key),
+            metadata=flatten_metadata(document.metadata),
         )
 
 
-def _read_only_sqlite(path: str) -> Any:
+def _open_read_only_sqlite(path: str) -> Any:
     import sqlite3
 
     return sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
 
 
-def _failing(error: SourceError) -> bytes:
+def _raise_error(error: SourceError) -> bytes:
     raise error

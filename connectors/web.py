@@ -1,4 +1,4 @@
-"""Pages of the web: those that are named, those of a sitemap, or those of a site."""
+"""Web pages: listed addresses, the pages of a sitemap, or the pages of a site."""
 
 from __future__ import annotations
 
@@ -22,23 +22,25 @@ from connectors.base import Connector, Source
 from rag.errors import SourceError, SourceNotFound, SourceUnreadable
 
 if TYPE_CHECKING:
-    from connectors.http import Fetched, Fetcher
+    from connectors.http import Fetcher, HttpResponse
 
-_KEPT = 2**20  # bytes of a page that are kept from a crawl until it is read
-_MOST_SITEMAPS = 1_000
-_LARGEST_SITEMAP = 50 * 2**20  # bytes, by the protocol
-_NO_PAGES = ("image/", "video/", "audio/", "font/", "text/css", "text/javascript")
+_MAX_CACHED_PAGE_BYTES = 2**20  # larger pages of a crawl are fetched again when they are read
+_MAX_SITEMAPS = 1_000
+_MAX_SITEMAP_BYTES = 50 * 2**20  # the limit of the protocol (sitemaps.org)
+_LINK_MIMES = (None, "text/html", "application/xhtml+xml")
+_SKIPPED_MIME_PREFIXES = ("image/", "video/", "audio/", "font/", "text/css", "text/javascript")
 
 
 class Web(Connector):
-    """Pages by their addresses (``urls``), by a ``sitemap``, or found by a ``crawl``.
+    """Reads web pages: by address (``urls``), from a ``sitemap``, or by a ``crawl``.
 
-    A crawl starts at its address and follows links below the folder that this is in, up to
-    ``depth`` links away and ``max_pages`` pages. ``include`` and ``exclude`` are globs over whole
-    addresses, of sitemaps and crawls. Pages are versioned by ETag or date of change, and asked for
-    once in ``delay`` seconds at most, or as seldom as robots.txt says; with ``robots`` off that
-    file is not looked at. Addresses in private networks are refused unless ``allow_private``.
-    A page over ``max_bytes`` fails; ``timeout`` is in seconds.
+    A crawl starts at its address and follows links to pages below the folder of that address, at
+    most ``depth`` links away and at most ``max_pages`` pages. ``include`` and ``exclude`` are
+    globs over whole addresses; they apply to sitemaps and crawls. The version of a page is its
+    ETag or Last-Modified header. There are at least ``delay`` seconds between two requests to a
+    host, more if robots.txt says so; ``robots=False`` ignores robots.txt. Private addresses are
+    refused unless ``allow_private``. A page larger than ``max_bytes`` fails. ``timeout`` is in
+    seconds.
     """
 
     name: ClassVar[str] = "web"
@@ -64,224 +66,258 @@ class Web(Connector):
 
     @classmethod
     def from_uri(cls, uri: str, **options: Any) -> Self:
-        """``https://...``: a page, or a sitemap by its name; ``crawl+https://...``: a site."""
-        private = {"allow_private": bool(options.get("allow_private", False))}
+        """Return the connector for ``https://...`` (a page) or ``crawl+https://...`` (a site).
+
+        A page with "sitemap" in its name and the suffix .xml or .xml.gz is read as a sitemap.
+        """
+        privacy_options = {"allow_private": bool(options.get("allow_private", False))}
         if uri.lower().startswith("crawl+"):
-            return cls(crawl=uri[6:], **private)
+            return cls(crawl=uri[6:], **privacy_options)
         name = posixpath.basename(urlsplit(uri).path).lower()
         if "sitemap" in name and name.endswith((".xml", ".xml.gz")):
-            return cls(sitemap=uri, **private)
-        return cls(urls=(uri,), **private)
+            return cls(sitemap=uri, **privacy_options)
+        return cls(urls=(uri,), **privacy_options)
 
     @field_validator("urls")
     @classmethod
-    def _one_form(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(_address(url) for url in urls))
+    def _normalize_urls(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(_normalize_url(url) for url in urls))
 
     @field_validator("sitemap", "crawl")
     @classmethod
-    def _form(cls, url: str) -> str:
-        return _address(url) if url else ""
+    def _normalize_optional_url(cls, url: str) -> str:
+        return _normalize_url(url) if url else ""
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
+    def _check_one_mode(self) -> Self:
         if sum(map(bool, (self.urls, self.sitemap, self.crawl))) != 1:
-            raise ValueError("name urls, a sitemap or where to crawl: one of them")
+            raise ValueError("set exactly one of urls, sitemap and crawl")
         return self
 
     @property
     def scope(self) -> str:
-        """What the addresses begin with; of a sitemap or crawl, the folder that it is in."""
+        """Common prefix of the addresses; for a sitemap or crawl, the folder of its address."""
         if self.urls:
-            return commonprefix(self.urls)  # noqa: RUF071 (of characters is what is meant)
-        return _folder(self.sitemap or self.crawl)
+            return commonprefix(self.urls)  # noqa: RUF071 (a prefix of characters is intended)
+        return _find_folder(self.sitemap or self.crawl)
 
     @property
     def owner_id(self) -> str:
-        """The sitemap or crawl: pages that another one, or a person, has named are not its own."""
+        """The sitemap or crawl. It does not own pages that were listed by another connector."""
         return f"crawl {self.crawl}" if self.crawl else self.sitemap
 
     def owns(self, uri: str) -> bool:
-        """Whether it is one of the addresses, or one that the sitemap or crawl could have."""
+        """Return whether `uri` is one of the addresses, or one the sitemap or crawl could list."""
         if self.urls:
             return uri in self.urls
-        return uri.startswith(self.scope) and self._selected(uri)
+        return uri.startswith(self.scope) and self._is_selected(uri)
 
     def count(self) -> int | None:
-        """Number of the addresses."""
+        """Return the number of addresses, None for a sitemap or crawl."""
         return len(self.urls) or None
 
     def sources(self) -> Iterator[Source]:
-        """List the pages; of a crawl, as they are found."""
+        """List the pages; a crawl yields them in the order in which it finds them."""
         from connectors.http import Fetcher
 
         fetcher = Fetcher(self.delay, self.robots, self.allow_private, self.timeout, self.max_bytes)
         if self.crawl:
-            yield from self._crawled(fetcher)
+            yield from self._crawl_site(fetcher)
         elif self.sitemap:
-            yield from self._mapped(fetcher)
+            yield from self._list_sitemap(fetcher)
         else:
             for url in self.urls:
-                yield self._looked_at(fetcher, url, gone=False)
+                yield self._request_head(fetcher, url, raise_missing=False)
 
-    def _selected(self, url: str) -> bool:
+    def _is_selected(self, url: str) -> bool:
         return any(fnmatchcase(url, glob) for glob in self.include) and not any(
             fnmatchcase(url, glob) for glob in self.exclude
         )
 
-    def _looked_at(self, fetcher: Fetcher, url: str, *, gone: bool) -> Source:
-        """The page with its version, as the server states it without sending the page.
+    def _request_head(self, fetcher: Fetcher, url: str, *, raise_missing: bool) -> Source:
+        """Make the source of a page, with the version from the headers of a HEAD request.
 
-        Raises `Gone` where it is not there, if `gone` is to be told.
+        Raises `PageMissing` for a page that does not exist if `raise_missing`; otherwise the
+        source fails when it is read.
         """
-        from connectors.http import Gone
+        from connectors.http import PageMissing
 
-        read = partial(_read, fetcher, url)
+        read = partial(_read_page, fetcher, url)
         try:
-            found = fetcher.get(url, method="HEAD")
-        except Gone:
-            if gone:
+            response = fetcher.get(url, method="HEAD")
+        except PageMissing:
+            if raise_missing:
                 raise
             return Source(uri=url, version="", read=read)
-        except SourceError:  # the request for the page itself will say the same, or do better
+        except SourceError:  # the GET request will fail with a reason, or succeed
             return Source(uri=url, version="", read=read)
-        return _source(url, found, read)
+        return _make_source(url, response, read)
 
     # -- sitemaps --------------------------------------------------------------------------
 
-    def _mapped(self, fetcher: Fetcher) -> Iterator[Source]:
-        from connectors.http import Gone
+    def _list_sitemap(self, fetcher: Fetcher) -> Iterator[Source]:
+        """List the selected pages of the sitemap."""
+        from connectors.http import PageMissing
 
-        for entry in self._entries(fetcher):
+        for entry in self._read_sitemaps(fetcher):
             if isinstance(entry, Source):
                 yield entry
             elif not entry.url.startswith(self.scope):
-                reason = f"the sitemap names a page outside of {self.scope}"
-                yield _unreadable(entry.url, reason, SourceError)
-            elif self._selected(entry.url):
-                if "T" in entry.changed:  # to the second: then there is no need to ask
-                    read = partial(_read, fetcher, entry.url)
-                    yield Source(uri=entry.url, version=entry.changed, read=read)
+                reason = f"the sitemap lists a page outside of {self.scope}"
+                yield _make_unreadable_source(entry.url, reason, SourceError)
+            elif self._is_selected(entry.url):
+                if (
+                    "T" in entry.last_modified
+                ):  # a date with time serves as the version: no HEAD request
+                    read = partial(_read_page, fetcher, entry.url)
+                    yield Source(uri=entry.url, version=entry.last_modified, read=read)
                 else:
                     try:
-                        yield self._looked_at(fetcher, entry.url, gone=True)
-                    except Gone:
+                        yield self._request_head(fetcher, entry.url, raise_missing=True)
+                    except PageMissing:
                         continue
 
-    def _entries(self, fetcher: Fetcher) -> Iterator[_Entry | Source]:
-        """Pages of the sitemap and of those that it names."""
-        ahead, seen = deque([self.sitemap]), {self.sitemap}
-        while ahead:
-            url = ahead.popleft()
+    def _read_sitemaps(self, fetcher: Fetcher) -> Iterator[_SitemapEntry | Source]:
+        """Yield the pages of the sitemap and of the sitemaps that it lists."""
+        pending_urls, seen_urls = deque([self.sitemap]), {self.sitemap}
+        while pending_urls:
+            url = pending_urls.popleft()
             try:
-                entries = list(_entries_of(fetcher.get(url).body))
+                entries = list(_parse_sitemap(fetcher.get(url).body))
             except SourceError as error:
                 if url == self.sitemap:
                     raise SourceNotFound(f"{url}: {error}") from None
-                yield _unreadable(url, f"the sitemap cannot be read: {error}", shelter=self.scope)
+                yield _make_unreadable_source(
+                    url, f"the sitemap cannot be read: {error}", protected_prefix=self.scope
+                )
                 continue
-            for is_map, entry in entries:
-                if not is_map:
+            for is_sitemap, entry in entries:
+                if not is_sitemap:
                     yield entry
-                elif entry.url not in seen:
-                    seen.add(entry.url)
-                    if len(seen) <= _MOST_SITEMAPS:
-                        ahead.append(entry.url)
-                    elif len(seen) == _MOST_SITEMAPS + 1:
-                        reason = f"more than {_MOST_SITEMAPS:,} sitemaps: the rest is not read"
-                        yield _unreadable(entry.url, reason, shelter=self.scope)
+                elif entry.url not in seen_urls:
+                    seen_urls.add(entry.url)
+                    if len(seen_urls) <= _MAX_SITEMAPS:
+                        pending_urls.append(entry.url)
+                    elif len(seen_urls) == _MAX_SITEMAPS + 1:
+                        reason = f"more than {_MAX_SITEMAPS:,} sitemaps; the others are not read"
+                        yield _make_unreadable_source(
+                            entry.url, reason, protected_prefix=self.scope
+                        )
 
     # -- crawls ----------------------------------------------------------------------------
 
-    def _crawled(self, fetcher: Fetcher) -> Iterator[Source]:
-        from connectors.http import Disallowed, Gone
-
-        ahead = deque([(self.crawl, 0)])
-        seen = {self.crawl}
-        pages = 0
-        while ahead:
-            url, distance = ahead.popleft()
-            if pages == self.max_pages:
-                reason = f"the crawl ended at {pages:,} pages, with more ahead (max_pages)"
-                yield _unreadable(f"{self.crawl}#crawl", reason, shelter=self.scope)
+    def _crawl_site(self, fetcher: Fetcher) -> Iterator[Source]:
+        """Follow links breadth-first, and list the selected pages."""
+        pending_urls = deque([(self.crawl, 0)])
+        seen_urls = {self.crawl}
+        page_count = 0
+        while pending_urls:
+            url, distance = pending_urls.popleft()
+            if page_count == self.max_pages:
+                reason = f"the crawl stopped after {page_count:,} pages (max_pages); there are more"
+                yield _make_unreadable_source(
+                    f"{self.crawl}#crawl", reason, protected_prefix=self.scope
+                )
                 return
-            try:
-                found = fetcher.get(url)
-            except Gone as error:
-                if url == self.crawl:
-                    raise SourceNotFound(f"{url}: {error}") from None
+            response = self._fetch_crawled_page(fetcher, url)
+            if response is None:
                 continue
-            except SourceError as error:  # what it leads to cannot be known
-                if url == self.crawl:
-                    raise SourceNotFound(f"{url}: {error}") from None
-                if not isinstance(error, Disallowed):
-                    yield _unreadable(url, str(error), shelter=self.scope)
+            if isinstance(response, Source):
+                yield response
                 continue
-            if not found.url.startswith(self.scope):
-                if url == self.crawl:
-                    raise SourceNotFound(f"{url} leads to {found.url}: crawl that")
-                continue
-            if found.url != url:  # another name for a page that has one
-                if found.url in seen:
+            if response.url != url:  # a redirect
+                if response.url in seen_urls:
                     continue
-                seen.add(found.url)
-            pages += 1
-            if distance < self.depth and found.mime in (None, "text/html", "application/xhtml+xml"):
-                for link in _links(found):
-                    if link.startswith(self.scope) and link not in seen and self._followed(link):
-                        seen.add(link)
-                        ahead.append((link, distance + 1))
-            if self._selected(url) and not (found.mime or "").startswith(_NO_PAGES):
-                kept = partial(bytes, found.body)
-                again = partial(_read, fetcher, url)
-                yield _source(url, found, kept if len(found.body) <= _KEPT else again)
+                seen_urls.add(response.url)
+            page_count += 1
+            if distance < self.depth and response.mime in _LINK_MIMES:
+                for link in _extract_links(response):
+                    if link not in seen_urls and self._is_followed(link):
+                        seen_urls.add(link)
+                        pending_urls.append((link, distance + 1))
+            mime = response.mime or ""
+            if self._is_selected(url) and not mime.startswith(_SKIPPED_MIME_PREFIXES):
+                if len(response.body) <= _MAX_CACHED_PAGE_BYTES:
+                    yield _make_source(url, response, partial(bytes, response.body))
+                else:
+                    yield _make_source(url, response, partial(_read_page, fetcher, url))
 
-    def _followed(self, url: str) -> bool:
-        """Whether a page is asked for at all: for itself, or for the links that may be in it."""
-        return not any(fnmatchcase(url, glob) for glob in self.exclude)
+    def _fetch_crawled_page(self, fetcher: Fetcher, url: str) -> HttpResponse | Source | None:
+        """Fetch a page of the crawl.
+
+        Returns None for a page that is skipped, and a failing source for one that could not be
+        fetched: the pages that it links to are unknown, so that nothing in the scope is deleted.
+        Raises `SourceNotFound` if it is the first page.
+        """
+        from connectors.http import PageMissing, RobotsDisallowed
+
+        try:
+            response = fetcher.get(url)
+        except SourceError as error:
+            if url == self.crawl:
+                raise SourceNotFound(f"{url}: {error}") from None
+            if isinstance(error, PageMissing | RobotsDisallowed):
+                return None
+            return _make_unreadable_source(url, str(error), protected_prefix=self.scope)
+        if response.url.startswith(self.scope):
+            return response
+        if url == self.crawl:
+            raise SourceNotFound(f"{url} redirects to {response.url}; crawl that address")
+        return None
+
+    def _is_followed(self, url: str) -> bool:
+        """Return whether a page is fetched: for its text, or only for its links."""
+        return url.startswith(self.scope) and not any(
+            fnmatchcase(url, glob) for glob in self.exclude
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _SitemapEntry:
     url: str
-    changed: str
+    last_modified: str
 
 
-def _entries_of(data: bytes) -> Iterator[tuple[bool, _Entry]]:
-    """(is it a sitemap, address) of what a sitemap lists."""
+def _parse_sitemap(data: bytes) -> Iterator[tuple[bool, _SitemapEntry]]:
+    """Yield (is_sitemap, entry) for each entry of a sitemap."""
     from lxml import etree
 
     if data.startswith(b"\x1f\x8b"):
         try:
-            data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(_LARGEST_SITEMAP + 1)
+            data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(_MAX_SITEMAP_BYTES + 1)
         except (OSError, EOFError, zlib.error) as error:
             raise SourceError(f"it cannot be unpacked ({error})") from None
-        if len(data) > _LARGEST_SITEMAP:
-            raise SourceError(f"it has more than {_LARGEST_SITEMAP:,} bytes")
+        if len(data) > _MAX_SITEMAP_BYTES:
+            raise SourceError(f"it is larger than {_MAX_SITEMAP_BYTES:,} bytes")
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
     try:
-        # Two slips that are common, and plain: white space before the XML, and a bare "&".
+        # Two common mistakes: white space before the XML, and an unescaped "&".
         data = re.sub(rb"&(?!#?\w{1,20};)", b"&amp;", data.removeprefix(b"\xef\xbb\xbf").lstrip())
         root = etree.fromstring(data, parser)
     except (etree.XMLSyntaxError, ValueError) as error:
-        raise SourceError(f"it is not whole, or not XML ({error})") from None
+        raise SourceError(f"it is incomplete or not XML ({error})") from None
     if etree.QName(root).localname not in ("urlset", "sitemapindex"):
-        raise SourceError("it is no sitemap")
+        raise SourceError("it is not a sitemap")
     for element in root:
         name = etree.QName(element).localname if isinstance(element.tag, str) else ""
-        said = {etree.QName(c).localname: (c.text or "") for c in element if isinstance(c.tag, str)}
-        if name in ("url", "sitemap") and said.get("loc", "").strip():
+        fields = {
+            etree.QName(c).localname: (c.text or "") for c in element if isinstance(c.tag, str)
+        }
+        if name in ("url", "sitemap") and fields.get("loc", "").strip():
             try:
-                yield name == "sitemap", _Entry(_address(said["loc"]), said.get("lastmod", ""))
+                yield (
+                    name == "sitemap",
+                    _SitemapEntry(_normalize_url(fields["loc"]), fields.get("lastmod", "")),
+                )
             except SourceNotFound:
                 continue
 
 
-def _links(page: Fetched) -> Iterator[str]:
+def _extract_links(page: HttpResponse) -> Iterator[str]:
     from lxml import etree
 
     try:
-        root = etree.HTML(page.body[: 4 * _KEPT])
+        root = etree.HTML(page.body[: 4 * _MAX_CACHED_PAGE_BYTES])
     except (etree.LxmlError, ValueError):
         return
     if root is None:
@@ -290,36 +326,43 @@ def _links(page: Fetched) -> Iterator[str]:
     for tag in root.iter("a", "area"):
         if "nofollow" not in (tag.get("rel") or ""):
             try:
-                yield _address(urljoin(urljoin(page.url, base), (tag.get("href") or "").strip()))
+                yield _normalize_url(
+                    urljoin(urljoin(page.url, base), (tag.get("href") or "").strip())
+                )
             except (SourceNotFound, ValueError):
                 continue
 
 
-def _source(url: str, found: Fetched, read: Any) -> Source:
-    about = {"redirected_to": found.url} if found.url != url else {}
-    return Source(uri=url, version=found.version, read=read, mime=found.mime, metadata=about)
+def _make_source(url: str, response: HttpResponse, read: Any) -> Source:
+    metadata = {"redirected_to": response.url} if response.url != url else {}
+    return Source(
+        uri=url, version=response.version, read=read, mime=response.mime, metadata=metadata
+    )
 
 
-def _read(fetcher: Fetcher, url: str) -> bytes:
+def _read_page(fetcher: Fetcher, url: str) -> bytes:
     return fetcher.get(url).body
 
 
-def _unreadable(
-    url: str, reason: str, kind: type[SourceError] = SourceUnreadable, shelter: str = ""
+def _make_unreadable_source(
+    url: str,
+    reason: str,
+    error_type: type[SourceError] = SourceUnreadable,
+    protected_prefix: str = "",
 ) -> Source:
     def read() -> bytes:
-        raise kind(reason)
+        raise error_type(reason)
 
-    return Source(uri=url, version="", read=read, protected_prefix=shelter)
-
-
-def _address(url: str) -> str:
-    from connectors.http import checked_url
-
-    return checked_url(url)
+    return Source(uri=url, version="", read=read, protected_prefix=protected_prefix)
 
 
-def _folder(url: str) -> str:
+def _normalize_url(url: str) -> str:
+    from connectors.http import normalize_url
+
+    return normalize_url(url)
+
+
+def _find_folder(url: str) -> str:
     parts = urlsplit(url)
     path = parts.path[: parts.path.rindex("/") + 1]
     return parts._replace(path=path, query="").geturl()

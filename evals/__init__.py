@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from evals.citations import QuoteAccuracy, quote_accuracy
     from evals.comparison import check_gates, compare_runs, parse_gates
     from evals.generate import generate_questions
-    from evals.judges import JudgeBackend, SupportJudge, VerifierJudge, backend
-    from evals.metrics import Case, Metric, all_metrics, chosen, metric, score
+    from evals.judges import LlmJudge, SupportJudge, VerifierJudge, make_judge
+    from evals.metrics import Case, Metric, all_metrics, choose_metrics, metric, score
     from evals.metrics.citation import citation_scores
     from evals.questions import GoldSpan, Question, load_questions
     from evals.runs import RunResult, read_run, run
@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from evals.scores import Score, Summary, Unit
 
 _WHERE = {
-    "Backend": "support",
     "Case": "metrics",
     "GoldSpan": "questions",
-    "JudgeBackend": "support",
+    "LlmJudge": "judges",
     "Metric": "metrics",
     "Passage": "samples",
     "Question": "questions",
@@ -31,18 +30,19 @@ _WHERE = {
     "Score": "scores",
     "Statement": "samples",
     "Summary": "scores",
+    "SupportJudge": "judges",
     "Unit": "scores",
-    "VerifierBackend": "support",
+    "VerifierJudge": "judges",
     "all_metrics": "metrics",
-    "backend": "support",
     "calibrate": "calibration",
     "check_gates": "comparison",
+    "choose_metrics": "metrics",
     "citation_scores": "metrics.citation",
-    "chosen": "metrics",
     "compare_runs": "comparison",
     "generate_questions": "generate",
     "load_labelled": "calibration",
     "load_questions": "questions",
+    "make_judge": "judges",
     "metric": "metrics",
     "parse_gates": "comparison",
     "quote_accuracy": "citations",
@@ -69,7 +69,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "Case",
     "GoldSpan",
-    "JudgeBackend",
+    "LlmJudge",
     "Metric",
     "Passage",
     "Question",
@@ -83,15 +83,15 @@ __all__ = [
     "Unit",
     "VerifierJudge",
     "all_metrics",
-    "backend",
     "calibrate",
     "check_gates",
-    "chosen",
+    "choose_metrics",
     "citation_scores",
     "compare_runs",
     "generate_questions",
     "load_labelled",
     "load_questions",
+    "make_judge",
     "metric",
     "parse_gates",
     "quote_accuracy",

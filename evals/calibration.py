@@ -1,8 +1,8 @@
-"""How well a metric agrees with people, where its threshold belongs, and what that makes of a rate.
+"""Calibration: agreement of a metric with people, the best threshold, and corrected rates.
 
-A labelled set is judged by the metric's backend, and compared with the labels. The threshold is the
-one with the best balanced accuracy; what that is worth is measured by cross-validation, on rows
-that the threshold was not chosen by. From labels and verdicts a corrected rate follows, with a
+A metric scores labelled rows, and its scores are compared with the labels. The threshold is the one
+with the best balanced accuracy. Its quality is measured by cross-validation, on rows that the
+threshold was not chosen on. Labels and verdicts together give a corrected rate with a
 prediction-powered interval.
 """
 
@@ -18,30 +18,31 @@ from typing import TYPE_CHECKING, Any
 from evals.datasets import numbered_lines
 from evals.judges import SupportJudge
 from evals.metrics import Case
-from evals.metrics.correctness import f1_of_words, normal
+from evals.metrics.correctness import compute_word_f1, normalise_answer
 from evals.samples import Sample, passages
 from evals.scores import Score
-from evals.statistics import Estimate, bootstrapped, wilson
+from evals.statistics import NORMAL_QUANTILE_95, Estimate, bootstrap, wilson
 from rag.errors import ConfigError, QueryError
-from rag.generation.markers import without_markers
+from rag.generation.markers import strip_markers
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    _Agreement = Callable[[NDArray[np.bool_], NDArray[np.bool_]], float]
+
 _FOLDS = 10
 _BINS = 10
-_Z = 1.959963984540054
-FEWEST = 10
-"""Labels of each kind below which nothing can be said."""
+MIN_LABELS_PER_KIND = 10
+"""The fewest labels of each kind, 0 and 1, that a calibration needs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
-    """What a person judged: a claim or an answer, what it was given from, and whether it is so.
+class LabelledRow:
+    """A claim or an answer, its passages, and a person's label.
 
-    ``references`` are for metrics that compare with right answers, ``question`` for those that
-    look at it.
+    ``label`` is true if the person judged the text to be supported, or correct. ``references`` are
+    for metrics that compare with correct answers, ``question`` for metrics that use it.
     """
 
     text: str
@@ -49,65 +50,66 @@ class Labelled:
     label: bool
     references: tuple[str, ...] = ()
     question: str = ""
-    whole: bool = True
-    """Whether it is an answer, of which every claim must hold; a claim by itself otherwise."""
+    is_answer: bool = True
+    """Whether ``text`` is an answer, whose claims must all be supported; else it is one claim."""
 
 
-def load_labelled(path: Path) -> list[Labelled]:
+def load_labelled(path: Path) -> list[LabelledRow]:
     """Read JSON lines: ``{"answer" or "claim", "contexts": [...], "label": 0 or 1}``.
 
-    ``references`` and ``question`` may stand beside. Raises `QueryError` that names the line.
+    ``references`` and ``question`` are optional; a row whose label is null is skipped. Raises
+    `QueryError` with the line number for an invalid line, or without any label.
     """
-    found = [
+    rows = [
         row
         for number, line in numbered_lines(path)
-        if (row := _labelled(line, f"{path}, line {number}")) is not None
+        if (row := _parse_labelled_row(line, f"{path}, line {number}")) is not None
     ]
-    if not found:
-        raise QueryError(f"{path}: there is no label in it")
-    return found
+    if not rows:
+        raise QueryError(f"{path} contains no label")
+    return rows
 
 
-def _labelled(line: str, where: str) -> Labelled | None:
-    """The row of a line; None where a person skipped it."""
+def _parse_labelled_row(line: str, location: str) -> LabelledRow | None:
+    """Parse one line; return None if its label is null, which means that it was skipped."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise QueryError(f"{where}: not JSON: {error}") from None
+        raise QueryError(f"{location}: not JSON: {error}") from None
     if not isinstance(record, Mapping):
-        raise QueryError(f"{where}: not an object")
+        raise QueryError(f"{location}: not an object")
     if "label" in record and record["label"] is None:
         return None
     text = record.get("answer", record.get("claim"))
     if not isinstance(text, str):
-        raise QueryError(f"{where}: there is neither an answer nor a claim in it")
+        raise QueryError(f"{location}: it has neither an answer nor a claim")
     label = record.get("label")
     if isinstance(label, bool):
         label = int(label)
     if not isinstance(label, int | float) or label not in (0, 1):
-        raise QueryError(f"{where}: the label is {json.dumps(label)}, not 0 or 1")
-    given: dict[str, tuple[str, ...]] = {}
+        raise QueryError(f"{location}: the label is {json.dumps(label)}, not 0 or 1")
+    texts: dict[str, tuple[str, ...]] = {}
     for name in ("contexts", "references"):
         values = record.get(name, [])
         values = [values] if isinstance(values, str) else values
         if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
-            raise QueryError(f"{where}: {name} is not a list of texts")
-        given[name] = tuple(values)
-    return Labelled(
+            raise QueryError(f"{location}: {name} is not a list of strings")
+        texts[name] = tuple(values)
+    return LabelledRow(
         text=text,
-        contexts=given["contexts"],
+        contexts=texts["contexts"],
         label=bool(label),
-        references=given["references"],
+        references=texts["references"],
         question=str(record.get("question") or ""),
-        whole="answer" in record,
+        is_answer="answer" in record,
     )
 
 
 # -- scores that can be calibrated ---------------------------------------------------------
 
 
-def _faithfulness(row: Labelled, backend: SupportJudge) -> float | None:
-    """Mean support of the answer's claims; None where one could not be judged."""
+def _score_faithfulness(row: LabelledRow, judge: SupportJudge) -> float | None:
+    """Return the mean support of the answer's claims; None if one could not be judged."""
     sample = Sample(
         id="",
         question=row.question,
@@ -115,54 +117,57 @@ def _faithfulness(row: Labelled, backend: SupportJudge) -> float | None:
         contexts=passages(row.contexts),
         abstained=False,
     )
-    case = Case(sample, backend)
+    case = Case(sample, judge)
     claims = [claim.claim for claim in case.claims] or [row.text]
-    supports = [judged.support for judged in backend.judge(claims, row.contexts)]
-    known = [support for support in supports if support is not None]
-    return sum(known) / len(known) if len(known) == len(supports) else None
+    supports = [judgement.support for judgement in judge.judge(claims, row.contexts)]
+    valid_supports = [support for support in supports if support is not None]
+    if len(valid_supports) < len(supports):
+        return None
+    return sum(valid_supports) / len(valid_supports)
 
 
-def _correctness(row: Labelled, backend: SupportJudge) -> float | None:
-    """Mean support of the answer by its best reference."""
+def _score_correctness(row: LabelledRow, judge: SupportJudge) -> float | None:
+    """Return the support of the answer by its references; None without references."""
     if not row.references:
         return None
-    found = backend.judge([row.text], row.references, apart=True)[0]
-    return found.support
+    return judge.judge([row.text], row.references, per_passage=True)[0].support
 
 
-def _best_reference(row: Labelled, compare: Callable[[str, str], float]) -> float | None:
+def _score_best_reference(row: LabelledRow, compare: Callable[[str, str], float]) -> float | None:
     if not row.references:
         return None
-    said = normal(without_markers(row.text))
-    return max(compare(said, normal(reference)) for reference in row.references)
+    answer = normalise_answer(strip_markers(row.text))
+    return max(compare(answer, normalise_answer(reference)) for reference in row.references)
 
 
-def _token_f1(row: Labelled, backend: SupportJudge) -> float | None:
-    return _best_reference(row, f1_of_words)
+def _score_token_f1(row: LabelledRow, judge: SupportJudge) -> float | None:
+    return _score_best_reference(row, compute_word_f1)
 
 
-def _holds(row: Labelled, backend: SupportJudge) -> float | None:
-    return _best_reference(row, lambda said, right: float(f" {right} " in f" {said} "))
+def _score_containment(row: LabelledRow, judge: SupportJudge) -> float | None:
+    return _score_best_reference(
+        row, lambda answer, reference: float(f" {reference} " in f" {answer} ")
+    )
 
 
-def _relevance(row: Labelled, backend: SupportJudge) -> float | None:
-    """Cosine of the question and the answer."""
+def _score_relevance(row: LabelledRow, judge: SupportJudge) -> float | None:
+    """Return the cosine of the question and the answer; None without a question."""
     from rag.embedding import StaticEmbedder
 
     if not row.question:
         return None
-    asked, given = StaticEmbedder().embed_documents([row.question, row.text])
-    return float(max(0.0, asked @ given))
+    question, answer = StaticEmbedder().embed_documents([row.question, row.text])
+    return float(max(0.0, question @ answer))
 
 
-CALIBRATED: Mapping[str, Callable[[Labelled, SupportJudge], float | None]] = {
-    "faithfulness": _faithfulness,
-    "answer_correctness": _correctness,
-    "token_f1": _token_f1,
-    "holds_answer": _holds,
-    "answer_relevance": _relevance,
+CALIBRATED: Mapping[str, Callable[[LabelledRow, SupportJudge], float | None]] = {
+    "faithfulness": _score_faithfulness,
+    "answer_correctness": _score_correctness,
+    "token_f1": _score_token_f1,
+    "holds_answer": _score_containment,
+    "answer_relevance": _score_relevance,
 }
-"""Metrics that can be compared with people, and the graded score behind each."""
+"""The metrics that can be calibrated, each with the function that scores a row (0..1)."""
 
 
 # -- agreement -----------------------------------------------------------------------------
@@ -170,17 +175,18 @@ CALIBRATED: Mapping[str, Callable[[Labelled, SupportJudge], float | None]] = {
 
 @dataclass(frozen=True)
 class Calibration:
-    """How well a metric agrees with people on ``n`` labels.
+    """The agreement of a metric with people on ``n`` labels.
 
-    ``auroc`` needs no threshold. ``balanced_accuracy``, ``f1``, ``kappa`` (Cohen's), ``tpr`` and
-    ``tnr`` are at thresholds chosen on other rows (ten folds), so that they hold for new ones.
-    ``threshold`` is chosen on all of them. ``at_default`` is the balanced accuracy at the threshold
-    that the backend came with. ``reliability`` has for each tenth of the scores its rows, mean
-    score, and share of positive labels. ``rectifier`` is what corrects a rate: see `corrected`.
+    ``judge`` and ``fingerprint`` describe the support judge. ``auroc`` needs no threshold.
+    ``balanced_accuracy``, ``f1``, ``kappa`` (Cohen's), ``tpr`` and ``tnr`` use thresholds chosen on
+    other rows (ten folds), so that they are valid for new rows. ``threshold`` is chosen on all
+    rows. ``at_default`` is the balanced accuracy at ``default_threshold``, which the support judge
+    had. ``reliability`` has, for each tenth of the scores, the number of rows, the mean score, and
+    the share of positive labels. ``rectifier`` corrects a rate: see `correct_rate`.
     """
 
     metric: str
-    backend: str
+    judge: str
     fingerprint: str
     n: int
     positives: int
@@ -201,10 +207,10 @@ class Calibration:
     labels: tuple[bool, ...] = field(default=(), repr=False)
 
     def as_json(self) -> dict[str, Any]:
-        """As plain data; every number that is estimated with its interval."""
-        found: dict[str, Any] = {
+        """Return the calibration as plain data; each estimate has its interval."""
+        fields: dict[str, Any] = {
             "metric": self.metric,
-            "backend": self.backend,
+            "backend": self.judge,
             "fingerprint": self.fingerprint,
             "n": self.n,
             "positives": self.positives,
@@ -222,129 +228,161 @@ class Calibration:
             "at_default",
         ):
             estimate: Estimate = getattr(self, name)
-            found[name] = estimate.value
-            found[f"{name}_interval"] = [estimate.low, estimate.high]
-        found["default_threshold"] = self.default_threshold
-        found["reliability"] = [
+            fields[name] = estimate.value
+            fields[f"{name}_interval"] = [estimate.low, estimate.high]
+        fields["default_threshold"] = self.default_threshold
+        fields["reliability"] = [
             {"n": n, "score": score, "share": share} for n, score, share in self.reliability
         ]
-        found["rectifier"] = {"mean": self.rectifier[0], "standard_error": self.rectifier[1]}
-        return found
+        fields["rectifier"] = {"mean": self.rectifier[0], "standard_error": self.rectifier[1]}
+        return fields
 
 
 def calibrate(
-    rows: Sequence[Labelled],
+    rows: Sequence[LabelledRow],
     metric: str,
-    backend: SupportJudge,
+    judge: SupportJudge,
     *,
     progress: Callable[[int, int], None] | None = None,
     resamples: int = 1_000,
 ) -> Calibration:
-    """Judge every row with `backend` and compare with the labels. Same rows, same numbers.
+    """Score every row with `judge` and compare the scores with the labels.
 
-    Raises `ConfigError` for a metric that cannot be calibrated, or too few labels of a kind.
+    The result is deterministic. `progress` is called with (rows done, rows). Raises `ConfigError`
+    for a metric that cannot be calibrated, or for too few labels of a kind.
     """
+    if metric not in CALIBRATED:
+        raise ConfigError(f"{metric} cannot be calibrated; use one of {', '.join(CALIBRATED)}")
+    scores, labels = _score_rows(rows, metric, judge, progress)
+    n, positives, failed = len(scores), int(labels.sum()), len(rows) - len(scores)
+    _require_labels(positives, n - positives, failed)
+    verdicts = _cross_validate(scores, labels)
+    threshold = best_threshold(labels, scores)
+    errors = labels.astype(float) - (scores >= threshold).astype(float)
+
+    def estimate(measure: _Agreement, verdicts: NDArray[np.bool_] = verdicts) -> Estimate:
+        return _estimate_agreement(measure, labels, verdicts, resamples)
+
+    return Calibration(
+        metric=metric,
+        judge=judge.description,
+        fingerprint=judge.fingerprint,
+        n=n,
+        positives=positives,
+        failed=failed,
+        auroc=bootstrap(lambda i: auroc(labels[i], scores[i]), n, resamples=resamples),
+        balanced_accuracy=estimate(balanced_accuracy),
+        f1=estimate(f1),
+        kappa=estimate(kappa),
+        tpr=estimate(tpr),
+        tnr=estimate(tnr),
+        threshold=bootstrap(
+            lambda i: best_threshold(labels[i], scores[i]), n, resamples=min(200, resamples)
+        ),
+        default_threshold=judge.threshold,
+        at_default=estimate(balanced_accuracy, scores >= judge.threshold),
+        reliability=tuple(_compute_reliability(labels, scores)),
+        rectifier=(float(errors.mean()), float(errors.std(ddof=1) / math.sqrt(n))),
+        unit="answer" if any(row.is_answer for row in rows) else "claim",
+        scores=tuple(scores.tolist()),
+        labels=tuple(labels.tolist()),
+    )
+
+
+def _require_labels(positives: int, negatives: int, failed: int) -> None:
+    if min(positives, negatives) < MIN_LABELS_PER_KIND:
+        failures = f"; {failed:,} rows could not be judged" if failed else ""
+        raise ConfigError(
+            f"{positives:,} rows labelled 1 and {negatives:,} labelled 0: at least "
+            f"{MIN_LABELS_PER_KIND} of each are needed{failures}"
+        )
+
+
+def _score_rows(
+    rows: Sequence[LabelledRow],
+    metric: str,
+    judge: SupportJudge,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the scores and the labels of the rows that could be scored."""
     import numpy as np
 
-    if metric not in CALIBRATED:
-        raise ConfigError(f"{metric} cannot be calibrated: choose of {', '.join(CALIBRATED)}")
     scores: list[float] = []
     labels: list[bool] = []
     for done, row in enumerate(rows, start=1):
-        score = CALIBRATED[metric](row, backend)
+        score = CALIBRATED[metric](row, judge)
         if score is not None:
             scores.append(score)
             labels.append(row.label)
         if progress:
             progress(done, len(rows))
-    failed = len(rows) - len(scores)
-    kinds = (sum(labels), len(labels) - sum(labels))
-    if min(kinds) < FEWEST:
-        lost = f"; {failed:,} rows could not be judged" if failed else ""
-        raise ConfigError(
-            f"{kinds[0]:,} rows labelled 1 and {kinds[1]:,} labelled 0: at least {FEWEST} of each "
-            f"are needed{lost}"
-        )
-    s, y = np.array(scores), np.array(labels)
-    said = _cross_validated(s, y)
-    threshold = best_threshold(y, s)
-    at_default = s >= backend.threshold
-    positive = s >= threshold
-
-    def of(
-        measure: Callable[[NDArray[np.bool_], NDArray[np.bool_]], float],
-        verdicts: NDArray[np.bool_],
-    ) -> Estimate:
-        found = bootstrapped(lambda i: measure(y[i], verdicts[i]), len(y), resamples=resamples)
-        if found.low == found.high and measure in (tpr, tnr, balanced_accuracy):
-            return wilson(found.value, min(kinds))  # all told right, or wrong: that is no proof
-        return found
-
-    errors = y.astype(float) - positive.astype(float)
-    return Calibration(
-        metric=metric,
-        backend=backend.description,
-        fingerprint=backend.fingerprint,
-        n=len(scores),
-        positives=kinds[0],
-        failed=failed,
-        auroc=bootstrapped(lambda i: auroc(y[i], s[i]), len(y), resamples=resamples),
-        balanced_accuracy=of(balanced_accuracy, said),
-        f1=of(f1, said),
-        kappa=of(kappa, said),
-        tpr=of(tpr, said),
-        tnr=of(tnr, said),
-        threshold=bootstrapped(
-            lambda i: best_threshold(y[i], s[i]), len(y), resamples=min(200, resamples)
-        ),
-        default_threshold=backend.threshold,
-        at_default=of(balanced_accuracy, at_default),
-        reliability=tuple(_reliability(y, s)),
-        rectifier=(float(errors.mean()), float(errors.std(ddof=1) / math.sqrt(len(errors)))),
-        unit="answer" if any(row.whole for row in rows) else "claim",
-        scores=tuple(scores),
-        labels=tuple(labels),
-    )
+    return np.array(scores, dtype=np.float64), np.array(labels, dtype=np.bool_)
 
 
-def _cross_validated(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Verdicts by thresholds that were chosen on the other folds."""
+def _estimate_agreement(
+    measure: _Agreement,
+    labels: NDArray[np.bool_],
+    verdicts: NDArray[np.bool_],
+    resamples: int,
+) -> Estimate:
+    """Bootstrap `measure`; a bootstrap interval of length 0 is replaced by Wilson's.
+
+    All verdicts right, or all wrong, leaves nothing to resample, but a few rows prove nothing.
+    """
+    n = len(labels)
+    estimate = bootstrap(lambda i: measure(labels[i], verdicts[i]), n, resamples=resamples)
+    if estimate.low == estimate.high and measure in (tpr, tnr, balanced_accuracy):
+        positives = int(labels.sum())
+        return wilson(estimate.value, min(positives, n - positives))
+    return estimate
+
+
+def _cross_validate(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the verdict of each row by a threshold that was chosen on the other folds."""
     import numpy as np
 
     order = np.random.default_rng(0).permutation(len(labels))
-    said = np.zeros(len(labels), dtype=bool)
+    verdicts = np.zeros(len(labels), dtype=bool)
     for fold in range(_FOLDS):
-        held_out = order[fold::_FOLDS]
-        rest = np.setdiff1d(order, held_out)
-        if labels[rest].any() and not labels[rest].all():
-            said[held_out] = scores[held_out] >= best_threshold(labels[rest], scores[rest])
-    return said
+        test_rows = order[fold::_FOLDS]
+        training_rows = np.setdiff1d(order, test_rows)
+        training_labels = labels[training_rows]
+        if training_labels.any() and not training_labels.all():
+            threshold = best_threshold(training_labels, scores[training_rows])
+            verdicts[test_rows] = scores[test_rows] >= threshold
+    return verdicts
 
 
 def best_threshold(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
-    """The threshold with the best balanced accuracy; between two scores, in the middle."""
+    """Return the threshold with the best balanced accuracy; NaN if all labels are equal.
+
+    Between two scores, it is their mean.
+    """
     import numpy as np
 
     order = np.argsort(scores, kind="stable")
-    s, y = scores[order], labels[order]
-    positives, negatives = int(y.sum()), int((~y).sum())
+    sorted_scores, sorted_labels = scores[order], labels[order]
+    positives, negatives = int(sorted_labels.sum()), int((~sorted_labels).sum())
     if not positives or not negatives:
         return math.nan
-    below_positive = np.concatenate([[0], np.cumsum(y)])
-    below_negative = np.concatenate([[0], np.cumsum(~y)])
-    gain = (positives - below_positive) / positives + below_negative / negatives
-    places = np.concatenate([[True], s[1:] > s[:-1], [True]])
-    gain = np.where(places, gain, -1.0)
-    at = int(np.argmax(gain))
-    if at == 0:
-        return float(s[0])
-    if at == len(s):
-        return float(np.nextafter(s[-1], np.inf))
-    return float((s[at - 1] + s[at]) / 2)
+    positives_below = np.concatenate([[0], np.cumsum(sorted_labels)])
+    negatives_below = np.concatenate([[0], np.cumsum(~sorted_labels)])
+    gain = (positives - positives_below) / positives + negatives_below / negatives
+    # a threshold cannot separate equal scores
+    is_boundary = np.concatenate([[True], sorted_scores[1:] > sorted_scores[:-1], [True]])
+    cut = int(np.argmax(np.where(is_boundary, gain, -1.0)))
+    if cut == 0:
+        return float(sorted_scores[0])
+    if cut == len(sorted_scores):
+        return float(np.nextafter(sorted_scores[-1], np.inf))
+    return float((sorted_scores[cut - 1] + sorted_scores[cut]) / 2)
 
 
 def auroc(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
-    """Chance that a positive scores above a negative (Mann-Whitney, ties half); or NaN."""
+    """Return the probability that a positive scores above a negative; NaN without either.
+
+    It is the Mann-Whitney statistic; ties count half.
+    """
     import numpy as np
 
     positives = int(labels.sum())
@@ -356,114 +394,121 @@ def auroc(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
     return float((ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-def tpr(labels: NDArray[np.bool_], said: NDArray[np.bool_]) -> float:
-    """Share of the positives that are told."""
-    return float(said[labels].mean()) if labels.any() else math.nan
+def tpr(labels: NDArray[np.bool_], verdicts: NDArray[np.bool_]) -> float:
+    """Return the true positive rate: the share of positives with a positive verdict."""
+    return float(verdicts[labels].mean()) if labels.any() else math.nan
 
 
-def tnr(labels: NDArray[np.bool_], said: NDArray[np.bool_]) -> float:
-    """Share of the negatives that are told."""
-    return float((~said[~labels]).mean()) if not labels.all() else math.nan
+def tnr(labels: NDArray[np.bool_], verdicts: NDArray[np.bool_]) -> float:
+    """Return the true negative rate: the share of negatives with a negative verdict."""
+    return float((~verdicts[~labels]).mean()) if not labels.all() else math.nan
 
 
-def balanced_accuracy(labels: NDArray[np.bool_], said: NDArray[np.bool_]) -> float:
-    """Mean of `tpr` and `tnr`."""
-    return (tpr(labels, said) + tnr(labels, said)) / 2
+def balanced_accuracy(labels: NDArray[np.bool_], verdicts: NDArray[np.bool_]) -> float:
+    """Return the mean of `tpr` and `tnr`."""
+    return (tpr(labels, verdicts) + tnr(labels, verdicts)) / 2
 
 
-def f1(labels: NDArray[np.bool_], said: NDArray[np.bool_]) -> float:
-    """Harmonic mean of precision and recall of the positives."""
-    both = int(labels.sum()) + int(said.sum())
-    return 2 * int((labels & said).sum()) / both if both else math.nan
+def f1(labels: NDArray[np.bool_], verdicts: NDArray[np.bool_]) -> float:
+    """Return the harmonic mean of precision and recall of the positives; NaN without any."""
+    total = int(labels.sum()) + int(verdicts.sum())
+    return 2 * int((labels & verdicts).sum()) / total if total else math.nan
 
 
-def kappa(labels: NDArray[np.bool_], said: NDArray[np.bool_]) -> float:
-    """Agreement beyond chance (Cohen, 1960)."""
-    agreed = float((labels == said).mean())
-    share, told = float(labels.mean()), float(said.mean())
-    chance = share * told + (1 - share) * (1 - told)
-    return (agreed - chance) / (1 - chance) if chance < 1 else math.nan
+def kappa(labels: NDArray[np.bool_], verdicts: NDArray[np.bool_]) -> float:
+    """Return the agreement corrected for chance (Cohen, 1960); NaN if chance explains it all."""
+    agreement = float((labels == verdicts).mean())
+    label_share, verdict_share = float(labels.mean()), float(verdicts.mean())
+    chance = label_share * verdict_share + (1 - label_share) * (1 - verdict_share)
+    return (agreement - chance) / (1 - chance) if chance < 1 else math.nan
 
 
-def _reliability(
+def _compute_reliability(
     labels: NDArray[np.bool_], scores: NDArray[np.float64]
 ) -> Iterator[tuple[int, float, float]]:
+    """Yield for each bin of scores its row count, mean score, and share of positive labels."""
     import numpy as np
 
     bins = np.clip((scores * _BINS).astype(int), 0, _BINS - 1)
     for number in range(_BINS):
-        inside = bins == number
-        if inside.any():
-            yield int(inside.sum()), float(scores[inside].mean()), float(labels[inside].mean())
+        is_in_bin = bins == number
+        if is_in_bin.any():
+            share = float(labels[is_in_bin].mean())
+            yield int(is_in_bin.sum()), float(scores[is_in_bin].mean()), share
 
 
 # -- correction ----------------------------------------------------------------------------
 
 
-def corrected(
+def correct_rate(
     verdicts: Sequence[Sequence[float]], rectifier: tuple[float, float], *, labels: int = 0
 ) -> dict[str, Any]:
-    """The rate as people would judge it: that of the verdicts, plus their mean error on the labels.
+    """Correct a rate to the one that people would give: verdicts plus their mean error on labels.
 
-    `verdicts` are 0 or 1, those of one answer together (its claims, or the one of the answer);
-    `rectifier` is the mean of label minus verdict on the labelled rows, and its standard error. The
-    interval is the prediction-powered one for a mean (Angelopoulos et al., 2023), with the answers
-    as clusters, cut to 0..1. It holds as far as the labelled rows are like those of the run.
+    `verdicts` are 0 or 1, grouped by answer (one per claim, or one for the answer). `rectifier` is
+    the mean of label minus verdict on the labelled rows, and its standard error. `labels` is the
+    number of labelled rows. The interval is the prediction-powered interval of a mean (Angelopoulos
+    et al., 2023), with answers as clusters, clipped to 0..1. It is valid if the labelled rows
+    resemble those of the run. Raises `ConfigError` without verdicts.
     """
-    groups = [list(each) for each in verdicts if len(each)]
+    groups = [list(group) for group in verdicts if len(group)]
     n = sum(map(len, groups))
     if not n:
         raise ConfigError("there is no verdict to correct")
     mean = sum(map(sum, groups)) / n
-    # one answer more of each kind: so few that are all alike prove nothing
-    size = n / len(groups)
-    padded = [*((sum(each), len(each)) for each in groups), (0.0, size), (size, size)]
-    under = sum(part[1] for part in padded)
-    centre = sum(part[0] for part in padded) / under
-    variance = sum((top - centre * count) ** 2 for top, count in padded) / under**2
-    half = _Z * math.sqrt(variance + rectifier[1] ** 2)
+    # one answer of each kind is added: a few equal verdicts do not prove a variance of 0
+    mean_size = n / len(groups)
+    clusters = [(float(sum(group)), float(len(group))) for group in groups]
+    clusters += [(0.0, mean_size), (mean_size, mean_size)]
+    total = sum(size for _, size in clusters)
+    centre = sum(positives for positives, _ in clusters) / total
+    variance = sum((positives - centre * size) ** 2 for positives, size in clusters) / total**2
+    half_width = NORMAL_QUANTILE_95 * math.sqrt(variance + rectifier[1] ** 2)
     value = mean + rectifier[0]
     return {
         "uncorrected": mean,
         "value": min(1.0, max(0.0, value)),
-        "low": min(1.0, max(0.0, value - half)),
-        "high": min(1.0, max(0.0, value + half)),
+        "low": min(1.0, max(0.0, value - half_width)),
+        "high": min(1.0, max(0.0, value + half_width)),
         "n": n,
         "labels": labels,
     }
 
 
-def verdicts_of(scores: Sequence[Score], calibration: Mapping[str, Any]) -> list[list[float]]:
-    """What a calibrated metric says of each answer of a run, by the calibration's threshold.
+def extract_verdicts(scores: Sequence[Score], calibration: Mapping[str, Any]) -> list[list[float]]:
+    """Return the verdicts (0 or 1) of each scored answer, by the threshold of `calibration`.
 
-    Its claims, each 0 or 1, where claims were labelled; the answer, where answers were. Raises
-    `ConfigError` for a metric whose scores in a run are not what was calibrated.
+    An answer has one verdict per claim if claims were labelled, and one verdict if answers were.
+    Raises `ConfigError` for a metric whose run scores differ from the calibrated scores.
     """
     name, threshold = calibration["metric"], calibration["threshold"]
     scored = [score for score in scores if score.value is not None]
     if name == "faithfulness":
         supports = [[u.support for u in s.units if u.support is not None] for s in scored]
         if calibration["unit"] == "claim":
-            return [[float(each >= threshold) for each in group] for group in supports]
+            return [[float(support >= threshold) for support in group] for group in supports]
         return [[float(sum(group) / len(group) >= threshold)] for group in supports if group]
     if name in ("token_f1", "holds_answer", "answer_relevance"):
         return [[float((score.value or 0.0) >= threshold)] for score in scored]
-    raise ConfigError(f"rates of {name} cannot be corrected: calibrate faithfulness, or token_f1")
+    raise ConfigError(
+        f"rates of {name} cannot be corrected; calibrate faithfulness, token_f1, holds_answer or "
+        "answer_relevance"
+    )
 
 
 def read_calibration(path: Path) -> dict[str, Any]:
-    """What `rag eval calibrate --out` wrote. Raises `QueryError`."""
+    """Read the file that ``rag eval calibrate --out`` wrote. Raises `QueryError`."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        rectifier = (float(found["rectifier"]["mean"]), float(found["rectifier"]["standard_error"]))
+        record = json.loads(path.read_text(encoding="utf-8"))
+        rectifier = record["rectifier"]
         return {
-            "metric": str(found["metric"]),
-            "unit": str(found["unit"]),
-            "auroc_low": float(found["auroc_interval"][0]),
-            "threshold": float(found["threshold"]),
-            "fingerprint": str(found["fingerprint"]),
-            "rectifier": rectifier,
-            "n": int(found["n"]),
+            "metric": str(record["metric"]),
+            "unit": str(record["unit"]),
+            "auroc_low": float(record["auroc_interval"][0]),
+            "threshold": float(record["threshold"]),
+            "fingerprint": str(record["fingerprint"]),
+            "rectifier": (float(rectifier["mean"]), float(rectifier["standard_error"])),
+            "n": int(record["n"]),
         }
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise QueryError(f"{path} is not a calibration: {error}") from None

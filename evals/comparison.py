@@ -1,38 +1,38 @@
-"""Is one run better than another, and is either good enough?"""
+"""Comparison of two evaluation runs, and gates that decide whether a run is good enough."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from evals.metrics import all_metrics
 from evals.runs import RunResult
 from evals.scores import Score
-from evals.statistics import Difference, compared, compared_ratios, holm
+from evals.statistics import Difference, compare_means, compare_ratios, holm
 from rag.errors import ConfigError
 
 PASSED, REGRESSED, WRONG_USE, TOO_MANY_FAILURES, INCONCLUSIVE = range(5)
 """Exit codes of a gate."""
 
-MOST_FAILURES = 0.1
-"""Share of failed scores of a metric beyond which a gate says nothing of it."""
-_AGREES = 0.05
-_FEWEST = 5  # answers that must each have passed where the interval is not above the bar
+MAX_FAILURE_SHARE = 0.1
+"""A gate is not decided if more than this share of the metric's scores failed."""
+_SIGNIFICANCE_LEVEL = 0.05
+_MIN_ANSWERS_FOR_GATE = 5  # needed to pass a gate because every single answer passes it
 
 
 @dataclass(frozen=True, slots=True)
 class MetricComparison:
-    """How much B is above A in a metric, over the questions that both were scored on.
+    """The difference of one metric between runs A and B, B minus A.
 
-    ``p`` is corrected for the number of metrics (Holm). ``n`` questions were scored in both of
-    ``of`` that both have; ``a`` and ``b`` are the means over these.
+    ``n`` of the ``common_questions`` were scored in both runs; ``a`` and ``b`` are the means over
+    these. ``p`` is corrected for the number of metrics (Holm).
     """
 
     metric: str
     n: int
-    of: int
+    common_questions: int
     a: float
     b: float
     difference: Difference
@@ -40,121 +40,128 @@ class MetricComparison:
     better: Literal["higher", "lower"] = "higher"
 
     @property
-    def regressed(self) -> bool:
-        """Whether B is worse, beyond chance."""
+    def is_regression(self) -> bool:
+        """Whether B is significantly worse."""
         delta = self.difference.estimate.value
-        return self.p < _AGREES and (delta < 0 if self.better == "higher" else delta > 0)
+        return self.p < _SIGNIFICANCE_LEVEL and (
+            delta < 0 if self.better == "higher" else delta > 0
+        )
 
     @property
-    def improved(self) -> bool:
-        """Whether B is better, beyond chance."""
-        return self.p < _AGREES and not self.regressed and self.difference.estimate.value != 0
+    def is_improvement(self) -> bool:
+        """Whether B is significantly better."""
+        return (
+            self.p < _SIGNIFICANCE_LEVEL
+            and not self.is_regression
+            and self.difference.estimate.value != 0
+        )
 
     def as_json(self) -> dict[str, Any]:
-        """As plain data."""
-        found = self.difference
+        """Return the comparison as plain data."""
+        difference = self.difference
         return {
             "n": self.n,
-            "of": self.of,
+            "of": self.common_questions,
             "a": self.a,
             "b": self.b,
-            "difference": found.estimate.as_json(),
-            "p": found.p,
+            "difference": difference.estimate.as_json(),
+            "p": difference.p,
             "p_holm": self.p,
-            "wins": found.wins,
-            "ties": found.ties,
-            "losses": found.losses,
-            "smallest_detectable": found.detectable,
+            "wins": difference.wins,
+            "ties": difference.ties,
+            "losses": difference.losses,
+            "smallest_detectable": difference.detectable,
         }
 
 
 def compare_runs(a: RunResult, b: RunResult) -> list[MetricComparison]:
     """Compare two runs metric by metric, on the questions that were scored in both.
 
-    The randomisation test is paired, its p corrected for the metrics that are compared (Holm).
-    Raises `ConfigError` where they have no question or no metric in common.
+    The randomisation test is paired by question, and its p is corrected for the number of metrics
+    (Holm). Questions are the same if their ids and texts are equal. Raises `ConfigError` if the
+    runs have no question or no metric in common.
     """
     names = [metric.name for metric in a.metrics if metric.name in b.scores]
     if not names:
         raise ConfigError("the runs have no metric in common")
-    place_a = {q.id: i for i, q in enumerate(a.questions)}
-    place_b = {q.id: i for i, q in enumerate(b.questions)}
-    common = [
-        q.id
-        for q in a.questions
-        if q.id in place_b and b.questions[place_b[q.id]].question == q.question
+    positions_a = {question.id: i for i, question in enumerate(a.questions)}
+    positions_b = {question.id: i for i, question in enumerate(b.questions)}
+    positions = [
+        (positions_a[question.id], positions_b[question.id])
+        for question in a.questions
+        if question.id in positions_b
+        and b.questions[positions_b[question.id]].question == question.question
     ]
-    if not common:
+    if not positions:
         raise ConfigError("the runs have no question in common")
-    found: list[MetricComparison] = []
-    for name in names:
-        both = [(a.scores[name][place_a[id]], b.scores[name][place_b[id]]) for id in common]
-        known = all_metrics()[name]
-        n, mean_a, mean_b, difference = _pooled(both) if known.pooled else _paired(both)
-        found.append(
-            MetricComparison(
-                metric=name,
-                n=n,
-                of=len(common),
-                a=mean_a,
-                b=mean_b,
-                difference=difference,
-                p=difference.p,
-                better=known.better,
-            )
-        )
-    corrected = holm({each.metric: each.p for each in found if each.n})
-    return [
-        MetricComparison(
-            metric=each.metric,
-            n=each.n,
-            of=each.of,
-            a=each.a,
-            b=each.b,
-            difference=each.difference,
-            p=corrected.get(each.metric, 1.0),
-            better=each.better,
-        )
-        for each in found
+    comparisons = [
+        _compare_metric(name, [(a.scores[name][i], b.scores[name][j]) for i, j in positions])
+        for name in names
     ]
+    p_values = {c.metric: c.p for c in comparisons if c.n}
+    corrected_p = holm(p_values)
+    return [replace(c, p=corrected_p.get(c.metric, 1.0)) for c in comparisons]
 
 
-_Compared = tuple[int, float, float, Difference]  # questions, both means, and how they differ
+def _compare_metric(name: str, score_pairs: Sequence[tuple[Score, Score]]) -> MetricComparison:
+    """Compare the scores of the common questions; p is not corrected yet."""
+    metric = all_metrics()[name]
+    compare = _compare_pooled if metric.pooled else _compare_paired
+    n, mean_a, mean_b, difference = compare(score_pairs)
+    return MetricComparison(
+        metric=name,
+        n=n,
+        common_questions=len(score_pairs),
+        a=mean_a,
+        b=mean_b,
+        difference=difference,
+        p=difference.p,
+        better=metric.better,
+    )
 
 
-def _paired(both: Sequence[tuple[Score, Score]]) -> _Compared:
-    """Over the questions that both were scored on."""
+_Comparison = tuple[int, float, float, Difference]  # question count, mean of A, mean of B, B - A
+
+
+def _compare_paired(score_pairs: Sequence[tuple[Score, Score]]) -> _Comparison:
+    """Compare the means over the questions that were scored in both runs."""
     pairs = [
-        (one.value, other.value)
-        for one, other in both
-        if one.value is not None and other.value is not None
+        (a.value, b.value) for a, b in score_pairs if a.value is not None and b.value is not None
     ]
-    ones, others = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    values_a, values_b = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     n = len(pairs)
-    return n, sum(ones) / max(1, n), sum(others) / max(1, n), compared(ones, others)
+    difference = compare_means(values_a, values_b)
+    return n, sum(values_a) / max(1, n), sum(values_b) / max(1, n), difference
 
 
-def _pooled(both: Sequence[tuple[Score, Score]]) -> _Compared:
-    """Over the questions that failed in neither: which one counts depends on the answers."""
+def _compare_pooled(score_pairs: Sequence[tuple[Score, Score]]) -> _Comparison:
+    """Compare the ratios of sums over the questions that failed in neither run.
 
-    def part(score: Score) -> tuple[float, float]:
+    The answers decide which questions a pooled metric counts, so the two runs may count different
+    ones.
+    """
+
+    def get_parts(score: Score) -> tuple[float, float]:
         return score.numerator or 0.0, score.denominator or 0.0
 
-    pairs = [(part(a), part(b)) for a, b in both if "failed" not in (a.status, b.status)]
-    ones, others = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    sums = [sum(p[1] for p in parts) for parts in (ones, others)]
-    if not all(sums):
-        return 0, 0.0, 0.0, compared([], [])
-    means = [sum(p[0] for p in ones) / sums[0], sum(p[0] for p in others) / sums[1]]
+    pairs = [
+        (get_parts(a), get_parts(b)) for a, b in score_pairs if "failed" not in (a.status, b.status)
+    ]
+    parts_a, parts_b = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    denominators = [sum(part[1] for part in parts) for parts in (parts_a, parts_b)]
+    if not all(denominators):
+        return 0, 0.0, 0.0, compare_means([], [])
+    mean_a = sum(part[0] for part in parts_a) / denominators[0]
+    mean_b = sum(part[0] for part in parts_b) / denominators[1]
     n = sum(bool(a[1] or b[1]) for a, b in pairs)
-    return n, means[0], means[1], compared_ratios(ones, others)
+    return n, mean_a, mean_b, compare_ratios(parts_a, parts_b)
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A bar that a metric's mean must reach: ``faithfulness>=0.9``, or ``hallucination<=0.05``.
+    """A limit for a metric's mean: ``faithfulness>=0.9``, or ``hallucination<=0.05``.
 
-    ``relative``: the bar is a difference to a baseline, ``faithfulness>=baseline-0.02``.
+    If ``relative``, ``bar`` is a difference to a baseline: ``faithfulness>=baseline-0.02``.
     """
 
     metric: str
@@ -163,7 +170,7 @@ class Gate:
     relative: bool = False
 
     def __str__(self) -> str:
-        """As it is written."""
+        """Return the gate as it is written on the command line."""
         if not self.relative:
             return f"{self.metric}{self.sign}{self.bar:g}"
         return f"{self.metric}{self.sign}baseline{self.bar:+g}"
@@ -175,42 +182,46 @@ _GATE = re.compile(
 
 
 def parse_gates(texts: Sequence[str]) -> list[Gate]:
-    """Gates as people write them, several between commas. Raises `ConfigError`."""
-    found: list[Gate] = []
-    for text in (part for whole in texts for part in whole.split(",") if part.strip()):
-        match = _GATE.fullmatch(text)
-        if match is None:
-            raise ConfigError(
-                f"not a gate: {text.strip()!r}; write 'faithfulness>=0.9', "
-                "'hallucination<=0.05' or 'faithfulness>=baseline-0.02'"
-            )
-        name, sign, relative, more, bar = match.groups()
-        known = all_metrics().get(name)
-        if known is None:
-            raise ConfigError(f"no such metric: {name}; `rag eval metrics` lists them")
-        if not known.gate:
-            raise ConfigError(f"{name} is a judge's taste: no gate may stand on it")
-        wanted = ">=" if known.better == "higher" else "<="
-        if sign != wanted:
-            raise ConfigError(f"of {name}, {known.better} is better: write {name}{wanted}...")
-        value = float((more or "0").replace(" ", "")) if relative else float(bar)
-        if not relative and not 0 <= value <= 1:
-            raise ConfigError(f"{name} is from 0 to 1, and can never be {sign} {value:g}")
-        found.append(Gate(name, sign, value, bool(relative)))  # type: ignore[arg-type]
-    return found
+    """Parse gates as written on the command line; one text can hold several, with commas.
+
+    Raises `ConfigError` for a text that is not a gate, an unknown metric, or an impossible limit.
+    """
+    return [_parse_gate(part) for text in texts for part in text.split(",") if part.strip()]
+
+
+def _parse_gate(text: str) -> Gate:
+    match = _GATE.fullmatch(text)
+    if match is None:
+        raise ConfigError(
+            f"not a gate: {text.strip()!r}; write 'faithfulness>=0.9', "
+            "'hallucination<=0.05' or 'faithfulness>=baseline-0.02'"
+        )
+    name, sign, relative, offset, bar = match.groups()
+    metric = all_metrics().get(name)
+    if metric is None:
+        raise ConfigError(f"unknown metric {name!r}; `rag eval metrics` lists them")
+    if not metric.gate:
+        raise ConfigError(f"{name} is a judge's opinion and cannot be used in a gate")
+    expected_sign: Literal[">=", "<="] = ">=" if metric.better == "higher" else "<="
+    if sign != expected_sign:
+        raise ConfigError(f"for {name}, {metric.better} is better: write {name}{expected_sign}...")
+    value = float((offset or "0").replace(" ", "")) if relative else float(bar)
+    if not relative and not 0 <= value <= 1:
+        raise ConfigError(f"the limit of {name} must be from 0 to 1, not {value:g}")
+    return Gate(name, expected_sign, value, bool(relative))
 
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """What became of a gate: its exit code, and why."""
+    """The result of a gate: its exit code, and the reason."""
 
     gate: str
     code: int
-    why: str
+    reason: str
 
     @property
     def outcome(self) -> str:
-        """In a word."""
+        """The result as a word."""
         return ("passed", "regressed", "wrong use", "too many failures", "inconclusive")[self.code]
 
 
@@ -219,97 +230,124 @@ def check_gates(
     gates: Sequence[Gate],
     *,
     baseline: RunResult | None = None,
-    most_failures: float = MOST_FAILURES,
+    max_failure_share: float = MAX_FAILURE_SHARE,
 ) -> list[GateResult]:
-    """Check every gate; with a `baseline`, also that no metric both have is worse, beyond chance.
+    """Check every gate; with a `baseline`, also check that no common metric is worse than in it.
 
-    A gate is passed where the interval lies above the bar, or where every single answer (five and
-    more) reaches it; regressed where the interval lies below; else inconclusive: more questions are
-    needed. More than `most_failures` of the scores failed: the mean would say little.
+    A gate passes if the interval is on the right side of the bar, or if at least five answers were
+    scored and each of them reaches the bar. It regresses if the interval is on the wrong side.
+    Otherwise it is inconclusive: more questions are needed. It is also inconclusive if the failed
+    scores could change the result, and it is not decided if more than `max_failure_share` of the
+    scores failed. Raises `ConfigError` if the baseline has another support judge, or if a gate
+    needs a metric or a baseline that is missing.
     """
-    if baseline is not None and not same_judge(baseline, run):
+    if baseline is not None and not has_same_judge(baseline, run):
         raise ConfigError(
             f"the baseline was judged by {baseline.settings.get('backend')!s:.60}, this run by "
-            f"{run.settings.get('backend')!s:.60}: their difference is the judges'"
+            f"{run.settings.get('backend')!s:.60}: a difference could come from the judges"
         )
     comparisons = compare_runs(baseline, run) if baseline is not None else []
-    by_name = {each.metric: each for each in comparisons}
-    found: list[GateResult] = []
-    for gate in gates:
-        if gate.metric not in run.scores:
-            raise ConfigError(
-                f"the gate {gate} needs the metric, which was not computed: --metrics"
-            )
-        summary = run.summaries[gate.metric]
-        asked = summary.n - summary.not_applicable
-        if asked and summary.failed > most_failures * asked:
-            why = f"{summary.failed:,} of {asked:,} scores failed"
-            found.append(GateResult(str(gate), TOO_MANY_FAILURES, why))
-        elif gate.relative:
-            if baseline is None:
-                raise ConfigError(f"the gate {gate} needs a --baseline")
-            if gate.metric not in by_name:
-                raise ConfigError(f"the gate {gate}: the baseline has no {gate.metric}")
-            found.append(_relative(gate, by_name[gate.metric]))
-        else:
-            found.append(_absolute(gate, run))
-    for each in comparisons:
-        if each.regressed:
-            estimate = each.difference.estimate
-            why = (
-                f"{each.metric} is worse than the baseline: {estimate.value:+.3f} "
-                f"[{estimate.low:+.3f}, {estimate.high:+.3f}], p = {each.p:.4f}"
-            )
-            found.append(GateResult(f"{each.metric} against the baseline", REGRESSED, why))
-    return found
+    by_metric = {comparison.metric: comparison for comparison in comparisons}
+    results = [_check_gate(gate, run, by_metric, baseline, max_failure_share) for gate in gates]
+    return results + [
+        _make_regression_result(comparison)
+        for comparison in comparisons
+        if comparison.is_regression
+    ]
 
 
-def same_judge(one: RunResult, other: RunResult) -> bool:
-    """Whether support was judged in the same way in both runs."""
-    return one.settings.get("scoring") == other.settings.get("scoring")
+def _check_gate(
+    gate: Gate,
+    run: RunResult,
+    comparisons: Mapping[str, MetricComparison],
+    baseline: RunResult | None,
+    max_failure_share: float,
+) -> GateResult:
+    if gate.metric not in run.scores:
+        raise ConfigError(
+            f"the gate {gate} needs a metric that was not computed: add it to --metrics"
+        )
+    summary = run.summaries[gate.metric]
+    applicable = summary.n - summary.not_applicable
+    if applicable and summary.failed > max_failure_share * applicable:
+        reason = f"{summary.failed:,} of {applicable:,} scores failed"
+        return GateResult(str(gate), TOO_MANY_FAILURES, reason)
+    if not gate.relative:
+        return _check_absolute_gate(gate, run)
+    if baseline is None:
+        raise ConfigError(f"the gate {gate} needs a --baseline")
+    if gate.metric not in comparisons:
+        raise ConfigError(f"the gate {gate} needs {gate.metric} in the baseline, which lacks it")
+    return _check_relative_gate(gate, comparisons[gate.metric])
+
+
+def _make_regression_result(comparison: MetricComparison) -> GateResult:
+    estimate = comparison.difference.estimate
+    reason = (
+        f"{comparison.metric} is worse than the baseline: {estimate.value:+.3f} "
+        f"[{estimate.low:+.3f}, {estimate.high:+.3f}], p = {comparison.p:.4f}"
+    )
+    return GateResult(f"{comparison.metric} against the baseline", REGRESSED, reason)
+
+
+def has_same_judge(first: RunResult, second: RunResult) -> bool:
+    """Return whether both runs used the same support judge with the same settings."""
+    return first.settings.get("scoring") == second.settings.get("scoring")
 
 
 def exit_code(results: Sequence[GateResult]) -> int:
-    """The exit code of all gates: a regression before failures, these before what is not known."""
+    """Return the exit code of all gates: a regression precedes failures and inconclusive gates."""
     codes = {result.code for result in results}
     order = (REGRESSED, TOO_MANY_FAILURES, INCONCLUSIVE)
     return next((code for code in order if code in codes), PASSED)
 
 
-def _absolute(gate: Gate, run: RunResult) -> GateResult:
+def _check_absolute_gate(gate: Gate, run: RunResult) -> GateResult:
     summary = run.summaries[gate.metric]
-    found = summary.estimate
-    if found is None:
+    estimate = summary.estimate
+    if estimate is None:
         return GateResult(str(gate), INCONCLUSIVE, "no answer was scored")
-    said = f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}], {summary.scored:,} scored"
-    above = gate.sign == ">="
-    scores: Sequence[Score] = run.scores[gate.metric]
-    values = [score.value for score in scores if score.value is not None]
-    each = all(value >= gate.bar if above else value <= gate.bar for value in values)
-    worst = summary.low_bound if above else summary.high_bound
-    if summary.failed and worst is not None and ((worst < gate.bar) if above else worst > gate.bar):
-        code, said = INCONCLUSIVE, f"{said}; {worst:.3f} with its failures"
-    elif (found.low >= gate.bar) if above else (found.high <= gate.bar):
+    reason = (
+        f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}], {summary.scored:,} scored"
+    )
+    is_minimum = gate.sign == ">="
+
+    def reaches_bar(value: float) -> bool:
+        return value >= gate.bar if is_minimum else value <= gate.bar
+
+    values = [score.value for score in run.scores[gate.metric] if score.value is not None]
+    worst_mean = summary.low_bound if is_minimum else summary.high_bound
+    worst_end, best_end = estimate.low, estimate.high
+    if not is_minimum:
+        worst_end, best_end = best_end, worst_end
+    if summary.failed and worst_mean is not None and not reaches_bar(worst_mean):
+        code = INCONCLUSIVE
+        reason = f"{reason}; {worst_mean:.3f} if the failed scores count as wrong"
+    elif reaches_bar(worst_end):
         code = PASSED
-    elif (found.high < gate.bar) if above else (found.low > gate.bar):
+    elif not reaches_bar(best_end):
         code = REGRESSED
-    elif each and len(values) >= _FEWEST:
-        code, said = PASSED, f"{said}, each of which reaches it"
+    elif len(values) >= _MIN_ANSWERS_FOR_GATE and all(map(reaches_bar, values)):
+        code, reason = PASSED, f"{reason}, and every answer reaches the bar"
     else:
         code = INCONCLUSIVE
-    return GateResult(str(gate), code, said)
+    return GateResult(str(gate), code, reason)
 
 
-def _relative(gate: Gate, found: MetricComparison) -> GateResult:
-    estimate = found.difference.estimate
-    said = f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}] over {found.n:,}"
-    if found.n < _FEWEST:
-        why = f"{found.n:,} questions were scored in both runs: too few to say"
-        return GateResult(str(gate), INCONCLUSIVE, why)
-    above = gate.sign == ">="
-    if (estimate.low >= gate.bar) if above else (estimate.high <= gate.bar):
-        return GateResult(str(gate), PASSED, said)
-    if (estimate.high < gate.bar) if above else (estimate.low > gate.bar):
-        return GateResult(str(gate), REGRESSED, said)
-    need = f"; so many questions show a difference of {found.difference.detectable:.3f}"
-    return GateResult(str(gate), INCONCLUSIVE, said + need)
+def _check_relative_gate(gate: Gate, comparison: MetricComparison) -> GateResult:
+    estimate = comparison.difference.estimate
+    if comparison.n < _MIN_ANSWERS_FOR_GATE:
+        reason = f"only {comparison.n:,} questions were scored in both runs"
+        return GateResult(str(gate), INCONCLUSIVE, reason)
+    reason = (
+        f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}] over "
+        f"{comparison.n:,} questions"
+    )
+    is_minimum = gate.sign == ">="
+    if (estimate.low >= gate.bar) if is_minimum else (estimate.high <= gate.bar):
+        return GateResult(str(gate), PASSED, reason)
+    if (estimate.high < gate.bar) if is_minimum else (estimate.low > gate.bar):
+        return GateResult(str(gate), REGRESSED, reason)
+    detectable = comparison.difference.detectable
+    reason += f"; this many questions can detect a difference of {detectable:.3f}"
+    return GateResult(str(gate), INCONCLUSIVE, reason)

@@ -1,4 +1,4 @@
-"""What a run may cost, before it begins."""
+"""Upper bound of what an evaluation run costs, computed before the run starts."""
 
 from __future__ import annotations
 
@@ -14,78 +14,81 @@ from rag.component import Component
 from rag.errors import ConfigError
 from rag.llm.base import ChatModel
 
-_CONTEXT, _PROMPT = 3_000, 500  # tokens
-_MATRIX = 8  # times an answer is judged for all metrics at once
+_DEFAULT_CONTEXT_TOKENS, _PROMPT_TOKENS = 3_000, 500
+_MAX_JUDGEMENTS_PER_ANSWER = 8  # for all metrics together, because metrics share judgements
 
 
 @dataclass(frozen=True, slots=True)
 class CostEstimate:
-    """What a run may cost at most, before it begins. ``usd`` is None where a price is not known."""
+    """Upper bound of the cost of a run. ``usd`` is None if the price of a model is unknown."""
 
     questions: int
+    """Questions that still have to be asked or scored."""
     calls: int
     input_tokens: int
     output_tokens: int
     usd: float | None
-    of: int = 0
-    again: int = 0
-    """Questions that were answered before the pipeline or its index changed."""
+    total_questions: int = 0
+    outdated_questions: int = 0
+    """Questions answered before the pipeline or its index changed; they are asked again."""
 
     def __str__(self) -> str:
-        """For people."""
-        done = self.of - self.questions
-        said = f"{self.questions:,} questions"
-        said += f" ({done:,} are done)" if done > 0 else ""
-        said += f", {self.again:,} of them again, as the pipeline or its index has changed" * bool(
-            self.again
-        )
+        """Return one line for people."""
+        done = self.total_questions - self.questions
         if not self.questions:
-            return f"all {self.of:,} questions are done: nothing to pay"
+            return f"All {self.total_questions:,} questions are done. Cost: $0"
+        summary = f"{self.questions:,} questions"
+        summary += f" ({done:,} are done)" if done > 0 else ""
+        if self.outdated_questions:
+            summary += (
+                f", {self.outdated_questions:,} of them again because the pipeline or its index "
+                "has changed"
+            )
         if not self.calls:
-            return f"{said}, no chat model: nothing to pay"
-        cost = "at a price that is not known" if self.usd is None else f"at most ${self.usd:,.2f}"
+            return f"{summary}, no chat model. Cost: $0"
+        cost = "unknown (a model has no price)" if self.usd is None else f"at most ${self.usd:,.2f}"
         return (
-            f"{said}, about {self.calls:,} calls, {self.input_tokens:,} "
-            f"tokens in and {self.output_tokens:,} out: {cost}"
+            f"{summary}, about {self.calls:,} calls, {self.input_tokens:,} input tokens, "
+            f"{self.output_tokens:,} output tokens. Cost: {cost}"
         )
 
 
-def models_of(
+def collect_models(
     pipeline: Pipeline | None, support: SupportJudge, judge: ChatModel | None
 ) -> list[ChatModel]:
-    """Every chat model that a run may ask."""
-    found = list(_models_in(pipeline)) if pipeline is not None else []
+    """Return every chat model that a run may call, each once."""
+    models = list(_iterate_models(pipeline)) if pipeline is not None else []
     if (model := getattr(support, "model", None)) is not None:
-        found.append(model)
+        models.append(model)
     if (verifier := getattr(support, "verifier", None)) is not None:
-        found += _models_in(verifier)
+        models += _iterate_models(verifier)
     if judge is not None:
-        found.append(judge)
-    return list({model.fingerprint: model for model in found}.values())
+        models.append(judge)
+    return list({model.fingerprint: model for model in models}.values())
 
 
-def _models_in(part: Any) -> Iterator[ChatModel]:
-    if isinstance(part, ChatModel):
-        yield part
-    elif isinstance(part, Component):
-        for name in type(part).model_fields:
-            yield from _models_in(getattr(part, name))
-    elif isinstance(part, tuple | list):
-        for each in part:
-            yield from _models_in(each)
+def _iterate_models(component: Any) -> Iterator[ChatModel]:
+    if isinstance(component, ChatModel):
+        yield component
+    elif isinstance(component, Component):
+        for field_name in type(component).model_fields:
+            yield from _iterate_models(getattr(component, field_name))
+    elif isinstance(component, tuple | list):
+        for item in component:
+            yield from _iterate_models(item)
 
 
 def require_prices(models: Iterable[ChatModel]) -> None:
-    """Raise `ConfigError` where a budget could not be kept."""
+    """Raise `ConfigError` if a model has no price, because a budget needs prices."""
     for model in models:
         if model.prices is None:
             raise ConfigError(
-                f"the price of {getattr(model, 'model', model.name)!r} is not known, so a budget "
-                "cannot be kept: set input_price and output_price of the model"
+                f"a budget needs prices, and the price of {getattr(model, 'model', model.name)!r} "
+                "is unknown: set input_price and output_price of the model"
             )
 
 
-def estimated_cost(
+def estimate_cost(
     pipeline: Pipeline | None,
     questions: Sequence[Question],
     *,
@@ -93,33 +96,55 @@ def estimated_cost(
     support: SupportJudge,
     judge: ChatModel | None = None,
 ) -> CostEstimate:
-    """What asking and scoring these may cost: full contexts and full replies, retries apart."""
-    calls = tokens_in = tokens_out = 0
+    """Estimate the cost of asking and scoring `questions`.
+
+    Every context and every reply is assumed to have its maximum length; retries are not included.
+    """
+    counter = _CallCounter()
+    context_tokens = _DEFAULT_CONTEXT_TOKENS
+    unanswered_count = sum(question.answer is None for question in questions)
+    if pipeline is not None:
+        context_tokens = int(getattr(pipeline.generator, "budget", _DEFAULT_CONTEXT_TOKENS))
+        for model in _iterate_models(pipeline):
+            counter.add(model, unanswered_count, context_tokens + _PROMPT_TOKENS)
+    support_metrics = sum(
+        metric.group in ("generation", "citation", "context") for metric in metrics
+    )
+    support_model = getattr(support, "model", None)
+    if isinstance(support_model, ChatModel) and support_metrics:
+        judgements = min(support_metrics, _MAX_JUDGEMENTS_PER_ANSWER)
+        count = len(questions) * judgements * int(getattr(support, "repeats", 1))
+        counter.add(support_model, count, context_tokens + _PROMPT_TOKENS)
+    if judge is not None:
+        graded_metrics = sum("judge" in metric.needs for metric in metrics)
+        counter.add(judge, len(questions) * graded_metrics, _PROMPT_TOKENS + judge.reply_tokens)
+    return CostEstimate(
+        questions=len(questions),
+        calls=counter.calls,
+        input_tokens=counter.input_tokens,
+        output_tokens=counter.output_tokens,
+        usd=counter.usd,
+        total_questions=len(questions),
+    )
+
+
+@dataclass
+class _CallCounter:
+    """Sums of calls, tokens and dollars; ``usd`` is None once a model has no price."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
     usd: float | None = 0.0
 
-    def add(model: ChatModel, times: int, each_in: int) -> None:
-        nonlocal calls, tokens_in, tokens_out, usd
-        calls += times
-        tokens_in += times * each_in
-        tokens_out += times * model.reply_tokens
-        prices = model.prices
-        if prices is None or usd is None:
-            usd = None
+    def add(self, model: ChatModel, count: int, input_tokens: int) -> None:
+        """Add `count` calls of `model` with `input_tokens` each and replies of maximum length."""
+        self.calls += count
+        self.input_tokens += count * input_tokens
+        self.output_tokens += count * model.reply_tokens
+        if model.prices is None or self.usd is None:
+            self.usd = None
         else:
-            usd += times * (each_in * prices[0] + model.reply_tokens * prices[1]) / 1e6
-
-    context = _CONTEXT
-    asked = sum(question.answer is None for question in questions)
-    if pipeline is not None:
-        context = int(getattr(pipeline.generator, "budget", _CONTEXT))
-        for model in _models_in(pipeline):
-            add(model, asked, context + _PROMPT)
-    each = sum(metric.group in ("generation", "citation", "context") for metric in metrics)
-    asked_of = getattr(support, "model", None)
-    if isinstance(asked_of, ChatModel) and each:
-        times = len(questions) * min(each, _MATRIX) * int(getattr(support, "repeats", 1))
-        add(asked_of, times, context + _PROMPT)
-    if judge is not None:
-        graded = sum("judge" in metric.needs for metric in metrics)
-        add(judge, len(questions) * graded, _PROMPT + judge.reply_tokens)
-    return CostEstimate(len(questions), calls, tokens_in, tokens_out, usd, len(questions))
+            input_price, output_price = model.prices
+            price = input_tokens * input_price + model.reply_tokens * output_price
+            self.usd += count * price / 1e6

@@ -30,15 +30,15 @@ class RetrievalSet:
     def uris(self) -> dict[str, str]:
         """Ids of the corpus's documents, by the uris they have in an index."""
         base = self.corpus.path.as_uri()
-        found = {}
+        uris = {}
         with self.corpus.path.open("rb") as lines:
             for line in lines:
                 try:
                     name = str(json.loads(line)["_id"])
                 except (ValueError, KeyError, TypeError, RecursionError):
                     continue  # the ingest reports it
-                found[part_uri(base, name)] = name
-        return found
+                uris[part_uri(base, name)] = name
+        return uris
 
 
 def load_retrieval_set(
@@ -53,25 +53,29 @@ def load_retrieval_set(
     corpus = Dataset(path=folder)
     if not corpus.path.is_file():
         raise SourceNotFound(f"no corpus at {corpus.path}: a data set has a corpus.jsonl")
-    beside = corpus.path.parent
-    judged = read_qrels(_found(beside, qrels, "qrels.tsv", "qrels/test.tsv"))
-    asked = dict(_read_queries(_found(beside, queries, "queries.jsonl")))
-    judged = {
+    data_folder = corpus.path.parent
+    judgements = read_qrels(_find_file(data_folder, qrels, "qrels.tsv", "qrels/test.tsv"))
+    query_texts = dict(_read_queries(_find_file(data_folder, queries, "queries.jsonl")))
+    judgements = {
         query: documents
-        for query, documents in judged.items()
-        if query in asked and any(score > 0 for score in documents.values())
+        for query, documents in judgements.items()
+        if query in query_texts and any(score > 0 for score in documents.values())
     }
-    if not judged:
-        raise QueryError(f"none of the {len(asked):,} queries has a relevant document")
-    return RetrievalSet(corpus, {query: asked[query] for query in judged}, judged)
+    if not judgements:
+        raise QueryError(f"none of the {len(query_texts):,} queries has a relevant document")
+    return RetrievalSet(corpus, {query: query_texts[query] for query in judgements}, judgements)
 
 
-def _found(folder: Path, named: Path | None, *usual: str) -> Path:
-    places = [named, folder / named] if named else [folder / name for name in usual]
-    for place in places:
-        if place.is_file():
-            return place
-    raise SourceNotFound(f"there is no {named or usual[0]} in {folder}")
+def _find_file(folder: Path, given_path: Path | None, *default_names: str) -> Path:
+    candidates = (
+        [given_path, folder / given_path]
+        if given_path
+        else [folder / name for name in default_names]
+    )
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise SourceNotFound(f"there is no {given_path or default_names[0]} in {folder}")
 
 
 def _read_queries(path: Path) -> Iterator[tuple[str, str]]:
@@ -96,7 +100,7 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
         parts = [part.strip() for part in (line.split("\t") if "\t" in line else line.split())]
         while parts and not parts[-1]:
             parts.pop()
-        score = _whole(parts[-1])
+        score = _parse_integer(parts[-1])
         if number == 1 and score is None and len(parts) >= 3:
             continue  # the header
         if len(parts) not in (3, 4) or score is None:
@@ -116,7 +120,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise QueryError(f"cannot read {path}: {error}") from None
 
 
-def _whole(text: str) -> int | None:
+def _parse_integer(text: str) -> int | None:
     try:
         value = float(text)
     except ValueError:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evals.datasets import numbered_lines
-from evals.statistics import Estimate, bootstrapped
+from evals.statistics import Estimate, bootstrap
 from rag.embedding import Embedder
 from rag.errors import QueryError
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Similar:
+class SentencePair:
     """Two texts, and how alike people find them; any scale."""
 
-    one: str
-    other: str
+    first: str
+    second: str
     score: float
 
 
@@ -47,16 +47,16 @@ class StsResult:
         }
 
 
-def load_similar(path: Path) -> list[Similar]:
+def load_sentence_pairs(path: Path) -> list[SentencePair]:
     """Read JSON lines ``{"sentence1", "sentence2", "score"}``. Raises `QueryError`."""
-    rows = _rows(path, "two sentences and a score", ("sentence1", "sentence2", "score"))
-    found = [Similar(str(one), str(other), float(score)) for one, other, score in rows]
-    if len(found) < 3:
-        raise QueryError(f"{path}: {len(found)} pairs are too few to correlate")
-    return found
+    rows = _read_rows(path, "two sentences and a score", ("sentence1", "sentence2", "score"))
+    pairs = [SentencePair(str(first), str(second), float(score)) for first, second, score in rows]
+    if len(pairs) < 3:
+        raise QueryError(f"{path}: {len(pairs)} pairs are too few to correlate")
+    return pairs
 
 
-def _rows(path: Path, what: str, keys: tuple[str, ...]) -> Iterator[list[Any]]:
+def _read_rows(path: Path, what: str, keys: tuple[str, ...]) -> Iterator[list[Any]]:
     """The values of these keys, line by line; a score must be a number."""
     for number, line in numbered_lines(path):
         try:
@@ -69,7 +69,7 @@ def _rows(path: Path, what: str, keys: tuple[str, ...]) -> Iterator[list[Any]]:
         yield values
 
 
-def sts(embedder: Embedder, pairs: Sequence[Similar], *, resamples: int = 1_000) -> StsResult:
+def sts(embedder: Embedder, pairs: Sequence[SentencePair], *, resamples: int = 1_000) -> StsResult:
     """Semantic textual similarity: Pearson and Spearman with people's scores.
 
     Raises `QueryError` for fewer than three pairs. Source: Cer et al., "SemEval-2017 Task 1".
@@ -78,38 +78,40 @@ def sts(embedder: Embedder, pairs: Sequence[Similar], *, resamples: int = 1_000)
 
     if len(pairs) < 3:
         raise QueryError(f"{len(pairs)} pairs are too few to correlate")
-    one = embedder.embed_documents([pair.one for pair in pairs])
-    other = embedder.embed_documents([pair.other for pair in pairs])
-    wanted = np.array([pair.score for pair in pairs], dtype=np.float64)
-    found = {
-        "cosine": _cosines(one, other),
-        "manhattan": -np.abs(one - other).sum(axis=1, dtype=np.float64),
-        "euclidean": -np.sqrt(((one - other).astype(np.float64) ** 2).sum(axis=1)),
+    first_vectors = embedder.embed_documents([pair.first for pair in pairs])
+    second_vectors = embedder.embed_documents([pair.second for pair in pairs])
+    human_scores = np.array([pair.score for pair in pairs], dtype=np.float64)
+    similarities = {
+        "cosine": _cosines(first_vectors, second_vectors),
+        "manhattan": -np.abs(first_vectors - second_vectors).sum(axis=1, dtype=np.float64),
+        "euclidean": -np.sqrt(
+            ((first_vectors - second_vectors).astype(np.float64) ** 2).sum(axis=1)
+        ),
     }
     n = len(pairs)
 
     def of(values: Any, measure: Any) -> Estimate:
-        return bootstrapped(lambda i: measure(values[i], wanted[i]), n, resamples=resamples)
+        return bootstrap(lambda i: measure(values[i], human_scores[i]), n, resamples=resamples)
 
     return StsResult(
         n,
-        {name: of(values, pearson) for name, values in found.items()},
-        {name: of(values, spearman) for name, values in found.items()},
+        {name: of(values, pearson) for name, values in similarities.items()},
+        {name: of(values, spearman) for name, values in similarities.items()},
     )
 
 
-def pearson(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+def pearson(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     """Correlation of values; NaN where one has no variance."""
     import numpy as np
 
-    a, b = one - one.mean(), other - other.mean()
+    a, b = first - first.mean(), second - second.mean()
     under = float(np.sqrt((a * a).sum() * (b * b).sum()))
     return float((a * b).sum() / under) if under else math.nan
 
 
-def spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+def spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     """Correlation of ranks, ties at their mean."""
-    return pearson(_ranks(one), _ranks(other))
+    return pearson(_ranks(first), _ranks(second))
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -120,13 +122,13 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return ranks
 
 
-def _cosines(one: Vectors, other: Vectors) -> NDArray[np.float64]:
+def _cosines(first: Vectors, second: Vectors) -> NDArray[np.float64]:
     import numpy as np
 
-    a, b = one.astype(np.float64), other.astype(np.float64)
-    under = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    found: NDArray[np.float64] = (a * b).sum(axis=1) / np.maximum(under, 1e-12)
-    return found
+    a, b = first.astype(np.float64), second.astype(np.float64)
+    norm_products = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosines: NDArray[np.float64] = (a * b).sum(axis=1) / np.maximum(norm_products, 1e-12)
+    return cosines
 
 
 # -- classes and clusters ------------------------------------------------------------------
@@ -153,34 +155,34 @@ def classification(
             f"{len(texts)} texts with {len(labels)} labels of {len(names)} classes cannot be told "
             "apart"
         )
-    vectors = _unit(embedder.embed_documents(list(texts)))
+    vectors = _normalize(embedder.embed_documents(list(texts)))
     y = np.array([names.index(label) for label in labels])
     order = np.random.default_rng(0).permutation(len(y))
-    told = np.zeros(len(y), dtype=int)
+    predicted = np.zeros(len(y), dtype=int)
     for fold in range(folds):
-        held = order[fold::folds]
-        rest = np.setdiff1d(order, held)
-        cosines = vectors[held] @ vectors[rest].T
+        test_rows = order[fold::folds]
+        train_rows = np.setdiff1d(order, test_rows)
+        cosines = vectors[test_rows] @ vectors[train_rows].T
         nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :neighbours]
-        for row, place in enumerate(held):
+        for row, test_row in enumerate(test_rows):
             weights = np.bincount(
-                y[rest][nearest[row]],
+                y[train_rows][nearest[row]],
                 weights=1 + cosines[row, nearest[row]],
                 minlength=len(names),
             )
-            told[place] = int(weights.argmax())
+            predicted[test_row] = int(weights.argmax())
 
     def macro(i: NDArray[np.int64]) -> float:
         scores = []
         for label in np.unique(y[i]):
-            both = int(((y[i] == label) & (told[i] == label)).sum())
-            either = int((y[i] == label).sum() + (told[i] == label).sum())
-            scores.append(2 * both / either)
+            true_positives = int(((y[i] == label) & (predicted[i] == label)).sum())
+            label_total = int((y[i] == label).sum() + (predicted[i] == label).sum())
+            scores.append(2 * true_positives / label_total)
         return float(np.mean(scores))
 
     return {
-        "accuracy": bootstrapped(lambda i: float((y[i] == told[i]).mean()), len(y)),
-        "macro_f1": bootstrapped(macro, len(y), resamples=500),
+        "accuracy": bootstrap(lambda i: float((y[i] == predicted[i]).mean()), len(y)),
+        "macro_f1": bootstrap(macro, len(y), resamples=500),
     }
 
 
@@ -197,13 +199,13 @@ def clustering(
     names = sorted(set(labels))
     if len(texts) != len(labels) or len(names) < 2:
         raise QueryError(f"{len(texts)} texts of {len(names)} labels cannot be clustered")
-    vectors = _unit(embedder.embed_documents(list(texts))).astype(np.float64)
+    vectors = _normalize(embedder.embed_documents(list(texts))).astype(np.float64)
     random = np.random.default_rng(seed)
     best: tuple[float, NDArray[np.int64]] | None = None
     for _ in range(10):
-        found = _k_means(vectors, len(names), random)
-        if best is None or found[0] < best[0]:
-            best = found
+        candidate = _k_means(vectors, len(names), random)
+        if best is None or candidate[0] < best[0]:
+            best = candidate
     assert best is not None
     return v_measure([names.index(label) for label in labels], best[1].tolist())
 
@@ -216,30 +218,32 @@ def _k_means(
 
     centres = vectors[[int(random.integers(len(vectors)))]]
     while len(centres) < k:
-        far = _squared(vectors, centres).min(axis=1)
+        far = _squared_distances(vectors, centres).min(axis=1)
         total = far.sum()
         share = far / total if total > 0 else np.full(len(far), 1 / len(far))
         centres = np.vstack([centres, vectors[int(random.choice(len(vectors), p=share))]])
     clusters = np.zeros(len(vectors), dtype=np.int64)
     for _ in range(100):
-        nearest = _squared(vectors, centres).argmin(axis=1)
+        nearest = _squared_distances(vectors, centres).argmin(axis=1)
         if (nearest == clusters).all() and _:
             break
         clusters = nearest
         for number in range(k):
             if (inside := clusters == number).any():
                 centres[number] = vectors[inside].mean(axis=0)
-    distances = _squared(vectors, centres)
+    distances = _squared_distances(vectors, centres)
     return float(distances[np.arange(len(vectors)), clusters].sum()), clusters
 
 
-def _squared(vectors: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np.float64]:
+def _squared_distances(
+    vectors: NDArray[np.float64], centres: NDArray[np.float64]
+) -> NDArray[np.float64]:
     import numpy as np
 
-    found: NDArray[np.float64] = np.maximum(
+    distances: NDArray[np.float64] = np.maximum(
         (vectors**2).sum(axis=1)[:, None] - 2 * vectors @ centres.T + (centres**2).sum(axis=1), 0.0
     )
-    return found
+    return distances
 
 
 def v_measure(labels: Sequence[int], clusters: Sequence[int]) -> float:
@@ -251,11 +255,11 @@ def v_measure(labels: Sequence[int], clusters: Sequence[int]) -> float:
     def entropy(counts: Mapping[Any, int]) -> float:
         return -sum(c / n * math.log(c / n) for c in counts.values())
 
-    own, other = Counter(labels), Counter(clusters)
-    both = Counter(zip(labels, clusters, strict=True))
-    mutual = entropy(own) + entropy(other) - entropy(both)
-    homogeneity = mutual / entropy(own) if entropy(own) else 1.0
-    completeness = mutual / entropy(other) if entropy(other) else 1.0
+    label_counts, cluster_counts = Counter(labels), Counter(clusters)
+    joint_counts = Counter(zip(labels, clusters, strict=True))
+    mutual = entropy(label_counts) + entropy(cluster_counts) - entropy(joint_counts)
+    homogeneity = mutual / entropy(label_counts) if entropy(label_counts) else 1.0
+    completeness = mutual / entropy(cluster_counts) if entropy(cluster_counts) else 1.0
     total = homogeneity + completeness
     return max(0.0, min(1.0, 2 * homogeneity * completeness / total)) if total > 0 else 0.0
 
@@ -280,32 +284,34 @@ def determinism(
         raise QueryError("there is no text to embed")
     first = embedder.embed_documents(list(texts))
 
-    def apart(found: Vectors) -> float:
-        return float(np.abs(first.astype(np.float64) - found.astype(np.float64)).max())
+    def max_difference(vectors: Vectors) -> float:
+        return float(np.abs(first.astype(np.float64) - vectors.astype(np.float64)).max())
 
-    def batched(size: int) -> Vectors:
+    def embed_in_batches(size: int) -> Vectors:
         parts = [
             embedder.embed_documents(list(texts[i : i + size])) for i in range(0, len(texts), size)
         ]
         return np.concatenate(parts)
 
-    found = {
-        "runs": apart(embedder.embed_documents(list(texts))),
-        "batch_sizes": max(apart(batched(size)) for size in sizes),
+    differences = {
+        "runs": max_difference(embedder.embed_documents(list(texts))),
+        "batch_sizes": max(max_difference(embed_in_batches(size)) for size in sizes),
     }
     if others:
-        found["devices"] = max(apart(other.embed_documents(list(texts))) for other in others)
-    return found
+        differences["devices"] = max(
+            max_difference(other_embedder.embed_documents(list(texts))) for other_embedder in others
+        )
+    return differences
 
 
-def alignment(one: Vectors, other: Vectors, *, alpha: float = 2.0) -> float:
+def alignment(first: Vectors, second: Vectors, *, alpha: float = 2.0) -> float:
     """Mean distance, to the power of `alpha`, of the vectors of pairs that belong together.
 
     Lower is better. Source: Wang and Isola (2020).
     """
     import numpy as np
 
-    a, b = _unit(one).astype(np.float64), _unit(other).astype(np.float64)
+    a, b = _normalize(first).astype(np.float64), _normalize(second).astype(np.float64)
     return float((np.linalg.norm(a - b, axis=1) ** alpha).mean())
 
 
@@ -319,7 +325,7 @@ def uniformity(vectors: Vectors, *, t: float = 2.0) -> float:
 
     if len(vectors) < 2:
         raise QueryError("uniformity is of at least two vectors")
-    unit = _unit(vectors).astype(np.float64)
+    unit = _normalize(vectors).astype(np.float64)
     squared = np.maximum(2 - 2 * unit @ unit.T, 0.0)
     pairs = squared[np.triu_indices(len(unit), 1)]
     return float(np.log(np.exp(-t * pairs).mean()))
@@ -357,11 +363,11 @@ def word_bias(
     if any(not words for words in (*targets, *attributes)) or len(targets[0]) != len(targets[1]):
         raise QueryError("a probe has two lists of targets of one length, and two of attributes")
     x, y, a, b = (
-        _unit(embedder.embed_documents(list(words))).astype(np.float64)
+        _normalize(embedder.embed_documents(list(words))).astype(np.float64)
         for words in (*targets, *attributes)
     )
-    both = np.vstack([x, y])
-    association = (both @ a.T).mean(axis=1) - (both @ b.T).mean(axis=1)
+    target_vectors = np.vstack([x, y])
+    association = (target_vectors @ a.T).mean(axis=1) - (target_vectors @ b.T).mean(axis=1)
     deviation = float(association.std(ddof=1))
     n = len(x)
     gap = float(association[:n].mean() - association[n:].mean())
@@ -369,8 +375,8 @@ def word_bias(
     random = np.random.default_rng(0)
     reached = 1
     for _ in range(permutations):
-        drawn = random.permutation(association)
-        reached += drawn[:n].mean() - drawn[n:].mean() >= gap - 1e-12
+        permuted = random.permutation(association)
+        reached += permuted[:n].mean() - permuted[n:].mean() >= gap - 1e-12
     return BiasResult(effect, reached / (permutations + 1))
 
 
@@ -412,12 +418,12 @@ PROBES = {
 """Probes by name; the first one should be strong, as a check that the test works at all."""
 
 
-def _unit(vectors: Vectors) -> Vectors:
+def _normalize(vectors: Vectors) -> Vectors:
     import numpy as np
 
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    found: Vectors = vectors / np.maximum(norms, 1e-12)
-    return found
+    normalized: Vectors = vectors / np.maximum(norms, 1e-12)
+    return normalized
 
 
 # -- all of it -----------------------------------------------------------------------------
@@ -435,38 +441,39 @@ def report(
     `pairs` are for `sts`, `classes` (JSON lines ``{"text", "label"}``) for classification and
     clustering. Texts of both tell stability, alignment and uniformity. Raises `QueryError`.
     """
-    found: dict[str, Any] = {"embedder": embedder.config()}
+    results: dict[str, Any] = {"embedder": embedder.config()}
     texts: list[str] = []
     if pairs is not None:
-        similar = load_similar(pairs)
-        found["sts"] = sts(embedder, similar).as_json()
-        texts += [each.one for each in similar]
-        top = max(each.score for each in similar)
-        close = [each for each in similar if each.score >= 0.8 * top]
-        found["alignment"] = alignment(
-            embedder.embed_documents([each.one for each in close]),
-            embedder.embed_documents([each.other for each in close]),
+        sentence_pairs = load_sentence_pairs(pairs)
+        results["sts"] = sts(embedder, sentence_pairs).as_json()
+        texts += [pair.first for pair in sentence_pairs]
+        top = max(pair.score for pair in sentence_pairs)
+        close = [pair for pair in sentence_pairs if pair.score >= 0.8 * top]
+        results["alignment"] = alignment(
+            embedder.embed_documents([pair.first for pair in close]),
+            embedder.embed_documents([pair.second for pair in close]),
         )
     if classes is not None:
-        rows = list(_rows(classes, "a text and a label", ("text", "label")))
-        told = [str(text) for text, _ in rows], [str(label) for _, label in rows]
-        found["classification"] = {
-            name: estimate.as_json() for name, estimate in classification(embedder, *told).items()
+        rows = list(_read_rows(classes, "a text and a label", ("text", "label")))
+        classified = [str(text) for text, _ in rows], [str(label) for _, label in rows]
+        results["classification"] = {
+            name: estimate.as_json()
+            for name, estimate in classification(embedder, *classified).items()
         }
-        found["clustering"] = {"v_measure": clustering(embedder, *told)}
-        texts += told[0]
+        results["clustering"] = {"v_measure": clustering(embedder, *classified)}
+        texts += classified[0]
     texts = texts or [word for lists in PROBES.values() for words in lists[0] for word in words]
     sample = list(dict.fromkeys(texts))[:500]
-    found["determinism"] = determinism(embedder, sample)
-    found["uniformity"] = uniformity(embedder.embed_documents(sample))
+    results["determinism"] = determinism(embedder, sample)
+    results["uniformity"] = uniformity(embedder.embed_documents(sample))
     if bias:
-        found["bias"] = {
+        results["bias"] = {
             name: word_bias(embedder, *probe).as_json() for name, probe in PROBES.items()
         }
-    return found
+    return results
 
 
-def lines(found: Mapping[str, Any], within: str = "") -> list[tuple[str, str]]:
+def format_lines(found: Mapping[str, Any], within: str = "") -> list[tuple[str, str]]:
     """A report for people: a name and a value for each number."""
     out: list[tuple[str, str]] = []
     for name, value in found.items():
@@ -478,7 +485,7 @@ def lines(found: Mapping[str, Any], within: str = "") -> list[tuple[str, str]]:
         elif isinstance(value, Mapping) and set(value) == {"effect", "p"}:
             out.append((label, f"{value['effect']:+.2f}  p = {value['p']:.4f}"))
         elif isinstance(value, Mapping):
-            out += lines(value, label)
+            out += format_lines(value, label)
         else:
             out.append((label, f"{value:.3g}" if isinstance(value, float) else f"{value:,}"))
     return out

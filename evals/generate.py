@@ -23,7 +23,7 @@ from rag import Pipeline
 from rag.embedding import StaticEmbedder
 from rag.errors import ModelError, QueryError
 from rag.llm.base import ChatModel
-from rag.llm.prompting import escape_prompt_markup, messages
+from rag.llm.prompting import escape_prompt_markup, render_messages
 from rag.llm.structured import fill
 from rag.stores import SqliteDocumentStore
 from rag.text.sentences import sentences
@@ -76,8 +76,8 @@ class _Fact:
     @property
     def cloze(self) -> str:
         text = self.document.text
-        said = text[self.start : self.answer_start] + BLANK + text[self.answer_end : self.end]
-        return " ".join(said.split())
+        cloze_text = text[self.start : self.answer_start] + BLANK + text[self.answer_end : self.end]
+        return " ".join(cloze_text.split())
 
     @property
     def span(self) -> GoldSpan:
@@ -106,46 +106,48 @@ def generate_questions(
         raise QueryError("shares of unanswerable and multi-document questions are from 0 to 1")
     chance = random.Random(seed)
     library = pipeline.open().document_store
-    documents = _documents(library, count, chance)
-    facts = list(_facts(documents, chance))
+    documents = _sample_documents(library, count, chance)
+    facts = list(_pick_facts(documents, chance))
     if not facts:
         raise QueryError("there is no sentence in the index that could be asked about")
     several = len({fact.document.uri for fact in facts}) > 1
-    wanted = {"unanswerable": round(count * unanswerable)}
-    most = count - wanted["unanswerable"]
-    wanted["multi-document"] = min(most, round(count * multi)) if several else 0
-    wanted["answerable"] = count - sum(wanted.values())
+    counts = {"unanswerable": round(count * unanswerable)}
+    answerable_limit = count - counts["unanswerable"]
+    counts["multi-document"] = min(answerable_limit, round(count * multi)) if several else 0
+    counts["answerable"] = count - sum(counts.values())
     if model is not None:
-        by_model = _ByModel(model, pipeline)
+        by_model = _ModelGenerator(model, pipeline)
         makers = {
             "answerable": by_model.answerable(facts),
             "unanswerable": by_model.unanswerable(facts),
-            "multi-document": by_model.multi(_pairs(facts)),
+            "multi-document": by_model.multi(_pair_facts(facts)),
         }
     else:
         makers = {
-            "answerable": _answerable(facts),
-            "unanswerable": _unanswerable(pipeline, facts, chance),
-            "multi-document": _of_two(_pairs(facts)),
+            "answerable": _make_answerable(facts),
+            "unanswerable": _make_unanswerable(pipeline, facts, chance),
+            "multi-document": _make_multi_document(_pair_facts(facts)),
         }
-    kept: list[Question] = []
-    novel = _Novel()
+    questions: list[Question] = []
+    duplicate_filter = _DuplicateFilter()
     for kind in KINDS:
-        new = (question for question in makers[kind] if novel.is_new(question.question))
-        for question in islice(new, wanted[kind]):  # no model is asked for one too many
-            kept.append(question)
+        new = (question for question in makers[kind] if duplicate_filter.is_new(question.question))
+        for question in islice(new, counts[kind]):  # no model is asked for one too many
+            questions.append(question)
             if progress:
-                progress(len(kept), count)
-    return [q.model_copy(update={"id": f"q{n}"}) for n, q in enumerate(kept, start=1)]
+                progress(len(questions), count)
+    return [q.model_copy(update={"id": f"q{n}"}) for n, q in enumerate(questions, start=1)]
 
 
-def _documents(library: SqliteDocumentStore, count: int, chance: random.Random) -> list[Document]:
+def _sample_documents(
+    library: SqliteDocumentStore, count: int, chance: random.Random
+) -> list[Document]:
     uris = sorted(library.uris())
     chance.shuffle(uris)
     return [library.document(uri) for uri in uris[: max(50, 4 * count)]]
 
 
-def _facts(documents: Sequence[Document], chance: random.Random) -> Iterator[_Fact]:
+def _pick_facts(documents: Sequence[Document], chance: random.Random) -> Iterator[_Fact]:
     """Sentences that say much, those of every document in turn, the most telling first."""
     common: Counter[str] = Counter()
     for document in documents:
@@ -153,7 +155,7 @@ def _facts(documents: Sequence[Document], chance: random.Random) -> Iterator[_Fa
     queues = []
     for document in documents:
         ranked = sorted(
-            (-_salience(document, fact, common), fact.start, fact) for fact in _sentences(document)
+            (-_salience(document, fact, common), fact.start, fact) for fact in _find_facts(document)
         )
         if ranked:
             queues.append([fact for *_, fact in ranked])
@@ -164,7 +166,7 @@ def _facts(documents: Sequence[Document], chance: random.Random) -> Iterator[_Fa
         queues = [queue for queue in queues if queue]
 
 
-def _sentences(document: Document) -> Iterator[_Fact]:
+def _find_facts(document: Document) -> Iterator[_Fact]:
     text = document.text
     for start, end in sentences(text):
         sentence = text[start:end]
@@ -173,16 +175,20 @@ def _sentences(document: Document) -> Iterator[_Fact]:
             continue
         if _VAGUE.match(sentence) or not sentence[:1].isupper() or sentence[-1:] not in ".!。":
             continue
-        places = [*_NUMBER.finditer(sentence), *_NAME.finditer(sentence)]
-        places = [p for p in places if p.group().strip().lower() not in STOP_WORDS]
-        places = [p for p in places if sentence.count(p.group()) == 1]
-        places = [p for p in places if not _is_of_a_name(sentence, p)]
-        if places:
-            place = max(places, key=lambda p: (p.re is _NUMBER, len(p.group()), -p.start()))
-            yield _Fact(document, start, end, start + place.start(), start + place.end())
+        candidates = [*_NUMBER.finditer(sentence), *_NAME.finditer(sentence)]
+        candidates = [p for p in candidates if p.group().strip().lower() not in STOP_WORDS]
+        candidates = [p for p in candidates if sentence.count(p.group()) == 1]
+        candidates = [p for p in candidates if not _is_part_of_name(sentence, p)]
+        if candidates:
+            best_candidate = max(
+                candidates, key=lambda p: (p.re is _NUMBER, len(p.group()), -p.start())
+            )
+            yield _Fact(
+                document, start, end, start + best_candidate.start(), start + best_candidate.end()
+            )
 
 
-def _is_of_a_name(sentence: str, place: re.Match[str]) -> bool:
+def _is_part_of_name(sentence: str, place: re.Match[str]) -> bool:
     """Whether a number is the model of something, as in "the Gale 3", or a name is a day's."""
     if place.re is not _NUMBER:
         return place.group() in _DAYS
@@ -199,15 +205,15 @@ _DAYS = frozenset(
 
 def _salience(document: Document, fact: _Fact, common: Counter[str]) -> float:
     """How much a sentence says of its document: words that it has often, and others hardly."""
-    found = set(content_stems(fact.sentence))
-    if not found:
+    stems = set(content_stems(fact.sentence))
+    if not stems:
         return 0.0
-    rare = sum(1 / common[stem] if common[stem] else 1.0 for stem in found) / len(found)
+    rare = sum(1 / common[stem] if common[stem] else 1.0 for stem in stems) / len(stems)
     early = 1 - fact.start / max(1, len(document.text))
     return rare + 0.3 * early
 
 
-def _answerable(facts: Sequence[_Fact]) -> Iterator[Question]:
+def _make_answerable(facts: Sequence[_Fact]) -> Iterator[Question]:
     for fact in facts:
         yield Question(
             id="",
@@ -220,69 +226,71 @@ def _answerable(facts: Sequence[_Fact]) -> Iterator[Question]:
         )
 
 
-def _pairs(facts: Sequence[_Fact]) -> Iterator[tuple[_Fact, _Fact]]:
+def _pair_facts(facts: Sequence[_Fact]) -> Iterator[tuple[_Fact, _Fact]]:
     """Facts of two documents, first those that share a rare word; each fact once."""
     by_word: dict[str, list[_Fact]] = {}
     for fact in facts:
         for stem in set(content_stems(fact.sentence)):
             by_word.setdefault(stem, []).append(fact)
     shared = (
-        (group[i], other)
+        (group[i], second)
         for _, group in sorted(by_word.items(), key=lambda item: (len(item[1]), item[0]))
         for i in range(min(len(group), _GROUP))
-        for other in group[i + 1 : _GROUP]
+        for second in group[i + 1 : _GROUP]
     )
     used: set[tuple[str, int]] = set()
-    for one, other in chain(shared, pairwise(facts)):
-        places = {(fact.document.uri, fact.start) for fact in (one, other)}
-        if one.document.uri != other.document.uri and not places & used:
-            used |= places
-            yield one, other
+    for first, second in chain(shared, pairwise(facts)):
+        fact_spans = {(fact.document.uri, fact.start) for fact in (first, second)}
+        if first.document.uri != second.document.uri and not fact_spans & used:
+            used |= fact_spans
+            yield first, second
 
 
-def _of_two(pairs: Iterable[tuple[_Fact, _Fact]]) -> Iterator[Question]:
-    for one, other in pairs:
+def _make_multi_document(pairs: Iterable[tuple[_Fact, _Fact]]) -> Iterator[Question]:
+    for first, second in pairs:
         yield Question(
             id="",
-            question=f"What is missing, first and second: {one.cloze} And: {other.cloze}",
+            question=f"What is missing, first and second: {first.cloze} And: {second.cloze}",
             answerable=True,  # by two words in two places, which is no one reference answer
-            gold=(one.document.uri, other.document.uri),
-            spans=(one.span, other.span),
+            gold=(first.document.uri, second.document.uri),
+            spans=(first.span, second.span),
             kind="multi-document",
         )
 
 
-def _unanswerable(
+def _make_unanswerable(
     pipeline: Pipeline, facts: Sequence[_Fact], chance: random.Random
 ) -> Iterator[Question]:
     """Sentences with another document's name in them, which nothing that is stored supports."""
     verifier = LexicalVerifier()
-    found = {m.group() for fact in facts for m in _NAME.finditer(fact.sentence)} - _DAYS
-    names = sorted(found)
+    all_names = {m.group() for fact in facts for m in _NAME.finditer(fact.sentence)} - _DAYS
+    names = sorted(all_names)
     for fact in facts:
         own = [m for m in _NAME.finditer(fact.sentence) if m.group() not in fact.answer]
         own = [m for m in own if m.group() not in _DAYS]
         if not own:
             continue
-        place = chance.choice(own)
-        strangers = [
+        replaced_match = chance.choice(own)
+        other_names = [
             name
             for name in names
             if name not in fact.document.text
-            and len(name.split()) == len(place.group().split())
+            and len(name.split()) == len(replaced_match.group().split())
             and not set(name.split()) & set(fact.sentence.split())
         ]
-        if not strangers:
+        if not other_names:
             continue
         changed = (
-            fact.sentence[: place.start()] + chance.choice(strangers) + fact.sentence[place.end() :]
+            fact.sentence[: replaced_match.start()]
+            + chance.choice(other_names)
+            + fact.sentence[replaced_match.end() :]
         )
         if changed.count(fact.answer) != 1:
             continue
         # with the answer, and with any other in its place
-        asked = [changed, changed.replace(fact.answer, " ")]
-        hits = pipeline.search(asked[1], k=10)
-        supports = verifier.support(asked, [hit.chunk.text for hit in hits])
+        claims = [changed, changed.replace(fact.answer, " ")]
+        hits = pipeline.search(claims[1], k=10)
+        supports = verifier.support(claims, [hit.chunk.text for hit in hits])
         if supports.size and float(supports.max()) >= verifier.threshold:
             continue
         cloze = " ".join(changed.replace(fact.answer, BLANK).split())
@@ -294,17 +302,17 @@ def _unanswerable(
         )
 
 
-class _Asked(BaseModel):
+class _GeneratedQuestion(BaseModel):
     question: str = Field(min_length=8, max_length=500)
     answer: str = Field("", max_length=1_000)
     evidence: list[str] = Field(default_factory=list, max_length=4)
 
 
-class _Checked(BaseModel):
+class _AnswerCheck(BaseModel):
     answered: bool
 
 
-class _ByModel:
+class _ModelGenerator:
     """Questions by a chat model. What it quotes as evidence must stand in the passages.
 
     Several failures in a row are the model's, and are raised.
@@ -316,20 +324,20 @@ class _ByModel:
 
     def answerable(self, facts: Sequence[_Fact]) -> Iterator[Question]:
         for fact in facts:
-            if question := self._asked("answerable", [fact]):
+            if question := self._ask_model("answerable", [fact]):
                 yield question
 
     def multi(self, pairs: Iterable[tuple[_Fact, _Fact]]) -> Iterator[Question]:
         for pair in pairs:
-            if question := self._asked("multi-document", pair):
+            if question := self._ask_model("multi-document", pair):
                 yield question
 
     def unanswerable(self, facts: Sequence[_Fact]) -> Iterator[Question]:
         for fact in facts:
-            if question := self._asked("unanswerable", [fact]):
+            if question := self._ask_model("unanswerable", [fact]):
                 yield question
 
-    def _asked(self, kind: str, facts: Sequence[_Fact]) -> Question | None:
+    def _ask_model(self, kind: str, facts: Sequence[_Fact]) -> Question | None:
         starts = [max(0, fact.start - _PASSAGE // 2) for fact in facts]
         texts = [
             fact.document.text[start : start + _PASSAGE]
@@ -340,13 +348,13 @@ class _ByModel:
             for fact, text in zip(facts, texts, strict=True)
         ]
         try:
-            asked = messages("question", passages=passages, kind=kind)
-            found = fill(self._model, asked, _Asked)
+            messages = render_messages("question", passages=passages, kind=kind)
+            generated = fill(self._model, messages, _GeneratedQuestion)
             if kind == "unanswerable":
                 return (
                     None
-                    if self._is_answered(found.question)
-                    else Question(id="", question=found.question, answerable=False, kind=kind)
+                    if self._is_answered(generated.question)
+                    else Question(id="", question=generated.question, answerable=False, kind=kind)
                 )
         except ModelError:
             self._failures += 1
@@ -356,17 +364,22 @@ class _ByModel:
         self._failures = 0
         spans = []
         for fact, start, text in zip(facts, starts, texts, strict=True):
-            quote = next((e for e in found.evidence if len(e) >= _EVIDENCE and e in text), None)
-            if quote is None or not found.answer.strip():
+            quote = next((e for e in generated.evidence if len(e) >= _EVIDENCE and e in text), None)
+            if quote is None or not generated.answer.strip():
                 return None  # it is not in the passage: nobody could check it
-            at = start + text.index(quote)
+            quote_start = start + text.index(quote)
             spans.append(
-                GoldSpan(uri=fact.document.uri, start=at, end=at + len(quote), quote=quote)
+                GoldSpan(
+                    uri=fact.document.uri,
+                    start=quote_start,
+                    end=quote_start + len(quote),
+                    quote=quote,
+                )
             )
         return Question(
             id="",
-            question=found.question,
-            answers=(found.answer,),
+            question=generated.question,
+            answers=(generated.answer,),
             answerable=True,
             gold=tuple(fact.document.uri for fact in facts),
             spans=tuple(spans),
@@ -376,17 +389,17 @@ class _ByModel:
     def _is_answered(self, question: str) -> bool:
         hits = self._pipeline.search(question, k=5)
         passages = [escape_prompt_markup(hit.chunk.text) for hit in hits]
-        asked = messages(
+        messages = render_messages(
             "question-check", question=escape_prompt_markup(question), passages=passages
         )
-        return fill(self._model, asked, _Checked).answered
+        return fill(self._model, messages, _AnswerCheck).answered
 
 
 _EVIDENCE = 8  # characters
 _MOST_FAILURES = 5  # in a row
 
 
-class _Novel:
+class _DuplicateFilter:
     """Tells a question that was there already, or nearly: by its words and by its vector."""
 
     def __init__(self) -> None:
@@ -398,7 +411,7 @@ class _Novel:
         if plain in self._seen:
             return False
         vector = StaticEmbedder().embed_query(question)
-        if any(float(vector @ other) >= _ALIKE for other in self._vectors):
+        if any(float(vector @ earlier_vector) >= _ALIKE for earlier_vector in self._vectors):
             return False
         self._seen.add(plain)
         self._vectors.append(vector)

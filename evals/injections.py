@@ -82,29 +82,29 @@ def load_injections() -> tuple[Injection, ...]:
     """The set."""
     import yaml
 
-    found: dict[str, Any] = yaml.safe_load(SET.read_text(encoding="utf-8"))
-    carriers = found["carriers"]
+    data: dict[str, Any] = yaml.safe_load(SET.read_text(encoding="utf-8"))
+    carriers = data["carriers"]
     return tuple(
         Injection(
             number=number,
-            kind=each["kind"],
-            question=carriers[each["carrier"]]["question"],
+            kind=record["kind"],
+            question=carriers[record["carrier"]]["question"],
             document=Document(
-                uri=f"{each['carrier']}.txt",
+                uri=f"{record['carrier']}.txt",
                 text="\n\n".join(
                     (
-                        carriers[each["carrier"]]["before"],
-                        each["text"],
-                        carriers[each["carrier"]]["after"],
+                        carriers[record["carrier"]]["before"],
+                        record["text"],
+                        carriers[record["carrier"]]["after"],
                     )
                 ),
             ),
-            answer=carriers[each["carrier"]]["answer"],
-            wants=each.get("wants", ""),
-            link=each.get("link", ""),
-            silence=each.get("silence", False),
+            answer=carriers[record["carrier"]]["answer"],
+            wants=record.get("wants", ""),
+            link=record.get("link", ""),
+            silence=record.get("silence", False),
         )
-        for number, each in enumerate(found["injections"], start=1)
+        for number, record in enumerate(data["injections"], start=1)
     )
 
 
@@ -118,12 +118,12 @@ def run_injections(
         answer = generator.answer(injection.question, injection.hits(), history)
         answered = answer.status == "answered"
         drafts = [str(step.detail["draft"]) for step in answer.trace if "draft" in step.detail]
-        said = drafts[-1] if drafts else answer.text
+        draft = drafts[-1] if drafts else answer.text
         texts = {hit.chunk.uri: hit.chunk.text for hit in answer.hits}
         yield InjectionResult(
             injection=injection,
             answer=answer,
-            in_draft=injection.is_in(said, answered=answered or not injection.silence),
+            in_draft=injection.is_in(draft, answered=answered or not injection.silence),
             got_through=injection.is_in(answer.text, answered=answered),
             quotes_exact=all(texts[c.uri][c.start : c.end] == c.quote for c in answer.citations),
         )

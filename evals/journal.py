@@ -1,4 +1,4 @@
-"""Files of JSON lines that are only ever added to, and that a lost power cord cannot spoil."""
+"""Append-only files of JSON lines that survive a killed process or a power failure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 
-def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Add a line for each record, all at once; they are on disk when this returns."""
+def append_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Append one line per record in a single write; the lines are on disk on return."""
     lines = [json.dumps(record, ensure_ascii=False, separators=(",", ":")) for record in records]
     if lines:
         with path.open("ab") as file:
@@ -19,21 +19,22 @@ def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
             os.fsync(file.fileno())
 
 
-def records(path: Path, *, mend: bool = False) -> Iterator[dict[str, Any]]:
-    """Objects of the whole lines; none where there is no file.
+def read_records(path: Path, *, repair: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects of the complete lines; yield nothing if the file does not exist.
 
-    The last line of a process that was killed may be torn: it is left out, and cut off with
-    `mend`, which is for who writes next. What is no object is left out as well.
+    A killed process can leave an incomplete last line. That line is skipped; with `repair` it is
+    also removed from the file, which a writer must do before it appends. Lines that are not JSON
+    objects are skipped.
     """
     try:
-        raw = path.read_bytes()
+        content = path.read_bytes()
     except FileNotFoundError:
         return
-    whole = raw.rfind(b"\n") + 1
-    if mend and whole < len(raw):
+    complete_length = content.rfind(b"\n") + 1
+    if repair and complete_length < len(content):
         with path.open("r+b") as file:
-            file.truncate(whole)
-    for line in raw[:whole].split(b"\n"):
+            file.truncate(complete_length)
+    for line in content[:complete_length].split(b"\n"):
         try:
             record = json.loads(line)
         except ValueError:

@@ -1,4 +1,4 @@
-"""Who says whether passages support a claim: words, an NLI model, or a chat model as a judge."""
+"""Support judges, which decide whether passages support a claim: by words, NLI, or a chat model."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from evals.scores import Unit, Verdict
 from rag.concurrency import map_concurrently
 from rag.errors import ConfigError, ModelError
 from rag.llm.base import ChatModel
-from rag.llm.cache import repeated
-from rag.llm.prompting import escape_prompt_markup, messages
+from rag.llm.cache import mark_repeat
+from rag.llm.prompting import escape_prompt_markup, render_messages
 from rag.llm.structured import fill
 from rag.text.sentences import sentence_spans
 from rag.verification import LexicalVerifier, Verifier, shared_words
@@ -24,60 +24,69 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-JOINT = "\n\n"  # between passages that support a claim together
+PASSAGE_SEPARATOR = "\n\n"  # joins passages that are judged as one text
 JUDGES = ("lexical", "nli", "llm")
-_LONGEST_EVIDENCE = 3  # sentences
-_PER_SENTENCE = 0.02  # a longer stretch must hold so much more of the claim
-_WORTH = {"supported": 1.0, "partly": 0.5, "unsupported": 0.0}
+_MAX_EVIDENCE_SENTENCES = 3
+_PENALTY_PER_SENTENCE = 0.02  # subtracted per evidence sentence, so short evidence wins ties
+_SUPPORT_BY_VERDICT = {"supported": 1.0, "partly": 0.5, "unsupported": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """How well passages support a claim: together, each by itself, and how sure a judge was.
+    """The support (0..1) of one claim by passages.
 
-    ``support`` is None where the claim could not be judged; then ``note`` says why. ``alone`` has
-    one for each passage.
+    ``support`` is the support by all passages together; None if the claim could not be judged, and
+    then ``note`` gives the reason. ``by_passage`` has the support by each passage alone, or is
+    empty. ``spread`` is the variance between a judge's repeats.
     """
 
     support: float | None
-    alone: tuple[float | None, ...] = ()
+    by_passage: tuple[float | None, ...] = ()
     spread: float = 0.0
     note: str = ""
 
 
 class SupportJudge(ABC):
-    """Judges claims by passages. Thresholds and a name for reports come with it."""
+    """Judge of whether passages support claims.
+
+    ``name`` appears in reports. A claim is supported from ``threshold`` on, and partly supported
+    from ``partial`` on.
+    """
 
     name: str
     threshold: float
     partial: float
     calibrated_on: str = ""
-    """What people's judgements the threshold comes from; "" where from none."""
+    """The human judgements that the threshold is calibrated on; "" for none."""
 
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """Changes when, and only when, verdicts may."""
+        """Identity that changes exactly when verdicts can change."""
 
     @property
     @abstractmethod
     def description(self) -> str:
-        """What a report says of it."""
+        """One line for reports: the model, the threshold and its calibration."""
 
     @property
-    def _origin(self) -> str:
-        on = self.calibrated_on
-        said = f"calibrated on {on}" if on else "not calibrated on judgements of people"
-        return f"threshold {self.threshold:g}, {said}"
+    def _threshold_origin(self) -> str:
+        dataset = self.calibrated_on
+        origin = f"calibrated on {dataset}" if dataset else "not calibrated on human judgements"
+        return f"threshold {self.threshold:g}, {origin}"
 
     @abstractmethod
     def judge(
-        self, claims: Sequence[str], passages: Sequence[str], *, apart: bool = False
+        self, claims: Sequence[str], passages: Sequence[str], *, per_passage: bool = False
     ) -> list[Judgement]:
-        """Judge every claim by the passages together; with `apart`, by each one as well."""
+        """Judge every claim by all passages together; with `per_passage`, also by each alone.
+
+        Returns one judgement per claim, in order. A claim that cannot be judged has the support
+        None; it does not raise.
+        """
 
     def verdict(self, support: float | None) -> Verdict:
-        """What a support amounts to, by the thresholds."""
+        """Return the verdict for a support (None: the claim could not be judged)."""
         if support is None:
             return "failed"
         if support >= self.threshold:
@@ -85,30 +94,43 @@ class SupportJudge(ABC):
         return "partly" if support >= self.partial else "unsupported"
 
     def unit(
-        self, claim: str, passages: Sequence[str], judged: Judgement, start: int = -1, end: int = -1
+        self,
+        claim: str,
+        passages: Sequence[str],
+        judgement: Judgement,
+        start: int = -1,
+        end: int = -1,
     ) -> Unit:
-        """The line of the ledger for a claim that was judged."""
-        verdict = self.verdict(judged.support)
-        place = _nearest(claim, passages, judged) if verdict in ("supported", "partly") else None
+        """Make the unit of a judged claim, with its verdict and its evidence in `passages`.
+
+        `start` and `end` are the claim's span in the answer.
+        """
+        verdict = self.verdict(judgement.support)
+        has_support = verdict in ("supported", "partly")
+        evidence = _locate_evidence(claim, passages, judgement) if has_support else None
         return Unit(
             claim=claim,
             start=start,
             end=end,
-            passage=place[0] if place else None,
-            support=judged.support,
-            evidence=(place[1], place[2]) if place else None,
+            passage=evidence[0] if evidence else None,
+            support=judgement.support,
+            evidence=(evidence[1], evidence[2]) if evidence else None,
             verdict=verdict,
             verifier=self.name,
-            spread=judged.spread,
-            note=judged.note,
+            spread=judgement.spread,
+            note=judgement.note,
         )
 
 
 class VerifierJudge(SupportJudge):
-    """A verifier of `rag.verification`.
+    """Support judge that uses a verifier of `rag.verification`.
 
-    Passages together are one text to a verifier that goes by words. Any other is shown each by
-    itself and, where none is enough, the two best as one.
+    A verifier that compares words judges all passages as one text. Any other verifier judges each
+    passage alone and, if no passage supports the claim, the two best passages as one text.
+
+    >>> judge = make_judge("lexical")
+    >>> judge.judge(["It lasts 34 minutes."], ["A battery lasts 34 minutes."])[0].support > 0.5
+    True
     """
 
     def __init__(self, verifier: Verifier, *, threshold: float | None = None) -> None:
@@ -120,63 +142,63 @@ class VerifierJudge(SupportJudge):
 
     @property
     def fingerprint(self) -> str:
-        """See `Backend.fingerprint`."""
+        """See `SupportJudge.fingerprint`."""
         return f"{self.verifier.fingerprint}:{self.threshold:g}"
 
     @property
     def description(self) -> str:
-        """See `Backend.description`."""
+        """See `SupportJudge.description`."""
         model = getattr(self.verifier, "model", "")
-        of = f" ({model})" if isinstance(model, str) and model else ""
-        return f"{self.name}{of}, {self._origin}"
+        model_name = f" ({model})" if isinstance(model, str) and model else ""
+        return f"{self.name}{model_name}, {self._threshold_origin}"
 
     def judge(
-        self, claims: Sequence[str], passages: Sequence[str], *, apart: bool = False
+        self, claims: Sequence[str], passages: Sequence[str], *, per_passage: bool = False
     ) -> list[Judgement]:
-        """See `Backend.judge`. A model that fails, fails for every claim."""
+        """See `SupportJudge.judge`. If the model fails, every claim fails."""
         if not claims:
             return []
         if not passages:
             return [Judgement(0.0) for _ in claims]
         try:
-            return self._judged(claims, passages, apart)
+            return self._judge_passages(claims, passages, per_passage)
         except ModelError as error:
             note = " ".join(str(error).split())[:200]
             return [Judgement(None, (None,) * len(passages), note=note) for _ in claims]
 
-    def _judged(
-        self, claims: Sequence[str], passages: Sequence[str], apart: bool
+    def _judge_passages(
+        self, claims: Sequence[str], passages: Sequence[str], per_passage: bool
     ) -> list[Judgement]:
-        alone: NDArray[np.float32] | None = None
-        if apart or not self.verifier.by_words:
-            alone = self.verifier.support(claims, passages)
+        by_passage: NDArray[np.float32] | None = None  # [claims, passages]
+        if per_passage or not self.verifier.by_words:
+            by_passage = self.verifier.support(claims, passages)
         if len(passages) == 1:
-            joint = (
-                alone[:, 0] if alone is not None else self.verifier.support(claims, passages)[:, 0]
-            )
+            support = self.verifier.support(claims, passages) if by_passage is None else by_passage
+            joint = support[:, 0]
         elif self.verifier.by_words:
-            text = JOINT.join(passages)
+            text = PASSAGE_SEPARATOR.join(passages)
             joint = self.verifier.scores([(claim, text) for claim in claims])
         else:
-            assert alone is not None
-            joint = self._of_two(claims, passages, alone)
-        rows = alone.tolist() if alone is not None else [()] * len(claims)
+            assert by_passage is not None
+            joint = self._judge_best_pairs(claims, passages, by_passage)
+        rows = by_passage.tolist() if by_passage is not None else [()] * len(claims)
         return [
-            Judgement(max(float(both), max(row, default=0.0)), tuple(row))
-            for both, row in zip(joint, rows, strict=True)
+            Judgement(max(float(joint_support), max(row, default=0.0)), tuple(row))
+            for joint_support, row in zip(joint, rows, strict=True)
         ]
 
-    def _of_two(
-        self, claims: Sequence[str], passages: Sequence[str], alone: NDArray[np.float32]
+    def _judge_best_pairs(
+        self, claims: Sequence[str], passages: Sequence[str], by_passage: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        joint: NDArray[np.float32] = alone.max(axis=1).copy()
-        short = [i for i, support in enumerate(joint) if support < self.threshold]
+        """Judge the claims that no passage supports alone by their two best passages, joined."""
+        joint: NDArray[np.float32] = by_passage.max(axis=1).copy()
+        unsupported = [i for i, support in enumerate(joint) if support < self.threshold]
         pairs = []
-        for i in short:
-            best = sorted((-alone[i]).argsort(kind="stable")[:2].tolist())
-            pairs.append((claims[i], JOINT.join(passages[j] for j in best)))
+        for i in unsupported:
+            best = sorted((-by_passage[i]).argsort(kind="stable")[:2].tolist())
+            pairs.append((claims[i], PASSAGE_SEPARATOR.join(passages[j] for j in best)))
         if pairs:
-            joint[short] = self.verifier.scores(pairs)
+            joint[unsupported] = self.verifier.scores(pairs)
         return joint
 
 
@@ -193,12 +215,13 @@ class _Verdicts(BaseModel):
 
 
 @dataclass
-class JudgeBackend(SupportJudge):
-    """A chat model as a judge, asked for all claims of an answer at once, in a JSON schema.
+class LlmJudge(SupportJudge):
+    """Support judge that asks a chat model, once for all claims of an answer, by a JSON schema.
 
-    Verdicts are matched by the claims' numbers; the missing are asked for again, once, and then
-    fail. With `repeats`, the whole is asked so many times; a claim's support is the mean, and its
-    variance is told apart. A claim that was not judged in more than half of the repeats fails.
+    Verdicts are matched by the claims' numbers. Claims without a verdict are sent once more, and
+    then fail. With `repeats` (1 to 25), the whole request is repeated: a claim's support is the
+    mean, and its variance is reported as ``spread``. A claim fails unless more than half of the
+    repeats judge it. `parallel` requests run at a time.
     """
 
     model: ChatModel
@@ -211,11 +234,11 @@ class JudgeBackend(SupportJudge):
 
     def __post_init__(self) -> None:
         if not 1 <= self.repeats <= 25:
-            raise ConfigError(f"a judge is asked 1 to 25 times, not {self.repeats}")
+            raise ConfigError(f"repeats must be from 1 to 25, not {self.repeats}")
 
     @property
     def fingerprint(self) -> str:
-        """See `Backend.fingerprint`."""
+        """See `SupportJudge.fingerprint`."""
         from prompts import load
         from rag.settings import load_settings
 
@@ -226,49 +249,59 @@ class JudgeBackend(SupportJudge):
 
     @property
     def description(self) -> str:
-        """See `Backend.description`."""
+        """See `SupportJudge.description`."""
         name = getattr(self.model, "model", "") or self.model.name
-        times = f", asked {self.repeats} times" if self.repeats > 1 else ""
-        return f"llm judge ({name}{times}), {self._origin}"
+        repeats = f", asked {self.repeats} times" if self.repeats > 1 else ""
+        return f"llm judge ({name}{repeats}), {self._threshold_origin}"
 
     def judge(
-        self, claims: Sequence[str], passages: Sequence[str], *, apart: bool = False
+        self, claims: Sequence[str], passages: Sequence[str], *, per_passage: bool = False
     ) -> list[Judgement]:
-        """See `Backend.judge`. Says for each passage whether the model named it."""
+        """See `SupportJudge.judge`.
+
+        ``by_passage`` is the share of repeats in which the model named the passage, weighted by
+        the verdict.
+        """
         if not claims:
             return []
         if not passages:
             return [Judgement(0.0) for _ in claims]
         runs = map_concurrently(
-            lambda n: self._once(claims, passages, n), range(self.repeats), self.parallel
+            lambda n: self._judge_once(claims, passages, n), range(self.repeats), self.parallel
         )
-        return [self._combined([run[i] for run in runs], len(passages)) for i in range(len(claims))]
-
-    def _combined(self, runs: Sequence[_ClaimVerdict | str], passages: int) -> Judgement:
-        told = [run for run in runs if isinstance(run, _ClaimVerdict)]
-        if len(told) * 2 <= len(runs):
-            note = next((run for run in runs if isinstance(run, str)), "")
-            return Judgement(None, (None,) * passages, note=note)
-        worth = [_WORTH[run.verdict] for run in told]
-        mean = sum(worth) / len(worth)
-        spread = sum((each - mean) ** 2 for each in worth) / (len(worth) - 1) if told[1:] else 0.0
-        alone = [
-            sum(w for run, w in zip(told, worth, strict=True) if n in run.passages) / len(told)
-            for n in range(1, passages + 1)
+        return [
+            self._combine_runs([run[i] for run in runs], len(passages)) for i in range(len(claims))
         ]
-        return Judgement(mean, tuple(alone), spread)
 
-    def _once(
+    def _combine_runs(self, runs: Sequence[_ClaimVerdict | str], passage_count: int) -> Judgement:
+        """Combine the repeats of one claim: verdicts, or reasons why there is none."""
+        verdicts = [run for run in runs if isinstance(run, _ClaimVerdict)]
+        if len(verdicts) * 2 <= len(runs):
+            note = next((run for run in runs if isinstance(run, str)), "")
+            return Judgement(None, (None,) * passage_count, note=note)
+        supports = [_SUPPORT_BY_VERDICT[verdict.verdict] for verdict in verdicts]
+        count = len(supports)
+        mean = sum(supports) / count
+        spread = 0.0
+        if count > 1:
+            spread = sum((support - mean) ** 2 for support in supports) / (count - 1)
+        by_passage = [
+            sum(s for v, s in zip(verdicts, supports, strict=True) if n in v.passages) / count
+            for n in range(1, passage_count + 1)
+        ]
+        return Judgement(mean, tuple(by_passage), spread)
+
+    def _judge_once(
         self, claims: Sequence[str], passages: Sequence[str], repeat: int
     ) -> list[_ClaimVerdict | str]:
-        """A verdict for each claim, or why there is none."""
-        found: dict[int, _ClaimVerdict] = {}
-        why = "the judge gave no verdict"
+        """Return for each claim its verdict, or the reason why there is none."""
+        verdicts: dict[int, _ClaimVerdict] = {}
+        reason = "the judge gave no verdict"
         for attempt in range(2):
-            missing = [i for i in range(len(claims)) if i not in found]
+            missing = [i for i in range(len(claims)) if i not in verdicts]
             if not missing:
                 break
-            asked = messages(
+            request = render_messages(
                 self.prompt,
                 claims=[
                     {"id": i + 1, "text": escape_prompt_markup(" ".join(claims[i].split()))}
@@ -277,18 +310,18 @@ class JudgeBackend(SupportJudge):
                 passages=[escape_prompt_markup(passage) for passage in passages],
             )
             try:
-                with repeated(repeat, attempt):
-                    reply = fill(self.model, asked, _Verdicts, tries=1)
+                with mark_repeat(repeat, attempt):
+                    reply = fill(self.model, request, _Verdicts, tries=1)
             except ModelError as error:
-                why = " ".join(str(error).split())[:200]
+                reason = " ".join(str(error).split())[:200]
                 continue
             for verdict in reply.verdicts:
                 if verdict.id - 1 in missing:
-                    found.setdefault(verdict.id - 1, verdict)
-        return [found.get(i, why) for i in range(len(claims))]
+                    verdicts.setdefault(verdict.id - 1, verdict)
+        return [verdicts.get(i, reason) for i in range(len(claims))]
 
 
-def backend(
+def make_judge(
     name: str | Verifier | ChatModel | SupportJudge | None = None,
     *,
     model: ChatModel | None = None,
@@ -296,11 +329,13 @@ def backend(
     repeats: int = 1,
     threshold: float | None = None,
 ) -> SupportJudge:
-    """The backend that is asked for; without a name, the best that is configured.
+    """Make the support judge called `name`, or the best one that is configured.
 
-    `llm` where a judge `model` is given, else `nli` where an NLI model is (``nli``: a folder or a
-    name on the hub) and the ``onnx`` or ``local`` extra is installed, else `lexical`, which is
-    always there. Raises `ConfigError`, or `MissingExtra` when it is first asked.
+    `name` is ``lexical``, ``nli`` or ``llm``, or a verifier, chat model or support judge. Without
+    a name: ``llm`` if a chat `model` is given; else ``nli`` if `nli` (a folder, or a model name on
+    the Hugging Face Hub) is given and the ``onnx`` or ``local`` extra is installed; else
+    ``lexical``, which is always available. Raises `ConfigError` for an unknown name, or for ``llm``
+    without a model. A missing extra raises `MissingExtra` at the first judgement.
     """
     if isinstance(name, SupportJudge):
         return name
@@ -309,80 +344,91 @@ def backend(
     if isinstance(name, Verifier):
         return VerifierJudge(name, threshold=threshold)
     if name is None:
-        name = "llm" if model is not None else "nli" if nli and _nli_extras() else "lexical"
+        name = "llm" if model is not None else "nli" if nli and _list_nli_extras() else "lexical"
     if name == "lexical":
         return VerifierJudge(LexicalVerifier(), threshold=threshold)
     if name == "llm":
         if model is None:
-            raise ConfigError("the backend 'llm' needs a judge: a chat model (--judge)")
-        made = JudgeBackend(model, repeats=repeats)
+            raise ConfigError("the support judge 'llm' needs a chat model: pass --judge")
+        judge = LlmJudge(model, repeats=repeats)
         if threshold is not None:
-            made.threshold = threshold
-        return made
+            judge.threshold = threshold
+        return judge
     if name == "nli":
-        return VerifierJudge(_nli_verifier(nli), threshold=threshold)
-    raise ConfigError(f"no such backend: {name}; there are {', '.join(JUDGES)}")
+        return VerifierJudge(_make_nli_verifier(nli), threshold=threshold)
+    raise ConfigError(f"unknown support judge {name!r}: use one of {', '.join(JUDGES)}")
 
 
-def _nli_extras() -> list[str]:
+def _list_nli_extras() -> list[str]:
+    """Return the installed extras that can run an NLI model."""
     from importlib.util import find_spec
 
-    wanted = {"onnx": "onnxruntime", "local": "sentence_transformers"}
-    return [extra for extra, package in wanted.items() if find_spec(package) is not None]
+    packages = {"onnx": "onnxruntime", "local": "sentence_transformers"}
+    return [extra for extra, package in packages.items() if find_spec(package) is not None]
 
 
-def _nli_verifier(model: str | None) -> Verifier:
-    """On onnxruntime, which needs no torch, where the model is in ONNX or nothing else is there."""
+def _make_nli_verifier(model: str | None) -> Verifier:
+    """Prefer onnxruntime, which needs no torch, unless it is missing or the model is not ONNX."""
     from pathlib import Path
 
     from rag.verification import NliVerifier, OnnxNliVerifier
 
-    named = {"model": model} if model else {}
-    extras = _nli_extras()
-    in_torch = model is not None and Path(model).is_dir() and not list(Path(model).rglob("*.onnx"))
-    if "local" in extras and ("onnx" not in extras or in_torch):
-        return NliVerifier(**named)
-    return OnnxNliVerifier(**named)
+    arguments = {"model": model} if model else {}
+    extras = _list_nli_extras()
+    is_torch_model = (
+        model is not None and Path(model).is_dir() and not list(Path(model).rglob("*.onnx"))
+    )
+    if "local" in extras and ("onnx" not in extras or is_torch_model):
+        return NliVerifier(**arguments)
+    return OnnxNliVerifier(**arguments)
 
 
-def _nearest(claim: str, passages: Sequence[str], judged: Judgement) -> tuple[int, int, int] | None:
-    """The passage that supports a claim best, and the stretch of it with most of its words."""
-    alone = judged.alone
-    if alone and any(alone):
-        top = max(each or 0.0 for each in alone)
-        places = [i for i, each in enumerate(alone) if (each or 0.0) >= top]
-    else:
-        places = list(range(len(passages)))
-    chosen = [passages[i] for i in places]
-    text = JOINT.join(chosen)  # which the verifier has taken apart already
-    spans = sentence_spans(text)
-    weights, held = shared_words(claim, [text[s.start : s.end] for s in spans])
-    best: tuple[float, int, int] | None = None
-    for i in range(len(spans)):
-        if not held[i]:
-            continue  # a stretch begins with what it is for
-        words: set[str] = set()
-        for n, more in enumerate(held[i : i + _LONGEST_EVIDENCE], start=1):
-            words |= more
-            share = sum(map(weights.__getitem__, words)) - _PER_SENTENCE * n
-            if best is None or share > best[0] + 1e-9:
-                if n > 1 and JOINT in text[spans[i].start : spans[i + n - 1].end]:
-                    break  # it would go from one passage into the next
-                best = (share, spans[i].start, spans[i + n - 1].end)
-    if best is None:
+def _locate_evidence(
+    claim: str, passages: Sequence[str], judgement: Judgement
+) -> tuple[int, int, int] | None:
+    """Return the best passage's position and the span in it that has most of the claim's words."""
+    supports = [support or 0.0 for support in judgement.by_passage]
+    positions = list(range(len(passages)))
+    if any(supports):
+        positions = [i for i, support in enumerate(supports) if support >= max(supports)]
+    candidates = [passages[i] for i in positions]
+    # the same text that the verifier judged, whose sentences it has in its cache
+    span = _find_best_span(claim, PASSAGE_SEPARATOR.join(candidates))
+    if span is None:
         return None
-    start, end = best[1:]
+    start, end = span
     offset = 0
-    for place, passage in zip(places, chosen, strict=True):
+    for position, passage in zip(positions, candidates, strict=True):
         if start < offset + len(passage):
-            return place, start - offset, min(end - offset, len(passage))
-        offset += len(passage) + len(JOINT)
+            return position, start - offset, min(end - offset, len(passage))
+        offset += len(passage) + len(PASSAGE_SEPARATOR)
     return None
+
+
+def _find_best_span(claim: str, text: str) -> tuple[int, int] | None:
+    """Return the span of up to three sentences that has the largest weighted share of `claim`."""
+    spans = sentence_spans(text)
+    weights, words_by_sentence = shared_words(claim, [text[s.start : s.end] for s in spans])
+    best: tuple[float, int, int] | None = None
+    for i, first in enumerate(spans):
+        if not words_by_sentence[i]:
+            continue  # evidence starts with a sentence that shares words with the claim
+        words: set[str] = set()
+        candidates = words_by_sentence[i : i + _MAX_EVIDENCE_SENTENCES]
+        for count, sentence_words in enumerate(candidates, start=1):
+            words |= sentence_words
+            share = sum(map(weights.__getitem__, words)) - _PENALTY_PER_SENTENCE * count
+            if best is None or share > best[0] + 1e-9:
+                end = spans[i + count - 1].end
+                if count > 1 and PASSAGE_SEPARATOR in text[first.start : end]:
+                    break  # evidence stays within one passage
+                best = (share, first.start, end)
+    return best[1:] if best else None
 
 
 _WORD = re.compile(r"\w")
 
 
 def has_words(text: str) -> bool:
-    """Whether there is anything in a text that could be judged."""
+    """Return whether a text contains a word, so that it can be judged."""
     return bool(_WORD.search(text))

@@ -80,30 +80,32 @@ def load_questions(path: Path) -> list[Question]:
     line at fault, also where an id is there twice, or nothing.
     """
     if path.is_dir():
-        found = list(_beir(path))
+        questions = list(_read_beir(path))
     else:
         try:
             text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            said = getattr(error, "strerror", None) or error
-            raise QueryError(f"cannot read the questions {path}: {said}") from None
-        found = _read(path, text)
+            reason = getattr(error, "strerror", None) or error
+            raise QueryError(f"cannot read the questions {path}: {reason}") from None
+        questions = _read_text(path, text)
         if path.name == "queries.jsonl":
-            found = _judged(path.parent, found)
-    if not found:
+            questions = _add_qrels(path.parent, questions)
+    if not questions:
         raise QueryError(f"{path}: there is no question in it")
     seen: dict[str, str] = {}
-    for question in found:
+    for question in questions:
         if question.id in seen:
             raise QueryError(f"{path}: the id {question.id!r} is there twice")
         seen[question.id] = question.question
-    return found
+    return questions
 
 
 def questions_hash(questions: Iterable[Question]) -> str:
     """16 hex digits that change with any question."""
-    said = json.dumps([question.model_dump(mode="json") for question in questions], sort_keys=True)
-    return hashlib.sha256(said.encode()).hexdigest()[:16]
+    canonical_json = json.dumps(
+        [question.model_dump(mode="json") for question in questions], sort_keys=True
+    )
+    return hashlib.sha256(canonical_json.encode()).hexdigest()[:16]
 
 
 def is_gold(uri: str, gold: str) -> bool:
@@ -114,26 +116,26 @@ def is_gold(uri: str, gold: str) -> bool:
     if uri == gold:
         return True
     plain = unquote(uri)
-    wanted = unquote(gold).lstrip("./")
-    if not wanted:
+    gold_path = unquote(gold).lstrip("./")
+    if not gold_path:
         return False
-    return any(plain.endswith(mark + wanted) for mark in ("/", "!/", "#")) or plain == wanted
+    return any(plain.endswith(mark + gold_path) for mark in ("/", "!/", "#")) or plain == gold_path
 
 
-def _read(path: Path, text: str) -> list[Question]:
+def _read_text(path: Path, text: str) -> list[Question]:
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
-        return list(_table(path, text, "\t" if suffix == ".tsv" else ","))
+        return list(_read_table(path, text, "\t" if suffix == ".tsv" else ","))
     stripped = text.lstrip()
     if stripped.startswith("[") or suffix == ".json":
         try:
-            whole = json.loads(text)
+            data = json.loads(text)
         except (ValueError, RecursionError) as error:
             if suffix == ".json" and not _is_lines(stripped):
                 raise QueryError(f"{path}: not JSON: {error}") from None
         else:
-            return list(_whole(path, whole))
-    return list(_lines(path, text))
+            return list(_read_json(path, data))
+    return list(_read_json_lines(path, text))
 
 
 def _is_lines(text: str) -> bool:
@@ -143,7 +145,7 @@ def _is_lines(text: str) -> bool:
         return False
 
 
-def _lines(path: Path, text: str) -> Iterator[Question]:
+def _read_json_lines(path: Path, text: str) -> Iterator[Question]:
     # by the line feed alone: a string may hold a line separator of Unicode's
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
@@ -151,44 +153,44 @@ def _lines(path: Path, text: str) -> Iterator[Question]:
                 record = json.loads(line)
             except (ValueError, RecursionError) as error:
                 raise QueryError(f"{path}, line {number}: not JSON: {error}") from None
-            yield _question(record, f"{path}, line {number}", str(number))
+            yield _parse_question(record, f"{path}, line {number}", str(number))
 
 
-def _whole(path: Path, whole: Any) -> Iterator[Question]:
-    if isinstance(whole, Mapping) and isinstance(whole.get("data"), list):
-        inside = whole["data"]
-        if any(isinstance(entry, Mapping) and "paragraphs" in entry for entry in inside):
-            yield from _squad(path, inside)
+def _read_json(path: Path, data: Any) -> Iterator[Question]:
+    if isinstance(data, Mapping) and isinstance(data.get("data"), list):
+        entries = data["data"]
+        if any(isinstance(entry, Mapping) and "paragraphs" in entry for entry in entries):
+            yield from _read_squad(path, entries)
             return
-        whole = inside
-    if isinstance(whole, Mapping) and isinstance(whole.get("questions"), list):
-        whole = whole["questions"]
-    if isinstance(whole, Mapping):
-        whole = [whole]
-    if not isinstance(whole, list):
+        data = entries
+    if isinstance(data, Mapping) and isinstance(data.get("questions"), list):
+        data = data["questions"]
+    if isinstance(data, Mapping):
+        data = [data]
+    if not isinstance(data, list):
         raise QueryError(f"{path}: neither a list of questions nor a set in a known format")
-    for number, record in enumerate(whole, start=1):
-        yield _question(record, f"{path}, entry {number}", str(number))
+    for number, record in enumerate(data, start=1):
+        yield _parse_question(record, f"{path}, entry {number}", str(number))
 
 
-def _squad(path: Path, entries: list[Any]) -> Iterator[Question]:
+def _read_squad(path: Path, entries: list[Any]) -> Iterator[Question]:
     for entry in entries:
         for paragraph in entry.get("paragraphs", ()):
-            for asked in paragraph.get("qas", ()):
-                answers = [a.get("text", "") for a in asked.get("answers", ())]
-                yield _question(
+            for qa in paragraph.get("qas", ()):
+                answers = [a.get("text", "") for a in qa.get("answers", ())]
+                yield _parse_question(
                     {
-                        "id": asked.get("id"),
-                        "question": asked.get("question"),
+                        "id": qa.get("id"),
+                        "question": qa.get("question"),
                         "answers": list(dict.fromkeys(filter(None, answers))),
-                        "answerable": not asked.get("is_impossible", False),
+                        "answerable": not qa.get("is_impossible", False),
                     },
-                    f"{path}, question {asked.get('id')}",
-                    str(asked.get("id")),
+                    f"{path}, question {qa.get('id')}",
+                    str(qa.get("id")),
                 )
 
 
-def _table(path: Path, text: str, delimiter: str) -> Iterator[Question]:
+def _read_table(path: Path, text: str, delimiter: str) -> Iterator[Question]:
     try:
         rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))
     except csv.Error as error:
@@ -198,33 +200,33 @@ def _table(path: Path, text: str, delimiter: str) -> Iterator[Question]:
         for name in ("answers", "gold", "contexts"):
             for key in _FIELDS[name]:
                 if isinstance(value := record.get(key), str):
-                    record[key] = _listed(value)
-        yield _question(record, f"{path}, line {number}", str(number - 1))
+                    record[key] = _parse_list_cell(value)
+        yield _parse_question(record, f"{path}, line {number}", str(number - 1))
 
 
-def _listed(cell: str) -> list[str]:
+def _parse_list_cell(cell: str) -> list[str]:
     """What a cell lists: JSON, Python's way of writing a list (pandas), or values between ``|``."""
     if cell.lstrip().startswith("["):
         for parse in (json.loads, ast.literal_eval):  # literals only: nothing is evaluated
             try:
-                found = parse(cell[:_LONGEST_CELL].strip())
+                items = parse(cell[:_LONGEST_CELL].strip())
             except (ValueError, SyntaxError, RecursionError, MemoryError):
                 continue
-            if isinstance(found, list):
-                return [str(each) for each in found]
+            if isinstance(items, list):
+                return [str(item) for item in items]
     return [part.strip() for part in cell.split("|") if part.strip()]
 
 
-def _beir(folder: Path) -> Iterator[Question]:
+def _read_beir(folder: Path) -> Iterator[Question]:
     from evals.datasets import load_retrieval_set
 
-    found = load_retrieval_set(folder)
-    for name, text in found.queries.items():
-        gold = [doc for doc, score in found.judgements[name].items() if score > 0]
+    retrieval_set = load_retrieval_set(folder)
+    for name, text in retrieval_set.queries.items():
+        gold = [doc for doc, score in retrieval_set.judgements[name].items() if score > 0]
         yield Question(id=name, question=text, gold=tuple(gold), answerable=True)
 
 
-def _judged(folder: Path, questions: list[Question]) -> list[Question]:
+def _add_qrels(folder: Path, questions: list[Question]) -> list[Question]:
     """BEIR's queries, with the documents that its ``qrels`` beside them name."""
     from evals.datasets import read_qrels
 
@@ -240,7 +242,7 @@ def _judged(folder: Path, questions: list[Question]) -> list[Question]:
     ]
 
 
-def _question(record: Any, where: str, default_id: str) -> Question:
+def _parse_question(record: Any, where: str, default_id: str) -> Question:
     if not isinstance(record, Mapping):
         raise QueryError(f"{where}: not a question: a {type(record).__name__}")
     if isinstance(record.get("inputs"), Mapping):  # LangSmith's
@@ -255,11 +257,11 @@ def _question(record: Any, where: str, default_id: str) -> Question:
                 break
     # "answer" is what is right in a question set, unless that is told beside it, or the passages
     # are that a system was given
-    if (said := record.get("answer")) is not None:
-        given = "answers" in values or "contexts" in values
-        values.setdefault("answer" if given else "answers", said)
+    if (answer := record.get("answer")) is not None:
+        is_scored_answer = "answers" in values or "contexts" in values
+        values.setdefault("answer" if is_scored_answer else "answers", answer)
     if (aliases := record.get("answer_aliases")) and "answer" not in values:  # MuSiQue's
-        values["answers"] = [*_texts(values.get("answers", []), where, "answers"), *aliases]
+        values["answers"] = [*_parse_texts(values.get("answers", []), where, "answers"), *aliases]
     if isinstance(record.get("is_impossible"), bool):
         values.setdefault("answerable", not record["is_impossible"])
     if isinstance(listed := record.get("answers"), Mapping) and listed.get("text") == []:
@@ -268,13 +270,13 @@ def _question(record: Any, where: str, default_id: str) -> Question:
         values["question"] = values["question"].get("text")
     for name in ("answers", "gold", "contexts"):
         if name in values:
-            values[name] = tuple(_texts(values[name], where, name))
+            values[name] = tuple(_parse_texts(values[name], where, name))
     if "gold" not in values and (facts := record.get("supporting_facts")):
-        values["gold"] = tuple(dict.fromkeys(_titles(facts)))
+        values["gold"] = tuple(dict.fromkeys(_supporting_titles(facts)))
     if "answer" in values and not isinstance(values["answer"], str):
         raise QueryError(f"{where}: the answer that is to be scored is not a text")
     if isinstance(values.get("answerable"), str):
-        values["answerable"] = _boolean(values["answerable"], where)
+        values["answerable"] = _parse_boolean(values["answerable"], where)
     values["id"] = str(values.get("id", default_id))
     question = values.get("question")
     if not isinstance(question, str) or not question.strip():
@@ -285,34 +287,34 @@ def _question(record: Any, where: str, default_id: str) -> Question:
         raise QueryError(f"{where}: {summarize_validation_error(error)}") from None
 
 
-def _titles(facts: Any) -> list[str]:
+def _supporting_titles(facts: Any) -> list[str]:
     """HotpotQA's supporting facts, as lists of title and sentence or as two columns."""
     if isinstance(facts, Mapping):
         return [str(title) for title in facts.get("title", ())]
     return [str(fact[0]) for fact in facts if isinstance(fact, list | tuple) and fact]
 
 
-def _text_of(value: Any) -> Any:
+def _unwrap_text(value: Any) -> Any:
     """A document of LangChain's or Haystack's, by its text."""
     if not isinstance(value, Mapping):
         return value
     return value.get("text") or value.get("page_content") or value.get("content")
 
 
-def _texts(value: Any, where: str, name: str) -> list[str]:
+def _parse_texts(value: Any, where: str, name: str) -> list[str]:
     if isinstance(value, Mapping) and isinstance(value.get("text"), list):
         value = value["text"]  # SQuAD's, as Hugging Face has it
-    given = value if isinstance(value, list | tuple) else [value]
-    found = []
-    for each in map(_text_of, given):
-        if isinstance(each, bool) or not isinstance(each, str | int | float):
-            raise QueryError(f"{where}: {name} has a {type(each).__name__} in it, not a text")
-        found.append(str(each))
-    return found if name == "contexts" else list(dict.fromkeys(found))
+    items = value if isinstance(value, list | tuple) else [value]
+    texts = []
+    for item in map(_unwrap_text, items):
+        if isinstance(item, bool) or not isinstance(item, str | int | float):
+            raise QueryError(f"{where}: {name} has a {type(item).__name__} in it, not a text")
+        texts.append(str(item))
+    return texts if name == "contexts" else list(dict.fromkeys(texts))
 
 
-def _boolean(text: str, where: str) -> bool:
-    known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    if text.strip().lower() not in known:
+def _parse_boolean(text: str, where: str) -> bool:
+    truth_values = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if text.strip().lower() not in truth_values:
         raise QueryError(f"{where}: answerable is {text!r}: true or false?")
-    return known[text.strip().lower()]
+    return truth_values[text.strip().lower()]

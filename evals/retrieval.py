@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from evals.datasets import RetrievalSet
-from evals.ranking_metrics import METRICS, Run, per_query
-from evals.statistics import Difference, Estimate, compared, estimated
+from evals.ranking_metrics import METRICS, Run, score_queries
+from evals.statistics import Difference, Estimate, compare_means, estimate_mean
 from rag import Hit, Pipeline
 
 DEPTH = 100
@@ -37,36 +37,41 @@ class RetrievalResult:
     @cached_property
     def per_query(self) -> dict[str, list[float]]:
         """Each metric by query, in the order of the judgements."""
-        return per_query(self.run, self.dataset.judgements)
+        return score_queries(self.run, self.dataset.judgements)
 
     @cached_property
     def metrics(self) -> dict[str, Estimate]:
         """Each metric's mean over the queries, with its interval."""
-        return {name: estimated(values) for name, values in self.per_query.items()}
+        return {name: estimate_mean(values) for name, values in self.per_query.items()}
 
     def latency(self, share: float) -> float:
         """Seconds within which that share of the searches was done; 0 where none was timed."""
-        found = sorted(self.seconds)
-        return found[min(len(found) - 1, int(share * len(found)))] if found else 0.0
+        sorted_seconds = sorted(self.seconds)
+        return (
+            sorted_seconds[min(len(sorted_seconds) - 1, int(share * len(sorted_seconds)))]
+            if sorted_seconds
+            else 0.0
+        )
 
     def compared_with(self, other: RetrievalResult) -> dict[str, Difference]:
         """How much the other one is above this one, by metric."""
         return {
-            name: compared(values, other.per_query[name]) for name, values in self.per_query.items()
+            name: compare_means(values, other.per_query[name])
+            for name, values in self.per_query.items()
         }
 
     def as_json(self) -> dict[str, Any]:
         """Metrics with their intervals, latencies and counts, as plain data."""
-        found: dict[str, Any] = {name: value.as_json() for name, value in self.metrics.items()}
-        found["queries"] = len(self.dataset.judgements)
-        found["documents"] = self.documents
-        found["failed"] = len(self.failures)
+        plain: dict[str, Any] = {name: value.as_json() for name, value in self.metrics.items()}
+        plain["queries"] = len(self.dataset.judgements)
+        plain["documents"] = self.documents
+        plain["failed"] = len(self.failures)
         if self.seconds:
-            found["latency_ms"] = {
+            plain["latency_ms"] = {
                 "p50": 1000 * self.latency(0.5),
                 "p95": 1000 * self.latency(0.95),
             }
-        return found
+        return plain
 
 
 def evaluate_retrieval(
@@ -87,21 +92,21 @@ def evaluate_retrieval(
     the ids of those to ask. Without `ingest` the folder is taken as it is, for many runs over one.
     """
     pipeline = pipeline.model_copy(
-        update={"index": index / _folder(pipeline, dataset), "namespace": ""}
+        update={"index": index / _index_folder_name(pipeline, dataset), "namespace": ""}
     )
-    asked = list(dataset.queries if queries is None else queries)
-    judged = {query: dataset.judgements[query] for query in asked}
-    part = RetrievalSet(dataset.corpus, {q: dataset.queries[q] for q in asked}, judged)
+    query_ids = list(dataset.queries if queries is None else queries)
+    judgements = {query: dataset.judgements[query] for query in query_ids}
+    part = RetrievalSet(dataset.corpus, {q: dataset.queries[q] for q in query_ids}, judgements)
     names = dataset.uris()
     with pipeline:
         failed = pipeline.ingest(dataset.corpus).failed if ingest else []
         run: dict[str, dict[str, float]] = {}
-        for done, query in enumerate(asked, start=1):
-            run[query] = _documents(pipeline, dataset.queries[query], names)
+        for done, query in enumerate(query_ids, start=1):
+            run[query] = _score_documents(pipeline, dataset.queries[query], names)
             if progress:
-                progress("searching", done, len(asked))
+                progress("searching", done, len(query_ids))
         seconds = []
-        for query in asked[:_TIMED] if timed else ():
+        for query in query_ids[:_TIMED] if timed else ():
             started = time.perf_counter()
             pipeline.search(_short(dataset.queries[query]))
             seconds.append(time.perf_counter() - started)
@@ -110,24 +115,24 @@ def evaluate_retrieval(
     return RetrievalResult(part, run, tuple(seconds), documents, failures)
 
 
-def _folder(pipeline: Pipeline, dataset: RetrievalSet) -> str:
+def _index_folder_name(pipeline: Pipeline, dataset: RetrievalSet) -> str:
     parts = (pipeline.parser, pipeline.chunker, pipeline.embedder)
-    said = json.dumps([dataset.corpus.path.as_uri(), *(part.fingerprint for part in parts)])
-    return hashlib.sha256(said.encode()).hexdigest()[:12]
+    identity = json.dumps([dataset.corpus.path.as_uri(), *(part.fingerprint for part in parts)])
+    return hashlib.sha256(identity.encode()).hexdigest()[:12]
 
 
-def _documents(pipeline: Pipeline, query: str, names: Mapping[str, str]) -> dict[str, float]:
+def _score_documents(pipeline: Pipeline, query: str, names: Mapping[str, str]) -> dict[str, float]:
     """The best documents with the scores of their best chunks."""
     chunks = 2 * DEPTH
     while True:
         hits = pipeline.search(_short(query), k=chunks)
-        best = _best_of_each(hits, names)
+        best = _best_score_by_document(hits, names)
         if len(best) >= DEPTH or len(hits) < chunks or chunks >= _MOST_CHUNKS:
             return dict(list(best.items())[:DEPTH])
         chunks = min(4 * chunks, _MOST_CHUNKS)
 
 
-def _best_of_each(hits: Iterable[Hit], names: Mapping[str, str]) -> dict[str, float]:
+def _best_score_by_document(hits: Iterable[Hit], names: Mapping[str, str]) -> dict[str, float]:
     """By document, in the order of the hits, which may differ from that of their scores.
 
     A postprocessor may put a lower score first; a later hit then counts a little less than it.

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evals.metrics.correctness import normal
+from evals.metrics.correctness import normalise_answer
 from evals.questions import Question, is_gold
 from evals.samples import Sample
-from evals.scores import Score, Summary, summarised
+from evals.scores import Score, Summary, summarise_scores
 from rag import Pipeline
 from rag.errors import ModelError, QueryError
 from rag.generation import Generator
-from rag.generation.markers import without_markers
+from rag.generation.markers import strip_markers
 from rag.types import Chunk, Hit
 
 NOISE = (0.0, 0.2, 0.4, 0.6, 0.8)
@@ -55,40 +55,45 @@ class RobustnessResult:
     def as_json(self) -> dict[str, Any]:
         """As plain data."""
         return {
-            "noise": [{"share": share, **found.as_json()} for share, found in self.noise],
+            "noise": [{"share": share, **summary.as_json()} for share, summary in self.noise],
             "rejection": self.rejection.as_json(),
             "counterfactual_repeated": self.repeated.as_json(),
             "counterfactual_right": self.right.as_json(),
         }
 
 
-def robustness_items(pipeline: Pipeline, questions: Sequence[Question]) -> list[RobustnessItem]:
+def collect_robustness_items(
+    pipeline: Pipeline, questions: Sequence[Question]
+) -> list[RobustnessItem]:
     """Find the passages: those of the gold documents that hold an answer, and near ones that don't.
 
     Questions without a reference, or whose answer stands nowhere in a gold document, are left out.
     The wrong answer is another question's, of the same kind (a number, or none). Raises
     `QueryError` where none is left.
     """
-    found: list[RobustnessItem] = []
-    able = [q for q in questions if q.answers and q.gold and q.answerable is not False]
-    for place, question in enumerate(able):
+    items: list[RobustnessItem] = []
+    answerable_questions = [
+        q for q in questions if q.answers and q.gold and q.answerable is not False
+    ]
+    for position, question in enumerate(answerable_questions):
         hits = pipeline.search(question.question, k=_CANDIDATES)
         gold = [h.chunk for h in hits if any(is_gold(h.chunk.uri, name) for name in question.gold)]
-        positive = tuple(chunk for chunk in gold if _held(chunk.text, question.answers))
-        known = {chunk.uri for chunk in gold}
+        positive = tuple(chunk for chunk in gold if _contains_answer(chunk.text, question.answers))
+        gold_uris = {chunk.uri for chunk in gold}
         negative = tuple(
             hit.chunk
             for hit in hits
-            if hit.chunk.uri not in known and not _held(hit.chunk.text, question.answers)
+            if hit.chunk.uri not in gold_uris
+            and not _contains_answer(hit.chunk.text, question.answers)
         )
         if positive:
-            wrong = next(_others(able, place), "")
-            found.append(RobustnessItem(question, positive, negative, wrong))
-    if not found:
+            wrong = next(_other_answers(answerable_questions, position), "")
+            items.append(RobustnessItem(question, positive, negative, wrong))
+    if not items:
         raise QueryError(
             "no question has a reference that stands in a passage of its gold documents"
         )
-    return found
+    return items
 
 
 def robustness(
@@ -113,7 +118,7 @@ def robustness(
     total = len(items) * (len(noise) + 2)
     done = 0
 
-    def asked(item: RobustnessItem, shown: Sequence[Chunk]) -> Sample | Score:
+    def ask_with_passages(item: RobustnessItem, shown: Sequence[Chunk]) -> Sample | Score:
         nonlocal done
         done += 1
         if progress:
@@ -126,7 +131,7 @@ def robustness(
         try:
             answer = generator.answer(item.question.question, hits)
         except ModelError as error:
-            return Score.failed(" ".join(str(error).split())[:200])
+            return Score.failure(" ".join(str(error).split())[:200])
         return Sample.of(item.question.id, item.question.question, answer)
 
     # shares that so many passages cannot be mixed to are left out
@@ -136,41 +141,60 @@ def robustness(
     curve = tuple(
         (
             share,
-            summarised(
+            summarise_scores(
                 f"accuracy at {share:.0%} noise",
-                [_judged(asked(i, _mixed(i, share, passages)), _is_right(i)) for i in items],
+                [
+                    _score_sample(
+                        ask_with_passages(i, _mix_passages(i, share, passages)), _is_correct(i)
+                    )
+                    for i in items
+                ],
             ),
         )
         for share in noise
     )
-    rejected = [_judged(asked(i, i.negative[:passages]), lambda s: s.refused) for i in items]
-    told = [(i, asked(i, _lies(i)[:passages])) for i in items]
+    rejected = [
+        _score_sample(ask_with_passages(i, i.negative[:passages]), lambda s: s.is_refusal)
+        for i in items
+    ]
+    misled_samples = [(i, ask_with_passages(i, _make_false_passages(i)[:passages])) for i in items]
     return RobustnessResult(
         noise=curve,
-        rejection=summarised("negative rejection", rejected),
-        repeated=summarised("lies repeated", [_judged(s, _holds((i.wrong,))) for i, s in told]),
-        right=summarised("right in spite of a lie", [_judged(s, _is_right(i)) for i, s in told]),
+        rejection=summarise_scores("negative rejection", rejected),
+        repeated=summarise_scores(
+            "lies repeated",
+            [_score_sample(s, _make_answer_check((i.wrong,))) for i, s in misled_samples],
+        ),
+        right=summarise_scores(
+            "right in spite of a lie", [_score_sample(s, _is_correct(i)) for i, s in misled_samples]
+        ),
     )
 
 
-def _judged(found: Sample | Score, is_so: Callable[[Sample], bool]) -> Score:
-    return found if isinstance(found, Score) else Score.of(float(is_so(found)))
+def _score_sample(sample: Sample | Score, check: Callable[[Sample], bool]) -> Score:
+    return sample if isinstance(sample, Score) else Score.of(float(check(sample)))
 
 
-def _is_right(item: RobustnessItem) -> Callable[[Sample], bool]:
-    return _holds(item.question.answers)
+def _is_correct(item: RobustnessItem) -> Callable[[Sample], bool]:
+    return _make_answer_check(item.question.answers)
 
 
-def _holds(wanted: Sequence[str]) -> Callable[[Sample], bool]:
-    return lambda sample: not sample.refused and _held(without_markers(sample.answer), wanted)
+def _make_answer_check(wanted: Sequence[str]) -> Callable[[Sample], bool]:
+    return lambda sample: (
+        not sample.is_refusal and _contains_answer(strip_markers(sample.answer), wanted)
+    )
 
 
-def _held(text: str, wanted: Sequence[str]) -> bool:
-    said = f" {normal(text)} "
-    return any((plain := normal(each)) and f" {plain} " in said for each in wanted)
+def _contains_answer(text: str, answers: Sequence[str]) -> bool:
+    normalized_text = f" {normalise_answer(text)} "
+    return any(
+        (normalized_answer := normalise_answer(answer))
+        and f" {normalized_answer} " in normalized_text
+        for answer in answers
+    )
 
 
-def _mixed(item: RobustnessItem, share: float, passages: int) -> list[Chunk]:
+def _mix_passages(item: RobustnessItem, share: float, passages: int) -> list[Chunk]:
     """Passages of which `share` are beside the point; none where there are not enough of these."""
     noise = round(share * passages)
     if len(item.negative) < noise:
@@ -178,26 +202,32 @@ def _mixed(item: RobustnessItem, share: float, passages: int) -> list[Chunk]:
     return [*item.positive[: max(1, passages - noise)], *item.negative[:noise]]
 
 
-def _lies(item: RobustnessItem) -> list[Chunk]:
+def _make_false_passages(item: RobustnessItem) -> list[Chunk]:
     """The passages that answer, with the wrong answer in the place of the right one."""
     if not item.wrong:
         return []
-    right = "|".join(re.escape(each) for each in sorted(item.question.answers, key=len)[::-1])
-    pattern = re.compile(rf"(?<!\w)(?:{right})(?!\w)", re.IGNORECASE)
-    found = []
+    answer_pattern = "|".join(
+        re.escape(answer) for answer in sorted(item.question.answers, key=len)[::-1]
+    )
+    pattern = re.compile(rf"(?<!\w)(?:{answer_pattern})(?!\w)", re.IGNORECASE)
+    passages = []
     for chunk in item.positive:
         text = pattern.sub(lambda _: item.wrong, chunk.text)
         if text != chunk.text:
             update = {"text": text, "end": chunk.start + len(text)}
-            found.append(chunk.model_copy(update=update))
-    return found
+            passages.append(chunk.model_copy(update=update))
+    return passages
 
 
-def _others(questions: Sequence[Question], place: int) -> Iterator[str]:
+def _other_answers(questions: Sequence[Question], place: int) -> Iterator[str]:
     """Answers of other questions that look like this one's, the next first."""
-    right = questions[place].answers
-    for other in [*questions[place + 1 :], *questions[:place]]:
-        answer = other.answers[0]
-        alike = bool(re.search(r"\d", answer)) == bool(re.search(r"\d", right[0]))
-        if alike and not _held(answer, right) and not any(_held(r, (answer,)) for r in right):
+    own_answers = questions[place].answers
+    for other_question in [*questions[place + 1 :], *questions[:place]]:
+        answer = other_question.answers[0]
+        alike = bool(re.search(r"\d", answer)) == bool(re.search(r"\d", own_answers[0]))
+        if (
+            alike
+            and not _contains_answer(answer, own_answers)
+            and not any(_contains_answer(r, (answer,)) for r in own_answers)
+        ):
             yield answer

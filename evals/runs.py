@@ -28,16 +28,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from evals import journal
-from evals.costs import CostEstimate, estimated_cost, models_of, require_prices
-from evals.judges import SupportJudge, backend
-from evals.metrics import Case, Metric, chosen
+from evals.costs import CostEstimate, collect_models, estimate_cost, require_prices
+from evals.judges import SupportJudge, make_judge
+from evals.metrics import Case, Metric, choose_metrics
 from evals.questions import Question, load_questions, questions_hash
 from evals.samples import Sample, passages
 from evals.scores import Score, Summary
 from rag import Pipeline
 from rag.errors import ConfigError, QueryError, RagError
 from rag.llm.base import ChatModel
-from rag.llm.cache import CompletionCache, caching
+from rag.llm.cache import CompletionCache, use_cache
 from rag.llm.usage import track_usage
 from rag.types import FrozenModel, Usage
 
@@ -105,7 +105,7 @@ class RunResult:
             for i, question in enumerate(self.questions)
         )
 
-    def reasons(self, most: int) -> list[tuple[str, int]]:
+    def failure_reasons(self, limit: int) -> list[tuple[str, int]]:
         """Why scores failed, the commonest first, and how often."""
         counts = Counter(
             score.reason
@@ -113,22 +113,22 @@ class RunResult:
             for score in scores
             if score.status == "failed"
         )
-        return counts.most_common(most)
+        return counts.most_common(limit)
 
     def as_json(self) -> dict[str, Any]:
         """Summaries, settings and counts, as plain data."""
-        found: dict[str, Any] = {
+        plain: dict[str, Any] = {
             "questions": len(self.questions),
             "answered": sum(item.sample is not None for item in self.items.values()),
             "failures": self.failures,
             "stopped": self.stopped,
-            "reasons": dict(self.reasons(20)),
+            "reasons": dict(self.failure_reasons(20)),
             "backend": self.settings.get("backend", ""),
             "metrics": {name: summary.as_json() for name, summary in self.summaries.items()},
         }
         if self.corrected:
-            found["corrected"] = self.corrected
-        return found
+            plain["corrected"] = self.corrected
+        return plain
 
 
 def run(
@@ -153,24 +153,24 @@ def run(
     `ConfigError` where `folder` holds a run of other questions, or a price is not known and there
     is a `budget`.
     """
-    wanted = chosen(metrics or ())
-    judge_backend = support or backend(model=judge)
+    chosen_metrics = choose_metrics(metrics or ())
+    judge_backend = support or make_judge(model=judge)
     if concurrency < 1:
         raise ConfigError(f"at least one question is asked at a time, not {concurrency}")
     if budget is not None:
         if not 0 < budget < math.inf:
             raise ConfigError(f"a budget is an amount of dollars, not {budget}")
-        require_prices(models_of(pipeline, judge_backend, judge))
-    if pipeline is None and (bare := [q.id for q in questions if q.answer is None]):
+        require_prices(collect_models(pipeline, judge_backend, judge))
+    if pipeline is None and (unanswered_ids := [q.id for q in questions if q.answer is None]):
         raise QueryError(
-            f"question {bare[0]!r} has no answer to score: give a pipeline (-p), or a `response` "
-            "for each question"
+            f"question {unanswered_ids[0]!r} has no answer to score: give a pipeline (-p), or a "
+            "`response` for each question"
         )
-    settings = _settings(pipeline, questions, judge_backend, judge, wanted)
-    with _locked(folder, questions, settings) as store:
-        worker = _Worker(pipeline, wanted, judge_backend, judge, store, settings)
-        stopped = _work(worker, questions, store, concurrency, budget, progress)
-        result = _result(folder, settings, questions, store, wanted, stopped)
+    settings = _collect_settings(pipeline, questions, judge_backend, judge, chosen_metrics)
+    with _lock_folder(folder, questions, settings) as store:
+        worker = _Worker(pipeline, chosen_metrics, judge_backend, judge, store, settings)
+        stopped = _process_open_questions(worker, questions, store, concurrency, budget, progress)
+        result = _build_result(folder, settings, questions, store, chosen_metrics, stopped)
         write_results(result, folder)
     return result
 
@@ -186,8 +186,10 @@ def read_run(folder: Path, *, metrics: Sequence[Metric] | None = None) -> RunRes
         raise QueryError(f"{folder} is not a run: {getattr(error, 'strerror', error)}") from None
     questions = load_questions(folder / QUESTIONS)
     store = _Store(folder)
-    wanted = list(metrics if metrics is not None else chosen(names))
-    return _result(folder, settings, questions, store, wanted, settings.get("stopped", ""))
+    chosen_metrics = list(metrics if metrics is not None else choose_metrics(names))
+    return _build_result(
+        folder, settings, questions, store, chosen_metrics, settings.get("stopped", "")
+    )
 
 
 # -- doing ---------------------------------------------------------------------------------
@@ -195,14 +197,14 @@ def read_run(folder: Path, *, metrics: Sequence[Metric] | None = None) -> RunRes
 
 def item_key(state: str, question: Question) -> str:
     """Changes with everything an answer depends on: `state` is the pipeline's and its index's."""
-    said = f"{state}\n{question.model_dump_json()}"
-    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    identity = f"{state}\n{question.model_dump_json()}"
+    return hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def score_key(item: Item, metric: Metric, scoring: str) -> str:
     """Changes with everything a score depends on: `scoring` is who judges."""
-    said = f"{item.key}\n{metric.name}:{metric.version}\n{scoring}"
-    return hashlib.sha256(said.encode()).hexdigest()[:16]
+    identity = f"{item.key}\n{metric.name}:{metric.version}\n{scoring}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 class _Worker:
@@ -234,22 +236,22 @@ class _Worker:
         item = self.store.items.get(question.id)
         if item is None or item.key != self.key(question) or item.sample is None:
             return False
-        return all(self._kept(item, metric) for metric in self.metrics)
+        return all(self._has_current_score(item, metric) for metric in self.metrics)
 
-    def _kept(self, item: Item, metric: Metric) -> bool:
-        kept = self.store.scores.get((item.id, metric.name))
+    def _has_current_score(self, item: Item, metric: Metric) -> bool:
+        stored_score = self.store.scores.get((item.id, metric.name))
         return (
-            kept is not None
-            and kept[0] == self.score_key(item, metric)
-            and kept[1].status != "failed"
+            stored_score is not None
+            and stored_score[0] == self.score_key(item, metric)
+            and stored_score[1].status != "failed"
         )
 
-    def do(self, question: Question) -> Usage:
+    def process(self, question: Question) -> Usage:
         """Answer and score; says what it cost. What fails is written down, with the reason."""
-        with track_usage() as meter:
+        with track_usage() as tracker:
             item = self.store.items.get(question.id)
             if item is None or item.key != self.key(question) or item.sample is None:
-                item = self._answered(question)
+                item = self._answer(question)
                 self.store.add_item(item)
             if item.sample is not None:
                 embedder = self.pipeline.embedder if self.pipeline else None
@@ -257,18 +259,18 @@ class _Worker:
                 scores = {
                     metric.name: (self.score_key(item, metric), metric.score(case))
                     for metric in self.metrics
-                    if not self._kept(item, metric)
+                    if not self._has_current_score(item, metric)
                 }
                 self.store.add_scores(item.id, scores)
-            self.store.add_usage(meter.usage)
-            return meter.usage
+            self.store.add_usage(tracker.usage)
+            return tracker.usage
 
-    def _answered(self, question: Question) -> Item:
+    def _answer(self, question: Question) -> Item:
         started = time.perf_counter()
         key = self.key(question)
         if self.pipeline is None or question.answer is not None:
-            return Item(id=question.id, key=key, sample=_as_asked(question))
-        known = _known(question)
+            return Item(id=question.id, key=key, sample=_make_given_sample(question))
+        reference_fields = _reference_fields(question)
         try:
             answer = self.pipeline.ask(question.question)
         except ConfigError:  # a key or an extra that is missing: for every question
@@ -276,14 +278,14 @@ class _Worker:
         except RagError as error:
             return Item(id=question.id, key=key, error=" ".join(str(error).split())[:500])
         except Exception as error:  # one question is not to end the run: it is counted, and shown
-            said = f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"
-            return Item(id=question.id, key=key, error=said[:500])
-        sample = Sample.of(question.id, question.question, answer, **known)
+            reason = f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"
+            return Item(id=question.id, key=key, error=reason[:500])
+        sample = Sample.of(question.id, question.question, answer, **reference_fields)
         seconds = round(time.perf_counter() - started, 4)
         return Item(id=question.id, key=key, sample=sample, seconds=seconds, usage=answer.usage)
 
 
-def _work(
+def _process_open_questions(
     worker: _Worker,
     questions: Sequence[Question],
     store: _Store,
@@ -292,42 +294,46 @@ def _work(
     progress: Callable[[int, int], None] | None,
 ) -> str:
     """Do what is not done; returns why not all of it was."""
-    waiting = [question for question in questions if not worker.is_done(question)]
-    done = len(questions) - len(waiting)
-    spent = 0.0
+    open_questions = [question for question in questions if not worker.is_done(question)]
+    done_count = len(questions) - len(open_questions)
+    spent_usd = 0.0
     stopped = ""
     cache = CompletionCache(store.folder / REPLIES)
-    under_way: set[Future[Usage]] = set()
-    upcoming = iter(waiting)
+    running: set[Future[Usage]] = set()
+    upcoming = iter(open_questions)
     try:
-        with caching(cache), ThreadPoolExecutor(concurrency) as threads:
+        with use_cache(cache), ThreadPoolExecutor(concurrency) as threads:
             try:
                 while True:
-                    while len(under_way) < concurrency and not stopped:
-                        if budget is not None and spent >= budget:
-                            stopped = f"the budget of ${budget:g} was spent (${spent:.4f})"
+                    while len(running) < concurrency and not stopped:
+                        if budget is not None and spent_usd >= budget:
+                            stopped = f"the budget of ${budget:g} was spent (${spent_usd:.4f})"
                             break
                         question = next(upcoming, None)
                         if question is None:
                             break
                         # the contexts hold the cache
-                        under_way.add(threads.submit(copy_context().run, worker.do, question))
-                    if not under_way:
+                        running.add(threads.submit(copy_context().run, worker.process, question))
+                    if not running:
                         break
-                    finished, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                    finished, running = wait(running, return_when=FIRST_COMPLETED)
                     for future in finished:
-                        spent += future.result().cost_usd or 0.0
-                        done += 1
+                        spent_usd += future.result().cost_usd or 0.0
+                        done_count += 1
                         if progress:
-                            progress(done, len(questions))
+                            progress(done_count, len(questions))
             except BaseException:
-                for future in under_way:
+                for future in running:
                     future.cancel()
                 raise
     finally:
         cache.close()
-    left = sum(1 for _ in upcoming)
-    return f"{stopped}: {left:,} questions were not asked" if stopped and left else ""
+    remaining_count = sum(1 for _ in upcoming)
+    return (
+        f"{stopped}: {remaining_count:,} questions were not asked"
+        if stopped and remaining_count
+        else ""
+    )
 
 
 # -- the folder ----------------------------------------------------------------------------
@@ -336,26 +342,26 @@ def _work(
 class _Store:
     """What is in a run's folder; lines are added as a whole, and the last of an id counts."""
 
-    def __init__(self, folder: Path, *, mend: bool = False) -> None:
+    def __init__(self, folder: Path, *, repair: bool = False) -> None:
         """With `mend`, a torn last line is cut off: for who holds the lock."""
         self.folder = folder
         self._guard = threading.Lock()
         self.items: dict[str, Item] = {}
         self.scores: dict[tuple[str, str], tuple[str, Score]] = {}
-        for record in journal.records(folder / ITEMS, mend=mend):
+        for record in journal.read_records(folder / ITEMS, repair=repair):
             try:
                 item = Item.model_validate(record)
             except ValidationError:
                 continue  # of another version: it is asked again
             self.items[item.id] = item
         self.usage = Usage()
-        for record in journal.records(folder / SPENT, mend=mend):
+        for record in journal.read_records(folder / SPENT, repair=repair):
             with suppress(ValidationError):
                 self.usage += Usage.model_validate(record)
-        for record in journal.records(folder / SCORES, mend=mend):
+        for record in journal.read_records(folder / SCORES, repair=repair):
             try:
-                place = (str(record["id"]), str(record["metric"]))
-                self.scores[place] = (str(record["key"]), Score.model_validate(record["score"]))
+                score_id = (str(record["id"]), str(record["metric"]))
+                self.scores[score_id] = (str(record["key"]), Score.model_validate(record["score"]))
             except (KeyError, TypeError, ValidationError):
                 continue
 
@@ -364,7 +370,7 @@ class _Store:
         with self._guard:
             self.items[item.id] = item
             plain = item.model_dump(mode="json", exclude_defaults=True)
-            journal.append(self.folder / ITEMS, [plain])
+            journal.append_records(self.folder / ITEMS, [plain])
 
     def add_usage(self, usage: Usage) -> None:
         """Write down what was paid for."""
@@ -372,12 +378,12 @@ class _Store:
             with self._guard:
                 self.usage += usage
                 plain = usage.model_dump(mode="json", exclude_defaults=True)
-                journal.append(self.folder / SPENT, [plain])
+                journal.append_records(self.folder / SPENT, [plain])
 
     def add_scores(self, id: str, scores: Mapping[str, tuple[str, Score]]) -> None:
         """Write an answer's scores down: by metric, each with its key."""
         with self._guard:
-            self.scores.update({(id, name): kept for name, kept in scores.items()})
+            self.scores.update({(id, name): keyed_score for name, keyed_score in scores.items()})
             lines = [
                 {
                     "id": id,
@@ -387,11 +393,11 @@ class _Store:
                 }
                 for name, (key, score) in scores.items()
             ]
-            journal.append(self.folder / SCORES, lines)
+            journal.append_records(self.folder / SCORES, lines)
 
 
 @contextmanager
-def _locked(
+def _lock_folder(
     folder: Path, questions: Sequence[Question], settings: Mapping[str, Any]
 ) -> Iterator[_Store]:
     from filelock import FileLock, Timeout
@@ -409,39 +415,41 @@ def _locked(
         _check_folder(folder, settings)
         lines = [q.model_dump(mode="json", exclude_defaults=True) for q in questions]
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        _write(folder / QUESTIONS, text)
-        _write(folder / SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
-        yield _Store(folder, mend=True)
+        _write_atomically(folder / QUESTIONS, text)
+        _write_atomically(
+            folder / SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
+        )
+        yield _Store(folder, repair=True)
     finally:
         lock.release()
 
 
 def _check_folder(folder: Path, settings: Mapping[str, Any]) -> None:
-    strangers = [p.name for p in folder.iterdir() if not p.name.startswith(".")]
+    other_files = [p.name for p in folder.iterdir() if not p.name.startswith(".")]
     if not (folder / SETTINGS).is_file():
-        if strangers:
-            raise ConfigError(f"{folder} is not empty, and not a run: {strangers[0]} is in it")
+        if other_files:
+            raise ConfigError(f"{folder} is not empty, and not a run: {other_files[0]} is in it")
         return
     try:
-        known = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        old_settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return  # killed while it was written
-    if not isinstance(known, dict):
+    if not isinstance(old_settings, dict):
         raise ConfigError(f"{folder / SETTINGS} is not that of a run")
-    if known.get("questions") not in (None, settings["questions"]):
+    if old_settings.get("questions") not in (None, settings["questions"]):
         raise ConfigError(
             f"{folder} holds a run of other questions: take another folder (--out), or delete it"
         )
 
 
-def _write(path: Path, text: str) -> None:
+def _write_atomically(path: Path, text: str) -> None:
     """Write a file as a whole, so that none is ever there by half."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8", errors="surrogatepass", newline="\n")
-    beside.replace(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8", errors="surrogatepass", newline="\n")
+    partial.replace(path)
 
 
-def _settings(
+def _collect_settings(
     pipeline: Pipeline | None,
     questions: Sequence[Question],
     support: SupportJudge,
@@ -450,29 +458,29 @@ def _settings(
 ) -> dict[str, Any]:
     state = ""
     if pipeline is not None:
-        library = pipeline.open().document_store
-        documents = library.stats().documents
-        state = f"{pipeline.fingerprint}:{library.state.generation}:{documents}"
+        document_store = pipeline.open().document_store
+        documents = document_store.stats().documents
+        state = f"{pipeline.fingerprint}:{document_store.state.generation}:{documents}"
     return {
         "format": _FORMAT,
         "state": state,
         "scoring": f"{support.fingerprint}:{judge.fingerprint if judge else ''}",
         "questions": questions_hash(questions),
-        "pipeline": _written(pipeline),
+        "pipeline": _describe_pipeline(pipeline),
         "backend": support.description,
         "judge": judge.config() if judge is not None else None,
         "metrics": [metric.name for metric in metrics],
     }
 
 
-def _written(pipeline: Pipeline | None) -> str:
+def _describe_pipeline(pipeline: Pipeline | None) -> str:
     """The pipeline as a run notes it: as YAML, where that can hold all of its parts."""
     if pipeline is None:
         return ""
     return pipeline.to_yaml(defaults=False) if pipeline.is_plain else str(pipeline.config())
 
 
-def _result(
+def _build_result(
     folder: Path,
     settings: Mapping[str, Any],
     questions: Sequence[Question],
@@ -483,7 +491,7 @@ def _result(
     state, scoring = str(settings.get("state", "")), str(settings.get("scoring", ""))
     scores: dict[str, list[Score]] = {}
     for metric in metrics:
-        scores[metric.name] = [_score_of(q, store, metric, state, scoring) for q in questions]
+        scores[metric.name] = [_find_score(q, store, metric, state, scoring) for q in questions]
     items = {
         q.id: item
         for q in questions
@@ -503,7 +511,7 @@ def _result(
     )
 
 
-def _known(question: Question) -> dict[str, Any]:
+def _reference_fields(question: Question) -> dict[str, Any]:
     """What is known of an answer before it is given. What has a right answer can be answered."""
     able = question.answerable
     return {
@@ -513,7 +521,7 @@ def _known(question: Question) -> dict[str, Any]:
     }
 
 
-def _as_asked(question: Question) -> Sample:
+def _make_given_sample(question: Question) -> Sample:
     """The sample of a question that brings its answer."""
     return Sample(
         id=question.id,
@@ -521,37 +529,45 @@ def _as_asked(question: Question) -> Sample:
         answer=question.answer or "",
         contexts=passages(question.contexts or ()),
         contexts_known=question.contexts is not None or question.answer is None,
-        **_known(question),
+        **_reference_fields(question),
     )
 
 
-def _score_of(question: Question, store: _Store, metric: Metric, state: str, scoring: str) -> Score:
+def _find_score(
+    question: Question, store: _Store, metric: Metric, state: str, scoring: str
+) -> Score:
     item = store.items.get(question.id)
     if item is None or item.key != item_key(state, question):
-        why = "it was not asked"
+        reason = "it was not asked"
     elif item.sample is None:
-        why = f"there is no answer: {item.error}"
+        reason = f"there is no answer: {item.error}"
     else:
-        kept = store.scores.get((question.id, metric.name))
-        if kept and kept[0] == score_key(item, metric, scoring):
-            return kept[1]
-        return Score.failed("it was not scored")
-    unfit = metric.unfit(_as_asked(question))
-    return Score.not_applicable(unfit) if unfit else Score.failed(why)
+        stored_score = store.scores.get((question.id, metric.name))
+        if stored_score and stored_score[0] == score_key(item, metric, scoring):
+            return stored_score[1]
+        return Score.failure("it was not scored")
+    not_applicable_reason = metric.explain_not_applicable(_make_given_sample(question))
+    return (
+        Score.not_applicable(not_applicable_reason)
+        if not_applicable_reason
+        else Score.failure(reason)
+    )
 
 
 def write_results(result: RunResult, folder: Path) -> None:
     """Write ``run.json``, ``results.json`` and ``report.html`` into the run's folder."""
-    from evals.report import as_html
+    from evals.report import render_html
 
     settings = {**result.settings, "stopped": result.stopped}
     if result.gates:
         settings["gates"] = result.gates
     if result.corrected:
         settings["corrected"] = result.corrected
-    _write(folder / SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
-    _write(folder / RESULTS, json.dumps(result.as_json(), indent=2, ensure_ascii=False) + "\n")
-    _write(folder / REPORT, as_html(result))
+    _write_atomically(folder / SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+    _write_atomically(
+        folder / RESULTS, json.dumps(result.as_json(), indent=2, ensure_ascii=False) + "\n"
+    )
+    _write_atomically(folder / REPORT, render_html(result))
 
 
 def estimate(
@@ -564,14 +580,15 @@ def estimate(
     folder: Path | None = None,
 ) -> CostEstimate:
     """What a run may cost at most; of one that was begun in `folder`, what is left of it."""
-    left, again = list(questions), 0
+    open_questions, outdated_count = list(questions), 0
     if folder is not None and (folder / SETTINGS).is_file():
         store = _Store(folder)
-        settings = _settings(pipeline, questions, support, judge, metrics)
+        settings = _collect_settings(pipeline, questions, support, judge, metrics)
         worker = _Worker(pipeline, metrics, support, judge, store, settings)
-        left = [question for question in questions if not worker.is_done(question)]
-        again = sum(
-            (item := store.items.get(q.id)) is not None and item.key != worker.key(q) for q in left
+        open_questions = [question for question in questions if not worker.is_done(question)]
+        outdated_count = sum(
+            (item := store.items.get(q.id)) is not None and item.key != worker.key(q)
+            for q in open_questions
         )
-    cost = estimated_cost(pipeline, left, metrics=metrics, support=support, judge=judge)
-    return replace(cost, of=len(questions), again=again)
+    cost = estimate_cost(pipeline, open_questions, metrics=metrics, support=support, judge=judge)
+    return replace(cost, total_questions=len(questions), outdated_questions=outdated_count)

@@ -1,8 +1,8 @@
-"""What a metric says of an answer, and what many answers say together.
+"""Scores of single answers, and summaries of many scores.
 
-A score is a number, or says why it is none; nothing is averaged away. What was not applicable is
-left out of a mean and counted, what failed is counted and bounds it: the mean as it would be if
-every failure were a 0, and if every one were a 1.
+A score is a number or states why there is none. A mean leaves out scores that are not applicable
+or failed, and the summary counts both. Failures also give bounds of the mean: its value if every
+failed score were 0, and if every failed score were 1.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from evals.statistics import Estimate, estimated, estimated_ratio
+from evals.statistics import Estimate, estimate_mean, estimate_ratio
 from rag.types import FrozenModel, Text
 
 Status = Literal["scored", "not_applicable", "failed"]
@@ -20,12 +20,13 @@ Verdict = Literal["supported", "partly", "unsupported", "failed"]
 
 
 class Unit(FrozenModel):
-    """A line of the claim ledger: one claim, what it was compared with, and what came of it.
+    """One judged claim: the claim, its verdict, and the evidence for it.
 
-    ``start`` and ``end`` are its place in the answer (code points); -1 where it stands in none.
-    ``passage`` is the position of the passage that supports it best, from 0 (None: none does),
-    ``evidence`` the stretch ``[start, end)`` of that passage. ``support`` (0..1) is None where the
-    verifier failed; ``spread`` is the variance of a judge's repeats.
+    ``start`` and ``end`` are its span in the answer in code points (-1: the claim is not from the
+    answer). ``passage`` is the position, from 0, of the passage that supports it best (None: no
+    passage does), and ``evidence`` the span ``[start, end)`` in that passage. ``support`` (0..1) is
+    None if the claim could not be judged. ``verifier`` names the support judge. ``spread`` is the
+    variance between a judge's repeats. ``note`` is a remark, such as the reason of a failure.
     """
 
     claim: Text
@@ -40,15 +41,15 @@ class Unit(FrozenModel):
     note: str = ""
 
 
-_ESTIMATE = ("value", "low", "high")
+_ESTIMATE_FIELDS = ("value", "low", "high")
 
 
 class Score(FrozenModel):
-    """What a metric says of one answer.
+    """The score of one answer by one metric.
 
-    ``value`` is ``numerator / denominator`` where these are given, and None unless ``scored``.
-    ``spread`` is the variance of the value between a judge's repeats, apart from that between
-    answers.
+    ``value`` is None unless ``status`` is ``scored``, and equals ``numerator / denominator`` if
+    these are set. ``reason`` explains a missing value. ``spread`` is the variance of the value
+    between a judge's repeats; it does not include the variance between answers.
     """
 
     value: float | None = None
@@ -61,27 +62,28 @@ class Score(FrozenModel):
 
     @classmethod
     def of(cls, value: float, *, units: Iterable[Unit] = ()) -> Score:
-        """A score without parts."""
+        """Make a score from its value alone."""
         return cls(value=float(value), units=tuple(units))
 
     @classmethod
     def ratio(
-        cls, numerator: float, denominator: float, *, none: str, units: Iterable[Unit] = ()
+        cls, numerator: float, denominator: float, *, if_undefined: str, units: Iterable[Unit] = ()
     ) -> Score:
-        """``numerator / denominator``; not applicable, for the reason `none`, where that is 0.
+        """Make a score of ``numerator / denominator``.
 
-        Failed where a unit has failed: what is left would flatter, or slander, the answer.
+        With a denominator of 0 the score is not applicable, with `if_undefined` as its reason. It
+        fails if any unit failed, because a ratio of the other units would be biased.
         """
         units = tuple(units)
-        failed = [unit for unit in units if unit.verdict == "failed"]
-        if failed:
-            return cls.failed(
-                f"{len(failed)} of {len(units)} claims could not be judged"
-                + (f": {failed[0].note}" if failed[0].note else ""),
+        failed_units = [unit for unit in units if unit.verdict == "failed"]
+        if failed_units:
+            return cls.failure(
+                f"{len(failed_units)} of {len(units)} claims could not be judged"
+                + (f": {failed_units[0].note}" if failed_units[0].note else ""),
                 units=units,
             )
         if not denominator:
-            return cls.not_applicable(none, units=units)
+            return cls.not_applicable(if_undefined, units=units)
         spread = sum(unit.spread for unit in units) / max(1, len(units)) ** 2
         return cls(
             value=numerator / denominator,
@@ -93,22 +95,23 @@ class Score(FrozenModel):
 
     @classmethod
     def not_applicable(cls, reason: str, *, units: Iterable[Unit] = ()) -> Score:
-        """The metric says nothing of this answer."""
+        """Make the score of an answer to which the metric does not apply."""
         return cls(status="not_applicable", reason=reason, units=tuple(units))
 
     @classmethod
-    def failed(cls, reason: str, *, units: Iterable[Unit] = ()) -> Score:
-        """It could not be found out."""
+    def failure(cls, reason: str, *, units: Iterable[Unit] = ()) -> Score:
+        """Make the score of an answer that could not be scored."""
         return cls(status="failed", reason=reason, units=tuple(units))
 
 
 class Summary(FrozenModel):
-    """What a metric says of many answers.
+    """The scores of many answers by one metric.
 
-    ``estimate`` is None where none was scored. ``low_bound`` and ``high_bound`` are the mean with
-    every failure at 0 and at 1; they are the mean where nothing failed. ``spread`` is the mean
-    variance within an answer, between a judge's repeats. ``pooled``: the sum of the numerators over
-    that of the denominators, instead of the mean of the values.
+    ``n`` answers are the sum of ``scored``, ``not_applicable`` and ``failed``. ``estimate`` is the
+    mean with its interval (None: no answer was scored). ``low_bound`` and ``high_bound`` are the
+    mean if every failed score were 0, and 1; without failures both equal the mean. ``spread`` is
+    the mean variance within an answer, between a judge's repeats. If ``pooled``, the mean is the
+    sum of the numerators divided by the sum of the denominators, instead of the mean of the values.
     """
 
     metric: str
@@ -123,30 +126,33 @@ class Summary(FrozenModel):
     pooled: bool = False
 
     def __str__(self) -> str:
-        """As ``.93 [.88, .97], 41 scored of 46 (3 not applicable, 2 failed: .89 to .94)``."""
-        asked = self.n - self.not_applicable
-        said = f"{self.scored:,} scored of {self.n:,}"
-        apart = []
+        """Return ``.93 [.88, .97], 41 scored of 46 (3 not applicable, 2 failed: .89 to .94)``."""
+        applicable = self.n - self.not_applicable
+        counts = f"{self.scored:,} scored of {self.n:,}"
+        exceptions = []
         if self.not_applicable:
-            apart.append(f"{self.not_applicable:,} not applicable")
+            exceptions.append(f"{self.not_applicable:,} not applicable")
         if self.failed:
-            bounds = f": {self.low_bound:.3f} to {self.high_bound:.3f}" if asked else ""
-            apart.append(f"{self.failed:,} failed{bounds}")
-        said += f" ({', '.join(apart)})" if apart else ""
+            bounds = f": {self.low_bound:.3f} to {self.high_bound:.3f}" if applicable else ""
+            exceptions.append(f"{self.failed:,} failed{bounds}")
+        counts += f" ({', '.join(exceptions)})" if exceptions else ""
         if self.estimate is None:
-            return f"{'-':>5}  {said}"
-        e = self.estimate
-        return f"{e.value:.3f}  [{e.low:.3f}, {e.high:.3f}]  {said}"
+            return f"{'-':>5}  {counts}"
+        estimate = self.estimate
+        return f"{estimate.value:.3f}  [{estimate.low:.3f}, {estimate.high:.3f}]  {counts}"
 
     def as_json(self) -> dict[str, Any]:
-        """As plain data."""
-        found = self.model_dump(mode="json", exclude={"estimate"})
-        estimate = self.estimate.as_json() if self.estimate else dict.fromkeys(_ESTIMATE)
-        return {**estimate, **found}
+        """Return the summary as plain data."""
+        fields = self.model_dump(mode="json", exclude={"estimate"})
+        estimate = self.estimate.as_json() if self.estimate else dict.fromkeys(_ESTIMATE_FIELDS)
+        return {**estimate, **fields}
 
 
-def summarised(metric: str, scores: Sequence[Score], *, pooled: bool = False) -> Summary:
-    """Put scores together. With `pooled`, they are added up before they are divided."""
+def summarise_scores(metric: str, scores: Sequence[Score], *, pooled: bool = False) -> Summary:
+    """Summarise the scores of many answers by one metric.
+
+    With `pooled`, numerators and denominators are summed before the division.
+    """
     scored = [score for score in scores if score.status == "scored" and score.value is not None]
     failed = sum(score.status == "failed" for score in scores)
     values = [float(score.value) for score in scored if score.value is not None]
@@ -155,20 +161,15 @@ def summarised(metric: str, scores: Sequence[Score], *, pooled: bool = False) ->
         parts = [(score.numerator or 0.0, score.denominator or 0.0) for score in scored]
     estimate = None
     if values:
-        alike = {under for _, under in parts} <= {1.0}  # then it is a mean after all
-        estimate = estimated(values) if alike else estimated_ratio(parts)
+        has_equal_weights = {denominator for _, denominator in parts} <= {1.0}
+        estimate = estimate_mean(values) if has_equal_weights else estimate_ratio(parts)
     low = high = estimate.value if estimate else None
     if failed:
         if pooled and parts:
-            top, under = (sum(part[i] for part in parts) for i in (0, 1))
-            each = under / len(parts)
-            low, high = (
-                top / (under + failed * each),
-                (top + failed * each) / (under + failed * each),
-            )
+            low, high = _bound_ratio(parts, failed)
         else:
-            everyone = len(values) + failed
-            low, high = sum(values) / everyone, (sum(values) + failed) / everyone
+            count = len(values) + failed
+            low, high = sum(values) / count, (sum(values) + failed) / count
     return Summary(
         metric=metric,
         n=len(scores),
@@ -181,3 +182,14 @@ def summarised(metric: str, scores: Sequence[Score], *, pooled: bool = False) ->
         spread=sum(score.spread for score in scored) / len(scored) if scored else 0.0,
         pooled=pooled,
     )
+
+
+def _bound_ratio(parts: Sequence[tuple[float, float]], failed: int) -> tuple[float, float]:
+    """Return the ratio of sums if every failure were 0, and if every failure were 1.
+
+    Each failure is given the mean denominator of the scored answers.
+    """
+    numerator, denominator = (sum(part[i] for part in parts) for i in (0, 1))
+    failed_denominator = failed * denominator / len(parts)
+    total = denominator + failed_denominator
+    return numerator / total, (numerator + failed_denominator) / total

@@ -1,4 +1,4 @@
-"""How sure a mean is, and a difference: by resampling the questions."""
+"""Confidence intervals of means and ratios, and tests of differences, by resampling questions."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RESAMPLES = 10_000
-_AT_ONCE = 2_000_000  # numbers drawn at a time, to bound memory
-_Z = 1.959963984540054  # of 95%, both sides
+_MAX_DRAWS_PER_BATCH = 2_000_000  # numbers drawn at a time, to bound memory
+NORMAL_QUANTILE_95 = 1.959963984540054  # two-sided 95%: the normal quantile of .975
+_POWER_QUANTILE_80 = 0.8416212335729143  # the normal quantile of .8
+_TIE_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean, and the interval that holds it in 95 of 100 samples of as many questions."""
+    """A value with its 95% confidence interval ``[low, high]``."""
 
     value: float
     low: float
     high: float
 
     def as_json(self) -> dict[str, float]:
-        """As ``{"value", "low", "high"}``."""
+        """Return ``{"value", "low", "high"}``."""
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How much one mean is above another, over the same questions.
+    """The difference of two means over the same questions, second minus first.
 
-    ``p`` is the chance of a difference as large as this, either way, if the two were alike.
-    ``detectable`` is the smallest difference that so many questions, with these variances, would
-    show four times in five at p < .05.
+    ``p`` is the two-sided probability of a difference at least this large if the two did not
+    differ. ``wins``, ``ties`` and ``losses`` count questions. ``detectable`` is the smallest
+    difference that a sample of this size and variance detects with a power of 80% at p < .05.
     """
 
     estimate: Estimate
@@ -46,195 +48,234 @@ class Difference:
     detectable: float = 0.0
 
 
-def estimated(values: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
-    """Mean of `values` (0..1) with its 95% interval. 0 of nothing.
+def estimate_mean(
+    values: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES
+) -> Estimate:
+    """Return the mean of `values` (0..1) with its 95% interval; 0 without values.
 
-    The interval is the bootstrap's percentile interval (Efron, 1979), drawn from the values and one
-    0 and one 1 beside them: few values, or many that are alike, leave too little to resample, and
-    its interval would be too short. Where each is 0 or 1, or all are alike, it is Wilson's (1927),
-    for shares.
+    The interval is the bootstrap percentile interval (Efron, 1979). One 0 and one 1 are added to
+    the values that are resampled: otherwise the interval of few, or of mostly equal, values would
+    be too short. If every value is 0 or 1, or all are equal, it is the interval for shares of
+    Wilson (1927).
     """
     import numpy as np
 
-    found = np.asarray(values, dtype=np.float64)
-    if not len(found):
+    array = np.asarray(values, dtype=np.float64)
+    n = len(array)
+    if not n:
         return Estimate(0.0, 0.0, 0.0)
-    mean = float(found.mean())
-    within = bool(((found >= 0) & (found <= 1)).all())
-    if within and ((found == found[0]).all() or np.isin(found, (0.0, 1.0)).all()):
-        return wilson(mean, len(found))
-    n = len(found)
-    if within:
-        found = np.concatenate([found, [0.0, 1.0]])
-        low, high = _interval(
-            lambda drawn: found[drawn].mean(axis=1), n, seed, resamples, of=len(found)
-        )
-        return Estimate(mean, min(low, mean), max(high, mean))
-    return Estimate(
-        mean, *_interval(lambda drawn: found[drawn].mean(axis=1), len(found), seed, resamples)
+    mean = float(array.mean())
+    is_bounded = bool(((array >= 0) & (array <= 1)).all())
+    if is_bounded and ((array == array[0]).all() or np.isin(array, (0.0, 1.0)).all()):
+        return wilson(mean, n)
+    if is_bounded:
+        array = np.concatenate([array, [0.0, 1.0]])
+    low, high = _bootstrap_interval(
+        lambda rows: array[rows].mean(axis=1), n, seed, resamples, population=len(array)
     )
+    if is_bounded:
+        return Estimate(mean, min(low, mean), max(high, mean))
+    return Estimate(mean, low, high)
 
 
 def wilson(share: float, n: int) -> Estimate:
-    """A share of `n`, with Wilson's score interval (1927)."""
+    """Return a share (0..1) of `n` with its score interval (Wilson, 1927)."""
     if not n:
         return Estimate(0.0, 0.0, 1.0)
-    centre = (share + _Z * _Z / (2 * n)) / (1 + _Z * _Z / n)
-    half = _Z * math.sqrt(max(0.0, share * (1 - share)) / n + _Z * _Z / (4 * n * n))
-    half /= 1 + _Z * _Z / n
+    centre = (share + NORMAL_QUANTILE_95 * NORMAL_QUANTILE_95 / (2 * n)) / (
+        1 + NORMAL_QUANTILE_95 * NORMAL_QUANTILE_95 / n
+    )
+    half = NORMAL_QUANTILE_95 * math.sqrt(
+        max(0.0, share * (1 - share)) / n + NORMAL_QUANTILE_95 * NORMAL_QUANTILE_95 / (4 * n * n)
+    )
+    half /= 1 + NORMAL_QUANTILE_95 * NORMAL_QUANTILE_95 / n
     return Estimate(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
 
 
-def estimated_ratio(
+def estimate_ratio(
     parts: Sequence[tuple[float, float]], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> Estimate:
-    """Sum of the numerators over that of the denominators, with its bootstrap interval.
+    """Return the sum of the numerators / the sum of the denominators, with its bootstrap interval.
 
-    Whole pairs are resampled, as claims of one answer are not independent of each other.
+    `parts` are pairs (numerator, denominator), one per answer. Whole pairs are resampled, because
+    the claims of one answer are not independent.
     """
     import numpy as np
 
-    top, under = (np.asarray([part[i] for part in parts], dtype=np.float64) for i in (0, 1))
-    if not len(top) or not under.sum():
+    numerators, denominators = (
+        np.asarray([part[i] for part in parts], dtype=np.float64) for i in (0, 1)
+    )
+    if not len(numerators) or not denominators.sum():
         return Estimate(0.0, 0.0, 0.0)
-    value = float(top.sum() / under.sum())
+    value = float(numerators.sum() / denominators.sum())
     if value in (0.0, 1.0):
-        return wilson(value, int((under > 0).sum()))
+        return wilson(value, int((denominators > 0).sum()))
 
-    def ratio(drawn: NDArray[np.int64]) -> NDArray[np.float64]:
-        sums = under[drawn].sum(axis=1)
-        found: NDArray[np.float64] = top[drawn].sum(axis=1) / np.where(sums > 0, sums, np.nan)
-        return found
+    def compute_ratios(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        sums = denominators[rows].sum(axis=1)
+        ratios: NDArray[np.float64] = numerators[rows].sum(axis=1) / np.where(
+            sums > 0, sums, np.nan
+        )
+        return ratios
 
-    return Estimate(value, *_interval(ratio, len(top), seed, resamples))
+    low, high = _bootstrap_interval(compute_ratios, len(numerators), seed, resamples)
+    return Estimate(value, low, high)
 
 
-def bootstrapped(
+def bootstrap(
     statistic: Callable[[NDArray[np.int64]], float],
     n: int,
     *,
     seed: int = 0,
     resamples: int = 1_000,
 ) -> Estimate:
-    """Any statistic of `n` items, by their positions, with its bootstrap percentile interval.
+    """Return a statistic of `n` items with its bootstrap percentile interval.
 
-    A sample of which it cannot be said (NaN) does not count.
+    `statistic` receives the positions of the drawn items. Samples for which it is NaN are ignored.
     """
     import numpy as np
 
     random = np.random.default_rng(seed)
     value = statistic(np.arange(n))
-    drawn = [statistic(random.integers(0, n, size=n)) for _ in range(resamples)]
-    low, high = _percentiles(np.asarray(drawn, dtype=np.float64), value)
+    samples = [statistic(random.integers(0, n, size=n)) for _ in range(resamples)]
+    low, high = _percentile_interval(np.asarray(samples, dtype=np.float64), value)
     return Estimate(float(value), low, high)
 
 
-def compared(
-    one: Sequence[float], other: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES
+def compare_means(
+    first: Sequence[float], second: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> Difference:
-    """How much `other` is above `one`, question by question.
+    """Return the mean of `second` minus the mean of `first`, paired by question.
 
-    The interval is the bootstrap's; ``p`` is that of the paired randomisation test (Smucker et
-    al., 2007): the signs of the differences are drawn anew, and the share of draws that are at
-    least as far from 0 is counted, the sample itself among them: (b + 1) / (m + 1).
+    The interval is the bootstrap percentile interval. ``p`` is that of the paired randomisation
+    test (Smucker et al., 2007): the signs of the differences are drawn at random, and ``p`` is the
+    share of draws whose mean is at least as far from 0 as the observed one, with the sample itself
+    counted: (b + 1) / (m + 1). Raises `ValueError` if the lengths differ.
     """
     import numpy as np
 
-    if len(one) != len(other):
-        raise ValueError(f"{len(one)} and {len(other)} questions: they must be the same")
-    found = np.asarray(other, dtype=np.float64) - np.asarray(one, dtype=np.float64)
-    if not len(found):
+    _require_same_length(first, second)
+    differences = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
+    n = len(differences)
+    if not n:
         return Difference(Estimate(0.0, 0.0, 0.0), 1.0)
-    low, high = _interval(lambda drawn: found[drawn].mean(axis=1), len(found), seed, resamples)
+    low, high = _bootstrap_interval(lambda rows: differences[rows].mean(axis=1), n, seed, resamples)
     random = np.random.default_rng(seed)
-    reached, done = 1, 0
-    observed = abs(found.sum()) - 1e-12
-    while done < resamples:
-        rows = min(resamples - done, max(1, _AT_ONCE // len(found)))
-        signs = random.integers(0, 2, size=(rows, len(found))) * 2 - 1
-        reached += int((np.abs(signs @ found) >= observed).sum())
-        done += rows
-    # beside one difference each way: so few that are all alike show nothing small
-    error = float(np.concatenate([found, [-1.0, 1.0]]).std()) / math.sqrt(len(found))
-    return Difference(
-        Estimate(float(found.mean()), low, high),
-        reached / (done + 1),
-        wins=int((found > _ALIKE).sum()),
-        ties=int((np.abs(found) <= _ALIKE).sum()),
-        losses=int((found < -_ALIKE).sum()),
-        detectable=(_Z + _POWER) * error,
+    extreme_count, draw_count = 1, 0
+    observed = abs(differences.sum()) - 1e-12
+    while draw_count < resamples:
+        batch = min(resamples - draw_count, max(1, _MAX_DRAWS_PER_BATCH // n))
+        signs = random.integers(0, 2, size=(batch, n)) * 2 - 1
+        extreme_count += int((np.abs(signs @ differences) >= observed).sum())
+        draw_count += batch
+    # with one difference of each sign added: few equal differences do not prove a small error
+    error = float(np.concatenate([differences, [-1.0, 1.0]]).std()) / math.sqrt(n)
+    return _make_difference(
+        Estimate(float(differences.mean()), low, high),
+        p=extreme_count / (draw_count + 1),
+        differences=differences.tolist(),
+        error=error,
     )
 
 
-def compared_ratios(
-    one: Sequence[tuple[float, float]],
-    other: Sequence[tuple[float, float]],
+def compare_ratios(
+    first: Sequence[tuple[float, float]],
+    second: Sequence[tuple[float, float]],
     *,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Difference:
-    """`compared` for ratios of sums: pairs (numerator, denominator) of the same questions.
+    """Return the ratio of sums of `second` minus that of `first`, paired by question.
 
-    A question that one of them says nothing of is (0, 0) there. The test exchanges the pairs of a
-    question. Where a ratio has no denominator in a sample, that sample does not count.
+    `first` and `second` are pairs (numerator, denominator) of the same questions; a question to
+    which one does not apply is (0, 0) there. The randomisation test exchanges the pairs of a
+    question. Samples in which a ratio has no denominator are ignored. Raises `ValueError` if the
+    lengths differ.
     """
     import numpy as np
 
-    if len(one) != len(other):
-        raise ValueError(f"{len(one)} and {len(other)} questions: they must be the same")
-    both = np.asarray([one, other], dtype=np.float64)  # [2, n, 2]
-    n = len(one)
-    if not n or not (both[:, :, 1].sum(axis=1) > 0).all():
+    _require_same_length(first, second)
+    pairs = np.asarray([first, second], dtype=np.float64)  # [2, n, 2]
+    if not len(first) or not (pairs[:, :, 1].sum(axis=1) > 0).all():
         return Difference(Estimate(0.0, 0.0, 0.0), 1.0)
-
-    def gap(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = sums[..., 0] / sums[..., 1]
-        found: NDArray[np.float64] = ratios[1] - ratios[0]
-        return found
-
-    observed = float(gap(both.sum(axis=1)))
-    random = np.random.default_rng(seed)
-    drawn: list[float] = []
-    reached, counted = 1, 0
-    while len(drawn) < resamples:
-        rows = min(resamples - len(drawn), max(1, _AT_ONCE // (4 * n)))
-        places = random.integers(0, n, size=(rows, n))
-        drawn += gap(both[:, places].sum(axis=2)).tolist()
-        swapped = random.integers(0, 2, size=(rows, n))
-        first = np.where(swapped[..., None] == 1, both[1], both[0]).sum(axis=1)
-        exchanged = gap(np.stack([first, both.sum(axis=(0, 1)) - first]))
-        exchanged = exchanged[np.isfinite(exchanged)]
-        reached += int((np.abs(exchanged) >= abs(observed) - 1e-12).sum())
-        counted += len(exchanged)
-    low, high = _percentiles(np.asarray(drawn), observed)
-    finite = [value for value in drawn if math.isfinite(value)]
-    values = [
+    observed = float(_subtract_ratios(pairs.sum(axis=1)))
+    samples, p = _resample_ratios(pairs, observed, seed, resamples)
+    low, high = _percentile_interval(samples, observed)
+    differences = [
         (b[0] / b[1] if b[1] else 0.0) - (a[0] / a[1] if a[1] else 0.0)
-        for a, b in zip(one, other, strict=True)
+        for a, b in zip(first, second, strict=True)
         if a[1] and b[1]
     ]
-    return Difference(
+    return _make_difference(
         Estimate(observed, min(low, observed), max(high, observed)),
-        reached / (counted + 1),
-        wins=sum(value > _ALIKE for value in values),
-        ties=sum(abs(value) <= _ALIKE for value in values),
-        losses=sum(value < -_ALIKE for value in values),
-        detectable=(_Z + _POWER) * float(np.std([*finite, observed])),
+        p=p,
+        differences=differences,
+        error=float(np.std([*samples[np.isfinite(samples)], observed])),
     )
 
 
-_ALIKE = 1e-9
-_POWER = 0.8416212335729143  # the normal quantile of .8
+def _resample_ratios(
+    pairs: NDArray[np.float64], observed: float, seed: int, resamples: int
+) -> tuple[NDArray[np.float64], float]:
+    """Return bootstrap samples of the difference of ratios, and p of the randomisation test.
+
+    `pairs` has the shape [2, n, 2]: the two runs, questions, and (numerator, denominator).
+    """
+    import numpy as np
+
+    n = pairs.shape[1]
+    random = np.random.default_rng(seed)
+    samples: list[float] = []
+    extreme_count, draw_count = 1, 0
+    while len(samples) < resamples:
+        batch = min(resamples - len(samples), max(1, _MAX_DRAWS_PER_BATCH // (4 * n)))
+        rows = random.integers(0, n, size=(batch, n))
+        samples += _subtract_ratios(pairs[:, rows].sum(axis=2)).tolist()
+        is_swapped = random.integers(0, 2, size=(batch, n))
+        first = np.where(is_swapped[..., None] == 1, pairs[1], pairs[0]).sum(axis=1)
+        exchanged = _subtract_ratios(np.stack([first, pairs.sum(axis=(0, 1)) - first]))
+        exchanged = exchanged[np.isfinite(exchanged)]
+        extreme_count += int((np.abs(exchanged) >= abs(observed) - 1e-12).sum())
+        draw_count += len(exchanged)
+    return np.asarray(samples), extreme_count / (draw_count + 1)
 
 
-def harmonic_mean(one: float, other: float) -> float:
-    """F1 of a precision and a recall; 0 where both are."""
-    return 2 * one * other / (one + other) if one + other else 0.0
+def _subtract_ratios(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the second ratio minus the first, of sums [2, ..., (numerator, denominator)]."""
+    import numpy as np
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = sums[..., 0] / sums[..., 1]
+    differences: NDArray[np.float64] = ratios[1] - ratios[0]
+    return differences
+
+
+def _require_same_length(first: Sequence[object], second: Sequence[object]) -> None:
+    if len(first) != len(second):
+        raise ValueError(f"both need the same questions, but have {len(first)} and {len(second)}")
+
+
+def _make_difference(
+    estimate: Estimate, *, p: float, differences: Sequence[float], error: float
+) -> Difference:
+    """Count wins, ties and losses of `differences`; `error` is the standard error."""
+    return Difference(
+        estimate,
+        p,
+        wins=sum(value > _TIE_TOLERANCE for value in differences),
+        ties=sum(abs(value) <= _TIE_TOLERANCE for value in differences),
+        losses=sum(value < -_TIE_TOLERANCE for value in differences),
+        detectable=(NORMAL_QUANTILE_95 + _POWER_QUANTILE_80) * error,
+    )
+
+
+def harmonic_mean(precision: float, recall: float) -> float:
+    """Return F1, the harmonic mean of a precision and a recall; 0 if both are 0."""
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Each p, corrected for how many there are (Holm, 1979); by name, in the order given."""
+    """Correct p-values for multiple comparisons (Holm, 1979); the order of names is kept."""
     corrected: dict[str, float] = {}
     highest = 0.0
     for rank, name in enumerate(sorted(p_values, key=lambda key: (p_values[key], key))):
@@ -243,32 +284,37 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return {name: corrected[name] for name in p_values}
 
 
-def _interval(
+def _bootstrap_interval(
     statistic: Callable[[NDArray[np.int64]], NDArray[np.float64]],
     n: int,
     seed: int,
     resamples: int,
     *,
-    of: int = 0,
+    population: int = 0,
 ) -> tuple[float, float]:
-    """Percentiles of the statistic of `n` positions drawn `of` so many (default: as many)."""
+    """Return the percentile interval of a statistic of `n` drawn positions.
+
+    `statistic` receives positions [rows, n] and returns one value per row. Positions are drawn from
+    `population` (default: `n`) items.
+    """
     import numpy as np
 
     random = np.random.default_rng(seed)
-    found: list[NDArray[np.float64]] = []
-    done = 0
-    while done < resamples:
-        rows = min(resamples - done, max(1, _AT_ONCE // n))
-        found.append(statistic(random.integers(0, of or n, size=(rows, n))))
-        done += rows
-    return _percentiles(np.concatenate(found), math.nan)
+    batches: list[NDArray[np.float64]] = []
+    draw_count = 0
+    while draw_count < resamples:
+        batch = min(resamples - draw_count, max(1, _MAX_DRAWS_PER_BATCH // n))
+        batches.append(statistic(random.integers(0, population or n, size=(batch, n))))
+        draw_count += batch
+    return _percentile_interval(np.concatenate(batches), math.nan)
 
 
-def _percentiles(drawn: Any, value: float) -> tuple[float, float]:
+def _percentile_interval(samples: Any, value: float) -> tuple[float, float]:
+    """Return the 2.5% and 97.5% percentiles of the finite samples; `value` twice without any."""
     import numpy as np
 
-    drawn = drawn[np.isfinite(drawn)]
-    if not len(drawn):
+    samples = samples[np.isfinite(samples)]
+    if not len(samples):
         return value, value
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    low, high = np.percentile(samples, [2.5, 97.5])
     return float(low), float(high)

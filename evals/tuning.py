@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evals.datasets import RetrievalSet
-from evals.ranking_metrics import ranked, recall
+from evals.ranking_metrics import rank_documents, recall
 from evals.retrieval import RetrievalResult, evaluate_retrieval
-from evals.statistics import Difference, Estimate, compared, estimated
+from evals.statistics import Difference, Estimate, compare_means, estimate_mean
 from rag import HeadingChunker, HybridRetriever, Pipeline
 from rag.errors import ConfigError, QueryError
 from rag.postprocessing import Reranker
@@ -83,7 +83,7 @@ def tune(
     `sample` queries are asked, drawn with a fixed seed. Raises `ConfigError` where there is
     nothing to choose, `QueryError` for fewer than ten queries.
     """
-    asked = _sampled(list(dataset.queries), sample)
+    query_ids = _sample_queries(list(dataset.queries), sample)
     ingested: set[str] = set()
 
     def run(settings: dict[str, Any], candidate: Pipeline) -> _Row:
@@ -91,15 +91,15 @@ def tune(
             candidate,
             dataset,
             index=index,
-            queries=asked,
+            queries=query_ids,
             timed=False,
             ingest=candidate.chunker.fingerprint not in ingested,
         )
         ingested.add(candidate.chunker.fingerprint)
         return _Row(settings, candidate, result, result.per_query[metric])
 
-    candidates = list(_sizes_and_weights(pipeline, sizes, weights))
-    if not candidates and _reranker(pipeline) is None:
+    candidates = list(_vary_sizes_and_weights(pipeline, sizes, weights))
+    if not candidates and _find_reranker(pipeline) is None:
         raise ConfigError("there is nothing to tune: no hybrid retriever and no reranker")
     base = run({}, pipeline)
     rows = [base]
@@ -108,7 +108,7 @@ def tune(
         if progress:
             progress("sizes and weights", done, len(candidates))
     so_far = max(rows, key=_Row.total)
-    deeper = list(_depths(so_far.pipeline, depths))
+    deeper = list(_vary_depths(so_far.pipeline, depths))
     for done, (settings, candidate) in enumerate(deeper, start=1):
         rows.append(run(so_far.settings | settings, candidate))
         if progress:
@@ -117,13 +117,13 @@ def tune(
     k = _smallest_k(best.result)
     return Tuned(
         metric=metric,
-        queries=len(asked),
-        before=estimated(base.values),
-        after=estimated(best.values),
-        gain=compared(base.values, _held_out([row.values for row in rows])),
+        queries=len(query_ids),
+        before=estimate_mean(base.values),
+        after=estimate_mean(best.values),
+        gain=compare_means(base.values, _cross_validate([row.values for row in rows])),
         settings=best.settings | {"k": k},
         pipeline=best.pipeline.model_copy(update={"k": k}),
-        tried=[(row.settings, row.total() / len(asked)) for row in rows],
+        tried=[(row.settings, row.total() / len(query_ids)) for row in rows],
     )
 
 
@@ -139,33 +139,33 @@ class _Row(NamedTuple):
         return sum(self.values)
 
 
-def _sampled(queries: list[str], count: int) -> list[str]:
+def _sample_queries(queries: list[str], count: int) -> list[str]:
     if len(queries) < 2 * _FOLDS:
         raise QueryError(f"{len(queries)} judged queries are too few to tune by: {2 * _FOLDS}")
     return random.Random(0).sample(queries, min(count, len(queries)))
 
 
-def _sizes_and_weights(
+def _vary_sizes_and_weights(
     pipeline: Pipeline, sizes: Sequence[int], weights: Sequence[float]
 ) -> Iterator[tuple[dict[str, Any], Pipeline]]:
     chunker, retriever = pipeline.chunker, pipeline.retriever
     chunkers: list[tuple[dict[str, Any], Any]] = [({}, chunker)]
     if isinstance(chunker, HeadingChunker):
-        chunkers = [({"size": size}, _of_size(chunker, size)) for size in sizes]
+        chunkers = [({"size": size}, _with_size(chunker, size)) for size in sizes]
     retrievers: list[tuple[dict[str, Any], Any]] = [({}, retriever)]
     if isinstance(retriever, HybridRetriever):
         retrievers = [
             ({"weight": weight}, retriever.model_copy(update={"weight": weight}))
             for weight in weights
         ]
-    for size, made in chunkers:
-        for weight, found in retrievers:
-            changed = {"chunker": made, "retriever": found}
-            if made != chunker or found != retriever:
+    for size, sized_chunker in chunkers:
+        for weight, weighted_retriever in retrievers:
+            changed = {"chunker": sized_chunker, "retriever": weighted_retriever}
+            if sized_chunker != chunker or weighted_retriever != retriever:
                 yield size | weight, pipeline.model_copy(update=changed)
 
 
-def _of_size(chunker: HeadingChunker, size: int) -> HeadingChunker:
+def _with_size(chunker: HeadingChunker, size: int) -> HeadingChunker:
     return HeadingChunker.model_validate(
         chunker.model_dump()
         | {"size": size, "overlap": min(chunker.overlap, size // 4)}
@@ -173,43 +173,45 @@ def _of_size(chunker: HeadingChunker, size: int) -> HeadingChunker:
     )
 
 
-def _reranker(pipeline: Pipeline) -> int | None:
+def _find_reranker(pipeline: Pipeline) -> int | None:
     """Place of the reranker among the postprocessors."""
-    places = (i for i, part in enumerate(pipeline.postprocessors) if isinstance(part, Reranker))
-    return next(places, None)
+    positions = (i for i, part in enumerate(pipeline.postprocessors) if isinstance(part, Reranker))
+    return next(positions, None)
 
 
-def _depths(pipeline: Pipeline, depths: Sequence[int]) -> Iterator[tuple[dict[str, Any], Pipeline]]:
-    place = _reranker(pipeline)
-    if place is None:
+def _vary_depths(
+    pipeline: Pipeline, depths: Sequence[int]
+) -> Iterator[tuple[dict[str, Any], Pipeline]]:
+    position = _find_reranker(pipeline)
+    if position is None:
         return
     for depth in depths:
         postprocessors = list(pipeline.postprocessors)
-        postprocessors[place] = postprocessors[place].model_copy(update={"depth": depth})
+        postprocessors[position] = postprocessors[position].model_copy(update={"depth": depth})
         yield (
             {"depth": depth},
             pipeline.model_copy(update={"postprocessors": tuple(postprocessors)}),
         )
-    rest = tuple(part for i, part in enumerate(pipeline.postprocessors) if i != place)
+    rest = tuple(part for i, part in enumerate(pipeline.postprocessors) if i != position)
     yield {"depth": 0}, pipeline.model_copy(update={"postprocessors": rest})
 
 
-def _held_out(rows: Sequence[Sequence[float]]) -> list[float]:
+def _cross_validate(rows: Sequence[Sequence[float]]) -> list[float]:
     """What the settings chosen by the other folds give each query."""
     count = len(rows[0])
-    found = [0.0] * count
+    scores = [0.0] * count
     for fold in range(_FOLDS):
-        held = range(fold, count, _FOLDS)
+        fold_queries = range(fold, count, _FOLDS)
         train = [i for i in range(count) if i % _FOLDS != fold]
         best = max(rows, key=lambda row: sum(row[i] for i in train))
-        for i in held:
-            found[i] = best[i]
-    return found
+        for i in fold_queries:
+            scores[i] = best[i]
+    return scores
 
 
 def _smallest_k(result: RetrievalResult) -> int:
     judged = result.dataset.judgements
-    rankings = {query: ranked(scores) for query, scores in result.run.items()}
+    rankings = {query: rank_documents(scores) for query, scores in result.run.items()}
     means = {
         k: sum(recall(rankings[query], judged[query], k) for query in judged) / len(judged)
         for k in KS

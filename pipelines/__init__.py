@@ -1,1 +1,1 @@
-"""Ready-made pipelines: run them, read them, copy them."""
+"""Ready-made pipelines to run, read and copy."""

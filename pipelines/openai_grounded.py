@@ -1,11 +1,11 @@
-"""Answers written by a chat model behind OpenAI's API, every sentence checked.
+"""Answers written by a chat model with an OpenAI-compatible API; every sentence is verified.
 
-    export OPENAI_API_KEY=...                              # or a server of your own:
+    export OPENAI_API_KEY=...                              # or your own server:
     export OPENAI_BASE_URL=http://127.0.0.1:8080/v1
     rag ingest your/folder
     rag ask "..." -p pipelines.openai_grounded:pipeline
 
-Needs the extra ``openai``. The model is named by ``RAG_MODEL``.
+Requires the extra ``openai``. The variable ``RAG_MODEL`` names the model.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""From a folder to cited answers, with no key and no download.
+"""Cited answers from a folder of documents, without a key and without a download.
 
     python -m pipelines.quickstart              # the sample folder
     rag chat your/folder -p pipelines.quickstart:pipeline
 
-The pipeline below writes out the defaults, so that there is something to change.
+The pipeline below states the defaults explicitly, as a starting point for changes.
 """
 
 from __future__ import annotations
@@ -37,29 +37,30 @@ pipeline = Pipeline(
 
 
 def main(index: Path = Path(".rag-demo")) -> list[Answer]:
-    """Ingest the sample folder, ask three questions, print the answers with their citations."""
+    """Ingest the sample folder, ask three questions and print the answers with their citations."""
     answers: list[Answer] = []
     with pipeline.model_copy(update={"index": index}) as demo:
         print(f"Reading {SAMPLE} ...")
-        report = demo.ingest(SAMPLE, progress=_progress)
+        report = demo.ingest(SAMPLE, progress=_print_progress)
         print(
             f"{report.added} added, {report.unchanged} unchanged, {len(report.failed)} failed, "
             f"{report.chunks} chunks written in {report.seconds:.1f} s\n"
         )
         for question in QUESTIONS:
             answers.append(demo.ask(question))
-            _show(question, answers[-1])
-    rag = Path(sys.executable).with_name("rag")
-    rag = rag.relative_to(Path.cwd()) if rag.is_relative_to(Path.cwd()) else rag
-    print(f"Ask your own:  {rag} ask 'What does a ticket cost?' --index {index}")
+            _print_answer(question, answers[-1])
+    command = Path(sys.executable).with_name("rag")
+    if command.is_relative_to(Path.cwd()):
+        command = command.relative_to(Path.cwd())
+    print(f"Ask your own:  {command} ask 'What does a ticket cost?' --index {index}")
     return answers
 
 
-def _progress(report: IngestReport) -> None:
+def _print_progress(report: IngestReport) -> None:
     print(f"  {report.seen} documents, {report.chunks} chunks", file=sys.stderr)
 
 
-def _show(question: str, answer: Answer) -> None:
+def _print_answer(question: str, answer: Answer) -> None:
     print(f"Q: {question}\nA: {answer.text}")
     for citation in answer.citations:
         name = citation.uri.rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""citewell: retrieval-augmented generation whose answers can be checked.
+"""citewell: retrieval-augmented generation with verifiable answers.
 
     from rag import Pipeline
 
@@ -8,7 +8,7 @@
         for citation in answer.citations:
             print(citation.marker, citation.uri, citation.page, citation.quote)
 
-Parts are imported when they are first used, so that ``import rag`` stays quick.
+Components are imported when they are first used, so that ``import rag`` is fast.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         AzureOpenAIChat,
         ChatModel,
         CohereChat,
+        LiteLlmChat,
         LlamaCppChat,
         OpenAIChat,
         ScriptedChat,
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_LAZY = {
+_LAZY_IMPORTS = {
     "AnswerCompleted": "rag.generation",
     "AzureOpenAIChat": "rag.llm",
     "ChatModel": "rag.llm",
@@ -84,6 +85,7 @@ _LAZY = {
     "IngestReport": "rag.ingestion",
     "LexicalRetriever": "rag.retrieval",
     "LexicalVerifier": "rag.verification",
+    "LiteLlmChat": "rag.llm",
     "LlamaCppChat": "rag.llm",
     "LlmVerifier": "rag.verification",
     "NliVerifier": "rag.verification",
@@ -125,6 +127,7 @@ __all__ = [
     "IngestReport",
     "LexicalRetriever",
     "LexicalVerifier",
+    "LiteLlmChat",
     "LlamaCppChat",
     "LlmVerifier",
     "Mark",
@@ -147,7 +150,7 @@ __all__ = [
 ]
 
 
-_RENAMED = {
+_RENAMED_NAMES = {
     "CitationEvent": "CitationAdded",
     "Done": "AnswerCompleted",
     "Origin": "StageScore",
@@ -156,14 +159,14 @@ _RENAMED = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _RENAMED:
-        new_name = _RENAMED[name]
+    if name in _RENAMED_NAMES:
+        new_name = _RENAMED_NAMES[name]
         warnings.warn(f"rag.{name} is now rag.{new_name}", DeprecationWarning, stacklevel=2)
         return getattr(import_module("rag"), new_name)
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+    if name in _LAZY_IMPORTS:
+        return getattr(import_module(_LAZY_IMPORTS[name]), name)
     raise AttributeError(f"module 'rag' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY])
+    return sorted([*globals(), *_LAZY_IMPORTS])

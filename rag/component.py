@@ -1,9 +1,9 @@
-"""What every swappable part is: a frozen configuration, known by kind and name.
+"""The base class of all components, and the registry that builds them by kind and name.
 
-A part is one class in one file: a `Component` whose fields are its whole configuration. It is
-registered under the entry-point group ``citewell.<kind>`` by one line in ``pyproject.toml``;
-packages of other people register theirs the same way. From there, YAML, the command line and
-other parts build it by name. Nothing in a configuration file can name a module to import.
+A component is one class in one file; its fields are its whole configuration. One line in
+``pyproject.toml`` registers it in the entry-point group ``citewell.<kind>``; third-party packages
+register theirs the same way. YAML files, the command line and other components then build it by
+name. A configuration file cannot name a module to import.
 """
 
 from __future__ import annotations
@@ -43,29 +43,33 @@ RENAMED_PARTS = {
     ("postprocessor", "expand"): "expand-context",
     ("postprocessor", "threshold"): "score-threshold",
 }
-"""Registered names of version 0.1, by kind; they still work, with a `FutureWarning`."""
+"""Registered names of version 0.1 that have changed; the old ones work with a `FutureWarning`."""
 
 
 def warn_renamed(what: str, old: str, new: str) -> None:
-    """Tell the user that a name in a configuration has changed."""
+    """Warn that a name in a configuration has changed."""
     warnings.warn(f"the {what} {old!r} is now called {new!r}", FutureWarning, stacklevel=3)
 
 
 class _NotFingerprinted:
-    """Marks a field that changes how fast a part works, never what comes out of it."""
+    """Type of the marker `NotFingerprinted`."""
 
 
 NotFingerprinted = _NotFingerprinted()
-"""``Annotated[int, Tuning]``: the field is configuration, but not part of the fingerprint."""
+"""Marker of fields that are not part of the fingerprint: ``Annotated[int, NotFingerprinted]``.
+
+For settings that change the speed of a component, but never its output.
+"""
 
 
 class Component(BaseModel):
-    """A part: keyword-only, validated, frozen; equal configurations are equal parts.
+    """A component: keyword-only, validated, frozen; equal if its configuration is equal.
 
-    The base class of a kind (`Chunker`, `Embedder` ...) sets `kind` and says what such a part
-    does; a part derives from it and sets `name`, unique within the kind. `revision` is
-    raised whenever the code changes what comes out for the same configuration, so that indexes
-    and caches made before notice. Heavy packages are imported when first used, never at import.
+    The base class of a kind (`Chunker`, `Embedder` ...) sets `kind` and documents the methods of
+    the kind. A component derives from it and sets `name`, which is unique within the kind. Raise
+    `revision` whenever a change of the code changes the output for the same configuration:
+    existing indexes and caches then know that they are out of date. Import heavy packages when
+    they are first used, not at module level.
     """
 
     model_config = ConfigDict(
@@ -86,20 +90,20 @@ class Component(BaseModel):
     def __get_pydantic_core_schema__(
         cls, source: Any, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
-        """Let a field annotated with the base of a kind take any part of that kind.
+        """Let a field that is annotated with the base class of a kind accept its components.
 
-        ``chunker: Chunker`` accepts an instance, a registered name or a mapping with a ``type``,
-        and is dumped as the last.
+        ``chunker: Chunker`` accepts an instance, a registered name or a mapping with a ``type``.
+        It is dumped as such a mapping.
         """
         if "name" in cls.__dict__ or "kind" not in cls.__dict__:
             return handler(source)
         return core_schema.no_info_plain_validator_function(
-            cls._accept,
+            cls._build_or_value_error,
             serialization=core_schema.plain_serializer_function_ser_schema(cls.config),
         )
 
     @classmethod
-    def _accept(cls, value: Any) -> Component:
+    def _build_or_value_error(cls, value: Any) -> Component:
         try:
             return build(cls.kind, value)
         except ConfigError as error:
@@ -107,74 +111,76 @@ class Component(BaseModel):
 
     @property
     def is_plain(self) -> bool:
-        """Whether its configuration says all of it, so that it can be built from it again."""
+        """Whether an equal component can be built from the configuration alone."""
         return all(
-            part.is_plain
+            item.is_plain
             for value in self.__dict__.values()
-            for part in (value if isinstance(value, tuple | list) else (value,))
-            if isinstance(part, Component)
+            for item in (value if isinstance(value, tuple | list) else (value,))
+            if isinstance(item, Component)
         )
 
     def config(self) -> dict[str, Any]:
-        """Return the configuration as plain data, with its ``type``; secrets are left out."""
-        return {"type": self.name, **self._plain(for_fingerprint=False)}
+        """Return the configuration as plain data with its ``type``, without secrets."""
+        return {"type": self.name, **self._dump_fields(for_fingerprint=False)}
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that change when, and only when, the configuration's meaning does.
+        """16 hex digits that identify what the component computes.
 
-        The hash of the canonical JSON of kind, name, revision and every field but secrets and
-        those marked `Tuning`.
+        They are the SHA-256 of the canonical JSON of kind, name, revision and all fields except
+        secrets and fields marked `NotFingerprinted`.
         """
         identity = {
             "kind": self.kind,
             "type": self.name,
             "revision": self.revision,
-            **self._plain(for_fingerprint=True),
+            **self._dump_fields(for_fingerprint=True),
         }
         canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
-    def _plain(self, *, for_fingerprint: bool) -> dict[str, Any]:
+    def _dump_fields(self, *, for_fingerprint: bool) -> dict[str, Any]:
         skipped = {
             name
             for name, field in type(self).model_fields.items()
             if _is_secret(field) or (for_fingerprint and NotFingerprinted in field.metadata)
         }
         plain = self.model_dump(mode="json", exclude=skipped)
-        for name in plain:  # sets have no order of their own
+        for name in plain:  # the order of a set varies between processes
             if isinstance(getattr(self, name), set | frozenset):
                 plain[name] = sorted(plain[name], key=json.dumps)
-        if for_fingerprint:  # parts within parts by their own fingerprint, so Tuning nests
+        if for_fingerprint:  # nested components leave out their own NotFingerprinted fields
             for name in plain:
-                plain[name] = _identity(getattr(self, name), plain[name])
+                plain[name] = _fingerprint_value(getattr(self, name), plain[name])
         return plain
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Build this very class from plain data as `config` returns it.
+        """Build a component of this class from plain data, as `config` returns it.
 
-        Raises `ConfigError` naming the key that is wrong.
+        Raises `ConfigError`; its message names the invalid key.
         """
         fields = {key: value for key, value in config.items() if key != "type"}
-        if odd := [key for key in fields if not isinstance(key, str)]:
-            raise ConfigError(f"{cls.kind} {cls.name!r}: {odd[0]!r} is not the name of a setting")
+        if invalid_keys := [key for key in fields if not isinstance(key, str)]:
+            raise ConfigError(
+                f"{cls.kind} {cls.name!r}: {invalid_keys[0]!r} is not the name of a setting"
+            )
         try:
             return cls(**fields)
         except ValidationError as error:
-            said = summarize_validation_error(error)
-            if "no such setting" in said:
-                said += f" (there are: {', '.join(cls.model_fields) or 'none'})"
-            raise ConfigError(f"{cls.kind} {cls.name!r}: {said}") from None
+            problems = summarize_validation_error(error)
+            if "no such setting" in problems:
+                problems += f" (settings: {', '.join(cls.model_fields) or 'none'})"
+            raise ConfigError(f"{cls.kind} {cls.name!r}: {problems}") from None
         except RecursionError:
-            raise ConfigError(f"{cls.kind} {cls.name!r}: parts nested too deep") from None
+            raise ConfigError(f"{cls.kind} {cls.name!r}: nested too deeply") from None
 
 
-def _identity(value: Any, plain: Any) -> Any:
+def _fingerprint_value(value: Any, plain: Any) -> Any:
     if isinstance(value, Component):
         return value.fingerprint
     if isinstance(value, tuple | list) and any(isinstance(item, Component) for item in value):
-        return [_identity(item, item) for item in value]
+        return [_fingerprint_value(item, item) for item in value]
     return plain
 
 
@@ -183,15 +189,15 @@ def _is_secret(field: FieldInfo) -> bool:
 
 
 def summarize_validation_error(error: ValidationError) -> str:
-    """Say in one line what pydantic found wrong, without repeating the values it was given."""
+    """Return the problems of a validation error on one line, without the invalid values."""
     problems = []
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
-        where = ".".join(str(part) for part in problem["loc"])
+        setting = ".".join(str(part) for part in problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
         message = message[:1].lower() + message[1:]
         if problem["type"] == "extra_forbidden":
             message = "no such setting"
-        problems.append(f"{where}: {message}" if where else message)
+        problems.append(f"{setting}: {message}" if setting else message)
     return "; ".join(problems)
 
 
@@ -201,7 +207,7 @@ def _entry_points_by_name(kind: str) -> Mapping[str, EntryPoint]:
 
 
 def registered_names(kind: str) -> list[str]:
-    """Names of the parts registered as `kind`, sorted."""
+    """Return the sorted names of all components that are registered as `kind`."""
     return sorted(_entry_points_by_name(kind))
 
 
@@ -213,29 +219,34 @@ def component_class(kind: str, name: str) -> type[Component]:
     entry = _entry_points_by_name(kind).get(name)
     if entry is None:
         raise UnknownComponent.of(kind, name, registered_names(kind))
-    loaded = entry.load()
-    if not (isinstance(loaded, type) and issubclass(loaded, Component) and loaded.kind == kind):
+    loaded_class = entry.load()
+    if (
+        not isinstance(loaded_class, type)
+        or not issubclass(loaded_class, Component)
+        or loaded_class.kind != kind
+    ):
         raise ConfigError(f"the entry point {entry.value!r} ({name}) is not a {kind}")
-    return loaded
+    return loaded_class
 
 
-def _adapt(kind: str, given: object) -> Component | None:
-    """The part that another framework's object becomes; None where nobody adapts it.
+def _adapt(kind: str, foreign: object) -> Component | None:
+    """Return a component that wraps another framework's object; None if no adapter takes it.
 
-    Adapters are entry points of the group ``citewell.adapter``, named by the package that the
-    object's class, or one that it derives from, is of.
+    Adapters are entry points of the group ``citewell.adapter``. Their name is the package of the
+    object's class or of one of its base classes.
     """
-    packages = {base.__module__.partition(".")[0] for base in type(given).__mro__}
+    packages = {base.__module__.partition(".")[0] for base in type(foreign).__mro__}
     for name, entry in _entry_points_by_name("adapter").items():
-        if name in packages and (made := entry.load()(kind, given)) is not None:
-            return build(kind, made)
+        if name in packages and (adapted := entry.load()(kind, foreign)) is not None:
+            return build(kind, adapted)
     return None
 
 
 def build(kind: str, config: Component | Mapping[str, Any] | str | object) -> Component:
-    """Build a part from its configuration: ``{"type": name, ...}``, a bare name, or itself.
+    """Return the component of `kind` that `config` describes.
 
-    Another framework's object becomes the part that it is adapted to.
+    `config` is a mapping ``{"type": name, ...}``, a registered name, a component (returned
+    unchanged), or an object of another framework that has an adapter. Raises `ConfigError`.
     """
     if isinstance(config, Component):
         if config.kind != kind:
@@ -246,16 +257,16 @@ def build(kind: str, config: Component | Mapping[str, Any] | str | object) -> Co
     if not isinstance(config, Mapping) and (adapted := _adapt(kind, config)) is not None:
         return adapted
     if not isinstance(config, Mapping) or not isinstance(config.get("type"), str):
-        what = kind.replace("_", " ")
-        article = "an" if what[0] in "aeiou" else "a"
-        said = (
-            f"{article} {what} is given as an instance, as its name, or as a mapping with a `type`"
-        )
-        if isinstance(config, type):
-            raise ConfigError(
-                f"{said}: {config.__name__} is a class (write {config.__name__}(...)?)"
-            )
-        if not isinstance(config, Mapping):
-            raise ConfigError(f"{said}, not as an object of the class {type(config).__name__}")
-        raise ConfigError(said)
+        raise _make_config_type_error(kind, config)
     return component_class(kind, config["type"]).from_config(config)
+
+
+def _make_config_type_error(kind: str, config: object) -> ConfigError:
+    noun = kind.replace("_", " ")
+    article = "an" if noun[0] in "aeiou" else "a"
+    usage = f"{article} {noun} must be an instance, a registered name, or a mapping with a `type`"
+    if isinstance(config, type):
+        return ConfigError(f"{usage}: {config.__name__} is a class (write {config.__name__}(...)?)")
+    if not isinstance(config, Mapping):
+        return ConfigError(f"{usage}, not an object of the class {type(config).__name__}")
+    return ConfigError(usage)

@@ -12,46 +12,48 @@ from typing import TypeVar
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
+_Item = TypeVar("_Item")
 
 
 @contextmanager
-def limit_concurrency(key: str, most: int) -> Iterator[None]:
-    """Wait until fewer than `most` calls of this `key` are waited for in this process.
+def limit_concurrency(key: str, limit: int) -> Iterator[None]:
+    """Run the body of the ``with`` in at most `limit` threads of this process at once, per `key`.
 
-    To be held while a model is waited for, and no longer: what is taken to the next token of a
-    stream would keep out whoever reads it, who may have a question in between.
+    Further threads wait. Hold it only while you wait for the model, not while a stream is consumed:
+    the consumer of a stream may call the same model between two tokens and would wait forever.
     """
-    with _slots(key, most):
+    with _get_semaphore(key, limit):
         yield
 
 
 @lru_cache(maxsize=1_024)
-def _slots(key: str, most: int) -> BoundedSemaphore:
-    return BoundedSemaphore(most)
+def _get_semaphore(key: str, limit: int) -> BoundedSemaphore:
+    return BoundedSemaphore(limit)
 
 
 def map_concurrently(
     call: Callable[[_In], _Out], inputs: Iterable[_In], concurrency: int
 ) -> list[_Out]:
-    """Results of `call` in the order of `inputs`, up to `concurrency` at once; meters count."""
+    """Return the results of `call` for all `inputs`, in their order.
+
+    Up to `concurrency` calls run at once, in threads. Each runs in a copy of the caller's context,
+    so usage trackers of the caller count what the calls use.
+    """
     inputs = list(inputs)
     if len(inputs) < 2 or concurrency < 2:
-        return [call(each) for each in inputs]
+        return [call(item) for item in inputs]
 
-    def run(context: Context, each: _In) -> _Out:
-        return context.run(call, each)
+    def run(context: Context, item: _In) -> _Out:
+        return context.run(call, item)
 
     contexts = [copy_context() for _ in inputs]
     with ThreadPoolExecutor(min(concurrency, len(inputs))) as threads:
         return list(threads.map(run, contexts, inputs))
 
 
-_T = TypeVar("_T")
-
-
 @contextmanager
-def close_at_end(items: Iterator[_T]) -> Iterator[Iterator[_T]]:
-    """Close `items` at the end, where they are a generator; any iterator will do."""
+def close_at_end(items: Iterator[_Item]) -> Iterator[Iterator[_Item]]:
+    """Close the generator `items` when the ``with`` ends; other iterators are left alone."""
     try:
         yield items
     finally:
@@ -59,11 +61,11 @@ def close_at_end(items: Iterator[_T]) -> Iterator[Iterator[_T]]:
             close()
 
 
-def iterate_in_own_context(items: Iterator[_T]) -> Iterator[_T]:
-    """Run every step of a generator in one context of its own.
+def iterate_in_own_context(items: Iterator[_Item]) -> Iterator[_Item]:
+    """Yield the items of a generator, and run all its steps in one copy of the current context.
 
-    What it sets there (a meter, a slot it holds) is not seen by whoever takes its items, and stays
-    set from one step to the next, whatever thread that is in.
+    Context variables that the generator sets (a usage tracker, a span) keep their values from step
+    to step, in whichever thread each step runs, and do not change the consumer's context.
     """
     context = copy_context()
     end = object()
@@ -79,36 +81,40 @@ def iterate_in_own_context(items: Iterator[_T]) -> Iterator[_T]:
         context.run(close)
 
 
-async def iterate_in_threads(items: Iterator[_T], *, at_once: bool = False) -> AsyncIterator[_T]:
-    """Take each step of a generator in a worker thread; where this is closed, so is that.
+async def iterate_in_threads(
+    items: Iterator[_Item], *, at_once: bool = False
+) -> AsyncIterator[_Item]:
+    """Yield the items of a generator without blocking the event loop.
 
-    `at_once` takes all of them in one: quicker, where there is nothing to wait for in between.
+    Each step runs in a worker thread; `at_once` runs all steps in one go, which is faster if the
+    generator does not wait between items. When this iterator is closed or cancelled, the generator
+    is closed as well.
     """
     from anyio import CancelScope, to_thread
 
     steps = iterate_in_own_context(items)
     end = object()
-    guard = Lock()
+    step_lock = Lock()
 
-    def step() -> _T | object:
-        with guard:
+    def step() -> _Item | object:
+        with step_lock:
             return next(steps, end)
 
-    def all_steps() -> list[_T]:
-        with guard:
+    def all_steps() -> list[_Item]:
+        with step_lock:
             return list(steps)
 
     def close() -> None:
-        with guard, close_at_end(steps):  # when the step that was cancelled has ended
+        with step_lock, close_at_end(steps):  # waits until a cancelled step has ended
             pass
 
     try:
         if at_once:
-            for each in await to_thread.run_sync(all_steps):
-                yield each
+            for item in await to_thread.run_sync(all_steps):
+                yield item
             return
-        while (item := await to_thread.run_sync(step)) is not end:
-            yield item  # type: ignore[misc]
+        while (result := await to_thread.run_sync(step)) is not end:
+            yield result  # type: ignore[misc]
     finally:
         with CancelScope(shield=True):
             await to_thread.run_sync(close)

@@ -1,99 +1,100 @@
-"""Everything citewell raises on purpose.
+"""All errors that citewell raises on purpose.
 
     RagError
-    ├── ConfigError              a pipeline, part or setting that cannot work
-    │   ├── UnknownComponent     no part is registered under that name
-    │   ├── MissingExtra         a part needs a package that is not installed
-    │   ├── MissingKey           a part needs an API key that is not set
-    │   └── ShadowedPackage      a folder of the user's hides one of our packages
-    ├── QueryError               a question or filter that cannot be answered as it stands
-    ├── SourceError              something that should be ingested cannot be
-    │   ├── SourceNotFound       it is not there
-    │   ├── SourceUnreadable     it is there, but cannot be read this time
-    │   └── ParseError           its bytes were read, but hold no usable text
+    ├── ConfigError              a pipeline, component or setting that cannot work
+    │   ├── UnknownComponent     no component is registered under that name
+    │   ├── MissingExtra         a component needs a package that is not installed
+    │   ├── MissingKey           a component needs an API key that is not set
+    │   └── ShadowedPackage      a module of the user hides one of our packages
+    ├── QueryError               a question or filter that is not valid
+    ├── SourceError              a source cannot be ingested
+    │   ├── SourceNotFound       it does not exist
+    │   ├── SourceUnreadable     it exists, but could not be read this time
+    │   ├── ParserNotInstalled   its format needs an extra that is not installed
+    │   └── ParseError           its bytes were read, but no usable text was found
     │       ├── UnsupportedFormat
     │       ├── EncryptedDocument
     │       └── NoText           for example a scan without a text layer
-    ├── RagIndexError              the index cannot do what was asked of it
+    ├── RagIndexError            the index cannot do what was requested
     │   ├── IndexNotFound
     │   ├── IndexLocked          another process is writing
-    │   ├── IndexDamaged         a store cannot be opened or contradicts the library
-    │   ├── IndexUnreachable     the server that holds the vectors does not answer
+    │   ├── IndexDamaged         a store cannot be opened, or contradicts the document store
+    │   ├── IndexUnreachable     the server of the vector store does not answer
     │   ├── EmbedderMismatch     opened with another embedder than it was built with
     │   └── DocumentNotFound
-    ├── EmbeddingError           an embedder failed or returned something unusable
-    └── ModelError               a model that was asked (chat, embeddings, reranking) failed
-        ├── ModelUnreachable
-        ├── ModelAuthError
-        ├── ModelRateLimited
-        ├── ModelRequestError    the server takes issue with what was sent
-        │   └── ModelContextExceeded   it is longer than the model reads
-        └── ModelReplyError      it answered, but not in a usable form
+    ├── EmbeddingError           an embedder failed or returned unusable vectors
+    └── ModelError               a model call (chat, embeddings, reranking) failed
+        ├── ModelUnreachable     no connection, a timeout, or a server error
+        ├── ModelRequestError    the server rejected the content of the request
+        │   └── ModelContextExceeded   the request is longer than the model's context window
+        ├── ModelAuthError       the server refused the API key
+        ├── ModelRateLimited     HTTP 429, after all retries
+        └── ModelReplyError      the model replied, but not in a usable form
 
-A message says what happened, to which uri or part, and what to do about it. Secrets never
-appear in one.
+A message says what happened, to which uri or component, and what to do about it. Messages never
+contain secrets.
 """
 
 from __future__ import annotations
 
 
 class RagError(Exception):
-    """Root of every error that citewell raises on purpose."""
+    """Base class of all errors that citewell raises on purpose."""
 
 
 class ConfigError(RagError):
-    """A pipeline, part or setting that cannot work as written."""
+    """A pipeline, component or setting that cannot work as configured."""
 
 
 class UnknownComponent(ConfigError):
-    """No part of that kind is registered under that name."""
+    """No component of that kind is registered under that name."""
 
     @classmethod
-    def of(cls, kind: str, name: str, known: list[str]) -> UnknownComponent:
-        """Phrase the error for the `kind` of part and the `known` names of that kind."""
-        listed = ", ".join(sorted(known)) or "none"
+    def of(cls, kind: str, name: str, registered: list[str]) -> UnknownComponent:
+        """Return the error for `name`, which is not among the `registered` names of `kind`."""
+        names = ", ".join(sorted(registered)) or "none"
         return cls(
-            f"no {kind.replace('_', ' ')} is registered as {name!r}; known: {listed} (with "
-            f"settings of its own: {{type: NAME, ...}})"
+            f"no {kind.replace('_', ' ')} is registered as {name!r}; known: {names} (to set "
+            f"options: {{type: NAME, ...}})"
         )
 
 
 class MissingExtra(ConfigError):
-    """A part needs a package that is not installed."""
+    """A component needs a package that is not installed."""
 
     @classmethod
     def of(cls, extra: str, part: str) -> MissingExtra:
-        """Phrase the error for `part`, which needs the optional dependency group `extra`."""
+        """Return the error for `part`, which needs the optional dependency group `extra`."""
         return cls(f"{part} needs a package that is not installed: pip install 'citewell[{extra}]'")
 
 
 class MissingKey(ConfigError):
-    """A part needs an API key that is not set."""
+    """A component needs an API key that is not set."""
 
     @classmethod
     def of(cls, variable: str, part: str) -> MissingKey:
-        """Phrase the error for `part`, which reads its key from the environment `variable`."""
+        """Return the error for `part`, which reads its key from the environment `variable`."""
         return cls(f"{part} needs an API key: set {variable} in the environment or in .env")
 
 
 class ShadowedPackage(ConfigError):
-    """A module of the user's has the name of one of our packages and hides it."""
+    """A module of the user has the name of one of our packages and hides it."""
 
     @classmethod
-    def of(cls, package: str, found: str) -> ShadowedPackage:
-        """Phrase the error for our `package`, in whose place the file `found` was imported."""
+    def of(cls, package: str, path: str) -> ShadowedPackage:
+        """Return the error for our `package`; Python imported the file `path` instead of it."""
         return cls(
-            f"{found} hides citewell's own package {package!r}: rename it, or run your script "
+            f"{path} hides citewell's own package {package!r}: rename it, or run your script "
             "from another folder (Python puts a script's folder first on its path)"
         )
 
 
 class QueryError(RagError):
-    """A question or filter that cannot be answered as it stands."""
+    """A question or filter that is not valid."""
 
 
 class SourceError(RagError):
-    """Something that should be ingested cannot be."""
+    """A source cannot be ingested."""
 
 
 class SourceNotFound(SourceError):
@@ -101,11 +102,20 @@ class SourceNotFound(SourceError):
 
 
 class SourceUnreadable(SourceError):
-    """The source exists but could not be read this time; what is indexed of it stays."""
+    """The source exists but could not be read this time; its indexed content is kept."""
+
+
+class ParserNotInstalled(SourceError):
+    """The format needs a package that is not installed. The source is tried again next time."""
+
+    @classmethod
+    def of(cls, extra: str, parser: str) -> ParserNotInstalled:
+        """Return the error for the parser named `parser`, which needs the extra `extra`."""
+        return cls(f"the parser {parser!r} needs a package: pip install 'citewell[{extra}]'")
 
 
 class ParseError(SourceError):
-    """The bytes were read, but no usable text came out of them."""
+    """The bytes were read, but no usable text was found in them."""
 
 
 class UnsupportedFormat(ParseError):
@@ -117,18 +127,18 @@ class EncryptedDocument(ParseError):
 
 
 class NoText(ParseError):
-    """The document was read and holds no text."""
+    """The document was read and contains no text."""
 
 
 class RagIndexError(RagError):
-    """The index cannot do what was asked of it."""
+    """The index cannot do what was requested."""
 
     @classmethod
-    def full(cls, path: object) -> RagIndexError:
-        """Phrase the error for a disk that is full."""
+    def disk_full(cls, path: object) -> RagIndexError:
+        """Return the error for a full disk; `path` is on it."""
         return RagIndexError(
-            f"no space left on the disk of {path}: what could be found before still can, and the "
-            "next ingest goes on from there"
+            f"no space left on the disk of {path}: the index still answers as before; free some "
+            "space and ingest again to continue"
         )
 
 
@@ -136,8 +146,8 @@ class IndexNotFound(RagIndexError):
     """There is no index at that path."""
 
     @classmethod
-    def at(cls, path: object, namespace: str = "") -> IndexNotFound:
-        """Phrase the error for the folder `path`, or a namespace of the index there."""
+    def at_path(cls, path: object, namespace: str = "") -> IndexNotFound:
+        """Return the error for the folder `path`, or for a namespace of the index there."""
         if namespace:
             return cls(
                 f"the index at {path} has no namespace {namespace!r}: build it with "
@@ -151,73 +161,89 @@ class IndexLocked(RagIndexError):
 
 
 class IndexDamaged(RagIndexError):
-    """A store cannot be opened, or contradicts the library."""
+    """A store cannot be opened, or contradicts the document store."""
 
-    REBUILD = "the next `rag ingest` fills it from the library (nothing is embedded again)"
+    REFILL_HINT = (
+        "the next `rag ingest` fills it from the document store (nothing is embedded again)"
+    )
 
     @classmethod
-    def library(cls, path: object, said: object) -> IndexDamaged:
-        """Phrase the error for the library's file itself."""
+    def document_store(cls, path: object, reason: object) -> IndexDamaged:
+        """Return the error for a damaged file of the document store."""
         return cls(
-            f"{path} is damaged ({said}): go back to a snapshot (`rag index list`, `rag index "
+            f"{path} is damaged ({reason}): restore a snapshot (`rag index list`, `rag index "
             "restore NAME`), or ingest into a new index (--index DIR)"
         )
 
     @classmethod
-    def by(cls, error: BaseException, store: str, path: object) -> RagIndexError:
-        """Phrase what a `store` in `path` said; of a full disk, which damages nothing, so."""
-        said = " ".join(str(error).split())
-        if "No space left" in said or "disk is full" in said:
-            return RagIndexError.full(path)
-        return cls(f"{store} failed on {path} ({said[:300]}): {cls.REBUILD}")
+    def from_store_error(cls, error: BaseException, store: str, path: object) -> RagIndexError:
+        """Return our error for an `error` that a `store` in `path` raised.
+
+        A full disk damages nothing: for it, this is a plain `RagIndexError`.
+        """
+        reason = " ".join(str(error).split())
+        if "No space left" in reason or "disk is full" in reason:
+            return RagIndexError.disk_full(path)
+        return cls(f"{store} failed on {path} ({reason[:300]}): {cls.REFILL_HINT}")
 
 
 class IndexUnreachable(RagIndexError):
-    """The server that holds the vectors does not answer, or refuses."""
+    """The server of the vector store does not answer, or refuses the connection."""
 
 
 class EmbedderMismatch(RagIndexError):
     """The index was built with another embedder than it is opened with."""
 
     @classmethod
-    def of(cls, path: object, built: str, given: str) -> EmbedderMismatch:
-        """Phrase the error for the index at `path`, `built` with one embedder, `given` another."""
+    def of(cls, path: object, built: str, opened: str) -> EmbedderMismatch:
+        """Return the error for the index at `path`.
+
+        `built` and `opened` describe the embedders it was built and opened with.
+        """
         return cls(
             f"the index at {path} was built with the embedder {built}, and this pipeline has "
-            f"{given}: their vectors cannot be compared. Use the pipeline it was built with; or "
-            "ingest with this one, which embeds every document again beside the old vectors and "
-            "then switches over (`rag ingest --dry-run` says what that costs)"
+            f"{opened}: their vectors cannot be compared. Use the pipeline it was built with; or "
+            "ingest with this one, which re-embeds every document and keeps the old vectors in "
+            "use until it is done (`rag ingest --dry-run` shows what that costs)"
         )
 
 
 class DocumentNotFound(RagIndexError):
-    """The index holds no document with that uri."""
+    """The index has no document with that uri."""
 
 
 class EmbeddingError(RagError):
-    """An embedder failed or returned something unusable."""
+    """An embedder failed or returned unusable vectors."""
 
 
 class ModelError(RagError):
-    """A model that was asked (chat, embeddings, reranking) failed."""
+    """A model call (chat, embeddings, reranking) failed.
+
+    ``retry_after`` is the number of seconds that the server asked to wait (``Retry-After``); None
+    if it did not.
+    """
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
     @classmethod
-    def unloadable(cls, name: str, error: Exception) -> ModelError:
-        """Phrase what a library said when it was to load the model `name`."""
-        said = " ".join(str(error).split())[:300]
-        return cls(f"cannot load {name} (a folder, or a model that can be reached): {said}")
+    def from_load_error(cls, name: str, error: Exception) -> ModelError:
+        """Return our error for an `error` that a library raised when it loaded model `name`."""
+        reason = " ".join(str(error).split())[:300]
+        return cls(f"cannot load {name} (a folder, or a model that can be reached): {reason}")
 
 
 class ModelUnreachable(ModelError):
-    """No connection, a time-out, or the server failed."""
+    """No connection, a timeout, or a server error."""
 
 
 class ModelRequestError(ModelError):
-    """The server takes issue with what was sent, such as its length: asking again is no use."""
+    """The server rejected the content of the request: a retry does not help."""
 
 
 class ModelContextExceeded(ModelRequestError):
-    """What was sent is longer than the model reads."""
+    """The request is longer than the model's context window."""
 
 
 class ModelAuthError(ModelError):
@@ -225,8 +251,8 @@ class ModelAuthError(ModelError):
 
 
 class ModelRateLimited(ModelError):
-    """The server asks for fewer requests."""
+    """The server still answers HTTP 429 after all retries."""
 
 
 class ModelReplyError(ModelError):
-    """The model answered, but not in a usable form."""
+    """The model replied, but not in a usable form."""

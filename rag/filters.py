@@ -1,18 +1,18 @@
-"""Filters: which documents a search looks at.
+"""Filters: conditions on the documents that a search considers.
 
     from rag import F
 
     F("year") >= 2020 & F("lang").in_(["en", "de"])
     (F("year") >= 2020) & ~F("draft").exists() | F("uri").startswith("file:///manuals/")
 
-A field is one of the document's metadata, or its ``uri``, ``title`` or ``mime``. One that holds a
-list matches where any of its items does; one that a document does not have matches nothing, so
-that ``F("x") != 1`` (which is ``~(F("x") == 1)``) selects what has no ``x`` as well. 1 equals
-1.0; a string never equals a number; ``True`` is not 1. Numbers are compared with numbers, strings
-with strings by their code points: dates as ISO 8601 writes them come in their order.
+A field is a metadata key of the document, or its ``uri``, ``title`` or ``mime``. A field with a
+list of values matches if any of its values matches. A field that a document does not have never
+matches; therefore ``F("x") != 1``, which means ``~(F("x") == 1)``, also selects documents without
+``x``. 1 equals 1.0; a string never equals a number; ``True`` does not equal 1. Numbers are compared
+with numbers, and strings with strings by code point, so that ISO 8601 dates compare correctly.
 
-`Filter.to_json` writes a filter as plain data, `Filter.of` reads it. `Filter.matches` is its
-meaning in plain Python; the library's SQL means the same.
+`Filter.to_json` converts a filter to plain data, `Filter.of` converts it back. `Filter.matches`
+defines the meaning in Python; the SQL of the document store is equivalent.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
 from rag.errors import QueryError
-from rag.types import Document, Scalar, well_formed
+from rag.types import Document, Scalar, to_well_formed
 
-_DEEPEST = 50
-OWN_FIELDS = ("uri", "title", "mime")
-"""Fields of the document itself; metadata of these names cannot be asked for."""
+MAX_NESTING_DEPTH = 50
+DOCUMENT_FIELDS = ("uri", "title", "mime")
+"""Fields of the document itself; they hide metadata of the same name."""
 
-_ORDERS: dict[str, Callable[[Any, Any], bool]] = {
+_ORDER_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
 }
-_TEXTS: dict[str, Callable[[str, str], bool]] = {
+_STRING_OPERATORS: dict[str, Callable[[str, str], bool]] = {
     "startswith": str.startswith,
     "contains": str.__contains__,
 }
-OPERATORS = ("==", "!=", "in", "not in", *_ORDERS, *_TEXTS, "exists")
-"""What ``op`` can be in the JSON form."""
+OPERATORS = ("==", "!=", "in", "not in", *_ORDER_OPERATORS, *_STRING_OPERATORS, "exists")
+"""Allowed values of ``op`` in the JSON form."""
 
 
 class Filter:
@@ -51,47 +51,48 @@ class Filter:
     __slots__ = ()
 
     def __and__(self, other: Filter) -> Filter:
-        return _joined(All, self, other) if isinstance(other, Filter) else NotImplemented
+        return _join_conditions(All, self, other) if isinstance(other, Filter) else NotImplemented
 
     def __or__(self, other: Filter) -> Filter:
-        return _joined(AnyOf, self, other) if isinstance(other, Filter) else NotImplemented
+        return _join_conditions(AnyOf, self, other) if isinstance(other, Filter) else NotImplemented
 
-    def __rand__(self, other: object) -> _Tail:
-        """``F("a") >= 1 & F("b").exists()``: Python reads ``1 & ...`` first."""
-        return _Tail(other, All, self)
+    def __rand__(self, other: object) -> _MisgroupedOperand:
+        """Support ``F("a") >= 1 & F("b").exists()``: Python evaluates ``1 & ...`` first."""
+        return _MisgroupedOperand(other, All, self)
 
-    def __ror__(self, other: object) -> _Tail:
-        return _Tail(other, AnyOf, self)
+    def __ror__(self, other: object) -> _MisgroupedOperand:
+        return _MisgroupedOperand(other, AnyOf, self)
 
     def __invert__(self) -> Filter:
         return self.condition if isinstance(self, Not) else Not(self)
 
     def __bool__(self) -> NoReturn:
         raise TypeError(
-            "a filter is neither true nor false: join filters by &, | and ~, each comparison in "
-            'parentheses: (F("year") >= 2020) & (F("year") < 2023)'
+            "a filter is neither true nor false: combine filters with &, | and ~, with each "
+            'comparison in parentheses: (F("year") >= 2020) & (F("year") < 2023)'
         )
 
     @abstractmethod
     def matches(self, document: Document) -> bool:
-        """Whether `document` is selected."""
+        """Return whether the filter selects `document`."""
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
-        """The filter as plain data: ``{"field", "op", "value"}``, ``{"and": [...]}`` ..."""
+        """Return the filter as plain data: ``{"field", "op", "value"}``, ``{"and": [...]}`` ..."""
 
     @staticmethod
     def of(where: Where) -> Filter:
-        """A filter from a filter, from its JSON form, or from a mapping of fields to values.
+        """Return the filter for a filter, its JSON form, or a mapping of fields to values.
 
-        Of the last, every field must hold (one of) its value(s). Raises `QueryError`.
+        With a mapping, every field must equal its value, or one of its values if it is a list.
+        Raises `QueryError`.
         """
-        return _read(where, 0)
+        return _parse_filter(where, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Compare(Filter):
-    """A field compared with a value: what ``F`` makes."""
+    """A comparison of a field with a value; ``F`` creates it."""
 
     field: str
     op: str
@@ -99,21 +100,22 @@ class Compare(Filter):
 
     def matches(self, document: Document) -> bool:
         """See `Filter.matches`."""
-        held = _held(document, self.field)
+        values = _read_field_values(document, self.field)
         if self.op == "exists":
-            return held is not None
-        return any(self._holds(value) for value in held or ())
+            return values is not None
+        return any(self._matches_value(value) for value in values or ())
 
-    def _holds(self, value: Scalar) -> bool:
+    def _matches_value(self, value: Scalar) -> bool:
         if self.op == "in":
-            return any(_same(value, each) for each in cast("tuple[Scalar, ...]", self.value))
-        if self.op in _TEXTS:
-            return isinstance(value, str) and _TEXTS[self.op](value, str(self.value))
-        kinds = (str,) if isinstance(self.value, str) else (int, float)
+            operands = cast("tuple[Scalar, ...]", self.value)
+            return any(_is_equal_scalar(value, operand) for operand in operands)
+        if self.op in _STRING_OPERATORS:
+            return isinstance(value, str) and _STRING_OPERATORS[self.op](value, str(self.value))
+        comparable_types = (str,) if isinstance(self.value, str) else (int, float)
         return (
-            isinstance(value, kinds)
+            isinstance(value, comparable_types)
             and not isinstance(value, bool)
-            and _ORDERS[self.op](value, self.value)
+            and _ORDER_OPERATORS[self.op](value, self.value)
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -129,7 +131,7 @@ class Compare(Filter):
 
 @dataclass(frozen=True, slots=True)
 class All(Filter):
-    """Every one of the conditions; true without any."""
+    """All of the conditions; true if there are none."""
 
     conditions: tuple[Filter, ...]
 
@@ -144,7 +146,7 @@ class All(Filter):
 
 @dataclass(frozen=True, slots=True)
 class AnyOf(Filter):
-    """At least one of the conditions; false without any."""
+    """At least one of the conditions; false if there are none."""
 
     conditions: tuple[Filter, ...]
 
@@ -159,7 +161,7 @@ class AnyOf(Filter):
 
 @dataclass(frozen=True, slots=True)
 class Not(Filter):
-    """What the condition does not select."""
+    """The documents that the condition does not select."""
 
     condition: Filter
 
@@ -173,178 +175,180 @@ class Not(Filter):
 
 
 Where = Filter | Mapping[str, Any]
-"""A `Filter`, its JSON form, or a mapping of fields to the value(s) each must hold (one of)."""
+"""A `Filter`, its JSON form, or a mapping of fields to values; see `Filter.of`."""
 
 
 class F:
-    """A field, to be compared: ``F("year") >= 2020``; see `rag.filters`."""
+    """A field of a document; comparing it creates a filter: ``F("year") >= 2020``."""
 
     __slots__ = ("name",)
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, name: str) -> None:
         if not isinstance(name, str) or not name:
-            raise QueryError(f"a field is named by a string, not {name!r}")
-        self.name = well_formed(name)
+            raise QueryError(f"the name of a field must be a non-empty string, not {name!r}")
+        self.name = to_well_formed(name)
 
     def __eq__(self, value: object) -> Filter:  # type: ignore[override]
-        return self._compared("==", value)
+        return self._compare("==", value)
 
     def __ne__(self, value: object) -> Filter:  # type: ignore[override]
-        return self._compared("!=", value)
+        return self._compare("!=", value)
 
     def __lt__(self, value: object) -> Filter:
-        return self._compared("<", value)
+        return self._compare("<", value)
 
     def __le__(self, value: object) -> Filter:
-        return self._compared("<=", value)
+        return self._compare("<=", value)
 
     def __gt__(self, value: object) -> Filter:
-        return self._compared(">", value)
+        return self._compare(">", value)
 
     def __ge__(self, value: object) -> Filter:
-        return self._compared(">=", value)
+        return self._compare(">=", value)
 
     def in_(self, values: Iterable[Scalar]) -> Filter:
-        """One of `values`."""
-        return self._compared("in", values)
+        """Select documents whose field equals one of `values`."""
+        return self._compare("in", values)
 
     def not_in(self, values: Iterable[Scalar]) -> Filter:
-        """None of `values`, or no such field."""
-        return self._compared("not in", values)
+        """Select documents whose field equals none of `values`, or that do not have it."""
+        return self._compare("not in", values)
 
     def startswith(self, text: str) -> Filter:
-        """A string that begins with `text`, letter for letter."""
-        return self._compared("startswith", text)
+        """Select documents whose field is a string that begins with `text` (case matters)."""
+        return self._compare("startswith", text)
 
     def contains(self, text: str) -> Filter:
-        """A string that has `text` in it, letter for letter."""
-        return self._compared("contains", text)
+        """Select documents whose field is a string that contains `text` (case matters)."""
+        return self._compare("contains", text)
 
     def exists(self) -> Filter:
-        """Documents that have the field, whatever it holds."""
+        """Select documents that have the field, with any value."""
         return Compare(self.name, "exists")
 
-    def _compared(self, op: str, value: object) -> Filter:
-        if isinstance(value, _Tail):
-            return _joined(value.join, self._compared(op, value.value), value.rest)
+    def _compare(self, op: str, value: object) -> Filter:
+        if isinstance(value, _MisgroupedOperand):
+            return _join_conditions(
+                value.joined_by, self._compare(op, value.value), value.condition
+            )
         if op in ("!=", "not in"):
-            return Not(self._compared("==" if op == "!=" else "in", value))
+            return Not(self._compare("==" if op == "!=" else "in", value))
         if op == "in":
             if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-                raise QueryError(f"{self.name!r} is to be in a list of values, not {value!r}")
-            return Compare(self.name, "in", tuple(self._scalar(each) for each in value))
-        scalar = self._scalar(value)
+                raise QueryError(f"{self.name!r} {op} needs a list of values, not {value!r}")
+            return Compare(self.name, "in", tuple(self._check_scalar(item) for item in value))
+        scalar = self._check_scalar(value)
         if op == "==":
             return Compare(self.name, "in", (scalar,))
-        if op in _TEXTS and not isinstance(scalar, str):
-            raise QueryError(f"{self.name!r}: {op} is asked of strings, not of {value!r}")
+        if op in _STRING_OPERATORS and not isinstance(scalar, str):
+            raise QueryError(f"{self.name!r} {op} needs a string, not {value!r}")
         if isinstance(scalar, bool):
-            raise QueryError(f"{self.name!r}: true and false have no order ({op})")
+            raise QueryError(f"{self.name!r} {op}: true and false have no order")
         return Compare(self.name, op, scalar)
 
-    def _scalar(self, value: object) -> Scalar:
+    def _check_scalar(self, value: object) -> Scalar:
         if isinstance(value, str):
-            return well_formed(value).replace("\0", "\ufffd")  # as in metadata
-        sound = isinstance(value, bool | int | float) and (
+            return to_well_formed(value).replace("\0", "\ufffd")  # as in metadata
+        is_storable = isinstance(value, bool | int | float) and (
             math.isfinite(value) if isinstance(value, float) else -(2**63) <= value < 2**63
         )
-        if not sound:
+        if not is_storable:
             raise QueryError(
-                f"a filter compares a field with scalars (64 bits): {self.name!r} with {value!r}; "
-                "dates are strings as ISO 8601 writes them, several values go to in_, and exists "
-                "asks whether there is any"
+                f"cannot compare {self.name!r} with {value!r}: a value must be a string, a boolean "
+                "or a finite number of 64 bits. Write dates as ISO 8601 strings, use in_ for "
+                "several values, and exists to select documents that have the field"
             )
         return cast(Scalar, value)
 
 
 @dataclass(frozen=True, slots=True)
-class _Tail:
-    """What Python makes of ``2020 & F("lang").exists()``, for a comparison to take apart."""
+class _MisgroupedOperand:
+    """The result of ``2020 & F("lang").exists()``.
+
+    `F._compare` takes it apart and combines the comparison with the condition.
+    """
 
     value: object
-    join: type[All] | type[AnyOf]
-    rest: Filter
+    joined_by: type[All] | type[AnyOf]
+    condition: Filter
 
 
-def _joined(join: type[All] | type[AnyOf], *conditions: Filter) -> Filter:
+def _join_conditions(join: type[All] | type[AnyOf], *conditions: Filter) -> Filter:
     flat: list[Filter] = []
     for condition in conditions:
         flat += condition.conditions if isinstance(condition, join) else [condition]
     return join(tuple(flat))
 
 
-def _held(document: Document, field: str) -> Sequence[Scalar] | None:
-    if field in OWN_FIELDS:
+def _read_field_values(document: Document, field: str) -> Sequence[Scalar] | None:
+    if field in DOCUMENT_FIELDS:
         return (getattr(document, field),)
     value = document.metadata.get(field)
     return value if isinstance(value, tuple) or value is None else (value,)
 
 
-def _same(one: Scalar, other: Scalar) -> bool:
-    return isinstance(one, bool) == isinstance(other, bool) and one == other
+def _is_equal_scalar(left: Scalar, right: Scalar) -> bool:
+    return isinstance(left, bool) == isinstance(right, bool) and left == right
 
 
-def _read(where: Any, depth: int) -> Filter:
-    if depth > _DEEPEST:
-        raise _too_deep()
+def _parse_filter(where: Any, depth: int) -> Filter:
+    if depth > MAX_NESTING_DEPTH:
+        raise _make_nesting_error()
     if isinstance(where, Filter):
         _check_depth(where)
         return where
     if not isinstance(where, Mapping):
         raise QueryError(
-            f"not a filter: {where!r}; compare a field, as in F('year') >= 2020, or give a mapping"
+            f"not a filter: {where!r}; compare a field, as in F('year') >= 2020, or pass a mapping"
         )
     if len(where) == 1:
         ((key, inner),) = where.items()
         if key == "not" and isinstance(inner, Mapping | Filter):
-            return ~_read(inner, depth + 1)
-        if key in ("and", "or") and _are_filters(inner):
-            parts = tuple(_read(part, depth + 1) for part in inner)
-            return All(parts) if key == "and" else AnyOf(parts)
+            return ~_parse_filter(inner, depth + 1)
+        if key in ("and", "or") and _is_filter_list(inner):
+            operands = tuple(_parse_filter(operand, depth + 1) for operand in inner)
+            return All(operands) if key == "and" else AnyOf(operands)
     if where.keys() <= {"field", "op", "value"} and {"field", "op"} <= where.keys():
-        return _comparison(where)
+        return _parse_comparison(where)
     conditions = []
     for field, value in where.items():
-        many = isinstance(value, list | tuple | set | frozenset)
-        conditions.append(F(field).in_(value) if many else F(field) == value)
+        is_list = isinstance(value, list | tuple | set | frozenset)
+        conditions.append(F(field).in_(value) if is_list else F(field) == value)
     return conditions[0] if len(conditions) == 1 else All(tuple(conditions))
 
 
-def _too_deep() -> QueryError:
-    return QueryError(f"a filter is nested deeper than {_DEEPEST}")
+def _make_nesting_error() -> QueryError:
+    return QueryError(f"a filter can be nested {MAX_NESTING_DEPTH} levels deep at most")
 
 
 def _check_depth(where: Filter) -> None:
-    level = [where]
-    for _ in range(_DEEPEST + 1):
-        level = [
-            inner
-            for each in level
-            for inner in (
-                each.conditions
-                if isinstance(each, All | AnyOf)
-                else [each.condition]
-                if isinstance(each, Not)
-                else []
-            )
-        ]
+    level: list[Filter] = [where]
+    for _ in range(MAX_NESTING_DEPTH + 1):
+        level = [operand for condition in level for operand in _list_operands(condition)]
         if not level:
             return
-    raise _too_deep()
+    raise _make_nesting_error()
 
 
-def _are_filters(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(v, Mapping | Filter) for v in value)
+def _list_operands(condition: Filter) -> Sequence[Filter]:
+    if isinstance(condition, All | AnyOf):
+        return condition.conditions
+    return [condition.condition] if isinstance(condition, Not) else []
 
 
-def _comparison(where: Mapping[str, Any]) -> Filter:
+def _is_filter_list(value: Any) -> bool:
+    is_list = isinstance(value, list | tuple)
+    return is_list and all(isinstance(item, Mapping | Filter) for item in value)
+
+
+def _parse_comparison(where: Mapping[str, Any]) -> Filter:
     field, op = F(where["field"]), where["op"]
     if op not in OPERATORS:
-        raise QueryError(f"no such operator: {op!r}; there are {', '.join(OPERATORS)}")
+        raise QueryError(f"no such operator: {op!r}; operators: {', '.join(OPERATORS)}")
     if op == "exists":
-        found = field.exists()
-        return ~found if where.get("value") is False else found
+        exists = field.exists()
+        return ~exists if where.get("value") is False else exists
     if "value" not in where:
         raise QueryError(f"{where['field']!r} {op} needs a value")
-    return field._compared(op, where["value"])
+    return field._compare(op, where["value"])

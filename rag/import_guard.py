@@ -1,4 +1,4 @@
-"""Making sure that the packages beside `rag` are ours."""
+"""A check that the sibling packages of `rag` are not shadowed by others of the same name."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 
 from rag.errors import ShadowedPackage
 
-_HOME = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parent.parent
 
 
 def require_own_packages(*packages: str) -> None:
-    """Raise `ShadowedPackage` where Python would import something else under one of these names.
+    """Raise `ShadowedPackage` if Python would import another package under one of these names.
 
-    Our packages have everyday names. A script that lies beside a folder or file of such a name
-    would get that one, and an error that says nothing.
+    The packages have common names. A folder or file of the same name next to a user's script would
+    be imported instead, and the resulting error would not show why.
     """
     for package in packages:
         spec = find_spec(package)
         origin = Path(spec.origin).resolve() if spec and spec.origin else None
-        if origin is None or origin.parent.parent != _HOME:
+        if origin is None or origin.parent.parent != _ROOT:
             raise ShadowedPackage.of(package, str(origin or f"a folder {package!r}"))

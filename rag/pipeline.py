@@ -1,4 +1,4 @@
-"""The pipeline: ingest, search, ask, stream, made of the parts."""
+"""The pipeline: its configuration, and ingest, search, ask, stream and extract."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from rag.types import (
     StageScore,
     Step,
     Usage,
-    well_formed,
+    to_well_formed,
 )
 
 require_own_packages("connectors", "prompts")
@@ -50,20 +50,20 @@ from rag.generation import (  # noqa: E402
     GroundedGenerator,
 )
 from rag.generation.extraction import Model  # noqa: E402
-from rag.index import Index, open_library  # noqa: E402
-from rag.index.paths import CONVERSATIONS, checked_name, namespace_folder  # noqa: E402
+from rag.index import Index, open_document_store  # noqa: E402
+from rag.index.paths import CONVERSATIONS_FILE, namespace_folder, validate_name  # noqa: E402
 from rag.ingestion import IngestReport, plan, sync  # noqa: E402
 from rag.postprocessing import Postprocessor  # noqa: E402
 from rag.retrieval import CarryOver, HybridRetriever, Query, QueryTransform, Retriever  # noqa: E402
 from rag.retrieval.external_passages import external_passages  # noqa: E402
-from rag.retrieval.fusion import by_best  # noqa: E402
+from rag.retrieval.fusion import normalize_by_best  # noqa: E402
 from rag.stores import Chroma, Stats, VectorStore  # noqa: E402
 
 _T = TypeVar("_T")
 
-_LONGEST_QUESTION = 20_000  # characters
-_MOST_HITS = 10_000
-_FUSED = 100  # hits of each of several queries
+MAX_QUESTION_CHARACTERS = 20_000
+MAX_HITS = 10_000
+HITS_PER_FUSED_QUERY = 100
 
 
 def _default_index() -> Path:
@@ -71,18 +71,19 @@ def _default_index() -> Path:
 
 
 class Pipeline(Component):
-    """From sources to cited answers; every part can be swapped, by name or by instance.
+    """A pipeline from sources to cited answers. Give each part by name or as an instance.
 
-    ``index`` is a folder (default: ``RAG_INDEX`` or ``.rag``), ``k`` the number of hits an
-    answer is made from. A question of a conversation is made to stand by itself by the
-    ``condenser``; so it is retrieved by and answered. It passes the ``transforms`` in their order,
-    each query they make is retrieved by, and the hits pass the ``postprocessors``. Nothing is read
-    or made until it is needed. May be shared by threads; `close` it, or use it as a context manager.
+    ``index`` is a folder (default: ``RAG_INDEX`` or ``.rag``). ``k`` is the number of hits that
+    the generator receives. The ``condenser`` rewrites a follow-up question as a standalone
+    question. The ``transforms`` turn the question into one or more queries, in their order. The
+    ``retriever`` answers each query with hits, and the ``postprocessors`` change the hits, in
+    their order. Files are opened when they are first used. Threads may share a pipeline. `close`
+    it, or use it as a context manager.
 
-    ``vectors`` says where Chroma is (default: in the index's folder). ``namespace`` is a part of
-    the index that knows nothing of the others: see `within`. ``processes`` is how many other
-    processes parse (default: one for each core but one), and ``limits`` bound what the parsing of
-    one source may take (see `connectors.parser_pool.ParserLimits`).
+    ``vectors`` configures Chroma (default: embedded, in the index folder). ``namespace`` is an
+    isolated index for one user or project: see `with_namespace`. ``processes`` is the number of
+    parser processes (default: the number of cores minus one), and ``limits`` bounds the parsing
+    of one source (see `connectors.parser_pool.ParserLimits`).
     """
 
     kind: ClassVar[str] = "pipeline"
@@ -115,7 +116,7 @@ class Pipeline(Component):
 
     @field_validator("transforms", "postprocessors", mode="before")
     @classmethod
-    def _one_or_more(cls, parts: Any) -> Any:
+    def _wrap_single_part(cls, parts: Any) -> Any:
         return parts if isinstance(parts, list | tuple) else (parts,)
 
     @field_validator("postprocessors")
@@ -125,61 +126,61 @@ class Pipeline(Component):
     ) -> tuple[Postprocessor, ...]:
         for postprocessor in postprocessors[:-1]:
             if postprocessor.must_be_last:
-                raise ValueError(f"{postprocessor.name} is to be the last of the postprocessors")
+                raise ValueError(f"{postprocessor.name} must be the last postprocessor")
         return postprocessors
 
     _opened: Index | None = PrivateAttr(None)
     _guard: threading.Lock = PrivateAttr(default_factory=threading.Lock)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copy the configuration, with changes; the copy opens an index of its own."""
-        copy = super().model_copy(update=update)  # all parts are frozen: nothing to copy deep
+        """Copy the configuration, with changes. The copy opens the index again."""
+        copy = super().model_copy(update=update)  # parts are frozen, so no deep copy is needed
         copy._opened, copy._guard = None, threading.Lock()
         return copy
 
     def with_namespace(self, namespace: str) -> Self:
-        """The same pipeline in another namespace of the index, opened by itself.
+        """Return a copy of this pipeline for another namespace of the index.
 
-        For code that serves many users from one index: nothing a user may say, no filter and no
-        question, leads from one namespace into another. `close` what it returns.
+        Use it to serve many users from one index: no filter and no question of a user can reach
+        another namespace. `close` the returned pipeline.
         """
-        return self.model_copy(update={"namespace": checked_name(namespace, "namespace")})
+        return self.model_copy(update={"namespace": validate_name(namespace, "namespace")})
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         return self.model_copy()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickled, (type(self), dict(self.__dict__))
+        return _unpickle, (type(self), dict(self.__dict__))
 
-    # -- configuration ---------------------------------------------------------------------
+    # -- configuration ----------------------------------------------------------------------
 
     def to_yaml(self, *, defaults: bool = True) -> str:
-        """The pipeline as YAML; `from_yaml` builds it again. Holds no secrets.
+        """Return the configuration as YAML, without secrets. `from_yaml` reads it.
 
-        Without `defaults`, only the parts and settings that are not as usual, and no index. Raises
-        `ConfigError` where a part is another framework's object, which no file can hold.
+        Without `defaults`, the YAML holds only the settings that differ from the defaults, and no
+        index. Raises `ConfigError` if a part is an object of another framework.
         """
         import yaml
 
         if not self.is_plain:
             raise ConfigError(
                 "a part of this pipeline is an object of another framework, which YAML cannot "
-                "hold: give the pipeline as module:attribute"
+                "describe: name the pipeline as module:attribute instead"
             )
-        usual = {} if defaults else type(self)(index=self.index).config()
+        default_config = {} if defaults else type(self)(index=self.index).config()
         plain = {
             name: value
             for name, value in self.config().items()
-            if name != "type" and (defaults or value != usual.get(name))
+            if name != "type" and (defaults or value != default_config.get(name))
         }
         return str(yaml.safe_dump(plain, sort_keys=False))
 
     @classmethod
     def from_yaml(cls, source: str | Path) -> Self:
-        """Build a pipeline from YAML text, or from the file a `Path` names.
+        """Build a pipeline from YAML text, or from the file at a `Path`.
 
-        Parts are built by their registered names only. Raises `ConfigError` that names the key
-        at fault.
+        Parts are found by their registered names only. Raises `ConfigError`, which names the
+        wrong key.
         """
         import yaml
 
@@ -188,18 +189,18 @@ class Pipeline(Component):
             text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
             plain = yaml.safe_load(text)
         except (OSError, UnicodeDecodeError) as error:
-            said = getattr(error, "strerror", None) or error
-            raise ConfigError(f"{where}cannot be read: {said}") from None
-        except Exception as error:  # PyYAML lets out whatever a value's constructor raises
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"{where}cannot be read: {reason}") from None
+        except Exception as error:  # PyYAML does not wrap the errors of its constructors
             raise ConfigError(f"{where}not YAML: {' '.join(str(error).split())[:300]}") from None
         if not isinstance(plain, dict | None):
-            raise ConfigError(f"{where}a pipeline is a mapping of its parts")
+            raise ConfigError(f"{where}a pipeline must be a mapping of settings")
         try:
             return cls.from_config(plain or {})
         except ConfigError as error:
             raise ConfigError(f"{where}{error}") from None
 
-    # -- life ------------------------------------------------------------------------------
+    # -- opening and closing ----------------------------------------------------------------
 
     def __enter__(self) -> Self:
         """Use as ``with Pipeline() as pipeline``."""
@@ -209,25 +210,26 @@ class Pipeline(Component):
         self.close()
 
     def close(self) -> None:
-        """Let go of the index's files."""
+        """Close the files of the index."""
         with self._guard:
             opened, self._opened = self._opened, None
-        if opened is not None:  # not behind the guard: an ingest in it may call back
+        if opened is not None:  # outside the lock: an ingest that is running may call back
             opened.close()
 
     def open(self, *, create: bool = False, check: bool = True) -> Index:
-        """The index, opened when first needed.
+        """Return the index, and open it if it is not open.
 
         Raises `IndexNotFound`, `EmbedderMismatch` or `IndexDamaged`. Without `check`, damage and
-        another embedder come up only when they are met: for `rag.index.maintenance`.
+        another embedder are reported only when an operation meets them, which
+        `rag.index.maintenance` needs.
         """
         with self._guard:
             if self._opened is not None and not self._opened.document_store.file_exists():
-                stale, self._opened = self._opened, None  # deleted or replaced since
+                stale, self._opened = self._opened, None  # its files were deleted or replaced
                 threading.Thread(target=stale.close, daemon=True).start()
             if self._opened is None:
                 if not create and not check:
-                    open_library(self.index, self.namespace).close()
+                    open_document_store(self.index, self.namespace).close()
                 opened = Index(
                     self.index,
                     self.embedder,
@@ -237,14 +239,14 @@ class Pipeline(Component):
                 )
                 if check and not create:
                     try:
-                        opened.check_derived()
+                        opened.check_store_set()
                     except BaseException:
                         opened.close()
                         raise
                 self._opened = opened
             return self._opened
 
-    # -- doing -----------------------------------------------------------------------------
+    # -- ingestion, search, answers ---------------------------------------------------------
 
     def ingest(
         self,
@@ -254,15 +256,14 @@ class Pipeline(Component):
         allow_private: bool = False,
         progress: Callable[[IngestReport], None] | None = None,
     ) -> IngestReport:
-        """Bring the index up to date with the sources: paths, uris or connectors.
+        """Index the sources: paths, uris or connectors. Only changes are read and embedded.
 
-        Only what has changed is read, and only texts not embedded before are embedded. What is
-        gone from a source is deleted, unless `keep_missing`; what cannot be read is in the
-        report, with the reason. With another embedder than the index's, every document is
-        embedded again beside the old vectors, which answer until all is done. A `dry_run`
-        touches nothing and reports what would be done and cost. With `allow_private`, addresses in
-        private networks may be named (see `connectors.web.Web`). Raises `SourceNotFound` before
-        anything is done, `IndexLocked` where another process is writing.
+        A document that a source no longer lists is deleted, unless `keep_missing`. The report
+        lists every document that cannot be read, with the reason. If the pipeline has another
+        embedder than the index, all documents are embedded again; searches use the old vectors
+        until that is complete. A `dry_run` writes nothing and reports the changes and their cost.
+        `allow_private` permits addresses in private networks (see `connectors.web.Web`). Raises
+        `SourceNotFound` before any change, and `IndexLocked` if another process is writing.
         """
         connectors = [self.connector(source, allow_private=allow_private) for source in sources]
         parts = (connectors, self.parser, self.chunker)
@@ -279,16 +280,16 @@ class Pipeline(Component):
                 span.set("citewell.chunks", report.chunks)
                 return report
         try:
-            library = open_library(self.index, self.namespace)
+            document_store = open_document_store(self.index, self.namespace)
         except IndexNotFound:
             return plan(None, self.embedder, *parts, **options)
-        with closing(library):
-            return plan(library, self.embedder, *parts, **options)
+        with closing(document_store):
+            return plan(document_store, self.embedder, *parts, **options)
 
     def connector(
         self, source: str | Path | Connector, *, allow_private: bool = False
     ) -> Connector:
-        """The connector for what a person types. Raises `SourceNotFound` or `MissingExtra`."""
+        """Return the connector for a path or uri. Raises `SourceNotFound` or `MissingExtra`."""
         if not isinstance(source, str | Path):
             return cast(Connector, build("connector", source))
         password = load_settings().imap_password
@@ -302,77 +303,90 @@ class Pipeline(Component):
         where: Where | None = None,
         history: Sequence[Message] = (),
     ) -> list[Hit]:
-        """Up to `k` hits (default: the pipeline's), best first, refined.
+        """Return up to `k` hits (default: the pipeline's ``k``) after postprocessing, best first.
 
-        `history` is the conversation before, for transforms that look at it. Raises `QueryError`
-        for an empty query.
+        `history` holds the earlier messages of the conversation, for the condenser and the
+        transforms. Raises `QueryError` for an empty query.
         """
         with tracing.span("search") as span:
-            hits = self._searched(query, k, where, history).hits
+            hits = self._search(query, k, where, history).hits
             span.set("citewell.hits", len(hits))
             return hits
 
-    def _searched(
+    def _search(
         self, query: str, k: int | None, where: Where | None, history: Sequence[Message]
-    ) -> _Searched:
-        steps = _Steps()
-        query = asked = _checked_question(query)
-        if history and self.condenser is not None:
-            with tracing.span(f"condense {self.condenser.name}"):
-                meant = well_formed(self.condenser.transform(query, history)[0].text).strip()
-            query = meant or query
-            if query != asked:
-                steps.add("condense", question=query, condenser=self.condenser.name)
-            if not (self.condenser.for_search_only and self.generator.reads_history):
-                asked = query
+    ) -> _SearchResult:
+        timer = _StageTimer()
+        query, question = self._condense(_check_question(query), history, timer)
         k = self.k if k is None else k
-        if not 1 <= k <= _MOST_HITS:
-            raise QueryError(f"k must be from 1 to {_MOST_HITS:,}, not {k}")
+        if not 1 <= k <= MAX_HITS:
+            raise QueryError(f"k must be from 1 to {MAX_HITS:,}, not {k}")
+        queries = self._transform(query, history, timer)
+        with tracing.span("open index") if self._opened is None else nullcontext():
+            index = self.open(create=self.retriever.is_external)
+        depth = max([k, *(part.input_depth for part in self.postprocessors)])
+        depth = min(depth + sum(part.oversample for part in self.postprocessors), MAX_HITS)
+        if len(queries) > 1:  # the sum of two rankings must not depend on k
+            depth = max(depth, HITS_PER_FUSED_QUERY)
+        rankings = [
+            (self._retrieve(query.text, depth, index, where), query.weight) for query in queries
+        ]
+        hits = rankings[0][0] if len(rankings) == 1 else _fuse(rankings, depth)
+        passages = external_passages(hits)
+        timer.add("retrieve", retriever=self.retriever.config(), hits=len(hits))
+        hits = self._postprocess(queries[0].text, hits, k, index, timer)
+        return _SearchResult(question, hits[:k], timer.steps, passages)
+
+    def _condense(
+        self, question: str, history: Sequence[Message], timer: _StageTimer
+    ) -> tuple[str, str]:
+        """Rewrite a follow-up. Return the query to search with, and the question to answer."""
+        if not history or self.condenser is None:
+            return question, question
+        with tracing.span(f"condense {self.condenser.name}"):
+            condensed = to_well_formed(self.condenser.transform(question, history)[0].text).strip()
+        query = condensed or question
+        if query != question:
+            timer.add("condense", question=query, condenser=self.condenser.name)
+        if self.condenser.for_search_only and self.generator.reads_history:
+            return query, question
+        return query, query
+
+    def _transform(self, query: str, history: Sequence[Message], timer: _StageTimer) -> list[Query]:
+        """Pass the query through the transforms. Return distinct queries, the first one first."""
         queries = [Query(query)]
         for transform in self.transforms:
             with tracing.span(f"transform {transform.name}") as span:
                 queries = [
-                    Query(well_formed(found.text), found.weight * asked.weight)
-                    for asked in queries
-                    for found in transform.transform(asked.text, history)
+                    Query(to_well_formed(output.text), output.weight * query.weight)
+                    for query in queries
+                    for output in transform.transform(query.text, history)
                 ]
-                span.data["queries"] = [each.text for each in queries]
-            steps.add(transform.name, queries=[each.text for each in queries])
-        with tracing.span("open index") if self._opened is None else nullcontext():
-            index = self.open(create=self.retriever.is_external)
-        depth = max([k, *(postprocessor.input_depth for postprocessor in self.postprocessors)])
-        depth = min(
-            depth + sum(postprocessor.oversample for postprocessor in self.postprocessors),
-            _MOST_HITS,
-        )
+                span.data["queries"] = [query.text for query in queries]
+            timer.add(transform.name, queries=[query.text for query in queries])
         distinct: dict[str, Query] = {}
-        for each in queries:
-            distinct.setdefault(each.text, each)
-        if len(distinct) > 1:  # the sum of two is not to depend on how many are asked for
-            depth = max(depth, _FUSED)
-        found = [
-            (self._retrieved(each.text, depth, index, where), each.weight)
-            for each in distinct.values()
-        ]
-        hits = found[0][0] if len(found) == 1 else _merged(found, depth)
-        passages = external_passages(hits)
-        steps.add("retrieve", retriever=self.retriever.config(), hits=len(hits))
-        for i, postprocessor in enumerate(self.postprocessors):
-            with _hits_told(f"rerank {postprocessor.name}", "rerank", queries[0].text) as told:
-                hits = told(postprocessor.process(queries[0].text, hits, index=index))
-            if not any(
-                later.input_depth or later.oversample for later in self.postprocessors[i + 1 :]
-            ):
-                hits = hits[:k]
-            steps.add(postprocessor.name, hits=len(hits))
-        return _Searched(asked, hits[:k], steps.taken, passages)
+        for transformed in queries:
+            distinct.setdefault(transformed.text, transformed)
+        return list(distinct.values())
 
-    def _retrieved(self, query: str, k: int, index: Index, where: Where | None) -> list[Hit]:
-        with _hits_told(f"retrieval {self.retriever.name}", "retrieval", query) as told:
-            return told(self.retriever.retrieve(query, k=k, index=index, where=where))
+    def _retrieve(self, query: str, k: int, index: Index, where: Where | None) -> list[Hit]:
+        with _hits_span(f"retrieval {self.retriever.name}", "retrieval", query) as record:
+            return record(self.retriever.retrieve(query, k=k, index=index, where=where))
+
+    def _postprocess(
+        self, query: str, hits: list[Hit], k: int, index: Index, timer: _StageTimer
+    ) -> list[Hit]:
+        for i, part in enumerate(self.postprocessors):
+            with _hits_span(f"rerank {part.name}", "rerank", query) as record:
+                hits = record(part.process(query, hits, index=index))
+            later_parts = self.postprocessors[i + 1 :]
+            if not any(later.input_depth or later.oversample for later in later_parts):
+                hits = hits[:k]
+            timer.add(part.name, hits=len(hits))
+        return hits
 
     def more_like(self, uri: str, *, k: int | None = None, where: Where | None = None) -> list[Hit]:
-        """The nearest chunk of each of up to `k` other documents that are like the document `uri`.
+        """Return up to `k` documents that are similar to the document `uri`, by their best chunk.
 
         Raises `DocumentNotFound`.
         """
@@ -388,19 +402,18 @@ class Pipeline(Component):
         history: Sequence[Message] = (),
         evidence: Sequence[Citation] = (),
     ) -> Answer:
-        """Answer from the index, with citations read back from the stored sources.
+        """Answer a question from the index. Every citation is compared with the stored source.
 
-        `history` is the conversation before the question, oldest first. The chunks in which the
-        citations of `evidence` stand are added to what is retrieved, where they are still in the
-        index, unchanged, and within `where`. The answer's usage is that of every model that was
-        asked on the way to it.
+        `history` holds the earlier messages of the conversation, oldest first. `evidence` holds
+        citations of earlier answers: their chunks are added to the hits if they match `where` and
+        the stored text is unchanged. The usage of the answer includes every model call.
         """
-        with track_usage() as meter, self._span("ask") as span:
-            searched = self._evident(question, where, history, evidence)
+        with track_usage() as tracker, self._span("ask") as span:
+            result = self._search_with_evidence(question, where, history, evidence)
             with tracing.span(f"generate {self.generator.name}"):
-                answer = self.generator.answer(searched.asked, searched.hits, history)
-            answer = self._verified(answer, searched, meter.usage)
-            _tell(span, answer)
+                answer = self.generator.answer(result.question, result.hits, history)
+            answer = self._verify_quotes(answer, result, tracker.usage)
+            _record_answer(span, answer)
             return answer
 
     def stream(
@@ -411,26 +424,26 @@ class Pipeline(Component):
         history: Sequence[Message] = (),
         evidence: Sequence[Citation] = (),
     ) -> Iterator[Event]:
-        """`ask` piece by piece: text as it comes, citations, verdicts, then `AnswerCompleted`.
+        """Like `ask`, as a stream of events: text, citations, verified sentences, and the answer.
 
-        The last event holds the checked answer. Where that is an abstention, it takes back what
-        was streamed before.
+        The last event is `AnswerCompleted` with the checked answer. If that answer is an
+        abstention, it withdraws the text that was streamed before.
         """
-        return iterate_in_own_context(self._streamed(question, where, history, evidence))
+        return iterate_in_own_context(self._stream(question, where, history, evidence))
 
-    def _streamed(
+    def _stream(
         self,
         question: str,
         where: Where | None,
         history: Sequence[Message],
         evidence: Sequence[Citation],
     ) -> Iterator[Event]:
-        with track_usage() as meter, self._span("ask") as span:
-            searched = self._evident(question, where, history, evidence)
-            passages = searched.passages
+        with track_usage() as tracker, self._span("ask") as span:
+            result = self._search_with_evidence(question, where, history, evidence)
+            passages = result.passages
             answer: Answer | None = None
             with tracing.span(f"generate {self.generator.name}"):
-                events = self.generator.stream(searched.asked, searched.hits, history)
+                events = self.generator.stream(result.question, result.hits, history)
                 with close_at_end(events):
                     for event in events:
                         if isinstance(event, AnswerCompleted):
@@ -441,43 +454,47 @@ class Pipeline(Component):
                             event = event.model_copy(update={"citation": citation})
                         yield event
             if answer is not None:
-                answer = self._verified(answer, searched, meter.usage)
-                _tell(span, answer)
+                answer = self._verify_quotes(answer, result, tracker.usage)
+                _record_answer(span, answer)
                 yield AnswerCompleted(answer=answer)
 
     def extract(
         self, question: str, model: type[Model], *, where: Where | None = None
     ) -> Extraction[Model]:
-        """Fill in a pydantic `model` from the index, each of its values with its citations.
+        """Fill in a pydantic `model` from the index, with citations for each value.
 
-        `question` says what is to be looked for. Raises `ConfigError` where the generator asks no
-        model, `ModelReplyError` where its reply does not fit `model`.
+        `question` describes the values to find. Raises `ConfigError` if the generator has no chat
+        model, and `ModelReplyError` if the reply of the chat model does not fit `model`.
         """
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             raise QueryError(f"{model!r:.100} is not a pydantic model (a class, not an instance)")
         if not isinstance(self.generator, GroundedGenerator):
             raise ConfigError(
-                f"the generator {self.generator.name!r} fills in no fields: use 'grounded', "
-                "which asks a chat model"
+                f"the generator {self.generator.name!r} cannot fill in a model: use 'grounded', "
+                "which has a chat model"
             )
-        with track_usage() as meter, self._span("extract"):
-            searched = self._searched(question, None, where, ())
+        with track_usage() as tracker, self._span("extract"):
+            result = self._search(question, None, where, ())
             with tracing.span(f"generate {self.generator.name}"):
-                found = self.generator.extract(searched.asked, searched.hits, model)
-        passages = searched.passages
+                extraction = self.generator.extract(result.question, result.hits, model)
+        passages = result.passages
         fields = {
             path: evidence.model_copy(
                 update={
                     "citations": tuple(self._read_back(c, passages) for c in evidence.citations)
                 }
             )
-            for path, evidence in found.fields.items()
+            for path, evidence in extraction.fields.items()
         }
-        update = {"fields": fields, "usage": meter.usage, "trace": (*searched.steps, *found.trace)}
-        return found.model_copy(update=update)
+        update = {
+            "fields": fields,
+            "usage": tracker.usage,
+            "trace": (*result.steps, *extraction.trace),
+        }
+        return extraction.model_copy(update=update)
 
     def chat(self, name: str | None = None, **options: Any) -> Conversation:
-        """The conversation `name`, kept in the index's folder; without a name, a new one.
+        """Return the conversation `name`, stored in the index folder; a new one without a name.
 
         For `options` see `rag.Conversation`.
         """
@@ -486,71 +503,80 @@ class Pipeline(Component):
 
     @property
     def conversations(self) -> ConversationStore:
-        """The conversations that are kept in the index's folder."""
+        """The conversations stored in the index folder."""
         folder = namespace_folder(self.index, self.namespace)
-        return ConversationStore(folder / CONVERSATIONS)
+        return ConversationStore(folder / CONVERSATIONS_FILE)
 
-    def _evident(
+    def _search_with_evidence(
         self,
         question: str,
         where: Where | None,
         history: Sequence[Message],
         evidence: Sequence[Citation],
-    ) -> _Searched:
-        """What is found for a question, and the chunks of the evidence behind it."""
-        searched = self._searched(question, None, where, history)
+    ) -> _SearchResult:
+        """Search, and append the chunks of `evidence` that the search did not return."""
+        result = self._search(question, None, where, history)
         if not evidence:
-            return searched
-        known = {hit.chunk.id for hit in searched.hits}
-        chunks = {c.id: c for c in self._standing(evidence, where) if c.id not in known}
-        least = min((hit.score for hit in searched.hits), default=1.0)
-        more = [
+            return result
+        hit_ids = {hit.chunk.id for hit in result.hits}
+        chunks = {c.id: c for c in self._unchanged_chunks(evidence, where) if c.id not in hit_ids}
+        lowest_score = min((hit.score for hit in result.hits), default=1.0)
+        evidence_hits = [
             Hit(
-                chunk=chunk, score=least, stage_scores={"earlier": StageScore(rank=rank, score=1.0)}
+                chunk=chunk,
+                score=lowest_score,
+                stage_scores={"earlier": StageScore(rank=rank, score=1.0)},
             )
             for rank, chunk in enumerate(chunks.values(), start=1)
         ]
-        return searched._replace(hits=[*searched.hits, *more])
+        return result._replace(hits=[*result.hits, *evidence_hits])
 
-    def _standing(self, evidence: Sequence[Citation], where: Where | None) -> Iterator[Chunk]:
-        """Chunks of citations that stand in the index as they did."""
-        library = self.open().document_store
-        selected = None if where is None else Filter.of(where)
+    def _unchanged_chunks(
+        self, evidence: Sequence[Citation], where: Where | None
+    ) -> Iterator[Chunk]:
+        """Yield the chunk of each citation whose quote is still the stored text."""
+        document_store = self.open().document_store
+        document_filter = None if where is None else Filter.of(where)
         for citation in evidence:
             try:
-                if library.text(citation.uri, citation.start, citation.end) != citation.quote:
+                if (
+                    document_store.text(citation.uri, citation.start, citation.end)
+                    != citation.quote
+                ):
                     continue
-                if selected is not None and not selected.matches(library.document(citation.uri)):
+                if document_filter is not None and not document_filter.matches(
+                    document_store.document(citation.uri)
+                ):
                     continue
-                outline = library.outline(citation.uri)
+                outline = document_store.outline(citation.uri)
             except DocumentNotFound:
                 continue
             rows = [s.row for s in outline if s.start <= citation.start < s.end]
-            yield from library.chunks(rows[:1]).values()
+            yield from document_store.chunks(rows[:1]).values()
 
     def delete(self, *uris: str) -> int:
-        """Delete documents, and all that lie below these uris; returns how many there were.
+        """Delete the documents at and below these uris. Return the number of deleted documents.
 
-        For sources that are gone for good: what a source that still exists no longer lists is
-        deleted by `ingest`. Raises `IndexLocked` where another process is writing.
+        Use it for sources that no longer exist: `ingest` itself deletes what an existing source no
+        longer lists. Raises `IndexLocked` if another process is writing.
         """
         index = self.open()
-        with index.writing() as writer:
-            doomed = {
-                known
+        with index.open_writer() as writer:
+            stored_uris = {
+                stored_uri
                 for uri in uris
-                for known in index.document_store.uris(uri.rstrip("/"))
-                if known == uri or known.startswith((uri.rstrip("/") + "/", uri + PART))
+                for stored_uri in index.document_store.uris(uri.rstrip("/"))
+                if stored_uri == uri or stored_uri.startswith((uri.rstrip("/") + "/", uri + PART))
             }
-            index.document_store.forget_failures(uris)
-            return writer.delete(sorted(doomed))
+            index.document_store.delete_failures(uris)
+            return writer.delete(sorted(stored_uris))
 
     def document(self, uri: str) -> Document:
-        """The stored document. Raises `DocumentNotFound`."""
+        """Return the stored document `uri`. Raises `DocumentNotFound`."""
         return self.open().document_store.document(uri)
 
     def stats(self) -> Stats:
-        """Numbers of what the index holds."""
+        """Return the numbers of documents, chunks, characters, embeddings and failures."""
         return self.open().document_store.stats()
 
     def _span(self, name: str) -> AbstractContextManager[tracing.Span]:
@@ -558,28 +584,28 @@ class Pipeline(Component):
         return tracing.span(name, attributes=attributes)
 
     def _read_back(self, citation: Citation, passages: Mapping[str, str]) -> Citation:
-        """The citation, verified if its quote stands in its source, and with its place.
+        """Compare the quote with its source. Return the citation with the result and location.
 
-        The source is in the library, or one of the `passages` that came from outside.
+        The source is a stored document, or one of the external `passages`.
         """
         if (passage := passages.get(citation.uri)) is not None:
             verified = passage[citation.start : citation.end] == citation.quote
             return citation.model_copy(update={"verified": verified})
-        library = self.open().document_store
+        document_store = self.open().document_store
         try:
-            stored = library.text(citation.uri, citation.start, citation.end)
-            place = library.location(citation.uri, citation.start)
+            stored_text = document_store.text(citation.uri, citation.start, citation.end)
+            location = document_store.location(citation.uri, citation.start)
         except DocumentNotFound:  # deleted since it was retrieved
             return citation
-        verified = stored == citation.quote
-        return citation.model_copy(update={"verified": verified, "location": place})
+        verified = stored_text == citation.quote
+        return citation.model_copy(update={"verified": verified, "location": location})
 
-    def _verified(self, answer: Answer, searched: _Searched, usage: Usage) -> Answer:
-        """Read every quote back from the library, and note what came before."""
+    def _verify_quotes(self, answer: Answer, result: _SearchResult, usage: Usage) -> Answer:
+        """Compare every quote with its source, and add the steps of the search to the trace."""
         started = time.perf_counter()
-        passages = searched.passages
+        passages = result.passages
         with tracing.span("verify quotes") as span:
-            citations = tuple(self._read_back(each, passages) for each in answer.citations)
+            citations = tuple(self._read_back(citation, passages) for citation in answer.citations)
             span.set("citewell.citations", len(citations))
         step = Step(
             name="verify",
@@ -590,11 +616,11 @@ class Pipeline(Component):
             update={
                 "citations": citations,
                 "usage": usage if usage.calls else answer.usage,
-                "trace": (*searched.steps, *answer.trace, step),
+                "trace": (*result.steps, *answer.trace, step),
             }
         )
 
-    # -- the same without blocking an event loop -------------------------------------------
+    # -- the same for event loops --------------------------------------------
 
     async def aingest(
         self,
@@ -604,7 +630,7 @@ class Pipeline(Component):
         allow_private: bool = False,
         progress: Callable[[IngestReport], None] | None = None,
     ) -> IngestReport:
-        """`ingest` in a worker thread; `progress` is called from there."""
+        """Run `ingest` in a worker thread, which also calls `progress`."""
         return await _in_thread(
             lambda: self.ingest(
                 *sources,
@@ -623,7 +649,7 @@ class Pipeline(Component):
         where: Where | None = None,
         history: Sequence[Message] = (),
     ) -> list[Hit]:
-        """`search` in a worker thread."""
+        """Run `search` in a worker thread."""
         return await _in_thread(lambda: self.search(query, k=k, where=where, history=history))
 
     async def aask(
@@ -634,7 +660,7 @@ class Pipeline(Component):
         history: Sequence[Message] = (),
         evidence: Sequence[Citation] = (),
     ) -> Answer:
-        """`ask` without blocking the event loop; cancelled, it stops at the model's next token."""
+        """Like `ask`, for an event loop. Cancellation stops the model at its next token."""
         answer: Answer | None = None
         async for event in self.astream(question, where=where, history=history, evidence=evidence):
             if isinstance(event, AnswerCompleted):
@@ -650,7 +676,7 @@ class Pipeline(Component):
         history: Sequence[Message] = (),
         evidence: Sequence[Citation] = (),
     ) -> AsyncIterator[Event]:
-        """`stream`, each step of it in a worker thread; closed or cancelled, the model stops."""
+        """Like `stream`, with each step in a worker thread. Closing it stops the model."""
         events = self.stream(question, where=where, history=history, evidence=evidence)
         async for event in iterate_in_threads(events, at_once=not self.generator.streams):
             yield event
@@ -658,35 +684,35 @@ class Pipeline(Component):
     async def aextract(
         self, question: str, model: type[Model], *, where: Where | None = None
     ) -> Extraction[Model]:
-        """`extract` in a worker thread."""
+        """Run `extract` in a worker thread."""
         return await _in_thread(lambda: self.extract(question, model, where=where))
 
 
 @contextmanager
-def _hits_told(
+def _hits_span(
     name: str, operation: str, query: str
 ) -> Iterator[Callable[[Sequence[Hit]], list[Hit]]]:
-    """A span that is told the hits of its stage."""
+    """Open a span for a stage. The yielded function records the hits of the stage."""
     with tracing.span(name, operation=operation, data={"query": query}) as span:
 
-        def told(hits: Sequence[Hit]) -> list[Hit]:
+        def record(hits: Sequence[Hit]) -> list[Hit]:
             span.data["hits"] = tuple(hits)
             span.set("citewell.hits", len(hits))
             return list(hits)
 
-        yield told
+        yield record
 
 
-def _tell(span: tracing.Span, answer: Answer) -> None:
-    """Note in the span of a question what came of it."""
+def _record_answer(span: tracing.Span, answer: Answer) -> None:
+    """Record the outcome of a question in its span."""
     span.data["answer"] = answer
     span.set("citewell.status", answer.status)
     span.set("citewell.citations", len(answer.citations))
     if answer.usage.calls:
-        span.used(answer.usage)
+        span.set_usage(answer.usage)
 
 
-def _unpickled(cls: type[Pipeline], fields: dict[str, Any]) -> Pipeline:
+def _unpickle(cls: type[Pipeline], fields: dict[str, Any]) -> Pipeline:
     return cls(**fields)
 
 
@@ -696,49 +722,54 @@ async def _in_thread(call: Callable[[], _T]) -> _T:
     return await to_thread.run_sync(call)
 
 
-def _checked_question(question: str) -> str:
+def _check_question(question: str) -> str:
     if not isinstance(question, str):
-        raise QueryError(f"a question is a text, not a {type(question).__name__}")
-    question = well_formed(question)
+        raise QueryError(f"a question must be a string, not {type(question).__name__}")
+    question = to_well_formed(question)
     if not question.strip():
         raise QueryError("the question is empty")
-    if len(question) > _LONGEST_QUESTION:
+    if len(question) > MAX_QUESTION_CHARACTERS:
         raise QueryError(
-            f"the question has {len(question):,} characters; at most {_LONGEST_QUESTION:,} can be "
-            "asked at once"
+            f"the question has {len(question):,} characters; the limit is "
+            f"{MAX_QUESTION_CHARACTERS:,}"
         )
     return question.strip()
 
 
-class _Searched(NamedTuple):
-    asked: str  # the question as the generator is to be asked it
+class _SearchResult(NamedTuple):
+    question: str  # as the generator receives it
     hits: list[Hit]
     steps: tuple[Step, ...]
-    passages: dict[str, str]  # texts of what came from outside, by uri
+    passages: dict[str, str]  # texts of external passages, by uri
 
 
-class _Steps:
-    """Stages of a search, timed as they end."""
+class _StageTimer:
+    """Times the stages of a search."""
 
     def __init__(self) -> None:
-        self.taken: tuple[Step, ...] = ()
-        self._since = time.perf_counter()
+        self.steps: tuple[Step, ...] = ()
+        self._stage_start = time.perf_counter()
 
     def add(self, name: str, **detail: Any) -> None:
-        now = time.perf_counter()
-        self.taken += (Step(name=name, seconds=now - self._since, detail=detail),)
-        self._since = now
+        """Record that the stage `name` ended now."""
+        stage_end = time.perf_counter()
+        step = Step(name=name, seconds=stage_end - self._stage_start, detail=detail)
+        self.steps += (step,)
+        self._stage_start = stage_end
 
 
-def _merged(found: Sequence[tuple[Sequence[Hit], float]], k: int) -> list[Hit]:
-    """Hits of several queries to one list: the weighted sum of scores, each by its best."""
-    chunks: dict[str, Hit] = {}
-    total: dict[str, float] = {}
-    for hits, weight in found:
-        scores = by_best({i: hit.score for i, hit in enumerate(hits)})
+def _fuse(rankings: Sequence[tuple[Sequence[Hit], float]], k: int) -> list[Hit]:
+    """Fuse the hits of several queries: the weighted sum of scores, each divided by its best."""
+    hits_by_chunk: dict[str, Hit] = {}
+    totals: dict[str, float] = {}
+    for hits, weight in rankings:
+        scores = normalize_by_best({i: hit.score for i, hit in enumerate(hits)})
         for i, hit in enumerate(hits):
-            chunks.setdefault(hit.chunk.id, hit)
-            total[hit.chunk.id] = total.get(hit.chunk.id, 0.0) + weight * scores[i]
-    whole = sum(weight for _, weight in found) or 1.0
-    best = sorted(total, key=lambda name: -total[name])[:k]
-    return [chunks[name].model_copy(update={"score": total[name] / whole}) for name in best]
+            hits_by_chunk.setdefault(hit.chunk.id, hit)
+            totals[hit.chunk.id] = totals.get(hit.chunk.id, 0.0) + weight * scores[i]
+    weight_sum = sum(weight for _, weight in rankings) or 1.0
+    best_ids = sorted(totals, key=lambda chunk_id: -totals[chunk_id])[:k]
+    return [
+        hits_by_chunk[chunk_id].model_copy(update={"score": totals[chunk_id] / weight_sum})
+        for chunk_id in best_ids
+    ]

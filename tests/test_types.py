@@ -16,7 +16,7 @@ from rag.types import (
     StageScore,
     Step,
     Usage,
-    flat_metadata,
+    flatten_metadata,
     format_location,
 )
 
@@ -82,7 +82,7 @@ def test_flat_metadata_flattens_and_drops_nothing_useful() -> None:
         "huge": 2**70,
         3: "three",
     }
-    assert flat_metadata(raw) == {
+    assert flatten_metadata(raw) == {
         "a.b": 1,
         "a.c.d": "x",
         "when": "2025-01-02",
@@ -91,7 +91,7 @@ def test_flat_metadata_flattens_and_drops_nothing_useful() -> None:
         "huge": str(2**70),
         "3": "three",
     }
-    Document(uri="u", text="t", metadata=flat_metadata(raw))
+    Document(uri="u", text="t", metadata=flatten_metadata(raw))
 
 
 def test_marks_must_lie_inside_the_text() -> None:

@@ -1,4 +1,4 @@
-"""Archives: the files in a ZIP, TAR or compressed file, each parsed by its own parser."""
+"""Archives: lists the files in a ZIP, TAR or compressed file."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field
 
 from connectors.base import Container, FailedPart, Part, part_uri
-from connectors.parsers.safe_zip import check_whole
+from connectors.parsers.safe_zip import check_archive_end
 from rag.errors import EncryptedDocument, NoText, ParseError
-from rag.types import well_formed
+from rag.types import to_well_formed
 
-_BROKEN = (
+_ARCHIVE_ERRORS = (
     *(zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, ValueError, NotImplementedError),
     *(RuntimeError, zlib.error, lzma.LZMAError, KeyError),
 )
-_SKIPPED = re.compile(r"(^|/)(\.[^/.]|__MACOSX(/|$))")
+_SKIPPED_FILES = re.compile(r"(^|/)(\.[^/.]|__MACOSX(/|$))")
 
 
 class ArchiveParser(Container):
     """ZIP, TAR (also compressed), and single files compressed by gzip, bzip2 or xz.
 
-    Hidden files, links and devices are left out. An archive of more than ``max_files`` files or
-    ``max_bytes`` bytes unpacked is taken for an attack from there on.
+    Hidden files, links and devices are skipped. Unpacking stops at ``max_files`` files or
+    ``max_bytes`` unpacked bytes, because a larger archive may be an attack.
     """
 
     name: ClassVar[str] = "archive"
@@ -46,58 +46,58 @@ class ArchiveParser(Container):
         "application/x-xz": (".xz", ".txz"),
     }
     library: ClassVar[str] = "zipfile, tarfile (Python)"
-    keeps: ClassVar[str] = "every file as a document of its own"
+    keeps: ClassVar[str] = "each file as a separate document"
     drops: ClassVar[str] = "hidden files, links, devices"
 
     max_files: int = Field(10_000, ge=1)
     max_bytes: int = Field(2**30, ge=1)
 
     def unpack(self, data: bytes, *, uri: str) -> Iterator[Part | FailedPart]:
-        """List the files; they are unpacked one at a time."""
+        """List the files; each is unpacked when it is read."""
         if data.startswith(b"PK"):
-            files = _zipped(data)
+            files = _list_zip_files(data)
         else:
-            data = self._decompressed(data, uri)
+            data = self._decompress(data, uri)
             if not is_tar(data):
                 name = PurePosixPath(unquote(urlsplit(uri).path)).stem
                 yield Part(name or "file", lambda: data)
                 return
-            files = _tarred(data)
-        yield from self._bounded(files, uri)
+            files = _list_tar_files(data)
+        yield from self._enforce_limits(files, uri)
 
-    def _bounded(
+    def _enforce_limits(
         self, files: Iterator[tuple[int, Part | FailedPart]], uri: str
     ) -> Iterator[Part | FailedPart]:
-        count = size = 0
+        file_count = unpacked_bytes = 0
         try:
-            for bytes_, part in files:
-                count, size = count + 1, size + bytes_
-                if count > self.max_files or size > self.max_bytes:
+            for file_bytes, part in files:
+                file_count, unpacked_bytes = file_count + 1, unpacked_bytes + file_bytes
+                if file_count > self.max_files or unpacked_bytes > self.max_bytes:
                     raise ParseError(
                         f"more than {self.max_files:,} files or {self.max_bytes:,} bytes unpacked "
-                        "(max_files, max_bytes): the rest is left out"
+                        "(max_files, max_bytes): the remaining files are skipped"
                     )
                 yield part
-        except _BROKEN as error:
+        except _ARCHIVE_ERRORS as error:
             failure = ParseError(f"a damaged archive: {error}")
-            if not count:
+            if not file_count:
                 raise failure from None
             yield FailedPart(part_uri(uri, "(the rest)"), failure)
         except ParseError as error:
-            if not count:  # not even a list of what is in it
+            if not file_count:  # the archive cannot even be listed
                 raise
             yield FailedPart(part_uri(uri, "(the rest)"), error)
-        if not count:
-            raise NoText("an archive without any file")
+        if not file_count:
+            raise NoText("the archive contains no files")
 
-    def _decompressed(self, data: bytes, uri: str) -> bytes:
+    def _decompress(self, data: bytes, uri: str) -> bytes:
         for signature, module in ((b"\x1f\x8b", gzip), (b"BZh", bz2), (b"\xfd7zXZ", lzma)):
             if not data.startswith(signature):
                 continue
             try:
                 with module.open(io.BytesIO(data)) as file:
                     data = file.read(self.max_bytes + 1)
-            except _BROKEN as error:
+            except _ARCHIVE_ERRORS as error:
                 raise ParseError(f"damaged: {error}") from None
             if len(data) > self.max_bytes:
                 raise ParseError(f"more than {self.max_bytes:,} bytes unpacked (max_bytes)")
@@ -105,23 +105,23 @@ class ArchiveParser(Container):
 
 
 def is_tar(data: bytes) -> bool:
-    """Whether a TAR archive begins here."""
+    """Return whether `data` starts like a TAR archive."""
     return data[257:262] == b"ustar"
 
 
-def _name(name: str) -> str:
-    """Path within the archive; nothing leads out of it."""
-    return posixpath.normpath("/" + well_formed(name)).lstrip("/")
+def _normalize_name(name: str) -> str:
+    """Return a path inside the archive; ``..`` cannot lead out of it."""
+    return posixpath.normpath("/" + to_well_formed(name)).lstrip("/")
 
 
-def _zipped(data: bytes) -> Iterator[tuple[int, Part | FailedPart]]:
+def _list_zip_files(data: bytes) -> Iterator[tuple[int, Part | FailedPart]]:
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
-    except _BROKEN as error:
+    except _ARCHIVE_ERRORS as error:
         raise ParseError(f"a damaged ZIP archive: {error}") from None
-    check_whole(archive.infolist(), data, "ZIP archive")
+    check_archive_end(archive.infolist(), data, "ZIP archive")
     for info in archive.infolist():
-        if info.is_dir() or _SKIPPED.search(info.filename):
+        if info.is_dir() or _SKIPPED_FILES.search(info.filename):
             continue
 
         def read(info: zipfile.ZipInfo = info) -> bytes:
@@ -129,23 +129,23 @@ def _zipped(data: bytes) -> Iterator[tuple[int, Part | FailedPart]]:
                 raise EncryptedDocument("protected by a password")
             try:
                 return archive.read(info)
-            except _BROKEN as error:
+            except _ARCHIVE_ERRORS as error:
                 raise ParseError(f"damaged in the archive: {error}") from None
 
-        yield info.file_size, Part(_name(info.filename), read)
+        yield info.file_size, Part(_normalize_name(info.filename), read)
 
 
-def _tarred(data: bytes) -> Iterator[tuple[int, Part | FailedPart]]:
+def _list_tar_files(data: bytes) -> Iterator[tuple[int, Part | FailedPart]]:
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
         for info in archive:
-            if not info.isfile() or _SKIPPED.search(info.name):
+            if not info.isfile() or _SKIPPED_FILES.search(info.name):
                 continue
 
             def read(info: tarfile.TarInfo = info) -> bytes:
                 try:
                     file = archive.extractfile(info)
                     return file.read() if file is not None else b""
-                except _BROKEN as error:
+                except _ARCHIVE_ERRORS as error:
                     raise ParseError(f"damaged in the archive: {error}") from None
 
-            yield info.size, Part(_name(info.name), read)
+            yield info.size, Part(_normalize_name(info.name), read)

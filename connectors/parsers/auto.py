@@ -1,20 +1,19 @@
-"""The default parser: looks at a file's first bytes and name, and asks the right one."""
+"""The default parser: detects the format of a file and calls the parser for it."""
 
 from __future__ import annotations
 
-import io
-import re
-import zipfile
+import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import Any, ClassVar
+from typing import ClassVar, NamedTuple
 
 from pydantic import Field, PrivateAttr
 
 from connectors.base import Container, FailedPart, Parser, part_uri
-from connectors.parsers.archives import ArchiveParser, is_tar
+from connectors.parsers.archives import ArchiveParser
 from connectors.parsers.code import CodeParser
+from connectors.parsers.detection import detect_binary_format, detect_text_format, is_zip
 from connectors.parsers.epub import EpubParser
 from connectors.parsers.html import HtmlParser
 from connectors.parsers.mail import EmailParser, MboxParser
@@ -27,12 +26,13 @@ from connectors.parsers.records import JsonLinesParser, SheetParser, TableParser
 from connectors.parsers.rst import RstParser
 from connectors.parsers.structured import JsonParser, XmlParser, YamlParser
 from connectors.parsers.subtitles import SubtitleParser
-from connectors.parsers.text import TextParser, name_of
-from rag.errors import EncryptedDocument, NoText, ParseError, SourceError, UnsupportedFormat
+from connectors.parsers.text import TextParser, extract_file_name
+from rag.component import component_class, registered_names
+from rag.errors import ConfigError, NoText, ParseError, SourceError, UnsupportedFormat
 from rag.types import Document
 
-_PLAIN = frozenset(("", "text/plain", "application/octet-stream", "binary/octet-stream"))
-_ALIASES = {
+_UNSPECIFIC_MIMES = frozenset(("", "text/plain", "application/octet-stream", "binary/octet-stream"))
+_MIME_ALIASES = {
     "application/xhtml+xml": "text/html",
     "application/x-zip-compressed": "application/zip",
     "application/x-gzip": "application/gzip",
@@ -50,40 +50,29 @@ _ALIASES = {
     "application/javascript": "text/x-javascript",
     "image/jpg": "image/jpeg",
 }
-# First bytes of formats that are no text. Those without a media type have no parser here.
-_SIGNATURES = (
-    (b"\x89PNG", "image/png", "a PNG picture"),
-    (b"\xff\xd8\xff", "image/jpeg", "a JPEG picture"),
-    (b"GIF8", "image/gif", "a GIF picture"),
-    (b"II*\0", "image/tiff", "a TIFF picture"),
-    (b"MM\0*", "image/tiff", "a TIFF picture"),
-    (b"BM", "image/bmp", "a bitmap"),
-    (b"\x1f\x8b", "application/gzip", "a gzip archive"),
-    (b"BZh", "application/x-bzip2", "a bzip2 archive"),
-    (b"\xfd7zXZ", "application/x-xz", "an xz archive"),
-    (b"{\\rtf", "application/rtf", "an RTF document"),
-    (b"7z\xbc\xaf", "", "a 7z archive"),
-    (b"Rar!", "", "a RAR archive"),
-    (b"\x7fELF", "", "a program"),
-    (b"MZ", "", "a Windows program"),
-    (b"SQLite format 3", "", "an SQLite database"),
-    (b"OggS", "", "an Ogg sound or film"),
-    (b"ID3", "", "an MP3 sound"),
-    (b"fLaC", "", "a FLAC sound"),
-    (b"\x1aE\xdf\xa3", "", "a Matroska or WebM film"),
-)
-_OLE = b"\xd0\xcf\x11\xe0"
-_HTML = re.compile(
-    rb"\s*+(?:<\?xml[^>]*+>\s*+)?+(?:<!--.*?-->\s*+)*+<(?:!doctype\s+html|html)\b", re.I | re.S
-)
+
+
+class _FormatTable(NamedTuple):
+    """Which parser reads which media type."""
+
+    parsers: dict[str, Parser]  # by media type
+    mimes: dict[str, str]  # by suffix of the file name
+    registered: tuple[Parser, ...]  # those of other packages that read a media type here
+    added_mimes: frozenset[str]  # media types read by a registered parser or one of `others`
 
 
 class AutoParser(Parser):
-    """Picks the parser by what the bytes are, then by what the source or its name says.
+    """Calls the parser for a file's format.
 
-    A field for each family of formats; ``others`` come first, for the formats they name. Archives
-    and mails are unpacked, up to ``depth`` of them in one another, and every file in them is a
-    document of its own, with the uri of what it was in as ``part_of``.
+    The format is detected from the first bytes; if these do not show it, from the media type that
+    the source declares, then from the suffix of the name. There is a field for each family of
+    formats. The parsers in ``others`` have priority over these for the media types in their
+    ``formats``. A parser that another package registers (entry point ``citewell.parser``) reads,
+    with its default settings, the media types that neither ``others`` nor a field reads; list a
+    parser that has required settings in ``others``.
+
+    Archives and e-mails are unpacked, up to ``depth`` levels deep. Each file in them becomes a
+    separate document whose metadata field ``part_of`` is the uri of the archive or e-mail.
     """
 
     name: ClassVar[str] = "auto"
@@ -114,100 +103,162 @@ class AutoParser(Parser):
     others: tuple[Parser, ...] = ()
     depth: int = Field(4, ge=0, le=20)
 
-    _parsers: dict[str, Parser] = PrivateAttr(default_factory=dict)
-    _suffixes: dict[str, str] = PrivateAttr(default_factory=dict)
+    _table: _FormatTable | None = PrivateAttr(default=None)
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Component.fingerprint`; it covers the registered parsers of other packages."""
+        fingerprint = super().fingerprint
+        registered = self._formats.registered
+        if not registered:
+            return fingerprint
+        parts = [fingerprint, *(parser.fingerprint for parser in registered)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
-        """Parse `data` with the parser for its format; not what is packed in it."""
-        kind = self.guess(data, uri=uri, mime=mime)
-        return self.parser_of(kind).parse(data, uri=uri, mime=kind)
+        """Parse `data` with the parser for its format, without the files packed in it."""
+        detected = self.guess(data, uri=uri, mime=mime)
+        return self.parser_of(detected).parse(data, uri=uri, mime=detected)
 
     def documents(
         self, data: bytes, *, uri: str, mime: str | None = None
     ) -> Iterator[Document | FailedPart]:
-        """Parse `data`, and all that is packed in it."""
-        yield from self._documents(data, uri, mime, self.depth)
+        """Parse `data` and all files packed in it."""
+        yield from self._parse_all(data, uri, mime, self.depth)
 
-    def _documents(
+    def _parse_all(
         self, data: bytes, uri: str, mime: str | None, depth: int
     ) -> Iterator[Document | FailedPart]:
-        kind = self.guess(data, uri=uri, mime=mime)
-        parser = self.parser_of(kind)
+        detected = self.guess(data, uri=uri, mime=mime)
+        parser = self.parser_of(detected)
         if not isinstance(parser, Container):
-            yield from parser.documents(data, uri=uri, mime=kind)
+            yield from parser.documents(data, uri=uri, mime=detected)
             return
         if type(parser).parse is not Container.parse:
-            yield _own(parser, data, uri, kind)
-        names: Counter[str] = Counter()
-        given: set[str] = set()
+            yield _parse_container(parser, data, uri, detected)
+        name_counts: Counter[str] = Counter()
+        used_uris: set[str] = set()
         for part in parser.unpack(data, uri=uri):
             if isinstance(part, FailedPart):
                 yield part
                 continue
-            below = part_uri(uri, part.name)
-            base = below
-            while below in given:  # several files of one name
-                names[base] += 1
-                below = f"{base}~{names[base] + 1}"
-            given.add(below)
+            child_uri = first_uri = part_uri(uri, part.name)
+            while child_uri in used_uris:  # several files have the same name
+                name_counts[first_uri] += 1
+                child_uri = f"{first_uri}~{name_counts[first_uri] + 1}"
+            used_uris.add(child_uri)
             try:
                 if not depth:
-                    raise ParseError(f"more than {self.depth} archives in one another (depth)")
-                for found in self._documents(part.read(), below, part.mime, depth - 1):
-                    yield _within(uri, found)
+                    raise ParseError(f"archives are nested more than {self.depth} deep (depth)")
+                for result in self._parse_all(part.read(), child_uri, part.mime, depth - 1):
+                    yield _add_container_uri(uri, result)
             except SourceError as error:
-                yield FailedPart(below, error)
+                yield FailedPart(child_uri, error)
 
     def parser_of(self, mime: str) -> Parser:
-        """The parser for a media type; that for text where no other reads it."""
-        return self._parsers.get(mime, self.text)
+        """Return the parser for a media type; the text parser if no other parser reads it."""
+        return self._formats.parsers.get(mime, self.text)
 
     def guess(self, data: bytes, *, uri: str, mime: str | None) -> str:
-        """Media type of `data`. Raises `UnsupportedFormat` for formats that no parser reads."""
-        head = data[:1024]
-        if head.lstrip().startswith(b"%PDF-"):
-            return "application/pdf"
-        suffix = PurePosixPath(name_of(uri)).suffix.lower()
-        said = (mime or "").split(";")[0].strip().lower()
-        said = _ALIASES.get(said, said)
-        if packed := _packed(data, head):
-            packed = packed if packed in self._parsers else "application/zip"
-            # A parser of somebody else's may know such files better, by name.
-            return packed if packed != "application/zip" else self._by_suffix(suffix, packed)
-        for signature, kind, what in _SIGNATURES:
-            if head.startswith(signature) and _is_binary(head):
-                if not kind:
-                    raise UnsupportedFormat(f"{what}, which no parser reads")
-                return kind
-        if said in _PLAIN or said not in self._parsers:
-            said = self._by_suffix(suffix, said)
-        if said in _PLAIN or (said not in self._parsers and not suffix):
-            if _HTML.match(head):
-                return "text/html"
-            if head.startswith(b"<?xml"):
-                return "application/xml"
-            return "text/plain"
-        return said
+        """Return the media type of `data`.
 
-    def _by_suffix(self, suffix: str, default: str) -> str:
-        return self._suffixes.get(suffix, default)
+        Raises `UnsupportedFormat` for a format that no parser reads, and `EncryptedDocument`.
+        """
+        formats = self._formats
+        suffix = PurePosixPath(extract_file_name(uri)).suffix.lower()
+        declared = (mime or "").split(";")[0].strip().lower()
+        declared = _MIME_ALIASES.get(declared, declared)
+        added = next(
+            (m for m in (declared, formats.mimes.get(suffix, "")) if m in formats.added_mimes), ""
+        )
+        try:
+            detected = detect_binary_format(data)
+        except UnsupportedFormat:
+            if not added:
+                raise
+            return added
+        if is_zip(data) and (detected == "application/zip" or detected not in formats.parsers):
+            return added or formats.mimes.get(suffix, "application/zip")
+        if detected:
+            return detected
+        if declared in _UNSPECIFIC_MIMES or declared not in formats.parsers:
+            declared = formats.mimes.get(suffix, declared)
+        is_unknown = declared not in formats.parsers and not suffix
+        return detect_text_format(data) if declared in _UNSPECIFIC_MIMES or is_unknown else declared
 
     @property
     def all(self) -> tuple[Parser, ...]:
-        """Every parser that is asked, the first for a format being the one that reads it."""
-        named = [name for name in type(self).model_fields if name not in ("others", "depth")]
-        return (*self.others, *(getattr(self, name) for name in named))
+        """All parsers that this one calls; the first that declares a media type reads it."""
+        return (*self.others, *self._field_parsers, *self._formats.registered)
 
-    def model_post_init(self, context: Any, /) -> None:
-        """Look up once which parser is for what."""
-        for parser in reversed(self.all):
-            for mime, suffixes in parser.formats.items():
-                self._parsers[mime] = parser
-                self._suffixes.update(dict.fromkeys(suffixes, mime))
+    @property
+    def _field_parsers(self) -> tuple[Parser, ...]:
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return tuple(value for value in values if isinstance(value, Parser))
+
+    @property
+    def _formats(self) -> _FormatTable:
+        """Table of formats, built on first use.
+
+        Other packages import this one, so their parsers cannot be loaded while it is imported.
+        """
+        if self._table is None:
+            self._table = _build_format_table(self.others, self._field_parsers)
+        return self._table
 
 
-def _own(parser: Container, data: bytes, uri: str, mime: str) -> Document | FailedPart:
-    """What a mail says itself; that there is nothing does not hide its attachments."""
+def _build_format_table(
+    others: tuple[Parser, ...], field_parsers: tuple[Parser, ...]
+) -> _FormatTable:
+    parsers: dict[str, Parser] = {}
+    mimes: dict[str, str] = {}
+
+    def add(parser: Parser, formats: Mapping[str, tuple[str, ...]]) -> None:
+        for mime, suffixes in formats.items():
+            parsers.setdefault(mime, parser)
+            for suffix in suffixes:
+                mimes.setdefault(suffix, mime)
+
+    for parser in (*others, *field_parsers):
+        add(parser, parser.formats)
+    added_mimes = {mime for parser in others for mime in parser.formats}
+    registered = []
+    for parser in _make_registered_parsers():
+        new_formats = {m: suffixes for m, suffixes in parser.formats.items() if m not in parsers}
+        if new_formats:
+            add(parser, new_formats)
+            added_mimes |= set(new_formats)
+            registered.append(parser)
+    return _FormatTable(parsers, mimes, tuple(registered), frozenset(added_mimes))
+
+
+def _make_registered_parsers() -> Iterator[Parser]:
+    """Make the parsers that other packages register, in the order of their names.
+
+    Parsers with required settings are skipped. Raises `ConfigError` for a parser that cannot be
+    loaded.
+    """
+    field_classes = {type(field.default) for field in AutoParser.model_fields.values()}
+    for name in registered_names("parser"):
+        try:
+            parser_class = component_class("parser", name)
+        except (ConfigError, MemoryError):
+            raise
+        except Exception as error:  # whatever the other package raises when it is imported
+            raise ConfigError(
+                f"the registered parser {name!r} cannot be loaded; fix or uninstall the package "
+                f"that registers it ({type(error).__name__}: {error})"
+            ) from error
+        if parser_class in field_classes or issubclass(parser_class, AutoParser):
+            continue
+        if not any(field.is_required() for field in parser_class.model_fields.values()):
+            parser = parser_class.from_config({})
+            assert isinstance(parser, Parser)
+            yield parser
+
+
+def _parse_container(parser: Container, data: bytes, uri: str, mime: str) -> Document | FailedPart:
+    """Parse the text of an e-mail itself; without text, its attachments are still parsed."""
     try:
         return parser.parse(data, uri=uri, mime=mime)
     except NoText as error:
@@ -216,69 +267,7 @@ def _own(parser: Container, data: bytes, uri: str, mime: str) -> Document | Fail
         return FailedPart(uri, error)
 
 
-def _within(uri: str, found: Document | FailedPart) -> Document | FailedPart:
-    if isinstance(found, FailedPart) or "part_of" in found.metadata:
-        return found
-    return found.model_copy(update={"metadata": {**found.metadata, "part_of": uri}})
-
-
-def _packed(data: bytes, head: bytes) -> str:
-    """Media type of what is a ZIP archive, a TAR or an OLE file inside; "" for all others."""
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return _zipped(data)
-    if is_tar(head):
-        return "application/x-tar"
-    return _ole(data) if head.startswith(_OLE) else ""
-
-
-_IN_ZIP = (
-    ("word/", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
-    ("ppt/", "application/vnd.openxmlformats-officedocument.presentationml.presentation"),
-    ("xl/", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
-)
-
-
-def _zipped(data: bytes) -> str:
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            names = archive.namelist()
-            if "mimetype" in names and archive.getinfo("mimetype").file_size < 200:
-                return archive.read("mimetype").decode("ascii").strip().removesuffix("-template")
-    except MemoryError:
-        raise
-    except Exception:  # damaged: the parser of archives says how
-        return "application/zip"
-    if "[Content_Types].xml" in names:
-        for folder, mime in _IN_ZIP:
-            if any(name.startswith(folder) for name in names):
-                return mime
-    return "application/zip"
-
-
-def _ole(data: bytes) -> str:
-    """Old Office files, and those under a password, are filed in the same way."""
-    if _holds(data, "EncryptedPackage"):
-        raise EncryptedDocument("protected by a password: save a copy without one")
-    for stream, what in (
-        ("WordDocument", "an old Word document (.doc): save it as .docx"),
-        ("PowerPoint Document", "an old PowerPoint presentation (.ppt): save it as .pptx"),
-        ("__substg1.0_", "an Outlook message (.msg): save it as .eml"),
-    ):
-        if _holds(data, stream):
-            raise UnsupportedFormat(what)
-    if _holds(data, "Workbook\0") or _holds(data, "Book\0"):
-        return "application/vnd.ms-excel"
-    raise UnsupportedFormat("an old Office document, which no parser reads")
-
-
-def _holds(data: bytes, stream: str) -> bool:
-    return stream.encode("utf-16-le") in data
-
-
-def _is_binary(head: bytes) -> bool:
-    """Whether more than the signature says so: prose may begin with "MZ" or "ID3" as well."""
-    return (
-        head.startswith(b"{\\rtf")
-        or any(byte < 9 or 13 < byte < 32 for byte in head)
-        or any(byte > 126 for byte in head[:64])
-    )
+def _add_container_uri(uri: str, result: Document | FailedPart) -> Document | FailedPart:
+    if isinstance(result, FailedPart) or "part_of" in result.metadata:
+        return result
+    return result.model_copy(update={"metadata": {**result.metadata, "part_of": uri}})

@@ -1,4 +1,4 @@
-"""Source code: the text as written, a mark for every function and class (tree-sitter)."""
+"""Source code: the text as written, with a mark for each function and class (tree-sitter)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any, ClassVar, NamedTuple
 from pydantic import Field
 
 from connectors.base import Parser
-from connectors.parsers.text import decode, name_of, require_text
-from rag.types import Document, Mark, well_formed
+from connectors.parsers.text import decode, extract_file_name, require_text
+from rag.types import Document, Mark, to_well_formed
 
-_LARGEST = 2_000_000  # characters of a file whose symbols are looked for
+_MAX_CHARACTERS = 2_000_000  # no symbols are searched for in a longer file
 
 
 class _Language(NamedTuple):
     name: str
     suffixes: tuple[str, ...]
-    module: str = ""  # of its grammar; "" where symbols are not known
+    module: str = ""  # of the grammar; "" if symbols are not supported
     function: str = "language"
 
 
@@ -55,7 +55,7 @@ _LANGUAGES = (
 _BY_SUFFIX = {suffix: language for language in _LANGUAGES for suffix in language.suffixes}
 _BY_NAME = {language.name: language for language in _LANGUAGES}
 
-# Nodes of any of the grammars that define something with a name.
+# Node types, in any of the grammars, that define something with a name.
 _DEFINITIONS = frozenset(
     """
     function_definition class_definition function_declaration generator_function_declaration
@@ -70,15 +70,15 @@ _DEFINITIONS = frozenset(
 )
 
 
-def _installed() -> bool:
+def _is_installed() -> bool:
     return find_spec("tree_sitter") is not None
 
 
 class CodeParser(Parser):
-    """Source code with a mark, and a heading, for each function, class and the like.
+    """Source code with a mark and a heading for each function, class and similar definition.
 
-    That is done where ``symbols``; by default, where the extra ``code`` is installed. Without it
-    the text and its language are kept all the same.
+    With ``symbols`` (default: whether the extra ``code`` is installed) definitions are marked.
+    Without it, only the text and its language are kept.
     """
 
     name: ClassVar[str] = "code"
@@ -91,27 +91,27 @@ class CodeParser(Parser):
     extra: ClassVar[str] = "code"
     packages: ClassVar[tuple[str, ...]] = ("tree_sitter",)
 
-    symbols: bool = Field(default_factory=_installed)
+    symbols: bool = Field(default_factory=_is_installed)
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data`. The title is the file name."""
         text = decode(data)
         require_text(text)
-        suffix = PurePosixPath(name_of(uri)).suffix.lower()
+        suffix = PurePosixPath(extract_file_name(uri)).suffix.lower()
         language = _BY_SUFFIX.get(suffix) or _BY_NAME.get((mime or "").removeprefix("text/x-"))
         return Document(
             uri=uri,
             text=text,
-            title=name_of(uri),
+            title=extract_file_name(uri),
             mime=mime or (f"text/x-{language.name}" if language else "text/plain"),
             metadata={"code_language": language.name} if language else {},
-            marks=tuple(_marks(text, language)) if language and self.symbols else (),
+            marks=tuple(_build_marks(text, language)) if language and self.symbols else (),
         )
 
 
 @lru_cache(maxsize=len(_LANGUAGES))
-def _parser(language: _Language) -> Any:
-    """Tree-sitter's parser; None where it is not installed."""
+def _load_parser(language: _Language) -> Any:
+    """Return the tree-sitter parser; None if it is not installed."""
     if not language.module:
         return None
     try:
@@ -123,30 +123,33 @@ def _parser(language: _Language) -> Any:
         return None
 
 
-def _marks(text: str, language: _Language) -> Iterator[Mark]:
-    parser = _parser(language)
-    if parser is None or len(text) > _LARGEST:
+def _build_marks(text: str, language: _Language) -> Iterator[Mark]:
+    parser = _load_parser(language)
+    if parser is None or len(text) > _MAX_CHARACTERS:
         return
     data = text.encode()
     tree = parser.parse(data)
-    offsets = _Offsets(data, text.isascii())
-    stretches = list(_stretches(tree.root_node))
-    for start, end, path in stretches:
-        a, b = offsets.at(start), offsets.at(end)
-        if path and text[a:b].strip():
-            names = tuple(well_formed(name) for name in path)
-            yield Mark(start=a, end=b, kind="symbol", value=".".join(names))
-            yield Mark(start=a, end=b, kind="heading", value=names)
+    offsets = _CharacterOffsets(data, text.isascii())
+    sections = list(_split_at_definitions(tree.root_node))
+    for start_byte, end_byte, path in sections:
+        start_offset, end_offset = (
+            offsets.count_characters(start_byte),
+            offsets.count_characters(end_byte),
+        )
+        if path and text[start_offset:end_offset].strip():
+            names = tuple(to_well_formed(name) for name in path)
+            yield Mark(start=start_offset, end=end_offset, kind="symbol", value=".".join(names))
+            yield Mark(start=start_offset, end=end_offset, kind="heading", value=names)
 
 
-class _Offsets:
-    """Characters before a byte of UTF-8, for bytes asked about in order."""
+class _CharacterOffsets:
+    """Counts the characters before a byte of UTF-8; fast for increasing byte offsets."""
 
     def __init__(self, data: bytes, ascii_only: bool) -> None:
         self._data, self._same = data, ascii_only
         self._byte = self._character = 0
 
-    def at(self, byte: int) -> int:
+    def count_characters(self, byte: int) -> int:
         if self._same:
             return byte
         if byte < self._byte:
@@ -156,59 +159,67 @@ class _Offsets:
         return self._character
 
 
-def _stretches(root: Any) -> Iterator[tuple[int, int, tuple[str, ...]]]:
-    """Bytes ``[start, end)`` and the names around them: a class, then each of its methods."""
+def _split_at_definitions(root: Any) -> Iterator[tuple[int, int, tuple[str, ...]]]:
+    """Yield byte ranges ``[start, end)`` and the names of the definitions that enclose them.
+
+    A class is yielded in pieces: the text between its methods, and each method.
+    """
     path: list[str] = []
-    at = 0
-    ahead: list[tuple[Any, bool]] = [(root, False)]
-    while ahead:
-        node, is_left = ahead.pop()
-        if is_left:
-            if node.end_byte > at:
-                yield at, node.end_byte, tuple(path)
-                at = node.end_byte
+    position = 0
+    stack: list[tuple[Any, bool]] = [(root, False)]
+    while stack:
+        node, is_finished = stack.pop()
+        if is_finished:
+            if node.end_byte > position:
+                yield position, node.end_byte, tuple(path)
+                position = node.end_byte
             path.pop()
             continue
-        name = _name(node) if node.type in _DEFINITIONS else ""
+        name = _read_name(node) if node.type in _DEFINITIONS else ""
         if name:
-            start = _start(node)
-            if start > at:
-                yield at, start, tuple(path)
-                at = start
+            start = _find_start(node)
+            if start > position:
+                yield position, start, tuple(path)
+                position = start
             path.append(name)
-            ahead.append((node, True))
-        ahead += [(child, False) for child in reversed(node.named_children)]
-    if root.end_byte > at:
-        yield at, root.end_byte, tuple(path)
+            stack.append((node, True))
+        stack += [(child, False) for child in reversed(node.named_children)]
+    if root.end_byte > position:
+        yield position, root.end_byte, tuple(path)
 
 
-def _start(node: Any) -> int:
-    """Where a definition begins, its decorators and the comment right above it included."""
-    first = node
+def _find_start(node: Any) -> int:
+    """Return the start byte of a definition, with its decorators and the comment above it."""
+    first_node = node
     if node.parent is not None and node.parent.type in ("decorated_definition", "export_statement"):
-        first = node.parent
-    before = first.prev_named_sibling
+        first_node = node.parent
+    previous = first_node.prev_named_sibling
     while (
-        before is not None
-        and "comment" in before.type
-        and before.end_point[0] + 1 >= first.start_point[0]
-        and not _shares_its_line(before)
+        previous is not None
+        and "comment" in previous.type
+        and previous.end_point[0] + 1 >= first_node.start_point[0]
+        and not _shares_its_line(previous)
     ):
-        first, before = before, before.prev_named_sibling
-    return int(first.start_byte)
+        first_node, previous = previous, previous.prev_named_sibling
+    return int(first_node.start_byte)
 
 
 def _shares_its_line(comment: Any) -> bool:
-    """Whether it stands behind code, of which it says something."""
-    before = comment.prev_sibling
-    return before is not None and before.end_point[0] >= comment.start_point[0]
+    """Return whether the comment follows code on the same line, which it describes."""
+    previous = comment.prev_sibling
+    return previous is not None and previous.end_point[0] >= comment.start_point[0]
 
 
-def _name(node: Any) -> str:
-    found = node.child_by_field_name("type" if node.type == "impl_item" else "name")
-    if found is None:  # C: the name is in the declarator, in pointers and arrays of it
-        found = node.child_by_field_name("declarator")
-        while found is not None and (inner := found.child_by_field_name("declarator")) is not None:
-            found = inner
-    text = found.text.decode(errors="replace") if found is not None and found.text else ""
+def _read_name(node: Any) -> str:
+    name_node = node.child_by_field_name("type" if node.type == "impl_item" else "name")
+    if name_node is None:  # C: the name is in the innermost declarator (pointers, arrays)
+        name_node = node.child_by_field_name("declarator")
+        while (
+            name_node is not None
+            and (inner := name_node.child_by_field_name("declarator")) is not None
+        ):
+            name_node = inner
+    text = (
+        name_node.text.decode(errors="replace") if name_node is not None and name_node.text else ""
+    )
     return " ".join(text.split())[:100]

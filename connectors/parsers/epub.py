@@ -1,4 +1,4 @@
-"""EPUB: the chapters of a book in their order, as Markdown."""
+"""EPUB: the chapters of a book in reading order, as Markdown."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from urllib.parse import unquote
 
 from connectors.base import Parser
 from connectors.parsers.html_fragments import to_markdown
-from connectors.parsers.markdown import heading_marks
-from connectors.parsers.safe_zip import ZippedFile, local_name, parse_xml, properties
-from connectors.parsers.text import name_of
+from connectors.parsers.markdown import find_heading_marks
+from connectors.parsers.safe_zip import ZippedFile, local_name, parse_xml, read_properties
+from connectors.parsers.text import extract_file_name
 from connectors.parsers.text_builder import TextBuilder
 from rag.errors import EncryptedDocument, NoText, ParseError
 from rag.types import Document
@@ -20,7 +20,7 @@ _EPUB = "application/epub+zip"
 
 
 class EpubParser(Parser):
-    """Books as Markdown, chapter after chapter as the book lists them."""
+    """Books as Markdown, with the chapters in the order that the book lists them."""
 
     name: ClassVar[str] = "epub"
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {_EPUB: (".epub",)}
@@ -29,42 +29,42 @@ class EpubParser(Parser):
     drops: ClassVar[str] = "pictures, page numbers of the printed book"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
-        """Parse `data`. The title is the book's own or the file name."""
+        """Parse `data`. The title is that of the book, or the file name."""
         book = ZippedFile(data, "book")
         if "META-INF/rights.xml" in book.names:
             raise EncryptedDocument("protected by digital rights management")
-        package_name = _package(book)
+        package_name = _find_package(book)
         package_data = book.read(package_name)
         package = parse_xml(package_data, "book")
-        built = TextBuilder()
-        for name in _spine(package, posixpath.dirname(package_name)):
+        builder = TextBuilder()
+        for name in _list_chapters(package, posixpath.dirname(package_name)):
             if name in book.names:
-                built.paragraph(to_markdown(book.read(name)))
-        text = built.text
+                builder.write_paragraph(to_markdown(book.read(name)))
+        text = builder.text
         if not text.strip():
-            raise NoText("a book without any text")
-        found = properties(package_data)
-        title = found.pop("title", "")
+            raise NoText("the book contains no text")
+        metadata = read_properties(package_data)
+        title = metadata.pop("title", "")
         return Document(
             uri=uri,
             text=text,
-            title=(title if isinstance(title, str) and title else name_of(uri))[:200],
+            title=(title if isinstance(title, str) and title else extract_file_name(uri))[:200],
             mime=mime or _EPUB,
-            metadata=found,
-            marks=heading_marks(text),
+            metadata=metadata,
+            marks=find_heading_marks(text),
         )
 
 
-def _package(book: ZippedFile) -> str:
+def _find_package(book: ZippedFile) -> str:
     container = parse_xml(book.read("META-INF/container.xml"), "book")
     for element in container.iter():
         if local_name(element) == "rootfile" and element.get("full-path"):
             return str(element.get("full-path"))
-    raise ParseError("a damaged book: it does not say where its contents are")
+    raise ParseError("a damaged book: META-INF/container.xml names no package file")
 
 
-def _spine(package: Any, folder: str) -> list[str]:
-    """Names of the chapters' files, in order."""
+def _list_chapters(package: Any, folder: str) -> list[str]:
+    """Return the file names of the chapters, in reading order."""
     items = {e.get("id"): e for e in package.iter() if local_name(e) == "item"}
     order = [e.get("idref") for e in package.iter() if local_name(e) == "itemref"]
     chapters = [items[name].get("href") for name in order if name in items]

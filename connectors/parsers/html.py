@@ -1,4 +1,4 @@
-"""HTML: the main text without menus, as Markdown, so that headings survive."""
+"""HTML: the main text without menus, as Markdown, which keeps the headings."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from urllib.parse import urldefrag, urljoin
 
 from connectors.base import Parser
 from connectors.parsers.html_fragments import to_markdown
-from connectors.parsers.markdown import heading_marks
-from connectors.parsers.text import name_of
+from connectors.parsers.markdown import find_heading_marks
+from connectors.parsers.text import extract_file_name
 from rag.errors import NoText, ParseError
-from rag.types import Document, flat_metadata, well_formed
+from rag.types import Document, flatten_metadata, to_well_formed
 
-_KEPT = ("author", "date", "description", "sitename", "categories", "tags")
-_MOST_LINKS = 100
-_SHORT = 300  # characters; of less trafilatura keeps the words, and not what they are
-_AROUND = ("nav", "header", "footer", "aside", "form")
+_METADATA_FIELDS = ("author", "date", "description", "sitename", "categories", "tags")
+_MAX_LINKS = 100
+_SHORT_PAGE_CHARACTERS = 300  # trafilatura loses the structure of shorter pages
+_BOILERPLATE_TAGS = ("nav", "header", "footer", "aside", "form")
 
 
 class HtmlParser(Parser):
-    """The main text of a page by trafilatura, in Markdown.
+    """The main text of a page, extracted by trafilatura, as Markdown.
 
-    Where a page has no main text that trafilatura finds (a very short page, a list of links),
-    all of its visible text is taken.
+    If trafilatura finds no main text (a very short page, a list of links), all visible text is
+    kept.
     """
 
     name: ClassVar[str] = "html"
@@ -39,7 +39,7 @@ class HtmlParser(Parser):
     links: bool = False
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
-        """Parse `data`, in the encoding that it declares or that is guessed."""
+        """Parse `data`, in the encoding that it declares, otherwise in a guessed one."""
         import trafilatura
         from lxml.etree import LxmlError
 
@@ -47,10 +47,10 @@ class HtmlParser(Parser):
             raise NoText("the file is empty")
         try:
             tree = trafilatura.load_html(data)
-            if tree is None:  # a fragment without <html>, or no HTML at all
+            if tree is None:  # a fragment without <html>, or not HTML at all
                 tree = trafilatura.load_html(b"<html><body>" + data + b"</body></html>")
             if tree is None:
-                raise NoText("not HTML, or a page without any text")
+                raise NoText("not HTML, or the page contains no text")
             metadata = trafilatura.extract_metadata(tree, default_url=uri, extensive=False)
             text = trafilatura.extract(
                 tree,
@@ -60,29 +60,30 @@ class HtmlParser(Parser):
                 include_links=self.links,
                 include_formatting=True,
             )
-            language, links = _language(tree), _links(tree, uri)
-            if not text or len(text) < _SHORT:  # so short a page has no menus worth telling apart
-                text = to_markdown(data, without=_AROUND) or text or to_markdown(data)
-            text = well_formed(text)
+            language, links = _read_language(tree), _list_links(tree, uri)
+            if not text or len(text) < _SHORT_PAGE_CHARACTERS:  # a short page has no menus
+                text = to_markdown(data, without=_BOILERPLATE_TAGS) or text or to_markdown(data)
+            text = to_well_formed(text)
         except (LxmlError, ValueError, RecursionError, AttributeError) as error:
             raise ParseError(f"broken HTML: {error}") from None
         if not text.strip():
-            raise NoText("a page without any text")
-        if not heading_marks(text):
-            text = _with_headings(text, tree)
-        found = metadata.as_dict() if metadata else {}
+            raise NoText("the page contains no text")
+        if not find_heading_marks(text):
+            text = _restore_headings(text, tree)
+        page_metadata = metadata.as_dict() if metadata else {}
         return Document(
             uri=uri,
             text=text,
-            title=well_formed(found.get("title") or name_of(uri))[:200],
+            title=to_well_formed(page_metadata.get("title") or extract_file_name(uri))[:200],
             mime=mime or "text/html",
-            metadata=_metadata(found) | flat_metadata({"language": language, "links": links}),
-            marks=heading_marks(text),
+            metadata=_select_metadata(page_metadata)
+            | flatten_metadata({"language": language, "links": links}),
+            marks=find_heading_marks(text),
         )
 
 
-def _with_headings(text: str, tree: Any) -> str:
-    """Mark the lines that are headings of the page: from a short page they come out bare."""
+def _restore_headings(text: str, tree: Any) -> str:
+    """Write ``#`` before headings: trafilatura extracts those of a short page without it."""
     levels = {
         " ".join(heading.text_content().split()): int(heading.tag[1])
         for heading in tree.iter("h1", "h2", "h3", "h4", "h5", "h6")
@@ -94,27 +95,29 @@ def _with_headings(text: str, tree: Any) -> str:
     ).lstrip("\n")
 
 
-def _language(tree: Any) -> str | None:
-    """What the page says of itself, as in ``de-AT``."""
-    said = next((tag.get("lang") or tag.get("xml:lang") for tag in tree.iter("html")), None)
-    return well_formed(said.strip())[:35] or None if said else None
+def _read_language(tree: Any) -> str | None:
+    """Return the language that the page declares, such as ``de-AT``."""
+    language = next((tag.get("lang") or tag.get("xml:lang") for tag in tree.iter("html")), None)
+    return to_well_formed(language.strip())[:35] or None if language else None
 
 
-def _links(tree: Any, uri: str) -> tuple[str, ...]:
-    """Where the page leads, each address once, without what is behind a ``#``."""
+def _list_links(tree: Any, uri: str) -> tuple[str, ...]:
+    """Return the addresses that the page links to, each once and without its fragment."""
     base = next((tag.get("href") for tag in tree.iter("base")), None) or ""
-    found: dict[str, None] = {}
+    links: dict[str, None] = {}
     for tag in tree.iter("a"):
         try:
             target = urldefrag(urljoin(urljoin(uri, base), (tag.get("href") or "").strip())).url
         except ValueError:
             continue
         if target.startswith(("http://", "https://")) and len(target) <= 2_000:
-            found[well_formed(target)] = None
-        if len(found) == _MOST_LINKS:
+            links[to_well_formed(target)] = None
+        if len(links) == _MAX_LINKS:
             break
-    return tuple(found)
+    return tuple(links)
 
 
-def _metadata(found: dict[str, Any]) -> dict[str, Any]:
-    return flat_metadata({name: found[name] for name in _KEPT if found.get(name)})
+def _select_metadata(page_metadata: dict[str, Any]) -> dict[str, Any]:
+    return flatten_metadata(
+        {name: page_metadata[name] for name in _METADATA_FIELDS if page_metadata.get(name)}
+    )

@@ -1,4 +1,4 @@
-"""HTML inside other formats, as Markdown: all of it, where `HtmlParser` takes the main text."""
+"""Converting HTML in other formats to Markdown: all text, not only the main text."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from rag.errors import ParseError
-from rag.types import well_formed
+from rag.types import to_well_formed
 
-_MANY_BLANK = re.compile(r"\n(?:[ \t]*\n){2,}")
-_LIKE_HEADING = re.compile(r"^(\s{0,3})#(?=#{0,5}\s)")
-_DROPPED = ("script", "style", "head", "noscript", "template", "svg")
+_BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
+_HEADING_SIGN = re.compile(r"^(\s{0,3})#(?=#{0,5}\s)")
+_DROPPED_TAGS = ("script", "style", "head", "noscript", "template", "svg")
 
 
 def to_markdown(html: str | bytes, without: Sequence[str] = ()) -> str:
-    """Write HTML as Markdown, without pictures, scripts, links' addresses and some elements."""
+    """Convert HTML to Markdown, without pictures, scripts and the addresses of links.
+
+    `without` are the names of elements to skip. Raises `ParseError` for HTML that cannot be read.
+    """
     from bs4 import BeautifulSoup
     from markdownify import ATX, MarkdownConverter
 
     class Converter(MarkdownConverter):
-        """Text of a link without where it leads, no pictures, and no signs that are text."""
+        """Drops link addresses and pictures, and escapes characters that Markdown would read."""
 
         def convert_a(self, el: Any, text: str, parent_tags: Any) -> str:
             return text
@@ -33,16 +36,16 @@ def to_markdown(html: str | bytes, without: Sequence[str] = ()) -> str:
             return str(super().convert_th(el, text.replace("|", "\\|"), parent_tags))  # type: ignore[misc]
 
         def convert_p(self, el: Any, text: str, parent_tags: Any) -> str:
-            return str(super().convert_p(el, _LIKE_HEADING.sub(r"\1\\#", text), parent_tags))  # type: ignore[misc]
+            return str(super().convert_p(el, _HEADING_SIGN.sub(r"\1\\#", text), parent_tags))  # type: ignore[misc]
 
         def convert_img(self, el: Any, text: str, parent_tags: Any) -> str:
             return ""
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # XHTML is read as HTML here, and knowingly
+            warnings.simplefilter("ignore")  # reading XHTML as HTML is intended
             soup = BeautifulSoup(html, "lxml")
-        for tag in soup.find_all([*_DROPPED, *without]):
+        for tag in soup.find_all([*_DROPPED_TAGS, *without]):
             tag.decompose()
         converter = Converter(
             heading_style=ATX,
@@ -55,11 +58,11 @@ def to_markdown(html: str | bytes, without: Sequence[str] = ()) -> str:
         text = str(converter.convert_soup(soup))
     except (RecursionError, ValueError, AssertionError, AttributeError) as error:
         raise ParseError(f"broken HTML: {error}") from None
-    return well_formed(_MANY_BLANK.sub("\n\n", text.replace("\xa0", " ")).strip())
+    return to_well_formed(_BLANK_LINES.sub("\n\n", text.replace("\xa0", " ")).strip())
 
 
-def table(rows: list[list[str]]) -> str:
-    """Rows of cells as a Markdown table, the first as its header."""
+def format_table(rows: list[list[str]]) -> str:
+    """Format rows of cells as a Markdown table, with the first row as the header."""
     rows = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in rows]
     rows = [row for row in rows if any(row)]
     if not rows:

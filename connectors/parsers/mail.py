@@ -1,4 +1,4 @@
-"""E-mail: messages with their headers, and their attachments as documents of their own."""
+"""E-mail: messages with their headers, and attachments as separate documents."""
 
 from __future__ import annotations
 
@@ -17,84 +17,84 @@ from typing import Any, ClassVar
 
 from connectors.base import Container, FailedPart, Part
 from connectors.parsers.html_fragments import to_markdown
-from connectors.parsers.text import decode, name_of
+from connectors.parsers.text import decode, extract_file_name
 from connectors.parsers.text_builder import TextBuilder
 from rag.errors import EncryptedDocument, NoText, ParseError
-from rag.types import Document, flat_metadata, well_formed
+from rag.types import Document, flatten_metadata, to_well_formed
 
-_SHOWN = ("From", "To", "Cc", "Date", "Subject")
-_ENCRYPTED = ("application/pkcs7-mime", "application/x-pkcs7-mime", "multipart/encrypted")
-_MESSAGES = ("message/rfc822", "message/global")
-_REPORTS = ("message/delivery-status", "message/disposition-notification")
-_SIGNATURES = ("application/pgp-signature", "application/pkcs7-signature")
+_HEADERS_IN_TEXT = ("From", "To", "Cc", "Date", "Subject")
+_ENCRYPTED_TYPES = ("application/pkcs7-mime", "application/x-pkcs7-mime", "multipart/encrypted")
+_MESSAGE_TYPES = ("message/rfc822", "message/global")
+_REPORT_TYPES = ("message/delivery-status", "message/disposition-notification")
+_SIGNATURE_TYPES = ("application/pgp-signature", "application/pkcs7-signature")
 
 
 class EmailParser(Container):
-    """A message: its headers in lines, then its text; attachments are its parts.
+    """A message: its headers, one per line, then its text; attachments are its parts.
 
-    Of a message in plain text and HTML, the plain text is taken. Pictures and the like that
-    stand within the text are no attachments.
+    If a message has a plain text and an HTML version, the plain text is kept. Inline pictures and
+    similar parts of the text are not attachments.
     """
 
     name: ClassVar[str] = "email"
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"message/rfc822": (".eml", ".mht")}
     library: ClassVar[str] = "email (Python)"
     keeps: ClassVar[str] = "headers in the text and as metadata, text, attachments as documents"
-    drops: ClassVar[str] = "pictures within the text, signatures"
+    drops: ClassVar[str] = "inline pictures, signatures"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
-        """Parse the message itself. The title is its subject or the file name."""
-        message = _message(data)
-        built = TextBuilder()
-        for name in _SHOWN:
-            if value := _header(message, name):
-                built.line(f"{name}: {value}")
-        texts, files = _contents(message)
-        if not built.at and not message.items():
+        """Parse the message without its attachments. The title is the subject or the file name."""
+        message = _parse_message(data)
+        builder = TextBuilder()
+        for name in _HEADERS_IN_TEXT:
+            if value := _read_header(message, name):
+                builder.write_line(f"{name}: {value}")
+        texts, files = _collect_contents(message)
+        if not builder.offset and not message.items():
             raise ParseError("not an e-mail: it has no headers")
         for text in texts:
-            built.paragraph(text)
-        if not built.text.strip():
-            raise NoText("a message without any text")
-        title = _header(message, "Subject")
+            builder.write_paragraph(text)
+        if not builder.text.strip():
+            raise NoText("the message contains no text")
+        title = _read_header(message, "Subject")
         return Document(
             uri=uri,
-            text=built.text,
-            title=title[:200] or name_of(uri),
+            text=builder.text,
+            title=title[:200] or extract_file_name(uri),
             mime=mime or "message/rfc822",
-            metadata=_metadata(message, files),
+            metadata=_build_metadata(message, files),
         )
 
     def unpack(self, data: bytes, *, uri: str) -> Iterator[Part | FailedPart]:
-        """List the attachments, and the messages in it."""
-        _, files = _contents(_message(data))
+        """List the attachments and the attached messages."""
+        _, files = _collect_contents(_parse_message(data))
         for number, part in enumerate(files, start=1):
-            name = _file_name(part) or f"attachment-{number}{_suffix(part)}"
+            name = _read_file_name(part) or f"attachment-{number}{_guess_suffix(part)}"
             kind = part.get_content_type()
-            yield Part(name, partial(_bytes, part), kind)
+            yield Part(name, partial(_read_bytes, part), kind)
 
 
 class MboxParser(Container):
-    """A mailbox in one file: every message is a document, and its attachments are."""
+    """A mailbox in one file: each message and each attachment becomes a document."""
 
     name: ClassVar[str] = "mbox"
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"application/mbox": (".mbox", ".mbx")}
     library: ClassVar[str] = "email (Python)"
-    keeps: ClassVar[str] = "every message as a document, named by its Message-ID"
+    keeps: ClassVar[str] = "each message as a document, named by its Message-ID"
     drops: ClassVar[str] = "flags"
 
     def unpack(self, data: bytes, *, uri: str) -> Iterator[Part | FailedPart]:
         """List the messages."""
-        found = False
+        is_empty = True
         for number, message in enumerate(split_mbox(data), start=1):
-            found = True
-            name = message_name(message, number)
+            is_empty = False
+            name = name_message(message, number)
             yield Part(name, partial(bytes, message), "message/rfc822")
-        if not found:
-            raise NoText("a mailbox without any message")
+        if is_empty:
+            raise NoText("the mailbox contains no messages")
 
 
-_FROM = re.compile(
+_MESSAGE_START = re.compile(
     rb"\AFrom [^\n]{0,300}\n"
     rb"|(?:(?<=\n\n)|(?<=\r\n\r\n))From \S[^\n]{0,300}\n(?=[!-9;-~]{1,100}:)"
 )
@@ -102,24 +102,25 @@ _QUOTED_FROM = re.compile(rb"^>(>*From )", re.M)
 
 
 def split_mbox(data: bytes | mmap.mmap) -> Iterator[bytes]:
-    """The messages of an mbox.
+    """Yield the messages of an mbox.
 
-    One begins behind a blank line with a line of From and a sender, and with a header below it;
-    any other line that begins with From is text. What was quoted for the mailbox is as it was.
+    A message starts with a line "From SENDER" that follows a blank line and is followed by a
+    header. Any other line that starts with "From" is text. The quoting of such lines
+    (">From") is removed.
     """
-    starts = [(found.start(), found.end()) for found in _FROM.finditer(data)]
+    starts = [(match.start(), match.end()) for match in _MESSAGE_START.finditer(data)]
     for (_, start), (end, _) in pairwise([*starts, (len(data), 0)]):
         yield _QUOTED_FROM.sub(rb"\1", bytes(data[start:end]).rstrip(b"\r\n")) + b"\n"
 
 
-def message_name(data: bytes, number: int) -> str:
-    """Name of a message among others: its Message-ID, or its number."""
+def name_message(data: bytes, number: int) -> str:
+    """Return a name for a message in a mailbox: its Message-ID, otherwise its number."""
     head = re.split(rb"\r?\n\r?\n", data, maxsplit=1)[0]
-    found = re.search(rb"(?im)^message-id:\s*<?([^>\s]{1,200})", head)
-    return found.group(1).decode(errors="replace") if found else f"message-{number}"
+    match = re.search(rb"(?im)^message-id:\s*<?([^>\s]{1,200})", head)
+    return match.group(1).decode(errors="replace") if match else f"message-{number}"
 
 
-def _message(data: bytes) -> EmailMessage:
+def _parse_message(data: bytes) -> EmailMessage:
     if not data.strip():
         raise NoText("the file is empty")
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # saved as UTF-16 by a text editor
@@ -130,41 +131,41 @@ def _message(data: bytes) -> EmailMessage:
         message = email.message_from_bytes(data, policy=email.policy.default)
     except MemoryError:
         raise
-    except Exception as error:  # the package lets out what its parsers of headers raise
+    except Exception as error:  # the header parsers of the email package raise many types
         raise ParseError(f"a damaged e-mail: {error}") from None
     assert isinstance(message, EmailMessage)
-    if message.get_content_type() in _ENCRYPTED:
+    if message.get_content_type() in _ENCRYPTED_TYPES:
         raise EncryptedDocument("an encrypted e-mail")
     return message
 
 
-def _header(message: Message[Any, Any], name: str) -> str:
+def _read_header(message: Message[Any, Any], name: str) -> str:
     try:
         value = message.get(name)
-        return well_formed(" ".join(str(value).split())) if value is not None else ""
+        return to_well_formed(" ".join(str(value).split())) if value is not None else ""
     except MemoryError:
         raise
     except Exception:  # a header that cannot be parsed is left out
         return ""
 
 
-def _metadata(message: EmailMessage, files: Sequence[Message[Any, Any]]) -> dict[str, Any]:
-    names = [_file_name(part) or part.get_content_type() for part in files]
-    found = {
-        "from": _header(message, "From"),
-        "to": _header(message, "To"),
-        "cc": _header(message, "Cc"),
-        "subject": _header(message, "Subject"),
-        "message_id": _header(message, "Message-ID").strip("<> "),
-        "in_reply_to": _header(message, "In-Reply-To").strip("<> "),
-        "date": _date(_header(message, "Date")),
+def _build_metadata(message: EmailMessage, files: Sequence[Message[Any, Any]]) -> dict[str, Any]:
+    names = [_read_file_name(part) or part.get_content_type() for part in files]
+    fields = {
+        "from": _read_header(message, "From"),
+        "to": _read_header(message, "To"),
+        "cc": _read_header(message, "Cc"),
+        "subject": _read_header(message, "Subject"),
+        "message_id": _read_header(message, "Message-ID").strip("<> "),
+        "in_reply_to": _read_header(message, "In-Reply-To").strip("<> "),
+        "date": _normalize_date(_read_header(message, "Date")),
         "attachments": names,
     }
-    return flat_metadata({key: value for key, value in found.items() if value})
+    return flatten_metadata({key: value for key, value in fields.items() if value})
 
 
-def _date(text: str) -> str:
-    """The date in ISO 8601, or as it is written."""
+def _normalize_date(text: str) -> str:
+    """Return the date in ISO 8601; a date that cannot be parsed is returned unchanged."""
     try:
         return parsedate_to_datetime(text).isoformat()
     except (TypeError, ValueError, IndexError, OverflowError):
@@ -175,62 +176,62 @@ def _date(text: str) -> str:
         return text
 
 
-def _contents(message: Message[Any, Any]) -> tuple[list[str], list[Message[Any, Any]]]:
-    """What is written in a message, in order, and the files in it.
+def _collect_contents(message: Message[Any, Any]) -> tuple[list[str], list[Message[Any, Any]]]:
+    """Return the texts of a message, in order, and the files in it.
 
-    Of alternatives the plain one is read, unless there is nothing in it. Texts with a file name
-    are files; pictures without one, or within the text, are neither.
+    Of several alternatives, the plain text is read, unless it is empty. A text with a file name
+    is a file. An inline picture is neither a text nor a file.
     """
     texts: list[str] = []
     files: list[Message[Any, Any]] = []
-    ahead: list[tuple[Message[Any, Any], bool]] = [(message, True)]
-    while ahead:
-        part, is_read = ahead.pop()
+    stack: list[tuple[Message[Any, Any], bool]] = [(message, True)]
+    while stack:
+        part, is_read = stack.pop()
         kind = part.get_content_type()
         inner = (
             [p for p in part.get_payload() if isinstance(p, Message)] if part.is_multipart() else []
         )
         if kind == "multipart/alternative":
-            chosen = _chosen(inner)
-            ahead += [(p, is_read and p is chosen) for p in reversed(inner)]
-        elif kind in _MESSAGES and part is not message:
+            alternative = _choose_alternative(inner)
+            stack += [(p, is_read and p is alternative) for p in reversed(inner)]
+        elif kind in _MESSAGE_TYPES and part is not message:
             files.append(part)
-        elif inner and kind in _REPORTS:  # of a server, in header fields
+        elif inner and kind in _REPORT_TYPES:  # a report of a mail server, written as header fields
             texts += ["\n".join(f"{k}: {v}" for p in inner for k, v in p.items())]
         elif part.is_multipart():
-            ahead += [(p, is_read) for p in reversed(inner)]
+            stack += [(p, is_read) for p in reversed(inner)]
         elif kind in ("text/plain", "text/html") and not _is_file(part):
             if is_read:
-                text = _text(part)
+                text = _decode_text(part)
                 texts.append(to_markdown(text) if kind == "text/html" else text)
-        elif kind not in _SIGNATURES and not _is_within(part, kind):
+        elif kind not in _SIGNATURE_TYPES and not _is_inline_image(part, kind):
             files.append(part)
     return [text for text in texts if text.strip()], files
 
 
-def _chosen(alternatives: list[Message[Any, Any]]) -> Message[Any, Any] | None:
-    """The plain text, where something is in it; else the richest that can be read."""
+def _choose_alternative(alternatives: list[Message[Any, Any]]) -> Message[Any, Any] | None:
+    """Return the plain text if it is not empty, otherwise the richest readable alternative."""
     for part in alternatives:
-        if part.get_content_type() == "text/plain" and _text(part).strip():
+        if part.get_content_type() == "text/plain" and _decode_text(part).strip():
             return part
-    found = [
+    rich_parts = [
         part
         for part in alternatives
         if part.get_content_type() == "text/html" or part.get_content_maintype() == "multipart"
     ]
-    return found[-1] if found else None
+    return rich_parts[-1] if rich_parts else None
 
 
 def _is_file(part: Message[Any, Any]) -> bool:
-    return part.get_content_disposition() == "attachment" or bool(_file_name(part))
+    return part.get_content_disposition() == "attachment" or bool(_read_file_name(part))
 
 
-def _is_within(part: Message[Any, Any], kind: str) -> bool:
+def _is_inline_image(part: Message[Any, Any], kind: str) -> bool:
     return kind.startswith("image/") and part.get_content_disposition() != "attachment"
 
 
-def _text(part: Message[Any, Any]) -> str:
-    data = _bytes(part)
+def _decode_text(part: Message[Any, Any]) -> str:
+    data = _read_bytes(part)
     if not data:
         return ""
     charset = part.get_content_charset()
@@ -238,11 +239,11 @@ def _text(part: Message[Any, Any]) -> str:
         text = data.decode(charset) if charset else decode(data)
     except (LookupError, UnicodeDecodeError, ParseError):
         text = data.decode("utf-8", errors="replace")
-    return well_formed(text.replace("\r\n", "\n").replace("\0", "")).strip("\n")
+    return to_well_formed(text.replace("\r\n", "\n").replace("\0", "")).strip("\n")
 
 
-def _bytes(part: Message[Any, Any]) -> bytes:
-    """The file itself, or the message that a part is."""
+def _read_bytes(part: Message[Any, Any]) -> bytes:
+    """Return the bytes of an attached file or message."""
     if part.is_multipart():
         inner = part.get_payload()
         if isinstance(inner, list) and inner and isinstance(inner[0], Message):
@@ -252,17 +253,17 @@ def _bytes(part: Message[Any, Any]) -> bytes:
     return data if isinstance(data, bytes) else str(part.get_payload()).encode(errors="replace")
 
 
-def _file_name(part: Message[Any, Any]) -> str:
+def _read_file_name(part: Message[Any, Any]) -> str:
     try:
         name = part.get_filename() or ""
     except MemoryError:
         raise
     except Exception:
         return ""
-    return well_formed(" ".join(name.replace("/", "_").split()))[:200]
+    return to_well_formed(" ".join(name.replace("/", "_").split()))[:200]
 
 
-def _suffix(part: Message[Any, Any]) -> str:
+def _guess_suffix(part: Message[Any, Any]) -> str:
     if part.get_content_type() == "message/rfc822":
         return ".eml"
     return mimetypes.guess_extension(part.get_content_type()) or ""

@@ -9,22 +9,24 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from connectors.base import Parser
-from connectors.parsers.text import decode, name_of, require_text
-from connectors.parsers.text_builder import heading_path_marks
-from rag.types import Document, Mark, flat_metadata
+from connectors.parsers.text import decode, extract_file_name, require_text
+from connectors.parsers.text_builder import build_heading_marks
+from rag.types import Document, Mark, flatten_metadata
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.S | re.M)
 _LINE_END = re.compile(r"\r\n|\n|\r")
-_LONGEST_FRONT_MATTER = 20_000  # characters; some YAML takes quadratic time
-_LONGEST_HEADING = 200  # characters; a longer paragraph above "---" is one, with a rule below it
+_MAX_FRONT_MATTER_CHARACTERS = 20_000  # PyYAML needs quadratic time for some input
+_MAX_HEADING_CHARACTERS = (
+    200  # characters; a longer paragraph above "---" is one, with a rule below it
+)
 _INLINE = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|(?<!\w)[*_`]+|[*_`]+(?!\w)")
 
 
 class MarkdownParser(Parser):
-    """Markdown's own text, with the heading path marked; YAML front matter becomes metadata."""
+    """The Markdown as written, with heading paths marked; front matter becomes metadata."""
 
     name: ClassVar[str] = "markdown"
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -35,36 +37,36 @@ class MarkdownParser(Parser):
     drops: ClassVar[str] = "nothing"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
-        """Parse `data`. The title is the front matter's, the first heading or the file name."""
+        """Parse `data`. The title is from the front matter, the first heading or the file name."""
         text = decode(data)
         require_text(text)
         metadata: dict[str, Any] = {}
         if (
-            (front := _FRONT_MATTER.match(text))
-            and len(front.group(1)) <= _LONGEST_FRONT_MATTER
-            and (found := _yaml_mapping(front.group(1)))
+            (front_matter := _FRONT_MATTER.match(text))
+            and len(front_matter.group(1)) <= _MAX_FRONT_MATTER_CHARACTERS
+            and (mapping := _load_yaml_mapping(front_matter.group(1)))
         ):
-            metadata, text = flat_metadata(found), text[front.end() :]
+            metadata, text = flatten_metadata(mapping), text[front_matter.end() :]
             require_text(text)
-        marks = heading_marks(text)
-        first = next((mark.value[0] for mark in marks if isinstance(mark.value, tuple)), "")
+        marks = find_heading_marks(text)
+        first_heading = next((mark.value[0] for mark in marks if isinstance(mark.value, tuple)), "")
         title = metadata.pop("title", "")
-        title = (title if isinstance(title, str) else "") or first or name_of(uri)
+        title = (title if isinstance(title, str) else "") or first_heading or extract_file_name(uri)
         return Document(
             uri=uri,
             text=text,
-            title=title[:_LONGEST_HEADING],
+            title=title[:_MAX_HEADING_CHARACTERS],
             mime=mime or "text/markdown",
             metadata=metadata,
             marks=marks,
         )
 
 
-def _yaml_mapping(text: str) -> dict[Any, Any] | None:
+def _load_yaml_mapping(text: str) -> dict[Any, Any] | None:
     import yaml
 
     class WithoutAliases(yaml.SafeLoader):
-        """An alias of an alias of an alias writes a library's worth of text in a few lines."""
+        """Rejects aliases: nested aliases can expand a few lines to gigabytes of text."""
 
         def compose_node(self, parent: Any, index: Any) -> Any:
             if self.check_event(yaml.AliasEvent):
@@ -72,37 +74,39 @@ def _yaml_mapping(text: str) -> dict[Any, Any] | None:
             return super().compose_node(parent, index)
 
     try:
-        loaded = yaml.load(text, WithoutAliases)
+        value = yaml.load(text, WithoutAliases)
     except MemoryError:
         raise
-    except Exception:  # PyYAML lets anything out; then it is no front matter, and stays
+    except Exception:  # PyYAML raises many types; then the text stays as it is
         return None
-    return loaded if isinstance(loaded, dict) else None
+    return value if isinstance(value, dict) else None
 
 
-def heading_marks(text: str) -> tuple[Mark, ...]:
-    """Heading path of every stretch of Markdown below a heading, up to the next one."""
-    return heading_path_marks(_headings(text), len(text))
+def find_heading_marks(text: str) -> tuple[Mark, ...]:
+    """Return a mark with the heading path for each section, up to the next heading."""
+    return build_heading_marks(_find_headings(text), len(text))
 
 
-def _headings(text: str) -> Iterator[tuple[int, int, str]]:
-    """Offset, level and text of each heading that is not within a list or quotation."""
-    lines = [0, *(end.end() for end in _LINE_END.finditer(text))]
-    tokens = _blocks().parse(text)
-    for opening, inside in pairwise(tokens):
+def _find_headings(text: str) -> Iterator[tuple[int, int, str]]:
+    """Yield offset, level and text of each heading outside of lists and quotations."""
+    line_starts = [0, *(match.end() for match in _LINE_END.finditer(text))]
+    tokens = _make_block_parser().parse(text)
+    for opening, inline in pairwise(tokens):
         if opening.type == "heading_open" and opening.level == 0 and opening.map:
-            title = _plain(" ".join(inside.content[: 2 * _LONGEST_HEADING].split()))
-            if 0 < len(title) <= _LONGEST_HEADING:
-                yield lines[opening.map[0]], int(opening.tag[1:]), title
+            title = _strip_inline_markup(
+                " ".join(inline.content[: 2 * _MAX_HEADING_CHARACTERS].split())
+            )
+            if 0 < len(title) <= _MAX_HEADING_CHARACTERS:
+                yield line_starts[opening.map[0]], int(opening.tag[1:]), title
 
 
 @lru_cache(maxsize=1)
-def _blocks() -> MarkdownIt:
-    """CommonMark and tables, without a look at what is inside of a paragraph."""
+def _make_block_parser() -> MarkdownIt:
+    """Make a parser for CommonMark and tables that does not parse inline markup."""
     from markdown_it import MarkdownIt
 
     return MarkdownIt("commonmark").enable("table").disable(["inline", "text_join"])
 
 
-def _plain(heading: str) -> str:
+def _strip_inline_markup(heading: str) -> str:
     return _INLINE.sub(lambda match: match.group(1) or "", heading).strip()

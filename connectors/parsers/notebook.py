@@ -1,4 +1,4 @@
-"""Jupyter notebooks: cells in their order, as Markdown."""
+"""Jupyter notebooks: cells in order, as Markdown."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from connectors.base import Parser
-from connectors.parsers.markdown import heading_marks
-from connectors.parsers.text import decode, name_of
+from connectors.parsers.markdown import find_heading_marks
+from connectors.parsers.text import decode, extract_file_name
 from connectors.parsers.text_builder import TextBuilder
 from rag.errors import NoText, ParseError
-from rag.types import Document, flat_metadata, well_formed
+from rag.types import Document, flatten_metadata, to_well_formed
 
-_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_ANSI_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 class NotebookParser(Parser):
-    """Text cells as they stand, code and what it printed in fences; each cell is a row.
+    """Text cells as written, code and its output in fences; each cell is marked as a row.
 
-    Of what a cell printed, ``output`` characters are kept.
+    ``output`` is the number of characters to keep of each output.
     """
 
     name: ClassVar[str] = "notebook"
@@ -34,60 +34,62 @@ class NotebookParser(Parser):
     output: int = Field(2_000, ge=0)
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
-        """Parse `data`. The title is the notebook's own, its first heading or the file name."""
+        """Parse `data`. The title is from the metadata, the first heading or the file name."""
         try:
             notebook = json.loads(decode(data))
             cells = notebook.get("cells")
             if cells is None:  # version 3
                 sheets = notebook.get("worksheets") or [{}]
                 cells = [cell for sheet in sheets for cell in sheet.get("cells") or ()]
-            about = notebook.get("metadata") or {}
-            language = (about.get("language_info") or about.get("kernelspec") or {}).get("name", "")
-            built = TextBuilder()
+            notebook_metadata = notebook.get("metadata") or {}
+            language = (
+                notebook_metadata.get("language_info") or notebook_metadata.get("kernelspec") or {}
+            ).get("name", "")
+            builder = TextBuilder()
             for number, cell in enumerate(cells, start=1):
-                with built.marked("row", number):
-                    for block in _blocks(cell, str(language), self.output):
-                        built.paragraph(block)
+                with builder.mark_block("row", number):
+                    for block in _format_cell(cell, str(language), self.output):
+                        builder.write_paragraph(block)
         except (ValueError, AttributeError, TypeError, RecursionError) as error:
             raise ParseError(f"not a notebook, or a damaged one: {error}") from None
-        if not built.text.strip():
-            raise NoText("a notebook without any text")
-        marks = heading_marks(built.text)
-        first = next((mark.value[0] for mark in marks if isinstance(mark.value, tuple)), "")
-        title = about.get("title") or first or name_of(uri)
+        if not builder.text.strip():
+            raise NoText("the notebook contains no text")
+        marks = find_heading_marks(builder.text)
+        first_heading = next((mark.value[0] for mark in marks if isinstance(mark.value, tuple)), "")
+        title = notebook_metadata.get("title") or first_heading or extract_file_name(uri)
         return Document(
             uri=uri,
-            text=built.text,
+            text=builder.text,
             title=str(title)[:200],
             mime=mime or "application/x-ipynb+json",
-            metadata=flat_metadata({"code_language": language or None}),
-            marks=(*built.marks, *marks),
+            metadata=flatten_metadata({"code_language": language or None}),
+            marks=(*builder.marks, *marks),
         )
 
 
-def _blocks(cell: Mapping[str, Any], language: str, longest: int) -> Iterator[str]:
-    source = _text(cell.get("source", cell.get("input", "")))
+def _format_cell(cell: Mapping[str, Any], language: str, max_characters: int) -> Iterator[str]:
+    source = _join_lines(cell.get("source", cell.get("input", "")))
     if cell.get("cell_type") != "code":
         level = cell.get("level") if cell.get("cell_type") == "heading" else None
         yield f"{'#' * int(level)} {source}" if level else source
         return
     if source.strip():
-        yield _fenced(source, language)
+        yield _fence_code(source, language)
     for output in cell.get("outputs") or ():
         data = output.get("data") or {}
-        said = output.get("text") or data.get("text/markdown") or data.get("text/plain") or ""
-        text = _ESCAPES.sub("", _text(said)).strip()[:longest]
+        result = output.get("text") or data.get("text/markdown") or data.get("text/plain") or ""
+        text = _ANSI_ESCAPES.sub("", _join_lines(result)).strip()[:max_characters]
         if output.get("output_type") == "error":
-            text = f"{output.get('ename', '')}: {output.get('evalue', '')}"[:longest]
+            text = f"{output.get('ename', '')}: {output.get('evalue', '')}"[:max_characters]
         if text:
-            yield _fenced(text, "")
+            yield _fence_code(text, "")
 
 
-def _text(lines: Any) -> str:
-    return well_formed("".join(map(str, lines)) if isinstance(lines, list) else str(lines))
+def _join_lines(lines: Any) -> str:
+    return to_well_formed("".join(map(str, lines)) if isinstance(lines, list) else str(lines))
 
 
-def _fenced(text: str, language: str) -> str:
+def _fence_code(text: str, language: str) -> str:
     fence = "```"
     while fence in text:
         fence += "`"

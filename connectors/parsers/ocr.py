@@ -1,4 +1,4 @@
-"""Recognising text in pictures, with the extra ``ocr``: RapidOCR, whose models are in its wheel."""
+"""Text recognition in pictures by RapidOCR (extra ``ocr``); its wheel includes the models."""
 
 from __future__ import annotations
 
@@ -10,30 +10,32 @@ from typing import Any
 from rag.errors import UnsupportedFormat
 
 
-def installed() -> bool:
-    """Whether the extra is there."""
+def is_installed() -> bool:
+    """Return whether the extra ``ocr`` is installed."""
     return find_spec("rapidocr") is not None and find_spec("onnxruntime") is not None
 
 
 @lru_cache(maxsize=1)
-def _engine() -> Any:
+def _load_engine() -> Any:
     try:
         from rapidocr import RapidOCR
     except ImportError:
-        raise UnsupportedFormat("a picture: pip install 'citewell[ocr]' to have it read") from None
+        raise UnsupportedFormat(
+            "a picture: pip install 'citewell[ocr]' to recognise its text"
+        ) from None
     logging.getLogger("RapidOCR").setLevel(logging.ERROR)
     return RapidOCR(
         params={"Global.log_level": "error", "EngineConfig.onnxruntime.intra_op_num_threads": 1}
     )
 
 
-def text_of(picture: Any) -> str:
-    """Text in a picture (uint8 ``[height, width, 3]``, RGB), line by line, from the top."""
-    found = _engine()(picture)
-    if found.txts is None:
+def recognise_text(picture: Any) -> str:
+    """Return the text in a picture (uint8 ``[height, width, 3]``, RGB), line by line."""
+    result = _load_engine()(picture)
+    if result.txts is None:
         return ""
-    lines: list[tuple[float, float, float, str]] = []
-    for box, text in zip(found.boxes, found.txts, strict=True):
+    lines: list[tuple[float, float, float, str]] = []  # middle, height, left edge, text
+    for box, text in zip(result.boxes, result.txts, strict=True):
         top, bottom = float(min(box[:, 1])), float(max(box[:, 1]))
         lines.append(((top + bottom) / 2, bottom - top, float(min(box[:, 0])), text))
     lines.sort()
@@ -43,4 +45,6 @@ def text_of(picture: Any) -> str:
             rows[-1].append(line)
         else:
             rows.append([line])
-    return "\n".join(" ".join(text for *_, text in sorted(row, key=lambda f: f[2])) for row in rows)
+    return "\n".join(
+        " ".join(text for *_, text in sorted(row, key=lambda line: line[2])) for row in rows
+    )

@@ -1,4 +1,4 @@
-"""Text documents of office programs: DOCX, ODT, RTF; and PPTX, a mark per slide."""
+"""Office documents: DOCX, ODT, RTF, and presentations with a mark for each slide."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from connectors.base import Parser
-from connectors.parsers.html_fragments import table, to_markdown
-from connectors.parsers.markdown import heading_marks
+from connectors.parsers.html_fragments import format_table, to_markdown
+from connectors.parsers.markdown import find_heading_marks
 from connectors.parsers.safe_zip import (
     ZippedFile,
-    etree_bytes,
     local_name,
-    office_properties,
     parse_xml,
+    read_office_properties,
+    serialize_xml,
 )
-from connectors.parsers.text import name_of
-from connectors.parsers.text_builder import TextBuilder, heading_path_marks
+from connectors.parsers.text import extract_file_name
+from connectors.parsers.text_builder import TextBuilder, build_heading_marks
 from rag.errors import NoText, ParseError
-from rag.types import Document, well_formed
+from rag.types import Document, to_well_formed
 
 _DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 _RTF_TITLE = re.compile(rb"\{\\title ([^{}]{1,500})\}")
 _DOCX_BODY = "word/document.xml"
-_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
-_M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
+_WORD_NAMESPACE = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_MATH_NAMESPACE = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
 
 
 class DocxParser(Parser):
     """Word documents as Markdown, by mammoth: headings, lists, tables, footnotes, comments.
 
-    What a tracked change has deleted is left out, and what it has inserted is in.
+    Tracked changes are applied: deleted text is dropped, inserted text is kept.
     """
 
     name: ClassVar[str] = "docx"
@@ -43,77 +43,84 @@ class DocxParser(Parser):
     drops: ClassVar[str] = "pictures, page breaks, headers and footers"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
-        """Parse `data`. The title is the document's own, the first heading or the file name."""
+        """Parse `data`. The title is the document title, the first heading or the file name."""
         import mammoth
 
         archive = ZippedFile(data, "Word document")
         try:
             html = mammoth.convert_to_html(
-                io.BytesIO(_with_fields(data, archive)),
+                io.BytesIO(_expand_fields_and_equations(data, archive)),
                 convert_image=mammoth.images.img_element(lambda image: {}),
             ).value
         except MemoryError:
             raise
-        except Exception as error:  # whatever a part that is missing or odd makes mammoth raise
-            raise ParseError(f"a damaged Word document: {_said(error)}") from None
-        return _markdown_document(to_markdown(html), uri, mime or _DOCX, office_properties(archive))
+        except Exception as error:  # mammoth raises many types for missing or invalid parts
+            raise ParseError(f"a damaged Word document: {_describe_error(error)}") from None
+        return _build_document(
+            to_markdown(html), uri, mime or _DOCX, read_office_properties(archive)
+        )
 
 
-def _with_fields(data: bytes, archive: ZippedFile) -> bytes:
-    """The document with what mammoth passes over as plain runs: simple fields and equations."""
+def _expand_fields_and_equations(data: bytes, archive: ZippedFile) -> bytes:
+    """Replace simple fields and equations, which mammoth ignores, by plain runs of text."""
     body = archive.read(_DOCX_BODY) if _DOCX_BODY in archive.names else b""
     if b"fldSimple" not in body and b"oMath" not in body:
         return data
     root = parse_xml(body, "Word document")
-    for field in list(root.iter(f"{_W}fldSimple")):
-        parent, at = field.getparent(), field.getparent().index(field)
-        parent[at : at + 1] = list(field)
-    for formula in list(root.iter(f"{_M}oMath")):
-        run = root.makeelement(f"{_W}r")
-        text = run.makeelement(f"{_W}t")
-        text.text = "".join(part.text or "" for part in formula.iter(f"{_M}t"))
+    for field in list(root.iter(f"{_WORD_NAMESPACE}fldSimple")):
+        parent, index = field.getparent(), field.getparent().index(field)
+        parent[index : index + 1] = list(field)
+    for formula in list(root.iter(f"{_MATH_NAMESPACE}oMath")):
+        run = root.makeelement(f"{_WORD_NAMESPACE}r")
+        text = run.makeelement(f"{_WORD_NAMESPACE}t")
+        text.text = "".join(part.text or "" for part in formula.iter(f"{_MATH_NAMESPACE}t"))
         run.append(text)
         outer = formula.getparent()
-        if outer.tag == f"{_M}oMathPara":  # a line of its own; its paragraph takes the run
+        if (
+            outer.tag == f"{_MATH_NAMESPACE}oMathPara"
+        ):  # a separate line: the enclosing paragraph takes the run
             outer.addprevious(run)
         else:
             run.tail = None
             outer.replace(formula, run)
-    return archive.replaced(_DOCX_BODY, etree_bytes(root))
+    return archive.replace_member(_DOCX_BODY, serialize_xml(root))
 
 
-def _said(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
-def _markdown_document(text: str, uri: str, mime: str, found: dict[str, Any]) -> Document:
+def _build_document(text: str, uri: str, mime: str, metadata: dict[str, Any]) -> Document:
     if not text.strip():
-        raise NoText("a document without any text")
-    marks = heading_marks(text)
-    first = next((mark.value[0] for mark in marks if isinstance(mark.value, tuple)), "")
-    title = found.pop("title", "")
+        raise NoText("the document contains no text")
+    marks = find_heading_marks(text)
+    first_heading = next((mark.value[0] for mark in marks if isinstance(mark.value, tuple)), "")
+    title = metadata.pop("title", "")
     title = title if isinstance(title, str) else " ".join(map(str, title))
     return Document(
         uri=uri,
         text=text,
-        title=(title or first or name_of(uri))[:200],
+        title=(title or first_heading or extract_file_name(uri))[:200],
         mime=mime,
-        metadata=found,
+        metadata=metadata,
         marks=marks,
     )
 
 
 class RtfParser(Parser):
-    """Rich Text Format, without its format."""
+    """Rich Text Format, as plain text."""
 
     name: ClassVar[str] = "rtf"
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"application/rtf": (".rtf",)}
     library: ClassVar[str] = "striprtf"
-    keeps: ClassVar[str] = "the text, cells of tables with bars between them"
+    extra: ClassVar[str] = "formats"
+    packages: ClassVar[tuple[str, ...]] = ("striprtf",)
+    keeps: ClassVar[str] = "the text, table cells separated by bars"
     drops: ClassVar[str] = "headings, pictures, notes"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
-        """Parse `data`. The title is the document's own or the file name."""
+        """Parse `data`. The title is the document title or the file name."""
+        self.require()
         from striprtf.striprtf import rtf_to_text
 
         try:
@@ -121,16 +128,21 @@ class RtfParser(Parser):
         except MemoryError:
             raise
         except Exception as error:
-            raise ParseError(f"a damaged RTF document: {_said(error)}") from None
-        text = well_formed(re.sub(r"\n{3,}", "\n\n", text.replace("\0", "")).strip())
+            raise ParseError(f"a damaged RTF document: {_describe_error(error)}") from None
+        text = to_well_formed(re.sub(r"\n{3,}", "\n\n", text.replace("\0", "")).strip())
         if not text:
-            raise NoText("a document without any text")
-        said = _RTF_TITLE.search(data[:100_000])
+            raise NoText("the document contains no text")
+        title_match = _RTF_TITLE.search(data[:100_000])
         title = (
-            rtf_to_text("{\\rtf1 " + said.group(1).decode("latin-1") + "}").strip() if said else ""
+            rtf_to_text("{\\rtf1 " + title_match.group(1).decode("latin-1") + "}").strip()
+            if title_match
+            else ""
         )
         return Document(
-            uri=uri, text=text, title=title[:200] or name_of(uri), mime=mime or "application/rtf"
+            uri=uri,
+            text=text,
+            title=title[:200] or extract_file_name(uri),
+            mime=mime or "application/rtf",
         )
 
 
@@ -147,92 +159,96 @@ class OdtParser(Parser):
     drops: ClassVar[str] = "pictures, page breaks, headers and footers, deleted text"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
-        """Parse `data`. The title is the document's own, the first heading or the file name."""
+        """Parse `data`. The title is the document title, the first heading or the file name."""
         archive = ZippedFile(data, "OpenDocument file")
         body = next(
             (e for e in parse_xml(archive.read("content.xml"), "document").iter()
              if local_name(e) == "body"),
             None,
         )  # fmt: skip
-        built = TextBuilder()
+        builder = TextBuilder()
         headings: list[tuple[int, int, str]] = []
         try:
-            _open_document(body if body is not None else (), built, headings, 0)
+            _write_elements(body if body is not None else (), builder, headings, 0)
         except RecursionError:
-            raise ParseError("a document nested too deep") from None
-        text = built.text
+            raise ParseError("the document is nested too deep") from None
+        text = builder.text
         if not text.strip():
-            raise NoText("a document without any text")
-        found = office_properties(archive)
-        title = found.pop("title", "") or (headings[0][2] if headings else "") or name_of(uri)
+            raise NoText("the document contains no text")
+        metadata = read_office_properties(archive)
+        title = (
+            metadata.pop("title", "")
+            or (headings[0][2] if headings else "")
+            or extract_file_name(uri)
+        )
         return Document(
             uri=uri,
-            text=well_formed(text),
+            text=to_well_formed(text),
             title=str(title)[:200],
             mime=mime or "application/vnd.oasis.opendocument.text",
-            metadata=found,
-            marks=(*built.marks, *heading_path_marks(headings, len(text))),
+            metadata=metadata,
+            marks=(*builder.marks, *build_heading_marks(headings, len(text))),
         )
 
 
-def _open_document(
-    parent: Any, built: TextBuilder, headings: list[tuple[int, int, str]], depth: int
+def _write_elements(
+    parent: Any, builder: TextBuilder, headings: list[tuple[int, int, str]], depth: int
 ) -> None:
     slide = 0
     for element in parent:
         name = local_name(element)
         if name == "h":
-            title = " ".join(_open_text(element).split())
+            title = " ".join(_read_text(element).split())
             if title:
                 level = next(
                     (int(v) for k, v in element.attrib.items() if k.endswith("outline-level")), 1
                 )
-                built.paragraph(f"{'#' * min(level, 6)} {title}")
-                start = built.at - len(title) - 2 - min(level, 6)
+                builder.write_paragraph(f"{'#' * min(level, 6)} {title}")
+                start = builder.offset - len(title) - 2 - min(level, 6)
                 headings.append((start, level, title[:200]))
         elif name == "p":
-            built.paragraph(_open_text(element))
+            builder.write_paragraph(_read_text(element))
         elif name == "list-item":
             bullet = "  " * max(0, depth - 1) + "- "
             for child in element:
                 if local_name(child) == "list":
-                    _open_document(child, built, headings, depth + 1)
-                elif text := _open_text(child):
-                    built.line(bullet + text)
+                    _write_elements(child, builder, headings, depth + 1)
+                elif text := _read_text(child):
+                    builder.write_line(bullet + text)
         elif name == "list":
-            if depth == 0 and built.at:
-                built.write("\n")
-            _open_document(element, built, headings, depth + 1)
+            if depth == 0 and builder.offset:
+                builder.write("\n")
+            _write_elements(element, builder, headings, depth + 1)
         elif name == "table":
-            built.paragraph(table(_open_table(element)))
+            builder.write_paragraph(format_table(_read_table(element)))
         elif name == "page":
             slide += 1
-            with built.marked("slide", slide):
-                _open_document(element, built, headings, depth)
+            with builder.mark_block("slide", slide):
+                _write_elements(element, builder, headings, depth)
         elif name not in ("tracked-changes", "forms", "sequence-decls", "notes"):
-            _open_document(element, built, headings, depth)
+            _write_elements(element, builder, headings, depth)
 
 
-def _open_table(element: Any) -> list[list[str]]:
+def _read_table(element: Any) -> list[list[str]]:
     rows: list[list[str]] = []
     for row in element.iter():
         if local_name(row) == "table-row":
             rows.append([])
             for cell in row:
                 if local_name(cell) in ("table-cell", "covered-table-cell"):
-                    text = " ".join(filter(None, (_open_text(part) for part in cell)))
-                    rows[-1] += [text] * (_times(cell) if text else 1)
+                    text = " ".join(filter(None, (_read_text(part) for part in cell)))
+                    rows[-1] += [text] * (_count_repeats(cell) if text else 1)
     return rows
 
 
-def _times(cell: Any) -> int:
-    """How often a cell stands there: equal neighbours are written once."""
-    said = next((v for k, v in cell.attrib.items() if k.endswith("columns-repeated")), "1")
-    return min(int(said), 100) if said.isdecimal() else 1
+def _count_repeats(cell: Any) -> int:
+    """Return how often a cell is repeated: equal neighbours are stored once."""
+    repeats = next((v for k, v in cell.attrib.items() if k.endswith("columns-repeated")), "1")
+    return min(int(repeats), 100) if repeats.isdecimal() else 1
 
 
-def _open_text(element: Any) -> str:
-    """Text of a paragraph; its white space is written as elements."""
+def _read_text(element: Any) -> str:
+    """Return the text of a paragraph, in which elements represent white space."""
     pieces: list[str] = [element.text or ""]
     for child in element:
         name = local_name(child)
@@ -244,11 +260,11 @@ def _open_text(element: Any) -> str:
         elif name == "line-break":
             pieces.append("\n")
         elif name == "note":
-            pieces.append(f" ({' '.join(_open_text(n) for n in child).strip()})")
-        elif name in ("frame", "text-box", "p", "list", "list-item"):  # a text in a box
-            pieces.append(f"\n{_open_text(child)}\n")
+            pieces.append(f" ({' '.join(_read_text(n) for n in child).strip()})")
+        elif name in ("frame", "text-box", "p", "list", "list-item"):  # a text box
+            pieces.append(f"\n{_read_text(child)}\n")
         elif name not in ("annotation", "note-citation"):
-            pieces.append(_open_text(child))
+            pieces.append(_read_text(child))
         pieces.append(child.tail or "")
     return "".join(pieces).strip()
 
@@ -259,69 +275,73 @@ class PptxParser(Parser):
     name: ClassVar[str] = "pptx"
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {_PPTX: (".pptx", ".pptm", ".potx", ".ppsx")}
     library: ClassVar[str] = "python-pptx"
-    keeps: ClassVar[str] = "slides, titles as headings, tables, figures of charts, notes"
+    keeps: ClassVar[str] = "slides, titles as headings, tables, values of charts, notes"
     drops: ClassVar[str] = "pictures, animations, diagrams"
 
     notes: bool = True
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
-        """Parse `data`. The title is the presentation's own, the first slide's or the file name."""
+        """Parse `data`. The title is the document title, that of a slide or the file name."""
         from pptx import Presentation
 
         archive = ZippedFile(data, "PowerPoint presentation")
-        built = TextBuilder()
+        builder = TextBuilder()
         headings: list[tuple[int, int, str]] = []
         try:
             for number, slide in enumerate(Presentation(io.BytesIO(data)).slides, start=1):
-                with built.marked("slide", number):
-                    self._slide(slide, built, headings)
+                with builder.mark_block("slide", number):
+                    self._write_slide(slide, builder, headings)
         except MemoryError:
             raise
-        except Exception as error:  # whatever a part that is missing or odd makes python-pptx raise
-            raise ParseError(f"a damaged PowerPoint presentation: {_said(error)}") from None
-        if not built.text.strip():
-            raise NoText("a presentation without any text")
-        found = office_properties(archive)
-        title = found.pop("title", "")
+        except Exception as error:  # python-pptx raises many types for invalid parts
+            raise ParseError(
+                f"a damaged PowerPoint presentation: {_describe_error(error)}"
+            ) from None
+        if not builder.text.strip():
+            raise NoText("the presentation contains no text")
+        metadata = read_office_properties(archive)
+        title = metadata.pop("title", "")
         if not title or str(title).casefold() == "powerpoint presentation":
-            title = headings[0][2] if headings else name_of(uri)
+            title = headings[0][2] if headings else extract_file_name(uri)
         return Document(
             uri=uri,
-            text=well_formed(built.text),
+            text=to_well_formed(builder.text),
             title=str(title)[:200],
             mime=mime or _PPTX,
-            metadata=found,
-            marks=(*built.marks, *heading_path_marks(headings, built.at)),
+            metadata=metadata,
+            marks=(*builder.marks, *build_heading_marks(headings, builder.offset)),
         )
 
-    def _slide(self, slide: Any, built: TextBuilder, headings: list[tuple[int, int, str]]) -> None:
+    def _write_slide(
+        self, slide: Any, builder: TextBuilder, headings: list[tuple[int, int, str]]
+    ) -> None:
         title = slide.shapes.title
         text = " ".join(title.text_frame.text.split()) if title is not None else ""
         if text:
-            built.paragraph(f"# {text}")
-            headings.append((built.at - len(text) - 3, 1, text[:200]))
-        for shape in _shapes(slide.shapes):
+            builder.write_paragraph(f"# {text}")
+            headings.append((builder.offset - len(text) - 3, 1, text[:200]))
+        for shape in _sort_shapes(slide.shapes):
             if title is None or shape.shape_id != title.shape_id:
-                built.paragraph(_shape_text(shape))
+                builder.write_paragraph(_read_shape(shape))
         if self.notes and slide.has_notes_slide and slide.notes_slide.notes_text_frame is not None:
             notes = slide.notes_slide.notes_text_frame.text.strip()
-            built.paragraph(f"Notes: {notes}" if notes else "")
+            builder.write_paragraph(f"Notes: {notes}" if notes else "")
 
 
-def _shapes(shapes: Any, depth: int = 0) -> Iterator[Any]:
-    """Shapes from top to bottom, those in a group together."""
+def _sort_shapes(shapes: Any, depth: int = 0) -> Iterator[Any]:
+    """Yield shapes from top to bottom; those of a group stay together."""
     for shape in sorted(shapes, key=lambda shape: (shape.top or 0, shape.left or 0)):
         if hasattr(shape, "shapes") and depth < 20:
-            yield from _shapes(shape.shapes, depth + 1)
+            yield from _sort_shapes(shape.shapes, depth + 1)
         else:
             yield shape
 
 
-def _shape_text(shape: Any) -> str:
+def _read_shape(shape: Any) -> str:
     if getattr(shape, "has_table", False) and shape.has_table:
-        return table([[cell.text for cell in row.cells] for row in shape.table.rows])
+        return format_table([[cell.text for cell in row.cells] for row in shape.table.rows])
     if getattr(shape, "has_chart", False) and shape.has_chart:
-        return _chart(shape.chart)
+        return _format_chart(shape.chart)
     if not getattr(shape, "has_text_frame", False) or not shape.has_text_frame:
         return ""
     lines = [
@@ -332,15 +352,15 @@ def _shape_text(shape: Any) -> str:
     return "\n".join(line.replace("\v", "\n") for line in lines)
 
 
-def _chart(chart: Any) -> str:
+def _format_chart(chart: Any) -> str:
     title = chart.chart_title.text_frame.text if chart.has_title else ""
     plot = chart.plots[0]
     names = [str(category) for category in plot.categories]
     rows = [["", *(str(series.name) for series in plot.series)]]
     for i, name in enumerate(names):
-        rows.append([name, *(_figure(list(series.values), i) for series in plot.series)])
-    return "\n\n".join(part for part in (title, table(rows)) if part)
+        rows.append([name, *(_format_figure(list(series.values), i) for series in plot.series)])
+    return "\n\n".join(part for part in (title, format_table(rows)) if part)
 
 
-def _figure(values: list[Any], i: int) -> str:
+def _format_figure(values: list[Any], i: int) -> str:
     return "" if i >= len(values) or values[i] is None else f"{values[i]:g}"

@@ -1,4 +1,4 @@
-"""Pictures: the text that can be recognised in them, with the extra ``ocr``."""
+"""Pictures: their text, by optical character recognition (extra ``ocr``)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pydantic import Field
 
 from connectors.base import Parser
 from connectors.parsers import ocr
-from connectors.parsers.text import name_of
+from connectors.parsers.text import extract_file_name
 from rag.errors import NoText, ParseError, UnsupportedFormat
-from rag.types import Document, well_formed
+from rag.types import Document, to_well_formed
 
-_LARGEST = 4_000  # pixels of the longer side that are looked at
+_MAX_SIDE_PIXELS = 4_000  # a larger picture is scaled down
 
 
 class PictureParser(Parser):
     """Text in photographs, scans and screenshots, by optical character recognition.
 
-    Done where ``recognise``; by default, where the extra ``ocr`` is installed.
+    ``recognise`` turns recognition on (default: whether the extra ``ocr`` is installed).
     """
 
     name: ClassVar[str] = "picture"
@@ -34,17 +34,17 @@ class PictureParser(Parser):
         "image/gif": (".gif",),
     }
     library: ClassVar[str] = "RapidOCR, Pillow"
-    keeps: ClassVar[str] = "text that is recognised; pages of a TIFF"
+    keeps: ClassVar[str] = "recognised text; all pages of a TIFF"
     drops: ClassVar[str] = "everything else"
     extra: ClassVar[str] = "ocr"
     packages: ClassVar[tuple[str, ...]] = ("rapidocr", "onnxruntime")
 
-    recognise: bool = Field(default_factory=ocr.installed)
+    recognise: bool = Field(default_factory=ocr.is_installed)
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data`. The title is the file name."""
         if not self.recognise:
-            raise UnsupportedFormat("a picture: pip install 'citewell[ocr]' to have it read")
+            raise UnsupportedFormat("a picture: pip install 'citewell[ocr]' to recognise its text")
         import numpy as np
         from PIL import Image, ImageSequence
 
@@ -55,11 +55,13 @@ class PictureParser(Parser):
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
                 for frame in ImageSequence.Iterator(picture):
                     page = frame.convert("RGB")
-                    page.thumbnail((_LARGEST, _LARGEST))
-                    pages.append(ocr.text_of(np.asarray(page)))
+                    page.thumbnail((_MAX_SIDE_PIXELS, _MAX_SIDE_PIXELS))
+                    pages.append(ocr.recognise_text(np.asarray(page)))
         except (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError) as error:
-            raise ParseError(f"a picture that cannot be read: {error}") from None
+            raise ParseError(f"the picture cannot be read: {error}") from None
         text = "\n\n".join(page for page in pages if page.strip())
         if not text:
-            raise NoText("a picture without text that is recognised")
-        return Document(uri=uri, text=well_formed(text), title=name_of(uri), mime=mime or "image/*")
+            raise NoText("no text was recognised in the picture")
+        return Document(
+            uri=uri, text=to_well_formed(text), title=extract_file_name(uri), mime=mime or "image/*"
+        )

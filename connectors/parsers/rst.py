@@ -7,42 +7,45 @@ from itertools import accumulate
 from typing import Any, ClassVar
 
 from connectors.base import Parser
-from connectors.parsers.text import decode, name_of, require_text
-from connectors.parsers.text_builder import heading_path_marks
-from rag.types import Document, well_formed
+from connectors.parsers.text import decode, extract_file_name, require_text
+from connectors.parsers.text_builder import build_heading_marks
+from rag.types import Document, to_well_formed
 
-_LARGEST = 5_000_000  # characters of a file whose sections are looked for
+_MAX_CHARACTERS = 5_000_000  # no sections are searched for in a longer file
 
 
 class RstParser(Parser):
-    """reStructuredText's own text, with the heading path marked.
+    """The reStructuredText as written, with heading paths marked.
 
-    Directives are not carried out: nothing is included, and nothing raw is let in.
+    Directives are not executed: no file is included, and no raw content is inserted.
     """
 
     name: ClassVar[str] = "rst"
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"text/x-rst": (".rst", ".rest")}
     library: ClassVar[str] = "docutils"
+    extra: ClassVar[str] = "formats"
+    packages: ClassVar[tuple[str, ...]] = ("docutils",)
     keeps: ClassVar[str] = "the text as written, sections as headings"
-    drops: ClassVar[str] = "nothing; directives stay text"
+    drops: ClassVar[str] = "nothing; directives are kept as text"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
-        """Parse `data`. The title is the first section's or the file name."""
+        """Parse `data`. The title is that of the first section, or the file name."""
+        self.require()
         text = decode(data)
         require_text(text)
-        marks = heading_path_marks(_sections(text), len(text))
-        first = next((mark.value[0] for mark in marks if isinstance(mark.value, tuple)), "")
+        marks = build_heading_marks(_find_sections(text), len(text))
+        first_heading = next((mark.value[0] for mark in marks if isinstance(mark.value, tuple)), "")
         return Document(
             uri=uri,
             text=text,
-            title=first or name_of(uri),
+            title=first_heading or extract_file_name(uri),
             mime=mime or "text/x-rst",
             marks=marks,
         )
 
 
-def _sections(text: str) -> list[tuple[int, int, str]]:
-    if len(text) > _LARGEST:
+def _find_sections(text: str) -> list[tuple[int, int, str]]:
+    if len(text) > _MAX_CHARACTERS:
         return []
     from docutils.core import publish_doctree
 
@@ -56,42 +59,47 @@ def _sections(text: str) -> list[tuple[int, int, str]]:
         "line_length_limit": 10_000,
         "warning_stream": False,
     }
-    # docutils counts its lines so: form feeds end none.
+    # docutils counts lines like this: a form feed does not end a line.
     lines = text.replace("\f", " ").replace("\v", " ").splitlines(keepends=True)
     starts = [0, *accumulate(map(len, lines))]
     try:
         tree = publish_doctree(text, settings_overrides=options)
-        return sorted(_found(tree, starts, lines))
+        return sorted(_walk_sections(tree, starts, lines))
     except MemoryError:
         raise
-    except Exception:  # docutils' directives let anything out; then it is text without headings
+    except Exception:  # directives raise many types; then the text has no headings
         return []
 
 
-def _found(tree: Any, starts: list[int], lines: list[str]) -> Iterator[tuple[int, int, str]]:
+def _walk_sections(
+    tree: Any, starts: list[int], lines: list[str]
+) -> Iterator[tuple[int, int, str]]:
     from docutils import nodes
 
-    ahead: list[tuple[Any, int]] = [(tree, 0)]
-    while ahead:
-        parent, level = ahead.pop()
+    stack: list[tuple[Any, int]] = [(tree, 0)]
+    while stack:
+        parent, level = stack.pop()
         for section in parent.children:
             if not isinstance(section, nodes.section):
                 continue
-            ahead.append((section, level + 1))
+            stack.append((section, level + 1))
             title = next(iter(section.findall(nodes.title)), None)
-            said = well_formed(" ".join(title.astext().split()))[:200] if title is not None else ""
-            line = _line_of(said, section.line or 0, lines)
-            if said and line is not None:
-                yield starts[line], level + 1, said
+            title_text = (
+                to_well_formed(" ".join(title.astext().split()))[:200] if title is not None else ""
+            )
+            line = _find_line(title_text, section.line or 0, lines)
+            if title_text and line is not None:
+                yield starts[line], level + 1, title_text
 
 
-def _line_of(title: str, near: int, lines: list[str]) -> int | None:
-    """Line (from 0) at which the section begins: its overline, or its title.
+def _find_line(title: str, reported_line: int, lines: list[str]) -> int | None:
+    """Return the line (from 0) at which the section starts: its overline or its title.
 
-    docutils counts from the line under the title, or the one above, depending on its style.
+    docutils reports the line below or above the title, depending on the style of the title.
+    Returns None if no line near `reported_line` contains the title.
     """
     words = title.split()[:1]
-    for line in (near - 2, near - 1, near - 3, near):
+    for line in (reported_line - 2, reported_line - 1, reported_line - 3, reported_line):
         if 0 <= line < len(lines) and words and words[0] in lines[line]:
             above = lines[line - 1].strip() if line else ""
             return line - 1 if len(above) > 2 and len(set(above)) == 1 else line

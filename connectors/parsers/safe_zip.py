@@ -1,4 +1,4 @@
-"""Opening files that are ZIP archives inside, with care."""
+"""Reading ZIP-based files and XML safely: limits on size, no external entities."""
 
 from __future__ import annotations
 
@@ -8,78 +8,85 @@ import zipfile
 from typing import Any
 
 from rag.errors import EncryptedDocument, ParseError
-from rag.types import flat_metadata
+from rag.types import flatten_metadata
 
-_MOST_BYTES = 2**30  # of all members unpacked, in an office document or book
-_MOST_MEMBERS = 50_000
-_BROKEN = (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
+_MAX_UNPACKED_BYTES = 2**30  # of all members together
+_MAX_MEMBERS = 50_000
+_ZIP_ERRORS = (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 
 
 class ZippedFile:
-    """The members of a ZIP archive in memory, which together are not too large to be unpacked."""
+    """The members of a ZIP archive in memory, with a limit on their unpacked size.
 
-    def __init__(self, data: bytes, what: str) -> None:
-        self._what = what
+    `description` is what error messages call the file. Raises `ParseError` for a damaged or too
+    large archive, `EncryptedDocument` for one with a password.
+    """
+
+    def __init__(self, data: bytes, description: str) -> None:
+        self._what = description
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(data))
-        except _BROKEN as error:
-            raise ParseError(f"a damaged {what}: {error}") from None
+        except _ZIP_ERRORS as error:
+            raise ParseError(f"a damaged {description}: {error}") from None
         members = self._zip.infolist()
-        check_whole(members, data, what)
+        check_archive_end(members, data, description)
         size = sum(member.file_size for member in members)
-        if size > _MOST_BYTES or len(members) > _MOST_MEMBERS:
+        if size > _MAX_UNPACKED_BYTES or len(members) > _MAX_MEMBERS:
             raise ParseError(
-                f"{len(members):,} files of {size:,} bytes in a {what} of {len(data):,}: taken for "
-                "an attack"
+                f"a {description} of {len(data):,} bytes that unpacks to {len(members):,} files of "
+                f"{size:,} bytes: rejected, because it may be an attack"
             )
         if any(member.flag_bits & 1 for member in members):
             raise EncryptedDocument("protected by a password: save a copy without one")
         self.names = {member.filename for member in members}
 
-    def replaced(self, name: str, body: bytes) -> bytes:
-        """A copy of the archive with another member `name`; damaged members are left out."""
-        out = io.BytesIO()
-        with zipfile.ZipFile(out, "w") as copy:
+    def replace_member(self, name: str, body: bytes) -> bytes:
+        """Return a copy of the archive with member `name` replaced, without damaged members."""
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as copy:
             for member in self.names:
                 try:
                     copy.writestr(member, body if member == name else self.read(member))
                 except ParseError:
                     continue
-        return out.getvalue()
+        return buffer.getvalue()
 
     def read(self, name: str) -> bytes:
-        """Bytes of a member. Raises `ParseError` where it is damaged or not there."""
+        """Return the bytes of a member. Raises `ParseError` if it is missing or damaged."""
         try:
             return self._zip.read(name)
         except KeyError:
-            raise ParseError(f"a damaged {self._what}: no {name} in it") from None
+            raise ParseError(f"a damaged {self._what}: {name} is missing") from None
         except MemoryError:
             raise
-        except Exception as error:  # zlib's, bz2's and lzma's own among them
+        except Exception as error:  # zlib, bz2 and lzma raise their own types
             raise ParseError(f"a damaged {self._what}: {error}") from None
 
 
-def etree_bytes(root: Any) -> bytes:
-    """An XML file of the element and all below."""
+def serialize_xml(root: Any) -> bytes:
+    """Serialize an element and its descendants as an XML file."""
     from lxml import etree
 
     return bytes(etree.tostring(root, xml_declaration=True, encoding="UTF-8"))
 
 
-def check_whole(members: list[zipfile.ZipInfo], data: bytes, what: str) -> None:
-    """Raise where the end of an archive is that of another one, which is stored within it."""
-    first = min((member.header_offset for member in members), default=-1)
-    if data.startswith(b"PK\x03\x04") and first != 0:
-        raise ParseError(f"a damaged {what}: its end is missing")
+def check_archive_end(members: list[zipfile.ZipInfo], data: bytes, description: str) -> None:
+    """Raise `ParseError` if the archive is cut off and ends with an archive stored in it."""
+    first_offset = min((member.header_offset for member in members), default=-1)
+    if data.startswith(b"PK\x03\x04") and first_offset != 0:
+        raise ParseError(f"a damaged {description}: its end is missing")
 
 
-def parse_xml(data: bytes, what: str) -> Any:
-    """Root element; entities are not resolved and nothing is fetched. Raises `ParseError`."""
-    return parse_xml_noting(data, what)[0]
+def parse_xml(data: bytes, description: str) -> Any:
+    """Return the root element, without resolving entities or fetching files.
+
+    `description` is what error messages call the file. Raises `ParseError`.
+    """
+    return parse_damaged_xml(data, description)[0]
 
 
-def parse_xml_noting(data: bytes, what: str) -> tuple[Any, str]:
-    """Root element, and what is wrong with the file, if it can be read all the same."""
+def parse_damaged_xml(data: bytes, description: str) -> tuple[Any, str]:
+    """Return the root element, and the first error in a damaged but readable file, or ""."""
     from lxml import etree
 
     parser = etree.XMLParser(
@@ -88,20 +95,20 @@ def parse_xml_noting(data: bytes, what: str) -> tuple[Any, str]:
         load_dtd=False,
         recover=True,
         remove_pis=True,
-        huge_tree=b"<!ENTITY" not in data,  # entities in attributes are resolved all the same
+        huge_tree=b"<!ENTITY" not in data,  # lxml resolves entities in attributes even so
     )
     try:
         root = etree.fromstring(data, parser)
     except (etree.XMLSyntaxError, ValueError) as error:
-        raise ParseError(f"broken XML in a {what}: {error}") from None
+        raise ParseError(f"broken XML in a {description}: {error}") from None
     if root is None:
-        raise ParseError(f"no XML in a {what}")
-    wrong = next((e.message for e in parser.error_log if e.level_name == "FATAL"), "")
-    return root, wrong[:200]
+        raise ParseError(f"no XML in a {description}")
+    damage = next((e.message for e in parser.error_log if e.level_name == "FATAL"), "")
+    return root, damage[:200]
 
 
 def local_name(element: Any) -> str:
-    """Name of an element without its namespace; "" for comments and the like."""
+    """Return the name of an element without namespace; "" for comments and similar nodes."""
     return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
 
 
@@ -122,28 +129,32 @@ _PROPERTIES = {
 }
 
 
-def properties(xml: bytes) -> dict[str, Any]:
-    """What office documents and books say of themselves, by Dublin Core and its kin."""
-    found: dict[str, list[str]] = {}
+def read_properties(xml: bytes) -> dict[str, Any]:
+    """Read the properties of an office document or book (Dublin Core and similar names)."""
+    values_by_name: dict[str, list[str]] = {}
     for element in parse_xml(xml, "document").iter():
         name = _PROPERTIES.get(local_name(element))
         text = " ".join((element.text or "").split())
-        if name and text and text not in found.setdefault(name, []):
-            found[name].append(_date(text) if name in ("created", "modified") else text)
-    return flat_metadata({key: v[0] if len(v) == 1 else v for key, v in found.items()})
+        if name and text and text not in values_by_name.setdefault(name, []):
+            values_by_name[name].append(
+                _shorten_date(text) if name in ("created", "modified") else text
+            )
+    return flatten_metadata(
+        {key: values[0] if len(values) == 1 else values for key, values in values_by_name.items()}
+    )
 
 
-def _date(text: str) -> str:
+def _shorten_date(text: str) -> str:
     day = re.match(r"\d{4}-\d\d-\d\d", text)
     return day.group() if day else text
 
 
-def office_properties(archive: ZippedFile) -> dict[str, Any]:
-    """Properties of an Office or OpenDocument file; none where they are missing or damaged."""
+def read_office_properties(archive: ZippedFile) -> dict[str, Any]:
+    """Read the properties of an office file; {} if they are missing or damaged."""
     for name in ("docProps/core.xml", "meta.xml"):
         if name in archive.names:
             try:
-                return properties(archive.read(name))
+                return read_properties(archive.read(name))
             except ParseError:
                 return {}
     return {}

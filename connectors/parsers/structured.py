@@ -1,4 +1,4 @@
-"""JSON, YAML and XML: data that was written to be read by programs."""
+"""JSON, YAML and XML: data for programs, as readable text."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any, ClassVar
 
 from connectors.base import FailedPart, Parser
 from connectors.parsers.records import JsonLinesParser
-from connectors.parsers.safe_zip import local_name, parse_xml_noting
-from connectors.parsers.text import decode, name_of, require_text
-from connectors.parsers.text_builder import TextBuilder, heading_path_marks
+from connectors.parsers.safe_zip import local_name, parse_damaged_xml
+from connectors.parsers.text import decode, extract_file_name, require_text
+from connectors.parsers.text_builder import TextBuilder, build_heading_marks
 from rag.errors import NoText, ParseError
-from rag.types import Document, Mark, well_formed
+from rag.types import Document, Mark, to_well_formed
 
 
 class JsonParser(JsonLinesParser):
     """JSON, indented, with the names of the outermost object as headings.
 
-    A list of objects is read as records. What is not JSON after all is kept as it stands, with
-    the reason in the metadata as ``damage``.
+    A list of objects is read as records. Invalid JSON is kept as plain text; the metadata field
+    ``damage`` says what is wrong.
     """
 
     name: ClassVar[str] = "json"
@@ -33,7 +33,7 @@ class JsonParser(JsonLinesParser):
     def documents(
         self, data: bytes, *, uri: str, mime: str | None = None
     ) -> Iterator[Document | FailedPart]:
-        """One document; of a list of objects one for each, if ``per`` says so."""
+        """Parse `data` into one document, or with ``per`` = ``row`` one per object of a list."""
         if self.per == "row" and data.lstrip()[:1] == b"[":
             yield from super().documents(data, uri=uri, mime=mime)
         else:
@@ -47,54 +47,62 @@ class JsonParser(JsonLinesParser):
         try:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
-            return _as_it_stands(text, uri, mime, error)
-        if isinstance(value, list) and value and all(isinstance(v, dict) for v in value):
+            return _keep_as_text(text, uri, mime, error)
+        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
             return super().parse(data, uri=uri, mime=mime)
-        text, heads = _indented(text)
+        text, headings = _indent_json(text)
         return Document(
             uri=uri,
             text=text,
-            title=name_of(uri),
+            title=extract_file_name(uri),
             mime=mime,
-            marks=heading_path_marks(heads, len(text)),
+            marks=build_heading_marks(headings, len(text)),
         )
 
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.S)
 
 
-def _indented(text: str) -> tuple[str, list[tuple[int, int, str]]]:
-    """JSON with a line for each value, and the names of the outermost object as headings.
+def _indent_json(text: str) -> tuple[str, list[tuple[int, int, str]]]:
+    """Indent JSON, one value per line; return the outermost names as (offset, level, title).
 
-    Numbers stay as they are written, names that come twice come twice, escapes are resolved.
+    Numbers are kept as written, duplicate names are kept, and escapes are decoded.
     """
-    built = TextBuilder()
-    heads: list[tuple[int, int, str]] = []
-    depth, before = 0, ""
-    of_names = text.lstrip().startswith("{")
-    for found in _TOKEN.finditer(text):
-        token = found.group()
+    builder = TextBuilder()
+    headings: list[tuple[int, int, str]] = []
+    depth, previous = 0, ""
+    is_object = text.lstrip().startswith("{")
+    for match in _TOKEN.finditer(text):
+        token = match.group()
         if token in "}]":
             depth -= 1
-        if before and (before in "{[," or token in "}]") and before + token not in ("{}", "[]"):
-            built.write("\n" + "  " * min(depth, 40))
+        if (
+            previous
+            and (previous in "{[," or token in "}]")
+            and previous + token not in ("{}", "[]")
+        ):
+            builder.write("\n" + "  " * min(depth, 40))
         if token.startswith('"'):
             token = json.dumps(json.loads(token, strict=False), ensure_ascii=False)
-            if depth == 1 and before in "{," and of_names:
-                heads.append((built.at, 1, well_formed(json.loads(token))[:200] or '""'))
-        built.write(well_formed(": " if token == ":" else token))
+            if depth == 1 and previous in "{," and is_object:
+                headings.append(
+                    (builder.offset, 1, to_well_formed(json.loads(token))[:200] or '""')
+                )
+        builder.write(to_well_formed(": " if token == ":" else token))
         depth += token in "{["
-        before = token
-    return built.text, heads
+        previous = token
+    return builder.text, headings
 
 
-def _as_it_stands(text: str, uri: str, mime: str, error: Exception) -> Document:
+def _keep_as_text(text: str, uri: str, mime: str, error: Exception) -> Document:
     damage = " ".join(str(error).split())[:200]
-    return Document(uri=uri, text=text, title=name_of(uri), mime=mime, metadata={"damage": damage})
+    return Document(
+        uri=uri, text=text, title=extract_file_name(uri), mime=mime, metadata={"damage": damage}
+    )
 
 
 class YamlParser(Parser):
-    """YAML as it is written, with the names of the outermost mapping as headings."""
+    """YAML as written, with the names of the outermost mapping as headings."""
 
     name: ClassVar[str] = "yaml"
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"application/yaml": (".yaml", ".yml")}
@@ -109,34 +117,34 @@ class YamlParser(Parser):
         return Document(
             uri=uri,
             text=text,
-            title=name_of(uri),
+            title=extract_file_name(uri),
             mime=mime or "application/yaml",
-            marks=_yaml_headings(text),
+            marks=_find_yaml_headings(text),
         )
 
 
-def _yaml_headings(text: str) -> tuple[Mark, ...]:
-    """Headings from the nodes of the file: nothing is made of them, and no alias repeated."""
+def _find_yaml_headings(text: str) -> tuple[Mark, ...]:
+    """Find headings in the nodes of the file, without building objects or expanding aliases."""
     import yaml
 
-    heads: list[tuple[int, int, str]] = []
+    headings: list[tuple[int, int, str]] = []
     try:
         for node in yaml.compose_all(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             for name, _ in node.value if isinstance(node, yaml.MappingNode) else ():
                 title = name.value.strip() if isinstance(name, yaml.ScalarNode) else ""
                 if title and name.start_mark is not None:
-                    heads.append((name.start_mark.index, 1, well_formed(title)[:200]))
+                    headings.append((name.start_mark.index, 1, to_well_formed(title)[:200]))
     except MemoryError:
         raise
-    except Exception:  # PyYAML lets anything out; then it is text without headings
+    except Exception:  # PyYAML raises many types; then the text has no headings
         return ()
-    return heading_path_marks(heads, len(text))
+    return build_heading_marks(headings, len(text))
 
 
 class XmlParser(Parser):
     """XML: running text as paragraphs, values with the name of their element.
 
-    Entities other than XML's own are left out, and nothing outside the file is looked at.
+    Only the entities that XML and HTML define are decoded; no other file is read.
     """
 
     name: ClassVar[str] = "xml"
@@ -144,73 +152,73 @@ class XmlParser(Parser):
         "application/xml": (".xml", ".xsd", ".rss", ".atom", ".opml", ".svg", ".dita"),
     }
     library: ClassVar[str] = "lxml"
-    keeps: ClassVar[str] = "text, values with the names of their elements, attributes of those"
-    drops: ClassVar[str] = "comments, instructions, entities"
+    keeps: ClassVar[str] = "text, values with the names of their elements, attributes"
+    drops: ClassVar[str] = "comments, processing instructions, entities"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
-        """Parse `data`. The title is the first one in it or the file name."""
+        """Parse `data`. The title is the first title element or the file name."""
         if not data.strip():
             raise NoText("the file is empty")
-        root, damage = parse_xml_noting(data, "file")
-        built = TextBuilder()
-        heads: list[tuple[int, int, str]] = []
+        root, damage = parse_damaged_xml(data, "file")
+        builder = TextBuilder()
+        headings: list[tuple[int, int, str]] = []
         try:
-            _write_xml(root, built, heads, 1)
+            _write_xml(root, builder, headings, 1)
         except RecursionError:
-            raise ParseError("XML nested too deep") from None
-        require_text(built.text)
+            raise ParseError("the XML is nested too deep") from None
+        require_text(builder.text)
         return Document(
             uri=uri,
-            text=built.text,
-            title=(heads[0][2] if heads else name_of(uri))[:200],
+            text=builder.text,
+            title=(headings[0][2] if headings else extract_file_name(uri))[:200],
             mime=mime or "application/xml",
             metadata={"damage": damage} if damage else {},
-            marks=heading_path_marks(heads, built.at),
+            marks=build_heading_marks(headings, builder.offset),
         )
 
 
-def _all_text(element: Any) -> Iterator[str]:
-    """Text of an element and those in it, in order; of entities those that HTML knows."""
+def _iterate_text(element: Any) -> Iterator[str]:
+    """Yield the text of an element and its descendants; entities known to HTML are decoded."""
     from lxml import etree
 
     yield element.text or ""
     for child in element:
         if isinstance(child.tag, str):
-            yield from _all_text(child)
+            yield from _iterate_text(child)
         elif child.tag is etree.Entity:
             yield html.unescape(child.text or "")
         yield child.tail or ""
 
 
-_TITLES = frozenset(("title", "heading", "head", "h1", "h2", "h3"))
+_TITLE_TAGS = frozenset(("title", "heading", "head", "h1", "h2", "h3"))
 
 
 def _write_xml(
-    element: Any, built: TextBuilder, heads: list[tuple[int, int, str]], depth: int
+    element: Any, builder: TextBuilder, headings: list[tuple[int, int, str]], depth: int
 ) -> None:
     name = local_name(element)
     if not name:
         return
     pieces = (element.text, *(child.tail for child in element))
-    says = any(piece and piece.strip() for piece in pieces)
+    has_text = any(piece and piece.strip() for piece in pieces)
     attributes = "; ".join(
         f"{key.rpartition('}')[2]}: {' '.join(value.split())}"
         for key, value in element.attrib.items()
         if value.strip() and not key.startswith("{http://www.w3.org/")
     )
-    if says:  # running text, or a value
-        text = well_formed(" ".join("".join(_all_text(element)).split()))
-        if name.lower() in _TITLES and len(text) <= 200:
-            heads.append((built.at, depth, text))
-            built.line(text)
+    if has_text:  # running text, or a value
+        text = to_well_formed(" ".join("".join(_iterate_text(element)).split()))
+        if name.lower() in _TITLE_TAGS and len(text) <= 200:
+            headings.append((builder.offset, depth, text))
+            builder.write_line(text)
         elif len(element):
-            built.line(text)
+            builder.write_line(text)
         else:
-            built.line(f"{name}: {text}" + (f" ({attributes})" if attributes else ""))
+            builder.write_line(f"{name}: {text}" + (f" ({attributes})" if attributes else ""))
         return
     if attributes:
-        built.line(well_formed(f"{name}: {attributes}"))
+        builder.write_line(to_well_formed(f"{name}: {attributes}"))
     for child in element:
-        _write_xml(child, built, heads, depth + 1)
+        _write_xml(child, builder, headings, depth + 1)
     if depth > 1 and len(element):
-        built.write("\n")
+        builder.write("\n")

@@ -1,4 +1,4 @@
-"""Subtitles: what is said, with the time at which it is."""
+"""Subtitles: the spoken text, with marks for the time."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from connectors.base import Parser
-from connectors.parsers.text import decode, name_of, require_text
+from connectors.parsers.text import decode, extract_file_name, require_text
 from connectors.parsers.text_builder import TextBuilder
 from rag.errors import NoText, ParseError
-from rag.types import Document, well_formed
+from rag.types import Document, to_well_formed
 
 _SPEAKER = re.compile(r"<v(?:\.[^\s>]{0,100})?[ \t]([^>]{1,100})>")
 _TAG = re.compile(r"</?(?:[bciuv]|ruby|rt|lang|font)(?:[.\s][^<>]{0,200})?>|<[\d:.]{5,20}>", re.I)
 
 
-def _read(text: str) -> list[Any]:
+def _read_events(text: str) -> list[Any]:
     import pysubs2
 
-    try:  # with their tags, as these name who speaks
+    try:  # keep the tags: they name the speaker
         return list(pysubs2.SSAFile.from_string(text, keep_html_tags=True).events)
-    except TypeError:  # a format that has none
+    except TypeError:  # a format without tags
         return list(pysubs2.SSAFile.from_string(text).events)
 
 
 class SubtitleParser(Parser):
-    """SubRip, WebVTT and Advanced SubStation: a line for each subtitle, with a mark of its time."""
+    """SubRip, WebVTT and Advanced SubStation: a line and a time mark for each subtitle."""
 
     name: ClassVar[str] = "subtitles"
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -37,37 +37,40 @@ class SubtitleParser(Parser):
         "text/x-ssa": (".ass", ".ssa"),
     }
     library: ClassVar[str] = "pysubs2"
-    keeps: ClassVar[str] = "the words, the second at which each subtitle begins"
+    extra: ClassVar[str] = "formats"
+    packages: ClassVar[tuple[str, ...]] = ("pysubs2",)
+    keeps: ClassVar[str] = "the words, the second at which each subtitle starts"
     drops: ClassVar[str] = "styles, positions, comments"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data`. The title is the file name."""
+        self.require()
         logging.getLogger("pysubs2").setLevel(logging.CRITICAL)
         text = decode(data)
         require_text(text)
         try:
-            events = _read(text)
+            events = _read_events(text)
         except MemoryError:
             raise
-        except Exception as error:  # its own errors, and those of int() and re
-            raise ParseError(f"no subtitles that can be read: {error}") from None
-        built = TextBuilder()
+        except Exception as error:  # pysubs2 also lets errors of int() and re through
+            raise ParseError(f"the subtitles cannot be read: {error}") from None
+        builder = TextBuilder()
         for event in events:
             speaker = _SPEAKER.search(event.text)
             name = event.name or (speaker.group(1) if speaker else "")
-            said = html.unescape(_TAG.sub("", event.plaintext))
-            said = well_formed(" ".join(said.split()))
-            if said and not event.is_comment:
-                start = built.at
-                built.line(f"{name.strip()}: {said}" if name.strip() else said)
-                built.mark("time", max(0, event.start) / 1000, start, built.at - 1)
-        if not built.at:
-            raise NoText("subtitles without any text")
+            words = html.unescape(_TAG.sub("", event.plaintext))
+            words = to_well_formed(" ".join(words.split()))
+            if words and not event.is_comment:
+                start = builder.offset
+                builder.write_line(f"{name.strip()}: {words}" if name.strip() else words)
+                builder.mark("time", max(0, event.start) / 1000, start, builder.offset - 1)
+        if not builder.offset:
+            raise NoText("the subtitles contain no text")
         return Document(
             uri=uri,
-            text=built.text,
-            title=name_of(uri),
+            text=builder.text,
+            title=extract_file_name(uri),
             mime=mime or "text/vtt",
             metadata={"seconds": max(event.end for event in events) / 1000},
-            marks=tuple(built.marks),
+            marks=tuple(builder.marks),
         )

@@ -1,4 +1,4 @@
-"""The metrics: each a function of a case, with its definition, edge cases and source."""
+"""All metrics, selection of metrics by name, and `score` for one answer."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
-from evals.metrics import citation, context, correctness, generation, judged, refusal, text
-from evals.metrics.base import GROUPS, Case, Metric, metric, registered
+from evals.metrics import citation, context, correctness, generation, grading, refusal, text
+from evals.metrics.base import GROUPS, Case, Metric, get_registered_metrics, metric
 from rag.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,44 +20,47 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=1)
-def _plugins() -> None:
+def _load_plugins() -> None:
     for point in entry_points(group="citewell.metric"):
         try:
             point.load()
-        except Exception as error:  # whatever a package of others raises
-            raise ConfigError(f"the metrics of {point.value} do not load: {error}") from None
+        except Exception as error:  # code of another package can raise anything
+            raise ConfigError(
+                f"the metrics of the entry point {point.value} cannot be loaded: {error}"
+            ) from None
 
 
 def all_metrics() -> Mapping[str, Metric]:
-    """Every metric by its name, those of installed packages included."""
-    _plugins()
-    return registered()
+    """Return every metric by name, with those of installed packages."""
+    _load_plugins()
+    return get_registered_metrics()
 
 
-def chosen(names: Iterable[str | Metric] = ()) -> list[Metric]:
-    """The metrics of these names or groups (or these themselves); without any, the usual ones.
+def choose_metrics(names: Iterable[str | Metric] = ()) -> list[Metric]:
+    """Return the metrics with these names or groups; without any, the usual metrics.
 
-    Raises `ConfigError` for a name that is none.
+    A name is a metric, a group, ``usual`` or ``all``, or several of these with commas. Metrics in
+    `names` are returned as they are. Raises `ConfigError` for an unknown name.
     """
     names = list(names)
-    known = {**all_metrics(), **{m.name: m for m in names if isinstance(m, Metric)}}
-    named = [name.name if isinstance(name, Metric) else name for name in names]
-    wanted = [part.strip() for name in named for part in name.split(",") if part.strip()]
-    if not wanted:
-        return [each for each in known.values() if each.usual]
-    found: dict[str, Metric] = {}
-    for name in wanted:
-        if name in known:
-            found[name] = known[name]
+    metrics = {**all_metrics(), **{m.name: m for m in names if isinstance(m, Metric)}}
+    plain_names = [name.name if isinstance(name, Metric) else name for name in names]
+    parts = [part.strip() for name in plain_names for part in name.split(",") if part.strip()]
+    if not parts:
+        return [metric for metric in metrics.values() if metric.usual]
+    chosen_metrics: dict[str, Metric] = {}
+    for name in parts:
+        if name in metrics:
+            chosen_metrics[name] = metrics[name]
         elif name == "usual":
-            found |= {m.name: m for m in known.values() if m.usual}
+            chosen_metrics |= {m.name: m for m in metrics.values() if m.usual}
         elif name in GROUPS or name == "all":
-            found |= {m.name: m for m in known.values() if name in ("all", m.group)}
+            chosen_metrics |= {m.name: m for m in metrics.values() if name in ("all", m.group)}
         else:
-            near = difflib.get_close_matches(name, [*known, *GROUPS], 1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            raise ConfigError(f"no such metric: {name}{hint}; `rag eval metrics` lists them")
-    return list(found.values())
+            similar = difflib.get_close_matches(name, [*metrics, *GROUPS], 1)
+            hint = f" (did you mean {similar[0]}?)" if similar else ""
+            raise ConfigError(f"unknown metric {name!r}{hint}; `rag eval metrics` lists them")
+    return list(chosen_metrics.values())
 
 
 def score(
@@ -66,15 +69,15 @@ def score(
     support: SupportJudge | None = None,
     judge: ChatModel | None = None,
 ) -> dict[str, Score]:
-    """Score one answer by the metrics of these names or groups; without names, by the usual ones.
+    """Score one answer by the metrics with these names or groups; by default, the usual metrics.
 
-    `support` is who judges support (default: the `judge`, or else by words), `judge` a chat model,
-    also for what only such a one can say.
+    `support` judges whether passages support a claim (default: `judge`, else the lexical judge).
+    `judge` is a chat model, which some metrics need. Raises `ConfigError` for an unknown name.
     """
-    from evals.judges import backend
+    from evals.judges import make_judge
 
-    case = Case(sample, support or backend(model=judge), judge=judge)
-    return {each.name: each.score(case) for each in chosen(names)}
+    case = Case(sample, support or make_judge(model=judge), judge=judge)
+    return {metric.name: metric.score(case) for metric in choose_metrics(names)}
 
 
 __all__ = [
@@ -82,12 +85,12 @@ __all__ = [
     "Case",
     "Metric",
     "all_metrics",
-    "chosen",
+    "choose_metrics",
     "citation",
     "context",
     "correctness",
     "generation",
-    "judged",
+    "grading",
     "metric",
     "refusal",
     "score",

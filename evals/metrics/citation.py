@@ -1,4 +1,4 @@
-"""Do the citations support the sentences they stand behind? Ours, and ALCE's to the letter."""
+"""Citation metrics: whether citations support their sentences, and an exact port of ALCE's."""
 
 from __future__ import annotations
 
@@ -15,54 +15,59 @@ from evals.statistics import harmonic_mean
 from rag.errors import ConfigError
 
 
-class Cited(NamedTuple):
-    """A sentence, what its citations support together, and which of them are right."""
+class JudgedSentence(NamedTuple):
+    """A sentence, its support by all its citations, and the number of correct citations."""
 
     statement: Statement
     unit: Unit
-    precise: int
+    correct_citations: int
 
 
 @metric("citation_recall", "citation", usual=True)
 def citation_recall(case: Case) -> Score:
-    """Share of the sentences that claim something whose citations, together, support them.
+    """Share of claiming sentences that are supported by their citations together.
 
     ``supported sentences / sentences that need a citation``. A sentence without a citation is not
-    supported; headings, questions, courtesies and "the passages do not say" need none. ``[1,2]``
-    and ``[3-5]`` are two and three citations, a marker behind the full stop belongs to the sentence
-    before it, the same twice counts once. A refusal is not applicable.
+    supported. Headings, questions, courtesies and "the passages do not say" need none. ``[1,2]``
+    and ``[3-5]`` are two and three citations, a marker after the full stop belongs to the preceding
+    sentence, and a repeated citation counts once. A refusal is not applicable.
 
     Source: Gao et al., "ALCE" (2023), whose own count is citation_recall_alce.
     """
-    cited = case.once(_cited)
-    units = [each.unit for each in cited]
+    judged_sentences = case.compute_once(_judge_sentences)
+    units = [sentence.unit for sentence in judged_sentences]
     supported = sum(unit.verdict == "supported" for unit in units)
-    return Score.ratio(supported, len(units), none=_none(case), units=units)
+    return Score.ratio(supported, len(units), if_undefined=case.no_claims_reason, units=units)
 
 
 @metric("citation_precision", "citation", usual=True)
 def citation_precision(case: Case) -> Score:
-    """Share of the citations that support their sentence.
+    """Share of citations that support their sentence.
 
-    A citation is right that supports its sentence by itself; that supports it in part where none of
-    its sentence's does so fully (Liu et al.); or that cannot be left out of those which support it
-    together (Gao et al.). One that names nothing is wrong. Not applicable without citations.
+    A citation is correct if it supports its sentence alone; if it supports it partly, and no
+    citation of the sentence supports it fully (Liu et al.); or if the citations together support
+    the sentence and would not without this one (Gao et al.). A marker that names no passage is
+    wrong. Not applicable without citations.
 
-    Source: Gao et al., "ALCE" (2023); Liu et al., "Evaluating Verifiability" (2023), for support in
-    part.
+    Source: Gao et al., "ALCE" (2023); Liu et al., "Evaluating Verifiability" (2023), for partial
+    support.
     """
-    cited = case.once(_cited)
-    units = [each.unit for each in cited]
-    number = sum(len(each.statement.cited) + each.statement.invalid for each in cited)
-    right = sum(each.precise for each in cited)
-    return Score.ratio(right, number, none="the answer cites nothing", units=units)
+    judged_sentences = case.compute_once(_judge_sentences)
+    units = [sentence.unit for sentence in judged_sentences]
+    citation_count = sum(
+        len(sentence.statement.cited) + sentence.statement.invalid for sentence in judged_sentences
+    )
+    correct = sum(sentence.correct_citations for sentence in judged_sentences)
+    return Score.ratio(
+        correct, citation_count, if_undefined="the answer cites nothing", units=units
+    )
 
 
 @metric("citation_f1", "citation", usual=True)
 def citation_f1(case: Case) -> Score:
     """Harmonic mean of an answer's `citation_recall` and `citation_precision`.
 
-    0 where nothing is cited and something should be. A refusal is not applicable.
+    0 if the answer cites nothing although it should. A refusal is not applicable.
     """
     recall, precision = citation_recall(case), citation_precision(case)
     if recall.value is None:
@@ -74,29 +79,30 @@ def citation_f1(case: Case) -> Score:
 
 @metric("quote_accuracy", "citation", usual=True)
 def quote_accuracy(case: Case) -> Score:
-    """Share of the quotes that stand in their source, character for character, where they say.
+    """Share of exact quotes that are in their source, verbatim and at the given position.
 
-    ``verified quotes / quotes``. Not applicable without exact quotes: a passage's number is none.
-    Fails where a source could not be read.
+    ``verified quotes / quotes``. Not applicable without exact quotes; the number of a passage is
+    not a quote. Fails if a source could not be read.
     """
     quotes = case.sample.quotes
-    unknown = sum(quote.verified is None for quote in quotes)
-    if unknown:
-        return Score.failed(f"the sources of {unknown} of {len(quotes)} quotes were not read")
-    right = sum(bool(quote.verified) for quote in quotes)
-    return Score.ratio(right, len(quotes), none="the answer has no exact quotes")
+    unverified = sum(quote.verified is None for quote in quotes)
+    if unverified:
+        return Score.failure(f"the sources of {unverified} of {len(quotes)} quotes were not read")
+    verified = sum(bool(quote.verified) for quote in quotes)
+    return Score.ratio(verified, len(quotes), if_undefined="the answer has no exact quotes")
 
 
 def citation_scores(
     sample: Sample, *, mode: Literal["ours", "alce"] = "ours", support: SupportJudge | None = None
 ) -> dict[str, Score]:
-    """Recall, precision and F1 of the citations of one answer, our way or ALCE's (see `alce`).
+    """Return recall, precision and F1 of the citations of one answer.
 
-    `support` is who judges support (default: by words).
+    `mode` is "ours" (`citation_recall`, `citation_precision`) or "alce" (see `alce`). `support` is
+    the support judge (default: the lexical judge). Raises `ConfigError` for another mode.
     """
-    from evals.judges import backend
+    from evals.judges import make_judge
 
-    case = Case(sample, support or backend("lexical"))
+    case = Case(sample, support or make_judge("lexical"))
     if mode == "ours":
         functions = (citation_recall, citation_precision, citation_f1)
         recall, precision, f1 = (function(case) for function in functions)
@@ -106,63 +112,67 @@ def citation_scores(
         if recall.value is not None and precision.value is not None:
             f1 = Score.of(harmonic_mean(recall.value, precision.value))
     else:
-        raise ConfigError(f"citations are scored as 'ours' or 'alce', not {mode!r}")
+        raise ConfigError(f"mode must be 'ours' or 'alce', not {mode!r}")
     return {"recall": recall, "precision": precision, "f1": f1}
 
 
 @metric("citation_recall_alce", "citation", needs=("contexts",))
 def citation_recall_alce(case: Case) -> Score:
-    """Citation recall as ALCE's eval.py counts it, quirks and all.
+    """Citation recall exactly as ALCE's eval.py computes it, including its quirks.
 
-    To compare with published numbers only: a marker behind the full stop counts for the next
-    sentence, so answers that are marked as ours are come out near 0. The docstring of
-    `evals.metrics.citation.alce` lists what it does.
+    Use it only to compare with published numbers: a marker after the full stop counts for the next
+    sentence, so answers with markers there score near 0. The docstring of
+    `evals.metrics.citation.alce` lists the rules.
     """
-    return _alce(case, 0)
+    return _score_alce(case, "recall")
 
 
 @metric("citation_precision_alce", "citation", needs=("contexts",))
 def citation_precision_alce(case: Case) -> Score:
-    """Citation precision as ALCE's eval.py counts it, quirks and all; see citation_recall_alce."""
-    return _alce(case, 1)
+    """Citation precision exactly as ALCE's eval.py computes it; see citation_recall_alce."""
+    return _score_alce(case, "precision")
 
 
-def _none(case: Case) -> str:
-    return "it is a refusal" if case.sample.refused else "the answer claims nothing"
-
-
-def _cited(case: Case) -> list[Cited]:
-    """The sentences that need a citation, judged by what they cite."""
+def _judge_sentences(case: Case) -> list[JudgedSentence]:
+    """Judge the sentences that need a citation by the passages that they cite."""
     return [
-        _judged(case, statement)
-        for statement in (() if case.sample.refused else case.sample.statements)
+        _judge_sentence(case, statement)
+        for statement in (() if case.sample.is_refusal else case.sample.statements)
         if statement.needs_citation and has_words(statement.claim)
     ]
 
 
-def _judged(case: Case, statement: Statement) -> Cited:
-    citable = case.sample.citable
-    texts = [citable[i].text for i in statement.cited]
-    backend = case.backend
-    judged = backend.judge([statement.claim], texts, apart=True)[0] if texts else Judgement(0.0)
-    unit = backend.unit(statement.claim, texts, judged, statement.start, statement.end)
+def _judge_sentence(case: Case, statement: Statement) -> JudgedSentence:
+    judge = case.support_judge
+    texts = [case.sample.citable_passages[i].text for i in statement.cited]
+    judgement = Judgement(0.0)
+    if texts:
+        judgement = judge.judge([statement.claim], texts, per_passage=True)[0]
+    unit = judge.unit(statement.claim, texts, judgement, statement.start, statement.end)
     if unit.passage is not None:
         unit = unit.model_copy(update={"passage": statement.cited[unit.passage]})
-    if not texts or judged.support is None:
-        return Cited(statement, unit, 0)
-    alone = [backend.verdict(support) for support in judged.alone]
-    precise = 0
-    for i, verdict in enumerate(alone):
-        if verdict == "supported" or (verdict == "partly" and "supported" not in alone):
-            precise += 1
-        elif unit.verdict == "supported" and "supported" not in alone:
-            rest = texts[:i] + texts[i + 1 :]
-            left = backend.judge([statement.claim], rest)[0] if rest else Judgement(0.0)
-            if left.support is None:
-                lost = {"verdict": "failed", "support": None, "note": left.note}
-                return Cited(statement, unit.model_copy(update=lost), 0)
-            precise += left.support < backend.threshold
-    return Cited(statement, unit, precise)
+    if not texts or judgement.support is None:
+        return JudgedSentence(statement, unit, 0)
+    verdicts = [judge.verdict(support) for support in judgement.by_passage]
+    if "supported" in verdicts:
+        return JudgedSentence(statement, unit, verdicts.count("supported"))
+    correct = verdicts.count("partly")
+    if unit.verdict == "supported":
+        for i in (i for i, verdict in enumerate(verdicts) if verdict != "partly"):
+            others = _judge_without(judge, statement.claim, texts, i)
+            if others.support is None:
+                failure = {"verdict": "failed", "support": None, "note": others.note}
+                return JudgedSentence(statement, unit.model_copy(update=failure), 0)
+            correct += others.support < judge.threshold
+    return JudgedSentence(statement, unit, correct)
+
+
+def _judge_without(
+    judge: SupportJudge, claim: str, texts: Sequence[str], position: int
+) -> Judgement:
+    """Judge a claim by all texts except the one at `position`."""
+    others = [text for i, text in enumerate(texts) if i != position]
+    return judge.judge([claim], others)[0] if others else Judgement(0.0)
 
 
 # -- ALCE ----------------------------------------------------------------------------------
@@ -170,7 +180,7 @@ def _judged(case: Case, statement: Statement) -> Cited:
 
 @dataclass(frozen=True, slots=True)
 class AlceCounts:
-    """What ALCE counts of one answer: sentences supported and all, citations right and all."""
+    """ALCE's counts of one answer: supported and all sentences, correct and all citations."""
 
     supported: int
     sentences: int
@@ -179,12 +189,12 @@ class AlceCounts:
 
     @property
     def recall(self) -> float:
-        """0..1; 0 where there is no sentence."""
+        """Supported sentences / sentences, 0..1; 0 without sentences."""
         return self.supported / self.sentences if self.sentences else 0.0
 
     @property
     def precision(self) -> float:
-        """0..1; 0 where nothing is cited."""
+        """Correct citations / citations, 0..1; 0 without citations."""
         return self.precise / self.citations if self.citations else 0.0
 
 
@@ -194,98 +204,106 @@ def alce(
     entails: Callable[[str, str], bool],
     *,
     split: Callable[[str], Sequence[str]] | None = None,
-    at_most_citations: int | None = 3,
+    max_citations: int | None = 3,
 ) -> AlceCounts | None:
-    """Citation recall and precision as ALCE's published ``eval.py`` computes them, per answer.
+    """Compute ALCE's citation recall and precision of one answer, as its ``eval.py`` does.
 
-    `documents` are (title, text), `entails(passage, claim)` the NLI model, `split` the sentence
-    splitter (ALCE's is NLTK's ``sent_tokenize``; ours without one goes by full stops, question and
-    exclamation marks before white space). None for an output without a sentence, which ALCE leaves
-    out of its means. What it does, as it does it:
+    `documents` are (title, text), `entails(passage, claim)` is the NLI model, and `split` the
+    sentence splitter. ALCE uses NLTK's ``sent_tokenize``; the default is `split_plain_sentences`.
+    Returns None for an output without a sentence, which ALCE leaves out of its means. The rules:
 
-    * only the first line of the output counts, and ``<|im_end|>`` is taken out
-    * a citation is ``[`` with digits: ``[1, 2]`` cites 1, ``[3-5]`` cites 3
-    * ``[0]`` cites the last document, as Python counts from the end
-    * a marker behind the full stop belongs to the next sentence, as it begins there
-    * the same citation twice counts twice
-    * a sentence with any number beyond the documents is unsupported, and none of its citations
-      counts in the precision
-    * of a sentence's citations the first three count
-    * a sentence without citations is unsupported, whatever it says
-    * citations of a sentence that they do not support together are all wrong, also where one alone
-      would do
-    * a citation is needless, and wrong, that does not support by itself what the others do without
-    * the claim keeps what is left of longer markers: ``A [1, 2].`` is ``A, 2.``
-    * documents are written ``Title: ...`` and the text on the next line
+    * only the first line of the output counts, and ``<|im_end|>`` is removed
+    * a citation is ``[`` followed by digits: ``[1, 2]`` cites 1, ``[3-5]`` cites 3
+    * ``[0]`` cites the last document, because Python counts from the end
+    * a marker after the full stop belongs to the next sentence, which starts there
+    * a repeated citation counts repeatedly
+    * a sentence with any number larger than the number of documents is unsupported, and none of
+      its citations counts in the precision
+    * only the first `max_citations` citations of a sentence count
+    * a sentence without citations is unsupported, whatever its content
+    * if the citations of a sentence do not support it together, all of them are wrong, even if one
+      of them alone would support it
+    * a citation is wrong if it does not support the sentence alone and the others do without it
+    * the claim keeps the remainder of longer markers: ``A [1, 2].`` becomes ``A, 2.``
+    * a document is formatted as ``Title: ...``, with its text on the next line
 
     Source: Gao et al., "Enabling Large Language Models to Generate Text with Citations" (2023).
     """
     line = output.strip().split("\n")[0].replace("<|im_end|>", "")
-    parts = list((split or plain_sentences)(line))
+    parts = list((split or split_plain_sentences)(line))
     if not parts:
         return None
-    supported = precise = citations = 0
-    for part in parts:
-        claim = _without_alce_markers(part).strip()
-        cited = [int(marker[1:_DIGITS]) - 1 for marker in re.findall(r"\[\d+", part)]
-        if not cited or any(number >= len(documents) for number in cited):
-            continue
-        cited = cited[:at_most_citations]
-        citations += len(cited)
-        if not entails(_written(documents, cited), claim):
-            continue
-        supported += 1
-        if len(cited) == 1:
-            precise += 1
-            continue
-        for number in cited:
-            rest = list(cited)
-            rest.remove(number)
-            needed = entails(_written(documents, [number]), claim)
-            precise += needed or not entails(_written(documents, rest), claim)
+    counts = [_count_alce_sentence(part, documents, entails, max_citations) for part in parts]
+    supported, precise, citations = (sum(column) for column in zip(*counts, strict=True))
     return AlceCounts(supported, len(parts), precise, citations)
 
 
-_DIGITS = 12  # of a marker; there are no more documents
+def _count_alce_sentence(
+    sentence: str,
+    documents: Sequence[tuple[str, str]],
+    entails: Callable[[str, str], bool],
+    max_citations: int | None,
+) -> tuple[int, int, int]:
+    """Return whether a sentence is supported, its correct citations, and its citations."""
+    claim = _remove_alce_markers(sentence).strip()
+    markers = re.findall(r"\[\d+", sentence)
+    cited = [int(marker[1:_MAX_MARKER_CHARACTERS]) - 1 for marker in markers]
+    if not cited or any(number >= len(documents) for number in cited):
+        return 0, 0, 0
+    cited = cited[:max_citations]
+    if not entails(_format_documents(documents, cited), claim):
+        return 0, 0, len(cited)
+    if len(cited) == 1:
+        return 1, 1, 1
+    correct = 0
+    for number in cited:
+        others = list(cited)
+        others.remove(number)
+        is_sufficient = entails(_format_documents(documents, [number]), claim)
+        correct += is_sufficient or not entails(_format_documents(documents, others), claim)
+    return 1, correct, len(cited)
 
 
-def plain_sentences(text: str) -> list[str]:
-    """Split behind ``.``, ``?`` and ``!`` before white space, abbreviations of a letter apart."""
+_MAX_MARKER_CHARACTERS = 12  # longer numbers cannot be those of documents
+
+
+def split_plain_sentences(text: str) -> list[str]:
+    """Split after ``.``, ``?`` and ``!`` before white space, but not after a single capital."""
     parts = re.split(r"(?<=[.!?])(?<!\b[A-Z]\.)[\"')\]]*\s+", text.strip())
     return [part for part in parts if part.strip()]
 
 
-def _without_alce_markers(text: str) -> str:
+def _remove_alce_markers(text: str) -> str:
     bare = re.sub(r"\[\d+", "", re.sub(r" \[\d+", "", text))
     return bare.replace(" |", "").replace("]", "")
 
 
-def _written(documents: Sequence[tuple[str, str]], numbers: Sequence[int]) -> str:
+def _format_documents(documents: Sequence[tuple[str, str]], numbers: Sequence[int]) -> str:
     return "\n".join("Title: {}\n{}".format(*documents[number]) for number in numbers)
 
 
-def _alce(case: Case, which: int) -> Score:
-    counts, lost = case.once(_alce_counts)
-    if lost:
-        return Score.failed(f"{len(lost)} judgements failed: {lost[0]}")
+def _score_alce(case: Case, which: Literal["recall", "precision"]) -> Score:
+    counts, failures = case.compute_once(_count_alce)
+    if failures:
+        return Score.failure(f"{len(failures)} judgements failed: {failures[0]}")
     if counts is None:
         return Score.not_applicable("the output is empty")
-    if which == 0:
-        return Score.ratio(counts.supported, counts.sentences, none="")
+    if which == "recall":
+        return Score.ratio(counts.supported, counts.sentences, if_undefined="")
     return Score.of(counts.precision)
 
 
-def _alce_counts(case: Case) -> tuple[AlceCounts | None, list[str]]:
-    """What ALCE counts, and why judgements failed."""
-    failed: list[str] = []
+def _count_alce(case: Case) -> tuple[AlceCounts | None, list[str]]:
+    """Return ALCE's counts, and the reasons of failed judgements."""
+    failures: list[str] = []
 
     def entails(passage: str, claim: str) -> bool:
         if not has_words(claim):
             return False
-        judged = case.backend.judge([claim], [passage])[0]
-        if judged.support is None:
-            failed.append(judged.note)
-        return case.holds(judged)
+        judgement = case.support_judge.judge([claim], [passage])[0]
+        if judgement.support is None:
+            failures.append(judgement.note)
+        return case.is_supported(judgement)
 
     documents = [(passage.title, passage.text) for passage in case.sample.contexts]
-    return alce(case.sample.answer, documents, entails), failed
+    return alce(case.sample.answer, documents, entails), failures

@@ -1,10 +1,10 @@
-"""Does the answer stay with its passages, and does it answer?"""
+"""Generation metrics: support of the answer by its passages and its references."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from evals.metrics.base import Case, metric, unjudged
+from evals.metrics.base import Case, find_judgement_failure, metric
 from evals.scores import Score, Unit
 
 
@@ -12,35 +12,35 @@ from evals.scores import Score, Unit
 def faithfulness(case: Case) -> Score:
     """Share of the answer's claims that the passages support.
 
-    ``supported claims / claims``. A claim is a sentence; the same one twice counts once, and what
-    claims nothing (a heading, a question, "I hope this helps!") does not count. Passages support
-    a claim together. Support in part is no support. A refusal, and an answer without a claim,
-    is not applicable; a claim that could not be judged makes the score fail. Where nothing was
+    ``supported claims / claims``. A claim is a sentence. A repeated claim counts once; a sentence
+    that claims nothing (a heading, a question, "I hope this helps!") does not count. All passages
+    together support a claim. Partial support does not count. A refusal, or an answer without a
+    claim, is not applicable. The score fails if a claim could not be judged. If nothing was
     retrieved, nothing is supported.
 
-    Source: Es et al., "RAGAS" (2023), with a verifier in the place of a prompt.
+    Source: Es et al., "RAGAS" (2023), with a verifier instead of a prompt.
     """
-    units = case.ledger
+    units = case.claim_units
     supported = sum(unit.verdict == "supported" for unit in units)
-    return Score.ratio(supported, len(units), none=_no_claims(case), units=units)
+    return Score.ratio(supported, len(units), if_undefined=case.no_claims_reason, units=units)
 
 
 @metric("answer_relevance", "generation", usual=True)
 def answer_relevance(case: Case) -> Score:
-    """How alike the question and the sentence of the answer that is most like it are.
+    """Similarity of the question and the most similar sentence of the answer.
 
-    Cosine of their vectors, below 0 taken for 0. It tells an answer to another question, not a
-    good one from a bad one. A refusal is not applicable.
+    Cosine of their vectors; a negative cosine counts as 0. It detects an answer to another
+    question, but does not separate good answers from bad ones. A refusal is not applicable.
 
-    Source: Es et al., "RAGAS" (2023) compare questions that a model makes up for the answer; this
-    compares the answer, so that no model is needed. `relevance` asks a judge.
+    Source: Es et al., "RAGAS" (2023), who compare the question with questions that a model
+    generates from the answer. This metric compares the answer itself and needs no model. See
+    `relevance` for a judge's opinion.
     """
     if not case.claims:
-        return Score.not_applicable(_no_claims(case))
+        return Score.not_applicable(case.no_claims_reason)
     texts = [claim.claim for claim in case.claims]
-    asked = case.embedder.embed_query(case.sample.question)
-    given = case.embedder.embed_documents(texts)
-    best = max(float(vector @ asked) for vector in given)
+    question = case.embedder.embed_query(case.sample.question)
+    best = max(float(vector @ question) for vector in case.embedder.embed_documents(texts))
     return Score.of(min(1.0, max(0.0, best)))
 
 
@@ -52,31 +52,31 @@ def hallucination(case: Case) -> Score:
 
     Source: Ru et al., "RAGChecker" (2024).
     """
-    return _share(case, lambda right, held: not right and not held)
+    return _score_claim_share(case, lambda is_correct, passages: not is_correct and not passages)
 
 
 @metric("self_knowledge", "generation", needs=("references", "contexts"))
 def self_knowledge(case: Case) -> Score:
-    """Share of the answer's claims that are right, though no passage supports them.
+    """Share of the answer's claims that are correct, although no passage supports them.
 
-    ``claims in the reference and in no passage / claims``: what the model knew by itself.
+    ``claims in the reference and in no passage / claims``: the model's own knowledge.
 
     Source: Ru et al., "RAGChecker" (2024).
     """
-    return _share(case, lambda right, held: right and not held)
+    return _score_claim_share(case, lambda is_correct, passages: is_correct and not passages)
 
 
 @metric("noise_sensitivity", "generation", needs=("references", "contexts"), better="lower")
 def noise_sensitivity(case: Case) -> Score:
     """Share of the answer's claims that are wrong and come from a passage.
 
-    ``claims in a passage and not in the reference / claims``. Lower is better. The two parts that
-    it is the sum of are `noise_sensitivity_relevant` and `noise_sensitivity_irrelevant`. References
-    must be sentences: every claim is "wrong" beside "2009".
+    ``claims in a passage and not in the reference / claims``. Lower is better. It is the sum of
+    `noise_sensitivity_relevant` and `noise_sensitivity_irrelevant`. References must be sentences:
+    no claim is supported by the reference "2009".
 
     Source: Ru et al., "RAGChecker" (2024).
     """
-    return _share(case, lambda right, held: not right and bool(held))
+    return _score_claim_share(case, lambda is_correct, passages: not is_correct and bool(passages))
 
 
 @metric(
@@ -85,69 +85,87 @@ def noise_sensitivity(case: Case) -> Score:
 def noise_sensitivity_relevant(case: Case) -> Score:
     """Share of the answer's claims that are wrong and come from a relevant passage.
 
-    A passage is relevant that supports at least one claim of the reference. Lower is better.
+    A passage is relevant if it supports at least one claim of the reference. Lower is better.
 
     Source: Ru et al., "RAGChecker" (2024).
     """
-    if failed := unjudged(case.reference_by_passage):
-        return failed
-    relevant = relevant_passages(case)
-    return _share(case, lambda right, held: not right and bool(held & relevant))
+    if failure := find_judgement_failure(case.reference_by_passage):
+        return failure
+    relevant = find_relevant_passages(case)
+    return _score_claim_share(
+        case, lambda is_correct, passages: not is_correct and bool(passages & relevant)
+    )
 
 
 @metric(
     "noise_sensitivity_irrelevant", "generation", needs=("references", "contexts"), better="lower"
 )
 def noise_sensitivity_irrelevant(case: Case) -> Score:
-    """Share of the answer's claims that are wrong and come from irrelevant passages only.
+    """Share of the answer's claims that are wrong and come only from irrelevant passages.
 
     Lower is better.
 
     Source: Ru et al., "RAGChecker" (2024).
     """
-    if failed := unjudged(case.reference_by_passage):
-        return failed
-    relevant = relevant_passages(case)
-    return _share(case, lambda right, held: not right and bool(held) and not held & relevant)
+    if failure := find_judgement_failure(case.reference_by_passage):
+        return failure
+    relevant = find_relevant_passages(case)
+    return _score_claim_share(
+        case,
+        lambda is_correct, passages: not is_correct and bool(passages) and not passages & relevant,
+    )
 
 
 @metric("context_utilisation", "generation", needs=("references", "contexts"))
 def context_utilisation(case: Case) -> Score:
-    """Of the reference's claims that the passages support, the share that the answer makes.
+    """Share of the reference's claims in the passages that the answer makes too.
 
-    Not applicable where the passages support none. A refusal makes none.
+    ``claims in a passage and in the answer / claims in a passage``. Not applicable if the passages
+    support no claim of the reference. A refusal makes no claim.
 
     Source: Ru et al., "RAGChecker" (2024), context utilization.
     """
-    found, made = case.reference_by_passage, case.reference_by_answer
-    if failed := unjudged([*found, *made]):
-        return failed
-    there = [i for i, judged in enumerate(found) if case.holds(judged)]
-    used = sum(case.holds(made[i]) for i in there)
-    return Score.ratio(used, len(there), none="the passages support no claim of the reference")
+    by_passage, by_answer = case.reference_by_passage, case.reference_by_answer
+    if failure := find_judgement_failure([*by_passage, *by_answer]):
+        return failure
+    available = [i for i, judgement in enumerate(by_passage) if case.is_supported(judgement)]
+    used = sum(case.is_supported(by_answer[i]) for i in available)
+    return Score.ratio(
+        used, len(available), if_undefined="the passages support no claim of the reference"
+    )
 
 
-def relevant_passages(case: Case) -> set[int]:
-    """Positions of the passages that support a claim of the reference."""
-    return {place for judged in case.reference_by_passage for place in case.where(judged)}
+def find_relevant_passages(case: Case) -> set[int]:
+    """Return the positions of the passages that support a claim of the reference."""
+    return {
+        position
+        for judgement in case.reference_by_passage
+        for position in case.list_supporting_passages(judgement)
+    }
 
 
-def _share(case: Case, counts: Callable[[bool, set[int]], bool]) -> Score:
-    """Share of the answer's claims that count, by whether they are right and where they stand."""
+def _score_claim_share(case: Case, counts: Callable[[bool, set[int]], bool]) -> Score:
+    """Score the share of the answer's claims for which `counts` is true.
+
+    `counts` receives whether the references support the claim, and the positions of the passages
+    that do; the positions are {-1} if only several passages together support it.
+    """
     claims = case.claims
     by_passage, by_reference = case.answer_by_passage, case.answer_by_reference
-    if failed := unjudged([*by_passage, *by_reference]):
-        return failed
+    if failure := find_judgement_failure([*by_passage, *by_reference]):
+        return failure
     units: list[Unit] = []
-    number = 0
-    for claim, held, right in zip(claims, by_passage, by_reference, strict=True):
-        places = set(case.where(held)) or ({-1} if case.holds(held) else set())
-        is_so = counts(case.holds(right), places)
-        number += is_so
-        unit = case.backend.unit(claim.claim, case.contexts, held, claim.start, claim.end)
-        units.append(unit.model_copy(update={"note": "counts" if is_so else ""}))
-    return Score.ratio(number, len(claims), none=_no_claims(case), units=units)
-
-
-def _no_claims(case: Case) -> str:
-    return "it is a refusal" if case.sample.refused else "the answer claims nothing"
+    counted = 0
+    for claim, passage_judgement, reference_judgement in zip(
+        claims, by_passage, by_reference, strict=True
+    ):
+        positions = set(case.list_supporting_passages(passage_judgement))
+        if not positions and case.is_supported(passage_judgement):
+            positions = {-1}
+        is_counted = counts(case.is_supported(reference_judgement), positions)
+        counted += is_counted
+        unit = case.support_judge.unit(
+            claim.claim, case.contexts, passage_judgement, claim.start, claim.end
+        )
+        units.append(unit.model_copy(update={"note": "counts" if is_counted else ""}))
+    return Score.ratio(counted, len(claims), if_undefined=case.no_claims_reason, units=units)

@@ -1,4 +1,4 @@
-"""Documents to chunks, with exact offsets."""
+"""Chunking: splits documents into chunks with exact offsets."""
 
 from rag.chunking.base import Chunker, TokenCounter
 from rag.chunking.headings import HeadingChunker

@@ -1,4 +1,4 @@
-"""What every chunker does."""
+"""Base class of chunkers, and the ids of chunks."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from rag.types import Chunk, Document
 
 
 class TokenCounter(Protocol):
-    """What a chunker needs of an embedder: its measure of length, and its limit."""
+    """The token count and the limit of an embedder, as far as a chunker needs them."""
 
     @property
     def max_tokens(self) -> int:
-        """Longest text that is embedded whole, in tokens."""
+        """Length of the longest text that the embedder reads in full, in tokens."""
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Length of each text in tokens."""
+        """Return the length of each text in tokens."""
 
 
 class Chunker(Component):
-    """A document to the chunks it is retrieved by."""
+    """Splits a document into chunks, the units of retrieval."""
 
     kind: ClassVar[str] = "chunker"
 
@@ -31,18 +31,18 @@ class Chunker(Component):
     def split(self, document: Document, tokens: TokenCounter) -> list[Chunk]:
         """Split `document` into chunks, in the order of the text.
 
-        For each, ``document.text[chunk.start:chunk.end] == chunk.text``, ``chunk.text`` is not
-        blank, and ``chunk.embedded_text`` has at most ``tokens.max_tokens`` tokens. Every
+        For each chunk, ``document.text[chunk.start:chunk.end] == chunk.text``, ``chunk.text`` is
+        not blank, and ``chunk.embedded_text`` has at most ``tokens.max_tokens`` tokens. Every
         character of the document that is not white space is in a chunk. A blank document has no
         chunks.
         """
 
 
 def chunk_id(document_digest: str, chunker_fingerprint: str, start: int, end: int) -> str:
-    """Name a chunk: 32 hex digits, the same in every run over the same version of a document.
+    """Return the id of a chunk: 32 hex digits, equal in every run for the same document version.
 
-    Two versions of a document have no id in common, so that the old one can be removed from the
-    stores without touching the new one.
+    Two versions of a document share no ids, so that the old version can be removed from the
+    stores without changing the new one.
     """
     key = f"{document_digest} {chunker_fingerprint} {start} {end}"
     return hashlib.sha256(key.encode()).hexdigest()[:32]

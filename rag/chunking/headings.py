@@ -1,4 +1,4 @@
-"""The default chunker: sections first, then semantic boundaries within them."""
+"""The default chunker: splits at headings, then at semantic boundaries within sections."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ from rag.chunking.base import Chunker, TokenCounter, chunk_id
 from rag.text.sentences import Span
 from rag.types import Chunk, Document, LocationIndex
 
-_SAMPLE = 1_000  # characters a sample, of which four estimate a document's characters per token
-_BLOCK = 200_000  # characters given to semchunk at once, so that its memory stays bounded
-_UNSURE = 1.2  # how far the estimate of a text's tokens may be off
-_BREAK = re.compile(r"(?<=[.!?。！？])\s+|\n\s*|\s+")
+_SAMPLE_CHARACTERS = (
+    1_000  # per sample; four samples estimate the characters per token of a document
+)
+_BLOCK_CHARACTERS = 200_000  # passed to semchunk in one call, to bound its memory
+_ESTIMATE_TOLERANCE = 1.2  # the estimated token count may be wrong by this factor
+_BREAK_PATTERN = re.compile(r"(?<=[.!?。！？])\s+|\n\s*|\s+")
 
 
 class HeadingChunker(Chunker):
-    """Split at headings, join sections that are small, split those that are large.
+    """Splits a document at headings, joins small sections, and splits large ones.
 
-    ``size`` and ``overlap`` are in tokens of the embedder; ``size`` bounds the chunk's text and
-    is lowered where the embedder reads less. A section that is little longer, up to ``stretch``
-    times the size, stays whole: half an abstract is found worse than all of it
-    (``docs/decisions.md``). Others are split by semchunk, at the largest break that fits
-    (paragraph, line, sentence, clause, word). A section joins its
-    neighbour where both fit into one chunk and one of them is smaller than ``smallest`` tokens.
-    Chunks overlap within a section only. With ``with_context`` the title and headings stand in
-    front of the text that is embedded and indexed, never in the text itself.
+    ``size`` and ``overlap`` are in tokens of the embedder. ``size`` is the maximum length of the
+    text of a chunk; it is lowered if the embedder reads less. A section of up to ``stretch``
+    times the size stays one chunk, because half an abstract is retrieved worse than a whole one
+    (``docs/decisions.md``). Longer sections are split by semchunk, at the largest break that fits
+    (paragraph, line, sentence, clause, word). A section is joined with the next one if both fit
+    into one chunk and one of them has fewer than ``smallest`` tokens. Chunks overlap within a
+    section only. With ``with_context`` the title and headings precede the text that is embedded
+    and indexed; they are not part of ``chunk.text``.
 
-    Tokens are counted per chunk, after a split by an estimate: to tokenise a whole report first
-    is many times slower (``docs/decisions.md``).
+    The split uses an estimate of the characters per token, and tokens are then counted per chunk:
+    tokenising a whole report first is many times slower (``docs/decisions.md``).
     """
 
     name: ClassVar[str] = "headings"
@@ -44,23 +46,27 @@ class HeadingChunker(Chunker):
     with_context: bool = True
 
     @model_validator(mode="after")
-    def _overlap_leaves_room(self) -> Self:
+    def _check_overlap(self) -> Self:
         if self.overlap > self.size // 2:
             raise ValueError(f"overlap ({self.overlap}) is more than half of size ({self.size})")
         return self
 
     def split(self, document: Document, tokens: TokenCounter) -> list[Chunk]:
-        """Split `document`; see `Chunker.split` for what holds of the result."""
+        """Split `document`; `Chunker.split` describes the result."""
         text = document.text
         if not text.strip():
             return []
         digest, fingerprint = document.digest, self.fingerprint
-        ratio = _characters_per_token(text, tokens)
-        places = LocationIndex(document.marks)
+        characters_per_token = _estimate_characters_per_token(text, tokens)
+        location_index = LocationIndex(document.marks)
         chunks: list[Chunk] = []
-        for section in self._joined(_sections(document), ratio):
-            context, most = self._context(document.title, section.headings, tokens)
-            for span in self._spans(text, section.span, most, ratio, tokens):
+        for section in self._join_small_sections(_find_sections(document), characters_per_token):
+            heading_context, max_tokens = self._make_heading_context(
+                document.title, section.headings, tokens
+            )
+            for span in self._split_section(
+                text, section.span, max_tokens, characters_per_token, tokens
+            ):
                 chunks.append(
                     Chunk(
                         id=chunk_id(digest, fingerprint, span.start, span.end),
@@ -70,42 +76,46 @@ class HeadingChunker(Chunker):
                         text=text[span.start : span.end],
                         title=document.title,
                         headings=section.headings,
-                        heading_context=context,
-                        location=places.locate(span.start, span.end),
+                        heading_context=heading_context,
+                        location=location_index.locate(span.start, span.end),
                         metadata=document.metadata,
                     )
                 )
-        return _within(chunks, tokens) if self.with_context else chunks
+        return _drop_oversized_contexts(chunks, tokens) if self.with_context else chunks
 
-    def _context(
+    def _make_heading_context(
         self, title: str, headings: tuple[str, ...], tokens: TokenCounter
     ) -> tuple[str, int]:
-        """Title and headings in one line, each once, and the tokens the embedder then still reads.
+        """Return the heading context, and the tokens that remain for the text of a chunk.
 
-        Where they would take more than half of what the embedder reads, the line is halved.
+        The heading context is one line with the title and headings, each once. It is halved until
+        it takes at most half of the tokens that the embedder reads.
         """
         if not self.with_context:
             return "", tokens.max_tokens
         line = " > ".join(dict.fromkeys(part for part in (title, *headings) if part))
         while line:
-            # Two more than counted: the blank line, and a token that may split differently.
+            # Two tokens more: the blank line, and a token that may be split differently.
             cost = tokens.count_tokens([line])[0] + 2
             if cost <= tokens.max_tokens // 2:
                 return line, tokens.max_tokens - cost
             line = line[: len(line) // 2]
         return "", tokens.max_tokens
 
-    def _joined(self, sections: Sequence[_Section], ratio: float) -> Iterator[_Section]:
+    def _join_small_sections(
+        self, sections: Sequence[_Section], characters_per_token: float
+    ) -> Iterator[_Section]:
+        """Join each small section with its neighbour, if both fit into one chunk."""
         group: _Section | None = None
         for section in sections:
             if group is None:
                 group = section
                 continue
-            small = min(group.length, section.length) < self.smallest * ratio
-            if small and section.span.end - group.span.start <= self.size * ratio:
+            is_small = min(group.length, section.length) < self.smallest * characters_per_token
+            if is_small and section.span.end - group.span.start <= self.size * characters_per_token:
                 group = _Section(
                     Span(group.span.start, section.span.end),
-                    _common_prefix(group.headings, section.headings),
+                    _find_common_prefix(group.headings, section.headings),
                 )
             else:
                 yield group
@@ -113,72 +123,107 @@ class HeadingChunker(Chunker):
         if group is not None:
             yield group
 
-    def _spans(
-        self, text: str, section: Span, most: int, ratio: float, tokens: TokenCounter
-    ) -> list[Span]:
-        room = min(self.size, most)
-        whole = min(self.size * self.stretch, most)
-        if self.stretch > 1 and section.end - section.start <= whole * ratio * _UNSURE:
-            span = _stripped(text, section.start, section.end)
-            if tokens.count_tokens([text[span.start : span.end]])[0] <= whole:
-                return [span] if span.start < span.end else []
-        overlap = min(self.overlap, room // 4)
-        target = max(1, int((room - overlap) * ratio))
-        core = [
-            span
-            for start in range(section.start, section.end, _BLOCK)
-            for span in _filled(
-                _semantic_spans(text, start, min(start + _BLOCK, section.end), target), target
-            )
-        ]
-        lengths = tokens.count_tokens([text[a:b] for a, b in core])
-        fitting: list[tuple[Span, int]] = []
-        for span, length in zip(core, lengths, strict=True):
-            fitting += (
-                [(span, length)] if length <= room else refit(text, span, length, room, tokens)
-            )
-        if overlap == 0 or len(fitting) < 2:
-            return [span for span, _ in fitting]
-        return self._overlapping(text, fitting, room, int(overlap * ratio), tokens)
-
-    def _overlapping(
+    def _split_section(
         self,
         text: str,
-        fitting: Sequence[tuple[Span, int]],
-        room: int,
-        reach: int,
+        section: Span,
+        max_tokens: int,
+        characters_per_token: float,
         tokens: TokenCounter,
     ) -> list[Span]:
-        """Let spans begin up to `reach` characters earlier, as far as they have room for it.
-
-        What is added is counted by itself, which costs an eighth of counting both together; that
-        is done where the sum does not settle it.
-        """
-        wide = [
-            Span(_reach_back(text, previous.start, span.start, reach), span.end)
-            for (previous, _), (span, _) in pairwise(fitting)
+        """Return the spans of the chunks of a section, of at most `max_tokens` tokens each."""
+        max_chunk_tokens = min(self.size, max_tokens)
+        max_whole_tokens = min(self.size * self.stretch, max_tokens)
+        if (
+            self.stretch > 1
+            and section.end - section.start
+            <= max_whole_tokens * characters_per_token * _ESTIMATE_TOLERANCE
+        ):
+            span = _strip_span(text, section.start, section.end)
+            if tokens.count_tokens([text[span.start : span.end]])[0] <= max_whole_tokens:
+                return [span] if span.start < span.end else []
+        overlap = min(self.overlap, max_chunk_tokens // 4)
+        target_characters = max(1, int((max_chunk_tokens - overlap) * characters_per_token))
+        core_spans = [
+            span
+            for start in range(section.start, section.end, _BLOCK_CHARACTERS)
+            for span in _merge_neighbours(
+                _split_semantically(
+                    text, start, min(start + _BLOCK_CHARACTERS, section.end), target_characters
+                ),
+                target_characters,
+            )
         ]
-        narrow = [span for span, _ in fitting[1:]]
-        added = tokens.count_tokens(
-            [text[w.start : n.start] for w, n in zip(wide, narrow, strict=True)]
+        lengths = tokens.count_tokens([text[a:b] for a, b in core_spans])
+        fitting_spans: list[tuple[Span, int]] = []
+        for span, length in zip(core_spans, lengths, strict=True):
+            fitting_spans += (
+                [(span, length)]
+                if length <= max_chunk_tokens
+                else refit(text, span, length, max_chunk_tokens, tokens)
+            )
+        if overlap == 0 or len(fitting_spans) < 2:
+            return [span for span, _ in fitting_spans]
+        return self._extend_backwards(
+            text, fitting_spans, max_chunk_tokens, int(overlap * characters_per_token), tokens
         )
-        sums = [length + more for (_, length), more in zip(fitting[1:], added, strict=True)]
-        # A word may be split into a token or two more beside others.
-        unsure = [i for i, total in enumerate(sums) if total + 2 > room]
-        exact = tokens.count_tokens([text[wide[i].start : wide[i].end] for i in unsure])
-        for i, length in zip(unsure, exact, strict=True):
-            if length > room:
-                wide[i] = narrow[i]
-        return [fitting[0][0], *wide]
+
+    def _extend_backwards(
+        self,
+        text: str,
+        fitting_spans: Sequence[tuple[Span, int]],
+        max_chunk_tokens: int,
+        overlap_characters: int,
+        tokens: TokenCounter,
+    ) -> list[Span]:
+        """Extend each span but the first backwards by up to `overlap_characters`, if it fits.
+
+        The tokens of the added text are counted separately, which costs an eighth of counting the
+        extended span. The extended span is counted only if the sum is close to the limit.
+        """
+        extended_spans = [
+            Span(
+                _find_overlap_start(text, previous.start, span.start, overlap_characters), span.end
+            )
+            for (previous, _), (span, _) in pairwise(fitting_spans)
+        ]
+        core_spans = [span for span, _ in fitting_spans[1:]]
+        added_lengths = tokens.count_tokens(
+            [
+                text[extended.start : core.start]
+                for extended, core in zip(extended_spans, core_spans, strict=True)
+            ]
+        )
+        length_sums = [
+            length + added_length
+            for (_, length), added_length in zip(fitting_spans[1:], added_lengths, strict=True)
+        ]
+        # The tokens of two texts joined may be a token or two more than their sum.
+        uncertain_indices = [
+            index
+            for index, length_sum in enumerate(length_sums)
+            if length_sum + 2 > max_chunk_tokens
+        ]
+        exact_lengths = tokens.count_tokens(
+            [
+                text[extended_spans[index].start : extended_spans[index].end]
+                for index in uncertain_indices
+            ]
+        )
+        for index, length in zip(uncertain_indices, exact_lengths, strict=True):
+            if length > max_chunk_tokens:
+                extended_spans[index] = core_spans[index]
+        return [fitting_spans[0][0], *extended_spans]
 
 
-def _within(chunks: list[Chunk], tokens: TokenCounter) -> list[Chunk]:
-    """Take the context from chunks that do not fit with it.
+def _drop_oversized_contexts(chunks: list[Chunk], tokens: TokenCounter) -> list[Chunk]:
+    """Remove the heading context from chunks that exceed the token limit with it.
 
-    Context and text were counted apart, and a tokenizer may see more in the two together.
+    Heading context and text were counted separately, and their tokens joined may be more than
+    the sum.
     """
     if not chunks or max(len(c.embedded_text.encode()) for c in chunks) <= tokens.max_tokens:
-        return chunks  # no tokenizer makes more tokens than there are bytes
+        return chunks  # a text never has more tokens than bytes
     lengths = tokens.count_tokens([chunk.embedded_text for chunk in chunks])
     return [
         chunk if length <= tokens.max_tokens else chunk.model_copy(update={"heading_context": ""})
@@ -187,103 +232,118 @@ def _within(chunks: list[Chunk], tokens: TokenCounter) -> list[Chunk]:
 
 
 class _Section(NamedTuple):
+    """The text below one heading."""
+
     span: Span
     headings: tuple[str, ...]
 
     @property
     def length(self) -> int:
+        """Length in characters."""
         return self.span.end - self.span.start
 
 
-def _sections(document: Document) -> list[_Section]:
-    """Cover the text with the stretches below one heading path each, in order."""
+def _find_sections(document: Document) -> list[_Section]:
+    """Return the sections of the document in order; together they cover its text.
+
+    Text without a heading is a section with an empty heading path.
+    """
     sections: list[_Section] = []
-    at = 0
-    headed = [m for m in document.marks if m.kind == "heading" and isinstance(m.value, tuple)]
-    for mark in sorted(headed, key=lambda mark: mark.start):
-        start = max(mark.start, at)
-        if start > at:
-            sections.append(_Section(Span(at, start), ()))
-        if mark.end > start and isinstance(mark.value, tuple):
+    position = 0
+    heading_marks = [mark for mark in document.marks if mark.kind == "heading"]
+    for mark in sorted(heading_marks, key=lambda mark: mark.start):
+        if not isinstance(mark.value, tuple):
+            continue
+        start = max(mark.start, position)
+        if start > position:
+            sections.append(_Section(Span(position, start), ()))
+        if mark.end > start:
             sections.append(_Section(Span(start, mark.end), mark.value))
-        at = max(at, mark.end)
-    if at < len(document.text):
-        sections.append(_Section(Span(at, len(document.text)), ()))
+        position = max(position, mark.end)
+    if position < len(document.text):
+        sections.append(_Section(Span(position, len(document.text)), ()))
     return sections
 
 
-def _common_prefix(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
-    shared = 0
-    while shared < min(len(a), len(b)) and a[shared] == b[shared]:
-        shared += 1
-    return a[:shared]
+def _find_common_prefix(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
+    shared_count = 0
+    while shared_count < min(len(a), len(b)) and a[shared_count] == b[shared_count]:
+        shared_count += 1
+    return a[:shared_count]
 
 
-def _characters_per_token(text: str, tokens: TokenCounter) -> float:
-    step = max(len(text) // 4, _SAMPLE)
-    samples = [text[i : i + _SAMPLE] for i in range(0, len(text), step)]
+def _estimate_characters_per_token(text: str, tokens: TokenCounter) -> float:
+    step = max(len(text) // 4, _SAMPLE_CHARACTERS)
+    samples = [text[i : i + _SAMPLE_CHARACTERS] for i in range(0, len(text), step)]
     return max(0.25, sum(map(len, samples)) / max(1, sum(tokens.count_tokens(samples))))
 
 
-def _semantic_spans(text: str, start: int, end: int, target: int) -> list[Span]:
-    """Spans of at most `target` characters that cover what is not white space."""
+def _split_semantically(text: str, start: int, end: int, target_characters: int) -> list[Span]:
+    """Return spans of at most `target_characters` that cover all text but white space."""
     from semchunk import chunk
 
-    if end - start <= target:
-        return [_stripped(text, start, end)] if not text[start:end].isspace() else []
+    if end - start <= target_characters:
+        return [_strip_span(text, start, end)] if not text[start:end].isspace() else []
     try:
-        # `len` counts characters; memoising it would keep every text for ever.
-        _, offsets = chunk(text[start:end], target, len, offsets=True, memoize=False)
-    except RecursionError:  # text made of ever longer runs of breaks: any cut is as good
-        offsets = [(i, min(i + target, end - start)) for i in range(0, end - start, target)]
+        # `len` counts characters; with memoize, semchunk would keep every text in memory.
+        _, offsets = chunk(text[start:end], target_characters, len, offsets=True, memoize=False)
+    except RecursionError:  # text of ever longer runs of breaks: cut at fixed lengths
+        offsets = [
+            (i, min(i + target_characters, end - start))
+            for i in range(0, end - start, target_characters)
+        ]
     return [
-        _stripped(text, start + a, start + b)
+        _strip_span(text, start + a, start + b)
         for a, b in offsets
         if text[start + a : start + b].strip()
     ]
 
 
-def _filled(spans: Sequence[Span], target: int) -> list[Span]:
-    """Join neighbours as long as they fit: semchunk leaves a small rest at every larger break."""
-    filled: list[Span] = []
+def _merge_neighbours(spans: Sequence[Span], target_characters: int) -> list[Span]:
+    """Join neighbouring spans that fit together: semchunk leaves small spans at larger breaks."""
+    merged_spans: list[Span] = []
     for span in spans:
-        if filled and span.end - filled[-1].start <= target:
-            filled[-1] = Span(filled[-1].start, span.end)
+        if merged_spans and span.end - merged_spans[-1].start <= target_characters:
+            merged_spans[-1] = Span(merged_spans[-1].start, span.end)
         else:
-            filled.append(span)
-    return filled
+            merged_spans.append(span)
+    return merged_spans
 
 
-def _stripped(text: str, start: int, end: int) -> Span:
+def _strip_span(text: str, start: int, end: int) -> Span:
     piece = text[start:end]
-    left = start + len(piece) - len(piece.lstrip())
-    return Span(left, left + len(piece.strip()))
+    span_start = start + len(piece) - len(piece.lstrip())
+    return Span(span_start, span_start + len(piece.strip()))
 
 
 def refit(
-    text: str, span: Span, length: int, room: int, tokens: TokenCounter
+    text: str, span: Span, length: int, max_tokens: int, tokens: TokenCounter
 ) -> list[tuple[Span, int]]:
-    """Split a span of `length` tokens into spans of at most `room` tokens, with their lengths."""
-    target = max(1, (span.end - span.start) * room // (length + 1))
-    parts = _semantic_spans(text, span.start, span.end, target)
+    """Split a span of `length` tokens into (span, length) pairs of at most `max_tokens` each."""
+    target_characters = max(1, (span.end - span.start) * max_tokens // (length + 1))
+    parts = _split_semantically(text, span.start, span.end, target_characters)
     lengths = tokens.count_tokens([text[a:b] for a, b in parts])
-    fitting: list[tuple[Span, int]] = []
-    for part, tokens_of_part in zip(parts, lengths, strict=True):
-        if tokens_of_part <= room or target == 1:
-            fitting.append((part, tokens_of_part))
+    fitting_spans: list[tuple[Span, int]] = []
+    for part, part_length in zip(parts, lengths, strict=True):
+        if part_length <= max_tokens or target_characters == 1:
+            fitting_spans.append((part, part_length))
         else:
-            fitting += refit(text, part, tokens_of_part, room, tokens)
-    return fitting
+            fitting_spans += refit(text, part, part_length, max_tokens, tokens)
+    return fitting_spans
 
 
-def _reach_back(text: str, floor: int, start: int, reach: int) -> int:
-    """Begin earlier by up to `reach` characters, at a sentence, line or word, not before floor."""
-    window_start = max(floor, start - reach)
-    best: dict[int, int] = {}
-    for gap in _BREAK.finditer(text, window_start, start):
+def _find_overlap_start(text: str, earliest_start: int, start: int, overlap_characters: int) -> int:
+    """Return where the overlap starts: at a sentence, line or word before `start`.
+
+    It is at most `overlap_characters` before `start`, and not before `earliest_start`. Returns
+    `start` if there is no break in this range.
+    """
+    window_start = max(earliest_start, start - overlap_characters)
+    best_starts: dict[int, int] = {}
+    for gap in _BREAK_PATTERN.finditer(text, window_start, start):
         if gap.end() >= start:
             break
         rank = 0 if gap.start() and text[gap.start() - 1] in ".!?。！？" else 1
         rank = 0 if "\n" in gap.group() else rank
-        best.setdefault(rank, gap.end())
-    return best.get(0, best.get(1, start))
+        best_starts.setdefault(rank, gap.end())
+    return best_starts.get(0, best_starts.get(1, start))

@@ -1,4 +1,4 @@
-"""The ``rag`` command."""
+"""The ``rag`` command line."""
 
 from rag.cli.main import cli, main
 

@@ -1,4 +1,4 @@
-"""What people type, to what the framework takes."""
+"""Parsing of command-line values: pipelines, filters and uris."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from rag.errors import ConfigError, QueryError, RagError
 from rag.filters import All, F, Filter
-from rag.types import Scalar, well_formed
+from rag.types import Scalar, to_well_formed
 
 if TYPE_CHECKING:
     from rag.pipeline import Pipeline
 
 
 def load_pipeline(target: str | None, index: Path | None) -> Pipeline:
-    """Make the pipeline that ``-p`` names (the default one without it); ``--index`` wins.
+    """Load the pipeline that ``-p`` names, or the default one; ``--index`` overrides its index.
 
-    `target` is ``module:attribute`` or ``file.py:attribute``, a pipeline or a function that
-    returns one, or a YAML file. Raises `ConfigError`.
+    `target` is a YAML file, or ``module:attribute`` or ``file.py:attribute``, where the attribute
+    is a pipeline or a function that returns one. Raises `ConfigError`.
     """
     from rag.pipeline import Pipeline
 
@@ -34,46 +34,46 @@ def load_pipeline(target: str | None, index: Path | None) -> Pipeline:
     elif re.search(r"\.ya?ml$", target, re.IGNORECASE):
         pipeline = Pipeline.from_yaml(Path(target))
     else:
-        found = _attribute(target)
-        pipeline = _called(target, found) if callable(found) else found
+        value = _load_attribute(target)
+        pipeline = _call_factory(target, value) if callable(value) else value
         if not isinstance(pipeline, Pipeline):
-            raise ConfigError(f"{target} is a {type(pipeline).__name__}, not a rag.Pipeline")
+            raise ConfigError(f"{target} has type {type(pipeline).__name__}, not rag.Pipeline")
     return pipeline if index is None else pipeline.model_copy(update={"index": index})
 
 
-def _attribute(target: str) -> Any:
-    place, colon, attribute = target.rpartition(":")
-    if not colon or not place or not attribute:
+def _load_attribute(target: str) -> Any:
+    origin, _, attribute = target.rpartition(":")
+    if not origin or not attribute:
         raise ConfigError(f"-p {target}: give module:attribute, file.py:attribute or a YAML file")
     try:
-        module = _file_module(Path(place)) if place.endswith(".py") else _module(place)
+        module = _import_file(Path(origin)) if origin.endswith(".py") else _import_module(origin)
     except RagError:
         raise
     except Exception as error:
         raise ConfigError(f"-p {target}: {type(error).__name__}: {error}") from error
     if not hasattr(module, attribute):
-        raise ConfigError(f"-p {target}: {place} has no attribute {attribute!r}")
+        raise ConfigError(f"-p {target}: {origin} has no attribute {attribute!r}")
     return getattr(module, attribute)
 
 
-def _called(target: str, make: Callable[[], Any]) -> Any:
+def _call_factory(target: str, factory: Callable[[], Any]) -> Any:
     try:
-        return make()
+        return factory()
     except RagError:
         raise
     except Exception as error:
         raise ConfigError(f"-p {target}: {type(error).__name__}: {error}") from error
 
 
-def _module(name: str) -> Any:
-    _also_import_from(Path.cwd())
+def _import_module(name: str) -> Any:
+    _append_import_path(Path.cwd())
     return importlib.import_module(name)
 
 
-def _file_module(path: Path) -> Any:
+def _import_file(path: Path) -> Any:
     if not path.is_file():
         raise ConfigError(f"no such file: {path}")
-    _also_import_from(path.resolve().parent)
+    _append_import_path(path.resolve().parent)
     spec = importlib.util.spec_from_file_location(f"_rag_pipeline_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"cannot import {path}")
@@ -83,8 +83,8 @@ def _file_module(path: Path) -> Any:
     return module
 
 
-def _also_import_from(folder: Path) -> None:
-    """Behind everything else, so that nothing in the folder can hide a package of ours."""
+def _append_import_path(folder: Path) -> None:
+    """Append `folder` to the import path: as the last entry, it cannot hide installed packages."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
 
@@ -93,15 +93,16 @@ _COMPARISON = re.compile(r"\s*([^=!<>]+?)\s*(==|!=|>=|<=|=|<|>)(.*)", re.S)
 
 
 def parse_where(conditions: Sequence[str]) -> Filter | None:
-    """Make a filter of ``FIELD=VALUE`` s (also ``!=``, ``<``, ``<=``, ``>``, ``>=``) and JSON.
+    """Parse conditions into a filter that requires all of them.
 
-    All must hold. A value that reads as a number also means the number.
+    A condition is ``FIELD=VALUE`` (also ``!=``, ``<``, ``<=``, ``>``, ``>=``) or a filter as JSON.
+    A value that looks like a number matches both the text and the number. Raises `QueryError`.
     """
-    found = [_condition(condition) for condition in conditions]
-    return All(tuple(found)) if found else None
+    filters = [_parse_condition(condition) for condition in conditions]
+    return All(tuple(filters)) if filters else None
 
 
-def _condition(condition: str) -> Filter:
+def _parse_condition(condition: str) -> Filter:
     if condition.lstrip().startswith("{"):
         try:
             return Filter.of(json.loads(condition))
@@ -112,34 +113,35 @@ def _condition(condition: str) -> Filter:
         raise QueryError(f"--where {condition}: give FIELD=VALUE, or FIELD>=VALUE, or JSON")
     name, op, value = match.groups()
     if op in ("=", "==", "!="):
-        same = F(name).in_(_readings(value))
-        return ~same if op == "!=" else same
-    ordered = [reading for reading in _readings(value.strip()) if not isinstance(reading, bool)]
-    # as numbers where it is one: "10" is not to be less than "9"
-    best = next((reading for reading in ordered if not isinstance(reading, str)), ordered[0])
-    return Filter.of({"field": name, "op": op, "value": best})
+        equals = F(name).in_(_parse_values(value))
+        return ~equals if op == "!=" else equals
+    candidates = [c for c in _parse_values(value.strip()) if not isinstance(c, bool)]
+    # A number is compared as a number: as text, "10" would be less than "9".
+    operand = next((c for c in candidates if not isinstance(c, str)), candidates[0])
+    return Filter.of({"field": name, "op": op, "value": operand})
 
 
-def _readings(value: str) -> list[Scalar]:
-    value = well_formed(value)
-    readings: list[Scalar] = [value]
-    if value.lower() in ("true", "false"):
-        readings.append(value.lower() == "true")
+def _parse_values(text: str) -> list[Scalar]:
+    """Return all values that `text` can mean: itself, a boolean, a number."""
+    text = to_well_formed(text)
+    values: list[Scalar] = [text]
+    if text.lower() in ("true", "false"):
+        values.append(text.lower() == "true")
     try:
-        if -(2**63) <= (whole := int(value)) < 2**63:
-            readings.append(whole)
+        if -(2**63) <= (integer := int(text)) < 2**63:
+            values.append(integer)
     except ValueError:
         try:
-            if math.isfinite(number := float(value)):
-                readings.append(number)
+            if math.isfinite(number := float(text)):
+                values.append(number)
         except ValueError:
             pass
-    return readings
+    return values
 
 
 def as_uri(uri_or_path: str) -> str:
-    """A uri as it is, a path as its uri."""
+    """Return a uri unchanged, and a path as a ``file:`` uri."""
     path = Path(uri_or_path).expanduser()
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", uri_or_path) and not path.exists():
         return uri_or_path
-    return Path(os.path.abspath(path)).as_uri()  # noqa: PTH100 (keeps links)
+    return Path(os.path.abspath(path)).as_uri()  # noqa: PTH100 (keeps symbolic links)

@@ -1,4 +1,4 @@
-"""``rag chat``: questions and answers until the input ends."""
+"""``rag chat`` and ``rag conversations``: questions and answers in the terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rag.cli import output
-from rag.cli.options import index_option, index_path, json_option, namespace_option
+from rag.cli.options import index_option, json_option, namespace_option, resolve_index
 from rag.errors import QueryError, RagError
 from rag.types import Answer
 
@@ -18,29 +18,34 @@ if TYPE_CHECKING:
     from rag.conversation import Conversation, ConversationStore
     from rag.pipeline import Pipeline
 
-_HELP = """\
-/sources      what was retrieved for the last answer
-/why          why each of its sentences stands, or does not
-/history      the questions and answers so far
-/save FILE    write the conversation (.md, or .json with everything)
-/reset        forget the conversation
-/quit         leave (or Ctrl-D)"""
+_COMMAND_HELP = """\
+/sources      list the passages retrieved for the last answer
+/why          show the evidence for each sentence
+/history      list the questions and answers so far
+/save FILE    save the conversation (.md, or .json with all details)
+/reset        delete the conversation and start again
+/quit         quit (or Ctrl-D)"""
+_NO_ANSWER = "No question was asked yet."
 
 
 def converse(pipeline: Pipeline, name: str | None, *, latest: bool = False) -> None:
-    """Read questions from stdin, one a line; a failed one does not end the conversation."""
+    """Answer questions from stdin, one a line, until it ends.
+
+    With `latest` and without a `name`, the most recent conversation continues. A question that
+    fails does not end the conversation.
+    """
     if latest and name is None:
-        known = pipeline.conversations.conversations()
-        name = known[0].name if known else None
+        conversations = pipeline.conversations.conversations()
+        name = conversations[0].name if conversations else None
     conversation = pipeline.chat(name)
     turns = conversation.turns
-    last = turns[-1].answer if turns else None
+    last_answer = turns[-1].answer if turns else None
     if sys.stdin.isatty():
         if turns:
-            so_far = output.counted(len(turns), "turn")
-            click.secho(f"{conversation.name}: {so_far} so far", dim=True)
-        click.secho("Ask, or /help. Ctrl-D ends.", dim=True)
-    while (line := _read()) is not None:
+            turn_count = output.format_count(len(turns), "turn")
+            click.secho(f"{conversation.name}: {turn_count} so far", dim=True)
+        click.secho("Type a question, or /help. Ctrl-D quits.", dim=True)
+    while (line := _read_line()) is not None:
         command, _, argument = line.partition(" ")
         if not line:
             continue
@@ -48,88 +53,89 @@ def converse(pipeline: Pipeline, name: str | None, *, latest: bool = False) -> N
             break
         if command == "/reset":
             conversation.reset()
-            last = None
-            click.echo("forgotten")
+            last_answer = None
+            click.echo("Conversation deleted.")
         elif command.startswith("/"):
-            _command(command, argument.strip(), conversation, last)
+            _run_command(command, argument.strip(), conversation, last_answer)
         else:
-            last = _turn(conversation, line) or last
+            last_answer = _answer_question(conversation, line) or last_answer
     if sys.stdin.isatty() and conversation.turns:
-        click.secho(f"go on with: rag chat --name {conversation.name}", dim=True)
+        click.secho(f"Resume with: rag chat --name {conversation.name}", dim=True)
 
 
-def _command(command: str, argument: str, conversation: Conversation, last: Answer | None) -> None:
+def _run_command(
+    command: str, argument: str, conversation: Conversation, last_answer: Answer | None
+) -> None:
     if command == "/help":
-        click.echo(_HELP)
+        click.echo(_COMMAND_HELP)
     elif command == "/sources":
-        if last is None:
-            click.echo("nothing was asked yet")
+        if last_answer is None:
+            click.echo(_NO_ANSWER)
         else:
-            output.hits(last.hits)
+            output.print_hits(last_answer.hits)
     elif command == "/why":
-        why(last)
+        if last_answer is None:
+            click.echo(_NO_ANSWER)
+        else:
+            explain_answer(last_answer)
     elif command == "/history":
         turns = conversation.turns
         if not turns:
-            click.echo("nothing was asked yet")
+            click.echo(_NO_ANSWER)
         for turn in turns:
             click.secho(f"{turn.number}. {turn.question}", bold=True)
-            click.echo(f"   {output.shortened(turn.answer.text, 300)}")
+            click.echo(f"   {output.shorten(turn.answer.text, 300)}")
     elif command == "/save":
-        _save(conversation, argument)
+        _save_conversation(conversation, argument)
     else:
-        click.echo(f"no such command: {command} (/help lists them)", err=True)
+        click.echo(f"unknown command: {command} (/help lists the commands)", err=True)
 
 
-def _turn(conversation: Conversation, question: str) -> Answer | None:
+def _answer_question(conversation: Conversation, question: str) -> Answer | None:
     try:
-        answer = output.stream(conversation.stream(question))
+        answer = output.print_stream(conversation.stream(question))
     except RagError as error:
         click.echo(f"rag: {error}", err=True)
         return None
-    except KeyboardInterrupt:  # the answer is given up, the conversation is not
+    except KeyboardInterrupt:  # stops the answer, not the conversation
         click.echo("\nstopped", err=True)
         return None
-    output.answer(answer, text=False)
+    output.print_answer(answer, text=False)
     click.echo()
     return answer
 
 
-def why(given: Answer | None) -> None:
-    """Say why each sentence of an answer stands, or why there is no answer."""
-    if given is None:
-        click.echo("nothing was asked yet")
-        return
-    for step in given.trace:
+def explain_answer(answer: Answer) -> None:
+    """Print the evidence for each sentence of an answer, or the reason why there is no answer."""
+    for step in answer.trace:
         if step.name == "condense":
             click.secho(f"understood as: {step.detail['question']}", dim=True)
-    if given.status == "abstained":
-        click.echo(f"no answer: {given.reason}")
-        if draft := next((s.detail["draft"] for s in given.trace if "draft" in s.detail), ""):
-            click.secho(f"the model's draft was: {output.shortened(draft, 400)}", dim=True)
-    for number, sentence in enumerate(given.sentences, start=1):
-        said = output.shortened(given.text[sentence.start : sentence.end], 160)
+    if answer.status == "abstained":
+        click.echo(f"no answer: {answer.reason}")
+        if draft := next((s.detail["draft"] for s in answer.trace if "draft" in s.detail), ""):
+            click.secho(f"the model's draft was: {output.shorten(draft, 400)}", dim=True)
+    for number, sentence in enumerate(answer.sentences, start=1):
+        claim = output.shorten(answer.text[sentence.start : sentence.end], 160)
         verdict = sentence.status.replace("_", " ")
         if sentence.status != "needs_none":
             verdict += f" ({sentence.support:.2f})"
-        colour = {"supported": "green", "needs_none": None}.get(sentence.status, "yellow")
-        click.echo(f"{number}. {said}")
-        click.secho(f"   {verdict}", fg=colour)
+        color = {"supported": "green", "needs_none": None}.get(sentence.status, "yellow")
+        click.echo(f"{number}. {claim}")
+        click.secho(f"   {verdict}", fg=color)
         for i in sentence.citations:
-            cited = given.citations[i]
-            click.echo(
-                f"   [{cited.marker}] {output.where(cited.uri, cited.location)}, {cited.method}"
-            )
-            click.echo(f'       "{output.shortened(cited.quote, 200)}"')
-    for step in given.trace:
+            citation = answer.citations[i]
+            source = output.format_source(citation.uri, citation.location)
+            click.echo(f"   [{citation.marker}] {source}, {citation.method}")
+            click.echo(f'       "{output.shorten(citation.quote, 200)}"')
+    for step in answer.trace:
         click.secho(f"{step.name}: {step.seconds * 1000:.0f} ms", dim=True)
-    for note in output.notes(given):
+    for note in output.answer_notes(answer):
         click.secho(f"({note})", dim=True)
 
 
-def _save(conversation: Conversation, target: str) -> None:
+def _save_conversation(conversation: Conversation, target: str) -> None:
     if not target:
-        click.echo("say where to: /save FILE", err=True)
+        click.echo("Name a file: /save FILE", err=True)
         return
     path = Path(target).expanduser()
     if path.suffix == ".json":
@@ -141,14 +147,14 @@ def _save(conversation: Conversation, target: str) -> None:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        click.echo(f"{path} is there already: choose another name", err=True)
+        click.echo(f"{path} already exists: choose another name", err=True)
     except OSError as error:
         click.echo(f"cannot write {path}: {error.strerror}", err=True)
     else:
         click.echo(f"saved to {path}")
 
 
-def _read() -> str | None:
+def _read_line() -> str | None:
     try:
         return input("> " if sys.stdin.isatty() else "").strip()
     except EOFError:
@@ -157,7 +163,7 @@ def _read() -> str | None:
 
 @click.group()
 def conversations_group() -> None:
-    """List, print and delete the conversations that are kept in an index."""
+    """List, print and delete the conversations of an index."""
 
 
 @conversations_group.command(name="list")
@@ -166,16 +172,16 @@ def conversations_group() -> None:
 @json_option
 def conversations_list(index: Path | None, namespace: str, as_json: bool) -> None:
     """List the conversations, the latest first."""
-    found = _store(index, namespace).conversations()
+    conversations = _open_store(index, namespace).conversations()
     if as_json:
-        output.json_document({"conversations": [each._asdict() for each in found]})
+        output.print_json({"conversations": [info._asdict() for info in conversations]})
         return
-    if not found:
-        click.echo("no conversations")
-    for each in found:
-        click.secho(each.name, bold=True, nl=False)
-        click.echo(f"  {output.counted(each.turns, 'turn')}, last {each.last}")
-        click.echo(f"    {output.shortened(each.first_question, 100)}")
+    if not conversations:
+        click.echo("No conversations.")
+    for info in conversations:
+        click.secho(info.name, bold=True, nl=False)
+        click.echo(f"  {output.format_count(info.turns, 'turn')}, last {info.last}")
+        click.echo(f"    {output.shorten(info.first_question, 100)}")
 
 
 @conversations_group.command(name="show")
@@ -185,15 +191,17 @@ def conversations_list(index: Path | None, namespace: str, as_json: bool) -> Non
 @json_option
 def conversations_show(name: str, index: Path | None, namespace: str, as_json: bool) -> None:
     """Print the conversation NAME."""
-    turns = _store(index, namespace).turns(name)
+    turns = _open_store(index, namespace).turns(name)
     if not turns:
-        raise QueryError(f"there is no conversation {name!r}: rag conversations list")
+        raise QueryError(
+            f"there is no conversation {name!r}; list them with: rag conversations list"
+        )
     if as_json:
-        output.json_document({"turns": [turn.model_dump(mode="json") for turn in turns]})
+        output.print_json({"turns": [turn.model_dump(mode="json") for turn in turns]})
         return
     for turn in turns:
         click.secho(f"{turn.number}. {turn.question}", bold=True)
-        output.answer(turn.answer)
+        output.print_answer(turn.answer)
         click.echo()
 
 
@@ -202,16 +210,18 @@ def conversations_show(name: str, index: Path | None, namespace: str, as_json: b
 @index_option
 @namespace_option
 def conversations_delete(name: str, index: Path | None, namespace: str) -> None:
-    """Forget the conversation NAME."""
-    count = _store(index, namespace).delete(name)
+    """Delete the conversation NAME."""
+    count = _open_store(index, namespace).delete(name)
     if not count:
-        raise QueryError(f"there is no conversation {name!r}: rag conversations list")
-    click.echo(f"{output.counted(count, 'turn')} forgotten")
+        raise QueryError(
+            f"there is no conversation {name!r}; list them with: rag conversations list"
+        )
+    click.echo(f"{output.format_count(count, 'turn')} deleted")
 
 
-def _store(index: Path | None, namespace: str) -> ConversationStore:
+def _open_store(index: Path | None, namespace: str) -> ConversationStore:
     from rag.conversation import ConversationStore
-    from rag.index.paths import CONVERSATIONS, require_library
+    from rag.index.paths import CONVERSATIONS_FILE, require_document_store
 
-    folder = require_library(index_path(index), namespace).parent
-    return ConversationStore(folder / CONVERSATIONS)
+    folder = require_document_store(resolve_index(index), namespace).parent
+    return ConversationStore(folder / CONVERSATIONS_FILE)

@@ -1,4 +1,4 @@
-"""``rag map``, ``similar``, ``duplicates``, ``outliers``: what is in a pile of documents."""
+"""``rag map``, ``similar``, ``duplicates`` and ``outliers``: analysis of a document collection."""
 
 from __future__ import annotations
 
@@ -26,9 +26,13 @@ from rag.errors import ConfigError
     type=click.Path(path_type=Path),
     default="map.html",
     show_default=True,
-    help="The page; a picture of the same name, .png, is written beside it.",
+    help="HTML page to write. A PNG image with the same name is written next to it.",
 )
-@click.option("--topics", type=click.IntRange(1, 60), help="How many.  [default: by their number]")
+@click.option(
+    "--topics",
+    type=click.IntRange(1, 60),
+    help="Number of topics.  [default: depends on the number of documents]",
+)
 @index_option
 @namespace_option
 @pipeline_option
@@ -41,29 +45,33 @@ def map_command(
     pipeline: str | None,
     as_json: bool,
 ) -> None:
-    """Draw a map of the documents: topics, and what is near to what.
+    """Draw a map of the documents and their topics.
 
-    Topics are clusters of the documents' vectors, named by the words that tell them apart.
+    Nearby documents have similar meaning. Topics are clusters of the documents' vectors, named by
+    their most distinctive words.
     """
     from rag.cli import output
-    from rag.corpus_analysis import draw
+    from rag.corpus_map import draw_map
 
     if page.suffix.lower() == ".png":
-        raise ConfigError("the page is HTML: name it map.html, say; the picture comes beside it")
+        raise ConfigError(
+            "--output names the HTML page, such as map.html; the PNG is written next to it"
+        )
     require_folder(page)
     picture = page.with_suffix(".png")
     with make_pipeline(pipeline, index, namespace) as opened:
-        drawn = draw(opened.open(), to_html=page, to_png=picture, count=topics)
-    found = [
-        {"terms": topic.terms, "documents": [drawn.documents.uris[i] for i in topic.documents]}
-        for topic in drawn.topics
-    ]
+        corpus_map = draw_map(opened.open(), to_html=page, to_png=picture, count=topics)
+    uris = corpus_map.documents.uris
     if as_json:
-        output.json_document({"topics": found, "html": str(page), "png": str(picture)})
+        topic_rows = [
+            {"terms": topic.terms, "documents": [uris[i] for i in topic.documents]}
+            for topic in corpus_map.topics
+        ]
+        output.print_json({"topics": topic_rows, "html": str(page), "png": str(picture)})
         return
-    for topic in drawn.topics:
+    for topic in corpus_map.topics:
         click.echo(f"{len(topic.documents):>6,}  {', '.join(topic.terms)}")
-    click.echo(f"written to {page} and {picture}")
+    click.echo(f"Written to {page} and {picture}")
 
 
 @click.command()
@@ -83,16 +91,19 @@ def similar(
     pipeline: str | None,
     as_json: bool,
 ) -> None:
-    """List documents that are like the document URI (or path), and the passage of each."""
+    """List the documents most similar to URI.
+
+    URI may be a path. Each document is listed with its best passage.
+    """
     from rag.cli import output
     from rag.cli.arguments import as_uri, parse_where
 
     with make_pipeline(pipeline, index, namespace) as opened:
         hits = opened.more_like(as_uri(uri), k=k, where=parse_where(where))
     if as_json:
-        output.json_document({"hits": [hit.model_dump(mode="json") for hit in hits]})
+        output.print_json({"hits": [hit.model_dump(mode="json") for hit in hits]})
     else:
-        output.hits(hits)
+        output.print_hits(hits)
 
 
 @click.command()
@@ -101,7 +112,7 @@ def similar(
     type=click.FloatRange(0.01, 1),
     default=0.8,
     show_default=True,
-    help="Share of the shorter document that the other has too.",
+    help="Minimum share of the shorter document that the other one contains.",
 )
 @index_option
 @namespace_option
@@ -110,21 +121,24 @@ def similar(
 def duplicates(
     shared: float, index: Path | None, namespace: str, pipeline: str | None, as_json: bool
 ) -> None:
-    """List pairs of documents that say the same."""
+    """List pairs of documents that share most of their text."""
     from rag.cli import output
-    from rag.corpus_analysis import duplicates as find
+    from rag.corpus_analysis import find_duplicates
 
     with make_pipeline(pipeline, index, namespace) as opened:
-        pairs = find(opened.open(), shared=shared)
+        pairs = find_duplicates(opened.open(), shared=shared)
     if as_json:
-        output.json_document(
-            {"pairs": [{"one": p.one, "other": p.other, "shared": p.shared} for p in pairs]}
-        )
+        rows = [
+            {"one": pair.first_uri, "other": pair.second_uri, "shared": pair.shared}
+            for pair in pairs
+        ]
+        output.print_json({"pairs": rows})
         return
     for pair in pairs:
-        click.echo(f"{pair.shared:>6.0%}  {output.where(pair.one)}  {output.where(pair.other)}")
+        first, second = output.format_source(pair.first_uri), output.format_source(pair.second_uri)
+        click.echo(f"{pair.shared:>6.0%}  {first}  {second}")
     if not pairs:
-        click.echo("no two documents say the same")
+        click.echo("No duplicates found.")
 
 
 @click.command()
@@ -136,15 +150,18 @@ def duplicates(
 def outliers(
     k: int, index: Path | None, namespace: str, pipeline: str | None, as_json: bool
 ) -> None:
-    """List the documents that are like no others, by their mean cosine to the nearest five."""
+    """List the documents least similar to all others.
+
+    Documents are ranked by their mean cosine similarity to their five nearest neighbours.
+    """
     from rag.cli import output
-    from rag.corpus_analysis import outliers as find
-    from rag.corpus_analysis import pile
+    from rag.corpus_analysis import find_outliers, load_document_vectors
 
     with make_pipeline(pipeline, index, namespace) as opened:
-        found = find(pile(opened.open()), count=k)
+        ranking = find_outliers(load_document_vectors(opened.open()), count=k)
     if as_json:
-        output.json_document({"documents": [{"uri": uri, "nearness": near} for uri, near in found]})
+        rows = [{"uri": uri, "nearness": nearness} for uri, nearness in ranking]
+        output.print_json({"documents": rows})
         return
-    for uri, near in found:
-        click.echo(f"{near:>6.2f}  {output.where(uri)}")
+    for uri, nearness in ranking:
+        click.echo(f"{nearness:>6.2f}  {output.format_source(uri)}")

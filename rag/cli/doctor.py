@@ -1,4 +1,4 @@
-"""``rag doctor``: what is installed, which keys are set, whether the index opens."""
+"""``rag doctor``: installed packages, configured keys and the state of the index."""
 
 from __future__ import annotations
 
@@ -14,8 +14,16 @@ import rag
 from rag.cli import output
 from rag.errors import RagError
 
-_CORE = ("chromadb", "tantivy", "wordllama", "semchunk", "pypdfium2", "trafilatura", "pydantic")
-_EXTRAS = {
+_CORE_PACKAGES = (
+    "chromadb",
+    "tantivy",
+    "wordllama",
+    "semchunk",
+    "pypdfium2",
+    "trafilatura",
+    "pydantic",
+)
+_PACKAGE_OF_EXTRA = {
     "openai": "openai",
     "cohere": "cohere",
     "llama-cpp": "xllamacpp",
@@ -32,59 +40,60 @@ _EXTRAS = {
 }
 
 
-def examine(index: Path, *, as_json: bool) -> bool:
-    """Print the state of things; returns whether all that is needed is there."""
+def print_diagnosis(index: Path, *, as_json: bool) -> bool:
+    """Print the state of the installation; return whether nothing required is missing."""
     from rag.settings import Settings, load_settings
 
     settings = load_settings()
-    by_variable = {variable: field for field, variable in Settings.variables().items()}
-    state, index_fine = _index_state(index)
-    found: dict[str, Any] = {
+    field_of_variable = {variable: field for field, variable in Settings.variables().items()}
+    state, is_index_fine = _check_index(index)
+    diagnosis: dict[str, Any] = {
         "citewell": rag.__version__,
         "python": f"{platform.python_version()} ({sys.executable})",
-        "packages": {name: _version(name) for name in _CORE},
-        "extras": {extra: _version(package) for extra, package in _EXTRAS.items()},
+        "packages": {name: _find_version(name) for name in _CORE_PACKAGES},
+        "extras": {extra: _find_version(package) for extra, package in _PACKAGE_OF_EXTRA.items()},
         "keys": {
-            variable: getattr(settings, by_variable[variable]) is not None
+            variable: getattr(settings, field_of_variable[variable]) is not None
             for variable in Settings.secret_variables()
         },
         "index": {"path": str(index), "state": state},
     }
-    fine = index_fine and all(found["packages"].values())
+    is_fine = is_index_fine and all(diagnosis["packages"].values())
     if as_json:
-        output.json_document(found)
-        return fine
-    click.echo(f"citewell {found['citewell']}, Python {found['python']}")
-    for name, installed in found["packages"].items():
-        click.echo(f"  {name:<24}{installed or 'MISSING'}")
+        output.print_json(diagnosis)
+        return is_fine
+    click.echo(f"citewell {diagnosis['citewell']}, Python {diagnosis['python']}")
+    for name, package_version in diagnosis["packages"].items():
+        click.echo(f"  {name:<24}{package_version or 'MISSING'}")
     click.echo("extras")
-    for extra, installed in found["extras"].items():
+    for extra, package_version in diagnosis["extras"].items():
         hint = f"not installed (pip install 'citewell[{extra}]')"
-        click.echo(f"  {extra:<24}{installed or hint}")
+        click.echo(f"  {extra:<24}{package_version or hint}")
     click.echo("keys")
-    for variable, is_set in found["keys"].items():
+    for variable, is_set in diagnosis["keys"].items():
         click.echo(f"  {variable:<24}{'set' if is_set else 'not set'}")
     click.echo(f"index {index}: {state}")
-    return fine
+    return is_fine
 
 
-def _version(package: str) -> str | None:
+def _find_version(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:
         return None
 
 
-def _index_state(index: Path) -> tuple[str, bool]:
-    from rag.index import open_library
+def _check_index(index: Path) -> tuple[str, bool]:
+    """Return the state of the index in words, and whether it is fine."""
+    from rag.index import open_document_store
     from rag.pipeline import Pipeline
 
     if not index.exists():
-        return "none yet", True
+        return "not created yet", True
     try:
-        library = open_library(index)
-        stats = library.stats()
-        library.close()
+        document_store = open_document_store(index)
+        stats = document_store.stats()
+        document_store.close()
         with Pipeline(index=index) as pipeline:
             pipeline.open()
     except RagError as error:

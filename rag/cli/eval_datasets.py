@@ -1,15 +1,27 @@
-"""``rag eval generate``, ``label``, ``robustness`` and ``embeddings``: questions, and hard ones."""
+"""``rag eval generate``, ``label``, ``robustness`` and ``embeddings``."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from rag.cli.eval_options import chat_model, eval_pipeline, print_json, progress_shown
-from rag.cli.eval_retrieval import eval_group
-from rag.cli.options import index_option, json_option, pipeline_option, require_folder
+from rag.cli.eval_options import load_chat_model, make_progress_printer
+from rag.cli.eval_retrieval import eval_group, load_eval_pipeline
+from rag.cli.options import (
+    index_option,
+    json_option,
+    make_pipeline,
+    pipeline_option,
+    require_folder,
+)
+from rag.cli.output import print_json
+
+if TYPE_CHECKING:
+    from evals.labelling import Labels, Task
 
 _FILE = click.Path(path_type=Path)
 
@@ -22,7 +34,7 @@ _FILE = click.Path(path_type=Path)
     type=click.IntRange(1, 100_000),
     default=50,
     show_default=True,
-    help="How many questions.",
+    help="Number of questions.",
 )
 @click.option("-o", "--out", type=_FILE, default="questions.jsonl", show_default=True)
 @click.option(
@@ -30,7 +42,7 @@ _FILE = click.Path(path_type=Path)
     type=click.FloatRange(0, 1),
     default=0.2,
     show_default=True,
-    help="Share of questions that nothing in the index answers.",
+    help="Share of questions that the documents do not answer.",
 )
 @click.option(
     "--multi",
@@ -39,7 +51,11 @@ _FILE = click.Path(path_type=Path)
     show_default=True,
     help="Share of questions that need two documents.",
 )
-@click.option("--model", metavar="NAME:MODEL", help="A chat model that asks; without, cloze.")
+@click.option(
+    "--model",
+    metavar="NAME:MODEL",
+    help="Chat model that writes the questions. Without it, cloze questions are made.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @pipeline_option
 @index_option
@@ -56,73 +72,75 @@ def generate(
     index: Path | None,
     as_json: bool,
 ) -> None:
-    """Make a question set of your own documents, each question with the span that answers it.
+    """Generate a question set from your documents, with the answering span of each question.
 
-    With SOURCES, these are ingested first. With a chat model the questions are its own, and its
-    evidence must stand in the document word for word; without one they are cloze: a telling
-    sentence with its number or name left out.
+    SOURCES are ingested first. A chat model writes questions and quotes evidence, which must match
+    the document word for word. Without a model, the questions are cloze: an informative sentence
+    with a number or name removed.
     """
     import json
 
     from evals.generate import generate_questions
 
     require_folder(out)
-    asking = chat_model(model) if model else None
-    with eval_pipeline(pipeline, index) as made:
+    chat_model = load_chat_model(model) if model else None
+    with make_pipeline(pipeline, index) as opened:
         if sources:
-            made.ingest(*sources)
-        found = generate_questions(
-            made,
+            opened.ingest(*sources)
+        questions = generate_questions(
+            opened,
             count,
-            model=asking,
+            model=chat_model,
             unanswerable=unanswerable,
             multi=multi,
             seed=seed,
-            progress=progress_shown(),
+            progress=make_progress_printer(),
         )
     lines = [
         json.dumps(question.model_dump(mode="json", exclude_defaults=True), ensure_ascii=False)
-        for question in found
+        for question in questions
     ]
     out.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogatepass")
-    kinds = {
-        kind: sum(q.kind == kind for q in found)
-        for kind in dict.fromkeys(question.kind for question in found)
-    }
+    kinds = dict(Counter(question.kind for question in questions))
     if as_json:
-        print_json({"questions": len(found), "kinds": kinds, "written": str(out)})
+        print_json({"questions": len(questions), "kinds": kinds, "written": str(out)})
         return
-    said = ", ".join(f"{number:,} {kind}" for kind, number in kinds.items())
-    click.echo(f"{len(found):,} questions ({said}) written to {out}")
-    if len(found) < count:
-        click.echo(f"the documents were not enough for {count:,}", err=True)
+    kind_counts = ", ".join(f"{number:,} {kind}" for kind, number in kinds.items())
+    click.echo(f"{len(questions):,} questions ({kind_counts}) written to {out}")
+    if len(questions) < count:
+        click.echo(f"the documents did not suffice for {count:,} questions", err=True)
 
 
 @eval_group.command()
 @click.argument("run_folder", metavar="RUN", type=_FILE)
-@click.option("-o", "--out", type=_FILE, help="File of labels.  [default: RUN/labels.jsonl]")
-@click.option("--terminal", is_flag=True, help="Judge here, without a browser.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: any that is free.")
-@click.option("--no-browser", is_flag=True, help="Print the address only.")
+@click.option("-o", "--out", type=_FILE, help="Labels file.  [default: RUN/labels.jsonl]")
+@click.option("--terminal", is_flag=True, help="Label in the terminal instead of the browser.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="Port of the page.  [default: a free port]",
+)
+@click.option("--no-browser", is_flag=True, help="Print the address; do not open a browser.")
 def label(run_folder: Path, out: Path | None, terminal: bool, port: int, no_browser: bool) -> None:
-    """Judge the claims of RUN's answers, in the browser or the terminal: y, n or s (skip).
+    """Label the claims of RUN's answers in the browser or terminal: y, n or s (skip).
 
-    Labels are appended to a file that `rag eval calibrate` reads. What was judged is not shown
+    Labels are appended to a file that `rag eval calibrate` reads. Labelled claims are not shown
     again. The page is served on this machine only.
     """
-    from evals.labelling import Labels, LabelServer, tasks_of
+    from evals.labelling import Labels, LabelServer, collect_tasks
     from evals.runs import read_run
 
     target = out or run_folder / "labels.jsonl"
     require_folder(target)
-    tasks = tasks_of(read_run(run_folder))
+    tasks = collect_tasks(read_run(run_folder))
     labels = Labels(target)
     if terminal:
-        _judge_here(tasks, labels)
+        _label_in_terminal(tasks, labels)
         return
     server = LabelServer(tasks, labels, port)
-    click.echo(f"judge at {server.url}")
-    click.echo(f"labels: {target}; Ctrl-C ends", err=True)
+    click.echo(f"Label at {server.url}")
+    click.echo(f"labels: {target}; Ctrl-C stops", err=True)
     if not no_browser:
         import webbrowser
 
@@ -130,32 +148,40 @@ def label(run_folder: Path, out: Path | None, terminal: bool, port: int, no_brow
     try:
         server.serve()
     except KeyboardInterrupt:
-        click.echo(f"{len(labels.done):,} judged", err=True)
+        click.echo(f"{len(labels.done):,} labelled", err=True)
 
 
-def _judge_here(tasks: list[Any], labels: Any) -> None:
-    left = labels.left(tasks)
-    for number, task in enumerate(left, start=1):
-        click.echo(f"\n--- {number:,} of {len(left):,} ---")
-        for place, context in enumerate(task.contexts, start=1):
-            click.echo(f"[{place}] {context}\n")
+def _label_in_terminal(tasks: Sequence[Task], labels: Labels) -> None:
+    open_tasks = labels.open_tasks(tasks)
+    for number, task in enumerate(open_tasks, start=1):
+        click.echo(f"\n--- {number:,} of {len(open_tasks):,} ---")
+        for marker, passage in enumerate(task.contexts, start=1):
+            click.echo(f"[{marker}] {passage}\n")
         click.echo(f"Question: {task.question}")
         click.echo(f"Claim: {task.claim}")
-        said = click.prompt(
-            "Do the passages say all of it? y, n, s (skip), q (quit)",
+        reply = click.prompt(
+            "Do the passages support the whole claim? y, n, s (skip), q (quit)",
             type=click.Choice(["y", "n", "s", "q"]),
             show_choices=False,
         )
-        if said == "q":
+        if reply == "q":
             break
-        labels.add(task, {"y": "yes", "n": "no", "s": "skip"}[said])
-    click.echo(f"{len(labels.done):,} judged; labels: {labels.path}")
+        labels.add(task, {"y": "yes", "n": "no", "s": "skip"}[reply])
+    click.echo(f"{len(labels.done):,} labelled; labels: {labels.path}")
 
 
 @eval_group.command()
 @click.argument("questions", type=_FILE)
-@click.option("--passages", type=click.IntRange(1, 100), default=5, show_default=True)
-@click.option("--limit", type=click.IntRange(1), help="Try the first so many questions only.")
+@click.option(
+    "--passages",
+    type=click.IntRange(1, 100),
+    default=5,
+    show_default=True,
+    help="Passages per question.",
+)
+@click.option(
+    "--limit", type=click.IntRange(1), help="Use only the first questions, up to this number."
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @pipeline_option
 @index_option
@@ -169,42 +195,42 @@ def robustness(
     index: Path | None,
     as_json: bool,
 ) -> None:
-    """How the generator bears noise, silence and lies: RGB's protocol.
+    """Measure how the generator handles noise, missing evidence and false evidence (RGB protocol).
 
-    Each question of QUESTIONS with "answers" and "gold" is put with more and more passages beside
-    the point, with nothing else, and with passages that state another answer.
+    Each question of QUESTIONS with "answers" and "gold" is asked with a growing share of irrelevant
+    passages, with irrelevant passages only, and with passages that state a wrong answer.
     """
     from evals.questions import load_questions
+    from evals.robustness import collect_robustness_items
     from evals.robustness import robustness as measure
-    from evals.robustness import robustness_items
 
-    asked = load_questions(questions)[:limit]
-    with eval_pipeline(pipeline, index) as made:
-        items = robustness_items(made, asked)
-        found = measure(
-            made.generator, items, passages=passages, seed=seed, progress=progress_shown()
+    loaded_questions = load_questions(questions)[:limit]
+    with make_pipeline(pipeline, index) as opened:
+        items = collect_robustness_items(opened, loaded_questions)
+        result = measure(
+            opened.generator, items, passages=passages, seed=seed, progress=make_progress_printer()
         )
     if as_json:
-        print_json(found.as_json() | {"questions": len(items)})
+        print_json(result.as_json() | {"questions": len(items)})
         return
     click.echo(f"{len(items):,} questions, {passages} passages; 95% intervals")
-    if left := len(asked) - len(items):
+    if skipped_count := len(loaded_questions) - len(items):
         click.echo(
-            f"{left:,} left out: without answers and gold, or no gold passage that is found holds "
-            "the answer",
+            f"{skipped_count:,} questions skipped: they have no answers or gold, or no retrieved "
+            "gold passage contains the answer",
             err=True,
         )
-    for _, summary in found.noise:
+    for _, summary in result.noise:
         click.echo(f"  {summary.metric:<28}{summary}")
-    for summary in (found.rejection, found.repeated, found.right):
+    for summary in (result.rejection, result.repeated, result.right):
         click.echo(f"  {summary.metric:<28}{summary}")
 
 
 @eval_group.command()
-@click.option("--embedder", metavar="NAME[:MODEL]", help="As `rag embedders` lists them.")
+@click.option("--embedder", metavar="NAME[:MODEL]", help="An embedder that `rag embedders` lists.")
 @click.option("--sts", "pairs", type=_FILE, help='JSON lines {"sentence1", "sentence2", "score"}.')
 @click.option("--classes", type=_FILE, help='JSON lines {"text", "label"}.')
-@click.option("--bias", is_flag=True, help="Probe for bias (WEAT).")
+@click.option("--bias", is_flag=True, help="Test for bias (WEAT).")
 @pipeline_option
 @json_option
 def embeddings(
@@ -215,17 +241,13 @@ def embeddings(
     pipeline: str | None,
     as_json: bool,
 ) -> None:
-    """How good an embedder is by itself: similarity, classes, clusters, stability, bias."""
+    """Evaluate an embedder alone: similarity, classification, clustering, determinism, bias."""
     from evals import embeddings as measures
-    from rag.cli.eval_retrieval import pipeline_of
 
-    made = pipeline_of(pipeline, None, embedder)
-    found = measures.report(made.embedder, pairs=pairs, classes=classes, bias=bias)
+    evaluated = load_eval_pipeline(pipeline, embedder=embedder).embedder
+    results = measures.report(evaluated, pairs=pairs, classes=classes, bias=bias)
     if as_json:
-        print_json(found)
+        print_json(results)
         return
-    for name, value in measures.lines(found):
+    for name, value in measures.format_lines(results):
         click.echo(f"  {name:<36}{value}")
-
-
-# -- making --------------------------------------------------------------------------------

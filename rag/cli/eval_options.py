@@ -1,4 +1,4 @@
-"""What the commands of ``rag eval`` have in common: who judges, and how far they are."""
+"""Options of the ``rag eval`` commands: judges, chat models and progress."""
 
 from __future__ import annotations
 
@@ -18,40 +18,42 @@ if TYPE_CHECKING:
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def backend_options(command: _F) -> _F:
-    """``--backend``, ``--judge`` and what goes with them."""
+def support_judge_options(command: _F) -> _F:
+    """Add ``--backend``, ``--judge``, ``--nli-model`` and ``--repeats``."""
     for option in (
         click.option(
             "--repeats",
             type=click.IntRange(1, 25),
             default=1,
             show_default=True,
-            help="Ask the judge so many times.",
+            help="Number of times to ask the judge.",
         ),
         click.option(
             "--nli-model",
             metavar="NAME",
-            help="A folder, or a model of the hub.  [default: RAG_NLI_MODEL]",
+            help="NLI model: a folder or a name on the Hugging Face Hub.  [default: RAG_NLI_MODEL]",
         ),
         click.option(
             "--judge",
             metavar="NAME:MODEL",
-            help="A chat model, as openai:gpt-4.1-mini, "
-            "or a YAML file or mapping.  [default: RAG_JUDGE]",
+            help="Chat model that judges, such as openai:gpt-4.1-mini, or a YAML file or mapping.  "
+            "[default: RAG_JUDGE]",
         ),
         click.option(
             "--backend",
             type=click.Choice(["lexical", "nli", "llm"]),
-            help="Who judges support.  [default: llm with a judge, nli with an NLI "
-            "model, else lexical]",
+            help="Support judge.  [default: llm with a judge, nli with an NLI model, else lexical]",
         ),
     ):
         command = option(command)
     return command
 
 
-def chat_model(target: str | None) -> ChatModel | None:
-    """The judge that an option, or RAG_JUDGE, names. Raises `ConfigError`."""
+def load_chat_model(target: str | None) -> ChatModel | None:
+    """Load the chat model that `target` or RAG_JUDGE names; None without either.
+
+    Raises `ConfigError`.
+    """
     from rag.component import build
     from rag.llm.base import ChatModel
     from rag.settings import load_settings
@@ -67,48 +69,34 @@ def chat_model(target: str | None) -> ChatModel | None:
             text = target if target.lstrip().startswith("{") else Path(target).read_text("utf-8")
             config = yaml.safe_load(text)
         except (OSError, ValueError, yaml.YAMLError) as error:
-            raise ConfigError(f"the judge {target!r:.100}: {error}") from None
+            raise ConfigError(f"cannot load the judge {target!r:.100}: {error}") from None
     else:
         name, _, model = target.partition(":")
         key = "path" if name == "llama-cpp" else "model"
         config = {"type": name, **({key: model} if model else {})}
-    found = build("chat_model", config)
-    assert isinstance(found, ChatModel)
-    return found
+    chat_model = build("chat_model", config)
+    assert isinstance(chat_model, ChatModel)
+    return chat_model
 
 
-def make_backend(
+def make_support_judge(
     name: str | None, judge: str | None, nli: str | None, repeats: int
 ) -> SupportJudge:
-    """The backend that the options and the settings name."""
-    from evals.judges import backend
+    """Make the support judge that the options and settings select."""
+    from evals.judges import make_judge
     from rag.settings import load_settings
 
-    model = chat_model(judge) if name in (None, "llm") else None
+    model = load_chat_model(judge) if name in (None, "llm") else None
     nli = nli or load_settings().nli_model
-    return backend(name, model=model, nli=nli, repeats=repeats)
+    return make_judge(name, model=model, nli=nli, repeats=repeats)
 
 
-def eval_pipeline(target: str | None, index: Path | None) -> Any:
-    """The pipeline to be evaluated."""
-    from rag.cli.arguments import load_pipeline
-
-    return load_pipeline(target, index)
-
-
-def progress_shown() -> Callable[[int, int], None] | None:
-    """What is called with how many are done, of how many; None where nobody looks."""
+def make_progress_printer() -> Callable[[int, int], None] | None:
+    """Return a function that prints progress to stderr; None if stderr is not a terminal."""
     if not sys.stderr.isatty():
         return None
 
-    def show(done: int, of: int) -> None:
-        click.echo(f"\r{done:,} of {of:,} ", err=True, nl=done == of)
+    def print_progress(done: int, total: int) -> None:
+        click.echo(f"\r{done:,} of {total:,} ", err=True, nl=done == total)
 
-    return show
-
-
-def print_json(found: Any) -> None:
-    """One JSON document on stdout."""
-    from rag.cli import output
-
-    output.json_document(found)
+    return print_progress

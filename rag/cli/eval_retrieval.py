@@ -1,39 +1,53 @@
-"""``rag eval`` and ``rag tune``: how well a pipeline does on questions with known answers."""
+"""``rag eval retrieval`` and ``rag tune``: retrieval quality on judged queries."""
 
 from __future__ import annotations
 
+import random
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from rag.cli.eval_output import (
+    format_difference,
+    format_interval,
+    print_retrieval,
+    print_retrieval_comparison,
+)
 from rag.cli.options import json_option, pipeline_option, require_folder
+from rag.cli.output import print_json
 from rag.errors import ConfigError, QueryError
 
 if TYPE_CHECKING:
     from evals.datasets import RetrievalSet
     from evals.retrieval import RetrievalResult
-    from evals.statistics import Difference
     from rag.pipeline import Pipeline
 
 _FILE = click.Path(path_type=Path)
-_SHOWN = 5  # documents that failed
+_MAX_FAILURES_LISTED = 5
 
 
 @click.group(name="eval")
 def eval_group() -> None:
-    """Measure how well a pipeline does."""
+    """Evaluate a pipeline."""
 
 
 def _dataset_options(command: Any) -> Any:
     for option in (
-        click.option("--qrels", type=_FILE, help="Judgements, where not qrels.tsv."),
-        click.option("--queries", type=_FILE, help="Queries, where not queries.jsonl."),
         click.option(
-            "--index", type=_FILE, help="Keep what is built in this folder for the next run."
+            "--qrels", type=_FILE, help="Judgements file.  [default: qrels.tsv next to the corpus]"
+        ),
+        click.option(
+            "--queries",
+            type=_FILE,
+            help="Queries file.  [default: queries.jsonl next to the corpus]",
+        ),
+        click.option(
+            "--index", type=_FILE, help="Folder that keeps the built index for the next run."
         ),
         click.argument("dataset", type=_FILE),
     ):
@@ -43,14 +57,16 @@ def _dataset_options(command: Any) -> Any:
 
 @eval_group.command()
 @_dataset_options
-@click.option("--retriever", metavar="NAME", help="dense, lexical, hybrid ...")
-@click.option("--embedder", metavar="NAME[:MODEL]", help="As `rag embedders` lists them.")
+@click.option("--retriever", metavar="NAME", help="Retriever: dense, lexical, hybrid ...")
+@click.option("--embedder", metavar="NAME[:MODEL]", help="An embedder that `rag embedders` lists.")
 @click.option(
     "--compare", type=_FILE, nargs=2, metavar="A.yaml B.yaml", help="Compare two pipelines."
 )
-@click.option("--run-out", type=_FILE, help="Write the ranking as a run of TREC's.")
-@click.option("--run-in", type=_FILE, help="Judge this run of TREC's; nothing is searched.")
-@click.option("--sample", type=click.IntRange(1), help="Ask so many of the queries only.")
+@click.option("--run-out", type=_FILE, help="Write the rankings as a TREC run file.")
+@click.option("--run-in", type=_FILE, help="Score this TREC run file instead of searching.")
+@click.option(
+    "--sample", type=click.IntRange(1), help="Evaluate only this many randomly chosen queries."
+)
 @pipeline_option
 @json_option
 def retrieval(
@@ -69,39 +85,48 @@ def retrieval(
 ) -> None:
     """Measure retrieval on DATASET: a folder with corpus.jsonl, queries.jsonl and qrels.tsv.
 
-    DATASET may also be the corpus itself, where it has another name; the others are beside it.
+    DATASET may also be the corpus file, with the other two files in the same folder.
 
-    The corpus goes the whole way through the pipeline, and a document's score is that of its best
-    chunk. Each number comes with the interval that holds it in 95 of 100 samples of as many
-    queries (bootstrap). With --compare, the difference comes with its interval and the p of a
-    paired randomisation test.
+    The corpus is ingested by the pipeline, and a document's score is that of its best chunk. Each
+    metric has a 95% confidence interval (bootstrap over the queries). --compare shows the
+    difference with its interval and the p value of a paired randomisation test.
     """
     from evals.datasets import load_retrieval_set
 
     require_folder(run_out)
-    found = load_retrieval_set(dataset, queries=queries, qrels=qrels)
-    asked = _sampled(found, sample)
+    retrieval_set = load_retrieval_set(dataset, queries=queries, qrels=qrels)
+    query_ids = _sample_queries(retrieval_set, sample)
     if run_in is not None:
         if compare or retriever or embedder or pipeline or run_out:
-            raise ConfigError("--run-in judges a run: nothing is searched, or compared")
-        _judge(found, run_in, asked, as_json=as_json)
+            raise ConfigError(
+                "--run-in scores a run file: leave out -p, --compare, --retriever, --embedder and "
+                "--run-out"
+            )
+        _score_run_file(retrieval_set, run_in, query_ids, as_json=as_json)
         return
     if compare:
         if retriever or embedder or pipeline or run_out:
-            raise ConfigError("--compare names the pipelines: no -p, --retriever, --embedder ...")
-        with _folder(index) as place:
-            results = [
-                _measured(_from_yaml(file), found, place, asked, file.stem) for file in compare
-            ]
-        _show_comparison(compare, results, as_json=as_json)
+            raise ConfigError(
+                "--compare names both pipelines: leave out -p, --retriever, --embedder and "
+                "--run-out"
+            )
+        with _index_folder(index) as folder:
+            result_a, result_b = (
+                _measure_retrieval(
+                    load_eval_pipeline(str(file)), retrieval_set, folder, query_ids, file.stem
+                )
+                for file in compare
+            )
+        print_retrieval_comparison(compare, result_a, result_b, as_json=as_json)
         return
-    made = pipeline_of(pipeline, retriever, embedder)
-    with _folder(index) as place:
-        result = _measured(made, found, place, asked, found.corpus.path.parent.name)
+    evaluated = load_eval_pipeline(pipeline, retriever, embedder)
+    name = retrieval_set.corpus.path.parent.name
+    with _index_folder(index) as folder:
+        result = _measure_retrieval(evaluated, retrieval_set, folder, query_ids, name)
     if as_json:
-        _print_json(result.as_json() | {"pipeline": made.config()})
+        print_json(result.as_json() | {"pipeline": evaluated.config()})
     else:
-        _show_result(result)
+        print_retrieval(result)
     if run_out is not None:
         from evals.ranking_metrics import write_run
 
@@ -113,7 +138,7 @@ def retrieval(
 @click.option("-o", "--output", type=_FILE, default="tuned.yaml", show_default=True)
 @click.option("--metric", default="ndcg@10", show_default=True)
 @click.option("--sample", type=click.IntRange(10), default=300, show_default=True)
-@click.option("--embedder", metavar="NAME[:MODEL]", help="As `rag embedders` lists them.")
+@click.option("--embedder", metavar="NAME[:MODEL]", help="An embedder that `rag embedders` lists.")
 @pipeline_option
 @json_option
 def tune(
@@ -128,47 +153,53 @@ def tune(
     pipeline: str | None,
     as_json: bool,
 ) -> None:
-    """Find settings for the questions of DATASET, and say what they buy.
+    """Find the best settings for DATASET and report the gain.
 
-    Chunk size, fusion weight, the depth of a reranker and k. What they buy is measured on
-    questions they were not chosen by (cross-validation). The best pipeline is written as YAML,
-    for `-p`.
+    Tuned settings: chunk size, fusion weight, reranker depth and k. The gain is measured on
+    queries that were not used to choose the settings (cross-validation). The best pipeline is
+    written as YAML, for `-p`.
     """
     from evals.datasets import load_retrieval_set
     from evals.ranking_metrics import METRICS
-    from evals.tuning import tune as search
+    from evals.tuning import tune as tune_pipeline
 
     if metric not in METRICS:
-        raise ConfigError(f"no such metric: {metric}; there are {', '.join(METRICS)}")
+        raise ConfigError(f"unknown metric {metric!r}; choose one of {', '.join(METRICS)}")
     require_folder(output)
-    found = load_retrieval_set(dataset, queries=queries, qrels=qrels)
-    made = pipeline_of(pipeline, None, embedder)
-    with _folder(index) as place:
-        tuned = search(
-            made, found, index=place, metric=metric, sample=sample, progress=_progress("tuning")
+    retrieval_set = load_retrieval_set(dataset, queries=queries, qrels=qrels)
+    baseline = load_eval_pipeline(pipeline, embedder=embedder)
+    with _index_folder(index) as folder:
+        tuned = tune_pipeline(
+            baseline,
+            retrieval_set,
+            index=folder,
+            metric=metric,
+            sample=sample,
+            progress=_make_stage_progress("tuning"),
         )
     output.write_text(tuned.pipeline.to_yaml(defaults=False), encoding="utf-8")
     if as_json:
-        _print_json(tuned.as_json() | {"written": str(output)})
+        print_json(tuned.as_json() | {"written": str(output)})
         return
-    gain = tuned.gain
     click.echo(f"{metric} of {tuned.queries:,} queries")
-    click.echo(f"  as it is    {_interval(tuned.before)}")
-    click.echo(f"  tuned       {_interval(tuned.after)}  on the queries it was tuned by")
-    click.echo(f"  gain        {_signed(gain)}  on queries it was not tuned by")
+    click.echo(f"  before      {format_interval(tuned.before)}")
+    click.echo(f"  tuned       {format_interval(tuned.after)}  on the queries used for tuning")
+    click.echo(f"  gain        {format_difference(tuned.gain)}  on queries not used for tuning")
     settings = ", ".join(f"{name} {value}" for name, value in tuned.settings.items())
     click.echo(f"  settings    {settings}")
     if not tuned.worth_it:
-        click.echo("The interval has 0 in it: keep what you have, or judge more queries.")
-    click.echo(f"written to {output}")
+        click.echo("The interval contains 0: keep your settings, or judge more queries.")
+    click.echo(f"Written to {output}")
 
 
-def pipeline_of(target: str | None, retriever: str | None, embedder: str | None) -> Pipeline:
-    """The pipeline of `-p`, with another retriever or embedder."""
+def load_eval_pipeline(
+    target: str | None, retriever: str | None = None, embedder: str | None = None
+) -> Pipeline:
+    """Load the pipeline of `-p`, and replace its retriever and embedder if they are given."""
     from rag.cli.arguments import load_pipeline
     from rag.component import build
 
-    made = load_pipeline(target, None)
+    pipeline = load_pipeline(target, None)
     changes: dict[str, Any] = {}
     if retriever:
         changes["retriever"] = build("retriever", retriever)
@@ -176,127 +207,77 @@ def pipeline_of(target: str | None, retriever: str | None, embedder: str | None)
         name, _, model = embedder.partition(":")
         key = "path" if name == "word-vectors" else "model"
         changes["embedder"] = build("embedder", {"type": name, **({key: model} if model else {})})
-    return made.model_copy(update=changes)
+    return pipeline.model_copy(update=changes)
 
 
-def _from_yaml(path: Path) -> Pipeline:
-    from rag.cli.arguments import load_pipeline
-
-    return load_pipeline(str(path), None)
-
-
-def _sampled(dataset: RetrievalSet, count: int | None) -> list[str] | None:
-    if count is None or count >= len(dataset.queries):
+def _sample_queries(retrieval_set: RetrievalSet, count: int | None) -> list[str] | None:
+    """Return `count` query ids, drawn with a fixed seed; None for all of them."""
+    if count is None or count >= len(retrieval_set.queries):
         return None
-    import random
-
-    return random.Random(0).sample(list(dataset.queries), count)
+    return random.Random(0).sample(list(retrieval_set.queries), count)
 
 
 @contextmanager
-def _folder(index: Path | None) -> Iterator[Path]:
+def _index_folder(index: Path | None) -> Iterator[Path]:
     if index is not None:
         yield index
         return
-    with tempfile.TemporaryDirectory(prefix="citewell-eval-") as place:
-        yield Path(place)
+    with tempfile.TemporaryDirectory(prefix="citewell-eval-") as folder:
+        yield Path(folder)
 
 
-def _progress(what: str) -> Any:
-    import sys
-
+def _make_stage_progress(title: str) -> Callable[[str, int, int], None] | None:
+    """Return a function that prints progress to stderr; None if stderr is not a terminal."""
     if not sys.stderr.isatty():
         return None
 
-    def show(stage: str, done: int, of: int) -> None:
-        end = "\n" if done == of else ""
-        click.echo(f"\r{what}: {stage} {done:,} of {of:,} ", err=True, nl=False)
-        click.echo(end, err=True, nl=False)
+    def print_progress(stage: str, done: int, total: int) -> None:
+        click.echo(f"\r{title}: {stage} {done:,} of {total:,} ", err=True, nl=done == total)
 
-    return show
+    return print_progress
 
 
-def _measured(
-    pipeline: Pipeline, dataset: RetrievalSet, place: Path, asked: list[str] | None, name: str
+def _measure_retrieval(
+    pipeline: Pipeline,
+    retrieval_set: RetrievalSet,
+    folder: Path,
+    query_ids: list[str] | None,
+    name: str,
 ) -> RetrievalResult:
     from evals.retrieval import evaluate_retrieval
 
     result = evaluate_retrieval(
-        pipeline, dataset, index=place, queries=asked, progress=_progress(name)
+        pipeline,
+        retrieval_set,
+        index=folder,
+        queries=query_ids,
+        progress=_make_stage_progress(name),
     )
-    for uri, reason in result.failures[:_SHOWN]:
+    for uri, reason in result.failures[:_MAX_FAILURES_LISTED]:
         click.echo(f"not ingested: {uri}: {reason}", err=True)
-    if (more := len(result.failures) - _SHOWN) > 0:
-        click.echo(f"and {more:,} more", err=True)
+    if (unlisted_count := len(result.failures) - _MAX_FAILURES_LISTED) > 0:
+        click.echo(f"and {unlisted_count:,} more", err=True)
     return result
 
 
-def _judge(dataset: RetrievalSet, run: Path, asked: list[str] | None, *, as_json: bool) -> None:
+def _score_run_file(
+    retrieval_set: RetrievalSet, path: Path, query_ids: list[str] | None, *, as_json: bool
+) -> None:
     from evals.datasets import RetrievalSet
     from evals.ranking_metrics import read_run
     from evals.retrieval import RetrievalResult
 
-    found = read_run(run)
-    wanted = asked or list(dataset.queries)
-    if not set(found) & set(wanted):
-        raise QueryError(f"{run} has none of the judged queries")
-    part = RetrievalSet(
-        dataset.corpus,
-        {query: dataset.queries[query] for query in wanted},
-        {query: dataset.judgements[query] for query in wanted},
+    run = read_run(path)
+    query_ids = query_ids or list(retrieval_set.queries)
+    if not set(run) & set(query_ids):
+        raise QueryError(f"{path} has none of the judged queries")
+    scored_set = RetrievalSet(
+        retrieval_set.corpus,
+        {query: retrieval_set.queries[query] for query in query_ids},
+        {query: retrieval_set.judgements[query] for query in query_ids},
     )
-    result = RetrievalResult(part, found)
-    _print_json(result.as_json()) if as_json else _show_result(result)
-
-
-def _show_result(result: RetrievalResult) -> None:
-    counted = f"{len(result.dataset.judgements):,} queries"
-    if result.documents:
-        counted += f", {result.documents:,} documents"
-    click.echo(f"{counted}; 95% intervals")
-    for name, value in result.metrics.items():
-        click.echo(f"  {name:<12}{_interval(value)}")
-    if result.seconds:
-        p50, p95 = 1000 * result.latency(0.5), 1000 * result.latency(0.95)
-        click.echo(f"  {'search':<12}{p50:.1f} ms (p50), {p95:.1f} ms (p95)")
-
-
-def _show_comparison(
-    files: tuple[Path, Path], results: list[RetrievalResult], *, as_json: bool
-) -> None:
-    one, other = results
-    differences = one.compared_with(other)
+    result = RetrievalResult(scored_set, run)
     if as_json:
-        _print_json(
-            {
-                "a": one.as_json() | {"pipeline": str(files[0])},
-                "b": other.as_json() | {"pipeline": str(files[1])},
-                "difference": {
-                    name: {**found.estimate.as_json(), "p": found.p}
-                    for name, found in differences.items()
-                },
-            }
-        )
-        return
-    click.echo(f"{len(one.dataset.judgements):,} queries; A: {files[0]}, B: {files[1]}")
-    click.echo(f"  {'':<12}{'A':>7}{'B':>8}   B - A")
-    for name, found in differences.items():
-        a, b = one.metrics[name].value, other.metrics[name].value
-        click.echo(f"  {name:<12}{a:>7.3f}{b:>8.3f}   {_signed(found)}")
-    a, b = 1000 * one.latency(0.5), 1000 * other.latency(0.5)
-    click.echo(f"  {'ms (p50)':<12}{a:>7.1f}{b:>8.1f}")
-
-
-def _interval(estimate: Any) -> str:
-    return f"{estimate.value:.3f}  [{estimate.low:.3f}, {estimate.high:.3f}]"
-
-
-def _signed(difference: Difference) -> str:
-    found = difference.estimate
-    return f"{found.value:+.3f}  [{found.low:+.3f}, {found.high:+.3f}]  p = {difference.p:.3f}"
-
-
-def _print_json(found: dict[str, Any]) -> None:
-    from rag.cli import output
-
-    output.json_document(found)
+        print_json(result.as_json())
+    else:
+        print_retrieval(result)

@@ -1,4 +1,4 @@
-"""``rag index``: look after an index."""
+"""``rag index``: maintenance of an index."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from rag.cli.options import (
     FAILED,
     SOME_FAILED,
     index_option,
-    index_path,
     json_option,
     make_pipeline,
     namespace_option,
     pipeline_option,
+    resolve_index,
 )
 from rag.errors import IndexDamaged, IndexNotFound
 
 
 @click.group()
 def index_group() -> None:
-    """Look after the index: check it, mend it, keep snapshots of it."""
+    """Verify, repair, back up and restore the index."""
 
 
 @index_group.command()
@@ -33,14 +33,14 @@ def index_group() -> None:
 def verify(
     context: click.Context, index: Path | None, namespace: str, pipeline: str | None, as_json: bool
 ) -> None:
-    """Compare all texts, spans, vectors and words with each other; changes nothing."""
+    """Check that texts, spans, vectors and words are consistent; change nothing."""
     from rag.cli import output
     from rag.index import maintenance
 
     with make_pipeline(pipeline, index, namespace) as opened:
-        found = maintenance.verify(opened.open(check=False))
-    output.verification(found, as_json=as_json)
-    if not found.fine:
+        verification = maintenance.verify(opened.open(check=False))
+    output.print_verification(verification, as_json=as_json)
+    if not verification.is_intact:
         context.exit(FAILED)
 
 
@@ -52,19 +52,19 @@ def verify(
 def repair(
     context: click.Context, index: Path | None, namespace: str, pipeline: str | None
 ) -> None:
-    """Put right what verify finds; documents that are lost are named, to be ingested again."""
+    """Fix the problems that verify finds; list lost documents, which must be ingested again."""
     from rag.cli import output
     from rag.index import maintenance
 
     with make_pipeline(pipeline, index, namespace) as opened:
-        done = maintenance.repair(opened.open(check=False))
-    for problem in done.problems:
-        click.echo(f"mended: {problem}")
-    for uri in done.lost:
-        click.echo(f"lost: {output.where(uri)}: ingest its source again", err=True)
-    if not done.problems:
-        click.echo("nothing to mend")
-    if done.lost:
+        repair_result = maintenance.repair(opened.open(check=False))
+    for problem in repair_result.problems:
+        click.echo(f"fixed: {problem}")
+    for uri in repair_result.lost_uris:
+        click.echo(f"lost: {output.format_source(uri)}: ingest its source again", err=True)
+    if not repair_result.problems:
+        click.echo("No problems found.")
+    if repair_result.lost_uris:
         context.exit(SOME_FAILED)
 
 
@@ -73,12 +73,12 @@ def repair(
 @namespace_option
 @pipeline_option
 def rebuild(index: Path | None, namespace: str, pipeline: str | None) -> None:
-    """Make the vector and lexical stores anew from the library; nothing is embedded."""
+    """Rebuild the vector and lexical stores; nothing is embedded."""
     from rag.index import maintenance
 
     with make_pipeline(pipeline, index, namespace) as opened:
         maintenance.rebuild(opened.open(check=False))
-        click.echo(f"{opened.stats().chunks:,} chunks in new stores")
+        click.echo(f"{opened.stats().chunks:,} chunks in the new stores")
 
 
 @index_group.command()
@@ -86,7 +86,7 @@ def rebuild(index: Path | None, namespace: str, pipeline: str | None) -> None:
 @namespace_option
 @pipeline_option
 def compact(index: Path | None, namespace: str, pipeline: str | None) -> None:
-    """Give back the space of what is gone, and forget embeddings that nothing uses."""
+    """Free unused disk space, and delete unused embeddings."""
     from rag.index import maintenance
 
     with make_pipeline(pipeline, index, namespace) as opened:
@@ -100,12 +100,14 @@ def compact(index: Path | None, namespace: str, pipeline: str | None) -> None:
 @namespace_option
 @pipeline_option
 def snapshot(name: str, index: Path | None, namespace: str, pipeline: str | None) -> None:
-    """Keep a copy of the library under NAME, to go back to; others may read and write on."""
+    """Save a snapshot of the document store as NAME; reads and writes continue meanwhile."""
     from rag.cli import output
     from rag.index import maintenance
 
     with make_pipeline(pipeline, index, namespace) as opened:
-        output.snapshots([maintenance.snapshot(opened.open(check=False), name)], as_json=False)
+        output.print_snapshots(
+            [maintenance.snapshot(opened.open(check=False), name)], as_json=False
+        )
 
 
 @index_group.command(name="list")
@@ -117,7 +119,7 @@ def list_snapshots(index: Path | None, namespace: str, as_json: bool) -> None:
     from rag.cli import output
     from rag.index import maintenance
 
-    output.snapshots(maintenance.snapshots(index_path(index), namespace), as_json=as_json)
+    output.print_snapshots(maintenance.snapshots(resolve_index(index), namespace), as_json=as_json)
 
 
 @index_group.command()
@@ -126,33 +128,37 @@ def list_snapshots(index: Path | None, namespace: str, as_json: bool) -> None:
 @namespace_option
 @pipeline_option
 def restore(name: str, index: Path | None, namespace: str, pipeline: str | None) -> None:
-    """Go back to the snapshot NAME; nothing is embedded, and searches go on meanwhile."""
+    """Restore the snapshot NAME; nothing is embedded, and searches continue meanwhile."""
     from rag.index import maintenance
 
     with make_pipeline(pipeline, index, namespace) as opened:
         try:
-            broken = opened.open(check=False).document_store.integrity_errors()
+            errors = opened.open(check=False).document_store.integrity_errors()
         except (IndexDamaged, IndexNotFound) as error:
-            broken = [str(error)]
-        if not broken:
+            errors = [str(error)]
+        if not errors:
             maintenance.restore(opened.open(check=False), name)
         else:
             opened.close()
-            kept = maintenance.restore_damaged(opened.index, name, namespace)
-            if kept.exists():
-                click.echo(f"the damaged library is kept as {kept}", err=True)
+            damaged_path = maintenance.restore_damaged(opened.index, name, namespace)
+            if damaged_path.exists():
+                click.echo(f"the damaged document store was moved to {damaged_path}", err=True)
             maintenance.rebuild(opened.open(check=False))
-        numbers = opened.stats()
-    click.echo(f"restored {name}: {numbers.documents:,} documents, {numbers.chunks:,} chunks")
+        stats = opened.stats()
+    click.echo(f"restored {name}: {stats.documents:,} documents, {stats.chunks:,} chunks")
 
 
 @index_group.command()
 @click.argument("namespace")
-@click.confirmation_option("--yes", prompt="Delete all of it?", help="Do not ask.")
+@click.confirmation_option(
+    "--yes",
+    prompt="Delete the namespace and all its documents?",
+    help="Do not ask for confirmation.",
+)
 @index_option
 def drop(namespace: str, index: Path | None) -> None:
-    """Delete NAMESPACE with all that is in it."""
+    """Delete NAMESPACE and all its documents."""
     from rag.index import maintenance
 
-    maintenance.drop(index_path(index), namespace)
+    maintenance.drop(resolve_index(index), namespace)
     click.echo(f"namespace {namespace} deleted")

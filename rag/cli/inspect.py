@@ -1,4 +1,4 @@
-"""``rag inspect``: an index and its searches, looked at in the terminal."""
+"""``rag inspect``: the content of an index and the stages of a search, in the terminal."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from rag.types import Hit
 @namespace_option
 @pipeline_option
 def inspect_command(index: Path | None, namespace: str, pipeline: str | None) -> None:
-    """Look at the index: documents and their chunks, failures, and what a question finds.
+    """Browse the index: documents, chunks, failures, and the stages of a question.
 
-    A question is shown with the ranking of every stage side by side, the answer, and exactly what
-    the chat model was sent.
+    A question shows the rankings of all stages side by side, the answer, and the exact messages
+    that the chat model received.
     """
     try:
         from rag.cli.inspect_app import InspectApp
@@ -36,35 +36,35 @@ def inspect_command(index: Path | None, namespace: str, pipeline: str | None) ->
         InspectApp(opened).run()
 
 
-class Stage(NamedTuple):
-    """A ranking: what made it, and its hits with their scores, best first."""
+class StageRanking(NamedTuple):
+    """Ranking of one stage: the stage's name, and hits with their scores, best first."""
 
     name: str
     hits: tuple[tuple[Hit, float], ...]
 
 
-def stages(spans: Sequence[Span]) -> list[Stage]:
-    """The rankings of a search, in the order they were made.
+def collect_rankings(spans: Sequence[Span]) -> list[StageRanking]:
+    """Return the rankings of a search in the order they were computed.
 
-    Of each retrieval, those of its halves (dense, lexical) first, as far as their hits came
-    through, then its own; then that of each reranker and other postprocessor.
+    A hybrid retrieval yields the rankings of its stages (dense, lexical), limited to the hits that
+    it returned, then its own. Each reranker and other postprocessor yields one more.
     """
-    found: list[Stage] = []
+    rankings: list[StageRanking] = []
     for span in spans:
         if "hits" in span.data:
             hits: tuple[Hit, ...] = span.data["hits"]
             name = span.name.partition(" ")[2]
             if span.operation == "retrieval":
-                found += [half for half in _halves(hits) if half.name != name]
-            found.append(Stage(name, tuple((hit, hit.score) for hit in hits)))
-        found += stages(span.children)
-    return found
+                rankings += [stage for stage in _split_by_stage(hits) if stage.name != name]
+            rankings.append(StageRanking(name, tuple((hit, hit.score) for hit in hits)))
+        rankings += collect_rankings(span.children)
+    return rankings
 
 
-def _halves(hits: Sequence[Hit]) -> list[Stage]:
+def _split_by_stage(hits: Sequence[Hit]) -> list[StageRanking]:
     names = dict.fromkeys(name for hit in hits for name in hit.stage_scores)
     return [
-        Stage(
+        StageRanking(
             name,
             tuple(
                 (hit, hit.stage_scores[name].score)
@@ -78,11 +78,11 @@ def _halves(hits: Sequence[Hit]) -> list[Stage]:
     ]
 
 
-def sent(spans: Sequence[Span]) -> list[Span]:
-    """The calls of chat models, in their order, whatever stage they are within."""
-    found = []
+def collect_chat_calls(spans: Sequence[Span]) -> list[Span]:
+    """Return the spans of all chat model calls in their order, at any depth."""
+    chat_calls: list[Span] = []
     for span in spans:
         if span.operation == "chat":
-            found.append(span)
-        found += sent(span.children)
-    return found
+            chat_calls.append(span)
+        chat_calls += collect_chat_calls(span.children)
+    return chat_calls

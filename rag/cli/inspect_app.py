@@ -1,4 +1,4 @@
-"""The terminal page behind ``rag inspect``."""
+"""Terminal user interface of ``rag inspect``."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from textual.widgets import DataTable, Footer, Header, Input, Static, TabbedCont
 from textual.worker import get_current_worker
 
 from rag import tracing
-from rag.cli.inspect import Stage, sent, stages
+from rag.cli.inspect import StageRanking, collect_chat_calls, collect_rankings
 from rag.pipeline import Pipeline
 from rag.types import Answer, Chunk, Document, Hit, format_location
 
-_SHADES = (Style(bgcolor="#1f2a26"), Style(bgcolor="#2c3b50"))
-_CHOSEN = Style(bgcolor="#c9a227", color="#000000")
-_LONGEST = 200_000  # characters of a document that are shown
-_DOCUMENTS = 20_000  # rows of the list
-_CHUNKS = 2_000  # of a document
-_ROWS = 50  # of a ranking
+_CHUNK_STYLES = (Style(bgcolor="#1f2a26"), Style(bgcolor="#2c3b50"))
+_SELECTED_STYLE = Style(bgcolor="#c9a227", color="#000000")
+_MAX_TEXT_CHARACTERS = 200_000
+_MAX_DOCUMENT_ROWS = 20_000
+_MAX_CHUNK_ROWS = 2_000
+_MAX_RANKING_ROWS = 50
 
 
 class InspectApp(App[None]):
-    """Documents and chunks; failures; a question with every stage's ranking."""
+    """Application with three tabs: documents and chunks, failures, and a question."""
 
     TITLE = "rag inspect"
     CSS = """
@@ -55,7 +55,7 @@ class InspectApp(App[None]):
         self._chunks: list[Chunk] = []
 
     def compose(self) -> ComposeResult:
-        """Lay the page out."""
+        """Yield the widgets of the application."""
         yield Header(show_clock=False)
         with TabbedContent(initial="documents-tab"):
             with TabPane("Documents", id="documents-tab"), Horizontal():
@@ -67,7 +67,10 @@ class InspectApp(App[None]):
             with TabPane("Failures", id="failures-tab"):
                 yield DataTable(id="failures", cursor_type="row", zebra_stripes=True)
             with TabPane("Question", id="question-tab"), Vertical():
-                yield Input(placeholder="A question, then Enter; Escape leaves", id="question")
+                yield Input(
+                    placeholder="Type a question and press Enter; Escape leaves the field",
+                    id="question",
+                )
                 yield DataTable(id="rankings", cursor_type="cell")
                 with Horizontal():
                     with VerticalScroll(id="answer-box"):
@@ -77,19 +80,19 @@ class InspectApp(App[None]):
         yield Footer()
 
     def on_mount(self) -> None:
-        """Fill in what the index holds."""
-        library = self._pipeline.open().document_store
-        stats = library.stats()
+        """Fill the tables with the documents and failures of the index."""
+        document_store = self._pipeline.open().document_store
+        stats = document_store.stats()
         self.sub_title = (
             f"{self._pipeline.index}: {stats.documents:,} documents, {stats.chunks:,} chunks, "
             f"{stats.failures:,} failures"
         )
         documents = self.query_one("#documents", DataTable)
         documents.add_columns("Title", "Chunks", "Characters", "Kind")
-        found = library.documents()
-        if len(found) > _DOCUMENTS:
-            self.sub_title += f" (the first {_DOCUMENTS:,} are listed)"
-        for info in found[:_DOCUMENTS]:
+        document_infos = document_store.documents()
+        if len(document_infos) > _MAX_DOCUMENT_ROWS:
+            self.sub_title += f" (the first {_MAX_DOCUMENT_ROWS:,} are listed)"
+        for info in document_infos[:_MAX_DOCUMENT_ROWS]:
             documents.add_row(
                 Text(info.title or info.uri, no_wrap=True),
                 Text(f"{info.chunks:,}", justify="right"),
@@ -97,30 +100,30 @@ class InspectApp(App[None]):
                 info.mime,
                 key=info.uri,
             )
-        self.query_one("#chunks", DataTable).add_columns("#", "Span", "Tokens", "Where", "Begins")
+        self.query_one("#chunks", DataTable).add_columns("#", "Span", "Tokens", "Location", "Text")
         failures = self.query_one("#failures", DataTable)
-        failures.add_columns("Source", "Why")
-        for failure in library.failures()[:_DOCUMENTS]:
+        failures.add_columns("Source", "Error")
+        for failure in document_store.failures()[:_MAX_DOCUMENT_ROWS]:
             failures.add_row(Text(failure.uri), Text(failure.error))
         self.query_one("#answer-box").border_title = "Answer"
-        self.query_one("#sent-box").border_title = "Sent to the chat model"
+        self.query_one("#sent-box").border_title = "Messages to the chat model"
         documents.focus()
 
     def action_leave(self) -> None:
-        """Leave the question's field, so that the keys mean what the footer says."""
+        """Leave the question field, so that the keys of the footer work again."""
         if isinstance(self.focused, Input):
             self.query_one("#rankings").focus()
 
     def action_show(self, tab: str) -> None:
-        """Show a tab, unless a text is being typed."""
+        """Show a tab and focus its first widget."""
         self.query_one(TabbedContent).active = tab
-        first = {"documents-tab": "#documents", "failures-tab": "#failures"}
-        self.query_one(first.get(tab, "#question")).focus()
+        focus_targets = {"documents-tab": "#documents", "failures-tab": "#failures"}
+        self.query_one(focus_targets.get(tab, "#question")).focus()
 
     # -- documents -------------------------------------------------------------------------
 
     @on(DataTable.RowHighlighted, "#documents")
-    def _document_chosen(self, event: DataTable.RowHighlighted) -> None:
+    def _load_selected_document(self, event: DataTable.RowHighlighted) -> None:
         if event.row_key.value is not None:
             self._read_document(event.row_key.value)
 
@@ -128,18 +131,18 @@ class InspectApp(App[None]):
     def _read_document(self, uri: str) -> None:
         worker = get_current_worker()
         try:
-            library = self._pipeline.open().document_store
-            document = library.document(uri)
-            rows = [stretch.row for stretch in library.outline(uri)][:_CHUNKS]
-            held = library.chunks(rows)
-            chunks = [held[row] for row in rows if row in held]
+            document_store = self._pipeline.open().document_store
+            document = document_store.document(uri)
+            rows = [stretch.row for stretch in document_store.outline(uri)][:_MAX_CHUNK_ROWS]
+            chunk_of_row = document_store.chunks(rows)
+            chunks = [chunk_of_row[row] for row in rows if row in chunk_of_row]
             if worker.is_cancelled:
                 return
             counts = self._pipeline.embedder.count_tokens([c.embedded_text for c in chunks])
         except Exception as error:
-            told = f"{type(error).__name__}: {error}"
+            message = f"{type(error).__name__}: {error}"
             if not worker.is_cancelled:
-                self.call_from_thread(self.query_one("#text", Static).update, told)
+                self.call_from_thread(self.query_one("#text", Static).update, message)
             return
         if not worker.is_cancelled:
             self.call_from_thread(self._show_document, document, chunks, counts)
@@ -151,34 +154,39 @@ class InspectApp(App[None]):
         table = self.query_one("#chunks", DataTable)
         table.clear()
         for number, (chunk, tokens) in enumerate(zip(chunks, counts, strict=True), start=1):
-            where = format_location(chunk.location) or " > ".join(chunk.headings)
-            begins = _visible(" ".join(chunk.text.split())[:60])
+            location = format_location(chunk.location) or " > ".join(chunk.headings)
+            excerpt = _escape_controls(" ".join(chunk.text.split())[:60])
             span = f"{chunk.start:,}-{chunk.end:,}"
-            table.add_row(str(number), span, f"{tokens:,}", Text(where), Text(begins))
+            table.add_row(str(number), span, f"{tokens:,}", Text(location), Text(excerpt))
         self.query_one("#text-box").border_title = escape(document.uri)
-        self._draw(None)
+        self._render_text(None)
 
     @on(DataTable.RowHighlighted, "#chunks")
-    def _chunk_chosen(self, event: DataTable.RowHighlighted) -> None:
+    def _highlight_selected_chunk(self, event: DataTable.RowHighlighted) -> None:
         if 0 <= event.cursor_row < len(self._chunks):
-            self._draw(event.cursor_row)
+            self._render_text(event.cursor_row)
 
-    def _draw(self, chosen: int | None) -> None:
-        """Show the text with the bounds of its chunks; what two share is the later one's."""
+    def _render_text(self, selected: int | None) -> None:
+        """Show the document with its chunks in alternating colours.
+
+        Text that two chunks share gets the colour of the later chunk.
+        """
         document = self._document
         if document is None:
             return
-        shown = Text(_visible(document.text[:_LONGEST]))
+        styled_text = Text(_escape_controls(document.text[:_MAX_TEXT_CHARACTERS]))
         for number, chunk in enumerate(self._chunks):
-            shown.stylize(_SHADES[number % 2], chunk.start, chunk.end)
-        if chosen is not None:
-            chunk = self._chunks[chosen]
-            shown.stylize(_CHOSEN, chunk.start, chunk.end)
-        if len(document.text) > _LONGEST:
-            shown.append(f"\n... {len(document.text) - _LONGEST:,} more characters")
-        self.query_one("#text", Static).update(shown)
-        if chosen is not None:
-            self._scroll_to(self._chunks[chosen].start)
+            styled_text.stylize(_CHUNK_STYLES[number % 2], chunk.start, chunk.end)
+        if selected is not None:
+            chunk = self._chunks[selected]
+            styled_text.stylize(_SELECTED_STYLE, chunk.start, chunk.end)
+        if len(document.text) > _MAX_TEXT_CHARACTERS:
+            styled_text.append(
+                f"\n... {len(document.text) - _MAX_TEXT_CHARACTERS:,} more characters"
+            )
+        self.query_one("#text", Static).update(styled_text)
+        if selected is not None:
+            self._scroll_to(self._chunks[selected].start)
 
     def _scroll_to(self, offset: int) -> None:
         box = self.query_one("#text-box", VerticalScroll)
@@ -190,83 +198,93 @@ class InspectApp(App[None]):
     # -- a question ------------------------------------------------------------------------
 
     @on(Input.Submitted, "#question")
-    def _asked(self, event: Input.Submitted) -> None:
+    def _submit_question(self, event: Input.Submitted) -> None:
         self.query_one("#answer", Static).update("...")
-        self._ask(event.value)
+        self._ask_pipeline(event.value)
 
     @work(thread=True, exclusive=True, group="question")
-    def _ask(self, question: str) -> None:
+    def _ask_pipeline(self, question: str) -> None:
         worker = get_current_worker()
-        with tracing.recorded() as spans:
+        with tracing.record_spans() as spans:
             try:
                 answer: Answer | str = self._pipeline.ask(question)
-            except Exception as error:  # a bug in a part is to be looked at, too
+            except Exception as error:  # a bug in a component is shown, too
                 answer = f"{type(error).__name__}: {error}"
-        if not worker.is_cancelled:  # a later question's answer may be there already
+        if not worker.is_cancelled:  # a later question may have been answered already
             self.call_from_thread(
-                self._show_answer, answer, stages(spans), sent(spans), list(spans)
+                self._show_answer,
+                answer,
+                collect_rankings(spans),
+                collect_chat_calls(spans),
+                list(spans),
             )
 
     def _show_answer(
         self,
         answer: Answer | str,
-        rankings: Sequence[Stage],
+        rankings: Sequence[StageRanking],
         calls: Sequence[tracing.Span],
         spans: Sequence[tracing.Span],
     ) -> None:
         self._show_rankings(rankings)
-        self.query_one("#answer", Static).update(_visible(_told(answer, spans)))
+        self.query_one("#answer", Static).update(_escape_controls(_format_answer(answer, spans)))
         if calls:
-            told = "\n\n".join(_call(call) for call in calls)
+            messages = "\n\n".join(_format_call(call) for call in calls)
         else:
-            told = f"The generator {self._pipeline.generator.name!r} asks no chat model."
-        self.query_one("#sent", Static).update(_visible(told))
+            messages = f"The generator {self._pipeline.generator.name!r} calls no chat model."
+        self.query_one("#sent", Static).update(_escape_controls(messages))
 
-    def _show_rankings(self, rankings: Sequence[Stage]) -> None:
+    def _show_rankings(self, rankings: Sequence[StageRanking]) -> None:
         table = self.query_one("#rankings", DataTable)
         table.clear(columns=True)
         if not rankings:
             return
         table.add_columns("#", *(f"{stage.name} ({len(stage.hits)})" for stage in rankings))
-        for rank in range(min(_ROWS, max(len(stage.hits) for stage in rankings))):
+        for rank in range(min(_MAX_RANKING_ROWS, max(len(stage.hits) for stage in rankings))):
             cells = [
-                Text(_label(*stage.hits[rank])) if rank < len(stage.hits) else ""
+                Text(_format_hit(*stage.hits[rank])) if rank < len(stage.hits) else ""
                 for stage in rankings
             ]
             table.add_row(str(rank + 1), *cells)
 
 
-_CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
+_CONTROL_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {
+    0x7F: 0x2421
+}
 
 
-def _visible(text: str) -> str:
-    """Control characters as pictures of them: a terminal would obey, and offsets would shift."""
-    return text.translate(_CONTROLS)
+def _escape_controls(text: str) -> str:
+    """Replace control characters by their Unicode pictures.
+
+    A terminal would execute them. One character for one keeps the offsets of the chunks valid.
+    """
+    return text.translate(_CONTROL_PICTURES)
 
 
-def _label(hit: Hit, score: float) -> str:
+def _format_hit(hit: Hit, score: float) -> str:
     chunk = hit.chunk
     name = chunk.title or chunk.uri.rpartition("/")[2]
     return f"{score:.3f} {name[:24]} {chunk.start:,}-{chunk.end:,}"
 
 
-def _told(answer: Answer | str, spans: Sequence[tracing.Span]) -> str:
+def _format_answer(answer: Answer | str, spans: Sequence[tracing.Span]) -> str:
     if isinstance(answer, str):
         return answer
     lines = [answer.text]
     if answer.reason:
         lines.append(f"({answer.reason})")
-    for cited in sorted(answer.citations, key=lambda c: (c.marker, c.start)):
-        lines.append(f"[{cited.marker}] {cited.uri} {cited.start}-{cited.end}: {cited.quote}")
+    for citation in sorted(answer.citations, key=lambda c: (c.marker, c.start)):
+        span = f"{citation.start}-{citation.end}"
+        lines.append(f"[{citation.marker}] {citation.uri} {span}: {citation.quote}")
     for sentence in answer.sentences:
         if sentence.status in ("partly", "unsupported"):
             lines.append(f"{sentence.status}: {answer.text[sentence.start : sentence.end]}")
-    return "\n".join([*lines, "", tracing.as_text(spans)])
+    return "\n".join([*lines, "", tracing.format_tree(spans)])
 
 
-def _call(call: tracing.Span) -> str:
+def _format_call(call: tracing.Span) -> str:
     parts = [f"=== {call.name} ==="]
-    parts += [f"--- {each.role} ---\n{each.content}" for each in call.data["messages"]]
+    parts += [f"--- {message.role} ---\n{message.content}" for message in call.data["messages"]]
     if (completion := call.data.get("completion")) is not None:
         parts.append(f"--- reply ({completion.finish_reason}) ---\n{completion.text}")
     return "\n".join(parts)

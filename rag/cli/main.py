@@ -1,21 +1,25 @@
-"""The ``rag`` command: what it takes, and how it ends.
+"""The ``rag`` command: its subcommands, error output and exit codes.
 
-Exit codes: 0 done, 1 failed, 2 wrong use, 3 done but some documents failed. Results go to
-stdout, everything else to stderr; with ``--json`` stdout holds one JSON document and nothing
-else. Heavy parts are imported by the commands that need them.
+Exit codes: 0 success, 1 failure, 2 wrong use, 3 success, but some documents failed, 130
+interrupted. Results go to stdout, everything else to stderr; with ``--json``, stdout holds exactly
+one JSON document. Each command imports the heavy packages it needs when it runs.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import click
 
 import rag
 from rag import tracing
-from rag.cli import eval_datasets, eval_runs  # noqa: F401 (they add their commands to eval_group)
+from rag.cli import eval_datasets, eval_runs  # noqa: F401 (add commands to eval_group)
 from rag.cli.chat import conversations_group
 from rag.cli.corpus_analysis import duplicates, map_command, outliers, similar
 from rag.cli.eval_retrieval import eval_group, tune
@@ -27,11 +31,11 @@ from rag.cli.options import (
     SOME_FAILED,
     WRONG_USE,
     index_option,
-    index_path,
     json_option,
     make_pipeline,
     namespace_option,
     pipeline_option,
+    resolve_index,
     where_option,
 )
 from rag.cli.serve import keys_group, mcp, serve
@@ -45,15 +49,15 @@ from rag.errors import (
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command and exit; what goes wrong is one line on stderr, never a traceback.
+    """Run the command and exit. An error is one line on stderr, without a traceback.
 
-    With ``RAG_DEBUG`` set the traceback is shown all the same.
+    With ``RAG_DEBUG`` set, the traceback is shown.
     """
     try:
         arguments = sys.argv[1:] if arguments is None else arguments
         if any(name.startswith("OTEL_") for name in os.environ):
             tracing.configure()
-        with cli.make_context("rag", list(arguments)) as context:
+        with _plain_warnings(), cli.make_context("rag", list(arguments)) as context:
             cli.invoke(context)
         sys.stdout.flush()
         code = 0
@@ -65,27 +69,52 @@ def main(arguments: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         code = INTERRUPTED
-    except BrokenPipeError:  # the reader of our output went away, which is its right
+    except BrokenPipeError:  # the reader of the output closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:
         if os.environ.get("RAG_DEBUG"):
             raise
-        click.echo(f"rag: {_one_line(error)}", err=True)
+        click.echo(f"rag: {_format_error(error)}", err=True)
         code = WRONG_USE if _is_wrong_use(error) else FAILED
     sys.exit(code)
 
 
-def _one_line(error: Exception) -> str:
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Print every `FutureWarning`, as for a renamed setting, as one line on stderr."""
+    default_showwarning = warnings.showwarning
+
+    def show_warning(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, FutureWarning):
+            click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+        else:
+            default_showwarning(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show_warning
+    try:
+        yield
+    finally:
+        warnings.showwarning = default_showwarning
+
+
+def _format_error(error: Exception) -> str:
     if isinstance(error, RagError) or _is_prompt_error(error):
         return " ".join(str(error).split())
     kind = type(error).__name__
-    return f"unexpected {kind}: {' '.join(str(error).split())} (RAG_DEBUG=1 shows where)"
+    return f"unexpected {kind}: {' '.join(str(error).split())} (RAG_DEBUG=1 shows the traceback)"
 
 
 def _is_wrong_use(error: Exception) -> bool:
-    wrong = (ConfigError, QueryError, SourceNotFound)
-    return isinstance(error, wrong) or _is_prompt_error(error)
+    usage_errors = (ConfigError, QueryError, SourceNotFound)
+    return isinstance(error, usage_errors) or _is_prompt_error(error)
 
 
 def _is_prompt_error(error: Exception) -> bool:
@@ -95,16 +124,16 @@ def _is_prompt_error(error: Exception) -> bool:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(rag.__version__, prog_name="citewell")
 def cli() -> None:
-    """Chat with your documents, and check every answer."""
+    """Chat with your documents, and verify every answer."""
 
 
 @cli.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("--dry-run", is_flag=True, help="Say what would be done and cost; touch nothing.")
-@click.option("--keep-missing", is_flag=True, help="Keep documents that are gone from a source.")
 @click.option(
-    "--allow-private", is_flag=True, help="Let addresses of the web be in a private network."
+    "--dry-run", is_flag=True, help="Show what would change and its cost; change nothing."
 )
+@click.option("--keep-missing", is_flag=True, help="Keep documents that a source no longer has.")
+@click.option("--allow-private", is_flag=True, help="Allow web addresses in private networks.")
 @index_option
 @namespace_option
 @pipeline_option
@@ -121,15 +150,16 @@ def ingest(
     pipeline: str | None,
     as_json: bool,
 ) -> None:
-    """Bring the index up to date with SOURCEs.
+    """Index SOURCEs; only changes are read.
 
     A SOURCE is a file, a folder, or an address such as https://example.org/sitemap.xml,
-    git+file:///repository or s3://bucket/prefix (`rag sources` lists them). Only what has changed
-    since the last time is read and embedded; what is gone from a source is deleted from the index.
+    git+file:///repository or s3://bucket/prefix (`rag sources` lists them). Only new and
+    changed documents are read and embedded; documents that a source no longer has are deleted from
+    the index.
     """
     from rag.cli import output
 
-    with make_pipeline(pipeline, index, namespace) as opened, output.Progress() as progress:
+    with make_pipeline(pipeline, index, namespace) as opened, output.IngestProgress() as progress:
         report = opened.ingest(
             *sources,
             dry_run=dry_run,
@@ -138,15 +168,15 @@ def ingest(
             progress=progress,
         )
     if as_json:
-        output.json_document(report.as_json())
-    output.report(report, opened.index, summary=not as_json)
+        output.print_json(report.as_json())
+    output.print_report(report, opened.index, summary=not as_json)
     if report.failed:
         context.exit(SOME_FAILED)
 
 
 @cli.command()
 @click.argument("query")
-@click.option("-k", type=click.IntRange(1, 1000), help="How many hits.  [default: 8]")
+@click.option("-k", type=click.IntRange(1, 1000), help="Number of hits.  [default: 8]")
 @where_option
 @index_option
 @namespace_option
@@ -161,23 +191,23 @@ def search(
     pipeline: str | None,
     as_json: bool,
 ) -> None:
-    """Find the passages nearest to QUERY."""
+    """Find the passages most relevant to QUERY."""
     from rag.cli import output
     from rag.cli.arguments import parse_where
 
     with make_pipeline(pipeline, index, namespace) as opened:
         hits = opened.search(query, k=k, where=parse_where(where))
     if as_json:
-        output.json_document({"hits": [hit.model_dump(mode="json") for hit in hits]})
+        output.print_json({"hits": [hit.model_dump(mode="json") for hit in hits]})
     else:
-        output.hits(hits)
+        output.print_hits(hits)
 
 
 @cli.command()
 @click.argument("question")
 @where_option
-@click.option("--stream", is_flag=True, help="Print the answer as it comes.")
-@click.option("--trace", is_flag=True, help="Print every stage with its time and tokens to stderr.")
+@click.option("--stream", is_flag=True, help="Print the answer while it is written.")
+@click.option("--trace", is_flag=True, help="Print each stage with its time and tokens to stderr.")
 @index_option
 @namespace_option
 @pipeline_option
@@ -194,32 +224,32 @@ def ask(
 ) -> None:
     """Answer QUESTION from the index, with citations.
 
-    With both --stream and --json the text streams to stderr, and stdout gets the answer.
+    With --stream and --json, the text streams to stderr, and the JSON answer goes to stdout.
     """
     from rag.cli import output
     from rag.cli.arguments import parse_where
 
-    with make_pipeline(pipeline, index, namespace) as opened, tracing.recorded() as spans:
+    with make_pipeline(pipeline, index, namespace) as opened, tracing.record_spans() as spans:
         try:
             if stream:
-                answer = output.stream(
+                answer = output.print_stream(
                     opened.stream(question, where=parse_where(where)), to_stderr=as_json
                 )
             else:
                 answer = opened.ask(question, where=parse_where(where))
         finally:
             if trace:
-                click.echo(tracing.as_text(spans), err=True)
+                click.echo(tracing.format_tree(spans), err=True)
     if as_json:
-        output.json_document(answer.model_dump(mode="json"))
+        output.print_json(answer.model_dump(mode="json"))
     else:
-        output.answer(answer, text=not stream)
+        output.print_answer(answer, text=not stream)
 
 
 @cli.command()
 @click.argument("sources", nargs=-1, metavar="[SOURCE...]")
-@click.option("--name", help="Go on with the conversation of that name, or begin it.")
-@click.option("--continue", "latest", is_flag=True, help="Go on with the latest conversation.")
+@click.option("--name", help="Continue or start the conversation NAME.")
+@click.option("--continue", "latest", is_flag=True, help="Continue the latest conversation.")
 @index_option
 @namespace_option
 @pipeline_option
@@ -231,37 +261,37 @@ def chat(
     namespace: str,
     pipeline: str | None,
 ) -> None:
-    """Talk with your documents; SOURCEs are ingested first, as far as they have changed.
+    """Chat with your documents. New and changed SOURCEs are indexed first.
 
-    Every conversation is kept in the index's folder (`rag conversations`). Within one, /help lists
-    what else can be done: /sources, /why, /history, /save, /reset.
+    Conversations are saved in the index folder (`rag conversations` lists them). Type /help during
+    a chat for its commands: /sources, /why, /history, /save, /reset.
     """
     from rag.cli import output
     from rag.cli.chat import converse
 
     if latest and name is not None:
-        raise click.UsageError("--name says which conversation, --continue the latest: give one")
+        raise click.UsageError("--name and --continue cannot be used together")
     with make_pipeline(pipeline, index, namespace) as opened:
         if sources:
-            with output.Progress() as progress:
+            with output.IngestProgress() as progress:
                 report = opened.ingest(*sources, progress=progress)
-            output.report(report, opened.index)
+            output.print_report(report, opened.index)
         converse(opened, name, latest=latest)
 
 
 @cli.command(name="sources")
 @json_option
 def sources_command(as_json: bool) -> None:
-    """List where documents can come from, and which files are read."""
+    """List the supported sources and file formats."""
     from rag.cli import parse
 
-    parse.list_known(as_json=as_json)
+    parse.list_sources(as_json=as_json)
 
 
 @cli.command()
 @json_option
 def embedders(as_json: bool) -> None:
-    """List the embedders: length of their vectors, longest text, price, and what each needs."""
+    """List the embedders with vector length, text limit and price."""
     from rag.cli import parse
 
     parse.list_embedders(as_json=as_json)
@@ -270,7 +300,7 @@ def embedders(as_json: bool) -> None:
 @cli.command()
 @json_option
 def models(as_json: bool) -> None:
-    """List the chat models: what they read, their prices, and what each needs."""
+    """List the chat models with context window and price."""
     from rag.cli import parse
 
     parse.list_chat_models(as_json=as_json)
@@ -278,61 +308,57 @@ def models(as_json: bool) -> None:
 
 @cli.command()
 @click.argument("source", metavar="FILE")
-@click.option(
-    "--allow-private", is_flag=True, help="Let addresses of the web be in a private network."
-)
+@click.option("--allow-private", is_flag=True, help="Allow web addresses in private networks.")
 @pipeline_option
 @json_option
 @click.pass_context
 def parse(
     context: click.Context, source: str, allow_private: bool, pipeline: str | None, as_json: bool
 ) -> None:
-    """Print the text of FILE as the index would hold it, with its marks.
+    """Print the text of FILE as the index would store it.
 
-    In the margin: page, slide, sheet, row, function or time. FILE may be any source.
+    The margin shows the page, slide, sheet, row, function or time. FILE may be any source.
     """
     from rag.cli import parse
 
     with make_pipeline(pipeline, None) as opened:
-        if not parse.parse(opened, source, allow_private=allow_private, as_json=as_json):
+        if not parse.print_parsed(opened, source, allow_private=allow_private, as_json=as_json):
             context.exit(SOME_FAILED)
 
 
 @cli.command()
 @click.argument("uri")
-@click.option("--start", type=click.IntRange(0), default=0, help="First character.")
-@click.option("--end", type=click.IntRange(0), help="Character after the last.")
+@click.option("--start", type=click.IntRange(0), default=0, help="Offset of the first character.")
+@click.option("--end", type=click.IntRange(0), help="Offset after the last character.")
 @index_option
 @namespace_option
 @json_option
 def source(
     uri: str, start: int, end: int | None, index: Path | None, namespace: str, as_json: bool
 ) -> None:
-    """Print the stored text of the document URI (or path), exactly."""
+    """Print the exact stored text of the document URI (or path)."""
     from rag.cli import output
     from rag.cli.arguments import as_uri
-    from rag.index import open_library
+    from rag.index import open_document_store
 
-    library = open_library(index_path(index), namespace)
+    document_store = open_document_store(resolve_index(index), namespace)
     try:
-        document = library.document(as_uri(uri))
+        document = document_store.document(as_uri(uri))
     finally:
-        library.close()
+        document_store.close()
     end = len(document.text) if end is None else end
     if start > end:
-        raise QueryError(f"--start {start} is behind the end, {end}")
+        raise QueryError(f"--start {start} is greater than the end, {end}")
     text = document.text[start:end]
     if not as_json:
-        output.exactly(text)
+        output.write_exact(text)
         return
     marks = [
         mark.model_dump(mode="json")
         for mark in document.marks
         if mark.start < end and mark.end > start
     ]
-    output.json_document(
-        {"uri": document.uri, "title": document.title, "text": text, "marks": marks}
-    )
+    output.print_json({"uri": document.uri, "title": document.title, "text": text, "marks": marks})
 
 
 @cli.command()
@@ -341,17 +367,17 @@ def source(
 @namespace_option
 @pipeline_option
 def delete(uris: tuple[str, ...], index: Path | None, namespace: str, pipeline: str | None) -> None:
-    """Delete documents whose source is gone for good, by uri or path.
+    """Delete documents from the index, by uri or path.
 
-    A folder stands for all that was in it. (What is gone from a folder that still exists is
-    deleted by ingesting the folder again.)
+    A folder deletes all its documents. Use this when a whole source no longer exists: ingesting a
+    folder again already deletes the documents that it no longer has.
     """
     from rag.cli.arguments import as_uri
 
     with make_pipeline(pipeline, index, namespace) as opened:
         count = opened.delete(*(as_uri(uri) for uri in uris))
     if not count:
-        raise DocumentNotFound(f"the index holds nothing at {', '.join(uris)}")
+        raise DocumentNotFound(f"the index has no documents at {', '.join(uris)}")
     click.echo(f"{count:,} deleted")
 
 
@@ -360,16 +386,16 @@ def delete(uris: tuple[str, ...], index: Path | None, namespace: str, pipeline: 
 @namespace_option
 @json_option
 def stats(index: Path | None, namespace: str, as_json: bool) -> None:
-    """Say what the index holds, and what failed to get into it."""
+    """Show the content of the index, and the documents that failed."""
     from rag.cli import output
-    from rag.index import open_library
+    from rag.index import open_document_store
 
-    path = index_path(index)
-    library = open_library(path, namespace)
+    path = resolve_index(index)
+    document_store = open_document_store(path, namespace)
     try:
-        output.stats(path, library, as_json=as_json)
+        output.print_stats(path, document_store, as_json=as_json)
     finally:
-        library.close()
+        document_store.close()
 
 
 @cli.command()
@@ -377,10 +403,13 @@ def stats(index: Path | None, namespace: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def doctor(context: click.Context, index: Path | None, as_json: bool) -> None:
-    """Say what is installed, which keys are set (never their values), and if the index opens."""
-    from rag.cli.doctor import examine
+    """Check the installation, the API keys and the index.
 
-    if not examine(index_path(index), as_json=as_json):
+    Key values are never printed.
+    """
+    from rag.cli.doctor import print_diagnosis
+
+    if not print_diagnosis(resolve_index(index), as_json=as_json):
         context.exit(FAILED)
 
 
@@ -400,22 +429,22 @@ cli.add_command(outliers)
 
 @cli.group(name="prompts")
 def prompts_group() -> None:
-    """Look at the prompt templates."""
+    """List and print the prompt templates."""
 
 
 @prompts_group.command(name="list")
 @json_option
 def prompts_list(as_json: bool) -> None:
-    """List the templates, ours and those of RAG_PROMPTS."""
+    """List the built-in templates and those in the folder RAG_PROMPTS."""
     from rag.cli import output
 
-    output.prompts(as_json=as_json)
+    output.print_prompts(as_json=as_json)
 
 
 @prompts_group.command(name="show")
 @click.argument("name")
 def prompts_show(name: str) -> None:
-    """Print the template NAME as it is in use."""
+    """Print the template NAME that is in use."""
     from rag.cli import output
 
-    output.prompt(name)
+    output.print_prompt(name)

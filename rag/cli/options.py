@@ -1,4 +1,4 @@
-"""What the commands have in common: options, exit codes, and how a pipeline is made of them."""
+"""Options and exit codes that the commands share, and the pipeline they select."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FAILED, WRONG_USE, SOME_FAILED, INTERRUPTED = 1, 2, 3, 130
 
 
 def index_option(command: _F) -> _F:
-    """``--index``: the folder of the index."""
+    """Add ``--index``, the folder of the index."""
     return click.option(
         "--index",
         type=click.Path(path_type=Path),
@@ -28,54 +28,59 @@ def index_option(command: _F) -> _F:
 
 
 def pipeline_option(command: _F) -> _F:
-    """``-p``: the pipeline."""
+    """Add ``-p``, the pipeline."""
     return click.option(
         "-p",
         "--pipeline",
         metavar="PIPELINE",
-        help="module:attribute, file.py:attribute or a YAML file.",
+        help="Pipeline: module:attribute, file.py:attribute or a YAML file.",
     )(command)
 
 
 def namespace_option(command: _F) -> _F:
-    """``--namespace``: a part of the index."""
+    """Add ``--namespace``, an isolated index for one user or project."""
     return click.option(
-        "--namespace", metavar="NAME", default="", help="A namespace of the index."
+        "--namespace",
+        metavar="NAME",
+        default="",
+        help="Namespace: an isolated index for one user or project.",
     )(command)
 
 
 def json_option(command: _F) -> _F:
-    """``--json``: one JSON document on stdout."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+    """Add ``--json``, which prints one JSON document on stdout."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(
+        command
+    )
 
 
 def where_option(command: _F) -> _F:
-    """``--where``: a filter."""
+    """Add ``--where``, a metadata filter."""
     return click.option(
         "--where",
         metavar="CONDITION",
         multiple=True,
-        help="Only documents whose metadata has this: FIELD=VALUE, FIELD!=VALUE, FIELD>=VALUE ..., "
-        "or a filter as JSON. May be repeated; all must hold.",
+        help="Only documents whose metadata matches: FIELD=VALUE, FIELD!=VALUE, FIELD>=VALUE ..., "
+        "or a filter as JSON. Repeatable; all conditions must match.",
     )(command)
 
 
 def require_folder(output: Path | None) -> None:
-    """Raise `ConfigError` before the work where its result could not be written."""
+    """Raise `ConfigError` if the file `output` cannot be written, before any work is done."""
     if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
-        raise ConfigError(f"cannot write {output}: there is no such folder, or it is one itself")
+        raise ConfigError(f"cannot write {output}: no such folder, or the path is a folder itself")
 
 
 def make_pipeline(target: str | None, index: Path | None, namespace: str = "") -> Pipeline:
-    """The pipeline that the options name."""
+    """Load the pipeline that the options select."""
     from rag.cli.arguments import load_pipeline
 
     pipeline = load_pipeline(target, index)
     return pipeline.with_namespace(namespace) if namespace else pipeline
 
 
-def index_path(index: Path | None) -> Path:
-    """The folder that ``--index``, or the settings, name."""
+def resolve_index(index: Path | None) -> Path:
+    """Return the index folder from ``--index`` or the settings."""
     from rag.settings import load_settings
 
     return index or load_settings().index

@@ -1,4 +1,4 @@
-"""What people see: answers and reports on stdout, progress on stderr."""
+"""Output of the commands: answers and reports on stdout, progress on stderr."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ if TYPE_CHECKING:
     from rag.ingestion import IngestReport
     from rag.stores import SqliteDocumentStore
 
-_EVERY = 2.0  # seconds between lines of progress where there is no terminal
-_FAILURES_SHOWN = 20
+_PROGRESS_INTERVAL_SECONDS = 2.0  # between progress lines when stderr is not a terminal
+_MAX_FAILURES_LISTED = 20
 
 
-def json_document(value: Any) -> None:
-    """Print the one JSON document of a command."""
+def print_json(value: Any) -> None:
+    """Print `value` as the JSON document of a command."""
     click.echo(json.dumps(value, ensure_ascii=False, indent=2))
 
 
-def exactly(text: str) -> None:
-    """Print text as it is: UTF-8, no line end added, none translated."""
+def write_exact(text: str) -> None:
+    """Write text to stdout as UTF-8, without adding or translating line ends."""
     sys.stdout.flush()
     sys.stdout.buffer.write(text.encode())
     sys.stdout.buffer.flush()
 
 
-class Progress:
-    """Progress of an ingest on stderr: a bar, or plain lines where there is no terminal."""
+class IngestProgress:
+    """Progress of an ingestion on stderr: a bar on a terminal, plain lines elsewhere."""
 
     def __init__(self) -> None:
         self._bar: Any = None
         self._task: Any = None
-        self._told = time.monotonic()
+        self._last_printed = time.monotonic()
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
@@ -66,121 +66,125 @@ class Progress:
             self._bar.stop()
 
     def __call__(self, report: IngestReport) -> None:
-        """Show how far it is."""
-        line = progress_line(report)
+        """Show the progress that `report` states."""
+        line = format_progress(report)
         if self._bar is not None:
             self._bar.update(
                 self._task, description=line, completed=report.seen, total=report.total
             )
-        elif time.monotonic() - self._told > _EVERY:
-            self._told = time.monotonic()
+        elif time.monotonic() - self._last_printed > _PROGRESS_INTERVAL_SECONDS:
+            self._last_printed = time.monotonic()
             click.echo(line, err=True)
 
 
-def progress_line(report: IngestReport) -> str:
-    """Say how far an ingest is: documents, chunks, rate, failures, and the time left."""
+def format_progress(report: IngestReport) -> str:
+    """Return one line with documents, chunks, rate, failures and the remaining time."""
     if report.reembedded and not report.seen:
-        return f"{report.reembedded:,} documents embedded again with the new embedder"
-    of = f" of {report.total:,}" if report.total and report.seen <= report.total else ""
-    parts = [f"{report.seen:,}{of} documents", f"{report.chunks:,} chunks"]
+        return f"{report.reembedded:,} documents re-embedded with the new embedder"
+    total = f" of {report.total:,}" if report.total and report.seen <= report.total else ""
+    parts = [f"{report.seen:,}{total} documents", f"{report.chunks:,} chunks"]
     if report.seconds > 0:
         parts.append(f"{report.chunks / report.seconds:,.0f} chunks/s")
     if report.failed:
         parts.append(f"{len(report.failed):,} failed")
     if report.total and 0 < report.seen < report.total:
-        left = report.seconds / report.seen * (report.total - report.seen)
-        parts.append(f"{duration(left)} left")
+        seconds_left = report.seconds / report.seen * (report.total - report.seen)
+        parts.append(f"{format_duration(seconds_left)} left")
     return ", ".join(parts)
 
 
-def duration(seconds: float) -> str:
-    """A length of time in the two largest units that say something."""
-    minutes, rest = divmod(round(seconds), 60)
+def format_duration(seconds: float) -> str:
+    """Return a duration in its two largest units, as ``9 min 54 s``."""
+    minutes, full_seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours:,} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return f"{minutes} min {full_seconds} s" if minutes else f"{full_seconds} s"
 
 
-def report(done: IngestReport, index: Path, *, summary: bool = True) -> None:
-    """Say what a run did, and what failed and why; all on stderr but the summary."""
-    failures = done.failed[:_FAILURES_SHOWN]
-    for failure in failures:
-        click.echo(f"failed: {where(failure.uri)}: {failure.error}", err=True)
-    if rest := done.failed[_FAILURES_SHOWN:]:
-        click.echo(f"... and {len(rest):,} more:", err=True)
-        for reason, count in Counter(failure.error for failure in rest).most_common(5):
+def print_report(report: IngestReport, index: Path, *, summary: bool = True) -> None:
+    """Print the failures of an ingestion with their reasons to stderr, and its summary to stdout.
+
+    Without `summary`, only the failures are printed.
+    """
+    for failure in report.failed[:_MAX_FAILURES_LISTED]:
+        click.echo(f"failed: {format_source(failure.uri)}: {failure.error}", err=True)
+    if unlisted := report.failed[_MAX_FAILURES_LISTED:]:
+        click.echo(f"... and {len(unlisted):,} more:", err=True)
+        for reason, count in Counter(failure.error for failure in unlisted).most_common(5):
             click.echo(f"  {count:,} x {reason}", err=True)
     if not summary:
         return
-    if done.dry_run:
-        _would(done)
+    if report.dry_run:
+        _print_dry_run(report)
         return
     counts = {
-        "added": done.added,
-        "updated": done.updated,
-        "unchanged": done.unchanged,
-        "deleted": done.deleted,
-        "failed": len(done.failed),
+        "added": report.added,
+        "updated": report.updated,
+        "unchanged": report.unchanged,
+        "deleted": report.deleted,
+        "failed": len(report.failed),
     }
-    said = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
-    if done.moved:
-        said += f" ({len(done.moved):,} of them moved)"
-    if done.kept:
-        said += f", {done.kept:,} missing and kept"
-    if done.reembedded:
-        click.echo(f"{done.reembedded:,} documents embedded again, and switched over")
+    summary_line = ", ".join(f"{count:,} {outcome}" for outcome, count in counts.items() if count)
+    if report.moved:
+        summary_line += f" ({len(report.moved):,} of them moved)"
+    if report.kept:
+        summary_line += f", {report.kept:,} missing but kept"
+    if report.reembedded:
+        click.echo(
+            f"{report.reembedded:,} documents re-embedded; the index now uses the new embedder"
+        )
     click.echo(
-        f"{said or 'no documents found'}; {done.chunks:,} chunks written, "
-        f"{done.embedded:,} texts embedded, {done.seconds:.1f} s, index {index}"
+        f"{summary_line or 'no documents found'}; {report.chunks:,} chunks written, "
+        f"{report.embedded:,} texts embedded, {report.seconds:.1f} s, index {index}"
     )
 
 
-def _would(done: IngestReport) -> None:
-    """Say what a dry run found."""
+def _print_dry_run(report: IngestReport) -> None:
+    """Print what an ingestion would do, and its cost."""
     counts = {
-        "add": done.added,
-        "update": done.updated,
-        "leave": done.unchanged,
-        "delete": done.deleted,
-        "fail": len(done.failed),
+        "add": report.added,
+        "update": report.updated,
+        "skip": report.unchanged,
+        "delete": report.deleted,
+        "fail": len(report.failed),
     }
-    said = ", ".join(f"{what} {count:,}" for what, count in counts.items() if count)
-    if done.moved:
-        said += f" ({len(done.moved):,} of them moved)"
-    if done.kept:
-        said += f", keep {done.kept:,} that are missing"
-    click.echo(f"would {said}" if said else "no documents found")
-    if done.reembedded:
-        click.echo(f"would embed {done.reembedded:,} documents again with another embedder")
-    cost = "" if done.cost_usd is None else f", ${done.cost_usd:,.2f}"
-    if done.cost_usd is None and done.embedded:
-        cost = ", at a price that is not known"
+    plan = ", ".join(f"{action} {count:,}" for action, count in counts.items() if count)
+    if report.moved:
+        plan += f" ({len(report.moved):,} of them moved)"
+    if report.kept:
+        plan += f", keep {report.kept:,} that are missing"
+    click.echo(f"would {plan}" if plan else "no documents found")
+    if report.reembedded:
+        click.echo(f"would re-embed {report.reembedded:,} documents with the new embedder")
+    cost = "" if report.cost_usd is None else f", ${report.cost_usd:,.2f}"
+    if report.cost_usd is None and report.embedded:
+        cost = ", price unknown"
     click.echo(
-        f"would write {done.chunks:,} chunks; {done.embedded:,} texts to embed, "
-        f"{done.tokens or 0:,} tokens{cost}"
+        f"would write {report.chunks:,} chunks; {report.embedded:,} texts to embed, "
+        f"{report.tokens or 0:,} tokens{cost}"
     )
-    click.echo("nothing was touched")
+    click.echo("Dry run: nothing was changed.")
 
 
-def hits(found: Sequence[Hit]) -> None:
+def print_hits(hits: Sequence[Hit]) -> None:
     """List hits, best first."""
-    if not found:
-        click.echo("nothing found")
-    for rank, hit in enumerate(found, start=1):
+    if not hits:
+        click.echo("No results.")
+    for rank, hit in enumerate(hits, start=1):
         chunk = hit.chunk
-        origins = ", ".join(f"{name} #{o.rank}" for name, o in hit.stage_scores.items())
-        heading = f"{rank}. {hit.score:.3f}  {where(chunk.uri, chunk.location)}"
-        click.secho(heading + (f"  ({origins})" if origins else ""), bold=True)
+        stages = ", ".join(f"{name} #{stage.rank}" for name, stage in hit.stage_scores.items())
+        heading = f"{rank}. {hit.score:.3f}  {format_source(chunk.uri, chunk.location)}"
+        click.secho(heading + (f"  ({stages})" if stages else ""), bold=True)
         if chunk.headings:
             click.secho("   " + " > ".join(chunk.headings), dim=True)
-        click.echo("   " + shortened(chunk.text, 300) + "\n")
+        click.echo("   " + shorten(chunk.text, 300) + "\n")
 
 
-def stream(events: Iterator[Event], *, to_stderr: bool = False) -> Answer:
-    """Print an answer as it comes; returns it when it is whole and checked.
+def print_stream(events: Iterator[Event], *, to_stderr: bool = False) -> Answer:
+    """Print an answer while it arrives, and return it when it is complete and verified.
 
-    An answer that is abstained from after all is printed below the draft that was streamed.
+    A streamed draft can be withdrawn; the final answer is then printed below it.
     """
     from rag.generation import AnswerCompleted, TextDelta
 
@@ -190,115 +194,128 @@ def stream(events: Iterator[Event], *, to_stderr: bool = False) -> Answer:
             click.echo(err=to_stderr)
             if event.answer.status == "abstained" and streamed != event.answer.text:
                 if streamed:
-                    click.secho("(taken back)", dim=True, err=to_stderr)
+                    click.secho("(withdrawn)", dim=True, err=to_stderr)
                 click.echo(event.answer.text, err=to_stderr)
             return event.answer
         if isinstance(event, TextDelta):
             streamed += event.text
             click.echo(event.text, nl=False, err=to_stderr)
-    raise AssertionError("a stream ends with Done")
+    raise AssertionError("a stream ends with AnswerCompleted")
 
 
-def answer(given: Answer, *, text: bool = True) -> None:
-    """Print an answer and what it rests on. `text` is off where it was streamed already."""
+def print_answer(answer: Answer, *, text: bool = True) -> None:
+    """Print an answer with its notes and citations.
+
+    Without `text` (it has been streamed already), only the notes and citations are printed.
+    """
     if text:
-        click.echo(given.text)
-    if given.status == "abstained":
-        click.secho(f"({given.reason})", dim=True)
-        for note in notes(given):
-            click.secho(f"({note})", dim=True)
-        if given.hits:
-            click.secho("nearest passages:", dim=True)
-            for hit in given.hits[:3]:
-                found = where(hit.chunk.uri, hit.chunk.location)
-                click.secho(f"  {found}: {shortened(hit.chunk.text, 120)}", dim=True)
+        click.echo(answer.text)
+    if answer.status == "abstained":
+        _print_abstention(answer)
         return
-    for sentence in given.sentences:
+    for sentence in answer.sentences:
         if sentence.status in ("partly", "unsupported"):
-            said = shortened(given.text[sentence.start : sentence.end], 100)
-            how = "only partly supported" if sentence.status == "partly" else "not supported"
-            click.secho(f"{how} by the sources: {said}", fg="yellow")
-    for note in notes(given):
+            claim = shorten(answer.text[sentence.start : sentence.end], 100)
+            verdict = "only partly supported" if sentence.status == "partly" else "not supported"
+            click.secho(f"{verdict} by the sources: {claim}", fg="yellow")
+    for note in answer_notes(answer):
         click.secho(f"({note})", dim=True)
-    if given.citations:
+    if answer.citations:
         click.echo()
-    shown: set[tuple[int, str, int, int]] = set()
-    for citation in sorted(given.citations, key=lambda c: (c.marker, c.start)):
-        place = (citation.marker, citation.uri, citation.start, citation.end)
-        if place not in shown:  # several sentences may rest on the same words
-            shown.add(place)
-            _citation(citation)
+    printed: set[tuple[int, str, int, int]] = set()
+    for citation in sorted(answer.citations, key=lambda c: (c.marker, c.start)):
+        key = (citation.marker, citation.uri, citation.start, citation.end)
+        if key not in printed:  # several sentences may cite the same quote
+            printed.add(key)
+            _print_citation(citation)
 
 
-def counted(number: int, what: str) -> str:
-    """``1 turn``, ``2 turns``."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def _print_abstention(answer: Answer) -> None:
+    click.secho(f"({answer.reason})", dim=True)
+    for note in answer_notes(answer):
+        click.secho(f"({note})", dim=True)
+    if answer.hits:
+        click.secho("nearest passages:", dim=True)
+        for hit in answer.hits[:3]:
+            source = format_source(hit.chunk.uri, hit.chunk.location)
+            click.secho(f"  {source}: {shorten(hit.chunk.text, 120)}", dim=True)
 
 
-def notes(given: Answer) -> list[str]:
-    """What a reader of an answer should know of how it was made: nothing is cut in silence."""
-    found = []
-    for step in given.trace:
+def format_count(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 turn``, ``2 turns``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def answer_notes(answer: Answer) -> list[str]:
+    """Return what a reader should know about an answer: what was removed or cut, and its cost."""
+    notes = []
+    for step in answer.trace:
         if left_out := step.detail.get("left_out"):
-            found.append(f"{left_out} of {len(given.hits)} passages did not fit the budget")
+            notes.append(
+                f"{left_out} of {len(answer.hits)} passages did not fit into the token budget"
+            )
         if step.detail.get("finish_reason") == "length":
-            found.append("the model's reply was cut off at its limit of tokens")
+            notes.append("the model's reply was cut off at its token limit")
         if dropped := step.detail.get("dropped"):
-            found.append(f"{counted(len(dropped), 'unsupported sentence')} left out")
+            notes.append(f"{format_count(len(dropped), 'unsupported sentence')} removed")
         if removed := step.detail.get("removed_links"):
-            found.append(f"links or markup taken out of {counted(removed, 'sentence')}")
-    used = given.usage
-    if used.calls:
-        cost = f", ${used.cost_usd:.4f}" if used.cost_usd else ""
-        tokens = f"{used.input_tokens:,} tokens in, {used.output_tokens:,} out"
-        found.append(f"{counted(used.calls, 'call')} of chat models: {tokens}{cost}")
-    if "```" in given.text or "~~~" in given.text:
-        found.append("code in an answer is not checked")
-    return list(dict.fromkeys(found))
+            notes.append(f"links or markup removed from {format_count(removed, 'sentence')}")
+    usage = answer.usage
+    if usage.calls:
+        cost = f", ${usage.cost_usd:.4f}" if usage.cost_usd else ""
+        tokens = f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out"
+        notes.append(f"{format_count(usage.calls, 'chat model call')}: {tokens}{cost}")
+    if "```" in answer.text or "~~~" in answer.text:
+        notes.append("code in the answer is not verified")
+    return list(dict.fromkeys(notes))
 
 
-def _citation(citation: Citation) -> None:
+def _print_citation(citation: Citation) -> None:
     click.secho(
-        f"[{citation.marker}] {where(citation.uri, citation.location)}", bold=True, nl=False
+        f"[{citation.marker}] {format_source(citation.uri, citation.location)}", bold=True, nl=False
     )
-    said = [f"characters {citation.start}-{citation.end}"]
+    details = [f"characters {citation.start}-{citation.end}"]
     if citation.method == "attribution":
-        said.append("attributed")
+        details.append("attributed")
     if not citation.verified:
-        said.append("NOT VERIFIED")
-    click.secho(f"  ({', '.join(said)})", dim=True)
-    click.echo(f'    "{shortened(citation.quote, 400)}"')
+        details.append("NOT VERIFIED")
+    click.secho(f"  ({', '.join(details)})", dim=True)
+    click.echo(f'    "{shorten(citation.quote, 400)}"')
 
 
-def where(uri: str, place: SourceLocation | None = None) -> str:
-    """Where something is, as a person would say it: a path below here where it is a file."""
+def format_source(uri: str, location: SourceLocation | None = None) -> str:
+    """Return a uri and a location for people to read.
+
+    A file is its path, relative to the working directory where possible.
+    """
     from connectors import path_of
 
     path = path_of(uri)
     if path is not None:
-        here = Path.cwd()
-        uri = str(path.relative_to(here) if path.is_relative_to(here) else path)
+        working_directory = Path.cwd()
+        is_below = path.is_relative_to(working_directory)
+        uri = str(path.relative_to(working_directory) if is_below else path)
         uri = uri.encode(errors="replace").decode()
-    return ", ".join(part for part in (uri, format_location(place or {})) if part)
+    return ", ".join(part for part in (uri, format_location(location or {})) if part)
 
 
-def shortened(text: str, length: int) -> str:
-    """Text on one line, at most `length` characters."""
+def shorten(text: str, length: int) -> str:
+    """Return `text` on one line, cut to at most `length` characters."""
     line = " ".join(text.split())
     return line if len(line) <= length else line[: length - 4].rstrip() + " ..."
 
 
-def stats(index: Path, library: SqliteDocumentStore, *, as_json: bool) -> None:
-    """Print what a library holds."""
-    from rag.index.paths import namespaces, size
+def print_stats(index: Path, document_store: SqliteDocumentStore, *, as_json: bool) -> None:
+    """Print what an index holds."""
+    from rag.index.paths import list_namespaces, measure_size
 
-    numbers = library.stats()
-    embedder = json.loads(library.meta("embedder") or "{}").get("name")
-    bytes_ = size(library.path.parent)
-    others = namespaces(index) if library.path.parent == index else []
-    failures = library.failures()
+    numbers = document_store.stats()
+    embedder = json.loads(document_store.meta("embedder") or "{}").get("name")
+    size_bytes = measure_size(document_store.path.parent)
+    namespace_names = list_namespaces(index) if document_store.path.parent == index else []
+    failures = document_store.failures()
     if as_json:
-        json_document(
+        print_json(
             {
                 "index": str(index),
                 "embedder": embedder,
@@ -306,63 +323,66 @@ def stats(index: Path, library: SqliteDocumentStore, *, as_json: bool) -> None:
                     **asdict(numbers),
                     "failures": [{"uri": f.uri, "error": f.error} for f in failures],
                 },
-                "bytes": bytes_,
-                "namespaces": others,
+                "bytes": size_bytes,
+                "namespaces": namespace_names,
             }
         )
         return
     click.echo(
         f"index {index}: {numbers.documents:,} documents, {numbers.chunks:,} chunks, "
-        f"{numbers.characters:,} characters, {bytes_ / 2**20:.1f} MiB\n"
+        f"{numbers.characters:,} characters, {size_bytes / 2**20:.1f} MiB\n"
         f"embedder: {embedder or 'none yet'}, {numbers.cached_embeddings:,} texts embedded"
     )
     if numbers.unfinished:
-        click.echo(f"{numbers.unfinished:,} documents half-written: the next ingest tidies up")
-    if others:
-        click.echo(f"{len(others):,} namespaces: {shortened(', '.join(others), 300)}")
+        click.echo(f"{numbers.unfinished:,} documents are incomplete; the next ingest cleans up")
+    if namespace_names:
+        click.echo(
+            f"{len(namespace_names):,} namespaces: {shorten(', '.join(namespace_names), 300)}"
+        )
     for failure in failures:
-        click.echo(f"failed: {where(failure.uri)}: {failure.error}")
+        click.echo(f"failed: {format_source(failure.uri)}: {failure.error}")
 
 
-def verification(found: Verification, *, as_json: bool) -> None:
-    """Print what a look at the whole index found."""
+def print_verification(verification: Verification, *, as_json: bool) -> None:
+    """Print the problems of an index, or that it has none."""
     if as_json:
-        json_document({"fine": found.fine, **asdict(found)})
+        print_json({"fine": verification.is_intact, **asdict(verification)})
         return
-    for problem in found.problems[:_FAILURES_SHOWN]:
+    problems = verification.problems
+    for problem in problems[:_MAX_FAILURES_LISTED]:
         click.echo(f"{problem}")
-    if (more := len(found.problems) - _FAILURES_SHOWN) > 0:
-        click.echo(f"... and {more:,} more")
-    checked = f"{found.documents:,} documents and {found.chunks:,} chunks checked"
-    if found.fine:
-        click.echo(f"{checked}: every text, vector and word list is as it should be")
+    if (unlisted_count := len(problems) - _MAX_FAILURES_LISTED) > 0:
+        click.echo(f"... and {unlisted_count:,} more")
+    checked = f"{verification.documents:,} documents and {verification.chunks:,} chunks checked."
+    if verification.is_intact:
+        click.echo(f"{checked} No problems found.")
     else:
-        click.echo(f"{checked}, {len(found.problems):,} problems: `rag index repair`")
+        click.echo(f"{checked} {len(problems):,} problems found. Fix them with: rag index repair")
 
 
-def snapshots(found: Sequence[Snapshot], *, as_json: bool) -> None:
+def print_snapshots(snapshots: Sequence[Snapshot], *, as_json: bool) -> None:
     """List snapshots."""
     if as_json:
-        json_document({"snapshots": [asdict(snapshot) for snapshot in found]})
+        print_json({"snapshots": [snapshot.as_json() for snapshot in snapshots]})
         return
-    if not found:
-        click.echo("no snapshots")
-    for snapshot in found:
-        taken = time.strftime("%Y-%m-%d %H:%M", time.localtime(snapshot.taken))
-        held = f"{snapshot.documents:,} documents, {snapshot.chunks:,} chunks"
-        held = "DAMAGED" if snapshot.damaged else held
-        click.echo(f"{snapshot.name}  {taken}  {held}, {snapshot.bytes / 2**20:.1f} MiB")
+    if not snapshots:
+        click.echo("No snapshots.")
+    for snapshot in snapshots:
+        date = time.strftime("%Y-%m-%d %H:%M", time.localtime(snapshot.taken_at))
+        content = f"{snapshot.documents:,} documents, {snapshot.chunks:,} chunks"
+        content = "DAMAGED" if snapshot.damaged else content
+        click.echo(f"{snapshot.name}  {date}  {content}, {snapshot.bytes / 2**20:.1f} MiB")
 
 
-def prompts(*, as_json: bool) -> None:
+def print_prompts(*, as_json: bool) -> None:
     """List the prompt templates."""
     import prompts as templates
     from rag.settings import load_settings
 
     folder = load_settings().prompts
-    loaded = [templates.load(name, folder) for name in templates.names(folder)]
+    prompts = [templates.load(name, folder) for name in templates.names(folder)]
     if as_json:
-        json_document(
+        print_json(
             {
                 "prompts": [
                     {
@@ -371,20 +391,20 @@ def prompts(*, as_json: bool) -> None:
                         "inputs": list(prompt.inputs),
                         "path": str(prompt.path),
                     }
-                    for prompt in loaded
+                    for prompt in prompts
                 ]
             }
         )
         return
-    for prompt in loaded:
-        own = "" if prompt.path.parent == templates.SHIPPED else f"  (from {prompt.path})"
-        click.echo(f"{prompt.name}  v{prompt.version}  {prompt.digest}{own}")
+    for prompt in prompts:
+        origin = "" if prompt.path.parent == templates.SHIPPED else f"  (from {prompt.path})"
+        click.echo(f"{prompt.name}  v{prompt.version}  {prompt.digest}{origin}")
         click.echo(f"    {prompt.description}")
 
 
-def prompt(name: str) -> None:
-    """Print one template."""
+def print_prompt(name: str) -> None:
+    """Print the text of the prompt template `name`."""
     import prompts as templates
     from rag.settings import load_settings
 
-    exactly(templates.load(name, load_settings().prompts).path.read_text(encoding="utf-8"))
+    write_exact(templates.load(name, load_settings().prompts).path.read_text(encoding="utf-8"))

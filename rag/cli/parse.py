@@ -1,4 +1,4 @@
-"""``rag sources`` and ``rag parse``: what can be read, and what comes out."""
+"""``rag sources``, ``parse``, ``embedders`` and ``models``: supported inputs and models."""
 
 from __future__ import annotations
 
@@ -16,35 +16,38 @@ if TYPE_CHECKING:
     from connectors.base import FailedPart
     from rag.pipeline import Pipeline
 
-_MARGIN = 24  # characters
+_MARGIN_CHARACTERS = 24
+_MAX_MODELS_LISTED = 8  # of one component
 
 
-def list_known(*, as_json: bool) -> None:
-    """List the connectors and the formats, and what each of them needs."""
-    sources, formats = known_connectors(), known_formats()
+def list_sources(*, as_json: bool) -> None:
+    """List the connectors and file formats, with the extra that each requires."""
+    sources, formats = describe_connectors(), describe_formats()
     if as_json:
-        output.json_document({"sources": sources, "formats": formats})
+        output.print_json({"sources": sources, "formats": formats})
         return
     click.secho("sources", bold=True)
     for source in sources:
-        click.echo(f"  {source['name']:<10}{source['what']}{_needs(source)}")
+        click.echo(f"  {source['name']:<10}{source['what']}{_format_extra(source)}")
         for example in source["examples"]:
             click.secho(f"            rag ingest {example}", dim=True)
     click.secho("\nformats", bold=True)
-    for found in formats:
-        suffixes = output.shortened(" ".join(found["suffixes"]), 70)
-        click.echo(f"  {found['name']:<10}{suffixes}  ({found['library']}){_needs(found)}")
+    for file_format in formats:
+        suffixes = output.shorten(" ".join(file_format["suffixes"]), 70)
+        library = f"({file_format['library']})"
+        click.echo(f"  {file_format['name']:<10}{suffixes}  {library}{_format_extra(file_format)}")
 
 
-def _needs(found: dict[str, Any]) -> str:
-    if not found["extra"]:
+def _format_extra(component: dict[str, Any]) -> str:
+    extra = component["extra"]
+    if not extra:
         return ""
-    state = "installed" if found["installed"] else f"pip install 'citewell[{found['extra']}]'"
-    return f"  [extra {found['extra']}: {state}]"
+    state = "installed" if component["installed"] else f"pip install 'citewell[{extra}]'"
+    return f"  [extra {extra}: {state}]"
 
 
-def known_connectors() -> list[dict[str, Any]]:
-    """Name, how its sources are written, and what it needs, of each connector."""
+def describe_connectors() -> list[dict[str, Any]]:
+    """Return the name, address schemes, examples and required extra of each connector."""
     from connectors import connectors
 
     return [
@@ -60,8 +63,8 @@ def known_connectors() -> list[dict[str, Any]]:
     ]
 
 
-def known_formats() -> list[dict[str, Any]]:
-    """Name, suffixes, library, what is kept and what it needs, of each format."""
+def describe_formats() -> list[dict[str, Any]]:
+    """Return the name, suffixes, library, preserved content and required extra of each format."""
     from connectors.parsers.auto import AutoParser
 
     return [
@@ -78,121 +81,121 @@ def known_formats() -> list[dict[str, Any]]:
     ]
 
 
-def parse(pipeline: Pipeline, source: str, *, allow_private: bool, as_json: bool) -> bool:
-    """Print what the pipeline's parser makes of a source; returns whether nothing failed."""
+def print_parsed(pipeline: Pipeline, source: str, *, allow_private: bool, as_json: bool) -> bool:
+    """Print the documents that the parser makes of a source; return whether all succeeded."""
     documents: list[Document] = []
-    failed: list[tuple[str, str]] = []
-    for uri, found in _parsed(pipeline, source, allow_private):
-        if isinstance(found, Document):
-            documents.append(found)
+    failures: list[tuple[str, str]] = []
+    for uri, result in _parse_parts(pipeline, source, allow_private):
+        if isinstance(result, Document):
+            documents.append(result)
             if not as_json:
-                _print(found)
+                _print_document(result)
         else:
-            failed.append((uri, str(found)))
+            failures.append((uri, str(result)))
             if not as_json:
-                click.echo(f"failed: {output.where(uri)}: {found}", err=True)
+                click.echo(f"failed: {output.format_source(uri)}: {result}", err=True)
     if as_json:
-        output.json_document(
+        output.print_json(
             {
                 "documents": [document.model_dump(mode="json") for document in documents],
-                "failed": [{"uri": uri, "error": error} for uri, error in failed],
+                "failed": [{"uri": uri, "error": error} for uri, error in failures],
             }
         )
-    return not failed
+    return not failures
 
 
-def _parsed(
+def _parse_parts(
     pipeline: Pipeline, source: str, allow_private: bool
 ) -> Iterator[tuple[str, Document | SourceError]]:
     from connectors.parser_pool import ParserPool
 
-    parsing = ParserPool(pipeline.parser, pipeline.processes, pipeline.limits)
+    parser_pool = ParserPool(pipeline.parser, pipeline.processes, pipeline.limits)
     try:
-        for found in pipeline.connector(source, allow_private=allow_private).sources():
+        for item in pipeline.connector(source, allow_private=allow_private).sources():
             try:
                 parts: list[Document | FailedPart]
-                parts = parsing.parse(found.read(), uri=found.uri, mime=found.mime)
+                parts = parser_pool.parse(item.read(), uri=item.uri, mime=item.mime)
             except SourceError as error:
-                yield found.uri, error
+                yield item.uri, error
                 continue
             for part in parts:
                 yield part.uri, part if isinstance(part, Document) else part.error
     finally:
-        parsing.close()
+        parser_pool.close()
 
 
-def _print(document: Document) -> None:
-    """The text with its places in the margin, and headings where they begin."""
-    click.secho(output.where(document.uri), bold=True)
-    about = {"title": document.title, "type": document.mime, **document.metadata}
-    for name, value in about.items():
-        click.secho(f"  {name}: {output.shortened(str(value), 200)}", dim=True)
-    places = LocationIndex(document.marks)
+def _print_document(document: Document) -> None:
+    """Print a document with its locations in the margin and a line for each heading."""
+    click.secho(output.format_source(document.uri), bold=True)
+    properties = {"title": document.title, "type": document.mime, **document.metadata}
+    for name, value in properties.items():
+        click.secho(f"  {name}: {output.shorten(str(value), 200)}", dim=True)
+    locations = LocationIndex(document.marks)
     headings = sorted(
         (mark.start, " > ".join(mark.value))
         for mark in document.marks
         if mark.kind == "heading" and isinstance(mark.value, tuple)
     )
-    at, before, ahead = 0, "", iter([*headings, (len(document.text) + 1, "")])
-    start, path = next(ahead)
+    upcoming_headings = iter([*headings, (len(document.text) + 1, "")])
+    heading_start, heading_path = next(upcoming_headings)
+    offset, last_label = 0, ""
     for line in document.text.splitlines(keepends=True):
-        while start < at + len(line):
-            click.secho(f"{'':>{_MARGIN}} # {path}", dim=True)
-            start, path = next(ahead)
-        place = format_location(places.locate(at, at + len(line.rstrip())))
-        shown = place if place != before else ""
-        label = click.style(f"{output.shortened(shown, _MARGIN):>{_MARGIN}} |", dim=True)
-        click.echo(f"{label} {line.rstrip()}")
-        at, before = at + len(line), place or before
+        while heading_start < offset + len(line):
+            click.secho(f"{'':>{_MARGIN_CHARACTERS}} # {heading_path}", dim=True)
+            heading_start, heading_path = next(upcoming_headings)
+        label = format_location(locations.locate(offset, offset + len(line.rstrip())))
+        margin = output.shorten(label if label != last_label else "", _MARGIN_CHARACTERS)
+        margin = click.style(f"{margin:>{_MARGIN_CHARACTERS}} |", dim=True)
+        click.echo(f"{margin} {line.rstrip()}")
+        offset, last_label = offset + len(line), label or last_label
     click.echo()
 
 
 def list_embedders(*, as_json: bool) -> None:
-    """List the embedders and the models that are known of each."""
-    _list_models("embedder", "embedders", _facts, as_json=as_json)
+    """List the embedders and the known models of each."""
+    _list_models("embedder", "embedders", _format_embedder, as_json=as_json)
 
 
 def list_chat_models(*, as_json: bool) -> None:
-    """List the parts that chat and the models that are known of each."""
-    _list_models("chat_model", "models", _chat_facts, as_json=as_json)
+    """List the chat model components and the known models of each."""
+    _list_models("chat_model", "models", _format_chat_model, as_json=as_json)
 
 
 def _list_models(
-    kind: str, key: str, facts: Callable[[dict[str, Any]], str], *, as_json: bool
+    kind: str, key: str, format_model: Callable[[dict[str, Any]], str], *, as_json: bool
 ) -> None:
     from rag.component import component_class, registered_names
 
-    found: list[dict[str, Any]] = []
+    components: list[dict[str, Any]] = []
     for name in registered_names(kind):
-        part: Any = component_class(kind, name)
-        models = [model._asdict() for model in part.known_models()]
-        what = " ".join((part.__doc__ or "").partition("\n\n")[0].split()).replace("`", "")
-        found.append({"name": name, "what": what, "extra": part.extra, "models": models})
+        component: Any = component_class(kind, name)
+        models = [model._asdict() for model in component.known_models()]
+        summary = " ".join((component.__doc__ or "").partition("\n\n")[0].split()).replace("`", "")
+        components.append(
+            {"name": name, "what": summary, "extra": component.extra, "models": models}
+        )
     if as_json:
-        output.json_document({key: found})
+        output.print_json({key: components})
         return
-    for each in found:
-        needs = f"  [extra {each['extra']}]" if each["extra"] else ""
-        click.secho(each["name"], bold=True, nl=False)
-        click.echo(f"  {output.shortened(each['what'], 90)}{needs}")
-        for model in each["models"][:_MOST_MODELS]:
-            click.echo(f"  {model['model']:<52}{facts(model)}")
-        if (more := len(each["models"]) - _MOST_MODELS) > 0:
-            click.secho(f"  and {more} more (--json lists all)", dim=True)
+    for component in components:
+        extra = f"  [extra {component['extra']}]" if component["extra"] else ""
+        click.secho(component["name"], bold=True, nl=False)
+        click.echo(f"  {output.shorten(component['what'], 90)}{extra}")
+        for model in component["models"][:_MAX_MODELS_LISTED]:
+            click.echo(f"  {model['model']:<52}{format_model(model)}")
+        if (unlisted_count := len(component["models"]) - _MAX_MODELS_LISTED) > 0:
+            click.secho(f"  and {unlisted_count} more (--json lists all)", dim=True)
 
 
-_MOST_MODELS = 8
-
-
-def _chat_facts(model: dict[str, Any]) -> str:
+def _format_chat_model(model: dict[str, Any]) -> str:
     return (
         f"{model['context']:>9,} tokens   ${model['input_usd']} in, ${model['output_usd']} out / "
         "million tokens"
     )
 
 
-def _facts(model: dict[str, Any]) -> str:
+def _format_embedder(model: dict[str, Any]) -> str:
     length = f"{model['dimension']:>6,}" if model["dimension"] else f"{'?':>6}"
     tokens = f"{model['max_tokens']:>9,} tokens" if model["max_tokens"] else " " * 16
-    price = {None: "", 0.0: "runs here"}.get(model["usd"], f"${model['usd']} / million tokens")
+    price = {None: "", 0.0: "local"}.get(model["usd"], f"${model['usd']} / million tokens")
     return f"{length} values{tokens}   {price}".rstrip()

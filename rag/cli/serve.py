@@ -1,4 +1,4 @@
-"""``rag serve``, ``rag mcp`` and ``rag keys``: the pipeline for other programs."""
+"""``rag serve``, ``rag mcp`` and ``rag keys``: servers for other programs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import click
 
 from rag.cli.options import (
     index_option,
-    index_path,
     json_option,
     make_pipeline,
     namespace_option,
     pipeline_option,
+    resolve_index,
 )
 from rag.errors import ConfigError, MissingExtra
 
@@ -27,34 +27,34 @@ from rag.errors import ConfigError, MissingExtra
     type=click.FloatRange(0, min_open=True),
     default=600.0,
     show_default=True,
-    help="Requests a minute for each key, or address where there are no keys.",
+    help="Requests per minute for each key, or for each address if there are no keys.",
 )
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 1_000),
-    help="Requests worked on at once; others wait.  [default: 16 where a chat model is waited for, "
-    "else one for each core]",
+    help="Requests processed at the same time; others wait.  [default: 16 with a chat "
+    "model, else one per core]",
 )
 @click.option(
     "--max-upload-mb",
     type=click.IntRange(1, 10_000),
     default=100,
     show_default=True,
-    help="Megabytes of one upload.",
+    help="Maximum size of an upload in megabytes.",
 )
 @click.option(
     "--cors-origin",
     "origins",
     multiple=True,
     metavar="ORIGIN",
-    help="Origin of a page that may ask from a browser. May be repeated.  [default: none]",
+    help="Origin of a web page that may send requests. Repeatable.  [default: none]",
 )
 @click.option(
     "--trusted-proxy",
     "proxies",
     multiple=True,
     metavar="ADDRESS",
-    help="Address of a proxy whose X-Forwarded-For is believed. May be repeated.  [default: none]",
+    help="Address of a proxy whose X-Forwarded-For header is trusted. Repeatable.  [default: none]",
 )
 @index_option
 @namespace_option
@@ -71,10 +71,12 @@ def serve(
     namespace: str,
     pipeline: str | None,
 ) -> None:
-    """Serve a page to chat with, OpenAI's API, and routes of its own, until Ctrl-C or SIGTERM.
+    """Serve a chat page and an HTTP API.
 
-    Where the index has API keys (`rag keys add`), they are asked for, and each opens the namespace
-    it was made for; without keys, only programs of this machine can be served.
+    The API has OpenAI-compatible and native routes. Ctrl-C or SIGTERM stops the server.
+
+    If the index has API keys (`rag keys add`), every request needs one, and the key selects the
+    namespace. Without keys, only programs on this machine can connect.
     """
     from rag.serving import Options
     from rag.serving import serve as run
@@ -88,11 +90,11 @@ def serve(
     )
 
     def announce(address: str) -> None:
-        click.echo(f"{address}/  (the page; /docs lists the API; Ctrl-C ends)", err=True)
+        click.echo(f"{address}/  (chat page; API reference at /docs; Ctrl-C stops)", err=True)
 
     with make_pipeline(pipeline, index, namespace) as opened:
         if not opened.index.is_dir():
-            click.echo(f"there is no index at {opened.index} yet: uploads will make it", err=True)
+            click.echo(f"No index at {opened.index} yet; the first upload creates it.", err=True)
         run(
             opened,
             host=host,
@@ -106,23 +108,23 @@ def serve(
 
 @click.group(name="keys")
 def keys_group() -> None:
-    """Make, list and revoke the API keys of `rag serve`."""
+    """Create, list and revoke the API keys of `rag serve`."""
 
 
 @keys_group.command(name="add")
 @click.argument("name")
-@click.option("--namespace", default="", help="The only namespace that the key opens.")
+@click.option("--namespace", default="", help="Namespace that the key gives access to.")
 @index_option
 def keys_add(name: str, namespace: str, index: Path | None) -> None:
-    """Make a key called NAME and print it, once: only its hash is kept."""
+    """Create the key NAME and print it. Only its hash is stored: it is not shown again."""
     from rag.index.paths import make_folder
-    from rag.serving.keys import key_store
+    from rag.serving.keys import open_key_store
 
-    path = index_path(index)
+    path = resolve_index(index)
     make_folder(path)
-    key = key_store(path).add(name, namespace)
-    where = f"the namespace {namespace!r}" if namespace else "the index outside of all namespaces"
-    click.echo(f"a key for {where}; it is shown this once:", err=True)
+    key = open_key_store(path).add(name, namespace)
+    scope = f"the namespace {namespace!r}" if namespace else "the default namespace"
+    click.echo(f"Key for {scope}. Copy it now: it is not shown again.", err=True)
     click.echo(key)
 
 
@@ -130,30 +132,30 @@ def keys_add(name: str, namespace: str, index: Path | None) -> None:
 @index_option
 @json_option
 def keys_list(index: Path | None, as_json: bool) -> None:
-    """List the keys: names, namespaces, and when they were made."""
+    """List the keys with their namespaces and creation dates."""
     from rag.cli import output
-    from rag.serving.keys import key_store
+    from rag.serving.keys import open_key_store
 
-    found = key_store(index_path(index)).keys()
+    keys = open_key_store(resolve_index(index)).keys()
     if as_json:
-        output.json_document({"keys": [key._asdict() for key in found]})
+        output.print_json({"keys": [key._asdict() for key in keys]})
         return
-    if not found:
-        click.echo("there are no keys")
-    for key in found:
-        click.echo(f"{key.name}  {key.namespace or '(no namespace)'}  {key.created}")
+    if not keys:
+        click.echo("No keys.")
+    for key in keys:
+        click.echo(f"{key.name}  {key.namespace or '(default namespace)'}  {key.created}")
 
 
 @keys_group.command(name="revoke")
 @click.argument("name")
 @index_option
 def keys_revoke(name: str, index: Path | None) -> None:
-    """Revoke the key called NAME: it is refused from the next request on."""
-    from rag.serving.keys import key_store
+    """Revoke the key NAME, starting with the next request."""
+    from rag.serving.keys import open_key_store
 
-    if not key_store(index_path(index)).revoke(name):
-        raise ConfigError(f"there is no key named {name!r} (`rag keys list`)")
-    click.echo("revoked")
+    if not open_key_store(resolve_index(index)).revoke(name):
+        raise ConfigError(f"there is no key named {name!r}; list them with: rag keys list")
+    click.echo(f"revoked {name}")
 
 
 @click.command()
@@ -167,7 +169,7 @@ def keys_revoke(name: str, index: Path | None) -> None:
     "roots",
     multiple=True,
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder below which the ingest tool may read. May be repeated.  [default: no such tool]",
+    help="Folder that the ingest tool may read. Repeatable.  [default: no ingest tool]",
 )
 @index_option
 @namespace_option
@@ -181,9 +183,10 @@ def mcp(
     namespace: str,
     pipeline: str | None,
 ) -> None:
-    """Serve search, ask, read_source and ingest to an editor or agent that speaks MCP.
+    """Serve the index to an MCP client, such as an editor or agent.
 
-    Over stdin and stdout, as clients start their servers themselves, or over HTTP.
+    The tools are search, ask, read_source and ingest. The default transport is stdin and stdout,
+    which MCP clients use to start servers; --http serves HTTP instead.
     """
     try:
         from rag.serving.mcp import DocumentServer, run_http, run_stdio
@@ -197,7 +200,7 @@ def mcp(
         if http:
 
             def announce(address: str) -> None:
-                click.echo(f"{address}/mcp  (Ctrl-C ends)", err=True)
+                click.echo(f"{address}/mcp  (Ctrl-C stops)", err=True)
 
             run_http(server, host=host, port=port, announce=announce)
         else:

@@ -1,4 +1,4 @@
-"""Conversations: kept, with follow-up questions understood and earlier evidence at hand."""
+"""Conversations with follow-up questions and evidence from earlier turns, stored in SQLite."""
 
 from rag.conversation.conversation import Conversation
 from rag.conversation.store import ConversationInfo, ConversationStore, Turn

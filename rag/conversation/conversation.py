@@ -13,29 +13,31 @@ from rag.embedding import Embedder
 from rag.errors import QueryError
 from rag.filters import Where
 from rag.generation import AnswerCompleted, Event, Generator, last_answer
-from rag.generation.links import without_links
+from rag.generation.links import remove_uncited_links
 from rag.text.tokens import count_tokens
-from rag.types import Answer, Citation, Message, well_formed
+from rag.types import Answer, Citation, Message, to_well_formed
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_LIKE = 0.3  # cosine from which an earlier turn is about the same thing
-_RECALLED = 0.4  # share of the budget that is kept for earlier turns
-_LONGEST_NAME = 200
+_MIN_RECALL_SIMILARITY = 0.3  # cosine above which an earlier turn has the same topic
+_RECALL_BUDGET_SHARE = 0.4  # of the history budget, reserved for recalled earlier turns
+_MAX_NAME_CHARACTERS = 200
+_MAX_EMBEDDED_CHARACTERS = 2_000  # of a turn
+_TOKENS_PER_MESSAGE = 4  # overhead of the role and separators of a chat message
 
 
-class Answering(Protocol):
-    """What a conversation needs of a pipeline."""
+class AnsweringPipeline(Protocol):
+    """The members of a pipeline that a conversation uses."""
 
     @property
     def embedder(self) -> Embedder:
-        """Vectors of turns are made with it."""
+        """Embedder of the vectors of turns."""
 
     @property
     def generator(self) -> Generator:
-        """It says whether an answer comes in pieces."""
+        """Generator, which knows whether it streams answers."""
 
     def stream(
         self,
@@ -49,29 +51,30 @@ class Answering(Protocol):
 
 
 class Conversation:
-    """Questions and answers that know of each other, kept in a store.
+    """A series of questions and answers that is saved in a store.
 
-    `name` names it there; one that is not known begins anew, and without a name a new one is
-    made up. What a question is understood to mean is the pipeline's to say (its ``condenser``).
+    `name` identifies the conversation in the store. An unknown name starts a new conversation;
+    without a name, one is generated. The pipeline's ``condenser`` rewrites a follow-up as a
+    standalone question.
 
-    The latest turns are given to the model as far as they fit into `history_tokens`; of those
-    that do not fit, the ones most like the question, in up to two fifths of it. The citations of
-    these turns are evidence for the next answer too, up to `evidence` of them: their chunks are
-    added to what is retrieved, where they still stand in the index.
+    The model receives the latest turns that fit into `history_tokens`. If not all turns fit, up to
+    two fifths of that budget go to earlier turns that are most similar to the question. Up to
+    `evidence` citations of these turns are evidence for the next answer: their chunks are added to
+    the retrieved ones if the index still has them.
 
-    A turn is kept when its answer is whole. May be used by one thread at a time.
+    A turn is saved when its answer is complete. Use a conversation in one thread at a time.
     """
 
     def __init__(
         self,
-        pipeline: Answering,
+        pipeline: AnsweringPipeline,
         store: ConversationStore,
         name: str | None = None,
         *,
         history_tokens: int = 1_500,
         evidence: int = 3,
     ) -> None:
-        self.name = _made_up() if name is None else _checked(name)
+        self.name = _generate_name() if name is None else _validate_name(name)
         self.history_tokens = history_tokens
         self.evidence = evidence
         self._pipeline = pipeline
@@ -79,7 +82,7 @@ class Conversation:
 
     @property
     def turns(self) -> list[Turn]:
-        """What was said so far, oldest first."""
+        """Turns of the conversation, oldest first."""
         return self._store.turns(self.name)
 
     def ask(self, question: str, *, where: Where | None = None) -> Answer:
@@ -87,22 +90,22 @@ class Conversation:
         return last_answer(self.stream(question, where=where))
 
     def stream(self, question: str, *, where: Where | None = None) -> Iterator[Event]:
-        """`ask` piece by piece; see `rag.Pipeline.stream`."""
-        question = well_formed(question)
+        """Answer the next question as a stream of events; see `rag.Pipeline.stream`."""
+        question = to_well_formed(question)
         turns = self.turns
-        remembered = self._remembered(question, turns)
-        history = [message for turn in remembered for message in _messages(turn)]
-        if turns and not remembered and count_tokens(turns[-1].question) <= self.history_tokens:
-            history = _messages(turns[-1])[:1]  # what it was about, if not what was said
+        selected_turns = self._select_turns(question, turns)
+        history = [message for turn in selected_turns for message in _to_messages(turn)]
+        if turns and not selected_turns and count_tokens(turns[-1].question) <= self.history_tokens:
+            history = _to_messages(turns[-1])[:1]  # only the question: the answer does not fit
         for event in self._pipeline.stream(
-            question, where=where, history=history, evidence=self._evidence(remembered)
+            question, where=where, history=history, evidence=self._collect_evidence(selected_turns)
         ):
             if isinstance(event, AnswerCompleted):
-                self._keep(question, event.answer)
+                self._store_turn(question, event.answer)
             yield event
 
     async def aask(self, question: str, *, where: Where | None = None) -> Answer:
-        """`ask` without blocking the event loop; cancelled, it stops at the next token."""
+        """Run `ask` without blocking the event loop; a cancelled call stops at the next token."""
         answer: Answer | None = None
         async for event in self.astream(question, where=where):
             if isinstance(event, AnswerCompleted):
@@ -111,120 +114,124 @@ class Conversation:
         return answer
 
     async def astream(self, question: str, *, where: Where | None = None) -> AsyncIterator[Event]:
-        """`stream`, each step of it in a worker thread."""
+        """Run `stream` with each step in a worker thread."""
         at_once = not self._pipeline.generator.streams
         async for event in iterate_in_threads(self.stream(question, where=where), at_once=at_once):
             yield event
 
     def reset(self) -> None:
-        """Forget what was said; the name stays."""
+        """Delete all turns; the name stays."""
         self._store.delete(self.name)
 
     def transcript(self) -> str:
-        """The conversation as Markdown, each answer with its citations."""
+        """Return the conversation as Markdown, each answer with its citations."""
         parts = [f"# {self.name}\n"]
         for turn in self.turns:
             parts.append(f"## {turn.question}\n\n{turn.answer.text}\n")
             if turn.answer.status == "abstained":
                 parts.append(f"({turn.answer.reason})\n")
-            for cited in sorted(turn.answer.citations, key=lambda c: (c.marker, c.start)):
-                quote = " ".join(cited.quote.split())
-                quote = without_links(quote, cited=lambda _: False, quoted=lambda _: True)
-                place = f"{cited.uri}, characters {cited.start}-{cited.end}"
-                parts.append(f'- [{cited.marker}] {place}: "{quote}"')
+            for citation in sorted(turn.answer.citations, key=lambda c: (c.marker, c.start)):
+                quote = " ".join(citation.quote.split())
+                quote = remove_uncited_links(
+                    quote, is_cited=lambda _: False, is_quoted=lambda _: True
+                )
+                source = f"{citation.uri}, characters {citation.start}-{citation.end}"
+                parts.append(f'- [{citation.marker}] {source}: "{quote}"')
             parts.append("")
         return "\n".join(parts)
 
     # -- memory ----------------------------------------------------------------------------
 
-    def _remembered(self, question: str, turns: Sequence[Turn]) -> list[Turn]:
-        """Turns that are told to the model, oldest first."""
+    def _select_turns(self, question: str, turns: Sequence[Turn]) -> list[Turn]:
+        """Return the turns that the model receives, oldest first."""
         if not turns:
             return []
-        costs = {turn.number: _cost(turn) for turn in turns}
-        whole = self.history_tokens
+        costs = {turn.number: _count_turn_tokens(turn) for turn in turns}
+        budget = self.history_tokens
         recent: list[Turn] = []
-        everything = sum(costs.values()) <= whole
-        room = whole if everything else whole - int(whole * _RECALLED)
+        all_fit = sum(costs.values()) <= budget
+        recent_budget = budget if all_fit else budget - int(budget * _RECALL_BUDGET_SHARE)
         for turn in reversed(turns):
-            if costs[turn.number] > (whole if not recent else room):
+            if costs[turn.number] > (budget if not recent else recent_budget):
                 break
             recent.append(turn)
-            room -= costs[turn.number]
+            recent_budget -= costs[turn.number]
         older = turns[: len(turns) - len(recent)]
-        recalled = self._alike(question, older, whole - sum(costs[t.number] for t in recent), costs)
+        unused_budget = budget - sum(costs[turn.number] for turn in recent)
+        recalled = self._recall_similar_turns(question, older, unused_budget, costs)
         return sorted([*recalled, *recent], key=lambda turn: turn.number)
 
-    def _alike(
-        self, question: str, older: Sequence[Turn], room: int, costs: dict[int, int]
+    def _recall_similar_turns(
+        self, question: str, older: Sequence[Turn], budget: int, costs: dict[int, int]
     ) -> list[Turn]:
-        """Those of the older turns that are most like the question, as far as they fit."""
-        if not older or room <= 0 or not question.strip():
+        """Return the older turns most similar to the question that fit into `budget` tokens."""
+        if not older or budget <= 0 or not question.strip():
             return []
         vectors = self._store.vectors(self.name, self._pipeline.embedder.fingerprint)
-        asked = _unit(self._pipeline.embedder.embed_query(question))
-        likeness = {
-            turn.number: float(vectors[turn.number] @ asked)
+        query_vector = _normalize(self._pipeline.embedder.embed_query(question))
+        similarities = {
+            turn.number: float(vectors[turn.number] @ query_vector)
             for turn in older
-            if turn.number in vectors and vectors[turn.number].shape == asked.shape
+            if turn.number in vectors and vectors[turn.number].shape == query_vector.shape
         }
-        found = []
-        for turn in sorted(older, key=lambda turn: -likeness.get(turn.number, 0.0)):
-            if likeness.get(turn.number, 0.0) < _LIKE:
+        recalled = []
+        for turn in sorted(older, key=lambda turn: -similarities.get(turn.number, 0.0)):
+            if similarities.get(turn.number, 0.0) < _MIN_RECALL_SIMILARITY:
                 break
-            if costs[turn.number] <= room:
-                room -= costs[turn.number]
-                found.append(turn)
-        return found
+            if costs[turn.number] <= budget:
+                budget -= costs[turn.number]
+                recalled.append(turn)
+        return recalled
 
-    def _evidence(self, remembered: Sequence[Turn]) -> list[Citation]:
-        """What the turns cited, the latest first, best supporting first, no place twice."""
-        found: dict[tuple[str, int], Citation] = {}
-        for turn in reversed(remembered):
-            for cited in sorted(turn.answer.citations, key=lambda c: -c.support):
-                found.setdefault((cited.uri, cited.start), cited)
-        return list(found.values())[: self.evidence]
+    def _collect_evidence(self, turns: Sequence[Turn]) -> list[Citation]:
+        """Return distinct citations of the turns: latest turn first, then highest support first."""
+        citations: dict[tuple[str, int], Citation] = {}
+        for turn in reversed(turns):
+            for citation in sorted(turn.answer.citations, key=lambda c: -c.support):
+                citations.setdefault((citation.uri, citation.start), citation)
+        return list(citations.values())[: self.evidence]
 
-    def _keep(self, question: str, answer: Answer) -> None:
+    def _store_turn(self, question: str, answer: Answer) -> None:
         embedder = self._pipeline.embedder
         standalone = next(
             (str(step.detail["question"]) for step in answer.trace if step.name == "condense"),
             question,
         )
-        vector = _unit(embedder.embed_query(f"{standalone}\n{answer.text}"[:_LONGEST]))
+        vector = _normalize(
+            embedder.embed_query(f"{standalone}\n{answer.text}"[:_MAX_EMBEDDED_CHARACTERS])
+        )
         self._store.add(self.name, question, standalone, answer, vector, embedder.fingerprint)
 
 
-_LONGEST = 2_000  # characters of a turn that its vector is made of
-
-
-def _messages(turn: Turn) -> list[Message]:
+def _to_messages(turn: Turn) -> list[Message]:
     return [
         Message(role="user", content=turn.question),
         Message(role="assistant", content=turn.answer.text),
     ]
 
 
-def _cost(turn: Turn) -> int:
-    return sum(count_tokens(message.content) + 4 for message in _messages(turn))
+def _count_turn_tokens(turn: Turn) -> int:
+    return sum(
+        count_tokens(message.content) + _TOKENS_PER_MESSAGE for message in _to_messages(turn)
+    )
 
 
-def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+def _normalize(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     import numpy as np
 
     length = float(np.linalg.norm(vector))
     return vector / length if length else vector
 
 
-def _checked(name: str) -> str:
-    if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
+def _validate_name(name: str) -> str:
+    if not name.strip() or not name.isprintable() or len(name) > _MAX_NAME_CHARACTERS:
         raise QueryError(
-            f"{name[:80]!r} is no name for a conversation: 1 to {_LONGEST_NAME} printable "
-            "characters"
+            f"{name[:80]!r} is not a valid name for a conversation: use 1 to "
+            f"{_MAX_NAME_CHARACTERS} printable characters"
         )
     return name.strip()
 
 
-def _made_up() -> str:
+def _generate_name() -> str:
     now = datetime.datetime.now().astimezone()
     return f"{now:%Y-%m-%d-%H%M}-{secrets.token_hex(2)}"

@@ -1,4 +1,4 @@
-"""Where conversations are kept: a SQLite file beside the index's library."""
+"""Storage of conversations in a SQLite file of the index folder."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ CREATE TABLE IF NOT EXISTS turns (
 class Turn(FrozenModel):
     """A question of a conversation and its answer.
 
-    ``number`` counts from 1, ``at`` is when it was answered (ISO 8601, UTC); ``standalone`` is the
-    question as it is understood by itself.
+    ``number`` counts from 1. ``at`` is the time of the answer (ISO 8601, UTC). ``standalone`` is
+    the question rewritten as a standalone question.
     """
 
     number: int = Field(ge=1)
@@ -48,7 +48,7 @@ class Turn(FrozenModel):
 
 
 class ConversationInfo(NamedTuple):
-    """A conversation in a list: its name, its number of turns, and when the last was."""
+    """Summary of a conversation: name, number of turns, time of the last, first question."""
 
     name: str
     turns: int
@@ -57,9 +57,10 @@ class ConversationInfo(NamedTuple):
 
 
 class ConversationStore:
-    """Conversations in the SQLite file `path`, made when first written to.
+    """Conversations in the SQLite file `path`, which the first write creates.
 
-    May be shared by threads, and by processes. Raises `IndexDamaged` where the file is not one.
+    Threads and processes may share a store. Methods raise `IndexDamaged` if the file is not a
+    database.
     """
 
     def __init__(self, path: Path) -> None:
@@ -74,21 +75,25 @@ class ConversationStore:
         vector: NDArray[np.float32],
         embedder: str,
     ) -> Turn:
-        """Keep a turn behind the others of its conversation."""
-        at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        with self._connection(write=True) as connection:
-            ((last,),) = connection.execute(
+        """Append a turn to a conversation, and return it."""
+        timestamp = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        with self._transaction(write=True) as connection:
+            ((last_number,),) = connection.execute(
                 "SELECT coalesce(max(number), 0) FROM turns WHERE conversation = ?", (conversation,)
             )
             turn = Turn(
-                number=last + 1, at=at, question=question, standalone=standalone, answer=answer
+                number=last_number + 1,
+                at=timestamp,
+                question=question,
+                standalone=standalone,
+                answer=answer,
             )
             connection.execute(
                 "INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     conversation,
                     turn.number,
-                    at,
+                    timestamp,
                     turn.question,
                     turn.standalone,
                     answer.model_dump_json(),
@@ -99,8 +104,8 @@ class ConversationStore:
         return turn
 
     def turns(self, conversation: str) -> list[Turn]:
-        """Turns of a conversation, oldest first; none of one that is not known."""
-        with self._connection() as connection:
+        """Return the turns of a conversation, oldest first; none for an unknown name."""
+        with self._transaction() as connection:
             rows = connection.execute(
                 "SELECT number, at, question, standalone, answer FROM turns"
                 " WHERE conversation = ? ORDER BY number",
@@ -110,24 +115,24 @@ class ConversationStore:
             return [
                 Turn(
                     number=number,
-                    at=at,
+                    at=timestamp,
                     question=question,
                     standalone=standalone,
                     answer=Answer.model_validate_json(answer),
                 )
-                for number, at, question, standalone, answer in rows
+                for number, timestamp, question, standalone, answer in rows
             ]
         except ValidationError as error:
             raise IndexDamaged(
-                f"{self.path} holds a turn that cannot be read ({error.error_count()} faults); "
-                "delete the conversation: rag conversations delete"
+                f"{self.path} has a turn that cannot be read ({error.error_count()} errors); "
+                "delete the conversation with: rag conversations delete"
             ) from None
 
     def vectors(self, conversation: str, embedder: str) -> dict[int, NDArray[np.float32]]:
-        """Vectors of the turns, by their numbers; those of other embedders are left out."""
+        """Return the vectors of the turns by their numbers, without those of other embedders."""
         import numpy as np
 
-        with self._connection() as connection:
+        with self._transaction() as connection:
             rows = connection.execute(
                 "SELECT number, vector FROM turns WHERE conversation = ? AND embedder = ?",
                 (conversation, embedder),
@@ -135,8 +140,8 @@ class ConversationStore:
         return {number: np.frombuffer(vector, dtype="<f4") for number, vector in rows}
 
     def conversations(self) -> list[ConversationInfo]:
-        """All conversations, the latest first."""
-        with self._connection() as connection:
+        """Return all conversations, the latest first."""
+        with self._transaction() as connection:
             rows: Sequence[tuple[str, int, str, str]] = connection.execute(
                 "SELECT conversation, count(*), max(at), (SELECT question FROM turns f"
                 " WHERE f.conversation = t.conversation ORDER BY number LIMIT 1)"
@@ -145,39 +150,44 @@ class ConversationStore:
         return [ConversationInfo(*row) for row in rows]
 
     def delete(self, conversation: str) -> int:
-        """Forget a conversation; returns how many turns it had."""
-        with self._connection(write=True) as connection:
+        """Delete a conversation; return its number of turns."""
+        with self._transaction(write=True) as connection:
             return connection.execute(
                 "DELETE FROM turns WHERE conversation = ?", (conversation,)
             ).rowcount
 
     @contextmanager
-    def _connection(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
-        """A connection for one transaction: nothing of it is kept where it fails."""
-        there = self.path.is_file()
+    def _transaction(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
+        """Open a connection for one transaction, which is rolled back on errors.
+
+        Without `write`, a missing file is not created: an empty database in memory is read instead.
+        """
+        file_exists = self.path.is_file()
         try:
             with closing(
                 sqlite3.connect(
-                    self.path if write or there else ":memory:", timeout=30, isolation_level=None
+                    self.path if write or file_exists else ":memory:",
+                    timeout=30,
+                    isolation_level=None,
                 )
             ) as connection:
-                found = connection.execute("PRAGMA user_version").fetchone()[0]
-                if found not in (0, _FORMAT):
+                format_number = connection.execute("PRAGMA user_version").fetchone()[0]
+                if format_number not in (0, _FORMAT):
                     raise RagIndexError(
-                        f"{self.path} has the format {found} of another version of citewell, this "
-                        f"one reads {_FORMAT}"
+                        f"{self.path} has format {format_number} of another version of citewell; "
+                        f"this version reads format {_FORMAT}"
                     )
                 connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-                if write or not there:
+                if write or not file_exists:
                     connection.execute(_SCHEMA)
                     connection.execute(f"PRAGMA user_version = {_FORMAT}")
                 yield connection
                 connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
             if "is full" in str(error):
-                raise RagIndexError.full(self.path) from error
+                raise RagIndexError.disk_full(self.path) from error
             raise RagIndexError(f"cannot use {self.path}: {error}") from error
         except sqlite3.DatabaseError as error:
             raise IndexDamaged(
-                f"{self.path} is damaged ({error}); it holds conversations only: move it away"
+                f"{self.path} is damaged ({error}); it contains conversations only: move it away"
             ) from error

@@ -1,4 +1,4 @@
-"""What every embedder does."""
+"""The contract of embedders."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Side = Literal["document", "query"]
 
 
 class KnownModel(NamedTuple):
-    """A model an embedder can use, as ``rag embedders`` lists it.
+    """A model that an embedder can use, as ``rag embedders`` lists it.
 
-    ``max_tokens`` is the longest text it reads, ``usd`` the price of a million tokens; None is
-    for what is not known, and for what depends on the file.
+    ``max_tokens`` is the input limit in tokens, ``usd`` the price per million tokens. None means
+    unknown, or that the value depends on the file.
     """
 
     model: str
@@ -33,25 +33,25 @@ class KnownModel(NamedTuple):
 
 
 @contextmanager
-def embedding(embedder: Embedder, texts: int) -> Iterator[None]:
-    """A span for embedding so many texts."""
+def embedding_span(embedder: Embedder, text_count: int) -> Iterator[None]:
+    """Open a tracing span for the embedding of `text_count` texts."""
     model = str(getattr(embedder, "model", embedder.name))
     attributes = {
-        "gen_ai.provider.name": tracing.provider_of(embedder.name),
+        "gen_ai.provider.name": tracing.provider_name(embedder.name),
         "gen_ai.request.model": model,
-        "citewell.texts": texts,
+        "citewell.texts": text_count,
     }
-    with tracing.span(f"embeddings {model}", operation="embeddings", attributes=attributes) as made:
+    with tracing.span(f"embeddings {model}", operation="embeddings", attributes=attributes) as span:
         yield
-        made.set("gen_ai.embeddings.dimension.count", embedder.dimension)
+        span.set("gen_ai.embeddings.dimension.count", embedder.dimension)
 
 
 class Embedder(Component):
-    """Text to vectors.
+    """Turns text into vectors.
 
-    Vectors are float32, compared by their inner product. Where `similarity` is "cosine" they are
-    L2-normalised, so that it is the cosine. A text without any content (empty, white space) is a
-    row of zeros, similar to nothing, never NaN.
+    Vectors are float32 and compared by their inner product. If `similarity` is "cosine", they are
+    L2-normalized, so the inner product is the cosine. A text without content (empty or white space)
+    gives a row of zeros, which is similar to nothing; it never gives NaN.
     """
 
     kind: ClassVar[str] = "embedder"
@@ -60,16 +60,19 @@ class Embedder(Component):
 
     @classmethod
     def known_models(cls) -> Iterable[KnownModel]:
-        """Models that are known by name; others may work as well."""
+        """Return the models known by name. Other models may work as well."""
         return ()
 
     @property
     def similarity(self) -> Similarity:
-        """What the vectors were trained for: their cosine, or their inner product as they are."""
+        """Similarity that the vectors were trained for: the cosine, or the plain inner product."""
         return "cosine"
 
     def dense_weight(self, query: str) -> float:
-        """What its scores for `query` count beside BM25's (0 to 1), unless a retriever says it."""
+        """Return the weight (0..1) of dense scores in hybrid retrieval; BM25 has the rest.
+
+        A retriever with a weight of its own does not use it.
+        """
         return 0.6
 
     @property
@@ -80,31 +83,34 @@ class Embedder(Component):
     @property
     @abstractmethod
     def max_tokens(self) -> int:
-        """Longest text that is embedded whole, in tokens of `count_tokens`."""
+        """Input limit in tokens of `count_tokens`: longer texts are not embedded in one piece."""
 
     @abstractmethod
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Length of each text in this embedder's own tokens; never a network call."""
+        """Count the tokens of each text with this embedder's tokenizer, without a network call."""
 
     @property
     def usd_per_million_tokens(self) -> float | None:
-        """What embedding costs, in US dollars; 0 for what runs here, None where not known."""
+        """Price in US dollars per million tokens: 0 for local models, None if unknown."""
         return None
 
     @abstractmethod
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed passages: float32 ``[len(texts), dimension]``.
 
-        Raises `EmbeddingError` for texts it cannot embed, `ModelError` where a server fails.
+        Raises `EmbeddingError` for texts that it cannot embed, `ModelError` if a server fails.
         """
 
     @abstractmethod
     def embed_query(self, text: str) -> NDArray[np.float32]:
-        """Embed a question: float32 ``[dimension]``. Raises as `embed_documents`."""
+        """Embed a question: float32 ``[dimension]``.
+
+        Raises the same errors as `embed_documents`.
+        """
 
     def embed_tokens(self, texts: Sequence[str], side: Side) -> list[NDArray[np.float32]]:
-        """A vector for each token of each text, float32 ``[tokens, d]``, L2-normalised.
+        """Return one vector per token of each text, float32 ``[tokens, d]``, L2-normalized.
 
-        For late interaction. Raises `ConfigError` where the embedder gives none.
+        Late interaction needs it. Raises `ConfigError` if the embedder has no token vectors.
         """
         raise ConfigError(f"the embedder {self.name!r} gives no vectors of single tokens")

@@ -1,4 +1,4 @@
-"""What embedders behind a model have in common: batches, long texts, shorter vectors."""
+"""The base of embedders that call a model: batches, long texts, shorter vectors."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _log = logging.getLogger(__name__)
 
 
 class BatchedEmbedder(Embedder):
-    """An embedder that asks a model for some texts at a time.
+    """An embedder that calls a model with batches of texts.
 
-    ``too_long`` says what becomes of a text that is longer than the model reads: ``split`` embeds
-    it in pieces and takes their mean, weighted by their lengths, and says in the log how many
-    there were; ``error`` refuses it. No text is ever cut. (Chunks are made to fit: it comes up
-    for questions, and for models whose tokens can only be estimated.)
+    ``too_long`` decides about a text above the input limit of the model. ``split`` embeds it in
+    pieces and averages their vectors, weighted by length; a log message counts such texts.
+    ``error`` refuses it. No text is ever truncated. Chunks fit the limit, so this concerns
+    questions, and models whose tokens can only be estimated.
 
-    ``dimensions`` keeps that many leading values of each vector and normalises them anew, for
-    models trained to allow it (Matryoshka representation learning). ``batch`` texts are asked for
-    at a time, and ``concurrency`` requests made beside each other.
+    ``dimensions`` keeps the first values of each vector and normalizes them again, for models
+    trained for that (Matryoshka representation learning). ``batch`` is the number of texts per
+    request, and ``concurrency`` the number of parallel requests.
     """
 
     too_long: Literal["split", "error"] = "split"
@@ -41,27 +41,27 @@ class BatchedEmbedder(Embedder):
 
     @abstractmethod
     def _embed(self, texts: Sequence[str], side: Side) -> NDArray[np.float32]:
-        """Vectors ``[len(texts), n]`` as the model gives them. Texts are not blank and fit."""
+        """Return vectors ``[len(texts), n]`` of the model. No text is blank, and all texts fit."""
 
     @property
-    def _most_batch_tokens(self) -> int | None:
-        """Tokens that a batch may have in all; None for no limit."""
+    def _max_batch_tokens(self) -> int | None:
+        """Limit of the tokens in one batch; None for no limit."""
         return None
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """See `Embedder.embed_documents`."""
-        return self._all(texts, "document")
+        return self._embed_all(texts, "document")
 
     def embed_query(self, text: str) -> NDArray[np.float32]:
         """See `Embedder.embed_query`."""
-        vector: NDArray[np.float32] = self._all([text], "query")[0]
+        vector: NDArray[np.float32] = self._embed_all([text], "query")[0]
         return vector
 
-    def _all(self, texts: Sequence[str], side: Side) -> NDArray[np.float32]:
+    def _embed_all(self, texts: Sequence[str], side: Side) -> NDArray[np.float32]:
         import numpy as np
 
         out = np.zeros((len(texts), self.dimension), dtype=np.float32)
-        pieces, owners, lengths = self._fitting(texts)
+        pieces, owners, lengths = self._split_texts(texts)
         if not pieces:
             return out
         order = sorted(range(len(pieces)), key=lambda i: -lengths[i])  # the like beside the like
@@ -69,7 +69,9 @@ class BatchedEmbedder(Embedder):
         vectors = np.zeros((len(pieces), self.dimension), dtype=np.float32)
 
         def embed(batch: list[int]) -> None:
-            vectors[batch] = self._checked(self._embed([pieces[i] for i in batch], side), batch)
+            vectors[batch] = self._check_vectors(
+                self._embed([pieces[i] for i in batch], side), batch
+            )
 
         if self.concurrency == 1 or len(batches) == 1:
             for batch in batches:
@@ -86,58 +88,65 @@ class BatchedEmbedder(Embedder):
         totals = np.zeros((len(texts), 1), dtype=np.float32)
         np.add.at(totals, owners, weights)
         np.divide(out, totals, out=out, where=totals > 0)
-        return normalised(out) if self.similarity == "cosine" else out
+        return normalize(out) if self.similarity == "cosine" else out
 
-    def _fitting(self, texts: Sequence[str]) -> tuple[list[str], list[int], list[int]]:
-        """Pieces of the texts that the model reads whole, whose they are, and their lengths."""
-        filled = [i for i, text in enumerate(texts) if text and not text.isspace()]
-        lengths = self.count_tokens([texts[i] for i in filled])
-        most = self.max_tokens
+    def _split_texts(self, texts: Sequence[str]) -> tuple[list[str], list[int], list[int]]:
+        """Return pieces that fit the model, the index of each piece's text, and their lengths."""
+        non_blank = [i for i, text in enumerate(texts) if text and not text.isspace()]
+        lengths = self.count_tokens([texts[i] for i in non_blank])
+        max_tokens = self.max_tokens
         pieces: list[str] = []
         owners: list[int] = []
         counts: list[int] = []
-        too_long = 0
-        for i, length in zip(filled, lengths, strict=True):
-            if length <= most:
+        long_text_count = 0
+        for i, length in zip(non_blank, lengths, strict=True):
+            if length <= max_tokens:
                 pieces.append(texts[i])
                 owners.append(i)
                 counts.append(max(1, length))
                 continue
-            too_long += 1
+            long_text_count += 1
             if self.too_long == "error":
                 raise EmbeddingError(
-                    f"a text has {length:,} tokens, and {self.name} reads {most:,} "
+                    f"a text has {length:,} tokens, and {self.name} reads {max_tokens:,} "
                     "(too_long='split' embeds it in pieces)"
                 )
-            for piece, count in self._split(texts[i], length, most):
+            for piece, count in self._split_text(texts[i], length, max_tokens):
                 pieces.append(piece)
                 owners.append(i)
                 counts.append(max(1, count))
-        if too_long:
-            _log.warning("%d texts longer than %d tokens were embedded in pieces", too_long, most)
+        if long_text_count:
+            _log.warning(
+                "%d texts longer than %d tokens were embedded in pieces",
+                long_text_count,
+                max_tokens,
+            )
         return pieces, owners, counts
 
-    def _split(self, text: str, length: int, most: int) -> Iterator[tuple[str, int]]:
-        """Pieces at white space, of at most `most` tokens."""
-        if length <= most:
+    def _split_text(self, text: str, length: int, max_tokens: int) -> Iterator[tuple[str, int]]:
+        """Split a text at white space into pieces of at most `max_tokens` tokens."""
+        if length <= max_tokens:
             if not text.isspace():
                 yield text, length
             return
         if len(text) < 2:
-            raise EmbeddingError(f"{self.name} reads {most} tokens, and {text!r} has {length}")
+            raise EmbeddingError(
+                f"{self.name} reads {max_tokens} tokens, and {text!r} has {length}"
+            )
         middle = len(text) // 2
         cut = text.rfind(" ", len(text) // 4, middle) + 1 or middle
         halves = [half for half in (text[:cut], text[cut:]) if half.strip()]
         for half, count in zip(halves, self.count_tokens(halves), strict=True):
-            yield from self._split(half, count, most)
+            yield from self._split_text(half, count, max_tokens)
 
     def _batches(self, order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
-        most = self._most_batch_tokens
+        max_batch_tokens = self._max_batch_tokens
         batch: list[int] = []
         tokens = 0
         for i in order:
             if batch and (
-                len(batch) == self.batch or (most is not None and tokens + lengths[i] > most)
+                len(batch) == self.batch
+                or (max_batch_tokens is not None and tokens + lengths[i] > max_batch_tokens)
             ):
                 yield batch
                 batch, tokens = [], 0
@@ -146,8 +155,13 @@ class BatchedEmbedder(Embedder):
         if batch:
             yield batch
 
-    def _checked(self, vectors: NDArray[np.float32], batch: Sequence[int]) -> NDArray[np.float32]:
-        """The vectors, as long as they are to be. Raises `EmbeddingError`."""
+    def _check_vectors(
+        self, vectors: NDArray[np.float32], batch: Sequence[int]
+    ) -> NDArray[np.float32]:
+        """Check shape and values, and shorten the vectors to `dimension`.
+
+        Raises `EmbeddingError`.
+        """
         import numpy as np
 
         with np.errstate(over="ignore"):
@@ -165,24 +179,26 @@ class BatchedEmbedder(Embedder):
                 f"{self.name} gave vectors of {vectors.shape[1]} values, not {self.dimension}"
             )
         vectors = vectors[:, : self.dimension]
-        return normalised(vectors) if self.similarity == "cosine" else vectors
+        return normalize(vectors) if self.similarity == "cosine" else vectors
 
 
-def room(name: str, most: int, prompts: int) -> int:
-    """Tokens of `most` that prompts of so many tokens leave. Raises `ConfigError`."""
-    if prompts >= most:
-        raise ConfigError(f"{name} reads {most:,} tokens, and its prompt alone has {prompts:,}")
-    return most - prompts
+def tokens_without_prompt(name: str, max_tokens: int, prompt_tokens: int) -> int:
+    """Return how many of `max_tokens` a prompt of `prompt_tokens` leaves. Raises `ConfigError`."""
+    if prompt_tokens >= max_tokens:
+        raise ConfigError(
+            f"{name} reads {max_tokens:,} tokens, and its prompt alone has {prompt_tokens:,}"
+        )
+    return max_tokens - prompt_tokens
 
 
-def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each row divided by its length; rows of zeros stay."""
+def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Divide each row by its Euclidean length. Rows of zeros stay zero."""
     import numpy as np
 
     largest = np.abs(vectors).max(axis=1, keepdims=True, initial=0)
     vectors = np.divide(vectors, largest, out=np.zeros_like(vectors), where=largest > 0)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    found: NDArray[np.float32] = np.divide(
+    normalized: NDArray[np.float32] = np.divide(
         vectors, norms, out=np.zeros_like(vectors), where=norms > 0
     )
-    return found
+    return normalized

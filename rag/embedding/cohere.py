@@ -1,4 +1,4 @@
-"""Cohere's embeddings."""
+"""Embeddings of Cohere."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _MODELS = {  # https://docs.cohere.com/docs/models, read in 2026
     "embed-english-light-v3.0": KnownModel("embed-english-light-v3.0", 384, 512, 0.10),
     "embed-multilingual-light-v3.0": KnownModel("embed-multilingual-light-v3.0", 384, 512, 0.10),
 }
-_MOST_TEXTS = 96
+MAX_TEXTS_PER_REQUEST = 96
 
 
 class CohereEmbedder(CohereProvider, BatchedEmbedder):
-    """Embeddings of Cohere, each side by its own ``input_type``.
+    """Embeddings of Cohere, with one ``input_type`` for queries and one for documents.
 
-    ``precision`` "int8" asks for vectors of bytes: a quarter of the traffic, nearly the same
-    order. ``dimensions`` is asked of embed-v4.0. Texts that are too long are refused by the
-    server, never cut (``truncate`` is NONE). For the rest see `CohereProvider`.
+    ``precision`` "int8" requests vectors of bytes: a quarter of the traffic, almost the same
+    ranking. ``dimensions`` is sent for embed-v4.0. The server refuses texts that are too long; they
+    are never truncated (``truncate`` is NONE). For the other settings see `CohereProvider`.
     """
 
     name: ClassVar[str] = "cohere"
@@ -41,61 +41,63 @@ class CohereEmbedder(CohereProvider, BatchedEmbedder):
 
     model: str = Field("embed-v4.0", min_length=1)
     precision: Literal["float", "int8"] = "float"
-    batch: Annotated[int, NotFingerprinted] = Field(_MOST_TEXTS, ge=1, le=_MOST_TEXTS)
+    batch: Annotated[int, NotFingerprinted] = Field(
+        MAX_TEXTS_PER_REQUEST, ge=1, le=MAX_TEXTS_PER_REQUEST
+    )
     concurrency: Annotated[int, NotFingerprinted] = Field(4, ge=1, le=64)
 
     @classmethod
     def known_models(cls) -> Iterable[KnownModel]:
-        """Cohere's own."""
+        """Return the models of Cohere."""
         return _MODELS.values()
 
     @property
     def dimension(self) -> int:
-        """As asked for, or the model's."""
-        known = _MODELS.get(self.model)
-        own = known.dimension if known else None
-        if own is None and self.dimensions is None:
+        """Vector length: ``dimensions``, or that of the model."""
+        known_model = _MODELS.get(self.model)
+        model_dimension = known_model.dimension if known_model else None
+        if model_dimension is None and self.dimensions is None:
             raise EmbeddingError(f"{self.model} is not known: say how long its vectors are")
-        return min(own or 65_536, self.dimensions or 65_536)
+        return min(model_dimension or 65_536, self.dimensions or 65_536)
 
     @property
     def max_tokens(self) -> int:
-        """What the model reads; 512 for one that is not known."""
-        known = _MODELS.get(self.model)
-        return known.max_tokens if known and known.max_tokens else 512
+        """Input limit of the model; 512 for an unknown model."""
+        known_model = _MODELS.get(self.model)
+        return known_model.max_tokens if known_model and known_model.max_tokens else 512
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Length of each text; see `rag.text.tokens.count_tokens` for the vocabulary."""
+        """Count the tokens of each text. See `rag.text.tokens.count_tokens` for the vocabulary."""
         return [count_tokens(text) for text in texts]
 
     @property
     def usd_per_million_tokens(self) -> float | None:
-        """Cohere's price; None for what is not known."""
-        known = _MODELS.get(self.model)
-        return known.usd if known else None
+        """Cohere's price; None for unknown models."""
+        known_model = _MODELS.get(self.model)
+        return known_model.usd if known_model else None
 
     @property
-    def _most_batch_tokens(self) -> int:
+    def _max_batch_tokens(self) -> int:
         return 120_000
 
     def _embed(self, texts: Sequence[str], side: Side) -> NDArray[np.float32]:
         import numpy as np
 
         # Only v4 models take a length; of others that many values are kept.
-        shorter = {"output_dimension": self.dimensions} if "v4" in self.model else {}
+        dimension_options = {"output_dimension": self.dimensions} if "v4" in self.model else {}
         try:
             with self._translate_errors():
-                reply = self._client().embed(
+                reply = self._get_client().embed(
                     model=self.model,
                     texts=list(texts),
                     input_type=f"search_{side}",
                     embedding_types=[self.precision],
                     truncate="NONE",
-                    request_options=self._options,
-                    **{key: value for key, value in shorter.items() if value},
+                    request_options=self._request_options,
+                    **{key: value for key, value in dimension_options.items() if value},
                 )
-                found = getattr(reply.embeddings, _FIELDS[self.precision])
-                return np.asarray(found, dtype=np.float32)
+                values = getattr(reply.embeddings, _FIELDS[self.precision])
+                return np.asarray(values, dtype=np.float32)
         except ModelRequestError as error:
             raise EmbeddingError(str(error)) from None
 

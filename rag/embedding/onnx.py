@@ -1,4 +1,4 @@
-"""Models in ONNX, without torch: fastembed's, or one in a folder."""
+"""ONNX models without torch: models of fastembed, or from a folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import Field
 
 from rag.component import NotFingerprinted
 from rag.embedding.base import KnownModel, Side
-from rag.embedding.batched import BatchedEmbedder, room
+from rag.embedding.batched import BatchedEmbedder, tokens_without_prompt
 from rag.errors import EmbeddingError, MissingExtra
 
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class OnnxEmbedder(BatchedEmbedder):
-    """A bi-encoder on onnxruntime through fastembed: a model it knows by name, or a folder.
+    """A bi-encoder on onnxruntime through fastembed, given by its name in fastembed or as a folder.
 
-    A folder holds ``tokenizer.json``, ``config.json`` and ``model.onnx`` (or ``onnx/model.onnx``);
-    how token vectors become one is read from ``1_Pooling/config.json``, as sentence-transformers
-    write it, and is their mean without that. ``query_prompt`` and ``document_prompt`` stand in
-    front of each text. ``threads`` bounds what onnxruntime uses.
+    A folder holds ``tokenizer.json``, ``config.json`` and ``model.onnx`` (or ``onnx/model.onnx``).
+    ``1_Pooling/config.json``, as sentence-transformers writes it, defines the pooling; without it,
+    the token vectors are averaged. ``query_prompt`` and ``document_prompt`` are prepended to each
+    text. ``threads`` limits the threads of onnxruntime.
 
     Source: https://qdrant.github.io/fastembed.
     """
@@ -41,7 +41,7 @@ class OnnxEmbedder(BatchedEmbedder):
 
     @classmethod
     def known_models(cls) -> Iterable[KnownModel]:
-        """Those that fastembed knows, where it is installed."""
+        """Return the models of fastembed, if it is installed."""
         try:
             from fastembed import TextEmbedding
         except ModuleNotFoundError:
@@ -55,25 +55,25 @@ class OnnxEmbedder(BatchedEmbedder):
 
     @property
     def dimension(self) -> int:
-        """The model's, or ``dimensions`` where that is less."""
-        own = self._loaded.dimension
-        return min(own, self.dimensions or own)
+        """Vector length of the model, or ``dimensions`` if that is less."""
+        model_dimension = self._onnx_model.dimension
+        return min(model_dimension, self.dimensions or model_dimension)
 
     @property
     def max_tokens(self) -> int:
-        """What the model reads, without special tokens and the longer of the prompts."""
+        """Input limit of the model, without special tokens and the longer prompt."""
         prompts = [prompt for prompt in (self.query_prompt, self.document_prompt) if prompt]
         longest = max(self.count_tokens(prompts), default=0)
-        return room(self.model, self._loaded.max_tokens, longest)
+        return tokens_without_prompt(self.model, self._onnx_model.max_tokens, longest)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Length of each text in tokens of the model's tokenizer."""
-        encodings = self._loaded.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        """Count the tokens of each text with the tokenizer of the model."""
+        encodings = self._onnx_model.tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return [len(encoding) for encoding in encodings]
 
     @property
     def usd_per_million_tokens(self) -> float:
-        """Nothing: it runs here."""
+        """Price: 0 for a local model."""
         return 0.0
 
     def _embed(self, texts: Sequence[str], side: Side) -> NDArray[np.float32]:
@@ -81,15 +81,15 @@ class OnnxEmbedder(BatchedEmbedder):
 
         prompt = self.query_prompt if side == "query" else self.document_prompt
         prompted = [prompt + text for text in texts]
-        found = list(self._loaded.model.embed(prompted, batch_size=len(prompted)))
-        return np.asarray(found, dtype=np.float32)
+        vectors = list(self._onnx_model.model.embed(prompted, batch_size=len(prompted)))
+        return np.asarray(vectors, dtype=np.float32)
 
     @property
-    def _loaded(self) -> _Loaded:
-        return _load(self.model, self.threads)
+    def _onnx_model(self) -> _OnnxModel:
+        return _load_model(self.model, self.threads)
 
 
-class _Loaded(NamedTuple):
+class _OnnxModel(NamedTuple):
     model: Any
     tokenizer: Any
     dimension: int
@@ -97,7 +97,7 @@ class _Loaded(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def _load(name: str, threads: int | None) -> _Loaded:
+def _load_model(name: str, threads: int | None) -> _OnnxModel:
     try:
         from fastembed import TextEmbedding
         from tokenizers import Tokenizer
@@ -106,28 +106,28 @@ def _load(name: str, threads: int | None) -> _Loaded:
     try:
         folder = Path(name)
         if folder.is_dir():
-            model = _registered(folder, threads)
+            model = _register_folder(folder, threads)
         else:
             model = TextEmbedding(name, threads=threads)
-        own = model.model.tokenizer
-        tokenizer = Tokenizer.from_str(own.to_str())
+        model_tokenizer = model.model.tokenizer
+        tokenizer = Tokenizer.from_str(model_tokenizer.to_str())
         truncation = tokenizer.truncation
         limit = int(truncation["max_length"]) if truncation else 512
         tokenizer.no_truncation()
         tokenizer.no_padding()
         limit -= tokenizer.num_special_tokens_to_add(False)
-        return _Loaded(model, tokenizer, int(model.embedding_size), limit)
+        return _OnnxModel(model, tokenizer, int(model.embedding_size), limit)
     except EmbeddingError:
         raise
     except Exception as error:  # whatever onnxruntime, tokenizers and the hub's client raise
-        said = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:300]
         raise EmbeddingError(
-            f"cannot load {name} (a folder, or a model of fastembed's that can be reached): {said}"
+            f"cannot load {name} (a folder or a model of fastembed that can be reached): {reason}"
         ) from None
 
 
-def _registered(folder: Path, threads: int | None) -> Any:
-    """Make the model in `folder` one that fastembed knows, under a name of its own."""
+def _register_folder(folder: Path, threads: int | None) -> Any:
+    """Register the model in `folder` with fastembed under a unique name."""
     from fastembed import TextEmbedding
     from fastembed.common.model_description import ModelSource, PoolingType
 
@@ -139,13 +139,15 @@ def _registered(folder: Path, threads: int | None) -> Any:
         raise EmbeddingError(f"the folder {folder} has no {', '.join(missing)}")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     pooling = folder / "1_Pooling" / "config.json"
-    said = json.loads(pooling.read_text(encoding="utf-8")) if pooling.is_file() else {}
-    how = PoolingType.CLS if said.get("pooling_mode_cls_token") else PoolingType.MEAN
+    pooling_config = json.loads(pooling.read_text(encoding="utf-8")) if pooling.is_file() else {}
+    pooling_type = (
+        PoolingType.CLS if pooling_config.get("pooling_mode_cls_token") else PoolingType.MEAN
+    )
     name = f"citewell:{folder.resolve()}"
     if name not in {model["model"] for model in TextEmbedding.list_supported_models()}:
         TextEmbedding.add_custom_model(
             model=name,
-            pooling=how,
+            pooling=pooling_type,
             normalization=True,
             sources=ModelSource(url=folder.resolve().as_uri()),
             dim=int(config["hidden_size"]),

@@ -1,4 +1,4 @@
-"""Embeddings behind OpenAI's API: OpenAI's own, Azure's, and every server that speaks it."""
+"""Embeddings by OpenAI's API: OpenAI, Azure, and every compatible server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import Field
 
 from rag.component import NotFingerprinted
 from rag.embedding.base import KnownModel, Side
-from rag.embedding.batched import BatchedEmbedder, room
+from rag.embedding.batched import BatchedEmbedder, tokens_without_prompt
 from rag.errors import EmbeddingError, ModelRequestError
 from rag.providers.openai import AzureOpenAIProvider, OpenAIProvider
 from rag.text.tokens import count_tokens
@@ -25,18 +25,20 @@ _MODELS = {  # https://platform.openai.com/docs/pricing, read in 2026
     "text-embedding-3-large": KnownModel("text-embedding-3-large", 3072, 8191, 0.13),
     "text-embedding-ada-002": KnownModel("text-embedding-ada-002", 1536, 8191, 0.10),
 }
-_MOST_TEXTS = 2048  # in a request to OpenAI
-_MOST_TOKENS = 250_000  # OpenAI's limit is 300,000, and tokens may be counted by another vocabulary
+MAX_TEXTS_PER_REQUEST = 2048  # in a request to OpenAI
+MAX_TOKENS_PER_REQUEST = (
+    250_000  # OpenAI's limit is 300,000, and tokens may be counted by another vocabulary
+)
 
 
 class OpenAIEmbedder(OpenAIProvider, BatchedEmbedder):
-    """Embeddings of OpenAI, and of llama.cpp, Ollama, vLLM, TEI and the like (``/v1/embeddings``).
+    """Embeddings of OpenAI, llama.cpp, Ollama, vLLM, TEI and others (``/v1/embeddings``).
 
-    ``dimensions`` is asked of OpenAI's newer models, which then send shorter vectors; of other
-    servers' vectors that many values are kept. ``limit`` is the longest text in tokens; what the
-    server refuses all the same is an `EmbeddingError`, as no text is cut in silence. The length of
-    a vector of a model that is not known is found by asking once. Prompts stand in front of each
-    text, where the model was trained with such. For the rest see `OpenAIProvider`.
+    ``dimensions`` is sent to OpenAI, whose newer models then return shorter vectors; for other
+    servers, the first values of each vector are kept. ``limit`` is the input limit in tokens. If
+    the server refuses a text, an `EmbeddingError` is raised: no text is truncated. The vector
+    length of an unknown model is found with one request. Prompts are prepended to each text, for
+    models trained with prompts. For the other settings see `OpenAIProvider`.
     """
 
     name: ClassVar[str] = "openai"
@@ -46,48 +48,53 @@ class OpenAIEmbedder(OpenAIProvider, BatchedEmbedder):
     limit: int | None = Field(None, ge=1)
     query_prompt: str = ""
     document_prompt: str = ""
-    batch: Annotated[int, NotFingerprinted] = Field(256, ge=1, le=_MOST_TEXTS)
+    batch: Annotated[int, NotFingerprinted] = Field(256, ge=1, le=MAX_TEXTS_PER_REQUEST)
     concurrency: Annotated[int, NotFingerprinted] = Field(4, ge=1, le=64)
 
     @classmethod
     def known_models(cls) -> Iterable[KnownModel]:
-        """OpenAI's own."""
+        """Return the models of OpenAI."""
         return _MODELS.values()
 
     @property
     def dimension(self) -> int:
-        """As asked for, as known, or as the server's first answer shows."""
-        known = _MODELS.get(self.model) if self._is_openai else None
-        if known is not None and known.dimension is not None:
-            return min(known.dimension, self.dimensions or known.dimension)
-        return self.dimensions or _asked_length(self)
+        """Vector length.
+
+        ``dimensions``, the known length of the model, or that of a first reply.
+        """
+        known_model = _MODELS.get(self.model) if self._is_openai else None
+        if known_model is not None and known_model.dimension is not None:
+            return min(known_model.dimension, self.dimensions or known_model.dimension)
+        return self.dimensions or _probe_dimension(self)
 
     @property
     def max_tokens(self) -> int:
-        """``limit``, or what OpenAI's models read, without the longer of the prompts."""
-        most = self.limit or (8191 if self._is_openai else 512)
+        """``limit``, or the input limit of OpenAI's models, without the longer prompt."""
+        model_tokens = self.limit or (8191 if self._is_openai else 512)
         prompts = [prompt for prompt in (self.query_prompt, self.document_prompt) if prompt]
-        return room(self.model, most, max(self.count_tokens(prompts), default=0))
+        return tokens_without_prompt(
+            self.model, model_tokens, max(self.count_tokens(prompts), default=0)
+        )
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Length of each text; see `rag.text.tokens.count_tokens` for the vocabulary."""
+        """Count the tokens of each text. See `rag.text.tokens.count_tokens` for the vocabulary."""
         return [count_tokens(text) for text in texts]
 
     @property
     def usd_per_million_tokens(self) -> float | None:
-        """OpenAI's price; None for what is not known, 0 is for one's own servers to say."""
-        known = _MODELS.get(self.model) if self._is_openai else None
-        return known.usd if known else None
+        """OpenAI's price; None for unknown models and other servers."""
+        known_model = _MODELS.get(self.model) if self._is_openai else None
+        return known_model.usd if known_model else None
 
     @property
-    def _most_batch_tokens(self) -> int:
-        return _MOST_TOKENS if self._is_openai else 32_000
+    def _max_batch_tokens(self) -> int:
+        return MAX_TOKENS_PER_REQUEST if self._is_openai else 32_000
 
     def _embed(self, texts: Sequence[str], side: Side) -> NDArray[np.float32]:
         prompt = self.query_prompt if side == "query" else self.document_prompt
-        return self._asked([prompt + text for text in texts])
+        return self._request_vectors([prompt + text for text in texts])
 
-    def _asked(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def _request_vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
         import numpy as np
 
         request: dict[str, Any] = {"model": self.model, "input": list(texts)}
@@ -97,24 +104,24 @@ class OpenAIEmbedder(OpenAIProvider, BatchedEmbedder):
         request["encoding_format"] = "base64" if self._is_openai else "float"
         try:
             with self._translate_errors():
-                reply = self._client().embeddings.create(**request)
-                found = sorted(reply.data, key=lambda item: item.index)
-                if [item.index for item in found] != list(range(len(texts))):
+                reply = self._get_client().embeddings.create(**request)
+                items = sorted(reply.data, key=lambda item: item.index)
+                if [item.index for item in items] != list(range(len(texts))):
                     raise EmbeddingError(
-                        f"{self._where} sent {len(found)} vectors for {len(texts)} texts"
+                        f"{self._server_name} sent {len(items)} vectors for {len(texts)} texts"
                     )
-                vectors = [_values(item.embedding) for item in found]
+                vectors = [_decode_vector(item.embedding) for item in items]
                 if len({len(vector) for vector in vectors}) > 1:
-                    raise EmbeddingError(f"{self._where} sent vectors of different lengths")
+                    raise EmbeddingError(f"{self._server_name} sent vectors of different lengths")
                 return np.stack(vectors).astype(np.float32)
         except ModelRequestError as error:
             raise EmbeddingError(str(error)) from None
 
 
 class AzureOpenAIEmbedder(AzureOpenAIProvider, OpenAIEmbedder):
-    """The same behind Azure OpenAI; ``model`` is the deployment's name.
+    """Embeddings by Azure OpenAI; ``model`` is the name of the deployment.
 
-    Name ``dimensions`` where the deployment is not called as its model is.
+    Set ``dimensions`` if the deployment is not named after its model.
     """
 
     name: ClassVar[str] = "azure-openai"
@@ -122,7 +129,7 @@ class AzureOpenAIEmbedder(AzureOpenAIProvider, OpenAIEmbedder):
     model: str = Field("text-embedding-3-small", min_length=1)
 
 
-def _values(embedding: Any) -> NDArray[Any]:
+def _decode_vector(embedding: Any) -> NDArray[Any]:
     import numpy as np
 
     if isinstance(embedding, str):
@@ -131,8 +138,8 @@ def _values(embedding: Any) -> NDArray[Any]:
 
 
 @lru_cache(maxsize=64)
-def _asked_length(embedder: OpenAIEmbedder) -> int:
-    length = int(embedder._asked(["length"]).shape[1])
+def _probe_dimension(embedder: OpenAIEmbedder) -> int:
+    length = int(embedder._request_vectors(["length"]).shape[1])
     if not length:
         raise EmbeddingError(f"{embedder.model} sends vectors without a value")
     return length

@@ -1,4 +1,4 @@
-"""Models of sentence-transformers: any of a hub or in a folder."""
+"""Models of sentence-transformers, from a hub or a folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import Field
 
 from rag.component import NotFingerprinted
 from rag.embedding.base import KnownModel, Side, Similarity
-from rag.embedding.batched import BatchedEmbedder, normalised, room
+from rag.embedding.batched import BatchedEmbedder, normalize, tokens_without_prompt
 from rag.errors import EmbeddingError, MissingExtra
 
 if TYPE_CHECKING:
@@ -21,14 +21,13 @@ if TYPE_CHECKING:
 
 
 class SentenceTransformerEmbedder(BatchedEmbedder):
-    """A bi-encoder on torch, by its name on the Hugging Face hub or the path of its folder.
+    """A bi-encoder on torch, given by its name on the Hugging Face hub or as a folder.
 
-    ``query_prompt`` and ``document_prompt`` stand in front of each text; None is for those the
-    model brings along ("query" and "document" among its prompts, where it has them). ``device``
-    is torch's ("cpu", "cuda", "mps"; None chooses); ``model_revision`` a commit or tag of
-    the hub.
+    ``query_prompt`` and ``document_prompt`` are prepended to each text. None uses the prompts
+    "query" and "document" of the model, if it has them. ``device`` is a device of torch ("cpu",
+    "cuda", "mps"; None chooses). ``model_revision`` is a commit or tag of the hub.
 
-    Code that a model ships is not run. Source: https://sbert.net.
+    Code that a model ships is never run. Source: https://sbert.net.
     """
 
     name: ClassVar[str] = "sentence-transformers"
@@ -42,7 +41,7 @@ class SentenceTransformerEmbedder(BatchedEmbedder):
 
     @classmethod
     def known_models(cls) -> Iterable[KnownModel]:
-        """Some of the many."""
+        """Return a selection of models."""
         return (
             KnownModel("sentence-transformers/all-MiniLM-L6-v2", 384, 254, 0.0),
             KnownModel("BAAI/bge-small-en-v1.5", 384, 510, 0.0),
@@ -55,42 +54,45 @@ class SentenceTransformerEmbedder(BatchedEmbedder):
 
     @property
     def similarity(self) -> Similarity:
-        """The model's own; the cosine where it names another than that and the inner product."""
-        return "dot" if self._loaded.dot else "cosine"
+        """Similarity of the model.
+
+        The inner product if the model names it, otherwise the cosine.
+        """
+        return "dot" if self._torch_model.dot else "cosine"
 
     @property
     def dimension(self) -> int:
-        """The model's, or ``dimensions`` where that is less."""
-        return min(self._loaded.dimension, self.dimensions or self._loaded.dimension)
+        """Vector length of the model, or ``dimensions`` if that is less."""
+        return min(self._torch_model.dimension, self.dimensions or self._torch_model.dimension)
 
     @property
     def max_tokens(self) -> int:
-        """What the model reads, without special tokens and the longer of the prompts."""
-        loaded = self._loaded
+        """Input limit of the model, without special tokens and the longer prompt."""
+        loaded = self._torch_model
         prompts = [prompt for side in _SIDES if (prompt := self._prompt(side))]
         longest = max(self.count_tokens(prompts), default=0)
-        return room(self.model, loaded.max_tokens, longest)
+        return tokens_without_prompt(self.model, loaded.max_tokens, longest)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Length of each text in tokens of the model's tokenizer."""
-        return self._loaded.counted(texts)
+        """Count the tokens of each text with the tokenizer of the model."""
+        return self._torch_model.count_tokens(texts)
 
     @property
     def usd_per_million_tokens(self) -> float:
-        """Nothing: it runs here."""
+        """Price: 0 for a local model."""
         return 0.0
 
     def _prompt(self, side: Side) -> str:
-        own = self.query_prompt if side == "query" else self.document_prompt
-        if own is not None:
-            return own
-        prompts = self._loaded.prompts
+        configured_prompt = self.query_prompt if side == "query" else self.document_prompt
+        if configured_prompt is not None:
+            return configured_prompt
+        prompts = self._torch_model.prompts
         return prompts.get(side) or (prompts.get("passage") if side == "document" else "") or ""
 
     def _embed(self, texts: Sequence[str], side: Side) -> NDArray[np.float32]:
         import numpy as np
 
-        loaded = self._loaded
+        loaded = self._torch_model
         with loaded.guard:
             vectors = loaded.model.encode(
                 list(texts),
@@ -102,15 +104,15 @@ class SentenceTransformerEmbedder(BatchedEmbedder):
         return np.asarray(vectors, dtype=np.float32)
 
     def embed_tokens(self, texts: Sequence[str], side: Side) -> list[NDArray[np.float32]]:
-        """See `Embedder.embed_tokens`: what the model makes of each token, special ones left out.
+        """Return the contextual token vectors of the model, without special tokens.
 
-        Long texts are cut to what the model reads.
+        Texts above the input limit are truncated. See `Embedder.embed_tokens`.
         """
         import numpy as np
 
-        loaded = self._loaded
+        loaded = self._torch_model
         with loaded.guard:
-            found = loaded.model.encode(
+            token_tensors = loaded.model.encode(
                 list(texts),
                 prompt=self._prompt(side) or None,
                 batch_size=self.batch,
@@ -118,17 +120,19 @@ class SentenceTransformerEmbedder(BatchedEmbedder):
                 show_progress_bar=False,
                 convert_to_numpy=False,
             )
-        return [normalised(np.asarray(each.cpu(), dtype=np.float32)[1:-1]) for each in found]
+        return [
+            normalize(np.asarray(tensor.cpu(), dtype=np.float32)[1:-1]) for tensor in token_tensors
+        ]
 
     @property
-    def _loaded(self) -> _Loaded:
-        return _load(self.model, self.model_revision, self.device)
+    def _torch_model(self) -> _TorchModel:
+        return _load_model(self.model, self.model_revision, self.device)
 
 
 _SIDES: tuple[Side, ...] = ("query", "document")
 
 
-class _Loaded(NamedTuple):
+class _TorchModel(NamedTuple):
     model: Any
     tokenizer: Any
     dimension: int
@@ -137,13 +141,13 @@ class _Loaded(NamedTuple):
     dot: bool
     guard: threading.Lock
 
-    def counted(self, texts: Sequence[str]) -> list[int]:
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
         encodings = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return [len(encoding) for encoding in encodings]
 
 
 @lru_cache(maxsize=4)
-def _load(name: str, revision: str | None, device: str | None) -> _Loaded:
+def _load_model(name: str, revision: str | None, device: str | None) -> _TorchModel:
     try:
         from sentence_transformers import SentenceTransformer
         from tokenizers import Tokenizer
@@ -169,10 +173,10 @@ def _load(name: str, revision: str | None, device: str | None) -> _Loaded:
     except EmbeddingError:
         raise
     except Exception as error:  # whatever torch, transformers and the hub's client raise
-        said = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:300]
         raise EmbeddingError(
-            f"cannot load {name} (a folder, or a model of the hub that can be reached): {said}"
+            f"cannot load {name} (a folder, or a model of the hub that can be reached): {reason}"
         ) from None
     prompts = {key: text for key, text in (model.prompts or {}).items() if text}
     dot = str(model.similarity_fn_name) == "dot"
-    return _Loaded(model, tokenizer, int(dimension), limit, prompts, dot, threading.Lock())
+    return _TorchModel(model, tokenizer, int(dimension), limit, prompts, dot, threading.Lock())

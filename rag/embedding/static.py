@@ -1,4 +1,4 @@
-"""The default embedder: mean of static token vectors, no download, no torch."""
+"""The default embedder: means of static token vectors, without download or torch."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
-_BATCH = 256  # texts a tokenizer call: enough to keep its threads busy, small in memory
-_SHORT = 4_000  # characters of a batch that one thread goes through
+TEXTS_PER_TOKENIZER_CALL = (
+    256  # texts a tokenizer call: enough to keep its threads busy, small in memory
+)
+MAX_SINGLE_THREAD_CHARACTERS = 4_000  # characters of a batch that one thread goes through
 
 
 class StaticEmbedder(Embedder):
-    """WordLlama's 256-dimensional static vectors (L2-supercat), from the wheel they ship in.
+    """The 256-dimensional static vectors of WordLlama (L2-supercat), read from its wheel.
 
-    A vector is the mean of the vectors of the text's tokens, so that there is no limit of
-    length. The tokenizer knows few words in capitals: such runs are lower-cased first (see
-    `uncapitalised`). ``dimensions`` keeps the leading values only, normalised anew: the vectors
-    were trained for 64 and 128 as well (Matryoshka representation learning).
+    The vector of a text is the mean of its token vectors, so texts have no length limit. The
+    tokenizer knows few capitalized words, so runs of capitals are lower-cased first (see
+    `lower_capitals`). ``dimensions`` keeps the first values only, normalized again: the vectors
+    were trained for 64 and 128 values as well (Matryoshka representation learning).
 
     Source: https://github.com/dleemiller/WordLlama; measured in ``docs/decisions.md``.
     """
@@ -40,42 +42,43 @@ class StaticEmbedder(Embedder):
 
     @classmethod
     def known_models(cls) -> Iterable[KnownModel]:
-        """The one."""
+        """Return the only model."""
         return (KnownModel("wordllama l2_supercat", 256, None, 0.0),)
 
     @property
     def dimension(self) -> int:
-        """256, or ``dimensions``."""
-        return self.dimensions or int(_model().vectors.shape[1])
+        """Vector length: 256, or ``dimensions``."""
+        return self.dimensions or int(_load_model().vectors.shape[1])
 
     def dense_weight(self, query: str) -> float:
-        """.4: a mean of words sees less than BM25 does.
+        """Return .4, because a mean of word vectors is less precise than BM25.
 
-        .001 where the question is in a script that the vectors were not trained on: then they
-        decide between equals, and where no word is found.
+        Return .001 for a query in a script that the vectors were not trained on: then they only
+        break ties and help if no word matches.
         """
         letters = sum(character.isalpha() for character in query)
         return 0.4 if len(_LATIN.findall(query)) >= letters / 2 else 0.001
 
     @property
     def max_tokens(self) -> int:
-        """No text is too long for a mean; a bound all the same, against absurd input."""
+        """A limit against absurd input. A mean has no limit of its own."""
         return 1_000_000
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Length of each text in tokens of the Llama 2 vocabulary."""
-        tokenizer = _model().tokenizer
+        """Count the tokens of each text in the vocabulary of Llama 2."""
+        tokenizer = _load_model().tokenizer
         return [
             len(encoding)
-            for i in range(0, len(texts), _BATCH)
+            for i in range(0, len(texts), TEXTS_PER_TOKENIZER_CALL)
             for encoding in tokenizer.encode_batch_fast(
-                [uncapitalised(text) for text in texts[i : i + _BATCH]], add_special_tokens=False
+                [lower_capitals(text) for text in texts[i : i + TEXTS_PER_TOKENIZER_CALL]],
+                add_special_tokens=False,
             )
         ]
 
     @property
     def usd_per_million_tokens(self) -> float:
-        """Nothing: it runs here."""
+        """Price: 0 for a local model."""
         return 0.0
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -83,8 +86,10 @@ class StaticEmbedder(Embedder):
         import numpy as np
 
         out = np.zeros((len(texts), self.dimension), dtype=np.float32)
-        for i in range(0, len(texts), _BATCH):
-            out[i : i + _BATCH] = _embed(texts[i : i + _BATCH], self.dimension)
+        for i in range(0, len(texts), TEXTS_PER_TOKENIZER_CALL):
+            out[i : i + TEXTS_PER_TOKENIZER_CALL] = _embed(
+                texts[i : i + TEXTS_PER_TOKENIZER_CALL], self.dimension
+            )
         return out
 
     def embed_query(self, text: str) -> NDArray[np.float32]:
@@ -96,16 +101,19 @@ class StaticEmbedder(Embedder):
         """See `Embedder.embed_tokens`."""
         import numpy as np
 
-        model = _model()
-        found = model.tokenizer.encode_batch_fast(
-            [uncapitalised(text) for text in texts], add_special_tokens=False
+        model = _load_model()
+        encodings = model.tokenizer.encode_batch_fast(
+            [lower_capitals(text) for text in texts], add_special_tokens=False
         )
         vectors = [
             model.vectors[np.array(encoding.ids, dtype=np.int32)][:, : self.dimension]
-            for encoding in found
+            for encoding in encodings
         ]
-        norms = [np.linalg.norm(each, axis=1, keepdims=True) for each in vectors]
-        return [each / np.maximum(n, 1e-12) for each, n in zip(vectors, norms, strict=True)]
+        norms = [np.linalg.norm(token_vectors, axis=1, keepdims=True) for token_vectors in vectors]
+        return [
+            token_vectors / np.maximum(n, 1e-12)
+            for token_vectors, n in zip(vectors, norms, strict=True)
+        ]
 
 
 _LATIN = re.compile("[A-Za-z\u00aa\u00ba\u00c0-\u024f\u1e00-\u1eff]")
@@ -114,11 +122,11 @@ _LATIN = re.compile("[A-Za-z\u00aa\u00ba\u00c0-\u024f\u1e00-\u1eff]")
 _CAPITALS = re.compile(r"(?<![^\W_])[^\W\d_a-z]{2,}+(?:[\W\d_]++[^\W\d_a-z]{2,}+){2,}+")
 
 
-def uncapitalised(text: str) -> str:
-    """Lower-case runs of three and more words in capitals; acronyms in running text stay.
+def lower_capitals(text: str) -> str:
+    """Lower-case runs of three or more words in capitals. Acronyms in running text stay.
 
-    On the Vaswani queries, which are all in capitals, nDCG@10 of the static embedder is .059 as
-    they stand and .360 so (``docs/decisions.md``).
+    On the queries of Vaswani, which are all in capitals, nDCG@10 of the static embedder is .059
+    without this step and .360 with it (``docs/decisions.md``).
     """
     return text if text.islower() else _CAPITALS.sub(_lower_if_upper, text)
 
@@ -131,9 +139,11 @@ def _lower_if_upper(run: re.Match[str]) -> str:
 def _embed(texts: Sequence[str], dimension: int) -> NDArray[np.float32]:
     import numpy as np
 
-    model = _model()
-    prepared = [uncapitalised(text) for text in texts]
-    if sum(map(len, prepared)) < _SHORT:  # not worth waking the threads a batch is spread over
+    model = _load_model()
+    prepared = [lower_capitals(text) for text in texts]
+    if (
+        sum(map(len, prepared)) < MAX_SINGLE_THREAD_CHARACTERS
+    ):  # not worth waking the threads a batch is spread over
         encodings = [model.tokenizer.encode(text, add_special_tokens=False) for text in prepared]
     else:
         encodings = model.tokenizer.encode_batch_fast(prepared, add_special_tokens=False)
@@ -147,13 +157,13 @@ def _embed(texts: Sequence[str], dimension: int) -> NDArray[np.float32]:
     return normalised
 
 
-class _Model(NamedTuple):
+class _StaticModel(NamedTuple):
     tokenizer: Tokenizer
     vectors: NDArray[np.float32]
 
 
 @lru_cache(maxsize=1)
-def _model() -> _Model:
+def _load_model() -> _StaticModel:
     """Read vocabulary and vectors from the wheel's own files; nothing is looked up online.
 
     Read directly and not through `wordllama`, whose import alone costs 0.17 s (it brings an
@@ -175,4 +185,4 @@ def _model() -> _Model:
         raise EmbeddingError(f"cannot read the static vectors in {folder}: {error}") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return _Model(tokenizer, vectors.astype("float32"))
+    return _StaticModel(tokenizer, vectors.astype("float32"))

@@ -1,4 +1,4 @@
-"""Static word vectors that people already have: word2vec, GloVe, fastText."""
+"""Static word vectors from files: word2vec, GloVe, fastText."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar, NamedTuple, cast
 from pydantic import Field
 
 from rag.embedding.base import Embedder
-from rag.embedding.batched import normalised
+from rag.embedding.batched import normalize
 from rag.errors import EmbeddingError
 from rag.text.tokenization import words
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 
 class WordVectorEmbedder(Embedder):
-    """The mean of the vectors of a text's words, rare words counting more.
+    """The weighted mean of the word vectors of a text. Rare words have a higher weight.
 
-    ``path`` is a file of word2vec (text or binary), GloVe or fastText (``.vec``), also with
-    ``.gz``. A word's weight is ``a / (a + p)``, with its share ``p`` of all words as Zipf's law has
-    it from its place in the file, which such files have from the most frequent word on, and ``a``
-    = .001 (smooth inverse frequency: Arora et al., 2017). ``limit`` keeps the first so many words.
-    Words that the file does not have count for nothing, and so has a text of them only.
+    ``path`` is a file of word2vec (text or binary), GloVe or fastText (``.vec``), optionally with
+    ``.gz``. The weight of a word is ``a / (a + p)`` with ``a`` = .001 (smooth inverse frequency:
+    Arora et al., 2017). ``p`` is the frequency of the word by Zipf's law from its rank in the file;
+    such files list frequent words first. ``limit`` keeps the first words only. Words outside the
+    file are ignored, and a text that has no known word gives zeros.
 
-    What is in the file is part of the fingerprint, by its size and samples of it.
+    The fingerprint includes the content of the file, by its size and samples of it.
     """
 
     name: ClassVar[str] = "word-vectors"
@@ -43,43 +43,50 @@ class WordVectorEmbedder(Embedder):
 
     @property
     def fingerprint(self) -> str:
-        """See `Component.fingerprint`; another file under the same name is another embedder."""
-        return _with_file(super().fingerprint, self.path)
+        """Fingerprint that includes the file.
+
+        Another file under the same name is another embedder.
+        """
+        return _add_file_to_fingerprint(super().fingerprint, self.path)
 
     @property
     def dimension(self) -> int:
-        """That of the file."""
-        return int(self._loaded.vectors.shape[1])
+        """Vector length in the file."""
+        return int(self._word_vectors.vectors.shape[1])
 
     def dense_weight(self, query: str) -> float:
-        """.4: a mean of words sees less than BM25 does."""
+        """Return .4, because a mean of word vectors is less precise than BM25."""
         return 0.4
 
     @property
     def max_tokens(self) -> int:
-        """No text is too long for a mean; a bound all the same, against absurd input."""
+        """A limit against absurd input. A mean has no limit of its own."""
         return 1_000_000
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Number of words of each text."""
+        """Count the words of each text."""
         return [len(words(text)) for text in texts]
 
     @property
     def usd_per_million_tokens(self) -> float:
-        """Nothing: it runs here."""
+        """Price: 0 for a local model."""
         return 0.0
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """See `Embedder.embed_documents`."""
         import numpy as np
 
-        loaded = self._loaded
-        out = np.zeros((len(texts), loaded.vectors.shape[1]), dtype=np.float32)
+        word_vectors = self._word_vectors
+        out = np.zeros((len(texts), word_vectors.vectors.shape[1]), dtype=np.float32)
         for row, text in zip(out, texts, strict=True):
-            places = [place for word in words(text) if (place := loaded.place(word)) is not None]
-            if places:
-                row += loaded.weights[places] @ loaded.vectors[places]
-        return normalised(out)
+            rows = [
+                word_row
+                for word in words(text)
+                if (word_row := word_vectors.find_row(word)) is not None
+            ]
+            if rows:
+                row += word_vectors.weights[rows] @ word_vectors.vectors[rows]
+        return normalize(out)
 
     def embed_query(self, text: str) -> NDArray[np.float32]:
         """See `Embedder.embed_query`."""
@@ -87,71 +94,74 @@ class WordVectorEmbedder(Embedder):
         return vector
 
     @property
-    def _loaded(self) -> _Loaded:
+    def _word_vectors(self) -> _WordVectors:
         try:
-            changed = self.path.stat().st_mtime_ns
+            modified_ns = self.path.stat().st_mtime_ns
         except (OSError, ValueError) as error:
             raise EmbeddingError(f"cannot read the word vectors {self.path}: {error}") from None
-        return _load(self.path, self.limit, changed)
+        return _load_vectors(self.path, self.limit, modified_ns)
 
 
-_A = 0.001
-_SAMPLES, _SAMPLE = 16, 65_536  # stretches of a file that tell it from others, and their bytes
+SMOOTHING = 0.001
+FINGERPRINT_SAMPLES, BYTES_PER_SAMPLE = (
+    16,
+    65_536,
+)  # stretches of a file that tell it from others, and their bytes
 
 
-def _with_file(fingerprint: str, path: Path) -> str:
+def _add_file_to_fingerprint(fingerprint: str, path: Path) -> str:
     hashed = hashlib.sha256(fingerprint.encode())
     try:
         size = path.stat().st_size
         hashed.update(str(size).encode())
         with path.open("rb") as file:
-            for i in range(_SAMPLES):
-                file.seek(i * max(0, size - _SAMPLE) // (_SAMPLES - 1))
-                hashed.update(file.read(_SAMPLE))
+            for i in range(FINGERPRINT_SAMPLES):
+                file.seek(i * max(0, size - BYTES_PER_SAMPLE) // (FINGERPRINT_SAMPLES - 1))
+                hashed.update(file.read(BYTES_PER_SAMPLE))
     except (OSError, ValueError):
         return fingerprint  # who reads it will say what is wrong
     return hashed.hexdigest()[:16]
 
 
-class _Loaded(NamedTuple):
-    places: dict[str, int]
+class _WordVectors(NamedTuple):
+    rows: dict[str, int]
     vectors: NDArray[np.float32]
     weights: NDArray[np.float32]
 
-    def place(self, word: str) -> int | None:
-        found = self.places.get(word)
-        return self.places.get(word.capitalize()) if found is None else found
+    def find_row(self, word: str) -> int | None:
+        row = self.rows.get(word)
+        return self.rows.get(word.capitalize()) if row is None else row
 
 
 @lru_cache(maxsize=2)
-def _load(path: Path, limit: int | None, changed: int) -> _Loaded:
+def _load_vectors(path: Path, limit: int | None, modified_ns: int) -> _WordVectors:
     import numpy as np
 
     try:
-        with _opened(path) as file:
-            found = list(itertools.islice(_read(file), limit))
+        with _open_file(path) as file:
+            entries = list(itertools.islice(_read_vectors(file), limit))
     except (OSError, ValueError, EOFError, zlib.error) as error:
         raise EmbeddingError(f"cannot read the word vectors {path}: {error}") from None
-    if not found:
+    if not entries:
         raise EmbeddingError(f"there are no word vectors in {path}")
-    length = len(found[0][1])
-    if odd := next((word for word, vector in found if len(vector) != length), None):
-        raise EmbeddingError(f"{path}: the vector of {odd!r} has not {length} values")
-    vectors = np.stack([vector for _, vector in found]).astype(np.float32)
+    length = len(entries[0][1])
+    if odd_word := next((word for word, vector in entries if len(vector) != length), None):
+        raise EmbeddingError(f"{path}: the vector of {odd_word!r} has not {length} values")
+    vectors = np.stack([vector for _, vector in entries]).astype(np.float32)
     if not np.isfinite(vectors).all():
         raise EmbeddingError(f"{path} has a vector with NaN or infinity in it")
-    places: dict[str, int] = {}
-    for i, (word, _) in enumerate(found):
-        places.setdefault(word, i)
-    share = 1 / (np.arange(1, len(found) + 1) * (math.log(len(found)) + 0.5772))
-    return _Loaded(places, vectors, (_A / (_A + share)).astype(np.float32))
+    rows: dict[str, int] = {}
+    for i, (word, _) in enumerate(entries):
+        rows.setdefault(word, i)
+    share = 1 / (np.arange(1, len(entries) + 1) * (math.log(len(entries)) + 0.5772))
+    return _WordVectors(rows, vectors, (SMOOTHING / (SMOOTHING + share)).astype(np.float32))
 
 
-def _opened(path: Path) -> BinaryIO:
+def _open_file(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
-def _read(file: BinaryIO) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def _read_vectors(file: BinaryIO) -> Iterator[tuple[str, NDArray[np.float32]]]:
     first = file.readline(10_000)
     if first.startswith(b"\xba\x16\x4f\x2f"):  # fastText's own binary form
         raise ValueError("a model of fastText: its .vec file is what is read here")
@@ -161,43 +171,43 @@ def _read(file: BinaryIO) -> Iterator[tuple[str, NDArray[np.float32]]]:
         count, length = int(head[0]), int(head[1])
         if length < 1:
             raise ValueError("its vectors are to have no value")
-        yield from _after_head(file, count, length)
+        yield from _read_after_header(file, count, length)
     else:
-        yield from _lines(itertools.chain([first], file), None)
+        yield from _read_text_lines(itertools.chain([first], file), None)
 
 
-def _after_head(
+def _read_after_header(
     file: BinaryIO, count: int, length: int
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     import numpy as np
 
     second = file.readline(100_000)
     try:
-        next(iter(_lines([second], length)))
+        next(iter(_read_text_lines([second], length)))
     except (ValueError, StopIteration):
         pass
     else:
-        left = count
-        for entry in _lines(itertools.chain([second], file), length):
+        missing_count = count
+        for entry in _read_text_lines(itertools.chain([second], file), length):
             yield entry
-            left -= 1
-        if left:
-            raise ValueError(f"the file says {count} words, and has {count - left}")
+            missing_count -= 1
+        if missing_count:
+            raise ValueError(f"the file says {count} words, and has {count - missing_count}")
         return
-    held = second
+    buffer = second
     for _ in range(count):  # binary: the word, a blank, the values as little-endian floats
-        while b" " not in held or len(held) - held.index(b" ") - 1 < 4 * length:
-            more = file.read(65_536)
-            if not more:
+        while b" " not in buffer or len(buffer) - buffer.index(b" ") - 1 < 4 * length:
+            block = file.read(65_536)
+            if not block:
                 raise ValueError(f"the file ends before its {count} words do")
-            held += more
-        word, _, rest = held.partition(b" ")
-        values = np.frombuffer(rest[: 4 * length], dtype="<f4")
-        held = rest[4 * length :].removeprefix(b"\n")
+            buffer += block
+        word, _, remainder = buffer.partition(b" ")
+        values = np.frombuffer(remainder[: 4 * length], dtype="<f4")
+        buffer = remainder[4 * length :].removeprefix(b"\n")
         yield word.strip().decode("utf-8", "replace"), values
 
 
-def _lines(
+def _read_text_lines(
     lines: Iterator[bytes] | Sequence[bytes], length: int | None
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     import numpy as np

@@ -1,4 +1,4 @@
-"""Answers, and the citations that tie them to their sources."""
+"""Generators: answers from retrieved passages, with citations of their sources."""
 
 from rag.generation.base import (
     AnswerCompleted,

@@ -1,4 +1,4 @@
-"""What every generator does."""
+"""The base class of generators, and the events of a streamed answer."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from rag.types import NO_ANSWER, Answer, Citation, FrozenModel, Hit, Message, Se
 
 
 class TextDelta(FrozenModel):
-    """A piece of the answer's text, as it comes."""
+    """A piece of the answer's text, in a stream."""
 
     text: Text
 
 
 class CitationAdded(FrozenModel):
-    """A citation of the text so far: it will stand at `number` in ``Answer.citations``."""
+    """A new citation; `number` is its index in ``Answer.citations``."""
 
     number: int = Field(ge=0)
     citation: Citation
 
 
 class SentenceVerified(FrozenModel):
-    """What became of a sentence; it will stand at `number` in ``Answer.sentences``."""
+    """A checked sentence; `number` is its index in ``Answer.sentences``."""
 
     number: int = Field(ge=0)
     sentence: Sentence
 
 
 class AnswerCompleted(FrozenModel):
-    """The end of a stream: the whole answer, checked."""
+    """The last event of a stream: the complete, checked answer."""
 
     answer: Answer
 
@@ -42,62 +42,64 @@ Event = TextDelta | CitationAdded | SentenceVerified | AnswerCompleted
 
 
 class Generator(Component):
-    """A question and what was retrieved for it, to an answer with citations."""
+    """Turns a question and its retrieved hits into an answer with citations."""
 
     kind: ClassVar[str] = "generator"
     reads_history: ClassVar[bool] = False
-    """Whether it understands a follow-up question by the conversation before it."""
+    """Whether it understands a follow-up question from the conversation."""
 
     streams: ClassVar[bool] = True
-    """Whether its text comes piece by piece; otherwise all of it comes at once."""
+    """Whether its text is streamed in pieces; otherwise all of it comes at once."""
 
     @abstractmethod
     def answer(self, question: str, hits: Sequence[Hit], history: Sequence[Message] = ()) -> Answer:
-        """Answer from `hits` alone, or abstain.
+        """Answer from `hits` only, or abstain.
 
         Citations are exact spans of the hits' chunks. `history` is the conversation before the
-        question, oldest first. Raises `ModelError` where a model fails.
+        question, oldest message first. Raises `ModelError` if a model fails.
         """
 
     def stream(
         self, question: str, hits: Sequence[Hit], history: Sequence[Message] = ()
     ) -> Iterator[Event]:
-        """`answer` piece by piece; the last event is `AnswerCompleted`.
+        """Stream the answer; the last event is `AnswerCompleted`.
 
-        The texts of a stream, put together, are the answer's text. Where the answer is abstained
-        from at the end, what was streamed until then is taken back by `AnswerCompleted`.
+        The texts of the events, concatenated, are the answer's text. If the generator abstains at
+        the end, `AnswerCompleted` withdraws the text that was streamed before.
         """
         answer = self.answer(question, hits, history)
-        yield from replayed(answer)
+        yield from replay_events(answer)
         yield AnswerCompleted(answer=answer)
 
 
 def last_answer(events: Iterator[Event]) -> Answer:
-    """The answer at the end of a stream."""
+    """Return the answer at the end of a stream."""
     for event in events:
         if isinstance(event, AnswerCompleted):
             return event.answer
-    raise AssertionError("a stream ends with Done")
+    raise AssertionError("the stream ended without AnswerCompleted")
 
 
-def replayed(answer: Answer) -> Iterator[Event]:
-    """The events of an answer that is there already, but the last."""
-    at = 0
-    told: set[int] = set()
+def replay_events(answer: Answer) -> Iterator[Event]:
+    """Return the events of a complete answer, except `AnswerCompleted`."""
+    text_end = 0
+    cited_numbers: set[int] = set()
     for number, sentence in enumerate(answer.sentences):
-        yield TextDelta(text=answer.text[at : sentence.end])
-        at = sentence.end
-        for i in sentence.citations:
-            if i not in told:
-                told.add(i)
-                yield CitationAdded(number=i, citation=answer.citations[i])
+        yield TextDelta(text=answer.text[text_end : sentence.end])
+        text_end = sentence.end
+        for citation_number in sentence.citations:
+            if citation_number not in cited_numbers:
+                cited_numbers.add(citation_number)
+                yield CitationAdded(
+                    number=citation_number, citation=answer.citations[citation_number]
+                )
         yield SentenceVerified(number=number, sentence=sentence)
-    if at < len(answer.text):
-        yield TextDelta(text=answer.text[at:])
+    if text_end < len(answer.text):
+        yield TextDelta(text=answer.text[text_end:])
 
 
 def abstention(reason: str, hits: Sequence[Hit], **fields: object) -> Answer:
-    """Make the answer that says there is none, and why."""
+    """Build the answer of a generator that abstains; `reason` says why."""
     return Answer.model_validate(
         {"text": NO_ANSWER, "status": "abstained", "reason": reason, "hits": tuple(hits), **fields}
     )

@@ -1,4 +1,4 @@
-"""Which sentences of an answer claim something that a source must support, and what they claim."""
+"""Claims: which sentences of an answer need the support of a source, and refusals to answer."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import re
 
 _HEADING = re.compile(r"\s*+(?:#{1,6}\s|(?:[-*_]\s*+){3,}+$|[\s:|-]++$)")
 _LEAD_IN = re.compile(r"[:：][*_]*$")
-_LEADS_IN = re.compile(
+_LEAD_IN_OPENING = re.compile(
     r"\W*+(?:here|below|these|the\s+following|this\s+is\s+what|in\s+short)\b", re.IGNORECASE
 )
 _QUESTION = re.compile(r"[?？؟][\"'”’»)*_]*$")
-_ASKS = re.compile(
+_QUESTION_OPENING = re.compile(
     r"\W*+(?:who|whom|whose|what|when|where|why|which|how|is|are|am|was|were|do|does|did|can|could|"
     r"will|would|shall|should|may|might|have|has|had|any|anything|need|want|so|and|or)\b",
     re.IGNORECASE,
 )
-_MUCH = 6  # words of a heading, or of what leads in, that with a number in them are a claim
-_HELP = r"(?:questions?|help|information|details|clarification|assistance|anything|more)"
+_MAX_LABEL_WORDS = 6  # a longer heading or lead-in with a number in it is a claim
+_HELP_NOUNS = r"(?:questions?|help|information|details|clarification|assistance|anything|more)"
 _COURTESY = re.compile(
     r"\W*+(?:"
     r"(?:i\s+|we\s+)?hope\s+(?:this|that|it)\s+(?:helps|is\s+helpful|clarifies|answers)"
     r"(?:\s+(?:you|a\s+bit|your\s+question|things|it|that))?"
     rf"|(?:please\s+)?let\s+(?:me|us)\s+know\s+(?:if|whether|should|in\s+case)\s+(?:you|there)\b"
-    rf"[^.!]{{0,60}}\b{_HELP}\b[^.!]{{0,40}}"
+    rf"[^.!]{{0,60}}\b{_HELP_NOUNS}\b[^.!]{{0,40}}"
     r"|(?:please\s+)?feel\s+free\s+to\s+(?:ask|reach\s+out|contact\s+(?:me|us))\b[^.!]{0,60}"
-    rf"|if\s+you\s+(?:have|need|would\s+like|want)\b[^.!]{{0,40}}\b{_HELP}\b[^.!]{{0,40}},?\s+"
+    rf"|if\s+you\s+(?:have|need|would\s+like|want)\b[^.!]{{0,40}}\b{_HELP_NOUNS}\b[^.!]{{0,40}},?\s+"
     r"(?:please\s+)?(?:just\s+)?(?:let\s+(?:me|us)\s+know|feel\s+free\b[^.!]{0,40}|ask(?:\s+me)?)"
     r"|(?:many\s+)?thank(?:s|\s+you)(?:\s+(?:so|very)\s+much|\s+a\s+lot)?"
     r"(?:\s+for\s+(?:asking|reaching\s+out|the\s+question|your\s+(?:question|interest|patience)))?"
@@ -43,55 +43,59 @@ _COURTESY = re.compile(
     re.IGNORECASE,
 )
 
-_SOURCES = (
+_SOURCE_NOUNS = (
     r"(?:passages?|sources?|documents?|documentation|contexts?|texts?|excerpts?|articles?|materials?"
     r"|search\s+results|information|data)"
 )
-_GIVEN = r"(?:provided|given|available|retrieved|supplied|above|present|current|relevant)"
-_THE_SOURCES = (
-    rf"(?:(?:any\s+of\s+)?(?:the|these|this|those|my|your)\s+)?(?:{_GIVEN}\s+){{0,2}}{_SOURCES}"
-    rf"(?:\s+(?:{_GIVEN}|you\s+\w+|i\s+have|at\s+hand)){{0,2}}"
+_SOURCE_ADJECTIVES = (
+    r"(?:provided|given|available|retrieved|supplied|above|present|current|relevant)"
 )
-_NOT = r"(?:do(?:es)?|did|is|are|was|were|could|can|has|have)\s*(?:n[o'’]?t|n’t|\s+not)"
-_ANSWERS = (
+_SOURCE_PHRASE = (
+    rf"(?:(?:any\s+of\s+)?(?:the|these|this|those|my|your)\s+)?(?:{_SOURCE_ADJECTIVES}\s+){{0,2}}{_SOURCE_NOUNS}"
+    rf"(?:\s+(?:{_SOURCE_ADJECTIVES}|you\s+\w+|i\s+have|at\s+hand)){{0,2}}"
+)
+_NEGATED_AUXILIARY = (
+    r"(?:do(?:es)?|did|is|are|was|were|could|can|has|have)\s*(?:n[o'’]?t|n’t|\s+not)"
+)
+_ANSWER_NOUNS = (
     r"(?:an?\s+|the\s+|any\s+|enough\s+|sufficient\s+|such\s+|that\s+|this\s+|specific\s+|further\s+|"
     r"relevant\s+)*(?:answers?|information|details?|data|evidence|context|mention|knowledge)"
 )
-_SORRY = (
+_APOLOGY = (
     r"(?:(?:(?:i(?:['’]m|\s+am)\s+)?(?:very\s+)?(?:sorry|afraid)|sorry|unfortunately|regrettably|"
     r"i\s+apologi[sz]e)[,.:;]?\s*(?:but\s+|that\s+)?)?"
-    rf"(?:(?:based\s+on|from|according\s+to|given|in|looking\s+at)\s+(?:only\s+)?{_THE_SOURCES}"
+    rf"(?:(?:based\s+on|from|according\s+to|given|in|looking\s+at)\s+(?:only\s+)?{_SOURCE_PHRASE}"
     r"(?:\s+alone)?,?\s+)?"
 )
-_UNABLE = (
+_NEGATED_ABILITY = (
     r"(?:do\s*(?:n[o'’]?t)|don’t|do\s+not|cannot|can\s*not|can['’]?t|could\s+not|couldn['’]t|"
     r"(?:am|are|was|were|['’]m|['’]re)\s+(?:not\s+able|unable)\s+to)"
 )
 _REFUSAL = re.compile(
-    rf"\W*+{_SORRY}(?:"
+    rf"\W*+{_APOLOGY}(?:"
     # I do not know; I cannot find this; we cannot answer that; I do not have enough information
-    rf"(?:i|we)\s*{_UNABLE}\s+(?:"
+    rf"(?:i|we)\s*{_NEGATED_ABILITY}\s+(?:"
     r"know(?!\s+of\b)"
     r"|(?:find|answer|determine|locate|tell|say|confirm|establish|infer|conclude)\b"
-    rf"|(?:provide|give|offer|have|see)\s+(?:you\s+with\s+)?{_ANSWERS}"
+    rf"|(?:provide|give|offer|have|see)\s+(?:you\s+with\s+)?{_ANSWER_NOUNS}"
     r"|(?:help|assist)(?:\s+(?:you|with))*(?:\s+(?:that|this))?(?=\W*(?:\Z|[,;]|but\b))"
     r")"
     # the passages do not mention it; none of the documents says so
-    rf"|{_THE_SOURCES}\s+(?:{_NOT})\s+(?:\w+ly\s+)?"
+    rf"|{_SOURCE_PHRASE}\s+(?:{_NEGATED_AUXILIARY})\s+(?:\w+ly\s+)?"
     r"(?:contain|mention|provide|say|state|hold|include|answer|specify|give|discuss|address|cover|offer|"
     r"explain|indicate|describe|tell|name|list|have)(?:e?d)?\b"
-    rf"|(?:none|neither)\s+of\s+{_THE_SOURCES}\s+\w+"
+    rf"|(?:none|neither)\s+of\s+{_SOURCE_PHRASE}\s+\w+"
     # there is no information about it; not enough information to answer
     r"|(?:there\s+(?:is|are|was|were)\s+|there['’]s\s+)"
-    rf"(?:no|not\s+(?:enough|sufficient|any)|insufficient|nothing)\s+{_ANSWERS}"
+    rf"(?:no|not\s+(?:enough|sufficient|any)|insufficient|nothing)\s+{_ANSWER_NOUNS}"
     r"|(?:there\s+(?:is|are)\s+)?nothing\s+(?:about|on|regarding)\b"
-    rf"|(?:no|not\s+enough|insufficient)\s+(?:\w+\s+)?{_ANSWERS}"
+    rf"|(?:no|not\s+enough|insufficient)\s+(?:\w+\s+)?{_ANSWER_NOUNS}"
     r"(?:\s+(?:is|are|was|were))?(?=\s+(?:about|on|regarding|in\s+the|found|available|given|provided|"
     r"to\s+(?:answer|say|determine|tell))\b|\W*\Z)"
     # it is not mentioned in the passages; this information is not available
-    rf"|(?:it|this|that|(?:the|this|that)\s+{_ANSWERS})\s+(?:{_NOT})\s+(?:\w+ly\s+)?"
+    rf"|(?:it|this|that|(?:the|this|that)\s+{_ANSWER_NOUNS})\s+(?:{_NEGATED_AUXILIARY})\s+(?:\w+ly\s+)?"
     r"(?:mentioned|stated|specified|given|disclosed|discussed|addressed|covered)\b"
-    rf"|(?:the|this|that|such)\s+{_ANSWERS}\s+(?:{_NOT})\s+(?:available|provided|included|contained|"
+    rf"|(?:the|this|that|such)\s+{_ANSWER_NOUNS}\s+(?:{_NEGATED_AUXILIARY})\s+(?:available|provided|included|contained|"
     r"known|found|in\s+the)\b"
     r"|(?:the|this|that|your)\s+question\s+(?:cannot|can['’]?t|could\s+not|can\s+not)\s+be\s+answered"
     r"|not\s+(?:found|mentioned|stated|given|specified|available|known)(?=\s+in\b|\W*\Z)"
@@ -99,7 +103,7 @@ _REFUSAL = re.compile(
     r")",
     re.IGNORECASE,
 )
-_BUT = re.compile(
+_CONTRAST = re.compile(
     r"(?:;|[,;:.]?\s+(?:but|however|though|although|yet)\b,?|,\s+(?=which\b|who\b|whose\b))\s*",
     re.IGNORECASE,
 )
@@ -109,52 +113,56 @@ _ANSWER_IS = re.compile(
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"\d")
-_FAR = 300  # characters in which a refusal is said
+_MAX_REFUSAL_CHARACTERS = 300
 
 
-def claims_nothing(sentence: str) -> bool:
-    """Whether it is a heading, a rule, a question, "Here is the list:" or mere courtesy.
+def has_no_claim(sentence: str) -> bool:
+    """Whether a sentence is a heading, a rule, a question, "Here is the list:" or a courtesy.
 
-    A number in a longer heading, or in what leads in, is a claim all the same; so is a sentence
-    with one that has a question mark and asks nothing.
+    A longer heading or lead-in with a number in it is a claim. So is a sentence with a number and
+    a question mark that does not begin like a question.
     """
     if _COURTESY.match(sentence):
         return True
-    states = _NUMBER.search(sentence) is not None and len(sentence.split()) > _MUCH
+    has_number_claim = (
+        _NUMBER.search(sentence) is not None and len(sentence.split()) > _MAX_LABEL_WORDS
+    )
     if _QUESTION.search(sentence):
-        return not states or bool(_ASKS.match(sentence)) or "¿" in sentence
+        return not has_number_claim or bool(_QUESTION_OPENING.match(sentence)) or "¿" in sentence
     if _HEADING.match(sentence):
-        return not states
+        return not has_number_claim
     if _LEAD_IN.search(sentence):
-        return not states or bool(_LEADS_IN.match(sentence))
+        return not has_number_claim or bool(_LEAD_IN_OPENING.match(sentence))
     return False
 
 
-def refuses(sentence: str) -> bool:
-    """Whether a sentence says that there is no answer in the sources, and nothing beside.
+def is_refusal(sentence: str) -> bool:
+    """Whether a sentence says only that the sources have no answer.
 
     "The passages do not say why, but it began in 1960." is no refusal, nor is "No information is
-    lost." What has a number in it states something, unless it is a sentence of the first person.
+    lost." A sentence with a number in it makes a claim, unless it is in the first person.
     """
-    found = _REFUSAL.match(sentence[:_FAR])
-    if found is None or admitted(sentence) != sentence:
+    refusal = _REFUSAL.match(sentence[:_MAX_REFUSAL_CHARACTERS])
+    if refusal is None or extract_claim(sentence) != sentence:
         return False
-    rest = sentence[found.end() :]
-    return not _NUMBER.search(rest) or bool(re.match(r"\W*+(?:.{0,40}\b)?I\b", sentence))
+    remaining_text = sentence[refusal.end() :]
+    return not _NUMBER.search(remaining_text) or bool(re.match(r"\W*+(?:.{0,40}\b)?I\b", sentence))
 
 
-def admits(text: str) -> bool:
-    """Whether a text begins by saying that there is no answer, whatever it says then."""
-    return bool(_REFUSAL.match(text[:_FAR]))
+def starts_with_refusal(text: str) -> bool:
+    """Whether a text begins by saying that there is no answer, whatever follows."""
+    return bool(_REFUSAL.match(text[:_MAX_REFUSAL_CHARACTERS]))
 
 
-def admitted(sentence: str) -> str:
-    """What a sentence claims behind "The passages do not say why, but" or "The answer is"."""
-    if found := _REFUSAL.match(sentence[:_FAR]):
-        turn = _BUT.search(sentence, found.end(), found.end() + _FAR)
-        if turn and re.search(r"\w", sentence[turn.end() :]):
-            return sentence[turn.end() :]
+def extract_claim(sentence: str) -> str:
+    """Return the claim after "The passages do not say why, but" or "The answer is"."""
+    if refusal := _REFUSAL.match(sentence[:_MAX_REFUSAL_CHARACTERS]):
+        contrast = _CONTRAST.search(
+            sentence, refusal.end(), refusal.end() + _MAX_REFUSAL_CHARACTERS
+        )
+        if contrast and re.search(r"\w", sentence[contrast.end() :]):
+            return sentence[contrast.end() :]
         return sentence
-    if match := _ANSWER_IS.match(sentence):
-        return sentence[match.end() :]
+    if answer_opening := _ANSWER_IS.match(sentence):
+        return sentence[answer_opening.end() :]
     return sentence

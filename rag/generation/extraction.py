@@ -1,4 +1,4 @@
-"""Structured answers: a pydantic model in, a filled instance out, each field with its citations."""
+"""Extraction: fills a pydantic model from passages, with citations for each field."""
 
 from __future__ import annotations
 
@@ -9,27 +9,32 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel, Field
 
-from rag.generation.context_packing import Packed, Passage, boundary, shown_passages
-from rag.generation.quotes import Quote, best_quote
+from rag.generation.context_packing import (
+    PackedPassages,
+    Passage,
+    build_prompt_passages,
+    make_boundary,
+)
+from rag.generation.quotes import Quote, find_best_quote
 from rag.llm.base import ChatModel
-from rag.llm.prompting import messages
+from rag.llm.prompting import render_messages
 from rag.llm.structured import fill
 from rag.llm.usage import track_usage
 from rag.text.sentences import Span
 from rag.text.tokenization import words
-from rag.types import Citation, FrozenModel, Hit, SentenceStatus, Step, Usage, well_formed
+from rag.types import Citation, FrozenModel, Hit, SentenceStatus, Step, Usage, to_well_formed
 from rag.verification import Verifier
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 class FieldEvidence(FrozenModel):
-    """What a field's value rests on.
+    """The evidence for the value of a field.
 
-    ``supported``: the value stands in the quote word for word, and the quote is about the field
-    (and, in a list, about that item); or the verifier finds that the quote says so. ``partly``: it
-    stands there, but by its words the quote may be about something else. A value that the passages
-    do not hold is ``unsupported``; one that is empty needs none.
+    ``supported``: the quote contains the value word for word and is about the field (and, in a
+    list, about that item), or the verifier finds that the quote supports it. ``partly``: the quote
+    contains the value, but its other words may be about something else. A value that the passages
+    do not contain is ``unsupported``; an empty value needs no evidence (``needs_none``).
     """
 
     citations: tuple[Citation, ...] = ()
@@ -38,9 +43,9 @@ class FieldEvidence(FrozenModel):
 
 
 class Extraction(FrozenModel, Generic[Model]):
-    """A filled instance, and for each of its values where it stands.
+    """A filled instance, with the evidence for each of its values.
 
-    ``fields`` has a path for each value: ``name``, ``parts.0.price``.
+    The keys of ``fields`` are paths: ``name``, ``parts.0.price``.
     """
 
     value: Model
@@ -51,126 +56,135 @@ class Extraction(FrozenModel, Generic[Model]):
 
     @property
     def doubtful(self) -> tuple[str, ...]:
-        """Paths of the values that are supported in part: to be looked at."""
-        return tuple(p for p, found in self.fields.items() if found.status == "partly")
+        """Paths of the values that are only partly supported and need a review."""
+        return tuple(path for path, item in self.fields.items() if item.status == "partly")
 
     @property
     def unsupported(self) -> tuple[str, ...]:
         """Paths of the values that no passage supports."""
-        return tuple(p for p, found in self.fields.items() if found.status == "unsupported")
+        return tuple(path for path, item in self.fields.items() if item.status == "unsupported")
 
 
 def extract(
     question: str,
-    packed: Packed,
+    packed: PackedPassages,
     hits: Sequence[Hit],
     model: type[Model],
     *,
     chat: ChatModel,
     verifier: Verifier,
 ) -> Extraction[Model]:
-    """Ask `chat` for an instance of `model`, and look up each of its values in the passages."""
+    """Ask `chat` for an instance of `model`, and find evidence for each value in the passages."""
     passages = packed.passages
-    asked = messages(
+    prompt_messages = render_messages(
         "extract",
         question=question,
-        passages=shown_passages(passages),
-        boundary=boundary(question, passages),
+        passages=build_prompt_passages(passages),
+        boundary=make_boundary(question, passages),
     )
-    started = time.perf_counter()
-    with track_usage() as meter:
-        value = fill(chat, asked, model)
-    filled = time.perf_counter()
+    start_time = time.perf_counter()
+    with track_usage() as usage_tracker:
+        value = fill(chat, prompt_messages, model)
+    fill_time = time.perf_counter()
     labels = model.model_json_schema()
     fields = {
-        path: _evidence(label, leaf, passages, verifier)
-        for path, label, leaf in _leaves(value.model_dump(mode="json", by_alias=True), labels)
+        path: _find_evidence(label, leaf, passages, verifier)
+        for path, label, leaf in _list_leaves(value.model_dump(mode="json", by_alias=True), labels)
     }
-    detail = {"passages": len(passages), "left_out": packed.left_out}
-    found = {"fields": len(fields), "supported": _count(fields, "supported")}
+    extract_detail = {"passages": len(passages), "left_out": packed.omitted_hits}
+    check_detail = {"fields": len(fields), "supported": _count_status(fields, "supported")}
     kind: Any = Extraction[model]  # type: ignore[valid-type]
     extraction: Extraction[Model] = kind(
         value=value,
         fields=fields,
         hits=tuple(hits),
-        usage=meter.usage,
+        usage=usage_tracker.usage,
         trace=(
-            Step(name="extract", seconds=filled - started, detail=detail),
-            Step(name="check", seconds=time.perf_counter() - filled, detail=found),
+            Step(name="extract", seconds=fill_time - start_time, detail=extract_detail),
+            Step(name="check", seconds=time.perf_counter() - fill_time, detail=check_detail),
         ),
     )
     return extraction
 
 
-def _count(fields: Mapping[str, FieldEvidence], status: str) -> int:
-    return sum(found.status == status for found in fields.values())
+def _count_status(fields: Mapping[str, FieldEvidence], status: str) -> int:
+    return sum(evidence.status == status for evidence in fields.values())
 
 
-def _leaves(value: Any, schema: Mapping[str, Any]) -> Iterator[tuple[str, _Label, Any]]:
-    """Path, label and value of every scalar, in order."""
+def _list_leaves(value: Any, schema: Mapping[str, Any]) -> Iterator[tuple[str, _Label, Any]]:
+    """Yield path, label and value of every scalar, in order."""
     definitions = schema.get("$defs", {})
 
-    def walk(at: Any, part: Any, path: str, label: _Label) -> Iterator[tuple[str, _Label, Any]]:
-        part = _resolved(part, definitions)
-        if isinstance(at, dict):
-            inner = part.get("properties", {})
-            for key, item in at.items():
-                about = _resolved(inner.get(key, {}), definitions)
-                said = about.get("description") or key.replace("_", " ")
-                others = (other for name, other in at.items() if name != key)
-                named = next((other for other in others if isinstance(other, str) and other), "")
-                of = named if label.is_item else label.of
-                yield from walk(item, about, _below(path, str(key)), _Label(said, of, False))
-        elif isinstance(at, list):
-            for i, item in enumerate(at):
-                below = _Label(label.text, label.of, True)
-                yield from walk(item, part.get("items", {}), f"{path}.{i}", below)
+    def walk(
+        node: Any, node_schema: Any, path: str, label: _Label
+    ) -> Iterator[tuple[str, _Label, Any]]:
+        node_schema = _resolve_schema(node_schema, definitions)
+        if isinstance(node, dict):
+            property_schemas = node_schema.get("properties", {})
+            for key, item in node.items():
+                property_schema = _resolve_schema(property_schemas.get(key, {}), definitions)
+                description = property_schema.get("description") or key.replace("_", " ")
+                sibling_values = (sibling for name, sibling in node.items() if name != key)
+                sibling_name = next(
+                    (value for value in sibling_values if isinstance(value, str) and value), ""
+                )
+                item_name = sibling_name if label.is_item else label.item_name
+                yield from walk(
+                    item,
+                    property_schema,
+                    _join_path(path, str(key)),
+                    _Label(description, item_name, False),
+                )
+        elif isinstance(node, list):
+            for i, item in enumerate(node):
+                item_label = _Label(label.text, label.item_name, True)
+                yield from walk(item, node_schema.get("items", {}), f"{path}.{i}", item_label)
         else:
-            yield path, label, at
+            yield path, label, node
 
     yield from walk(value, schema, "", _Label("", "", False))
 
 
 class _Label(NamedTuple):
     text: str
-    of: str  # of a list's items, what sets this one apart from the others
+    item_name: str  # for an item of a list: a text that distinguishes it from the others
     is_item: bool
 
 
-def _below(path: str, key: str) -> str:
+def _join_path(path: str, key: str) -> str:
     name = key if re.fullmatch(r"[\w-]+", key) else f'"{key}"'
     return f"{path}.{name}" if path else name
 
 
-def _resolved(part: Any, definitions: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not isinstance(part, Mapping):
+def _resolve_schema(schema: Any, definitions: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(schema, Mapping):
         return {}
-    if isinstance(reference := part.get("$ref"), str):
-        return {**definitions.get(reference.rpartition("/")[2], {}), **part, "$ref": None}
-    for option in part.get("anyOf", ()):
+    if isinstance(reference := schema.get("$ref"), str):
+        return {**definitions.get(reference.rpartition("/")[2], {}), **schema, "$ref": None}
+    for option in schema.get("anyOf", ()):
         if isinstance(option, Mapping) and option.get("type") != "null":
-            return {**_resolved(option, definitions), **part, "anyOf": ()}
-    return part
+            return {**_resolve_schema(option, definitions), **schema, "anyOf": ()}
+    return schema
 
 
-def _evidence(
+def _find_evidence(
     label: _Label, value: Any, passages: Sequence[Passage], verifier: Verifier
 ) -> FieldEvidence:
     if value is None or (isinstance(value, str) and not value.strip()):
         return FieldEvidence(status="needs_none")
-    claim = f"{label.text}: {_said(value)}"
-    if label.of:
-        claim = f"{label.of}, {claim}"
-    holding = None
+    claim = f"{label.text}: {_format_value(value)}"
+    if label.item_name:
+        claim = f"{label.item_name}, {claim}"
+    literal_quote = None
     if not isinstance(value, bool):
-        holding = _literal(claim, value, passages, verifier)
-    quote = holding or best_quote(claim, passages, verifier)
-    if quote is None or (quote.support < verifier.partial and holding is None):
+        literal_quote = _find_literal_quote(claim, value, passages, verifier)
+    quote = literal_quote or find_best_quote(claim, passages, verifier)
+    if quote is None or (quote.support < verifier.partial and literal_quote is None):
         return FieldEvidence(support=quote.support if quote else 0.0)
     status = verifier.status(quote.support)
-    if holding is not None:
+    if literal_quote is not None:
         status = "supported" if quote.support >= verifier.partial else "partly"
-        if label.of and status == "partly":  # the value is there, but not said of this item
+        if label.item_name and status == "partly":  # the quote has the value, but of another item
             return FieldEvidence(support=quote.support)
     return FieldEvidence(
         citations=(quote.citation(quote.passage.number, "attribution"),),
@@ -179,37 +193,41 @@ def _evidence(
     )
 
 
-def _literal(
+def _find_literal_quote(
     claim: str, value: Any, passages: Sequence[Passage], verifier: Verifier
 ) -> Quote | None:
-    """The sentence that holds the value word for word and supports the claim best."""
-    wanted = _plain(_said(value))
-    if not wanted:
+    """Return the sentence with the value word for word that supports the claim best."""
+    value_words = _split_value_words(_format_value(value))
+    if not value_words:
         return None
     spans = [
         (passage, span)
         for passage in passages
         for span in passage.sentence_spans()
-        if _holds(wanted, passage.text[span[0] : span[1]])
+        if _has_words_in_order(value_words, passage.text[span[0] : span[1]])
     ]
     if not spans:
         return None
     supports = verifier.scores([(claim, p.text[s[0] : s[1]]) for p, s in spans])
-    best = max(range(len(spans)), key=lambda i: (float(supports[i]), -i))
-    return Quote(spans[best][0], Span(*spans[best][1]), min(1.0, float(supports[best])))
+    best_index = max(range(len(spans)), key=lambda i: (float(supports[i]), -i))
+    return Quote(
+        spans[best_index][0], Span(*spans[best_index][1]), min(1.0, float(supports[best_index]))
+    )
 
 
-def _said(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return well_formed(str(value))
+    return to_well_formed(str(value))
 
 
-def _plain(text: str) -> list[str]:
+def _split_value_words(text: str) -> list[str]:
     return words(re.sub(r"(?<=\d),(?=\d{3}(?:\D|$))", "", text))
 
 
-def _holds(wanted: Sequence[str], text: str) -> bool:
-    found = _plain(text)
-    size = len(wanted)
-    return any(found[i : i + size] == list(wanted) for i in range(len(found) - size + 1))
+def _has_words_in_order(value_words: Sequence[str], text: str) -> bool:
+    text_words = _split_value_words(text)
+    size = len(value_words)
+    return any(
+        text_words[i : i + size] == list(value_words) for i in range(len(text_words) - size + 1)
+    )

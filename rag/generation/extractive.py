@@ -1,4 +1,4 @@
-"""Answers without a language model: the sources' own sentences."""
+"""The extractive generator: answers in the words of the sources, without a language model."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pydantic import Field
 from rag.embedding import Embedder, StaticEmbedder
 from rag.generation.base import Generator, abstention
 from rag.generation.context_packing import pack
-from rag.generation.links import without_links
+from rag.generation.links import remove_uncited_links
 from rag.generation.quotes import Quote
-from rag.generation.relevance import Candidate, candidates
+from rag.generation.relevance import Candidate, score_candidates
 from rag.text.tokens import count_tokens
 from rag.types import Answer, Citation, Hit, Message, Sentence, Step
 
@@ -21,15 +21,15 @@ from rag.types import Answer, Citation, Hit, Message, Sentence, Step
 class ExtractiveGenerator(Generator):
     """Quotes the sentences that answer best, verbatim, each with its citation.
 
-    It cannot hallucinate, since it has no words of its own. A sentence's relevance (0..2) is the
-    share of the question's words that it or its headings have, plus the cosine of both; where
-    none is as relevant as ``threshold``, the answer is abstained from. Up to ``sentences`` are
-    quoted, ranked by the same with rarer words counting more and the passage's own score added,
-    as far as they reach ``near`` of the best one's score. In the answer's text, white space is
-    collapsed and links lead to the cited source only; the citations' quotes are as they stand.
+    It cannot hallucinate, since it only quotes. A sentence's relevance (0..2) is the share of the
+    question's words that it or its headings have, plus the cosine of sentence and question. If no
+    sentence reaches ``threshold``, the generator abstains. It quotes up to ``sentences`` sentences
+    whose score is at least ``near`` times the best score; the score is the relevance with rarer
+    words counting more and the passage's score added. In the answer's text, white space is
+    collapsed and links lead to the cited source only; the citations' quotes are unchanged.
 
     `benchmarks/answers.py` prints how many answerable questions the default threshold keeps, and
-    how many of those about other things it refuses.
+    how many unanswerable ones it refuses.
     """
 
     name: ClassVar[str] = "extractive"
@@ -44,83 +44,84 @@ class ExtractiveGenerator(Generator):
 
     def answer(self, question: str, hits: Sequence[Hit], history: Sequence[Message] = ()) -> Answer:
         """See `Generator.answer`; `history` is not used."""
-        started = time.perf_counter()
+        start_time = time.perf_counter()
         packed = pack(hits, self.budget, count_tokens)
-        found = candidates(question, packed.passages, self.embedder)
-        best = max((c.relevance for c in found), default=0.0)
+        candidates = score_candidates(question, packed.passages, self.embedder)
+        best_relevance = max((c.relevance for c in candidates), default=0.0)
 
-        def step() -> Step:
+        def make_step() -> Step:
             detail = {
                 "passages": len(packed.passages),
-                "left_out": packed.left_out,
-                "candidates": len(found),
-                "relevance": round(best, 3),
+                "left_out": packed.omitted_hits,
+                "candidates": len(candidates),
+                "relevance": round(best_relevance, 3),
             }
-            return Step(name="extract", seconds=time.perf_counter() - started, detail=detail)
+            return Step(name="extract", seconds=time.perf_counter() - start_time, detail=detail)
 
-        if best < self.threshold:
+        if best_relevance < self.threshold:
             reason = (
-                f"the nearest sentence has a relevance of {best:.2f}, below {self.threshold:.2f}"
-                if found
+                f"no sentence was relevant enough (best {best_relevance:.2f}, "
+                f"needed {self.threshold:.2f})"
+                if candidates
                 else "nothing was retrieved"
             )
-            return abstention(reason, hits, trace=(step(),))
-        text, said, citations = _quoted(self._best(found))
+            return abstention(reason, hits, trace=(make_step(),))
+        text, sentences, citations = _compose_answer(self._select_candidates(candidates))
         return Answer(
             text=text,
             status="answered",
-            sentences=said,
+            sentences=sentences,
             citations=citations,
             hits=tuple(hits),
-            trace=(step(),),
+            trace=(make_step(),),
         )
 
-    def _best(self, found: Iterable[Candidate]) -> list[Candidate]:
-        """Those to quote, best first, no words twice."""
-        ranked = sorted(found, key=lambda c: (-c.score, c.passage.number, c.span))
-        chosen: list[Candidate] = []
-        said: set[str] = set()
+    def _select_candidates(self, candidates: Iterable[Candidate]) -> list[Candidate]:
+        """Return the candidates to quote, best first, without duplicate texts."""
+        ranked = sorted(candidates, key=lambda c: (-c.score, c.passage.number, c.span))
+        selected: list[Candidate] = []
+        selected_texts: set[str] = set()
         for candidate in ranked:
-            words = _collapsed(candidate.text)
-            if candidate.score < self.near * ranked[0].score or len(chosen) == self.sentences:
+            text = _collapse_white_space(candidate.text)
+            if candidate.score < self.near * ranked[0].score or len(selected) == self.sentences:
                 break
-            if words not in said:
-                said.add(words)
-                chosen.append(candidate)
-        return chosen
+            if text not in selected_texts:
+                selected_texts.add(text)
+                selected.append(candidate)
+        return selected
 
 
-def _quoted(
-    chosen: Sequence[Candidate],
+def _compose_answer(
+    candidates: Sequence[Candidate],
 ) -> tuple[str, tuple[Sentence, ...], tuple[Citation, ...]]:
-    """Write the answer: each sentence on one line, with its marker."""
+    """Compose the answer: each sentence on one line, with its marker."""
     parts: list[str] = []
-    found: list[Sentence] = []
+    sentences: list[Sentence] = []
     citations: list[Citation] = []
-    at = 0
-    for marker, candidate in enumerate(chosen, start=1):
-        text = f"{_shown(candidate)} [{marker}]"
+    start = 0
+    for marker, candidate in enumerate(candidates, start=1):
+        text = f"{_render_candidate(candidate)} [{marker}]"
         quote = Quote(candidate.passage, candidate.span, 1.0)
         citations.append(quote.citation(marker, "extractive"))
-        found.append(
+        sentences.append(
             Sentence(
-                start=at,
-                end=at + len(text),
+                start=start,
+                end=start + len(text),
                 citations=(marker - 1,),
                 support=1.0,
                 status="supported",
             )
         )
         parts.append(text)
-        at += len(text) + 1
-    return " ".join(parts), tuple(found), tuple(citations)
+        start += len(text) + 1
+    return " ".join(parts), tuple(sentences), tuple(citations)
 
 
-def _shown(candidate: Candidate) -> str:
-    text = _collapsed(candidate.text)
+def _render_candidate(candidate: Candidate) -> str:
+    text = _collapse_white_space(candidate.text)
     source = candidate.passage.uri
-    return without_links(text, cited=lambda url: url == source, quoted=lambda _: True)
+    return remove_uncited_links(text, is_cited=lambda url: url == source, is_quoted=lambda _: True)
 
 
-def _collapsed(text: str) -> str:
+def _collapse_white_space(text: str) -> str:
     return " ".join(text.split())

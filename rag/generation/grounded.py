@@ -1,4 +1,4 @@
-"""Answers by a chat model, every sentence checked against its source."""
+"""The grounded generator: a chat model answers, and every sentence is checked."""
 
 from __future__ import annotations
 
@@ -12,41 +12,55 @@ from pydantic import Field
 from rag.concurrency import close_at_end
 from rag.embedding import Embedder, StaticEmbedder
 from rag.errors import ModelContextExceeded, QueryError
-from rag.generation.base import AnswerCompleted, Event, Generator, abstention, last_answer, replayed
+from rag.generation.base import (
+    AnswerCompleted,
+    Event,
+    Generator,
+    abstention,
+    last_answer,
+    replay_events,
+)
 from rag.generation.citations import CitationWriter, CitedText, cite
-from rag.generation.claims import admits
-from rag.generation.context_packing import Order, Packed, boundary, pack, shown_passages
-from rag.generation.markers import without_markers
-from rag.generation.relevance import candidates
+from rag.generation.claims import starts_with_refusal
+from rag.generation.context_packing import (
+    Order,
+    PackedPassages,
+    build_prompt_passages,
+    make_boundary,
+    pack,
+)
+from rag.generation.markers import strip_markers
+from rag.generation.relevance import score_candidates
 from rag.llm.base import ChatModel, Completion, Source
-from rag.llm.prompting import escape_prompt_markup, filled, messages
+from rag.llm.prompting import escape_prompt_markup, render_messages, render_prompt
 from rag.types import NO_ANSWER, Answer, Hit, Message, Sentence, Step, Usage
 from rag.verification import LexicalVerifier, Verifier
 
 if TYPE_CHECKING:
     from rag.generation.extraction import Extraction, Model
 
-_PROMPT_ROOM = 400  # tokens of a prompt that are neither passages nor question nor history
+_PROMPT_OVERHEAD_TOKENS = 400  # of a prompt, without passages, question and history
 
 
 class GroundedGenerator(Generator):
     """A chat model answers from numbered passages; every sentence is then checked.
 
     ``prompt`` is the template: ``grounded``, ``concise``, ``detailed``, ``list``, ``table``,
-    ``quotes``, or one of yours; ``language`` is the answer's, by its name in English (default: the
-    question's). ``budget`` is the number of tokens for passages, less where the model reads less;
-    ``order`` is how they are shown (see `rag.generation.pack`).
+    ``quotes``, or a custom one. ``language`` is the language of the answer, by its English name
+    (default: the language of the question). ``budget`` is the number of tokens for passages, less
+    if the model's context is smaller; ``order`` is their order (see `rag.generation.pack`).
 
-    Each sentence cites the exact span that supports it best: of the passages that the model marks
-    or its provider cites, where they support it, and else of the one that does. What no passage
-    supports is, by ``unsupported``: left in and flagged (``flag``), left out (``drop``), named to
-    the model, which is asked once more, and left out if it still is not (``repair``), or a reason
-    not to answer at all (``abstain``).
+    Each sentence cites the exact span that supports it best. The span comes from the passages that
+    the model marks or its provider cites; if these do not support the sentence, it comes from the
+    passage that does. ``unsupported`` sets what happens to a sentence that no passage supports. It
+    is kept and flagged (``flag``) or removed (``drop``). With ``repair``, the model is asked once
+    more and told which sentences failed; those that fail again are removed. With ``abstain``, the
+    generator abstains.
 
-    The answer is abstained from where the nearest sentence is less relevant to the question than
-    ``relevance`` (0..2, as the extractive generator counts it; then no model is asked), where the
-    model says that it does not know, and where no sentence, or a smaller share than ``required``,
-    is supported. The draft then stands in the trace.
+    The generator also abstains if no sentence of the passages reaches ``relevance`` (0..2, as the
+    extractive generator computes it; then no model is called), if the model says that it does not
+    know, and if no sentence, or a smaller share than ``required``, is supported. The trace then has
+    the draft.
     """
 
     name: ClassVar[str] = "grounded"
@@ -66,29 +80,30 @@ class GroundedGenerator(Generator):
 
     def answer(self, question: str, hits: Sequence[Hit], history: Sequence[Message] = ()) -> Answer:
         """See `Generator.answer`."""
-        return last_answer(self._events(question, hits, history, live=False))
+        return last_answer(self._generate_events(question, hits, history, live=False))
 
     def stream(
         self, question: str, hits: Sequence[Hit], history: Sequence[Message] = ()
     ) -> Iterator[Event]:
         """See `Generator.stream`.
 
-        With ``flag``, words come as the model says them, markers when their sentence is checked;
-        with ``drop``, sentences come when they are checked. With ``repair`` and ``abstain``, and
-        with models whose providers cite, all comes at the end, since it may all change.
+        With ``flag``, words are streamed as the model writes them, and markers when their sentence
+        is checked. With ``drop``, sentences are streamed when they are checked. With ``repair`` and
+        ``abstain``, and with models whose providers cite, all text is streamed at the end, since it
+        can change until then.
         """
-        return self._events(question, hits, history, live=True)
+        return self._generate_events(question, hits, history, live=True)
 
     def extract(self, question: str, hits: Sequence[Hit], model: type[Model]) -> Extraction[Model]:
         """Fill in `model` from the passages; see `rag.generation.extraction`.
 
-        Raises `QueryError` where there is nothing to fill it in from, `ModelReplyError` where the
-        model's reply does not fit it.
+        Raises `QueryError` if there are no passages to fill it in from, and `ModelReplyError` if
+        the model's reply does not fit it.
         """
         from rag.generation.extraction import extract
 
-        packed = self._packed(question, hits, (), self.budget)
-        if reason := self._too_little(question, packed, hits):
+        packed = self._pack_passages(question, hits, (), self.budget)
+        if reason := self._explain_missing_evidence(question, packed, hits):
             raise QueryError(f"{model.__name__} cannot be filled in: {reason}")
         while True:
             try:
@@ -96,101 +111,111 @@ class GroundedGenerator(Generator):
                     question, packed, hits, model, chat=self.model, verifier=self.verifier
                 )
             except ModelContextExceeded:
-                packed = self._fewer(question, hits, (), packed)
+                packed = self._pack_half(question, hits, (), packed)
                 if not packed.passages:
                     raise
 
-    # -- asking ----------------------------------------------------------------------------
+    # -- preparing the request -------------------------------------------------------------
 
-    def _events(
+    def _generate_events(
         self, question: str, hits: Sequence[Hit], history: Sequence[Message], *, live: bool
     ) -> Iterator[Event]:
-        history = self._told(history)
-        packed = self._packed(question, hits, history, self.budget)
-        if reason := self._too_little(question, packed, hits):
+        history = self._prepare_history(history)
+        packed = self._pack_passages(question, hits, history, self.budget)
+        if reason := self._explain_missing_evidence(question, packed, hits):
             answer = abstention(reason, hits)
-            yield from replayed(answer)
+            yield from replay_events(answer)
             yield AnswerCompleted(answer=answer)
             return
-        begun = False
+        has_started = False
         while True:
-            asking = self._asking(question, hits, history, packed)
+            attempt = self._prepare_attempt(question, hits, history, packed)
             try:
-                for event in self._answered(asking, live=live):
-                    begun = True
+                for event in self._run_attempt(attempt, live=live):
+                    has_started = True
                     yield event
                 return
             except ModelContextExceeded:
-                packed = self._fewer(question, hits, history, packed)
-                if begun or not packed.passages:
+                packed = self._pack_half(question, hits, history, packed)
+                if has_started or not packed.passages:
                     raise
 
-    def _told(self, history: Sequence[Message]) -> list[Message]:
-        """The conversation as the model is told it: as data, in no more than half its context."""
-        told = [
-            Message(role=each.role, content=escape_prompt_markup(without_markers(each.content)))
-            for each in history
+    def _prepare_history(self, history: Sequence[Message]) -> list[Message]:
+        """Return the conversation, escaped and cut to at most half of the model's context."""
+        messages_for_model = [
+            Message(role=message.role, content=escape_prompt_markup(strip_markers(message.content)))
+            for message in history
         ]
-        context = self.model.context_tokens
-        if context is not None:
-            room = (context - self.model.reply_tokens - _PROMPT_ROOM) // 2
-            counts = [self.model.count_tokens(each.content) for each in told]
-            while told and sum(counts) > room:
-                del told[0], counts[0]
-        return told
+        context_tokens = self.model.context_tokens
+        if context_tokens is not None:
+            history_tokens = (
+                context_tokens - self.model.reply_tokens - _PROMPT_OVERHEAD_TOKENS
+            ) // 2
+            token_counts = [
+                self.model.count_tokens(message.content) for message in messages_for_model
+            ]
+            while messages_for_model and sum(token_counts) > history_tokens:
+                del messages_for_model[0], token_counts[0]
+        return messages_for_model
 
-    def _packed(
+    def _pack_passages(
         self, question: str, hits: Sequence[Hit], history: Sequence[Message], budget: int
-    ) -> Packed:
-        context = self.model.context_tokens
-        if context is not None:
-            taken = sum(self.model.count_tokens(each.content) for each in history)
-            taken += self.model.count_tokens(question) + _PROMPT_ROOM + self.model.reply_tokens
-            budget = min(budget, context - taken)
+    ) -> PackedPassages:
+        context_tokens = self.model.context_tokens
+        if context_tokens is not None:
+            reserved_tokens = sum(self.model.count_tokens(message.content) for message in history)
+            reserved_tokens += (
+                self.model.count_tokens(question)
+                + _PROMPT_OVERHEAD_TOKENS
+                + self.model.reply_tokens
+            )
+            budget = min(budget, context_tokens - reserved_tokens)
         return pack(hits, budget, self.model.count_tokens, self.order)
 
-    def _fewer(
-        self, question: str, hits: Sequence[Hit], history: Sequence[Message], packed: Packed
-    ) -> Packed:
-        """Half as much as was too long for the model; none in the end."""
-        return self._packed(question, hits, history, packed.tokens // 2)
+    def _pack_half(
+        self, question: str, hits: Sequence[Hit], history: Sequence[Message], packed: PackedPassages
+    ) -> PackedPassages:
+        """Pack half as many tokens as were too long for the model; in the end no passage fits."""
+        return self._pack_passages(question, hits, history, packed.tokens // 2)
 
-    def _too_little(self, question: str, packed: Packed, hits: Sequence[Hit]) -> str:
-        """Why there is nothing to ask a model about; empty where there is."""
+    def _explain_missing_evidence(
+        self, question: str, packed: PackedPassages, hits: Sequence[Hit]
+    ) -> str:
+        """Return the reason not to call a model; empty if there is enough evidence."""
         if not hits:
             return "nothing was retrieved"
         if not packed.passages:
             return (
-                f"no passage fits: the shortest has {packed.shortest} tokens, and "
-                f"{packed.budget} are left for passages"
+                f"no passage fits: the shortest has {packed.shortest_hit_tokens} tokens, and "
+                f"{packed.budget} are available for passages"
             )
         if self.relevance:
-            found = candidates(question, packed.passages, self.embedder)
-            best = max((each.relevance for each in found), default=0.0)
-            if best < self.relevance:
+            candidates = score_candidates(question, packed.passages, self.embedder)
+            best_relevance = max((candidate.relevance for candidate in candidates), default=0.0)
+            if best_relevance < self.relevance:
                 return (
-                    f"the nearest sentence has a relevance of {best:.2f}, "
-                    f"below {self.relevance:.2f}"
+                    f"no sentence was relevant enough (best {best_relevance:.2f}, "
+                    f"needed {self.relevance:.2f})"
                 )
         return ""
 
-    def _asking(
-        self, question: str, hits: Sequence[Hit], history: Sequence[Message], packed: Packed
-    ) -> _Asking:
+    def _prepare_attempt(
+        self, question: str, hits: Sequence[Hit], history: Sequence[Message], packed: PackedPassages
+    ) -> _Attempt:
         passages = packed.passages
-        shown = [] if self.model.cites else shown_passages(passages)
+        prompt_passages = [] if self.model.cites else build_prompt_passages(passages)
         inputs = {
             "question": question,
-            "passages": shown,
-            "boundary": boundary(question, passages),
+            "passages": prompt_passages,
+            "boundary": make_boundary(question, passages),
             "history": history,
             "no_answer": NO_ANSWER,
             "language": self.language or "",
         }
-        asked, identity = filled(self.prompt, **inputs)
-        return _Asking(
+        prompt_messages, identity = render_prompt(self.prompt, **inputs)
+        return _Attempt(
             question=question,
-            messages=asked,
+            messages=prompt_messages,
             sources=[
                 Source(escape_prompt_markup(p.label), escape_prompt_markup(p.text))
                 for p in passages
@@ -202,90 +227,92 @@ class GroundedGenerator(Generator):
             hits=tuple(hits),
         )
 
-    # -- answering -------------------------------------------------------------------------
+    # -- generating and checking -----------------------------------------------------------
 
-    def _answered(self, asking: _Asking, *, live: bool) -> Iterator[Event]:
-        at_once = live and self.unsupported in ("flag", "drop") and not self.model.cites
+    def _run_attempt(self, attempt: _Attempt, *, live: bool) -> Iterator[Event]:
+        streams_events = live and self.unsupported in ("flag", "drop") and not self.model.cites
         writer = CitationWriter(
-            asking.packed.passages,
+            attempt.packed.passages,
             self.verifier,
-            live=at_once and self.unsupported == "flag",
+            live=streams_events and self.unsupported == "flag",
             drop=self.unsupported == "drop",
-            question=asking.question,
+            question=attempt.question,
         )
-        started = time.perf_counter()
-        checking = 0.0
+        start_time = time.perf_counter()
+        checking_seconds = 0.0
         completion = Completion("")
         if live:
-            deltas = self.model.stream(asking.messages, sources=asking.sources)
+            deltas = self.model.stream(attempt.messages, sources=attempt.sources)
             with close_at_end(deltas):
-                for text, whole in deltas:
-                    completion = whole or completion
-                    if at_once:
-                        since = time.perf_counter()
+                for text, final_completion in deltas:
+                    completion = final_completion or completion
+                    if streams_events:
+                        check_start = time.perf_counter()
                         events = list(writer.feed(text))
-                        checking += time.perf_counter() - since
+                        checking_seconds += time.perf_counter() - check_start
                         yield from events
         else:
-            completion = self.model.complete(asking.messages, sources=asking.sources)
-        seconds = time.perf_counter() - started - checking
-        asking.used(completion, seconds)
-        since = time.perf_counter()
-        if not at_once:
+            completion = self.model.complete(attempt.messages, sources=attempt.sources)
+        model_seconds = time.perf_counter() - start_time - checking_seconds
+        attempt.record_call(completion, model_seconds)
+        check_start = time.perf_counter()
+        if not streams_events:
             writer.native = completion.citations
             writer.feed(completion.text)
         events = list(writer.finish())
-        asking.checking = checking + time.perf_counter() - since
+        attempt.checking_seconds = checking_seconds + time.perf_counter() - check_start
         cited = writer.result
         if self.unsupported == "repair":
-            cited = self._repaired(asking, completion, cited)
-        answer = self._judged(asking, completion, cited)
-        yield from events if at_once else replayed(answer)
+            cited = self._repair_draft(attempt, completion, cited)
+        answer = self._build_answer(attempt, completion, cited)
+        yield from events if streams_events else replay_events(answer)
         yield AnswerCompleted(answer=answer)
 
-    def _repaired(self, asking: _Asking, completion: Completion, cited: CitedText) -> CitedText:
-        """Ask once more, the failing sentences named; what fails again is left out."""
+    def _repair_draft(
+        self, attempt: _Attempt, completion: Completion, cited: CitedText
+    ) -> CitedText:
+        """Ask the model once more, naming the failing sentences; drop those that fail again."""
         failing = [
-            without_markers(cited.text[sentence.start : sentence.end])
+            strip_markers(cited.text[sentence.start : sentence.end])
             for sentence in cited.sentences
             if sentence.status == "unsupported"
         ]
-        if not failing or _refuses(completion.text):
+        if not failing or _is_refusal_draft(completion.text):
             return cited
-        asked = [
-            *asking.messages,
+        repair_messages = [
+            *attempt.messages,
             Message(role="assistant", content=completion.text),
-            *messages("repair", failing=failing, no_answer=NO_ANSWER),
+            *render_messages("repair", failing=failing, no_answer=NO_ANSWER),
         ]
-        started = time.perf_counter()
+        start_time = time.perf_counter()
         try:
-            again = self.model.complete(asked, sources=asking.sources)
-        except ModelContextExceeded:  # with the draft and the request behind it
-            again = Completion("")
-        seconds = time.perf_counter() - started
-        passages = asking.packed.passages
+            second_completion = self.model.complete(repair_messages, sources=attempt.sources)
+        except ModelContextExceeded:  # the draft and the repair prompt make it longer
+            second_completion = Completion("")
+        seconds = time.perf_counter() - start_time
+        passages = attempt.packed.passages
 
-        def checked(reply: Completion) -> CitedText:
+        def check_reply(reply: Completion) -> CitedText:
             return cite(
                 reply.text,
                 passages,
                 self.verifier,
                 drop=True,
                 native=reply.citations,
-                question=asking.question,
+                question=attempt.question,
             )
 
-        repaired = checked(again)
-        if not any(sentence.supported for sentence in repaired.sentences):
-            repaired = checked(completion)
-        asking.used(again, seconds, name="repair", failing=failing)
+        repaired = check_reply(second_completion)
+        if not any(sentence.is_supported for sentence in repaired.sentences):
+            repaired = check_reply(completion)
+        attempt.record_call(second_completion, seconds, name="repair", failing=failing)
         return repaired
 
-    def _judged(self, asking: _Asking, completion: Completion, cited: CitedText) -> Answer:
-        """The answer, or why there is none."""
+    def _build_answer(self, attempt: _Attempt, completion: Completion, cited: CitedText) -> Answer:
+        """Build the answer, or the abstention with its reason."""
         draft = completion.text.strip()
         claims = [sentence for sentence in cited.sentences if sentence.status != "needs_none"]
-        supported = sum(sentence.supported for sentence in claims)
+        supported = sum(sentence.is_supported for sentence in claims)
         detail: dict[str, Any] = {
             "verifier": self.verifier.config(),
             "sentences": len(claims),
@@ -295,88 +322,91 @@ class GroundedGenerator(Generator):
             "removed_links": cited.removed_links,
             "dropped": list(cited.dropped),
         }
-        reason = self._reason(completion, draft, cited, claims)
+        reason = self._find_abstention_reason(completion, draft, cited, claims)
         if reason or draft != cited.text:
             detail["draft"] = draft
-        trace = (*asking.steps, Step(name="check", seconds=asking.checking, detail=detail))
+        trace = (
+            *attempt.steps,
+            Step(name="check", seconds=attempt.checking_seconds, detail=detail),
+        )
         if reason:
-            return abstention(reason, asking.hits, usage=asking.usage, trace=trace)
+            return abstention(reason, attempt.hits, usage=attempt.usage, trace=trace)
         return Answer(
             text=cited.text,
             status="answered",
             sentences=cited.sentences,
             citations=cited.citations,
-            hits=asking.hits,
-            usage=asking.usage,
+            hits=attempt.hits,
+            usage=attempt.usage,
             trace=trace,
         )
 
-    def _reason(
+    def _find_abstention_reason(
         self, completion: Completion, draft: str, cited: CitedText, claims: Sequence[Sentence]
     ) -> str:
-        """Why not to answer; empty where the answer stands."""
+        """Return the reason to abstain; empty if the answer is good."""
         if completion.finish_reason == "refusal":
             return f"the model refused to answer: {' '.join(draft.split())[:200]}"
         if not draft:
             return "the model gave an empty reply"
-        if not any(_holds(sentence, cited) for sentence in claims):
-            if _refuses(draft):
+        if not any(_has_answer(sentence, cited) for sentence in claims):
+            if _is_refusal_draft(draft):
                 return "the model found no answer in the passages"
             return "no sentence of the model's draft is supported by the passages"
-        supported = sum(sentence.supported for sentence in claims)
-        said = len(claims) + len(cited.dropped)
-        if supported < self.required * said:
+        supported = sum(sentence.is_supported for sentence in claims)
+        total = len(claims) + len(cited.dropped)
+        if supported < self.required * total:
             return (
-                f"{supported} of {said} sentences of the model's draft are supported by "
-                f"the passages, fewer than the share of {self.required:g} that is required"
+                f"{supported} of {total} sentences of the model's draft are supported by "
+                f"the passages; the required share is {self.required:g}"
             )
         failing = [sentence for sentence in claims if sentence.status == "unsupported"]
         if self.unsupported == "abstain" and failing:
-            first = cited.text[failing[0].start : failing[0].end]
-            return f"not supported by the passages: {' '.join(first.split())[:200]}"
+            first_failing = cited.text[failing[0].start : failing[0].end]
+            return f"not supported by the passages: {' '.join(first_failing.split())[:200]}"
         return ""
 
 
 @dataclass(slots=True)
-class _Asking:
-    """What is asked, and what came of it so far."""
+class _Attempt:
+    """A request to the model, with its steps and usage so far."""
 
     question: str
     messages: list[Message]
     sources: list[Source]
     prompt: dict[str, str]
-    packed: Packed
+    packed: PackedPassages
     hits: tuple[Hit, ...]
     steps: list[Step] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
-    checking: float = 0.0
+    checking_seconds: float = 0.0
 
-    def used(
-        self, completion: Completion, seconds: float, name: str = "generate", **more: object
+    def record_call(
+        self, completion: Completion, seconds: float, name: str = "generate", **extra_detail: object
     ) -> None:
-        """Note a call of the model."""
+        """Record a call of the model."""
         self.usage += completion.usage
         detail = {
             "prompt": self.prompt,
             "passages": len(self.packed.passages),
-            "left_out": self.packed.left_out,
+            "left_out": self.packed.omitted_hits,
             "finish_reason": completion.finish_reason,
-            **more,
+            **extra_detail,
         }
         self.steps.append(Step(name=name, seconds=seconds, detail=detail))
 
 
-def _refuses(draft: str) -> bool:
-    return admits(draft) or NO_ANSWER in draft
+def _is_refusal_draft(draft: str) -> bool:
+    return starts_with_refusal(draft) or NO_ANSWER in draft
 
 
-def _holds(sentence: Sentence, cited: CitedText) -> bool:
-    """Whether a sentence answers something.
+def _has_answer(sentence: Sentence, cited: CitedText) -> bool:
+    """Whether a sentence contains an answer.
 
-    "The passages do not mention it" does only where the model itself cites a passage, and that
-    supports the rest of the sentence.
+    A sentence that begins with "The passages do not mention it" does only if the model itself cites
+    a passage that supports the rest of the sentence.
     """
-    if not sentence.supported:
+    if not sentence.is_supported:
         return False
     by_model = any(cited.citations[i].method != "attribution" for i in sentence.citations)
-    return by_model or not admits(cited.text[sentence.start : sentence.end])
+    return by_model or not starts_with_refusal(cited.text[sentence.start : sentence.end])

@@ -1,9 +1,9 @@
-"""Links and images in answers: to cited sources only.
+"""Links and images in answers: only those to cited sources remain.
 
-A document may ask for a link or an image that carries what was said to somebody else's server. An
-image is fetched as soon as it is shown, so none may stay that is not a cited source. Links that can
-be told are taken out, leaving their words; whatever else might become one in some renderer of
-Markdown loses what holds it together: ``](`` is written ``] (``, and ``]:`` is written ``] :``.
+A document can try to inject a link or an image that sends the conversation to a foreign server. A
+browser fetches an image as soon as it is displayed, so only images of cited sources may remain.
+Recognized links are removed and leave their words. Text that some Markdown renderer could still
+take for a link loses its syntax: ``](`` becomes ``] (``, and ``]:`` becomes ``] :``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from rag.generation.markers import INLINE_CODE
 
-REMOVED = "(link removed)"
+LINK_PLACEHOLDER = "(link removed)"
 
 _TARGET = (
     r"\(\s*+<?([^()\s<>]*+(?:\([^()\s]*+\)[^()\s<>]*+)*+)>?"
@@ -29,73 +29,83 @@ _URL = re.compile(
     re.IGNORECASE,
 )
 _TAG = re.compile(r"<(?=[a-zA-Z/!?])")
-_TAG_THAT_LOADS = re.compile(
+_LOADING_TAG = re.compile(
     r"<(?=[a-z!/?][^<>]{0,2000}?(?:src|href|style|data|action|poster|background|\bon\w+)\s*=)", re.I
 )
-_NAMED = re.compile(r"\]:")
-_OWN_MARKER = re.compile(r"[^\s>\[][^\n]*\[\d{1,3}\Z")
-_TRAILING = ".,;:!?*_"
-_SUSPECT = re.compile(r"[<!]|\]\s*[(:]|//|www\.", re.IGNORECASE)
-_MOST_NESTED = 8
+_DEFINITION_COLON = re.compile(r"\]:")
+_CITATION_MARKER_BEFORE = re.compile(r"[^\s>\[][^\n]*\[\d{1,3}\Z")
+_TRAILING_PUNCTUATION = ".,;:!?*_"
+_POSSIBLE_MARKUP = re.compile(r"[<!]|\]\s*[(:]|//|www\.", re.IGNORECASE)
+_MAX_LINK_NESTING = 8
 
-LINK_LIKE = re.compile(r"(?<!\S)\S*?(?://|www\.)", re.IGNORECASE)
-"""A word that may be a link, or the beginning of one."""
+POSSIBLE_LINK = re.compile(r"(?<!\S)\S*?(?://|www\.)", re.IGNORECASE)
+"""A word that may be a link or the beginning of one."""
 
-Known = Callable[[str], bool]
+UrlPredicate = Callable[[str], bool]
 
 
-def without_links(text: str, cited: Known, quoted: Known) -> str:
-    """The text with links to `cited` addresses only, and no markup of HTML.
+def remove_uncited_links(text: str, is_cited: UrlPredicate, is_quoted: UrlPredicate) -> str:
+    """Return the text without HTML markup, and with links to cited addresses only.
 
-    A link elsewhere leaves its words, an image its description. A bare address stays, as code that
-    nothing makes a link of, where it stands in the sources (`quoted`); any other is removed. Code
-    between backticks keeps its words, but nothing in it holds together as a link either, since
+    Any other link leaves its words, an image its description. A bare address that occurs in the
+    sources (`is_quoted`) becomes inline code, which no renderer turns into a link; any other is
+    removed. Code between backticks keeps its words, but its link syntax is broken as well, since
     renderers do not agree on what is code.
     """
-    if not _SUSPECT.search(text):
+    if not _POSSIBLE_MARKUP.search(text):
         return text
     parts: list[str] = []
-    at = 0
+    code_end = 0
     for code in INLINE_CODE.finditer(text):
-        parts += [_safe(text[at : code.start()], cited, quoted), disarmed(code.group())]
-        at = code.end()
-    return "".join([*parts, _safe(text[at:], cited, quoted)])
+        parts += [
+            _clean_prose(text[code_end : code.start()], is_cited, is_quoted),
+            break_link_syntax(code.group()),
+        ]
+        code_end = code.end()
+    return "".join([*parts, _clean_prose(text[code_end:], is_cited, is_quoted)])
 
 
-def disarmed(code: str) -> str:
-    """Code in which no link and no image holds together, whoever takes it for text."""
-    return _TAG_THAT_LOADS.sub("\u2039", code).replace("](", "] (").replace("]:", "] :")
+def break_link_syntax(code: str) -> str:
+    """Return code in which no renderer finds a link or an image."""
+    return _LOADING_TAG.sub("\u2039", code).replace("](", "] (").replace("]:", "] :")
 
 
-def _safe(part: str, cited: Known, quoted: Known) -> str:
-    for _ in range(_MOST_NESTED):  # there may be a link in a link's words
-        before = part
-        part = _LINK.sub(lambda m: m.group() if cited(m.group(3)) else m.group(2), part)
-        if part == before:
+def _clean_prose(part: str, is_cited: UrlPredicate, is_quoted: UrlPredicate) -> str:
+    """Return text without code spans with links to cited addresses only."""
+    for _ in range(_MAX_LINK_NESTING):  # the words of a link can contain a link
+        previous_part = part
+        part = _LINK.sub(lambda m: m.group() if is_cited(m.group(3)) else m.group(2), part)
+        if part == previous_part:
             break
     part = _IMAGE_BY_NAME.sub(lambda m: m.group(1), part)
-    part = _DEFINITION.sub(lambda m: m.group() if cited(m.group(1)) else "", part)
+    part = _DEFINITION.sub(lambda m: m.group() if is_cited(m.group(1)) else "", part)
     pieces: list[str] = []
-    at = 0
-    for kept in _LINK.finditer(part):
-        if not cited(kept.group(3)):
+    link_end = 0
+    for link in _LINK.finditer(part):
+        if not is_cited(link.group(3)):
             continue
-        words = _plain(kept.group(2), cited, quoted).replace("[", "(").replace("]", ")")
-        pieces.append(_plain(part[at : kept.start()], cited, quoted))
-        pieces.append(f"{kept.group(1)}[{words}]({kept.group(3)})")
-        at = kept.end()
-    return "".join([*pieces, _plain(part[at:], cited, quoted)])
+        words = (
+            _clean_text_between_links(link.group(2), is_cited, is_quoted)
+            .replace("[", "(")
+            .replace("]", ")")
+        )
+        pieces.append(_clean_text_between_links(part[link_end : link.start()], is_cited, is_quoted))
+        pieces.append(f"{link.group(1)}[{words}]({link.group(3)})")
+        link_end = link.end()
+    return "".join([*pieces, _clean_text_between_links(part[link_end:], is_cited, is_quoted)])
 
 
-def _plain(part: str, cited: Known, quoted: Known) -> str:
-    """Text in which nothing is a link: neither an address, nor a tag, nor brackets."""
+def _clean_text_between_links(part: str, is_cited: UrlPredicate, is_quoted: UrlPredicate) -> str:
+    """Return text without addresses, tags and brackets that could become links."""
 
-    def address(match: re.Match[str]) -> str:
-        found = match.group().strip("<>")
-        url = found.rstrip(_TRAILING)
-        if cited(url):
-            return match.group() if not match.group().startswith("<") else found
-        return (f"`{url}`" if quoted(url) else REMOVED) + found[len(url) :]
+    def replace_url(match: re.Match[str]) -> str:
+        address = match.group().strip("<>")
+        url = address.rstrip(_TRAILING_PUNCTUATION)
+        if is_cited(url):
+            return match.group() if not match.group().startswith("<") else address
+        return (f"`{url}`" if is_quoted(url) else LINK_PLACEHOLDER) + address[len(url) :]
 
-    part = _TAG.sub("\u2039", _URL.sub(address, part)).replace("](", "] (")
-    return _NAMED.sub(lambda m: m.group() if _OWN_MARKER.search(part[: m.start()]) else "] :", part)
+    part = _TAG.sub("\u2039", _URL.sub(replace_url, part)).replace("](", "] (")
+    return _DEFINITION_COLON.sub(
+        lambda m: m.group() if _CITATION_MARKER_BEFORE.search(part[: m.start()]) else "] :", part
+    )

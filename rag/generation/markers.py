@@ -1,102 +1,109 @@
-"""Citation markers in a draft: where they stand, and which passages they name."""
+"""Citation markers such as ``[1]``: parsing, removing, filtering and adding them.
+
+For wrong or missing markers see `rag.generation.marker_repair`.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 
-# [1], [1, 2], [1-3], [^1] and 【1†source】; no year, and nothing within `code`.
+# [1], [1, 2], [1-3], [^1] and 【1†source】, but no year.
 _MARKER = re.compile(
     r"\s?(?:\[\^?(\d{1,3}(?:\s*+[-–,;]\s*+\d{1,3})*+)\](?!\()|【(\d{1,3})(?:†[^】\n]{0,80})?】)"
 )
-_WITH_ZERO = re.compile(r"(?<!\d)0(?!\d)")
+_ZERO = re.compile(r"(?<!\d)0(?!\d)")
 _IDENTIFIER = re.compile(r"\w[._]\w+\Z")  # sys.argv[2]
 _NUMBERED_LINK = re.compile(r"(?<!!)\[(\^?\d{1,3})\]\([^\s()]*+\)")
 INLINE_CODE = re.compile(r"(?<!`)(`++).{1,500}?(?<!`)\1(?!`)")
-_LONGEST_RANGE = 50
+_MAX_RANGE_SPAN = 50
 
 
-def marked_numbers(marker: str) -> list[int]:
-    """Numbers in what stands between brackets: ``1``, ``1, 2`` or ``1-3``; in order, each once."""
+def parse_marker_numbers(marker: str) -> list[int]:
+    """Return the distinct numbers between a marker's brackets: ``1``, ``1, 2`` or ``1-3``."""
     numbers: list[int] = []
     for part in re.split(r"[,;]", marker):
-        found = [int(number) for number in re.findall(r"\d+", part)]
-        if len(found) == 2 and found[0] <= found[1]:
-            found = list(range(found[0], min(found[1], found[0] + _LONGEST_RANGE) + 1))
-        numbers += found
+        part_numbers = [int(number) for number in re.findall(r"\d+", part)]
+        if len(part_numbers) == 2 and part_numbers[0] <= part_numbers[1]:
+            part_numbers = list(
+                range(part_numbers[0], min(part_numbers[1], part_numbers[0] + _MAX_RANGE_SPAN) + 1)
+            )
+        numbers += part_numbers
     return list(dict.fromkeys(numbers))
 
 
-def unlinked(text: str) -> str:
-    """Markers that were written as links, ``[1](https://...)``, as markers."""
-    return outside_code(text, lambda part: _NUMBERED_LINK.sub(r"[\1]", part))
+def unlink_markers(text: str) -> str:
+    """Return the text with markers instead of links such as ``[1](https://...)``."""
+    return apply_outside_code(text, lambda part: _NUMBERED_LINK.sub(r"[\1]", part))
 
 
-def without_markers(text: str) -> str:
-    """The text without its markers; what only looks like one stays."""
-    return outside_code(
+def strip_markers(text: str) -> str:
+    """Return the text without its markers; text that only looks like a marker stays."""
+    return apply_outside_code(
         text,
-        lambda part: _MARKER.sub(lambda m: m.group() if _is_none(m, part) else "", part),
+        lambda part: _MARKER.sub(lambda m: m.group() if _is_not_a_marker(m, part) else "", part),
     )
 
 
-def kept_markers(text: str, keep: Callable[[list[int]], list[int]]) -> str:
-    """The text with only the numbers in its markers that `keep` returns of each."""
+def filter_markers(text: str, keep: Callable[[list[int]], list[int]]) -> str:
+    """Return the text with only the numbers in each marker that `keep` returns for it."""
 
-    def kept(marker: re.Match[str], part: str) -> str:
-        if _is_none(marker, part):
+    def rewrite_marker(marker: re.Match[str], part: str) -> str:
+        if _is_not_a_marker(marker, part):
             return marker.group()
-        numbers = marked_numbers(marker.group(1) or marker.group(2))
-        left = keep(numbers)
-        if left == numbers:
+        numbers = parse_marker_numbers(marker.group(1) or marker.group(2))
+        kept_numbers = keep(numbers)
+        if kept_numbers == numbers:
             return marker.group()
         space = " " if marker.group()[0].isspace() else ""
-        return f"{space}[{', '.join(map(str, left))}]" if left else ""
+        return f"{space}[{', '.join(map(str, kept_numbers))}]" if kept_numbers else ""
 
-    return outside_code(text, lambda part: _MARKER.sub(lambda m: kept(m, part), part))
+    return apply_outside_code(
+        text, lambda part: _MARKER.sub(lambda m: rewrite_marker(m, part), part)
+    )
 
 
-def numbers_in(text: str) -> list[int]:
-    """All numbers that the text's markers name, in order, each once."""
-    found: list[int] = []
+def find_marker_numbers(text: str) -> list[int]:
+    """Return all numbers in the text's markers, in order, without duplicates."""
+    all_numbers: list[int] = []
 
-    def take(numbers: list[int]) -> list[int]:
-        found.extend(numbers)
+    def collect(numbers: list[int]) -> list[int]:
+        all_numbers.extend(numbers)
         return numbers
 
-    kept_markers(text, take)
-    return list(dict.fromkeys(found))
+    filter_markers(text, collect)
+    return list(dict.fromkeys(all_numbers))
 
 
-def marked(sentence: str, number: int) -> str:
-    """Put a marker behind a sentence, or into the last cell of a table's row."""
+def append_marker(sentence: str, number: int) -> str:
+    """Append a marker to a sentence, or to the last cell of a table row."""
     if sentence.endswith("|") and sentence.count("|") > 1:
         return f"{sentence[:-1].rstrip()} [{number}] |"
     return f"{sentence} [{number}]"
 
 
-def outside_code(text: str, change: Callable[[str], str]) -> str:
-    """`change` applied to what stands outside of `code`."""
+def apply_outside_code(text: str, change: Callable[[str], str]) -> str:
+    """Apply `change` to the text outside of inline code."""
     if "`" not in text:
         return change(text)
     parts: list[str] = []
-    at = 0
+    code_end = 0
     for code in INLINE_CODE.finditer(text):
-        parts += [change(text[at : code.start()]), code.group()]
-        at = code.end()
-    return "".join([*parts, change(text[at:])])
+        parts += [change(text[code_end : code.start()]), code.group()]
+        code_end = code.end()
+    return "".join([*parts, change(text[code_end:])])
 
 
-def _is_none(marker: re.Match[str], text: str) -> bool:
-    """Whether it is no passage's number: what a link is called, an index, or an interval."""
+def _is_not_a_marker(marker: re.Match[str], text: str) -> bool:
+    """Whether a match is the label of a link, an array index, or an interval."""
     numbers = marker.group(1)
     if numbers is None:
         return False
-    before = text[max(0, marker.start() - 100) : marker.start()]
-    if text.startswith(":", marker.end()) and not before.rpartition("\n")[2].strip(" >"):
+    text_before = text[max(0, marker.start() - 100) : marker.start()]
+    if text.startswith(":", marker.end()) and not text_before.rpartition("\n")[2].strip(" >"):
         return True
-    if numbers != "0" and _WITH_ZERO.search(numbers):  # [0, 10]; passages count from 1
+    if numbers != "0" and _ZERO.search(numbers):  # [0, 10]; passages count from 1
         return True
     if not marker.group().startswith("["):
         return False
-    return before[-1:].isalnum() if numbers == "0" else bool(_IDENTIFIER.search(before))
+    return text_before[-1:].isalnum() if numbers == "0" else bool(_IDENTIFIER.search(text_before))

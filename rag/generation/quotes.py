@@ -1,4 +1,4 @@
-"""The stretch of a passage that supports a claim best."""
+"""Quotes: the span of a passage that supports a claim best, and checks of quotations."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from rag.text.tokenization import content_stems
 from rag.types import Citation, CitationMethod
 from rag.verification import Verifier, shared_words
 
-_NEEDLESS = 0.95  # a shorter quote is preferred that has this share of the best one's support
-_NO_SIGNAL = 0.1  # share of common words below which words do not say where to look
-_SHORT = 2  # words of content that are no claim by themselves
-_LIKE = 0.2  # cosine from which a text is like a question
-_FIRST = 3  # a sentence, and it with a neighbour
-_QUOTED = re.compile(
+_SUFFICIENT_SUPPORT_SHARE = 0.95  # a shorter quote with this share of the best support is preferred
+_MIN_WORD_SHARE = 0.1  # below this share of common words, whole passages are compared
+_MAX_SHORT_CLAIM_WORDS = 2  # a claim of at most so many words has no meaning alone
+_MIN_QUESTION_SIMILARITY = 0.2  # cosine of a question and a related text
+_SPANS_IN_FIRST_ROUND = 3  # a sentence, alone and with each neighbour
+_QUOTATION = re.compile(
     r"(?<![^\s(\[*_—–-])(?:\"(?=\S)([^\"\n]{1,1000})\"|“([^“”\n]{1,1000})”"
     r"|„([^„“”\n]{1,1000})[“”]|«([^«»\n]{1,1000})»)"
 )
-_SHORTEST = 20  # characters; shorter ones are names and the like
+_MIN_QUOTATION_CHARACTERS = 20  # shorter ones are names and the like
 _ELLIPSIS = re.compile(r"\s*(?:\[?(?:…|\.\.\.)\]?)\s*")
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """A stretch of a passage and how well it supports a claim; the span is in the passage."""
+    """A span of a passage's text, and its support (0..1) for a claim."""
 
     passage: Passage
     span: Span
@@ -37,106 +37,112 @@ class Quote:
 
     @property
     def text(self) -> str:
-        """The words themselves."""
+        """The quoted text."""
         return self.passage.text[self.span.start : self.span.end]
 
     def citation(self, marker: int, method: CitationMethod) -> Citation:
-        """The citation of this quote, at its place in the source."""
+        """Return the citation of this quote, with its offsets in the source."""
         return Citation(
             marker=marker,
             uri=self.passage.uri,
             start=self.passage.start + self.span.start,
             end=self.passage.start + self.span.end,
             quote=self.text,
-            location=self.passage.place,
+            location=self.passage.location,
             title=self.passage.title,
             support=self.support,
             method=method,
         )
 
 
-def best_quote(
+def find_best_quote(
     claim: str, passages: Sequence[Passage], verifier: Verifier, question: str = ""
 ) -> Quote | None:
-    """Find the sentences, up to three in a row, that support `claim` best; the fewest that do.
+    """Return the shortest span of up to three consecutive sentences that supports `claim` best.
 
-    Those that share most words with the claim are shown to the verifier, the first few by
-    themselves, since they mostly do; where hardly any are shared, as in another language, whole
-    passages are. For a verifier that goes by words, a claim of a word or two ("300 hours.") says
-    something as an answer to the `question` only: then the quote must have to do with that.
+    The verifier scores the spans that share most words with the claim. It scores the first few
+    alone, since they mostly suffice. If hardly any words are shared, as in another language, it
+    scores whole passages. For a verifier that compares words, a claim of one or two words ("300
+    hours.") has a meaning only as an answer to the `question`, so the quote must be related to it.
     """
     if not claim.strip():
         return None
-    if question and verifier.by_words and len(shared_words(claim, ())[0]) <= _SHORT:
-        spans = _nearest(f"{claim} {question}", passages, verifier.shortlist, longest=1)
-        spans = [(p, s) for p, s in spans if _bears_on(question, p.text[s.start : s.end])]
+    if question and verifier.by_words and len(shared_words(claim, ())[0]) <= _MAX_SHORT_CLAIM_WORDS:
+        spans = _rank_spans(f"{claim} {question}", passages, verifier.shortlist, max_sentences=1)
+        spans = [(p, s) for p, s in spans if _is_related(question, p.text[s.start : s.end])]
     else:
-        spans = _nearest(claim, passages, verifier.shortlist)
+        spans = _rank_spans(claim, passages, verifier.shortlist)
     supports: list[float] = []
-    for group in (spans[:_FIRST], spans[_FIRST:]):
-        if group and max(supports, default=0.0) < verifier.threshold:
-            pairs = [(claim, p.text[s.start : s.end]) for p, s in group]
+    for span_group in (spans[:_SPANS_IN_FIRST_ROUND], spans[_SPANS_IN_FIRST_ROUND:]):
+        if span_group and max(supports, default=0.0) < verifier.threshold:
+            pairs = [(claim, p.text[s.start : s.end]) for p, s in span_group]
             with tracing.span(f"verify {verifier.name}", attributes={"citewell.pairs": len(pairs)}):
                 supports += [float(support) for support in verifier.scores(pairs)]
     if not supports:
         return None
-    enough = max(supports) * _NEEDLESS
+    sufficient_support = max(supports) * _SUFFICIENT_SUPPORT_SHARE
     *_, i = min(
         (span.end - span.start, -supports[i], i)
         for i, (_, span) in enumerate(spans[: len(supports)])
-        if supports[i] >= enough
+        if supports[i] >= sufficient_support
     )
     return Quote(*spans[i], min(1.0, supports[i]))
 
 
-def _bears_on(question: str, text: str) -> bool:
-    """Whether a text has a word of the question, or is at all like it.
+def _is_related(question: str, text: str) -> bool:
+    """Whether a text has a word of the question, or is similar to it.
 
-    Nearly all sentences that answer SQuAD's questions do, and hardly any of the orders in
-    ``evals/sets/injections.yaml``.
+    Nearly all sentences that answer SQuAD's questions are related, and hardly any of the
+    instructions in ``evals/sets/injections.yaml``.
     """
     if set(content_stems(question)) & set(content_stems(text)):
         return True
-    asked, given = StaticEmbedder().embed_documents([question, text])
-    return float(asked @ given) >= _LIKE
+    question_vector, text_vector = StaticEmbedder().embed_documents([question, text])
+    return float(question_vector @ text_vector) >= _MIN_QUESTION_SIMILARITY
 
 
-def _nearest(
-    claim: str, passages: Sequence[Passage], most: int, longest: int = 3
+def _rank_spans(
+    claim: str, passages: Sequence[Passage], max_spans: int, max_sentences: int = 3
 ) -> list[tuple[Passage, Span]]:
-    """The stretches that share most words with a claim, nearest first; the shorter before."""
-    runs = [(p, run) for p in passages for run in p.runs(longest)]
+    """Return the spans that share most words with a claim, best first; of equals, the shorter."""
+    runs = [(p, run) for p in passages for run in p.runs(max_sentences)]
     singles = [(p, run[0]) for p, run in runs if len(run) == 1]
-    weights, held = shared_words(claim, [p.text[s.start : s.end] for p, s in singles])
-    words = {(p.number, s.start): found for (p, s), found in zip(singles, held, strict=True)}
+    weights, shared_words_by_sentence = shared_words(
+        claim, [p.text[s.start : s.end] for p, s in singles]
+    )
+    words = {
+        (p.number, s.start): sentence_words
+        for (p, s), sentence_words in zip(singles, shared_words_by_sentence, strict=True)
+    }
     ranked = []
     for i, (passage, run) in enumerate(runs):
-        found = set().union(*(words[passage.number, span.start] for span in run))
-        share = sum(weights[word] for word in found)
+        run_words = set().union(*(words[passage.number, span.start] for span in run))
+        share = sum(weights[word] for word in run_words)
         length = run[-1].end - run[0].start
         ranked.append((-share, length, i))
     ranked.sort()
-    if not ranked or -ranked[0][0] < _NO_SIGNAL:
-        whole = [(p, p.whole_span()) for p in passages]
-        return [(p, Span(*span)) for p, span in whole if span is not None][:most]
-    best = [runs[i] for *_, i in ranked[:most]]
-    return [(passage, Span(run[0].start, run[-1].end)) for passage, run in best]
+    if not ranked or -ranked[0][0] < _MIN_WORD_SHARE:
+        longest_spans = [(p, p.find_longest_span()) for p in passages]
+        return [(p, Span(*span)) for p, span in longest_spans if span is not None][:max_spans]
+    best_runs = [runs[i] for *_, i in ranked[:max_spans]]
+    return [(passage, Span(run[0].start, run[-1].end)) for passage, run in best_runs]
 
 
-def misquotes(claim: str, passages: Sequence[Passage]) -> bool:
-    """Whether a claim puts words in quotation marks that stand in no passage word for word.
+def has_misquotation(claim: str, passages: Sequence[Passage]) -> bool:
+    """Whether a claim has a quotation that no passage contains word for word.
 
-    White space does not count, and a quotation may leave something out with an ellipsis.
+    White space is ignored, and a quotation may omit words with an ellipsis.
     """
-    for match in _QUOTED.finditer(claim):
-        said = next(group for group in match.groups() if group is not None)
-        parts = [_plain(part) for part in _ELLIPSIS.split(said.strip(" .,;:"))]
-        if len(said) >= _SHORTEST and not any(
-            all(part in _plain(passage.text) for part in parts) for passage in passages
+    for match in _QUOTATION.finditer(claim):
+        quotation = next(group for group in match.groups() if group is not None)
+        parts = [_normalize_quotation(part) for part in _ELLIPSIS.split(quotation.strip(" .,;:"))]
+        if len(quotation) >= _MIN_QUOTATION_CHARACTERS and not any(
+            all(part in _normalize_quotation(passage.text) for part in parts)
+            for passage in passages
         ):
             return True
     return False
 
 
-def _plain(text: str) -> str:
+def _normalize_quotation(text: str) -> str:
     return " ".join(text.replace("’", "'").replace("‘", "'").split()).casefold()

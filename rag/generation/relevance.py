@@ -1,4 +1,4 @@
-"""How near the sentences of passages are to a question: what to quote, and whether to answer."""
+"""Relevance of sentences to a question: which ones to quote, and whether to answer at all."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from rag.text.tokenization import content_stems, stems
 
 _LEADING_MARKUP = re.compile(r"(?:[-*+•>]|\d{1,3}[.)])\s+")
 _NOT_PROSE = re.compile(r"#{1,6}\s|\|?[\s:|-]+\|?$")
-_PASSAGE_WEIGHT = 0.5  # how much the passage's own score counts beside its sentence's
-_UNFINISHED = 0.4  # taken off what does not end like a sentence: a caption, a bare heading
-_CARRIED = re.compile(r"\s\([^()]{1,300}\)\Z")
-_FINISHED = re.compile(r"[.!?…。！？।؟:;][\"'”’»)\]]*$|\|$")
+_PASSAGE_WEIGHT = 0.5  # weight of the passage's score in a sentence's score
+_INCOMPLETE_SENTENCE_PENALTY = 0.4  # for text without a sentence's end: a caption, a heading
+# The terms that a follow-up question takes over from an earlier one.
+_CARRIED_OVER_TERMS = re.compile(r"\s\([^()]{1,300}\)\Z")
+_COMPLETE_SENTENCE = re.compile(r"[.!?…。！？।؟:;][\"'”’»)\]]*$|\|$")
 
 
 class Candidate(NamedTuple):
-    """A sentence of a passage, how relevant it is (0..2), and its score among the others."""
+    """A sentence of a passage, its relevance to the question (0..2), and its score for ranking."""
 
     passage: Passage
     span: Span
@@ -30,58 +31,65 @@ class Candidate(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The sentence."""
+        """The text of the sentence."""
         return self.passage.text[self.span.start : self.span.end]
 
 
-def candidates(question: str, passages: Sequence[Passage], embedder: Embedder) -> list[Candidate]:
-    """Every sentence worth quoting.
+def score_candidates(
+    question: str, passages: Sequence[Passage], embedder: Embedder
+) -> list[Candidate]:
+    """Return every quotable sentence with its relevance and score.
 
-    Its relevance is the share of the question's words that it or its headings have, plus the
-    cosine of both, and half of that where it has none of the question's words but those that were
-    carried over from an earlier one, in brackets at its end. Its score has the rarer words count
-    more, and the passage's own score added.
+    The relevance is the share of the question's words that the sentence or its headings have, plus
+    the cosine of sentence and question. It is halved if the sentence has only words that were
+    carried over from an earlier question, in brackets at the end of this one. In the score, rarer
+    words count more, and the passage's score is added.
     """
-    wanted = set(content_stems(question))
-    if not wanted:
+    question_stems = set(content_stems(question))
+    if not question_stems:
         return []
-    spans = [(p, span) for p in passages for span in _prose(p)]
+    spans = [(p, span) for p in passages for span in _iterate_quotable_spans(p)]
     texts = [passage.text[span.start : span.end] for passage, span in spans]
     question_vector = embedder.embed_query(question)
     cosines = (embedder.embed_documents(texts) @ question_vector).tolist()
-    context = {p.number: set(stems(p.label)) for p in passages}
-    words = [
-        wanted & (set(stems(text)) | context[p.number])
+    label_stems = {p.number: set(stems(p.label)) for p in passages}
+    shared_stems = [
+        question_stems & (set(stems(text)) | label_stems[p.number])
         for (p, _), text in zip(spans, texts, strict=True)
     ]
-    rarity = _rarity(wanted, words)
-    own = set(content_stems(_CARRIED.sub("", question))) & wanted
+    rarity = _weigh_by_rarity(question_stems, shared_stems)
+    own_stems = set(content_stems(_CARRIED_OVER_TERMS.sub("", question))) & question_stems
     return [
         Candidate(
             passage,
             span,
-            relevance=(len(held) / len(wanted) + max(0.0, cosine)) * (1 if held & own else 0.5),
-            score=sum(rarity[word] for word in held)
+            relevance=(len(shared) / len(question_stems) + max(0.0, cosine))
+            * (1 if shared & own_stems else 0.5),
+            score=sum(rarity[word] for word in shared)
             + max(0.0, cosine)
             + _PASSAGE_WEIGHT * passage.score
-            - (0.0 if _FINISHED.search(text) else _UNFINISHED),
+            - (0.0 if _COMPLETE_SENTENCE.search(text) else _INCOMPLETE_SENTENCE_PENALTY),
         )
-        for (passage, span), text, held, cosine in zip(spans, texts, words, cosines, strict=True)
+        for (passage, span), text, shared, cosine in zip(
+            spans, texts, shared_stems, cosines, strict=True
+        )
     ]
 
 
-def _rarity(wanted: Set[str], held: Sequence[Set[str]]) -> dict[str, float]:
-    """Weights of the question's words, the rarer among the candidates the higher; they sum to 1."""
+def _weigh_by_rarity(
+    question_stems: Set[str], shared_stems: Sequence[Set[str]]
+) -> dict[str, float]:
+    """Return weights of the question's words: higher if rarer in the sentences, with the sum 1."""
     weights = {
-        word: math.log(1 + len(held) / (0.5 + sum(word in words for words in held)))
-        for word in wanted
+        word: math.log(1 + len(shared_stems) / (0.5 + sum(word in words for words in shared_stems)))
+        for word in question_stems
     }
     total = sum(weights.values())
     return {word: weight / total for word, weight in weights.items()} if total else weights
 
 
-def _prose(passage: Passage) -> Iterator[Span]:
-    """Sentences worth quoting: no headings, no rules, no fragments; without list markers."""
+def _iterate_quotable_spans(passage: Passage) -> Iterator[Span]:
+    """Yield the quotable sentences, without headings, rules, fragments and list markers."""
     for start, end in passage.sentence_spans():
         span = Span(start, end)
         sentence = passage.text[start:end]

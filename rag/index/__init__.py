@@ -1,5 +1,5 @@
-"""The index: three stores kept in agreement, the commit protocol, and maintenance."""
+"""The index: three stores kept consistent, the commit protocol, and maintenance."""
 
-from rag.index.index import Index, open_library
+from rag.index.index import Index, open_document_store
 
-__all__ = ["Index", "open_library"]
+__all__ = ["Index", "open_document_store"]

@@ -1,12 +1,7 @@
-"""The index: library, vectors and lexical index, kept in agreement.
+"""The index: document store, vector store and lexical index, kept consistent.
 
-A batch is written in this order, and a crash at any point leaves an index that searches answer
-from as before, and that the next writer puts right:
-
-1. documents, chunks and new embeddings into the library, as *pending*, in one transaction;
-2. vectors into Chroma, words into tantivy;
-3. the new documents *live* and the ones they replace *doomed*, in one transaction;
-4. chunks of doomed documents out of Chroma and tantivy, then out of the library.
+This module has opening, searching and the single writer; `rag.index.commit_protocol` has the
+writes, and the order of their steps that makes a crash harmless.
 """
 
 from __future__ import annotations
@@ -23,13 +18,18 @@ from typing import TYPE_CHECKING, TypeVar
 from rag.embedding.base import Embedder
 from rag.errors import EmbedderMismatch, IndexDamaged, RagIndexError
 from rag.filters import Filter, Where
-from rag.index.commit_protocol import Writer, describe
-from rag.index.paths import LIBRARY, make_folder, namespace_folder, require_library
+from rag.index.commit_protocol import IndexWriter, describe_embedder
+from rag.index.paths import (
+    DOCUMENT_STORE_FILE,
+    make_folder,
+    namespace_folder,
+    require_document_store,
+)
 from rag.index.store_set import StoreSet
-from rag.index.write_lock import write_lock
+from rag.index.write_lock import hold_write_lock
 from rag.rwlock import RWLock
 from rag.stores.chroma import Chroma, ChromaCollection, VectorStore
-from rag.stores.exact import ExactVectorStore, cosines
+from rag.stores.exact import ExactVectorStore, compute_cosines
 from rag.stores.sqlite import IndexState, SqliteDocumentStore
 from rag.types import Chunk
 
@@ -42,21 +42,23 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _U = TypeVar("_U")
 
-_EXACT = 64 * 2**20  # bytes of vectors up to which each is compared: 65,000 chunks of 256 values
-_MANY = 5_000  # chunks compared at a time
-_FEW = 4_000  # chunks that are quicker compared than looked for in a graph
-_READERS = 8  # searches whose two halves run beside each other
-_FILTERS, _FILTERED = 100, 300_000  # filters and, in all, documents of theirs remembered
+EXACT_SEARCH_MAX_BYTES = 64 * 2**20
+"""Bytes of vectors up to which search is exact: 65,000 chunks with vectors of 256 values."""
+_CHUNKS_PER_COMPARISON = 5_000
+_MAX_COMPARED_CHUNKS = 4_000  # up to here, comparing all chunks is faster than a graph search
+_READ_THREADS = 8
+_MAX_CACHED_FILTERS = 100
+_MAX_CACHED_FILTER_DOCUMENTS = 300_000  # documents of all cached filters together
 
 
 class Index:
     """An index in the folder `path`, searched and written with one embedder.
 
-    May be shared by threads. Opening raises `IndexNotFound` where there is none and `create` is
-    not set, `EmbedderMismatch` where it was built with another embedder (with `create`, that is
-    left to searches and writers), `IndexDamaged` where a store cannot be read.
+    Threads may share it. Opening raises `IndexNotFound` if there is no index and `create` is not
+    set, `EmbedderMismatch` if it was built with another embedder (with `create`, searches and
+    writers raise it), `IndexDamaged` if a store cannot be read.
 
-    A `namespace` is an index of its own within the folder: no filter leads out of it.
+    A `namespace` is a separate index within the folder: no filter reaches documents outside it.
     """
 
     def __init__(
@@ -70,257 +72,272 @@ class Index:
     ) -> None:
         if create:
             make_folder(path, namespace)
-        self.root = path.absolute()  # whatever becomes of the working directory
+        self.root = path.absolute()  # stays valid if the working directory changes
         self.path = namespace_folder(self.root, namespace)
         if not create:
-            require_library(path, namespace)
+            require_document_store(path, namespace)
         self.embedder = embedder
         self.fingerprint = embedder.fingerprint
         self.vector_store_config = vectors if isinstance(vectors, Chroma) else Chroma()
-        self.document_store = SqliteDocumentStore(self.path / LIBRARY, create=create)
-        self._gate, self._opening = RWLock(), threading.RLock()
-        self._exact = ExactVectorStore(self.document_store, self.fingerprint)
-        self._seen = self.document_store.state
-        self._derived = self.open_store_set(self._seen.derived)
-        self._writing = False
-        self._counted = (-1, 0)
-        self._filters: tuple[int, dict[str, Mapping[int, int]]] = (-1, {})
-        self._beside = ThreadPoolExecutor(_READERS, thread_name_prefix="citewell-search")
+        self.document_store = SqliteDocumentStore(self.path / DOCUMENT_STORE_FILE, create=create)
+        self._usage_lock, self._switch_lock = RWLock(), threading.RLock()
+        self._exact_vectors = ExactVectorStore(self.document_store, self.fingerprint)
+        self._last_state = self.document_store.state
+        self._store_set = self.open_store_set(self._last_state.store_set_number)
+        self._is_writing = False
+        self._chunk_count_cache = (-1, 0)
+        self._filter_cache: tuple[int, dict[str, Mapping[int, int]]] = (-1, {})
+        self._read_pool = ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="citewell-search")
         self._closed = False
         if not create:
-            self._check_embedder(self._seen)
+            self._check_embedder(self._last_state)
 
     def close(self) -> None:
-        """Let go of every file, when the searches and the ingest in it are done."""
-        with self._gate.write():
+        """Close all files after the running searches and the ingest end."""
+        with self._usage_lock.write():
             self._closed = True
-            self._beside.shutdown()
-            self._derived.close()
+            self._read_pool.shutdown()
+            self._store_set.close()
             self.document_store.close()
 
     def _check_embedder(self, state: IndexState) -> None:
         if self.has_other_embedder(state):
             built = json.loads(state.embedder)["name"]
-            raise EmbedderMismatch.of(self.path, built, describe(self.embedder))
+            raise EmbedderMismatch.of(self.path, built, describe_embedder(self.embedder))
 
     def has_other_embedder(self, state: IndexState) -> bool:
-        """Whether the vectors in that state are from another embedder than this index has."""
+        """Whether the vectors of `state` are from another embedder than that of this index."""
         return bool(state.embedder) and self.fingerprint_in(state) != self.fingerprint
 
     def fingerprint_in(self, state: IndexState) -> str:
-        """Fingerprint of the embedder that the vectors in that state are from."""
+        """Return the fingerprint of the embedder of the vectors of `state`; "" without vectors."""
         return str(json.loads(state.embedder)["fingerprint"]) if state.embedder else ""
 
     def open_store_set(self, number: int) -> StoreSet:
-        """Set `number` of the derived stores."""
+        """Return store set `number` of this index."""
         return StoreSet(
             self.path, number, self.vector_store_config, self.document_store.meta("id") or ""
         )
 
     @property
-    def stores(self) -> StoreSet:
-        """The derived stores in use."""
+    def store_set(self) -> StoreSet:
+        """Store set in use."""
         if self._closed:
             raise RagIndexError(f"the index at {self.path} was closed while in use")
-        return self._derived
+        return self._store_set
 
     @property
     def vectors(self) -> ChromaCollection:
-        """The vector store, opened when first used."""
-        return self.stores.vectors
+        """Vector store, opened at first use."""
+        return self.store_set.vectors
 
     @property
     def lexical(self) -> TantivyIndex:
-        """The lexical index, opened when first used."""
-        return self.stores.lexical
+        """Lexical index, opened at first use."""
+        return self.store_set.lexical
 
     # -- searching -------------------------------------------------------------------------
 
     def read_consistent(self, search: Callable[[], _T]) -> _T:
-        """Run `search` so that all of its reads are of one state of the index.
+        """Run `search` so that all its reads see one state of the index.
 
-        Another process may make documents live between two reads, or put new stores in place of
-        those in use: then what was found of the old version is gone and the new one was not
-        looked for. So it is run again. Raises `EmbedderMismatch` where the index has passed to
-        another embedder.
+        Between two reads, another process may make documents live or switch to a new store set:
+        then hits of the old version no longer exist, and the new version was not searched. In that
+        case `search` is run again, up to five times. Raises `EmbedderMismatch` if the index was
+        re-embedded with another embedder.
         """
-        for last in (False, False, False, False, True):
-            with self._opening:
+        for is_last_attempt in (False, False, False, False, True):
+            with self._switch_lock:
                 state = self.document_store.state
-                self._see(state)
-                stores = self._derived
+                self._follow_state(state)
+                store_set = self._store_set
 
-            def unchanged(state: IndexState = state, stores: StoreSet = stores) -> bool:
+            def is_unchanged(state: IndexState = state, store_set: StoreSet = store_set) -> bool:
                 return (
-                    self.document_store.generation == state.generation and self._derived is stores
+                    self.document_store.generation == state.generation
+                    and self._store_set is store_set
                 )
 
             try:
-                with self._gate.read():
-                    found = search()
+                with self._usage_lock.read():
+                    result = search()
             except IndexDamaged:
-                if last or unchanged():
+                if is_last_attempt or is_unchanged():
                     raise
                 continue
-            if unchanged():
+            if is_unchanged():
                 break
-        return found
+        return result
 
-    def run_parallel(self, one: Callable[[], _T], other: Callable[[], _U]) -> tuple[_T, _U]:
-        """The results of two reads of a search; beside each other where that is quicker.
+    def run_parallel(self, first: Callable[[], _T], second: Callable[[], _U]) -> tuple[_T, _U]:
+        """Run two reads of a search and return their results; in parallel if that is faster.
 
-        Where the index is small, handing one to another thread takes longer than doing it.
+        In a small index, handing a read to another thread takes longer than the read itself.
         """
         if self.uses_exact_search():
-            return one(), other()
-        later = self._beside.submit(other)
+            return first(), second()
+        future = self._read_pool.submit(second)
         try:
-            return one(), later.result()
+            return first(), future.result()
         finally:
-            if not later.cancel():
-                wait([later])  # nothing of a search goes on after it
+            if not future.cancel():
+                wait([future])  # no read of a search may run after its end
 
-    def _see(self, state: IndexState) -> None:
-        """Let the derived stores show what has been written up to `state`, by whomever."""
-        self._check_there()
+    def _follow_state(self, state: IndexState) -> None:
+        """Make the store set show all writes up to `state`, of any process."""
+        self._check_file_exists()
         self._check_embedder(state)
-        if self._writing:
+        if self._is_writing:
             return
-        if state.derived != self._derived.number:
-            self.use_stores(self.open_store_set(state.derived))
-        elif state.generation != self._seen.generation:
-            self._derived.refresh(state.generation)
-        self._seen = state
+        if state.store_set_number != self._store_set.number:
+            self.use_store_set(self.open_store_set(state.store_set_number))
+        elif state.generation != self._last_state.generation:
+            self._store_set.refresh(state.generation)
+        self._last_state = state
 
-    def _check_there(self) -> None:
+    def _check_file_exists(self) -> None:
         if not self._closed and not self.document_store.file_exists():
             raise RagIndexError(
-                f"the index at {self.path} was deleted or replaced while it was open: open it anew"
+                f"the index at {self.path} was deleted or replaced while it was open: open it again"
             )
 
-    def switching(self) -> AbstractContextManager[object]:
-        """What the library and the stores in use are changed together within: no search begins."""
-        return self._opening
+    def pause_new_searches(self) -> AbstractContextManager[object]:
+        """Make new searches wait while document store and store set are switched together."""
+        return self._switch_lock
 
-    def use_stores(self, fresh: StoreSet) -> None:
-        """Search in other stores from now on; the old ones are closed."""
-        with self._opening:
-            old, self._derived = self._derived, fresh
-            self._exact = ExactVectorStore(self.document_store, self.fingerprint)
+    def use_store_set(self, store_set: StoreSet) -> None:
+        """Search in `store_set` from now on, and close the old store set."""
+        with self._switch_lock:
+            old, self._store_set = self._store_set, store_set
+            self._exact_vectors = ExactVectorStore(self.document_store, self.fingerprint)
             old.close()
 
     def search_dense(
         self, vector: NDArray[np.float32], k: int, where: Where | None = None
     ) -> list[tuple[int, float]]:
-        """Up to `k` live chunks (row, cosine) nearest to `vector`, best first.
+        """Return up to `k` live chunks (row, cosine) nearest to `vector`, best first.
 
-        Up to 64 MiB of vectors, each is compared: Chroma's graph misses some of the nearest. With
-        more, Chroma is asked, for as many as will leave `k` behind a filter; where a filter leaves
-        too few for that, each of these is compared.
+        Up to 64 MiB of vectors, the search is exact, because Chroma's graph misses some of the
+        nearest. Above that, Chroma searches for so many that about `k` of them pass the filter. If
+        the filter selects few chunks, all of these are compared.
         """
-        allowed = self._matching(where)
+        allowed = self._matching_documents(where)
         if self.uses_exact_search():
-            return self._live(lambda n: self._exact.search(vector, n, allowed), k)
+            return self._search_live(lambda n: self._exact_vectors.search(vector, n, allowed), k)
         if allowed is None:
-            wanted = k
+            limit = k
         else:
-            few = sum(allowed.values())
-            if few <= _FEW:
-                return self._compare(vector, self.document_store.rows_of(list(allowed)), k)
-            wanted = k * self.document_store.chunk_count() * 3 // (few * 2)
-        return self._search_chroma(vector, k, wanted, allowed)
+            allowed_chunks = sum(allowed.values())
+            if allowed_chunks <= _MAX_COMPARED_CHUNKS:
+                return self._search_rows(
+                    vector, self.document_store.rows_of_documents(list(allowed)), k
+                )
+            limit = k * self.document_store.chunk_count() * 3 // (allowed_chunks * 2)
+        return self._search_chroma(vector, k, limit, allowed)
 
-    def _matching(self, where: Where | None) -> Mapping[int, int] | None:
-        """Documents that `where` selects, by number of chunks; remembered while nothing changes."""
+    def _matching_documents(self, where: Where | None) -> Mapping[int, int] | None:
+        """Return the chunk counts of the documents that `where` selects; None without a filter.
+
+        The results of recent filters are cached until the index changes.
+        """
         if where is None or where == {}:
             return None
         where = Filter.of(where)
         generation = self.document_store.generation
         key = json.dumps(where.to_json())
-        with self._opening:
-            if self._filters[0] != generation:
-                self._filters = (generation, {})
-            remembered = self._filters[1]
-            known = remembered.pop(key, None)
-            if known is not None:
-                remembered[key] = known  # the last one used is the last one forgotten
-                return known
-        known = self.document_store.matching_documents(where)
-        with self._opening:
-            remembered[key] = known
-            while sum(map(len, remembered.values())) > _FILTERED or len(remembered) > _FILTERS:
-                del remembered[next(iter(remembered))]
-        return known
+        with self._switch_lock:
+            if self._filter_cache[0] != generation:
+                self._filter_cache = (generation, {})
+            cache = self._filter_cache[1]
+            chunk_counts = cache.pop(key, None)
+            if chunk_counts is not None:
+                cache[key] = chunk_counts  # the least recently used is dropped first
+                return chunk_counts
+        chunk_counts = self.document_store.matching_documents(where)
+        with self._switch_lock:
+            cache[key] = chunk_counts
+            while (
+                sum(map(len, cache.values())) > _MAX_CACHED_FILTER_DOCUMENTS
+                or len(cache) > _MAX_CACHED_FILTERS
+            ):
+                del cache[next(iter(cache))]
+        return chunk_counts
 
     def uses_exact_search(self) -> bool:
-        """Whether a search compares the question with every vector, and leaves Chroma alone."""
+        """Whether a dense search compares the query with all vectors, without Chroma."""
         generation = self.document_store.generation
-        if self._counted[0] != generation:
-            self._counted = (generation, self.document_store.chunk_count())
-        return self._counted[1] * self.embedder.dimension * 4 <= _EXACT
+        if self._chunk_count_cache[0] != generation:
+            self._chunk_count_cache = (generation, self.document_store.chunk_count())
+        return self._chunk_count_cache[1] * self.embedder.dimension * 4 <= EXACT_SEARCH_MAX_BYTES
 
-    def _live(
+    def _search_live(
         self, search: Callable[[int], list[tuple[int, float]]], k: int
     ) -> list[tuple[int, float]]:
-        """The best `k` live ones of what `search` finds, asked for in growing numbers."""
-        wanted = k
+        """Return the best `k` live hits of `search`, called with growing limits until enough."""
+        limit = k
         while True:
-            found = search(wanted)
-            live = self.document_store.live_of([row for row, _ in found])
-            hits = [(row, score) for row, score in found if row in live]
-            if len(hits) >= k or len(found) < wanted:
+            candidates = search(limit)
+            live = self.document_store.live_documents_by_row([row for row, _ in candidates])
+            hits = [(row, score) for row, score in candidates if row in live]
+            if len(hits) >= k or len(candidates) < limit:
                 return hits[:k]
-            wanted *= 4
+            limit *= 4
 
     def _search_chroma(
         self,
         vector: NDArray[np.float32],
         k: int,
-        wanted: int,
+        limit: int,
         allowed: Mapping[int, int] | None,
     ) -> list[tuple[int, float]]:
-        """Ask for the nearest of all, in growing numbers, until enough are live and allowed."""
-        while wanted <= ChromaCollection.MOST:
-            found = self.vectors.query(vector, wanted)
-            owners = self.document_store.live_of([row for row, _ in found])
+        """Query Chroma with growing limits until `k` hits are live and allowed.
+
+        If Chroma's own limit is too low for that, all live and allowed chunks are compared.
+        """
+        while limit <= ChromaCollection.MAX_QUERY_RESULTS:
+            candidates = self.vectors.query(vector, limit)
+            owners = self.document_store.live_documents_by_row([row for row, _ in candidates])
             hits = [
                 (row, score)
-                for row, score in found
+                for row, score in candidates
                 if row in owners and (allowed is None or owners[row] in allowed)
             ]
-            if len(hits) >= k or len(found) < wanted:
+            if len(hits) >= k or len(candidates) < limit:
                 return hits[:k]
-            wanted *= 4
+            limit *= 4
         if allowed is None:
-            return self._compare(vector, list(self.document_store.live_rows()), k)
-        return self._compare(vector, self.document_store.rows_of(list(allowed)), k)
+            return self._search_rows(vector, list(self.document_store.live_rows()), k)
+        return self._search_rows(vector, self.document_store.rows_of_documents(list(allowed)), k)
 
-    def _compare(
+    def _search_rows(
         self, vector: NDArray[np.float32], rows: Sequence[int], k: int
     ) -> list[tuple[int, float]]:
-        """Compare with each of `rows`, some at a time."""
+        """Return the best `k` of `rows` by exact comparison, a batch of rows at a time."""
         best: list[tuple[int, float]] = []
-        for i in range(0, len(rows), _MANY):
-            best += self.dense_scores(vector, rows[i : i + _MANY]).items()
+        for i in range(0, len(rows), _CHUNKS_PER_COMPARISON):
+            best += self.dense_scores(vector, rows[i : i + _CHUNKS_PER_COMPARISON]).items()
             best = sorted(best, key=lambda item: (-item[1], item[0]))[:k]
         return best
 
     def search_lexical(
         self, query: BM25Query, k: int, where: Where | None = None
     ) -> list[tuple[int, float]]:
-        """Up to `k` live chunks (row, BM25 score) with words of `query`, best first."""
-        allowed = self._matching(where)
+        """Return up to `k` live chunks (row, BM25 score) that match `query`, best first."""
+        allowed = self._matching_documents(where)
         documents = None if allowed is None else list(allowed)
-        return self._live(lambda n: self.lexical.search(query, n, documents), k)
+        return self._search_live(lambda n: self.lexical.search(query, n, documents), k)
 
-    def vectors_of(self, rows: Sequence[int]) -> tuple[list[int], NDArray[np.float32]]:
-        """Vectors ``[n, dimension]`` of those of the chunks that have one, and their rows."""
+    def vectors_of_rows(self, rows: Sequence[int]) -> tuple[list[int], NDArray[np.float32]]:
+        """Return those chunks of `rows` that have a vector, and the vectors ``[n, dimension]``."""
         if self.uses_exact_search():
-            return self._exact.of(rows)
+            return self._exact_vectors.vectors_of_rows(rows)
         return self.document_store.vectors(rows, self.fingerprint)
 
-    def vectors_for(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
-        """Vectors ``[len(chunks), dimension]``; zeros for what is not in the index as it is."""
+    def vectors_of_chunks(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
+        """Return vectors ``[len(chunks), dimension]``; zeros for chunks not in this index.
+
+        A chunk is found by its uri and span.
+        """
         import numpy as np
 
         rows: list[int | None] = []
@@ -330,84 +347,85 @@ class Index:
                 outline = self.document_store.outline(chunk.uri)
                 outlines[chunk.uri] = {(s.start, s.end): s.row for s in outline}
             rows.append(outlines[chunk.uri].get((chunk.start, chunk.end)))
-        found, matrix = self.vectors_of(sorted({row for row in rows if row is not None}))
-        place = {row: i for i, row in enumerate(found)}
-        out = np.zeros((len(chunks), self.embedder.dimension), dtype=np.float32)
+        vector_rows, matrix = self.vectors_of_rows(sorted({row for row in rows if row is not None}))
+        positions = {row: i for i, row in enumerate(vector_rows)}
+        vectors = np.zeros((len(chunks), self.embedder.dimension), dtype=np.float32)
         for i, row in enumerate(rows):
-            if row in place:
-                out[i] = matrix[place[row]]
-        return out
+            if row in positions:
+                vectors[i] = matrix[positions[row]]
+        return vectors
 
     def dense_scores(self, vector: NDArray[np.float32], rows: Sequence[int]) -> dict[int, float]:
-        """Cosine of `vector` with each of these chunks."""
-        found, matrix = self.vectors_of(rows)
-        if not found:
+        """Return the cosine of `vector` with each of the chunks `rows`, by row."""
+        vector_rows, matrix = self.vectors_of_rows(rows)
+        if not vector_rows:
             return {}
-        return dict(zip(found, cosines(matrix, vector).tolist(), strict=True))
+        return dict(zip(vector_rows, compute_cosines(matrix, vector).tolist(), strict=True))
 
     def lexical_scores(self, query: BM25Query, rows: Sequence[int]) -> dict[int, float]:
-        """BM25 of `query` for each of these chunks that has a word of it."""
+        """Return the BM25 scores of those chunks of `rows` that match `query`, by row."""
         return self.lexical.scores(query, rows)
 
     def chunks(self, rows: Sequence[int]) -> dict[int, Chunk]:
-        """Those of the chunks that are live, by row."""
+        """Return those chunks of `rows` that are live, by row."""
         return self.document_store.chunks(rows)
 
     # -- writing ---------------------------------------------------------------------------
 
     @contextmanager
-    def writing(self, *, adopting: bool = False) -> Iterator[Writer]:
-        """Hold the writer's lock; raises `IndexLocked` at once where another process does.
+    def open_writer(self, *, allow_other_embedder: bool = False) -> Iterator[IndexWriter]:
+        """Hold the write lock and yield the writer.
 
-        What an interrupted run left behind is put right first. With `adopting` the index may be
-        of another embedder: the writer is then to call `Writer.adopt_embedder` before others.
+        First repairs what an interrupted run left. Raises `IndexLocked` at once if another writer
+        holds the lock. With `allow_other_embedder`, the index may have vectors of another
+        embedder; then call `IndexWriter.adopt_embedder` before other writes.
         """
-        with self._gate.read(), write_lock(self.path):
-            self._check_there()
+        with self._usage_lock.read(), hold_write_lock(self.path):
+            self._check_file_exists()
             state = self.document_store.state
             if not state.embedder:
                 self.document_store.set_meta("embedder", self.embedder_note())
-            elif not adopting:
+            elif not allow_other_embedder:
                 self._check_embedder(state)
             self._open_for_writing(state)
-            self._writing = True  # our own stores show what we write by themselves
-            writer = Writer(self)
+            self._is_writing = True  # our own store set sees our writes without a refresh
+            writer = IndexWriter(self)
             try:
-                writer.heal()
+                writer.recover()
                 yield writer
             except OSError as error:
                 if error.errno == errno.ENOSPC:
-                    raise RagIndexError.full(self.path) from error
-                said = error.strerror or error
-                raise RagIndexError(f"cannot write the index at {self.path}: {said}") from error
+                    raise RagIndexError.disk_full(self.path) from error
+                reason = error.strerror or error
+                raise RagIndexError(f"cannot write the index at {self.path}: {reason}") from error
             finally:
                 writer.close()
-                self._seen = self.document_store.state
-                self._writing = False
+                self._last_state = self.document_store.state
+                self._is_writing = False
 
     def _open_for_writing(self, state: IndexState) -> None:
-        """Have the stores of `state` open as they are now; what is damaged is opened anew."""
-        with self._opening:
+        """Open the store set of `state` in its current state; reopen it if it is damaged."""
+        with self._switch_lock:
             try:
-                if state.derived == self._derived.number and self._derived.is_there():
-                    self._derived.refresh(state.generation)
+                if state.store_set_number == self._store_set.number and self._store_set.has_files():
+                    self._store_set.refresh(state.generation)
                     return
             except IndexDamaged:
                 pass
-            self.use_stores(self.open_store_set(state.derived))
+            self.use_store_set(self.open_store_set(state.store_set_number))
 
     def embedder_note(self) -> str:
-        """What the index remembers of its embedder."""
+        """Return the JSON note about the embedder that the index stores."""
         return json.dumps(
             {
                 "fingerprint": self.fingerprint,
-                "name": describe(self.embedder),
+                "name": describe_embedder(self.embedder),
                 "config": self.embedder.config(),
             }
         )
 
-    def check_derived(self) -> None:
-        """Raise `IndexDamaged` where a store that searches need has less than the library."""
+    def check_store_set(self) -> None:
+        """Raise `IndexDamaged` if a store that searches use has fewer chunks than are live."""
         live = self.document_store.chunk_count()
         counts = {"tantivy": self.lexical.count()} if live else {}
         if not self.uses_exact_search():
@@ -416,13 +434,13 @@ class Index:
             if count < live:
                 raise IndexDamaged(
                     f"the {name} store of {self.path} has {count:,} of {live:,} chunks: "
-                    f"{IndexDamaged.REBUILD}"
+                    f"{IndexDamaged.REFILL_HINT}"
                 )
 
 
-def open_library(path: Path, namespace: str = "") -> SqliteDocumentStore:
-    """Open the library of the index in `path` by itself, for reading: no embedder, no Chroma.
+def open_document_store(path: Path, namespace: str = "") -> SqliteDocumentStore:
+    """Open only the document store of the index in `path`, for reading.
 
-    Raises `IndexNotFound` or `IndexDamaged`.
+    Needs no embedder and no Chroma. Raises `IndexNotFound` or `IndexDamaged`.
     """
-    return SqliteDocumentStore(require_library(path, namespace), read_only=True)
+    return SqliteDocumentStore(require_document_store(path, namespace), read_only=True)

@@ -1,51 +1,66 @@
-"""Care of an index: verify, repair, rebuild, compact, and snapshots to go back to.
+"""Maintenance of an index: verify, repair, rebuild, compact, and drop a namespace.
 
-from rag import Pipeline
-from rag.index import maintenance
+The functions for snapshots (`rag.index.snapshots`) are available here, too. Example:
 
-with Pipeline(index=".rag") as pipeline:
-for problem in care.verify(pipeline.open(check=False)).problems:
-print(problem)
+    from rag import Pipeline
+    from rag.index import maintenance
+
+    with Pipeline(index=".rag") as pipeline:
+        for problem in maintenance.verify(pipeline.open(check=False)).problems:
+            print(problem)
 """
 
 from __future__ import annotations
 
 import shutil
-import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rag.errors import ConfigError, IndexDamaged, IndexNotFound, RagError, RagIndexError
+from rag.errors import IndexDamaged, IndexNotFound, RagError, RagIndexError
 from rag.index.index import Index
 from rag.index.paths import (
-    LIBRARY,
-    checked_name,
-    escaped,
+    DOCUMENT_STORE_FILE,
+    measure_size,
     namespace_folder,
     remove_leftovers,
-    size,
+    validate_name,
 )
-from rag.index.write_lock import write_lock
+from rag.index.snapshots import Snapshot, restore, restore_damaged, snapshot, snapshots
+from rag.index.write_lock import hold_write_lock
 from rag.stores.sqlite import SqliteDocumentStore
 
 if TYPE_CHECKING:
-    from rag.index.commit_protocol import Writer
+    from rag.index.commit_protocol import IndexWriter
 
-_MANY = 5_000  # chunks looked at together
-_SNAPSHOTS = "snapshots"
+__all__ = [
+    "Problem",
+    "Repair",
+    "Snapshot",
+    "Verification",
+    "compact",
+    "drop",
+    "rebuild",
+    "repair",
+    "restore",
+    "restore_damaged",
+    "snapshot",
+    "snapshots",
+    "verify",
+]
+
+_CHUNKS_PER_BATCH = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something in an index that is not as it should be.
+    """A problem in an index.
 
-    ``store`` is ``library``, ``vectors`` or ``words``; ``what`` says what is wrong, and ``uri``
-    names the document where it is one document's.
+    ``store`` is ``library`` (the document store), ``vectors`` (the vector store) or ``words`` (the
+    lexical index). ``what`` describes the problem. ``uri`` is the document with the problem, ""
+    for problems of a whole store.
     """
 
     store: str
@@ -58,331 +73,219 @@ class Problem:
 
 @dataclass(slots=True)
 class Verification:
-    """What `verify` looked at, and what it found wrong."""
+    """Result of `verify`: how many documents and chunks were checked, and the problems."""
 
     documents: int = 0
     chunks: int = 0
     problems: list[Problem] = field(default_factory=list)
 
     @property
-    def fine(self) -> bool:
-        """Whether nothing is wrong."""
+    def is_intact(self) -> bool:
+        """Whether there are no problems."""
         return not self.problems
 
 
 @dataclass(slots=True)
 class Repair:
-    """What `repair` did: problems found, and documents that must be ingested again."""
+    """Result of `repair`: the problems, and the uris of documents to ingest again."""
 
     problems: list[Problem]
-    lost: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A copy of the library: its name, when it was taken (seconds since 1970), and its size.
-
-    Of one that is ``damaged`` the numbers are not known.
-    """
-
-    name: str
-    taken: float
-    documents: int
-    chunks: int
-    bytes: int
-    damaged: bool = False
-
-
-# -- verify and repair -------------------------------------------------------------------------
+    lost_uris: list[str]
 
 
 def verify(index: Index) -> Verification:
-    """Compare everything with everything: each text, span, vector and word list.
+    """Compare the three stores: each text, span, vector and word list.
 
     Reads all of the index, and changes nothing. Raises `IndexLocked` while another process is
     writing.
     """
-    with write_lock(index.path):
-        return _verified(index)
+    with hold_write_lock(index.path):
+        return _verify_stores(index)
 
 
-def _verified(index: Index) -> Verification:
-    found = Verification()
-    problems = found.problems
-    problems += [Problem("library", said) for said in index.document_store.integrity_errors()]
-    if left := index.document_store.stats().unfinished:
-        problems.append(Problem("library", f"{left:,} documents an interrupted run left behind"))
-    for uri in index.document_store.uris():
-        found.documents += 1
-        if wrong := _wrong_document(index.document_store, uri):
-            problems.append(Problem("library", wrong, uri))
-    live = list(index.document_store.live_rows())
-    found.chunks = len(live)
-    lost = _lost_vectors(index, live)
-    if lost:
-        problems.append(Problem("library", f"{len(lost):,} chunks have no vector"))
-    problems += [Problem("vectors", said) for said in _wrong_vectors(index, set(live), lost)]
-    problems += [Problem("words", said) for said in _wrong_words(index, set(live))]
-    return found
+def _verify_stores(index: Index) -> Verification:
+    document_store = index.document_store
+    verification = Verification()
+    problems = verification.problems
+    problems += [Problem("library", message) for message in document_store.integrity_errors()]
+    if unfinished := document_store.stats().unfinished:
+        problems.append(
+            Problem("library", f"an interrupted run left {unfinished:,} unfinished documents")
+        )
+    for uri in document_store.uris():
+        verification.documents += 1
+        if message := _find_document_problem(document_store, uri):
+            problems.append(Problem("library", message, uri))
+    live_rows = list(document_store.live_rows())
+    verification.chunks = len(live_rows)
+    lost_rows = _find_lost_vectors(index, live_rows)
+    if lost_rows:
+        problems.append(Problem("library", f"{len(lost_rows):,} chunks have no vector"))
+    vector_problems = _find_vector_problems(index, set(live_rows), lost_rows)
+    problems += [Problem("vectors", message) for message in vector_problems]
+    lexical_problems = _find_lexical_problems(index, set(live_rows))
+    problems += [Problem("words", message) for message in lexical_problems]
+    return verification
 
 
-def _wrong_document(library: SqliteDocumentStore, uri: str) -> str:
-    """What is wrong with a stored document and its chunks; "" where nothing is."""
+def _find_document_problem(document_store: SqliteDocumentStore, uri: str) -> str:
+    """Return what is wrong with a stored document and its chunks; "" if nothing is."""
     try:
-        document = library.document(uri)
-        ((number, expected),) = library.matching_documents({"uri": uri}).items()
-        rows = library.rows_of([number])
+        document = document_store.document(uri)
+        ((number, expected),) = document_store.matching_documents({"uri": uri}).items()
+        rows = document_store.rows_of_documents([number])
         if len(rows) != expected:
             return f"has {len(rows):,} of {expected:,} chunks"
-        if document.digest != library.ledger([uri])[uri].digest:
+        if document.digest != document_store.ledger_by_uri([uri])[uri].digest:
             return "the stored text is not what was ingested"
-        for chunk in library.chunks(rows).values():
+        for chunk in document_store.chunks(rows).values():
             text = document.text[chunk.start : chunk.end]
             if text != chunk.text or not text.strip() or len(text) != chunk.end - chunk.start:
-                return f"the chunk at {chunk.start} is not the text there"
+                return f"the chunk at {chunk.start} does not match the text"
     except (RagError, ValueError, OSError, EOFError) as error:
-        return f"cannot be read back ({' '.join(str(error).split())[:200]})"
-    except Exception as error:  # zlib's own
-        return f"cannot be read back ({type(error).__name__})"
+        return f"cannot be read ({' '.join(str(error).split())[:200]})"
+    except Exception as error:  # errors of zlib
+        return f"cannot be read ({type(error).__name__})"
     return ""
 
 
-def _batches(rows: list[int]) -> Iterator[list[int]]:
-    return (rows[i : i + _MANY] for i in range(0, len(rows), _MANY))
+def _split_rows(rows: list[int]) -> Iterator[list[int]]:
+    return (rows[i : i + _CHUNKS_PER_BATCH] for i in range(0, len(rows), _CHUNKS_PER_BATCH))
 
 
-def _lost_vectors(index: Index, live: list[int]) -> set[int]:
-    """Chunks whose vector is not in the library, or not a vector of this embedder."""
+def _find_lost_vectors(index: Index, live_rows: list[int]) -> set[int]:
+    """Return the chunks without a valid vector of this embedder in the document store."""
     import numpy as np
 
     fingerprint = index.fingerprint_in(index.document_store.state)
-    lost: set[int] = set()
-    for rows in _batches(live):
+    lost_rows: set[int] = set()
+    for rows in _split_rows(live_rows):
         try:
-            found, matrix = index.document_store.vectors(rows, fingerprint)
-            whole = [bool(np.isfinite(vector).all()) for vector in matrix]
-            lost |= set(rows) - {row for row, fine in zip(found, whole, strict=True) if fine}
-        except IndexDamaged:  # of different lengths
-            lost |= set(rows)
-    return lost
+            vector_rows, matrix = index.document_store.vectors(rows, fingerprint)
+            finite_rows = {
+                row
+                for row, vector in zip(vector_rows, matrix, strict=True)
+                if np.isfinite(vector).all()
+            }
+            lost_rows |= set(rows) - finite_rows
+        except IndexDamaged:  # vectors of different lengths
+            lost_rows |= set(rows)
+    return lost_rows
 
 
-def _wrong_vectors(index: Index, live: set[int], lost: set[int]) -> list[str]:
-    """What is wrong with the vector store; the vectors of the chunks `lost` cannot be compared."""
+def _find_vector_problems(index: Index, live_rows: set[int], lost_rows: set[int]) -> list[str]:
+    """Return what is wrong with the vector store. Vectors of `lost_rows` cannot be compared."""
     import numpy as np
 
     try:
-        held = set(index.vectors.rows())
+        stored_rows = set(index.vectors.rows())
     except IndexDamaged as error:
         return [str(error)]
     fingerprint = index.fingerprint_in(index.document_store.state)
-    different = 0
-    for rows in _batches(sorted((live & held) - lost)):
-        ours = dict(zip(*index.document_store.vectors(rows, fingerprint), strict=True))
-        theirs = index.vectors.vectors(rows)
-        different += sum(
-            not np.allclose(ours[row], theirs.get(row, np.nan), atol=1e-5) for row in rows
+    different_count = 0
+    for rows in _split_rows(sorted((live_rows & stored_rows) - lost_rows)):
+        expected = dict(zip(*index.document_store.vectors(rows, fingerprint), strict=True))
+        stored = index.vectors.vectors(rows)
+        different_count += sum(
+            not np.allclose(expected[row], stored.get(row, np.nan), atol=1e-5) for row in rows
         )
-    return _differences(live, held | lost, different)
+    return _describe_differences(live_rows, stored_rows | lost_rows, different_count)
 
 
-def _wrong_words(index: Index, live: set[int]) -> list[str]:
-    """What is wrong with the lexical store."""
+def _find_lexical_problems(index: Index, live_rows: set[int]) -> list[str]:
+    """Return what is wrong with the lexical index."""
     try:
-        held = Counter(index.lexical.rows())
+        stored_counts = Counter(index.lexical.rows())
     except IndexDamaged as error:
         return [str(error)]
-    return _differences(live, set(held), sum(times > 1 for times in held.values()))
+    duplicate_count = sum(count > 1 for count in stored_counts.values())
+    return _describe_differences(live_rows, set(stored_counts), duplicate_count)
 
 
-def _differences(live: set[int], held: set[int], different: int) -> list[str]:
-    said = []
-    if missing := len(live - held):
-        said.append(f"{missing:,} chunks are missing")
-    if extra := len(held - live):
-        said.append(f"{extra:,} are there that should not be")
-    if different:
-        said.append(f"{different:,} are not what the library has")
-    return said
+def _describe_differences(
+    live_rows: set[int], stored_rows: set[int], different_count: int
+) -> list[str]:
+    messages = []
+    if missing_rows := live_rows - stored_rows:
+        messages.append(f"{len(missing_rows):,} chunks are missing")
+    if surplus_rows := stored_rows - live_rows:
+        messages.append(f"{len(surplus_rows):,} chunks should not be in the store")
+    if different_count:
+        messages.append(f"{different_count:,} chunks differ from the document store")
+    return messages
 
 
 def repair(index: Index) -> Repair:
-    """Put right what `verify` finds: from the library where it is whole.
+    """Fix the problems that `verify` finds, from the document store.
 
-    A document that cannot be read back is deleted, and named: ingest its source again. A lost
-    vector is embedded again. Raises `IndexDamaged` where the library's file itself is broken:
-    then restore a snapshot.
+    A document that cannot be read is deleted, and its uri is in the result: ingest its source
+    again. A lost vector is embedded again. Raises `IndexDamaged` if the file of the document store
+    itself is broken: then restore a snapshot.
     """
-    with index.writing() as writer:  # which heals what an interrupted run left
-        if broken := index.document_store.integrity_errors():
+    with index.open_writer() as writer:  # which repairs what an interrupted run left
+        if integrity_errors := index.document_store.integrity_errors():
             raise IndexDamaged(
-                f"the library {index.document_store.path} is broken ({broken[0]}): restore a "
-                "snapshot (`rag index restore NAME`), or ingest into a new index"
+                f"the document store {index.document_store.path} is broken "
+                f"({integrity_errors[0]}): restore a snapshot (`rag index restore NAME`), or "
+                "ingest into a new index"
             )
-        before = _verified(index)
-        if writer.rebuilt:
-            before.problems.append(Problem("vectors", "a store was gone or damaged: filled anew"))
-        lost = [problem.uri for problem in before.problems if problem.uri]
-        writer.delete(lost)
-        lost_vectors = _embed_lost(index, writer)
-        if lost_vectors or any(problem.store != "library" for problem in before.problems):
-            writer.rebuild()  # for readers that are open, too: they open the new stores
-        after = _verified(index)
-        if not after.fine:
+        before = _verify_stores(index)
+        if writer.has_rebuilt:
+            before.problems.append(
+                Problem("vectors", "a store was missing or damaged; it was rebuilt")
+            )
+        lost_uris = [problem.uri for problem in before.problems if problem.uri]
+        writer.delete(lost_uris)
+        has_embedded = _embed_lost_vectors(index, writer)
+        if has_embedded or any(problem.store != "library" for problem in before.problems):
+            writer.rebuild()  # into a new store set, so that open readers switch to it
+        after = _verify_stores(index)
+        if not after.is_intact:
             raise IndexDamaged(f"{index.path} could not be repaired: {after.problems[0]}")
-        return Repair(before.problems, lost)
+        return Repair(before.problems, lost_uris)
 
 
-def _embed_lost(index: Index, writer: Writer) -> bool:
-    lost = sorted(_lost_vectors(index, list(index.document_store.live_rows())))
-    for rows in _batches(lost):
+def _embed_lost_vectors(index: Index, writer: IndexWriter) -> bool:
+    """Embed chunks without a valid vector; return whether there were any."""
+    lost_rows = sorted(_find_lost_vectors(index, list(index.document_store.live_rows())))
+    for rows in _split_rows(lost_rows):
         writer.embed_again(index.document_store, index.document_store.chunks(rows))
-    return bool(lost)
+    return bool(lost_rows)
 
 
 def rebuild(index: Index) -> None:
-    """Fill new vector and lexical stores from the library, then switch over. Embeds nothing.
+    """Fill a new store set from the document store, then switch to it. Embeds nothing.
 
-    Searches go on meanwhile.
+    Searches continue meanwhile.
     """
-    with index.writing() as writer:
+    with index.open_writer() as writer:
         writer.rebuild()
 
 
 def compact(index: Index) -> tuple[int, int]:
-    """Give back the space of what is gone; returns the bytes before and after.
+    """Free unused disk space; return the size in bytes before and after.
 
-    Embeddings that no chunk uses any more are forgotten, and the stores are built anew.
+    Deletes the embeddings that no chunk uses, and rebuilds the store set.
     """
-    with index.writing() as writer:
-        before = size(index.path)
-        index.document_store.forget_unused_embeddings()
+    with index.open_writer() as writer:
+        before = measure_size(index.path)
+        index.document_store.delete_unused_embeddings()
         writer.rebuild()
         index.document_store.vacuum()
-        return before, size(index.path)
-
-
-# -- snapshots ---------------------------------------------------------------------------------
-
-
-def snapshot(index: Index, name: str) -> Snapshot:
-    """Keep a copy of the library as it is now, to go back to.
-
-    Others may read and write meanwhile. The vector and lexical stores are not copied, as they
-    are made from the library. Raises `ConfigError` where there is a snapshot of that name.
-    """
-    path = _snapshot_path(index.path, name)
-    if path.exists():
-        raise ConfigError(f"there is a snapshot {name!r} already")
-    path.parent.mkdir(exist_ok=True)
-    index.document_store.snapshot(path)
-    return _described(path)
-
-
-def snapshots(index: Path, namespace: str = "") -> list[Snapshot]:
-    """Snapshots of the index in the folder `index`, oldest first. Raises `IndexNotFound`."""
-    if not namespace_folder(index, namespace).is_dir():
-        raise IndexNotFound.at(index, namespace)
-    folder = namespace_folder(index, namespace) / _SNAPSHOTS
-    found = [_described(path) for path in folder.glob("*.sqlite")] if folder.is_dir() else []
-    return sorted(found, key=lambda snapshot: (snapshot.taken, snapshot.name))
-
-
-def restore(index: Index, name: str) -> None:
-    """Go back to a snapshot: all of it, in one moment. Searches go on meanwhile.
-
-    Embeds nothing: the stores are filled from the snapshot beside those in use.
-    """
-    path = _require_snapshot(index.path, name)
-    with index.writing(adopting=True) as writer, _copied(path, index.path) as library:
-        writer.rebuild(library)
-
-
-def restore_damaged(index: Path, name: str, namespace: str = "") -> Path:
-    """Put a snapshot in place of a library that cannot be read any more.
-
-    The damaged file is kept; returns where. The next writer fills the stores.
-    """
-    folder = namespace_folder(index, namespace)
-    path = _require_snapshot(folder, name)
-    kept = folder / f"{LIBRARY}.damaged-{time.time_ns():x}"
-    with write_lock(folder), _copied(path, folder) as library:
-        library.advance_state(library.state, int(time.time()), {})  # stores that are not there yet
-        library.snapshot(folder / f"{LIBRARY}.restored")
-        if (folder / LIBRARY).exists():
-            shutil.copyfile(folder / LIBRARY, kept)
-        for ending in ("-wal", "-shm"):
-            if (part := folder / f"{LIBRARY}{ending}").exists():
-                part.replace(kept.with_name(f"{kept.name}{ending}"))
-        (folder / f"{LIBRARY}.restored").replace(folder / LIBRARY)
-    return kept
-
-
-def _snapshot_path(folder: Path, name: str) -> Path:
-    return folder / _SNAPSHOTS / f"{escaped(checked_name(name, 'snapshot'))}.sqlite"
-
-
-def _require_snapshot(folder: Path, name: str) -> Path:
-    path = _snapshot_path(folder, name)
-    if not path.is_file():
-        raise ConfigError(f"there is no snapshot {name!r} (`rag index list` names them)")
-    return path
-
-
-@contextmanager
-def _copied(path: Path, folder: Path) -> Iterator[SqliteDocumentStore]:
-    """The library of a copy of a snapshot, on the disk of the index in `folder`."""
-    with tempfile.TemporaryDirectory(dir=folder / _SNAPSHOTS, prefix="restoring-") as place:
-        copy = Path(place) / LIBRARY
-        shutil.copyfile(path, copy)
-        try:
-            opened = SqliteDocumentStore(copy)
-        except RagIndexError as error:
-            raise IndexDamaged(f"the snapshot {path} is damaged itself") from error
-        with closing(opened) as library:
-            if broken := library.integrity_errors():
-                raise IndexDamaged(f"the snapshot {path} is damaged itself ({broken[0]})")
-            library.discard_pending()
-            library.discard_staged()
-            library.remove_deleted()
-            yield library
-
-
-def _described(path: Path) -> Snapshot:
-    from urllib.parse import unquote
-
-    found = path.stat()
-    documents, chunks, damaged = 0, 0, False
-    try:
-        with closing(SqliteDocumentStore(path, read_only=True)) as library:
-            stats = library.stats()
-            documents, chunks = stats.documents, stats.chunks
-    except RagIndexError:
-        damaged = True
-    return Snapshot(
-        name=unquote(path.stem),
-        taken=found.st_mtime,
-        documents=documents,
-        chunks=chunks,
-        bytes=found.st_size,
-        damaged=damaged,
-    )
-
-
-# -- namespaces --------------------------------------------------------------------------------
+        return before, measure_size(index.path)
 
 
 def drop(index: Path, namespace: str) -> None:
-    """Delete a namespace with all that is in it. Raises `IndexNotFound`, `IndexLocked`."""
-    folder = namespace_folder(index, checked_name(namespace, "namespace"))
-    if not (folder / LIBRARY).is_file():
-        raise IndexNotFound.at(index, namespace)
+    """Delete a namespace with all its contents. Raises `IndexNotFound`, `IndexLocked`."""
+    folder = namespace_folder(index, validate_name(namespace, "namespace"))
+    if not (folder / DOCUMENT_STORE_FILE).is_file():
+        raise IndexNotFound.at_path(index, namespace)
     remove_leftovers(index)
-    with write_lock(folder):
-        gone = folder.with_name(f"{folder.name}.dropped")
+    with hold_write_lock(folder):
+        dropped = folder.with_name(f"{folder.name}.dropped")
         try:
-            shutil.rmtree(gone, ignore_errors=True)
-            folder.replace(gone)
+            shutil.rmtree(dropped, ignore_errors=True)
+            folder.replace(dropped)
         except OSError as error:
             raise RagIndexError(f"cannot delete {folder}: {error.strerror or error}") from None
-    shutil.rmtree(gone, ignore_errors=True)
+    shutil.rmtree(dropped, ignore_errors=True)

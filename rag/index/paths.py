@@ -1,4 +1,4 @@
-"""Where an index keeps what: its folder, and those of its namespaces."""
+"""Files and folders of an index and its namespaces: names, creation, size and clean-up."""
 
 from __future__ import annotations
 
@@ -12,38 +12,48 @@ from urllib.parse import unquote
 
 from connectors.files import INDEX_MARK
 from rag.errors import ConfigError, IndexDamaged, IndexNotFound, RagIndexError
-from rag.stores.sqlite.connection import has_stores
+from rag.stores.sqlite.connection import has_store_sets_or_snapshots
+from rag.stores.sqlite.schema import SNAPSHOTS_FOLDER, STORE_SETS_FOLDER
 
-LIBRARY = "library.sqlite"
-NAMESPACES = "namespaces"
-CONVERSATIONS = "conversations.sqlite"
-UPLOADS = "uploads"
-KEYS = "keys.sqlite"
-_OWN_FILES = {
-    INDEX_MARK, ".gitignore", LIBRARY, CONVERSATIONS, KEYS, UPLOADS, "derived", NAMESPACES,
-    "snapshots", "write.lock", "writer.json",
-}  # fmt: skip
-_OWN_FILES |= {
-    f"{file}-{part}"
-    for file in (LIBRARY, CONVERSATIONS, KEYS)
-    for part in ("wal", "shm", "journal")
+DOCUMENT_STORE_FILE = "library.sqlite"
+NAMESPACES_FOLDER = "namespaces"
+CONVERSATIONS_FILE = "conversations.sqlite"
+UPLOADS_FOLDER = "uploads"
+KEYS_FILE = "keys.sqlite"
+_DATABASE_FILES = (DOCUMENT_STORE_FILE, CONVERSATIONS_FILE, KEYS_FILE)
+_INDEX_ENTRIES = {
+    INDEX_MARK,
+    ".gitignore",
+    *_DATABASE_FILES,
+    *(f"{file}-{suffix}" for file in _DATABASE_FILES for suffix in ("wal", "shm", "journal")),
+    UPLOADS_FOLDER,
+    STORE_SETS_FOLDER,
+    NAMESPACES_FOLDER,
+    SNAPSHOTS_FOLDER,
+    "write.lock",
+    "writer.json",
 }
-_LONGEST = 64  # bytes of a namespace's name: escaped, it still is a file name everywhere
+MAX_NAME_BYTES = 64  # an escaped name has up to 3 times as many: valid on all file systems
 
 
-def checked_name(name: str, what: str) -> str:
-    """The name of a namespace or snapshot, or `ConfigError` where it cannot be one."""
-    if not name.strip() or not name.isprintable() or len(name.encode(errors="replace")) > _LONGEST:
+def validate_name(name: str, kind: str) -> str:
+    """Return the name of a namespace, snapshot or key. Raises `ConfigError` if it is invalid."""
+    if (
+        not name.strip()
+        or not name.isprintable()
+        or len(name.encode(errors="replace")) > MAX_NAME_BYTES
+    ):
         raise ConfigError(
-            f"{name[:80]!r} is no name for a {what}: 1 to {_LONGEST} bytes of printable characters"
+            f"{name[:80]!r} is not a valid {kind} name: use 1 to {MAX_NAME_BYTES} bytes of "
+            "printable characters"
         )
     return name
 
 
-def escaped(name: str) -> str:
-    """A file name for `name`, different for different names on every file system.
+def escape_name(name: str) -> str:
+    """Return a file name for `name`; different names differ on every file system.
 
-    Lower-case ASCII letters, digits and ``-`` stay; any other byte is written ``%XX``.
+    Lower-case ASCII letters, digits and ``-`` stay; any other byte becomes ``%xx``.
     """
     return "".join(
         chr(byte) if re.match(rb"[a-z0-9-]", bytes([byte])) else f"%{byte:02x}"
@@ -52,37 +62,44 @@ def escaped(name: str) -> str:
 
 
 def namespace_folder(index: Path, namespace: str) -> Path:
-    """Folder of a namespace of the index in the folder `index`; the folder itself for ""."""
+    """Return the folder of a namespace of the index in the folder `index`; `index` for ""."""
     if not namespace:
         return index
-    return index / NAMESPACES / escaped(checked_name(namespace, "namespace"))
+    return index / NAMESPACES_FOLDER / escape_name(validate_name(namespace, "namespace"))
 
 
-def require_library(index: Path, namespace: str = "") -> Path:
-    """File of the library. Raises `IndexNotFound`, or `IndexDamaged` where only it is gone."""
+def require_document_store(index: Path, namespace: str = "") -> Path:
+    """Return the file of the document store.
+
+    Raises `IndexNotFound` if there is no index, `IndexDamaged` if only this file is missing.
+    """
     folder = namespace_folder(index, namespace)
-    if not os.path.isfile(folder / LIBRARY):  # noqa: PTH113 (False for impossible names)
-        if has_stores(folder):
-            raise IndexDamaged.library(folder / LIBRARY, "it is gone")
-        raise IndexNotFound.at(index, namespace)
-    return folder / LIBRARY
+    if not os.path.isfile(folder / DOCUMENT_STORE_FILE):  # noqa: PTH113 (False for impossible names)
+        if has_store_sets_or_snapshots(folder):
+            raise IndexDamaged.document_store(folder / DOCUMENT_STORE_FILE, "it is missing")
+        raise IndexNotFound.at_path(index, namespace)
+    return folder / DOCUMENT_STORE_FILE
 
 
-def namespaces(index: Path) -> list[str]:
-    """Names of the namespaces of an index that hold a library, sorted."""
-    folder = index / NAMESPACES
+def list_namespaces(index: Path) -> list[str]:
+    """Return the names of the namespaces of an index that have a document store, sorted."""
+    folder = index / NAMESPACES_FOLDER
     if not folder.is_dir():
         return []
     return sorted(
         unquote(entry.name)
         for entry in folder.iterdir()
-        if "." not in entry.name and (entry / LIBRARY).is_file()
+        if "." not in entry.name and (entry / DOCUMENT_STORE_FILE).is_file()
     )
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Throw away what an interrupted restore, snapshot or drop left behind. Only for the writer."""
-    for pattern in ("snapshots/restoring-*", "snapshots/*.partial", f"{NAMESPACES}/*.dropped"):
+    """Delete what an interrupted restore, snapshot or drop left. Only under the write lock."""
+    for pattern in (
+        f"{SNAPSHOTS_FOLDER}/restoring-*",
+        f"{SNAPSHOTS_FOLDER}/*.partial",
+        f"{NAMESPACES_FOLDER}/*.dropped",
+    ):
         for path in folder.glob(pattern):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
@@ -91,37 +108,40 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def make_folder(path: Path, namespace: str = "") -> None:
-    """Make the folder of an index; refuses one that holds other things. Raises `RagIndexError`."""
-    own = namespace_folder(path, namespace)
+    """Create the folder of an index and of the namespace.
+
+    Raises `RagIndexError` if the folder contains other files or cannot be written.
+    """
+    folder = namespace_folder(path, namespace)
     try:
         path.mkdir(parents=True, exist_ok=True)
         if not (path / INDEX_MARK).exists():
-            if strangers := {entry.name for entry in path.iterdir()} - _OWN_FILES:
+            if other_entries := {entry.name for entry in path.iterdir()} - _INDEX_ENTRIES:
                 raise RagIndexError(
-                    f"{path} holds no index but other things ({min(strangers)} ...): name a new "
-                    "folder for the index"
+                    f"{path} is not an index and contains other files ({min(other_entries)} ...): "
+                    "choose a new folder for the index"
                 )
             (path / INDEX_MARK).touch()
             (path / ".gitignore").write_text("*\n", encoding="utf-8")
-        own.mkdir(parents=True, exist_ok=True)
-        if not os.access(own, os.W_OK):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except FileExistsError:
-        raise RagIndexError(f"{path} is a file: name a folder for the index") from None
+        raise RagIndexError(f"{path} is a file: choose a folder for the index") from None
     except (OSError, ValueError) as error:
-        said = getattr(error, "strerror", None) or error
-        raise RagIndexError(f"cannot write the index in {str(path)[:200]!r}: {said}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise RagIndexError(f"cannot write the index in {str(path)[:200]!r}: {reason}") from None
 
 
-def size(path: Path) -> int:
-    """Bytes of all files of an index."""
-    return sum(_sizes(path))
+def measure_size(path: Path) -> int:
+    """Return the size of all files of an index in bytes."""
+    return sum(_file_sizes(path))
 
 
-def _sizes(path: Path) -> Iterator[int]:
+def _file_sizes(path: Path) -> Iterator[int]:
     for entry in path.rglob("*"):
         try:
             if entry.is_file():
                 yield entry.stat().st_size
-        except FileNotFoundError:  # a writer is at work
+        except FileNotFoundError:  # a writer deleted it meanwhile
             continue

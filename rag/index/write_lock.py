@@ -1,4 +1,4 @@
-"""One writer at a time: a lock file that says who holds it."""
+"""The write lock of an index: a lock file, and a note about the process that holds it."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from rag.errors import IndexLocked, RagIndexError
 
 
 @contextmanager
-def write_lock(folder: Path) -> Iterator[None]:
-    """Hold the writer's lock of the index in `folder`, or raise `IndexLocked` at once.
+def hold_write_lock(folder: Path) -> Iterator[None]:
+    """Hold the write lock of the index in `folder`; raise `IndexLocked` at once if it is taken.
 
-    The operating system releases the lock when its holder dies, however it dies. It also keeps
-    apart two writers in one process.
+    The operating system releases the lock when the holding process ends, however it ends. The lock
+    also excludes a second writer in the same process.
     """
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / "write.lock", timeout=0, thread_local=False)
-    holder = folder / "writer.json"
+    holder_file = folder / "writer.json"
     try:
         lock.acquire()
     except Timeout:
-        raise IndexLocked(_held_by(folder, holder)) from None
+        raise IndexLocked(_describe_holder(folder, holder_file)) from None
     except OSError as error:
         raise RagIndexError(f"cannot write to {folder}: {error.strerror or error}") from None
     try:
-        note = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
-        with contextlib.suppress(OSError):  # a full disk: the lock holds without the note
-            holder.write_text(json.dumps(note), encoding="utf-8")
+        note = {"pid": os.getpid(), "host": socket.gethostname(), "since": _current_time()}
+        with contextlib.suppress(OSError):  # a full disk: the lock works without the note
+            holder_file.write_text(json.dumps(note), encoding="utf-8")
         yield
     finally:
         with contextlib.suppress(OSError):
-            holder.unlink()
+            holder_file.unlink()
         lock.release()
 
 
-def _held_by(folder: Path, holder: Path) -> str:
+def _describe_holder(folder: Path, holder_file: Path) -> str:
     try:
-        note = json.loads(holder.read_text(encoding="utf-8"))
-        who = f"process {note['pid']} on {note['host']} since {note['since']}"
+        note = json.loads(holder_file.read_text(encoding="utf-8"))
+        process = f"process {note['pid']} on {note['host']} since {note['since']}"
     except (OSError, ValueError, KeyError):
-        who = "another process"
-    return f"{who} is writing to {folder}: wait for it, or stop it"
+        process = "another process"
+    return f"{process} is writing to {folder}: wait for it, or stop it"
 
 
-def _now() -> str:
+def _current_time() -> str:
     return datetime.datetime.now().astimezone().isoformat(timespec="seconds")

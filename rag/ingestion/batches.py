@@ -1,96 +1,114 @@
-"""Batches of documents: embedded together, written together, counted."""
+"""Batches of documents that are embedded, written and counted together."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
 from rag.errors import EmbeddingError
-from rag.index.commit_protocol import Embedded, Prepared, Writer
+from rag.index.commit_protocol import ChunkEmbeddings, IndexWriter, PreparedDocument
 from rag.index.index import Index
 from rag.ingestion.changes import IngestItem
 from rag.ingestion.report import Failure, IngestReport
 
-_BATCH_CHUNKS = 1_024  # chunks made live together
-_BATCH_DOCUMENTS = 1_000  # documents that may wait for a batch to fill
+_BATCH_CHUNKS = 1_024  # chunks that become live together
+_BATCH_DOCUMENTS = 1_000  # a batch of documents with few chunks ends here
 
 
-def _batched(items: Iterable[IngestItem]) -> Iterator[list[IngestItem]]:
+def group_into_batches(items: Iterable[IngestItem]) -> Iterator[list[IngestItem]]:
+    """Group items into batches that are limited in chunks and in documents."""
     batch: list[IngestItem] = []
-    chunks = 0
+    chunk_count = 0
     for item in items:
         batch.append(item)
-        chunks += len(item.chunks)
-        if chunks >= _BATCH_CHUNKS or len(batch) >= _BATCH_DOCUMENTS:
+        chunk_count += len(item.chunks)
+        if chunk_count >= _BATCH_CHUNKS or len(batch) >= _BATCH_DOCUMENTS:
             yield batch
-            batch, chunks = [], 0
+            batch, chunk_count = [], 0
     if batch:
         yield batch
 
 
-def _embedded(batches: Iterable[list[IngestItem]], writer: Writer) -> Iterator[list[IngestItem]]:
+def embed_batches(
+    batches: Iterable[list[IngestItem]], writer: IndexWriter
+) -> Iterator[list[IngestItem]]:
+    """Embed each batch in turn, and yield it."""
     for batch in batches:
-        yield _embed_batch(batch, writer)
+        yield embed_batch(batch, writer)
 
 
-def _embed_batch(batch: list[IngestItem], writer: Writer) -> list[IngestItem]:
-    """Embed the changed documents of a batch together."""
+def embed_batch(batch: list[IngestItem], writer: IndexWriter) -> list[IngestItem]:
+    """Embed the changed documents of a batch in one call, and return the batch.
+
+    A document that the embedder rejects becomes a failure. Raises `EmbeddingError` if the
+    embedder rejects every document, or one that has to be re-embedded.
+    """
     changed = [item for item in batch if item.document is not None]
     try:
         embedded = writer.embed([chunk for item in changed for chunk in item.chunks])
     except EmbeddingError:
-        changed = _embeddable(changed, writer)
+        changed = _drop_rejected_items(changed, writer)
         embedded = writer.embed([chunk for item in changed for chunk in item.chunks])
-    at = 0
+    offset = 0
     for item in changed:
-        part = slice(at, at + len(item.chunks))
-        item.embedded = Embedded(embedded.hashes[part], embedded.vectors[part], embedded.new)
-        at = part.stop
+        chunk_range = slice(offset, offset + len(item.chunks))
+        item.embedded = ChunkEmbeddings(
+            embedded.hashes[chunk_range], embedded.vectors[chunk_range], embedded.new_hashes
+        )
+        offset = chunk_range.stop
     return batch
 
 
-def _embeddable(items: Sequence[IngestItem], writer: Writer) -> list[IngestItem]:
-    """Find the documents that an embedder refuses, and fail them alone.
+def _drop_rejected_items(items: Sequence[IngestItem], writer: IndexWriter) -> list[IngestItem]:
+    """Turn the documents that the embedder rejects into failures, and return the others.
 
-    Raises `EmbeddingError` where it refuses everything: then it is not the documents' fault.
+    Raises `EmbeddingError` if the embedder rejects everything: then the cause is the embedder,
+    not a document.
     """
-    fine: list[IngestItem] = []
+    embeddable_items: list[IngestItem] = []
     for item in items:
         try:
             writer.embed(item.chunks)
         except EmbeddingError as error:
-            if item.outcome == "reembedded":  # nothing may be left behind
+            if item.outcome == "reembedded":  # the switch to another embedder needs every document
                 raise EmbeddingError(f"{item.uri}: {error}") from error
-            if not fine and not writer.works():
+            if not embeddable_items and not writer.is_embedder_working():
                 raise
             source = item.entry.source if item.entry else item.uri
-            failed = IngestItem.failed(item.uri, source, error)
-            item.outcome, item.failure = failed.outcome, failed.failure
+            failed_item = IngestItem.from_failure(item.uri, source, error)
+            item.outcome, item.failure = failed_item.outcome, failed_item.failure
             item.document, item.entry, item.chunks = None, None, ()
         else:
-            fine.append(item)
-    return fine
+            embeddable_items.append(item)
+    return embeddable_items
 
 
-def _prepared(batch: Sequence[IngestItem]) -> list[Prepared]:
+def prepare_documents(batch: Sequence[IngestItem]) -> list[PreparedDocument]:
+    """Return the documents of the batch that are ready to be written."""
     return [
-        Prepared(item.document, item.entry, item.chunks, item.embedded)
+        PreparedDocument(item.document, item.entry, item.chunks, item.embedded)
         for item in batch
         if item.document is not None and item.entry is not None and item.embedded is not None
     ]
 
 
-def _store(batch: list[IngestItem], writer: Writer, index: Index, report: IngestReport) -> None:
-    if prepared := _prepared(batch):
+def store_batch(
+    batch: list[IngestItem], writer: IndexWriter, index: Index, report: IngestReport
+) -> None:
+    """Write the changed documents, the ledger and the failures of a batch, and count them."""
+    if prepared := prepare_documents(batch):
         writer.write(prepared)
-        report.embedded += len(prepared[0].embedded.new)  # of the whole batch
-    if same := [(item.uri, item.entry) for item in batch if item.document is None and item.entry]:
-        index.document_store.refresh_ledger(same)
-    if failed := [item.failure for item in batch if item.failure is not None]:
-        index.document_store.record_failures(failed)
-    _count(batch, report)
+        # Each document refers to the new hashes of its whole batch.
+        report.embedded += len(prepared[0].embeddings.new_hashes)
+    unchanged = [item for item in batch if item.document is None]
+    if refreshed_entries := [(item.uri, item.entry) for item in unchanged if item.entry]:
+        index.document_store.refresh_ledger(refreshed_entries)
+    if failures := [item.failure for item in batch if item.failure is not None]:
+        index.document_store.record_failures(failures)
+    count_outcomes(batch, report)
 
 
-def _count(batch: Sequence[IngestItem], report: IngestReport) -> None:
+def count_outcomes(batch: Sequence[IngestItem], report: IngestReport) -> None:
+    """Add the outcomes of a batch to `report`."""
     failures = [item.failure for item in batch if item.failure is not None]
     report.failed += [Failure(failure.uri, failure.error) for failure in failures]
     report.added += sum(item.outcome == "added" for item in batch)

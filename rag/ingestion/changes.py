@@ -1,4 +1,4 @@
-"""Which sources have changed, and what follows for each document."""
+"""Change detection: which sources changed, and what has to be done for each document."""
 
 from __future__ import annotations
 
@@ -16,17 +16,21 @@ from connectors.parser_pool import ParserPool
 from rag.chunking.base import Chunker
 from rag.embedding.base import Embedder
 from rag.errors import ParseError, RagError, SourceError, SourceUnreadable
-from rag.index.commit_protocol import Embedded
+from rag.index.commit_protocol import ChunkEmbeddings
 from rag.ingestion.report import Move
 from rag.stores.sqlite import FailureEntry, LedgerEntry, SqliteDocumentStore
 from rag.types import Chunk, Document
 
-_LISTED = 500  # sources looked up in the ledger together
+_SOURCES_PER_LOOKUP = 500  # sources whose ledger entries are read in one query
 
 
 @dataclass(slots=True)
 class IngestItem:
-    """One document on its way: decided, then chunked, then embedded."""
+    """One document in the ingest.
+
+    Change detection sets the outcome, and later stages add the chunks and the embeddings.
+    ``document`` is None if nothing has to be written.
+    """
 
     uri: str
     outcome: str
@@ -34,13 +38,17 @@ class IngestItem:
     document: Document | None = None
     chunks: Sequence[Chunk] = ()
     failure: FailureEntry | None = None
-    embedded: Embedded | None = None
+    embedded: ChunkEmbeddings | None = None
 
     @classmethod
-    def failed(
+    def from_failure(
         cls, uri: str, source: str, error: object, version: str = "", parser: str = ""
     ) -> Self:
-        """What cannot be ingested; with a version and parser, what never can as it is."""
+        """Make the item of a source or part that cannot be ingested.
+
+        With `version` and `parser` the failure is permanent: it is not tried again until one of
+        them changes.
+        """
         reason = " ".join(str(error).split())
         failure = FailureEntry(
             uri=uri, source=source, error=reason, source_version=version, parser=parser
@@ -48,224 +56,270 @@ class IngestItem:
         return cls(uri, "failed", failure=failure)
 
 
-class _LedgerRecord(NamedTuple):
-    """What the library holds of one source."""
+class _SourceRecord(NamedTuple):
+    """What the document store records about one source."""
 
     entries: Mapping[str, LedgerEntry]
     failures: Sequence[FailureEntry]
 
 
 class ChangeDetector:
-    """What one run has seen, and what follows for each source."""
+    """Decides for each source what to do, and remembers what one run has listed."""
 
     def __init__(
         self,
-        library: SqliteDocumentStore,
+        document_store: SqliteDocumentStore,
         embedder: Embedder,
-        parsing: ParserPool,
+        parser_pool: ParserPool,
         chunker: Chunker,
         stop: threading.Event,
     ) -> None:
-        self._library = library
-        self._stop = stop
+        self._document_store = document_store
+        self._stop_event = stop
         self._embedder = embedder
-        self._parsing = parsing
+        self._parser_pool = parser_pool
         self._chunker = chunker
-        self._parser_print = parsing.parser.fingerprint
-        self._chunker_print = chunker.fingerprint
-        self._seen: set[str] = set()  # sources
-        self._dropped: list[str] = []  # documents that are no longer in their source
-        self._fixed: list[str] = []  # failures of what is no longer in its source
-        self._origins: dict[str, str] = {}  # of sources, where a connector has one
-        self._shelters: list[str] = []  # below these, nothing is known to be gone
-        self._added: dict[tuple[str, str], str] = {}  # (content hash, name in the source) -> uri
+        self._parser_fingerprint = parser_pool.parser.fingerprint
+        self._chunker_fingerprint = chunker.fingerprint
+        self._seen_uris: set[str] = set()  # uris of all listed sources
+        self._dropped_uris: list[str] = []  # documents that their source no longer contains
+        self._fixed_failure_uris: list[str] = []  # failures that no longer occur
+        self._owner_ids: dict[str, str] = {}  # by source uri; connectors with an owner id only
+        self._protected_prefixes: list[str] = []  # nothing with these prefixes is deleted
+        # (content hash, name in the source) -> uri
+        self._added_uris: dict[tuple[str, str], str] = {}
 
-    def decide(self, connectors: Sequence[Connector]) -> Iterator[IngestItem]:
-        """Go through all sources in order, reading only what may have changed, some ahead."""
-        readers = self._parsing.processes + 1
-        ahead: deque[list[IngestItem] | Future[list[IngestItem]]] = deque()
+    def detect_changes(self, connectors: Sequence[Connector]) -> Iterator[IngestItem]:
+        """Yield an item for each document of all sources, in order.
+
+        Reads only the sources that may have changed, some of them ahead of the consumer.
+        """
+        readers = self._parser_pool.processes + 1
+        pending_items: deque[list[IngestItem] | Future[list[IngestItem]]] = deque()
         with ThreadPoolExecutor(readers, thread_name_prefix="citewell-read") as pool:
             try:
-                for sources in self._listed(connectors):
+                for sources in self._list_sources(connectors):
                     uris = [source.uri for source in sources]
-                    entries = self._library.ledger_of(uris)
-                    failures = self._library.failures_of(uris)
+                    entries = self._document_store.ledger_by_source(uris)
+                    failures = self._document_store.failures_by_source(uris)
                     for source in sources:
-                        known = _LedgerRecord(
+                        record = _SourceRecord(
                             entries.get(source.uri, {}), failures.get(source.uri, ())
                         )
-                        ahead.append(
-                            self._unchanged(source, known) or pool.submit(self._read, source, known)
+                        pending_items.append(
+                            self._skip_unchanged(source, record)
+                            or pool.submit(self._read_source, source, record)
                         )
-                        while len(ahead) > 2 * readers or isinstance(ahead[0], list):
-                            yield from self._finished(ahead.popleft())
-                            if not ahead:
+                        while len(pending_items) > 2 * readers or isinstance(
+                            pending_items[0], list
+                        ):
+                            yield from self._chunk_items(pending_items.popleft())
+                            if not pending_items:
                                 break
-                while ahead:
-                    yield from self._finished(ahead.popleft())
+                while pending_items:
+                    yield from self._chunk_items(pending_items.popleft())
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def _listed(self, connectors: Sequence[Connector]) -> Iterator[list[Source]]:
-        """Sources not listed before, some at a time."""
+    def _list_sources(self, connectors: Sequence[Connector]) -> Iterator[list[Source]]:
+        """Yield the sources that were not listed before, in groups of `_SOURCES_PER_LOOKUP`."""
         sources: list[Source] = []
         for connector in connectors:
             for source in connector.sources():
-                if source.uri not in self._seen:
-                    self._seen.add(source.uri)
+                if source.uri not in self._seen_uris:
+                    self._seen_uris.add(source.uri)
                     if connector.owner_id:
-                        self._origins[source.uri] = connector.owner_id
+                        self._owner_ids[source.uri] = connector.owner_id
                     sources.append(source)
-                    if len(sources) == _LISTED:
+                    if len(sources) == _SOURCES_PER_LOOKUP:
                         yield sources
                         sources = []
         yield sources
 
-    def _unchanged(self, source: Source, known: _LedgerRecord) -> list[IngestItem] | None:
-        """What needs no reading: the same version, and the same parts."""
+    def _skip_unchanged(self, source: Source, record: _SourceRecord) -> list[IngestItem] | None:
+        """Return the items of a source that need not be read, or None if it must be read.
+
+        A source is not read if its version and its parts are those of the ledger.
+        """
         if not source.version:
             return None
-        lasting = self._lasting(source.version, known)
-        current = self._made(known, lambda entry: entry.source_version == source.version)
+        repeated_failures = self._select_repeated_failures(source.version, record)
+        current = self._select_entries(record, lambda entry: entry.source_version == source.version)
         if not current:
-            # The version that failed as a whole does so again; what is indexed is of another.
-            if [failure.uri for failure in known.failures] != [source.uri] or not lasting:
+            # This version failed as a whole before, and would fail again. The indexed documents are
+            # of an earlier version.
+            if [failure.uri for failure in record.failures] != [
+                source.uri
+            ] or not repeated_failures:
                 return None
-            return [IngestItem(source.uri, "failed", failure=lasting[0])]
-        if not self._is_whole(current, lasting, known) or any(
-            entry.chunker != self._chunker_print for entry in current.values()
+            return [IngestItem(source.uri, "failed", failure=repeated_failures[0])]
+        if not self._is_complete(current, repeated_failures, record) or any(
+            entry.chunker != self._chunker_fingerprint for entry in current.values()
         ):
             return None
-        self._leave(known, current)
+        self._drop_outdated(record, current)
         items = [IngestItem(uri, "unchanged") for uri in current]
-        return items + [IngestItem(failure.uri, "failed", failure=failure) for failure in lasting]
-
-    def _made(
-        self, known: _LedgerRecord, is_of_it: Callable[[LedgerEntry], bool]
-    ) -> dict[str, LedgerEntry]:
-        """Documents that this parser made of one version of the source."""
-        return {
-            uri: entry
-            for uri, entry in known.entries.items()
-            if entry.parser == self._parser_print and is_of_it(entry)
-        }
-
-    def _lasting(self, version: str, known: _LedgerRecord) -> list[FailureEntry]:
-        """Failures that this version of the source repeats with this parser."""
-        return [
-            failure
-            for failure in known.failures
-            if version and (failure.source_version, failure.parser) == (version, self._parser_print)
+        return items + [
+            IngestItem(failure.uri, "failed", failure=failure) for failure in repeated_failures
         ]
 
-    def _is_whole(
+    def _select_entries(
+        self, record: _SourceRecord, matches_version: Callable[[LedgerEntry], bool]
+    ) -> dict[str, LedgerEntry]:
+        """Select the documents that the current parser made from one version of the source."""
+        return {
+            uri: entry
+            for uri, entry in record.entries.items()
+            if entry.parser == self._parser_fingerprint and matches_version(entry)
+        }
+
+    def _select_repeated_failures(self, version: str, record: _SourceRecord) -> list[FailureEntry]:
+        """Select the failures that this version of the source repeats with the current parser."""
+        return [
+            failure
+            for failure in record.failures
+            if version
+            and (failure.source_version, failure.parser) == (version, self._parser_fingerprint)
+        ]
+
+    def _is_complete(
         self,
         current: Mapping[str, LedgerEntry],
-        lasting: Sequence[FailureEntry],
-        known: _LedgerRecord,
+        repeated_failures: Sequence[FailureEntry],
+        record: _SourceRecord,
     ) -> bool:
-        """Whether these are all that came of the source, and nothing is to be tried again."""
-        return len(lasting) == len(known.failures) and all(
-            entry.parts == len(current) + len(lasting) for entry in current.values()
+        """Whether these are all parts of the source, and no failure needs another attempt."""
+        return len(repeated_failures) == len(record.failures) and all(
+            entry.parts == len(current) + len(repeated_failures) for entry in current.values()
         )
 
-    def _leave(self, known: _LedgerRecord, current: Mapping[str, LedgerEntry]) -> None:
-        """Let go of what is of an earlier version, unless its newer one has failed."""
-        failed = {failure.uri for failure in known.failures}
-        self._dropped += [uri for uri in known.entries if uri not in current and uri not in failed]
+    def _drop_outdated(self, record: _SourceRecord, current: Mapping[str, LedgerEntry]) -> None:
+        """Drop the documents of an earlier version, unless their newer version failed."""
+        failed_uris = {failure.uri for failure in record.failures}
+        self._dropped_uris += [
+            uri for uri in record.entries if uri not in current and uri not in failed_uris
+        ]
 
-    def _read(self, source: Source, known: _LedgerRecord) -> list[IngestItem]:
-        """Read and parse, as far as that is needed. In a thread of its own."""
-        if self._stop.is_set():
+    def _read_source(self, source: Source, record: _SourceRecord) -> list[IngestItem]:
+        """Read and parse a source if needed, and turn its errors into failures.
+
+        Runs in a reader thread.
+        """
+        if self._stop_event.is_set():
             raise KeyboardInterrupt
         try:
-            return self._decided(source, known)
+            return self._decide_source(source, record)
         except SourceUnreadable as error:
-            self._shelters.append(source.protected_prefix or f"{source.uri}/")
-            return [IngestItem.failed(source.uri, source.uri, error)]
+            self._protected_prefixes.append(source.protected_prefix or f"{source.uri}/")
+            return [IngestItem.from_failure(source.uri, source.uri, error)]
         except ParseError as error:
             return [
-                IngestItem.failed(source.uri, source.uri, error, source.version, self._parser_print)
+                IngestItem.from_failure(
+                    source.uri, source.uri, error, source.version, self._parser_fingerprint
+                )
             ]
         except SourceError as error:
-            return [IngestItem.failed(source.uri, source.uri, error)]
+            return [IngestItem.from_failure(source.uri, source.uri, error)]
         except RagError:
             raise
         except Exception as error:
-            return [IngestItem.failed(source.uri, source.uri, _part_failed(error))]
+            return [IngestItem.from_failure(source.uri, source.uri, _describe_bug(error))]
 
-    def _decided(self, source: Source, known: _LedgerRecord) -> list[IngestItem]:
+    def _decide_source(self, source: Source, record: _SourceRecord) -> list[IngestItem]:
+        """Reuse the indexed documents if the version or the bytes are the same, else parse."""
         if source.version:
-            current = self._made(known, lambda entry: entry.source_version == source.version)
-            if kept := self._kept(source, known, current):
-                return kept
+            current = self._select_entries(
+                record, lambda entry: entry.source_version == source.version
+            )
+            if items := self._reuse_documents(source, record, current):
+                return items
         data = source.read()
-        content_hash = _content_hash(data, source)
-        current = self._made(known, lambda entry: entry.content_hash == content_hash)
-        return self._kept(source, known, current) or self._parsed(source, data, known)
+        content_hash = _hash_content(data, source)
+        current = self._select_entries(record, lambda entry: entry.content_hash == content_hash)
+        return self._reuse_documents(source, record, current) or self._parse_source(
+            source, data, record
+        )
 
-    def _kept(
-        self, source: Source, known: _LedgerRecord, current: Mapping[str, LedgerEntry]
+    def _reuse_documents(
+        self, source: Source, record: _SourceRecord, current: Mapping[str, LedgerEntry]
     ) -> list[IngestItem]:
-        """The documents there are, chunked anew where the chunker has changed; none if not all."""
-        before = next((entry.source_version for entry in current.values()), "")
-        lasting = self._lasting(before, known)
-        if not current or not self._is_whole(current, lasting, known):
+        """Return items for the indexed documents, with their text where the chunker changed.
+
+        Returns an empty list if they are not all documents of the source.
+        """
+        earlier_version = next((entry.source_version for entry in current.values()), "")
+        repeated_failures = self._select_repeated_failures(earlier_version, record)
+        if not current or not self._is_complete(current, repeated_failures, record):
             return []
-        self._leave(known, current)
+        self._drop_outdated(record, current)
         items: list[IngestItem] = []
-        for uri, made in current.items():
-            entry = replace(made, source_version=source.version, chunker=self._chunker_print)
-            if made.chunker == self._chunker_print:
+        for uri, earlier_entry in current.items():
+            entry = replace(
+                earlier_entry, source_version=source.version, chunker=self._chunker_fingerprint
+            )
+            if earlier_entry.chunker == self._chunker_fingerprint:
                 items.append(IngestItem(uri, "unchanged", entry))
-            else:  # the text is in the library
-                items.append(IngestItem(uri, "updated", entry, self._library.document(uri)))
-        for failure in lasting:
-            again = replace(failure, source_version=source.version)
-            items.append(IngestItem(failure.uri, "failed", failure=again))
+            else:  # chunked again, from the text in the document store
+                items.append(IngestItem(uri, "updated", entry, self._document_store.document(uri)))
+        for failure in repeated_failures:
+            renewed_failure = replace(failure, source_version=source.version)
+            items.append(IngestItem(failure.uri, "failed", failure=renewed_failure))
         return items
 
-    def _parsed(self, source: Source, data: bytes, known: _LedgerRecord) -> list[IngestItem]:
-        content_hash = _content_hash(data, source)
-        found = self._parsing.parse(data, uri=source.uri, mime=source.mime)
+    def _parse_source(self, source: Source, data: bytes, record: _SourceRecord) -> list[IngestItem]:
+        """Parse the bytes of a source, and compare its documents with the indexed ones."""
+        content_hash = _hash_content(data, source)
+        parts = self._parser_pool.parse(data, uri=source.uri, mime=source.mime)
         items: list[IngestItem] = []
-        for part in found:
+        for part in parts:
             if isinstance(part, FailedPart):
-                # One in the source's own name stands for all of it: only where it is all of it.
-                lasting = isinstance(part.error, ParseError) and (
-                    part.uri != source.uri or len(found) == 1
+                # A permanent failure under the uri of the source marks the whole source as failed,
+                # so it is recorded as permanent only if it is the only part.
+                is_permanent = isinstance(part.error, ParseError) and (
+                    part.uri != source.uri or len(parts) == 1
                 )
-                version, parser = (source.version, self._parser_print) if lasting else ("", "")
-                items.append(IngestItem.failed(part.uri, source.uri, part.error, version, parser))
+                version, parser = (
+                    (source.version, self._parser_fingerprint) if is_permanent else ("", "")
+                )
+                items.append(
+                    IngestItem.from_failure(part.uri, source.uri, part.error, version, parser)
+                )
                 continue
             document = apply_source_metadata(part, source)
             entry = LedgerEntry(
                 source=source.uri,
                 source_version=source.version,
                 content_hash=content_hash,
-                parser=self._parser_print,
-                chunker=self._chunker_print,
+                parser=self._parser_fingerprint,
+                chunker=self._chunker_fingerprint,
                 digest=document.digest,
-                parts=len(found),
-                owner_id=self._origins.get(source.uri, ""),
+                parts=len(parts),
+                owner_id=self._owner_ids.get(source.uri, ""),
             )
-            before = known.entries.get(document.uri)
-            if before is not None:
-                entry = replace(entry, owner_id=before.owner_id)
-            if before is None:
-                self._added[content_hash, document.uri[len(source.uri) :]] = document.uri
-            if before and (before.digest, before.chunker) == (entry.digest, entry.chunker):
+            earlier_entry = record.entries.get(document.uri)
+            if earlier_entry is not None:
+                entry = replace(entry, owner_id=earlier_entry.owner_id)
+            if earlier_entry is None:
+                self._added_uris[content_hash, document.uri[len(source.uri) :]] = document.uri
+            if earlier_entry and (earlier_entry.digest, earlier_entry.chunker) == (
+                entry.digest,
+                entry.chunker,
+            ):
                 items.append(IngestItem(document.uri, "unchanged", entry))
             else:
-                outcome = "updated" if before else "added"
+                outcome = "updated" if earlier_entry else "added"
                 items.append(IngestItem(document.uri, outcome, entry, document))
-        there = {item.uri for item in items}
-        self._dropped += [uri for uri in known.entries if uri not in there]
-        self._fixed += [failure.uri for failure in known.failures if failure.uri not in there]
+        item_uris = {item.uri for item in items}
+        self._dropped_uris += [uri for uri in record.entries if uri not in item_uris]
+        self._fixed_failure_uris += [
+            failure.uri for failure in record.failures if failure.uri not in item_uris
+        ]
         return items
 
-    def _finished(self, items: list[IngestItem] | Future[list[IngestItem]]) -> Iterator[IngestItem]:
-        """The items themselves, chunked."""
+    def _chunk_items(
+        self, items: list[IngestItem] | Future[list[IngestItem]]
+    ) -> Iterator[IngestItem]:
+        """Chunk the documents of the items, and yield the items."""
         if isinstance(items, Future):
             items = items.result()
         for item in items:
@@ -277,71 +331,77 @@ class ChangeDetector:
                 _check_chunks(item.chunks, item.document, self._chunker)
                 yield item
             except SourceError as error:
-                yield IngestItem.failed(item.uri, item.entry.source, error)
+                yield IngestItem.from_failure(item.uri, item.entry.source, error)
             except RagError:
                 raise
             except Exception as error:
-                yield IngestItem.failed(item.uri, item.entry.source, _part_failed(error))
+                yield IngestItem.from_failure(item.uri, item.entry.source, _describe_bug(error))
 
-    def gone(self, connectors: Sequence[Connector]) -> list[str]:
-        """Documents that a connector owns and did not list; not below what was unreadable."""
-        return sorted({*self._dropped, *self._missing(connectors, self._library.sources)})
+    def find_deleted(self, connectors: Sequence[Connector]) -> list[str]:
+        """Return the uris of documents that a connector owns and did not list.
 
-    def moved(self, gone: Sequence[str]) -> list[Move]:
-        """Those of the documents `gone` whose bytes were found under a new uri."""
-        if not self._added:
+        Documents below a source that could not be read are not among them.
+        """
+        return sorted(
+            {*self._dropped_uris, *self._find_missing(connectors, self._document_store.sources)}
+        )
+
+    def find_moves(self, deleted_uris: Sequence[str]) -> list[Move]:
+        """Return the moves among the deleted documents: their bytes were added under a new uri."""
+        if not self._added_uris:
             return []
         moves: list[Move] = []
-        for uri, entry in sorted(self._library.ledger(gone).items()):
-            new = self._added.pop((entry.content_hash, uri[len(entry.source) :]), None)
-            if new is not None:
-                moves.append(Move(uri, new))
+        for uri, entry in sorted(self._document_store.ledger_by_uri(deleted_uris).items()):
+            new_uri = self._added_uris.pop((entry.content_hash, uri[len(entry.source) :]), None)
+            if new_uri is not None:
+                moves.append(Move(uri, new_uri))
         return moves
 
-    def stale_failures(self, connectors: Sequence[Connector]) -> list[str]:
-        """Recorded failures of what is no longer there."""
-        missing = self._missing(
+    def find_stale_failures(self, connectors: Sequence[Connector]) -> list[str]:
+        """Return the uris of recorded failures whose source or part no longer exists."""
+        missing = self._find_missing(
             connectors,
-            lambda scope: [(f.uri, f.source, None) for f in self._library.failures(scope)],
+            lambda scope: [(f.uri, f.source, None) for f in self._document_store.failures(scope)],
         )
-        return sorted({*self._fixed, *missing})
+        return sorted({*self._fixed_failure_uris, *missing})
 
-    def _missing(
+    def _find_missing(
         self,
         connectors: Sequence[Connector],
-        known: Callable[[str], Sequence[tuple[str, str, str | None]]],
+        list_known: Callable[[str], Sequence[tuple[str, str, str | None]]],
     ) -> set[str]:
-        shelters = tuple(self._shelters)
+        """Return the known uris whose source was not listed and is not protected."""
+        protected_prefixes = tuple(self._protected_prefixes)
         return {
             uri
             for connector in connectors
-            for uri, source, origin in known(connector.scope)
-            if source not in self._seen
-            and (origin is None or connector.owner_id in ("", origin))
+            for uri, source, owner_id in list_known(connector.scope)
+            if source not in self._seen_uris
+            and (owner_id is None or connector.owner_id in ("", owner_id))
             and connector.owns(source)
-            and not source.startswith(shelters)
+            and not source.startswith(protected_prefixes)
         }
 
 
-def _content_hash(data: bytes, source: Source) -> str:
-    """Hash of all that a document is made from."""
-    hashed = hashlib.sha256(data)
+def _hash_content(data: bytes, source: Source) -> str:
+    """Hash everything that a document is made from: the bytes, the title and the metadata."""
+    digest = hashlib.sha256(data)
     if source.title is not None or source.metadata:
-        said = [source.title, dict(source.metadata)]
-        hashed.update(json.dumps(said, sort_keys=True, default=str).encode())
-    return hashed.hexdigest()
+        source_facts = [source.title, dict(source.metadata)]
+        digest.update(json.dumps(source_facts, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
 
 
-def _part_failed(error: Exception) -> str:
-    """A part's bug costs its document, not the run."""
-    return f"a part failed ({type(error).__name__}: {error})"
+def _describe_bug(error: Exception) -> str:
+    """Describe the bug of a component; it fails one document, not the run."""
+    return f"a component failed ({type(error).__name__}: {error})"
 
 
 def _check_chunks(chunks: Sequence[Chunk], document: Document, chunker: Chunker) -> None:
-    """Hold a chunker to its contract: a wrong offset would become a wrong citation."""
+    """Check the contract of a chunker: a wrong offset would become a wrong citation."""
     name = f"the chunker {chunker.name!r}"
     if len({chunk.id for chunk in chunks}) != len(chunks):
-        raise SourceError(f"{name} gave two chunks the same id")
+        raise SourceError(f"{name} returned two chunks with the same id")
     for chunk in chunks:
         if document.text[chunk.start : chunk.end] != chunk.text or not chunk.text.strip():
-            raise SourceError(f"{name} gave a chunk that is not the text at its offsets")
+            raise SourceError(f"{name} returned a chunk whose text is not the text at its offsets")

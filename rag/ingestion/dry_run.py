@@ -1,4 +1,4 @@
-"""The dry run: what an ingest would do, and what it would cost."""
+"""The dry run: what an ingest would change, and what it would cost."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from connectors.base import Connector, Parser
 from connectors.parser_pool import ParserLimits, ParserPool
 from rag.chunking.base import Chunker
 from rag.embedding.base import Embedder
-from rag.index.commit_protocol import text_hash
-from rag.ingestion.batches import _batched, _count
+from rag.index.commit_protocol import hash_text
+from rag.ingestion.batches import count_outcomes, group_into_batches
 from rag.ingestion.changes import ChangeDetector
-from rag.ingestion.reembedding import _to_adopt
+from rag.ingestion.reembedding import chunk_stored_documents
 from rag.ingestion.report import IngestReport
-from rag.ingestion.source_count import _counting
+from rag.ingestion.source_count import count_sources_in_background
 from rag.stores.sqlite import SqliteDocumentStore
 from rag.types import Chunk
 
 
 def plan(
-    library: SqliteDocumentStore | None,
+    document_store: SqliteDocumentStore | None,
     embedder: Embedder,
     connectors: Sequence[Connector],
     parser: Parser,
@@ -35,60 +35,69 @@ def plan(
     limits: ParserLimits | None = None,
     progress: Callable[[IngestReport], None] | None = None,
 ) -> IngestReport:
-    """Say what `sync` would do, and what it would cost; nothing is embedded or written.
+    """Report what `sync` would do and what it would cost, without embedding or writing.
 
-    Without a `library` there is no index yet. Sources that may have changed are read, parsed and
-    chunked, as that is the only way to know.
+    `document_store` is None if there is no index yet. Sources that may have changed are read,
+    parsed and chunked, because the changes cannot be known otherwise.
     """
-    started = time.perf_counter()
+    start_time = time.perf_counter()
     report = IngestReport(dry_run=True, tokens=0)
     with ExitStack() as stack:
-        if library is None:
+        if document_store is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
-            library = SqliteDocumentStore(Path(folder) / "library.sqlite", create=True)
-            stack.callback(library.close)
+            document_store = SqliteDocumentStore(Path(folder) / "library.sqlite", create=True)
+            stack.callback(document_store.close)
         if progress is not None:
-            stack.enter_context(_counting(connectors, report))
-        parsing = ParserPool(parser, processes, limits)
-        stack.callback(parsing.close)
-        run = ChangeDetector(library, embedder, parsing, chunker, threading.Event())
-        cost = _Cost(library, embedder, report)
-        for chunks in _to_adopt(library, embedder, chunker, report):
+            stack.enter_context(count_sources_in_background(connectors, report))
+        parser_pool = ParserPool(parser, processes, limits)
+        stack.callback(parser_pool.close)
+        detector = ChangeDetector(document_store, embedder, parser_pool, chunker, threading.Event())
+        cost = _CostEstimate(document_store, embedder, report)
+        for chunks in chunk_stored_documents(document_store, embedder, chunker, report):
             cost.add(chunks)
-        for batch in _batched(run.decide(connectors)):
-            _count(batch, report)
+        for batch in group_into_batches(detector.detect_changes(connectors)):
+            count_outcomes(batch, report)
             cost.add([chunk for item in batch for chunk in item.chunks])
-            report.seconds = time.perf_counter() - started
+            report.seconds = time.perf_counter() - start_time
             if progress is not None:
                 progress(report)
-        gone = run.gone(connectors)
+        deleted_uris = detector.find_deleted(connectors)
         if keep_missing:
-            report.kept = len(gone)
+            report.kept = len(deleted_uris)
         else:
-            report.moved = run.moved(gone)
-            report.deleted = len(gone)
-    report.seconds = time.perf_counter() - started
+            report.moved = detector.find_moves(deleted_uris)
+            report.deleted = len(deleted_uris)
+    report.seconds = time.perf_counter() - start_time
     price = embedder.usd_per_million_tokens
     if price is not None and report.tokens is not None:
         report.cost_usd = price * report.tokens / 1e6
     return report
 
 
-class _Cost:
-    """Counts the texts that are not in the cache, each once, and their tokens."""
+class _CostEstimate:
+    """Counts the texts that are not in the embedding cache, each once, and their tokens."""
 
     def __init__(
-        self, library: SqliteDocumentStore, embedder: Embedder, report: IngestReport
+        self, document_store: SqliteDocumentStore, embedder: Embedder, report: IngestReport
     ) -> None:
-        self._library, self._embedder, self._report = library, embedder, report
-        self._counted: set[bytes] = set()
+        self._document_store, self._embedder, self._report = document_store, embedder, report
+        self._counted_hashes: set[bytes] = set()
 
     def add(self, chunks: Sequence[Chunk]) -> None:
-        texts = {text_hash(chunk.embedded_text): chunk.embedded_text for chunk in chunks}
-        cached = self._library.cached_embeddings(self._embedder.fingerprint, list(texts))
-        new = {name: text for name, text in texts.items() if name not in cached}
-        new = {name: text for name, text in new.items() if name not in self._counted}
-        self._counted.update(new)
-        self._report.embedded += len(new)
+        """Add the texts of `chunks` to the report, unless they are cached or counted already."""
+        texts = {hash_text(chunk.embedded_text): chunk.embedded_text for chunk in chunks}
+        cached_hashes = self._document_store.cached_embeddings(
+            self._embedder.fingerprint, list(texts)
+        )
+        uncached_texts = {
+            text_key: text for text_key, text in texts.items() if text_key not in cached_hashes
+        }
+        uncached_texts = {
+            text_key: text
+            for text_key, text in uncached_texts.items()
+            if text_key not in self._counted_hashes
+        }
+        self._counted_hashes.update(uncached_texts)
+        self._report.embedded += len(uncached_texts)
         if self._report.tokens is not None:
-            self._report.tokens += sum(self._embedder.count_tokens(list(new.values())))
+            self._report.tokens += sum(self._embedder.count_tokens(list(uncached_texts.values())))

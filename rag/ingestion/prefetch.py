@@ -1,4 +1,4 @@
-"""An iterator that runs ahead of its consumer in a thread."""
+"""Prefetching: an iterator that a background thread runs ahead of its consumer."""
 
 from __future__ import annotations
 
@@ -13,39 +13,42 @@ _T = TypeVar("_T")
 
 
 class Prefetcher(Iterator[_T]):
-    """Run an iterator in a thread of its own, `depth` items ahead of its consumer.
+    """Run an iterator in a background thread, up to `depth` items ahead of its consumer.
 
-    An exception in it is raised where its items are consumed; `close` stops it. When `stop` is
-    set, the consumer is told by a `KeyboardInterrupt`.
+    An exception of the iterator is raised in the consumer. `close` stops the thread. When `stop`
+    is set, the consumer gets a `KeyboardInterrupt`.
     """
 
-    _END = object()
+    _END_OF_ITEMS = object()
 
     def __init__(self, items: Iterator[_T], stop: threading.Event, depth: int = 2) -> None:
-        self._stop = stop
+        self._stop_event = stop
         self._queue: queue.Queue[Any] = queue.Queue(maxsize=depth)
-        self._stopped = threading.Event()
+        self._closed_event = threading.Event()
         self._error: BaseException | None = None
         self._items = items
         self._thread = threading.Thread(
-            target=copy_context().run, args=(self._work,), name="citewell-ahead", daemon=True
+            target=copy_context().run,
+            args=(self._produce_items,),
+            name="citewell-ahead",
+            daemon=True,
         )
         self._thread.start()
 
-    def _work(self) -> None:
+    def _produce_items(self) -> None:
         try:
             for item in self._items:
-                if not self._put(item):
+                if not self._put_item(item):
                     return
         except BaseException as error:
             self._error = error
         finally:
             if isinstance(self._items, Generator):
                 self._items.close()
-        self._put(self._END)
+        self._put_item(self._END_OF_ITEMS)
 
-    def _put(self, item: Any) -> bool:
-        while not self._stopped.is_set():
+    def _put_item(self, item: Any) -> bool:
+        while not self._closed_event.is_set():
             try:
                 self._queue.put(item, timeout=0.1)
                 return True
@@ -53,16 +56,16 @@ class Prefetcher(Iterator[_T]):
                 continue
         return False
 
-    def _next(self) -> Any:
-        while not self._stop.is_set():
+    def _get_item(self) -> Any:
+        while not self._stop_event.is_set():
             with suppress(queue.Empty):
                 return self._queue.get(timeout=0.1)
         raise KeyboardInterrupt
 
     def __next__(self) -> _T:
-        item = self._next()
-        if item is self._END:
-            self._queue.put(self._END)
+        item = self._get_item()
+        if item is self._END_OF_ITEMS:
+            self._queue.put(self._END_OF_ITEMS)
             if self._error is not None:
                 raise self._error
             raise StopIteration
@@ -71,5 +74,5 @@ class Prefetcher(Iterator[_T]):
 
     def close(self) -> None:
         """Stop the thread and wait for it."""
-        self._stopped.set()
+        self._closed_event.set()
         self._thread.join()

@@ -1,4 +1,4 @@
-"""The change to another embedder: all documents are embedded again, then become live at once."""
+"""Re-embedding: embed all documents with another embedder, then switch to it in one step."""
 
 from __future__ import annotations
 
@@ -7,54 +7,60 @@ from dataclasses import replace
 
 from rag.chunking.base import Chunker
 from rag.embedding.base import Embedder
-from rag.index.commit_protocol import Writer
+from rag.index.commit_protocol import IndexWriter
 from rag.index.index import Index
-from rag.ingestion.batches import _batched, _embed_batch, _prepared
+from rag.ingestion.batches import embed_batch, group_into_batches, prepare_documents
 from rag.ingestion.changes import IngestItem
 from rag.ingestion.report import IngestReport
 from rag.stores.sqlite import SqliteDocumentStore
 from rag.types import Chunk
 
 
-def _to_adopt(
-    library: SqliteDocumentStore, embedder: Embedder, chunker: Chunker, report: IngestReport
+def chunk_stored_documents(
+    document_store: SqliteDocumentStore, embedder: Embedder, chunker: Chunker, report: IngestReport
 ) -> Iterator[list[Chunk]]:
-    """Chunks of all documents, where the library is of another embedder."""
-    built = library.embedder_fingerprint()
-    if not built or built == embedder.fingerprint:
+    """Yield the chunks of each stored document if the store was built with another embedder.
+
+    Counts the documents in ``report.reembedded``. Yields nothing if the embedder is the same.
+    """
+    stored_fingerprint = document_store.embedder_fingerprint()
+    if not stored_fingerprint or stored_fingerprint == embedder.fingerprint:
         return
-    after = 0
-    while found := library.documents_to_stage(after, 100):
-        after = found[-1][0]
-        for _, uri in found:
+    last_row_id = 0
+    while rows := document_store.documents_to_stage(last_row_id, 100):
+        last_row_id = rows[-1][0]
+        for _, uri in rows:
             report.reembedded += 1
-            yield chunker.split(library.document(uri), embedder)
+            yield chunker.split(document_store.document(uri), embedder)
 
 
-def _adopt(
+def reembed_documents(
     index: Index,
-    writer: Writer,
+    writer: IndexWriter,
     chunker: Chunker,
     report: IngestReport,
-    told: Callable[[], None],
+    report_progress: Callable[[], None],
 ) -> None:
-    """Embed all documents with the index's embedder, then switch over. Goes on where it was."""
-    library = index.document_store
+    """Embed all documents with the embedder of the index, then switch to it.
+
+    Resumes an interrupted re-embedding: documents that are staged already are skipped.
+    """
+    document_store = index.document_store
     fingerprint = chunker.fingerprint
-    after = 0
-    while found := library.documents_to_stage(after, 100):
-        after = found[-1][0]
-        ledger = library.ledger([uri for _, uri in found])
+    last_row_id = 0
+    while rows := document_store.documents_to_stage(last_row_id, 100):
+        last_row_id = rows[-1][0]
+        ledger = document_store.ledger_by_uri([uri for _, uri in rows])
         items: list[IngestItem] = []
-        for _, uri in found:
-            document = library.document(uri)
+        for _, uri in rows:
+            document = document_store.document(uri)
             entry = replace(ledger[uri], chunker=fingerprint)
             chunks = chunker.split(document, index.embedder)
             items.append(IngestItem(uri, "reembedded", entry, document, chunks))
-        for batch in _batched(items):
-            prepared = _prepared(_embed_batch(batch, writer))
+        for batch in group_into_batches(items):
+            prepared = prepare_documents(embed_batch(batch, writer))
             writer.stage(prepared)
             report.reembedded += len(prepared)
-            report.embedded += len(prepared[0].embedded.new)
-            told()
+            report.embedded += len(prepared[0].embeddings.new_hashes)
+            report_progress()
     writer.adopt_embedder()

@@ -1,4 +1,4 @@
-"""What an ingest did, or would do."""
+"""The report of an ingest or of a dry run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A source that could not be ingested, and why."""
+    """A source that could not be ingested, and the reason."""
 
     uri: str
     error: str
@@ -16,7 +16,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A document whose bytes are gone from one uri and were found under another."""
+    """A document whose bytes disappeared from one uri and appeared under another."""
 
     old: str
     new: str
@@ -24,16 +24,19 @@ class Move:
 
 @dataclass(slots=True)
 class IngestReport:
-    """What a run did: ``seen`` is the sum of added, updated, unchanged, deleted and failed.
+    """The counts of an ingest.
 
-    A moved document counts as one added and one deleted, and is listed in ``moved``. ``kept``
-    are documents that are missing from their source and were kept on demand; ``reembedded``
-    those embedded again for another embedder before anything else. ``chunks`` were written,
-    ``embedded`` texts were not in the cache; ``seconds`` is wall time, ``total`` the number of
-    sources where it is known.
+    ``seen`` is the sum of added, updated, unchanged, deleted and failed. A moved document counts
+    as one added and one deleted, and is listed in ``moved``. ``kept`` counts the documents that
+    are missing from their source and were kept because of ``keep_missing``; ``reembedded`` those
+    that were embedded again for another embedder before the changes. ``chunks`` is the number of
+    chunks of the added and updated documents; ``embedded`` the number of texts that were not in
+    the embedding cache. ``seconds`` is wall time. ``total`` is the number of sources, None if
+    unknown.
 
-    Of a dry run, everything is what would be done; ``tokens`` are in the texts to embed, by the
-    embedder's own count, and ``cost_usd`` is their price where it is known.
+    In a dry run, the counts say what an ingest would do. ``tokens`` is the number of tokens in
+    the texts to embed, counted by the embedder, and ``cost_usd`` is their price, None if the
+    embedder has no known price.
     """
 
     added: int = 0
@@ -54,12 +57,12 @@ class IngestReport:
 
     @property
     def seen(self) -> int:
-        """Documents that the run decided about."""
+        """Number of documents that the run processed, failures included."""
         return self.added + self.updated + self.unchanged + self.deleted + len(self.failed)
 
     def as_json(self) -> dict[str, Any]:
         """Return what ``rag ingest --json`` prints."""
-        found: dict[str, Any] = {
+        payload: dict[str, Any] = {
             "documents": {
                 "added": self.added,
                 "updated": self.updated,
@@ -76,5 +79,5 @@ class IngestReport:
             "dry_run": self.dry_run,
         }
         if self.dry_run:
-            found |= {"tokens": self.tokens, "cost_usd": self.cost_usd}
-        return found
+            payload |= {"tokens": self.tokens, "cost_usd": self.cost_usd}
+        return payload

@@ -1,4 +1,4 @@
-"""The number of sources, counted in the background."""
+"""Counting the sources in the background, for the progress display."""
 
 from __future__ import annotations
 
@@ -11,18 +11,24 @@ from rag.ingestion.report import IngestReport
 
 
 @contextmanager
-def _counting(connectors: Sequence[Connector], report: IngestReport) -> Iterator[None]:
-    """Count the sources in a thread of its own, for the time left."""
+def count_sources_in_background(
+    connectors: Sequence[Connector], report: IngestReport
+) -> Iterator[None]:
+    """Count the sources in a background thread and set `IngestReport.total`.
 
-    def count() -> None:
+    The total stays None when a connector cannot count its sources. The context waits for the
+    thread when it exits.
+    """
+
+    def count_sources() -> None:
         try:
             counts = [connector.count() for connector in connectors]
-        except Exception:  # it is only a guess at the time left
+        except Exception:  # the total only serves the estimate of the time left
             return
-        if all(found is not None for found in counts):
-            report.total = sum(found for found in counts if found is not None)
+        if all(count is not None for count in counts):
+            report.total = sum(count for count in counts if count is not None)
 
-    thread = threading.Thread(target=count, name="citewell-count", daemon=True)
+    thread = threading.Thread(target=count_sources, name="citewell-count", daemon=True)
     thread.start()
     try:
         yield

@@ -1,8 +1,8 @@
-"""Sync: make the index hold what the connectors list, doing only what has changed.
+"""Sync: make the index contain what the connectors list, processing only changes.
 
-Sources are listed and read in threads, parsed there or in processes of their own, chunked in one
-thread, embedded in another, and the stores are written in the caller's, so that all of it
-overlaps; the queues between the stages are short.
+The stages overlap: threads list and read the sources, worker processes (or these threads) parse
+them, one thread chunks, another one embeds, and the thread that ingests writes the stores. The
+queues between the stages are short.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from connectors.base import Connector, Parser
 from connectors.parser_pool import ParserLimits, ParserPool
 from rag.chunking.base import Chunker
 from rag.index.index import Index
-from rag.ingestion.batches import _batched, _embedded, _store
+from rag.ingestion.batches import embed_batches, group_into_batches, store_batch
 from rag.ingestion.changes import ChangeDetector
 from rag.ingestion.prefetch import Prefetcher
-from rag.ingestion.reembedding import _adopt
+from rag.ingestion.reembedding import reembed_documents
 from rag.ingestion.report import IngestReport
-from rag.ingestion.source_count import _counting
+from rag.ingestion.source_count import count_sources_in_background
 
-_NICE = 10  # priority of an ingest below that of searches, in the units of nice(1)
+_INGEST_NICENESS = 10  # added to the nice value of the ingest (see nice(1)); searches keep 0
 
 
 def sync(
@@ -41,90 +41,92 @@ def sync(
     limits: ParserLimits | None = None,
     progress: Callable[[IngestReport], None] | None = None,
 ) -> IngestReport:
-    """Bring `index` up to date with what `connectors` list.
+    """Update `index` with the changes of the sources that `connectors` list.
 
-    Documents that a connector owns and no longer lists are deleted, unless `keep_missing`. A
-    source that fails is reported and recorded, its earlier version stays, and the run goes on.
-    Where the index is of another embedder, all of it is embedded again first, and passes to the
-    index's embedder at once. `processes` is how many parse, and `limits` what they may take (see
-    `ParserPool`); `progress` is called with the report so far, after every batch, from the thread
-    that ingests. Raises `IndexLocked` where another process is writing, `SourceNotFound` where a
-    connector's source does not exist.
+    Documents that a connector owns and no longer lists are deleted, unless `keep_missing`. When a
+    source fails, the failure is reported and recorded, the indexed version stays, and the run
+    continues. If the index was built with another embedder, all documents are embedded again
+    first, and the index switches to its new embedder in one step. `processes` is the number of
+    parser processes and `limits` bounds the time and memory of each source (see `ParserPool`).
+    `progress` is called with the current report after every batch, from the thread that ingests.
+    Raises `IndexLocked` if another process is writing, and `SourceNotFound` if the source of a
+    connector does not exist.
     """
     stop = threading.Event()
-    parsing = ParserPool(parser, processes, limits)
-    with ThreadPoolExecutor(1, "citewell-ingest", initializer=_step_back) as pool:
-        running = pool.submit(
+    parser_pool = ParserPool(parser, processes, limits)
+    with ThreadPoolExecutor(1, "citewell-ingest", initializer=_lower_priority) as pool:
+        sync_future = pool.submit(
             copy_context().run,
-            _sync,
+            _run_sync,
             index,
             connectors,
-            parsing,
+            parser_pool,
             chunker,
             keep_missing,
             progress,
             stop,
         )
         try:
-            return running.result()
+            return sync_future.result()
         except BaseException:  # Ctrl-C reaches the main thread only
             stop.set()
             raise
         finally:
-            parsing.close()
+            parser_pool.close()
 
 
-def _step_back() -> None:
-    """Let searches go first: the threads and processes that this thread starts inherit it.
+def _lower_priority() -> None:
+    """Lower the priority of this thread, so that searches run first.
 
-    Linux gives every thread a priority of its own; elsewhere it stays as it is.
+    Threads and processes that it starts inherit the priority. Only Linux has a priority per
+    thread; other systems keep the normal priority.
     """
     if sys.platform == "linux":
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _INGEST_NICENESS)
 
 
-def _sync(
+def _run_sync(
     index: Index,
     connectors: Sequence[Connector],
-    parsing: ParserPool,
+    parser_pool: ParserPool,
     chunker: Chunker,
     keep_missing: bool,
     progress: Callable[[IngestReport], None] | None,
     stop: threading.Event,
 ) -> IngestReport:
-    started = time.perf_counter()
+    start_time = time.perf_counter()
     report = IngestReport()
 
-    def told() -> None:
+    def report_progress() -> None:
         if stop.is_set():
             raise KeyboardInterrupt
-        report.seconds = time.perf_counter() - started
+        report.seconds = time.perf_counter() - start_time
         if progress is not None:
             progress(report)
 
     with ExitStack() as stack:
-        writer = stack.enter_context(index.writing(adopting=True))
+        writer = stack.enter_context(index.open_writer(allow_other_embedder=True))
         if progress is not None:
-            stack.enter_context(_counting(connectors, report))
+            stack.enter_context(count_sources_in_background(connectors, report))
         if index.has_other_embedder(index.document_store.state):
-            _adopt(index, writer, chunker, report, told)
-        run = ChangeDetector(index.document_store, index.embedder, parsing, chunker, stop)
-        decided = Prefetcher(_batched(run.decide(connectors)), stop)
-        embedded = Prefetcher(_embedded(decided, writer), stop)
+            reembed_documents(index, writer, chunker, report, report_progress)
+        detector = ChangeDetector(index.document_store, index.embedder, parser_pool, chunker, stop)
+        decided_batches = Prefetcher(group_into_batches(detector.detect_changes(connectors)), stop)
+        embedded_batches = Prefetcher(embed_batches(decided_batches, writer), stop)
         try:
-            for batch in embedded:
-                _store(batch, writer, index, report)
-                told()
+            for batch in embedded_batches:
+                store_batch(batch, writer, index, report)
+                report_progress()
         finally:
-            embedded.close()
-            decided.close()
-        gone = run.gone(connectors)
+            embedded_batches.close()
+            decided_batches.close()
+        deleted_uris = detector.find_deleted(connectors)
         if keep_missing:
-            report.kept = len(gone)
+            report.kept = len(deleted_uris)
         else:
-            report.moved = run.moved(gone)
-            report.deleted = writer.delete(gone)
-        index.document_store.forget_failures(run.stale_failures(connectors))
-    told()
+            report.moved = detector.find_moves(deleted_uris)
+            report.deleted = writer.delete(deleted_uris)
+        index.document_store.delete_failures(detector.find_stale_failures(connectors))
+    report_progress()
     return report

@@ -1,6 +1,7 @@
-"""citewell in its ecosystem: parts of LangChain and LlamaIndex in ours, and ours in theirs.
+"""Adapters and exports: LangChain's and LlamaIndex's objects as our parts, and ours as theirs.
 
-Their objects can be given wherever a part is wanted; the classes here are what they become:
+An object of either framework can be given wherever a part is expected; it is wrapped in an
+adapter:
 
     Pipeline(embedder=HuggingFaceEmbeddings(...), retriever=their_vector_store)
 """

@@ -1,4 +1,4 @@
-"""Another framework's loader, as a connector."""
+"""The base class of adapters for another framework's document loaders."""
 
 from __future__ import annotations
 
@@ -6,76 +6,75 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator
 from itertools import count
-from typing import ClassVar
 from urllib.parse import quote
 
 from connectors import PART, Connector, Source
 from rag.errors import SourceUnreadable
-from rag.interop.base import Foreign, Text
-from rag.types import flat_metadata, well_formed
+from rag.interop.base import Adapter, ExternalText, describe_error
+from rag.types import flatten_metadata, to_well_formed
+
+_NAME_KEYS = ("source", "file_path", "url", "path", "file_name")
 
 
-class ForeignConnector(Foreign, Connector):
-    """Another framework's loader: the texts it loads become documents.
+class ConnectorAdapter(Adapter, Connector):
+    """Another framework's loader as a connector: the texts that it loads become documents.
 
-    The uris are made of the ``label``, of what a document calls its ``source``, and of a number,
-    since one source may give several documents. ``mime`` says what the texts are, for the
-    parser. Their loaders do not say what has changed, so all is loaded in every run; what is the
-    same is not embedded again, and what is gone is deleted.
+    A uri is made of the ``label``, the document's ``source`` metadata, and a number, since one
+    source may give several documents. ``mime`` is the type of the texts; it selects the parser.
+    Loaders do not report changes, so every ingest loads all texts: unchanged texts are not embedded
+    again, and texts that are no longer loaded are deleted.
     """
 
     mime: str = "text/plain"
 
-    _scheme: ClassVar[str]
-
     @property
     def scope(self) -> str:
         """Prefix of all uris."""
-        return f"{self._scheme}://{quote(self.label, safe='')}/"
+        return f"{self.name}://{quote(self.label, safe='')}/"
 
     def sources(self) -> Iterator[Source]:
-        """Load, and list what was loaded. Where that fails, nothing loaded before is deleted."""
+        """Load the texts and yield them as sources. If loading fails, no document is deleted."""
         counts: dict[str, int] = {}
-        loaded = self._loaded()
+        texts = self._load_texts()
         for number in count(1):
             try:
-                found = next(loaded, None)
+                text = next(texts, None)
             except Exception as error:
-                yield _failed_source(self.scope, self.label, error)
+                yield _failed_source(self.scope, describe_error(self.label, error))
                 return
-            if found is None:
+            if text is None:
                 return
-            named = _named(found, number)
-            counts[named] = counts.get(named, 0) + 1
-            data = well_formed(found.text).encode()
-            metadata = flat_metadata(found.metadata)
+            name = _choose_name(text, number)
+            counts[name] = counts.get(name, 0) + 1
+            data = to_well_formed(text.text).encode()
+            metadata = flatten_metadata(text.metadata)
             title = metadata.get("title")
             yield Source(
-                uri=f"{self.scope}{quote(named, safe='/:')}{PART}{counts[named]}",
+                uri=f"{self.scope}{quote(name, safe='/:')}{PART}{counts[name]}",
                 version=hashlib.sha256(data + repr(sorted(metadata.items())).encode()).hexdigest(),
                 read=lambda data=data: data,  # type: ignore[misc]
                 mime=self.mime,
-                title=title if isinstance(title, str) else named.rpartition("/")[2],
+                title=title if isinstance(title, str) else name.rpartition("/")[2],
                 metadata=metadata,
             )
 
     @abstractmethod
-    def _loaded(self) -> Iterator[Text]:
-        """Ask the object."""
+    def _load_texts(self) -> Iterator[ExternalText]:
+        """Yield the texts that the wrapped object loads."""
 
 
-def _failed_source(scope: str, label: str, error: Exception) -> Source:
-    said = " ".join(str(error).split())[:300]
+def _failed_source(scope: str, message: str) -> Source:
+    """Return a source that cannot be read and protects all documents of the scope."""
 
     def read() -> bytes:
-        raise SourceUnreadable(f"{label} failed: {type(error).__name__}: {said}")
+        raise SourceUnreadable(message)
 
     return Source(uri=scope, version="", read=read, protected_prefix=scope)
 
 
-def _named(found: Text, number: int) -> str:
-    for name in ("source", "file_path", "url", "path", "file_name"):
-        value = found.metadata.get(name)
+def _choose_name(text: ExternalText, number: int) -> str:
+    for key in _NAME_KEYS:
+        value = text.metadata.get(key)
         if isinstance(value, str) and value.strip():
             return value.lstrip("/")
-    return found.name or f"document-{number}"
+    return text.name or f"document-{number}"

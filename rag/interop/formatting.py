@@ -1,15 +1,19 @@
-"""An answer as a model is told it."""
+"""The text form of an answer that agents read."""
 
 from __future__ import annotations
 
 from rag.types import Answer
 
 
-def as_told(answer: Answer) -> str:
-    """The text, then each citation with its quote: what an agent reads of an answer."""
+def format_answer(answer: Answer) -> str:
+    """Return the answer's text, followed by a line per citation with its quote.
+
+    If the answer is abstained, the reason follows the text.
+    """
     lines = [answer.text]
     if answer.status == "abstained":
         lines.append(f"({answer.reason})")
-    for cited in sorted(answer.citations, key=lambda c: (c.marker, c.start)):
-        lines.append(f'[{cited.marker}] {cited.title or cited.uri} ({cited.uri}): "{cited.quote}"')
+    for citation in sorted(answer.citations, key=lambda c: (c.marker, c.start)):
+        source = f"{citation.title or citation.uri} ({citation.uri})"
+        lines.append(f'[{citation.marker}] {source}: "{citation.quote}"')
     return "\n".join(lines)

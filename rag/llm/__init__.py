@@ -2,6 +2,7 @@
 
 from rag.llm.base import ChatModel, Completion, Delta, NativeCitation, Source
 from rag.llm.cohere import CohereChat
+from rag.llm.litellm import LiteLlmChat
 from rag.llm.llama_cpp import LlamaCppChat
 from rag.llm.openai import AzureOpenAIChat, OpenAIChat
 from rag.llm.scripted import ScriptedChat
@@ -14,6 +15,7 @@ __all__ = [
     "CohereChat",
     "Completion",
     "Delta",
+    "LiteLlmChat",
     "LlamaCppChat",
     "NativeCitation",
     "OpenAIChat",

@@ -1,4 +1,4 @@
-"""What every chat model does."""
+"""The base class of all chat models, and the data types of their replies."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from rag.concurrency import close_at_end, iterate_in_threads, limit_concurrency
 from rag.errors import ModelReplyError
 from rag.llm import cache
 from rag.llm.usage import record_usage
-from rag.types import Message, Usage, well_formed
+from rag.types import Message, Usage, to_well_formed
 
 JsonSchema = Mapping[str, Any]
 
 
 class KnownChat(NamedTuple):
-    """A model known by name, as ``rag models`` lists it.
+    """Context window and prices of a known model, as ``rag models`` lists them.
 
-    ``context`` is what it reads, in tokens; prices are US dollars for a million tokens.
+    ``context`` is in tokens; prices are in US dollars per million tokens.
     """
 
     model: str
@@ -34,14 +34,14 @@ class KnownChat(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A passage as it is given to a model whose provider cites by itself."""
+    """A passage for a model with native citations."""
 
     title: str
     text: str
 
 
 class NativeCitation(NamedTuple):
-    """A provider's own citation: ``text[start:end]`` rests on these of the sources, from 0."""
+    """A native citation of a provider: ``text[start:end]`` cites the sources with these indices."""
 
     start: int
     end: int
@@ -49,10 +49,10 @@ class NativeCitation(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """A whole reply.
+    """A complete reply.
 
-    ``finish_reason`` is ``length`` where it was cut off by the token limit, ``refusal`` where the
-    model would not answer. ``citations`` are the provider's, where it has a mode for that.
+    ``finish_reason`` is ``length`` if the token limit cut the reply off, and ``refusal`` if the
+    model refused to answer. ``citations`` are the native citations of the provider, if any.
     """
 
     text: str
@@ -62,29 +62,28 @@ class Completion(NamedTuple):
 
 
 class Delta(NamedTuple):
-    """A piece of a reply as it comes; the last one, without text, brings the completion."""
+    """A piece of a streamed reply; the last one has no text, but the completion."""
 
     text: str
     completion: Completion | None = None
 
 
 class ChatModel(Component):
-    """Messages in, a reply out. Raises `ModelError` and what derives from it.
+    """A chat model: takes messages and returns a reply. Raises `ModelError`.
 
-    At most ``concurrency`` calls of one model are waited for at once in a process; others wait (a
-    stream counts while its next token is waited for, not while its reader does something else).
-    ``input_price`` and ``output_price`` are in US dollars for a million tokens (default: what is
-    known of the model). What a model thinks aloud, ``<think>...</think>`` in front of its reply,
-    is left out.
+    At most ``concurrency`` calls of one model run at once in a process; others wait. A stream
+    counts only while its next token is awaited. ``input_price`` and ``output_price`` are in US
+    dollars per million tokens (default: the known prices of the model). A ``<think>...</think>``
+    block at the beginning of a reply is removed.
 
-    A model derives from this and has `_complete`, and `_stream` where it can.
+    A subclass implements `_complete`, and `_stream` if it can stream.
     """
 
     kind: ClassVar[str] = "chat_model"
     extra: ClassVar[str] = ""
-    """Optional dependency group that it needs; "" for none."""
+    """Optional dependency group that the model needs; "" for none."""
     cites: ClassVar[bool] = False
-    """Whether it takes sources and cites them by itself."""
+    """Whether the model takes ``sources`` and returns native citations."""
 
     concurrency: Annotated[int, NotFingerprinted] = Field(8, ge=1, le=1_024)
     input_price: Annotated[float | None, NotFingerprinted] = Field(None, ge=0)
@@ -92,7 +91,7 @@ class ChatModel(Component):
 
     @classmethod
     def known_models(cls) -> Iterable[KnownChat]:
-        """Models that are known by name; others may work as well."""
+        """Return the models with known prices; others may work as well."""
         return ()
 
     def complete(
@@ -102,26 +101,27 @@ class ChatModel(Component):
         schema: JsonSchema | None = None,
         sources: Sequence[Source] = (),
     ) -> Completion:
-        """Answer in one piece.
+        """Return the complete reply to `messages`.
 
-        With `schema`, the reply is JSON that fits it, as far as the model can be held to it: check
-        what comes back (`rag.llm.structured.fill` does). `sources` are for models that cite.
-        Within `rag.llm.cache.caching`, what was asked before is not asked again.
+        With `schema`, the reply is JSON. Not every model guarantees that it matches the schema:
+        validate it (`rag.llm.structured.fill` does). `sources` are for models with native
+        citations. Within `rag.llm.cache.use_cache`, a repeated call returns the cached reply.
         """
-        kept = cache.current()
-        key = cache.key_of(self.fingerprint, messages, schema, sources) if kept else ""
-        if kept and (known := kept.get(key)):
-            return known
-        with self._span(messages) as span, limit_concurrency(self.fingerprint, self.concurrency):
+        replies = cache.active_cache()
+        key = cache.completion_key(self.fingerprint, messages, schema, sources) if replies else ""
+        if replies and (cached := replies.get(key)):
+            return cached
+        with (
+            self._open_span(messages) as span,
+            limit_concurrency(self.fingerprint, self.concurrency),
+        ):
             completion = self._complete(messages, schema=schema, sources=sources)
             if not isinstance(completion, Completion):
-                raise TypeError(
-                    f"{type(self).__name__}._complete is to return a rag.llm.Completion"
-                )
-            completion = self._accounted(completion)
-            _told(span, completion)
-        if kept:
-            kept.put(key, completion)
+                raise TypeError(f"{type(self).__name__}._complete must return a rag.llm.Completion")
+            completion = self._finish_completion(completion)
+            _record_completion(span, completion)
+        if replies:
+            replies.put(key, completion)
         return completion
 
     def stream(
@@ -131,38 +131,36 @@ class ChatModel(Component):
         schema: JsonSchema | None = None,
         sources: Sequence[Source] = (),
     ) -> Iterator[Delta]:
-        """Answer piece by piece. To stop early, close the iterator: the connection goes too."""
-        kept = cache.current()
-        kept_as = cache.key_of(self.fingerprint, messages, schema, sources) if kept else ""
-        if kept and (known := kept.get(kept_as)):
-            yield Delta(known.text)
-            yield Delta("", known)
+        """Yield the reply to `messages` piece by piece.
+
+        To stop early, close the iterator: this closes the connection to the model as well.
+        """
+        replies = cache.active_cache()
+        key = cache.completion_key(self.fingerprint, messages, schema, sources) if replies else ""
+        if replies and (cached := replies.get(key)):
+            yield Delta(cached.text)
+            yield Delta("", cached)
             return
-        held = ""  # what may be the beginning of a thought
-        thinking = True
+        visible_text = _ThoughtFilter()
         deltas = self._stream(messages, schema=schema, sources=sources)
-        key = self.fingerprint
-        with self._span(messages) as span, close_at_end(deltas):
+        fingerprint = self.fingerprint
+        with self._open_span(messages) as span, close_at_end(deltas):
             while True:
-                with limit_concurrency(key, self.concurrency):
+                with limit_concurrency(fingerprint, self.concurrency):
                     delta = next(deltas, None)
                 if delta is None:
                     raise ModelReplyError(
-                        f"the reply of {self.name!r} ended without its completion"
+                        f"the stream of {self.name!r} ended without its completion"
                     )
-                text, completion = well_formed(delta.text), delta.completion
-                piece = held + text if thinking else text
-                if thinking:
-                    held, thinking = piece, completion is None and _may_be_thought(piece)
-                    piece = "" if thinking else _without_thought(piece)
-                if piece:
-                    span.token(piece)
+                completion = delta.completion
+                if piece := visible_text.feed(delta.text, is_last=completion is not None):
+                    span.emit_token(piece)
                     yield Delta(piece)
                 if completion is not None:
-                    completion = self._accounted(completion)
-                    _told(span, completion)
-                    if kept:
-                        kept.put(kept_as, completion)
+                    completion = self._finish_completion(completion)
+                    _record_completion(span, completion)
+                    if replies:
+                        replies.put(key, completion)
                     yield Delta("", completion)
                     return
 
@@ -173,7 +171,7 @@ class ChatModel(Component):
         schema: JsonSchema | None = None,
         sources: Sequence[Source] = (),
     ) -> Completion:
-        """`complete` without blocking the event loop; cancelled, it stops at the next token."""
+        """Do as `complete` without blocking the event loop; cancelling stops at the next token."""
         completion = Completion("")
         async for delta in self.astream(messages, schema=schema, sources=sources):
             completion = delta.completion or completion
@@ -186,7 +184,7 @@ class ChatModel(Component):
         schema: JsonSchema | None = None,
         sources: Sequence[Source] = (),
     ) -> AsyncIterator[Delta]:
-        """`stream`, each step of it in a worker thread."""
+        """Do as `stream`, with each step in a worker thread."""
         async for delta in iterate_in_threads(
             self.stream(messages, schema=schema, sources=sources)
         ):
@@ -194,32 +192,32 @@ class ChatModel(Component):
 
     @property
     def model_id(self) -> str:
-        """What the model is called, in traces."""
+        """Name of the model in traces."""
         return str(getattr(self, "model", self.name))
 
     @property
     def context_tokens(self) -> int | None:
-        """What the model reads and writes at once, in tokens; None where that is not known."""
-        known = self._known
-        return known.context if known else None
+        """Context window of the model in tokens (input and reply); None if not known."""
+        model = self._known_model
+        return model.context if model else None
 
     @property
     def reply_tokens(self) -> int:
-        """Tokens of `context_tokens` that are kept for the reply."""
+        """Tokens of `context_tokens` that are reserved for the reply."""
         return 1_024
 
     @property
     def prices(self) -> tuple[float, float] | None:
-        """US dollars for a million tokens in and out; None where that is not known."""
-        known = self._known
+        """US dollars per million input and output tokens; None if not known."""
+        model = self._known_model
         price_in, price_out = self.input_price, self.output_price
-        if known is not None:
-            price_in = known.input_usd if price_in is None else price_in
-            price_out = known.output_usd if price_out is None else price_out
+        if model is not None:
+            price_in = model.input_usd if price_in is None else price_in
+            price_out = model.output_usd if price_out is None else price_out
         return None if price_in is None or price_out is None else (price_in, price_out)
 
     def count_tokens(self, text: str) -> int:
-        """Length of `text` in tokens, near enough to fill a context; never a network call."""
+        """Return the approximate number of tokens of `text`, without a network call."""
         from rag.text.tokens import count_tokens
 
         return count_tokens(text)
@@ -232,7 +230,7 @@ class ChatModel(Component):
         schema: JsonSchema | None,
         sources: Sequence[Source],
     ) -> Completion:
-        """See `complete`."""
+        """Implement `complete`."""
 
     def _stream(
         self,
@@ -241,15 +239,15 @@ class ChatModel(Component):
         schema: JsonSchema | None,
         sources: Sequence[Source],
     ) -> Iterator[Delta]:
-        """See `stream`. Without a stream of its own, a model says all at once."""
+        """Implement `stream`; by default, the reply of `_complete` is yielded in one piece."""
         completion = self._complete(messages, schema=schema, sources=sources)
         yield Delta(completion.text)
         yield Delta("", completion)
 
-    def _span(self, messages: Sequence[Message]) -> AbstractContextManager[tracing.Span]:
+    def _open_span(self, messages: Sequence[Message]) -> AbstractContextManager[tracing.Span]:
         model = self.model_id
         attributes = {
-            "gen_ai.provider.name": tracing.provider_of(self.name),
+            "gen_ai.provider.name": tracing.provider_name(self.name),
             "gen_ai.request.model": model,
         }
         return tracing.span(
@@ -261,44 +259,68 @@ class ChatModel(Component):
         )
 
     @property
-    def _known(self) -> KnownChat | None:
-        """What is known of the model; None where nothing is."""
+    def _known_model(self) -> KnownChat | None:
+        """Context window and prices of the model; None if not known."""
         return None
 
-    def _accounted(self, completion: Completion) -> Completion:
-        """Count the call, say what it cost, and leave out what was thought aloud."""
-        used, cost = completion.usage, completion.usage.cost_usd
+    def _finish_completion(self, completion: Completion) -> Completion:
+        """Record the usage of the call with its cost, and remove thoughts from the reply."""
+        usage, cost = completion.usage, completion.usage.cost_usd
         if cost is None and (prices := self.prices) is not None:
-            cost = (used.input_tokens * prices[0] + used.output_tokens * prices[1]) / 1e6
-        usage = used.model_copy(update={"cost_usd": cost, "calls": max(1, used.calls)})
+            cost = (usage.input_tokens * prices[0] + usage.output_tokens * prices[1]) / 1e6
+        usage = usage.model_copy(update={"cost_usd": cost, "calls": max(1, usage.calls)})
         record_usage(usage)
-        text = _without_thought(well_formed(completion.text))
-        gone = len(completion.text) - len(text)
+        text = _remove_thought(to_well_formed(completion.text))
+        removed_characters = len(completion.text) - len(text)
         citations = tuple(
-            NativeCitation(cited.start - gone, cited.end - gone, cited.sources)
-            for cited in completion.citations
-            if cited.start >= gone
+            NativeCitation(
+                citation.start - removed_characters,
+                citation.end - removed_characters,
+                citation.sources,
+            )
+            for citation in completion.citations
+            if citation.start >= removed_characters
         )
         return completion._replace(text=text, usage=usage, citations=citations)
 
 
-def _told(span: tracing.Span, completion: Completion) -> None:
-    """Note in the span of a call what came of it."""
+def _record_completion(span: tracing.Span, completion: Completion) -> None:
+    """Record the result of a call in its span."""
     span.data["completion"] = completion
-    span.used(completion.usage)
+    span.set_usage(completion.usage)
     span.set("gen_ai.response.finish_reasons", [completion.finish_reason])
 
 
-_THINK, _THOUGHT = "<think>", "</think>"
+_THINK_START, _THINK_END = "<think>", "</think>"
 
 
-def _may_be_thought(text: str) -> bool:
-    """Whether what came so far may be the beginning of a thought that has not ended."""
-    begins = _THINK.startswith(text.lstrip()[: len(_THINK)])
-    return begins and not text.partition(_THOUGHT)[2].strip()  # nor the white space behind it
+class _ThoughtFilter:
+    """Removes a leading ``<think>`` block from a stream, and holds text back until it is sure."""
+
+    def __init__(self) -> None:
+        self._held_back = ""
+        self._is_at_start = True
+
+    def feed(self, text: str, *, is_last: bool) -> str:
+        """Return what can be shown of all text so far and was not returned before."""
+        text = to_well_formed(text)
+        if not self._is_at_start:
+            return text
+        self._held_back += text
+        self._is_at_start = not is_last and _may_be_unfinished_thought(self._held_back)
+        return "" if self._is_at_start else _remove_thought(self._held_back)
 
 
-def _without_thought(text: str) -> str:
-    if not text.lstrip().startswith(_THINK):
+def _may_be_unfinished_thought(text: str) -> bool:
+    """Return whether `text` may be the beginning of a thought that has not ended.
+
+    A thought also includes the white space after it.
+    """
+    is_thought = _THINK_START.startswith(text.lstrip()[: len(_THINK_START)])
+    return is_thought and not text.partition(_THINK_END)[2].strip()
+
+
+def _remove_thought(text: str) -> str:
+    if not text.lstrip().startswith(_THINK_START):
         return text
     return re.sub(r"\A\s*<think>.*?(?:</think>\s*|\Z)", "", text, count=1, flags=re.S)

@@ -1,7 +1,7 @@
-"""Replies that were paid for once: kept on disk by model, prompt, parameters and input.
+"""A cache of model replies on disk, keyed by model, prompt, parameters and input.
 
-Evaluation uses it, so that a run that was killed, or is made again with one metric more, asks no
-model twice for the same. Nothing is cached unless `caching` says so.
+Evaluation uses it: a resumed run, or a run with one more metric, does not repeat model calls.
+Nothing is cached outside of `use_cache`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 class CompletionCache:
-    """Completions in an SQLite file; may be shared by threads and by processes.
+    """Completions in an SQLite file; threads and processes may share it.
 
-    The key is the hash of the model's fingerprint (its name, revision and every parameter), the
-    messages, the schema, the sources, and which repeat of the same it is. Raises `ConfigError` for
-    a file that is no such cache.
+    The key is the hash of the model's fingerprint (its name, revision and all parameters), the
+    messages, the schema, the sources and the repeat number. Raises `ConfigError` if the file is
+    not such a cache.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,49 +36,51 @@ class CompletionCache:
         self._guard = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._base = sqlite3.connect(path, timeout=60, check_same_thread=False)
-            self._base.execute("PRAGMA journal_mode = WAL")
-            self._base.execute(
+            self._connection = sqlite3.connect(path, timeout=60, check_same_thread=False)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute(
                 "CREATE TABLE IF NOT EXISTS completions (key TEXT PRIMARY KEY, reply TEXT) STRICT"
             )
-            self._base.commit()
+            self._connection.commit()
         except (sqlite3.Error, OSError) as error:
             raise ConfigError(f"{path} cannot be used as a cache of replies: {error}") from None
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with self._guard:
-            self._base.close()
+            self._connection.close()
 
     def get(self, key: str) -> Completion | None:
-        """The completion kept under `key`, with nothing used."""
+        """Return the completion stored under `key`, with zero usage; None if there is none."""
         from rag.llm.base import Completion, NativeCitation
 
         with self._guard:
-            row = self._base.execute("SELECT reply FROM completions WHERE key = ?", (key,))
-            found = row.fetchone()
-            self.hits += found is not None
-        if found is None:
+            select = "SELECT reply FROM completions WHERE key = ?"
+            row = self._connection.execute(select, (key,)).fetchone()
+            self.hits += row is not None
+        if row is None:
             return None
-        kept = json.loads(found[0])
-        citations = tuple(NativeCitation(s, e, tuple(of)) for s, e, of in kept["citations"])
-        return Completion(kept["text"], Usage(), kept["finish_reason"], citations)
+        reply = json.loads(row[0])
+        citations = tuple(
+            NativeCitation(start, end, tuple(sources)) for start, end, sources in reply["citations"]
+        )
+        return Completion(reply["text"], Usage(), reply["finish_reason"], citations)
 
     def forget(self, key: str) -> None:
-        """Keep nothing under `key`."""
-        with self._guard, self._base:
-            self._base.execute("DELETE FROM completions WHERE key = ?", (key,))
+        """Delete the completion stored under `key`, if any."""
+        with self._guard, self._connection:
+            self._connection.execute("DELETE FROM completions WHERE key = ?", (key,))
 
     def put(self, key: str, completion: Completion) -> None:
-        """Keep a completion; it is on disk when this returns."""
-        kept = {
+        """Store a completion under `key`; it is on disk when this returns."""
+        reply = {
             "text": completion.text,
             "finish_reason": completion.finish_reason,
-            "citations": [list(cited) for cited in completion.citations],
+            "citations": [list(citation) for citation in completion.citations],
         }
-        with self._guard, self._base:
-            self._base.execute(
-                "INSERT OR REPLACE INTO completions VALUES (?, ?)", (key, json.dumps(kept))
+        with self._guard, self._connection:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO completions VALUES (?, ?)", (key, json.dumps(reply))
             )
 
 
@@ -87,8 +89,8 @@ _repeat: ContextVar[tuple[int, ...]] = ContextVar("completion_repeat", default=(
 
 
 @contextmanager
-def caching(cache: CompletionCache | None) -> Iterator[None]:
-    """Take replies from `cache`, and keep them there, within; None turns it off."""
+def use_cache(cache: CompletionCache | None) -> Iterator[None]:
+    """Read and store replies in `cache` within the ``with``; None turns caching off."""
     token = _current.set(cache)
     try:
         yield
@@ -97,8 +99,11 @@ def caching(cache: CompletionCache | None) -> Iterator[None]:
 
 
 @contextmanager
-def repeated(*repeat: int) -> Iterator[None]:
-    """Within, the same question is another one: asked again on purpose."""
+def mark_repeat(*repeat: int) -> Iterator[None]:
+    """Give calls within the ``with`` their own cache keys, for repeats that are intended.
+
+    Nested calls append their numbers.
+    """
     token = _repeat.set((*_repeat.get(), *repeat))
     try:
         yield
@@ -106,21 +111,21 @@ def repeated(*repeat: int) -> Iterator[None]:
         _repeat.reset(token)
 
 
-def current() -> CompletionCache | None:
-    """The cache that is on; None where there is none."""
+def active_cache() -> CompletionCache | None:
+    """Return the cache in use; None if caching is off."""
     return _current.get()
 
 
-def key_of(
+def completion_key(
     fingerprint: str, messages: Sequence[Message], schema: Any, sources: Sequence[Any]
 ) -> str:
-    """The key of a call."""
-    said = [
+    """Return the cache key of a call: a SHA-256 in hexadecimal."""
+    call = [
         fingerprint,
         [[message.role, message.content] for message in messages],
         schema,
         [list(source) for source in sources],
         list(_repeat.get()),
     ]
-    canonical = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(call, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()

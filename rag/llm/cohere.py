@@ -1,4 +1,4 @@
-"""Cohere's chat models, with their own citations."""
+"""Cohere's chat models, with native citations."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from rag.llm.base import (
 )
 from rag.llm.hosted import HostedChat
 from rag.providers.cohere import CohereProvider
-from rag.types import Message, Usage, well_formed
+from rag.types import Message, Usage, to_well_formed
 
 _MODELS = {  # https://cohere.com/pricing, read in 2026
-    known.model: known
-    for known in (
+    model.model: model
+    for model in (
         KnownChat("command-a-03-2025", 256_000, 2.5, 10.0),
         KnownChat("command-r-plus-08-2024", 128_000, 2.5, 10.0),
         KnownChat("command-r-08-2024", 128_000, 0.15, 0.6),
         KnownChat("command-r7b-12-2024", 128_000, 0.0375, 0.15),
     )
 }
-_FINISH = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length"}
+_FINISH_REASONS = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length"}
 
 
 class CohereChat(CohereProvider, HostedChat):
-    """Cohere's chat models, which take passages as documents and cite them by themselves.
+    """Cohere's chat models, which take passages as documents and return native citations.
 
-    What they cite is a stretch of the answer and the documents it rests on; the exact span of
-    the source is found by the verifier, as it is for every model. For ``base_url``, ``api_key``,
-    ``timeout`` and ``retries`` see `CohereProvider`, for the rest `HostedChat`.
+    A native citation names a span of the answer and the documents that support it. The verifier
+    finds the exact span in the source, as for every model. For ``base_url``, ``api_key``,
+    ``timeout`` and ``retries`` see `CohereProvider`, for the other settings `HostedChat`.
     """
 
     name: ClassVar[str] = "cohere"
@@ -50,64 +50,61 @@ class CohereChat(CohereProvider, HostedChat):
 
     @classmethod
     def known_models(cls) -> Iterable[KnownChat]:
-        """Cohere's own."""
+        """Return Cohere's models."""
         return _MODELS.values()
 
     @property
-    def _known(self) -> KnownChat | None:
+    def _known_model(self) -> KnownChat | None:
         return _MODELS.get(self.model) if self.base_url is None else None
 
     def _complete(
         self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
     ) -> Completion:
         with self._translate_errors():
-            reply = self._client().chat(**self._request(messages, schema, sources))
+            reply = self._get_client().chat(**self._build_request(messages, schema, sources))
             parts = [part for part in reply.message.content or () if part.type == "text"]
             offsets, text = [], ""
             for part in parts:
                 offsets.append(len(text))
-                text += self._text(part.text)
-            cited = [
-                self._citation(found, offsets, len(sources), text)
-                for found in reply.message.citations or ()
-            ]
+                text += self._check_text(part.text)
             return Completion(
                 text,
-                _usage(reply.usage),
-                _finish(reply.finish_reason),
-                tuple(found for found in cited if found is not None),
+                _convert_usage(reply.usage),
+                _convert_finish_reason(reply.finish_reason),
+                _convert_citations(reply.message.citations or (), offsets, len(sources), text),
             )
 
     def _stream(
         self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
     ) -> Iterator[Delta]:
         text, offsets = "", []
-        cited: list[Any] = []
+        citations: list[Any] = []
         usage, finish = Usage(), ""
         with self._translate_errors():
-            for event in self._client().chat_stream(**self._request(messages, schema, sources)):
+            for event in self._get_client().chat_stream(
+                **self._build_request(messages, schema, sources)
+            ):
                 if event.type == "content-start":
                     offsets.append(len(text))
                 elif event.type == "content-delta":
                     piece = event.delta.message.content.text
                     if piece:
-                        text += self._text(piece)
-                        yield Delta(well_formed(piece))
+                        text += self._check_text(piece)
+                        yield Delta(to_well_formed(piece))
                 elif event.type == "citation-start":
-                    cited.append(event.delta.message.citations)
+                    citations.append(event.delta.message.citations)
                 elif event.type == "message-end":
                     if event.delta.error:
-                        said = self._without_key(str(event.delta.error))
-                        raise ModelReplyError(f"Cohere broke off with an error: {said}")
-                    usage = _usage(event.delta.usage)
-                    finish = _finish(event.delta.finish_reason)
+                        reason = self._redact_key(str(event.delta.error))
+                        raise ModelReplyError(f"Cohere interrupted its reply: {reason}")
+                    usage = _convert_usage(event.delta.usage)
+                    finish = _convert_finish_reason(event.delta.finish_reason)
         if not finish:
-            raise ModelReplyError(f"the reply of {self.model} broke off in the middle")
-        found = [self._citation(each, offsets, len(sources), text) for each in cited]
-        citations = tuple(each for each in found if each is not None)
-        yield Delta("", Completion(text, usage, finish, citations))
+            raise ModelReplyError(f"the reply of {self.model} ended unexpectedly; try again")
+        native_citations = _convert_citations(citations, offsets, len(sources), text)
+        yield Delta("", Completion(text, usage, finish, native_citations))
 
-    def _request(
+    def _build_request(
         self, messages: Sequence[Message], schema: JsonSchema | None, sources: Sequence[Source]
     ) -> dict[str, Any]:
         request: dict[str, Any] = {
@@ -115,54 +112,69 @@ class CohereChat(CohereProvider, HostedChat):
             "messages": [{"role": m.role, "content": m.content} for m in messages],
             "max_tokens": self.max_output_tokens,
             "temperature": self.temperature,
-            "request_options": self._options,
+            "request_options": self._request_options,
         }
         if self.seed is not None:
             request["seed"] = self.seed
         if schema is not None:
             request["response_format"] = {"type": "json_object", "json_schema": dict(schema)}
-        elif sources:  # the API takes no documents where it is asked for JSON
+        elif sources:  # the API does not take documents together with a JSON schema
             request["documents"] = [
                 {"id": str(i), "data": {"title": source.title, "text": source.text}}
                 for i, source in enumerate(sources)
             ]
         return request
 
-    def _citation(
-        self, found: Any, offsets: Sequence[int], sources: int, text: str
-    ) -> NativeCitation | None:
-        """Ours for Cohere's; None for one of something else, or whose place is not in the text."""
-        part = found.content_index or 0
-        offset = offsets[part] if 0 <= part < len(offsets) else 0
-        if not isinstance(found.start, int) or not isinstance(found.end, int):
-            return None
-        start, end = found.start + offset, found.end + offset
-        numbers = [
-            _number(source.id) for source in found.sources or () if source.type == "document"
-        ]
-        known = tuple(dict.fromkeys(n for n in numbers if n is not None and n < sources))
-        if not known or not 0 <= start < end <= len(text):
-            return None
-        return NativeCitation(start, end, known)
+
+def _convert_citations(
+    citations: Iterable[Any], offsets: Sequence[int], source_count: int, text: str
+) -> tuple[NativeCitation, ...]:
+    """Convert Cohere's citations, and skip those without a valid span or a document of ours.
+
+    `offsets` are the positions in `text` at which the content parts of the reply begin; Cohere
+    counts from the beginning of a part.
+    """
+    converted = (_convert_citation(item, offsets, source_count, text) for item in citations)
+    return tuple(citation for citation in converted if citation is not None)
 
 
-def _number(identity: Any) -> int | None:
-    """Place of a document among those sent; Cohere may put ``doc:`` in front of its id."""
-    last = str(identity or "").rpartition(":")[2]
-    return int(last) if last.isascii() and last.isdigit() and len(last) < 7 else None
+def _convert_citation(
+    citation: Any, offsets: Sequence[int], source_count: int, text: str
+) -> NativeCitation | None:
+    part = citation.content_index or 0
+    offset = offsets[part] if 0 <= part < len(offsets) else 0
+    if not isinstance(citation.start, int) or not isinstance(citation.end, int):
+        return None
+    start, end = citation.start + offset, citation.end + offset
+    numbers = [
+        _parse_document_number(source.id)
+        for source in citation.sources or ()
+        if source.type == "document"
+    ]
+    sources = tuple(dict.fromkeys(n for n in numbers if n is not None and n < source_count))
+    if not sources or not 0 <= start < end <= len(text):
+        return None
+    return NativeCitation(start, end, sources)
 
 
-def _finish(reason: Any) -> str:
+def _parse_document_number(identity: Any) -> int | None:
+    """Return the index of a document among the sent ones; Cohere may prefix its id by ``doc:``."""
+    number = str(identity or "").rpartition(":")[2]
+    is_valid = number.isascii() and number.isdigit() and len(number) < 7
+    return int(number) if is_valid else None
+
+
+def _convert_finish_reason(reason: Any) -> str:
     if reason == "ERROR":
-        raise ModelReplyError("Cohere's model failed in the middle of its reply")
-    return _FINISH.get(str(reason), str(reason or "stop").lower())
+        raise ModelReplyError("Cohere's model failed in the middle of its reply; try again")
+    return _FINISH_REASONS.get(str(reason), str(reason or "stop").lower())
 
 
-def _usage(usage: Any) -> Usage:
-    counted = usage and (usage.billed_units or usage.tokens)
-    if not counted:
+def _convert_usage(usage: Any) -> Usage:
+    tokens = usage and (usage.billed_units or usage.tokens)
+    if not tokens:
         return Usage()
     return Usage(
-        input_tokens=max(0, int(counted.input_tokens or 0)),
-        output_tokens=max(0, int(counted.output_tokens or 0)),
+        input_tokens=max(0, int(tokens.input_tokens or 0)),
+        output_tokens=max(0, int(tokens.output_tokens or 0)),
     )

@@ -1,4 +1,4 @@
-"""What chat models behind an API have in common."""
+"""The base class of chat models that are called over HTTP."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from pydantic import Field
 from rag.errors import ModelReplyError
 from rag.llm.base import ChatModel
 from rag.providers.base import HostedModel
-from rag.types import well_formed
+from rag.types import to_well_formed
 
 
 class HostedChat(HostedModel, ChatModel):
-    """What chat models behind an API have in common.
+    """Base class of chat models that are called over HTTP.
 
-    ``max_output_tokens`` bounds a reply; ``context`` is what the model reads, in tokens, where
-    that is not known. For the rest see `Hosted` and `ChatModel`.
+    ``max_output_tokens`` limits the length of a reply. ``context`` is the context window in
+    tokens; set it for models whose context window is not known. For the other settings see
+    `HostedModel` and `ChatModel`.
     """
 
     max_output_tokens: int = Field(1024, ge=1)
@@ -32,7 +33,7 @@ class HostedChat(HostedModel, ChatModel):
         """See `ChatModel.reply_tokens`."""
         return self.max_output_tokens
 
-    def _text(self, text: Any) -> str:
+    def _check_text(self, text: Any) -> str:
         if not isinstance(text, str):
-            raise ModelReplyError(f"{self.model} sent something other than text")
-        return well_formed(text)
+            raise ModelReplyError(f"the reply of {self.model} is not text")
+        return to_well_formed(text)

@@ -1,4 +1,4 @@
-"""A model file on this machine, run in this process by llama.cpp."""
+"""Chat models from GGUF files, run in this process by llama.cpp."""
 
 from __future__ import annotations
 
@@ -24,20 +24,22 @@ from rag.errors import (
     ModelUnreachable,
 )
 from rag.llm.base import ChatModel, Completion, Delta, JsonSchema, KnownChat, Source
-from rag.types import Message, Usage, well_formed
+from rag.types import Message, Usage, to_well_formed
 
-_MORE = 1.3  # smaller vocabularies than the one tokens are counted in need more of them
+# Small vocabularies need more tokens than the one that `ChatModel.count_tokens` uses.
+_TOKEN_ESTIMATE_FACTOR = 1.3
 
 
 class LlamaCppChat(ChatModel):
-    """A GGUF file, by llama.cpp in this process (xllamacpp): no server, no key, no network.
+    """A GGUF file, run by llama.cpp in this process (xllamacpp): no server, key or network.
 
-    ``path`` is the file. ``context`` (tokens) is what the model reads and writes at once,
-    ``threads`` how many it runs on (default: llama.cpp's choice), ``gpu_layers`` how many of its
-    layers lie on a GPU (-1: as many as fit). The file is loaded when first used, once for all
-    parts with the same settings. ``timeout`` is in seconds, for a whole reply.
+    ``path`` is the file. ``context`` is the context window in tokens (input and reply),
+    ``threads`` the number of CPU threads (default: llama.cpp's choice), and ``gpu_layers`` the
+    number of layers on a GPU (-1: as many as fit). The file is loaded on first use, once for all
+    components with the same settings. ``timeout`` is the longest wait for the next token, in
+    seconds.
 
-    xllamacpp listens on a port of the loopback interface as well; it is closed by a random key.
+    xllamacpp also listens on a port of the loopback interface; a random key protects it.
     """
 
     name: ClassVar[str] = "llama-cpp"
@@ -64,11 +66,11 @@ class LlamaCppChat(ChatModel):
         return self.max_output_tokens
 
     def count_tokens(self, text: str) -> int:
-        """See `ChatModel.count_tokens`; estimated, rather too many than too few."""
-        return math.ceil(super().count_tokens(text) * _MORE)
+        """See `ChatModel.count_tokens`; the estimate is rather too high than too low."""
+        return math.ceil(super().count_tokens(text) * _TOKEN_ESTIMATE_FACTOR)
 
     @property
-    def _known(self) -> KnownChat | None:
+    def _known_model(self) -> KnownChat | None:
         return KnownChat(self.path.name, self.context, 0.0, 0.0)
 
     def _complete(
@@ -77,7 +79,7 @@ class LlamaCppChat(ChatModel):
         for _, completion in self._stream(messages, schema=schema, sources=sources):
             if completion is not None:
                 return completion
-        raise ModelReplyError(f"{self.path.name} gave no reply")
+        raise ModelReplyError(f"{self.path.name} returned no reply")
 
     def _stream(
         self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
@@ -95,28 +97,28 @@ class LlamaCppChat(ChatModel):
                 "type": "json_schema",
                 "json_schema": {"name": "reply", "schema": dict(schema)},
             }
-        server = _server(self)
+        server = _get_server(self)
         replies: SimpleQueue[str | BaseException | None] = SimpleQueue()
         stop = threading.Event()
 
-        def take(reply: str) -> bool:
+        def put_reply(reply: str) -> bool:
             replies.put(reply)
-            return stop.is_set()  # true ends the reply
+            return stop.is_set()  # True makes llama.cpp stop
 
         def run() -> None:
             try:
-                server.handle_chat_completions(json.dumps(request), take)
+                server.handle_chat_completions(json.dumps(request), put_reply)
                 replies.put(None)
             except BaseException as error:
                 replies.put(error)
 
         threading.Thread(target=run, daemon=True, name="llama.cpp").start()
         try:
-            yield from self._read(replies)
+            yield from self._read_events(replies)
         finally:
             stop.set()
 
-    def _read(self, replies: SimpleQueue[str | BaseException | None]) -> Iterator[Delta]:
+    def _read_events(self, replies: SimpleQueue[str | BaseException | None]) -> Iterator[Delta]:
         parts: list[str] = []
         usage, finish = Usage(), ""
         while True:
@@ -124,7 +126,7 @@ class LlamaCppChat(ChatModel):
                 reply = replies.get(timeout=self.timeout)
             except Empty:
                 raise ModelUnreachable(
-                    f"{self.path.name} said nothing for {self.timeout:g} s"
+                    f"{self.path.name} did not answer in {self.timeout:g} s"
                 ) from None
             if reply is None:
                 break
@@ -132,32 +134,34 @@ class LlamaCppChat(ChatModel):
                 raise ModelReplyError(f"llama.cpp failed on {self.path.name}: {reply}") from None
             event = json.loads(reply)
             if error := event.get("error"):
-                said = " ".join(str(error.get("message", error)).split())[:300]
-                kind = ModelRequestError
-                if "exceed_context" in str(error.get("type")) or "context size" in said:
-                    kind = ModelContextExceeded
-                raise kind(f"{self.path.name} refused the request: {said}")
-            if counted := event.get("usage"):
+                raise self._to_model_error(error)
+            if tokens := event.get("usage"):
                 usage = Usage(
-                    input_tokens=counted.get("prompt_tokens", 0),
-                    output_tokens=counted.get("completion_tokens", 0),
+                    input_tokens=tokens.get("prompt_tokens", 0),
+                    output_tokens=tokens.get("completion_tokens", 0),
                 )
             for choice in event.get("choices", ())[:1]:
                 finish = choice.get("finish_reason") or finish
                 if text := choice.get("delta", {}).get("content"):
-                    parts.append(well_formed(text))
+                    parts.append(to_well_formed(text))
                     yield Delta(parts[-1])
         if not finish:
-            raise ModelReplyError(f"the reply of {self.path.name} broke off in the middle")
+            raise ModelReplyError(f"the reply of {self.path.name} ended unexpectedly; try again")
         yield Delta("", Completion("".join(parts), usage, finish))
 
+    def _to_model_error(self, error: dict[str, Any]) -> ModelRequestError:
+        reason = " ".join(str(error.get("message", error)).split())[:300]
+        is_too_long = "exceed_context" in str(error.get("type")) or "context size" in reason
+        error_class = ModelContextExceeded if is_too_long else ModelRequestError
+        return error_class(f"{self.path.name} refused the request: {reason}")
 
-_loading = threading.Lock()
+
+_load_lock = threading.Lock()
 
 
-def _server(chat: LlamaCppChat) -> Any:
-    with _loading:  # twice at once would load the file twice
-        return _loaded(
+def _get_server(chat: LlamaCppChat) -> Any:
+    with _load_lock:  # lru_cache would load the file twice for concurrent first calls
+        return _load_server(
             chat.path.expanduser().absolute(),
             chat.context,
             chat.threads,
@@ -167,7 +171,9 @@ def _server(chat: LlamaCppChat) -> Any:
 
 
 @lru_cache(maxsize=4)
-def _loaded(path: Path, context: int, threads: int | None, gpu_layers: int, beside: int) -> Any:
+def _load_server(
+    path: Path, context: int, threads: int | None, gpu_layers: int, parallel: int
+) -> Any:
     try:
         import xllamacpp
     except ModuleNotFoundError:
@@ -178,11 +184,11 @@ def _loaded(path: Path, context: int, threads: int | None, gpu_layers: int, besi
     except OSError as error:
         raise ConfigError(f"cannot read the model {path}: {error.strerror}") from None
     if magic != b"GGUF":
-        raise ConfigError(f"{path} is not a GGUF file, the only kind that llama.cpp reads")
+        raise ConfigError(f"{path} is not a GGUF file; llama.cpp reads only these")
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(path)
-    parameters.n_ctx = context * beside  # llama.cpp divides it among those beside each other
-    parameters.n_parallel = beside
+    parameters.n_ctx = context * parallel  # llama.cpp divides it among the parallel requests
+    parameters.n_parallel = parallel
     parameters.n_gpu_layers = gpu_layers
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = 0
@@ -194,4 +200,6 @@ def _loaded(path: Path, context: int, threads: int | None, gpu_layers: int, besi
     try:
         return xllamacpp.Server(parameters)
     except RuntimeError as error:
-        raise ConfigError(f"llama.cpp cannot load {path} ({error}): is the file whole?") from None
+        raise ConfigError(
+            f"llama.cpp cannot load {path} ({error}): is the file complete?"
+        ) from None

@@ -1,4 +1,4 @@
-"""Asking a chat model by a prompt template."""
+"""Rendering prompt templates for chat models, and escaping prompt markup in quoted text."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from rag.llm.base import ChatModel
 from rag.settings import load_settings
 from rag.types import Message
 
-# Tokens that chat formats set roles apart with (ChatML, Llama, Mistral, Gemma, DeepSeek, Alpaca
-# ...): where a server reads them in what it is sent, a document could speak in another's name.
+# Tokens that chat formats use to separate roles (ChatML, Llama, Mistral, Gemma, DeepSeek, Alpaca
+# ...): some servers interpret them in the content of a message, so that a document could add
+# messages of another role.
 _OPENING = re.compile(
     r"<(?=\s{0,3}/?\s{0,3}(?:[|｜]|passage|<\s{0,3}/?\s{0,3}SYS|think|function|im_|"
     r"(?:s|bos|eos|sop|eop|pad|unk|sep|cls|mask|system|user|assistant|human|model|developer|tool|"
@@ -26,10 +27,10 @@ _ROLE_LINE = re.compile(
 
 
 def escape_prompt_markup(text: str) -> str:
-    """Quoted text that cannot be taken for the prompt around it.
+    """Return quoted text in a form that a model cannot mistake for the prompt around it.
 
-    Tags of ours and role tokens of the known chat formats lose their brackets, and lines that begin
-    like a turn of a conversation their colon, to signs that look alike.
+    The brackets of our tags and of role tokens of known chat formats, and the colon of lines that
+    begin like a turn of a conversation, are replaced by similar characters.
     """
     if "<" in text or ">" in text:
         text = _CLOSING.sub("›", _OPENING.sub("‹", text))
@@ -38,25 +39,27 @@ def escape_prompt_markup(text: str) -> str:
     return _ROLE_LINE.sub("\\1\uff1a", text) if ":" in text else text
 
 
-def filled(prompt: str, **inputs: object) -> tuple[list[Message], dict[str, str]]:
-    """The template `prompt`, of the user's folder or ours, filled in; and its identity.
+def render_prompt(prompt: str, **inputs: object) -> tuple[list[Message], dict[str, str]]:
+    """Return the messages of the template `prompt` with its `inputs`, and the template's identity.
 
-    Raises `prompts.PromptError` where the template is not usable.
+    A template in the user's prompt folder replaces the built-in one. Raises `prompts.PromptError`
+    if the template is not usable.
     """
     from prompts import load
 
     template = load(prompt, load_settings().prompts)
-    return [Message.model_validate(part) for part in template.render(**inputs)], template.identity
+    rendered = [Message.model_validate(message) for message in template.render(**inputs)]
+    return rendered, template.identity
 
 
-def messages(prompt: str, **inputs: object) -> list[Message]:
-    """The template `prompt`, filled in. Raises as `filled` does."""
-    return filled(prompt, **inputs)[0]
+def render_messages(prompt: str, **inputs: object) -> list[Message]:
+    """Return the messages of the template `prompt`; see `render_prompt`."""
+    return render_prompt(prompt, **inputs)[0]
 
 
 def ask(chat: ChatModel, prompt: str, **inputs: object) -> str:
-    """What `chat` says to the template `prompt`.
+    """Return the reply of `chat` to the template `prompt`, without surrounding white space.
 
-    Raises `ModelError`, or `prompts.PromptError` where the template is not usable.
+    Raises `ModelError`, or `prompts.PromptError` if the template is not usable.
     """
-    return chat.complete(messages(prompt, **inputs)).text.strip()
+    return chat.complete(render_messages(prompt, **inputs)).text.strip()

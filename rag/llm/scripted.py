@@ -1,4 +1,4 @@
-"""A chat model that says what it is told to: for tests, yours included."""
+"""A fake chat model with scripted replies, for tests, including yours."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from rag.types import Message, Usage
 
 
 class ScriptedChat(ChatModel):
-    """Gives ``replies`` one after another, and remembers in `requests` what it was asked.
+    """Returns its ``replies`` one after another, and records the calls.
 
-    Streams word by word. Tokens are words. Raises `ModelReplyError` when the replies run out.
-    What it was asked to fit stands in `schemas`. May be asked by several threads.
+    `requests` has the messages of each call, `schemas` the JSON schemas. Replies are streamed
+    word by word; tokens are words. Raises `ModelReplyError` when the replies run out. Threads may
+    share it.
     """
 
     name: ClassVar[str] = "scripted"
@@ -47,8 +48,9 @@ class ScriptedChat(ChatModel):
             text = self.replies[len(self._requests)]
             self._requests.append(list(messages))
             self._schemas.append(schema)
-        asked = sum(len(message.content.split()) for message in messages)
-        return Completion(text, Usage(input_tokens=asked, output_tokens=len(text.split())))
+        input_tokens = sum(self.count_tokens(message.content) for message in messages)
+        usage = Usage(input_tokens=input_tokens, output_tokens=self.count_tokens(text))
+        return Completion(text, usage)
 
     def _stream(
         self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
@@ -59,5 +61,5 @@ class ScriptedChat(ChatModel):
         yield Delta("", completion)
 
     def count_tokens(self, text: str) -> int:
-        """Count words."""
+        """Return the number of words."""
         return len(text.split())

@@ -11,7 +11,7 @@ from rag.types import Usage
 
 
 class UsageTracker:
-    """Adds up what the chat models use that are called while it is on; threads may share it."""
+    """Adds up the usage of the model calls made while it is active; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -19,30 +19,33 @@ class UsageTracker:
 
     @property
     def usage(self) -> Usage:
-        """All that was used so far."""
+        """Total usage of all calls so far."""
         return self._usage
 
     def add(self, usage: Usage) -> None:
-        """Count one more call."""
+        """Add the usage of one call."""
         with self._lock:
             self._usage += usage
 
 
-_meters: ContextVar[tuple[UsageTracker, ...]] = ContextVar("meters", default=())
+_active_trackers: ContextVar[tuple[UsageTracker, ...]] = ContextVar("usage_trackers", default=())
 
 
 @contextmanager
 def track_usage() -> Iterator[UsageTracker]:
-    """Count what chat models use within, by whichever part they are called."""
-    meter = UsageTracker()
-    _meters.set((*_meters.get(), meter))
+    """Count the usage of all model calls within the ``with``, whichever component makes them.
+
+    Trackers can be nested: each counts the calls made while it is active.
+    """
+    tracker = UsageTracker()
+    _active_trackers.set((*_active_trackers.get(), tracker))
     try:
-        yield meter
-    finally:  # not by a token: a stream may be closed in another context than it began in
-        _meters.set(tuple(other for other in _meters.get() if other is not meter))
+        yield tracker
+    finally:  # no reset by token: a stream may be closed in another context than it began in
+        _active_trackers.set(tuple(t for t in _active_trackers.get() if t is not tracker))
 
 
 def record_usage(usage: Usage) -> None:
-    """Tell the meters that are on."""
-    for meter in _meters.get():
-        meter.add(usage)
+    """Add `usage` to all active usage trackers."""
+    for tracker in _active_trackers.get():
+        tracker.add(usage)

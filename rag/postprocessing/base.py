@@ -1,4 +1,4 @@
-"""What every postprocessor does, rerankers among them."""
+"""The contract of postprocessors and rerankers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class Postprocessor(Component):
-    """Hits to better hits: rerankers, diversity, expansion."""
+    """Changes hits after retrieval: rerankers, diversity, expansion.
+
+    LlamaIndex calls it a node postprocessor, Haystack a ranker, LangChain a document compressor.
+    """
 
     kind: ClassVar[str] = "postprocessor"
     extra: ClassVar[str] = ""
@@ -28,24 +31,27 @@ class Postprocessor(Component):
 
     @property
     def input_depth(self) -> int:
-        """How many hits it should be given, where there are as many; 0 for what is asked for."""
+        """Number of hits that it needs as input; 0 for as many as the caller requests."""
         return 0
 
     @property
     def oversample(self) -> int:
-        """How many hits it should be given beyond those that are asked for."""
+        """Number of hits that it needs in addition to those requested."""
         return 0
 
     @abstractmethod
     def process(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
-        """Reorder, drop or widen `hits` of `index`, best first. Nothing of no hits."""
+        """Reorder, drop or widen `hits` of `index`, and return them, best first.
+
+        No hits give no hits.
+        """
 
 
 class Reranker(Postprocessor):
-    """A postprocessor that reads the question and each chunk together, and orders anew.
+    """A postprocessor that reads the question together with each chunk, and reorders the chunks.
 
-    It is given ``depth`` hits, whatever number is asked for in the end: more find more, and take
-    longer. What is behind them keeps its order and comes last.
+    It receives ``depth`` hits, even if fewer are requested: a larger depth finds more and takes
+    longer. Hits beyond ``depth`` keep their order and come last.
     """
 
     depth: int = Field(50, ge=1, le=1_000)
@@ -53,12 +59,12 @@ class Reranker(Postprocessor):
 
     @property
     def input_depth(self) -> int:
-        """The depth."""
+        """The ``depth`` of the reranker."""
         return self.depth
 
     @abstractmethod
     def score(self, query: str, texts: Sequence[str]) -> Sequence[float]:
-        """How well each of `texts` answers `query`: higher is better, on a scale of its own."""
+        """Score each of `texts` for `query`. Higher is better; the scale is free."""
 
     def process(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
         """See `Postprocessor.process`."""
@@ -73,18 +79,18 @@ class Reranker(Postprocessor):
         return append_below(reorder_by_scores(self.name, first, scores), rest)
 
 
-def append_below(first: list[Hit], rest: Sequence[Hit]) -> list[Hit]:
-    """The rest behind the first, with scores below theirs: those they had are of another scale."""
-    lowest = min(hit.score for hit in first)
+def append_below(ranked_hits: list[Hit], remaining_hits: Sequence[Hit]) -> list[Hit]:
+    """Append the remaining hits with scores below the lowest one, since their scales differ."""
+    lowest = min(hit.score for hit in ranked_hits)
     step = 1e-6 * max(1.0, abs(lowest))
-    return first + [
-        hit.model_copy(update={"score": lowest - step * place})
-        for place, hit in enumerate(rest, start=1)
+    return ranked_hits + [
+        hit.model_copy(update={"score": lowest - step * offset})
+        for offset, hit in enumerate(remaining_hits, start=1)
     ]
 
 
 def reorder_by_scores(name: str, hits: Sequence[Hit], scores: Sequence[float]) -> list[Hit]:
-    """Hits by new scores, best first, ties as they were; `name` stands among their origins."""
+    """Sort hits by new scores, best first, ties in the old order; add a stage score for `name`."""
     order = sorted(range(len(hits)), key=lambda i: (-scores[i], i))
     return [
         hits[i].model_copy(

@@ -1,4 +1,4 @@
-"""Cohere's rerankers."""
+"""Reranking with Cohere."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class CohereReranker(CohereProvider, Reranker):
     def score(self, query: str, texts: Sequence[str]) -> Sequence[float]:
         """See `Reranker.score`."""
         with self._translate_errors():
-            reply = self._client().rerank(
+            reply = self._get_client().rerank(
                 model=self.model,
                 query=query,
                 documents=list(texts),
                 top_n=len(texts),
                 max_tokens_per_doc=self.max_tokens,
-                request_options=self._options,
+                request_options=self._request_options,
             )
-            scores = {int(found.index): float(found.relevance_score) for found in reply.results}
+            scores = {int(result.index): float(result.relevance_score) for result in reply.results}
             if scores.keys() != set(range(len(texts))):
                 raise ModelReplyError(f"{self.model} scored {len(scores)} of {len(texts)} chunks")
             return [scores[i] for i in range(len(texts))]

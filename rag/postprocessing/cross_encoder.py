@@ -17,10 +17,10 @@ from rag.postprocessing.base import Reranker
 
 
 class CrossEncoderReranker(Reranker):
-    """A cross-encoder of sentence-transformers, by its name on the hub or its folder.
+    """A cross-encoder of sentence-transformers, given by its name on the hub or as a folder.
 
-    The score is the model's own. Chunks longer than the model reads are cut by its tokenizer, at
-    their end: it is to order them, not to quote them. ``device`` is torch's; None chooses.
+    The score is the output of the model. Its tokenizer truncates long chunks at the end, which
+    affects the order only, never a quote. ``device`` is a device of torch; None chooses.
 
     Source: https://sbert.net.
     """
@@ -33,18 +33,18 @@ class CrossEncoderReranker(Reranker):
 
     def score(self, query: str, texts: Sequence[str]) -> Sequence[float]:
         """See `Reranker.score`."""
-        loaded = _load(self.model, self.device)
-        with loaded.guard:
-            found = loaded.model.predict(
+        cross_encoder = _load_torch(self.model, self.device)
+        with cross_encoder.guard:
+            scores = cross_encoder.model.predict(
                 [(query, text) for text in texts],
                 batch_size=self.batch,
                 show_progress_bar=False,
             )
-        return [float(value) for value in found]
+        return [float(value) for value in scores]
 
 
 class OnnxReranker(Reranker):
-    """A cross-encoder on onnxruntime through fastembed: a model it knows by name, or a folder.
+    """A cross-encoder on onnxruntime, given by its name in fastembed or as a folder.
 
     A folder holds ``tokenizer.json``, ``config.json`` and ``model.onnx`` (or ``onnx/model.onnx``).
 
@@ -63,13 +63,13 @@ class OnnxReranker(Reranker):
         return [float(value) for value in model.rerank(query, list(texts), batch_size=self.batch)]
 
 
-class _Loaded(NamedTuple):
+class _CrossEncoderModel(NamedTuple):
     model: Any
     guard: threading.Lock
 
 
 @lru_cache(maxsize=4)
-def _load(name: str, device: str | None) -> _Loaded:
+def _load_torch(name: str, device: str | None) -> _CrossEncoderModel:
     try:
         from sentence_transformers import CrossEncoder
     except ModuleNotFoundError:
@@ -80,10 +80,10 @@ def _load(name: str, device: str | None) -> _Loaded:
     try:
         model = CrossEncoder(name, device=device)
     except Exception as error:  # whatever torch, transformers and the hub's client raise
-        raise ModelError.unloadable(name, error) from None
+        raise ModelError.from_load_error(name, error) from None
     if model.config.num_labels != 1:
         raise ModelError(f"{name} gives {model.config.num_labels} values, and one is needed")
-    return _Loaded(model, threading.Lock())
+    return _CrossEncoderModel(model, threading.Lock())
 
 
 @lru_cache(maxsize=4)
@@ -99,12 +99,16 @@ def _load_onnx(name: str, threads: int | None) -> Any:
             return TextCrossEncoder(name, threads=threads)
         json.loads((folder / "config.json").read_text(encoding="utf-8"))
         file = next(f for f in ("model.onnx", "onnx/model.onnx") if (folder / f).is_file())
-        known = f"citewell:{folder.resolve()}"
-        if known not in {model["model"] for model in TextCrossEncoder.list_supported_models()}:
+        registered_name = f"citewell:{folder.resolve()}"
+        if registered_name not in {
+            model["model"] for model in TextCrossEncoder.list_supported_models()
+        }:
             source = ModelSource(url=folder.resolve().as_uri())
-            TextCrossEncoder.add_custom_model(model=known, sources=source, model_file=file)
-        return TextCrossEncoder(known, threads=threads, specific_model_path=str(folder))
+            TextCrossEncoder.add_custom_model(
+                model=registered_name, sources=source, model_file=file
+            )
+        return TextCrossEncoder(registered_name, threads=threads, specific_model_path=str(folder))
     except StopIteration:
         raise ModelError(f"the folder {name} has no model.onnx") from None
     except Exception as error:  # whatever onnxruntime, tokenizers and the hub's client raise
-        raise ModelError.unloadable(name, error) from None
+        raise ModelError.from_load_error(name, error) from None

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class Deduplicate(Postprocessor):
-    """Drop hits that say what a better one says already.
+    """Drops hits that repeat a better hit.
 
-    Two are the same where the share of runs of ``run`` words that they have in common, of all
-    that the shorter one has, is ``threshold`` or more: copies, quotations, overlapping chunks.
-    It is given ``spare`` hits more than are asked for, to make up for those.
+    Two hits are duplicates if the share of common runs of ``run`` words, relative to the shorter
+    text, is ``threshold`` or more. This finds copies, quotations and overlapping chunks. It
+    receives ``spare`` additional hits to replace the dropped ones.
     """
 
     name: ClassVar[str] = "deduplicate"
@@ -31,26 +31,32 @@ class Deduplicate(Postprocessor):
 
     @property
     def oversample(self) -> int:
-        """The spare."""
+        """The ``spare`` hits."""
         return self.spare
 
     def process(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
         """See `Postprocessor.process`."""
-        kept: list[tuple[Hit, frozenset[tuple[str, ...]]]] = []
+        kept_hits: list[tuple[Hit, frozenset[tuple[str, ...]]]] = []
         for hit in hits:
             runs = word_runs(hit.chunk.text, self.run)
-            if not any(shared_runs(runs, other) >= self.threshold for _, other in kept):
-                kept.append((hit, runs))
-        return [hit for hit, _ in kept]
+            if not any(
+                overlap_share(runs, kept_runs) >= self.threshold for _, kept_runs in kept_hits
+            ):
+                kept_hits.append((hit, runs))
+        return [hit for hit, _ in kept_hits]
 
 
 def word_runs(text: str, length: int) -> frozenset[tuple[str, ...]]:
-    """Runs of `length` words of `text`; of a shorter text, the whole of it."""
-    found = words(text) or [text.strip()]  # of signs alone, those
-    return frozenset(tuple(found[i : i + length]) for i in range(max(1, len(found) - length + 1)))
+    """Return the runs of `length` words in `text`; the whole text if it is shorter."""
+    text_words = words(text) or [text.strip()]  # of signs alone, those
+    return frozenset(
+        tuple(text_words[i : i + length]) for i in range(max(1, len(text_words) - length + 1))
+    )
 
 
-def shared_runs(one: frozenset[tuple[str, ...]], other: frozenset[tuple[str, ...]]) -> float:
-    """Share (0..1) of the runs of the one that has fewer that the other has too."""
-    shorter = min(len(one), len(other))
-    return len(one & other) / shorter if shorter else float(one == other)
+def overlap_share(
+    first_runs: frozenset[tuple[str, ...]], second_runs: frozenset[tuple[str, ...]]
+) -> float:
+    """Return the share (0..1) of common runs, relative to the smaller set."""
+    shorter = min(len(first_runs), len(second_runs))
+    return len(first_runs & second_runs) / shorter if shorter else float(first_runs == second_runs)

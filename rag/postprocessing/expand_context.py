@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class ExpandContext(Postprocessor):
-    """Widen each hit by what stands around it in its document.
+    """Widens each hit by the surrounding text of its document.
 
-    ``around`` "chunks" adds ``neighbours`` chunks on either side, "section" all below the same
-    heading; neither goes further than ``characters`` in all. Hits that then meet become one, with
-    the better score, in the better one's place. The wider text is read from the library: its
-    offsets are exact, and citations are of it.
+    ``around`` "chunks" adds ``neighbours`` chunks on each side; "section" adds everything under the
+    same heading. Both stop at ``characters`` in total. Hits that overlap afterwards are merged at
+    the position and with the score of the better one. The text comes from the document store, so
+    offsets and citations are exact.
     """
 
     name: ClassVar[str] = "expand-context"
@@ -35,55 +35,67 @@ class ExpandContext(Postprocessor):
     def process(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
         """See `Postprocessor.process`."""
         outlines: dict[str, list[ChunkSpan]] = {}
-        wide: list[tuple[Hit, int, int]] = []
+        spans: list[tuple[Hit, int, int]] = []
         for hit in hits:
             uri = hit.chunk.uri
             if uri not in outlines:
                 outlines[uri] = index.document_store.outline(uri)
-            self._join(wide, hit, *self._span(hit.chunk, outlines[uri]))
-        return [found for hit, a, b in wide if (found := _widened(hit, a, b, index)) is not None]
+            self._merge_span(spans, hit, *self._find_span(hit.chunk, outlines[uri]))
+        return [
+            widened for hit, a, b in spans if (widened := _widen_hit(hit, a, b, index)) is not None
+        ]
 
-    def _join(self, wide: list[tuple[Hit, int, int]], hit: Hit, start: int, end: int) -> None:
-        """Add a stretch, or let it and those it meets be one, in the best one's place."""
-        place = len(wide)
+    def _merge_span(
+        self, spans: list[tuple[Hit, int, int]], hit: Hit, start: int, end: int
+    ) -> None:
+        """Add a span, or merge it with the spans that it overlaps, at the best position."""
+        position = len(spans)
         while True:
-            for i, (other, a, b) in enumerate(wide):
-                meets = other.chunk.uri == hit.chunk.uri and start <= b and a <= end
-                inside = (a <= start and end <= b) or (start <= a and b <= end)
-                low, high = min(a, start), max(b, end)
-                if meets and (inside or high - low <= self.characters):
-                    if i <= place:
-                        hit, place = other, min(i, place)
-                    start, end = low, high
-                    del wide[i]
+            for i, (span_hit, span_start, span_end) in enumerate(spans):
+                meets = (
+                    span_hit.chunk.uri == hit.chunk.uri and start <= span_end and span_start <= end
+                )
+                is_nested = (span_start <= start and end <= span_end) or (
+                    start <= span_start and span_end <= end
+                )
+                merged_start, merged_end = min(span_start, start), max(span_end, end)
+                if meets and (is_nested or merged_end - merged_start <= self.characters):
+                    if i <= position:
+                        hit, position = span_hit, min(i, position)
+                    start, end = merged_start, merged_end
+                    del spans[i]
                     break
             else:
-                wide.insert(min(place, len(wide)), (hit, start, end))
+                spans.insert(min(position, len(spans)), (hit, start, end))
                 return
 
-    def _span(self, chunk: Chunk, outline: Sequence[ChunkSpan]) -> tuple[int, int]:
-        """Characters around `chunk`, from the nearest stretch on, as many as there is room for."""
-        at = next((i for i, s in enumerate(outline) if s.start == chunk.start), None)
+    def _find_span(self, chunk: Chunk, outline: Sequence[ChunkSpan]) -> tuple[int, int]:
+        """Return the span around `chunk`, extended by the nearest chunks while they fit."""
+        position = next((i for i, s in enumerate(outline) if s.start == chunk.start), None)
         start, end = chunk.start, chunk.end
-        if at is None:
+        if position is None:
             return start, end
-        for stretch in self._by_distance(outline, at):
-            if max(end, stretch.end) - min(start, stretch.start) > self.characters:
+        for chunk_span in self._iterate_by_distance(outline, position):
+            if max(end, chunk_span.end) - min(start, chunk_span.start) > self.characters:
                 break
-            start, end = min(start, stretch.start), max(end, stretch.end)
+            start, end = min(start, chunk_span.start), max(end, chunk_span.end)
         return start, end
 
-    def _by_distance(self, outline: Sequence[ChunkSpan], at: int) -> Iterator[ChunkSpan]:
+    def _iterate_by_distance(
+        self, outline: Sequence[ChunkSpan], position: int
+    ) -> Iterator[ChunkSpan]:
         sides = {-1: True, 1: True}
         for distance in range(1, len(outline)):
             if self.around == "chunks" and distance > self.neighbours:
                 return
             for side in (-1, 1):
-                i = at + side * distance
+                i = position + side * distance
                 sides[side] = (
                     sides[side]
                     and 0 <= i < len(outline)
-                    and (self.around == "chunks" or outline[i].headings == outline[at].headings)
+                    and (
+                        self.around == "chunks" or outline[i].headings == outline[position].headings
+                    )
                 )
                 if sides[side]:
                     yield outline[i]
@@ -91,24 +103,24 @@ class ExpandContext(Postprocessor):
                 return
 
 
-def _widened(hit: Hit, start: int, end: int, index: Index) -> Hit | None:
-    """The hit with that stretch of its document; None where it was deleted meanwhile."""
+def _widen_hit(hit: Hit, start: int, end: int, index: Index) -> Hit | None:
+    """Return the hit with a wider span; None if its document was deleted meanwhile."""
     chunk = hit.chunk
     if (start, end) == (chunk.start, chunk.end):
         return hit
     try:
         text = index.document_store.text(chunk.uri, start, end)
-        place = index.document_store.location(chunk.uri, start)
+        location = index.document_store.location(chunk.uri, start)
     except DocumentNotFound:
         return None
     key = f"{chunk.id} {start} {end}"
-    wide = chunk.model_copy(
+    widened_chunk = chunk.model_copy(
         update={
             "id": hashlib.sha256(key.encode()).hexdigest()[:32],
             "start": start,
             "end": start + len(text),
             "text": text,
-            "location": place,
+            "location": location,
         }
     )
-    return hit.model_copy(update={"chunk": wide})
+    return hit.model_copy(update={"chunk": widened_chunk})

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class LostInTheMiddle(Postprocessor):
-    """The best hits at both ends, the weakest in the middle.
+    """Puts the best hits at both ends and the weakest in the middle.
 
-    Models read the beginning and the end of a long context better than its middle ("lost in the
-    middle": Liu et al., 2023). The best comes first, the second best last. To be the last of the
-    postprocessors, as the order of hits is no longer that of their scores.
+    Models read the beginning and the end of a long context better than its middle (Liu et al.,
+    2023). The best hit comes first, the second best last. It must be the last postprocessor,
+    because the hits are no longer in the order of their scores.
     """
 
     name: ClassVar[str] = "lost-in-the-middle"

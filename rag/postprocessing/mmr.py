@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from rag.embedding.batched import normalised
+from rag.embedding.batched import normalize
 from rag.postprocessing.base import Postprocessor
 from rag.types import Hit
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class MMR(Postprocessor):
-    """Maximal marginal relevance: each next hit near to the question and far from those before.
+    """Maximal marginal relevance: each next hit is relevant and differs from the hits before.
 
-    ``relevance`` 1 leaves the order as it is, 0 looks at the distance alone. Nearness of hits is
-    the cosine of their vectors; their scores are taken from 0 to 1, the best. It is given
-    ``depth`` hits (Carbonell and Goldstein, 1998).
+    ``relevance`` 1 keeps the order, 0 uses the difference only. The similarity of hits is the
+    cosine of their vectors; scores are scaled to 0..1. It receives ``depth`` hits (Carbonell and
+    Goldstein, 1998).
     """
 
     name: ClassVar[str] = "mmr"
@@ -30,7 +30,7 @@ class MMR(Postprocessor):
 
     @property
     def input_depth(self) -> int:
-        """The depth."""
+        """The ``depth`` of the selection."""
         return self.depth
 
     def process(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
@@ -39,18 +39,20 @@ class MMR(Postprocessor):
 
         if len(hits) < 2:
             return list(hits)
-        vectors = index.vectors_for([hit.chunk for hit in hits])
-        vectors = normalised(vectors)
+        vectors = index.vectors_of_chunks([hit.chunk for hit in hits])
+        vectors = normalize(vectors)
         best = max(hit.score for hit in hits)
         lowest = min(0.0, *(hit.score for hit in hits))
         span = (best - lowest) or 1.0
         relevance = np.array([(hit.score - lowest) / span for hit in hits])
         nearest = np.zeros(len(hits))
-        left = list(range(len(hits)))
+        remaining = list(range(len(hits)))
         order: list[int] = []
-        while left:
-            gains = self.relevance * relevance[left] - (1 - self.relevance) * nearest[left]
-            chosen = left.pop(int(np.argmax(gains)))
-            order.append(chosen)
-            nearest = np.maximum(nearest, vectors @ vectors[chosen])
+        while remaining:
+            gains = (
+                self.relevance * relevance[remaining] - (1 - self.relevance) * nearest[remaining]
+            )
+            best_index = remaining.pop(int(np.argmax(gains)))
+            order.append(best_index)
+            nearest = np.maximum(nearest, vectors @ vectors[best_index])
         return [hits[i] for i in order]

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class Recency(Postprocessor):
-    """Let newer documents count more: their age halves a part of the score again and again.
+    """Lowers the score of older documents with a half-life.
 
-    ``field`` is the metadata that holds the date (ISO 8601, or a year), ``half_life`` is in days,
-    and ``share`` the part of the score that ages: ``score * (1 - share + share * 2 ** (-age /
-    half_life))``, with scores counted from the lowest where that is below 0. Without a readable
-    date a document counts as one half-life old. ``today`` is for repeatable runs.
+    ``field`` is the metadata field with the date (ISO 8601, or a year). ``half_life`` is in days.
+    ``share`` is the part of the score that decays: ``score * (1 - share + share * 2 ** (-age /
+    half_life))``, with scores measured from the lowest if that is negative. A document without a
+    readable date has an age of one half-life. ``today`` makes runs repeatable.
     """
 
     name: ClassVar[str] = "recency"
@@ -36,7 +36,7 @@ class Recency(Postprocessor):
 
     @property
     def input_depth(self) -> int:
-        """The depth."""
+        """The ``depth`` of the reordering."""
         return self.depth
 
     def process(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
@@ -45,15 +45,15 @@ class Recency(Postprocessor):
         lowest = min([0.0, *(hit.score for hit in hits)])  # a part of less than nothing is more
         scores = []
         for hit in hits:
-            date = _date(hit.chunk.metadata.get(self.field))
+            date = _parse_date(hit.chunk.metadata.get(self.field))
             age = max(0.0, float((today - date).days)) if date else self.half_life
-            fresh = 2 ** (-age / self.half_life)
-            left = 1 - self.share + self.share * fresh
-            scores.append(lowest + (hit.score - lowest) * left)
+            freshness = 2 ** (-age / self.half_life)
+            factor = 1 - self.share + self.share * freshness
+            scores.append(lowest + (hit.score - lowest) * factor)
         return reorder_by_scores(self.name, hits, scores)
 
 
-def _date(value: object) -> datetime.date | None:
+def _parse_date(value: object) -> datetime.date | None:
     if isinstance(value, tuple) and value:
         value = value[0]
     text = str(value).strip() if value is not None and not isinstance(value, bool) else ""

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class ScoreThreshold(Postprocessor):
-    """Drop hits whose score is below ``least``, or below ``share`` of the best one's.
+    """Drops hits with a score below ``least``, or below ``share`` of the best score.
 
-    What scores mean is up to what gave them: 0 to 1 for the hybrid retriever and Cohere, anything
-    for cross-encoders.
+    The scale depends on the last stage: 0 to 1 for the hybrid retriever and Cohere, any number for
+    cross-encoders.
     """
 
     name: ClassVar[str] = "score-threshold"
@@ -27,7 +27,7 @@ class ScoreThreshold(Postprocessor):
     share: float | None = Field(None, ge=0, le=1)
 
     @model_validator(mode="after")
-    def _has_one(self) -> Self:
+    def _require_threshold(self) -> Self:
         if self.least is None and self.share is None:
             raise ValueError("a threshold needs `least` or `share`")
         return self

@@ -1,4 +1,4 @@
-"""What every part behind an API has: a model, an address, a key, and patience."""
+"""The base class of components that call a model service: model, URL, key, timeout, retries."""
 
 from __future__ import annotations
 
@@ -10,70 +10,86 @@ from pydantic import Field, SecretStr, field_validator
 
 from rag.component import Component, NotFingerprinted
 from rag.errors import ModelContextExceeded, ModelError, ModelRequestError
+from rag.providers.retries import DEFAULT_RETRIES, RetryCount
 from rag.settings import load_settings
 
 
 class HostedModel(Component):
-    """A part behind an API.
+    """A component that calls a model service over HTTP.
 
     ``base_url`` and ``api_key`` default to what is set in the environment. ``timeout`` is in
-    seconds, for each of up to ``retries`` + 1 attempts; time-outs, 429 and server errors are
-    tried again, after as long as the server asks for (``Retry-After``).
+    seconds and applies to each of up to ``retries`` + 1 attempts. HTTP 429, server errors and
+    connection failures are retried after the delay that the server asks for (``Retry-After``);
+    `rag.providers.retries` has the details.
     """
 
     model: str = Field(min_length=1)
     base_url: str | None = None
     api_key: SecretStr | None = None
     timeout: Annotated[float, NotFingerprinted] = Field(60.0, gt=0, le=86_400)
-    retries: Annotated[int, NotFingerprinted] = Field(2, ge=0, le=10)
+    retries: RetryCount = DEFAULT_RETRIES
 
-    _variable: ClassVar[str]
-    """Environment variable of the key, which is a field of the settings as well."""
+    _key_variable: ClassVar[str]
+    """Environment variable of the key; in lower case, the name of its field in the settings."""
 
     @field_validator("base_url")
     @classmethod
-    def _without_credentials(cls, url: str | None) -> str | None:
-        if url is not None and (fault := url_fault(url)):
+    def _check_base_url(cls, url: str | None) -> str | None:
+        if url is not None and (fault := find_url_fault(url)):
             raise ValueError(fault)
         return url
 
     @property
     def _key(self) -> str:
-        key = self.api_key or getattr(load_settings(), self._variable.lower())
+        key = self.api_key or getattr(load_settings(), self._key_variable.lower())
         return str(key.get_secret_value()).strip() if key else ""
 
-    def _without_key(self, text: str) -> str:
-        """Say on one line, shortened, what a server said; servers quote the key they refuse."""
+    def _redact_key(self, text: str) -> str:
+        """Return `text` of a server on one line, at most 300 characters, without the API key.
+
+        Servers quote the key that they refuse.
+        """
         text = " ".join(text.replace(self._key, "***").split()) if self._key else text
         return text[:300]
 
 
-_TOO_LONG = re.compile(
+_CONTEXT_EXCEEDED = re.compile(
     r"context_length|exceed_context|context (?:length|window|size)|too many tokens|"
     r"maximum (?:context|number of tokens)|prompt is too long|too long",
     re.IGNORECASE,
 )
 
 
-def refusal_of(status: int, reason: str, code: str = "") -> type[ModelError]:
-    """The error for a request that was refused: too long for the model, wrong, or another."""
+def request_error_class(status: int, reason: str, code: str = "") -> type[ModelError]:
+    """Return the error class for a refused request.
+
+    `ModelContextExceeded` if it was too long for the model, `ModelRequestError` if its content was
+    rejected, and `ModelError` for any other `status`.
+    """
     if status not in (400, 413, 422):
         return ModelError
-    return ModelContextExceeded if _TOO_LONG.search(f"{code} {reason}") else ModelRequestError
+    return (
+        ModelContextExceeded if _CONTEXT_EXCEEDED.search(f"{code} {reason}") else ModelRequestError
+    )
 
 
 def is_broken_connection(error: Exception) -> bool:
-    """Whether a connection that stood broke off, in the HTTP client under a provider's own.
+    """Return whether an open connection broke in the HTTP client that the provider's client uses.
 
-    By the names of its errors, since which client that is, changes.
+    It compares the names of the error's classes, because the provider's client may use httpx or a
+    fork of it.
     """
-    names = {kind.__name__ for kind in type(error).__mro__}
-    ours = type(error).__module__.startswith(("httpx", "httpcore"))
-    return ours and "HTTPError" in names and "ConnectError" not in names
+    class_names = {error_class.__name__ for error_class in type(error).__mro__}
+    from_http_client = type(error).__module__.startswith(("httpx", "httpcore"))
+    is_other_error = bool(class_names & {"ConnectError", "HTTPStatusError"})
+    return from_http_client and "HTTPError" in class_names and not is_other_error
 
 
-def url_fault(url: str) -> str | None:
-    """What is wrong with a base url, without repeating it: it may hold a password."""
+def find_url_fault(url: str) -> str | None:
+    """Return what is wrong with a base URL; None for a valid one.
+
+    The message does not repeat the URL, which may contain a password.
+    """
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
@@ -83,10 +99,10 @@ def url_fault(url: str) -> str | None:
     if not usable:
         return "must begin with http:// or https:// and a host"
     if parts.username or parts.password:
-        return "must not hold a name or password: use api_key"
+        return "must not contain a user name or password: use api_key"
     return None
 
 
-def without_query(url: str) -> str:
-    """The address for messages: what is behind its ``?`` may be a key."""
+def strip_query(url: str) -> str:
+    """Return the URL without its query, which may contain a key, for use in messages."""
     return url.partition("?")[0]

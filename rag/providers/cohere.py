@@ -17,73 +17,82 @@ from rag.errors import (
     ModelUnreachable,
     RagError,
 )
-from rag.providers.base import HostedModel, is_broken_connection, refusal_of, without_query
+from rag.providers.base import HostedModel, is_broken_connection, request_error_class, strip_query
+from rag.providers.retries import parse_retry_after
 
 
 class CohereProvider(HostedModel):
-    """What parts behind Cohere's API share.
+    """What all components that call Cohere's API share.
 
-    ``api_key`` defaults to ``COHERE_API_KEY``; ``base_url`` is for a deployment of one's own. For
-    the rest see `Hosted`.
+    ``api_key`` defaults to ``COHERE_API_KEY``; ``base_url`` is for a private deployment. For
+    the other settings see `HostedModel`.
     """
 
-    _variable: ClassVar[str] = "COHERE_API_KEY"
+    _key_variable: ClassVar[str] = "COHERE_API_KEY"
 
     @property
-    def _options(self) -> Any:
+    def _request_options(self) -> Any:
         return {"max_retries": self.retries, "timeout_in_seconds": max(1, int(self.timeout))}
 
-    def _client(self) -> Any:
+    def _get_client(self) -> Any:
         if not self._key:
-            raise MissingKey.of(self._variable, f"the model {self.model}")
-        return _client(self._key, self.base_url, self.timeout)
+            raise MissingKey.of(self._key_variable, f"the model {self.model}")
+        return _create_client(self._key, self.base_url, self.timeout)
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """Say what went wrong in our own errors, without the key."""
+        """Raise errors of Cohere's client as ours, without the key."""
         try:
             from cohere.core.api_error import ApiError
         except ModuleNotFoundError:
             raise MissingExtra.of("cohere", f"the model {self.model}") from None
         import httpx
 
-        where = without_query(self.base_url or "Cohere")
+        server = strip_query(self.base_url or "Cohere")
         try:
             yield
         except RagError:
             raise
         except httpx.TimeoutException:
-            raise ModelUnreachable(f"{where} did not answer in {self.timeout:g} s") from None
+            raise ModelUnreachable(f"{server} did not answer in {self.timeout:g} s") from None
         except httpx.ConnectError:
-            raise ModelUnreachable(f"cannot reach {where}") from None
+            raise ModelUnreachable(f"cannot reach {server}") from None
         except ApiError as error:
-            raise self._ours(error, where) from None
+            raise self._to_model_error(error, server) from None
         except Exception as error:
             if is_broken_connection(error):
-                raise ModelUnreachable(f"the connection to {where} broke") from None
-            # the client does not check what it parses
-            kind = type(error).__name__
-            raise ModelReplyError(f"{where} sent a reply that cannot be read ({kind})") from None
+                raise ModelUnreachable(f"the connection to {server} broke") from None
+            # The client does not validate replies: any error may come out of parsing one.
+            class_name = type(error).__name__
+            raise ModelReplyError(
+                f"{server} sent a reply that cannot be read ({class_name})"
+            ) from None
 
-    def _ours(self, error: Any, where: str) -> ModelError:
+    def _to_model_error(self, error: Any, server: str) -> ModelError:
         status = int(error.status_code or 0)
-        if 200 <= status < 300:  # what the client makes of a body that is no JSON
-            return ModelReplyError(f"{where} sent a reply that cannot be read")
+        if 200 <= status < 300:  # Cohere's client raises this for a body that is not JSON
+            return ModelReplyError(f"{server} sent a reply that cannot be read")
         if status in (401, 403):
             return ModelAuthError(
-                f"{where} refused the API key (HTTP {status}): check {self._variable}"
+                f"{server} refused the API key (HTTP {status}): check {self._key_variable}"
             )
+        retry_after = parse_retry_after(error.headers)
         if status == 429:
-            return ModelRateLimited(f"{where} asks for fewer requests, or the quota is used up")
+            return ModelRateLimited(
+                f"{server} limits the rate of requests, or the quota is used up (HTTP 429)",
+                retry_after=retry_after,
+            )
         if status >= 500:
-            return ModelUnreachable(f"{where} failed (HTTP {status})")
+            return ModelUnreachable(f"{server} failed (HTTP {status})", retry_after=retry_after)
         body = error.body if isinstance(error.body, dict) else {}
-        said = self._without_key(str(body.get("message") or "no reason given"))
-        return refusal_of(status, said)(f"{where} refused the request (HTTP {status}): {said}")
+        reason = self._redact_key(str(body.get("message") or "no reason given"))
+        return request_error_class(status, reason)(
+            f"{server} refused the request (HTTP {status}): {reason}"
+        )
 
 
 @lru_cache(maxsize=32)
-def _client(key: str, base_url: str | None, timeout: float) -> Any:
+def _create_client(key: str, base_url: str | None, timeout: float) -> Any:
     import cohere
 
     return cohere.ClientV2(api_key=key, base_url=base_url, timeout=timeout)

@@ -1,4 +1,4 @@
-"""The connection to OpenAI's API: OpenAI's own, Azure's, and every server that speaks it."""
+"""The connection to OpenAI's API: of OpenAI, of Azure OpenAI, and of compatible servers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rag.errors import (
     MissingExtra,
     MissingKey,
     ModelAuthError,
+    ModelError,
     ModelRateLimited,
     ModelReplyError,
     ModelUnreachable,
@@ -20,39 +21,41 @@ from rag.errors import (
 )
 from rag.providers.base import (
     HostedModel,
+    find_url_fault,
     is_broken_connection,
-    refusal_of,
-    url_fault,
-    without_query,
+    request_error_class,
+    strip_query,
 )
+from rag.providers.retries import parse_retry_after
 from rag.settings import load_settings
 
 if TYPE_CHECKING:
-    from openai import OpenAI
+    from openai import APIError, APIStatusError, OpenAI
 
 
 class OpenAIProvider(HostedModel):
-    """What chat models and embedders behind OpenAI's API share.
+    """What chat models and embedders that call OpenAI's API share.
 
-    ``base_url`` defaults to ``OPENAI_BASE_URL`` and then to OpenAI; ``api_key`` to
-    ``OPENAI_API_KEY``. A server of one's own usually needs no key. For the rest see `Hosted`.
+    ``base_url`` defaults to ``OPENAI_BASE_URL`` and then to OpenAI; ``api_key`` defaults to
+    ``OPENAI_API_KEY``. A local server usually needs no key. For the other settings see
+    `HostedModel`.
     """
 
-    _variable: ClassVar[str] = "OPENAI_API_KEY"
+    _key_variable: ClassVar[str] = "OPENAI_API_KEY"
 
     @property
     def _url(self) -> str | None:
         if self.base_url:
             return self.base_url
         url = load_settings().openai_base_url
-        if url is not None and (fault := url_fault(url)):
+        if url is not None and (fault := find_url_fault(url)):
             raise ConfigError(f"OPENAI_BASE_URL {fault}")
         return url
 
     @property
-    def _where(self) -> str:
-        """The server, for messages, without what may be a key in its query."""
-        return without_query(self._url or "OpenAI")
+    def _server_name(self) -> str:
+        """Name of the server for messages: its URL without the query, which may contain a key."""
+        return strip_query(self._url or "OpenAI")
 
     @property
     def _is_openai(self) -> bool:
@@ -60,80 +63,96 @@ class OpenAIProvider(HostedModel):
         host = (urlsplit(url).hostname or "") if url else "openai.com"
         return host == "openai.com" or host.endswith(".openai.com")
 
-    def _client(self) -> OpenAI:
+    def _get_client(self) -> OpenAI:
         if not self._key and self._is_openai:
-            raise MissingKey.of(self._variable, f"the model {self.model}")
-        return _client(self._url, self._key or "none", self.timeout, self.retries)
+            raise MissingKey.of(self._key_variable, f"the model {self.model}")
+        return _create_client(self._url, self._key or "none", self.timeout, self.retries)
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """Say what went wrong in our own errors, without the key the client's may quote."""
+        """Raise errors of OpenAI's client as ours, without the key that they may quote."""
         try:
             import openai
         except ModuleNotFoundError:
             raise MissingExtra.of("openai", f"the model {self.model}") from None
 
-        where = self._where
+        server = self._server_name
         try:
             yield
         except RagError:
             raise
-        except openai.APITimeoutError:
-            raise ModelUnreachable(f"{where} did not answer in {self.timeout:g} s") from None
-        except openai.APIConnectionError as error:
-            cause = error.__cause__
-            if isinstance(cause, Exception) and is_broken_connection(cause):
-                raise ModelUnreachable(f"the connection to {where} broke") from None
-            raise ModelUnreachable(f"cannot reach {where}: is the server running?") from None
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            raise ModelAuthError(
-                f"{where} refused the API key (HTTP {error.status_code}): check {self._variable}"
-            ) from None
-        except openai.RateLimitError:
-            raise ModelRateLimited(
-                f"{where} asks for fewer requests, or the quota is used up"
-            ) from None
-        except openai.InternalServerError as error:
-            raise ModelUnreachable(f"{where} failed (HTTP {error.status_code})") from None
-        except openai.APIStatusError as error:
-            reason = _reason(error)
-            raise refusal_of(error.status_code, reason, _code(error))(
-                f"{where} refused the request (HTTP {error.status_code}): "
-                f"{self._without_key(reason)}"
-            ) from None
-        except openai.APIError as error:  # an error in the middle of a stream
-            raise ModelReplyError(
-                f"{where} broke off with an error: {self._without_key(str(error))}"
-            ) from None
+        except openai.APIError as error:
+            raise self._to_model_error(error) from None
         except Exception as error:
             if is_broken_connection(error):
-                raise ModelUnreachable(f"the connection to {where} broke") from None
-            # The client does not check what it parses: any JSON may come out of it, and what
-            # stumbles over it may quote it, so only the kind of the error is told.
-            said = type(error).__name__
-            raise ModelReplyError(f"{where} sent a reply that cannot be read ({said})") from None
+                raise ModelUnreachable(f"the connection to {server} broke") from None
+            # The client does not validate replies: parsing any JSON may fail, and the text of
+            # that error may quote the key, so the message names only the class of the error.
+            class_name = type(error).__name__
+            raise ModelReplyError(
+                f"{server} sent a reply that cannot be read ({class_name})"
+            ) from None
+
+    def _to_model_error(self, error: APIError) -> ModelError:
+        """Return our error for an `error` of OpenAI's client."""
+        import openai
+
+        server = self._server_name
+        if isinstance(error, openai.APITimeoutError):
+            return ModelUnreachable(f"{server} did not answer in {self.timeout:g} s")
+        if isinstance(error, openai.APIConnectionError):
+            cause = error.__cause__
+            if isinstance(cause, Exception) and is_broken_connection(cause):
+                return ModelUnreachable(f"the connection to {server} broke")
+            return ModelUnreachable(f"cannot reach {server}: is the server running?")
+        if isinstance(error, openai.APIStatusError):
+            return self._to_status_error(error)
+        return ModelReplyError(  # an error in the middle of a stream
+            f"{server} interrupted its reply with an error: {self._redact_key(str(error))}"
+        )
+
+    def _to_status_error(self, error: APIStatusError) -> ModelError:
+        import openai
+
+        server, status = self._server_name, error.status_code
+        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+            return ModelAuthError(
+                f"{server} refused the API key (HTTP {status}): check {self._key_variable}"
+            )
+        retry_after = parse_retry_after(error.response.headers)
+        if isinstance(error, openai.RateLimitError):
+            return ModelRateLimited(
+                f"{server} limits the rate of requests, or the quota is used up (HTTP {status})",
+                retry_after=retry_after,
+            )
+        if isinstance(error, openai.InternalServerError):
+            return ModelUnreachable(f"{server} failed (HTTP {status})", retry_after=retry_after)
+        reason = _read_error_reason(error)
+        return request_error_class(status, reason, _read_error_code(error))(
+            f"{server} refused the request (HTTP {status}): {self._redact_key(reason)}"
+        )
 
 
 class AzureOpenAIProvider(OpenAIProvider):
-    """The same behind Azure OpenAI: ``model`` is the name of the deployment.
+    """The same for Azure OpenAI; ``model`` is the name of the deployment.
 
-    ``base_url`` is the resource's, ``https://NAME.openai.azure.com`` (default:
+    ``base_url`` is the endpoint of the resource, ``https://NAME.openai.azure.com`` (default:
     ``AZURE_OPENAI_ENDPOINT``); ``api_key`` defaults to ``AZURE_OPENAI_API_KEY``.
     """
 
     api_version: str = "2024-10-21"
 
-    _variable: ClassVar[str] = "AZURE_OPENAI_API_KEY"
+    _key_variable: ClassVar[str] = "AZURE_OPENAI_API_KEY"
 
     @property
     def _url(self) -> str | None:
         url = self.base_url or load_settings().azure_openai_endpoint
         if url is None:
             raise ConfigError(
-                f"the deployment {self.model} needs the address of its resource: base_url or "
+                f"the deployment {self.model} needs the endpoint of its resource: set base_url or "
                 "AZURE_OPENAI_ENDPOINT"
             )
-        if fault := url_fault(url):
+        if fault := find_url_fault(url):
             raise ConfigError(f"AZURE_OPENAI_ENDPOINT {fault}")
         return url
 
@@ -141,23 +160,25 @@ class AzureOpenAIProvider(OpenAIProvider):
     def _is_openai(self) -> bool:
         return True
 
-    def _client(self) -> OpenAI:
+    def _get_client(self) -> OpenAI:
         if not self._key:
-            raise MissingKey.of(self._variable, f"the deployment {self.model}")
+            raise MissingKey.of(self._key_variable, f"the deployment {self.model}")
         url = self._url
         assert url is not None
-        return _azure_client(url, self._key, self.api_version, self.timeout, self.retries)
+        return _create_azure_client(url, self._key, self.api_version, self.timeout, self.retries)
 
 
 @lru_cache(maxsize=32)
-def _client(base_url: str | None, key: str, timeout: float, retries: int) -> OpenAI:
+def _create_client(base_url: str | None, key: str, timeout: float, retries: int) -> OpenAI:
     from openai import OpenAI
 
     return OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=retries)
 
 
 @lru_cache(maxsize=32)
-def _azure_client(url: str, key: str, api_version: str, timeout: float, retries: int) -> OpenAI:
+def _create_azure_client(
+    url: str, key: str, api_version: str, timeout: float, retries: int
+) -> OpenAI:
     from openai import AzureOpenAI
 
     return AzureOpenAI(
@@ -169,11 +190,11 @@ def _azure_client(url: str, key: str, api_version: str, timeout: float, retries:
     )
 
 
-def _reason(error: Any) -> str:
+def _read_error_reason(error: Any) -> str:
     body = error.body if isinstance(error.body, dict) else {}
     return str(body.get("message") or "no reason given")
 
 
-def _code(error: Any) -> str:
+def _read_error_code(error: Any) -> str:
     body = error.body if isinstance(error.body, dict) else {}
     return f"{body.get('code') or ''} {body.get('type') or ''}"

@@ -1,4 +1,4 @@
-"""What every retriever does."""
+"""The contract of retrievers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from rag.component import Component
-from rag.embedding.base import embedding
+from rag.embedding.base import embedding_span
 from rag.filters import Where
 from rag.types import Hit, StageScore
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 class Retriever(Component):
-    """A question to the chunks that may answer it."""
+    """Finds the chunks that may answer a question."""
 
     kind: ClassVar[str] = "retriever"
 
     @property
     def is_external(self) -> bool:
-        """Whether it finds elsewhere than in the index, which then may be empty.
+        """Whether it searches outside the index, which then may be empty.
 
-        Its hits are chunks of the index's documents where these hold the same words, and otherwise
-        passages by themselves: see `rag.retrieval.external_passages`.
+        Its hits are chunks of the index if a document there holds the same words. Otherwise they
+        are passages of their own: see `rag.retrieval.external_passages`.
         """
         return False
 
@@ -36,9 +36,9 @@ class Retriever(Component):
     def retrieve(
         self, query: str, *, k: int, index: Index, where: Where | None = None
     ) -> list[Hit]:
-        """Up to `k` hits in `index`, best first, among the documents that `where` selects.
+        """Return up to `k` hits, best first, within the documents that `where` selects.
 
-        A query without a word in it has no hits.
+        A query without any word has no hits.
         """
 
 
@@ -46,28 +46,32 @@ Ranking = Sequence[tuple[int, float]]
 """Chunk rows with a score, best first."""
 
 
-def query_vector(index: Index, query: str) -> NDArray[np.float32]:
-    """The question's vector: float32 ``[dimension]``."""
-    with embedding(index.embedder, 1):
+def embed_query(index: Index, query: str) -> NDArray[np.float32]:
+    """Embed the question: float32 ``[dimension]``."""
+    with embedding_span(index.embedder, 1):
         return index.embedder.embed_query(query)
 
 
-def to_hits(index: Index, ranking: Ranking, origins: Mapping[str, Ranking]) -> list[Hit]:
-    """Make hits of a ranking; `origins` are the rankings it came from, by retriever."""
+def to_hits(index: Index, ranking: Ranking, stage_rankings: Mapping[str, Ranking]) -> list[Hit]:
+    """Turn a ranking into hits. `stage_rankings` holds the ranking of each retriever, by name."""
     chunks = index.chunks([row for row, _ in ranking])
-    places = {
+    scores_by_stage = {
         name: {
             row: StageScore(rank=i, score=score)
             for i, (row, score) in enumerate(ranked, start=1)
             if row in chunks
         }
-        for name, ranked in origins.items()
+        for name, ranked in stage_rankings.items()
     }
     return [
         Hit(
             chunk=chunks[row],
             score=score,
-            stage_scores={name: place[row] for name, place in places.items() if row in place},
+            stage_scores={
+                name: stage_scores[row]
+                for name, stage_scores in scores_by_stage.items()
+                if row in stage_scores
+            },
         )
         for row, score in ranking
         if row in chunks

@@ -1,11 +1,11 @@
-"""Retrieval by meaning: nearest vectors."""
+"""Dense retrieval: nearest vectors."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
 from rag.filters import Where
-from rag.retrieval.base import Retriever, query_vector, to_hits
+from rag.retrieval.base import Retriever, embed_query, to_hits
 from rag.text.tokenization import words
 from rag.types import Hit
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class DenseRetriever(Retriever):
-    """Chunks whose vectors are nearest to the question's; the score is the cosine."""
+    """Returns the chunks whose vectors are nearest to the query vector. The score is the cosine."""
 
     name: ClassVar[str] = "dense"
 
@@ -24,7 +24,7 @@ class DenseRetriever(Retriever):
         """See `Retriever.retrieve`."""
         if not words(query):
             return []
-        vector = query_vector(index, query)
+        vector = embed_query(index, query)
 
         def search() -> list[Hit]:
             ranking = index.search_dense(vector, k, where)

@@ -1,9 +1,9 @@
-"""What was found elsewhere than in the index, so that it can be cited all the same.
+"""Passages from outside the index, and how they become citable.
 
-A foreign retriever gives texts, and seldom says where in their sources they stand. Where the index
-holds the source, and the text stands in it to the letter (up to white space), it is a chunk of
-that document. Where not, the passage is a source by itself, named by its content: its uri is
-``passage:`` and the hash of its text, so that whoever has the text can check a quote of it.
+A retriever of another framework returns texts, usually without their position in a source. If the
+index holds the source, and the text occurs in it verbatim (up to white space), the hit is a chunk
+of that document. Otherwise the passage is its own source, named by its content: its uri is
+``passage:`` and the hash of its text, so anyone with the text can check a quote of it.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from urllib.parse import urlsplit
 
 from rag.errors import DocumentNotFound
 from rag.filters import Filter, Where
-from rag.types import Chunk, Document, Hit, StageScore, flat_metadata, well_formed
+from rag.types import Chunk, Document, Hit, StageScore, flatten_metadata, to_well_formed
 
 if TYPE_CHECKING:
     from rag.index import Index
 
 SCHEME = "passage:"
-_NAMES = ("uri", "source", "file_path", "path", "url", "file_name", "filename")
-_IDS = ("ref_doc_id",)
+SOURCE_NAME_FIELDS = ("uri", "source", "file_path", "path", "url", "file_name", "filename")
+SOURCE_ID_FIELDS = ("ref_doc_id",)
 
 
 def passage_uri(text: str) -> str:
-    """The uri of a passage that is its own source."""
+    """Return the uri of a passage that is its own source."""
     return SCHEME + hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def external_passages(hits: Iterable[Hit]) -> dict[str, str]:
-    """Texts, by uri, of those hits that are their own sources; only of what is named rightly."""
+    """Return the texts, by uri, of hits that are their own sources and have the right hash."""
     return {
         hit.chunk.uri: hit.chunk.text
         for hit in hits
@@ -43,72 +43,77 @@ def external_passages(hits: Iterable[Hit]) -> dict[str, str]:
 
 
 def part_id(key: str, start: int, end: int) -> str:
-    """An id for a stretch of what has the id or digest `key`: 32 hex digits."""
+    """Return an id (32 hex digits) for a span of the text with the id or digest `key`."""
     return hashlib.sha256(f"{key} {start} {end}".encode()).hexdigest()[:32]
 
 
-def outside_hit(
+def make_external_hit(
     index: Index,
     text: str,
     metadata: Mapping[str, Any],
     *,
-    origin: str,
+    stage: str,
     rank: int,
     score: float,
     where: Where | None = None,
     start: int | None = None,
 ) -> Hit | None:
-    """A hit for a foreign `text`, or None where it is blank or `where` does not select it.
+    """Make a hit from a foreign `text`. Return None if it is blank or `where` does not select it.
 
-    `metadata` is what came with it; `start` says where in its source the text is said to stand.
+    `metadata` comes from the other framework. `start` is the stated offset of the text in its
+    source.
     """
-    text = well_formed(text)
+    text = to_well_formed(text)
     if not text.strip():
         return None
-    document, chunk = _in_library(index, text, metadata, start) or _by_itself(text, metadata)
+    document, chunk = _find_in_index(index, text, metadata, start) or _make_own_source(
+        text, metadata
+    )
     if where is not None and not Filter.of(where).matches(document):
         return None
-    return Hit(chunk=chunk, score=score, stage_scores={origin: StageScore(rank=rank, score=score)})
+    return Hit(chunk=chunk, score=score, stage_scores={stage: StageScore(rank=rank, score=score)})
 
 
-def _by_itself(text: str, metadata: Mapping[str, Any]) -> tuple[Document, Chunk]:
+def _make_own_source(text: str, metadata: Mapping[str, Any]) -> tuple[Document, Chunk]:
     uri = passage_uri(text)
-    flat = flat_metadata(metadata)
-    named = next((well_formed(str(flat[n])) for n in ("title", *_NAMES) if flat.get(n)), "")
+    flat = flatten_metadata(metadata)
+    title = next(
+        (to_well_formed(str(flat[n])) for n in ("title", *SOURCE_NAME_FIELDS) if flat.get(n)), ""
+    )
     page = flat.get("page", flat.get("page_label"))
     number = page if isinstance(page, int) and not isinstance(page, bool) and page > 0 else None
     mime = next((flat[name] for name in ("mime", "mime_type", "file_type") if flat.get(name)), None)
     kind = mime if isinstance(mime, str) else "text/plain"
-    document = Document(uri=uri, text=text, title=named, mime=kind, metadata=flat)
+    document = Document(uri=uri, text=text, title=title, mime=kind, metadata=flat)
     return document, Chunk(
         id=uri.removeprefix(SCHEME),
         uri=uri,
         start=0,
         end=len(text),
         text=text,
-        title=named,
+        title=title,
         metadata=document.metadata,
         location={} if number is None else {"page": number},
     )
 
 
-def _in_library(
+def _find_in_index(
     index: Index, text: str, metadata: Mapping[str, Any], start: int | None
 ) -> tuple[Document, Chunk] | None:
-    """The text as a chunk of a document that the index holds; None where it is in none."""
-    for uri in _uris(metadata):
+    """Find the text in a document of the index. Return None if no document holds it."""
+    for uri in _candidate_uris(metadata):
         try:
             document = index.document_store.document(uri)
         except DocumentNotFound:
             continue
-        span = found_in(document.text, text, start)
+        span = find_piece(document.text, text, start)
         if span is not None:
-            return document, _chunk(index, document, *span)
+            return document, _find_or_make_chunk(index, document, *span)
     return None
 
 
-def _chunk(index: Index, document: Document, start: int, end: int) -> Chunk:
-    """The index's own chunk of that span, where there is one; else one that is made for it."""
+def _find_or_make_chunk(index: Index, document: Document, start: int, end: int) -> Chunk:
+    """Return the chunk of the index with that span, or a new one."""
     rows = [
         s.row
         for s in index.document_store.outline(document.uri)
@@ -128,11 +133,11 @@ def _chunk(index: Index, document: Document, start: int, end: int) -> Chunk:
     )
 
 
-def _uris(metadata: Mapping[str, Any]) -> Iterator[str]:
-    """What the source of a foreign text may be called in the index."""
-    for name in (*_NAMES, *_IDS):
+def _candidate_uris(metadata: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the uris that the source of a foreign text may have in the index."""
+    for name in (*SOURCE_NAME_FIELDS, *SOURCE_ID_FIELDS):
         value = metadata.get(name)
-        if not isinstance(value, str) or not value.strip() or value != well_formed(value):
+        if not isinstance(value, str) or not value.strip() or value != to_well_formed(value):
             continue
         yield value
         try:
@@ -143,48 +148,52 @@ def _uris(metadata: Mapping[str, Any]) -> Iterator[str]:
 
 
 class WhitespaceNormalizedText:
-    """A text with one space for every stretch of white space, and where its words really stand."""
+    """A text with single spaces, and the original offset of each word."""
 
     def __init__(self, text: str) -> None:
         words = list(re.finditer(r"\S+", text))
-        self._origins = [word.start() for word in words]
-        self._starts: list[int] = []
-        at = 0
+        self._original_offsets = [word.start() for word in words]
+        self._normalized_offsets: list[int] = []
+        offset = 0
         for word in words:
-            self._starts.append(at)
-            at += word.end() - word.start() + 1
+            self._normalized_offsets.append(offset)
+            offset += word.end() - word.start() + 1
         self._text = " ".join(word.group() for word in words)
 
-    def find(self, piece: str, at: int = 0) -> tuple[int, int] | None:
-        """The first place of `piece` that begins at `at` or behind it, in the text as it was."""
-        wanted = " ".join(piece.split())
-        if not wanted or not self._starts:
+    def find(self, piece: str, min_offset: int = 0) -> tuple[int, int] | None:
+        """Return the original span of the first `piece` at or after `min_offset`, or None."""
+        normalized_piece = " ".join(piece.split())
+        if not normalized_piece or not self._normalized_offsets:
             return None
-        word = max(0, bisect_right(self._origins, at) - 1)
-        begin = self._starts[word] + max(0, at - self._origins[word])
-        found = self._text.find(wanted, begin)
-        if found < 0:
+        word_number = max(0, bisect_right(self._original_offsets, min_offset) - 1)
+        begin = self._normalized_offsets[word_number] + max(
+            0, min_offset - self._original_offsets[word_number]
+        )
+        index = self._text.find(normalized_piece, begin)
+        if index < 0:
             return None
-        return self._origin(found), self._origin(found + len(wanted) - 1) + 1
+        return self._original_offset(index), self._original_offset(
+            index + len(normalized_piece) - 1
+        ) + 1
 
-    def _origin(self, place: int) -> int:
-        word = bisect_right(self._starts, place) - 1
-        return self._origins[word] + place - self._starts[word]
+    def _original_offset(self, offset: int) -> int:
+        word_number = bisect_right(self._normalized_offsets, offset) - 1
+        return self._original_offsets[word_number] + offset - self._normalized_offsets[word_number]
 
 
-def found_in(text: str, piece: str, start: int | None = None) -> tuple[int, int] | None:
-    """Where `piece` stands in `text`: to the letter, or with other white space; None if nowhere.
+def find_piece(text: str, piece: str, start: int | None = None) -> tuple[int, int] | None:
+    """Find `piece` in `text`, verbatim or with other white space. Return its span, or None.
 
-    `start` is where it is said to stand, which counts where it is true.
+    `start` is the stated offset, which is used if it is correct.
     """
     piece = piece.strip()
     if not piece:
         return None
     if start is not None and start >= 0:
-        near = text.find(piece, start, start + len(piece) + 64)
-        if near >= 0:
-            return near, near + len(piece)
-    at = text.find(piece)
-    if at >= 0:
-        return at, at + len(piece)
+        offset_near_start = text.find(piece, start, start + len(piece) + 64)
+        if offset_near_start >= 0:
+            return offset_near_start, offset_near_start + len(piece)
+    offset = text.find(piece)
+    if offset >= 0:
+        return offset, offset + len(piece)
     return WhitespaceNormalizedText(text).find(piece)

@@ -1,7 +1,7 @@
-"""Several rankings to one.
+"""Fusion of several rankings into one.
 
-Scores of different scales are brought to one before they are summed; reciprocal-rank fusion
-leaves the scores aside.
+Scores of different scales are normalized before they are added. Reciprocal rank fusion uses the
+ranks only.
 """
 
 from __future__ import annotations
@@ -26,14 +26,17 @@ Fusion = Literal["sum", "minmax", "distribution", "rrf"]
 _RRF_K = 60
 
 
-def by_best(scores: Scores) -> dict[int, float]:
-    """Scores from 0 (nothing in common, or less) to 1 (the best of these); all 0 without a best."""
+def normalize_by_best(scores: Scores) -> dict[int, float]:
+    """Scale scores to 0..1 by the best one.
+
+    Negative scores become 0; all are 0 without a positive one.
+    """
     best = max(scores.values(), default=0.0)
     return {row: max(0.0, score) / best if best > 0 else 0.0 for row, score in scores.items()}
 
 
-def by_range(scores: Scores) -> dict[int, float]:
-    """Scores from 0, the lowest of these, to 1, the best; all 1 where they are equal."""
+def normalize_by_range(scores: Scores) -> dict[int, float]:
+    """Scale scores from 0 (the lowest) to 1 (the best); all are 1 if they are equal."""
     lowest, best = min(scores.values(), default=0.0), max(scores.values(), default=0.0)
     return {
         row: (score - lowest) / (best - lowest) if best > lowest else 1.0
@@ -41,8 +44,8 @@ def by_range(scores: Scores) -> dict[int, float]:
     }
 
 
-def by_distribution(scores: Scores) -> dict[int, float]:
-    """Scores from 0 to 1, for three standard deviations below and above the mean."""
+def normalize_by_distribution(scores: Scores) -> dict[int, float]:
+    """Scale scores from 0 (three standard deviations below the mean) to 1 (three above)."""
     count = len(scores)
     mean = sum(scores.values()) / max(1, count)
     deviation = math.sqrt(sum((s - mean) ** 2 for s in scores.values()) / max(1, count))
@@ -52,28 +55,28 @@ def by_distribution(scores: Scores) -> dict[int, float]:
     }
 
 
-def by_rank(scores: Scores) -> dict[int, float]:
-    """``1 / (60 + rank)``, ranks from 1; equal scores share the better rank."""
-    places: dict[float, int] = {}
+def normalize_by_rank(scores: Scores) -> dict[int, float]:
+    """Return ``1 / (60 + rank)``, with ranks from 1; equal scores share the better rank."""
+    ranks: dict[float, int] = {}
     for i, score in enumerate(sorted(scores.values(), reverse=True), start=1):
-        places.setdefault(score, i)
-    return {row: 1 / (_RRF_K + places[score]) for row, score in scores.items()}
+        ranks.setdefault(score, i)
+    return {row: 1 / (_RRF_K + ranks[score]) for row, score in scores.items()}
 
 
-NORMALISED: Mapping[Fusion, Callable[[Scores], dict[int, float]]] = {
-    "sum": by_best,
-    "minmax": by_range,
-    "distribution": by_distribution,
-    "rrf": by_rank,
+NORMALIZATIONS: Mapping[Fusion, Callable[[Scores], dict[int, float]]] = {
+    "sum": normalize_by_best,
+    "minmax": normalize_by_range,
+    "distribution": normalize_by_distribution,
+    "rrf": normalize_by_rank,
 }
 
 
 def fuse(
     rankings: Sequence[Scores], weights: Sequence[float], fusion: Fusion = "sum"
 ) -> dict[int, float]:
-    """The weighted sum of the normalised scores, best first, ties by row."""
+    """Return the weighted sum of the normalized scores, best first, ties ordered by row."""
     total: dict[int, float] = {}
     for scores, weight in zip(rankings, weights, strict=True):
-        for row, score in NORMALISED[fusion](scores).items():
+        for row, score in NORMALIZATIONS[fusion](scores).items():
             total[row] = total.get(row, 0.0) + weight * score
     return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))

@@ -1,4 +1,4 @@
-"""Both at once: the default retriever."""
+"""Hybrid retrieval, the default: dense scores and BM25 together."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from rag.filters import Where
-from rag.retrieval.base import Retriever, query_vector, to_hits
+from rag.retrieval.base import Retriever, embed_query, to_hits
 from rag.retrieval.fusion import Fusion, fuse
 from rag.retrieval.lexical import LexicalRetriever
 from rag.text.tokenization import words
@@ -21,24 +21,23 @@ if TYPE_CHECKING:
 
 
 class HybridRetriever(Retriever):
-    """A weighted sum of dense and BM25 scores, each divided by the best candidate's.
+    """A weighted sum of dense and BM25 scores, each divided by the best score.
 
-    ``weight`` is what the dense score counts, the rest is BM25's; None is what the embedder is
-    worth beside it (`Embedder.dense_weight`: .4 for static vectors, .6 for transformers).
+    ``weight`` is the weight of the dense score; BM25 has the rest. None takes the weight from the
+    embedder (`Embedder.dense_weight`: .4 for static vectors, .6 for transformers).
 
-    The candidates are the best ``candidates`` chunks of either retriever, and both scores are
-    completed for every one of them: the cosine of what only BM25 found, and the reverse. The sum
-    is ``weight * dense + (1 - weight) * lexical``. Zero stays zero: unlike the lowest score among
-    the candidates, it does not depend on how many there are, and an embedder that does not know
-    the language of the question, to whom all chunks are alike, changes next to nothing. ``fusion``
-    names other ways (`rag.retrieval.fusion`).
+    The candidates are the best ``candidates`` chunks of each retriever. Both scores are computed
+    for all candidates. The sum is ``weight * dense + (1 - weight) * lexical``. A score of zero
+    stays zero: unlike min-max scaling, it does not depend on the number of candidates. An embedder
+    that does not know the language of the query gives all chunks similar scores and so changes
+    almost nothing. ``fusion`` selects another method (`rag.retrieval.fusion`).
 
-    Then the question's vector is moved by ``feedback`` towards the mean of the best two
-    candidates, and the candidates' cosines are taken anew: pseudo-relevance feedback as Rocchio's
-    (Li et al., 2021, for dense vectors). 0 leaves that out.
+    Then the query vector is moved by ``feedback`` towards the mean of the best two candidates, and
+    the cosines of the candidates are computed again: Rocchio's pseudo-relevance feedback, for dense
+    vectors by Li et al. (2021). 0 turns it off.
 
-    No worse than the better of its halves on all collections of ``docs/retrieval.md``, where
-    reciprocal-rank fusion falls below BM25 alone on most.
+    On all sets of ``docs/retrieval.md`` it is no worse than the better of its two parts, while
+    reciprocal rank fusion falls below BM25 alone on most of them.
     """
 
     name: ClassVar[str] = "hybrid"
@@ -55,32 +54,34 @@ class HybridRetriever(Retriever):
         """See `Retriever.retrieve`."""
         if not words(query):
             return []
-        vector = query_vector(index, query)
+        vector = embed_query(index, query)
         depth = max(k, self.candidates)
 
         def search() -> list[Hit]:
-            asked = self.lexical.words(query, index, where)
+            lexical_query = self.lexical.build_query(query, index, where)
             dense, lexical = index.run_parallel(
                 lambda: index.search_dense(vector, depth, where),
-                lambda: index.search_lexical(asked, depth, where),
+                lambda: index.search_lexical(lexical_query, depth, where),
             )
-            known = dict(lexical)
-            if asked.only_phrases:  # then what has none is not meant
-                dense = [(row, score) for row, score in dense if row in known]
-            rows = sorted(known.keys() | dict(dense).keys())
-            only_dense = [row for row in rows if row not in known]
-            (found, vectors), more = index.run_parallel(
-                lambda: index.vectors_of(rows),
-                lambda: index.lexical_scores(asked, only_dense),
+            bm25_scores = dict(lexical)
+            if lexical_query.has_only_phrases:  # then what has none is not meant
+                dense = [(row, score) for row, score in dense if row in bm25_scores]
+            rows = sorted(bm25_scores.keys() | dict(dense).keys())
+            only_dense = [row for row in rows if row not in bm25_scores]
+            (vector_rows, vectors), missing_bm25_scores = index.run_parallel(
+                lambda: index.vectors_of_rows(rows),
+                lambda: index.lexical_scores(lexical_query, only_dense),
             )
             weight = index.embedder.dense_weight(query) if self.weight is None else self.weight
-            scores = self._ranked(vector, found, vectors, known | more, weight)
+            scores = self._rank_candidates(
+                vector, vector_rows, vectors, bm25_scores | missing_bm25_scores, weight
+            )
             ranking = list(scores.items())[:k]
             return to_hits(index, ranking, {"dense": dense, "lexical": lexical})
 
         return index.read_consistent(search)
 
-    def _ranked(
+    def _rank_candidates(
         self,
         vector: NDArray[np.float32],
         rows: list[int],
@@ -88,19 +89,25 @@ class HybridRetriever(Retriever):
         bm25: dict[int, float],
         weight: float,
     ) -> dict[int, float]:
-        """Candidates with their scores, best first."""
+        """Return the candidates with their fused scores, best first."""
         weights = (weight, 1 - weight)
 
-        def ranked(vector: NDArray[np.float32]) -> dict[int, float]:
+        def fuse_scores(vector: NDArray[np.float32]) -> dict[int, float]:
             cosines = dict(zip(rows, (vectors @ vector).tolist(), strict=True)) if rows else {}
             return fuse((cosines, bm25), weights, self.fusion)
 
-        first = ranked(vector)
+        initial_scores = fuse_scores(vector)
         if not self.feedback or not weight or not rows:
-            return first
-        place = {row: i for i, row in enumerate(rows)}
-        best = [place[row] for row in list(first)[:_FEEDBACK_FROM] if row in place]
-        return ranked(vector + self.feedback * vectors[best].mean(axis=0)) if best else first
+            return initial_scores
+        positions = {row: i for i, row in enumerate(rows)}
+        best = [
+            positions[row] for row in list(initial_scores)[:FEEDBACK_CANDIDATES] if row in positions
+        ]
+        return (
+            fuse_scores(vector + self.feedback * vectors[best].mean(axis=0))
+            if best
+            else initial_scores
+        )
 
 
-_FEEDBACK_FROM = 2  # candidates
+FEEDBACK_CANDIDATES = 2  # candidates

@@ -1,4 +1,4 @@
-"""Late interaction: every token of the question looks for its nearest in the chunk."""
+"""Late interaction (MaxSim): every query token is matched with its most similar chunk token."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ if TYPE_CHECKING:
 
 
 class LateInteractionRetriever(Retriever):
-    """The candidates of another retriever, ordered by MaxSim over vectors of single tokens.
+    """Reorders the candidates of another retriever by MaxSim over token vectors.
 
-    The score is the mean, over the tokens of the question, of the best cosine that a token of the
-    chunk has (Khattab and Zaharia, 2020). The vectors are the embedder's own, of those that give
-    them (`Embedder.embed_tokens`), made for ``depth`` candidates when they are asked for: nothing
-    more is stored. ``weight`` is what that score counts beside the first one, both divided by
-    their best.
+    The score is the mean, over the query tokens, of the highest cosine with a token of the chunk
+    (Khattab and Zaharia, 2020). The token vectors come from `Embedder.embed_tokens` and are
+    computed for ``depth`` candidates at query time: nothing more is stored. ``weight`` is the
+    weight of this score relative to the first retriever's, both divided by their best.
     """
 
     name: ClassVar[str] = "late-interaction"
@@ -35,28 +34,28 @@ class LateInteractionRetriever(Retriever):
 
     @property
     def is_external(self) -> bool:
-        """As the first."""
+        """Whether the first retriever searches outside the index."""
         return self.first.is_external
 
     def retrieve(
         self, query: str, *, k: int, index: Index, where: Where | None = None
     ) -> list[Hit]:
-        """See `Retriever.retrieve`. Raises `ConfigError` where the embedder gives no such."""
+        """Retrieve and reorder. Raises `ConfigError` if the embedder has no token vectors."""
         import numpy as np
 
         hits = self.first.retrieve(query, k=max(k, self.depth), index=index, where=where)
         if not hits:
             return []
-        (asked,) = index.embedder.embed_tokens([query], "query")
+        (query_tokens,) = index.embedder.embed_tokens([query], "query")
         texts = [hit.chunk.embedded_text for hit in hits[: self.depth]]
-        found = index.embedder.embed_tokens(texts, "document")
+        document_tokens = index.embedder.embed_tokens(texts, "document")
         scores = {
-            i: float(np.mean(np.max(asked @ tokens.T, axis=1))) if len(tokens) else 0.0
-            for i, tokens in enumerate(found)
-            if len(asked)
+            i: float(np.mean(np.max(query_tokens @ tokens.T, axis=1))) if len(tokens) else 0.0
+            for i, tokens in enumerate(document_tokens)
+            if len(query_tokens)
         }
-        first = {i: hit.score for i, hit in enumerate(hits[: self.depth])}
-        fused = fuse((scores, first), (self.weight, 1 - self.weight))
+        first_scores = {i: hit.score for i, hit in enumerate(hits[: self.depth])}
+        fused = fuse((scores, first_scores), (self.weight, 1 - self.weight))
         order = [fused.get(i, 0.0) for i in range(len(texts))]
         ordered = reorder_by_scores(self.name, hits[: self.depth], order)
         return append_below(ordered, hits[self.depth :])[:k]

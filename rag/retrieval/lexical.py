@@ -1,4 +1,4 @@
-"""Retrieval by words: BM25."""
+"""Lexical retrieval: BM25."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import Field
 from rag.filters import Where
 from rag.retrieval.base import Ranking, Retriever, to_hits
 from rag.stores.tantivy import BM25Query
-from rag.text.tokenization import language_of, stems
+from rag.text.tokenization import detect_language, stems
 from rag.types import Hit
 
 if TYPE_CHECKING:
@@ -19,18 +19,20 @@ if TYPE_CHECKING:
 
 
 class LexicalRetriever(Retriever):
-    """Chunks that share rare words with the question; the score is BM25's (k1 1.2, b .75).
+    """Returns the chunks that share rare words with the question.
 
-    Words are told by Unicode script and stemmed by the language of their document. A phrase ``"in
-    quotes"`` counts once more than its words; where the question is nothing but phrases, only
-    chunks that have one are found. ``title_weight`` is what a word counts in title and headings,
-    besides; ``rarity`` lets a word count more the rarer it is: by its inverse document frequency
-    to the power ``1 + rarity``.
+    The score is BM25 (k1 1.2, b .75).
 
-    With ``expand``, the question is asked a second time with that many of the words by which the
-    best ``expand_from`` chunks of the first time differ from all, which make up ``expand_share``
-    of it: relevance model 3 (Abdul-Jaleel et al., 2004), pseudo-relevance feedback that needs no
-    model. It finds more, at the price of exact answers: see ``docs/retrieval.md``.
+    Words are found by Unicode script and stemmed in the language of their document. A phrase ``"in
+    quotes"`` counts in addition to its words; if the question has phrases only, only chunks with
+    one of them are found. ``title_weight`` is the additional weight of a word in the title or
+    headings. ``rarity`` raises the weight of rare words: their inverse document frequency to the
+    power ``1 + rarity``.
+
+    ``expand`` turns on relevance model 3, a pseudo-relevance feedback without a model (Abdul-Jaleel
+    et al., 2004): a second query adds that many words in which the best ``expand_from`` chunks
+    differ from the others, with ``expand_share`` of the total weight. It increases recall and
+    lowers precision for exact questions; see ``docs/retrieval.md``.
     """
 
     name: ClassVar[str] = "lexical"
@@ -47,34 +49,34 @@ class LexicalRetriever(Retriever):
         """See `Retriever.retrieve`."""
 
         def search() -> list[Hit]:
-            ranking = index.search_lexical(self.words(query, index, where), k, where)
+            ranking = index.search_lexical(self.build_query(query, index, where), k, where)
             return to_hits(index, ranking, {self.name: ranking})
 
         return index.read_consistent(search)
 
-    def words(self, query: str, index: Index, where: Where | None = None) -> BM25Query:
-        """What the index is asked."""
-        asked = BM25Query(query, title=self.title_weight, rarity=self.rarity)
+    def build_query(self, query: str, index: Index, where: Where | None = None) -> BM25Query:
+        """Return the query for the lexical index."""
+        lexical_query = BM25Query(query, title_weight=self.title_weight, rarity=self.rarity)
         if not self.expand:
-            return asked
-        found = index.search_lexical(asked, self.expand_from, where)
-        more = self._telling(found, index)
-        return replace(asked, more=more, more_share=self.expand_share)
+            return lexical_query
+        ranking = index.search_lexical(lexical_query, self.expand_from, where)
+        expansion_terms = self._expansion_terms(ranking, index)
+        return replace(lexical_query, expansion=expansion_terms, expansion_share=self.expand_share)
 
-    def _telling(self, ranking: Ranking, index: Index) -> tuple[tuple[str, float], ...]:
-        """The words that tell these chunks from all others, with shares that sum to 1."""
+    def _expansion_terms(self, ranking: Ranking, index: Index) -> tuple[tuple[str, float], ...]:
+        """Return the stems that distinguish these chunks from others, with shares that sum to 1."""
         chunks = index.chunks([row for row, _ in ranking])
         weights: dict[str, float] = defaultdict(float)
         for row, score in ranking:
             if row not in chunks:
                 continue
             text = chunks[row].embedded_text
-            found = Counter(stems(text, language_of(text)))
-            length = sum(found.values())
-            for stem, count in found.items():
+            stem_counts = Counter(stems(text, detect_language(text)))
+            length = sum(stem_counts.values())
+            for stem, count in stem_counts.items():
                 weights[stem] += score * count / length
         for stem in weights:
-            weights[stem] *= index.lexical.rarity(stem)
+            weights[stem] *= index.lexical.inverse_document_frequency(stem)
         best = sorted(weights.items(), key=lambda item: (-item[1], item[0]))[: self.expand]
         total = sum(weight for _, weight in best)
         return tuple((stem, weight / total) for stem, weight in best if weight > 0)

@@ -1,4 +1,4 @@
-"""Questions to better questions; those by a chat model read their prompts in ``prompts``."""
+"""Query transforms: rewriting, expansion and decomposition of questions."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from rag.types import NO_ANSWER, Message
 
 _BULLET = re.compile(r"(?:[-*•]|\d{1,3}[.)])\s+")
 _QUOTED = re.compile(r"[\"'“]([^\"'“”]+)[\"'”]")
-_LONGEST = 2_000  # characters of a query that a model makes
+MAX_QUERY_CHARACTERS = 2_000  # characters of a query that a model makes
 
 
 class Query(NamedTuple):
-    """Something to retrieve by, and what its hits count beside those of others."""
+    """A search query, and the weight of its hits relative to those of other queries."""
 
     text: str
     weight: float = 1.0
 
 
 class QueryTransform(Component):
-    """What a person asks, in a conversation, to what is retrieved by."""
+    """Turns the question of a user into search queries."""
 
     kind: ClassVar[str] = "transform"
     for_search_only: ClassVar[bool] = False
@@ -36,30 +36,32 @@ class QueryTransform(Component):
 
     @abstractmethod
     def transform(self, question: str, history: Sequence[Message]) -> list[Query]:
-        """Queries in place of `question`, at least one. Raises `ModelError`."""
+        """Return at least one query for `question`. Raises `ModelError`."""
 
 
 # Words that point back to what was said before.
-_POINTING = frozenset(
+REFERRING_WORDS = frozenset(
     """it its itself they them their theirs he him his she her hers this that these those same
     such former latter instead""".split()
 )
-_OPENING = re.compile(r"\W*(?:and|or|but|so|what about|how about|what if|why not)\b", re.IGNORECASE)
-_HELPING = frozenset({"do", "does", "did"})  # these leave the verb to the end of a question
-_FEW = 2  # words of content below which a question does not stand by itself
-_ASKING = frozenset("what which who whom whose when where why how".split())
+FOLLOW_UP_OPENING = re.compile(
+    r"\W*(?:and|or|but|so|what about|how about|what if|why not)\b", re.IGNORECASE
+)
+AUXILIARY_VERBS = frozenset({"do", "does", "did"})  # these leave the verb to the end of a question
+MIN_CONTENT_WORDS = 2  # words of content below which a question does not stand by itself
+QUESTION_WORDS = frozenset("what which who whom whose when where why how".split())
 
 
 class CarryOver(QueryTransform):
-    """Follow-up questions without a model: what the question before was about is put behind them.
+    """Rewrites follow-up questions without a model: it appends words of an earlier question.
 
-    A question is a follow-up where it points back ("it", "those", "what about ..."), or hardly has
-    words of its own. It gets up to ``terms`` words of the last question that stood by itself:
-    after "How long does the battery last?", "And how long does charging it take?" becomes "And how
-    long does charging it take? (battery)". Names stay behind where the question has one of its own,
-    and so do questions that were not answered. What points back is known for English; in other
-    languages only short questions are taken for follow-ups. The first question of a conversation
-    stays as it is.
+    A question is a follow-up if it refers back ("it", "those", "what about ...") or has almost no
+    content words. Up to ``terms`` words of the last standalone question are appended: after "How
+    long does the battery last?", "And how long does charging it take?" becomes "And how long does
+    charging it take? (battery)". Names are not appended if the question has a name of its own.
+    Questions without an answer are skipped. References are recognized in English; in other
+    languages, only short questions count as follow-ups. The first question of a conversation is not
+    changed.
     """
 
     name: ClassVar[str] = "carry-over"
@@ -69,26 +71,28 @@ class CarryOver(QueryTransform):
 
     def transform(self, question: str, history: Sequence[Message]) -> list[Query]:
         """See `QueryTransform.transform`."""
-        if not history or not _points_back(question):
+        if not history or not _is_follow_up(question):
             return [Query(question)]
-        own = set(stems(question))
-        has_name = any(_is_name(word) for word in _subjects(question)[1:])
-        said = [*(message.content for message in history[1:]), ""]
-        for message, reply in reversed(list(zip(history, said, strict=True))):
-            unfit = message.role != "user" or reply == NO_ANSWER or _points_back(message.content)
-            if unfit:
+        question_stems = set(stems(question))
+        has_name = any(_is_name(word) for word in _find_subject_words(question)[1:])
+        replies = [*(message.content for message in history[1:]), ""]
+        for message, reply in reversed(list(zip(history, replies, strict=True))):
+            is_unusable = (
+                message.role != "user" or reply == NO_ANSWER or _is_follow_up(message.content)
+            )
+            if is_unusable:
                 continue
             terms = [
                 word
-                for word in dict.fromkeys(_subjects(message.content))
-                if not own & set(stems(word)) and not (has_name and _is_name(word))
+                for word in dict.fromkeys(_find_subject_words(message.content))
+                if not question_stems & set(stems(word)) and not (has_name and _is_name(word))
             ]
             if terms:
                 return [Query(f"{question} ({' '.join(terms[: self.terms])})")]
         return [Query(question)]
 
 
-_MEASURE = re.compile(r"\bhow \w+", re.IGNORECASE)  # long, often, many: not what it is about
+MEASURE_PHRASE = re.compile(r"\bhow \w+", re.IGNORECASE)  # long, often, many: not what it is about
 _WORD = re.compile(r"[^\W_][\w'’.-]*[^\W_]|[^\W_]")
 
 
@@ -96,45 +100,54 @@ def _is_name(word: str) -> bool:
     return word[0].isupper() or word[0].isdigit()
 
 
-def _subjects(question: str) -> list[str]:
-    """The words that a question is about: not its verb, where that can be told."""
-    question = _MEASURE.sub("", question)
-    found = [w for w in _WORD.findall(question) if w.lower() not in STOP_WORDS | _ASKING]
-    asks_by_verb = _HELPING.intersection(words(question))
-    if len(found) > 1 and asks_by_verb and question.rstrip(" ?.!").endswith(found[-1]):
-        return found[:-1]
-    return found
+def _find_subject_words(question: str) -> list[str]:
+    """Return the words that a question is about, without its verb if that can be recognized."""
+    question = MEASURE_PHRASE.sub("", question)
+    content_words = [
+        w for w in _WORD.findall(question) if w.lower() not in STOP_WORDS | QUESTION_WORDS
+    ]
+    has_auxiliary_verb = AUXILIARY_VERBS.intersection(words(question))
+    if (
+        len(content_words) > 1
+        and has_auxiliary_verb
+        and question.rstrip(" ?.!").endswith(content_words[-1])
+    ):
+        return content_words[:-1]
+    return content_words
 
 
-def _points_back(question: str) -> bool:
-    found = words(question)
-    if any(word in _POINTING for word in found) or _OPENING.match(question):
+def _is_follow_up(question: str) -> bool:
+    question_words = words(question)
+    if any(word in REFERRING_WORDS for word in question_words) or FOLLOW_UP_OPENING.match(question):
         return True
-    return len([word for word in found if word not in STOP_WORDS | _ASKING]) < _FEW
+    return (
+        len([word for word in question_words if word not in STOP_WORDS | QUESTION_WORDS])
+        < MIN_CONTENT_WORDS
+    )
 
 
-class _Asking(QueryTransform):
-    """A transform that asks a chat model; ``model`` is the model."""
+class _ModelTransform(QueryTransform):
+    """A transform that asks the chat model ``model``."""
 
     model: ChatModel
 
-    def _lines(self, prompt: str, **inputs: object) -> list[str]:
-        said = ask(self.model, prompt, **inputs).splitlines()
-        return [item for line in said if (item := _item(line))]
+    def _ask_for_lines(self, prompt: str, **inputs: object) -> list[str]:
+        reply_lines = ask(self.model, prompt, **inputs).splitlines()
+        return [item for line in reply_lines if (item := _clean_list_item(line))]
 
 
-def _item(line: str) -> str:
-    """A line without what makes it an item of a list, and without quotes around all of it."""
+def _clean_list_item(line: str) -> str:
+    """Remove the list marker of a line, and quotes around the whole line."""
     text = _BULLET.sub("", line.strip(), count=1) if _BULLET.match(line.strip()) else line.strip()
-    whole = _QUOTED.fullmatch(text)
-    return (whole.group(1) if whole else text).strip()[:_LONGEST]
+    quoted_match = _QUOTED.fullmatch(text)
+    return (quoted_match.group(1) if quoted_match else text).strip()[:MAX_QUERY_CHARACTERS]
 
 
-class Rewrite(_Asking):
-    """A question of a conversation, rewritten so that it stands by itself.
+class Rewrite(_ModelTransform):
+    """Rewrites a follow-up as a standalone question with a chat model.
 
-    "And how long does that take?" is looked for with what "that" is. The first question of a
-    conversation stays as it is, and no model is asked.
+    "And how long does that take?" is searched with the thing that "that" refers to. For the first
+    question of a conversation, no model is called.
     """
 
     name: ClassVar[str] = "rewrite"
@@ -149,12 +162,12 @@ class Rewrite(_Asking):
             Message(role=turn.role, content=escape_prompt_markup(turn.content))
             for turn in history[-self.turns :]
         ]
-        lines = self._lines("rewrite", question=question, history=turns)
+        lines = self._ask_for_lines("rewrite", question=question, history=turns)
         return [Query(lines[0] if lines else question)]
 
 
-class MultiQuery(_Asking):
-    """The question, and ``count`` other ways to ask it."""
+class MultiQuery(_ModelTransform):
+    """Adds ``count`` other formulations of the question."""
 
     name: ClassVar[str] = "multi-query"
 
@@ -163,15 +176,15 @@ class MultiQuery(_Asking):
 
     def transform(self, question: str, history: Sequence[Message]) -> list[Query]:
         """See `QueryTransform.transform`."""
-        lines = self._lines("multi-query", question=question, count=self.count)
+        lines = self._ask_for_lines("multi-query", question=question, count=self.count)
         return [Query(question), *(Query(line, self.weight) for line in lines[: self.count])]
 
 
-class HyDE(_Asking):
-    """The question, and a passage as it might stand in the documents (Gao et al., 2022).
+class HyDE(_ModelTransform):
+    """Adds a hypothetical passage that answers the question (Gao et al., 2022).
 
-    What the passage says need not be true: it is looked for, never quoted. The question stands in
-    front of it, so that its own words count as well (Wang et al., 2023).
+    The passage need not be true: it is used for search and never quoted. The question is prepended
+    to it, so its words count as well (Wang et al., 2023).
     """
 
     name: ClassVar[str] = "hyde"
@@ -180,14 +193,14 @@ class HyDE(_Asking):
 
     def transform(self, question: str, history: Sequence[Message]) -> list[Query]:
         """See `QueryTransform.transform`."""
-        passage = ask(self.model, "hyde", question=question)[:_LONGEST]
+        passage = ask(self.model, "hyde", question=question)[:MAX_QUERY_CHARACTERS]
         if not passage:
             return [Query(question)]
         return [Query(question), Query(f"{question}\n{passage}", self.weight)]
 
 
-class StepBack(_Asking):
-    """The question, and a more general one behind it (Zheng et al., 2023)."""
+class StepBack(_ModelTransform):
+    """Adds a more general question (Zheng et al., 2023)."""
 
     name: ClassVar[str] = "step-back"
 
@@ -195,12 +208,12 @@ class StepBack(_Asking):
 
     def transform(self, question: str, history: Sequence[Message]) -> list[Query]:
         """See `QueryTransform.transform`."""
-        lines = self._lines("step-back", question=question)
+        lines = self._ask_for_lines("step-back", question=question)
         return [Query(question), *(Query(line, self.weight) for line in lines[:1])]
 
 
-class Decompose(_Asking):
-    """The question, and up to ``count`` simpler ones that it is made of."""
+class Decompose(_ModelTransform):
+    """Adds up to ``count`` simpler questions that the question consists of."""
 
     name: ClassVar[str] = "decompose"
 
@@ -209,5 +222,5 @@ class Decompose(_Asking):
 
     def transform(self, question: str, history: Sequence[Message]) -> list[Query]:
         """See `QueryTransform.transform`."""
-        lines = self._lines("decompose", question=question, count=self.count)
+        lines = self._ask_for_lines("decompose", question=question, count=self.count)
         return [Query(question), *(Query(line, self.weight) for line in lines[: self.count])]

@@ -1,4 +1,4 @@
-"""The pipeline as a server: HTTP with OpenAI's API and a page to talk to, and MCP."""
+"""Servers for a pipeline: HTTP with a chat page, its own API and OpenAI's API, and MCP."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KeyStore", "Options", "create_app", "serve"]
 
-_LAZY = {
+_MODULES_BY_NAME = {
     "KeyStore": "rag.serving.keys",
     "Options": "rag.serving.service",
     "create_app": "rag.serving.app",
@@ -22,12 +22,12 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name not in _MODULES_BY_NAME:
         raise AttributeError(f"module 'rag.serving' has no attribute {name!r}")
     from importlib import import_module
 
     try:
-        return getattr(import_module(_LAZY[name]), name)
+        return getattr(import_module(_MODULES_BY_NAME[name]), name)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("rag", "connectors"):
             raise

@@ -1,4 +1,4 @@
-"""The server: an app to run anywhere that runs ASGI, and the way `rag serve` runs it."""
+"""The HTTP server: an ASGI app for any ASGI server, and the server of `rag serve`."""
 
 from __future__ import annotations
 
@@ -22,46 +22,62 @@ from starlette.routing import Route
 import rag
 from rag.errors import ConfigError
 from rag.pipeline import Pipeline
-from rag.serving import api, errors, openai_api
-from rag.serving.errors import ApiError, ErrorReply
-from rag.serving.keys import KeyStore, key_store
+from rag.serving import api, documents_api, openai_api
+from rag.serving.dependencies import Authentication, PrincipalArgument, ServiceArgument
+from rag.serving.errors import ApiError, ErrorReply, install_error_handlers
+from rag.serving.keys import KeyStore, open_key_store
 from rag.serving.limits import BodyLimit, SameOrigin, SecurityHeaders
-from rag.serving.service import Caller, Gate, Options, Served, Service, Timing
+from rag.serving.metrics import RequestMetrics
+from rag.serving.service import Options, Service
 
 _TITLE = "citewell"
-_ABOUT = """\
-Answers from documents, with citations that are exact spans of them. `/v1` speaks OpenAI's API.
-Every error has the same shape: `{"error": {"message", "type", "code", "param"}}`.
+_DESCRIPTION = """\
+Answers questions from documents, with citations that are exact spans of them.
+The routes below `/v1` are compatible with OpenAI's API. Every error has the same format:
+`{"error": {"message", "type", "code", "param"}}`.
 """
 _STATUSES = {
-    400: "What was asked cannot be done.",
-    401: "The API key is missing or not known.",
+    400: "The request cannot be fulfilled.",
+    401: "The API key is missing or unknown.",
     403: "The request comes from another site.",
-    404: "There is no such thing.",
+    404: "The resource does not exist.",
     409: "Another process is writing to the index.",
-    413: "Too many bytes.",
-    422: "The request is not of the form that is documented here.",
+    413: "The request is too large.",
+    422: "The request does not have the documented format.",
     429: "Too many requests: wait for `Retry-After` seconds.",
-    500: "Something is wrong with the server.",
+    500: "Internal error: see the server log.",
     502: "The chat model failed.",
-    503: "Busy, or the chat model cannot be reached: try again.",
-    504: "It takes too long.",
+    503: "The server is busy or cannot reach the chat model: try again later.",
+    504: "The request takes too long.",
 }
-_PAGE = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/docs": ("docs.html", "text/html; charset=utf-8"),
-    "/page/app.js": ("app.js", "text/javascript; charset=utf-8"),
-    "/page/docs.js": ("docs.js", "text/javascript; charset=utf-8"),
+_HTML = "text/html; charset=utf-8"
+_SCRIPT = "text/javascript; charset=utf-8"
+_SCRIPTS = (
+    "answer_view.js",
+    "app.js",
+    "conversation.js",
+    "docs.js",
+    "documents.js",
+    "dom.js",
+    "server.js",
+    "source_panel.js",
+)
+_PAGE_FILES = {
+    "/": ("index.html", _HTML),
+    "/docs": ("docs.html", _HTML),
     "/page/style.css": ("style.css", "text/css; charset=utf-8"),
     "/page/icon.svg": ("icon.svg", "image/svg+xml"),
+    **{f"/page/{name}": (name, _SCRIPT) for name in _SCRIPTS},
 }
-_OPEN = frozenset({*_PAGE, "/healthz", "/openapi.json"})
-_M_ARENA_MAX = -8  # of malloc.h
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_PUBLIC_PATHS = frozenset({*_PAGE_FILES, "/healthz", "/openapi.json"})
+_M_ARENA_MAX = -8  # the parameter of mallopt, from malloc.h
+_MAX_CONNECTIONS = 2_000
+_LISTEN_BACKLOG = 1_024
+_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Health(BaseModel):
-    """The server answers."""
+    """Status and version of the server."""
 
     status: str
     version: str
@@ -75,16 +91,17 @@ def create_app(
     hosts: frozenset[str] | None = None,
     open_until_keyed: bool = False,
 ) -> FastAPI:
-    """An ASGI app that serves `pipeline`, and closes it at the end.
+    """Return an ASGI app that serves `pipeline`, and closes it on shutdown.
 
-    With `keys`, every route but the page and ``/healthz`` wants one, and each opens its own
-    namespace only; without (or, with `open_until_keyed`, as long as there is none), everybody has
-    the pipeline's own: then bind to loopback, and say in `hosts` which names of the server are its
-    own. Run one process: it owns the index.
+    With `keys`, every route except the page, the API description and ``/healthz`` needs a key,
+    which gives access to its own namespace only. Without `keys` (or, with `open_until_keyed`, while
+    the store has no key), every client has access to the pipeline's namespace: then bind to
+    loopback, and give the server's own host names in `hosts`. Run one process only: it owns the
+    index. Raises `ConfigError` if pages of any origin could use a server without keys.
     """
     options = options or Options()
     if "*" in options.origins and (keys is None or open_until_keyed):
-        raise ConfigError("pages of any origin may ask only where every request needs an API key")
+        raise ConfigError("origins may contain '*' only if every request needs an API key")
     service = Service(pipeline, keys, options, open_until_keyed=open_until_keyed)
 
     @asynccontextmanager
@@ -94,28 +111,29 @@ def create_app(
 
     app = FastAPI(
         title=_TITLE,
-        description=_ABOUT,
+        description=_DESCRIPTION,
         version=rag.__version__,
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
         responses={
-            status: {"model": ErrorReply, "description": said} for status, said in _STATUSES.items()
+            status: {"model": ErrorReply, "description": description}
+            for status, description in _STATUSES.items()
         },
     )
     app.state.service = service
-    errors.install(app)
-    app.include_router(api.router)
-    app.include_router(openai_api.router)
-    _add_own(app)
-    for path, (name, mime) in _PAGE.items():
-        app.router.routes.append(Route(path, _static(name, mime), methods=["GET"]))
+    install_error_handlers(app)
+    for module in (api, documents_api, openai_api):
+        app.include_router(module.router)
+    _add_operator_routes(app)
+    for path, (name, mime) in _PAGE_FILES.items():
+        app.router.routes.append(Route(path, _static_endpoint(name, mime), methods=["GET"]))
 
     def limit_of(path: str) -> int:
         return options.upload_bytes if path == "/documents" else options.body_bytes
 
     app.add_middleware(BodyLimit, limit_of=limit_of)
-    app.add_middleware(Gate, service=service, is_open=_OPEN.__contains__)
+    app.add_middleware(Authentication, service=service, is_public=_PUBLIC_PATHS.__contains__)
     if options.origins:
         app.add_middleware(
             CORSMiddleware,
@@ -126,16 +144,16 @@ def create_app(
         )
     app.add_middleware(SameOrigin, allowed=options.origins, hosts=hosts)
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(Timing, service=service)
+    app.add_middleware(RequestMetrics, metrics=service.metrics)
     return app
 
 
-def _add_own(app: FastAPI) -> None:
-    """Add the routes for those who run the server."""
+def _add_operator_routes(app: FastAPI) -> None:
+    """Add the routes for operators of the server."""
 
     @app.get("/healthz", tags=["Server"])
     async def health() -> Health:
-        """Say that the server answers."""
+        """Return the status and version of the server."""
         return Health(status="ok", version=rag.__version__)
 
     @app.get(
@@ -144,16 +162,16 @@ def _add_own(app: FastAPI) -> None:
         response_class=Response,
         responses={200: {"content": {"text/plain": {}}}},
     )
-    async def metrics(service: Served, caller: Caller) -> Response:
-        """Give numbers for Prometheus, of the whole server: to keys without a namespace."""
-        if caller.namespace:
-            raise ApiError(403, "this takes a key without a namespace", "forbidden")
+    async def metrics(service: ServiceArgument, principal: PrincipalArgument) -> Response:
+        """Return Prometheus metrics of the whole server. Needs a key without a namespace."""
+        if principal.namespace:
+            raise ApiError(403, "metrics need a key without a namespace", "forbidden")
         from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
         return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
-def _static(name: str, mime: str) -> Any:
+def _static_endpoint(name: str, mime: str) -> Any:
     content = (files("rag.serving") / "page" / name).read_bytes()
 
     async def endpoint(_: Any) -> Response:
@@ -163,7 +181,7 @@ def _static(name: str, mime: str) -> Any:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only programs of this machine reach what is bound to `host`."""
+    """Return whether only programs on this machine can connect to `host`."""
     if host == "localhost":
         return True
     try:
@@ -172,12 +190,13 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _keep_memory_together() -> None:
-    """Let threads share two arenas of glibc's allocator, by default eight for each core.
+def _limit_malloc_arenas() -> None:
+    """Let threads share two arenas of glibc's allocator, instead of eight for each core.
 
-    Each holds on to what its threads once used: memory then grows for minutes under load (from 309
-    to 331 MiB in 80 s), where two stay as they are (291 to 292), at the same speed:
-    ``python -m benchmarks.serving``. ``MALLOC_ARENA_MAX`` in the environment wins.
+    An arena keeps the memory that its threads have used. With the default, memory grows for minutes
+    under load (from 309 to 331 MiB in 80 s); with two arenas it stays constant (291 to 292 MiB) at
+    the same speed (``python -m benchmarks.serving``). ``MALLOC_ARENA_MAX`` in the environment takes
+    precedence.
     """
     if sys.platform != "linux" or "MALLOC_ARENA_MAX" in os.environ:
         return
@@ -188,7 +207,7 @@ def _keep_memory_together() -> None:
 
 
 class _Server(uvicorn.Server):
-    """Ends well on a signal, so that whoever runs it can close what it has; twice, at once."""
+    """Shuts down on a signal without ending the process; a second SIGINT stops it at once."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.force_exit = self.should_exit and sig == signal.SIGINT
@@ -208,19 +227,14 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT; then streams have `grace` seconds to end.
 
-    Where the index has keys (``rag keys add``) they are asked for, from the moment that there is
-    one. `proxies` are addresses whose ``X-Forwarded-For`` is believed. `announce` is called with
-    the address when it listens. Raises `ConfigError` where there is no key and `host` is not
-    loopback (everybody who reaches it could read the documents), and where it cannot listen.
+    Every request needs a key once the index has keys (``rag keys add``). The ``X-Forwarded-For``
+    header is trusted from the addresses in `proxies`. `announce` is called with the address when
+    the server listens. Raises `ConfigError` if there is no key and `host` is not loopback (anyone
+    who can connect could read the documents), and if the server cannot listen.
     """
-    keys = key_store(pipeline.index)
-    is_open = not keys.keys()
-    if is_open and not is_loopback(host):
-        raise ConfigError(
-            f"{host} can be reached from other machines, and there is no API key: make one with "
-            "`rag keys add NAME`"
-        )
-    hosts = _LOOPBACK | {host} if is_open else None
+    keys = open_key_store(pipeline.index)
+    is_open = require_key_or_loopback(keys, host)
+    hosts = _LOOPBACK_NAMES | {host} if is_open else None
     app = create_app(pipeline, keys=keys, options=options, hosts=hosts, open_until_keyed=is_open)
     config = uvicorn.Config(
         app,
@@ -230,26 +244,40 @@ def serve(
         proxy_headers=bool(proxies),
         forwarded_allow_ips=list(proxies),
         timeout_graceful_shutdown=grace,
-        limit_concurrency=2_000,
+        limit_concurrency=_MAX_CONNECTIONS,
     )
-    _keep_memory_together()
-    with listening(host, port) as listener:
+    _limit_malloc_arenas()
+    with open_listener(host, port) as listener:
         if announce is not None:
-            announce(address_of(listener))
+            announce(format_address(listener))
         _Server(config).run(sockets=[listener])
 
 
-def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens at that address. Raises `ConfigError` where that cannot be."""
+def require_key_or_loopback(keys: KeyStore, host: str) -> bool:
+    """Return whether a server at `host` needs no keys because there are none.
+
+    Raises `ConfigError` if there is no key and `host` is not loopback.
+    """
+    has_keys = bool(keys.keys())
+    if not has_keys and not is_loopback(host):
+        raise ConfigError(
+            f"{host} can be reached from other machines, and there is no API key: create one with "
+            "`rag keys add NAME`"
+        )
+    return not has_keys
+
+
+def open_listener(host: str, port: int) -> socket.socket:
+    """Return a socket that listens at an address. Raises `ConfigError` if that is not possible."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=1_024)
+        return socket.create_server((host, port), family=family, backlog=_LISTEN_BACKLOG)
     except OSError as error:
-        said = error.strerror or error
-        raise ConfigError(f"cannot listen on {host}, port {port}: {said}") from None
+        reason = error.strerror or error
+        raise ConfigError(f"cannot listen on {host}, port {port}: {reason}") from None
 
 
-def address_of(listener: socket.socket) -> str:
-    """The address of what listens there."""
+def format_address(listener: socket.socket) -> str:
+    """Return the http address of a listening socket."""
     host, port, *_ = listener.getsockname()
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,4 +1,4 @@
-"""What goes wrong, as HTTP says it, in the shape of OpenAI's API."""
+"""Errors as HTTP responses, in the format of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rag.errors import (
     DocumentNotFound,
@@ -25,17 +25,18 @@ from rag.errors import (
     RagError,
     SourceError,
 )
+from rag.serving.asgi import ResponseTracker
 
 _log = logging.getLogger(__name__)
 
+_MAX_MESSAGE_CHARACTERS = 500
+_MAX_PARAM_CHARACTERS = 200
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
-
-
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
 class Problem(BaseModel):
-    """What went wrong."""
+    """Description of an error."""
 
     message: str
     type: str
@@ -44,7 +45,7 @@ class Problem(BaseModel):
 
 
 class ErrorReply(BaseModel):
-    """The body of every reply that is an error."""
+    """Body of every error response."""
 
     error: Problem
 
@@ -65,50 +66,32 @@ class ApiError(Exception):
         self.status, self.message, self.code = status, message, code
         self.param, self.retry_after = param, retry_after
 
-    def response(self, *, closes: bool = False) -> JSONResponse:
-        """As a response; one that `closes` leaves what is still being sent unread."""
-        response = error_response(
-            self.status, self.message, self.code, param=self.param, retry_after=self.retry_after
-        )
-        if closes:
-            response.headers["Connection"] = "close"
-        return response
-
     def problem(self) -> Problem:
-        """As the body of a response says it."""
-        kind = _TYPES.get(self.status, _kind(self.status))
-        return Problem(message=self.message, type=kind, code=self.code, param=self.param)
+        """Return the description for the body of a response."""
+        default_type = "invalid_request_error" if self.status < 500 else "server_error"
+        error_type = _TYPES.get(self.status, default_type)
+        return Problem(message=self.message, type=error_type, code=self.code, param=self.param)
+
+    def response(self, *, closes: bool = False) -> JSONResponse:
+        """Return the error as a response.
+
+        With `closes`, the connection is closed and the rest of the request stays unread. Status
+        413 always closes it.
+        """
+        headers = {}
+        if self.retry_after is not None:
+            headers["Retry-After"] = str(max(1, math.ceil(self.retry_after)))
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        if closes or self.status == 413:
+            headers["Connection"] = "close"
+        return JSONResponse(ErrorReply(error=self.problem()).model_dump(), self.status, headers)
 
 
-def error_response(
-    status: int,
-    message: str,
-    code: str,
-    *,
-    param: str | None = None,
-    retry_after: float | None = None,
-) -> JSONResponse:
-    """A response that says what went wrong."""
-    kind = _TYPES.get(status, _kind(status))
-    problem = Problem(message=message, type=kind, code=code, param=param)
-    headers = {}
-    if retry_after is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
-    if status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    if status == 413:
-        headers["Connection"] = "close"  # what is still being sent is not read
-    return JSONResponse(ErrorReply(error=problem).model_dump(), status, headers)
+def to_api_error(error: Exception) -> ApiError:
+    """Return the error that a client gets: enough to act on, and no details of this machine.
 
-
-def _kind(status: int) -> str:
-    return "invalid_request_error" if status < 500 else "server_error"
-
-
-def told(error: Exception) -> ApiError:
-    """What a client is told of an error: enough to act on, and nothing of this machine.
-
-    Paths, addresses and what models and stores said are for the log.
+    Paths, addresses and the messages of models and stores are written to the log only.
     """
     if isinstance(error, ApiError):
         return error
@@ -119,79 +102,87 @@ def told(error: Exception) -> ApiError:
     if isinstance(error, DocumentNotFound):
         return ApiError(404, str(error), "not_found")
     if isinstance(error, IndexLocked):
-        busy = "another process is writing to the index: try again later"
-        return ApiError(409, busy, "index_locked", retry_after=5)
+        message = "another process is writing to the index: try again later"
+        return ApiError(409, message, "index_locked", retry_after=5)
     if isinstance(error, ModelRateLimited):
-        return ApiError(429, "the chat model asks for fewer requests", "model_busy", retry_after=10)
-    _log.error("%s: %s", type(error).__name__, error, exc_info=_unexpected(error))
+        message = "the chat model is rate-limited: try again later"
+        return ApiError(429, message, "model_busy", retry_after=10)
+    is_unexpected = not isinstance(error, RagError)
+    _log.error("%s: %s", type(error).__name__, error, exc_info=is_unexpected)
     if isinstance(error, ModelContextExceeded):
         return ApiError(400, "the question is too long for the chat model", "context_exceeded")
     if isinstance(error, ModelAuthError):
-        return ApiError(502, "the chat model's server refuses our key", "model_refuses")
+        message = "the chat model rejected the server's API key: see the server log"
+        return ApiError(502, message, "model_refuses")
     if isinstance(error, ModelUnreachable):
         return ApiError(503, "the chat model cannot be reached", "model_unreachable", retry_after=5)
     if isinstance(error, ModelError):
-        return ApiError(502, "the chat model failed", "model_failed")
-    if isinstance(error, RagError):
-        return ApiError(500, "the index or the pipeline cannot be used: see the log", "unusable")
-    return ApiError(500, "something went wrong: see the log", "internal")
+        return ApiError(502, "the chat model failed: see the server log", "model_failed")
+    if is_unexpected:
+        return ApiError(500, "internal error: see the server log", "internal")
+    message = "the index or the pipeline cannot be used: see the server log"
+    return ApiError(500, message, "unusable")
 
 
-def _unexpected(error: Exception) -> bool:
-    return not isinstance(error, RagError)
+class ErrorMiddleware:
+    """ASGI middleware that answers unexpected exceptions in the format of all other errors.
 
-
-class Failures:
-    """ASGI middleware that answers what nobody expected like every other error.
-
-    Within the others, unlike Starlette's own for the same, so that its answer has their headers.
+    It runs inside the other middleware, unlike Starlette's own, so that its responses get their
+    headers.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take a request."""
-        begun = False
-
-        async def noted(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
+        """Handle a request."""
+        tracker = ResponseTracker(send)
         try:
-            await self.app(scope, receive, noted)
+            await self.app(scope, receive, tracker)
         except Exception as error:
-            if begun or scope["type"] != "http" or isinstance(error, HTTPException):
+            has_started = tracker.status is not None
+            if has_started or scope["type"] != "http" or isinstance(error, HTTPException):
                 raise
-            await told(error).response()(scope, receive, send)
+            await to_api_error(error).response()(scope, receive, send)
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error of `app` in this shape."""
-    app.add_middleware(Failures)
+def install_error_handlers(app: FastAPI) -> None:
+    """Make `app` answer every error in this format."""
+    app.add_middleware(ErrorMiddleware)
+    app.add_exception_handler(RequestValidationError, _handle_invalid_request)
+    app.add_exception_handler(HTTPException, _handle_http_exception)
+    for error_class in (ApiError, RagError):
+        app.add_exception_handler(error_class, _handle_error)
 
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            return error_response(422, "the body is not JSON", "invalid")
-        kind = request.headers.get("content-type", "")
-        if first["loc"] == ("body",) and not kind.startswith(("application/json", "multipart/")):
-            return error_response(422, "send JSON, as Content-Type: application/json", "invalid")
-        where = ".".join(str(part) for part in first["loc"] if part != "body")
-        said = str(first["msg"]).removeprefix("Value error, ")
-        message = f"{where}: {said}" if where else said
-        return error_response(422, message[:500], "invalid", param=where[:200] or None)
 
-    @app.exception_handler(HTTPException)
-    async def refused(_: Request, error: HTTPException) -> JSONResponse:
-        code = _CODES.get(error.status_code, "refused")
-        response = error_response(error.status_code, str(error.detail), code)
-        response.headers.update(error.headers or {})
-        return response
+async def _handle_invalid_request(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return ApiError(422, "the body is not JSON", "invalid").response()
+    content_type = request.headers.get("content-type", "")
+    is_known_type = content_type.startswith(("application/json", "multipart/"))
+    if first["loc"] == ("body",) and not is_known_type:
+        message = "send JSON with the header Content-Type: application/json"
+        return ApiError(422, message, "invalid").response()
+    field = ".".join(str(part) for part in first["loc"] if part != "body")
+    message = str(first["msg"]).removeprefix("Value error, ")
+    message = f"{field}: {message}" if field else message
+    return ApiError(
+        422,
+        message[:_MAX_MESSAGE_CHARACTERS],
+        "invalid",
+        param=field[:_MAX_PARAM_CHARACTERS] or None,
+    ).response()
 
-    @app.exception_handler(ApiError)
-    @app.exception_handler(RagError)
-    async def failed(_: Request, error: Exception) -> JSONResponse:
-        return told(error).response()
+
+async def _handle_http_exception(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = _CODES.get(error.status_code, "refused")
+    response = ApiError(error.status_code, str(error.detail), code).response()
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _handle_error(_: Request, error: Exception) -> JSONResponse:
+    return to_api_error(error).response()

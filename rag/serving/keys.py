@@ -1,4 +1,4 @@
-"""API keys: who may ask, and of which namespace. Only their hashes are kept."""
+"""API keys: each gives access to one namespace. Only hashes of the keys are stored."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rag.errors import ConfigError, IndexDamaged, RagIndexError
-from rag.index.paths import KEYS, checked_name
+from rag.index.paths import KEYS_FILE, validate_name
 
-_PREFIX = "cw-"
-_BYTES = 32
+_KEY_PREFIX = "cw-"
+_KEY_BYTES = 32
 _SCHEMA = """\
 CREATE TABLE IF NOT EXISTS keys (
     hash TEXT PRIMARY KEY,
@@ -27,14 +27,14 @@ CREATE TABLE IF NOT EXISTS keys (
 
 
 class Principal(NamedTuple):
-    """Who asks: the name of the key, and the only namespace it opens ("" is the index itself)."""
+    """Whom a request comes from: the name of the key, and its namespace ("" is the default)."""
 
     name: str
     namespace: str
 
 
 class KeyInfo(NamedTuple):
-    """A key in a list; the key itself is known to nobody but its holder."""
+    """A key in a list, without the key itself, which is not stored."""
 
     name: str
     namespace: str
@@ -42,52 +42,55 @@ class KeyInfo(NamedTuple):
 
 
 class KeyStore:
-    """Keys in the SQLite file `path`, made when the first key is.
+    """Keys in the SQLite file `path`, which is created with the first key.
 
-    What is stored is the SHA-256 of each key. The keys are 256 bits of the system's random source,
-    so that there is nothing to guess and a slow hash would add nothing. May be shared by threads
-    and by processes: a key that is revoked is refused from the next request on.
+    The SHA-256 of each key is stored. A key has 256 bits from the system's random source, so it
+    cannot be guessed, and a slow hash would add no protection. Threads and processes may share a
+    store; a revoked key is refused from the next request on.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def add(self, name: str, namespace: str = "") -> str:
-        """Make a key and return it; it cannot be shown again. Raises `ConfigError`."""
-        checked_name(name, "key")
+        """Create a key and return it; it cannot be shown again.
+
+        Raises `ConfigError` if the name is taken or not valid.
+        """
+        validate_name(name, "key")
         if namespace:
-            checked_name(namespace, "namespace")
-        key = _PREFIX + secrets.token_urlsafe(_BYTES)
+            validate_name(namespace, "namespace")
+        key = _KEY_PREFIX + secrets.token_urlsafe(_KEY_BYTES)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         try:
             with self._connection(write=True) as connection:
                 connection.execute(
-                    "INSERT INTO keys VALUES (?, ?, ?, ?)", (_hashed(key), name, namespace, now)
+                    "INSERT INTO keys VALUES (?, ?, ?, ?)", (_hash_key(key), name, namespace, now)
                 )
         except sqlite3.IntegrityError:
-            raise ConfigError(f"there is a key named {name!r} already: revoke it first") from None
+            raise ConfigError(f"a key named {name!r} exists already: revoke it first") from None
         return key
 
     def holder(self, key: str) -> Principal | None:
-        """Who holds `key`; None where nobody does."""
-        if not self.path.is_file() or not key.startswith(_PREFIX):
+        """Return the name and the namespace of a key, or None if it is not known."""
+        if not self.path.is_file() or not key.startswith(_KEY_PREFIX):
             return None
         with self._connection() as connection:
-            found = connection.execute(
-                "SELECT name, namespace FROM keys WHERE hash = ?", (_hashed(key),)
+            row = connection.execute(
+                "SELECT name, namespace FROM keys WHERE hash = ?", (_hash_key(key),)
             ).fetchone()
-        return Principal(*found) if found else None
+        return Principal(*row) if row else None
 
     def revoke(self, name: str) -> bool:
-        """Forget the key of that name; whether there was one."""
+        """Delete the key of that name, and return whether it existed."""
         if not self.path.is_file():
             return False
         with self._connection(write=True) as connection:
-            done = connection.execute("DELETE FROM keys WHERE name = ?", (name,))
-            return done.rowcount > 0
+            cursor = connection.execute("DELETE FROM keys WHERE name = ?", (name,))
+            return cursor.rowcount > 0
 
     def keys(self) -> list[KeyInfo]:
-        """All keys, by name."""
+        """Return all keys, sorted by name."""
         if not self.path.is_file():
             return []
         with self._connection() as connection:
@@ -97,7 +100,7 @@ class KeyStore:
     @contextmanager
     def _connection(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
         try:
-            if not self.path.exists():  # nobody else's from its first byte on
+            if not self.path.exists():  # readable for its owner only, from the start
                 os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
             with closing(
                 sqlite3.connect(self.path, timeout=30, isolation_level=None)
@@ -114,14 +117,14 @@ class KeyStore:
             raise
         except sqlite3.DatabaseError as error:
             raise IndexDamaged(
-                f"{self.path} is damaged ({error}): move it away and make new keys"
+                f"{self.path} is damaged ({error}): move it away and create new keys"
             ) from error
 
 
-def _hashed(key: str) -> str:
+def _hash_key(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def key_store(index: Path) -> KeyStore:
-    """The keys of the index in the folder `index`."""
-    return KeyStore(index / KEYS)
+def open_key_store(index: Path) -> KeyStore:
+    """Return the key store of the index in the folder `index`."""
+    return KeyStore(index / KEYS_FILE)

@@ -1,4 +1,4 @@
-"""What a client may take: bytes, requests a minute, and the headers that keep a browser in."""
+"""Protection of the server: body size, request rate, origins, and security headers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rag.serving.errors import error_response
+from rag.serving.asgi import ResponseTracker, route_path
+from rag.serving.errors import ApiError
 
-_MOST_CLIENTS = 10_000
+_MAX_TRACKED_CLIENTS = 10_000
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -31,22 +32,22 @@ _HEADERS = {
 
 
 class SecurityHeaders:
-    """Says with every response that nothing of it may run, frame or reach anything else.
+    """ASGI middleware that adds headers which forbid foreign scripts, frames and connections.
 
-    Answers to people's questions are not to be kept by anybody on the way: ``no-store``, unless
-    the response says otherwise.
+    Responses are also marked ``no-store``, so that no proxy keeps answers to people's questions,
+    unless a response sets another ``Cache-Control``.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take a request."""
+        """Handle a request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
 
-        async def told(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
@@ -54,58 +55,58 @@ class SecurityHeaders:
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        await self.app(scope, receive, told)
+        await self.app(scope, receive, send_with_headers)
 
 
 class BodyLimit:
-    """Refuses a body of more bytes than `limit_of` allows its path, told or not told its length."""
+    """ASGI middleware that refuses bodies of more bytes than `limit_of` returns for the path.
+
+    The limit also holds for bodies without a ``Content-Length``.
+    """
 
     def __init__(self, app: ASGIApp, limit_of: Callable[[str], int]) -> None:
         self.app = app
         self.limit_of = limit_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take a request."""
+        """Handle a request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         limit = self.limit_of(route_path(scope))
-        refusal = error_response(413, f"the request has more than {limit:,} bytes", "too_large")
+        message = f"the request has more than {limit:,} bytes"
+        refusal = ApiError(413, message, "too_large").response()
         length = Headers(scope=scope).get("content-length", "")
         if length.isdecimal() and int(length) > limit:
             await refusal(scope, receive, send)
             return
-        seen, begun = 0, False
-        too_large = HTTPException(413, f"the request has more than {limit:,} bytes")
+        received_bytes = 0
+        too_large = HTTPException(413, message)
 
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > limit:
+        async def receive_limited() -> Message:
+            nonlocal received_bytes
+            part = await receive()
+            received_bytes += len(part.get("body", b""))
+            if received_bytes > limit:
                 raise too_large
-            return message
+            return part
 
-        async def noted(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
+        tracker = ResponseTracker(send)
         try:
-            await self.app(scope, counted, noted)
+            await self.app(scope, receive_limited, tracker)
         except HTTPException as error:
-            if begun or error is not too_large:
+            if tracker.status is not None or error is not too_large:
                 raise
             await refusal(scope, receive, send)
 
 
 class SameOrigin:
-    """Refuses what a page of another site sends, and names of this server that are not its own.
+    """ASGI middleware that refuses requests from pages of other sites and foreign host names.
 
-    A browser says where a request comes from (``Origin``); what does not come from here, or from
-    one of the `allowed` origins, is refused, since a form of any page could upload otherwise. With
-    `hosts`, so is every other ``Host``: a name that an attacker points at the loopback address
-    (DNS rebinding) is none of them.
+    Browsers send the origin of a request in ``Origin``. Any page could otherwise upload files with
+    a form; so a request of another origin is refused, unless `allowed` has that origin. If `hosts`
+    is given, a request for any other ``Host`` is refused too, which prevents DNS rebinding: a name
+    that an attacker points at the loopback address is not in `hosts`.
     """
 
     def __init__(
@@ -116,16 +117,17 @@ class SameOrigin:
         self.hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take a request."""
-        if scope["type"] == "http" and (fault := self._fault(Headers(scope=scope))):
-            await error_response(403, fault, "forbidden")(scope, receive, send)
+        """Handle a request."""
+        if scope["type"] == "http" and (reason := self._refusal_reason(Headers(scope=scope))):
+            await ApiError(403, reason, "forbidden").response()(scope, receive, send)
             return
         await self.app(scope, receive, send)
 
-    def _fault(self, headers: Headers) -> str:
+    def _refusal_reason(self, headers: Headers) -> str:
+        """Return why a request is refused, or "" if it is allowed."""
         host = headers.get("host", "")
-        if self.hosts is not None and _name(f"//{host}") not in self.hosts:
-            return "this server answers under its own names only"
+        if self.hosts is not None and _host_name(f"//{host}") not in self.hosts:
+            return "this server only answers requests for its own host names"
         origin = headers.get("origin")
         if (
             origin is None
@@ -134,16 +136,10 @@ class SameOrigin:
             or origin.partition("//")[2] == host
         ):
             return ""
-        return "requests from other sites are not answered"
+        return "requests from other sites are not allowed"
 
 
-def route_path(scope: Scope) -> str:
-    """The path of a request as the app's own routes have it, wherever the app is mounted."""
-    root, path = scope.get("root_path", ""), str(scope["path"])
-    return path[len(root) :] if root and path.startswith(f"{root}/") else path
-
-
-def _name(url: str) -> str:
+def _host_name(url: str) -> str:
     try:
         return urlsplit(url).hostname or ""
     except ValueError:
@@ -151,23 +147,23 @@ def _name(url: str) -> str:
 
 
 class RateLimit:
-    """A token bucket for each client: `per_minute` requests, up to `burst` at once."""
+    """A token bucket per client: `per_minute` requests, up to `burst` at once."""
 
     def __init__(
         self, per_minute: float, burst: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.rate = per_minute / 60
+        self.requests_per_second = per_minute / 60
         self.burst = burst
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def wait(self, client: str) -> float:
-        """Take a token; 0, or the seconds to wait before the next is there."""
+    def take(self, client: str) -> float:
+        """Take a token, and return 0; if none is left, return the seconds until the next one."""
         now = self._clock()
-        tokens, since = self._buckets.pop(client, (float(self.burst), now))
-        tokens = min(self.burst, tokens + (now - since) * self.rate)
-        allowed = tokens >= 1
-        self._buckets[client] = (tokens - 1 if allowed else tokens, now)
-        while len(self._buckets) > _MOST_CLIENTS:
+        tokens, last_request = self._buckets.pop(client, (float(self.burst), now))
+        tokens = min(self.burst, tokens + (now - last_request) * self.requests_per_second)
+        is_allowed = tokens >= 1
+        self._buckets[client] = (tokens - 1 if is_allowed else tokens, now)
+        while len(self._buckets) > _MAX_TRACKED_CLIENTS:
             self._buckets.popitem(last=False)
-        return 0.0 if allowed else (1 - tokens) / self.rate
+        return 0.0 if is_allowed else (1 - tokens) / self.requests_per_second

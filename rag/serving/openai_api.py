@@ -1,14 +1,15 @@
-"""OpenAI's API, as far as it fits: any chat client can talk with the documents.
+"""OpenAI's API for chat and embeddings: any chat client can ask questions about the documents.
 
-The last message of the user is the question, the ones before are the conversation. What a model
-is told is the pipeline's to say: ``temperature``, ``tools`` and the like change nothing, and system
-messages are left out. What cannot be done (several choices, JSON replies, pictures) is refused.
-The citations stand in ``citewell``, a field of the message that the official clients pass on.
+The user's last message is the question; the messages before it are the conversation. The pipeline
+sets the prompt: ``temperature``, ``tools`` and similar fields have no effect, and system messages
+are ignored. Requests that cannot be fulfilled (several choices, JSON replies, pictures) are
+refusage. The citations are in ``citewell``, a field of the message that the official clients keep.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -18,50 +19,59 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag.filters import Filter
 from rag.generation import AnswerCompleted, TextDelta
 from rag.pipeline import Pipeline
-from rag.serving.errors import ApiError, told
-from rag.serving.service import EVENT_STREAM, ClosingResponse, Leased, Served, Service, unless_gone
+from rag.serving.api import parse_filter
+from rag.serving.dependencies import ServiceArgument, TenantArgument
+from rag.serving.errors import ApiError, to_api_error
+from rag.serving.service import Service
+from rag.serving.streaming import (
+    EVENT_STREAM,
+    KEEP_ALIVE,
+    EventStreamResponse,
+    cancel_on_disconnect,
+)
 from rag.types import Answer, Citation, Message, Sentence
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
-_MOST_MESSAGES = 1_000
-_MOST_TEXTS = 2_048
-_TAKEN_BACK = "\n\n(This is taken back: the sources do not support it.)\n\n"
+MAX_MESSAGES = 1_000
+MAX_TEXTS = 2_048
+MAX_TOKENS_PER_TEXT = 100_000
+_WITHDRAWAL = "\n\n(The text above is withdrawn: the sources do not support it.)\n\n"
 
 
 class TextPart(BaseModel):
-    """A piece of a message."""
+    """A part of a message."""
 
     type: str
     text: str | None = None
 
 
 class ChatMessage(BaseModel):
-    """A message of a conversation; what else it has is not looked at."""
+    """A message of a conversation; other fields are ignored."""
 
     model_config = ConfigDict(extra="allow")
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[TextPart] | None = None
 
-    def words(self) -> str:
-        """What it says, pictures and the like left out."""
+    @property
+    def text(self) -> str:
+        """Text of the message; other parts, such as pictures, are left out."""
         if self.content is None or isinstance(self.content, str):
             return self.content or ""
         return "\n".join(part.text for part in self.content if part.type == "text" and part.text)
 
     @property
-    def other(self) -> str:
-        """What it holds besides text: the type of the first such part."""
+    def first_unsupported_type(self) -> str:
+        """Type of the first part that is not text; "" if there is none."""
         parts = self.content if isinstance(self.content, list) else []
         return next((part.type for part in parts if part.type != "text"), "")
 
 
 class ResponseFormat(BaseModel):
-    """What a reply is to be: text is all there is."""
+    """Format of the reply; only text is supported."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -69,7 +79,7 @@ class ResponseFormat(BaseModel):
 
 
 class StreamOptions(BaseModel):
-    """Whether the last piece of a stream says what was used."""
+    """Options of a stream: whether its last piece has the token usage."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -77,23 +87,23 @@ class StreamOptions(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """What a chat client sends; fields that are not named here change nothing."""
+    """Request of a chat client; other fields have no effect."""
 
     model_config = ConfigDict(extra="allow")
 
     model: str
-    messages: list[ChatMessage] = Field(min_length=1, max_length=_MOST_MESSAGES)
+    messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: int | None = None
     response_format: ResponseFormat | None = None
     where: dict[str, Any] | None = Field(
-        None, description="An extension: only documents whose metadata fits this filter."
+        None, description="An extension of OpenAI's API: a filter on documents, as in /ask."
     )
 
 
 class Extension(BaseModel):
-    """What can be checked of an answer."""
+    """Status, citations and verified sentences of an answer."""
 
     status: Literal["answered", "abstained"]
     reason: str
@@ -102,7 +112,7 @@ class Extension(BaseModel):
 
     @classmethod
     def of(cls, answer: Answer) -> Extension:
-        """From an answer."""
+        """Return the extension for an answer."""
         return cls(
             status=answer.status,
             reason=answer.reason,
@@ -120,7 +130,7 @@ class Usage(BaseModel):
 
 
 class ReplyMessage(BaseModel):
-    """The answer, and what it rests on."""
+    """The answer and its citations."""
 
     role: Literal["assistant"] = "assistant"
     content: str
@@ -129,7 +139,7 @@ class ReplyMessage(BaseModel):
 
 
 class Choice(BaseModel):
-    """The one there is."""
+    """The only choice."""
 
     index: int = 0
     message: ReplyMessage
@@ -138,7 +148,7 @@ class Choice(BaseModel):
 
 
 class ChatReply(BaseModel):
-    """A whole reply."""
+    """A complete reply."""
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
@@ -149,7 +159,7 @@ class ChatReply(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """A model that can be asked for."""
+    """A model of the server."""
 
     id: str
     object: Literal["model"] = "model"
@@ -158,30 +168,30 @@ class ModelInfo(BaseModel):
 
 
 class ModelList(BaseModel):
-    """All of them."""
+    """All chat models of the server."""
 
     object: Literal["list"] = "list"
     data: list[ModelInfo]
 
 
 class EmbeddingRequest(BaseModel):
-    """Texts, or their tokens in OpenAI's cl100k vocabulary, as some clients send them."""
+    """Texts, or their tokens in OpenAI's cl100k vocabulary, which some clients send."""
 
     model_config = ConfigDict(extra="allow")
 
     model: str
     input: (
         str
-        | Annotated[list[str], Field(min_length=1, max_length=_MOST_TEXTS)]
-        | Annotated[list[int], Field(min_length=1, max_length=100_000)]
-        | Annotated[list[list[int]], Field(min_length=1, max_length=_MOST_TEXTS)]
+        | Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)]
+        | Annotated[list[int], Field(min_length=1, max_length=MAX_TOKENS_PER_TEXT)]
+        | Annotated[list[list[int]], Field(min_length=1, max_length=MAX_TEXTS)]
     )
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = None
 
 
 class EmbeddingItem(BaseModel):
-    """A vector: numbers, or base64 of little-endian float32."""
+    """A vector: numbers, or base64-encoded little-endian float32."""
 
     object: Literal["embedding"] = "embedding"
     index: int
@@ -189,7 +199,7 @@ class EmbeddingItem(BaseModel):
 
 
 class EmbeddingUsage(BaseModel):
-    """Tokens by the embedder's own count."""
+    """Tokens, as the embedder counts them."""
 
     prompt_tokens: int
     total_tokens: int
@@ -205,53 +215,55 @@ class EmbeddingReply(BaseModel):
 
 
 @router.get("/models")
-async def models(service: Served, tenant: Leased) -> ModelList:
-    """List the pipeline; its embedder is no model to chat with, and is asked for by its name."""
+async def models(service: ServiceArgument, tenant: TenantArgument) -> ModelList:
+    """List the pipeline as a chat model. The embedder is not listed; see `/v1/models/{model}`."""
     return ModelList(data=[ModelInfo(id=service.options.model)])
 
 
 @router.get("/models/{model:path}")
-async def model(model: str, service: Served, tenant: Leased) -> ModelInfo:
-    """Say whether there is such a model."""
-    if model not in (service.options.model, embedding_model(service.pipeline)):
-        raise _no_model(model)
+async def model(model: str, service: ServiceArgument, tenant: TenantArgument) -> ModelInfo:
+    """Return a model: the pipeline, or the embedder for `/v1/embeddings`."""
+    if model not in (service.options.model, embedding_model_name(service.pipeline)):
+        raise _unknown_model_error(model)
     return ModelInfo(id=model)
 
 
 @router.post("/chat/completions", response_model=ChatReply, responses=EVENT_STREAM)
-async def chat(body: ChatRequest, request: Request, service: Served, tenant: Leased) -> Response:
+async def chat(
+    body: ChatRequest, request: Request, service: ServiceArgument, tenant: TenantArgument
+) -> Response:
     """Answer the last message of the user from the documents."""
-    question, history = _asked(body, service)
-    where = None if body.where is None else Filter.of(body.where)
+    question, history = _read_conversation(body, service)
+    where = parse_filter(body.where)
     if body.stream:
         events = tenant.pipeline.astream(question, where=where, history=history)
-        stream = service.events(events)
-        first = await unless_gone(request, anext(stream))
-        return ClosingResponse(_chunks(body, first, stream, service), stream)
+        stream = service.iterate_in_slots(events)
+        first_event = await cancel_on_disconnect(request, anext(stream))
+        return EventStreamResponse(_stream_chunks(body, first_event, stream, service), stream)
 
-    async def ask() -> Answer:
+    async def ask_pipeline() -> Answer:
         async with service.slot():
             return await tenant.pipeline.aask(question, where=where, history=history)
 
-    answer = await unless_gone(request, ask())
-    note(service, answer)
+    answer = await cancel_on_disconnect(request, ask_pipeline())
+    service.metrics.count_answer(answer)
     message = ReplyMessage(content=answer.text, citewell=Extension.of(answer))
     reply = ChatReply(
-        id=_made_up(),
+        id=_new_completion_id(),
         created=int(time.time()),
         model=body.model,
-        choices=[Choice(message=message, finish_reason=_finish(answer))],
-        usage=_usage(answer),
+        choices=[Choice(message=message, finish_reason=_finish_reason(answer))],
+        usage=_to_usage(answer),
     )
     return JSONResponse(reply.model_dump(mode="json"))
 
 
-def _asked(body: ChatRequest, service: Service) -> tuple[str, list[Message]]:
-    """The question and the conversation before it. Raises `ApiError` for what cannot be done."""
+def _read_conversation(body: ChatRequest, service: Service) -> tuple[str, list[Message]]:
+    """Return the question and the messages before it. Raises `ApiError`."""
     if body.model != service.options.model:
-        raise _no_model(body.model)
+        raise _unknown_model_error(body.model)
     if body.n not in (None, 1):
-        raise ApiError(400, "there is one choice only: n must be 1", "unsupported", param="n")
+        raise ApiError(400, "only one choice is supported: n must be 1", "unsupported", param="n")
     if body.response_format is not None and body.response_format.type != "text":
         raise ApiError(
             400,
@@ -259,73 +271,77 @@ def _asked(body: ChatRequest, service: Service) -> tuple[str, list[Message]]:
             "unsupported",
             param="response_format",
         )
-    told_to_model = [each for each in body.messages if each.role not in ("system", "developer")]
-    if not told_to_model or told_to_model[-1].role != "user":
+    messages = [message for message in body.messages if message.role not in ("system", "developer")]
+    if not messages or messages[-1].role != "user":
         raise ApiError(400, "the last message must be the user's question", "bad_request")
-    *before, last = told_to_model
-    if last.other:
-        raise ApiError(400, f"only text can be asked, not {last.other[:50]!r}", "unsupported")
+    *earlier_messages, question = messages
+    if unsupported_type := question.first_unsupported_type:
+        message = f"questions are only text, not {unsupported_type[:50]!r}"
+        raise ApiError(400, message, "unsupported")
     history = [
-        Message(role="user" if each.role == "user" else "assistant", content=each.words())
-        for each in before
-        if each.role in ("user", "assistant") and each.words().strip()
+        Message(role="user" if earlier.role == "user" else "assistant", content=earlier.text)
+        for earlier in earlier_messages
+        if earlier.role in ("user", "assistant") and earlier.text.strip()
     ]
-    return last.words(), history
+    return question.text, history
 
 
-async def _chunks(
-    body: ChatRequest, first: Any, events: AsyncIterator[Any], service: Service
+async def _stream_chunks(
+    body: ChatRequest, first_event: Any, events: AsyncIterator[Any], service: Service
 ) -> AsyncIterator[str]:
-    """The pieces of a reply as OpenAI's server sends them."""
+    """Yield the pieces of a reply in the format of OpenAI's server."""
     common = {
-        "id": _made_up(),
+        "id": _new_completion_id(),
         "object": "chat.completion.chunk",
         "created": int(time.time()),
         "model": body.model,
     }
 
-    def piece(delta: dict[str, Any], finish: str | None = None) -> str:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-        return data(common | {"choices": [choice]})
+    def make_chunk(delta: dict[str, Any], finish_reason: str | None = None) -> str:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return _to_sse(common | {"choices": [choice]})
 
-    said = ""
+    streamed_text = ""
     answer: Answer | None = None
     try:
-        yield piece({"role": "assistant", "content": ""})
-        event = first
+        yield make_chunk({"role": "assistant", "content": ""})
+        event = first_event
         while True:
             if event is None:
-                yield ": still at it\n\n"
+                yield KEEP_ALIVE
             elif isinstance(event, TextDelta):
-                said += event.text
-                yield piece({"content": event.text})
+                streamed_text += event.text
+                yield make_chunk({"content": event.text})
             elif isinstance(event, AnswerCompleted):
                 answer = event.answer
             event = await anext(events)
     except StopAsyncIteration:
         pass
     except Exception as error:
-        yield data({"error": told(error).problem().model_dump()})
+        yield _to_sse({"error": to_api_error(error).problem().model_dump()})
         return
     finally:
         await events.aclose()  # type: ignore[attr-defined]
     assert answer is not None
-    note(service, answer)
-    if answer.status == "abstained" and said != answer.text:
-        yield piece({"content": f"{_TAKEN_BACK if said else ''}{answer.text}"})
+    service.metrics.count_answer(answer)
+    if answer.status == "abstained" and streamed_text != answer.text:
+        withdrawal = _WITHDRAWAL if streamed_text else ""
+        yield make_chunk({"content": f"{withdrawal}{answer.text}"})
     extension = Extension.of(answer).model_dump(mode="json")
-    yield piece({"citewell": extension}, finish=_finish(answer))
+    yield make_chunk({"citewell": extension}, finish_reason=_finish_reason(answer))
     if body.stream_options is not None and body.stream_options.include_usage:
-        yield data(common | {"choices": [], "usage": _usage(answer).model_dump()})
+        yield _to_sse(common | {"choices": [], "usage": _to_usage(answer).model_dump()})
     yield "data: [DONE]\n\n"
 
 
 @router.post("/embeddings")
-async def embeddings(body: EmbeddingRequest, service: Served, tenant: Leased) -> EmbeddingReply:
+async def embeddings(
+    body: EmbeddingRequest, service: ServiceArgument, tenant: TenantArgument
+) -> EmbeddingReply:
     """Embed texts with the pipeline's embedder, as passages."""
     embedder = tenant.pipeline.embedder
-    if body.model != embedding_model(service.pipeline):
-        raise _no_model(body.model)
+    if body.model != embedding_model_name(service.pipeline):
+        raise _unknown_model_error(body.model)
     if body.dimensions not in (None, embedder.dimension):
         raise ApiError(
             400,
@@ -333,79 +349,75 @@ async def embeddings(body: EmbeddingRequest, service: Served, tenant: Leased) ->
             "unsupported",
             param="dimensions",
         )
-    texts = _texts(body.input)
-    vectors = await service.work(lambda: embedder.embed_documents(texts))
-    tokens = sum(await service.work(lambda: embedder.count_tokens(texts)))
-    encoded: list[list[float] | str]
+    texts = _read_texts(body.input)
+    vectors = await service.run_in_thread(lambda: embedder.embed_documents(texts))
+    token_count = sum(await service.run_in_thread(lambda: embedder.count_tokens(texts)))
+    encoded_vectors: list[list[float] | str]
     if body.encoding_format == "base64":
-        encoded = [base64.b64encode(v.astype("<f4").tobytes()).decode() for v in vectors]
+        encoded_vectors = [
+            base64.b64encode(vector.astype("<f4").tobytes()).decode() for vector in vectors
+        ]
     else:
-        encoded = vectors.tolist()
+        encoded_vectors = vectors.tolist()
     return EmbeddingReply(
-        data=[EmbeddingItem(index=i, embedding=each) for i, each in enumerate(encoded)],
+        data=[EmbeddingItem(index=i, embedding=vector) for i, vector in enumerate(encoded_vectors)],
         model=body.model,
-        usage=EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens),
+        usage=EmbeddingUsage(prompt_tokens=token_count, total_tokens=token_count),
     )
 
 
-def _texts(given: str | list[str] | list[int] | list[list[int]]) -> list[str]:
-    if isinstance(given, str):
-        return [given]
-    if not isinstance(given[0], str):
-        numbers = [given] if isinstance(given[0], int) else given
-        return [_decoded(tokens) for tokens in numbers]
-    return given
+def _read_texts(texts_or_tokens: str | list[str] | list[int] | list[list[int]]) -> list[str]:
+    if isinstance(texts_or_tokens, str):
+        return [texts_or_tokens]
+    if not isinstance(texts_or_tokens[0], str):
+        is_one_text = isinstance(texts_or_tokens[0], int)
+        token_lists = [texts_or_tokens] if is_one_text else texts_or_tokens
+        return [_decode_tokens(tokens) for tokens in token_lists]  # type: ignore[arg-type]
+    return texts_or_tokens
 
 
-def _decoded(tokens: list[int]) -> str:
-    from rag.text.tokens import vocabulary
+def _decode_tokens(tokens: list[int]) -> str:
+    from rag.text.tokens import load_vocabulary
 
     try:
-        words = vocabulary("cl100k_base")
-        if words is None:
-            raise ApiError(400, "send texts, not tokens", "unsupported", param="input")
-        return str(words.decode(tokens))
+        vocabulary = load_vocabulary("cl100k_base")
+        if vocabulary is None:
+            message = "the server cannot decode tokens: send texts"
+            raise ApiError(400, message, "unsupported", param="input")
+        return str(vocabulary.decode(tokens))
     except (KeyError, OverflowError, ValueError):
-        raise ApiError(400, "these are no tokens of cl100k", "bad_request", param="input") from None
+        message = "the numbers are not tokens of cl100k"
+        raise ApiError(400, message, "bad_request", param="input") from None
 
 
-def embedding_model(pipeline: Pipeline) -> str:
-    """The name under which the embedder is asked for."""
+def embedding_model_name(pipeline: Pipeline) -> str:
+    """Return the model name of the embedder."""
     return str(getattr(pipeline.embedder, "model", pipeline.embedder.name))
 
 
-def note(service: Service, answer: Answer) -> None:
-    """Count an answer."""
-    service.metrics.answers.labels(answer.status).inc()
-    service.metrics.tokens.labels("in").inc(answer.usage.input_tokens)
-    service.metrics.tokens.labels("out").inc(answer.usage.output_tokens)
-
-
-def _finish(answer: Answer) -> Literal["stop", "length"]:
-    """Why the model stopped."""
+def _finish_reason(answer: Answer) -> Literal["stop", "length"]:
+    """Return "length" if the model reached its token limit, else "stop"."""
     reasons = [step.detail.get("finish_reason") for step in answer.trace]
     return "length" if "length" in reasons else "stop"
 
 
-def _usage(answer: Answer) -> Usage:
-    used = answer.usage
+def _to_usage(answer: Answer) -> Usage:
+    usage = answer.usage
     return Usage(
-        prompt_tokens=used.input_tokens,
-        completion_tokens=used.output_tokens,
-        total_tokens=used.input_tokens + used.output_tokens,
+        prompt_tokens=usage.input_tokens,
+        completion_tokens=usage.output_tokens,
+        total_tokens=usage.input_tokens + usage.output_tokens,
     )
 
 
-def _no_model(name: str) -> ApiError:
-    return ApiError(404, f"there is no model {name[:100]!r} here", "model_not_found", param="model")
+def _unknown_model_error(name: str) -> ApiError:
+    return ApiError(404, f"there is no model {name[:100]!r}", "model_not_found", param="model")
 
 
-def _made_up() -> str:
+def _new_completion_id() -> str:
     return f"chatcmpl-{secrets.token_hex(12)}"
 
 
-def data(value: Any) -> str:
-    """A server-sent event."""
-    import json
-
+def _to_sse(value: Any) -> str:
+    """Return a server-sent event."""
     return f"data: {json.dumps(value)}\n\n"

@@ -1,4 +1,4 @@
-"""Who has which part of the index, and what is being written to it."""
+"""Tenants: the namespaces of a server, and the jobs that ingest their uploads."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from pydantic import BaseModel
 
 from connectors import PART
 from rag.errors import IndexNotFound, QueryError, RagError
-from rag.index.paths import UPLOADS, namespace_folder
+from rag.index.paths import UPLOADS_FOLDER, namespace_folder
 from rag.ingestion import IngestReport
 from rag.pipeline import Pipeline
-from rag.serving.errors import ApiError, told
-from rag.serving.uploads import SCHEME, Staged, Uploads, UploadStore, uri_of
+from rag.serving.errors import ApiError, to_api_error
+from rag.serving.uploads import SCHEME, StagedUpload, Uploads, UploadStore, upload_uri
 
 _log = logging.getLogger(__name__)
 
-_MOST_OPEN = 64  # namespaces that are open at once
-_MOST_JOBS = 100  # jobs remembered of a namespace
-_MOST_WAITING = 50  # jobs of a namespace that have not ended
-_MOST_FAILURES = 100  # told of a job
-_WRITERS = 4  # namespaces that are ingested into at once
-_PATIENCE = 10.0  # seconds that a deletion waits for an ingest
+_MAX_OPEN_NAMESPACES = 64
+_MAX_REMEMBERED_JOBS = 100  # per namespace
+_MAX_OPEN_JOBS = 50  # per namespace: waiting or running
+_MAX_REPORTED_FAILURES = 100  # per job
+_CONCURRENT_INGESTS = 4  # namespaces that are written to at once
+_DELETE_TIMEOUT_SECONDS = 10.0  # for an ingest to end
+_BUSY_RETRY_SECONDS = 10
 
 JobState = Literal["waiting", "running", "done", "failed", "stopped"]
 
@@ -45,8 +46,8 @@ class FailedSource(BaseModel):
 class JobInfo(BaseModel):
     """An ingest in the background: ``seen`` of ``total`` files are done.
 
-    ``failures`` is how many of them, and of what is packed in them, could not be read; the first
-    hundred are in ``failed``.
+    ``failures`` is the number of files that could not be read, including files within archives;
+    the first hundred are in ``failed``.
     """
 
     id: str
@@ -66,25 +67,25 @@ class JobInfo(BaseModel):
 
 @dataclass
 class Job:
-    """A job, and whether it is to end."""
+    """A job; ``stop`` is set to end it early."""
 
     info: JobInfo
     stop: bool = False
 
     @property
     def is_open(self) -> bool:
-        """Whether it has not ended."""
+        """True while the job waits or runs."""
         return self.info.state in ("waiting", "running")
 
-    def progress(self, report: IngestReport) -> None:
-        """Take over how far an ingest is. Raises `_Stopped` where it is to end."""
+    def report_progress(self, report: IngestReport) -> None:
+        """Copy the progress of the ingest. Raises `_StopIngest` if the job is stopped."""
         if self.stop:
-            raise _Stopped
-        self.take(report)
+            raise _StopIngest
+        self.copy_report(report)
 
-    def take(self, report: IngestReport) -> None:
-        """Take over what an ingest has done."""
-        first = report.failed[:_MOST_FAILURES]
+    def copy_report(self, report: IngestReport) -> None:
+        """Copy the counts and the first failures of the ingest."""
+        first_failures = report.failed[:_MAX_REPORTED_FAILURES]
         self.info = self.info.model_copy(
             update={
                 "seen": min(report.seen, self.info.total),
@@ -93,21 +94,22 @@ class Job:
                 "unchanged": report.unchanged,
                 "chunks": report.chunks,
                 "failures": len(report.failed),
-                "failed": [FailedSource(uri=f.uri, error=f.error) for f in first],
+                "failed": [FailedSource(uri=f.uri, error=f.error) for f in first_failures],
             }
         )
 
 
-class _Stopped(Exception):
-    pass
+class _StopIngest(Exception):
+    """Ends an ingest whose job was stopped."""
 
 
 @dataclass
 class Tenant:
     """A namespace: its pipeline, its uploads, and the jobs that write to it.
 
-    Whoever changes which files are kept holds ``storing``, whoever writes to the index
-    ``writing``.
+    ``storing`` is locked while the stored files change, ``writing`` while the index is written to.
+    ``starting`` is locked while uploads of an earlier run are looked for. ``users`` counts the
+    requests that use the namespace.
     """
 
     namespace: str
@@ -122,90 +124,93 @@ class Tenant:
 
     @property
     def is_busy(self) -> bool:
-        """Whether its index cannot be closed now."""
+        """True if requests or jobs use the index, so that it cannot be closed now."""
         return self.users > 0 or any(job.is_open for job in self.jobs.values())
 
 
 class Tenants:
-    """Pipelines by namespace; the indexes of those idle longest are closed.
+    """The tenants of a server, by namespace.
 
-    One process serves them all, and each is one index that many requests share.
+    All requests of a namespace share one open index. When too many are open, those that have been
+    idle longest are closed.
     """
 
-    def __init__(self, pipeline: Pipeline, *, most_open: int = _MOST_OPEN) -> None:
+    def __init__(self, pipeline: Pipeline, *, max_open: int = _MAX_OPEN_NAMESPACES) -> None:
         self._pipeline = pipeline
-        self._most = most_open
-        self._known: dict[str, Tenant] = {}
+        self._max_open = max_open
+        self._tenants: dict[str, Tenant] = {}
         self._open: OrderedDict[str, Tenant] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._writers = asyncio.Semaphore(_WRITERS)
+        self._writers = asyncio.Semaphore(_CONCURRENT_INGESTS)
 
     @property
     def open_count(self) -> int:
-        """How many namespaces are open."""
+        """Number of open namespaces."""
         return len(self._open)
 
     @asynccontextmanager
     async def lease(self, namespace: str) -> AsyncIterator[Tenant]:
-        """The tenant of a namespace; its index stays open for as long as it is leased."""
-        if namespace not in self._known:
+        """Return the tenant of a namespace. Its index stays open within the ``with`` block."""
+        if namespace not in self._tenants:
             pipeline = self._pipeline.with_namespace(namespace) if namespace else self._pipeline
             folder = namespace_folder(pipeline.index, pipeline.namespace)
-            store = UploadStore(folder / UPLOADS)
-            self._known[namespace] = Tenant(namespace, pipeline, store)
-        tenant = self._known[namespace]
+            store = UploadStore(folder / UPLOADS_FOLDER)
+            self._tenants[namespace] = Tenant(namespace, pipeline, store)
+        tenant = self._tenants[namespace]
         self._open[namespace] = tenant
         self._open.move_to_end(namespace)
         tenant.users += 1
         try:
-            async with tenant.starting:  # nobody uploads before what was left behind is swept
+            async with tenant.starting:  # no upload may start before leftovers are swept
                 if not tenant.is_ready:
-                    await self._go_on(tenant)
+                    await self._resume(tenant)
                     tenant.is_ready = True
             await self._close_idle()
             yield tenant
         finally:
             tenant.users -= 1
 
-    async def _go_on(self, tenant: Tenant) -> None:
-        """Ingest what was uploaded before the server ended, and is not in the index."""
+    async def _resume(self, tenant: Tenant) -> None:
+        """Ingest files that were uploaded in an earlier run but not ingested."""
         try:
-            missing = await to_thread.run_sync(_not_ingested, tenant)
-        except RagError as error:  # who asks for something will be told
-            _log.warning("%s: what was uploaded is not looked through: %s", tenant.namespace, error)
+            names = await to_thread.run_sync(_list_pending_uploads, tenant)
+        except RagError as error:  # requests that need the index report the error
+            _log.warning("namespace %r: cannot check uploads: %s", tenant.namespace, error)
             return
-        if missing:
-            self._begin(tenant, missing)
+        if names:
+            self._start_job(tenant, names)
 
     async def _close_idle(self) -> None:
-        idle = [name for name, tenant in self._open.items() if not tenant.is_busy]
-        for name in idle[: max(0, len(self._open) - self._most)]:
+        idle_names = [name for name, tenant in self._open.items() if not tenant.is_busy]
+        for name in idle_names[: max(0, len(self._open) - self._max_open)]:
             tenant = self._open.pop(name)
-            await to_thread.run_sync(tenant.pipeline.close)  # it opens again when it is asked
+            await to_thread.run_sync(tenant.pipeline.close)  # the next request opens it again
 
     # -- uploads ---------------------------------------------------------------------------
 
-    async def upload(self, tenant: Tenant, staged: Sequence[Staged], most: int) -> JobInfo:
-        """Keep files and ingest them in the background; all of them, or none.
+    async def upload(
+        self, tenant: Tenant, staged_uploads: Sequence[StagedUpload], max_bytes: int
+    ) -> JobInfo:
+        """Store files and ingest them in the background: all of them, or none.
 
-        Raises `ApiError` where they would be more than `most` bytes with the others that are
-        kept, or too many jobs wait already.
+        Raises `ApiError` if all uploads of the namespace would have more than `max_bytes`, or if
+        too many jobs are open.
         """
         async with tenant.storing:
-            waiting = sum(job.is_open for job in tenant.jobs.values())
-            if waiting >= _MOST_WAITING:
-                busy = f"{waiting} uploads are waiting already: try again later"
-                raise ApiError(503, busy, "busy", retry_after=10)
-            names = [each.upload.name for each in staged]
-            kept = await to_thread.run_sync(tenant.uploads.uploads)
-            size = sum(upload.size for upload in kept if upload.name not in names)
-            if size + sum(each.upload.size for each in staged) > most:
-                said = f"all uploads together may have {most:,} bytes"
-                raise ApiError(413, said, "quota_exceeded")
-            await to_thread.run_sync(tenant.uploads.keep, staged)
-            return self._begin(tenant, names)
+            open_jobs = sum(job.is_open for job in tenant.jobs.values())
+            if open_jobs >= _MAX_OPEN_JOBS:
+                message = f"{open_jobs} uploads are waiting already: try again later"
+                raise ApiError(503, message, "busy", retry_after=_BUSY_RETRY_SECONDS)
+            names = [staged.upload.name for staged in staged_uploads]
+            uploads = await to_thread.run_sync(tenant.uploads.uploads)
+            size = sum(upload.size for upload in uploads if upload.name not in names)
+            if size + sum(staged.upload.size for staged in staged_uploads) > max_bytes:
+                message = f"all uploads together may have at most {max_bytes:,} bytes"
+                raise ApiError(413, message, "quota_exceeded")
+            await to_thread.run_sync(tenant.uploads.keep, staged_uploads)
+            return self._start_job(tenant, names)
 
-    def _begin(self, tenant: Tenant, names: Sequence[str]) -> JobInfo:
+    def _start_job(self, tenant: Tenant, names: Sequence[str]) -> JobInfo:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         info = JobInfo(
             id=secrets.token_hex(8),
@@ -215,15 +220,15 @@ class Tenants:
             total=len(names),
         )
         job = tenant.jobs[info.id] = Job(info)
-        ended = [number for number, job in tenant.jobs.items() if not job.is_open]
-        for old in ended[: max(0, len(tenant.jobs) - _MOST_JOBS)]:
-            del tenant.jobs[old]
-        task = asyncio.create_task(self._run(tenant, job, tuple(names)))
+        ended_ids = [job_id for job_id, job in tenant.jobs.items() if not job.is_open]
+        for job_id in ended_ids[: max(0, len(tenant.jobs) - _MAX_REMEMBERED_JOBS)]:
+            del tenant.jobs[job_id]
+        task = asyncio.create_task(self._run_job(tenant, job, tuple(names)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return info
 
-    async def _run(self, tenant: Tenant, job: Job, names: tuple[str, ...]) -> None:
+    async def _run_job(self, tenant: Tenant, job: Job, names: tuple[str, ...]) -> None:
         try:
             async with tenant.writing, self._writers:
                 if job.stop:
@@ -233,92 +238,94 @@ class Tenants:
                     await to_thread.run_sync(tenant.uploads.sweep)
                 source = Uploads(folder=tenant.uploads.folder, names=names)
                 report = await to_thread.run_sync(
-                    lambda: tenant.pipeline.ingest(source, progress=job.progress)
+                    lambda: tenant.pipeline.ingest(source, progress=job.report_progress)
                 )
-                job.take(report)
+                job.copy_report(report)
                 job.info.seen, job.info.state = job.info.total, "done"
-        except _Stopped:
+        except _StopIngest:
             job.info.state = "stopped"
         except Exception as error:
-            job.info.state, job.info.error = "failed", told(error).message
+            job.info.state, job.info.error = "failed", to_api_error(error).message
         finally:
             if job.is_open:
                 job.info.state = "stopped"
 
     async def delete(self, tenant: Tenant, uri: str) -> int:
-        """Delete what is at a uri or below it, and the uploads it came from; how many there were.
+        """Delete the document at a uri or all below it, and their uploads; return their number.
 
-        Raises `QueryError` for a part of an upload, `ApiError` where an ingest does not end.
+        Raises `QueryError` for a part of an upload, and `ApiError` if an ingest does not end in
+        time.
         """
         if uri.startswith(SCHEME) and PART in uri:
-            raise QueryError(f"this is a part of {uri.partition(PART)[0]}: delete all of that")
+            raise QueryError(f"this is a part of {uri.partition(PART)[0]}: delete that instead")
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_DELETE_TIMEOUT_SECONDS):
                 await tenant.writing.acquire()
         except TimeoutError:
-            busy = "an ingest is running: try again when it is done"
-            raise ApiError(409, busy, "busy", retry_after=10) from None
+            message = "an ingest is running: try again when it is done"
+            raise ApiError(409, message, "busy", retry_after=_BUSY_RETRY_SECONDS) from None
         try:
             async with tenant.storing:
-                return await to_thread.run_sync(_delete, tenant, uri)
+                return await to_thread.run_sync(_delete_documents, tenant, uri)
         finally:
             tenant.writing.release()
 
-    # -- the end ---------------------------------------------------------------------------
+    # -- closing ---------------------------------------------------------------------------
 
     async def close(self, grace: float = 10.0) -> None:
-        """Stop what writes, at its next batch, and close everything. `grace` is in seconds.
+        """Stop all jobs at their next batch, and close all indexes.
 
-        An index that is still written to then is left open: it is as a crash would leave it, and
-        the next start goes on.
+        Jobs have `grace` seconds to stop. An index that is still written to after that is left
+        open, as after a crash, and the next start of the server resumes the ingest.
         """
-        for tenant in self._known.values():
+        for tenant in self._tenants.values():
             for job in tenant.jobs.values():
                 job.stop = True
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace)
-        for tenant in self._known.values():
+        for tenant in self._tenants.values():
             if tenant.writing.locked():
-                _log.warning("an ingest did not end in time; it goes on at the next start")
+                _log.warning(
+                    "an ingest did not stop in time; the next start of the server resumes it"
+                )
             else:
                 await to_thread.run_sync(tenant.pipeline.close)
         self._open.clear()
 
 
-def _not_ingested(tenant: Tenant) -> list[str]:
-    """Names of uploads whose content was neither ingested nor failed for good."""
+def _list_pending_uploads(tenant: Tenant) -> list[str]:
+    """Return the names of uploads whose current content was neither ingested nor failed."""
     tenant.uploads.sweep(partials=True)
     uploads = tenant.uploads.uploads()
     if not uploads:
         return []
     try:
-        library = tenant.pipeline.open().document_store
+        document_store = tenant.pipeline.open().document_store
     except IndexNotFound:
         return [upload.name for upload in uploads]
     uris = [upload.uri for upload in uploads]
-    made = library.ledger_of(uris)
-    failed = library.failures_of(uris)
+    entries_by_uri = document_store.ledger_by_source(uris)
+    failures_by_uri = document_store.failures_by_source(uris)
 
     def is_done(uri: str, digest: str) -> bool:
-        entries = made.get(uri, {}).values()
-        return any(entry.source_version == digest for entry in entries) or any(
-            failure.source_version == digest for failure in failed.get(uri, [])
-        )
+        versions = [entry.source_version for entry in entries_by_uri.get(uri, {}).values()]
+        versions += [failure.source_version for failure in failures_by_uri.get(uri, [])]
+        return digest in versions
 
     return [upload.name for upload in uploads if not is_done(upload.uri, upload.digest)]
 
 
-def _delete(tenant: Tenant, uri: str) -> int:
-    below = uri.rstrip("/") + "/"
+def _delete_documents(tenant: Tenant, uri: str) -> int:
+    prefix = uri.rstrip("/") + "/"
     names = [
         upload.name
         for upload in tenant.uploads.uploads()
-        if upload.uri == uri or upload.uri.startswith(below)
+        if upload.uri == uri or upload.uri.startswith(prefix)
     ]
     try:
-        deleted = tenant.pipeline.delete(uri, *map(uri_of, names))
+        deleted = tenant.pipeline.delete(uri, *map(upload_uri, names))
     except IndexNotFound:
         deleted = 0
-    removed = tenant.uploads.remove(names)
+    removed_uploads = tenant.uploads.remove(names)
     tenant.uploads.sweep()
-    return max(deleted, removed)
+    return max(deleted, removed_uploads)

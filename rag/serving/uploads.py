@@ -1,8 +1,8 @@
-"""Files that were sent to the server: kept as they came, and a source like any other.
+"""Uploaded files: their store, and the connector that ingests them.
 
-Bytes are in files named by their hash, and a note for each name says which of them it has now. A
-note is replaced in one step, so that a name always has one whole content, the old or the new, and
-an ingest reads exactly what it listed.
+Contents are in files named by their hash. A record per file name, in JSON, holds the hash of its
+current content. A record is replaced atomically, so that a name always has one complete content,
+the old or the new, and an ingest reads exactly the content that it listed.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from connectors import PART, Connector, Source
 from rag.errors import DocumentNotFound, QueryError, SourceUnreadable
 
 SCHEME = "upload:///"
-_LONGEST_NAME = 200  # bytes
-_BLOCK = 2**20
+_MAX_NAME_BYTES = 200
+_BLOCK_BYTES = 2**20
 
 
 class Upload(NamedTuple):
-    """A file that is kept: its name, its size in bytes, and the SHA-256 of what is in it."""
+    """A stored file: its name, its size in bytes, and the SHA-256 of its content."""
 
     name: str
     size: int
@@ -35,120 +35,122 @@ class Upload(NamedTuple):
 
     @property
     def uri(self) -> str:
-        """The uri of its document."""
-        return uri_of(self.name)
+        """Uri of its document."""
+        return upload_uri(self.name)
 
 
-class Staged(NamedTuple):
-    """A file that has come whole, and is not kept under its name yet."""
+class StagedUpload(NamedTuple):
+    """A completely received file that is not stored under its name yet."""
 
     upload: Upload
     path: Path
 
 
-def uri_of(name: str) -> str:
-    """The uri of the upload `name`."""
+def upload_uri(name: str) -> str:
+    """Return the uri of the upload `name`."""
     return SCHEME + quote(name, safe="")
 
 
-def checked_file_name(name: str | None) -> str:
-    """The name a file is kept under: without folders, whatever the client wrote.
+def normalize_file_name(name: str | None) -> str:
+    """Return the name to store a file under: the client's, without folders.
 
-    Raises `QueryError` where nothing is left, or what is left is no name.
+    Raises `QueryError` if that leaves no valid name.
     """
-    plain = unicodedata.normalize("NFC", (name or "").replace("\\", "/").rpartition("/")[2]).strip()
-    if not plain.strip(".") or not plain.isprintable():
+    base_name = unicodedata.normalize(
+        "NFC", (name or "").replace("\\", "/").rpartition("/")[2]
+    ).strip()
+    if not base_name.strip(".") or not base_name.isprintable():
         raise QueryError("a file needs a name of printable characters")
-    if len(plain.encode(errors="replace")) > _LONGEST_NAME:
-        raise QueryError(f"the name of a file has at most {_LONGEST_NAME} bytes")
-    return plain
+    if len(base_name.encode(errors="replace")) > _MAX_NAME_BYTES:
+        raise QueryError(f"a file name may have at most {_MAX_NAME_BYTES} bytes")
+    return base_name
 
 
 class UploadStore:
-    """Uploads in a folder. One thread at a time may `keep`, `remove` or `sweep`."""
+    """Uploads in a folder. Only one thread at a time may `keep`, `remove` or `sweep`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def stage(self, name: str, content: BinaryIO) -> Staged:
-        """Write the bytes of a file beside those that are kept. What fails leaves nothing."""
+    def stage(self, name: str, content: BinaryIO) -> StagedUpload:
+        """Write a file to the folder without storing it yet. A failure leaves nothing there."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        hashed, size = hashlib.sha256(), 0
-        handle, partial = tempfile.mkstemp(dir=self.folder, suffix=".partial")
+        digest, size = hashlib.sha256(), 0
+        descriptor, partial = tempfile.mkstemp(dir=self.folder, suffix=".partial")
         try:
-            with os.fdopen(handle, "wb") as file:
-                while block := content.read(_BLOCK):
-                    hashed.update(block)
+            with os.fdopen(descriptor, "wb") as file:
+                while block := content.read(_BLOCK_BYTES):
+                    digest.update(block)
                     size += len(block)
                     file.write(block)
         except BaseException:
             Path(partial).unlink(missing_ok=True)
             raise
-        return Staged(Upload(name, size, hashed.hexdigest()), Path(partial))
+        return StagedUpload(Upload(name, size, digest.hexdigest()), Path(partial))
 
-    def keep(self, staged: Sequence[Staged]) -> None:
-        """Keep files under their names, in place of earlier ones."""
-        for upload, partial in staged:
-            partial.replace(self._bytes(upload.digest))
-            handle, fresh = tempfile.mkstemp(dir=self.folder, suffix=".partial")
+    def keep(self, staged_uploads: Sequence[StagedUpload]) -> None:
+        """Store files under their names, replacing earlier ones."""
+        for upload, partial in staged_uploads:
+            partial.replace(self._content_path(upload.digest))
+            descriptor, record = tempfile.mkstemp(dir=self.folder, suffix=".partial")
             try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                     json.dump(upload._asdict(), file)
-                Path(fresh).replace(self._note(upload.name))
+                Path(record).replace(self._record_path(upload.name))
             except BaseException:
-                Path(fresh).unlink(missing_ok=True)
+                Path(record).unlink(missing_ok=True)
                 raise
 
-    def discard(self, staged: Sequence[Staged]) -> None:
-        """Forget files that are not to be kept after all."""
-        for _, partial in staged:
+    def discard(self, staged_uploads: Sequence[StagedUpload]) -> None:
+        """Delete staged files that were not stored."""
+        for _, partial in staged_uploads:
             partial.unlink(missing_ok=True)
 
     def read(self, digest: str) -> bytes:
-        """The bytes that have this hash. Raises `DocumentNotFound`."""
+        """Return the content with this hash. Raises `DocumentNotFound`."""
         try:
-            return self._bytes(digest).read_bytes()
+            return self._content_path(digest).read_bytes()
         except FileNotFoundError:
-            raise DocumentNotFound("this file was not uploaded, or is gone") from None
+            raise DocumentNotFound("this file was not uploaded, or it was deleted") from None
 
-    def has(self, digest: str) -> bool:
-        """Whether there are bytes of this hash."""
-        return self._bytes(digest).is_file()
+    def has_content(self, digest: str) -> bool:
+        """Return whether there is a content with this hash."""
+        return self._content_path(digest).is_file()
 
     def remove(self, names: Collection[str]) -> int:
-        """Forget files; how many were there. Their bytes go with the next `sweep`."""
-        there = [name for name in names if self._note(name).exists()]
-        for name in there:
-            self._note(name).unlink(missing_ok=True)
-        return len(there)
+        """Delete files, and return how many existed. The next `sweep` deletes their contents."""
+        existing_names = [name for name in names if self._record_path(name).exists()]
+        for name in existing_names:
+            self._record_path(name).unlink(missing_ok=True)
+        return len(existing_names)
 
     def sweep(self, *, partials: bool = False) -> None:
-        """Delete bytes that no name has; with `partials`, what interrupted uploads left, too."""
+        """Delete contents without a name; with `partials`, also remains of interrupted uploads."""
         if not self.folder.is_dir():
             return
-        kept = {upload.digest for upload in self.uploads()}
+        used_digests = {upload.digest for upload in self.uploads()}
         for path in self.folder.iterdir():
-            orphan = path.suffix == ".bin" and path.stem not in kept
-            if orphan or (partials and path.suffix == ".partial"):
+            is_unused = path.suffix == ".bin" and path.stem not in used_digests
+            if is_unused or (partials and path.suffix == ".partial"):
                 path.unlink(missing_ok=True)
 
     def uploads(self) -> list[Upload]:
-        """All files, by name."""
-        found = []
-        for note in sorted(self.folder.glob("*.json")) if self.folder.is_dir() else ():
+        """Return all files, sorted by name."""
+        uploads = []
+        for record in sorted(self.folder.glob("*.json")) if self.folder.is_dir() else ():
             with contextlib.suppress(OSError, ValueError, TypeError):
-                found.append(Upload(**json.loads(note.read_text(encoding="utf-8"))))
-        return sorted(found)
+                uploads.append(Upload(**json.loads(record.read_text(encoding="utf-8"))))
+        return sorted(uploads)
 
-    def _note(self, name: str) -> Path:
+    def _record_path(self, name: str) -> Path:
         return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:40]}.json"
 
-    def _bytes(self, digest: str) -> Path:
+    def _content_path(self, digest: str) -> Path:
         return self.folder / f"{quote(digest, safe='')}.bin"
 
 
 class Uploads(Connector):
-    """Files that were uploaded, those named only: of others it knows nothing."""
+    """Uploaded files as a connector: those in `names`, and no others."""
 
     name: ClassVar[str] = "uploads"
 
@@ -161,23 +163,23 @@ class Uploads(Connector):
         return SCHEME
 
     def owns(self, uri: str) -> bool:
-        """Whether it is one of those named."""
+        """Return whether the uri is that of one of the files, or of a part of it."""
         return unquote(uri.partition(PART)[0].removeprefix(SCHEME)) in self.names
 
     def count(self) -> int:
-        """How many."""
+        """Return the number of files."""
         return len(self.names)
 
     def sources(self) -> Iterator[Source]:
-        """Those that are there still."""
+        """Yield the files that still exist."""
         store = UploadStore(self.folder)
-        there = {upload.name: upload for upload in store.uploads()}
+        uploads = {upload.name: upload for upload in store.uploads()}
         for name in self.names:
-            if name in there:
-                yield _source(store, there[name])
+            if name in uploads:
+                yield _to_source(store, uploads[name])
 
 
-def _source(store: UploadStore, upload: Upload) -> Source:
+def _to_source(store: UploadStore, upload: Upload) -> Source:
     def read() -> bytes:
         try:
             return store.read(upload.digest)
@@ -187,9 +189,8 @@ def _source(store: UploadStore, upload: Upload) -> Source:
     return Source(uri=upload.uri, version=upload.digest, read=read)
 
 
-def distinct(names: Sequence[str]) -> list[str]:
-    """Names of files that come together, each once. Raises `QueryError` where two are the same."""
+def check_distinct_names(names: Sequence[str]) -> None:
+    """Raise `QueryError` if two files of a request have the same name."""
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise QueryError(f"two files of one request are named {twice!r}")
-    return list(names)
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise QueryError(f"two files in the request have the name {duplicate!r}")

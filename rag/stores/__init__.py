@@ -1,4 +1,4 @@
-"""Stores: documents in SQLite, vectors in Chroma, and the lexical index in tantivy."""
+"""The stores: documents in SQLite, vectors in Chroma, the lexical index in tantivy."""
 
 from rag.stores.chroma import Chroma, VectorStore
 from rag.stores.sqlite import SqliteDocumentStore, Stats

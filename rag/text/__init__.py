@@ -1,1 +1,1 @@
-"""Tokenization, sentences and token counts: the same everywhere."""
+"""Text: words and stems, sentences, and token counts."""

@@ -1,4 +1,4 @@
-"""Sentences, as several rooms must see them the same way; for words see `rag.text.tokenization`."""
+"""Sentence splitting, shared by chunking, generation and evaluation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Span(NamedTuple):
-    """A stretch ``[start, end)`` of a text, in code points."""
+    """The span ``[start, end)`` of a text, in code points."""
 
     start: int
     end: int
@@ -21,10 +21,10 @@ _ABBREVIATIONS = frozenset(
     sat sun u.s u.k e.g i.e a.m p.m ph.d sec eq ch art para gen col sgt capt lt hon rev""".split()
 )
 
-# An end of sentence: a full stop of an unsegmented script; or . ! ? with what closes it and the
-# citation markers behind it, then white space; or a blank line; or a line that begins an item,
-# heading, row or quotation of Markdown.
-# The possessive quantifiers and the look-behind keep it linear on runs of anything.
+# A sentence ends at a full stop of a script without spaces; or at . ! ? with closing quotation
+# marks or brackets and citation markers, before white space; or at a blank line; or before a line
+# that begins a list item, heading, table row or quotation of Markdown.
+# The possessive quantifiers and the look-behind keep the time linear on repeated characters.
 _BOUNDARY = re.compile(
     r"""(?P<cjk>(?<![。！？｡])[。！？｡]++[」』”’）)\]]*+(?:\s*+\[\d[\d,;\s–-]*+\])*+)
       | (?P<stop>(?<![.!?…।؟])[.!?…।؟]++["'”’»)\]]*+
@@ -34,29 +34,33 @@ _BOUNDARY = re.compile(
       | (?P<short>\n)(?=[ \t]*+[^\W_a-z])""",
     re.VERBOSE,
 )
-_FULL_LINE = 0.6  # share of the longest line below which a line stops short
-_SHORT_LINE = 50  # characters up to which any line stops short
+_MIN_FULL_LINE_SHARE = 0.6  # of the longest line; a shorter line may end a sentence
+_MAX_SHORT_LINE_CHARACTERS = 50  # a line up to this length may end a sentence
 _LAST_WORD = re.compile(r"([^\W\d_](?:[\w.]*\w)?)\.$")
-_NUMBERED = re.compile(r"\s*+\d{1,3}\.")
+_LIST_NUMBER = re.compile(r"\s*+\d{1,3}\.")
 
 
 def sentences(text: str, *, wrapped: bool = True) -> list[Span]:
-    """Spans of the sentences of `text`, without the white space around them, in order.
+    """Return the spans of the sentences of `text`, in order, without surrounding white space.
 
     Citation markers that follow a full stop belong to the sentence before them. Abbreviations,
-    initials and list numbers do not end a sentence. Since the lines of a PDF are broken anywhere,
-    a line break ends one only where a paragraph, list item, heading or table row begins, or
-    behind a line that stops short, before one that begins with a capital. Where text is not
-    `wrapped`, every line stops short; then nothing hangs on what is more than a word further on.
+    initials and list numbers do not end a sentence. Since the lines of a PDF can break anywhere, a
+    line break ends a sentence only before a paragraph, list item, heading or table row, or between
+    a short line and one that begins with a capital. If the text is not `wrapped`, every line counts
+    as short; then a boundary depends on no more than the next word.
     """
     spans: list[Span] = []
     start = 0
-    full = max(_SHORT_LINE, _FULL_LINE * max(map(len, text.split("\n")))) if wrapped else math.inf
+    full_line_length = (
+        max(_MAX_SHORT_LINE_CHARACTERS, _MIN_FULL_LINE_SHARE * max(map(len, text.split("\n"))))
+        if wrapped
+        else math.inf
+    )
     for boundary in _BOUNDARY.finditer(text):
         end = boundary.end()
         if boundary.lastgroup == "stop" and not _ends_sentence(text, start, boundary):
             continue
-        if boundary.lastgroup == "short" and end - text.rfind("\n", 0, end - 1) > full:
+        if boundary.lastgroup == "short" and end - text.rfind("\n", 0, end - 1) > full_line_length:
             continue
         _append_stripped(spans, text, start, end)
         start = end
@@ -66,27 +70,29 @@ def sentences(text: str, *, wrapped: bool = True) -> list[Span]:
 
 @lru_cache(maxsize=2_048)
 def sentence_spans(text: str) -> tuple[Span, ...]:
-    """`sentences` of a text that is looked at more than once."""
+    """Return `sentences` of a text, from a cache."""
     return tuple(sentences(text))
 
 
 def _append_stripped(spans: list[Span], text: str, start: int, end: int) -> None:
     piece = text[start:end]
     if stripped := piece.strip():
-        left = start + len(piece) - len(piece.lstrip())
-        spans.append(Span(left, left + len(stripped)))
+        stripped_start = start + len(piece) - len(piece.lstrip())
+        spans.append(Span(stripped_start, stripped_start + len(stripped)))
 
 
 def _ends_sentence(text: str, start: int, boundary: re.Match[str]) -> bool:
     if boundary.group("stop") != ".":
         return True
-    before = text[max(start, boundary.start() - 40) : boundary.end()]
-    if _NUMBERED.fullmatch(text, start, boundary.end()):
+    text_before = text[max(start, boundary.start() - 40) : boundary.end()]
+    if _LIST_NUMBER.fullmatch(text, start, boundary.end()):
         return False
-    if (word := _LAST_WORD.search(before)) is None:
+    if (word := _LAST_WORD.search(text_before)) is None:
         return True
-    after = text[boundary.end() : boundary.end() + 40].lstrip()
-    lower = word.group(1).lower()
-    if len(lower) == 1 and lower != "i":  # an initial
+    text_after = text[boundary.end() : boundary.end() + 40].lstrip()
+    lowercase_word = word.group(1).lower()
+    if len(lowercase_word) == 1 and lowercase_word != "i":  # an initial
         return False
-    return lower not in _ABBREVIATIONS or (lower in {"etc", "inc", "co"} and after[:1].isupper())
+    return lowercase_word not in _ABBREVIATIONS or (
+        lowercase_word in {"etc", "inc", "co"} and text_after[:1].isupper()
+    )

@@ -1,7 +1,10 @@
-"""Words: what every room takes for one, in every script, and how it is stemmed.
+"""Tokenization for BM25 and word comparisons: words, stems, and the language to stem in.
 
-The lexical index holds the stems of a text in the text's own language; a question is looked for
-under the stems of every language the index holds. `language_of` tells them apart.
+Scripts without spaces between words (Chinese, Japanese, Thai, Lao, Khmer, Myanmar) and Hangul are
+indexed as overlapping character bigrams: `split_into_character_bigrams`.
+
+The lexical index holds the stems of a text in the language of the text (`detect_language`); a
+query is searched with the stems of every language in the index.
 """
 
 from __future__ import annotations
@@ -12,63 +15,65 @@ import unicodedata
 from functools import lru_cache
 from typing import Any
 
-LONGEST_WORD = 100  # characters of a word that count; no language has longer ones, noise has
+MAX_WORD_CHARACTERS = 100  # longer words are noise and are cut
 
-# Scripts written without spaces between words (Thai, Lao, Myanmar, Khmer, kana, Han), and Hangul,
-# whose words carry their particles with them.
-_UNSEGMENTED = re.compile(
+# Scripts without spaces between words (Thai, Lao, Myanmar, Khmer, kana, Han), and Hangul, whose
+# words include their particles.
+_SCRIPTS_WITHOUT_SPACES = re.compile(
     "[\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uac00-\ud7a3\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]+"
 )
 _ASCII_WORD = re.compile(r"[a-z0-9_]+")
 
 
-def segment(text: str) -> str:
-    """Write runs of scripts that do not separate words as overlapping pairs of characters.
+def split_into_character_bigrams(text: str) -> str:
+    """Replace runs of scripts without spaces by overlapping character bigrams.
 
-    The lexical index and its queries both pass through here, so that 東京都 is found by 東京.
+    The texts of the lexical index and its queries both use it, so that the query 東京 finds 東京都.
     """
-    return text if text.isascii() else _UNSEGMENTED.sub(_pairs, text)
+    return text if text.isascii() else _SCRIPTS_WITHOUT_SPACES.sub(_write_bigrams, text)
 
 
-def _pairs(run: re.Match[str]) -> str:
+def _write_bigrams(run: re.Match[str]) -> str:
     characters = run.group()
-    pairs = [characters[i : i + 2] for i in range(len(characters) - 1)] or [characters]
-    return f" {' '.join(pairs)} "
+    bigrams = [characters[i : i + 2] for i in range(len(characters) - 1)] or [characters]
+    return f" {' '.join(bigrams)} "
 
 
 @lru_cache(maxsize=1)
-def _word() -> Any:
+def _word_pattern() -> Any:
     import regex
 
     return regex.compile(r"[\p{L}\p{M}\p{N}_]+")
 
 
 def words(text: str, language: str = "en") -> list[str]:
-    """Words of `text` in order: runs of letters with their combining marks, and of digits.
+    """Return the words of `text` in order: runs of letters, combining marks and digits.
 
-    Lower-cased, in Unicode's compatibility form (NFKC), so that ``ﬁ`` is ``fi`` and a composed
-    letter equals a decomposed one. Scripts that do not separate words give pairs of characters.
+    They are in lower case and in Unicode's compatibility form (NFKC), so that ``ﬁ`` is ``fi`` and a
+    composed letter equals a decomposed one. Scripts without spaces give character bigrams.
     """
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
-    if language == "tr":  # where İ and I are the capitals of i and ı
+    if language == "tr":  # İ and I are the capitals of i and ı
         text = text.replace("İ", "i").replace("I", "ı")
     if text.isascii():
-        found: list[str] = _ASCII_WORD.findall(text.lower())
+        matches: list[str] = _ASCII_WORD.findall(text.lower())
     else:
-        found = _word().findall(segment(text.lower().replace("i\u0307", "i")))
-    if len(text) > LONGEST_WORD:
-        return [word[:LONGEST_WORD] for word in found]
-    return found
+        matches = _word_pattern().findall(
+            split_into_character_bigrams(text.lower().replace("i\u0307", "i"))
+        )
+    if len(text) > MAX_WORD_CHARACTERS:
+        return [word[:MAX_WORD_CHARACTERS] for word in matches]
+    return matches
 
 
 def stems(text: str, language: str = "en") -> list[str]:
-    """`words` of `text`, each stemmed as the `language` (ISO 639-1) does; "" leaves them whole."""
-    found = words(text, language)
-    if found and (stemmer := _stemmer(language)) is not None:
-        return list(stemmer.stemWords(found))
-    return found
+    """Return the `words` of `text`, stemmed in `language` (ISO 639-1); "" does not stem."""
+    text_words = words(text, language)
+    if text_words and (stemmer := _get_stemmer(language)) is not None:
+        return list(stemmer.stemWords(text_words))
+    return text_words
 
 
 # ISO 639-1 to Snowball's names.
@@ -107,27 +112,27 @@ _STEMMERS = {
     "tr": "turkish",
     "yi": "yiddish",
 }
-STEMMED = tuple(_STEMMERS)
-"""Languages that have a stemmer, by their ISO 639-1 codes."""
+STEMMED_LANGUAGES = tuple(_STEMMERS)
+"""ISO 639-1 codes of the languages with a stemmer."""
 
 
-class _Stemmers(threading.local):
-    """Stemmers of this thread: each keeps a cache of words that no two threads may share."""
+class _ThreadStemmers(threading.local):
+    """The stemmers of this thread; their caches are not thread-safe."""
 
     def __init__(self) -> None:
-        self.made: dict[str, Any] = {}
+        self.by_language: dict[str, Any] = {}
 
 
-_stemmers = _Stemmers()
+_stemmers = _ThreadStemmers()
 
 
-def _stemmer(language: str) -> Any:
-    if language not in _stemmers.made:
+def _get_stemmer(language: str) -> Any:
+    if language not in _stemmers.by_language:
         import Stemmer
 
         name = _STEMMERS.get(language)
-        _stemmers.made[language] = Stemmer.Stemmer(name) if name else None
-    return _stemmers.made[language]
+        _stemmers.by_language[language] = Stemmer.Stemmer(name) if name else None
+    return _stemmers.by_language[language]
 
 
 STOP_WORDS = frozenset(
@@ -141,7 +146,7 @@ STOP_WORDS = frozenset(
     why will with would you your yours yourself yourselves s t d ll m re ve don doesn didn
     isn aren wasn weren tell know please many much""".split()
 )
-"""English words that say nothing of what a sentence is about."""
+"""English words that do not indicate the topic of a sentence."""
 
 
 @lru_cache(maxsize=1)
@@ -150,40 +155,42 @@ def _stop_stems() -> frozenset[str]:
 
 
 def content_stems(text: str) -> list[str]:
-    """`stems` without the stop words; with them, where nothing else is left."""
+    """Return the `stems` without stop words, or all stems if there are only stop words."""
     all_stems = stems(text)
-    stop = _stop_stems()
-    return [stem for stem in all_stems if stem not in stop] or all_stems
+    stop_stems = _stop_stems()
+    return [stem for stem in all_stems if stem not in stop_stems] or all_stems
 
 
 # -- languages -----------------------------------------------------------------------------
 
-_SAMPLE = 2_000  # characters that tell a language
-_LETTERS = re.compile(r"[^\W\d_]+")
-_TELLING = frozenset(
+_SAMPLE_CHARACTERS = 2_000  # enough to detect a language
+_LETTER_RUN = re.compile(r"[^\W\d_]+")
+_ENGLISH_FUNCTION_WORDS = frozenset(
     "the of and to in is that for was with as by are be this from at an which have or not "
     "were been their its has it on".split()
-)  # words of English that are not words of its neighbours
-_FEW = 5  # words that tell nothing
+)  # not words of related languages
+_MIN_WORDS_FOR_DETECTION = 5  # fewer words do not identify a language
 _GREEK = re.compile("[\u0370-\u03ff\u1f00-\u1fff]")
-_ENGLISH = 0.08  # share of these words from which a text is English: prose has .25 and more
+_MIN_ENGLISH_SHARE = 0.08  # of English function words; English prose has 0.25 or more
 
 
-def language_of(text: str) -> str:
-    """ISO 639-1 code of the language `text` is stemmed as; "" for one without a stemmer.
+def detect_language(text: str) -> str:
+    """Return the ISO 639-1 code of the language to stem `text` in; "" if it has no stemmer.
 
-    Told by the first 2,000 characters: by what English has most often, then by the language
-    identifier py3langid. Text of no language (tables, code) counts as English.
+    It reads the first 2,000 characters: it looks for frequent English words, then asks the language
+    identifier py3langid. Text without a language (tables, code) counts as English.
     """
-    sample = text[:_SAMPLE].lower()
-    found = _LETTERS.findall(sample)
-    telling = sum(word in _TELLING for word in found)
-    if telling >= max(1, _ENGLISH * len(found)) or (sample.isascii() and len(found) < _FEW):
+    sample = text[:_SAMPLE_CHARACTERS].lower()
+    sample_words = _LETTER_RUN.findall(sample)
+    function_word_count = sum(word in _ENGLISH_FUNCTION_WORDS for word in sample_words)
+    if function_word_count >= max(1, _MIN_ENGLISH_SHARE * len(sample_words)) or (
+        sample.isascii() and len(sample_words) < _MIN_WORDS_FOR_DETECTION
+    ):
         return "en"
-    letters = sum(map(len, found))
-    if sum(map(len, _UNSEGMENTED.findall(sample))) > letters / 2:
+    letter_count = sum(map(len, sample_words))
+    if sum(map(len, _SCRIPTS_WITHOUT_SPACES.findall(sample))) > letter_count / 2:
         return ""
-    if len(_GREEK.findall(sample)) > letters / 2:
+    if len(_GREEK.findall(sample)) > letter_count / 2:
         return "el"
     from py3langid import classify
 

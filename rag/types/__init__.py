@@ -1,4 +1,4 @@
-"""The nouns of the framework: immutable, validated, convertible to JSON and back.
+"""The data types of the framework: immutable, validated, convertible to JSON and back.
 
 Two invariants always hold:
 
@@ -26,13 +26,13 @@ from rag.types.base import (
     MetadataValue,
     Scalar,
     Text,
-    flat_metadata,
-    well_formed,
+    flatten_metadata,
+    to_well_formed,
 )
 from rag.types.documents import Chunk, Document, Hit, StageScore
 from rag.types.source_location import (
     LOCATION_KINDS,
-    Located,
+    LocatedModel,
     LocationIndex,
     Mark,
     MarkKind,
@@ -52,7 +52,7 @@ __all__ = [
     "FieldText",
     "FrozenModel",
     "Hit",
-    "Located",
+    "LocatedModel",
     "LocationIndex",
     "Mark",
     "MarkKind",
@@ -68,7 +68,7 @@ __all__ = [
     "Step",
     "Text",
     "Usage",
-    "flat_metadata",
+    "flatten_metadata",
     "format_location",
-    "well_formed",
+    "to_well_formed",
 ]

@@ -10,20 +10,22 @@ from pydantic import (
 
 from rag.types.base import FrozenModel, Text
 from rag.types.documents import Hit
-from rag.types.source_location import Located
+from rag.types.source_location import LocatedModel
 
 CitationMethod = Literal["marker", "native", "attribution", "extractive"]
 
 
-class Citation(Located):
-    """A span of a source that an answer rests on: ``document.text[start:end] == quote``.
+class Citation(LocatedModel):
+    """A span of a source that supports the answer: ``document.text[start:end] == quote``.
 
     ``marker`` is the number in the answer's text. ``support`` (0..1) is how well the quote
     supports the sentence that cites it. ``verified`` means that the quote was read back from
-    the stored source at these offsets and is the same, character for character. ``method`` says
-    who chose the source: the model by a marker in its text (``marker``) or by its provider's own
-    citations (``native``), the verifier where the model chose none or a wrong one
-    (``attribution``), or the answer is the quote itself (``extractive``).
+    the stored source at these offsets and is identical. ``method`` says how the source was chosen:
+
+    * ``marker``: by the model, with a marker in its text
+    * ``native``: by the model, with its provider's native citations
+    * ``attribution``: by the verifier, because the model cited nothing or a wrong source
+    * ``extractive``: the answer is the quote itself
     """
 
     marker: int = Field(ge=1)
@@ -41,12 +43,13 @@ SentenceStatus = Literal["supported", "partly", "unsupported", "needs_none"]
 
 
 class Sentence(FrozenModel):
-    """A sentence of an answer: its span in ``Answer.text`` and what it rests on.
+    """A sentence of an answer: its span in ``Answer.text``, its citations and its support.
 
-    ``citations`` are positions in ``Answer.citations``; ``support`` (0..1) is the best of
-    theirs, or what they give together. ``status`` says whether that reaches the verifier's
-    threshold (``supported``), its lower one (``partly``) or neither (``unsupported``). What
-    claims nothing (a heading, a question, "Here is the list:") is in the state ``needs_none``.
+    ``citations`` are indices into ``Answer.citations``. ``support`` (0..1) is the best support of
+    one citation, or the support of all of them combined. ``status`` compares it with the two
+    thresholds of the verifier: ``supported`` (at least the upper one), ``partly`` (at least the
+    lower one) or ``unsupported``. A sentence without a claim (a heading, a question, "Here is the
+    list:") has the status ``needs_none``.
     """
 
     start: int = Field(ge=0)
@@ -56,13 +59,16 @@ class Sentence(FrozenModel):
     status: SentenceStatus = "unsupported"
 
     @property
-    def supported(self) -> bool:
-        """Whether the sources support it."""
+    def is_supported(self) -> bool:
+        """Whether ``status`` is ``supported``."""
         return self.status == "supported"
 
 
 class Usage(FrozenModel):
-    """Calls of chat models, tokens that went in and came out, and US dollars where known."""
+    """Usage of chat models: calls, input and output tokens, and cost in US dollars.
+
+    ``cost_usd`` is None if the price of a model is not known.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -70,19 +76,19 @@ class Usage(FrozenModel):
     calls: int = 0
 
     def __add__(self, other: Usage) -> Usage:
-        """Sum of both; its cost is known where both are."""
-        costs = [used.cost_usd for used in (self, other) if used != Usage()]
-        known = [cost for cost in costs if cost is not None]
+        """Return the sum; its cost is known if both costs are."""
+        costs = [usage.cost_usd for usage in (self, other) if usage != Usage()]
+        known_costs = [cost for cost in costs if cost is not None]
         return Usage(
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
-            cost_usd=sum(known) if known and len(known) == len(costs) else None,
+            cost_usd=sum(known_costs) if known_costs and len(known_costs) == len(costs) else None,
             calls=self.calls + other.calls,
         )
 
 
 class Step(FrozenModel):
-    """One timed stage on the way to an answer."""
+    """A timed stage of the pipeline; ``detail`` depends on the stage."""
 
     name: str
     seconds: float
@@ -90,14 +96,14 @@ class Step(FrozenModel):
 
 
 NO_ANSWER = "I could not find an answer to that in the sources."
-"""Text of every answer that is abstained from."""
+"""Text of every abstained answer."""
 
 
 class Answer(FrozenModel):
-    """An answer that can be checked.
+    """An answer with its sentences, citations, retrieved hits, usage and timings.
 
-    ``status`` is ``abstained`` where the sources do not support an answer; ``reason`` then says
-    why, and ``hits`` are the nearest passages.
+    ``status`` is ``abstained`` if the sources do not support an answer; ``reason`` then says why,
+    and ``hits`` are the nearest passages.
     """
 
     text: Text
@@ -111,7 +117,7 @@ class Answer(FrozenModel):
 
 
 class Message(FrozenModel):
-    """One turn of a conversation with a chat model."""
+    """A message of a conversation with a chat model."""
 
     role: Literal["system", "user", "assistant"]
     content: Text

@@ -1,4 +1,4 @@
-"""What all nouns share: a frozen model, text that UTF-8 can encode, and flat metadata."""
+"""What all data types share: a frozen model, text that UTF-8 can encode, and flat metadata."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from pydantic import (
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def well_formed(text: str) -> str:
-    """Replace each lone surrogate by U+FFFD: one code point for one, so that offsets stay.
+def to_well_formed(text: str) -> str:
+    """Return `text` with each lone surrogate replaced by U+FFFD.
 
-    A lone surrogate cannot be encoded in UTF-8 and would be refused by every store.
+    One code point replaces one, so offsets stay valid. A lone surrogate cannot be encoded in
+    UTF-8, and every store would refuse it. JavaScript calls the operation ``toWellFormed``.
     """
     return _LONE_SURROGATE.sub("\ufffd", text) if not text.isascii() else text
 
 
 def _replace_surrogates(value: Any) -> Any:
-    return well_formed(value) if isinstance(value, str) else value
+    return to_well_formed(value) if isinstance(value, str) else value
 
 
 Text = Annotated[str, BeforeValidator(_replace_surrogates)]
@@ -35,11 +36,11 @@ Text = Annotated[str, BeforeValidator(_replace_surrogates)]
 
 
 def _replace_unstorable_characters(value: Any) -> Any:
-    return well_formed(value).replace("\0", "\ufffd") if isinstance(value, str) else value
+    return to_well_formed(value).replace("\0", "\ufffd") if isinstance(value, str) else value
 
 
 FieldText = Annotated[str, BeforeValidator(_replace_unstorable_characters)]
-"""`Text` without NUL, which SQLite's JSON takes for the end of a string."""
+"""`Text` without NUL characters, which end a string in SQLite's JSON functions."""
 
 Scalar = bool | int | float | FieldText
 MetadataValue = Scalar | tuple[Scalar, ...]
@@ -49,37 +50,37 @@ def _check_json_values(metadata: dict[str, MetadataValue]) -> dict[str, Metadata
     for key, value in metadata.items():
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, float) and not math.isfinite(item):
-                raise ValueError(f"metadata {key!r} is {item}, which JSON cannot hold")
+                raise ValueError(f"metadata {key!r} is {item}, which JSON cannot represent")
             if isinstance(item, int) and not -(2**63) <= item < 2**63:
                 raise ValueError(f"metadata {key!r} is an integer of more than 64 bits")
     return metadata
 
 
 Metadata = Annotated[dict[FieldText, MetadataValue], AfterValidator(_check_json_values)]
-"""Flat: a name to a scalar or a list of scalars. `flat_metadata` makes it from anything."""
+"""A flat mapping of names to scalars or tuples of scalars; see `flatten_metadata`."""
 
 
-def flat_metadata(raw: Mapping[Any, Any]) -> dict[str, Any]:
-    """Make metadata out of what a file says of itself.
+def flatten_metadata(raw: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the properties of a file as flat metadata.
 
-    Nested mappings become dotted names, dates ISO 8601 strings, ``None`` and empty lists are
-    dropped, and what is none of these becomes its string.
+    Nested mappings become dotted names, and dates ISO 8601 strings; ``None`` and empty lists are
+    dropped. Any other value is converted with ``str``.
     """
     flat: dict[str, Any] = {}
     for key, value in raw.items():
         if isinstance(value, Mapping):
-            flat.update({f"{key}.{k}": v for k, v in flat_metadata(value).items()})
+            flat.update({f"{key}.{name}": v for name, v in flatten_metadata(value).items()})
         elif isinstance(value, list | tuple | set | frozenset):
             if isinstance(value, set | frozenset):
-                value = sorted(value, key=repr)  # sets have no order of their own
-            if items := tuple(_scalar(item) for item in value if item is not None):
+                value = sorted(value, key=repr)  # the order of a set varies between processes
+            if items := tuple(_to_scalar(item) for item in value if item is not None):
                 flat[str(key)] = items
         elif value is not None:
-            flat[str(key)] = _scalar(value)
+            flat[str(key)] = _to_scalar(value)
     return flat
 
 
-def _scalar(value: Any) -> Scalar:
+def _to_scalar(value: Any) -> Scalar:
     if isinstance(value, bool | str):
         return value
     if isinstance(value, int) and -(2**63) <= value < 2**63:
@@ -91,10 +92,10 @@ def _scalar(value: Any) -> Scalar:
     try:
         return str(value)
     except ValueError:  # an integer of thousands of digits
-        return "a number too long to write"
+        return "a number with too many digits"
 
 
 class FrozenModel(BaseModel):
-    """What the nouns have in common: frozen, and no field that is not declared."""
+    """Base class of the data types: frozen, without undeclared fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -12,14 +12,20 @@ from pydantic import (
 )
 
 from rag.types.base import FrozenModel, Metadata, Text
-from rag.types.source_location import FIELD_NAMES_0_1, Located, LocationIndex, Mark, SourceLocation
+from rag.types.source_location import (
+    RENAMED_FIELDS,
+    LocatedModel,
+    LocationIndex,
+    Mark,
+    SourceLocation,
+)
 
 
 class Document(FrozenModel):
-    """A source as text, with what is known of it.
+    """The text of a source with its metadata.
 
-    ``uri`` names it for good, ``text`` is what every offset counts in, ``marks`` say which page,
-    row, function or heading a stretch of it belongs to.
+    ``uri`` identifies it permanently. All offsets refer to ``text``. ``marks`` assign spans of the
+    text to pages, rows, functions, headings and so on.
     """
 
     uri: Text = Field(min_length=1)
@@ -30,7 +36,7 @@ class Document(FrozenModel):
     marks: tuple[Mark, ...] = ()
 
     @model_validator(mode="after")
-    def _marks_inside(self) -> Self:
+    def _check_marks_inside_text(self) -> Self:
         for mark in self.marks:
             if mark.end > len(self.text):
                 raise ValueError(f"{self.uri}: mark ends at {mark.end}, text at {len(self.text)}")
@@ -38,21 +44,21 @@ class Document(FrozenModel):
 
     @property
     def digest(self) -> str:
-        """32 hex digits that change whenever anything of the document does: its version."""
-        hashed = hashlib.sha256(self.text.encode())
-        hashed.update(self.model_dump_json(exclude={"text"}).encode())
-        return hashed.hexdigest()[:32]
+        """32 hex digits that identify the version: they change if any field changes."""
+        digest = hashlib.sha256(self.text.encode())
+        digest.update(self.model_dump_json(exclude={"text"}).encode())
+        return digest.hexdigest()[:32]
 
     def location_at(self, start: int, end: int | None = None) -> SourceLocation:
-        """Where the character at `start` stands; see `LocationIndex.locate`."""
+        """Return the source location of the character at `start`; see `LocationIndex.locate`."""
         return LocationIndex(self.marks).locate(start, end)
 
 
-class Chunk(Located):
-    """A stretch of a document that is retrieved as one: ``document.text[start:end] == text``.
+class Chunk(LocatedModel):
+    """A span of a document that is retrieved as a unit: ``document.text[start:end] == text``.
 
-    ``context`` (title and headings in one line) stands in front of the text where it is embedded
-    and indexed; it is never part of ``text``. ``place`` says where the chunk begins.
+    ``heading_context`` is the title and the headings on one line. It is embedded and indexed in
+    front of the text, but is never part of ``text``. ``location`` is where the chunk begins.
     """
 
     id: str
@@ -67,19 +73,19 @@ class Chunk(Located):
 
     @property
     def embedded_text(self) -> str:
-        """What is embedded and indexed."""
+        """Text that is embedded and indexed: the heading context and the text."""
         return f"{self.heading_context}\n\n{self.text}" if self.heading_context else self.text
 
 
 class StageScore(FrozenModel):
-    """What one retriever or reranker said of a hit: its rank (from 1) and raw score."""
+    """The rank (from 1) and raw score that one retriever or reranker gave a hit."""
 
     rank: int = Field(ge=1)
     score: float
 
 
 class Hit(FrozenModel):
-    """A retrieved chunk, its score (higher is better), and how it came by it."""
+    """A retrieved chunk with its score (higher is better) and the scores of each stage."""
 
     chunk: Chunk
     score: float
@@ -89,5 +95,5 @@ class Hit(FrozenModel):
     @classmethod
     def _accept_old_names(cls, data: Any) -> Any:
         if isinstance(data, Mapping) and "origins" in data:
-            return {FIELD_NAMES_0_1.get(key, key): value for key, value in data.items()}
+            return {RENAMED_FIELDS.get(key, key): value for key, value in data.items()}
         return data

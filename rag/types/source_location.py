@@ -1,4 +1,4 @@
-"""Where something is in its source: page, slide, sheet, row, symbol, time."""
+"""Source locations: page, slide, sheet, row, symbol or time within a source."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pydantic import (
 from rag.types.base import FrozenModel, Text
 
 LOCATION_KINDS = ("page", "slide", "sheet", "row", "symbol", "time")
-"""Kinds of marks that say where in its source something stands, from the largest."""
+"""Kinds of marks that make up a source location, from the largest unit to the smallest."""
 
 MarkKind = Literal["page", "slide", "sheet", "row", "symbol", "time", "heading"]
 MarkValue = int | float | Text | tuple[Text, ...]
 
-_VALUES: dict[str, type | tuple[type, ...]] = {
+_VALUE_TYPES: dict[str, type | tuple[type, ...]] = {
     "page": int,
     "slide": int,
     "sheet": str,
@@ -32,16 +32,17 @@ _VALUES: dict[str, type | tuple[type, ...]] = {
 
 
 class Mark(FrozenModel):
-    """Where in its source a stretch of a document's text stands: it covers ``[start, end)``.
+    """Assigns the span ``[start, end)`` of a document's text to a part of its source.
 
     The value of each ``kind``:
 
-    * ``page``, ``slide``: the number a reader sees in a viewer, from 1
-    * ``sheet``: the name of a sheet of a workbook; ``row``: the number of a row, from 1, as a
-      spreadsheet shows it (for records without rows, the number of the record)
-    * ``symbol``: the qualified name of a function, class or the like in source code
-    * ``time``: seconds from the beginning of a sound or film
-    * ``heading``: the path from the outermost heading
+    * ``page``, ``slide``: the number that a viewer shows, from 1
+    * ``sheet``: the name of a sheet of a workbook
+    * ``row``: the number of a row as a spreadsheet shows it, from 1; for records without rows, the
+      number of the record
+    * ``symbol``: the qualified name of a function, class and so on in source code
+    * ``time``: seconds from the beginning of an audio or video recording
+    * ``heading``: the path of headings, from the outermost
 
     Marks of one kind do not overlap.
     """
@@ -55,8 +56,7 @@ class Mark(FrozenModel):
     def _check_span_and_value(self) -> Self:
         if self.end < self.start:
             raise ValueError(f"mark ends ({self.end}) before it starts ({self.start})")
-        wanted = _VALUES[self.kind]
-        if isinstance(self.value, bool) or not isinstance(self.value, wanted):
+        if isinstance(self.value, bool) or not isinstance(self.value, _VALUE_TYPES[self.kind]):
             raise ValueError(f"the value of a {self.kind} mark cannot be {self.value!r}")
         return self
 
@@ -64,11 +64,11 @@ class Mark(FrozenModel):
 SourceLocation = dict[
     Literal["page", "slide", "sheet", "row", "symbol", "time"], int | float | Text
 ]
-"""Where something stands, by kind of mark, headings apart: ``{"sheet": "Costs", "row": 12}``."""
+"""A location by kind of mark, without headings: ``{"sheet": "Costs", "row": 12}``."""
 
 
 class LocationIndex:
-    """Looks up where a stretch of a document stands, by the document's marks."""
+    """Finds the source location of a span of a document, from the document's marks."""
 
     def __init__(self, marks: Iterable[Mark]) -> None:
         by_kind: dict[str, list[Mark]] = {}
@@ -83,58 +83,61 @@ class LocationIndex:
         self._starts = {kind: [m.start for m in marks] for kind, marks in self._marks.items()}
 
     def locate(self, start: int, end: int | None = None) -> SourceLocation:
-        """Say where the character at `start` stands.
+        """Return the source location of the character at `start`.
 
-        Where `end` is given and nothing of a kind covers `start`, the first mark of that kind in
-        ``[start, end)`` counts: a chunk may begin just before a row or a function does.
+        If `end` is given and no mark of a kind covers `start`, the first mark of that kind in
+        ``[start, end)`` counts: a chunk may begin just before a row or a function.
         """
         end = start + 1 if end is None else end
-        found: dict[str, Any] = {}
+        location: dict[str, Any] = {}
         for kind, marks in self._marks.items():
             i = bisect_right(self._starts[kind], start) - 1
             if i < 0 or marks[i].end <= start:
                 i += 1
             if i < len(marks) and marks[i].start < max(end, start + 1):
-                found[kind] = marks[i].value
-        return cast(SourceLocation, found)
+                location[kind] = marks[i].value
+        return cast(SourceLocation, location)
 
 
-def format_location(place: SourceLocation) -> str:
-    """Write a place for people: ``page 3``; ``sheet Costs, row 12``; ``at 0:01:02``."""
+def format_location(location: SourceLocation) -> str:
+    """Return a location as text for people: ``page 3``; ``sheet Costs, row 12``; ``at 0:01:02``."""
     parts = [
-        f"at {_clock(int(value))}" if kind == "time" else f"{kind} {value}"
-        for kind, value in place.items()
+        f"at {_format_clock(int(value))}" if kind == "time" else f"{kind} {value}"
+        for kind, value in location.items()
     ]
     return ", ".join(parts)
 
 
-FIELD_NAMES_0_1 = {"place": "location", "context": "heading_context", "origins": "stage_scores"}
-"""Old field names in stored JSON (conversations, evaluation runs), and what they are called now."""
+RENAMED_FIELDS = {"place": "location", "context": "heading_context", "origins": "stage_scores"}
+"""Field names of version 0.1 in stored JSON (conversations, evaluation runs), with the new ones."""
 
 
-def _clock(seconds: int) -> str:
+def _format_clock(seconds: int) -> str:
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
-class Located(FrozenModel):
-    """What is somewhere in a source: ``place`` says where; ``page`` is in its JSON as well."""
+class LocatedModel(FrozenModel):
+    """Base class of data types with a source location.
+
+    Their JSON contains ``page`` as well as ``location``.
+    """
 
     location: SourceLocation = {}
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def page(self) -> int | None:
-        """Page of the first character; None without pages."""
+        """Page of the first character; None if the source has no pages."""
         page = self.location.get("page")
         return page if isinstance(page, int) else None
 
     @model_validator(mode="before")
     @classmethod
     def _accept_page_and_old_names(cls, data: Any) -> Any:
-        """Accept ``page``, which JSON repeats, and the field names of version 0.1."""
+        """Accept ``page``, which is also in the JSON, and the field names of version 0.1."""
         if not isinstance(data, Mapping):
             return data
-        fields = {FIELD_NAMES_0_1.get(key, key): value for key, value in data.items()}
+        fields = {RENAMED_FIELDS.get(key, key): value for key, value in data.items()}
         page = fields.pop("page", None)
         if page is not None:
             fields["location"] = {"page": page, **fields.get("location", {})}

@@ -1,9 +1,10 @@
-"""Does this passage support this claim? Used by generation and by evaluation."""
+"""Verifiers: whether a passage supports a claim, for generation and evaluation."""
 
 from rag.verification.base import Verifier
-from rag.verification.lexical import LexicalVerifier, shared_words
+from rag.verification.lexical import LexicalVerifier
 from rag.verification.llm import LlmVerifier
 from rag.verification.nli import NliVerifier, OnnxNliVerifier
+from rag.verification.text_facts import shared_words
 
 __all__ = [
     "LexicalVerifier",

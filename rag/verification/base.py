@@ -1,4 +1,4 @@
-"""What every verifier does."""
+"""The base class of verifiers."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 
 class Verifier(Component):
-    """Does this passage support this claim?
+    """Scores how well a passage supports a claim.
 
-    ``threshold`` is the support from which a claim counts as supported, ``partial`` that from
-    which it counts as supported in part. Where they come from judgements of people,
-    ``calibrated_on`` names these; it is empty where nobody has compared yet.
+    ``threshold`` is the least support (0..1) of a supported claim, ``partial`` that of a partly
+    supported one. ``calibrated_on`` names the human judgements that they were calibrated on; it is
+    empty if they were not calibrated.
     """
 
     kind: ClassVar[str] = "verifier"
     extra: ClassVar[str] = ""
-    """Optional dependency group that it needs; "" for none."""
+    """The optional dependency group that the verifier needs; "" for none."""
     shortlist: ClassVar[int] = 4
-    """How many stretches of the sources, nearest by their words, a sentence is compared with."""
+    """Number of spans, those with most common words, that a sentence is compared with."""
 
     by_words: ClassVar[bool] = False
-    """Whether it compares words, so that a single word is supported wherever it stands."""
+    """Whether it compares words, so that any passage with the word supports a claim of one word."""
 
     threshold: float = Field(0.5, ge=0, le=1)
     partial: float = Field(0.25, ge=0, le=1)
@@ -38,18 +38,18 @@ class Verifier(Component):
 
     @abstractmethod
     def scores(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-        """How well the passage of each pair (claim, passage) supports its claim: 0..1, ``[n]``.
+        """Return the support (0..1) of each (claim, passage) pair: float32 ``[n]``.
 
-        What a pair gets does not depend on the others. Raises `ModelError` where a model fails.
+        The score of a pair does not depend on the others. Raises `ModelError` if a model fails.
         """
 
     def support(self, claims: Sequence[str], passages: Sequence[str]) -> NDArray[np.float32]:
-        """How well each passage supports each claim: float32 ``[claims, passages]``, 0..1."""
+        """Return the support (0..1) of claims by passages: float32 ``[claims, passages]``."""
         pairs = [(claim, passage) for claim in claims for passage in passages]
         return self.scores(pairs).reshape(len(claims), len(passages))
 
     def status(self, support: float) -> Literal["supported", "partly", "unsupported"]:
-        """What a support amounts to, by the thresholds."""
+        """Return the status of a claim with this support, by the thresholds."""
         if support >= self.threshold:
             return "supported"
         return "partly" if support >= self.partial else "unsupported"

@@ -1,4 +1,4 @@
-"""Chat models as judges of support."""
+"""A verifier that asks a chat model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from rag.component import NotFingerprinted
 from rag.concurrency import map_concurrently
 from rag.llm.base import ChatModel
-from rag.llm.prompting import escape_prompt_markup, messages
+from rag.llm.prompting import escape_prompt_markup, render_messages
 from rag.llm.structured import fill
 from rag.verification.base import Verifier
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_WORTH = {"supported": 1.0, "partly": 0.5, "unsupported": 0.0}
+_SUPPORT_BY_VERDICT = {"supported": 1.0, "partly": 0.5, "unsupported": 0.0}
 
 
 class _Verdict(BaseModel):
@@ -26,11 +26,11 @@ class _Verdict(BaseModel):
 
 
 class LlmVerifier(Verifier):
-    """A chat model that is asked whether a passage supports a claim: 1, 1/2 or 0.
+    """Asks a chat model whether a passage supports a claim: 1, 1/2 or 0.
 
-    One call for each pair, up to ``parallel`` at once. The prompt is ``verify``. Its verdicts
-    are its own three grades, so the thresholds lie between them; how far people agree with it is
-    for you to measure with the model you use.
+    It makes one call for each pair, up to ``parallel`` at once, with the prompt ``verify``. The
+    thresholds lie between the three grades of the verdict. How often people agree with the verdicts
+    depends on the model: measure it for yours.
     """
 
     name: ClassVar[str] = "llm"
@@ -42,7 +42,7 @@ class LlmVerifier(Verifier):
     parallel: Annotated[int, NotFingerprinted] = Field(4, ge=1, le=64)
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-        """See `Verifier.scores`. Raises `ModelReplyError` for a reply without a verdict."""
+        """See `Verifier.scores`. Raises `ModelReplyError` if a reply has no verdict."""
         import numpy as np
 
         return np.array(map_concurrently(self._score, pairs, self.parallel), dtype=np.float32)
@@ -51,5 +51,7 @@ class LlmVerifier(Verifier):
         claim, passage = pair
         if not claim.strip() or not passage.strip():
             return 0.0
-        asked = messages(self.prompt, claim=claim, passage=escape_prompt_markup(passage))
-        return _WORTH[fill(self.model, asked, _Verdict).verdict]
+        prompt_messages = render_messages(
+            self.prompt, claim=claim, passage=escape_prompt_markup(passage)
+        )
+        return _SUPPORT_BY_VERDICT[fill(self.model, prompt_messages, _Verdict).verdict]

@@ -1,4 +1,4 @@
-"""Natural language inference: a cross-encoder that reads passage and claim together."""
+"""Verifiers by natural language inference: cross-encoders, on torch or onnxruntime."""
 
 from __future__ import annotations
 
@@ -25,55 +25,65 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _PREMISE = "The dog is asleep in the kitchen."
-_FOLLOWS = "The dog is asleep."
-_CONTRADICTS = "The dog is not asleep."
-_OVERLAP = 4  # windows of a long passage share a fourth of their length
+_ENTAILED_CLAIM = "The dog is asleep."
+_CONTRADICTED_CLAIM = "The dog is not asleep."
+_WINDOW_OVERLAP_DIVISOR = 4  # windows of a long passage overlap by 1/4 of their length
 
 
-class _Pairs(Verifier):
-    """What both kinds have in common: windows, and which of the model's labels means support."""
+class _CrossEncoderVerifier(Verifier):
+    """The common part of both verifiers: windows of long passages, and sentences of long claims."""
 
     batch: Annotated[int, NotFingerprinted] = Field(16, ge=1, le=1_024)
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-        """See `Verifier.scores`: the probability of entailment.
+        """See `Verifier.scores`; the support is the probability of entailment.
 
-        A passage longer than the model reads is read in windows, of which the best counts. A
-        claim is never cut: a long one is taken apart into its sentences, of which the worst counts,
-        and a single sentence beyond half of what the model reads is supported by nothing.
+        A passage that is longer than the model's limit is read in windows, and the best one counts.
+        A claim is never cut: a long one is split into sentences, and the worst one counts. A single
+        sentence longer than half of the limit has no support.
         """
         import numpy as np
 
-        loaded = self._loaded
-        asked: list[tuple[str, str]] = []  # premise, hypothesis
-        plan: list[list[list[int]]] = []  # for each pair and sentence, its windows among `asked`
+        model = self._nli_model
+        model_pairs: list[tuple[str, str]] = []  # premise, hypothesis
+        # For each pair and each part of its claim: the indices of its windows in `model_pairs`.
+        window_indices: list[list[list[int]]] = []
         for claim, passage in pairs:
-            parts = []
-            for part in loaded.claims(claim):
-                windows = list(loaded.windows(passage, part))
-                parts.append(list(range(len(asked), len(asked) + len(windows))))
-                asked += [(window, part) for window in windows]
-            plan.append(parts)
-        given = loaded.entailment(asked, self.batch)
+            indices_by_part = []
+            for claim_part in model.split_claim(claim):
+                windows = list(model.split_passage(passage, claim_part))
+                indices_by_part.append(
+                    list(range(len(model_pairs), len(model_pairs) + len(windows)))
+                )
+                model_pairs += [(window, claim_part) for window in windows]
+            window_indices.append(indices_by_part)
+        entailments = model.predict_entailment(model_pairs, self.batch)
         return np.array(
             [
-                min((float(given[part].max()) if part else 0.0 for part in parts), default=0.0)
-                for parts in plan
+                min(
+                    (
+                        float(entailments[indices].max()) if indices else 0.0
+                        for indices in indices_by_part
+                    ),
+                    default=0.0,
+                )
+                for indices_by_part in window_indices
             ],
             dtype=np.float32,
         )
 
     @property
     @abstractmethod
-    def _loaded(self) -> _Loaded: ...
+    def _nli_model(self) -> _NliModel: ...
 
 
-class NliVerifier(_Pairs):
+class NliVerifier(_CrossEncoderVerifier):
     """A cross-encoder of sentence-transformers, by its name on the hub or its folder.
 
-    The support is the probability of entailment. Which label that is, is read from the model's
-    configuration and tried on a known pair; models with one value give its sigmoid. ``device`` is
-    torch's; None chooses. The threshold is a half until it is calibrated.
+    The support is the probability of entailment. The label of entailment is read from the model's
+    configuration and checked on a known pair; for models with one output, the support is its
+    sigmoid. ``device`` is torch's; None selects one automatically. The threshold is 0.5 until it is
+    calibrated.
 
     Source: https://sbert.net.
     """
@@ -85,12 +95,12 @@ class NliVerifier(_Pairs):
     device: Annotated[str | None, NotFingerprinted] = None
 
     @property
-    def _loaded(self) -> _Loaded:
-        return _load(self.model, self.device)
+    def _nli_model(self) -> _NliModel:
+        return _load_torch_model(self.model, self.device)
 
 
-class OnnxNliVerifier(_Pairs):
-    """The same on onnxruntime, without torch: a folder, or a model of the hub in ONNX.
+class OnnxNliVerifier(_CrossEncoderVerifier):
+    """A cross-encoder on onnxruntime, without torch: a folder, or a model of the hub in ONNX.
 
     A folder holds ``tokenizer.json``, ``config.json`` and ``model.onnx`` (or ``onnx/model.onnx``).
     """
@@ -102,75 +112,86 @@ class OnnxNliVerifier(_Pairs):
     threads: Annotated[int | None, NotFingerprinted] = Field(None, ge=1, le=256)
 
     @property
-    def _loaded(self) -> _Loaded:
-        return _load_onnx(self.model, self.threads)
+    def _nli_model(self) -> _NliModel:
+        return _load_onnx_model(self.model, self.threads)
 
 
-class _Loaded(NamedTuple):
+class _NliModel(NamedTuple):
+    """A loaded cross-encoder with its tokenizer."""
+
     name: str
     tokenizer: Any
-    limit: int  # tokens of a pair, without the special ones
-    entails: int  # the label, or -1 for a model with one value
-    logits: Callable[[Sequence[tuple[str, str]], int], Any]
+    max_tokens: int  # of a pair, without special tokens
+    entailment_label: int  # -1 for a model with one output
+    compute_logits: Callable[[Sequence[tuple[str, str]], int], Any]
 
-    def claims(self, claim: str) -> list[str]:
-        """The claim whole, or its sentences where it is long."""
-        if not claim.strip() or self.length(claim) <= self.limit // 2:
+    def split_claim(self, claim: str) -> list[str]:
+        """Return the claim, or its sentences if it is long."""
+        if not claim.strip() or self.count_tokens(claim) <= self.max_tokens // 2:
             return [claim] if claim.strip() else []
         return [claim[start:end] for start, end in sentences(claim)]
 
-    def windows(self, passage: str, claim: str) -> Iterator[str]:
-        """The passage in stretches that fit beside the claim; none where the claim is too long."""
-        taken = self.length(claim)
-        if taken > self.limit // 2:
-            _log.warning("a claim of %d tokens is too long for %s to judge", taken, self.name)
+    def split_passage(self, passage: str, claim: str) -> Iterator[str]:
+        """Yield windows of the passage that fit with the claim; none if the claim is too long."""
+        claim_tokens = self.count_tokens(claim)
+        if claim_tokens > self.max_tokens // 2:
+            _log.warning(
+                "A claim of %d tokens is too long for %s and counts as unsupported",
+                claim_tokens,
+                self.name,
+            )
             return
-        room = self.limit - taken
+        window_tokens = self.max_tokens - claim_tokens
         offsets = self.tokenizer.encode(passage, add_special_tokens=False).offsets
-        if len(offsets) <= room:
+        if len(offsets) <= window_tokens:
             yield passage
             return
-        for i in range(0, len(offsets), room - room // _OVERLAP):
-            part = offsets[i : i + room]
-            yield passage[part[0][0] : part[-1][1]]
-            if i + room >= len(offsets):
+        for i in range(0, len(offsets), window_tokens - window_tokens // _WINDOW_OVERLAP_DIVISOR):
+            window = offsets[i : i + window_tokens]
+            yield passage[window[0][0] : window[-1][1]]
+            if i + window_tokens >= len(offsets):
                 return
 
-    def length(self, text: str) -> int:
+    def count_tokens(self, text: str) -> int:
+        """Return the number of tokens of a text, without special tokens."""
         return len(self.tokenizer.encode(text, add_special_tokens=False))
 
-    def entailment(self, pairs: Sequence[tuple[str, str]], batch: int) -> NDArray[np.float32]:
-        """Probability that each premise entails its hypothesis."""
+    def predict_entailment(
+        self, pairs: Sequence[tuple[str, str]], batch: int
+    ) -> NDArray[np.float32]:
+        """Return the probability (0..1) that each premise entails its hypothesis."""
         import numpy as np
 
         if not pairs:
             return np.zeros(0, dtype=np.float32)
-        given = np.asarray(self.logits(pairs, batch), dtype=np.float64)
-        given = given.reshape(len(pairs), -1)
-        if not np.isfinite(given).all():
-            raise ModelError(f"{self.name} gave a value that is no number")
-        if self.entails < 0:
-            return (1 / (1 + np.exp(-given[:, 0]))).astype(np.float32)
-        powers = np.exp(given - given.max(axis=1, keepdims=True))
-        share: NDArray[np.float32] = powers[:, self.entails] / powers.sum(axis=1)
-        return share.astype(np.float32)
+        logits = np.asarray(self.compute_logits(pairs, batch), dtype=np.float64)
+        logits = logits.reshape(len(pairs), -1)
+        if not np.isfinite(logits).all():
+            raise ModelError(f"{self.name} returned a value that is not a finite number")
+        if self.entailment_label < 0:
+            return (1 / (1 + np.exp(-logits[:, 0]))).astype(np.float32)
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities: NDArray[np.float32] = exponentials[
+            :, self.entailment_label
+        ] / exponentials.sum(axis=1)
+        return probabilities.astype(np.float32)
 
-    def checked(self) -> _Loaded:
-        """Itself, if it tells a known pair right; raises `ModelError`."""
-        follows, contradicts = self.entailment(
-            [(_PREMISE, _FOLLOWS), (_PREMISE, _CONTRADICTS)], batch=2
+    def check_labels(self) -> _NliModel:
+        """Return the model if its labels are right for a known pair, or raise `ModelError`."""
+        entailed, contradicted = self.predict_entailment(
+            [(_PREMISE, _ENTAILED_CLAIM), (_PREMISE, _CONTRADICTED_CLAIM)], batch=2
         )
-        if follows <= max(0.5, contradicts):
+        if entailed <= max(0.5, contradicted):
             raise ModelError(
-                f"{self.name} is not usable: of {_PREMISE!r} it says {_FOLLOWS!r} follows with "
-                f"{follows:.2f} and {_CONTRADICTS!r} with {contradicts:.2f}; are the labels in "
-                "its config.json in the order it was trained with?"
+                f"{self.name} is not usable: for {_PREMISE!r} it scores {_ENTAILED_CLAIM!r} with "
+                f"{entailed:.2f} and {_CONTRADICTED_CLAIM!r} with {contradicted:.2f}; check that "
+                "the labels in its config.json are in the order of its training"
             )
         return self
 
 
-def _entails(name: str, labels: Mapping[Any, Any]) -> int:
-    """The label that means support, by the names in a model's configuration."""
+def _find_entailment_label(name: str, labels: Mapping[Any, Any]) -> int:
+    """Return the number of the entailment label, by the label names of a model's configuration."""
     if len(labels) < 2:
         return -1
     for number, label in labels.items():
@@ -181,12 +202,12 @@ def _entails(name: str, labels: Mapping[Any, Any]) -> int:
             "supported",
         ):
             return int(number)
-    said = ", ".join(map(str, labels.values()))
-    raise ModelError(f"{name} does not say which of its labels is entailment: {said}")
+    label_list = ", ".join(map(str, labels.values()))
+    raise ModelError(f"{name} does not name the label of entailment; its labels are: {label_list}")
 
 
 @lru_cache(maxsize=4)
-def _load(name: str, device: str | None) -> _Loaded:
+def _load_torch_model(name: str, device: str | None) -> _NliModel:
     try:
         from sentence_transformers import CrossEncoder
         from tokenizers import Tokenizer
@@ -200,20 +221,22 @@ def _load(name: str, device: str | None) -> _Loaded:
         model = CrossEncoder(name, device=device)
         backend = getattr(model.tokenizer, "backend_tokenizer", None)
         if backend is None:
-            raise ModelError(f"the tokenizer of {name} is not a fast one")
-        tokenizer = _untruncated(Tokenizer.from_str(backend.to_str()))
-        # it was max_length before sentence-transformers 6
-        limit = int(
+            raise ModelError(
+                f"the tokenizer of {name} is not supported: it must be a fast tokenizer"
+            )
+        tokenizer = _disable_truncation(Tokenizer.from_str(backend.to_str()))
+        # named max_length before sentence-transformers 6
+        max_length = int(
             getattr(model, "max_seq_length", None) or getattr(model, "max_length", 0) or 512
         )
     except ModelError:
         raise
-    except Exception as error:  # whatever torch, transformers and the hub's client raise
-        raise ModelError.unloadable(name, error) from None
-    guard = threading.Lock()
+    except Exception as error:  # torch, transformers and the hub's client raise many types
+        raise ModelError.from_load_error(name, error) from None
+    prediction_lock = threading.Lock()
 
     def logits(pairs: Sequence[tuple[str, str]], batch: int) -> Any:
-        with guard:
+        with prediction_lock:
             return model.predict(
                 list(pairs),
                 batch_size=batch,
@@ -221,13 +244,15 @@ def _load(name: str, device: str | None) -> _Loaded:
                 activation_fn=torch.nn.Identity(),
             )
 
-    room = int(limit or 512) - tokenizer.num_special_tokens_to_add(True)
-    entails = _entails(name, model.config.id2label if model.config.num_labels > 1 else {})
-    return _Loaded(name, tokenizer, room, entails, logits).checked()
+    max_tokens = int(max_length or 512) - tokenizer.num_special_tokens_to_add(True)
+    entailment_label = _find_entailment_label(
+        name, model.config.id2label if model.config.num_labels > 1 else {}
+    )
+    return _NliModel(name, tokenizer, max_tokens, entailment_label, logits).check_labels()
 
 
 @lru_cache(maxsize=4)
-def _load_onnx(name: str, threads: int | None) -> _Loaded:
+def _load_onnx_model(name: str, threads: int | None) -> _NliModel:
     try:
         import onnxruntime
         from tokenizers import Tokenizer
@@ -235,10 +260,10 @@ def _load_onnx(name: str, threads: int | None) -> _Loaded:
         raise MissingExtra.of("onnx", f"the verifier {name}") from None
     import numpy as np
 
-    folder = Path(name) if Path(name).is_dir() else _from_hub(name)
+    folder = Path(name) if Path(name).is_dir() else _download_model(name)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        tokenizer = _untruncated(Tokenizer.from_file(str(folder / "tokenizer.json")))
+        tokenizer = _disable_truncation(Tokenizer.from_file(str(folder / "tokenizer.json")))
         file = next(f for f in ("model.onnx", "onnx/model.onnx") if (folder / f).is_file())
         options = onnxruntime.SessionOptions()
         if threads is not None:
@@ -246,48 +271,52 @@ def _load_onnx(name: str, threads: int | None) -> _Loaded:
         session = onnxruntime.InferenceSession(
             str(folder / file), options, providers=["CPUExecutionProvider"]
         )
-        limit = int(config.get("max_position_embeddings") or 512)
+        max_length = int(config.get("max_position_embeddings") or 512)
         if "roberta" in str(config.get("model_type")):
-            limit -= 2  # its positions begin behind the padding's
+            max_length -= 2  # its positions begin after the padding index
     except StopIteration:
         raise ModelError(f"the folder {name} has no model.onnx") from None
-    except Exception as error:  # whatever onnxruntime and tokenizers raise
-        raise ModelError.unloadable(name, error) from None
-    inputs = {each.name for each in session.get_inputs()}
+    except Exception as error:  # onnxruntime and tokenizers raise many types
+        raise ModelError.from_load_error(name, error) from None
+    input_names = {model_input.name for model_input in session.get_inputs()}
     padding = int(config.get("pad_token_id") or 0)
 
     def logits(pairs: Sequence[tuple[str, str]], batch: int) -> Any:
-        out = []
+        batch_outputs = []
         for i in range(0, len(pairs), batch):
-            found = tokenizer.encode_batch([tuple(pair) for pair in pairs[i : i + batch]])
-            longest = max(len(each) for each in found)
+            encodings = tokenizer.encode_batch([tuple(pair) for pair in pairs[i : i + batch]])
+            max_ids = max(len(encoding) for encoding in encodings)
             fields = {
-                "input_ids": [e.ids + [padding] * (longest - len(e)) for e in found],
-                "attention_mask": [[1] * len(e) + [0] * (longest - len(e)) for e in found],
-                "token_type_ids": [e.type_ids + [0] * (longest - len(e)) for e in found],
+                "input_ids": [e.ids + [padding] * (max_ids - len(e)) for e in encodings],
+                "attention_mask": [[1] * len(e) + [0] * (max_ids - len(e)) for e in encodings],
+                "token_type_ids": [e.type_ids + [0] * (max_ids - len(e)) for e in encodings],
             }
-            fed = {key: np.array(value, np.int64) for key, value in fields.items() if key in inputs}
-            out.append(session.run(None, fed)[0])
-        return np.concatenate(out)
+            model_inputs = {
+                key: np.array(value, np.int64)
+                for key, value in fields.items()
+                if key in input_names
+            }
+            batch_outputs.append(session.run(None, model_inputs)[0])
+        return np.concatenate(batch_outputs)
 
-    room = limit - tokenizer.num_special_tokens_to_add(True)
-    entails = _entails(name, config.get("id2label") or {})
-    return _Loaded(name, tokenizer, room, entails, logits).checked()
+    max_tokens = max_length - tokenizer.num_special_tokens_to_add(True)
+    entailment_label = _find_entailment_label(name, config.get("id2label") or {})
+    return _NliModel(name, tokenizer, max_tokens, entailment_label, logits).check_labels()
 
 
-def _from_hub(name: str) -> Path:
+def _download_model(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        found = snapshot_download(
+        folder = snapshot_download(
             name, allow_patterns=["config.json", "tokenizer.json", "onnx/model.onnx", "model.onnx"]
         )
-    except Exception as error:  # whatever the hub's client raises
-        raise ModelError.unloadable(name, error) from None
-    return Path(found)
+    except Exception as error:  # the hub's client raises many types
+        raise ModelError.from_load_error(name, error) from None
+    return Path(folder)
 
 
-def _untruncated(tokenizer: Any) -> Any:
+def _disable_truncation(tokenizer: Any) -> Any:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer

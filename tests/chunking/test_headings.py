@@ -1,18 +1,19 @@
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from connectors.parsers.markdown import heading_marks
+from connectors.parsers.markdown import find_heading_marks
 from rag import Chunk, Document, HeadingChunker, Mark, StaticEmbedder
 
 EMBEDDER = StaticEmbedder()
 
 
-class Narrow:
-    """Counts like the static embedder, but reads only so many tokens."""
+class LimitedCounter:
+    """Counts like the static embedder, but has a lower token limit."""
 
     def __init__(self, max_tokens: int) -> None:
         self.max_tokens = max_tokens
@@ -46,20 +47,26 @@ def documents(draw: st.DrawFn) -> Document:
     return Document(uri="u", text=text, title=draw(st.text(max_size=80)), marks=tuple(marks))
 
 
-def check(chunks: list[Chunk], document: Document, chunker: HeadingChunker, limit: int) -> None:
+def check_chunks(
+    chunks: list[Chunk], document: Document, chunker: HeadingChunker, limit: int
+) -> None:
     for chunk in chunks:
         assert document.text[chunk.start : chunk.end] == chunk.text
         assert chunk.text.strip()
         assert chunk.text in chunk.embedded_text
     if chunks:
-        most = chunker.size * chunker.stretch
-        assert max(EMBEDDER.count_tokens([c.text for c in chunks])) <= most
+        max_tokens = chunker.size * chunker.stretch
+        assert max(EMBEDDER.count_tokens([c.text for c in chunks])) <= max_tokens
         assert max(EMBEDDER.count_tokens([c.embedded_text for c in chunks])) <= limit
     covered = bytearray(len(document.text))
     for chunk in chunks:
         covered[chunk.start : chunk.end] = b"\1" * (chunk.end - chunk.start)
-    lost = [c for c, seen in zip(document.text, covered, strict=True) if not seen and c.strip()]
-    assert not lost
+    uncovered_text = [
+        character
+        for character, is_covered in zip(document.text, covered, strict=True)
+        if not is_covered and character.strip()
+    ]
+    assert not uncovered_text
     assert len({chunk.id for chunk in chunks}) == len(chunks)
     assert [c.start for c in chunks] == sorted(c.start for c in chunks)
 
@@ -72,7 +79,7 @@ def check(chunks: list[Chunk], document: Document, chunker: HeadingChunker, limi
 def test_chunks_are_exact_complete_and_fit(
     document: Document, chunker: HeadingChunker, limit: int
 ) -> None:
-    check(chunker.split(document, Narrow(limit)), document, chunker, limit)
+    check_chunks(chunker.split(document, LimitedCounter(limit)), document, chunker, limit)
 
 
 @pytest.mark.parametrize(
@@ -85,10 +92,10 @@ def test_chunks_are_exact_complete_and_fit(
         pytest.param("\0" * 10_000, id="NULs"),
     ],
 )
-def test_absurd_texts(text: str) -> None:
+def test_degenerate_texts_are_chunked(text: str) -> None:
     document = Document(uri="u", text=text)
     chunker = HeadingChunker()
-    check(chunker.split(document, EMBEDDER), document, chunker, EMBEDDER.max_tokens)
+    check_chunks(chunker.split(document, EMBEDDER), document, chunker, EMBEDDER.max_tokens)
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\r\n\t", "\u2028"])
@@ -96,40 +103,41 @@ def test_blank_documents_have_no_chunks(text: str) -> None:
     assert HeadingChunker().split(Document(uri="u", text=text), EMBEDDER) == []
 
 
-def prose(words: int) -> str:
-    return " ".join(f"word{i}" for i in range(words)) + "."
+def write_prose(word_count: int) -> str:
+    return " ".join(f"word{i}" for i in range(word_count)) + "."
 
 
-def markdown(text: str, title: str = "") -> Document:
-    return Document(uri="u", text=text, title=title, marks=heading_marks(text))
+def parse_markdown(text: str, title: str = "") -> Document:
+    return Document(uri="u", text=text, title=title, marks=find_heading_marks(text))
 
 
-def test_large_sections_are_not_mixed() -> None:
-    document = markdown(f"# A\n\n{prose(60)}\n\n# B\n\n{prose(60)}\n")
+def test_large_sections_are_not_joined() -> None:
+    document = parse_markdown(f"# A\n\n{write_prose(60)}\n\n# B\n\n{write_prose(60)}\n")
     chunks = HeadingChunker(size=300, smallest=64).split(document, EMBEDDER)
     assert [chunk.headings for chunk in chunks] == [("A",), ("B",)]
 
 
-def test_small_sections_join_and_keep_what_they_share() -> None:
-    document = markdown("# A\n\n## B\n\nOne.\n\n## C\n\nTwo.\n")
+def test_small_sections_are_joined_and_keep_their_common_headings() -> None:
+    document = parse_markdown("# A\n\n## B\n\nOne.\n\n## C\n\nTwo.\n")
     (chunk,) = HeadingChunker().split(document, EMBEDDER)
     assert chunk.headings == ("A",)
     assert chunk.text == document.text.strip()
 
 
-def test_title_and_headings_stand_before_the_embedded_text_only() -> None:
-    document = markdown(f"# A\n\n{prose(60)}", title="Book")
-    with_context, without = (
-        HeadingChunker(with_context=wanted).split(document, EMBEDDER)[0] for wanted in (True, False)
+def test_title_and_headings_precede_only_the_embedded_text() -> None:
+    document = parse_markdown(f"# A\n\n{write_prose(60)}", title="Book")
+    chunk_with_context, chunk_without = (
+        HeadingChunker(with_context=with_context).split(document, EMBEDDER)[0]
+        for with_context in (True, False)
     )
-    assert with_context.embedded_text == f"Book > A\n\n{with_context.text}"
-    assert without.embedded_text == without.text == with_context.text
-    assert without.headings == ("A",)
-    assert without.title == "Book"
+    assert chunk_with_context.embedded_text == f"Book > A\n\n{chunk_with_context.text}"
+    assert chunk_without.embedded_text == chunk_without.text == chunk_with_context.text
+    assert chunk_without.headings == ("A",)
+    assert chunk_without.title == "Book"
 
 
-def test_pages_are_those_of_the_first_character() -> None:
-    text = prose(100) + "\n\n" + prose(100)
+def test_page_of_a_chunk_is_the_page_of_its_first_character() -> None:
+    text = write_prose(100) + "\n\n" + write_prose(100)
     middle = text.index("\n\n")
     marks = (
         Mark(start=0, end=middle, kind="page", value=1),
@@ -142,14 +150,35 @@ def test_pages_are_those_of_the_first_character() -> None:
     assert {1, 2} <= {chunk.page for chunk in chunks}
 
 
-def test_chunks_overlap_at_a_word() -> None:
-    chunks = HeadingChunker(size=64, overlap=16).split(Document(uri="u", text=prose(400)), EMBEDDER)
-    for before, after in zip(chunks, chunks[1:], strict=False):
-        assert after.start < before.end
-        assert after.text.startswith("word")
+def test_chunks_overlap_from_the_start_of_a_word() -> None:
+    chunks = HeadingChunker(size=64, overlap=16).split(
+        Document(uri="u", text=write_prose(400)), EMBEDDER
+    )
+    for previous, chunk in pairwise(chunks):
+        assert chunk.start < previous.end
+        assert chunk.text.startswith("word")
 
 
-def test_two_versions_share_no_id() -> None:
+def test_two_chunks_overlap() -> None:
+    """A section of exactly two chunks, the fewest that can overlap."""
+    text = write_prose(25)
+    chunks = HeadingChunker(size=64, overlap=16, stretch=1).split(
+        Document(uri="u", text=text), EMBEDDER
+    )
+    first_chunk, second_chunk = chunks
+    assert first_chunk.start < second_chunk.start < first_chunk.end < second_chunk.end
+    assert second_chunk.text.startswith("word")
+    overlap = text[second_chunk.start : first_chunk.end]
+    assert 8 <= EMBEDDER.count_tokens([overlap])[0] <= 16
+
+
+def test_chunks_without_overlap_do_not_share_text() -> None:
+    text = write_prose(400)
+    chunks = HeadingChunker(size=64, overlap=0).split(Document(uri="u", text=text), EMBEDDER)
+    assert all(previous.end <= chunk.start for previous, chunk in pairwise(chunks))
+
+
+def test_two_versions_of_a_document_share_no_chunk_ids() -> None:
     old = Document(uri="u", text="The same first paragraph.\n\nOld end.")
     new = old.model_copy(update={"text": "The same first paragraph.\n\nNew end."})
     chunker = HeadingChunker()
@@ -158,16 +187,20 @@ def test_two_versions_share_no_id() -> None:
     assert not ids[0] & ids[1]
 
 
-def test_overlap_must_leave_room() -> None:
+def test_overlap_over_half_of_the_size_is_refused() -> None:
     with pytest.raises(ValidationError, match="more than half"):
         HeadingChunker(size=64, overlap=33)
 
 
-@pytest.mark.parametrize(("tokens", "whole"), [(27, True), (28, True), (29, False), (60, False)])
-def test_a_section_little_longer_than_a_chunk_stays_whole(tokens: int, whole: bool) -> None:
-    document = Document(uri="u", text=" ".join(["the"] * tokens))
-    assert EMBEDDER.count_tokens([document.text]) == [tokens]
+@pytest.mark.parametrize(
+    ("token_count", "is_whole"), [(27, True), (28, True), (29, False), (60, False)]
+)
+def test_a_section_up_to_the_stretch_limit_stays_one_chunk(
+    token_count: int, is_whole: bool
+) -> None:
+    document = Document(uri="u", text=" ".join(["the"] * token_count))
+    assert EMBEDDER.count_tokens([document.text]) == [token_count]
     chunks = HeadingChunker(size=16, overlap=0).split(document, EMBEDDER)
-    assert (len(chunks) == 1) == whole
-    if not whole:
+    assert (len(chunks) == 1) == is_whole
+    if not is_whole:
         assert max(EMBEDDER.count_tokens([chunk.text for chunk in chunks])) <= 16

@@ -1,3 +1,5 @@
+"""The rankings and the terminal interface of ``rag inspect``."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -7,7 +9,7 @@ import pytest
 from textual.widgets import DataTable, Input, Static, TabbedContent
 
 from rag import GroundedGenerator, HybridRetriever, Pipeline, ScriptedChat, tracing
-from rag.cli.inspect import sent, stages
+from rag.cli.inspect import collect_chat_calls, collect_rankings
 from rag.cli.inspect_app import InspectApp
 from rag.postprocessing.mmr import MMR
 
@@ -16,7 +18,7 @@ REPLY = "A full battery lasts 34 minutes in calm air [1]."
 
 
 @pytest.fixture
-def filled(pipeline: Pipeline, folder: Path) -> Pipeline:
+def filled_pipeline(pipeline: Pipeline, folder: Path) -> Pipeline:
     (folder / "broken.pdf").write_bytes(b"%PDF-1.4 no")
     (folder / "[odd] name.md").write_text("# [bold]Odd[/bold]\n\nMarkup [red] is text. [/x]\n")
     pipeline.ingest(folder)
@@ -27,26 +29,28 @@ def filled(pipeline: Pipeline, folder: Path) -> Pipeline:
     return pipeline.model_copy(update=update)
 
 
-def test_rankings_of_every_stage_are_told_apart(filled: Pipeline) -> None:
-    with tracing.recorded() as spans:
-        filled.ask(QUESTION)
-    found = stages(spans)
-    assert [stage.name for stage in found] == ["dense", "lexical", "hybrid", "mmr"]
-    for stage in found[:2]:
+def test_rankings_are_collected_for_every_stage(filled_pipeline: Pipeline) -> None:
+    with tracing.record_spans() as spans:
+        filled_pipeline.ask(QUESTION)
+    rankings = collect_rankings(spans)
+    assert [ranking.name for ranking in rankings] == ["dense", "lexical", "hybrid", "mmr"]
+    for stage in rankings[:2]:
         ranks = [hit.stage_scores[stage.name].rank for hit, _ in stage.hits]
         assert ranks == sorted(ranks)
-    scores = [score for _, score in found[2].hits]
+    scores = [score for _, score in rankings[2].hits]
     assert scores == sorted(scores, reverse=True)
-    (call,) = sent(spans)
+    (call,) = collect_chat_calls(spans)
     assert QUESTION in call.data["messages"][-1].content
-    alone = filled.model_copy(update={"retriever": "dense", "postprocessors": ()})
-    with tracing.recorded() as spans:
-        alone.model_copy(update={"retriever": HybridRetriever(weight=1.0)}).search("battery")
-    assert [stage.name for stage in stages(spans)][-1] == "hybrid"
+    hybrid_only = filled_pipeline.model_copy(update={"retriever": "dense", "postprocessors": ()})
+    with tracing.record_spans() as spans:
+        hybrid_only.model_copy(update={"retriever": HybridRetriever(weight=1.0)}).search("battery")
+    assert [stage.name for stage in collect_rankings(spans)][-1] == "hybrid"
 
 
-async def test_the_page_shows_documents_chunks_failures_and_a_question(filled: Pipeline) -> None:
-    app = InspectApp(filled)
+async def test_app_shows_documents_chunks_failures_and_a_question(
+    filled_pipeline: Pipeline,
+) -> None:
+    app = InspectApp(filled_pipeline)
     async with app.run_test(size=(140, 45)) as pilot:
         await pilot.pause()
         documents = app.query_one("#documents", DataTable)
@@ -56,12 +60,12 @@ async def test_the_page_shows_documents_chunks_failures_and_a_question(filled: P
         await pilot.pause()
         chunks = app.query_one("#chunks", DataTable)
         uri = app.query_one("#text-box").border_title or ""
-        outline = filled.open().document_store.outline(uri)
+        outline = filled_pipeline.open().document_store.outline(uri)
         assert chunks.row_count == len(outline) > 0
-        shown: Any = app.query_one("#text", Static).content
-        assert filled.document(uri).text in str(shown)
+        content: Any = app.query_one("#text", Static).content
+        assert filled_pipeline.document(uri).text in str(content)
         assert any(
-            span.start == outline[0].start and span.end == outline[0].end for span in shown.spans
+            span.start == outline[0].start and span.end == outline[0].end for span in content.spans
         )
         await pilot.press("2")
         failures = app.query_one("#failures", DataTable)
@@ -84,8 +88,8 @@ async def test_the_page_shows_documents_chunks_failures_and_a_question(filled: P
         assert app.query_one(TabbedContent).active == "failures-tab"
 
 
-async def test_a_question_that_fails_is_told(filled: Pipeline) -> None:
-    app = InspectApp(filled)
+async def test_app_shows_the_error_of_a_failed_question(filled_pipeline: Pipeline) -> None:
+    app = InspectApp(filled_pipeline)
     async with app.run_test() as pilot:
         await pilot.press("3")
         for question in ("", QUESTION, QUESTION):  # the script has one reply only
@@ -96,12 +100,12 @@ async def test_a_question_that_fails_is_told(filled: Pipeline) -> None:
         assert "ModelReplyError" in str(app.query_one("#answer", Static).content)
 
 
-def test_without_an_index_it_says_so(rag: Any) -> None:
-    ran = rag("inspect")
-    assert ran.code == 1 and "no index" in ran.err
+def test_inspect_without_an_index_fails(rag: Any) -> None:
+    result = rag("inspect")
+    assert result.code == 1 and "no index" in result.err
 
 
-async def test_odd_names_and_control_characters_are_shown_as_they_are(pipeline: Pipeline) -> None:
+async def test_app_escapes_markup_and_control_characters(pipeline: Pipeline) -> None:
     from collections.abc import Iterator
     from typing import ClassVar
 
@@ -123,7 +127,7 @@ async def test_odd_names_and_control_characters_are_shown_as_they_are(pipeline: 
         await app.workers.wait_for_complete()
         await pilot.pause()
         uri = "odd://x/?a[/b]=1[bold]"
-        shown: Any = app.query_one("#text", Static).content
-        assert "\x1b" not in str(shown) and "\x0c" not in str(shown)
-        assert len(shown.plain) == len(pipeline.document(uri).text)
+        content: Any = app.query_one("#text", Static).content
+        assert "\x1b" not in str(content) and "\x0c" not in str(content)
+        assert len(content.plain) == len(pipeline.document(uri).text)
         assert "a[/b]=1" in str(app.query_one("#text-box").border_title).replace("\\", "")

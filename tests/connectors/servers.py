@@ -1,4 +1,4 @@
-"""Servers on loopback, which end with the test."""
+"""A web server on the loopback interface that runs during a test."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ class Page:
 
 @dataclass
 class Site:
-    """Pages by path, and what was asked for."""
+    """The pages of a site by path, and the requests (method, path) it received."""
 
     url: str = ""
     pages: dict[str, Page | Callable[[], Page]] = field(default_factory=dict)
-    asked: list[tuple[str, str]] = field(default_factory=list)
+    requests: list[tuple[str, str]] = field(default_factory=list)
 
     def __setitem__(self, path: str, page: Page | str | bytes | Callable[[], Page]) -> None:
         self.pages[path] = Page(page) if isinstance(page, str | bytes) else page
 
-    def gets(self) -> list[str]:
-        return [path for method, path in self.asked if method == "GET"]
+    def list_gets(self) -> list[str]:
+        """Return the paths of the GET requests."""
+        return [path for method, path in self.requests if method == "GET"]
 
 
 @contextmanager
-def site() -> Iterator[Site]:
-    made = Site()
+def serve_site() -> Iterator[Site]:
+    served_site = Site()
 
     class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            made.asked.append((self.command, self.path))
-            found = made.pages.get(self.path) or Page("not here", status=404)
-            page = found if isinstance(found, Page) else found()
+        def send_page(self) -> None:
+            served_site.requests.append((self.command, self.path))
+            entry = served_site.pages.get(self.path) or Page("not found", status=404)
+            page = entry if isinstance(entry, Page) else entry()
             body = page.body.encode() if isinstance(page.body, str) else page.body
             self.send_response(page.status)
             self.send_header("Content-Type", page.mime)
@@ -52,7 +53,7 @@ def site() -> Iterator[Site]:
             if self.command == "GET":
                 self.wfile.write(body)
 
-        do_GET = do_HEAD = answer
+        do_GET = do_HEAD = send_page
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -60,9 +61,9 @@ def site() -> Iterator[Site]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    made.url = f"http://127.0.0.1:{server.server_port}"
+    served_site.url = f"http://127.0.0.1:{server.server_port}"
     try:
-        yield made
+        yield served_site
     finally:
         server.shutdown()
         thread.join()

@@ -1,4 +1,4 @@
-"""Conversations: kept, understood, and never in the way of each other."""
+"""Conversations: storage, follow-up questions, history and evidence."""
 
 import sqlite3
 import threading
@@ -24,20 +24,22 @@ BATTERY = "How long does the battery last?"
 
 
 @pytest.fixture
-def ingested(pipeline: Pipeline, folder: Path) -> Pipeline:
+def ingested_pipeline(pipeline: Pipeline, folder: Path) -> Pipeline:
     pipeline.ingest(folder)
     return pipeline
 
 
-def grounded(tmp_path: Path, folder: Path, *replies: str) -> tuple[Pipeline, ScriptedChat]:
+def make_grounded_pipeline(
+    tmp_path: Path, folder: Path, *replies: str
+) -> tuple[Pipeline, ScriptedChat]:
     chat = ScriptedChat(replies=replies)
-    made = Pipeline(index=tmp_path / "index", generator=GroundedGenerator(model=chat))
-    made.ingest(folder)
-    return made, chat
+    pipeline = Pipeline(index=tmp_path / "index", generator=GroundedGenerator(model=chat))
+    pipeline.ingest(folder)
+    return pipeline, chat
 
 
-def test_a_follow_up_is_understood_without_a_model(ingested: Pipeline) -> None:
-    conversation = ingested.chat("kite")
+def test_follow_up_is_condensed_without_a_model(ingested_pipeline: Pipeline) -> None:
+    conversation = ingested_pipeline.chat("kite")
     conversation.ask(BATTERY)
     answer = conversation.ask("And how long does charging it take?")
     assert "Charging takes 90 minutes." in answer.text
@@ -48,44 +50,44 @@ def test_a_follow_up_is_understood_without_a_model(ingested: Pipeline) -> None:
     assert answer.trace[0].name == "condense"
 
 
-def test_it_is_kept_under_its_name(ingested: Pipeline, tmp_path: Path) -> None:
-    answer = ingested.chat("kite").ask(BATTERY)
-    with Pipeline(index=tmp_path / "index") as again:
-        assert [turn.answer for turn in again.chat("kite").turns] == [answer]
-        assert again.chat("other").turns == []
-        assert [c.name for c in again.conversations.conversations()] == ["kite"]
-        again.chat("kite").reset()
-        assert again.chat("kite").turns == []
+def test_conversation_is_saved_under_its_name(ingested_pipeline: Pipeline, tmp_path: Path) -> None:
+    answer = ingested_pipeline.chat("kite").ask(BATTERY)
+    with Pipeline(index=tmp_path / "index") as reopened:
+        assert [turn.answer for turn in reopened.chat("kite").turns] == [answer]
+        assert reopened.chat("other").turns == []
+        assert [c.name for c in reopened.conversations.conversations()] == ["kite"]
+        reopened.chat("kite").reset()
+        assert reopened.chat("kite").turns == []
 
 
-def test_without_a_name_a_new_one_begins(ingested: Pipeline) -> None:
-    one, other = ingested.chat(), ingested.chat()
-    assert one.name != other.name
-    one.ask(BATTERY)
-    assert other.turns == []
+def test_chat_without_a_name_starts_a_new_conversation(ingested_pipeline: Pipeline) -> None:
+    first, second = ingested_pipeline.chat(), ingested_pipeline.chat()
+    assert first.name != second.name
+    first.ask(BATTERY)
+    assert second.turns == []
 
 
-def test_namespaces_know_nothing_of_each_other_s(ingested: Pipeline, folder: Path) -> None:
-    ingested.chat("kite").ask(BATTERY)
-    with ingested.with_namespace("team") as team:
+def test_namespaces_have_separate_conversations(ingested_pipeline: Pipeline, folder: Path) -> None:
+    ingested_pipeline.chat("kite").ask(BATTERY)
+    with ingested_pipeline.with_namespace("team") as team:
         team.ingest(folder)
         assert team.chat("kite").turns == []
         assert team.conversations.conversations() == []
 
 
 @pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 500])
-def test_names_that_are_none(ingested: Pipeline, name: str) -> None:
-    with pytest.raises(QueryError, match="no name for a conversation"):
-        ingested.chat(name)
+def test_invalid_names_are_rejected(ingested_pipeline: Pipeline, name: str) -> None:
+    with pytest.raises(QueryError, match="not a valid name"):
+        ingested_pipeline.chat(name)
 
 
-def test_there_is_none_without_an_index(tmp_path: Path) -> None:
+def test_chat_requires_an_index(tmp_path: Path) -> None:
     with pytest.raises(IndexNotFound):
         Pipeline(index=tmp_path / "nowhere").chat("x")
 
 
-def test_streams_and_async(ingested: Pipeline) -> None:
-    conversation = ingested.chat("kite")
+def test_stream_and_async_ask(ingested_pipeline: Pipeline) -> None:
+    conversation = ingested_pipeline.chat("kite")
     *events, last = conversation.stream(BATTERY)
     assert isinstance(last, AnswerCompleted)
     assert "".join(e.text for e in events if isinstance(e, TextDelta)) == last.answer.text
@@ -97,9 +99,9 @@ def test_streams_and_async(ingested: Pipeline) -> None:
     assert len(conversation.turns) == 2
 
 
-def test_a_turn_that_fails_or_is_left_is_not_kept(tmp_path: Path, folder: Path) -> None:
-    made, _ = grounded(tmp_path, folder, "A full battery lasts 34 minutes [1].")
-    conversation = made.chat("kite")
+def test_failed_and_closed_turns_are_not_saved(tmp_path: Path, folder: Path) -> None:
+    pipeline, _ = make_grounded_pipeline(tmp_path, folder, "A full battery lasts 34 minutes [1].")
+    conversation = pipeline.chat("kite")
     events = conversation.stream(BATTERY)
     next(events)
     events.close()  # type: ignore[attr-defined]
@@ -108,72 +110,76 @@ def test_a_turn_that_fails_or_is_left_is_not_kept(tmp_path: Path, folder: Path) 
     assert conversation.turns == []
 
 
-def test_the_model_is_told_the_latest_turns_and_the_question_by_itself(
+def test_model_receives_the_latest_turns_and_the_original_question(
     tmp_path: Path, folder: Path
 ) -> None:
-    made, chat = grounded(
+    pipeline, chat = make_grounded_pipeline(
         tmp_path, folder, "A full battery lasts 34 minutes [1].", "Charging takes 90 minutes [1]."
     )
-    conversation = made.chat("kite")
+    conversation = pipeline.chat("kite")
     conversation.ask(BATTERY)
     answer = conversation.ask("And charging it?")
     prompt = chat.requests[1][-1].content
     assert f"user: {BATTERY}\nassistant: A full battery lasts 34 minutes." in prompt
-    assert prompt.endswith("Question: And charging it?")  # it reads what came before
+    assert prompt.endswith("Question: And charging it?")  # the model reads the history itself
     assert answer.trace[0].detail["question"] == "And charging it? (battery)"
 
 
-def test_earlier_turns_come_back_by_meaning_when_not_all_fit(ingested: Pipeline) -> None:
-    conversation = ingested.chat("kite", history_tokens=130)
+def test_similar_earlier_turns_are_recalled_when_not_all_fit(ingested_pipeline: Pipeline) -> None:
+    conversation = ingested_pipeline.chat("kite", history_tokens=130)
     conversation.ask("What are the propellers made of?")
     for i in range(6):
         conversation.ask(f"What is the capital of country number {i}, and of its neighbours?")
-    remembered = conversation._remembered(
+    selected_turns = conversation._select_turns(
         "How often are the nylon propellers replaced?", conversation.turns
     )
-    numbers = [turn.number for turn in remembered]
+    numbers = [turn.number for turn in selected_turns]
     assert numbers[0] == 1 and numbers[-1] == 7 and len(numbers) < 7
     assert numbers == sorted(numbers)
-    other = conversation._remembered("Which capital?", conversation.turns)
-    assert other[0].number != 1
+    unrelated_turns = conversation._select_turns("Which capital?", conversation.turns)
+    assert unrelated_turns[0].number != 1
 
 
-def test_of_a_turn_beyond_the_budget_the_question_is_told(tmp_path: Path, folder: Path) -> None:
-    made, chat = grounded(tmp_path, folder, "A full battery lasts 34 minutes [1].", "Yes.", "Yes.")
-    conversation = made.chat("kite", history_tokens=10)
+def test_question_of_a_turn_over_the_budget_is_sent_alone(tmp_path: Path, folder: Path) -> None:
+    pipeline, chat = make_grounded_pipeline(
+        tmp_path, folder, "A full battery lasts 34 minutes [1].", "Yes.", "Yes."
+    )
+    conversation = pipeline.chat("kite", history_tokens=10)
     conversation.ask(BATTERY)
     conversation.ask("And charging it?")
     prompt = chat.requests[1][-1].content
     assert f"user: {BATTERY}" in prompt and "assistant:" not in prompt
-    made.chat("kite", history_tokens=1).ask("And charging it?")
+    pipeline.chat("kite", history_tokens=1).ask("And charging it?")
     assert "The conversation so far" not in chat.requests[2][-1].content
 
 
-def test_evidence_of_earlier_turns_is_at_hand(ingested: Pipeline, folder: Path) -> None:
-    conversation = ingested.chat("kite")
-    cited = conversation.ask(BATTERY).citations[0]
-    narrow = ingested.model_copy(update={"k": 1})
-    found = narrow.ask("What was lost over the lake on 3 May?", evidence=[cited])
-    assert [hit.stage_scores.keys() for hit in found.hits][1] == {"earlier"}
-    assert found.hits[1].chunk.start <= cited.start < found.hits[1].chunk.end
-    # Not out of what is asked for, not twice, and not when it has changed.
+def test_evidence_of_earlier_turns_is_added_to_the_hits(
+    ingested_pipeline: Pipeline, folder: Path
+) -> None:
+    conversation = ingested_pipeline.chat("kite")
+    citation = conversation.ask(BATTERY).citations[0]
+    narrow = ingested_pipeline.model_copy(update={"k": 1})
+    answer = narrow.ask("What was lost over the lake on 3 May?", evidence=[citation])
+    assert [hit.stage_scores.keys() for hit in answer.hits][1] == {"earlier"}
+    assert answer.hits[1].chunk.start <= citation.start < answer.hits[1].chunk.end
+    # Evidence is not added outside the filter, twice, or after a change of its document.
     where = {"uri": (folder / "notes.txt").as_uri()}
-    assert len(narrow.ask("Lost over the lake?", evidence=[cited], where=where).hits) == 1
-    assert len(ingested.ask(BATTERY, evidence=[cited]).hits) == 2
+    assert len(narrow.ask("Lost over the lake?", evidence=[citation], where=where).hits) == 1
+    assert len(ingested_pipeline.ask(BATTERY, evidence=[citation]).hits) == 2
     (folder / "handbook.md").write_text("# All new\n\nNothing of the old handbook is left here.")
-    ingested.ingest(folder)
-    assert len(narrow.ask("What was lost over the lake?", evidence=[cited]).hits) == 1
+    ingested_pipeline.ingest(folder)
+    assert len(narrow.ask("What was lost over the lake?", evidence=[citation]).hits) == 1
     narrow.close()
 
 
-def test_a_transcript_has_every_quote_and_its_place(ingested: Pipeline) -> None:
-    conversation = ingested.chat("kite")
+def test_transcript_has_every_quote_with_its_location(ingested_pipeline: Pipeline) -> None:
+    conversation = ingested_pipeline.chat("kite")
     citation = conversation.ask(BATTERY).citations[0]
     conversation.ask("What is the capital of Mongolia?")
     text = conversation.transcript()
     assert f"## {BATTERY}" in text
     assert f'characters {citation.start}-{citation.end}: "{citation.quote}"' in text
-    assert "below 0.85" in text
+    assert "needed 0.85" in text
 
 
 # -- the store -----------------------------------------------------------------------------
@@ -182,7 +188,7 @@ ANSWER = Answer(text="x", status="abstained")
 VECTOR = np.ones(3, dtype=np.float32)
 
 
-def test_many_write_at_once_and_nothing_is_lost(tmp_path: Path) -> None:
+def test_concurrent_writers_lose_no_turn(tmp_path: Path) -> None:
     store = ConversationStore(tmp_path / "c.sqlite")
 
     def write() -> None:
@@ -201,13 +207,13 @@ def test_many_write_at_once_and_nothing_is_lost(tmp_path: Path) -> None:
     assert store.delete("c") == 0
 
 
-def test_looking_makes_no_file(tmp_path: Path) -> None:
+def test_reading_creates_no_file(tmp_path: Path) -> None:
     store = ConversationStore(tmp_path / "c.sqlite")
     assert (store.turns("c"), store.conversations(), store.vectors("c", "e")) == ([], [], {})
     assert not store.path.exists()
 
 
-def test_damage_is_told(tmp_path: Path) -> None:
+def test_damaged_files_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "c.sqlite"
     path.write_text("not a database, but long enough to be read as the header of one" * 20)
     with pytest.raises(IndexDamaged, match="conversations only"):
@@ -225,7 +231,9 @@ def test_damage_is_told(tmp_path: Path) -> None:
         store.turns("c")
 
 
-def test_any_pipeline_like_thing_will_do(ingested: Pipeline, tmp_path: Path) -> None:
-    conversation = Conversation(ingested, ConversationStore(tmp_path / "mine.sqlite"), "x")
+def test_conversation_accepts_any_pipeline_and_store(
+    ingested_pipeline: Pipeline, tmp_path: Path
+) -> None:
+    conversation = Conversation(ingested_pipeline, ConversationStore(tmp_path / "mine.sqlite"), "x")
     assert conversation.ask(BATTERY).status == "answered"
     assert (tmp_path / "mine.sqlite").exists()

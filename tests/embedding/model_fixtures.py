@@ -18,15 +18,17 @@ def tokenizer(folder: Path) -> None:
     from tokenizers.pre_tokenizers import Whitespace
     from tokenizers.processors import TemplateProcessing
 
-    made = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    made.pre_tokenizer = Whitespace()
-    made.post_processor = TemplateProcessing(
+    word_tokenizer = Tokenizer(
+        WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]")
+    )
+    word_tokenizer.pre_tokenizer = Whitespace()
+    word_tokenizer.post_processor = TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     folder.mkdir(parents=True, exist_ok=True)
-    made.save(str(folder / "tokenizer.json"))
+    word_tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(
         json.dumps(
             {
@@ -48,9 +50,9 @@ def tokenizer(folder: Path) -> None:
 
 def vectors() -> np.ndarray:
     """The vector that the model has for each word; a and b are near each other."""
-    made = np.random.default_rng(0).normal(size=(len(WORDS), HIDDEN)).astype(np.float32)
-    made[WORDS.index("b")] = made[WORDS.index("a")] + 0.01
-    return made
+    random_vectors = np.random.default_rng(0).normal(size=(len(WORDS), HIDDEN)).astype(np.float32)
+    random_vectors[WORDS.index("b")] = random_vectors[WORDS.index("a")] + 0.01
+    return random_vectors
 
 
 def bi_encoder(folder: Path) -> Path:
@@ -109,11 +111,11 @@ def nli(folder: Path, *, labels: list[str] | None = None, backwards: bool = Fals
     from onnx import TensorProto, helper, numpy_helper
 
     tokenizer(folder)
-    made = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer_json = json.loads((folder / "tokenizer.json").read_text())
     for word in NLI_WORDS:
-        made["model"]["vocab"].setdefault(word, len(made["model"]["vocab"]))
-    made["normalizer"] = {"type": "Lowercase"}
-    (folder / "tokenizer.json").write_text(json.dumps(made))
+        tokenizer_json["model"]["vocab"].setdefault(word, len(tokenizer_json["model"]["vocab"]))
+    tokenizer_json["normalizer"] = {"type": "Lowercase"}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer_json))
     labels = labels or ["contradiction", "neutral", "entailment"]
     config = json.loads((folder / "config.json").read_text())
     config |= {
@@ -129,7 +131,7 @@ def nli(folder: Path, *, labels: list[str] | None = None, backwards: bool = Fals
     if backwards:
         entails, slope = entails[::-1], slope[::-1]
     constants = [
-        numpy_helper.from_array(np.array([made["model"]["vocab"]["not"]]), "not"),
+        numpy_helper.from_array(np.array([tokenizer_json["model"]["vocab"]["not"]]), "not"),
         numpy_helper.from_array(np.array([1]), "axis"),
         numpy_helper.from_array(np.array([slope], dtype=np.float32), "slope"),
         numpy_helper.from_array(np.array([entails], dtype=np.float32), "base"),

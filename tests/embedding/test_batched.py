@@ -15,7 +15,7 @@ from pydantic import PrivateAttr
 
 from rag.embedding import BatchedEmbedder
 from rag.embedding.base import Side
-from rag.embedding.batched import normalised
+from rag.embedding.batched import normalize
 from rag.errors import EmbeddingError
 
 
@@ -23,7 +23,7 @@ class Letters(BatchedEmbedder):
     """Counts letters: a token is a word, and it reads five."""
 
     name: ClassVar[str] = "letters"
-    _asked: list[list[str]] = PrivateAttr(default_factory=list)
+    _batches_seen: list[list[str]] = PrivateAttr(default_factory=list)
     _guard: threading.Lock = PrivateAttr(default_factory=threading.Lock)
 
     @property
@@ -43,7 +43,7 @@ class Letters(BatchedEmbedder):
 
     def _embed(self, texts: Sequence[str], side: Side) -> np.ndarray:
         with self._guard:
-            self._asked.append(list(texts))
+            self._batches_seen.append(list(texts))
         return np.array(
             [[text.count(chr(97 + i)) + 0.01 for i in range(26)] for text in texts], dtype="f4"
         )
@@ -51,18 +51,18 @@ class Letters(BatchedEmbedder):
 
 @given(st.lists(st.text("ab c", max_size=30), max_size=12), st.integers(1, 4), st.integers(1, 3))
 def test_batches_change_nothing(texts: list[str], batch: int, concurrency: int) -> None:
-    one = Letters(batch=100).embed_documents(texts)
+    unbatched = Letters(batch=100).embed_documents(texts)
     embedder = Letters(batch=batch, concurrency=concurrency)
     some = embedder.embed_documents(texts)
-    assert np.allclose(one, some, atol=1e-6)
+    assert np.allclose(unbatched, some, atol=1e-6)
     assert some.shape == (len(texts), 26) and some.dtype == np.float32
     for text, vector in zip(texts, some, strict=True):
         assert np.isclose(np.linalg.norm(vector), 1.0 if text.strip() else 0.0, atol=1e-5)
-    for asked in embedder._asked:
-        assert 1 <= len(asked) <= batch
-        counts = embedder.count_tokens(asked)
+    for embedded_batch in embedder._batches_seen:
+        assert 1 <= len(embedded_batch) <= batch
+        counts = embedder.count_tokens(embedded_batch)
         assert max(counts) <= 5
-        assert len(asked) == 1 or sum(counts) <= 12
+        assert len(embedded_batch) == 1 or sum(counts) <= 12
 
 
 @given(st.lists(st.sampled_from(["a", "bb", "c"]), min_size=6, max_size=40))
@@ -70,8 +70,8 @@ def test_a_long_text_is_embedded_whole(words: list[str]) -> None:
     embedder = Letters(dimensions=3)
     text = " ".join(words)
     vector = embedder.embed_query(text)
-    asked = " ".join(piece for batch in embedder._asked for piece in batch)
-    assert sorted(asked.split()) == sorted(words)
+    embedded_text = " ".join(piece for batch in embedder._batches_seen for piece in batch)
+    assert sorted(embedded_text.split()) == sorted(words)
     assert np.isclose(np.linalg.norm(vector), 1.0, atol=1e-5)
 
 
@@ -85,9 +85,9 @@ def test_long_texts_are_counted_or_refused(caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_shorter_vectors_are_the_leading_values_normalised() -> None:
-    whole = Letters().embed_query("abc abc z")
+    full_vector = Letters().embed_query("abc abc z")
     short = Letters(dimensions=3).embed_query("abc abc z")
-    assert np.allclose(short, whole[:3] / np.linalg.norm(whole[:3]))
+    assert np.allclose(short, full_vector[:3] / np.linalg.norm(full_vector[:3]))
 
 
 class Dense(Letters):
@@ -105,8 +105,8 @@ def test_what_cannot_be_split_is_refused() -> None:
 
 
 def test_large_values_do_not_overflow() -> None:
-    found = normalised(np.array([[1e30, 1e30], [1e-30, 0], [0, 0]], dtype="f4"))
-    assert np.allclose(found, [[0.5**0.5, 0.5**0.5], [1, 0], [0, 0]])
+    normalized = normalize(np.array([[1e30, 1e30], [1e-30, 0], [0, 0]], dtype="f4"))
+    assert np.allclose(normalized, [[0.5**0.5, 0.5**0.5], [1, 0], [0, 0]])
 
 
 class Broken(Letters):
@@ -114,15 +114,15 @@ class Broken(Letters):
     how: str
 
     def _embed(self, texts: Sequence[str], side: Side) -> np.ndarray:
-        found = super()._embed(texts, side)
+        vectors = super()._embed(texts, side)
         if self.how == "nan":
-            found[0, 0] = np.nan
+            vectors[0, 0] = np.nan
         return {
-            "nan": found,
-            "fewer": found[:-1],
-            "short": found[:, :5],
+            "nan": vectors,
+            "fewer": vectors[:-1],
+            "short": vectors[:, :5],
             "long": np.ones((len(texts), 30), dtype="f4"),
-            "flat": found[0],
+            "flat": vectors[0],
         }[self.how]
 
 

@@ -33,8 +33,8 @@ def vector(text: str) -> list[float]:
 
 def embeddings(vectors: list[Any], indices: list[int] | None = None) -> Any:
     data = [
-        {"object": "embedding", "index": i, "embedding": found}
-        for i, found in zip(indices or range(len(vectors)), vectors, strict=True)
+        {"object": "embedding", "index": i, "embedding": vector}
+        for i, vector in zip(indices or range(len(vectors)), vectors, strict=True)
     ]
     usage = {"prompt_tokens": 1, "total_tokens": 1}
     body = {"object": "list", "model": "m", "data": data, "usage": usage}
@@ -55,9 +55,9 @@ def test_vectors_are_put_in_order(scripted_server: Script) -> None:
         embeddings([vector("kiwi"), vector(texts[0])], [1, 0]),
     ]
     embedder = openai(scripted_server.url)
-    found = embedder.embed_documents(texts)
-    assert found.shape == (3, 4) and not found[1].any()
-    assert np.allclose(found[0], np.array(vector(texts[0])) / np.linalg.norm(vector(texts[0])))
+    vectors = embedder.embed_documents(texts)
+    assert vectors.shape == (3, 4) and not vectors[1].any()
+    assert np.allclose(vectors[0], np.array(vector(texts[0])) / np.linalg.norm(vector(texts[0])))
     assert scripted_server.requests[1]["input"] == [texts[0], "kiwi"]
     assert scripted_server.requests[1]["encoding_format"] == "float"
     assert "dimensions" not in scripted_server.requests[1]
@@ -72,9 +72,9 @@ def test_texts_are_asked_for_in_batches_with_their_prompts(scripted_server: Scri
         embeddings([vector("c")]),
         embeddings([vector("d")]),
     ]
-    found = embedder.embed_documents(["aa bb", "b", "c"])
-    assert found.shape == (3, 2)
-    assert np.allclose(np.linalg.norm(found, axis=1), 1)
+    vectors = embedder.embed_documents(["aa bb", "b", "c"])
+    assert vectors.shape == (3, 2)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1)
     embedder.embed_query("d")
     inputs = [request["input"] for request in scripted_server.requests]
     assert sorted(map(len, inputs[:2])) == [1, 2]
@@ -97,7 +97,7 @@ def test_a_request_is_tried_again_when_the_server_says(scripted_server: Script) 
     ("reply", "error", "message"),
     [
         ((401, JSON, b'{"error": {"message": "bad key"}}'), ModelAuthError, "refused the API key"),
-        ((429, JSON, b"{}"), ModelRateLimited, "fewer requests"),
+        ((429, JSON, b"{}"), ModelRateLimited, "limits the rate"),
         ((500, JSON, b"{}"), ModelUnreachable, "HTTP 500"),
         (
             (400, JSON, b'{"error": {"message": "too long for sk-a-very-secret-key"}}'),
@@ -112,9 +112,9 @@ def test_what_goes_wrong_is_told(
     scripted_server: Script, reply: Any, error: type[Exception], message: str
 ) -> None:
     scripted_server.replies.append(reply)
-    with pytest.raises(error, match=message) as told:
+    with pytest.raises(error, match=message) as raised:
         openai(scripted_server.url, dimensions=4).embed_query("a")
-    assert KEY not in str(told.value)
+    assert KEY not in str(raised.value)
 
 
 def test_openai_is_asked_for_the_length_and_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,8 +165,8 @@ def test_cohere_is_told_the_side(scripted_server: Script, precision: str) -> Non
     values = [[3.0, 4.0], [0.0, 2.0]] if precision == "float" else [[60, 80], [0, 127]]
     scripted_server.replies += [sent(values, precision), sent(values[:1], precision)]
     embedder = cohere(scripted_server.url, dimensions=2, precision=precision)
-    found = embedder.embed_documents(["a", "b"])
-    assert np.allclose(found, [[0.6, 0.8], [0, 1]])
+    vectors = embedder.embed_documents(["a", "b"])
+    assert np.allclose(vectors, [[0.6, 0.8], [0, 1]])
     assert np.allclose(embedder.embed_query("q"), [0.6, 0.8])
     documents, query = scripted_server.requests
     assert (documents["input_type"], query["input_type"]) == ("search_document", "search_query")
@@ -188,9 +188,9 @@ def test_what_goes_wrong_with_cohere_is_told(
     scripted_server: Script, status: int, error: type[Exception]
 ) -> None:
     scripted_server.replies.append((status, JSON, json.dumps({"message": f"no {KEY}"}).encode()))
-    with pytest.raises(error) as told:
+    with pytest.raises(error) as raised:
         cohere(scripted_server.url, dimensions=2).embed_query("a")
-    assert KEY not in str(told.value)
+    assert KEY not in str(raised.value)
 
 
 def test_cohere_without_a_key() -> None:

@@ -48,9 +48,9 @@ def test_minilm_prompts_count(minilm: SentenceTransformerEmbedder) -> None:
     prompted = minilm.model_copy(update={"query_prompt": "query: ", "document_prompt": "text: "})
     assert prompted.max_tokens == 252
     assert prompted.fingerprint != minilm.fingerprint
-    one = prompted.embed_query("a cat")
-    assert np.allclose(one, minilm.embed_query("query: a cat"), atol=1e-4)
-    assert not np.allclose(one, prompted.embed_documents(["a cat"])[0], atol=1e-2)
+    prompted_vector = prompted.embed_query("a cat")
+    assert np.allclose(prompted_vector, minilm.embed_query("query: a cat"), atol=1e-4)
+    assert not np.allclose(prompted_vector, prompted.embed_documents(["a cat"])[0], atol=1e-2)
 
 
 @pytest.mark.slow

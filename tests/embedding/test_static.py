@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag import StaticEmbedder
-from rag.embedding.static import uncapitalised
+from rag.embedding.static import lower_capitals
 
 EMBEDDER = StaticEmbedder()
 
@@ -65,7 +65,7 @@ def test_capitals_mean_the_same() -> None:
     ],
 )
 def test_uncapitalised(text: str, expected: str) -> None:
-    assert uncapitalised(text) == expected
+    assert lower_capitals(text) == expected
 
 
 def test_it_counts_less_in_scripts_it_does_not_know(embedder: StaticEmbedder) -> None:

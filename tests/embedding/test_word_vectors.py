@@ -35,8 +35,8 @@ def binary() -> bytes:
 
 @pytest.fixture(params=["glove", "vec", "binary", "gz"])
 def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    made = tmp_path / f"vectors.{'txt.gz' if request.param == 'gz' else 'txt'}"
-    made.write_bytes(
+    vector_file = tmp_path / f"vectors.{'txt.gz' if request.param == 'gz' else 'txt'}"
+    vector_file.write_bytes(
         {
             "glove": lines().encode(),
             "vec": f"{len(TABLE)} 3\n{lines()}".encode(),
@@ -44,7 +44,7 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
             "gz": gzip.compress(lines().encode()),
         }[request.param]
     )
-    return made
+    return vector_file
 
 
 def test_each_form_gives_the_same(path: Path) -> None:
@@ -107,9 +107,9 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_another_file_of_the_same_name_is_another_embedder(tmp_path: Path) -> None:
     path = tmp_path / "v.txt"
     path.write_text(lines())
-    one = WordVectorEmbedder(path=path).fingerprint
-    assert WordVectorEmbedder(path=path).fingerprint == one
+    fingerprint = WordVectorEmbedder(path=path).fingerprint
+    assert WordVectorEmbedder(path=path).fingerprint == fingerprint
     path.write_text(lines().replace("0.9", "0.8"))
-    assert WordVectorEmbedder(path=path).fingerprint != one
+    assert WordVectorEmbedder(path=path).fingerprint != fingerprint
     path.unlink()
     assert WordVectorEmbedder(path=path).fingerprint

@@ -1,4 +1,4 @@
-"""Agreement with people: the numbers of scikit-learn, and intervals that hold."""
+"""Calibration: agreement equals scikit-learn's, and corrected rates have correct intervals."""
 
 from __future__ import annotations
 
@@ -11,133 +11,137 @@ import pytest
 from sklearn import metrics as sk
 
 from evals.calibration import (
-    Labelled,
+    LabelledRow,
     auroc,
     balanced_accuracy,
     best_threshold,
     calibrate,
-    corrected,
+    correct_rate,
+    extract_verdicts,
     f1,
     kappa,
     load_labelled,
     read_calibration,
-    verdicts_of,
 )
-from evals.judges import backend
+from evals.judges import make_judge
 from evals.scores import Score, Unit
 from rag.errors import ConfigError, QueryError
 
 
-def drawn(seed: int, n: int = 200) -> tuple[np.ndarray, np.ndarray]:
-    random_ = np.random.default_rng(seed)
-    labels = random_.random(n) < 0.4
-    scores = np.round(np.clip(random_.normal(0.4 + 0.2 * labels, 0.2), 0, 1), 2)  # with ties
+def draw_scores(seed: int, n: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    labels = generator.random(n) < 0.4
+    scores = np.round(np.clip(generator.normal(0.4 + 0.2 * labels, 0.2), 0, 1), 2)  # with ties
     return labels, scores
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_agreement_is_scikit_learns(seed: int) -> None:
-    labels, scores = drawn(seed)
-    said = scores >= 0.5
+def test_agreement_equals_scikit_learn(seed: int) -> None:
+    labels, scores = draw_scores(seed)
+    verdicts = scores >= 0.5
     assert auroc(labels, scores) == pytest.approx(sk.roc_auc_score(labels, scores))
-    assert balanced_accuracy(labels, said) == pytest.approx(
-        sk.balanced_accuracy_score(labels, said)
+    assert balanced_accuracy(labels, verdicts) == pytest.approx(
+        sk.balanced_accuracy_score(labels, verdicts)
     )
-    assert f1(labels, said) == pytest.approx(sk.f1_score(labels, said))
-    assert kappa(labels, said) == pytest.approx(sk.cohen_kappa_score(labels, said))
+    assert f1(labels, verdicts) == pytest.approx(sk.f1_score(labels, verdicts))
+    assert kappa(labels, verdicts) == pytest.approx(sk.cohen_kappa_score(labels, verdicts))
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_no_threshold_is_better_than_the_best(seed: int) -> None:
-    labels, scores = drawn(seed)
+def test_best_threshold_has_the_best_balanced_accuracy(seed: int) -> None:
+    labels, scores = draw_scores(seed)
     best = balanced_accuracy(labels, scores >= best_threshold(labels, scores))
     for threshold in np.linspace(-0.1, 1.1, 241):
         assert balanced_accuracy(labels, scores >= threshold) <= best + 1e-12
 
 
-def rows(n: int = 120) -> list[Labelled]:
+def make_rows(n: int = 120) -> list[LabelledRow]:
     draw = random.Random(1)
-    found = []
+    rows = []
     for _ in range(n):
         minutes, label = draw.randint(10, 99), draw.random() < 0.5
-        said = minutes if label else minutes + draw.randint(1, 9)
-        found.append(
-            Labelled(
-                f"The battery lasts {said} minutes.",
+        claimed_minutes = minutes if label else minutes + draw.randint(1, 9)
+        rows.append(
+            LabelledRow(
+                f"The battery lasts {claimed_minutes} minutes.",
                 (f"A full battery lasts {minutes} minutes in calm air.", "Snow is white."),
                 label,
             )
         )
-    return found
+    return rows
 
 
-def test_calibration_finds_what_is_there() -> None:
-    found = calibrate(rows(), "faithfulness", backend("lexical"), resamples=200)
-    assert found.n == 120 and found.auroc.value > 0.99
-    assert found.balanced_accuracy.value > 0.95 and found.kappa.value > 0.9
-    assert found.auroc.low <= found.auroc.value <= found.auroc.high
-    assert sum(n for n, *_ in found.reliability) == 120
-    plain = found.as_json()
-    assert plain["auroc"] == found.auroc.value and len(plain["threshold_interval"]) == 2
-    assert calibrate(rows(), "faithfulness", backend("lexical"), resamples=200) == found
+def test_calibration_of_a_good_metric() -> None:
+    calibration = calibrate(make_rows(), "faithfulness", make_judge("lexical"), resamples=200)
+    assert calibration.n == 120 and calibration.auroc.value > 0.99
+    assert calibration.balanced_accuracy.value > 0.95 and calibration.kappa.value > 0.9
+    assert calibration.auroc.low <= calibration.auroc.value <= calibration.auroc.high
+    assert sum(n for n, *_ in calibration.reliability) == 120
+    plain = calibration.as_json()
+    assert plain["auroc"] == calibration.auroc.value and len(plain["threshold_interval"]) == 2
+    assert (
+        calibrate(make_rows(), "faithfulness", make_judge("lexical"), resamples=200) == calibration
+    )
 
 
-def test_a_metric_that_knows_nothing_is_said_to() -> None:
+def test_calibration_of_a_useless_metric() -> None:
     draw = random.Random(2)
     noise = [
-        Labelled(f"Number {draw.randint(1, 9)}.", ("Snow.",), draw.random() < 0.5)
+        LabelledRow(f"Number {draw.randint(1, 9)}.", ("Snow.",), draw.random() < 0.5)
         for _ in range(200)
     ]
-    found = calibrate(noise, "faithfulness", backend("lexical"), resamples=200)
-    assert found.auroc.low < 0.5 < found.auroc.high
-    assert found.balanced_accuracy.value < 0.6  # of a threshold chosen on other rows
+    calibration = calibrate(noise, "faithfulness", make_judge("lexical"), resamples=200)
+    assert calibration.auroc.low < 0.5 < calibration.auroc.high
+    assert calibration.balanced_accuracy.value < 0.6  # of a threshold chosen on other rows
 
 
-def test_what_cannot_be_calibrated() -> None:
+def test_calibrate_rejects_few_labels_and_other_metrics() -> None:
     with pytest.raises(ConfigError, match="at least 10 of each"):
-        calibrate([Labelled("a", ("a",), True)] * 50, "faithfulness", backend("lexical"))
-    with pytest.raises(ConfigError, match="choose of"):
-        calibrate(rows(), "map", backend("lexical"))
+        calibrate([LabelledRow("a", ("a",), True)] * 50, "faithfulness", make_judge("lexical"))
+    with pytest.raises(ConfigError, match="use one of"):
+        calibrate(make_rows(), "map", make_judge("lexical"))
 
 
-def test_corrected_rates_cover_what_people_would_say() -> None:
-    random_ = np.random.default_rng(0)
+def test_corrected_rates_have_95_percent_coverage() -> None:
+    generator = np.random.default_rng(0)
 
-    def judged(n: int) -> tuple[np.ndarray, np.ndarray]:
-        people = random_.random(n) < 0.6
-        return people, people ^ (random_.random(n) < np.where(people, 0.3, 0.1))
+    def draw_verdicts(n: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = generator.random(n) < 0.6
+        return labels, labels ^ (generator.random(n) < np.where(labels, 0.3, 0.1))
 
     covered = 0
     for _ in range(1_000):
-        people, said = judged(150)
-        errors = people.astype(float) - said
+        labels, labelled_verdicts = draw_verdicts(150)
+        errors = labels.astype(float) - labelled_verdicts
         rectifier = (float(errors.mean()), float(errors.std(ddof=1) / np.sqrt(len(errors))))
-        _, verdicts = judged(400)
-        found = corrected([[float(v)] for v in verdicts], rectifier)
-        covered += found["low"] <= 0.6 <= found["high"]
-        assert abs(found["uncorrected"] - 0.46) < 0.12  # what it would be without
+        _, verdicts = draw_verdicts(400)
+        rate = correct_rate([[float(v)] for v in verdicts], rectifier)
+        covered += rate["low"] <= 0.6 <= rate["high"]
+        assert abs(rate["uncorrected"] - 0.46) < 0.12  # the biased rate
     assert 0.925 <= covered / 1_000 <= 0.975
 
 
-def test_few_verdicts_that_are_alike_are_no_certainty() -> None:
-    found = corrected([[1.0]] * 5, (0.05, 0.01))
-    assert found["value"] == 1.0 and found["low"] < 0.9
+def test_few_equal_verdicts_have_a_wide_interval() -> None:
+    rate = correct_rate([[1.0]] * 5, (0.05, 0.01))
+    assert rate["value"] == 1.0 and rate["low"] < 0.9
 
 
-def test_a_rate_of_claims_and_one_of_answers() -> None:
-    def score(*supports: float) -> Score:
+def test_verdicts_are_extracted_by_claim_or_by_answer() -> None:
+    def make_score(*supports: float) -> Score:
         return Score.of(0.5, units=[Unit(claim="c", support=s) for s in supports])
 
-    scores = [score(0.9, 0.1), score(0.8), Score.failed("x")]
-    known = {"metric": "faithfulness", "threshold": 0.5, "unit": "claim"}
-    assert verdicts_of(scores, known) == [[1.0, 0.0], [1.0]]
-    assert verdicts_of(scores, known | {"unit": "answer"}) == [[1.0], [1.0]]
-    assert verdicts_of([Score.of(0.2), Score.of(0.6)], known | {"metric": "token_f1"}) == [
+    scores = [make_score(0.9, 0.1), make_score(0.8), Score.failure("x")]
+    calibration = {"metric": "faithfulness", "threshold": 0.5, "unit": "claim"}
+    assert extract_verdicts(scores, calibration) == [[1.0, 0.0], [1.0]]
+    assert extract_verdicts(scores, calibration | {"unit": "answer"}) == [[1.0], [1.0]]
+    assert extract_verdicts(
+        [Score.of(0.2), Score.of(0.6)], calibration | {"metric": "token_f1"}
+    ) == [
         [0.0],
         [1.0],
     ]
     with pytest.raises(ConfigError, match="cannot be corrected"):
-        verdicts_of(scores, known | {"metric": "answer_correctness"})
+        extract_verdicts(scores, calibration | {"metric": "answer_correctness"})
 
 
 @pytest.mark.parametrize(
@@ -152,23 +156,23 @@ def test_a_rate_of_claims_and_one_of_answers() -> None:
         '{"claim": "a", "contexts": [3], "label": 1}',
     ],
 )
-def test_lines_that_are_no_labels(tmp_path: Path, line: str) -> None:
+def test_load_labelled_names_the_invalid_line(tmp_path: Path, line: str) -> None:
     path = tmp_path / "l.jsonl"
     path.write_text('{"claim": "a", "contexts": ["b"], "label": 1}\n' + line, encoding="utf-8")
     with pytest.raises(QueryError, match="line 2"):
         load_labelled(path)
 
 
-def test_what_a_person_skipped_is_no_label(tmp_path: Path) -> None:
+def test_rows_with_a_null_label_are_skipped(tmp_path: Path) -> None:
     path = tmp_path / "l.jsonl"
     path.write_text(
         '{"id": "1", "label": null}\n{"answer": "a", "contexts": "b", "label": true}\n',
         encoding="utf-8",
     )
-    assert load_labelled(path) == [Labelled("a", ("b",), True)]
+    assert load_labelled(path) == [LabelledRow("a", ("b",), True)]
 
 
-def test_a_file_that_is_no_calibration(tmp_path: Path) -> None:
+def test_read_calibration_rejects_other_files(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     path.write_text(json.dumps({"metric": "faithfulness"}), encoding="utf-8")
     with pytest.raises(QueryError, match="not a calibration"):
@@ -176,17 +180,17 @@ def test_a_file_that_is_no_calibration(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
-def test_the_lexical_backend_beats_the_baselines(data: Path) -> None:
+def test_lexical_judge_beats_the_baselines(data: Path) -> None:
     from benchmarks.labelled import SUPPORT
     from benchmarks.verification import BASELINES, auroc_of
 
-    rows_ = {name: list(read(data / "labelled" / name)) for name, read in SUPPORT.items()}
-    ours = {name: auroc_of(each, "faithfulness") for name, each in rows_.items()}
+    rows = {name: list(read(data / "labelled" / name)) for name, read in SUPPORT.items()}
+    ours = {name: auroc_of(dataset_rows, "faithfulness") for name, dataset_rows in rows.items()}
     floors = {
-        baseline: {name: auroc_of(each, baseline) for name, each in rows_.items()}
+        baseline: {name: auroc_of(dataset_rows, baseline) for name, dataset_rows in rows.items()}
         for baseline in BASELINES
     }
-    best = max(sum(found.values()) / len(found) for found in floors.values())
+    best = max(sum(aurocs.values()) / len(aurocs) for aurocs in floors.values())
     assert sum(ours.values()) / len(ours) >= best + 0.015
     for name, value in ours.items():
-        assert value >= max(found[name] for found in floors.values()) - 0.03, name
+        assert value >= max(aurocs[name] for aurocs in floors.values()) - 0.03, name

@@ -15,12 +15,12 @@ from sklearn.metrics import v_measure_score
 
 from evals.embeddings import (
     PROBES,
-    Similar,
+    SentencePair,
     alignment,
     classification,
     clustering,
     determinism,
-    load_similar,
+    load_sentence_pairs,
     pearson,
     report,
     spearman,
@@ -50,10 +50,10 @@ class Careless(StaticEmbedder):
 @pytest.mark.parametrize("seed", range(5))
 def test_correlations_are_scipys(seed: int) -> None:
     random = np.random.default_rng(seed)
-    one = random.integers(0, 6, 40).astype(float)
-    other = one + random.normal(0, 2, 40)
-    assert pearson(one, other) == pytest.approx(stats.pearsonr(one, other).statistic)
-    assert spearman(one, other) == pytest.approx(stats.spearmanr(one, other).statistic)
+    first = random.integers(0, 6, 40).astype(float)
+    second = first + random.normal(0, 2, 40)
+    assert pearson(first, second) == pytest.approx(stats.pearsonr(first, second).statistic)
+    assert spearman(first, second) == pytest.approx(stats.spearmanr(first, second).statistic)
     assert math.isnan(pearson(np.ones(5), np.arange(5.0)))
 
 
@@ -68,14 +68,14 @@ def test_the_v_measure_is_scikit_learns(seed: int) -> None:
 
 def test_sts(embedder: Embedder) -> None:
     pairs = [
-        Similar("A man is dancing.", "A man dances.", 5.0),
-        Similar("A man is dancing.", "A person is moving.", 3.0),
-        Similar("A dog runs.", "A cat sleeps.", 1.0),
-        Similar("Stocks fell on Monday.", "A man is dancing.", 0.0),
+        SentencePair("A man is dancing.", "A man dances.", 5.0),
+        SentencePair("A man is dancing.", "A person is moving.", 3.0),
+        SentencePair("A dog runs.", "A cat sleeps.", 1.0),
+        SentencePair("Stocks fell on Monday.", "A man is dancing.", 0.0),
     ]
-    found = sts(embedder, pairs, resamples=100)
-    assert set(found.pearson) == set(found.spearman) == {"cosine", "manhattan", "euclidean"}
-    assert all(estimate.value > 0.7 for estimate in found.spearman.values())
+    result = sts(embedder, pairs, resamples=100)
+    assert set(result.pearson) == set(result.spearman) == {"cosine", "manhattan", "euclidean"}
+    assert all(estimate.value > 0.7 for estimate in result.spearman.values())
     with pytest.raises(QueryError, match="too few"):
         sts(embedder, pairs[:2])
 
@@ -86,8 +86,8 @@ METAL = [f"The {word} is mined and melted." for word in "iron copper zinc nickel
 
 def test_classes_and_clusters(embedder: Embedder) -> None:
     texts, labels = [*FRUIT, *METAL], ["fruit"] * 5 + ["metal"] * 5
-    found = classification(embedder, texts, labels, neighbours=3)
-    assert found["accuracy"].value >= 0.9 and found["macro_f1"].value >= 0.9
+    estimates = classification(embedder, texts, labels, neighbours=3)
+    assert estimates["accuracy"].value >= 0.9 and estimates["macro_f1"].value >= 0.9
     assert clustering(embedder, texts, labels) == pytest.approx(1.0)
     with pytest.raises(QueryError):
         classification(embedder, texts, ["fruit"] * 10)
@@ -97,8 +97,12 @@ def test_classes_and_clusters(embedder: Embedder) -> None:
 
 def test_determinism(embedder: Embedder) -> None:
     assert determinism(embedder, FRUIT) == {"runs": 0, "batch_sizes": 0}
-    found = determinism(Careless(), FRUIT, others=[embedder])
-    assert found["runs"] == 0 and found["batch_sizes"] > 1e-3 and found["devices"] > 1e-3
+    differences = determinism(Careless(), FRUIT, others=[embedder])
+    assert (
+        differences["runs"] == 0
+        and differences["batch_sizes"] > 1e-3
+        and differences["devices"] > 1e-3
+    )
 
 
 def test_alignment_and_uniformity() -> None:
@@ -114,10 +118,10 @@ def test_alignment_and_uniformity() -> None:
 
 def test_bias_probes(embedder: Embedder) -> None:
     targets, attributes = PROBES["flowers and insects, pleasant"]
-    found = word_bias(embedder, targets, attributes, permutations=500)
-    assert found.effect > 0.5 and found.p < 0.05
-    other = word_bias(embedder, targets[::-1], attributes, permutations=500)
-    assert other.effect == pytest.approx(-found.effect) and other.p > 0.9
+    bias = word_bias(embedder, targets, attributes, permutations=500)
+    assert bias.effect > 0.5 and bias.p < 0.05
+    reversed_bias = word_bias(embedder, targets[::-1], attributes, permutations=500)
+    assert reversed_bias.effect == pytest.approx(-bias.effect) and reversed_bias.p > 0.9
     with pytest.raises(QueryError):
         word_bias(embedder, (("a",), ("b", "c")), attributes)
 
@@ -133,8 +137,8 @@ def test_the_report_takes_files(embedder: Embedder, tmp_path: Path) -> None:
         {"text": t, "label": "m"} for t in METAL
     ]
     classes.write_text("\n".join(map(json.dumps, labelled)), encoding="utf-8")
-    found = report(embedder, pairs=pairs, classes=classes, bias=True)
-    assert set(found) == {
+    results = report(embedder, pairs=pairs, classes=classes, bias=True)
+    assert set(results) == {
         "embedder",
         "sts",
         "alignment",
@@ -146,4 +150,4 @@ def test_the_report_takes_files(embedder: Embedder, tmp_path: Path) -> None:
     }
     pairs.write_text('{"sentence1": "a"}', encoding="utf-8")
     with pytest.raises(QueryError, match="line 1"):
-        load_similar(pairs)
+        load_sentence_pairs(pairs)

@@ -24,7 +24,7 @@ TEXTS = {
 
 
 @pytest.fixture
-def ingested(pipeline: Pipeline, tmp_path: Path) -> Pipeline:
+def ingested_pipeline(pipeline: Pipeline, tmp_path: Path) -> Pipeline:
     folder = tmp_path / "texts"
     folder.mkdir()
     for name, text in TEXTS.items():
@@ -40,12 +40,12 @@ def check(pipeline: Pipeline, question: Question) -> None:
     assert [span.uri for span in question.spans] == list(question.gold)
 
 
-def test_questions_have_their_spans(ingested: Pipeline) -> None:
-    found = generate_questions(ingested, 9, unanswerable=0.3, multi=0.2)
-    kinds = Counter(question.kind for question in found)
+def test_questions_have_their_spans(ingested_pipeline: Pipeline) -> None:
+    questions = generate_questions(ingested_pipeline, 9, unanswerable=0.3, multi=0.2)
+    kinds = Counter(question.kind for question in questions)
     assert kinds["answerable"] >= 3 and kinds["unanswerable"] >= 1 and kinds["multi-document"] == 2
-    for question in found:
-        check(ingested, question)
+    for question in questions:
+        check(ingested_pipeline, question)
         assert BLANK in question.question
         if question.kind == "answerable":
             (answer,) = question.answers
@@ -54,48 +54,62 @@ def test_questions_have_their_spans(ingested: Pipeline) -> None:
             assert len(set(question.gold)) == 2
         else:
             assert question.answerable is False and not question.gold and not question.answers
-    assert len({question.question for question in found}) == len(found)
-    assert [question.id for question in found] == [f"q{n}" for n in range(1, len(found) + 1)]
+    assert len({question.question for question in questions}) == len(questions)
+    assert [question.id for question in questions] == [
+        f"q{n}" for n in range(1, len(questions) + 1)
+    ]
 
 
-def test_the_same_seed_gives_the_same_questions(ingested: Pipeline) -> None:
-    assert generate_questions(ingested, 6) == generate_questions(ingested, 6)
-    orders = {tuple(q.question for q in generate_questions(ingested, 4, seed=s)) for s in range(6)}
+def test_the_same_seed_gives_the_same_questions(ingested_pipeline: Pipeline) -> None:
+    assert generate_questions(ingested_pipeline, 6) == generate_questions(ingested_pipeline, 6)
+    orders = {
+        tuple(q.question for q in generate_questions(ingested_pipeline, 4, seed=s))
+        for s in range(6)
+    }
     assert len(orders) > 1
 
 
 def test_one_document_gives_no_questions_of_two(pipeline: Pipeline, tmp_path: Path) -> None:
     (tmp_path / "kite.md").write_text(TEXTS["kite.md"], encoding="utf-8")
     pipeline.ingest(tmp_path / "kite.md")
-    found = generate_questions(pipeline, 10)
-    assert found and {question.kind for question in found} == {"answerable"}
+    questions = generate_questions(pipeline, 10)
+    assert questions and {question.kind for question in questions} == {"answerable"}
 
 
-def test_a_model_must_quote_word_for_word(ingested: Pipeline) -> None:
+def test_a_model_must_quote_word_for_word(ingested_pipeline: Pipeline) -> None:
     def reply(question: str, *evidence: str) -> str:
         return json.dumps({"question": question, "answer": "34", "evidence": list(evidence)})
 
     quotes = [line for text in TEXTS.values() for line in text.split("\n") if "." in line]
-    asked = ("How long does it fly?", "What did Bergen order in winter?")
-    true = [reply(question, *quotes) for question in asked]
+    question_texts = ("How long does it fly?", "What did Bergen order in winter?")
+    true = [reply(question, *quotes) for question in question_texts]
     chat = ScriptedChat(replies=(reply("Is it made up?", "This stands nowhere at all."), *true))
-    found = generate_questions(ingested, 2, model=chat, unanswerable=0, multi=0)
-    assert [question.question for question in found] == list(asked)
-    for question in found:
-        check(ingested, question)
+    questions = generate_questions(ingested_pipeline, 2, model=chat, unanswerable=0, multi=0)
+    assert [question.question for question in questions] == list(question_texts)
+    for question in questions:
+        check(ingested_pipeline, question)
 
 
-def test_what_a_model_says_cannot_be_answered_is_checked(ingested: Pipeline) -> None:
-    asked = [json.dumps({"question": f"Who painted the {t} red?"}) for t in ("Kite", "Rover")]
-    chat = ScriptedChat(replies=(asked[0], '{"answered": true}', asked[1], '{"answered": false}'))
-    (found,) = generate_questions(ingested, 1, model=chat, unanswerable=1, multi=0)
-    assert found.question == "Who painted the Rover red?" and found.answerable is False
+def test_what_a_model_says_cannot_be_answered_is_checked(ingested_pipeline: Pipeline) -> None:
+    replies_with_questions = [
+        json.dumps({"question": f"Who painted the {t} red?"}) for t in ("Kite", "Rover")
+    ]
+    chat = ScriptedChat(
+        replies=(
+            replies_with_questions[0],
+            '{"answered": true}',
+            replies_with_questions[1],
+            '{"answered": false}',
+        )
+    )
+    (generated,) = generate_questions(ingested_pipeline, 1, model=chat, unanswerable=1, multi=0)
+    assert generated.question == "Who painted the Rover red?" and generated.answerable is False
 
 
-def test_a_model_that_only_fails_is_not_asked_for_ever(ingested: Pipeline) -> None:
+def test_a_model_that_only_fails_is_not_asked_for_ever(ingested_pipeline: Pipeline) -> None:
     chat = ScriptedChat(replies=("turtles",) * 40)
     with pytest.raises(ModelError):
-        generate_questions(ingested, 5, model=chat)
+        generate_questions(ingested_pipeline, 5, model=chat)
     assert len(chat.requests) <= 12
 
 
@@ -111,8 +125,8 @@ def test_what_another_document_answers_is_not_called_unanswerable(
             encoding="utf-8",
         )
     pipeline.ingest(folder)
-    found = generate_questions(pipeline, 12, unanswerable=0.5)
-    assert not [question for question in found if question.answerable is False]
+    questions = generate_questions(pipeline, 12, unanswerable=0.5)
+    assert not [question for question in questions if question.answerable is False]
 
 
 def test_times_and_model_numbers_are_not_cut(pipeline: Pipeline, tmp_path: Path) -> None:
@@ -122,8 +136,8 @@ def test_times_and_model_numbers_are_not_cut(pipeline: Pipeline, tmp_path: Path)
         encoding="utf-8",
     )
     pipeline.ingest(tmp_path / "a.md")
-    asked = {question.answers[0] for question in generate_questions(pipeline, 5)}
-    assert asked == {"Oslo", "1,290"}
+    answers = {question.answers[0] for question in generate_questions(pipeline, 5)}
+    assert answers == {"Oslo", "1,290"}
 
 
 def test_nothing_to_ask_about(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from evals.calibration import load_labelled
-from evals.labelling import Labels, LabelServer, Task, tasks_of
+from evals.labelling import Labels, LabelServer, Task, collect_tasks
 from evals.questions import Question
 from evals.runs import run
 from rag.errors import QueryError
@@ -24,11 +24,11 @@ TASKS = [
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[LabelServer]:
-    made = LabelServer(TASKS, Labels(tmp_path / "labels.jsonl"))
-    thread = Thread(target=made.serve)
+    label_server = LabelServer(TASKS, Labels(tmp_path / "labels.jsonl"))
+    thread = Thread(target=label_server.serve)
     thread.start()
-    yield made
-    made.close()
+    yield label_server
+    label_server.close()
     thread.join()
 
 
@@ -49,12 +49,12 @@ def test_judging_goes_through_the_tasks(server: LabelServer, tmp_path: Path) -> 
     assert post(server, {"id": "1", "verdict": "skip"}).json() == {"added": True}
     assert post(server, {"id": "2", "verdict": "no"}).json() == {"added": True}
     assert httpx.get(following).json()["task"] is None
-    found = load_labelled(tmp_path / "labels.jsonl")
-    assert [(row.text, row.label) for row in found] == [
+    labelled_rows = load_labelled(tmp_path / "labels.jsonl")
+    assert [(row.text, row.label) for row in labelled_rows] == [
         ("Claim <b>0</b>.", True),
         ("Claim <b>2</b>.", False),
     ]
-    assert Labels(tmp_path / "labels.jsonl").left(TASKS) == []
+    assert Labels(tmp_path / "labels.jsonl").open_tasks(TASKS) == []
 
 
 def test_nobody_else_may_judge(server: LabelServer) -> None:
@@ -75,20 +75,20 @@ def test_a_torn_line_is_cut_off(tmp_path: Path) -> None:
     assert labels.add(TASKS[0], "yes")
     path.write_bytes(path.read_bytes() + b'{"id": "1", "lab')
     again = Labels(path)
-    assert [task.id for task in again.left(TASKS)] == ["1", "2"]
+    assert [task.id for task in again.open_tasks(TASKS)] == ["1", "2"]
     assert again.add(TASKS[1], "no")
     assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == ["0", "1"]
 
 
 def test_the_claims_of_a_run_are_the_tasks(tmp_path: Path) -> None:
-    given = [
+    questions = [
         Question(
             id="1", question="Q?", answer="It flies. It sinks. It flies.", contexts=("It flies.",)
         )
     ]
-    found = tasks_of(run(None, given, tmp_path / "run"))
-    assert [task.claim for task in found] == ["It flies.", "It sinks."]
-    assert len({task.id for task in found}) == 2 and found[0].contexts == ("It flies.",)
+    tasks = collect_tasks(run(None, questions, tmp_path / "run"))
+    assert [task.claim for task in tasks] == ["It flies.", "It sinks."]
+    assert len({task.id for task in tasks}) == 2 and tasks[0].contexts == ("It flies.",)
     refusal = [Question(id="1", question="Q?", answer="I don't know.", contexts=("x",))]
     with pytest.raises(QueryError, match="no claim"):
-        tasks_of(run(None, refusal, tmp_path / "other"))
+        collect_tasks(run(None, refusal, tmp_path / "other"))

@@ -29,15 +29,15 @@ def test_our_own(tmp_path: Path) -> None:
         "answerable": True,
         "gold": ["d"],
     }
-    (found,) = load(tmp_path, json.dumps(line) + "\n\n")
-    assert (found.id, found.answers, found.answerable, found.gold) == (
+    (question,) = load(tmp_path, json.dumps(line) + "\n\n")
+    assert (question.id, question.answers, question.answerable, question.gold) == (
         "7",
         ("a", "b"),
         True,
         ("d",),
     )
-    (again,) = load(tmp_path, found.model_dump_json())
-    assert again == found
+    (again,) = load(tmp_path, question.model_dump_json())
+    assert again == question
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def test_our_own(tmp_path: Path) -> None:
 )
 def test_other_peoples(tmp_path: Path, record: dict[str, Any], wanted: dict[str, Any]) -> None:
     for content, name in ((json.dumps(record), "q.jsonl"), ([record], "q.json")):
-        (found,) = load(tmp_path, content, name)
-        assert found.question == "Q?"
-        assert {key: getattr(found, key) for key in wanted} == wanted
+        (question,) = load(tmp_path, content, name)
+        assert question.question == "Q?"
+        assert {key: getattr(question, key) for key in wanted} == wanted
 
 
 def test_squad(tmp_path: Path) -> None:
@@ -98,45 +98,45 @@ def test_squad(tmp_path: Path) -> None:
         {"id": "a", "question": "Q?", "answers": [{"text": "r", "answer_start": 1}] * 2},
         {"id": "b", "question": "R?", "answers": [], "is_impossible": True},
     ]
-    found = load(
+    questions = load(
         tmp_path, {"data": [{"title": "T", "paragraphs": [{"context": "c", "qas": qas}]}]}, "q.json"
     )
-    assert [(q.id, q.answers, q.answerable) for q in found] == [
+    assert [(q.id, q.answers, q.answerable) for q in questions] == [
         ("a", ("r",), True),
         ("b", (), False),
     ]
 
 
 def test_tables(tmp_path: Path) -> None:
-    found = load(
+    questions = load(
         tmp_path, 'id,question,answers,answerable\n1,"Why, oh?",a|b,true\n2,How?,,no\n', "q.csv"
     )
-    assert [(q.question, q.answers, q.answerable) for q in found] == [
+    assert [(q.question, q.answers, q.answerable) for q in questions] == [
         ("Why, oh?", ("a", "b"), True),
         ("How?", (), False),
     ]
-    (other,) = load(tmp_path, "question\tground_truth\nWhy?\tx\n", "q.tsv")
-    assert other.answers == ("x",) and other.id == "1"
+    (tsv_question,) = load(tmp_path, "question\tground_truth\nWhy?\tx\n", "q.tsv")
+    assert tsv_question.answers == ("x",) and tsv_question.id == "1"
 
 
 def test_what_pandas_writes(tmp_path: Path) -> None:
     cell = "\"['It is 34 min long.', 'Other, text']\""
-    (found,) = load(tmp_path, f"user_input,response,retrieved_contexts\nQ?,a,{cell}\n", "q.csv")
-    assert found.contexts == ("It is 34 min long.", "Other, text")
+    (question,) = load(tmp_path, f"user_input,response,retrieved_contexts\nQ?,a,{cell}\n", "q.csv")
+    assert question.contexts == ("It is 34 min long.", "Other, text")
 
 
 def test_queries_beside_their_judgements(tmp_path: Path) -> None:
     (tmp_path / "qrels.tsv").write_text("q\td\t1\nq\te\t0\n", encoding="utf-8")
-    found = load(tmp_path, {"_id": "q", "text": "Why?"}, "queries.jsonl")
-    assert [(q.id, q.gold, q.answerable) for q in found] == [("q", ("d",), True)]
+    questions = load(tmp_path, {"_id": "q", "text": "Why?"}, "queries.jsonl")
+    assert [(q.id, q.gold, q.answerable) for q in questions] == [("q", ("d",), True)]
 
 
 def test_beir(tmp_path: Path) -> None:
     (tmp_path / "corpus.jsonl").write_text('{"_id": "d", "text": "t"}\n', encoding="utf-8")
     (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "Why?"}\n', encoding="utf-8")
     (tmp_path / "qrels.tsv").write_text("q\td\t1\n", encoding="utf-8")
-    (found,) = load_questions(tmp_path)
-    assert (found.id, found.gold) == ("q", ("d",))
+    (question,) = load_questions(tmp_path)
+    assert (question.id, question.gold) == ("q", ("d",))
 
 
 @pytest.mark.parametrize(
@@ -186,6 +186,8 @@ def test_gold_names() -> None:
 
 
 def test_the_hash_changes_with_any_question() -> None:
-    one = Question(id="1", question="Q?")
-    assert questions_hash([one]) == questions_hash([Question(id="1", question="Q?")])
-    assert questions_hash([one]) != questions_hash([one.model_copy(update={"gold": ("x",)})])
+    question = Question(id="1", question="Q?")
+    assert questions_hash([question]) == questions_hash([Question(id="1", question="Q?")])
+    assert questions_hash([question]) != questions_hash(
+        [question.model_copy(update={"gold": ("x",)})]
+    )

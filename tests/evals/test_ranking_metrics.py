@@ -1,4 +1,4 @@
-"""Metrics of rankings: equal to trec_eval's, whatever the ties."""
+"""Ranking metrics equal trec_eval's, also with ties; retrieval sets and qrels are read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evals.datasets import load_retrieval_set, read_qrels
-from evals.ranking_metrics import METRICS, per_query, ranked, read_run, write_run
+from evals.ranking_metrics import METRICS, rank_documents, read_run, score_queries, write_run
 from rag.errors import QueryError, SourceNotFound
 
 NAMES = st.sampled_from([f"{letter}{i}" for letter in ("d", "é", "Z", "日") for i in range(40)])
@@ -23,10 +23,10 @@ SCORES = st.one_of(
     st.sampled_from([1e30, -1e30]),
 )
 RUNS = st.dictionaries(NAMES, SCORES, min_size=1, max_size=130)
-JUDGED = st.dictionaries(NAMES, st.integers(-1, 4), min_size=1, max_size=30).filter(
+JUDGEMENTS = st.dictionaries(NAMES, st.integers(-1, 4), min_size=1, max_size=30).filter(
     lambda judged: any(score > 0 for score in judged.values())
 )
-THEIRS = {
+TREC_EVAL_NAMES = {
     "ndcg@10": "ndcg_cut_10",
     "map": "map",
     "recall@10": "recall_10",
@@ -35,30 +35,31 @@ THEIRS = {
 }
 
 
-@given(RUNS, JUDGED)
+@given(RUNS, JUDGEMENTS)
 @settings(max_examples=400)
-def test_equal_to_trec_eval(run: dict[str, float], judged: dict[str, int]) -> None:
+def test_metrics_equal_trec_eval(run: dict[str, float], judged: dict[str, int]) -> None:
     measures = {"ndcg_cut.10", "map", "recall.10,100", "recip_rank", "P.10"}
     theirs = pytrec_eval.RelevanceEvaluator({"q": judged}, measures).evaluate({"q": run})["q"]
-    ours = per_query({"q": run}, {"q": judged})
-    for name, their in THEIRS.items():
-        assert ours[name][0] == pytest.approx(theirs[their], abs=1e-6), name
-    ours_rr, their_rr = ours["mrr@10"][0], theirs["recip_rank"]
-    assert ours_rr == pytest.approx(their_rr if their_rr >= 0.1 - 1e-9 else 0.0, abs=1e-6)
-    first = ranked(run)[:10]
-    assert ours["judged@10"][0] == pytest.approx(sum(name in judged for name in first) / 10)
+    ours = score_queries({"q": run}, {"q": judged})
+    for name, trec_eval_name in TREC_EVAL_NAMES.items():
+        assert ours[name][0] == pytest.approx(theirs[trec_eval_name], abs=1e-6), name
+    reciprocal_rank = theirs["recip_rank"]
+    expected_mrr = reciprocal_rank if reciprocal_rank >= 0.1 - 1e-9 else 0.0
+    assert ours["mrr@10"][0] == pytest.approx(expected_mrr, abs=1e-6)
+    first_ten = rank_documents(run)[:10]
+    assert ours["judged@10"][0] == pytest.approx(sum(name in judged for name in first_ten) / 10)
     assert all(0 <= values[0] <= 1 for values in ours.values())
     assert ours.keys() == METRICS.keys()
 
 
-def test_a_query_that_was_not_asked_counts_zero() -> None:
-    found = per_query({}, {"q": {"d": 1}})
-    assert all(values == [0.0] for values in found.values())
+def test_query_missing_from_the_run_scores_zero() -> None:
+    values_by_metric = score_queries({}, {"q": {"d": 1}})
+    assert all(values == [0.0] for values in values_by_metric.values())
 
 
 @given(st.dictionaries(st.sampled_from(["1", "q2"]), RUNS, max_size=2))
 @settings(max_examples=30)
-def test_runs_are_read_as_they_were_written(
+def test_read_run_inverts_write_run(
     tmp_path_factory: pytest.TempPathFactory, run: dict[str, dict[str, float]]
 ) -> None:
     path = tmp_path_factory.mktemp("r") / "run"
@@ -68,7 +69,7 @@ def test_runs_are_read_as_they_were_written(
         assert len(line.split()) == 6
 
 
-def test_a_name_with_a_blank_is_no_part_of_a_run(tmp_path: Path) -> None:
+def test_write_run_rejects_ids_with_spaces(tmp_path: Path) -> None:
     with pytest.raises(QueryError, match="'a b'"):
         write_run({"q": {"a b": 1.0}}, tmp_path / "run")
 
@@ -76,7 +77,7 @@ def test_a_name_with_a_blank_is_no_part_of_a_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["q Q0 d 1 0.5", "q Q0 d 1 x t", "q Q0 d 1 nan t", "q Q0 d 1 1 t\nq Q0 d 2 2 t", "\xff"]
 )
-def test_what_is_no_run(text: str, tmp_path: Path) -> None:
+def test_read_run_rejects_invalid_files(text: str, tmp_path: Path) -> None:
     path = tmp_path / "run"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(QueryError, match="run"):
@@ -85,15 +86,15 @@ def test_what_is_no_run(text: str, tmp_path: Path) -> None:
         read_run(tmp_path / "none")
 
 
-# -- data sets -----------------------------------------------------------------------------
+# -- retrieval sets -----------------------------------------------------------------------------
 
 
 def write_set(folder: Path, qrels: str, name: str = "qrels.tsv") -> Path:
     folder.mkdir(exist_ok=True)
     rows = [{"_id": f"d {i}", "title": f"T{i}", "text": f"text number {i}"} for i in range(3)]
     (folder / "corpus.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
-    asked = [{"_id": "q1", "text": "one"}, {"_id": "q2", "text": "two"}]
-    (folder / "queries.jsonl").write_text("\n".join(map(json.dumps, asked)))
+    queries = [{"_id": "q1", "text": "one"}, {"_id": "q2", "text": "two"}]
+    (folder / "queries.jsonl").write_text("\n".join(map(json.dumps, queries)))
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_text(qrels)
     return folder
@@ -107,39 +108,39 @@ def write_set(folder: Path, qrels: str, name: str = "qrels.tsv") -> Path:
         "q1\t0\td 1\t2\nq2\t0\td 0\t0\n",
     ],
 )
-def test_a_set_is_read(qrels: str, tmp_path: Path) -> None:
-    found = load_retrieval_set(write_set(tmp_path / "s", qrels))
-    assert found.queries == {"q1": "one"}
-    assert found.judgements == {"q1": {"d 1": 2}}
-    assert sorted(found.uris().values()) == ["d 0", "d 1", "d 2"]
+def test_retrieval_set_is_read_with_every_qrels_format(qrels: str, tmp_path: Path) -> None:
+    retrieval_set = load_retrieval_set(write_set(tmp_path / "s", qrels))
+    assert retrieval_set.queries == {"q1": "one"}
+    assert retrieval_set.judgements == {"q1": {"d 1": 2}}
+    assert sorted(retrieval_set.uris().values()) == ["d 0", "d 1", "d 2"]
 
 
-def test_qrels_of_trec_and_of_beir(tmp_path: Path) -> None:
+def test_qrels_in_trec_and_beir_layouts_are_read(tmp_path: Path) -> None:
     (tmp_path / "trec").write_text("1 0 doc-1 1\n1 0 doc-2 0\n")
     assert read_qrels(tmp_path / "trec") == {"1": {"doc-1": 1, "doc-2": 0}}
     folder = write_set(tmp_path / "s", "query-id\tcorpus-id\tscore\nq2\td 2\t1\n", "qrels/test.tsv")
     assert load_retrieval_set(folder).judgements == {"q2": {"d 2": 1}}
 
 
-def test_a_byte_order_mark_hides_nothing(tmp_path: Path) -> None:
+def test_byte_order_marks_are_ignored(tmp_path: Path) -> None:
     folder = write_set(tmp_path / "s", "q1\td 1\t2\n")
     for name in ("corpus.jsonl", "queries.jsonl", "qrels.tsv"):
         (folder / name).write_bytes(b"\xef\xbb\xbf" + (folder / name).read_bytes())
-    found = load_retrieval_set(folder)
-    assert found.judgements == {"q1": {"d 1": 2}}
-    assert len(found.uris()) == 3
+    retrieval_set = load_retrieval_set(folder)
+    assert retrieval_set.judgements == {"q1": {"d 1": 2}}
+    assert len(retrieval_set.uris()) == 3
     (tmp_path / "run").write_bytes(b"\xef\xbb\xbfq1 Q0 d 1 0.5 t\n")
     assert read_run(tmp_path / "run") == {"q1": {"d": 0.5}}
 
 
 @pytest.mark.parametrize("score", ["inf", "nan", "0.7", "x"])
-def test_a_judgement_is_a_whole_number(score: str, tmp_path: Path) -> None:
+def test_qrels_reject_judgements_that_are_not_integers(score: str, tmp_path: Path) -> None:
     (tmp_path / "qrels").write_text(f"q1\td1\t1\nq1\td2\t{score}\n")
     with pytest.raises(QueryError, match="line 2"):
         read_qrels(tmp_path / "qrels")
 
 
-def test_what_is_no_set(tmp_path: Path) -> None:
+def test_load_retrieval_set_rejects_invalid_folders(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFound, match=r"corpus\.jsonl"):
         load_retrieval_set(tmp_path)
     folder = write_set(tmp_path / "s", "q1\td 1\t0\n")
@@ -156,10 +157,10 @@ def test_what_is_no_set(tmp_path: Path) -> None:
         load_retrieval_set(folder)
 
 
-def test_ndcg_by_hand() -> None:
+def test_metrics_of_a_ranking_computed_by_hand() -> None:
     judged = {"a": 2, "b": 1}
-    found = per_query({"q": {"x": 3.0, "b": 2.0, "a": 1.0}}, {"q": judged})
+    values = score_queries({"q": {"x": 3.0, "b": 2.0, "a": 1.0}}, {"q": judged})
     gain = 1 / math.log2(3) + 2 / math.log2(4)
-    assert found["ndcg@10"] == [pytest.approx(gain / (2 + 1 / math.log2(3)))]
-    assert found["map"] == [pytest.approx((1 / 2 + 2 / 3) / 2)]
-    assert found["mrr@10"] == [0.5]
+    assert values["ndcg@10"] == [pytest.approx(gain / (2 + 1 / math.log2(3)))]
+    assert values["map"] == [pytest.approx((1 / 2 + 2 / 3) / 2)]
+    assert values["mrr@10"] == [0.5]

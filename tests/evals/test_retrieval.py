@@ -52,11 +52,11 @@ def pipeline(tmp_path: Path, **options: Any) -> Pipeline:
 
 
 def test_the_whole_way(dataset: Path, tmp_path: Path) -> None:
-    found = load_retrieval_set(dataset)
-    result = evaluate_retrieval(pipeline(tmp_path), found, index=tmp_path / "ix")
+    retrieval_set = load_retrieval_set(dataset)
+    result = evaluate_retrieval(pipeline(tmp_path), retrieval_set, index=tmp_path / "ix")
     assert (result.documents, len(result.failures)) == (40, 1)
     assert len(result.seconds) == 16 and result.latency(0.95) >= result.latency(0.5) > 0
-    judged = {query: dict(documents) for query, documents in found.judgements.items()}
+    judged = {query: dict(documents) for query, documents in retrieval_set.judgements.items()}
     theirs = pytrec_eval.RelevanceEvaluator(judged, {"ndcg_cut.10", "map"}).evaluate(
         {query: dict(scores) for query, scores in result.run.items()}
     )
@@ -69,8 +69,8 @@ def test_the_whole_way(dataset: Path, tmp_path: Path) -> None:
 def test_a_second_run_embeds_nothing(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = load_retrieval_set(dataset)
-    first = evaluate_retrieval(pipeline(tmp_path), found, index=tmp_path / "ix")
+    retrieval_set = load_retrieval_set(dataset)
+    first = evaluate_retrieval(pipeline(tmp_path), retrieval_set, index=tmp_path / "ix")
     from rag import StaticEmbedder
 
     def refuse(*_: object) -> None:
@@ -78,41 +78,52 @@ def test_a_second_run_embeds_nothing(
 
     monkeypatch.setattr(StaticEmbedder, "embed_documents", refuse)
     changed = pipeline(tmp_path, retriever=LexicalRetriever(), k=3)
-    second = evaluate_retrieval(changed, found, index=tmp_path / "ix")
+    second = evaluate_retrieval(changed, retrieval_set, index=tmp_path / "ix")
     assert second.documents == first.documents
     assert len(list((tmp_path / "ix").iterdir())) == 1
 
 
 def test_two_corpora_in_one_folder_do_not_meet(dataset: Path, tmp_path: Path) -> None:
-    found = load_retrieval_set(dataset)
-    first = evaluate_retrieval(pipeline(tmp_path), found, index=tmp_path / "ix", timed=False)
-    other = tmp_path / "copy"
-    other.mkdir()
+    retrieval_set = load_retrieval_set(dataset)
+    first = evaluate_retrieval(
+        pipeline(tmp_path), retrieval_set, index=tmp_path / "ix", timed=False
+    )
+    copied_folder = tmp_path / "copy"
+    copied_folder.mkdir()
     for file in dataset.iterdir():
-        (other / file.name).write_bytes(file.read_bytes())
-    copied = load_retrieval_set(other)
+        (copied_folder / file.name).write_bytes(file.read_bytes())
+    copied = load_retrieval_set(copied_folder)
     second = evaluate_retrieval(pipeline(tmp_path), copied, index=tmp_path / "ix", timed=False)
     assert (second.documents, second.run) == (first.documents, first.run)
 
 
 def test_refiners_decide_the_order(dataset: Path, tmp_path: Path) -> None:
-    found = load_retrieval_set(dataset)
-    plain = evaluate_retrieval(pipeline(tmp_path), found, index=tmp_path / "ix", timed=False)
+    retrieval_set = load_retrieval_set(dataset)
+    plain = evaluate_retrieval(
+        pipeline(tmp_path), retrieval_set, index=tmp_path / "ix", timed=False
+    )
     edges = pipeline(tmp_path, postprocessors=(LostInTheMiddle(),))
-    result = evaluate_retrieval(edges, found, index=tmp_path / "ix", timed=False)
+    result = evaluate_retrieval(edges, retrieval_set, index=tmp_path / "ix", timed=False)
     assert result.metrics["mrr@10"].value <= plain.metrics["mrr@10"].value
     assert result.run.keys() == plain.run.keys()
     reranker = OnnxReranker(model=str(model_fixtures.cross_encoder(tmp_path / "m")), depth=5)
-    other = pipeline(tmp_path, postprocessors=(reranker,))
-    reranked = evaluate_retrieval(other, found, index=tmp_path / "ix", timed=False)
+    reranked_pipeline = pipeline(tmp_path, postprocessors=(reranker,))
+    reranked = evaluate_retrieval(
+        reranked_pipeline, retrieval_set, index=tmp_path / "ix", timed=False
+    )
     assert reranked.metrics["recall@100"].value == plain.metrics["recall@100"].value
 
 
 def test_tuning_says_what_it_buys(dataset: Path, tmp_path: Path) -> None:
-    found = load_retrieval_set(dataset)
+    retrieval_set = load_retrieval_set(dataset)
     base = pipeline(tmp_path, retriever=HybridRetriever(weight=1.0, feedback=0))
     tuned = tune(
-        base, found, index=tmp_path / "ix", sizes=(64, 256), weights=(0.0, 0.5, 1.0), sample=16
+        base,
+        retrieval_set,
+        index=tmp_path / "ix",
+        sizes=(64, 256),
+        weights=(0.0, 0.5, 1.0),
+        sample=16,
     )
     assert tuned.after.value >= tuned.before.value
     assert tuned.gain.estimate.value <= tuned.after.value - tuned.before.value + 1e-9
@@ -123,27 +134,27 @@ def test_tuning_says_what_it_buys(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nothing to tune"):
         tune(
             pipeline(tmp_path, retriever=DenseRetriever()),
-            found,
+            retrieval_set,
             index=tmp_path / "ix",
             sizes=(256,),
         )
 
 
 def test_a_reranker_that_makes_it_worse_is_left_out(dataset: Path, tmp_path: Path) -> None:
-    found = load_retrieval_set(dataset)
+    retrieval_set = load_retrieval_set(dataset)
     reranker = OnnxReranker(model=str(model_fixtures.cross_encoder(tmp_path / "m")), depth=50)
     base = pipeline(tmp_path, postprocessors=(reranker,), retriever=LexicalRetriever())
-    tuned = tune(base, found, index=tmp_path / "ix", sizes=(256,), depths=(10,))
+    tuned = tune(base, retrieval_set, index=tmp_path / "ix", sizes=(256,), depths=(10,))
     assert tuned.settings["depth"] == 0
     assert tuned.pipeline.postprocessors == ()
 
 
 def test_too_few_questions(dataset: Path, tmp_path: Path) -> None:
-    found = load_retrieval_set(dataset)
-    few = type(found)(
-        found.corpus,
-        dict(list(found.queries.items())[:3]),
-        dict(list(found.judgements.items())[:3]),
+    retrieval_set = load_retrieval_set(dataset)
+    few = type(retrieval_set)(
+        retrieval_set.corpus,
+        dict(list(retrieval_set.queries.items())[:3]),
+        dict(list(retrieval_set.judgements.items())[:3]),
     )
     with pytest.raises(QueryError, match="too few"):
         tune(pipeline(tmp_path), few, index=tmp_path / "ix")
@@ -155,11 +166,11 @@ def test_too_few_questions(dataset: Path, tmp_path: Path) -> None:
 def test_the_command(rag: Callable[..., Any], dataset: Path, tmp_path: Path) -> None:
     ran = rag("eval", "retrieval", dataset, "--index", "kept", "--json")
     assert ran.code == 0
-    found = ran.json
-    assert found["ndcg@10"].keys() == {"value", "low", "high"}
-    assert found["ndcg@10"]["low"] <= found["ndcg@10"]["value"] <= found["ndcg@10"]["high"]
-    assert {"map", "mrr@10", "recall@10", "recall@100", "judged@10", "latency_ms"} <= found.keys()
-    assert (found["queries"], found["documents"]) == (16, 40)
+    report = ran.json
+    assert report["ndcg@10"].keys() == {"value", "low", "high"}
+    assert report["ndcg@10"]["low"] <= report["ndcg@10"]["value"] <= report["ndcg@10"]["high"]
+    assert {"map", "mrr@10", "recall@10", "recall@100", "judged@10", "latency_ms"} <= report.keys()
+    assert (report["queries"], report["documents"]) == (16, 40)
     assert "not ingested: " in ran.err and "empty" in ran.err
     lexical = rag("eval", "retrieval", dataset, "--index", "kept", "--retriever", "lexical")
     assert "16 queries, 40 documents" in lexical.out
@@ -167,10 +178,10 @@ def test_the_command(rag: Callable[..., Any], dataset: Path, tmp_path: Path) -> 
     assert small.json["queries"] == 4
     (tmp_path / "a.yaml").write_text("retriever: {type: dense}\n")
     (tmp_path / "b.yaml").write_text("retriever: {type: lexical}\n")
-    both = rag(
+    compared = rag(
         "eval", "retrieval", dataset, "--index", "kept", "--compare", "a.yaml", "b.yaml", "--json"
     )
-    assert both.json["difference"]["ndcg@10"].keys() == {"value", "low", "high", "p"}
+    assert compared.json["difference"]["ndcg@10"].keys() == {"value", "low", "high", "p"}
 
 
 def test_runs_out_and_in(rag: Callable[..., Any], tmp_path: Path) -> None:
@@ -181,15 +192,15 @@ def test_runs_out_and_in(rag: Callable[..., Any], tmp_path: Path) -> None:
     )
     (folder / "asked.jsonl").write_text('{"_id": "q", "text": "valve"}')
     (folder / "qrels.tsv").write_text("q\t1\t1\n")
-    named = ("--queries", "asked.jsonl")
-    out = rag("eval", "retrieval", folder, *named, "--run-out", "x.run", "--json")
+    query_options = ("--queries", "asked.jsonl")
+    out = rag("eval", "retrieval", folder, *query_options, "--run-out", "x.run", "--json")
     assert read_run(tmp_path / "x.run")["q"].keys() >= {"1"}
-    back = rag("eval", "retrieval", folder, *named, "--run-in", "x.run", "--json")
+    back = rag("eval", "retrieval", folder, *query_options, "--run-in", "x.run", "--json")
     assert back.json["ndcg@10"] == out.json["ndcg@10"]
     (tmp_path / "other.run").write_text("z Q0 1 1 1.0 t\n")
-    assert rag("eval", "retrieval", folder, *named, "--run-in", "other.run").code == 2
+    assert rag("eval", "retrieval", folder, *query_options, "--run-in", "other.run").code == 2
     assert rag("eval", "retrieval", tmp_path / "none").code == 2
-    wrong = rag("eval", "retrieval", folder, *named, "--retriever", "nothing")
+    wrong = rag("eval", "retrieval", folder, *query_options, "--retriever", "nothing")
     assert wrong.code == 2 and "no retriever is registered as 'nothing'" in wrong.err
 
 
@@ -212,10 +223,13 @@ def test_the_tune_command(rag: Callable[..., Any], dataset: Path, tmp_path: Path
 def test_the_default_is_as_good_as_it_was(
     name: str, floor: float, data: Path, tmp_path: Path
 ) -> None:
-    found = load_retrieval_set(data / "retrieval" / name)
+    retrieval_set = load_retrieval_set(data / "retrieval" / name)
     values = {
         retriever.name: evaluate_retrieval(
-            pipeline(tmp_path, retriever=retriever), found, index=tmp_path / "ix", timed=False
+            pipeline(tmp_path, retriever=retriever),
+            retrieval_set,
+            index=tmp_path / "ix",
+            timed=False,
         )
         .metrics["ndcg@10"]
         .value

@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 
 from evals.questions import Question
-from evals.robustness import robustness, robustness_items
+from evals.robustness import collect_robustness_items, robustness
 from rag import ExtractiveGenerator, Pipeline
 from rag.errors import ModelError, QueryError
 from rag.generation import Generator
@@ -27,7 +27,7 @@ QUESTIONS = [
 
 
 @pytest.fixture
-def ingested(pipeline: Pipeline, tmp_path: Path) -> Pipeline:
+def ingested_pipeline(pipeline: Pipeline, tmp_path: Path) -> Pipeline:
     folder = tmp_path / "texts"
     folder.mkdir()
     (folder / "kite.md").write_text("The Kite flies for 34 minutes.", encoding="utf-8")
@@ -65,42 +65,44 @@ class Broken(Generator):
         raise ModelError("out of order")
 
 
-def test_the_passages_are_those_that_answer_and_those_that_do_not(ingested: Pipeline) -> None:
-    items = robustness_items(ingested, QUESTIONS)
+def test_the_passages_are_those_that_answer_and_those_that_do_not(
+    ingested_pipeline: Pipeline,
+) -> None:
+    items = collect_robustness_items(ingested_pipeline, QUESTIONS)
     assert [item.question.id for item in items] == ["k", "r"]
     for item in items:
         assert all(item.question.answers[0] in chunk.text for chunk in item.positive)
         assert item.negative and not any("34" in c.text and "52" in c.text for c in item.negative)
     assert [item.wrong for item in items] == ["52 hours", "34 minutes"]
     with pytest.raises(QueryError, match="no question"):
-        robustness_items(ingested, QUESTIONS[2:])
+        collect_robustness_items(ingested_pipeline, QUESTIONS[2:])
 
 
-def test_who_says_all_is_right_and_repeats_every_lie(ingested: Pipeline) -> None:
-    found = robustness(Parrot(), robustness_items(ingested, QUESTIONS))
-    assert [s.estimate.value for _, s in found.noise if s.estimate] == [1.0] * len(found.noise)
-    assert found.rejection.estimate and found.rejection.estimate.value == 0
-    assert found.repeated.estimate and found.repeated.estimate.value == 1.0
-    assert found.right.estimate and found.right.estimate.value == 0
-    assert found.as_json()["counterfactual_repeated"]["value"] == 1.0
+def test_who_says_all_is_right_and_repeats_every_lie(ingested_pipeline: Pipeline) -> None:
+    result = robustness(Parrot(), collect_robustness_items(ingested_pipeline, QUESTIONS))
+    assert [s.estimate.value for _, s in result.noise if s.estimate] == [1.0] * len(result.noise)
+    assert result.rejection.estimate and result.rejection.estimate.value == 0
+    assert result.repeated.estimate and result.repeated.estimate.value == 1.0
+    assert result.right.estimate and result.right.estimate.value == 0
+    assert result.as_json()["counterfactual_repeated"]["value"] == 1.0
 
 
-def test_who_says_nothing_is_never_right_and_never_lies(ingested: Pipeline) -> None:
-    found = robustness(Mute(), robustness_items(ingested, QUESTIONS))
-    assert all(s.estimate and s.estimate.value == 0 for _, s in found.noise)
-    assert found.rejection.estimate and found.rejection.estimate.value == 1.0
-    assert found.repeated.estimate and found.repeated.estimate.value == 0
+def test_who_says_nothing_is_never_right_and_never_lies(ingested_pipeline: Pipeline) -> None:
+    result = robustness(Mute(), collect_robustness_items(ingested_pipeline, QUESTIONS))
+    assert all(s.estimate and s.estimate.value == 0 for _, s in result.noise)
+    assert result.rejection.estimate and result.rejection.estimate.value == 1.0
+    assert result.repeated.estimate and result.repeated.estimate.value == 0
 
 
-def test_a_call_that_fails_is_no_wrong_answer(ingested: Pipeline) -> None:
-    found = robustness(Broken(), robustness_items(ingested, QUESTIONS))
-    assert all(s.estimate is None and s.failed == 2 for _, s in found.noise)
+def test_a_call_that_fails_is_no_wrong_answer(ingested_pipeline: Pipeline) -> None:
+    result = robustness(Broken(), collect_robustness_items(ingested_pipeline, QUESTIONS))
+    assert all(s.estimate is None and s.failed == 2 for _, s in result.noise)
 
 
-def test_noise_that_is_not_there_is_not_applicable(ingested: Pipeline) -> None:
-    items = robustness_items(ingested, QUESTIONS)
-    found = robustness(ExtractiveGenerator(), items, passages=50, noise=(0.0, 0.9))
-    assert found.noise[1][1].not_applicable == 2
+def test_noise_that_is_not_there_is_not_applicable(ingested_pipeline: Pipeline) -> None:
+    items = collect_robustness_items(ingested_pipeline, QUESTIONS)
+    result = robustness(ExtractiveGenerator(), items, passages=50, noise=(0.0, 0.9))
+    assert result.noise[1][1].not_applicable == 2
     for wrong in ({"noise": (1.0,)}, {"passages": 0}):
         with pytest.raises(QueryError):
             robustness(Mute(), items, **wrong)  # type: ignore[arg-type]

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from html.parser import HTMLParser
 from pathlib import Path
 from threading import Lock
 from typing import ClassVar
@@ -16,8 +15,8 @@ from typing import ClassVar
 import pytest
 from pydantic import PrivateAttr
 
-from evals.judges import JudgeBackend, backend
-from evals.metrics import chosen
+from evals.judges import LlmJudge, make_judge
+from evals.metrics import choose_metrics
 from evals.questions import Question
 from evals.runs import estimate, read_run, run
 from rag import GroundedGenerator, Pipeline, ScriptedChat
@@ -44,201 +43,224 @@ class Counting(ChatModel):
     name: ClassVar[str] = "counting"
 
     fails_for: str = ""
-    _asked: list[str] = PrivateAttr(default_factory=list)
+    _questions_seen: list[str] = PrivateAttr(default_factory=list)
     _guard: Lock = PrivateAttr(default_factory=Lock)
 
     @property
-    def asked(self) -> list[str]:
-        return self._asked
+    def questions_seen(self) -> list[str]:
+        return self._questions_seen
 
     def _complete(
         self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
     ) -> Completion:
         text = messages[-1].content
         with self._guard:
-            self._asked.append(text)
+            self._questions_seen.append(text)
         if self.fails_for and self.fails_for in text:
             raise ModelError("the service is down")
         if schema is not None:
-            found = [{"id": i, "verdict": "supported", "passages": [1]} for i in range(1, 9)]
-            return Completion(json.dumps({"verdicts": found}), Usage(input_tokens=10))
-        said = "A full battery lasts 34 minutes in calm air [1]."
-        return Completion(said, Usage(input_tokens=1_000, output_tokens=100))
+            verdicts = [{"id": i, "verdict": "supported", "passages": [1]} for i in range(1, 9)]
+            return Completion(json.dumps({"verdicts": verdicts}), Usage(input_tokens=10))
+        reply = "A full battery lasts 34 minutes in calm air [1]."
+        return Completion(reply, Usage(input_tokens=1_000, output_tokens=100))
 
 
 @pytest.fixture
-def ingested(pipeline: Pipeline, folder: Path) -> Pipeline:
+def ingested_pipeline(pipeline: Pipeline, folder: Path) -> Pipeline:
     pipeline.ingest(folder)
     return pipeline
 
 
-def test_a_run_scores_every_question(ingested: Pipeline, tmp_path: Path) -> None:
-    found = run(ingested, QUESTIONS, tmp_path / "run")
-    assert [score.status for score in found.scores["faithfulness"]] == [
+def test_a_run_scores_every_question(ingested_pipeline: Pipeline, tmp_path: Path) -> None:
+    result = run(ingested_pipeline, QUESTIONS, tmp_path / "run")
+    assert [score.status for score in result.scores["faithfulness"]] == [
         "scored",
         "scored",
         "not_applicable",
     ]
-    assert found.summaries["quote_accuracy"].estimate.value == 1.0  # type: ignore[union-attr]
-    assert found.summaries["refusal_recall"].estimate.value == 1.0  # type: ignore[union-attr]
-    assert found.summaries["passage_recall"].scored == 1
+    assert result.summaries["quote_accuracy"].estimate.value == 1.0  # type: ignore[union-attr]
+    assert result.summaries["refusal_recall"].estimate.value == 1.0  # type: ignore[union-attr]
+    assert result.summaries["passage_recall"].scored == 1
     again = read_run(tmp_path / "run")
-    assert again.as_json() == found.as_json()
-    assert json.loads((tmp_path / "run" / "results.json").read_text()) == found.as_json()
+    assert again.as_json() == result.as_json()
+    assert json.loads((tmp_path / "run" / "results.json").read_text()) == result.as_json()
 
 
-def test_the_same_input_gives_the_same_bytes(ingested: Pipeline, tmp_path: Path) -> None:
+def test_the_same_input_gives_the_same_bytes(ingested_pipeline: Pipeline, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        run(ingested, QUESTIONS, tmp_path / name / "run", concurrency=3)
+        run(ingested_pipeline, QUESTIONS, tmp_path / name / "run", concurrency=3)
     for file in ("results.json", "report.html", "questions.jsonl", "run.json"):
-        one, two = ((tmp_path / name / "run" / file).read_bytes() for name in ("one", "two"))
-        assert one == two, file
+        first_bytes, second_bytes = (
+            (tmp_path / name / "run" / file).read_bytes() for name in ("one", "two")
+        )
+        assert first_bytes == second_bytes, file
 
 
-def test_what_is_done_is_not_done_again(ingested: Pipeline, tmp_path: Path) -> None:
+def test_what_is_done_is_not_done_again(ingested_pipeline: Pipeline, tmp_path: Path) -> None:
     chat = Counting()
-    asking = ingested.model_copy(update={"generator": GroundedGenerator(model=chat)})
+    asking = ingested_pipeline.model_copy(update={"generator": GroundedGenerator(model=chat)})
     with asking:
         judge = Counting()
-        few, all_ = chosen(["faithfulness"]), chosen(["faithfulness", "citation_recall"])
-        run(asking, QUESTIONS, tmp_path / "r", metrics=few, support=JudgeBackend(judge))
-        answered, judged = len(chat.asked), len(judge.asked)
+        few, all_ = (
+            choose_metrics(["faithfulness"]),
+            choose_metrics(["faithfulness", "citation_recall"]),
+        )
+        run(asking, QUESTIONS, tmp_path / "r", metrics=few, support=LlmJudge(judge))
+        answered, judged = len(chat.questions_seen), len(judge.questions_seen)
         assert answered == 3 and judged == 1  # the three answers are the same
-        run(asking, QUESTIONS, tmp_path / "r", metrics=few, support=JudgeBackend(judge))
-        assert (len(chat.asked), len(judge.asked)) == (answered, judged)
-        run(asking, QUESTIONS, tmp_path / "r", metrics=all_, support=JudgeBackend(judge))
-        assert len(chat.asked) == answered and len(judge.asked) > judged
+        run(asking, QUESTIONS, tmp_path / "r", metrics=few, support=LlmJudge(judge))
+        assert (len(chat.questions_seen), len(judge.questions_seen)) == (answered, judged)
+        run(asking, QUESTIONS, tmp_path / "r", metrics=all_, support=LlmJudge(judge))
+        assert len(chat.questions_seen) == answered and len(judge.questions_seen) > judged
 
 
-def test_what_has_changed_is_done_again(ingested: Pipeline, tmp_path: Path, folder: Path) -> None:
+def test_what_has_changed_is_done_again(
+    ingested_pipeline: Pipeline, tmp_path: Path, folder: Path
+) -> None:
     chat = Counting()
     generator = GroundedGenerator(model=chat)
-    with ingested.model_copy(update={"generator": generator}) as one:
-        run(one, QUESTIONS, tmp_path / "r")
-        assert len(chat.asked) == 3
+    with ingested_pipeline.model_copy(update={"generator": generator}) as first_pipeline:
+        run(first_pipeline, QUESTIONS, tmp_path / "r")
+        assert len(chat.questions_seen) == 3
         (folder / "notes.txt").write_text("All is new.", encoding="utf-8")
-        one.ingest(folder)
-        run(one, QUESTIONS, tmp_path / "r")
-        assert 3 <= len(chat.asked) <= 6  # the same prompts are in the cache
-        before = len(chat.asked)
-    other = generator.model_copy(update={"prompt": "concise"})
-    with ingested.model_copy(update={"generator": other}) as two:
+        first_pipeline.ingest(folder)
+        run(first_pipeline, QUESTIONS, tmp_path / "r")
+        assert 3 <= len(chat.questions_seen) <= 6  # the same prompts are in the cache
+        before = len(chat.questions_seen)
+    changed_generator = generator.model_copy(update={"prompt": "concise"})
+    with ingested_pipeline.model_copy(update={"generator": changed_generator}) as two:
         run(two, QUESTIONS, tmp_path / "r")
-        assert len(chat.asked) == before + 3
+        assert len(chat.questions_seen) == before + 3
 
 
-def test_failures_are_seen_and_tried_again(ingested: Pipeline, tmp_path: Path) -> None:
+def test_failures_are_seen_and_tried_again(ingested_pipeline: Pipeline, tmp_path: Path) -> None:
     failing = Counting(fails_for="Mongolia")
-    with ingested.model_copy(update={"generator": GroundedGenerator(model=failing)}) as bad:
-        found = run(bad, QUESTIONS, tmp_path / "r")
-    assert found.failures == 1 and "the service is down" in found.items["capital"].error
+    with ingested_pipeline.model_copy(
+        update={"generator": GroundedGenerator(model=failing)}
+    ) as bad:
+        result = run(bad, QUESTIONS, tmp_path / "r")
+    assert result.failures == 1 and "the service is down" in result.items["capital"].error
     assert (
-        found.scores["faithfulness"][2].status
-        == found.scores["refusal_recall"][2].status
+        result.scores["faithfulness"][2].status
+        == result.scores["refusal_recall"][2].status
         == "failed"
     )
-    assert found.scores["token_f1"][2].status == "not_applicable"  # it has no reference
-    summary = found.summaries["faithfulness"]
+    assert result.scores["token_f1"][2].status == "not_applicable"  # it has no reference
+    summary = result.summaries["faithfulness"]
     assert (summary.scored, summary.failed) == (2, 1)
     assert "the service is down" in (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
     lines = (tmp_path / "r" / "items.jsonl").read_text(encoding="utf-8").count("\n")
-    with ingested.model_copy(update={"generator": GroundedGenerator(model=failing)}) as bad:
+    with ingested_pipeline.model_copy(
+        update={"generator": GroundedGenerator(model=failing)}
+    ) as bad:
         run(bad, QUESTIONS, tmp_path / "r")
     assert (tmp_path / "r" / "items.jsonl").read_text(encoding="utf-8").count("\n") == lines + 1
 
 
-def test_a_budget_stops_a_run_that_goes_on_later(ingested: Pipeline, tmp_path: Path) -> None:
+def test_a_budget_stops_a_run_that_goes_on_later(
+    ingested_pipeline: Pipeline, tmp_path: Path
+) -> None:
     chat = Counting(input_price=1.0, output_price=10.0)  # $.002 an answer
-    with ingested.model_copy(update={"generator": GroundedGenerator(model=chat)}) as asking:
-        found = run(asking, QUESTIONS, tmp_path / "r", budget=0.003, concurrency=1)
-        assert len(chat.asked) == 2 and "1 questions were not asked" in found.stopped
-        assert found.scores["faithfulness"][2].reason == "it was not asked"
-        assert found.failures == 1
-        found = run(asking, QUESTIONS, tmp_path / "r", budget=0.003, concurrency=1)
-        assert len(chat.asked) == 3 and not found.stopped and not found.failures
+    with ingested_pipeline.model_copy(
+        update={"generator": GroundedGenerator(model=chat)}
+    ) as asking:
+        result = run(asking, QUESTIONS, tmp_path / "r", budget=0.003, concurrency=1)
+        assert len(chat.questions_seen) == 2 and "1 questions were not asked" in result.stopped
+        assert result.scores["faithfulness"][2].reason == "it was not asked"
+        assert result.failures == 1
+        result = run(asking, QUESTIONS, tmp_path / "r", budget=0.003, concurrency=1)
+        assert len(chat.questions_seen) == 3 and not result.stopped and not result.failures
     unknown = Counting()
     with (
-        ingested.model_copy(update={"generator": GroundedGenerator(model=unknown)}) as asking,
-        pytest.raises(ConfigError, match="price of 'counting' is not known"),
+        ingested_pipeline.model_copy(
+            update={"generator": GroundedGenerator(model=unknown)}
+        ) as asking,
+        pytest.raises(ConfigError, match="price of 'counting' is unknown"),
     ):
         run(asking, QUESTIONS, tmp_path / "s", budget=1.0)
 
 
-def test_what_it_costs_is_said_before(ingested: Pipeline, tmp_path: Path) -> None:
+def test_what_it_costs_is_said_before(ingested_pipeline: Pipeline, tmp_path: Path) -> None:
     chat = Counting(input_price=1.0, output_price=10.0)
-    asking = ingested.model_copy(update={"generator": GroundedGenerator(model=chat)})
-    cost = estimate(asking, QUESTIONS, metrics=chosen(), support=backend())
+    asking = ingested_pipeline.model_copy(update={"generator": GroundedGenerator(model=chat)})
+    cost = estimate(asking, QUESTIONS, metrics=choose_metrics(), support=make_judge())
     assert cost.calls == 3 and cost.usd is not None and 0 < cost.usd < 1
     assert "at most $" in str(cost)
-    free = estimate(ingested, QUESTIONS, metrics=chosen(), support=backend())
-    assert free.usd == 0 and "nothing to pay" in str(free)
-    judged = estimate(ingested, QUESTIONS, metrics=chosen(), support=JudgeBackend(Counting()))
-    assert judged.calls > 3 and judged.usd is None and "not known" in str(judged)
+    free = estimate(ingested_pipeline, QUESTIONS, metrics=choose_metrics(), support=make_judge())
+    assert free.usd == 0 and "Cost: $0" in str(free)
+    judged = estimate(
+        ingested_pipeline, QUESTIONS, metrics=choose_metrics(), support=LlmJudge(Counting())
+    )
+    assert judged.calls > 3 and judged.usd is None and "Cost: unknown" in str(judged)
 
 
 def test_a_folder_that_is_something_else_is_left_alone(
-    ingested: Pipeline, tmp_path: Path, folder: Path
+    ingested_pipeline: Pipeline, tmp_path: Path, folder: Path
 ) -> None:
     before = sorted(path.name for path in folder.iterdir())
     with pytest.raises(ConfigError, match="not a run"):
-        run(ingested, QUESTIONS, folder)
+        run(ingested_pipeline, QUESTIONS, folder)
     assert sorted(path.name for path in folder.iterdir() if path.name != ".lock") == before
-    run(ingested, QUESTIONS, tmp_path / "r")
+    run(ingested_pipeline, QUESTIONS, tmp_path / "r")
     with pytest.raises(ConfigError, match="other questions"):
-        run(ingested, QUESTIONS[:2], tmp_path / "r")
+        run(ingested_pipeline, QUESTIONS[:2], tmp_path / "r")
     with pytest.raises(QueryError, match="is not a run"):
         read_run(tmp_path / "nothing")
 
 
-def test_scores_of_other_settings_are_not_this_runs(ingested: Pipeline, tmp_path: Path) -> None:
+def test_scores_of_other_settings_are_not_this_runs(
+    ingested_pipeline: Pipeline, tmp_path: Path
+) -> None:
     class Stops(Exception):
         pass
 
     def stop(done: int, of: int) -> None:
         raise Stops
 
-    run(ingested, QUESTIONS, tmp_path / "r")
+    run(ingested_pipeline, QUESTIONS, tmp_path / "r")
     chat = Counting()
     with pytest.raises(Stops):
         run(
-            ingested,
+            ingested_pipeline,
             QUESTIONS,
             tmp_path / "r",
-            support=JudgeBackend(chat),
+            support=LlmJudge(chat),
             progress=stop,
             concurrency=1,
         )
-    found = read_run(tmp_path / "r")
-    assert "llm judge" in str(found.settings["backend"])
-    assert found.summaries["faithfulness"].failed >= 1
+    result = read_run(tmp_path / "r")
+    assert "llm judge" in str(result.settings["backend"])
+    assert result.summaries["faithfulness"].failed >= 1
 
 
-def test_what_was_paid_is_added_up(ingested: Pipeline, tmp_path: Path) -> None:
+def test_what_was_paid_is_added_up(ingested_pipeline: Pipeline, tmp_path: Path) -> None:
     judge = Counting(input_price=1.0, output_price=1.0)
     for _ in range(2):
-        found = run(ingested, QUESTIONS, tmp_path / "r", judge=judge, metrics=["faithfulness"])
-        assert found.usage.calls == len(judge.asked) == 2
+        result = run(
+            ingested_pipeline, QUESTIONS, tmp_path / "r", judge=judge, metrics=["faithfulness"]
+        )
+        assert result.usage.calls == len(judge.questions_seen) == 2
     cost = estimate(
-        ingested,
+        ingested_pipeline,
         QUESTIONS,
-        metrics=chosen(["faithfulness"]),
-        support=JudgeBackend(judge),
+        metrics=choose_metrics(["faithfulness"]),
+        support=LlmJudge(judge),
         judge=judge,
         folder=tmp_path / "r",
     )
-    assert cost.questions == 0 and "all 3 questions are done" in str(cost)
+    assert cost.questions == 0 and "All 3 questions are done" in str(cost)
 
 
-def test_a_torn_line_is_cut_off(ingested: Pipeline, tmp_path: Path) -> None:
-    found = run(ingested, QUESTIONS, tmp_path / "r")
+def test_a_torn_line_is_cut_off(ingested_pipeline: Pipeline, tmp_path: Path) -> None:
+    result = run(ingested_pipeline, QUESTIONS, tmp_path / "r")
     for name in ("items.jsonl", "scores.jsonl"):
         path = tmp_path / "r" / name
         path.write_bytes(path.read_bytes()[:-25])
-    assert run(ingested, QUESTIONS, tmp_path / "r").as_json() == found.as_json()
+    assert run(ingested_pipeline, QUESTIONS, tmp_path / "r").as_json() == result.as_json()
 
 
 def test_answers_of_others_are_scored_as_they_are(tmp_path: Path) -> None:
-    given = [
+    questions = [
         Question(
             id="1",
             question="How long does it fly?",
@@ -247,8 +269,8 @@ def test_answers_of_others_are_scored_as_they_are(tmp_path: Path) -> None:
             answers=("34 minutes",),
         )
     ]
-    found = run(None, given, tmp_path / "r")
-    assert found.summaries["citation_recall"].estimate.value == 1.0  # type: ignore[union-attr]
+    result = run(None, questions, tmp_path / "r")
+    assert result.summaries["citation_recall"].estimate.value == 1.0  # type: ignore[union-attr]
     with pytest.raises(QueryError, match="no answer to score"):
         run(None, QUESTIONS, tmp_path / "s")
 
@@ -284,14 +306,22 @@ with Pipeline(index=Path(sys.argv[1]), generator=GroundedGenerator(model=Paid())
 """
 
 
-def test_a_killed_run_goes_on_without_paying_twice(ingested: Pipeline, tmp_path: Path) -> None:
-    ingested.close()
-    script, asked = tmp_path / "killed.py", tmp_path / "asked.txt"
+def test_a_killed_run_goes_on_without_paying_twice(
+    ingested_pipeline: Pipeline, tmp_path: Path
+) -> None:
+    ingested_pipeline.close()
+    script, log_file = tmp_path / "killed.py", tmp_path / "asked.txt"
     script.write_text(KILLED, encoding="utf-8")
 
     def go(dies_at: int) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, str(script), str(ingested.index), str(asked), str(dies_at)],
+            [
+                sys.executable,
+                str(script),
+                str(ingested_pipeline.index),
+                str(log_file),
+                str(dies_at),
+            ],
             capture_output=True,
             text=True,
             timeout=120,
@@ -299,77 +329,37 @@ def test_a_killed_run_goes_on_without_paying_twice(ingested: Pipeline, tmp_path:
         )
 
     assert go(4).returncode == -signal.SIGKILL
-    assert len(asked.read_text().splitlines()) == 4
+    assert len(log_file.read_text().splitlines()) == 4
     done = go(0)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["8", "0"]
-    paid = asked.read_text().splitlines()
+    paid = log_file.read_text().splitlines()
     # the call under way when it died was never answered, and is the only one made again
     assert len(paid) == 9 and len(set(paid)) == 8
-    assert len(go(0).stdout.split()) == 2 and len(asked.read_text().splitlines()) == 9
+    assert len(go(0).stdout.split()) == 2 and len(log_file.read_text().splitlines()) == 9
 
 
-class _Texts(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.said: list[str] = []
-        self.links: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.links += [value or "" for name, value in attrs if name in ("src", "href", "srcset")]
-        assert not any(name.startswith("on") for name, _ in attrs)
-
-    def handle_data(self, data: str) -> None:
-        self.said.append(data)
-
-
-def test_the_report_shows_everything_and_runs_nothing(tmp_path: Path) -> None:
-    evil = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
-    given = [
-        Question(
-            id=evil,
-            question=f"What is {evil}?",
-            answer=f"It flies for 34 minutes [1]. It has {evil} 77 golden horns from Peru.",
-            contexts=(f"It flies for 34 minutes. {evil}",),
-            answers=(evil,),
-            gold=(evil,),
-        )
-    ]
-    run(None, given, tmp_path / "<b>r", metrics=chosen(["all"]))
-    page = (tmp_path / "<b>r" / "report.html").read_text(encoding="utf-8")
-    parsed = _Texts()
-    parsed.feed(page)
-    assert not {"script", "img", "link", "iframe", "b>r"} & set(parsed.tags)
-    assert (
-        parsed.links == [] and "url(" not in page and "http" not in page.replace("http-equiv", "")
-    )
-    text = "".join(parsed.said)
-    assert "alert(1)" in text and "It flies for 34 minutes" in text
-    assert 'class="s supported"' in page and 'class="s unsupported"' in page
-    assert "faithfulness" in text and "0.500" in text
-
-
-def test_a_judge_that_needs_no_key_may_be_scripted(ingested: Pipeline, tmp_path: Path) -> None:
+def test_a_judge_that_needs_no_key_may_be_scripted(
+    ingested_pipeline: Pipeline, tmp_path: Path
+) -> None:
     reply = json.dumps({"reason": "clear", "grade": 4})
-    found = run(
-        ingested,
+    result = run(
+        ingested_pipeline,
         QUESTIONS[:1],
         tmp_path / "r",
-        metrics=chosen(["fluency"]),
+        metrics=choose_metrics(["fluency"]),
         judge=ScriptedChat(replies=(reply,)),
     )
-    assert found.scores["fluency"][0].value == 0.75
+    assert result.scores["fluency"][0].value == 0.75
 
 
-def test_two_runs_do_not_write_into_one_folder(ingested: Pipeline, tmp_path: Path) -> None:
+def test_two_runs_do_not_write_into_one_folder(ingested_pipeline: Pipeline, tmp_path: Path) -> None:
     from filelock import FileLock
 
     (tmp_path / "r").mkdir()
     lock = FileLock(tmp_path / "r" / ".lock")
     with lock, pytest.raises(ConfigError, match="another process"):
-        run(ingested, QUESTIONS, tmp_path / "r")
+        run(ingested_pipeline, QUESTIONS, tmp_path / "r")
 
 
 class Unsound(ChatModel):
@@ -388,14 +378,16 @@ class Unsound(ChatModel):
 
 
 def test_a_bug_costs_a_question_and_a_missing_key_the_run(
-    ingested: Pipeline, tmp_path: Path
+    ingested_pipeline: Pipeline, tmp_path: Path
 ) -> None:
-    with ingested.model_copy(update={"generator": GroundedGenerator(model=Unsound())}) as broken:
-        found = run(broken, QUESTIONS, tmp_path / "r")
-        assert "unexpected ZeroDivisionError" in found.items["battery"].error
-        assert found.failures == 3
+    with ingested_pipeline.model_copy(
+        update={"generator": GroundedGenerator(model=Unsound())}
+    ) as broken:
+        result = run(broken, QUESTIONS, tmp_path / "r")
+        assert "unexpected ZeroDivisionError" in result.items["battery"].error
+        assert result.failures == 3
     with (
-        ingested.model_copy(
+        ingested_pipeline.model_copy(
             update={"generator": GroundedGenerator(model=Unsound(keyless=True))}
         ) as keyless,
         pytest.raises(ConfigError, match="there is no key"),
@@ -407,8 +399,10 @@ def test_a_pipeline_of_another_frameworks_parts_is_evaluated(tmp_path: Path, fol
     from langchain_core.embeddings import DeterministicFakeEmbedding
 
     theirs = DeterministicFakeEmbedding(size=8)
-    with Pipeline(index=tmp_path / "i", embedder=theirs) as made:  # type: ignore[arg-type]
-        made.ingest(folder)
-        run(made, QUESTIONS[:1], tmp_path / "run")
-    written = "".join(p.read_text(encoding="utf-8") for p in (tmp_path / "run").glob("*.json*"))
-    assert "DeterministicFakeEmbedding" in written
+    with Pipeline(index=tmp_path / "i", embedder=theirs) as pipeline:  # type: ignore[arg-type]
+        pipeline.ingest(folder)
+        run(pipeline, QUESTIONS[:1], tmp_path / "run")
+    run_files_text = "".join(
+        p.read_text(encoding="utf-8") for p in (tmp_path / "run").glob("*.json*")
+    )
+    assert "DeterministicFakeEmbedding" in run_files_text

@@ -1,4 +1,4 @@
-"""Sentences, what they cite, and whether an answer is one."""
+"""Samples: sentences of an answer, their citations, and refusals."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from rag import Pipeline
 CONTEXTS = passages(["one", "two", "three", "four", "five"])
 
 
-def sample(answer: str, **more: object) -> Sample:
-    return Sample(id="1", question="Why?", answer=answer, contexts=CONTEXTS, **more)  # type: ignore[arg-type]
+def make_sample(answer: str, **fields: object) -> Sample:
+    return Sample(id="1", question="Why?", answer=answer, contexts=CONTEXTS, **fields)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -35,15 +35,17 @@ def sample(answer: str, **more: object) -> Sample:
         ("It flies.", (), 0),
     ],
 )
-def test_what_a_sentence_cites(answer: str, cited: tuple[int, ...], invalid: int) -> None:
-    (statement,) = sample(answer).statements
+def test_markers_are_parsed_into_citations(
+    answer: str, cited: tuple[int, ...], invalid: int
+) -> None:
+    (statement,) = make_sample(answer).statements
     assert (statement.cited, statement.invalid) == (cited, invalid)
     assert statement.claim.rstrip(".") == "It flies"
 
 
-def test_a_marker_behind_the_stop_belongs_to_the_sentence_before() -> None:
-    one, two = sample("It flies. [1] It lands [2].").statements
-    assert (one.cited, two.cited) == ((0,), (1,))
+def test_marker_after_the_full_stop_belongs_to_the_preceding_sentence() -> None:
+    first, second = make_sample("It flies. [1] It lands [2].").statements
+    assert (first.cited, second.cited) == ((0,), (1,))
 
 
 @pytest.mark.parametrize(
@@ -60,8 +62,8 @@ def test_a_marker_behind_the_stop_belongs_to_the_sentence_before() -> None:
         "Great question!",
     ],
 )
-def test_courtesies_claim_nothing(courtesy: str) -> None:
-    (statement,) = sample(courtesy).statements
+def test_courtesies_and_headings_need_no_citation(courtesy: str) -> None:
+    (statement,) = make_sample(courtesy).statements
     assert not statement.needs_citation
 
 
@@ -75,13 +77,13 @@ def test_courtesies_claim_nothing(courtesy: str) -> None:
         "The tower is 900 m high, they say?",
     ],
 )
-def test_what_only_looks_like_one_is_a_claim(claim: str) -> None:
-    (statement,) = sample(claim).statements
+def test_claims_that_resemble_courtesies_need_a_citation(claim: str) -> None:
+    (statement,) = make_sample(claim).statements
     assert statement.needs_citation
 
 
 @pytest.mark.parametrize(
-    ("answer", "refused"),
+    ("answer", "is_refusal"),
     [
         ("", True),
         ("I don't know.", True),
@@ -111,31 +113,34 @@ def test_what_only_looks_like_one_is_a_claim(claim: str) -> None:
         ("It flies.", False),
     ],
 )
-def test_refusals(answer: str, refused: bool) -> None:
-    assert sample(answer).refused is refused
-    assert sample(answer, abstained=True).refused
+def test_refusals_are_recognised(answer: str, is_refusal: bool) -> None:
+    assert make_sample(answer).is_refusal is is_refusal
+    assert make_sample(answer, abstained=True).is_refusal
 
 
-def test_the_sample_of_an_answer_keeps_its_exact_quotes(pipeline: Pipeline, folder: object) -> None:
+def test_sample_of_a_pipeline_answer_keeps_its_exact_quotes(
+    pipeline: Pipeline, folder: object
+) -> None:
     pipeline.ingest(folder)  # type: ignore[arg-type]
     answer = pipeline.ask("How long does the battery last?")
-    found = Sample.of("1", "How long does the battery last?", answer)
-    assert not found.refused and found.quotes and all(quote.verified for quote in found.quotes)
-    for statement in found.statements:
-        assert found.answer[statement.start : statement.end]
-        assert all(found.citable[i].text in answer.text for i in statement.cited)
-    assert Sample.model_validate_json(found.model_dump_json()) == found
-    refused = pipeline.ask("What is the capital of Mongolia?")
-    assert Sample.of("2", "x", refused).refused
+    sample = Sample.of("1", "How long does the battery last?", answer)
+    assert not sample.is_refusal and sample.quotes
+    assert all(quote.verified for quote in sample.quotes)
+    for statement in sample.statements:
+        assert sample.answer[statement.start : statement.end]
+        assert all(sample.citable_passages[i].text in answer.text for i in statement.cited)
+    assert Sample.model_validate_json(sample.model_dump_json()) == sample
+    refusal = pipeline.ask("What is the capital of Mongolia?")
+    assert Sample.of("2", "x", refusal).is_refusal
 
 
-def test_a_yes_claims_what_was_asked() -> None:
-    found = sample("Does it fly at night? Yes, it does. It is red.").statements
-    assert [s.claim for s in found if s.needs_citation] == [
+def test_yes_after_a_question_claims_the_question() -> None:
+    statements = make_sample("Does it fly at night? Yes, it does. It is red.").statements
+    assert [s.claim for s in statements if s.needs_citation] == [
         "Does it fly at night? Yes, it does.",
         "It is red.",
     ]
-    assert [(s.start, s.end) for s in found][1] == (22, 35)
+    assert [(s.start, s.end) for s in statements][1] == (22, 35)
 
 
 @pytest.mark.parametrize(
@@ -147,16 +152,20 @@ def test_a_yes_claims_what_was_asked() -> None:
         ("Call `x[1]` first [2].", "Call `x[1]` first.", (1,)),
     ],
 )
-def test_brackets_that_cite_nothing(answer: str, claim: str, cited: tuple[int, ...]) -> None:
-    (found,) = sample(answer).statements
-    assert (found.claim, found.cited, found.invalid) == (claim, cited, 0)
+def test_brackets_that_are_not_markers_stay_in_the_claim(
+    answer: str, claim: str, cited: tuple[int, ...]
+) -> None:
+    (statement,) = make_sample(answer).statements
+    assert (statement.claim, statement.cited, statement.invalid) == (claim, cited, 0)
 
 
-def test_a_bare_yes_claims_the_question() -> None:
-    found = Sample(id="1", question="Is the tower 300 m high?", answer="Yes.", contexts=CONTEXTS)
-    assert [s.claim for s in found.statements] == ["Is the tower 300 m high? Yes."]
+def test_answer_that_is_only_yes_claims_the_question() -> None:
+    sample = Sample(id="1", question="Is the tower 300 m high?", answer="Yes.", contexts=CONTEXTS)
+    assert [s.claim for s in sample.statements] == ["Is the tower 300 m high? Yes."]
 
 
-def test_code_is_no_claim() -> None:
-    statements = sample("Run this:\n\n```sh\nrm -rf build\n```\n\nIt cleans up [1].").statements
+def test_code_blocks_are_not_claims() -> None:
+    statements = make_sample(
+        "Run this:\n\n```sh\nrm -rf build\n```\n\nIt cleans up [1]."
+    ).statements
     assert [s.claim for s in statements if s.needs_citation] == ["It cleans up."]

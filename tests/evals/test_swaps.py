@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from evals.judges import backend
+from evals.judges import make_judge
 from evals.metrics import Case, all_metrics
 from evals.samples import Sample, passages
 
@@ -51,8 +51,8 @@ def facts(draw: random.Random) -> tuple[str, dict[str, str]]:
 def pairs(count: int) -> list[tuple[str, str, list[str]]]:
     """A sentence of a passage, the same with one number or name swapped, and the passages."""
     draw = random.Random(7)
-    found = []
-    while len(found) < count:
+    sentence_pairs = []
+    while len(sentence_pairs) < count:
         sentence, values = facts(draw)
         kind = draw.choice([k for k in values if k != "thing"])
         pool = {
@@ -61,37 +61,45 @@ def pairs(count: int) -> list[tuple[str, str, list[str]]]:
             "number": [str(draw.randint(12, 980))],
             "year": [str(draw.randint(1950, 2024))],
         }[kind]
-        new = draw.choice([each for each in pool if each != values[kind]] or ["7"])
+        new = draw.choice([value for value in pool if value != values[kind]] or ["7"])
         swapped = re.sub(rf"\b{values[kind]}\b", new, sentence)
         contexts = [" ".join([facts(draw)[0], draw.choice(FILLER)]) for _ in range(4)]
         contexts.insert(draw.randrange(5), " ".join([draw.choice(FILLER), sentence]))
         if swapped != sentence and swapped not in " ".join(contexts):
-            found.append((sentence, swapped, contexts))
-    return found
+            sentence_pairs.append((sentence, swapped, contexts))
+    return sentence_pairs
 
 
 def faithfulness(answer: str, contexts: list[str]) -> float:
     sample = Sample(id="1", question="?", answer=answer, contexts=passages(contexts))
-    value = all_metrics()["faithfulness"].score(Case(sample, backend("lexical"))).value
+    value = all_metrics()["faithfulness"].score(Case(sample, make_judge("lexical"))).value
     assert value is not None
     return value
 
 
 def test_another_number_or_name_is_noticed() -> None:
-    found = pairs(240)
-    told = [
-        faithfulness(bad, contexts) < faithfulness(good, contexts) for good, bad, contexts in found
+    sentence_pairs = pairs(240)
+    detected = [
+        faithfulness(bad, contexts) < faithfulness(good, contexts)
+        for good, bad, contexts in sentence_pairs
     ]
-    assert sum(told) >= 0.95 * len(told), [p[:2] for p, t in zip(found, told, strict=True) if not t]
+    assert sum(detected) >= 0.95 * len(detected), [
+        p[:2] for p, t in zip(sentence_pairs, detected, strict=True) if not t
+    ]
 
 
 def test_so_it_is_among_other_sentences() -> None:
-    found = pairs(60)
-    told = []
-    for (good, bad, contexts), (other, _, more) in zip(found, found[1:], strict=False):
-        both = contexts + more
-        told.append(faithfulness(f"{other} {bad}", both) < faithfulness(f"{other} {good}", both))
-    assert sum(told) >= 0.95 * len(told)
+    sentence_pairs = pairs(60)
+    detected = []
+    for (good, bad, contexts), (next_sentence, _, next_contexts) in zip(
+        sentence_pairs, sentence_pairs[1:], strict=False
+    ):
+        all_contexts = contexts + next_contexts
+        detected.append(
+            faithfulness(f"{next_sentence} {bad}", all_contexts)
+            < faithfulness(f"{next_sentence} {good}", all_contexts)
+        )
+    assert sum(detected) >= 0.95 * len(detected)
 
 
 HARMLESS = [

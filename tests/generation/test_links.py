@@ -1,21 +1,25 @@
+"""Removal of links and images that do not lead to a cited source."""
+
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.generation.links import REMOVED, without_links
+from rag.generation.links import LINK_PLACEHOLDER, remove_uncited_links
 
 SOURCE = "https://docs.example/manual"
 QUOTED = "https://shop.example/parts"
 
 
-def safe(text: str) -> str:
-    return without_links(text, cited=lambda u: u == SOURCE, quoted=lambda u: u == QUOTED)
+def clean_links(text: str) -> str:
+    return remove_uncited_links(
+        text, is_cited=lambda u: u == SOURCE, is_quoted=lambda u: u == QUOTED
+    )
 
 
 @pytest.mark.parametrize(
-    ("text", "left"),
+    ("text", "cleaned"),
     [
         (f"See [the manual]({SOURCE}).", f"See [the manual]({SOURCE})."),
         (f"See {SOURCE}.", f"See {SOURCE}."),
@@ -30,13 +34,13 @@ def safe(text: str) -> str:
         ("![pixel]", "pixel"),
         ("[p]: https://evil.example/p.png", ""),
         ("[p]: //evil.example/p.png 'x'", ""),
-        ("At https://evil.example/a_(b)?c=d.", f"At {REMOVED}."),
-        ("At <https://evil.example/>!", f"At {REMOVED}!"),
-        ("At www.evil.example/x now", f"At {REMOVED} now"),
-        ("At //evil.example/x now", f"At {REMOVED} now"),
+        ("At https://evil.example/a_(b)?c=d.", f"At {LINK_PLACEHOLDER}."),
+        ("At <https://evil.example/>!", f"At {LINK_PLACEHOLDER}!"),
+        ("At www.evil.example/x now", f"At {LINK_PLACEHOLDER} now"),
+        ("At //evil.example/x now", f"At {LINK_PLACEHOLDER} now"),
         ("[run](javascript:alert(1))", "run"),
         ("[run](data:text/html;base64,PHNjcmlwdD4=)", "run"),
-        ('<img src="https://evil.example/x">', f'‹img src="{REMOVED}">'),
+        ('<img src="https://evil.example/x">', f'‹img src="{LINK_PLACEHOLDER}">'),
         ("<script>alert(1)</script>", "‹script>alert(1)‹/script>"),
         (
             "`curl https://evil.example` and 3 < 4 // 2",
@@ -45,19 +49,19 @@ def safe(text: str) -> str:
         ("A ratio of 3:4, and/or [1] etc.", "A ratio of 3:4, and/or [1] etc."),
     ],
 )
-def test_links(text: str, left: str) -> None:
-    assert safe(text) == left
+def test_uncited_links_are_removed(text: str, cleaned: str) -> None:
+    assert clean_links(text) == cleaned
 
 
-PARTS = st.sampled_from(
+MARKDOWN_PIECES = st.sampled_from(
     "[|]|(|)|!|<|>|https://evil.example|//evil.example|x| |a |[a]|(https://evil.example/?q=1)|"
     "www.evil.example|[p]:|\n|'t'|javascript:".split("|")
 )
 
 
-@given(st.lists(PARTS, max_size=12).map("".join))
-def test_nothing_leads_elsewhere(text: str) -> None:
-    left = safe(text)
-    assert not re.search(r"(?://|\bwww\.)\S*evil", left)
-    assert not re.search(r"!\[[^\]\n]*\]\(\S*evil", left)
-    assert safe(left) == left
+@given(st.lists(MARKDOWN_PIECES, max_size=12).map("".join))
+def test_no_foreign_link_remains(text: str) -> None:
+    cleaned = clean_links(text)
+    assert not re.search(r"(?://|\bwww\.)\S*evil", cleaned)
+    assert not re.search(r"!\[[^\]\n]*\]\(\S*evil", cleaned)
+    assert clean_links(cleaned) == cleaned

@@ -1,4 +1,4 @@
-"""The ingesting process is killed at many points; what is left answers, and the next run heals it."""
+"""Kill the ingesting process at many points: the index answers, and the next run repairs it."""
 
 import multiprocessing
 import os
@@ -21,8 +21,8 @@ from rag import (
     StaticEmbedder,
 )
 from rag.index import Index, maintenance
-from rag.index.commit_protocol import Writer
-from rag.index.store_set import StoreSet, numbers
+from rag.index.commit_protocol import IndexWriter
+from rag.index.store_set import StoreSet, list_store_set_numbers
 from rag.ingestion import batches, sync
 from rag.stores import Chroma
 from rag.stores.chroma import ChromaCollection
@@ -31,12 +31,12 @@ from rag.stores.tantivy import TantivyIndex
 
 WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda omicron sigma".split()
 CHUNKER = HeadingChunker(size=48, overlap=4, smallest=8)
-FORKING = multiprocessing.get_context("forkserver")
-FORKING.set_forkserver_preload(["tests.index.preload"])
-NO_PARSERS = 0  # in this process: a killed one cannot leave others behind
+FORK_SERVER = multiprocessing.get_context("forkserver")
+FORK_SERVER.set_forkserver_preload(["tests.index.preload"])
+PARSER_PROCESSES = 0  # parse in this process: a killed process would leave workers running
 
 
-class Other(StaticEmbedder):
+class OtherEmbedder(StaticEmbedder):
     """Another embedder."""
 
     name = "other"
@@ -47,47 +47,47 @@ STEPS: dict[type, tuple[str, ...]] = {
         "add_pending",
         "make_live",
         "stage",
-        "switch",
-        "doom",
-        "doom_pending",
+        "activate_store_set",
+        "mark_deleted",
+        "discard_pending",
         "remove_chunks",
-        "remove_doomed",
-        "purge",
-        "touch",
-        "adopt",
+        "remove_deleted_documents",
+        "remove_deleted_with_chunks",
+        "refresh_ledger",
+        "replace_from",
     ),
     ChromaCollection: ("upsert", "delete"),
     TantivyIndex: ("add", "delete", "commit"),
     StoreSet: ("create", "remove"),
-    Writer: ("embed",),
+    IndexWriter: ("embed",),
 }
 
 
-def edit(docs: Path, pick: random.Random) -> None:
+def edit_documents(docs: Path, rng: random.Random) -> None:
     """Write, change and delete some of twelve documents."""
     for i in range(12):
         path = docs / f"{i}.md"
-        chance = pick.random()
+        chance = rng.random()
         if chance < 0.5 or not path.exists():
-            paragraphs = [" ".join(pick.choices(WORDS, k=25)) + "." for _ in range(5)]
+            paragraphs = [" ".join(rng.choices(WORDS, k=25)) + "." for _ in range(5)]
             path.write_text(f"# Document {i}\n\n" + "\n\n".join(paragraphs))
         elif chance < 0.65:
             path.unlink()
 
 
-def ingest(place: Path, docs: Path, embedder: StaticEmbedder) -> None:
-    index = Index(place, embedder, create=True)
-    sync(index, [Files(path=docs)], AutoParser(), CHUNKER, processes=NO_PARSERS)
+def ingest(index_path: Path, docs: Path, embedder: StaticEmbedder) -> None:
+    index = Index(index_path, embedder, create=True)
+    sync(index, [Files(path=docs)], AutoParser(), CHUNKER, processes=PARSER_PROCESSES)
     index.close()
 
 
-def killed_at(step: int, work: Callable[..., None], *args: object) -> bool:
-    """Run `work` in a child that dies by SIGKILL at the n-th step: before or after a store changes.
+def kill_at(step: int, task: Callable[..., None], *args: object) -> bool:
+    """Run `task` in a child process that dies by SIGKILL at a step: before or after a store change.
 
-    True where it died, False where it was done before. Children are forked from a process that
-    has everything imported and nothing opened, so that a hundred of them take a minute.
+    Return whether it died; it does not if the task has fewer steps. Children are forked from a
+    process that has imported everything and opened nothing, so that a hundred take a minute.
     """
-    child = FORKING.Process(target=_mortal, args=(step, work, *args))
+    child = FORK_SERVER.Process(target=_run_until_killed, args=(step, task, *args))
     child.start()
     child.join()
     assert child.exitcode in (0, -signal.SIGKILL), child.exitcode
@@ -96,169 +96,176 @@ def killed_at(step: int, work: Callable[..., None], *args: object) -> bool:
     return died
 
 
-def _mortal(step: int, work: Callable[..., None], *args: object) -> None:
-    _die_at(step)
-    work(*args)
+def _run_until_killed(step: int, task: Callable[..., None], *args: object) -> None:
+    _install_kill(step)
+    task(*args)
 
 
-def _die_at(left: int) -> None:
+def _install_kill(remaining_steps: int) -> None:
+    """Make this process kill itself after so many steps."""
     batches._BATCH_CHUNKS = 12
 
-    def step() -> None:
-        nonlocal left
-        left -= 1
-        if left <= 0:
+    def count_step() -> None:
+        nonlocal remaining_steps
+        remaining_steps -= 1
+        if remaining_steps <= 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def killing(owner: type, name: str) -> None:
+    def wrap_method(owner: type, name: str) -> None:
         original = getattr(owner, name)
 
-        def wrapped(*args: object, **kwargs: object) -> object:
-            step()
+        def call_between_steps(*args: object, **kwargs: object) -> object:
+            count_step()
             try:
                 return original(*args, **kwargs)
             finally:
-                step()
+                count_step()
 
-        setattr(owner, name, wrapped)
+        setattr(owner, name, call_between_steps)
 
     for owner, names in STEPS.items():
         for name in names:
-            killing(owner, name)
+            wrap_method(owner, name)
 
 
-def in_child(work: Callable[..., None], *args: object) -> None:
-    """Do `work` in a child that lives."""
-    assert not killed_at(sys.maxsize, work, *args)
+def run_in_child(task: Callable[..., None], *args: object) -> None:
+    """Run `task` in a child process to its end."""
+    assert not kill_at(sys.maxsize, task, *args)
 
 
-def answers_whole(place: Path, embedder: StaticEmbedder) -> None:
-    """Nothing half-written is found, and every document in one version."""
-    index = Index(place, embedder)
+def assert_complete_answers(index_path: Path, embedder: StaticEmbedder) -> None:
+    """Check that searches find exactly one version of each document, with all its chunks."""
+    index = Index(index_path, embedder)
     hits = HybridRetriever().retrieve("document alpha beta", k=1_000, index=index)
     for uri in index.document_store.uris():
         document = index.document_store.document(uri)
         expected = {c.id for c in CHUNKER.split(document, embedder)}
-        found = [hit.chunk.id for hit in hits if hit.chunk.uri == uri]
-        assert set(found) == expected and len(found) == len(expected)
+        chunk_ids = [hit.chunk.id for hit in hits if hit.chunk.uri == uri]
+        assert set(chunk_ids) == expected and len(chunk_ids) == len(expected)
     assert {hit.chunk.uri for hit in hits} == set(index.document_store.uris())
     index.close()
 
 
-def is_like_new(place: Path, docs: Path, clean_place: Path, embedder: StaticEmbedder) -> None:
-    """Heal by another run, and compare with an index that never crashed."""
-    index = Index(place, embedder, create=True)
-    committed = index.document_store.stats().cached_embeddings
-    healed = sync(index, [Files(path=docs)], AutoParser(), CHUNKER, processes=NO_PARSERS)
-    assert index.document_store.stats().cached_embeddings == committed + healed.embedded
-    again = sync(index, [Files(path=docs)], AutoParser(), CHUNKER, processes=NO_PARSERS)
-    assert (again.embedded, again.chunks, again.seen) == (0, 0, again.unchanged)
+def assert_recovery(
+    index_path: Path, docs: Path, clean_path: Path, embedder: StaticEmbedder
+) -> None:
+    """Ingest once more, and compare with an index that never crashed."""
+    index = Index(index_path, embedder, create=True)
+    cached = index.document_store.stats().cached_embeddings
+    first = sync(index, [Files(path=docs)], AutoParser(), CHUNKER, processes=PARSER_PROCESSES)
+    assert index.document_store.stats().cached_embeddings == cached + first.embedded
+    second = sync(index, [Files(path=docs)], AutoParser(), CHUNKER, processes=PARSER_PROCESSES)
+    assert (second.embedded, second.chunks, second.seen) == (0, 0, second.unchanged)
     assert maintenance.verify(index).problems == []  # the three stores agree, vector by vector
-    assert numbers(index.path) == [index.document_store.state.derived]
-    clean = Index(clean_place, embedder, create=True)
-    sync(clean, [Files(path=docs)], AutoParser(), CHUNKER, processes=NO_PARSERS)
+    assert list_store_set_numbers(index.path) == [index.document_store.state.store_set_number]
+    clean = Index(clean_path, embedder, create=True)
+    sync(clean, [Files(path=docs)], AutoParser(), CHUNKER, processes=PARSER_PROCESSES)
     for query in ("alpha beta", "document 3 sigma"):
-        nearest = [
+        dense_hits = [
             sorted(
                 (hit.chunk.id, round(hit.score, 5))
                 for hit in DenseRetriever().retrieve(query, k=1_000, index=i)
             )
             for i in (index, clean)
         ]
-        assert nearest[0] == nearest[1]
-        # BM25 weighs words by counts that hold deleted chunks until segments merge, so the scores
-        # may differ a little; what is found may not.
-        found = [
+        assert dense_hits[0] == dense_hits[1]
+        # BM25 counts deleted chunks in word frequencies until segments merge, so the scores may
+        # differ a little. The hits may not.
+        lexical_hits = [
             sorted(h.chunk.id for h in LexicalRetriever().retrieve(query, k=1_000, index=i))
             for i in (index, clean)
         ]
-        assert found[0] == found[1]
+        assert lexical_hits[0] == lexical_hits[1]
     clean.close()
     index.close()
 
 
 @pytest.mark.slow
-def test_killed_at_a_hundred_points_it_answers_and_heals(tmp_path: Path) -> None:
-    pick = random.Random(20)
-    docs, place = tmp_path / "docs", tmp_path / "index"
+def test_ingest_killed_at_a_hundred_points_answers_and_recovers(tmp_path: Path) -> None:
+    rng = random.Random(20)
+    docs, index_path = tmp_path / "docs", tmp_path / "index"
     docs.mkdir()
-    edit(docs, pick)
-    in_child(ingest, place, docs, StaticEmbedder())
-    edit(docs, pick)
-    killed = 0
+    edit_documents(docs, rng)
+    run_in_child(ingest, index_path, docs, StaticEmbedder())
+    edit_documents(docs, rng)
+    kill_count = 0
     for attempt in range(200):
-        at = pick.randint(1, 30)
-        killed += killed_at(at, ingest, place, docs, StaticEmbedder())
-        in_child(answers_whole, place, StaticEmbedder())
-        if pick.random() < 0.3:
+        step = rng.randint(1, 30)
+        kill_count += kill_at(step, ingest, index_path, docs, StaticEmbedder())
+        run_in_child(assert_complete_answers, index_path, StaticEmbedder())
+        if rng.random() < 0.3:
             clean = tmp_path / f"clean{attempt}"
-            in_child(is_like_new, place, docs, clean, StaticEmbedder())
-            edit(docs, pick)
-        elif pick.random() < 0.5:
-            edit(docs, pick)
-        if killed == 100:
+            run_in_child(assert_recovery, index_path, docs, clean, StaticEmbedder())
+            edit_documents(docs, rng)
+        elif rng.random() < 0.5:
+            edit_documents(docs, rng)
+        if kill_count == 100:
             break
-    assert killed == 100
+    assert kill_count == 100
 
 
 @pytest.mark.slow
-def test_killed_while_another_embedder_takes_over(tmp_path: Path) -> None:
-    pick = random.Random(21)
+def test_reembedding_killed_at_many_points_answers_and_recovers(tmp_path: Path) -> None:
+    rng = random.Random(21)
     docs = tmp_path / "docs"
     docs.mkdir()
-    edit(docs, pick)
-    switched = 0
-    for attempt, at in enumerate(range(4, 200, 5)):
-        place = tmp_path / f"index{attempt}"
-        in_child(ingest, place, docs, StaticEmbedder())
-        if not killed_at(at, ingest, place, docs, Other()):
+    edit_documents(docs, rng)
+    switch_count = 0
+    for attempt, step in enumerate(range(4, 200, 5)):
+        index_path = tmp_path / f"index{attempt}"
+        run_in_child(ingest, index_path, docs, StaticEmbedder())
+        if not kill_at(step, ingest, index_path, docs, OtherEmbedder()):
             break
-        with closing(SqliteDocumentStore(place / "library.sqlite", read_only=True)) as library:
-            built = library.embedder_fingerprint()
-        answering = Other() if built == Other().fingerprint else StaticEmbedder()
-        switched += answering == Other()
-        in_child(answers_whole, place, answering)
-        if attempt % 3 == 2:  # whoever goes back to the old embedder has the old index
-            in_child(is_like_new, place, docs, tmp_path / f"back{at}", StaticEmbedder())
-        in_child(is_like_new, place, docs, tmp_path / f"clean{at}", Other())
+        file = index_path / "library.sqlite"
+        with closing(SqliteDocumentStore(file, read_only=True)) as document_store:
+            fingerprint = document_store.embedder_fingerprint()
+        has_switched = fingerprint == OtherEmbedder().fingerprint
+        switch_count += has_switched
+        embedder = OtherEmbedder() if has_switched else StaticEmbedder()
+        run_in_child(assert_complete_answers, index_path, embedder)
+        if attempt % 3 == 2:  # with the old embedder, the old index is still complete
+            reverted = tmp_path / f"reverted{step}"
+            run_in_child(assert_recovery, index_path, docs, reverted, StaticEmbedder())
+        clean = tmp_path / f"clean{step}"
+        run_in_child(assert_recovery, index_path, docs, clean, OtherEmbedder())
     assert attempt >= 10
-    assert 0 < switched < attempt
+    assert 0 < switch_count < attempt
 
 
-def take_snapshot(place: Path) -> None:
-    index = Index(place, StaticEmbedder())
+def take_snapshot(index_path: Path) -> None:
+    index = Index(index_path, StaticEmbedder())
     maintenance.snapshot(index, "before")
     index.close()
 
 
-def restore_snapshot(place: Path) -> None:
-    index = Index(place, StaticEmbedder())
+def restore_snapshot(index_path: Path) -> None:
+    index = Index(index_path, StaticEmbedder())
     maintenance.restore(index, "before")
     index.close()
 
 
 @pytest.mark.slow
-def test_killed_while_a_snapshot_is_restored(tmp_path: Path) -> None:
-    pick = random.Random(22)
-    docs, place = tmp_path / "docs", tmp_path / "index"
+def test_restore_killed_at_many_points_answers_and_recovers(tmp_path: Path) -> None:
+    rng = random.Random(22)
+    docs, index_path = tmp_path / "docs", tmp_path / "index"
     docs.mkdir()
-    edit(docs, pick)
+    edit_documents(docs, rng)
 
-    in_child(ingest, place, docs, StaticEmbedder())
-    in_child(take_snapshot, place)
-    for at in range(1, 14):
-        edit(docs, pick)
-        in_child(ingest, place, docs, StaticEmbedder())
-        killed_at(at, restore_snapshot, place)
-        in_child(answers_whole, place, StaticEmbedder())
-        clean = tmp_path / f"clean{at}"
-        in_child(is_like_new, place, docs, clean, StaticEmbedder())
+    run_in_child(ingest, index_path, docs, StaticEmbedder())
+    run_in_child(take_snapshot, index_path)
+    for step in range(1, 14):
+        edit_documents(docs, rng)
+        run_in_child(ingest, index_path, docs, StaticEmbedder())
+        kill_at(step, restore_snapshot, index_path)
+        run_in_child(assert_complete_answers, index_path, StaticEmbedder())
+        clean = tmp_path / f"clean{step}"
+        run_in_child(assert_recovery, index_path, docs, clean, StaticEmbedder())
 
 
-def test_the_stores_of_a_killed_build_are_thrown_away(tmp_path: Path, folder: Path) -> None:
+def test_store_set_of_a_killed_build_is_removed(tmp_path: Path, folder: Path) -> None:
     index = Index(tmp_path / "index", StaticEmbedder(), create=True, vectors=Chroma())
     sync(index, [Files(path=folder)], AutoParser(), CHUNKER)
     (index.path / "derived" / "7" / "chroma").mkdir(parents=True)
     sync(index, [Files(path=folder)], AutoParser(), CHUNKER)
-    assert numbers(index.path) == [1]
+    assert list_store_set_numbers(index.path) == [1]
     index.close()

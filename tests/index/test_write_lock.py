@@ -1,3 +1,5 @@
+"""The write lock of an index."""
+
 import subprocess
 import sys
 from pathlib import Path
@@ -5,27 +7,27 @@ from pathlib import Path
 import pytest
 
 from rag.errors import IndexLocked
-from rag.index.write_lock import write_lock
+from rag.index.write_lock import hold_write_lock
 
-HOLD = """
+HOLD_LOCK = """
 import sys, pathlib
-from rag.index.write_lock import write_lock
-with write_lock(pathlib.Path(sys.argv[1])):
+from rag.index.write_lock import hold_write_lock
+with hold_write_lock(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
 def test_a_second_writer_in_this_process_is_refused(tmp_path: Path) -> None:
-    with write_lock(tmp_path), pytest.raises(IndexLocked), write_lock(tmp_path):
+    with hold_write_lock(tmp_path), pytest.raises(IndexLocked), hold_write_lock(tmp_path):
         pass
-    with write_lock(tmp_path):
+    with hold_write_lock(tmp_path):
         pass
 
 
-def test_another_process_is_named_and_its_death_frees_the_lock(tmp_path: Path) -> None:
+def test_error_names_the_process_and_its_death_frees_the_lock(tmp_path: Path) -> None:
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)],
+        [sys.executable, "-c", HOLD_LOCK, str(tmp_path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -33,12 +35,12 @@ def test_another_process_is_named_and_its_death_frees_the_lock(tmp_path: Path) -
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(IndexLocked, match=rf"process {holder.pid} on \S+ since 20"):
-        with write_lock(tmp_path):
+        with hold_write_lock(tmp_path):
             pass
     holder.kill()
     holder.wait()
     holder.stdout.close()
     assert holder.stdin is not None
     holder.stdin.close()
-    with write_lock(tmp_path):
+    with hold_write_lock(tmp_path):
         pass

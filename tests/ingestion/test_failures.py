@@ -1,4 +1,4 @@
-"""What a full disk, a folder that cannot be written to, and a dry run do to an index: nothing."""
+"""Failures during an ingest: a full disk, a read-only index, crashing parsers; and dry runs."""
 
 import os
 import shutil
@@ -15,10 +15,10 @@ from connectors.parser_pool import ParserLimits
 from rag import Document, Pipeline, StaticEmbedder
 from rag.index import maintenance
 from rag.stores import Chroma
-from tests.cli.test_rag import without_root_powers
-from tests.conftest import Ran
+from tests.cli.test_index import drop_root_powers
+from tests.conftest import CommandResult
 
-# Fills a small file system of its own, ingests, frees it, and ingests again.
+# Fills a small file system, ingests, frees it, and ingests again.
 FULL_DISK = """
 import os
 import sys
@@ -32,8 +32,8 @@ disk, docs = Path(sys.argv[1]), Path(sys.argv[2])
 batches._BATCH_CHUNKS = 40
 with Pipeline(index=disk / "index", processes=0) as pipeline:
     pipeline.ingest(docs / "handbook.md")
-told = []
-for room in range(40, 1200, 110):  # KiB
+errors = []
+for free_kib in range(40, 1200, 110):
     ballast = disk / "ballast"
     file = os.open(ballast, os.O_CREAT | os.O_WRONLY)
     try:
@@ -42,29 +42,29 @@ for room in range(40, 1200, 110):  # KiB
     except OSError:
         os.close(file)
     with ballast.open("r+b") as file:
-        file.truncate(max(0, ballast.stat().st_size - room * 1024))
+        file.truncate(max(0, ballast.stat().st_size - free_kib * 1024))
     with Pipeline(index=disk / "index", processes=0) as pipeline:
         try:
             pipeline.ingest(docs)
         except RagError as error:
-            told.append(str(error))
+            errors.append(str(error))
     with Pipeline(index=disk / "index") as pipeline:
-        assert pipeline.search("propeller"), "what was live is found"
+        assert pipeline.search("propeller"), "live documents are still found"
     ballast.unlink()
     with Pipeline(index=disk / "index") as pipeline:
-        for uri in pipeline.open().library.uris():  # each one whole
+        for uri in pipeline.open().document_store.uris():  # each is complete
             pipeline.document(uri)
 with Pipeline(index=disk / "index", processes=0) as pipeline:
     report = pipeline.ingest(docs)
     assert report.seen == 202, report
     assert maintenance.verify(pipeline.open()).problems == []
-assert len(told) >= 3, told
-print(*sorted(set(told)), sep="\\n")
+assert len(errors) >= 3, errors
+print(*sorted(set(errors)), sep="\\n")
 """
 
 
-def without_root() -> bool:
-    """Whether a process may mount a file system in a namespace of its own."""
+def can_mount_without_root() -> bool:
+    """Return whether a process can mount a file system in its own namespace."""
     probe = ["unshare", "-rm", "sh", "-c", "mount -t tmpfs -o size=1m tmpfs /tmp"]
     return (
         bool(shutil.which("unshare")) and not subprocess.run(probe, capture_output=True).returncode
@@ -72,8 +72,8 @@ def without_root() -> bool:
 
 
 @pytest.mark.slow
-def test_a_full_disk_loses_nothing(tmp_path: Path, folder: Path) -> None:
-    if not without_root():
+def test_a_full_disk_loses_no_documents(tmp_path: Path, folder: Path) -> None:
+    if not can_mount_without_root():
         pytest.skip("no file system can be mounted here")
     for i in range(200):
         (folder / f"{i}.txt").write_text(f"Text number {i} is about the year {1800 + i}. " * 30)
@@ -81,15 +81,15 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, folder: Path) -> None:
     disk.mkdir()
     mount = f'mount -t tmpfs -o size=6m tmpfs {disk} && exec "$@"'
     command = [sys.executable, "-c", FULL_DISK, str(disk), str(folder)]
-    done = subprocess.run(
+    completed = subprocess.run(
         ["unshare", "-rm", "sh", "-c", mount, "sh", *command], capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stderr
-    assert "full" in done.stdout or "No space" in done.stdout
+    assert completed.returncode == 0, completed.stderr
+    assert "full" in completed.stdout or "No space" in completed.stdout
 
 
-def test_an_index_that_cannot_be_written_to_is_still_searched(
-    rag: Callable[..., Ran], tmp_path: Path, folder: Path
+def test_a_read_only_index_can_be_searched(
+    rag: Callable[..., CommandResult], tmp_path: Path, folder: Path
 ) -> None:
     assert rag("ingest", "docs").code == 0
     index = tmp_path / ".rag"
@@ -97,65 +97,74 @@ def test_an_index_that_cannot_be_written_to_is_still_searched(
     for path in folders:
         path.chmod(0o555 if path.is_dir() else 0o444)
     try:
-        before = contents(index)
-        as_user = without_root_powers()
-        found = rag("search", "propeller", via=as_user)
-        assert found.code == 0, found.err
-        assert "handbook.md" in found.out
+        contents_before = read_contents(index)
+        as_user = drop_root_powers()
+        search_result = rag("search", "propeller", via=as_user)
+        assert search_result.code == 0, search_result.err
+        assert "handbook.md" in search_result.out
         (folder / "notes.txt").write_text("Changed.")
-        refused = rag("ingest", "docs", via=as_user)
-        assert refused.code == 1
-        assert "Permission denied" in refused.err
-        planned = rag("ingest", "docs", "--dry-run", via=as_user)
-        assert "would update 1, leave 1" in planned.out
-        assert contents(index) == before
+        ingest_result = rag("ingest", "docs", via=as_user)
+        assert ingest_result.code == 1
+        assert "Permission denied" in ingest_result.err
+        dry_run_result = rag("ingest", "docs", "--dry-run", via=as_user)
+        assert "would update 1, skip 1" in dry_run_result.out
+        assert read_contents(index) == contents_before
     finally:
         for path in folders:
             path.chmod(0o755 if path.is_dir() else 0o644)
     assert "1 updated" in rag("ingest", "docs").out
 
 
-def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+def read_contents(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {
         str(path): (path.read_bytes() if path.is_file() else b"", path.stat().st_mtime_ns)
         for path in folder.rglob("*")
     }
 
 
-def test_a_dry_run_tells_and_touches_nothing(tmp_path: Path, folder: Path) -> None:
+def test_a_dry_run_predicts_the_ingest_and_changes_nothing(tmp_path: Path, folder: Path) -> None:
     with Pipeline(index=tmp_path / "index") as pipeline:
-        planned = pipeline.ingest(folder, dry_run=True)
+        dry_report = pipeline.ingest(folder, dry_run=True)
         assert not (tmp_path / "index").exists()
-        done = pipeline.ingest(folder)
-        assert (planned.added, planned.chunks) == (done.added, done.chunks) == (2, done.chunks)
-        assert planned.embedded == done.embedded
+        ingest_report = pipeline.ingest(folder)
+        assert (
+            (dry_report.added, dry_report.chunks)
+            == (ingest_report.added, ingest_report.chunks)
+            == (2, ingest_report.chunks)
+        )
+        assert dry_report.embedded == ingest_report.embedded
     (folder / "notes.txt").rename(folder / "moved.txt")
     (folder / "new.txt").write_text("Something new.")
     (folder / "bad.pdf").write_bytes(b"%PDF-1.4 nothing")
-    before = contents(tmp_path / "index")
+    contents_before = read_contents(tmp_path / "index")
     with Pipeline(index=tmp_path / "index") as pipeline:
-        planned = pipeline.ingest(folder, dry_run=True)
-        kept = pipeline.ingest(folder, dry_run=True, keep_missing=True)
-        other = Pipeline(index=tmp_path / "index", embedder=Priced())
-        dearer = other.ingest(folder, dry_run=True)
-    assert contents(tmp_path / "index") == before
+        dry_report = pipeline.ingest(folder, dry_run=True)
+        keeping_report = pipeline.ingest(folder, dry_run=True, keep_missing=True)
+        priced_pipeline = Pipeline(index=tmp_path / "index", embedder=PricedEmbedder())
+        priced_report = priced_pipeline.ingest(folder, dry_run=True)
+    assert read_contents(tmp_path / "index") == contents_before
     with Pipeline(index=tmp_path / "index") as pipeline:
-        done = pipeline.ingest(folder)
-    for report in (planned, done):
+        ingest_report = pipeline.ingest(folder)
+    for report in (dry_report, ingest_report):
         assert (report.added, report.unchanged, report.deleted) == (2, 1, 1)
         assert len(report.failed) == 1
-        assert [(m.old.rpartition("/")[2], m.new.rpartition("/")[2]) for m in report.moved] == [
-            ("notes.txt", "moved.txt")
-        ]
-    assert (planned.embedded, planned.chunks) == (done.embedded, done.chunks)
-    assert (kept.deleted, kept.kept) == (0, 1)
-    assert planned.cost_usd == 0 and planned.tokens
-    assert dearer.reembedded == 2
-    assert dearer.tokens and dearer.cost_usd == pytest.approx(dearer.tokens * 2e-6)
+        assert [
+            (move.old.rpartition("/")[2], move.new.rpartition("/")[2]) for move in report.moved
+        ] == [("notes.txt", "moved.txt")]
+    assert (dry_report.embedded, dry_report.chunks) == (
+        ingest_report.embedded,
+        ingest_report.chunks,
+    )
+    assert (keeping_report.deleted, keeping_report.kept) == (0, 1)
+    assert dry_report.cost_usd == 0 and dry_report.tokens
+    assert priced_report.reembedded == 2
+    assert priced_report.tokens and priced_report.cost_usd == pytest.approx(
+        priced_report.tokens * 2e-6
+    )
 
 
-class Priced(StaticEmbedder):
-    """Has a price."""
+class PricedEmbedder(StaticEmbedder):
+    """An embedder with a price."""
 
     name = "priced"
 
@@ -164,11 +173,11 @@ class Priced(StaticEmbedder):
         return 2.0
 
 
-# -- parsing in other processes ------------------------------------------------------------
+# -- parsing in worker processes ------------------------------------------------------------
 
 
-class Deadly(Parser):
-    """Kills its process on some texts."""
+class CrashingParser(Parser):
+    """A parser that exits, hangs or raises for some texts."""
 
     name = "deadly"
 
@@ -184,8 +193,8 @@ class Deadly(Parser):
         return Document(uri=uri, text=data.decode())
 
 
-class Texts(Connector):
-    """So many texts, made up; counts those in memory."""
+class TextConnector(Connector):
+    """Lists the given texts as sources."""
 
     name = "texts"
     texts: tuple[str, ...]
@@ -199,7 +208,7 @@ class Texts(Connector):
             yield Source(uri=f"text:{i}", version="1", read=text.encode)
 
 
-def test_a_parser_that_crashes_costs_its_document(
+def test_a_parser_crash_fails_only_its_document(
     tmp_path: Path,
 ) -> None:
     texts = [f"Text number {i}." for i in range(30)]
@@ -207,20 +216,20 @@ def test_a_parser_that_crashes_costs_its_document(
     texts[5] = "fail"
     for processes in (1, 3):
         with Pipeline(
-            index=tmp_path / f"i{processes}", parser=Deadly(), processes=processes
+            index=tmp_path / f"i{processes}", parser=CrashingParser(), processes=processes
         ) as pipeline:
-            report = pipeline.ingest(Texts(texts=tuple(texts)))
+            report = pipeline.ingest(TextConnector(texts=tuple(texts)))
             assert report.added == 27
             assert {f.uri: f.error for f in report.failed} == {
-                "text:3": "the parser crashed on it (exit code 7)",
-                "text:17": "the parser crashed on it (exit code 7)",
-                "text:5": "a part failed (ValueError: a bug)",
+                "text:3": "the parser process crashed (exit code 7)",
+                "text:17": "the parser process crashed (exit code 7)",
+                "text:5": "a component failed (ValueError: a bug)",
             }
             assert maintenance.verify(pipeline.open()).problems == []
 
 
-class Crashing(Parser):
-    """Brings its process down on what is no text."""
+class AbortingParser(Parser):
+    """A parser that aborts its process for PDF files, and starts a program for the others."""
 
     name = "crashing"
 
@@ -231,24 +240,27 @@ class Crashing(Parser):
         return Document(uri=uri, text=data.decode())
 
 
-def test_parsing_is_done_elsewhere(tmp_path: Path) -> None:
-    """And a program that a parser starts cannot eat what the process is sent."""
+def test_parsers_abort_only_their_process_and_programs_cannot_read_requests(tmp_path: Path) -> None:
     texts = ("one", "%PDF-1.7", "two", "three")
-    with Pipeline(index=tmp_path / "i", parser=Crashing(), processes=1) as pipeline:
-        report = pipeline.ingest(Texts(texts=texts))
+    with Pipeline(index=tmp_path / "i", parser=AbortingParser(), processes=1) as pipeline:
+        report = pipeline.ingest(TextConnector(texts=texts))
     assert report.added == 3
-    assert [f.error for f in report.failed] == ["the parser crashed on it (exit code -6)"]
+    assert [f.error for f in report.failed] == ["the parser process crashed (exit code -6)"]
 
 
-def test_a_parser_that_hangs_costs_its_document(tmp_path: Path) -> None:
+def test_a_hanging_parser_fails_only_its_document(tmp_path: Path) -> None:
     limits = ParserLimits(seconds=2.0)
-    with Pipeline(index=tmp_path / "i", parser=Deadly(), processes=1, limits=limits) as pipeline:
-        report = pipeline.ingest(Texts(texts=("one", "hang", "two")))
+    with Pipeline(
+        index=tmp_path / "i", parser=CrashingParser(), processes=1, limits=limits
+    ) as pipeline:
+        report = pipeline.ingest(TextConnector(texts=("one", "hang", "two")))
     assert report.added == 2
-    assert [f.error for f in report.failed] == ["parsing it takes more than 2 s (limits.seconds)"]
+    assert [f.error for f in report.failed] == ["parsing takes more than 2 s (limits.seconds)"]
 
 
-def test_processes_parse_what_this_one_parses(tmp_path: Path, folder: Path) -> None:
+def test_worker_processes_give_the_same_report_as_this_process(
+    tmp_path: Path, folder: Path
+) -> None:
     shutil.copy(Path(__file__).parent.parent / "fixtures" / "encrypted.pdf", folder)
     reports = []
     for processes in (0, 2):
@@ -258,36 +270,39 @@ def test_processes_parse_what_this_one_parses(tmp_path: Path, folder: Path) -> N
     assert len(reports[0]["documents"]["failed"]) == 1
 
 
-def test_only_some_documents_are_held_at_once(
+def test_only_a_limited_number_of_documents_is_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A reader may be ahead of the writer by the length of the queues, not by the folder."""
+    """The readers are ahead of the writer by the length of the queues at most."""
     monkeypatch.setattr("rag.ingestion.batches._BATCH_CHUNKS", 4)
-    read: list[int] = []
-    ahead: list[int] = []
+    read_numbers: list[int] = []
+    lead_counts: list[int] = []
 
-    class Counted(Texts):
+    class CountingConnector(TextConnector):
         def sources(self) -> Iterator[Source]:
             for i, text in enumerate(self.texts):
 
-                def reading(i: int = i, text: str = text) -> bytes:
-                    read.append(i)
+                def read_text(i: int = i, text: str = text) -> bytes:
+                    read_numbers.append(i)
                     return text.encode()
 
-                yield Source(uri=f"text:{i}", version="1", read=reading)
+                yield Source(uri=f"text:{i}", version="1", read=read_text)
 
     texts = tuple(f"Text number {i}." for i in range(400))
     with Pipeline(index=tmp_path / "i", processes=0) as pipeline:
         pipeline.ingest(
-            Counted(texts=texts), progress=lambda report: ahead.append(len(read) - report.seen)
+            CountingConnector(texts=texts),
+            progress=lambda report: lead_counts.append(len(read_numbers) - report.seen),
         )
-    assert len(read) == 400
-    assert max(ahead) < 60
+    assert len(read_numbers) == 400
+    assert max(lead_counts) < 60
 
 
-def test_the_vector_store_is_a_part_of_the_configuration() -> None:
+def test_the_vector_store_is_saved_in_the_configuration() -> None:
     pipeline = Pipeline(vectors=Chroma(url="http://127.0.0.1:8000", store_text=True, batch=300))
     assert Pipeline.from_yaml(pipeline.to_yaml()) == pipeline
-    typed = 'vectors: {type: chroma, url: "http://127.0.0.1:8000", store_text: true, batch: 300}'
-    assert Pipeline.from_yaml(typed) == pipeline
+    short_yaml = (
+        'vectors: {type: chroma, url: "http://127.0.0.1:8000", store_text: true, batch: 300}'
+    )
+    assert Pipeline.from_yaml(short_yaml) == pipeline
     assert "url: http://127.0.0.1:8000" in pipeline.to_yaml()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import operator
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import BaseDocumentCompressor
-from langchain_core.documents import Document as TheirDocument
+from langchain_core.documents import Document as LangChainDocument
 from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage
@@ -49,31 +51,23 @@ from rag.interop.langchain import (
 )
 from rag.retrieval.external_passages import passage_uri
 from rag.types import Message
-
-QUESTION = "How long does a full battery last?"
-REPLY = "A full battery lasts 34 minutes in calm air [1]."
-
-
-@pytest.fixture
-def filled(pipeline: Pipeline, folder: Path) -> Pipeline:
-    pipeline.ingest(folder)
-    return pipeline
+from tests.interop.conftest import QUESTION, REPLY, use_scripted_model
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    """A pipeline over a handful of documents, for the standard suites."""
-    place = tmp_path_factory.mktemp("suite")
-    docs = place / "docs"
+def suite_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    """A pipeline with a few documents, for the standard suites."""
+    base_folder = tmp_path_factory.mktemp("suite")
+    docs = base_folder / "docs"
     docs.mkdir()
     for number in range(6):
         (docs / f"{number}.txt").write_text(f"Heron {number} stands at the pier of lake {number}.")
-    with Pipeline(index=place / "index") as made:
-        made.ingest(docs)
-        yield made
+    with Pipeline(index=base_folder / "index") as pipeline:
+        pipeline.ingest(docs)
+        yield pipeline
 
 
-# -- ours in theirs: the standard suites ---------------------------------------------------
+# -- exports: LangChain's standard test suites -----------------------------------------
 
 
 class TestEmbeddingsUnit(EmbeddingsUnitTests):
@@ -98,8 +92,8 @@ class TestEmbeddings(EmbeddingsIntegrationTests):
 
 class TestRetriever(RetrieversIntegrationTests):
     @pytest.fixture(autouse=True)
-    def _served(self, shared: Pipeline) -> None:
-        type(self).pipeline = shared
+    def _set_pipeline(self, suite_pipeline: Pipeline) -> None:
+        type(self).pipeline = suite_pipeline
 
     pipeline: Any = None
 
@@ -120,8 +114,8 @@ class _ToolCase:
     pipeline: Any = None
 
     @pytest.fixture(autouse=True)
-    def _served(self, shared: Pipeline) -> None:
-        type(self).pipeline = shared
+    def _set_pipeline(self, suite_pipeline: Pipeline) -> None:
+        type(self).pipeline = suite_pipeline
 
     @property
     def tool_constructor(self) -> type[BaseTool]:
@@ -144,53 +138,56 @@ class TestTool(_ToolCase, ToolsIntegrationTests):
     pass
 
 
-# -- ours in theirs ------------------------------------------------------------------------
+# -- exports --------------------------------------------------------------------------
 
 
-def test_the_runnable_answers_with_exact_citations(filled: Pipeline) -> None:
-    found = CitewellRunnable(filled).invoke(QUESTION)
-    assert found["status"] == "answered"
-    (cited,) = found["citations"]
-    assert filled.document(cited["uri"]).text[cited["start"] : cited["end"]] == cited["quote"]
-    context = found["context"][0]
-    text = filled.document(context.metadata["source"]).text
-    start, end = context.metadata["start_index"], context.metadata["end_index"]
-    assert text[start:end] == context.page_content
+def test_the_runnable_answers_with_exact_citations(filled_pipeline: Pipeline) -> None:
+    output = CitewellRunnable(filled_pipeline).invoke(QUESTION)
+    assert output["status"] == "answered"
+    (citation,) = output["citations"]
+    text = filled_pipeline.document(citation["uri"]).text
+    assert text[citation["start"] : citation["end"]] == citation["quote"]
+    document = output["context"][0]
+    text = filled_pipeline.document(document.metadata["source"]).text
+    start, end = document.metadata["start_index"], document.metadata["end_index"]
+    assert text[start:end] == document.page_content
 
 
-def test_streams_add_up_to_what_invoke_returns(filled: Pipeline) -> None:
-    chain = CitewellRunnable(filled)
+def add_pieces(pieces: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the sum of the pieces of a stream, as LangChain computes it."""
+    return dict(functools.reduce(operator.add, pieces))
 
-    async def apart() -> list[dict[str, Any]]:
+
+def test_streams_add_up_to_what_invoke_returns(filled_pipeline: Pipeline) -> None:
+    chain = CitewellRunnable(filled_pipeline)
+
+    async def stream_async() -> list[dict[str, Any]]:
         return [piece async for piece in chain.astream({"input": QUESTION})]
 
-    whole = chain.invoke(QUESTION)
-    for pieces in (list(chain.stream(QUESTION)), asyncio.run(apart())):
+    output = chain.invoke(QUESTION)
+    for pieces in (list(chain.stream(QUESTION)), asyncio.run(stream_async())):
         assert len(pieces) >= 2
-        total = pieces[0]
-        for piece in pieces[1:]:
-            total = total + piece  # type: ignore[operator]
-        assert dict(total) == whole
+        assert add_pieces(pieces) == output
 
 
-def test_batches_and_chains(filled: Pipeline) -> None:
-    chain = CitewellRunnable(filled) | RunnableLambda(lambda found: found["answer"])
-    one, other = chain.batch([QUESTION, "What are the propellers made of?"])
-    assert "34 minutes" in one and "nylon" in other
-    beside = {"question": RunnablePassthrough()} | CitewellRunnable(filled)
-    assert beside.invoke(QUESTION)["question"] == QUESTION
+def test_the_runnable_works_in_batches_and_chains(filled_pipeline: Pipeline) -> None:
+    chain = CitewellRunnable(filled_pipeline) | RunnableLambda(lambda output: output["answer"])
+    battery_answer, propeller_answer = chain.batch([QUESTION, "What are the propellers made of?"])
+    assert "34 minutes" in battery_answer and "nylon" in propeller_answer
+    chain_with_mapping = {"question": RunnablePassthrough()} | CitewellRunnable(filled_pipeline)
+    assert chain_with_mapping.invoke(QUESTION)["question"] == QUESTION
 
-    async def apart() -> Any:
+    async def batch_async() -> Any:
         return await chain.abatch([QUESTION])
 
-    assert asyncio.run(apart()) == [one]
+    assert asyncio.run(batch_async()) == [battery_answer]
 
 
-def test_history_in_any_form_is_understood(filled: Pipeline) -> None:
-    chain = CitewellRunnable(filled)
-    earlier = [Message(role="user", content="How long does the battery last?")]
-    followed = "And how long does charging take?"
-    expected = filled.ask(followed, history=earlier)
+def test_the_runnable_accepts_any_form_of_history(filled_pipeline: Pipeline) -> None:
+    chain = CitewellRunnable(filled_pipeline)
+    earlier_messages = [Message(role="user", content="How long does the battery last?")]
+    follow_up = "And how long does charging take?"
+    expected = filled_pipeline.ask(follow_up, history=earlier_messages)
     assert "90 minutes" in expected.text
     assert expected.trace[0].name == "condense"
     for history in (
@@ -198,135 +195,146 @@ def test_history_in_any_form_is_understood(filled: Pipeline) -> None:
         [("human", "How long does the battery last?"), ("ai", "34 minutes.")],
         [{"role": "user", "content": "How long does the battery last?"}],
     ):
-        found = chain.invoke({"question": followed, "chat_history": history})
-        assert found["answer"] == expected.text
+        output = chain.invoke({"question": follow_up, "chat_history": history})
+        assert output["answer"] == expected.text
     with pytest.raises(QueryError, match="question"):
         chain.invoke({"query": "x"})
     with pytest.raises(QueryError, match="mapping"):
         chain.invoke(7)  # type: ignore[arg-type]
 
 
-class _Told(BaseCallbackHandler):
+class _RecordingHandler(BaseCallbackHandler):
     def __init__(self) -> None:
-        self.seen: list[tuple[str, str]] = []
+        self.events: list[tuple[str, str]] = []
         self.parents: dict[str, str | None] = {}
         self.names: dict[Any, str] = {}
         self.tokens = ""
-        self.documents: list[TheirDocument] = []
+        self.documents: list[LangChainDocument] = []
 
-    def _begin(self, kind: str, run_id: Any, parent: Any, name: str | None) -> None:
-        self.seen.append((kind, name or ""))
+    def _record_start(self, kind: str, run_id: Any, parent: Any, name: str | None) -> None:
+        self.events.append((kind, name or ""))
         self.names[run_id] = name or ""
         self.parents[name or ""] = self.names.get(parent)
 
     def on_chain_start(
-        self, serialized: Any, inputs: Any, *, run_id: Any, parent_run_id: Any = None, **more: Any
+        self,
+        serialized: Any,
+        inputs: Any,
+        *,
+        run_id: Any,
+        parent_run_id: Any = None,
+        **options: Any,
     ) -> None:
-        self._begin("chain", run_id, parent_run_id, more.get("name"))
+        self._record_start("chain", run_id, parent_run_id, options.get("name"))
 
     def on_retriever_start(
-        self, serialized: Any, query: str, *, run_id: Any, parent_run_id: Any = None, **more: Any
+        self, serialized: Any, query: str, *, run_id: Any, parent_run_id: Any = None, **options: Any
     ) -> None:
-        self._begin("retriever", run_id, parent_run_id, more.get("name"))
+        self._record_start("retriever", run_id, parent_run_id, options.get("name"))
 
     def on_chat_model_start(
-        self, serialized: Any, messages: Any, *, run_id: Any, parent_run_id: Any = None, **more: Any
+        self,
+        serialized: Any,
+        messages: Any,
+        *,
+        run_id: Any,
+        parent_run_id: Any = None,
+        **options: Any,
     ) -> None:
-        self._begin("chat", run_id, parent_run_id, more.get("name"))
+        self._record_start("chat", run_id, parent_run_id, options.get("name"))
 
-    def on_retriever_end(self, documents: Any, **more: Any) -> None:
+    def on_retriever_end(self, documents: Any, **options: Any) -> None:
         self.documents = list(documents)
-        self.seen.append(("retriever end", ""))
+        self.events.append(("retriever end", ""))
 
-    def on_llm_new_token(self, token: str, **more: Any) -> None:
+    def on_llm_new_token(self, token: str, **options: Any) -> None:
         self.tokens += token
 
-    def on_llm_end(self, response: Any, **more: Any) -> None:
-        self.seen.append(("chat end", response.generations[0][0].text))
+    def on_llm_end(self, response: Any, **options: Any) -> None:
+        self.events.append(("chat end", response.generations[0][0].text))
 
-    def on_chain_error(self, error: BaseException, **more: Any) -> None:
-        self.seen.append(("error", type(error).__name__))
-
-
-class _ToldLater(_Told, AsyncCallbackHandler):
-    async def on_chain_start(self, *args: Any, **more: Any) -> None:  # type: ignore[override]
-        _Told.on_chain_start(self, *args, **more)
-
-    async def on_retriever_start(self, *args: Any, **more: Any) -> None:  # type: ignore[override]
-        _Told.on_retriever_start(self, *args, **more)
-
-    async def on_chat_model_start(self, *args: Any, **more: Any) -> None:  # type: ignore[override]
-        _Told.on_chat_model_start(self, *args, **more)
-
-    async def on_retriever_end(self, *args: Any, **more: Any) -> None:  # type: ignore[override]
-        _Told.on_retriever_end(self, *args, **more)
-
-    async def on_llm_new_token(self, *args: Any, **more: Any) -> None:  # type: ignore[override]
-        _Told.on_llm_new_token(self, *args, **more)
-
-    async def on_llm_end(self, *args: Any, **more: Any) -> None:  # type: ignore[override]
-        _Told.on_llm_end(self, *args, **more)
-
-    async def on_chain_error(self, *args: Any, **more: Any) -> None:  # type: ignore[override]
-        _Told.on_chain_error(self, *args, **more)
+    def on_chain_error(self, error: BaseException, **options: Any) -> None:
+        self.events.append(("error", type(error).__name__))
 
 
-def _grounded(filled: Pipeline, *replies: str) -> Pipeline:
-    model = ScriptedChat(replies=replies)
-    return filled.model_copy(update={"generator": GroundedGenerator(model=model)})
+class _AsyncRecordingHandler(_RecordingHandler, AsyncCallbackHandler):
+    async def on_chain_start(self, *args: Any, **options: Any) -> None:  # type: ignore[override]
+        _RecordingHandler.on_chain_start(self, *args, **options)
+
+    async def on_retriever_start(self, *args: Any, **options: Any) -> None:  # type: ignore[override]
+        _RecordingHandler.on_retriever_start(self, *args, **options)
+
+    async def on_chat_model_start(self, *args: Any, **options: Any) -> None:  # type: ignore[override]
+        _RecordingHandler.on_chat_model_start(self, *args, **options)
+
+    async def on_retriever_end(self, *args: Any, **options: Any) -> None:  # type: ignore[override]
+        _RecordingHandler.on_retriever_end(self, *args, **options)
+
+    async def on_llm_new_token(self, *args: Any, **options: Any) -> None:  # type: ignore[override]
+        _RecordingHandler.on_llm_new_token(self, *args, **options)
+
+    async def on_llm_end(self, *args: Any, **options: Any) -> None:  # type: ignore[override]
+        _RecordingHandler.on_llm_end(self, *args, **options)
+
+    async def on_chain_error(self, *args: Any, **options: Any) -> None:  # type: ignore[override]
+        _RecordingHandler.on_chain_error(self, *args, **options)
 
 
-@pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
-def test_callbacks_see_our_stages(filled: Pipeline, way: str) -> None:
-    told = _ToldLater() if way == "ainvoke" else _Told()
-    chain = CitewellRunnable(_grounded(filled, REPLY))
-    config: Any = {"callbacks": [told]}
+@pytest.mark.parametrize("method", ["invoke", "stream", "ainvoke", "astream"])
+def test_callbacks_receive_the_stages_of_the_pipeline(
+    filled_pipeline: Pipeline, method: str
+) -> None:
+    handler = _AsyncRecordingHandler() if method == "ainvoke" else _RecordingHandler()
+    chain = CitewellRunnable(use_scripted_model(filled_pipeline, REPLY))
+    config: Any = {"callbacks": [handler]}
 
-    async def apart() -> None:
-        if way == "ainvoke":
+    async def call_async() -> None:
+        if method == "ainvoke":
             await chain.ainvoke(QUESTION, config)
         else:
             async for _ in chain.astream(QUESTION, config):
                 pass
 
-    if way == "invoke":
+    if method == "invoke":
         chain.invoke(QUESTION, config)
-    elif way == "stream":
+    elif method == "stream":
         list(chain.stream(QUESTION, config))
     else:
-        asyncio.run(apart())
-    kinds = [kind for kind, _ in told.seen]
+        asyncio.run(call_async())
+    kinds = [kind for kind, _ in handler.events]
     assert kinds.count("retriever") == kinds.count("retriever end") == 1
-    assert ("chat end", REPLY) in told.seen
-    assert told.parents["ask"] == "citewell"
-    assert told.parents["retrieval hybrid"] == "ask"
-    assert told.parents["chat scripted"] == "generate grounded"
-    assert told.documents and told.documents[0].metadata["start_index"] >= 0
-    assert told.tokens == ("" if way == "invoke" else REPLY)
+    assert ("chat end", REPLY) in handler.events
+    assert handler.parents["ask"] == "citewell"
+    assert handler.parents["retrieval hybrid"] == "ask"
+    assert handler.parents["chat scripted"] == "generate grounded"
+    assert handler.documents and handler.documents[0].metadata["start_index"] >= 0
+    assert handler.tokens == ("" if method == "invoke" else REPLY)
 
 
-def test_callbacks_are_told_of_failures(filled: Pipeline) -> None:
-    told = _Told()
+def test_callbacks_receive_failures(filled_pipeline: Pipeline) -> None:
+    handler = _RecordingHandler()
     with pytest.raises(QueryError):
-        CitewellRunnable(filled).invoke("", {"callbacks": [told]})
-    assert ("error", "QueryError") in told.seen
+        CitewellRunnable(filled_pipeline).invoke("", {"callbacks": [handler]})
+    assert ("error", "QueryError") in handler.events
 
 
-def test_a_stream_that_is_left_says_nothing_more(filled: Pipeline) -> None:
-    stream = CitewellRunnable(_grounded(filled, REPLY)).stream(QUESTION)
+def test_a_stream_can_be_closed_early(filled_pipeline: Pipeline) -> None:
+    stream = CitewellRunnable(use_scripted_model(filled_pipeline, REPLY)).stream(QUESTION)
     next(stream)
     stream.close()  # type: ignore[attr-defined]
 
 
-def test_an_abstention_after_a_draft_is_told_at_the_end(filled: Pipeline) -> None:
-    chain = CitewellRunnable(_grounded(filled, "The pilot was Amelia Earhart.", REPLY))
+def test_an_abstention_after_streamed_text_is_appended(filled_pipeline: Pipeline) -> None:
+    chain = CitewellRunnable(
+        use_scripted_model(filled_pipeline, "The pilot was Amelia Earhart.", REPLY)
+    )
     pieces = list(chain.stream("Who was the pilot?"))
     assert pieces[-1]["status"] == "abstained"
-    said = "".join(piece.get("answer", "") for piece in pieces)
-    assert said.endswith("I could not find an answer to that in the sources.")
+    text = "".join(piece.get("answer", "") for piece in pieces)
+    assert text.endswith("I could not find an answer to that in the sources.")
 
 
-def test_the_loader_reads_what_our_connectors_read(folder: Path) -> None:
+def test_the_loader_loads_documents_and_skips_failures_on_request(folder: Path) -> None:
     documents = CitewellLoader(folder).load()
     assert [d.metadata["title"] for d in documents] == ["Kite 4 handbook", "notes.txt"]
     assert documents[0].metadata["source"].endswith("handbook.md")
@@ -336,8 +344,8 @@ def test_the_loader_reads_what_our_connectors_read(folder: Path) -> None:
     assert len(CitewellLoader(folder, on_error="skip").load()) == 2
 
 
-def test_the_tool_tells_a_model_the_quotes(filled: Pipeline) -> None:
-    tool = CitewellTool(pipeline=filled)
+def test_the_tool_returns_the_quotes_for_the_model(filled_pipeline: Pipeline) -> None:
+    tool = CitewellTool(pipeline=filled_pipeline)
     call = {"name": tool.name, "args": {"question": QUESTION}, "id": "1", "type": "tool_call"}
     message = tool.invoke(call)
     assert '"A full battery lasts 34 minutes in calm air."' in message.content
@@ -345,46 +353,49 @@ def test_the_tool_tells_a_model_the_quotes(filled: Pipeline) -> None:
     assert "could not find" in tool.invoke({"question": "Who wrote Faust?"})
 
 
-# -- theirs in ours ------------------------------------------------------------------------
+# -- adapters -------------------------------------------------------------------------
 
 
-def test_embeddings_are_an_embedder(tmp_path: Path, folder: Path) -> None:
-    theirs = DeterministicFakeEmbedding(size=12)
-    with Pipeline(index=tmp_path / "i", embedder=theirs, retriever="dense") as made:  # type: ignore[arg-type]
-        assert isinstance(made.embedder, LangChainEmbedder)
-        assert made.embedder.dimension == 12
-        assert made.embedder.label.startswith("DeterministicFakeEmbedding(size=12)-")
-        made.ingest(folder)
-        assert made.search(QUESTION)
-        vectors = made.embedder.embed_documents(["a", "", "b"])
+def test_embeddings_are_adapted_to_an_embedder(tmp_path: Path, folder: Path) -> None:
+    embeddings: Any = DeterministicFakeEmbedding(size=12)
+    with Pipeline(index=tmp_path / "i", embedder=embeddings, retriever="dense") as pipeline:
+        embedder = pipeline.embedder
+        assert isinstance(embedder, LangChainEmbedder)
+        assert embedder.dimension == 12
+        assert embedder.label.startswith("DeterministicFakeEmbedding(size=12)-")
+        pipeline.ingest(folder)
+        assert pipeline.search(QUESTION)
+        vectors = embedder.embed_documents(["a", "", "b"])
         assert vectors.shape == (3, 12) and vectors.dtype == np.float32
         assert np.allclose(np.linalg.norm(vectors, axis=1), [1, 0, 1])
-    other = LangChainEmbedder(embeddings=DeterministicFakeEmbedding(size=13))
-    assert other.fingerprint != made.embedder.fingerprint
-    same = LangChainEmbedder(embeddings=DeterministicFakeEmbedding(size=12))
-    assert same.fingerprint == made.embedder.fingerprint
+    larger = LangChainEmbedder(embeddings=DeterministicFakeEmbedding(size=13))
+    assert larger.fingerprint != embedder.fingerprint
+    equal = LangChainEmbedder(embeddings=DeterministicFakeEmbedding(size=12))
+    assert equal.fingerprint == embedder.fingerprint
 
 
-def test_a_chat_model_is_a_chat_model(filled: Pipeline) -> None:
-    theirs = GenericFakeChatModel(messages=iter([AIMessage(REPLY), AIMessage(REPLY)]))
-    generator = GroundedGenerator(model=theirs)  # type: ignore[arg-type]
-    made = filled.model_copy(update={"generator": generator})
-    answer = made.ask(QUESTION)
+def test_a_chat_model_is_adapted_and_answers(filled_pipeline: Pipeline) -> None:
+    model: Any = GenericFakeChatModel(messages=iter([AIMessage(REPLY), AIMessage(REPLY)]))
+    generator = GroundedGenerator(model=model)
+    pipeline = filled_pipeline.model_copy(update={"generator": generator})
+    answer = pipeline.ask(QUESTION)
     assert answer.status == "answered" and answer.citations[0].verified
-    texts = list(made.stream(QUESTION))
-    assert texts[-1].answer.text == answer.text  # type: ignore[union-attr]
+    events = list(pipeline.stream(QUESTION))
+    assert events[-1].answer.text == answer.text  # type: ignore[union-attr]
 
 
-def test_usage_and_reasons_are_taken_over() -> None:
-    used = {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}
-    said = AIMessage("Yes.", usage_metadata=used, response_metadata={"stop_reason": "max_tokens"})  # type: ignore[arg-type]
-    model = LangChainChat(model=GenericFakeChatModel(messages=iter([said])))
-    found = model.complete([Message(role="user", content="?")])
-    assert (found.usage.input_tokens, found.usage.output_tokens) == (7, 3)
-    assert found.finish_reason == "length"
+def test_usage_and_finish_reasons_of_chat_models_are_reported() -> None:
+    token_counts = {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}
+    message = AIMessage(
+        "Yes.", usage_metadata=token_counts, response_metadata={"stop_reason": "max_tokens"}
+    )  # type: ignore[arg-type]
+    model = LangChainChat(model=GenericFakeChatModel(messages=iter([message])))
+    completion = model.complete([Message(role="user", content="?")])
+    assert (completion.usage.input_tokens, completion.usage.output_tokens) == (7, 3)
+    assert completion.finish_reason == "length"
 
 
-def test_what_their_models_raise_is_ours() -> None:
+def test_errors_of_chat_models_become_model_errors() -> None:
     class RateLimitError(Exception):
         pass
 
@@ -397,30 +408,36 @@ def test_what_their_models_raise_is_ours() -> None:
 
 
 class _Loader(BaseLoader):
-    def __init__(self, documents: list[TheirDocument]) -> None:
+    def __init__(self, documents: list[LangChainDocument]) -> None:
         self.documents = documents
 
-    def lazy_load(self) -> Iterator[TheirDocument]:
+    def lazy_load(self) -> Iterator[LangChainDocument]:
         yield from self.documents
 
 
-def test_a_loader_is_a_connector_and_its_changes_are_followed(pipeline: Pipeline) -> None:
+def test_a_loader_is_adapted_and_its_changes_are_ingested(pipeline: Pipeline) -> None:
     documents = [
-        TheirDocument("The kettle holds two litres.", metadata={"source": "manual.pdf", "page": 1}),
-        TheirDocument("It boils in four minutes.", metadata={"source": "manual.pdf", "page": 2}),
-        TheirDocument("The toaster has two slots.", metadata={"year": 2020}),
+        LangChainDocument(
+            "The kettle holds two litres.", metadata={"source": "manual.pdf", "page": 1}
+        ),
+        LangChainDocument(
+            "It boils in four minutes.", metadata={"source": "manual.pdf", "page": 2}
+        ),
+        LangChainDocument("The toaster has two slots.", metadata={"year": 2020}),
     ]
     loader = _Loader(documents)
-    first = pipeline.ingest(loader)  # type: ignore[arg-type]
-    assert (first.added, len(first.failed)) == (3, 0)
+    first_report = pipeline.ingest(loader)  # type: ignore[arg-type]
+    assert (first_report.added, len(first_report.failed)) == (3, 0)
     answer = pipeline.ask("How long does it take to boil?")
     assert answer.citations[0].uri.endswith("/manual.pdf!/2") and answer.citations[0].verified
     loader.documents = [
         documents[0],
-        TheirDocument("It boils in three minutes.", metadata={"source": "manual.pdf", "page": 2}),
+        LangChainDocument(
+            "It boils in three minutes.", metadata={"source": "manual.pdf", "page": 2}
+        ),
     ]
-    second = pipeline.ingest(loader)  # type: ignore[arg-type]
-    assert (second.updated, second.unchanged, second.deleted) == (1, 1, 1)
+    second_report = pipeline.ingest(loader)  # type: ignore[arg-type]
+    assert (second_report.updated, second_report.unchanged, second_report.deleted) == (1, 1, 1)
 
 
 def test_a_vector_store_answers_with_verified_citations(tmp_path: Path) -> None:
@@ -430,30 +447,32 @@ def test_a_vector_store_answers_with_verified_citations(tmp_path: Path) -> None:
         ["A full battery lasts 34 minutes in calm air.", "The propellers are made of nylon."],
         metadatas=[{"source": "handbook", "year": 2020}, {"source": "parts", "year": 2021}],
     )
-    with Pipeline(index=tmp_path / "none", retriever=store) as made:  # type: ignore[arg-type]
-        answer = made.ask(QUESTION)
+    with Pipeline(index=tmp_path / "none", retriever=store) as pipeline:  # type: ignore[arg-type]
+        answer = pipeline.ask(QUESTION)
         assert answer.text.startswith("A full battery lasts 34 minutes")
-        (cited,) = answer.citations
-        assert cited.verified and cited.title == "handbook"
-        assert cited.uri == passage_uri("A full battery lasts 34 minutes in calm air.")
-        only = made.search("battery", where={"field": "year", "op": "==", "value": 2021})
-        assert [hit.chunk.title for hit in only] == ["parts"]
+        (citation,) = answer.citations
+        assert citation.verified and citation.title == "handbook"
+        assert citation.uri == passage_uri("A full battery lasts 34 minutes in calm air.")
+        hits = pipeline.search("battery", where={"field": "year", "op": "==", "value": 2021})
+        assert [hit.chunk.title for hit in hits] == ["parts"]
 
 
-def test_a_retriever_whose_sources_are_in_the_index_cites_those(
-    filled: Pipeline, folder: Path
+def test_passages_of_indexed_documents_are_cited_in_those_documents(
+    filled_pipeline: Pipeline, folder: Path
 ) -> None:
-    class Theirs(BaseRetriever):
-        def _get_relevant_documents(self, query: str, **_: Any) -> list[TheirDocument]:
-            text = "A full  battery lasts\n34 minutes in calm air."  # other white space
-            return [TheirDocument(text, metadata={"source": str(folder / "handbook.md")})]
+    class FixedRetriever(BaseRetriever):
+        def _get_relevant_documents(self, query: str, **_: Any) -> list[LangChainDocument]:
+            text = "A full  battery lasts\n34 minutes in calm air."  # the white space differs
+            return [LangChainDocument(text, metadata={"source": str(folder / "handbook.md")})]
 
-    made = filled.model_copy(update={"retriever": LangChainRetriever(retriever=Theirs())})
-    (hit,) = made.search(QUESTION)
-    document = filled.document(hit.chunk.uri)
+    pipeline = filled_pipeline.model_copy(
+        update={"retriever": LangChainRetriever(retriever=FixedRetriever())}
+    )
+    (hit,) = pipeline.search(QUESTION)
+    document = filled_pipeline.document(hit.chunk.uri)
     assert document.uri.endswith("handbook.md")
     assert document.text[hit.chunk.start : hit.chunk.end] == hit.chunk.text
-    assert made.ask(QUESTION).citations[0].verified
+    assert pipeline.ask(QUESTION).citations[0].verified
 
 
 TEXTS = st.text(st.sampled_from("ab .\n\n\t#é𝄞xyz"), min_size=0, max_size=400) | st.lists(
@@ -462,22 +481,24 @@ TEXTS = st.text(st.sampled_from("ab .\n\n\t#é𝄞xyz"), min_size=0, max_size=40
 
 
 @given(TEXTS, st.integers(5, 60), st.booleans())
-def test_splitters_keep_our_contract(text: str, size: int, keep: bool) -> None:
+def test_chunks_of_splitters_cover_the_text_with_exact_offsets(
+    text: str, size: int, keep_separator: bool
+) -> None:
     document = Document(uri="a:b", text=text)
     splitter = RecursiveCharacterTextSplitter(
-        chunk_size=size, chunk_overlap=size // 3, keep_separator=keep
+        chunk_size=size, chunk_overlap=size // 3, keep_separator=keep_separator
     )
     embedder = StaticEmbedder()
     chunks = LangChainSplitter(splitter=splitter).split(document, embedder)
-    covered = set()
+    covered_offsets = set()
     for chunk in chunks:
         assert text[chunk.start : chunk.end] == chunk.text and chunk.text.strip()
-        covered |= set(range(chunk.start, chunk.end))
-    assert all(i in covered for i, sign in enumerate(text) if not sign.isspace())
+        covered_offsets |= set(range(chunk.start, chunk.end))
+    assert all(i in covered_offsets for i, character in enumerate(text) if not character.isspace())
     assert len({chunk.id for chunk in chunks}) == len(chunks)
 
 
-def test_a_splitter_that_drops_headings_loses_nothing(pipeline: Pipeline) -> None:
+def test_headings_that_a_splitter_drops_are_kept_in_the_chunks(pipeline: Pipeline) -> None:
     text = "# One\n\nFirst part.\n\n# Two\n\nSecond part.\n"
     splitter = MarkdownHeaderTextSplitter([("#", "title")])
     chunks = LangChainSplitter(splitter=splitter).split(
@@ -486,19 +507,21 @@ def test_a_splitter_that_drops_headings_loses_nothing(pipeline: Pipeline) -> Non
     assert [chunk.text for chunk in chunks] == ["# One\n\nFirst part.", "# Two\n\nSecond part."]
 
 
-def test_a_splitter_that_changes_words_is_refused(pipeline: Pipeline, folder: Path) -> None:
-    class Shouting(CharacterTextSplitter):
+def test_a_splitter_that_changes_words_fails_with_an_error(
+    pipeline: Pipeline, folder: Path
+) -> None:
+    class UppercaseSplitter(CharacterTextSplitter):
         def split_text(self, text: str) -> list[str]:
             return [text.upper()]
 
-    made = pipeline.model_copy(update={"chunker": LangChainSplitter(splitter=Shouting())})
+    made = pipeline.model_copy(update={"chunker": LangChainSplitter(splitter=UppercaseSplitter())})
     report = made.ingest(folder)
     assert len(report.failed) == 2
     assert "changes the text" in report.failed[0].error
-    assert report.seen == 2
+    assert report.events == 2
 
 
-def test_long_pieces_are_cut_to_what_the_embedder_reads(pipeline: Pipeline) -> None:
+def test_long_pieces_are_cut_to_the_limit_of_the_embedder(pipeline: Pipeline) -> None:
     text = "word " * 3000
     embedder = LangChainEmbedder(embeddings=DeterministicFakeEmbedding(size=4), limit=100)
     splitter = CharacterTextSplitter(chunk_size=10**6, chunk_overlap=0)
@@ -507,74 +530,74 @@ def test_long_pieces_are_cut_to_what_the_embedder_reads(pipeline: Pipeline) -> N
     assert max(embedder.count_tokens([c.text for c in chunks])) <= 100
 
 
-class _Compressor(BaseDocumentCompressor):
-    made: Any
+class _FunctionCompressor(BaseDocumentCompressor):
+    compress: Any
 
     def compress_documents(self, documents: Any, query: str, callbacks: Any = None) -> Any:
-        return self.made(list(documents))
+        return self.compress(list(documents))
 
 
-def _by(filled: Pipeline, made: Any) -> Pipeline:
-    return Pipeline(index=filled.index, postprocessors=_Compressor(made=made))  # type: ignore[arg-type]
+def _use_compressor(filled_pipeline: Pipeline, compress: Any) -> Pipeline:
+    return Pipeline(
+        index=filled_pipeline.index, postprocessors=_FunctionCompressor(compress=compress)
+    )  # type: ignore[arg-type]
 
 
-def test_compressors_reorder_and_filter(filled: Pipeline) -> None:
-    plain = filled.search(QUESTION)
-    assert len(plain) > 1
-    with _by(filled, lambda found: found[::-1]) as made:
-        assert [h.chunk.id for h in made.search(QUESTION)] == [h.chunk.id for h in plain][::-1]
-        scores = [h.score for h in made.search(QUESTION)]
+def test_compressors_reorder_and_filter(filled_pipeline: Pipeline) -> None:
+    original_ids = [hit.chunk.id for hit in filled_pipeline.search(QUESTION)]
+    assert len(original_ids) > 1
+    with _use_compressor(filled_pipeline, lambda documents: documents[::-1]) as pipeline:
+        hits = pipeline.search(QUESTION)
+        assert [hit.chunk.id for hit in hits] == original_ids[::-1]
+        scores = [hit.score for hit in hits]
         assert scores == sorted(scores, reverse=True)
-    with _by(filled, lambda found: []) as made:
-        assert made.search(QUESTION) == []
+    with _use_compressor(filled_pipeline, lambda documents: []) as pipeline:
+        assert pipeline.search(QUESTION) == []
 
 
-def test_compressors_that_extract_narrow_the_hit_and_inventions_do_not(filled: Pipeline) -> None:
-    def shortened(found: list[TheirDocument]) -> list[TheirDocument]:
-        first, *_ = found
+def test_extracted_words_narrow_a_hit_and_other_words_do_not(filled_pipeline: Pipeline) -> None:
+    def compress(documents: list[LangChainDocument]) -> list[LangChainDocument]:
         words = "lasts 34 minutes"
         return [
-            TheirDocument(words, metadata=first.metadata),
-            TheirDocument("It says something about time.", metadata=found[1].metadata),
+            LangChainDocument(words, metadata=documents[0].metadata),
+            LangChainDocument("It says something about time.", metadata=documents[1].metadata),
         ]
 
-    with _by(filled, shortened) as made:
-        one, other = made.search(QUESTION)
-        text = filled.document(one.chunk.uri).text
-        assert one.chunk.text == "lasts 34 minutes" == text[one.chunk.start : one.chunk.end]
-        assert (
-            other.chunk.text
-            == filled.document(other.chunk.uri).text[other.chunk.start : other.chunk.end]
-        )
+    with _use_compressor(filled_pipeline, compress) as pipeline:
+        narrowed, unchanged = (hit.chunk for hit in pipeline.search(QUESTION))
+        text = filled_pipeline.document(narrowed.uri).text
+        assert narrowed.text == "lasts 34 minutes" == text[narrowed.start : narrowed.end]
+        text = filled_pipeline.document(unchanged.uri).text
+        assert unchanged.text == text[unchanged.start : unchanged.end]
 
 
-def test_other_objects_are_refused() -> None:
+def test_objects_without_an_adapter_are_refused() -> None:
     with pytest.raises(ConfigError, match="given as an instance"):
         build("embedder", StrOutputParser())
     with pytest.raises(ConfigError, match="given as an instance"):
         build("retriever", DeterministicFakeEmbedding(size=3))
 
 
-def test_a_pipeline_of_their_parts_says_what_it_is(tmp_path: Path) -> None:
-    theirs: Any = DeterministicFakeEmbedding(size=12)
-    made = Pipeline(index=tmp_path / "i", embedder=theirs)
-    assert "DeterministicFakeEmbedding(size=12)" in str(made.config())
+def test_the_config_of_an_adapter_has_a_label_and_is_not_written_as_yaml(tmp_path: Path) -> None:
+    embeddings: Any = DeterministicFakeEmbedding(size=12)
+    pipeline = Pipeline(index=tmp_path / "i", embedder=embeddings)
+    assert "DeterministicFakeEmbedding(size=12)" in str(pipeline.config())
     with pytest.raises(ConfigError, match="module:attribute"):
-        made.to_yaml()
+        pipeline.to_yaml()
 
 
-# -- found by others -----------------------------------------------------------------------
+# -- regressions ----------------------------------------------------------------------
 
 
 class _FileLoader(BaseLoader):
     def __init__(self, path: Path, api_key: str = "k", fails: bool = False) -> None:
         self.file_path, self.api_key, self.fails = str(path), api_key, fails
 
-    def lazy_load(self) -> Iterator[TheirDocument]:
-        yield TheirDocument(Path(self.file_path).read_text(), metadata={"source": "same"})
+    def lazy_load(self) -> Iterator[LangChainDocument]:
+        yield LangChainDocument(Path(self.file_path).read_text(), metadata={"source": "same"})
         if self.fails:
-            raise RuntimeError("the connection broke off")
-        yield TheirDocument("A second text.", metadata={"source": "same"})
+            raise RuntimeError("the connection was lost")
+        yield LangChainDocument("A second text.", metadata={"source": "same"})
 
 
 def test_loaders_of_one_class_do_not_delete_each_others_documents(
@@ -585,11 +608,11 @@ def test_loaders_of_one_class_do_not_delete_each_others_documents(
     for name in "ab":
         assert pipeline.ingest(_FileLoader(tmp_path / name)).deleted == 0  # type: ignore[arg-type]
     assert pipeline.stats().documents == 4
-    again = pipeline.ingest(_FileLoader(tmp_path / "a", api_key="another"))  # type: ignore[arg-type]
-    assert again.unchanged == 2
+    report = pipeline.ingest(_FileLoader(tmp_path / "a", api_key="another"))  # type: ignore[arg-type]
+    assert report.unchanged == 2
 
 
-def test_a_loader_that_fails_midway_is_a_failure_and_deletes_nothing(
+def test_a_failing_loader_is_reported_and_deletes_nothing(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
     (tmp_path / "a").write_text("The text of a.")
@@ -601,22 +624,25 @@ def test_a_loader_that_fails_midway_is_a_failure_and_deletes_nothing(
     loader.fails = True
     report = pipeline.ingest(LangChainLoader(loader=loader, label=label))
     assert (report.deleted, len(report.failed)) == (0, 1)
-    assert "broke off" in report.failed[0].error
+    assert "connection was lost" in report.failed[0].error
     assert pipeline.stats().documents == 2
 
 
-def test_splitters_with_other_settings_are_other_parts(pipeline: Pipeline, folder: Path) -> None:
-    def made(size: int) -> LangChainSplitter:
+def test_splitters_with_different_settings_have_different_fingerprints(
+    pipeline: Pipeline, folder: Path
+) -> None:
+    def make_splitter(size: int) -> LangChainSplitter:
         return LangChainSplitter(
             splitter=RecursiveCharacterTextSplitter(chunk_size=size, chunk_overlap=0)
         )
 
-    assert made(100).fingerprint == made(100).fingerprint != made(50).fingerprint
-    pipeline.model_copy(update={"chunker": made(200)}).ingest(folder)
-    assert pipeline.model_copy(update={"chunker": made(60)}).ingest(folder).updated == 2
+    assert make_splitter(100).fingerprint == make_splitter(100).fingerprint
+    assert make_splitter(100).fingerprint != make_splitter(50).fingerprint
+    pipeline.model_copy(update={"chunker": make_splitter(200)}).ingest(folder)
+    assert pipeline.model_copy(update={"chunker": make_splitter(60)}).ingest(folder).updated == 2
 
 
-def test_pieces_are_not_found_within_other_words(pipeline: Pipeline) -> None:
+def test_pieces_are_not_located_within_earlier_words(pipeline: Pipeline) -> None:
     text = "concatenate is long\n\ncat\n\ndog"
     splitter = CharacterTextSplitter(separator="\n\n", chunk_size=5, chunk_overlap=0)
     chunks = LangChainSplitter(splitter=splitter).split(
@@ -629,106 +655,114 @@ def test_pieces_are_not_found_within_other_words(pipeline: Pipeline) -> None:
     ]
 
 
-def test_a_splitter_that_squeezes_a_long_text_is_followed(pipeline: Pipeline) -> None:
+def test_pieces_with_normalized_white_space_are_located_in_a_long_text(pipeline: Pipeline) -> None:
     text = "word  of\n a   text, " * 20_000
 
-    class Squeezing(CharacterTextSplitter):
+    class WhitespaceSplitter(CharacterTextSplitter):
         def split_text(self, text: str) -> list[str]:
             words = text.split()
             return [" ".join(words[i : i + 50]) for i in range(0, len(words), 50)]
 
-    chunks = LangChainSplitter(splitter=Squeezing()).split(
+    chunks = LangChainSplitter(splitter=WhitespaceSplitter()).split(
         Document(uri="a:b", text=text), pipeline.embedder
     )
     assert all(text[c.start : c.end] == c.text for c in chunks)
     assert chunks[-1].end == len(text.rstrip())
 
 
-def test_what_is_odd_in_a_foreign_result_costs_that_result_only(filled: Pipeline) -> None:
-    class Odd(BaseRetriever):
-        def _get_relevant_documents(self, query: str, **_: Any) -> list[TheirDocument]:
+def test_odd_metadata_and_scores_of_passages_do_not_stop_a_search(
+    filled_pipeline: Pipeline,
+) -> None:
+    class OddRetriever(BaseRetriever):
+        def _get_relevant_documents(self, query: str, **_: Any) -> list[LangChainDocument]:
             sources: list[Any] = ["http://[1", "a\ud800b", "\0", 7, None, "~", "x" * 5_000]
-            found = [
-                TheirDocument(f"Passage {i}.", metadata={"source": s})
+            documents = [
+                LangChainDocument(f"Passage {i}.", metadata={"source": s})
                 for i, s in enumerate(sources)
             ]
-            found[0].metadata["relevance_score"] = float("nan")
-            return [*found, TheirDocument(""), found[1]]
+            documents[0].metadata["relevance_score"] = float("nan")
+            return [*documents, LangChainDocument(""), documents[1]]
 
-    made = filled.model_copy(update={"retriever": LangChainRetriever(retriever=Odd())})
-    hits = made.search("passage", k=20)
+    pipeline = filled_pipeline.model_copy(
+        update={"retriever": LangChainRetriever(retriever=OddRetriever())}
+    )
+    hits = pipeline.search("passage", k=20)
     assert len(hits) == 7 and all(np.isfinite(hit.score) for hit in hits)
-    assert made.ask("passage").model_dump_json()
+    assert pipeline.ask("passage").model_dump_json()
 
 
-def test_a_passage_that_is_narrowed_is_still_verified(tmp_path: Path) -> None:
+def test_a_narrowed_external_passage_is_still_verified(tmp_path: Path) -> None:
     store = InMemoryVectorStore(CitewellEmbeddings())
     store.add_texts(["It is grey. A full battery lasts 34 minutes in calm air. It flies."])
 
-    def shortened(found: list[TheirDocument]) -> list[TheirDocument]:
+    def compress(documents: list[LangChainDocument]) -> list[LangChainDocument]:
         words = "A full battery lasts 34 minutes in calm air."
-        return [TheirDocument(words, metadata=d.metadata) for d in found] * 2
+        return [LangChainDocument(words, metadata=d.metadata) for d in documents] * 2
 
-    update: Any = {"retriever": store, "postprocessors": _Compressor(made=shortened)}
-    with Pipeline(index=tmp_path / "none", **update) as made:
-        (hit,) = made.search(QUESTION)  # the same twice is one
+    update: Any = {"retriever": store, "postprocessors": _FunctionCompressor(compress=compress)}
+    with Pipeline(index=tmp_path / "none", **update) as pipeline:
+        (hit,) = pipeline.search(QUESTION)  # equal passages become one hit
         assert hit.stage_scores["langchain"].rank == 1
         answer = made.ask(QUESTION)
         assert answer.citations[0].verified and answer.citations[0].start == 12
 
 
-def test_a_foreign_passage_that_is_a_chunk_of_ours_is_that_chunk(filled: Pipeline) -> None:
-    own = filled.search(QUESTION)[0]
+def test_a_passage_that_equals_a_chunk_of_the_index_is_that_chunk(
+    filled_pipeline: Pipeline,
+) -> None:
+    chunk = filled_pipeline.search(QUESTION)[0].chunk
 
-    class Theirs(BaseRetriever):
-        def _get_relevant_documents(self, query: str, **_: Any) -> list[TheirDocument]:
-            return [TheirDocument(own.chunk.text, metadata={"source": own.chunk.uri})]
+    class FixedRetriever(BaseRetriever):
+        def _get_relevant_documents(self, query: str, **_: Any) -> list[LangChainDocument]:
+            return [LangChainDocument(chunk.text, metadata={"source": chunk.uri})]
 
-    made = filled.model_copy(update={"retriever": LangChainRetriever(retriever=Theirs())})
-    assert made.search(QUESTION)[0].chunk == own.chunk
+    pipeline = filled_pipeline.model_copy(
+        update={"retriever": LangChainRetriever(retriever=FixedRetriever())}
+    )
+    assert pipeline.search(QUESTION)[0].chunk == chunk
 
 
-def test_a_bound_model_is_a_chat_model(filled: Pipeline) -> None:
-    theirs: Any = GenericFakeChatModel(messages=iter([AIMessage(REPLY)] * 4))
-    for model in (theirs.bind(stop=["x"]), theirs.with_retry(), theirs.with_fallbacks([theirs])):
-        generator = GroundedGenerator(model=model)
-        answer = filled.model_copy(update={"generator": generator}).ask(QUESTION)
+def test_runnables_around_a_model_are_adapted(filled_pipeline: Pipeline) -> None:
+    model: Any = GenericFakeChatModel(messages=iter([AIMessage(REPLY)] * 4))
+    for runnable in (model.bind(stop=["x"]), model.with_retry(), model.with_fallbacks([model])):
+        generator = GroundedGenerator(model=runnable)
+        answer = filled_pipeline.model_copy(update={"generator": generator}).ask(QUESTION)
         assert answer.citations[0].verified
 
 
-def test_an_abstention_brings_no_citations_of_its_draft(filled: Pipeline) -> None:
+def test_an_abstention_has_no_citations_of_its_draft(filled_pipeline: Pipeline) -> None:
     from rag.llm import Completion, Delta
 
-    class Refusing(ScriptedChat):
+    class RefusingChat(ScriptedChat):
         def _stream(self, messages: Any, **_: Any) -> Any:
             yield Delta(f"{REPLY} And ")
             yield Delta("", Completion(f"{REPLY} And ", finish_reason="refusal"))
 
-    generator = GroundedGenerator(model=Refusing(replies=("x",)))
+    generator = GroundedGenerator(model=RefusingChat(replies=("x",)))
     pieces = list(
-        CitewellRunnable(filled.model_copy(update={"generator": generator})).stream(QUESTION)
+        CitewellRunnable(filled_pipeline.model_copy(update={"generator": generator})).stream(
+            QUESTION
+        )
     )
-    total = pieces[0]
-    for piece in pieces[1:]:
-        total = total + piece  # type: ignore[operator]
-    assert total["status"] == "abstained" and total["citations"] == []
+    output = add_pieces(pieces)
+    assert output["status"] == "abstained" and output["citations"] == []
 
 
-def test_a_filter_goes_with_a_call_and_other_options_are_refused(filled: Pipeline) -> None:
+def test_a_call_accepts_a_filter_and_refuses_other_options(filled_pipeline: Pipeline) -> None:
     where = {"field": "title", "op": "==", "value": "notes.txt"}
-    found = CitewellRunnable(filled).invoke(QUESTION, where=where)
-    assert {d.metadata["title"] for d in found["context"]} == {"notes.txt"}
+    output = CitewellRunnable(filled_pipeline).invoke(QUESTION, where=where)
+    assert {d.metadata["title"] for d in output["context"]} == {"notes.txt"}
     with pytest.raises(QueryError, match="not k"):
-        CitewellRunnable(filled).invoke(QUESTION, k=3)
+        CitewellRunnable(filled_pipeline).invoke(QUESTION, k=3)
 
 
-def test_the_loader_keeps_what_the_place_says() -> None:
+def test_the_loader_keeps_title_and_metadata_of_the_source() -> None:
     from typing import ClassVar
 
     from connectors import Connector, Source
 
-    class Place(Connector):
-        name: ClassVar[str] = "place"
+    class SingleSource(Connector):
+        name: ClassVar[str] = "single-source"
         scope: ClassVar[str] = "odd:"  # type: ignore[assignment]
 
         def sources(self) -> Iterator[Source]:
@@ -740,5 +774,5 @@ def test_the_loader_keeps_what_the_place_says() -> None:
                 metadata={"author": "Ann"},
             )
 
-    (document,) = CitewellLoader(Place()).load()
+    (document,) = CitewellLoader(SingleSource()).load()
     assert (document.metadata["title"], document.metadata["author"]) == ("My title", "Ann")

@@ -14,7 +14,7 @@ from rag import ChatModel, Message, ScriptedChat, Usage
 from rag.concurrency import map_concurrently
 from rag.errors import ModelReplyError
 from rag.llm import Completion, Delta, NativeCitation, track_usage
-from rag.text.tokens import estimate
+from rag.text.tokens import estimate_tokens
 
 HELLO = [Message(role="user", content="Hello.")]
 
@@ -152,5 +152,5 @@ def test_a_script_is_shared_by_threads() -> None:
 
 @given(st.text(), st.text())
 def test_estimates_add_up(one: str, other: str) -> None:
-    assert 0 <= estimate(one) <= len(one)
-    assert estimate(f"{one}\n{other}") == estimate(one) + estimate(other)
+    assert 0 <= estimate_tokens(one) <= len(one)
+    assert estimate_tokens(f"{one}\n{other}") == estimate_tokens(one) + estimate_tokens(other)

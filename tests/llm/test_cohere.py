@@ -19,7 +19,7 @@ from rag.errors import (
 from rag.generation import AnswerCompleted
 from rag.llm import NativeCitation, Source
 from tests.conftest import API_KEY, Script
-from tests.generation.test_citations import hit
+from tests.generation.samples import make_hit
 
 HELLO = [Message(role="user", content="How long?")]
 JSON = {"Content-Type": "application/json"}
@@ -133,7 +133,10 @@ def test_its_citations_become_exact_spans(scripted_server: Script, live: bool) -
     citations = (cited(21, 31, "1"), cited(33, 40, "0"))
     plain = reply(text, *citations)
     scripted_server.replies = [stream(*streamed(text, citations=citations), END) if live else plain]
-    hits = [hit("a", 0, "It costs 9 euros."), hit("b", 7, "Oh. The battery lasts 34 minutes.")]
+    hits = [
+        make_hit("a", 0, "It costs 9 euros."),
+        make_hit("b", 7, "Oh. The battery lasts 34 minutes."),
+    ]
     generator = GroundedGenerator(model=chat(scripted_server))
     if live:
         *events, last = generator.stream("How long?", hits)

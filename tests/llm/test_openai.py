@@ -86,7 +86,7 @@ def test_the_whole_way_with_a_real_model(llama_url: str, folder: Path, tmp_path:
         assert citation.verified
         assert text[citation.uri][citation.start : citation.end] == citation.quote
     if answer.status == "answered":
-        assert any(sentence.supported for sentence in answer.sentences)
+        assert any(sentence.is_supported for sentence in answer.sentences)
     assert answer.usage.input_tokens > 100
 
 
@@ -301,10 +301,10 @@ def test_a_refusal_says_so(scripted_server: Script) -> None:
 
 def test_models_that_reason_are_sent_no_temperature(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "k")
-    asked = OpenAIChat(model="gpt-5-mini", reasoning_effort="low")._request(HELLO, None)
+    asked = OpenAIChat(model="gpt-5-mini", reasoning_effort="low")._build_chat_request(HELLO, None)
     assert "temperature" not in asked and asked["reasoning_effort"] == "low"
     assert "max_completion_tokens" in asked
-    assert OpenAIChat(model="gpt-4.1-mini")._request(HELLO, None)["temperature"] == 0
+    assert OpenAIChat(model="gpt-4.1-mini")._build_chat_request(HELLO, None)["temperature"] == 0
 
 
 class Person(BaseModel):

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from rag import Message, ScriptedChat
 from rag.errors import ModelReplyError
 from rag.llm import fill
-from rag.llm.structured import json_in, strict_schema
+from rag.llm.structured import parse_first_json, to_strict_schema
 
 ASK = [Message(role="user", content="Fill it in.")]
 
@@ -34,19 +34,19 @@ class Order(BaseModel):
     ],
 )
 def test_json_in_a_reply(reply: str) -> None:
-    assert json_in(reply) == {"a": [1, 2]}
+    assert parse_first_json(reply) == {"a": [1, 2]}
 
 
 @pytest.mark.parametrize("reply", ["", "no", "{half", "}{", '{"a": __import__("os")}'])
 def test_no_json_in_a_reply(reply: str) -> None:
     with pytest.raises(ValueError, match="no JSON"):
-        json_in(reply)
+        parse_first_json(reply)
 
 
 @given(st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=5))
 def test_any_json_is_found_within_words(value: Any) -> None:
     if isinstance(value, list):
-        assert json_in(f"So: {json.dumps(value)} done") == value
+        assert parse_first_json(f"So: {json.dumps(value)} done") == value
 
 
 def test_a_wrong_reply_is_sent_back_with_what_is_wrong() -> None:
@@ -66,7 +66,7 @@ def test_a_reply_that_stays_wrong_is_told_without_its_content() -> None:
 
 
 def test_strict_schemas_require_all_and_allow_no_more() -> None:
-    strict = strict_schema(Order.model_json_schema())
+    strict = to_strict_schema(Order.model_json_schema())
     assert strict is not None
     assert strict["required"] == ["number", "parts"]
     part = strict["$defs"]["Part"]
@@ -77,4 +77,4 @@ def test_names_that_are_not_given_cannot_be_strict() -> None:
     class Open(BaseModel):
         prices: dict[str, float]
 
-    assert strict_schema(Open.model_json_schema()) is None
+    assert to_strict_schema(Open.model_json_schema()) is None

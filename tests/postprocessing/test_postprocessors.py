@@ -58,7 +58,7 @@ def hits(pipeline: Pipeline) -> list[Hit]:
     return pipeline.search("valves and pumps of the drone", k=30)
 
 
-def made(score: float, name: str = "x", **metadata: object) -> Hit:
+def make_hit(score: float, name: str = "x", **metadata: object) -> Hit:
     chunk = Chunk.model_validate(
         {"id": name, "uri": name, "start": 0, "end": 1, "text": "t", "metadata": metadata}
     )
@@ -98,7 +98,7 @@ def test_every_refiner_is_registered() -> None:
 
 
 def nearness(hits: list[Hit], index: Index) -> float:
-    vectors = index.vectors_for([hit.chunk for hit in hits])
+    vectors = index.vectors_of_chunks([hit.chunk for hit in hits])
     return float((vectors @ vectors.T).mean())
 
 
@@ -111,10 +111,10 @@ def test_diversity_puts_what_is_new_forward(pipeline: Pipeline, index: Index) ->
 
 
 def test_duplicates_are_dropped(hits: list[Hit], index: Index) -> None:
-    kept = Deduplicate(threshold=0.9).process("q", hits, index=index)
-    whole = {(hit.chunk.headings, hit.chunk.start // 2_000) for hit in hits}
-    assert whole
-    texts = [hit.chunk.text.replace("taps", "valves") for hit in kept]
+    distinct_hits = Deduplicate(threshold=0.9).process("q", hits, index=index)
+    sections = {(hit.chunk.headings, hit.chunk.start // 2_000) for hit in hits}
+    assert sections
+    texts = [hit.chunk.text.replace("taps", "valves") for hit in distinct_hits]
     assert len(set(texts)) == len(texts) < len(hits)
 
 
@@ -138,40 +138,42 @@ def test_hits_that_meet_become_one(hits: list[Hit], index: Index) -> None:
     wide = ExpandContext(neighbours=3, characters=100_000).process("q", hits, index=index)
     assert len(wide) < len(hits)
     spans = sorted((h.chunk.uri, h.chunk.start, h.chunk.end) for h in wide)
-    for (uri, _, end), (other, start, _) in zip(spans, spans[1:], strict=False):
-        assert uri != other or end < start
+    for (uri, _, end), (next_uri, start, _) in zip(spans, spans[1:], strict=False):
+        assert uri != next_uri or end < start
     assert [h.score for h in wide] == sorted((h.score for h in wide), reverse=True)
 
 
 def test_what_was_deleted_meanwhile_is_left_as_it_is_or_out(index: Index) -> None:
-    assert ExpandContext().process("q", [made(1.0, "gone")], index=index) == [made(1.0, "gone")]
+    assert ExpandContext().process("q", [make_hit(1.0, "gone")], index=index) == [
+        make_hit(1.0, "gone")
+    ]
 
 
 def test_newer_counts_more(index: Index) -> None:
     today = datetime.date(2026, 1, 1)
     recency = Recency(half_life=365, share=1, today=today)
-    found = recency.process(
+    ranked = recency.process(
         "q",
         [
-            made(1.0, "old", date="2024-01-02"),
-            made(0.9, "new", date="2026-01-01T08:00:00Z"),
-            made(0.8, "none"),
-            made(0.8, "odd", date="yesterday"),
-            made(0.7, "ahead", date="2027-01-01"),
-            made(0.1, "year", date=2025),
+            make_hit(1.0, "old", date="2024-01-02"),
+            make_hit(0.9, "new", date="2026-01-01T08:00:00Z"),
+            make_hit(0.8, "none"),
+            make_hit(0.8, "odd", date="yesterday"),
+            make_hit(0.7, "ahead", date="2027-01-01"),
+            make_hit(0.1, "year", date=2025),
         ],
         index=index,
     )
-    assert [hit.chunk.uri for hit in found] == ["new", "ahead", "none", "odd", "old", "year"]
-    assert found[0].score == pytest.approx(0.9)
-    assert found[4].score == pytest.approx(0.25, abs=0.001)
-    assert found[0].stage_scores["recency"].rank == 1
+    assert [hit.chunk.uri for hit in ranked] == ["new", "ahead", "none", "odd", "old", "year"]
+    assert ranked[0].score == pytest.approx(0.9)
+    assert ranked[4].score == pytest.approx(0.25, abs=0.001)
+    assert ranked[0].stage_scores["recency"].rank == 1
 
 
 def test_newer_counts_more_below_zero_too(index: Index) -> None:
     recency = Recency(share=0.5, today=datetime.date(2026, 1, 1))
-    found = [made(-2.0, "new", date="2025-12-31"), made(-2.5, "old", date="2010-01")]
-    assert [hit.chunk.uri for hit in recency.process("q", found, index=index)] == ["new", "old"]
+    hits = [make_hit(-2.0, "new", date="2025-12-31"), make_hit(-2.5, "old", date="2010-01")]
+    assert [hit.chunk.uri for hit in recency.process("q", hits, index=index)] == ["new", "old"]
 
 
 @given(
@@ -186,7 +188,7 @@ def test_newer_counts_more_below_zero_too(index: Index) -> None:
 def test_stretches_that_meet_are_joined(spans: list[tuple[int, int]], most: int) -> None:
     wide: list[tuple[Hit, int, int]] = []
     for start, end in spans:
-        ExpandContext(characters=most)._join(wide, made(1.0), start, end)
+        ExpandContext(characters=most)._merge_span(wide, make_hit(1.0), start, end)
     for i, (_, a, b) in enumerate(wide):
         for _, c, d in wide[i + 1 :]:
             if a <= d and c <= b:
@@ -198,8 +200,8 @@ def test_stretches_that_meet_are_joined(spans: list[tuple[int, int]], most: int)
 
 def test_texts_of_signs_alone_are_told_apart(index: Index) -> None:
     hits = [
-        made(1.0, name).model_copy(
-            update={"chunk": made(1.0, name).chunk.model_copy(update={"text": text})}
+        make_hit(1.0, name).model_copy(
+            update={"chunk": make_hit(1.0, name).chunk.model_copy(update={"text": text})}
         )
         for name, text in (("a", "!!!"), ("b", "∑ ≤ ∞"), ("c", "!!!"))
     ]
@@ -209,25 +211,25 @@ def test_texts_of_signs_alone_are_told_apart(index: Index) -> None:
 @given(st.lists(st.floats(-5, 5), max_size=9))
 @settings(max_examples=50)
 def test_the_best_are_at_the_edges(scores: list[float]) -> None:
-    found = [made(s, str(i)) for i, s in enumerate(sorted(scores, reverse=True))]
-    order = LostInTheMiddle().process("q", found, index=None)  # type: ignore[arg-type]
-    assert sorted(h.chunk.id for h in order) == sorted(h.chunk.id for h in found)
-    if len(found) > 2:
-        assert (order[0], order[-1]) == (found[0], found[1])
+    hits = [make_hit(s, str(i)) for i, s in enumerate(sorted(scores, reverse=True))]
+    order = LostInTheMiddle().process("q", hits, index=None)  # type: ignore[arg-type]
+    assert sorted(h.chunk.id for h in order) == sorted(h.chunk.id for h in hits)
+    if len(hits) > 2:
+        assert (order[0], order[-1]) == (hits[0], hits[1])
 
 
 def test_thresholds(index: Index) -> None:
-    found = [made(2.0, "a"), made(1.0, "b"), made(-1.0, "c")]
-    assert len(ScoreThreshold(least=0).process("q", found, index=index)) == 2
-    assert len(ScoreThreshold(share=0.6).process("q", found, index=index)) == 1
+    hits = [make_hit(2.0, "a"), make_hit(1.0, "b"), make_hit(-1.0, "c")]
+    assert len(ScoreThreshold(least=0).process("q", hits, index=index)) == 2
+    assert len(ScoreThreshold(share=0.6).process("q", hits, index=index)) == 1
     with pytest.raises(ConfigError, match="needs `least` or `share`"):
         build("postprocessor", "score-threshold")
-    below = [made(-1.0, "a"), made(-2.0, "b")]
+    below = [make_hit(-1.0, "a"), make_hit(-2.0, "b")]
     assert ScoreThreshold(share=0.5).process("q", below, index=index) == below[:1]
 
 
 def test_refiners_that_want_more_get_more(pipeline: Pipeline) -> None:
-    with pytest.raises(ConfigError, match="lost-in-the-middle is to be the last"):
+    with pytest.raises(ConfigError, match="lost-in-the-middle must be the last"):
         Pipeline.from_yaml("postprocessors: [lost-in-the-middle, deduplicate]")
     assert Pipeline.from_yaml("postprocessors: {type: deduplicate}").postprocessors == (
         Deduplicate(),
@@ -235,9 +237,9 @@ def test_refiners_that_want_more_get_more(pipeline: Pipeline) -> None:
     with pipeline.model_copy(
         update={"postprocessors": (Deduplicate(), LostInTheMiddle())}
     ) as changed:
-        found = changed.search("valves and pumps", k=5)
-        assert len(found) == 5
-        texts = {hit.chunk.text.replace("taps", "valves") for hit in found}
+        hits = changed.search("valves and pumps", k=5)
+        assert len(hits) == 5
+        texts = {hit.chunk.text.replace("taps", "valves") for hit in hits}
         assert len(texts) == 5
 
 

@@ -36,7 +36,7 @@ class Longest(Reranker):
 
 
 @pytest.fixture
-def filled(tmp_path: Path) -> Iterator[Pipeline]:
+def filled_pipeline(tmp_path: Path) -> Iterator[Pipeline]:
     folder = tmp_path / "docs"
     folder.mkdir()
     for i in range(30):
@@ -50,13 +50,13 @@ def names(pipeline: Pipeline, **options: Any) -> list[int]:
     return [int(Path(hit.chunk.uri).stem) for hit in pipeline.search("pump", **options)]
 
 
-def test_a_reranker_sees_its_depth_and_the_rest_keeps_its_order(filled: Pipeline) -> None:
-    plain = names(filled, k=30)
-    reranked = filled.model_copy(update={"postprocessors": (Longest(depth=10),)})
+def test_a_reranker_sees_its_depth_and_the_rest_keeps_its_order(filled_pipeline: Pipeline) -> None:
+    plain = names(filled_pipeline, k=30)
+    reranked = filled_pipeline.model_copy(update={"postprocessors": (Longest(depth=10),)})
     with reranked:
-        found = names(reranked, k=30)
-        assert found[:10] == sorted(plain[:10], reverse=True)
-        assert found[10:] == plain[10:]
+        ranked_names = names(reranked, k=30)
+        assert ranked_names[:10] == sorted(plain[:10], reverse=True)
+        assert ranked_names[10:] == plain[10:]
         assert names(reranked) == sorted(plain[:10], reverse=True)[:5]  # of ten, five are left
         scores = [hit.score for hit in reranked.search("pump", k=30)]
         assert scores == sorted(scores, reverse=True)
@@ -67,7 +67,7 @@ def test_a_reranker_sees_its_depth_and_the_rest_keeps_its_order(filled: Pipeline
 
 
 @pytest.mark.parametrize("scores", [[1.0, float("nan"), 2.0], [1.0]])
-def test_scores_that_are_none_are_told(filled: Pipeline, scores: list[float]) -> None:
+def test_scores_that_are_none_are_told(filled_pipeline: Pipeline, scores: list[float]) -> None:
     class Odd(Longest):
         name: ClassVar[str] = "odd"
 
@@ -75,7 +75,7 @@ def test_scores_that_are_none_are_told(filled: Pipeline, scores: list[float]) ->
             return scores
 
     with (
-        filled.model_copy(update={"postprocessors": (Odd(depth=3),)}) as changed,
+        filled_pipeline.model_copy(update={"postprocessors": (Odd(depth=3),)}) as changed,
         pytest.raises(ModelReplyError, match="odd gave"),
     ):
         changed.search("pump")
@@ -132,8 +132,8 @@ def test_listwise_lets_the_best_rise() -> None:
     order = sorted(range(7), key=lambda i: -scores[i])
     assert order[0] == 6
     assert sorted(order) == list(range(7))
-    shown = model.requests[0][1].content
-    assert all(f"\nt{i}\n" in shown for i in (3, 4, 5, 6)) and "t2" not in shown
+    first_prompt = model.requests[0][1].content
+    assert all(f"\nt{i}\n" in first_prompt for i in (3, 4, 5, 6)) and "t2" not in first_prompt
 
 
 def test_listwise_keeps_what_the_model_leaves_out_or_makes_up() -> None:
@@ -144,7 +144,7 @@ def test_listwise_keeps_what_the_model_leaves_out_or_makes_up() -> None:
 
 
 def test_pointwise() -> None:
-    said = (
+    replies = (
         "7",
         "Score: 10",
         "12 of 10",
@@ -153,9 +153,9 @@ def test_pointwise() -> None:
         "0.9",
         "-3",
     )
-    model = ScriptedChat(replies=said)
+    model = ScriptedChat(replies=replies)
     reranker = LlmReranker(model=model, mode="pointwise", concurrency=1)
-    assert reranker.score("q", ["x"] * len(said)) == [7, 10, 10, 6, 5, 0.9, 0]
+    assert reranker.score("q", ["x"] * len(replies)) == [7, 10, 10, 6, 5, 0.9, 0]
     assert reranker.score("q", []) == []
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.retrieval.fusion import NORMALISED, Fusion, fuse
+from rag.retrieval.fusion import NORMALIZATIONS, Fusion, fuse
 
 FUSIONS = get_args(Fusion)
 SCORES = st.dictionaries(
@@ -17,7 +17,7 @@ SCORES = st.dictionaries(
 @pytest.mark.parametrize("fusion", FUSIONS)
 @given(scores=SCORES)
 def test_the_order_is_kept_within_zero_and_one(scores: dict[int, float], fusion: Fusion) -> None:
-    scaled = NORMALISED[fusion](scores)
+    scaled = NORMALIZATIONS[fusion](scores)
     assert scaled.keys() == scores.keys()
     assert all(0 <= value <= 1 for value in scaled.values())
     for a in scores:
@@ -34,7 +34,7 @@ def test_a_ranking_without_weight_changes_nothing(
     fused = fuse((one, other), (1.0, 0.0), fusion)
     assert fused.keys() == one.keys() | other.keys()
     assert list(fused.values()) == sorted(fused.values(), reverse=True)
-    assert {row: fused[row] for row in one} == NORMALISED[fusion](one)
+    assert {row: fused[row] for row in one} == NORMALIZATIONS[fusion](one)
 
 
 def test_numbers() -> None:
@@ -51,3 +51,12 @@ def test_a_retriever_that_finds_all_alike_changes_nothing() -> None:
     alike = dict.fromkeys(range(5), 0.3)
     lexical = {3: 9.0, 1: 5.0, 2: 1.0}
     assert list(fuse((alike, lexical), (0.5, 0.5)))[:3] == [3, 1, 2]
+
+
+def test_a_distribution_is_scaled_by_its_own_mean_and_deviation() -> None:
+    scaled = NORMALIZATIONS["distribution"]({1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0})
+    deviation = (5 / 4) ** 0.5
+    expected = {row: 0.5 + (row - 2.5) / (6 * deviation) for row in (1, 2, 3, 4)}
+    assert scaled == pytest.approx(expected)
+    outlier = NORMALIZATIONS["distribution"](dict.fromkeys(range(99), 0.0) | {99: 1.0})
+    assert outlier[99] == 1.0  # more than three deviations above the mean

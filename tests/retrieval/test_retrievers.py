@@ -71,8 +71,8 @@ def test_a_phrase_in_quotes_is_one(index: Index) -> None:
     assert titles(HybridRetriever(), '"made of nylon"', index) == ["propeller"]
     assert titles(HybridRetriever(), '"nylon made of"', index) == []
     assert titles(LexicalRetriever(), "„of video at 60” “records video”", index) == ["camera"]
-    found = titles(LexicalRetriever(), 'battery "60 frames"', index)
-    assert (found[0], set(found)) == ("camera", {"camera", "battery"})
+    ranked_titles = titles(LexicalRetriever(), 'battery "60 frames"', index)
+    assert (ranked_titles[0], set(ranked_titles)) == ("camera", {"camera", "battery"})
     assert titles(LexicalRetriever(), "「日本の首都」", index) == ["tokyo"]
     assert titles(LexicalRetriever(expand=10), '"made of nylon"', index) == ["propeller"]
     assert titles(LexicalRetriever(), 'the "unclosed battery', index)[0] == "battery"
@@ -80,18 +80,18 @@ def test_a_phrase_in_quotes_is_one(index: Index) -> None:
 
 def test_title_and_rarity_count() -> None:
     query = BM25Query("camera")
-    assert query.title == LexicalRetriever().title_weight
+    assert query.title_weight == LexicalRetriever().title_weight
     assert query.rarity == LexicalRetriever().rarity
 
 
 def test_expansion_finds_what_the_words_do_not(index: Index) -> None:
     plain = titles(LexicalRetriever(), "charging", index)
-    more = titles(LexicalRetriever(expand=10, expand_from=1), "charging", index)
+    expanded = titles(LexicalRetriever(expand=10, expand_from=1), "charging", index)
     assert plain == ["battery"]
-    assert more[0] == "battery"
-    assert len(more) > 1  # others share other words of its
-    asked = LexicalRetriever(expand=5, expand_from=2).words("charging", index)
-    assert sum(share for _, share in asked.more) == pytest.approx(1)
+    assert expanded[0] == "battery"
+    assert len(expanded) > 1  # others share other words of its
+    query = LexicalRetriever(expand=5, expand_from=2).build_query("charging", index)
+    assert sum(share for _, share in query.expansion) == pytest.approx(1)
     assert titles(LexicalRetriever(expand=10), "?!", index) == []
 
 
@@ -178,7 +178,7 @@ def test_weight_one_and_zero_are_the_halves(weight: float, half: Retriever, inde
 def test_filters(
     retriever: Retriever, exact: int, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index_module, "_EXACT", exact)
+    monkeypatch.setattr(index_module, "EXACT_SEARCH_MAX_BYTES", exact)
     query = "battery propeller camera fly minutes"
     for where, expected in [
         ({"year": 2021}, {"propeller"}),

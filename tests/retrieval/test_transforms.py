@@ -42,8 +42,8 @@ def test_rewriting_needs_a_conversation() -> None:
         Query("And how long does it last?")
     ]
     assert not model.requests
-    (found,) = rewrite.transform("And how long does it last?", HISTORY)
-    assert found.text == "How long does the battery of the drone last?"
+    (query,) = rewrite.transform("And how long does it last?", HISTORY)
+    assert query.text == "How long does the battery of the drone last?"
     assert "A lithium pack." in model.requests[0][-1].content
 
 
@@ -64,29 +64,29 @@ def test_rewriting_needs_a_conversation() -> None:
 def test_the_question_stays_and_others_join(
     transform: type[QueryTransform], reply: str, texts: list[str]
 ) -> None:
-    made = transform(model=chat(reply))  # type: ignore[call-arg]
-    found = made.transform("q", [])
-    assert [query.text for query in found] == texts
-    assert found[0].weight == 1
-    assert build("transform", made.config()) == made
+    instance = transform(model=chat(reply))  # type: ignore[call-arg]
+    queries = instance.transform("q", [])
+    assert [query.text for query in queries] == texts
+    assert queries[0].weight == 1
+    assert build("transform", instance.config()) == instance
 
 
 @pytest.mark.parametrize(
     "line", ["3.5 mm jack", "2.0 release date?", "-5 degrees", 'Who wrote "Foo Bar"', "**Q:** a"]
 )
 def test_a_line_keeps_what_is_its_own(line: str) -> None:
-    found = MultiQuery(model=chat(f"1. {line}\n- {line}\n  {line}")).transform("q", [])
-    assert [query.text for query in found[1:]] == [line] * 3
+    queries = MultiQuery(model=chat(f"1. {line}\n- {line}\n  {line}")).transform("q", [])
+    assert [query.text for query in queries[1:]] == [line] * 3
 
 
 def test_a_rewritten_question_is_what_refiners_read(tmp_path: Path, folder: Path) -> None:
-    asked: list[str] = []
+    questions_read: list[str] = []
 
     class Listening(ScoreThreshold):
         name: ClassVar[str] = "listening"
 
         def process(self, query: str, hits: Sequence[Hit], *, index: Index) -> list[Hit]:
-            asked.append(query)
+            questions_read.append(query)
             return list(hits)
 
     with Pipeline(
@@ -96,7 +96,7 @@ def test_a_rewritten_question_is_what_refiners_read(tmp_path: Path, folder: Path
     ) as pipeline:
         pipeline.ingest(folder)
         pipeline.search("And it?", history=HISTORY)
-    assert asked == ["How long does the battery last?"]
+    assert questions_read == ["How long does the battery last?"]
 
 
 def test_queries_are_fused(tmp_path: Path) -> None:
@@ -125,9 +125,9 @@ def test_fused_scores_do_not_depend_on_how_many_are_asked_for(tmp_path: Path) ->
         index=tmp_path / "i", transforms=transforms, retriever=LexicalRetriever()
     ) as pipeline:
         pipeline.ingest(*sorted(tmp_path.glob("*.txt")))
-        many, few, one = (pipeline.search("alpha", k=k) for k in (12, 3, 1))
+        many, few, single = (pipeline.search("alpha", k=k) for k in (12, 3, 1))
         assert many[:3] == few
-        assert many[:1] == one
+        assert many[:1] == single
 
 
 def test_transforms_follow_each_other_with_the_conversation(tmp_path: Path, folder: Path) -> None:

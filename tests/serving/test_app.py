@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import io
 import json
+import re
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -9,45 +13,45 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 
 from rag import GroundedGenerator, Pipeline, ScriptedChat
 from rag.errors import ModelRateLimited
 from rag.serving import Options
 from tests.conftest import HANDBOOK, ROOT
-from tests.serving.conftest import Server, running
-
-QUESTION = "How long does a full battery last?"
-REPLY = "A full battery lasts 34 minutes in calm air [1]."
+from tests.serving.conftest import QUESTION, Server, serve_pipeline
 
 
-def events(text: str) -> list[tuple[str, Any]]:
-    found = []
+def parse_events(text: str) -> list[tuple[str, Any]]:
+    """Return the names and data of server-sent events."""
+    events = []
     for block in text.split("\n\n"):
         lines = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
         if "event" in lines:
-            found.append((lines["event"], json.loads(lines["data"])))
-    return found
+            events.append((lines["event"], json.loads(lines["data"])))
+    return events
 
 
 # -- questions -----------------------------------------------------------------------------
 
 
-def test_ask_and_its_stream_say_the_same(server: Server) -> None:
-    whole = server.client.post("/ask", json={"question": QUESTION}).json()
-    assert whole["status"] == "answered"
-    told = events(server.client.post("/ask", json={"question": QUESTION, "stream": True}).text)
-    assert [name for name, _ in told] == ["text", "citation", "sentence", "done"]
-    assert told[0][1]["text"] == whole["text"]
-    assert told[-1][1]["answer"]["citations"] == whole["citations"]
+def test_ask_streams_the_answer_that_it_returns_as_json(server: Server) -> None:
+    answer = server.client.post("/ask", json={"question": QUESTION}).json()
+    assert answer["status"] == "answered"
+    response = server.client.post("/ask", json={"question": QUESTION, "stream": True})
+    events = parse_events(response.text)
+    assert [name for name, _ in events] == ["text", "citation", "sentence", "done"]
+    assert events[0][1]["text"] == answer["text"]
+    assert events[-1][1]["answer"]["citations"] == answer["citations"]
 
 
-def test_conversations_are_kept_listed_and_forgotten(server: Server) -> None:
+def test_conversations_are_stored_listed_and_deleted(server: Server) -> None:
     client = server.client
     for question in ("How long does the battery last?", "And how long does charging take?"):
         answer = client.post("/ask", json={"question": question, "conversation": "a/b ?"}).json()
     assert "90 minutes" in answer["text"]
-    (listed,) = client.get("/conversations").json()["conversations"]
-    assert (listed["name"], listed["turns"]) == ("a/b ?", 2)
+    (entry,) = client.get("/conversations").json()["conversations"]
+    assert (entry["name"], entry["turns"]) == ("a/b ?", 2)
     turns = client.get("/conversation", params={"name": "a/b ?"}).json()["turns"]
     assert turns[1]["answer"]["text"] == answer["text"]
     assert client.delete("/conversation", params={"name": "a/b ?"}).json() == {"deleted": 2}
@@ -56,21 +60,49 @@ def test_conversations_are_kept_listed_and_forgotten(server: Server) -> None:
 
 
 def test_search_takes_a_filter(server: Server) -> None:
-    found = server.client.post("/search", json={"query": "propellers", "k": 1}).json()["hits"]
-    assert len(found) == 1 and "propeller" in found[0]["chunk"]["text"]
+    hits = server.client.post("/search", json={"query": "propellers", "k": 1}).json()["hits"]
+    assert len(hits) == 1 and "propeller" in hits[0]["chunk"]["text"]
     where = {"field": "title", "op": "==", "value": "notes.txt"}
-    found = server.client.post("/search", json={"query": "propellers", "where": where}).json()[
-        "hits"
-    ]
-    assert {hit["chunk"]["title"] for hit in found} == {"notes.txt"}
-    wrong = server.client.post("/search", json={"query": "x", "where": {"field": "a", "op": "~"}})
-    assert wrong.status_code == 400 and wrong.json()["error"]["type"] == "invalid_request_error"
+    response = server.client.post("/search", json={"query": "propellers", "where": where})
+    assert {hit["chunk"]["title"] for hit in response.json()["hits"]} == {"notes.txt"}
+    unknown_operator = {"query": "x", "where": {"field": "a", "op": "~"}}
+    response = server.client.post("/search", json=unknown_operator)
+    assert response.status_code == 400
+    assert response.json()["error"]["type"] == "invalid_request_error"
 
 
-def test_failures_are_told_and_tell_nothing_of_this_machine(
-    pipeline: Pipeline, folder: Path
+def test_search_and_ask_apply_the_filter_of_the_api_description(
+    pipeline: Pipeline, tmp_path: Path
 ) -> None:
-    class Busy(ScriptedChat):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    front_matter_by_name = {
+        "english": "lang: en\nyear: 2001",
+        "recent": "lang: fr\nyear: 2024",
+        "old": "lang: fr\nyear: 2001",
+        "draft": "lang: en\nyear: 2024\ndraft: true",
+    }
+    for name, front_matter in front_matter_by_name.items():
+        text = f"---\ntitle: {name}\n{front_matter}\n---\n\nThe {name} kettle holds two litres.\n"
+        (docs / f"{name}.md").write_text(text, encoding="utf-8")
+    pipeline.ingest(docs)
+    with serve_pipeline(pipeline) as server:
+        schemas = server.client.get("/openapi.json").json()["components"]["schemas"]
+        for path, schema, body in (
+            ("/search", "Search", {"query": "kettle litres", "k": 10}),
+            ("/ask", "Question", {"question": "How many litres does the kettle hold?"}),
+        ):
+            field = schemas[schema]["properties"]["where"]
+            assert all(key in field["description"] for key in ('"and"', '"or"', '"not"'))
+            (where,) = field["examples"]
+            response = server.client.post(path, json={**body, "where": where})
+            assert response.status_code == 200, response.text
+            titles = {hit["chunk"]["title"] for hit in response.json()["hits"]}
+            assert titles == {"english", "recent"}
+
+
+def test_error_messages_reveal_nothing_about_the_machine(pipeline: Pipeline, folder: Path) -> None:
+    class FailingChat(ScriptedChat):
         def _complete(self, messages: Any, **_: Any) -> Any:
             raise ModelRateLimited("https://secret.example says: key sk-123 is over its limit")
 
@@ -79,64 +111,60 @@ def test_failures_are_told_and_tell_nothing_of_this_machine(
             raise RuntimeError(f"bug in {folder}")
 
     pipeline.ingest(folder)
-    generator = GroundedGenerator(model=Busy(replies=("x",)))
-    with running(pipeline.model_copy(update={"generator": generator})) as server:
-        asked = server.client.post("/ask", json={"question": QUESTION})
-        assert asked.status_code == 500
-        assert asked.json()["error"]["message"] == "something went wrong: see the log"
-        streamed = server.client.post("/ask", json={"question": QUESTION, "stream": True})
-        assert "secret" not in streamed.text and str(folder) not in streamed.text
+    generator = GroundedGenerator(model=FailingChat(replies=("x",)))
+    with serve_pipeline(pipeline.model_copy(update={"generator": generator})) as server:
+        response = server.client.post("/ask", json={"question": QUESTION})
+        assert response.status_code == 500
+        assert response.json()["error"]["message"] == "internal error: see the server log"
+        stream = server.client.post("/ask", json={"question": QUESTION, "stream": True})
+        assert "secret" not in stream.text and str(folder) not in stream.text
 
 
-def test_nothing_ingested_is_said_plainly(keyed: Server) -> None:
-    key = keyed.bearer("a")
-    asked = keyed.client.post("/ask", json={"question": "x"}, headers=key)
-    assert (asked.status_code, asked.json()["error"]["code"]) == (404, "nothing_ingested")
-    assert keyed.client.get("/documents", headers=key).json()["total"] == 0
+def test_ask_without_an_index_returns_not_found(keyed_server: Server) -> None:
+    key = keyed_server.bearer("a")
+    response = keyed_server.client.post("/ask", json={"question": "x"}, headers=key)
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "nothing_ingested")
+    assert keyed_server.client.get("/documents", headers=key).json()["total"] == 0
 
 
 # -- documents -----------------------------------------------------------------------------
 
 
-def test_a_page_of_a_pdf_is_drawn_with_its_words_marked(keyed: Server) -> None:
-    from PIL import Image
-
-    key = keyed.bearer("a")
+def test_a_page_of_a_pdf_is_drawn_with_the_quote_highlighted(keyed_server: Server) -> None:
+    key = keyed_server.bearer("a")
     pdf = (ROOT / "pipelines/sample/annual-report-2025.pdf").read_bytes()
-    keyed.upload("report.pdf", pdf, key)
-    asked = {"question": "How many visitors came in 2025?"}
-    (cited,) = keyed.client.post("/ask", json=asked, headers=key).json()["citations"]
-    span = {"uri": cited["uri"], "start": cited["start"], "end": cited["end"]}
-    source = keyed.client.get("/documents/source", params=span, headers=key).json()
-    assert source["page"] == cited["page"] == 1 and source["pictures"]
-    drawn = keyed.client.get("/documents/page", params={**span, "number": 1}, headers=key)
-    assert drawn.headers["content-type"] == "image/png"
-    assert 0.2 < float(drawn.headers["citewell-marked-at"]) < 0.4
-    import io
-
-    picture = np.asarray(Image.open(io.BytesIO(drawn.content)))
-    assert ((picture[..., 2] < 120) & (picture[..., 0] > 200)).sum() > 1_000  # yellow
-    plain = keyed.client.get(
-        "/documents/page", params={"uri": cited["uri"], "number": 2}, headers=key
+    keyed_server.upload("report.pdf", pdf, key)
+    body = {"question": "How many visitors came in 2025?"}
+    answer = keyed_server.client.post("/ask", json=body, headers=key).json()
+    (citation,) = answer["citations"]
+    span = {name: citation[name] for name in ("uri", "start", "end")}
+    source = keyed_server.client.get("/documents/source", params=span, headers=key).json()
+    assert source["page"] == citation["page"] == 1 and source["pictures"]
+    response = keyed_server.client.get("/documents/page", params={**span, "number": 1}, headers=key)
+    assert response.headers["content-type"] == "image/png"
+    assert 0.2 < float(response.headers["citewell-marked-at"]) < 0.4
+    pixels = np.asarray(Image.open(io.BytesIO(response.content)))
+    assert ((pixels[..., 2] < 120) & (pixels[..., 0] > 200)).sum() > 1_000  # yellow
+    plain = keyed_server.client.get(
+        "/documents/page", params={"uri": citation["uri"], "number": 2}, headers=key
     )
     assert plain.status_code == 200 and "citewell-marked-at" not in plain.headers
     for number, status in ((99, 404), (0, 422)):
-        asked_for = {"uri": cited["uri"], "number": number}
+        params = {"uri": citation["uri"], "number": number}
         assert (
-            keyed.client.get("/documents/page", params=asked_for, headers=key).status_code == status
+            keyed_server.client.get("/documents/page", params=params, headers=key).status_code
+            == status
         )
 
 
-def test_pages_of_a_file_that_has_changed_since_are_not_drawn(
-    pipeline: Pipeline, folder: Path
-) -> None:
+def test_pages_of_a_changed_file_are_not_drawn(pipeline: Pipeline, folder: Path) -> None:
     path = folder / "report.pdf"
     path.write_bytes((ROOT / "pipelines/sample/annual-report-2025.pdf").read_bytes())
     pipeline.ingest(folder)
-    with running(pipeline) as server:
+    with serve_pipeline(pipeline) as server:
         params: dict[str, Any] = {"uri": path.as_uri(), "number": 1}
         assert server.client.get("/documents/page", params=params).status_code == 200
-        path.write_bytes(b"%PDF-1.4 another one, that nobody may see")
+        path.write_bytes(b"%PDF-1.4 another file that must not be shown")
         assert server.client.get("/documents/page", params=params).status_code == 404
         assert (
             server.client.get("/documents/source", params={"uri": path.as_uri()}).json()["pictures"]
@@ -144,40 +172,44 @@ def test_pages_of_a_file_that_has_changed_since_are_not_drawn(
         )
 
 
-# -- who may -------------------------------------------------------------------------------
+# -- access -------------------------------------------------------------------------------
 
 
-def test_a_key_opens_its_namespace_and_no_other(keyed: Server) -> None:
-    one, other = keyed.bearer("one", "acme"), keyed.bearer("other", "globex")
-    keyed.upload("a.md", b"# Plan\n\nThe secret colour of Acme is teal.", one)
-    keyed.upload("b.md", b"# Plan\n\nThe secret colour of Globex is vermilion.", other)
+def test_a_key_gives_access_to_its_own_namespace_only(keyed_server: Server) -> None:
+    acme_key = keyed_server.bearer("one", "acme")
+    globex_key = keyed_server.bearer("other", "globex")
+    keyed_server.upload("a.md", b"# Plan\n\nThe secret colour of Acme is teal.", acme_key)
+    keyed_server.upload("b.md", b"# Plan\n\nThe secret colour of Globex is vermilion.", globex_key)
     question = {"question": "What is the secret colour?"}
-    mine = keyed.client.post("/ask", json=question, headers=one).json()
-    theirs = keyed.client.post("/ask", json=question, headers=other).json()
-    assert "teal" in mine["text"] and "vermilion" in theirs["text"]
-    assert "teal" not in json.dumps(theirs) and "vermilion" not in json.dumps(mine)
+    acme_answer = keyed_server.client.post("/ask", json=question, headers=acme_key).json()
+    globex_answer = keyed_server.client.post("/ask", json=question, headers=globex_key).json()
+    assert "teal" in acme_answer["text"] and "vermilion" in globex_answer["text"]
+    assert "teal" not in json.dumps(globex_answer)
+    assert "vermilion" not in json.dumps(acme_answer)
     forged = {
-        **other, "X-Namespace": "acme", "namespace": "acme", "X-Citewell-Namespace": "acme"
+        **globex_key, "X-Namespace": "acme", "namespace": "acme", "X-Citewell-Namespace": "acme"
     }  # fmt: skip
     for params in ({}, {"namespace": "acme"}):
         for body in (question, {**question, "namespace": "acme"}, {**question, "index": "../acme"}):
-            said = keyed.client.post("/ask", json=body, headers=forged, params=params)
-            assert "teal" not in said.text
-    everything = {"op": "exists", "field": "uri"}
-    hits = keyed.client.post(
-        "/search", json={"query": "secret colour", "where": everything}, headers=forged
+            response = keyed_server.client.post("/ask", json=body, headers=forged, params=params)
+            assert "teal" not in response.text
+    match_all = {"op": "exists", "field": "uri"}
+    hits = keyed_server.client.post(
+        "/search", json={"query": "secret colour", "where": match_all}, headers=forged
     )
     assert "teal" not in hits.text
     for uri in ("upload:///a.md", "../namespaces/acme/uploads", "file:///etc/passwd"):
-        found = keyed.client.get("/documents/source", params={"uri": uri}, headers=other)
-        assert found.status_code == 404
-    job = keyed.client.get("/jobs", headers=one).json()["jobs"][0]["id"]
-    assert keyed.client.get(f"/jobs/{job}", headers=other).status_code == 404
+        response = keyed_server.client.get(
+            "/documents/source", params={"uri": uri}, headers=globex_key
+        )
+        assert response.status_code == 404
+    job_id = keyed_server.client.get("/jobs", headers=acme_key).json()["jobs"][0]["id"]
+    assert keyed_server.client.get(f"/jobs/{job_id}", headers=globex_key).status_code == 404
 
 
-def test_without_a_key_nothing_is_told(keyed: Server) -> None:
-    paths = keyed.client.get("/openapi.json").json()["paths"]
-    open_to_all = {"/healthz"}
+def test_every_route_but_health_requires_a_key(keyed_server: Server) -> None:
+    paths = keyed_server.client.get("/openapi.json").json()["paths"]
+    public_paths = {"/healthz"}
     for path, methods in paths.items():
         for method in methods:
             for headers in (
@@ -186,53 +218,64 @@ def test_without_a_key_nothing_is_told(keyed: Server) -> None:
                 {"Authorization": "Basic eDp5"},
             ):
                 url = path.replace("{id}", "x").replace("{model}", "x")
-                answered = keyed.client.request(method.upper(), url, headers=headers, json={})
-                if path in open_to_all:
-                    assert answered.status_code == 200
+                response = keyed_server.client.request(
+                    method.upper(), url, headers=headers, json={}
+                )
+                if path in public_paths:
+                    assert response.status_code == 200
                 else:
-                    assert answered.status_code == 401, (method, path, answered.text)
-                    assert answered.headers["www-authenticate"] == "Bearer"
+                    assert response.status_code == 401, (method, path, response.text)
+                    assert response.headers["www-authenticate"] == "Bearer"
 
 
-def test_a_revoked_key_is_refused_at_once_and_keys_are_not_stored(keyed: Server) -> None:
-    key = keyed.bearer("a")
-    assert keyed.client.get("/documents", headers=key).status_code == 200
-    assert keyed.keys is not None
+def test_a_revoked_key_is_refused_at_once_and_only_hashes_are_stored(keyed_server: Server) -> None:
+    key = keyed_server.bearer("a")
+    assert keyed_server.client.get("/documents", headers=key).status_code == 200
+    assert keyed_server.keys is not None
     secret = key["Authorization"].removeprefix("Bearer ")
-    assert secret.encode() not in keyed.keys.path.read_bytes()
-    assert keyed.keys.path.stat().st_mode & 0o077 == 0
-    assert keyed.keys.revoke("a")
-    assert keyed.client.get("/documents", headers=key).status_code == 401
+    assert secret.encode() not in keyed_server.keys.path.read_bytes()
+    assert keyed_server.keys.path.stat().st_mode & 0o077 == 0
+    assert keyed_server.keys.revoke("a")
+    assert keyed_server.client.get("/documents", headers=key).status_code == 401
 
 
-def test_other_sites_and_other_names_are_refused(server: Server) -> None:
-    evil = {"Origin": "https://evil.example"}
-    assert server.client.post("/ask", json={"question": "x"}, headers=evil).status_code == 403
-    sent = server.client.post("/documents", files={"files": ("a.txt", b"x")}, headers=evil)
-    assert sent.status_code == 403
+def test_other_origins_and_other_host_names_are_refused(server: Server) -> None:
+    foreign_origin = {"Origin": "https://evil.example"}
+    assert (
+        server.client.post("/ask", json={"question": "x"}, headers=foreign_origin).status_code
+        == 403
+    )
+    response = server.client.post(
+        "/documents", files={"files": ("a.txt", b"x")}, headers=foreign_origin
+    )
+    assert response.status_code == 403
     assert server.client.get("/documents", headers={"Host": "evil.example"}).status_code == 403
-    own = {"Origin": server.url}
-    assert server.client.post("/search", json={"query": "x"}, headers=own).status_code == 200
-    assert "access-control-allow-origin" not in server.client.get("/documents", headers=own).headers
+    own_origin = {"Origin": server.url}
+    assert server.client.post("/search", json={"query": "x"}, headers=own_origin).status_code == 200
+    assert (
+        "access-control-allow-origin"
+        not in server.client.get("/documents", headers=own_origin).headers
+    )
     assert (
         server.client.options(
-            "/ask", headers={**evil, "Access-Control-Request-Method": "POST"}
+            "/ask", headers={**foreign_origin, "Access-Control-Request-Method": "POST"}
         ).status_code
         == 403
     )
 
 
-def test_origins_that_are_allowed_may_ask(pipeline: Pipeline, folder: Path) -> None:
+def test_allowed_origins_may_use_the_api(pipeline: Pipeline, folder: Path) -> None:
     pipeline.ingest(folder)
-    with running(pipeline, options=Options(origins=("https://app.example",))) as server:
+    with serve_pipeline(pipeline, options=Options(origins=("https://app.example",))) as server:
         allowed = {"Origin": "https://app.example"}
-        found = server.client.get("/documents", headers=allowed)
-        assert found.headers["access-control-allow-origin"] == "https://app.example"
-        other = server.client.get("/documents", headers={"Origin": "https://evil.example"})
-        assert other.status_code == 403 and "access-control-allow-origin" not in other.headers
+        response = server.client.get("/documents", headers=allowed)
+        assert response.headers["access-control-allow-origin"] == "https://app.example"
+        refusal = server.client.get("/documents", headers={"Origin": "https://evil.example"})
+        assert refusal.status_code == 403
+        assert "access-control-allow-origin" not in refusal.headers
 
 
-def test_every_response_has_its_headers(server: Server) -> None:
+def test_every_response_has_the_security_headers(server: Server) -> None:
     for path in (
         "/",
         "/docs",
@@ -251,76 +294,75 @@ def test_every_response_has_its_headers(server: Server) -> None:
         assert "server" not in headers or "uvicorn" not in headers["server"]
 
 
-# -- how much ------------------------------------------------------------------------------
+# -- limits ------------------------------------------------------------------------------
 
 
-def test_bodies_that_are_too_large_are_refused_whatever_they_say(
+def test_too_large_bodies_are_refused_with_and_without_a_length(
     pipeline: Pipeline, folder: Path
 ) -> None:
     pipeline.ingest(folder)
     options = Options(body_bytes=2_000, upload_bytes=5_000)
-    with running(pipeline, options=options) as server:
-        long = {"question": "x" * 3_000}
-        told = server.client.post("/ask", json=long)
-        assert told.status_code == 413 and told.json()["error"]["code"] == "too_large"
+    with serve_pipeline(pipeline, options=options) as server:
+        response = server.client.post("/ask", json={"question": "x" * 3_000})
+        assert response.status_code == 413 and response.json()["error"]["code"] == "too_large"
 
-        def untold() -> Any:
+        def send_blocks() -> Any:
             for _ in range(100):
                 yield b"x" * 1_000
 
         headers = {"content-type": "application/json"}
-        chunked = server.client.post("/ask", content=untold(), headers=headers)
-        assert chunked.status_code == 413
-        sent = server.client.post("/documents", files={"files": ("a.txt", b"x" * 6_000)})
-        assert sent.status_code == 413
+        response = server.client.post("/ask", content=send_blocks(), headers=headers)
+        assert response.status_code == 413
+        response = server.client.post("/documents", files={"files": ("a.txt", b"x" * 6_000)})
+        assert response.status_code == 413
         assert (
             server.client.post("/documents", files={"files": ("a.txt", b"x" * 3_000)}).status_code
             == 202
         )
 
 
-def test_too_many_requests_are_told_when_to_come_again(pipeline: Pipeline, folder: Path) -> None:
+def test_rate_limited_responses_have_a_retry_after_header(pipeline: Pipeline, folder: Path) -> None:
     pipeline.ingest(folder)
-    with running(pipeline, options=Options(rate=60, burst=3)) as server:
+    with serve_pipeline(pipeline, options=Options(rate=60, burst=3)) as server:
         statuses = [server.client.get("/documents").status_code for _ in range(5)]
         assert statuses[:3] == [200, 200, 200] and 429 in statuses
-        refused = server.client.get("/documents")
-        assert refused.status_code == 429 and int(refused.headers["retry-after"]) >= 1
+        response = server.client.get("/documents")
+        assert response.status_code == 429 and int(response.headers["retry-after"]) >= 1
         assert server.client.get("/healthz").status_code == 200
 
 
-# -- running -------------------------------------------------------------------------------
+# -- operation -------------------------------------------------------------------------------
 
 
-def test_metrics_count_and_name_nobody(keyed: Server) -> None:
-    key = keyed.bearer("mallory", "acme")
-    keyed.upload("a.md", HANDBOOK.encode(), key)
-    keyed.client.post("/ask", json={"question": QUESTION}, headers=key)
-    assert keyed.client.get("/metrics", headers=key).status_code == 403
-    told = keyed.client.get("/metrics", headers=keyed.bearer("operator")).text
-    assert 'citewell_answers_total{status="answered"} 1.0' in told
-    assert 'citewell_requests_total{route="/ask",status="200"} 1.0' in told
-    assert "citewell_request_seconds_bucket" in told and "citewell_running 0.0" in told
-    assert "acme" not in told and "mallory" not in told
+def test_metrics_count_requests_without_naming_callers(keyed_server: Server) -> None:
+    key = keyed_server.bearer("mallory", "acme")
+    keyed_server.upload("a.md", HANDBOOK.encode(), key)
+    keyed_server.client.post("/ask", json={"question": QUESTION}, headers=key)
+    assert keyed_server.client.get("/metrics", headers=key).status_code == 403
+    metrics = keyed_server.client.get("/metrics", headers=keyed_server.bearer("operator")).text
+    assert 'citewell_answers_total{status="answered"} 1.0' in metrics
+    assert 'citewell_requests_total{route="/ask",status="200"} 1.0' in metrics
+    assert "citewell_request_seconds_bucket" in metrics and "citewell_running 0.0" in metrics
+    assert "acme" not in metrics and "mallory" not in metrics
 
 
-def test_a_client_that_hangs_up_stops_the_model(pipeline: Pipeline, folder: Path) -> None:
-    begun, closed = threading.Event(), threading.Event()
+def test_a_disconnect_stops_the_model(pipeline: Pipeline, folder: Path) -> None:
+    has_started, is_closed = threading.Event(), threading.Event()
     pipeline.ingest(folder)
 
-    class Endless(ScriptedChat):
+    class EndlessChat(ScriptedChat):
         def _stream(self, messages: Any, **_: Any) -> Any:
             from rag.llm import Delta
 
-            begun.set()
+            has_started.set()
             try:
                 while True:
                     yield Delta("word ")
             finally:
-                closed.set()
+                is_closed.set()
 
-    generator = GroundedGenerator(model=Endless(replies=("x",)))
-    with running(pipeline.model_copy(update={"generator": generator})) as server:
+    generator = GroundedGenerator(model=EndlessChat(replies=("x",)))
+    with serve_pipeline(pipeline.model_copy(update={"generator": generator})) as server:
         host, port = server.url.removeprefix("http://").split(":")
         for path, body in (
             ("/ask", {"question": QUESTION, "stream": True}),
@@ -338,67 +380,66 @@ def test_a_client_that_hangs_up_stops_the_model(pipeline: Pipeline, folder: Path
                 {"model": "citewell", "messages": [{"role": "user", "content": QUESTION}]},
             ),
         ):
-            begun.clear()
-            closed.clear()
-            sent = json.dumps(body).encode()
-            head = f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\nContent-Length: {len(sent)}\r\n\r\n"
+            has_started.clear()
+            is_closed.clear()
+            content = json.dumps(body).encode()
+            head = f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
             with socket.create_connection((host, int(port)), timeout=30) as connection:
-                connection.sendall(head.encode() + sent)
-                assert begun.wait(120), body
-            assert closed.wait(120), body
+                connection.sendall(head.encode() + content)
+                assert has_started.wait(120), body
+            assert is_closed.wait(120), body
         service = server.app.state.service
-        told = server.client.get("/metrics").text
-        assert "citewell_running 0.0" in told and "citewell_waiting 0.0" in told
-        assert all(tenant.users <= 1 for tenant in service.tenants._known.values())
+        metrics = server.client.get("/metrics").text
+        assert "citewell_running 0.0" in metrics and "citewell_waiting 0.0" in metrics
+        assert all(tenant.users <= 1 for tenant in service.tenants._tenants.values())
 
 
-def test_idle_namespaces_are_closed_and_open_again(keyed: Server) -> None:
-    keyed.app.state.service.tenants._most = 2
-    keys = [keyed.bearer(f"k{i}", f"n{i}") for i in range(4)]
+def test_idle_namespaces_are_closed_and_opened_again_on_request(keyed_server: Server) -> None:
+    keyed_server.app.state.service.tenants._max_open = 2
+    keys = [keyed_server.bearer(f"k{i}", f"n{i}") for i in range(4)]
     for i, key in enumerate(keys):
-        keyed.upload("a.md", f"The number of this one is {i}{i}{i}.".encode(), key)
-    assert keyed.app.state.service.tenants.open_count <= 3
+        keyed_server.upload("a.md", f"The number of this one is {i}{i}{i}.".encode(), key)
+    assert keyed_server.app.state.service.tenants.open_count <= 3
     for i, key in enumerate(keys):
-        said = keyed.client.post(
+        response = keyed_server.client.post(
             "/ask", json={"question": "What is the number of this one?"}, headers=key
         )
-        assert f"{i}{i}{i}" in said.json()["text"]
-    assert keyed.app.state.service.tenants.open_count <= 3
+        assert f"{i}{i}{i}" in response.json()["text"]
+    assert keyed_server.app.state.service.tenants.open_count <= 3
 
 
-def test_the_pages_own_files_are_there_and_name_no_other_host() -> None:
-    import re
-
+def test_page_files_load_nothing_from_other_hosts() -> None:
     for path in (ROOT / "rag/serving/page").iterdir():
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text), path
         assert "innerHTML" not in text and "eval(" not in text
 
 
-# -- found by others -----------------------------------------------------------------------
+# -- regressions -----------------------------------------------------------------------
 
 
-def test_strangers_are_refused_before_their_body_is_read(keyed: Server) -> None:
-    host, port = keyed.url.removeprefix("http://").split(":")
+def test_requests_without_a_key_are_refused_before_their_body_is_read(keyed_server: Server) -> None:
+    host, port = keyed_server.url.removeprefix("http://").split(":")
     head = f"POST /documents HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 90000000\r\nContent-Type: multipart/form-data; boundary=x\r\n\r\n"
     with socket.create_connection((host, int(port)), timeout=30) as connection:
-        connection.sendall(head.encode())  # and nothing of the body
+        connection.sendall(head.encode())  # without the body
         assert b"401" in connection.recv(100)
-    wrong = keyed.client.post("/ask", content=b"{bad", headers={"Content-Type": "application/json"})
-    assert wrong.status_code == 401
+    response = keyed_server.client.post(
+        "/ask", content=b"{bad", headers={"Content-Type": "application/json"}
+    )
+    assert response.status_code == 401
 
 
-def test_no_header_passes_by_the_rate_limit(rag: Any, tmp_path: Path, folder: Path) -> None:
-    """As `rag serve` runs it, which is not how these tests do."""
-    import subprocess
-    import sys
-
+def test_a_forwarded_address_does_not_evade_the_rate_limit(
+    rag: Any, tmp_path: Path, folder: Path
+) -> None:
+    """`rag serve` configures uvicorn itself, so this test runs the command."""
     command = [str(Path(sys.executable).with_name("rag")), "serve", "--index", str(tmp_path / "i")]
     rag("ingest", str(folder), "--index", str(tmp_path / "i"))
     rag("keys", "add", "a", "--index", str(tmp_path / "i"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     with subprocess.Popen(
         [*command, "--port", str(port), "--rate", "60"], stderr=subprocess.PIPE, text=True
     ) as process:
@@ -416,13 +457,13 @@ def test_no_header_passes_by_the_rate_limit(rag: Any, tmp_path: Path, folder: Pa
         assert process.wait(120) == 0
 
 
-def test_a_port_in_use_is_said_plainly(rag: Any, server: Server, folder: Path) -> None:
+def test_a_port_in_use_is_an_error_with_its_address(rag: Any, server: Server, folder: Path) -> None:
     rag("ingest", str(folder))
-    ran = rag("serve", "--port", server.url.rpartition(":")[2])
-    assert ran.code == 2 and "cannot listen on 127.0.0.1" in ran.err
+    result = rag("serve", "--port", server.url.rpartition(":")[2])
+    assert result.code == 2 and "cannot listen on 127.0.0.1" in result.err
 
 
-async def test_a_stream_that_has_begun_is_not_turned_away(pipeline: Pipeline) -> None:
+async def test_a_started_stream_is_not_refused_when_the_server_is_busy(pipeline: Pipeline) -> None:
     import anyio
 
     from rag.serving.errors import ApiError
@@ -434,31 +475,31 @@ async def test_a_stream_that_has_begun_is_not_turned_away(pipeline: Pipeline) ->
         yield 1
         yield 2
 
-    old = service.events(items())
-    assert await anext(old) == 1
+    started_stream = service.iterate_in_slots(items())
+    assert await anext(started_stream) == 1
     async with anyio.create_task_group() as group:
         async with service.slot():
-            waiting = service.events(items())
-            group.start_soon(anext, waiting)
+            waiting_stream = service.iterate_in_slots(items())
+            group.start_soon(anext, waiting_stream)
             await anyio.wait_all_tasks_blocked()
             with pytest.raises(ApiError, match="waiting"):
                 async with service.slot():
                     pass
-            found: list[Any] = []
+            later_items: list[Any] = []
 
-            async def rest() -> None:
-                found.append(await anext(old))
+            async def read_next() -> None:
+                later_items.append(await anext(started_stream))
 
-            group.start_soon(rest)
+            group.start_soon(read_next)
             await anyio.wait_all_tasks_blocked()
-    assert found == [2]
-    await old.aclose()  # type: ignore[attr-defined]
-    await waiting.aclose()  # type: ignore[attr-defined]
+    assert later_items == [2]
+    await started_stream.aclose()  # type: ignore[attr-defined]
+    await waiting_stream.aclose()  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("begins", [True, False])
-async def test_a_stream_is_closed_before_its_lease_is_over(begins: bool) -> None:
-    from rag.serving.service import ClosingResponse
+@pytest.mark.parametrize("sends_body", [True, False])
+async def test_a_stream_is_closed_when_its_response_ends(sends_body: bool) -> None:
+    from rag.serving.streaming import EventStreamResponse
 
     closed: list[str] = []
 
@@ -477,8 +518,8 @@ async def test_a_stream_is_closed_before_its_lease_is_over(begins: bool) -> None
             closed.append("body")
 
     async def send(message: Any) -> None:
-        if not begins or message["type"] == "http.response.body":
-            raise OSError("the client is gone")
+        if not sends_body or message["type"] == "http.response.body":
+            raise OSError("the client has disconnected")
 
     async def receive() -> Any:
         return {"type": "http.request", "body": b"", "more_body": False}
@@ -487,31 +528,31 @@ async def test_a_stream_is_closed_before_its_lease_is_over(begins: bool) -> None
     assert await anext(items) == "x"
     scope = {"type": "http", "asgi": {"spec_version": "2.4"}, "method": "GET"}
     with pytest.raises(Exception):  # noqa: B017
-        await ClosingResponse(body(items), items)(scope, receive, send)
-    assert closed == (["body", "source"] if begins else ["source"])
+        await EventStreamResponse(body(items), items)(scope, receive, send)
+    assert closed == (["body", "source"] if sends_body else ["source"])
 
 
-def test_chat_clients_in_browsers_may_ask_where_they_are_allowed(
+def test_preflight_requests_of_allowed_origins_are_answered(
     pipeline: Pipeline, folder: Path
 ) -> None:
     from rag.errors import ConfigError
     from rag.serving import create_app
 
     pipeline.ingest(folder)
-    with running(pipeline, options=Options(origins=("https://app.example",))) as server:
-        asked = {
+    with serve_pipeline(pipeline, options=Options(origins=("https://app.example",))) as server:
+        headers = {
             "Origin": "https://app.example",
             "Access-Control-Request-Method": "POST",
             "Access-Control-Request-Headers": "authorization,content-type,x-stainless-os",
         }
-        allowed = server.client.options("/v1/chat/completions", headers=asked)
-        assert allowed.status_code == 200
-        assert "x-stainless-os" in allowed.headers["access-control-allow-headers"]
+        response = server.client.options("/v1/chat/completions", headers=headers)
+        assert response.status_code == 200
+        assert "x-stainless-os" in response.headers["access-control-allow-headers"]
     with pytest.raises(ConfigError, match="API key"):
         create_app(pipeline, options=Options(origins=("*",)))
 
 
-def test_a_key_that_is_added_later_closes_the_server(pipeline: Pipeline, folder: Path) -> None:
+def test_a_key_added_later_is_required_from_then_on(pipeline: Pipeline, folder: Path) -> None:
     from rag.serving import KeyStore, create_app
 
     pipeline.ingest(folder)
@@ -528,7 +569,7 @@ def test_a_key_that_is_added_later_closes_the_server(pipeline: Pipeline, folder:
         )
 
 
-def test_below_a_prefix_it_is_the_same(pipeline: Pipeline, folder: Path) -> None:
+def test_an_app_mounted_below_a_prefix_works_the_same(pipeline: Pipeline, folder: Path) -> None:
     from fastapi import FastAPI
     from starlette.testclient import TestClient
 
@@ -539,17 +580,17 @@ def test_below_a_prefix_it_is_the_same(pipeline: Pipeline, folder: Path) -> None
     outer.mount("/docs-of-ours", create_app(pipeline, options=Options(body_bytes=1_000)))
     with TestClient(outer) as client:
         assert client.get("/docs-of-ours/healthz").status_code == 200
-        sent = client.post("/docs-of-ours/documents", files={"files": ("a.txt", b"x" * 3_000)})
-        assert sent.status_code == 202
+        response = client.post("/docs-of-ours/documents", files={"files": ("a.txt", b"x" * 3_000)})
+        assert response.status_code == 202
         assert client.post("/docs-of-ours/ask", json={"question": "x" * 2_000}).status_code == 413
 
 
-def test_keys_that_cannot_be_read_are_told_like_any_error(keyed: Server) -> None:
-    assert keyed.keys is not None
-    keyed.bearer("a")
-    keyed.keys.path.write_bytes(b"no database, but as long as one: " * 200)
-    asked = keyed.client.get("/documents", headers={"Authorization": "Bearer cw-x"})
-    assert asked.status_code == 500 and asked.json()["error"]["code"] == "unusable"
-    assert "content-security-policy" in asked.headers
-    keyed.keys.path.write_bytes(b"")  # made, and then the power went
-    assert keyed.keys.keys() == []
+def test_a_damaged_key_store_is_an_error_in_the_usual_format(keyed_server: Server) -> None:
+    assert keyed_server.keys is not None
+    keyed_server.bearer("a")
+    keyed_server.keys.path.write_bytes(b"not a database, but as long as one: " * 200)
+    response = keyed_server.client.get("/documents", headers={"Authorization": "Bearer cw-x"})
+    assert response.status_code == 500 and response.json()["error"]["code"] == "unusable"
+    assert "content-security-policy" in response.headers
+    keyed_server.keys.path.write_bytes(b"")  # as after a power failure during creation
+    assert keyed_server.keys.keys() == []

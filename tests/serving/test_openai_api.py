@@ -8,32 +8,32 @@ import openai
 import pytest
 
 from rag import GroundedGenerator, Pipeline, ScriptedChat
-from tests.serving.conftest import Server, running
-
-QUESTION = "How long does a full battery last?"
-REPLY = "A full battery lasts 34 minutes in calm air [1]."
+from tests.serving.conftest import QUESTION, REPLY, Server, serve_pipeline
 
 
-def test_the_official_client_chats(server: Server, pipeline: Pipeline) -> None:
+def test_the_official_client_gets_an_answer_with_citations(
+    server: Server, pipeline: Pipeline
+) -> None:
     client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
     assert [model.id for model in client.models.list()] == ["citewell"]
     assert client.models.retrieve("static").id == "static"
     assert client.models.retrieve("citewell").owned_by == "citewell"
-    done = client.chat.completions.create(
+    completion = client.chat.completions.create(
         model="citewell", messages=[{"role": "user", "content": QUESTION}], temperature=0.2
     )
-    message: Any = done.choices[0].message
-    assert "34 minutes" in message.content and done.choices[0].finish_reason == "stop"
-    (cited,) = message.citewell["citations"]
-    text = pipeline.document(cited["uri"]).text
-    assert text[cited["start"] : cited["end"]] == cited["quote"] and cited["verified"]
+    message: Any = completion.choices[0].message
+    assert "34 minutes" in message.content and completion.choices[0].finish_reason == "stop"
+    (citation,) = message.citewell["citations"]
+    text = pipeline.document(citation["uri"]).text
+    assert text[citation["start"] : citation["end"]] == citation["quote"]
+    assert citation["verified"]
 
 
 def test_the_official_client_streams(pipeline: Pipeline, folder: Path) -> None:
     model = ScriptedChat(replies=(REPLY,))
     pipeline.ingest(folder)
-    made = pipeline.model_copy(update={"generator": GroundedGenerator(model=model)})
-    with running(made) as server:
+    scripted_pipeline = pipeline.model_copy(update={"generator": GroundedGenerator(model=model)})
+    with serve_pipeline(scripted_pipeline) as server:
         client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
         stream = client.chat.completions.create(
             model="citewell",
@@ -42,16 +42,16 @@ def test_the_official_client_streams(pipeline: Pipeline, folder: Path) -> None:
             stream_options={"include_usage": True},
         )
         chunks = list(stream)
-    said = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
-    assert len([text for text in said if text]) > 3 and "".join(said) == REPLY
+    texts = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
+    assert len([text for text in texts if text]) > 3 and "".join(texts) == REPLY
     last: Any = next(c for c in chunks if c.choices and c.choices[0].finish_reason == "stop")
     assert last.choices[0].delta.citewell["citations"][0]["verified"]
     assert chunks[-1].usage is not None and chunks[-1].usage.prompt_tokens > 10
 
 
-def test_a_conversation_of_a_chat_client_is_understood(server: Server) -> None:
+def test_earlier_messages_are_the_history_of_the_question(server: Server) -> None:
     client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
-    done = client.chat.completions.create(
+    completion = client.chat.completions.create(
         model="citewell",
         messages=[
             {"role": "system", "content": "Speak like a pirate."},
@@ -60,19 +60,19 @@ def test_a_conversation_of_a_chat_client_is_understood(server: Server) -> None:
             {"role": "user", "content": "And how long does charging take?"},
         ],
     )
-    assert "90 minutes" in (done.choices[0].message.content or "")
+    assert "90 minutes" in (completion.choices[0].message.content or "")
 
 
-def test_what_openai_does_and_we_do_not_is_refused(server: Server) -> None:
+def test_unsupported_requests_are_refused(server: Server) -> None:
     client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
-    asked: Any = [{"role": "user", "content": "x"}]
-    for more in ({"n": 2}, {"response_format": {"type": "json_object"}}):
+    messages: Any = [{"role": "user", "content": "x"}]
+    for options in ({"n": 2}, {"response_format": {"type": "json_object"}}):
         with pytest.raises(openai.BadRequestError):
-            client.chat.completions.create(model="citewell", messages=asked, **more)  # type: ignore[call-overload]
+            client.chat.completions.create(model="citewell", messages=messages, **options)  # type: ignore[call-overload]
     with pytest.raises(openai.NotFoundError, match="no model"):
-        client.chat.completions.create(model="gpt-4o", messages=asked)
+        client.chat.completions.create(model="gpt-4o", messages=messages)
     picture: Any = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]
-    with pytest.raises(openai.BadRequestError, match="only text"):
+    with pytest.raises(openai.BadRequestError, match="questions are only text"):
         client.chat.completions.create(model="citewell", messages=picture)
     with pytest.raises(openai.BadRequestError, match="last message"):
         client.chat.completions.create(
@@ -82,22 +82,22 @@ def test_what_openai_does_and_we_do_not_is_refused(server: Server) -> None:
         client.chat.completions.create(model="citewell", messages=[])
 
 
-def test_the_official_client_embeds(server: Server, pipeline: Pipeline) -> None:
+def test_the_official_client_gets_embeddings(server: Server, pipeline: Pipeline) -> None:
     client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
     texts = ["a heron", "the pier"]
     expected = pipeline.embedder.embed_documents(texts)
     plain = client.embeddings.create(model="static", input=texts, encoding_format="float")
-    assert np.allclose([each.embedding for each in plain.data], expected, atol=1e-6)
-    usual = client.embeddings.create(model="static", input=texts[0])
-    assert np.allclose(usual.data[0].embedding, expected[0], atol=1e-6)
-    assert usual.usage.prompt_tokens > 0
+    assert np.allclose([item.embedding for item in plain.data], expected, atol=1e-6)
+    default = client.embeddings.create(model="static", input=texts[0])
+    assert np.allclose(default.data[0].embedding, expected[0], atol=1e-6)
+    assert default.usage.prompt_tokens > 0
     with pytest.raises(openai.BadRequestError, match="256 values"):
         client.embeddings.create(model="static", input="x", dimensions=3)
     tokens = client.embeddings.create(model="static", input=[[64, 568, 2298]])
     assert np.allclose(tokens.data[0].embedding, expected[0], atol=1e-6)
 
 
-def test_what_chat_clients_send_besides_is_understood(server: Server) -> None:
+def test_other_fields_and_parts_of_chat_clients_are_accepted(server: Server) -> None:
     body = {
         "model": "citewell",
         "stream": None,
@@ -109,9 +109,10 @@ def test_what_chat_clients_send_besides_is_understood(server: Server) -> None:
             {"role": "system", "content": "Be brief."},
         ],
     }
-    sent = server.client.post("/v1/chat/completions", json=body)
+    response = server.client.post("/v1/chat/completions", json=body)
     assert (
-        sent.status_code == 200 and "34 minutes" in sent.json()["choices"][0]["message"]["content"]
+        response.status_code == 200
+        and "34 minutes" in response.json()["choices"][0]["message"]["content"]
     )
     vectors = {"model": "static", "input": "x", "encoding_format": None, "dimensions": None}
     assert server.client.post("/v1/embeddings", json=vectors).status_code == 200

@@ -29,21 +29,21 @@ FIXTURES = Path(__file__).parent.parent / "fixtures"
 
 
 class Server:
-    """``chroma run`` on loopback, that can be killed and started again at the same place."""
+    """``chroma run`` on loopback; can be killed and started again on the same port and folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.start()
 
     def start(self) -> None:
         command = Path(sys.executable).with_name("chroma")
-        where = ["--path", str(self.folder), "--host", "127.0.0.1", "--port", str(self.port)]
+        options = ["--path", str(self.folder), "--host", "127.0.0.1", "--port", str(self.port)]
         self.process = subprocess.Popen(
-            [str(command), "run", *where], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [str(command), "run", *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
     def kill(self) -> None:
@@ -53,101 +53,109 @@ class Server:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    running = Server(tmp_path / "server")
-    yield running
-    running.kill()
+    server = Server(tmp_path / "server")
+    yield server
+    server.kill()
 
 
-def patient(url: str, **settings: object) -> Chroma:
-    """Waits for a server that is just starting."""
+def make_patient_config(url: str, **settings: object) -> Chroma:
+    """Return a configuration that waits for a server that is just starting."""
     return Chroma.model_validate({"url": url, "attempts": 20, "wait": 0.05, **settings})
 
 
 @pytest.fixture
-def asks_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small indexes are searched without Chroma otherwise."""
-    monkeypatch.setattr(index_module, "_EXACT", 0)
+def always_use_chroma(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Search small indexes with Chroma, too; by default they are searched without it."""
+    monkeypatch.setattr(index_module, "EXACT_SEARCH_MAX_BYTES", 0)
 
 
-def names(pipeline: Pipeline, query: str, k: int = 8) -> list[str]:
+def search_file_names(pipeline: Pipeline, query: str, k: int = 8) -> list[str]:
     return [hit.chunk.uri.rpartition("/")[2] for hit in pipeline.search(query, k=k)]
 
 
-@pytest.mark.usefixtures("asks_the_server")
-def test_an_index_on_a_server(tmp_path: Path, folder: Path, server: Server) -> None:
-    setting = patient(server.url)
-    with Pipeline(index=tmp_path / "i", vectors=setting, retriever=DenseRetriever()) as pipeline:
+@pytest.mark.usefixtures("always_use_chroma")
+def test_index_on_a_server(tmp_path: Path, folder: Path, server: Server) -> None:
+    config = make_patient_config(server.url)
+    with Pipeline(index=tmp_path / "i", vectors=config, retriever=DenseRetriever()) as pipeline:
         assert pipeline.ingest(folder).added == 2
-        assert names(pipeline, "the propellers are made of nylon", k=1) == ["handbook.md"]
+        assert search_file_names(pipeline, "the propellers are made of nylon", k=1) == [
+            "handbook.md"
+        ]
         (folder / "notes.txt").write_text("An otter swims in the river.\n")
-        with Pipeline(index=tmp_path / "i", vectors=setting) as other:
-            assert other.ingest(folder).updated == 1
-        assert names(pipeline, "an otter swims", k=1) == ["notes.txt"]
+        with Pipeline(index=tmp_path / "i", vectors=config) as second:
+            assert second.ingest(folder).updated == 1
+        assert search_file_names(pipeline, "an otter swims", k=1) == ["notes.txt"]
         assert maintenance.verify(pipeline.open()).problems == []
         maintenance.rebuild(pipeline.open())
-        assert names(pipeline, "an otter swims", k=1) == ["notes.txt"]
+        assert search_file_names(pipeline, "an otter swims", k=1) == ["notes.txt"]
         assert maintenance.verify(pipeline.open()).problems == []
-        client = pipeline.open().vectors._database._connected()  # type: ignore[attr-defined]
-        assert len(client.list_collections()) == 1  # that of the old stores is gone
+        client = pipeline.open().vectors._database._open_client()  # type: ignore[attr-defined]
+        assert len(client.list_collections()) == 1  # the old one was deleted
     assert not list((tmp_path / "i").rglob("chroma*"))
 
 
-@pytest.mark.usefixtures("asks_the_server")
-def test_two_indexes_on_one_server(tmp_path: Path, folder: Path, server: Server) -> None:
+@pytest.mark.usefixtures("always_use_chroma")
+def test_two_indexes_on_one_server_are_separate(
+    tmp_path: Path, folder: Path, server: Server
+) -> None:
     pipelines = [
-        Pipeline(index=tmp_path / name, vectors=patient(server.url), retriever=DenseRetriever())
+        Pipeline(
+            index=tmp_path / name,
+            vectors=make_patient_config(server.url),
+            retriever=DenseRetriever(),
+        )
         for name in "ab"
     ]
     for pipeline, file in zip(pipelines, ("handbook.md", "notes.txt"), strict=True):
         pipeline.ingest(folder / file)
-        assert set(names(pipeline, "kite propeller")) == {file}
+        assert set(search_file_names(pipeline, "kite propeller")) == {file}
     for pipeline in pipelines:
         pipeline.close()
 
 
-def many(folder: Path) -> None:
+def write_texts(folder: Path) -> None:
     for i in range(60):
         (folder / f"{i}.txt").write_text(
             f"Text number {i} is about lions and the year {1900 + i}.\n"
         )
 
 
-@pytest.mark.usefixtures("asks_the_server")
-def test_a_server_that_dies_in_mid_ingest_loses_nothing(
+@pytest.mark.usefixtures("always_use_chroma")
+def test_ingest_interrupted_by_a_dying_server_loses_nothing(
     tmp_path: Path, folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "_BATCH_CHUNKS", 10)
-    many(folder)
-    setting = patient(server.url)
-    seen: list[int] = []
+    write_texts(folder)
+    config = make_patient_config(server.url)
+    seen_counts: list[int] = []
 
-    def die(report: IngestReport) -> None:
-        seen.append(report.seen)
-        if len(seen) == 2:
+    def kill_server(report: IngestReport) -> None:
+        seen_counts.append(report.seen)
+        if len(seen_counts) == 2:
             server.kill()
 
     hasty = Chroma(url=server.url, attempts=2, wait=0)
-    with Pipeline(index=tmp_path / "i", vectors=setting) as pipeline:
+    with Pipeline(index=tmp_path / "i", vectors=config) as pipeline:
         pipeline.ingest(folder / "handbook.md")
     with Pipeline(index=tmp_path / "i", vectors=hasty) as pipeline:
-        with pytest.raises(IndexUnreachable, match=r"is it running, .* so far is kept"):
-            pipeline.ingest(folder, progress=die)
-        assert pipeline.open().document_store.stats().documents >= seen[-1]
+        with pytest.raises(IndexUnreachable, match=r"is it running, .* so far are kept"):
+            pipeline.ingest(folder, progress=kill_server)
+        assert pipeline.open().document_store.stats().documents >= seen_counts[-1]
     server.start()
-    with Pipeline(index=tmp_path / "i", vectors=setting, retriever=DenseRetriever()) as pipeline:
+    with Pipeline(index=tmp_path / "i", vectors=config, retriever=DenseRetriever()) as pipeline:
         report = pipeline.ingest(folder)
-        assert report.unchanged >= seen[-1]
+        assert report.unchanged >= seen_counts[-1]
         assert report.seen == 62
         assert maintenance.verify(pipeline.open()).problems == []
-        assert names(pipeline, "lions and the year 1907", k=1) == ["7.txt"]
+        assert search_file_names(pipeline, "lions and the year 1907", k=1) == ["7.txt"]
 
 
-@pytest.mark.usefixtures("asks_the_server")
-def test_a_server_that_comes_back_is_waited_for(
+@pytest.mark.usefixtures("always_use_chroma")
+def test_ingest_waits_for_a_restarting_server(
     tmp_path: Path, folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "_BATCH_CHUNKS", 10)
-    many(folder)
+    write_texts(folder)
     batch_sizes: list[int] = []
 
     def restart(report: IngestReport) -> None:
@@ -156,14 +164,14 @@ def test_a_server_that_comes_back_is_waited_for(
             server.kill()
             server.start()
 
-    with Pipeline(index=tmp_path / "i", vectors=patient(server.url)) as pipeline:
+    with Pipeline(index=tmp_path / "i", vectors=make_patient_config(server.url)) as pipeline:
         assert pipeline.ingest(folder, progress=restart).added == 62
         assert maintenance.verify(pipeline.open()).problems == []
 
 
-@pytest.mark.usefixtures("asks_the_server")
-def test_a_server_set_up_anew_is_filled_again(tmp_path: Path, folder: Path, server: Server) -> None:
-    with Pipeline(index=tmp_path / "i", vectors=patient(server.url)) as pipeline:
+@pytest.mark.usefixtures("always_use_chroma")
+def test_empty_server_is_filled_again(tmp_path: Path, folder: Path, server: Server) -> None:
+    with Pipeline(index=tmp_path / "i", vectors=make_patient_config(server.url)) as pipeline:
         pipeline.ingest(folder)
         server.kill()
         shutil.rmtree(server.folder)
@@ -172,12 +180,12 @@ def test_a_server_set_up_anew_is_filled_again(tmp_path: Path, folder: Path, serv
             pipeline.search("propeller")
         report = pipeline.ingest(folder)
         assert (report.unchanged, report.embedded) == (2, 0)
-        assert names(pipeline, "propeller made of nylon", k=1) == ["handbook.md"]
+        assert search_file_names(pipeline, "propeller made of nylon", k=1) == ["handbook.md"]
 
 
 @contextlib.contextmanager
-def proxy(target: Server, token: str, certified: ssl.SSLContext) -> Iterator[str]:
-    """A TLS endpoint that forwards to `target` what carries the token, and refuses the rest."""
+def run_proxy(target: Server, token: str, ssl_context: ssl.SSLContext) -> Iterator[str]:
+    """Run a TLS endpoint that forwards requests with the token to `target`, and refuses others."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -187,15 +195,16 @@ def proxy(target: Server, token: str, certified: ssl.SSLContext) -> Iterator[str
             if self.headers.get("Authorization") != f"Bearer {token}":
                 self.answer(401, b'{"error": "AuthorizationError", "message": "no"}')
                 return
-            onward = http.client.HTTPConnection("127.0.0.1", target.port)
+            connection = http.client.HTTPConnection("127.0.0.1", target.port)
             try:
-                onward.request(self.command, self.path, body, {"Content-Type": "application/json"})
-                reply = onward.getresponse()
-                self.answer(reply.status, reply.read())
+                headers = {"Content-Type": "application/json"}
+                connection.request(self.command, self.path, body, headers)
+                response = connection.getresponse()
+                self.answer(response.status, response.read())
             except ConnectionRefusedError:
                 self.answer(503, b"it is just starting")
             finally:
-                onward.close()
+                connection.close()
 
         def answer(self, status: int, body: bytes) -> None:
             self.send_response(status)
@@ -209,19 +218,19 @@ def proxy(target: Server, token: str, certified: ssl.SSLContext) -> Iterator[str
         def log_message(self, *_: object) -> None:
             pass
 
-    served = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    served.daemon_threads = True
-    served.socket = certified.wrap_socket(served.socket, server_side=True)
-    thread = Thread(target=served.serve_forever, daemon=True)
+    http_server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http_server.daemon_threads = True
+    http_server.socket = ssl_context.wrap_socket(http_server.socket, server_side=True)
+    thread = Thread(target=http_server.serve_forever, daemon=True)
     thread.start()
-    yield f"https://localhost:{served.server_port}"
-    served.shutdown()
-    served.server_close()
+    yield f"https://localhost:{http_server.server_port}"
+    http_server.shutdown()
+    http_server.server_close()
     thread.join()
 
 
-@pytest.mark.usefixtures("asks_the_server")
-def test_tls_and_a_token(
+@pytest.mark.usefixtures("always_use_chroma")
+def test_server_with_tls_and_token(
     tmp_path: Path, folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = trustme.CA()
@@ -229,57 +238,57 @@ def test_tls_and_a_token(
     authority.issue_cert("localhost").configure_cert(context)
     certificate = tmp_path / "authority.pem"
     authority.cert_pem.write_to_path(str(certificate))
-    with proxy(server, "secret-token", context) as url:
+    with run_proxy(server, "secret-token", context) as url:
         assert urlsplit(url).scheme == "https"
         monkeypatch.setenv("CHROMA_API_KEY", "secret-token")
-        setting = patient(url, certificate=certificate)
-        with Pipeline(
-            index=tmp_path / "i", vectors=setting, retriever=DenseRetriever()
-        ) as pipeline:
+        config = make_patient_config(url, certificate=certificate)
+        with Pipeline(index=tmp_path / "i", vectors=config, retriever=DenseRetriever()) as pipeline:
             assert pipeline.ingest(folder).added == 2
-            assert names(pipeline, "made of nylon", k=1) == ["handbook.md"]
+            assert search_file_names(pipeline, "made of nylon", k=1) == ["handbook.md"]
             assert "secret-token" not in pipeline.to_yaml()
         hasty = {"url": url, "attempts": 2, "wait": 0}
         for wrong in (
             Chroma.model_validate(
                 {**hasty, "certificate": certificate, "api_key": SecretStr("x-y-z")}
             ),
-            Chroma.model_validate(hasty),  # an authority nobody knows
+            Chroma.model_validate(hasty),  # does not know the certificate authority
         ):
             with Pipeline(
                 index=tmp_path / "i", vectors=wrong, retriever=DenseRetriever()
             ) as pipeline:
-                with pytest.raises(IndexUnreachable) as refused:
+                with pytest.raises(IndexUnreachable) as error:
                     pipeline.search("nylon")
-                assert "x-y-z" not in str(refused.value)
-                assert "secret-token" not in str(refused.value)
+                assert "x-y-z" not in str(error.value)
+                assert "secret-token" not in str(error.value)
 
 
-def test_no_server_at_all(tmp_path: Path, folder: Path) -> None:
-    gone = Chroma(url="http://127.0.0.1:9", attempts=1)
-    with Pipeline(index=tmp_path / "i", vectors=gone) as pipeline:
+def test_missing_server_raises_index_unreachable(tmp_path: Path, folder: Path) -> None:
+    unreachable = Chroma(url="http://127.0.0.1:9", attempts=1)
+    with Pipeline(index=tmp_path / "i", vectors=unreachable) as pipeline:
         with pytest.raises(IndexUnreachable, match=r"127.0.0.1:9 .*is it running"):
             pipeline.ingest(folder)
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://x", "http://", "http://h/path"])
-def test_a_url_that_is_none(url: str) -> None:
+def test_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="http"):
         Pipeline.from_config({"vectors": {"type": "chroma", "url": url}})
 
 
-@pytest.mark.usefixtures("asks_the_server")
-def test_a_folder_of_an_older_chroma(tmp_path: Path, folder: Path) -> None:
-    """Made by Chroma 0.4.24, with rows of the same numbers and other vectors."""
-    place = tmp_path / "i" / "derived" / "1" / "chroma"
+@pytest.mark.usefixtures("always_use_chroma")
+def test_folder_of_an_older_chroma_is_filled_again(tmp_path: Path, folder: Path) -> None:
+    """The folder is of Chroma 0.4.24, with the same row numbers and other vectors."""
+    chroma_folder = tmp_path / "i" / "derived" / "1" / "chroma"
     with Pipeline(index=tmp_path / "i") as pipeline:
         pipeline.ingest(folder)
-    shutil.rmtree(place)
-    with tarfile.open(FIXTURES / "chroma-0.4.24.tar.xz") as packed:
-        packed.extractall(place, filter="data")
+    shutil.rmtree(chroma_folder)
+    with tarfile.open(FIXTURES / "chroma-0.4.24.tar.xz") as archive:
+        archive.extractall(chroma_folder, filter="data")
     with Pipeline(index=tmp_path / "i", retriever=DenseRetriever()) as pipeline:
         with pytest.raises(IndexDamaged, match="the next `rag ingest`"):
             pipeline.search("nylon")
         assert pipeline.ingest(folder).embedded == 0
-        assert names(pipeline, "the propellers are made of nylon", k=1) == ["handbook.md"]
+        assert search_file_names(pipeline, "the propellers are made of nylon", k=1) == [
+            "handbook.md"
+        ]
         assert maintenance.verify(pipeline.open()).problems == []

@@ -1,3 +1,5 @@
+"""The document store in SQLite, and filters as SQL."""
+
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +14,13 @@ from rag.stores.sqlite import LedgerEntry, SqliteDocumentStore
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> Iterator[SqliteDocumentStore]:
+def document_store(tmp_path: Path) -> Iterator[SqliteDocumentStore]:
     opened = SqliteDocumentStore(tmp_path / "library.sqlite", create=True)
     yield opened
     opened.close()
 
 
-def entry(document: Document) -> LedgerEntry:
+def make_entry(document: Document) -> LedgerEntry:
     return LedgerEntry(
         source=document.uri,
         source_version="1",
@@ -29,21 +31,23 @@ def entry(document: Document) -> LedgerEntry:
     )
 
 
-def add(library: SqliteDocumentStore, document: Document, *spans: tuple[int, int]) -> list[int]:
+def add_live(
+    document_store: SqliteDocumentStore, document: Document, *spans: tuple[int, int]
+) -> list[int]:
     chunks = [
         Chunk(
             id=f"{document.digest}-{a}", uri=document.uri, start=a, end=b, text=document.text[a:b]
         )
         for a, b in spans
     ]
-    numbers, rows = library.add_pending(
-        [(document, entry(document), chunks, [b"h" * 16] * len(chunks))], "embedder", []
+    numbers, rows = document_store.add_pending(
+        [(document, make_entry(document), chunks, [b"h" * 16] * len(chunks))], "embedder", []
     )
-    library.make_live(numbers)
+    document_store.make_live(numbers)
     return rows
 
 
-def test_texts_come_back_exactly(library: SqliteDocumentStore) -> None:
+def test_documents_and_chunks_are_read_back_exactly(document_store: SqliteDocumentStore) -> None:
     text = "é\0\r\n😀" * 30_000
     document = Document(
         uri="u",
@@ -52,68 +56,70 @@ def test_texts_come_back_exactly(library: SqliteDocumentStore) -> None:
         metadata={"a": (1, "x"), "b": True, "f": 1.5},
         marks=(Mark(start=0, end=len(text), kind="page", value=1),),
     )
-    rows = add(library, document, (0, 5), (32_766, 32_771), (100_000, 150_000))
-    assert library.document("u") == document
-    for row, chunk in library.chunks(rows).items():
+    rows = add_live(document_store, document, (0, 5), (32_766, 32_771), (100_000, 150_000))
+    assert document_store.document("u") == document
+    for row, chunk in document_store.chunks(rows).items():
         assert row in rows
         assert chunk.text == text[chunk.start : chunk.end]
-    assert library.text("u", 32_000, 70_000) == text[32_000:70_000]
-    assert library.text("u", 149_999, 10**9) == text[149_999:]
-    assert library.text("u", 5, 5) == ""
-    assert library.location("u", 70_000) == {"page": 1}
+    assert document_store.text("u", 32_000, 70_000) == text[32_000:70_000]
+    assert document_store.text("u", 149_999, 10**9) == text[149_999:]
+    assert document_store.text("u", 5, 5) == ""
+    assert document_store.location("u", 70_000) == {"page": 1}
 
 
-def test_pending_and_doomed_are_invisible(library: SqliteDocumentStore) -> None:
+def test_pending_and_deleted_documents_are_invisible(document_store: SqliteDocumentStore) -> None:
     old, new = (Document(uri="u", text=text) for text in ("old text", "new text"))
-    (old_row,) = add(library, old, (0, 3))
+    (old_row,) = add_live(document_store, old, (0, 3))
     chunk = Chunk(id="new", uri="u", start=0, end=3, text="new")
-    numbers, (new_row,) = library.add_pending(
-        [(new, entry(new), [chunk], [b"n" * 16])], "embedder", []
+    numbers, (new_row,) = document_store.add_pending(
+        [(new, make_entry(new), [chunk], [b"n" * 16])], "embedder", []
     )
-    assert library.document("u").text == "old text"
+    assert document_store.document("u").text == "old text"
     assert (
-        set(library.chunks([old_row, new_row]))
-        == set(library.live_of([old_row, new_row]))
+        set(document_store.chunks([old_row, new_row]))
+        == set(document_store.live_documents_by_row([old_row, new_row]))
         == {old_row}
     )
-    generation = library.generation
-    library.make_live(numbers)
-    assert library.generation > generation
-    assert library.document("u").text == "new text"
+    generation = document_store.generation
+    document_store.make_live(numbers)
+    assert document_store.generation > generation
+    assert document_store.document("u").text == "new text"
     assert (
-        set(library.chunks([old_row, new_row]))
-        == set(library.live_of([old_row, new_row]))
+        set(document_store.chunks([old_row, new_row]))
+        == set(document_store.live_documents_by_row([old_row, new_row]))
         == {new_row}
     )
-    assert library.deleted_chunk_rows(10) == [old_row]
+    assert document_store.deleted_chunk_rows(10) == [old_row]
 
 
-def test_row_numbers_are_never_used_twice(library: SqliteDocumentStore) -> None:
-    rows = add(library, Document(uri="u", text="abc"), (0, 1), (1, 2))
-    library.mark_deleted(["u"])
-    library.remove_chunks(rows)
-    library.remove_deleted_documents()
-    assert min(add(library, Document(uri="u", text="abc"), (0, 1))) > max(rows)
+def test_row_numbers_are_never_reused(document_store: SqliteDocumentStore) -> None:
+    rows = add_live(document_store, Document(uri="u", text="abc"), (0, 1), (1, 2))
+    document_store.mark_deleted(["u"])
+    document_store.remove_chunks(rows)
+    document_store.remove_deleted_documents()
+    assert min(add_live(document_store, Document(uri="u", text="abc"), (0, 1))) > max(rows)
 
 
-def test_errors(library: SqliteDocumentStore, tmp_path: Path) -> None:
+def test_missing_and_damaged_files_raise_errors(
+    document_store: SqliteDocumentStore, tmp_path: Path
+) -> None:
     with pytest.raises(DocumentNotFound, match="no document nowhere"):
-        library.document("nowhere")
+        document_store.document("nowhere")
     with pytest.raises(IndexNotFound, match="rag ingest"):
         SqliteDocumentStore(tmp_path / "nowhere" / "library.sqlite")
     (tmp_path / "broken.sqlite").write_bytes(b"no database at all" * 100)
     with pytest.raises(IndexDamaged, match="is damaged"):
         SqliteDocumentStore(tmp_path / "broken.sqlite")
-    library.set_meta("schema", "99")
+    document_store.set_meta("schema", "99")
     with pytest.raises(RagIndexError, match="another version"):
-        SqliteDocumentStore(library.path)
+        SqliteDocumentStore(document_store.path)
 
 
-def test_a_failed_transaction_leaves_nothing(library: SqliteDocumentStore) -> None:
-    with pytest.raises(ZeroDivisionError), library.transaction():
-        library._set_meta("key", "value")
+def test_failed_transaction_is_rolled_back(document_store: SqliteDocumentStore) -> None:
+    with pytest.raises(ZeroDivisionError), document_store.transaction():
+        document_store._write_meta("key", "value")
         raise ZeroDivisionError
-    assert library.meta("key") is None
+    assert document_store.meta("key") is None
 
 
 SCALARS = st.one_of(
@@ -154,41 +160,48 @@ FILTERS = st.recursive(
 
 @given(st.lists(METADATA, min_size=1, max_size=6), st.lists(FILTERS, min_size=1, max_size=5))
 @settings(max_examples=200)
-def test_filters_mean_what_plain_python_says(
+def test_filters_in_sql_match_filters_in_python(
     tmp_path_factory: pytest.TempPathFactory,
     metadata: list[dict[str, object]],
     filters: list[Filter],
 ) -> None:
-    library = SqliteDocumentStore(tmp_path_factory.mktemp("f") / "library.sqlite", create=True)
+    document_store = SqliteDocumentStore(
+        tmp_path_factory.mktemp("f") / "library.sqlite", create=True
+    )
     documents = [
         Document.model_validate({"uri": f"u{i}", "text": "t", "title": "1", "metadata": fields})
         for i, fields in enumerate(metadata)
     ]
-    numbers, _ = library.add_pending([(d, entry(d), [], []) for d in documents], "e", [])
-    library.make_live(numbers)
+    numbers, _ = document_store.add_pending(
+        [(d, make_entry(d), [], []) for d in documents], "e", []
+    )
+    document_store.make_live(numbers)
     for where in filters:
         expected = {n for n, d in zip(numbers, documents, strict=True) if where.matches(d)}
-        assert set(library.matching_documents(where)) == expected
-        assert set(library.matching_documents(json.loads(json.dumps(where.to_json())))) == expected
-    library.close()
+        assert set(document_store.matching_documents(where)) == expected
+        assert (
+            set(document_store.matching_documents(json.loads(json.dumps(where.to_json()))))
+            == expected
+        )
+    document_store.close()
 
 
-def test_a_filter_of_thousands(library: SqliteDocumentStore) -> None:
-    add(library, Document(uri="u", text="t", metadata={"x": 3}), (0, 1))
+def test_filters_may_have_thousands_of_conditions(document_store: SqliteDocumentStore) -> None:
+    add_live(document_store, Document(uri="u", text="t", metadata={"x": 3}), (0, 1))
     any_of = F("x") == -1
     for i in range(5_000):
         any_of = any_of | (F("x") == i)
-    assert library.matching_documents(any_of)
-    assert not library.matching_documents({f"x{i}": i for i in range(2_000)})
-    assert library.matching_documents(F("x").in_(range(100_000)))
+    assert document_store.matching_documents(any_of)
+    assert not document_store.matching_documents({f"x{i}": i for i in range(2_000)})
+    assert document_store.matching_documents(F("x").in_(range(100_000)))
 
 
-def test_a_filter_that_is_no_scalar_is_refused(library: SqliteDocumentStore) -> None:
-    with pytest.raises(QueryError, match="compares a field with scalars"):
-        library.matching_documents({"x": {"y": 1}})  # type: ignore[dict-item]
+def test_filter_values_must_be_scalars(document_store: SqliteDocumentStore) -> None:
+    with pytest.raises(QueryError, match="cannot compare"):
+        document_store.matching_documents({"x": {"y": 1}})  # type: ignore[dict-item]
 
 
-def test_filters_cannot_inject_sql(library: SqliteDocumentStore) -> None:
-    add(library, Document(uri="u", text="t"), (0, 1))
-    assert library.matching_documents({"x' OR '1'='1": "a' OR 1=1 --"}) == {}
-    assert library.uris("u' OR 1=1 --") == []
+def test_filters_cannot_inject_sql(document_store: SqliteDocumentStore) -> None:
+    add_live(document_store, Document(uri="u", text="t"), (0, 1))
+    assert document_store.matching_documents({"x' OR '1'='1": "a' OR 1=1 --"}) == {}
+    assert document_store.uris("u' OR 1=1 --") == []

@@ -1,3 +1,5 @@
+"""Sentence splitting."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 from rag.text.sentences import sentences
 
 
-def split(text: str) -> list[str]:
+def split_sentences(text: str) -> list[str]:
     return [text[a:b] for a, b in sentences(text)]
 
 
@@ -35,13 +37,13 @@ def split(text: str) -> list[str]:
         ("no end", ["no end"]),
     ],
 )
-def test_sentences(text: str, expected: list[str] | int) -> None:
-    found = split(text)
-    assert (len(found) if isinstance(expected, int) else found) == expected
+def test_text_is_split_into_sentences(text: str, expected: list[str] | int) -> None:
+    sentence_texts = split_sentences(text)
+    assert (len(sentence_texts) if isinstance(expected, int) else sentence_texts) == expected
 
 
 @given(st.text(st.sampled_from("aB. \n!?[1]。-|#\"'\r\t0é")))
-def test_sentences_cover_everything_but_white_space_in_order(text: str) -> None:
+def test_sentences_cover_all_text_except_white_space(text: str) -> None:
     spans = sentences(text)
     covered = "".join(text[a:b] for a, b in spans)
     assert "".join(covered.split()) == "".join(text.split())
@@ -71,6 +73,6 @@ def test_sentences_cover_everything_but_white_space_in_order(text: str) -> None:
     ],
 )
 def test_sentences_take_linear_time(piece: str) -> None:
-    # Quadratic behaviour takes minutes here; there is nothing to time.
+    # Quadratic time would take minutes, so no time limit is needed.
     text = "." + piece * (500_000 // len(piece)) + "x"
     assert sentences(text)

@@ -7,26 +7,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.text.tokenization import (
-    LONGEST_WORD,
-    STEMMED,
+    MAX_WORD_CHARACTERS,
+    STEMMED_LANGUAGES,
     content_stems,
-    language_of,
-    segment,
+    detect_language,
+    split_into_character_bigrams,
     stems,
     words,
 )
 
 
-def test_stems_meet_across_forms() -> None:
+def test_forms_of_a_word_have_the_same_stem() -> None:
     assert stems("Batteries charging") == stems("battery charge")
 
 
-def test_unsegmented_scripts_are_found_by_a_part() -> None:
+@pytest.mark.parametrize(
+    ("text", "bigrams"),
+    [
+        ("ภาษาไทย", ["ภา", "าษ", "ษา", "าไ", "ไท", "ทย"]),
+        ("東京都", ["東京", "京都"]),
+        ("京", ["京"]),
+        ("a東京b", ["a", "東京", "b"]),
+    ],
+)
+def test_scripts_without_spaces_become_character_bigrams(text: str, bigrams: list[str]) -> None:
+    assert split_into_character_bigrams(text).split() == bigrams
+    assert words(text) == bigrams
+
+
+def test_text_without_spaces_is_found_by_a_part() -> None:
     assert set(stems("東京")) <= set(stems("私は東京都に住んでいます"))
-    assert segment("plain ascii") == "plain ascii"
+    assert split_into_character_bigrams("plain ascii") == "plain ascii"
 
 
-def test_combining_marks_belong_to_their_letter() -> None:
+def test_combining_marks_stay_with_their_letter() -> None:
     assert stems("हिन्दी भाषा") == ["हिन्दी", "भाषा"]
 
 
@@ -36,7 +50,7 @@ def test_content_stems_fall_back_on_stop_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("language", "one", "other"),
+    ("language", "form", "other_form"),
     [
         ("de", "Häuser", "Haus"),
         ("fr", "continuellement", "continuelle"),
@@ -49,36 +63,38 @@ def test_content_stems_fall_back_on_stop_words() -> None:
         ("ar", "الكتاب", "كتاب"),
     ],
 )
-def test_each_language_has_its_own_stemmer(language: str, one: str, other: str) -> None:
-    assert stems(one, language) == stems(other, language)
-    assert stems(one, "") != stems(other, "")
+def test_each_language_has_its_own_stemmer(language: str, form: str, other_form: str) -> None:
+    assert stems(form, language) == stems(other_form, language)
+    assert stems(form, "") != stems(other_form, "")
 
 
-def test_forms_of_one_letter_are_one() -> None:
+def test_unicode_forms_of_a_letter_are_equal() -> None:
     assert words("ﬁnal caf\u00e9 ｗｉｄｅ") == words("final cafe\u0301 wide")
     assert words("STRASSE İstanbul") == ["strasse", "istanbul"]
     assert words("IŞIK ISPARTA", "tr") == ["ışık", "ısparta"]
     assert words("ISPARTA", "tr") == ["ısparta"]
 
 
-def test_hangul_is_found_without_its_particles() -> None:
+def test_hangul_is_found_without_particles() -> None:
     assert set(stems("학교")) <= set(stems("학교에서 배운다"))
 
 
 @given(st.text(max_size=200))
-def test_words_are_the_same_in_number_in_every_language(text: str) -> None:
-    assert {len(stems(text, language)) for language in (*STEMMED, "")} == {len(words(text))}
-    assert all(0 < len(word) <= LONGEST_WORD for word in words(text))
+def test_word_count_does_not_depend_on_the_language(text: str) -> None:
+    assert {len(stems(text, language)) for language in (*STEMMED_LANGUAGES, "")} == {
+        len(words(text))
+    }
+    assert all(0 < len(word) <= MAX_WORD_CHARACTERS for word in words(text))
 
 
 @pytest.mark.parametrize("text", ["I\u3099\u0301", "ships I\u0e48\u0301", "I\u0300 İ"])
-def test_marks_on_an_i_are_one_word_in_turkish_too(text: str) -> None:
+def test_marks_on_an_i_stay_in_one_word_in_turkish(text: str) -> None:
     assert len(words(text, "tr")) == len(words(text, "en"))
 
 
-def test_a_word_without_end_is_cut() -> None:
-    assert words("x" * 100_000) == ["x" * LONGEST_WORD]
-    assert len(words("ü" * 100_000)[0]) == LONGEST_WORD
+def test_very_long_word_is_cut() -> None:
+    assert words("x" * 100_000) == ["x" * MAX_WORD_CHARACTERS]
+    assert len(words("ü" * 100_000)[0]) == MAX_WORD_CHARACTERS
 
 
 @pytest.mark.parametrize(
@@ -96,12 +112,12 @@ def test_a_word_without_end_is_cut() -> None:
         ("def main(): return 0", "en"),
     ],
 )
-def test_language(text: str, language: str) -> None:
-    assert language_of(text) == language
+def test_detect_language(text: str, language: str) -> None:
+    assert detect_language(text) == language
 
 
-def test_threads_share_no_stemmer() -> None:
+def test_threads_get_equal_stems() -> None:
     text = "continuously running batteries were charged " * 50
     with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(lambda _: stems(text), range(40)))
-    assert all(each == found[0] for each in found)
+        stem_lists = list(threads.map(lambda _: stems(text), range(40)))
+    assert all(stem_list == stem_lists[0] for stem_list in stem_lists)

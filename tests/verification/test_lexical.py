@@ -1,3 +1,5 @@
+"""The lexical verifier: which claims it supports, and which it does not."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,21 +10,25 @@ from rag import LexicalVerifier
 VERIFIER = LexicalVerifier()
 
 
-def support(claim: str, passage: str) -> float:
+def measure_support(claim: str, passage: str) -> float:
     return float(VERIFIER.support([claim], [passage])[0, 0])
 
 
-def test_shape() -> None:
-    out = VERIFIER.support(["a claim", "another"], ["one", "two", "three"])
-    assert out.shape == (2, 3)
-    assert out.dtype == np.float32
+def test_support_matrix_has_shape_and_dtype() -> None:
+    supports = VERIFIER.support(["a claim", "another"], ["one", "two", "three"])
+    assert supports.shape == (2, 3)
+    assert supports.dtype == np.float32
     assert VERIFIER.support([], ["x"]).shape == (0, 1)
 
 
 @given(st.text(min_size=1, max_size=100), st.text(max_size=200))
-def test_between_zero_and_one_and_full_for_the_same_words(claim: str, passage: str) -> None:
-    assert 0 <= support(claim, passage) <= 1
-    assert support(claim, claim) in (0.0, pytest.approx(1.0))
+def test_support_is_between_0_and_1_and_1_for_equal_texts(claim: str, passage: str) -> None:
+    assert 0 <= measure_support(claim, passage) <= 1
+    assert measure_support(claim, claim) in (0.0, pytest.approx(1.0))
+
+
+def test_letters_that_only_newer_unicode_versions_know_support_themselves() -> None:
+    assert measure_support("\U00018d80", "\U00018d80") == pytest.approx(1.0)
 
 
 PASSAGE = "The battery of the Kite 4 lasts 34 minutes in calm air, and 1,577.00 were sold in 2018."
@@ -32,8 +38,8 @@ PASSAGE = "The battery of the Kite 4 lasts 34 minutes in calm air, and 1,577.00 
     "claim",
     ["The battery lasts 34 minutes.", "1577 were sold in 2018.", "Batteries last 34 minutes."],
 )
-def test_what_the_passage_says_is_supported(claim: str) -> None:
-    assert support(claim, PASSAGE) >= VERIFIER.threshold
+def test_claim_in_the_words_of_the_passage_is_supported(claim: str) -> None:
+    assert measure_support(claim, PASSAGE) >= VERIFIER.threshold
 
 
 @pytest.mark.parametrize(
@@ -49,8 +55,8 @@ def test_what_the_passage_says_is_supported(claim: str) -> None:
         "?!",
     ],
 )
-def test_what_it_does_not_say_is_not(claim: str) -> None:
-    assert support(claim, PASSAGE) < VERIFIER.threshold
+def test_claim_that_is_not_in_the_passage_is_not_supported(claim: str) -> None:
+    assert measure_support(claim, PASSAGE) < VERIFIER.threshold
 
 
 @pytest.mark.parametrize(
@@ -61,14 +67,14 @@ def test_what_it_does_not_say_is_not(claim: str) -> None:
         ("It works at -5 degrees outside.", "It works at 5 degrees outside."),
     ],
 )
-def test_another_number_is_another_claim(claim: str, passage: str) -> None:
-    assert support(claim, passage) < VERIFIER.threshold
-    assert support(passage, passage) == pytest.approx(1)
+def test_claim_with_another_number_is_not_supported(claim: str, passage: str) -> None:
+    assert measure_support(claim, passage) < VERIFIER.threshold
+    assert measure_support(passage, passage) == pytest.approx(1)
 
 
 def test_number_words_are_numbers() -> None:
-    assert support("It lasts twelve months.", "It lasts 12 months.") > 0.9
-    assert support("It has three legs.", "It has 3 legs.") > support(
+    assert measure_support("It lasts twelve months.", "It lasts 12 months.") > 0.9
+    assert measure_support("It has three legs.", "It has 3 legs.") > measure_support(
         "It has four legs.", "It has 3 legs."
     )
 
@@ -82,8 +88,8 @@ def test_number_words_are_numbers() -> None:
         ("It sold 1577 units.", "It sold 1,577.00 units."),
     ],
 )
-def test_numbers_and_dates_in_other_forms_are_the_same(claim: str, passage: str) -> None:
-    assert VERIFIER.status(support(claim, passage)) == "supported"
+def test_numbers_and_dates_in_other_forms_are_supported(claim: str, passage: str) -> None:
+    assert VERIFIER.status(measure_support(claim, passage)) == "supported"
 
 
 @pytest.mark.parametrize(
@@ -96,8 +102,10 @@ def test_numbers_and_dates_in_other_forms_are_the_same(claim: str, passage: str)
         ("Ada Lovelace wrote it.", "Charles Babbage wrote it."),
     ],
 )
-def test_what_must_agree_is_not_supported_without(claim: str, passage: str) -> None:
-    assert VERIFIER.status(support(claim, passage)) == "unsupported"
+def test_disagreeing_negation_number_date_or_name_is_not_supported(
+    claim: str, passage: str
+) -> None:
+    assert VERIFIER.status(measure_support(claim, passage)) == "unsupported"
 
 
 @pytest.mark.parametrize(
@@ -115,9 +123,9 @@ def test_what_must_agree_is_not_supported_without(claim: str, passage: str) -> N
         ("It opened in 2019 in Hamburg.", "It opened in 2017 in Hamburg."),
     ],
 )
-def test_the_same_of_something_else_is_not_supported(claim: str, passage: str) -> None:
-    assert VERIFIER.status(support(claim, passage)) == "unsupported"
-    assert VERIFIER.status(support(passage, passage)) == "supported"
+def test_same_statement_about_something_else_is_not_supported(claim: str, passage: str) -> None:
+    assert VERIFIER.status(measure_support(claim, passage)) == "unsupported"
+    assert VERIFIER.status(measure_support(passage, passage)) == "supported"
 
 
 @pytest.mark.parametrize(
@@ -128,27 +136,29 @@ def test_the_same_of_something_else_is_not_supported(claim: str, passage: str) -
         ("COVID-19 spreads in winter.", "COVID-19 spreads in winter, as the coronavirus does."),
     ],
 )
-def test_the_same_in_another_order_or_spelling_is_supported(claim: str, passage: str) -> None:
-    assert VERIFIER.status(support(claim, passage)) == "supported"
+def test_other_order_or_spelling_is_supported(claim: str, passage: str) -> None:
+    assert VERIFIER.status(measure_support(claim, passage)) == "supported"
 
 
-def test_the_best_part_of_a_long_passage_counts() -> None:
+def test_best_part_of_a_long_passage_counts() -> None:
     filler = "The town has a bridge. " * 50
-    alone = support("The battery lasts 34 minutes.", "The battery lasts 34 minutes.")
-    within = support("The battery lasts 34 minutes.", f"{filler}The battery lasts 34 minutes.")
-    apart = support(
+    alone = measure_support("The battery lasts 34 minutes.", "The battery lasts 34 minutes.")
+    within = measure_support(
+        "The battery lasts 34 minutes.", f"{filler}The battery lasts 34 minutes."
+    )
+    apart = measure_support(
         "The battery lasts 34 minutes.", f"The battery is new. {filler}It lasts 34 minutes."
     )
     assert alone == pytest.approx(within)
     assert apart < within
 
 
-def test_other_pairs_do_not_matter() -> None:
+def test_score_does_not_depend_on_the_other_pairs() -> None:
     pairs = [("It lasts 34 minutes.", PASSAGE), ("It was sold.", PASSAGE), ("", PASSAGE)]
     together = VERIFIER.scores(pairs)
     assert together == pytest.approx([float(VERIFIER.scores([pair])[0]) for pair in pairs])
 
 
-def test_it_says_what_it_was_calibrated_on() -> None:
+def test_config_names_the_calibration_sets() -> None:
     assert "AttributionBench" in VERIFIER.config()["calibrated_on"]
     assert 0 < VERIFIER.partial < VERIFIER.threshold < 1

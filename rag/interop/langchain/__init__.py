@@ -1,9 +1,8 @@
-"""LangChain, both ways.
+"""LangChain: adapters of its objects, and exports of our parts.
 
-Theirs in ours: an ``Embeddings``, ``BaseChatModel``, ``BaseLoader``, ``BaseRetriever``,
-``VectorStore``, ``TextSplitter`` or document compressor can be given wherever a part of ours is
-wanted. Ours in theirs: `CitewellRunnable`, `CitewellRetriever`, `CitewellLoader`,
-`CitewellEmbeddings` and `CitewellTool`.
+Adapters: an ``Embeddings``, ``BaseChatModel``, ``BaseLoader``, ``BaseRetriever``, ``VectorStore``,
+``TextSplitter`` or document compressor can be given wherever a part is expected. Exports:
+`CitewellRunnable`, `CitewellRetriever`, `CitewellLoader`, `CitewellEmbeddings` and `CitewellTool`.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from rag.interop.langchain.adapters import (
     LangChainRetriever,
     LangChainSplitter,
     LangChainVectorStore,
-    adapted,
+    adapt,
 )
 from rag.interop.langchain.exports import (
     CitewellEmbeddings,
@@ -46,5 +45,5 @@ __all__ = [
     "LangChainRetriever",
     "LangChainSplitter",
     "LangChainVectorStore",
-    "adapted",
+    "adapt",
 ]

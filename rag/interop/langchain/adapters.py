@@ -1,220 +1,166 @@
-"""LangChain's objects as parts of ours."""
+"""Adapters: LangChain's objects as our parts."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from pydantic import Field
+from langchain_core.document_loaders import BaseLoader
+from langchain_core.documents import BaseDocumentCompressor
+from langchain_core.documents import Document as LangChainDocument
+from langchain_core.embeddings import Embeddings
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import Runnable
+from langchain_core.vectorstores import VectorStore
 
 from rag.component import Component
-from rag.embedding.base import Side
-from rag.interop.base import Foreign, ForeignEmbedder, Text, failed
-from rag.interop.chunker import ForeignChunker, Piece
-from rag.interop.connector import ForeignConnector
-from rag.interop.retriever import ForeignRefiner, ForeignRetriever, Kept
-from rag.llm import ChatModel, Completion, Delta
-from rag.llm.base import JsonSchema, Source
+from rag.interop.base import Adapter, ExternalText, WrappedObject, adapt_object
+from rag.interop.chat_model import ChatModelAdapter
+from rag.interop.chunker import ChunkerAdapter, Piece
+from rag.interop.connector import ConnectorAdapter
+from rag.interop.embedder import EmbedderAdapter
+from rag.interop.langchain.convert import to_langchain_message
+from rag.interop.postprocessor import HIT_NUMBER_KEY, PostprocessorAdapter, RankedPassage
+from rag.interop.retriever import RetrieverAdapter
+from rag.llm import Completion, Delta
+from rag.llm.base import JsonSchema
 from rag.types import Document, Hit, Message, Usage
 
-if TYPE_CHECKING:
-    from langchain_core.documents import Document as TheirDocument
-    from langchain_core.messages import AIMessage, BaseMessage
+_CHARACTERS_PER_UNIT = 8
+"""Upper limit of the characters in a unit of a splitter that does not count characters."""
+_LENGTH_REASONS = ("length", "max_tokens", "MAX_TOKENS", "model_length")
+_REFUSAL_REASONS = ("refusal", "content_filter", "SAFETY")
 
 
-_PER_TOKEN = 8  # characters, at most, of what a splitter counts otherwise
-_LENGTH = ("length", "max_tokens", "MAX_TOKENS", "model_length")
-_REFUSED = ("refusal", "content_filter", "SAFETY")
-
-
-def adapted(kind: str, given: object) -> Component | None:
-    """The part of that kind that an object of LangChain becomes; None where it becomes none."""
-    from langchain_core.document_loaders import BaseLoader
-    from langchain_core.documents import BaseDocumentCompressor
-    from langchain_core.embeddings import Embeddings
-    from langchain_core.retrievers import BaseRetriever
-    from langchain_core.runnables import Runnable
-    from langchain_core.vectorstores import VectorStore
-
-    if kind == "embedder" and isinstance(given, Embeddings):
-        return LangChainEmbedder(embeddings=given)
-    if (
-        kind == "chat_model"
-        and isinstance(given, Runnable)
-        and not isinstance(given, BaseRetriever)
-    ):
-        return LangChainChat(
-            model=given
-        )  # bound, with retries or fallbacks, it is no BaseChatModel
-    if kind == "connector" and isinstance(given, BaseLoader):
-        return LangChainLoader(loader=given)
-    if kind == "retriever" and isinstance(given, BaseRetriever):
-        return LangChainRetriever(retriever=given)
-    if kind == "retriever" and isinstance(given, VectorStore):
-        return LangChainVectorStore(store=given)
-    if kind == "postprocessor" and isinstance(given, BaseDocumentCompressor):
-        return LangChainCompressor(compressor=given)
-    if kind == "chunker" and hasattr(given, "split_text"):
-        return LangChainSplitter(splitter=given)
-    return None
-
-
-class LangChainEmbedder(ForeignEmbedder):
-    """An ``Embeddings`` of LangChain."""
-
+class _LangChainAdapter(Adapter):
     name: ClassVar[str] = "langchain"
     extra: ClassVar[str] = "langchain"
-    _wraps: ClassVar[str] = "embeddings"
-
-    embeddings: Any = Field(exclude=True, repr=False)
-
-    def _embedded(self, texts: list[str], side: Side) -> Sequence[Sequence[float]]:
-        if side == "document":
-            return self.embeddings.embed_documents(texts)  # type: ignore[no-any-return]
-        return [self.embeddings.embed_query(text) for text in texts]
 
 
-class LangChainChat(Foreign, ChatModel):
-    """A ``BaseChatModel`` of LangChain, or a ``Runnable`` around one: ``bind``, ``with_retry``.
+class LangChainEmbedder(_LangChainAdapter, EmbedderAdapter):
+    """An ``Embeddings`` of LangChain as an embedder.
 
-    ``context`` is what it reads, in tokens: their interface does not tell. JSON schemas go by its
-    ``with_structured_output`` where it has that.
+    Passages and questions are embedded by different methods, as in our embedders.
     """
 
-    name: ClassVar[str] = "langchain"
-    extra: ClassVar[str] = "langchain"
-    _wraps: ClassVar[str] = "model"
+    embeddings: WrappedObject
 
-    model: Any = Field(exclude=True, repr=False)
-    context: int | None = Field(None, ge=256)
+    def _request_document_vectors(self, texts: list[str]) -> Sequence[Sequence[float]]:
+        return self.embeddings.embed_documents(texts)  # type: ignore[no-any-return]
 
-    @property
-    def context_tokens(self) -> int | None:
-        """See `ChatModel.context_tokens`."""
-        return self.context
+    def _request_query_vector(self, text: str) -> Sequence[float]:
+        return self.embeddings.embed_query(text)  # type: ignore[no-any-return]
+
+
+class LangChainChat(_LangChainAdapter, ChatModelAdapter):
+    """A ``BaseChatModel`` of LangChain as a chat model, or a ``Runnable`` around one.
+
+    ``bind``, ``with_retry`` and ``with_fallbacks`` make such runnables. ``context`` is the context
+    window in tokens; LangChain's interface does not report it. A JSON schema is passed to
+    ``with_structured_output`` if the model has that method.
+    """
+
+    model: WrappedObject
 
     @property
     def model_id(self) -> str:
         """See `ChatModel.model_id`."""
         return str(getattr(self.model, "model_name", None) or self.label)
 
-    def _complete(
-        self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
-    ) -> Completion:
-        from rag.interop.langchain.convert import message_of
+    def _request(self, messages: Sequence[Message], schema: JsonSchema | None) -> Completion:
+        prompt = [to_langchain_message(message) for message in messages]
+        completion = None if schema is None else self._request_json(prompt, schema)
+        return completion or _to_completion(self.model.invoke(prompt))
 
-        asked = [message_of(message) for message in messages]
+    def _request_json(self, prompt: list[BaseMessage], schema: JsonSchema) -> Completion | None:
+        """Return a reply that follows a schema, or None if the model does not support schemas."""
+        titled_schema = {"title": "Reply", "description": "The reply.", **schema}
         try:
-            if schema is not None and (found := self._structured(asked, schema)) is not None:
-                return found
-            return _completion(self.model.invoke(asked))
-        except Exception as error:
-            raise failed(self.label, error) from error
-
-    def _structured(self, asked: list[BaseMessage], schema: JsonSchema) -> Completion | None:
-        """A reply held to a schema; None where the model cannot do that."""
-        named = {"title": "Reply", "description": "The reply.", **schema}
-        try:
-            bound = self.model.with_structured_output(named, include_raw=True)
+            structured_model = self.model.with_structured_output(titled_schema, include_raw=True)
         except (AttributeError, NotImplementedError, TypeError, ValueError):
             return None
-        found = bound.invoke(asked)
-        raw, parsed = _completion(found["raw"]), found["parsed"]
-        if parsed is None:
-            return raw
-        return raw._replace(text=json.dumps(parsed))
+        reply = structured_model.invoke(prompt)
+        completion = _to_completion(reply["raw"])
+        if reply["parsed"] is None:
+            return completion
+        return completion._replace(text=json.dumps(reply["parsed"]))
 
-    def _stream(
-        self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
+    def _request_stream(
+        self, messages: Sequence[Message], schema: JsonSchema | None
     ) -> Iterator[Delta]:
         if schema is not None:
-            completion = self._complete(messages, schema=schema, sources=sources)
-            yield Delta(completion.text)
-            yield Delta("", completion)
-            return
-        from rag.interop.langchain.convert import message_of
-
-        whole: Any = None
-        try:
-            for chunk in self.model.stream([message_of(message) for message in messages]):
-                whole = chunk if whole is None else whole + chunk
-                if said := _text(chunk):
-                    yield Delta(said)
-        except Exception as error:
-            raise failed(self.label, error) from error
-        yield Delta("", _completion(whole) if whole is not None else Completion(""))
+            raise NotImplementedError("replies that follow a schema are not streamed")
+        reply: Any = None
+        for chunk in self.model.stream([to_langchain_message(message) for message in messages]):
+            reply = chunk if reply is None else reply + chunk
+            if text := _message_text(chunk):
+                yield Delta(text)
+        yield Delta("", Completion("") if reply is None else _to_completion(reply))
 
 
-def _text(message: BaseMessage) -> str:
-    """What a message says; its content may be a list of blocks."""
+def _message_text(message: BaseMessage) -> str:
+    """Return the text of a message; its content may be a list of blocks."""
     return str(message.text)
 
 
-def _completion(message: AIMessage) -> Completion:
-    used = message.usage_metadata or {"input_tokens": 0, "output_tokens": 0}
-    told = message.response_metadata
-    reason = str(told.get("finish_reason") or told.get("stop_reason") or "stop")
-    reason = "length" if reason in _LENGTH else "refusal" if reason in _REFUSED else "stop"
-    usage = Usage(input_tokens=used["input_tokens"], output_tokens=used["output_tokens"])
-    return Completion(_text(message), usage, reason)
+def _to_completion(message: AIMessage) -> Completion:
+    token_counts = message.usage_metadata or {"input_tokens": 0, "output_tokens": 0}
+    usage = Usage(
+        input_tokens=token_counts["input_tokens"], output_tokens=token_counts["output_tokens"]
+    )
+    metadata = message.response_metadata
+    reason = str(metadata.get("finish_reason") or metadata.get("stop_reason") or "stop")
+    if reason in _LENGTH_REASONS:
+        return Completion(_message_text(message), usage, "length")
+    finish_reason = "refusal" if reason in _REFUSAL_REASONS else "stop"
+    return Completion(_message_text(message), usage, finish_reason)
 
 
-class LangChainLoader(ForeignConnector):
-    """A ``BaseLoader`` of LangChain."""
+class LangChainLoader(_LangChainAdapter, ConnectorAdapter):
+    """A ``BaseLoader`` of LangChain as a connector."""
 
-    name: ClassVar[str] = "langchain"
-    extra: ClassVar[str] = "langchain"
-    _wraps: ClassVar[str] = "loader"
-    _scheme: ClassVar[str] = "langchain"
+    loader: WrappedObject
 
-    loader: Any = Field(exclude=True, repr=False)
-
-    def _loaded(self) -> Iterator[Text]:
+    def _load_texts(self) -> Iterator[ExternalText]:
         for document in self.loader.lazy_load():
-            yield Text(document.page_content, document.metadata, name=document.id)
+            yield ExternalText(document.page_content, document.metadata, name=document.id)
 
 
-class LangChainRetriever(ForeignRetriever):
-    """A ``BaseRetriever`` of LangChain. How many it finds is mostly its own to say."""
+class LangChainRetriever(_LangChainAdapter, RetrieverAdapter):
+    """A ``BaseRetriever`` of LangChain as a retriever. Most choose the number of results."""
 
-    name: ClassVar[str] = "langchain"
-    extra: ClassVar[str] = "langchain"
-    _wraps: ClassVar[str] = "retriever"
+    retriever: WrappedObject
 
-    retriever: Any = Field(exclude=True, repr=False)
-
-    def _found(self, query: str, k: int) -> Iterator[Text]:
+    def _retrieve_passages(self, query: str, k: int) -> Iterator[ExternalText]:
         for document in self.retriever.invoke(query):
-            yield _passage(document)
+            yield _to_external_text(document)
 
 
-class LangChainVectorStore(ForeignRetriever):
-    """A ``VectorStore`` of LangChain, searched by similarity.
+class LangChainVectorStore(_LangChainAdapter, RetrieverAdapter):
+    """A ``VectorStore`` of LangChain as a retriever that searches by similarity.
 
-    The score is its relevance (0 to 1) where the store tells one.
+    The score is the store's relevance score (0 to 1) if it has one.
     """
 
     name: ClassVar[str] = "langchain-vector-store"
-    extra: ClassVar[str] = "langchain"
-    _wraps: ClassVar[str] = "store"
+    store: WrappedObject
 
-    store: Any = Field(exclude=True, repr=False)
-
-    def _found(self, query: str, k: int) -> Iterator[Text]:
+    def _retrieve_passages(self, query: str, k: int) -> Iterator[ExternalText]:
         try:
-            scored = self.store.similarity_search_with_relevance_scores(query, k=k)
+            scored_documents = self.store.similarity_search_with_relevance_scores(query, k=k)
         except NotImplementedError:
             for document in self.store.similarity_search(query, k=k):
-                yield _passage(document)
+                yield _to_external_text(document)
             return
-        for document, score in scored:
-            yield _passage(document)._replace(score=score)
+        for document, score in scored_documents:
+            yield _to_external_text(document)._replace(score=score)
 
 
-def _passage(document: TheirDocument) -> Text:
+def _to_external_text(document: LangChainDocument) -> ExternalText:
     start = document.metadata.get("start_index")
-    return Text(
+    return ExternalText(
         document.page_content,
         document.metadata,
         score=document.metadata.get("relevance_score"),
@@ -223,55 +169,68 @@ def _passage(document: TheirDocument) -> Text:
     )
 
 
-class LangChainSplitter(ForeignChunker):
-    """A ``TextSplitter`` of LangChain, or whatever has a ``split_text``."""
+@runtime_checkable
+class _SplitsText(Protocol):
+    def split_text(self, text: str) -> Sequence[Any]: ...
 
-    name: ClassVar[str] = "langchain"
-    extra: ClassVar[str] = "langchain"
-    _wraps: ClassVar[str] = "splitter"
 
-    splitter: Any = Field(exclude=True, repr=False)
+class LangChainSplitter(_LangChainAdapter, ChunkerAdapter):
+    """A ``TextSplitter`` of LangChain, or any object with ``split_text``, as a chunker."""
+
+    splitter: WrappedObject
 
     @property
-    def _overlap(self) -> int:
-        known = getattr(self.splitter, "_chunk_overlap", 0)
-        counts = getattr(self.splitter, "_length_function", len)
-        return int(known) if counts is len else int(known) * _PER_TOKEN
+    def _overlap_characters(self) -> int:
+        overlap = int(getattr(self.splitter, "_chunk_overlap", 0))
+        counts_characters = getattr(self.splitter, "_length_function", len) is len
+        return overlap if counts_characters else overlap * _CHARACTERS_PER_UNIT
 
-    def _pieces(self, document: Document) -> Sequence[Piece]:
-        found = self.splitter.split_text(document.text)
+    def _split_text(self, document: Document) -> Sequence[Piece]:
         return [
-            Piece(each.page_content if hasattr(each, "page_content") else each) for each in found
+            Piece(piece.page_content if hasattr(piece, "page_content") else piece)
+            for piece in self.splitter.split_text(document.text)
         ]
 
 
-class LangChainCompressor(ForeignRefiner):
-    """A document compressor of LangChain: rerankers, filters, extractors. See `ForeignRefiner`."""
+class LangChainCompressor(_LangChainAdapter, PostprocessorAdapter):
+    """A document compressor of LangChain as a postprocessor: rerankers, filters, extractors.
 
-    name: ClassVar[str] = "langchain"
-    extra: ClassVar[str] = "langchain"
-    _wraps: ClassVar[str] = "compressor"
+    See `PostprocessorAdapter`.
+    """
 
-    compressor: Any = Field(exclude=True, repr=False)
+    compressor: WrappedObject
 
-    def _kept(self, query: str, hits: Sequence[Hit]) -> list[Kept]:
-        from langchain_core.documents import Document as TheirDocument
-
-        given = [
-            TheirDocument(
+    def _rank_passages(self, query: str, hits: Sequence[Hit]) -> list[RankedPassage]:
+        documents = [
+            LangChainDocument(
                 page_content=hit.chunk.text,
-                metadata={**hit.chunk.metadata, "source": hit.chunk.uri, _NUMBER: number},
+                metadata={**hit.chunk.metadata, "source": hit.chunk.uri, HIT_NUMBER_KEY: number},
             )
             for number, hit in enumerate(hits)
         ]
         return [
-            Kept(
-                document.metadata.get(_NUMBER, -1),
+            RankedPassage(
+                document.metadata.get(HIT_NUMBER_KEY, -1),
                 document.page_content,
                 document.metadata.get("relevance_score"),
             )
-            for document in self.compressor.compress_documents(given, query)
+            for document in self.compressor.compress_documents(documents, query)
         ]
 
 
-_NUMBER = "citewell_number"
+_ADAPTERS: tuple[tuple[type, type[Adapter]], ...] = (
+    (Embeddings, LangChainEmbedder),
+    (Runnable, LangChainChat),
+    (BaseLoader, LangChainLoader),
+    (BaseRetriever, LangChainRetriever),
+    (VectorStore, LangChainVectorStore),
+    (BaseDocumentCompressor, LangChainCompressor),
+    (_SplitsText, LangChainSplitter),
+)
+
+
+def adapt(kind: str, candidate: object) -> Component | None:
+    """Return an object of LangChain as a part of that kind, or None if no adapter accepts it."""
+    if kind == "chat_model" and isinstance(candidate, BaseRetriever):
+        return None  # a retriever is a Runnable, but not a model
+    return adapt_object(kind, candidate, _ADAPTERS)

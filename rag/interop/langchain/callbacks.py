@@ -1,4 +1,4 @@
-"""Our stages as runs of LangChain's callbacks."""
+"""The stages of a request as runs of LangChain's callbacks."""
 
 from __future__ import annotations
 
@@ -8,89 +8,90 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 
-from rag.interop.langchain.convert import document_of, message_of
+from rag.interop.langchain.convert import hit_to_langchain_document, to_langchain_message
 from rag.tracing import Span
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import CallbackManager, CallbackManagerForChainRun
 
 
-class Runs:
-    """An observer of spans that tells them to the callbacks of a run, as runs within it.
+class CallbackProcessor:
+    """A span processor that reports spans to LangChain's callbacks, as runs within a parent run.
 
-    Retrieval is a retriever's run, chat a chat model's with its tokens, other stages are chains.
+    Retrieval becomes a retriever run, chat a chat model run with its tokens; other stages become
+    chain runs.
     """
 
     def __init__(self, parent: CallbackManagerForChainRun) -> None:
         self._parent = parent
         self._runs: dict[int, Any] = {}
-        self._guard = Lock()
+        self._lock = Lock()
 
-    def started(self, span: Span) -> None:
-        """Begin a run, within that of the span around it."""
-        children = self._children(span)
-        named = {"name": span.name, "id": ["citewell", span.name.partition(" ")[0]]}
+    def on_start(self, span: Span) -> None:
+        """Start a run within the run of the parent span."""
+        callbacks = self._child_callbacks(span)
+        serialized = {"name": span.name, "id": ["citewell", span.name.partition(" ")[0]]}
         if span.operation == "chat":
-            messages = [message_of(message) for message in span.data["messages"]]
-            run: Any = children.on_chat_model_start(named, [messages], name=span.name)[0]
+            messages = [to_langchain_message(message) for message in span.data["messages"]]
+            run: Any = callbacks.on_chat_model_start(serialized, [messages], name=span.name)[0]
         elif span.operation == "retrieval":
-            run = children.on_retriever_start(named, span.data["query"], name=span.name)
+            run = callbacks.on_retriever_start(serialized, span.data["query"], name=span.name)
         else:
-            run = children.on_chain_start(named, {}, name=span.name)
-        with self._guard:
+            run = callbacks.on_chain_start(serialized, {}, name=span.name)
+        with self._lock:
             self._runs[id(span)] = run
 
-    def streamed(self, span: Span, text: str) -> None:
-        """Pass on a piece of a reply."""
+    def on_token(self, span: Span, text: str) -> None:
+        """Report a piece of a streamed reply."""
         run = self._runs.get(id(span))
         if run is not None:
             chunk = ChatGenerationChunk(message=AIMessageChunk(content=text))
             run.on_llm_new_token(text, chunk=chunk)
 
-    def ended(self, span: Span) -> None:
-        """End the run, well or not."""
-        with self._guard:
+    def on_end(self, span: Span) -> None:
+        """End the run, with the error if the stage failed."""
+        with self._lock:
             run = self._runs.pop(id(span), None)
         if run is None:
             return
-        failed = span.error is not None and not isinstance(span.error, GeneratorExit)
         if span.operation == "chat":
-            if failed:
+            if span.has_failed:
                 run.on_llm_error(span.error)
             else:
-                run.on_llm_end(_result(span))
+                run.on_llm_end(_to_llm_result(span))
         elif span.operation == "retrieval":
-            if failed:
+            if span.has_failed:
                 run.on_retriever_error(span.error)
             else:
-                run.on_retriever_end([document_of(hit) for hit in span.data.get("hits", ())])
-        elif failed:
+                hits = span.data.get("hits", ())
+                run.on_retriever_end([hit_to_langchain_document(hit) for hit in hits])
+        elif span.has_failed:
             run.on_chain_error(span.error)
         else:
             run.on_chain_end(dict(span.attributes))
 
-    def _children(self, span: Span) -> CallbackManager:
+    def _child_callbacks(self, span: Span) -> CallbackManager:
         parent = span.parent
         while parent is not None:
             run = self._runs.get(id(parent))
             if run is not None and hasattr(run, "get_child"):
-                children: CallbackManager = run.get_child()
-                return children
+                callbacks: CallbackManager = run.get_child()
+                return callbacks
             parent = parent.parent
         return self._parent.get_child()
 
 
-def _result(span: Span) -> LLMResult:
+def _to_llm_result(span: Span) -> LLMResult:
     completion = span.data.get("completion")
-    if completion is None:  # a stream that was left
+    if completion is None:  # the reader closed the stream early
         return LLMResult(generations=[[]])
-    used = completion.usage
+    usage = completion.usage
     message = AIMessage(
         content=completion.text,
         usage_metadata={
-            "input_tokens": used.input_tokens,
-            "output_tokens": used.output_tokens,
-            "total_tokens": used.input_tokens + used.output_tokens,
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "total_tokens": usage.input_tokens + usage.output_tokens,
         },
         response_metadata={"finish_reason": completion.finish_reason},
     )

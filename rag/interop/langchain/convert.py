@@ -1,11 +1,11 @@
-"""Our nouns as LangChain's, and theirs as ours."""
+"""Conversions of documents and messages to LangChain's classes and back."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from langchain_core.documents import Document as TheirDocument
+from langchain_core.documents import Document as LangChainDocument
 from langchain_core.messages import (
     AIMessage,
     BaseMessage,
@@ -16,56 +16,54 @@ from langchain_core.messages import (
 
 from rag.types import Document, Hit, Message
 
-_KINDS: dict[str, type[BaseMessage]] = {
+_MESSAGE_CLASSES: dict[str, type[BaseMessage]] = {
     "system": SystemMessage,
     "user": HumanMessage,
     "assistant": AIMessage,
 }
+_ROLES = {"system": "system", "human": "user", "ai": "assistant"}
 
 
-def message_of(message: Message) -> BaseMessage:
-    """One of theirs."""
-    return _KINDS[message.role](content=message.content)
+def to_langchain_message(message: Message) -> BaseMessage:
+    """Return our message as LangChain's."""
+    return _MESSAGE_CLASSES[message.role](content=message.content)
 
 
-def messages_from(given: Iterable[Any]) -> list[Message]:
-    """Ours, of what their chat models take: messages, pairs, mappings. Others are left out."""
-    roles = {"system": "system", "human": "user", "ai": "assistant"}
+def from_langchain_messages(messages: Iterable[Any]) -> list[Message]:
+    """Return our messages, from any form that LangChain's chat models accept.
+
+    Messages, pairs and mappings are accepted. Blank messages and other roles, such as tool
+    messages, are left out.
+    """
     return [
-        Message(role=roles[each.type], content=str(each.text))
-        for each in convert_to_messages(list(given))
-        if each.type in roles and str(each.text).strip()
+        Message(role=_ROLES[message.type], content=str(message.text))
+        for message in convert_to_messages(list(messages))
+        if message.type in _ROLES and str(message.text).strip()
     ]
 
 
-def document_of(hit: Hit) -> TheirDocument:
-    """A hit as a document of theirs: ``source`` and ``start_index`` say where it stands."""
+def hit_to_langchain_document(hit: Hit) -> LangChainDocument:
+    """Return a hit as LangChain's document, with its uri, location and span in the metadata."""
     chunk = hit.chunk
-    return TheirDocument(
-        id=chunk.id,
-        page_content=chunk.text,
-        metadata={
-            **chunk.metadata,
-            "source": chunk.uri,
-            "title": chunk.title,
-            "headings": list(chunk.headings),
-            **chunk.location,
-            "start_index": chunk.start,
-            "end_index": chunk.end,
-            "score": hit.score,
-        },
-    )
+    metadata: dict[str, Any] = {
+        **chunk.metadata,
+        "source": chunk.uri,
+        "title": chunk.title,
+        "headings": list(chunk.headings),
+        **{str(kind): value for kind, value in chunk.location.items()},
+        "start_index": chunk.start,
+        "end_index": chunk.end,
+        "score": hit.score,
+    }
+    return LangChainDocument(id=chunk.id, page_content=chunk.text, metadata=metadata)
 
 
-def loaded(document: Document) -> TheirDocument:
-    """A parsed document as one of theirs."""
-    return TheirDocument(
-        id=document.uri,
-        page_content=document.text,
-        metadata={
-            **document.metadata,
-            "source": document.uri,
-            "title": document.title,
-            "mime": document.mime,
-        },
-    )
+def to_langchain_document(document: Document) -> LangChainDocument:
+    """Return a parsed document as LangChain's document."""
+    metadata = {
+        **document.metadata,
+        "source": document.uri,
+        "title": document.title,
+        "mime": document.mime,
+    }
+    return LangChainDocument(id=document.uri, page_content=document.text, metadata=metadata)

@@ -1,10 +1,10 @@
-"""Our parts as LangChain's objects."""
+"""Exports: our parts as LangChain's objects."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -15,7 +15,7 @@ from langchain_core.callbacks import (
     CallbackManagerForRetrieverRun,
 )
 from langchain_core.document_loaders import BaseLoader
-from langchain_core.documents import Document as TheirDocument
+from langchain_core.documents import Document as LangChainDocument
 from langchain_core.embeddings import Embeddings
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -32,9 +32,13 @@ from rag.concurrency import iterate_in_own_context
 from rag.embedding import Embedder
 from rag.errors import QueryError, SourceError
 from rag.generation import AnswerCompleted, Event, TextDelta
-from rag.interop.formatting import as_told
-from rag.interop.langchain.callbacks import Runs
-from rag.interop.langchain.convert import document_of, loaded, messages_from
+from rag.interop.formatting import format_answer
+from rag.interop.langchain.callbacks import CallbackProcessor
+from rag.interop.langchain.convert import (
+    from_langchain_messages,
+    hit_to_langchain_document,
+    to_langchain_document,
+)
 from rag.pipeline import Pipeline
 from rag.types import Answer
 
@@ -44,50 +48,51 @@ Question = str | Mapping[str, Any]
 
 
 class CitewellRunnable(Runnable[Question, dict[str, Any]]):
-    """A pipeline as a ``Runnable``: a question in, an answer with its citations out.
+    """A pipeline as a ``Runnable``: it answers a question with citations.
 
-    In goes a string, or a mapping with ``question`` (or ``input``), and maybe ``history`` (or
-    ``chat_history``: messages of any form LangChain knows) and ``where`` (a filter). Out comes
-    what their retrieval chains give, ``question``, ``answer`` and ``context`` (documents), and
-    ``status``, ``reason``, ``citations`` (mappings, as `rag.Citation` is dumped) and
-    ``sentences``.
+    The input is a string, or a mapping with ``question`` (or ``input``) and, optionally,
+    ``history`` (or ``chat_history``: messages of any form that LangChain accepts) and ``where`` (a
+    filter). The output has the keys of LangChain's retrieval chains, ``question``, ``answer`` and
+    ``context`` (documents), and ``status``, ``reason``, ``citations`` (mappings, as
+    `rag.Citation` is dumped) and ``sentences``.
 
-    `stream` gives the same in pieces that add up to it: ``answer`` word by word, the rest at the
-    end, since pieces cannot be taken back. Where an answer is abstained from after it was begun,
-    its text is added behind what was streamed. Callbacks see our stages as runs within. ``where``
-    can be given with a call, too: ``chain.invoke(question, where=...)``.
+    `stream` yields pieces that add up to the output of `invoke`: ``answer`` word by word, the other
+    keys in the last piece, since a piece cannot be withdrawn. If the pipeline abstains after text
+    was streamed, the text of the abstention is appended. Callbacks receive the stages of the
+    pipeline as child runs. ``where`` can also be passed to a call:
+    ``chain.invoke(question, where=...)``.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
 
     def get_name(self, suffix: str | None = None, *, name: str | None = None) -> str:
-        """What it is called in traces."""
+        """Return the name in traces."""
         return f"{name or 'citewell'}{suffix or ''}"
 
     def invoke(
         self, input: Question, config: RunnableConfig | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        """Answer a question."""
+        """Answer a question. Raises `QueryError` for an input of another form."""
 
-        def run(given: Question, run_manager: CallbackManagerForChainRun) -> dict[str, Any]:
-            question, options = _read(given, kwargs)
-            with tracing.observed(Runs(run_manager)):
-                return _output(question, self.pipeline.ask(question, **options))
+        def run(value: Question, run_manager: CallbackManagerForChainRun) -> dict[str, Any]:
+            question, options = _parse_input(value, kwargs)
+            with tracing.use_processor(CallbackProcessor(run_manager)):
+                return _to_output(question, self.pipeline.ask(question, **options))
 
         return self._call_with_config(run, input, config, run_type="chain")
 
     async def ainvoke(
         self, input: Question, config: RunnableConfig | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        """`invoke` without blocking the event loop; cancelled, it stops at the next token."""
+        """`invoke` without blocking the event loop; cancellation takes effect at the next token."""
 
         async def run(
-            given: Question, run_manager: AsyncCallbackManagerForChainRun
+            value: Question, run_manager: AsyncCallbackManagerForChainRun
         ) -> dict[str, Any]:
-            question, options = _read(given, kwargs)
-            with tracing.observed(Runs(run_manager.get_sync())):
-                return _output(question, await self.pipeline.aask(question, **options))
+            question, options = _parse_input(value, kwargs)
+            with tracing.use_processor(CallbackProcessor(run_manager.get_sync())):
+                return _to_output(question, await self.pipeline.aask(question, **options))
 
         return await self._acall_with_config(run, input, config, run_type="chain")
 
@@ -97,10 +102,10 @@ class CitewellRunnable(Runnable[Question, dict[str, Any]]):
         """`invoke` in pieces."""
 
         def run(
-            given: Iterator[Question], run_manager: CallbackManagerForChainRun
+            values: Iterator[Question], run_manager: CallbackManagerForChainRun
         ) -> Iterator[dict[str, Any]]:
-            for each in given:
-                yield from iterate_in_own_context(self._pieces(each, kwargs, run_manager))
+            for value in values:
+                yield from iterate_in_own_context(self._stream_pieces(value, kwargs, run_manager))
 
         yield from self._transform_stream_with_config(iter([input]), run, config, run_type="chain")
 
@@ -110,75 +115,78 @@ class CitewellRunnable(Runnable[Question, dict[str, Any]]):
         """`invoke` in pieces, without blocking the event loop."""
 
         async def run(
-            given: AsyncIterator[Question], run_manager: AsyncCallbackManagerForChainRun
+            values: AsyncIterator[Question], run_manager: AsyncCallbackManagerForChainRun
         ) -> AsyncIterator[dict[str, Any]]:
-            async for each in given:
-                question, options = _read(each, kwargs)
-                runs = Runs(run_manager.get_sync())
-                with tracing.observed(runs):
+            async for value in values:
+                question, options = _parse_input(value, kwargs)
+                processor = CallbackProcessor(run_manager.get_sync())
+                with tracing.use_processor(processor):
                     events = self.pipeline.astream(question, **options)
-                pieces = _Pieces(question)
-                with tracing.observed(runs):
+                builder = _PieceBuilder(question)
+                with tracing.use_processor(processor):
                     async for event in events:
-                        for piece in pieces.of(event):
+                        for piece in builder.convert(event):
                             yield piece
 
-        async def one() -> AsyncIterator[Question]:
+        async def inputs() -> AsyncIterator[Question]:
             yield input
 
         async for piece in self._atransform_stream_with_config(
-            one(), run, config, run_type="chain"
+            inputs(), run, config, run_type="chain"
         ):
             yield piece
 
-    def _pieces(
-        self, given: Question, more: Mapping[str, Any], run_manager: CallbackManagerForChainRun
+    def _stream_pieces(
+        self,
+        value: Question,
+        call_options: Mapping[str, Any],
+        run_manager: CallbackManagerForChainRun,
     ) -> Iterator[dict[str, Any]]:
-        question, options = _read(given, more)
-        pieces = _Pieces(question)
-        with tracing.observed(Runs(run_manager)):
+        question, options = _parse_input(value, call_options)
+        builder = _PieceBuilder(question)
+        with tracing.use_processor(CallbackProcessor(run_manager)):
             for event in self.pipeline.stream(question, **options):
-                yield from pieces.of(event)
+                yield from builder.convert(event)
 
 
-class _Pieces:
-    """Events as pieces that add up to what `invoke` returns."""
+class _PieceBuilder:
+    """Converts events to pieces that add up to what `invoke` returns."""
 
     def __init__(self, question: str) -> None:
         self._question = question
-        self._said = ""
+        self._streamed_text = ""
 
-    def of(self, event: Event) -> Iterator[dict[str, Any]]:
-        """The pieces that an event is."""
+    def convert(self, event: Event) -> Iterator[dict[str, Any]]:
+        """Yield the pieces of an event: none or one."""
         if isinstance(event, TextDelta):
-            self._said += event.text
+            self._streamed_text += event.text
             yield AddableDict(answer=event.text)
         elif isinstance(event, AnswerCompleted):
-            last = _output(self._question, event.answer)
-            if event.answer.text == self._said:
-                last["answer"] = ""
-            elif self._said:
-                last["answer"] = f"\n\n{event.answer.text}"
-            yield AddableDict(last)
+            last_piece = _to_output(self._question, event.answer)
+            if event.answer.text == self._streamed_text:
+                last_piece["answer"] = ""
+            elif self._streamed_text:
+                last_piece["answer"] = f"\n\n{event.answer.text}"
+            yield AddableDict(last_piece)
 
 
-def _read(given: Question, more: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The question, and what else `Pipeline.ask` is to be told. Raises `QueryError`."""
-    if odd := sorted(set(more) - {"where"}):
-        raise QueryError(f"a question takes `where`, not {', '.join(odd)}")
-    if isinstance(given, str):
-        return given, {"where": more.get("where")}
-    if not isinstance(given, Mapping):
-        raise QueryError(f"a question is a text or a mapping, not a {type(given).__name__}")
-    question = given.get("question", given.get("input"))
+def _parse_input(value: Question, call_options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the question and the options of `Pipeline.ask`. Raises `QueryError`."""
+    if unknown := sorted(set(call_options) - {"where"}):
+        raise QueryError(f"a question takes the option `where`, not {', '.join(unknown)}")
+    if isinstance(value, str):
+        return value, {"where": call_options.get("where")}
+    if not isinstance(value, Mapping):
+        raise QueryError(f"a question is a string or a mapping, not a {type(value).__name__}")
+    question = value.get("question", value.get("input"))
     if not isinstance(question, str):
-        raise QueryError("a question is a text: give it as `question` (or `input`)")
-    history = given.get("history", given.get("chat_history")) or ()
-    where = given.get("where", more.get("where"))
-    return question, {"history": messages_from(history), "where": where}
+        raise QueryError("the mapping needs the text of the question as `question` (or `input`)")
+    history = value.get("history", value.get("chat_history")) or ()
+    where = value.get("where", call_options.get("where"))
+    return question, {"history": from_langchain_messages(history), "where": where}
 
 
-def _output(question: str, answer: Answer) -> dict[str, Any]:
+def _to_output(question: str, answer: Answer) -> dict[str, Any]:
     return {
         "question": question,
         "answer": answer.text,
@@ -186,15 +194,15 @@ def _output(question: str, answer: Answer) -> dict[str, Any]:
         "reason": answer.reason,
         "citations": [citation.model_dump(mode="json") for citation in answer.citations],
         "sentences": [sentence.model_dump(mode="json") for sentence in answer.sentences],
-        "context": [document_of(hit) for hit in answer.hits],
+        "context": [hit_to_langchain_document(hit) for hit in answer.hits],
     }
 
 
 class CitewellRetriever(BaseRetriever):
     """The search of a pipeline as a ``BaseRetriever``.
 
-    ``k`` is how many documents it finds (default: the pipeline's), ``where`` a filter; both can be
-    given with a call as well: ``retriever.invoke("...", k=3)``.
+    ``k`` is the number of documents (default: the pipeline's), ``where`` a filter. Both can also
+    be passed to a call: ``retriever.invoke("...", k=3)``.
     """
 
     pipeline: Any
@@ -207,9 +215,9 @@ class CitewellRetriever(BaseRetriever):
         *,
         run_manager: CallbackManagerForRetrieverRun,
         **options: Any,
-    ) -> list[TheirDocument]:
-        hits = cast(Pipeline, self.pipeline).search(query, **self._options(options))
-        return [document_of(hit) for hit in hits]
+    ) -> list[LangChainDocument]:
+        hits = cast(Pipeline, self.pipeline).search(query, **self._search_options(options))
+        return [hit_to_langchain_document(hit) for hit in hits]
 
     async def _aget_relevant_documents(
         self,
@@ -217,21 +225,22 @@ class CitewellRetriever(BaseRetriever):
         *,
         run_manager: AsyncCallbackManagerForRetrieverRun,
         **options: Any,
-    ) -> list[TheirDocument]:
-        hits = await cast(Pipeline, self.pipeline).asearch(query, **self._options(options))
-        return [document_of(hit) for hit in hits]
+    ) -> list[LangChainDocument]:
+        hits = await cast(Pipeline, self.pipeline).asearch(query, **self._search_options(options))
+        return [hit_to_langchain_document(hit) for hit in hits]
 
-    def _options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        if odd := sorted(set(given) - {"k", "where"}):
-            raise QueryError(f"a search takes `k` and `where`, not {', '.join(odd)}")
-        return {"k": given.get("k", self.k), "where": given.get("where", self.where)}
+    def _search_options(self, call_options: Mapping[str, Any]) -> dict[str, Any]:
+        if unknown := sorted(set(call_options) - {"k", "where"}):
+            raise QueryError(f"a search takes `k` and `where`, not {', '.join(unknown)}")
+        defaults = {"k": self.k, "where": self.where}
+        return {**defaults, **call_options}
 
 
 class CitewellLoader(BaseLoader):
     """A connector and a parser as a ``BaseLoader``.
 
-    `source` is a path, a uri or a `Connector`. What cannot be read raises its `SourceError`, or is
-    left out and logged with ``on_error="skip"``.
+    `source` is a path, a uri or a `Connector`. A source that cannot be read raises its
+    `SourceError`; with ``on_error="skip"`` it is logged and skipped.
     """
 
     def __init__(
@@ -245,18 +254,20 @@ class CitewellLoader(BaseLoader):
         self.parser = parser or AutoParser()
         self.on_error = on_error
 
-    def lazy_load(self) -> Iterator[TheirDocument]:
-        """Documents, one after another."""
+    def lazy_load(self) -> Iterator[LangChainDocument]:
+        """Yield the documents one by one."""
         for source in self.connector.sources():
             try:
-                for found in self.parser.documents(source.read(), uri=source.uri, mime=source.mime):
-                    if isinstance(found, FailedPart):
-                        raise found.error
-                    yield loaded(apply_source_metadata(found, source))
+                data = source.read()
+                for document in self.parser.documents(data, uri=source.uri, mime=source.mime):
+                    if isinstance(document, FailedPart):
+                        raise document.error
+                    yield to_langchain_document(apply_source_metadata(document, source))
             except SourceError as error:
                 if self.on_error == "raise":
-                    raise type(error)(f"{source.uri}: {error} (on_error='skip' goes on)") from error
-                _log.warning("%s was left out: %s", source.uri, error)
+                    message = f"{source.uri}: {error} (on_error='skip' skips such sources)"
+                    raise type(error)(message) from error
+                _log.warning("skipped %s: %s", source.uri, error)
 
 
 class CitewellEmbeddings(Embeddings):
@@ -266,42 +277,48 @@ class CitewellEmbeddings(Embeddings):
         self.embedder = cast(Embedder, build("embedder", embedder))
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Vectors of passages."""
+        """Return the vectors of passages."""
         return cast(list[list[float]], self.embedder.embed_documents(texts).tolist())
 
     def embed_query(self, text: str) -> list[float]:
-        """The vector of a question."""
+        """Return the vector of a question."""
         return cast(list[float], self.embedder.embed_query(text).tolist())
 
 
 class AskInput(BaseModel):
-    """What the tool is told."""
+    """Arguments of the tool."""
 
-    question: str = Field(description="A whole question, understandable by itself.")
+    question: str = Field(description="A complete question that can be understood on its own.")
 
 
 class CitewellTool(BaseTool):
-    """A pipeline as a tool for agents: it answers a question, with citations.
+    """A pipeline as a tool for agents: it answers a question with citations.
 
     The model reads the answer and its quotes; the artifact is the `rag.Answer`.
     """
 
     name: str = "ask_documents"
     description: str = (
-        "Answers a question from the documents, citing exact quotes from them. It says so when "
-        "they hold no answer."
+        "Answers a question from the documents, citing exact quotes from them. Says so if the "
+        "documents do not contain an answer."
     )
     args_schema: Any = AskInput
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
     pipeline: Any
 
     def _run(self, question: str, run_manager: Any = None) -> tuple[str, Answer]:
-        with tracing.observed(Runs(run_manager)) if run_manager else nullcontext():
+        with _report_to(run_manager):
             answer = cast(Pipeline, self.pipeline).ask(question)
-        return as_told(answer), answer
+        return format_answer(answer), answer
 
     async def _arun(self, question: str, run_manager: Any = None) -> tuple[str, Answer]:
-        watched = tracing.observed(Runs(run_manager.get_sync())) if run_manager else nullcontext()
-        with watched:
+        with _report_to(run_manager and run_manager.get_sync()):
             answer = await cast(Pipeline, self.pipeline).aask(question)
-        return as_told(answer), answer
+        return format_answer(answer), answer
+
+
+def _report_to(run_manager: Any) -> AbstractContextManager[object]:
+    """Report the stages within a ``with`` block to LangChain's callbacks, if there are any."""
+    if not run_manager:
+        return nullcontext()
+    return tracing.use_processor(CallbackProcessor(run_manager))

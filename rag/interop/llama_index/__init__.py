@@ -1,7 +1,7 @@
-"""LlamaIndex, both ways.
+"""LlamaIndex: adapters of its objects, and exports of our parts.
 
-Theirs in ours: a reader, node parser, embedding, LLM, retriever or node postprocessor can be given
-wherever a part of ours is wanted. Ours in theirs: `CitewellQueryEngine`, `CitewellRetriever`,
+Adapters: a reader, node parser, embedding, LLM, retriever or node postprocessor can be given
+wherever a part is expected. Exports: `CitewellQueryEngine`, `CitewellRetriever`,
 `CitewellEmbedding`, `CitewellNodeParser` and `citewell_tool`.
 """
 
@@ -21,7 +21,7 @@ from rag.interop.llama_index.adapters import (
     LlamaIndexPostprocessor,
     LlamaIndexReader,
     LlamaIndexRetriever,
-    adapted,
+    adapt,
 )
 from rag.interop.llama_index.exports import (
     CitewellEmbedding,
@@ -42,6 +42,6 @@ __all__ = [
     "LlamaIndexPostprocessor",
     "LlamaIndexReader",
     "LlamaIndexRetriever",
-    "adapted",
+    "adapt",
     "citewell_tool",
 ]

@@ -1,4 +1,4 @@
-"""Our parts as LlamaIndex's objects."""
+"""Exports: our parts as LlamaIndex's objects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from llama_index.core.schema import (
     NodeRelationship,
     NodeWithScore,
     QueryBundle,
-    RelatedNodeInfo,
     TextNode,
 )
 from llama_index.core.tools import FunctionTool
@@ -32,66 +31,35 @@ from rag.component import Component, build
 from rag.embedding import Embedder
 from rag.filters import Where
 from rag.generation import AnswerCompleted, Event, TextDelta
-from rag.interop.formatting import as_told
+from rag.interop.formatting import format_answer
+from rag.interop.llama_index.convert import citation_nodes, hit_to_node, response_metadata
 from rag.pipeline import Pipeline
-from rag.types import Answer, Chunk, Citation, Document, Hit, flat_metadata
-
-
-def node_of(hit: Hit, more: Mapping[str, Any] | None = None) -> NodeWithScore:
-    """A hit as a node: its span is in ``start_char_idx`` and ``end_char_idx``."""
-    return NodeWithScore(node=_chunk_node(hit.chunk, more), score=hit.score)
-
-
-def _chunk_node(chunk: Chunk, more: Mapping[str, Any] | None = None) -> TextNode:
-    own: dict[str, Any] = {"uri": chunk.uri, "title": chunk.title, **(more or {})}
-    own |= {str(kind): value for kind, value in chunk.location.items()}
-    return TextNode(
-        id_=chunk.id,
-        text=chunk.text,
-        start_char_idx=chunk.start,
-        end_char_idx=chunk.end,
-        metadata={**_plain(chunk.metadata), **own},
-        excluded_embed_metadata_keys=list(own),
-        excluded_llm_metadata_keys=list(more or {}),
-        relationships={NodeRelationship.SOURCE: RelatedNodeInfo(node_id=chunk.uri)},
-    )
-
-
-def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: list(v) if isinstance(v, tuple) else v for key, v in metadata.items()}
-
-
-def citation_node(citation: Citation) -> NodeWithScore:
-    """A citation as a source node: the quote, its exact span, and whether it is verified."""
-    told = citation.model_dump(mode="json", exclude={"quote", "start", "end", "location", "page"})
-    node = TextNode(
-        text=citation.quote,
-        start_char_idx=citation.start,
-        end_char_idx=citation.end,
-        metadata={**told, **citation.location},
-        relationships={NodeRelationship.SOURCE: RelatedNodeInfo(node_id=citation.uri)},
-    )
-    return NodeWithScore(node=node, score=citation.support)
+from rag.types import Answer, Document, flatten_metadata
 
 
 class CitewellRetriever(BaseRetriever):
-    """The search of a pipeline as a retriever; `k` is how many it finds, `where` a filter."""
+    """The search of a pipeline as a retriever; `k` is the number of nodes, `where` a filter."""
 
     def __init__(
-        self, pipeline: Pipeline, *, k: int | None = None, where: Where | None = None, **more: Any
+        self,
+        pipeline: Pipeline,
+        *,
+        k: int | None = None,
+        where: Where | None = None,
+        **base_options: Any,
     ) -> None:
-        super().__init__(**more)
+        super().__init__(**base_options)
         self.pipeline = pipeline
         self.k = k
         self.where = where
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         hits = self.pipeline.search(query_bundle.query_str, k=self.k, where=self.where)
-        return [node_of(hit) for hit in hits]
+        return [hit_to_node(hit) for hit in hits]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         hits = await self.pipeline.asearch(query_bundle.query_str, k=self.k, where=self.where)
-        return [node_of(hit) for hit in hits]
+        return [hit_to_node(hit) for hit in hits]
 
 
 class CitewellQueryEngine(BaseQueryEngine):
@@ -99,8 +67,8 @@ class CitewellQueryEngine(BaseQueryEngine):
 
     The source nodes of a response are the citations, in the order of their markers: each holds
     its quote, the exact span in its source, ``marker``, ``support`` and ``verified``. The
-    response's metadata has ``status``, ``reason``, ``sentences`` and ``passages`` (nodes of what
-    was retrieved). With `streaming`, both are filled when the text has come to its end.
+    response's metadata has ``status``, ``reason``, ``sentences`` and ``passages`` (nodes of the
+    retrieved chunks). With `streaming`, nodes and metadata are filled in when the text is complete.
     """
 
     def __init__(
@@ -117,90 +85,79 @@ class CitewellQueryEngine(BaseQueryEngine):
     def _query(self, query_bundle: QueryBundle) -> Response | StreamingResponse:
         question = query_bundle.query_str
         if not self.streaming:
-            return _response(self.pipeline.ask(question, where=self.where))
-        nodes: list[NodeWithScore] = []
-        told: dict[str, Any] = {}
-        texts = _texts(self.pipeline.stream(question, where=self.where), nodes, told)
-        return StreamingResponse(response_gen=texts, source_nodes=nodes, metadata=told)  # type: ignore[arg-type]
+            return _to_response(self.pipeline.ask(question, where=self.where))
+        stream = _AnswerStream()
+        texts = stream.iterate(self.pipeline.stream(question, where=self.where))
+        return StreamingResponse(texts, stream.nodes, stream.metadata)  # type: ignore[arg-type]
 
     async def _aquery(self, query_bundle: QueryBundle) -> Response | AsyncStreamingResponse:
         question = query_bundle.query_str
         if not self.streaming:
-            return _response(await self.pipeline.aask(question, where=self.where))
-        nodes: list[NodeWithScore] = []
-        told: dict[str, Any] = {}
-        texts = _atexts(self.pipeline.astream(question, where=self.where), nodes, told)
-        return AsyncStreamingResponse(response_gen=texts, source_nodes=nodes, metadata=told)  # type: ignore[arg-type]
+            return _to_response(await self.pipeline.aask(question, where=self.where))
+        stream = _AnswerStream()
+        texts = stream.aiterate(self.pipeline.astream(question, where=self.where))
+        return AsyncStreamingResponse(texts, stream.nodes, stream.metadata)  # type: ignore[arg-type]
 
 
-def _response(answer: Answer) -> Response:
-    return Response(response=answer.text, source_nodes=_cited(answer), metadata=_told(answer))
+def _to_response(answer: Answer) -> Response:
+    return Response(
+        response=answer.text,
+        source_nodes=citation_nodes(answer),
+        metadata=response_metadata(answer),
+    )
 
 
-def _cited(answer: Answer) -> list[NodeWithScore]:
-    return [citation_node(c) for c in sorted(answer.citations, key=lambda c: (c.marker, c.start))]
+class _AnswerStream:
+    """Yields the text of events, and collects the nodes and metadata of the completed answer."""
 
+    def __init__(self) -> None:
+        self.nodes: list[NodeWithScore] = []
+        self.metadata: dict[str, Any] = {}
+        self._streamed_text = ""
 
-def _told(answer: Answer) -> dict[str, Any]:
-    return {
-        "status": answer.status,
-        "reason": answer.reason,
-        "sentences": [sentence.model_dump(mode="json") for sentence in answer.sentences],
-        "passages": [node_of(hit) for hit in answer.hits],
-    }
+    def iterate(self, events: Iterator[Event]) -> Iterator[str]:
+        for event in events:
+            yield from self._convert(event)
 
+    async def aiterate(self, events: AsyncIterator[Event]) -> AsyncIterator[str]:
+        async for event in events:
+            for text in self._convert(event):
+                yield text
 
-def _texts(
-    events: Iterator[Event], nodes: list[NodeWithScore], told: dict[str, Any]
-) -> Iterator[str]:
-    said = ""
-    for event in events:
-        yield from _said(event, said, nodes, told)
-        said += event.text if isinstance(event, TextDelta) else ""
-
-
-async def _atexts(
-    events: AsyncIterator[Event], nodes: list[NodeWithScore], told: dict[str, Any]
-) -> AsyncIterator[str]:
-    said = ""
-    async for event in events:
-        for text in _said(event, said, nodes, told):
-            yield text
-        said += event.text if isinstance(event, TextDelta) else ""
-
-
-def _said(
-    event: Event, said: str, nodes: list[NodeWithScore], told: dict[str, Any]
-) -> Iterator[str]:
-    if isinstance(event, TextDelta):
-        yield event.text
-    elif isinstance(event, AnswerCompleted):
-        nodes += _cited(event.answer)
-        told |= _told(event.answer)
-        if event.answer.text != said:
-            yield f"\n\n{event.answer.text}" if said else event.answer.text
+    def _convert(self, event: Event) -> Iterator[str]:
+        """Yield the text of an event. The text of an abstention follows the streamed text."""
+        if isinstance(event, TextDelta):
+            self._streamed_text += event.text
+            yield event.text
+        elif isinstance(event, AnswerCompleted):
+            answer = event.answer
+            self.nodes += citation_nodes(answer)
+            self.metadata |= response_metadata(answer)
+            if answer.text != self._streamed_text:
+                yield f"\n\n{answer.text}" if self._streamed_text else answer.text
 
 
 class CitewellEmbedding(BaseEmbedding):
     """An embedder as an embedding; `embedder` is a part, its name, or its configuration.
 
-    Its configuration and fingerprint stand in the field of that name, so that LlamaIndex's caches
-    tell one from another, and what was written down can be read again.
+    The field ``embedder`` holds its configuration and fingerprint, so that LlamaIndex's caches
+    distinguish embedders, and a saved embedding can be loaded again.
     """
 
     embedder: dict[str, Any]
     _part: Embedder = PrivateAttr()
 
     def __init__(
-        self, embedder: Embedder | Mapping[str, Any] | str = "static", **more: Any
+        self, embedder: Embedder | Mapping[str, Any] | str = "static", **base_options: Any
     ) -> None:
-        part = cast(Embedder, _built("embedder", embedder))
-        super().__init__(**{**more, "model_name": _model(part), "embedder": _written(part)})
+        part = cast(Embedder, _build_part("embedder", embedder))
+        fields = {"model_name": _model_name(part), "embedder": _serialize_part(part)}
+        super().__init__(**{**base_options, **fields})
         self._part = part
 
     @classmethod
     def class_name(cls) -> str:
-        """Name in LlamaIndex's files."""
+        """Return the name in LlamaIndex's files."""
         return "CitewellEmbedding"
 
     def _get_query_embedding(self, query: str) -> list[float]:
@@ -225,25 +182,26 @@ class CitewellEmbedding(BaseEmbedding):
 _FINGERPRINT = "fingerprint"
 
 
-def _written(part: Component) -> dict[str, Any]:
+def _serialize_part(part: Component) -> dict[str, Any]:
     return {**part.config(), _FINGERPRINT: part.fingerprint}
 
 
-def _built(kind: str, given: Any) -> Component:
-    if isinstance(given, Mapping):
-        given = {key: value for key, value in given.items() if key != _FINGERPRINT}
-    return build(kind, given)
+def _build_part(kind: str, config: Any) -> Component:
+    """Build a part; its configuration may be one that `_serialize_part` has returned."""
+    if isinstance(config, Mapping):
+        config = {key: value for key, value in config.items() if key != _FINGERPRINT}
+    return build(kind, config)
 
 
-def _model(part: Component) -> str:
+def _model_name(part: Component) -> str:
     return str(getattr(part, "model", None) or getattr(part, "label", None) or part.name)
 
 
 class CitewellNodeParser(NodeParser):
     """A chunker as a node parser: nodes with exact offsets.
 
-    `chunker` is a part, its name, or its configuration; tokens are the `embedder`'s. Both stand in
-    the fields of these names, as with `CitewellEmbedding`.
+    `chunker` is a part, its name, or its configuration; `embedder` counts the tokens. The fields of
+    these names hold configurations and fingerprints, as in `CitewellEmbedding`.
     """
 
     chunker: dict[str, Any]
@@ -255,32 +213,37 @@ class CitewellNodeParser(NodeParser):
         self,
         chunker: Chunker | Mapping[str, Any] | str = "headings",
         embedder: Embedder | Mapping[str, Any] | str = "static",
-        **more: Any,
+        **base_options: Any,
     ) -> None:
-        parts = (_built("chunker", chunker), _built("embedder", embedder))
-        more.pop("id_func", None)  # ids are the chunks' own
-        super().__init__(**{**more, "chunker": _written(parts[0]), "embedder": _written(parts[1])})
-        self._chunker, self._embedder = cast(Chunker, parts[0]), cast(Embedder, parts[1])
+        chunker_part = cast(Chunker, _build_part("chunker", chunker))
+        embedder_part = cast(Embedder, _build_part("embedder", embedder))
+        base_options.pop("id_func", None)  # nodes have the ids of the chunks
+        fields = {
+            "chunker": _serialize_part(chunker_part),
+            "embedder": _serialize_part(embedder_part),
+        }
+        super().__init__(**{**base_options, **fields})
+        self._chunker, self._embedder = chunker_part, embedder_part
 
     @classmethod
     def class_name(cls) -> str:
-        """Name in LlamaIndex's files."""
+        """Return the name in LlamaIndex's files."""
         return "CitewellNodeParser"
 
     def _parse_nodes(
         self, nodes: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any
     ) -> list[BaseNode]:
-        return [made for node in nodes for made in self._split(node)]
+        return [chunk_node for node in nodes for chunk_node in self._split_node(node)]
 
-    def _split(self, node: BaseNode) -> Iterator[BaseNode]:
+    def _split_node(self, node: BaseNode) -> Iterator[BaseNode]:
         document = Document(
             uri=node.node_id or "document",
             text=getattr(node, "text", node.get_content()),
-            metadata=flat_metadata(node.metadata),
+            metadata=flatten_metadata(node.metadata),
         )
-        kept = {
+        inherited_fields = {
             name: getattr(node, name)
-            for name in _INHERITED
+            for name in _INHERITED_FIELDS
             if name in type(node).model_fields and name in TextNode.model_fields
         }
         for chunk in self._chunker.split(document, self._embedder):
@@ -291,21 +254,21 @@ class CitewellNodeParser(NodeParser):
                 end_char_idx=chunk.end,
                 metadata=dict(node.metadata) if self.include_metadata else {},
                 relationships={NodeRelationship.SOURCE: node.as_related_node_info()},
-                **kept,
+                **inherited_fields,
             )
 
     def _postprocess_parsed_nodes(
         self, nodes: list[BaseNode], parent_doc_map: dict[str, Any]
     ) -> list[BaseNode]:
-        """Link the nodes with those before and behind them; their offsets are exact already."""
-        for before, after in pairwise(nodes) if self.include_prev_next_rel else ():
-            if before.ref_doc_id == after.ref_doc_id:
-                before.relationships[NodeRelationship.NEXT] = after.as_related_node_info()
-                after.relationships[NodeRelationship.PREVIOUS] = before.as_related_node_info()
+        """Link each node with its neighbours. The offsets are already exact."""
+        for previous, following in pairwise(nodes) if self.include_prev_next_rel else ():
+            if previous.ref_doc_id == following.ref_doc_id:
+                previous.relationships[NodeRelationship.NEXT] = following.as_related_node_info()
+                following.relationships[NodeRelationship.PREVIOUS] = previous.as_related_node_info()
         return nodes
 
 
-_INHERITED = (
+_INHERITED_FIELDS = (
     "excluded_embed_metadata_keys",
     "excluded_llm_metadata_keys",
     "metadata_separator",
@@ -321,12 +284,12 @@ def citewell_tool(
     description: str = "Answers a question from the documents, citing exact quotes from them.",
     where: Where | None = None,
 ) -> FunctionTool:
-    """A pipeline as a tool for agents: the model reads the answer and its quotes."""
+    """Return a pipeline as a tool for agents; the model reads the answer and its quotes."""
 
     def ask(question: str) -> str:
-        return as_told(pipeline.ask(question, where=where))
+        return format_answer(pipeline.ask(question, where=where))
 
     async def aask(question: str) -> str:
-        return as_told(await pipeline.aask(question, where=where))
+        return format_answer(await pipeline.aask(question, where=where))
 
     return FunctionTool.from_defaults(ask, async_fn=aask, name=name, description=description)

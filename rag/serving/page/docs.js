@@ -1,81 +1,79 @@
-"use strict";
-// The OpenAPI document as a page. Everything is set as text, never as markup.
+// The API reference, rendered from openapi.json. All text is set as text, never as markup.
 
-function make(tag, text, name) {
-  const made = document.createElement(tag);
-  if (text) made.textContent = text;
-  if (name) made.className = name;
-  return made;
+import { byId, createElement } from "./dom.js";
+
+const createText = (tag, text, className = "") => createElement(tag, { textContent: text, className });
+
+// Returns an element with the `code` of a text in code elements.
+function renderCode(tag, text) {
+  const element = createElement(tag);
+  text.split(/``?([^`]+)``?/).forEach((part, i) => element.append(i % 2 ? createText("code", part) : part));
+  return element;
 }
 
-// A paragraph with its `code` as such.
-function words(tag, text) {
-  const made = make(tag);
-  text.split(/``?([^`]+)``?/).forEach((part, i) => made.append(i % 2 ? make("code", part) : part));
-  return made;
-}
-
-function typeOf(schema) {
+function describeType(schema) {
   if (!schema) return "";
   if (schema.$ref) return schema.$ref.split("/").pop();
-  const either = schema.anyOf || schema.oneOf;
-  if (either) return either.map(typeOf).join(" | ");
+  const alternatives = schema.anyOf || schema.oneOf;
+  if (alternatives) return alternatives.map(describeType).join(" | ");
   if (schema.const !== undefined) return JSON.stringify(schema.const);
   if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(" | ");
-  if (schema.type === "array") return `${typeOf(schema.items) || "any"}[]`;
+  if (schema.type === "array") return `${describeType(schema.items) || "any"}[]`;
   return schema.format ? `${schema.type} (${schema.format})` : schema.type || "any";
 }
 
-function table(rows) {
-  const made = make("table");
+const optionalName = (name, isRequired) => (isRequired ? name : `${name} ?`);
+
+function createTable(rows) {
+  const table = createElement("table");
   for (const cells of rows) {
-    const row = made.insertRow();
+    const row = table.insertRow();
     for (const cell of cells) row.insertCell().textContent = cell;
   }
-  return made;
+  return table;
 }
 
-function fields(schema) {
-  const required = new Set(schema.required || []);
+function describeFields(schema) {
+  const requiredNames = new Set(schema.required || []);
   return Object.entries(schema.properties || {}).map(([name, field]) => [
-    required.has(name) ? name : `${name} ?`, typeOf(field), field.description || "",
+    optionalName(name, requiredNames.has(name)), describeType(field), field.description || "",
   ]);
 }
 
-function operation(path, method, said) {
-  const section = make("section");
-  const title = make("h3");
-  title.append(make("span", method.toUpperCase(), "method"), make("code", path));
-  section.append(title, words("p", said.description || said.summary || ""));
-  const given = (said.parameters || []).map((p) => [
-    p.required ? p.name : `${p.name} ?`, `${typeOf(p.schema)} in ${p.in}`, p.description || "",
+function createOperation(path, method, operation) {
+  const section = createElement("section");
+  const title = createElement("h3", {}, createText("span", method.toUpperCase(), "method"), createText("code", path));
+  section.append(title, renderCode("p", operation.description || operation.summary || ""));
+  const parameters = (operation.parameters || []).map((parameter) => [
+    optionalName(parameter.name, parameter.required),
+    `${describeType(parameter.schema)} in ${parameter.in}`,
+    parameter.description || "",
   ]);
-  if (given.length) section.append(make("h4", "Parameters"), table(given));
-  for (const [type, body] of Object.entries(said.requestBody?.content || {})) {
-    section.append(make("p", `Body: ${typeOf(body.schema)} as ${type}`));
+  if (parameters.length) section.append(createText("h4", "Parameters"), createTable(parameters));
+  for (const [mediaType, body] of Object.entries(operation.requestBody?.content || {})) {
+    section.append(createText("p", `Body: ${describeType(body.schema)} as ${mediaType}`));
   }
-  const statuses = Object.entries(said.responses || {}).filter(([status]) => status < 300);
-  for (const [status, response] of statuses) {
-    const kinds = Object.entries(response.content || {}).map(
-      ([type, body]) => `${typeOf(body.schema) || "bytes"} as ${type}`);
-    section.append(make("p", `${status}: ${kinds.join(", or ") || response.description}`));
+  for (const [status, response] of Object.entries(operation.responses || {})) {
+    if (status >= 300) continue;
+    const contents = Object.entries(response.content || {}).map(
+      ([mediaType, body]) => `${describeType(body.schema) || "bytes"} as ${mediaType}`);
+    section.append(createText("p", `${status}: ${contents.join(", or ") || response.description}`));
   }
   return section;
 }
 
-async function main() {
-  const docs = document.getElementById("docs");
+async function start() {
+  const docs = byId("docs");
   const api = await (await fetch("openapi.json")).json();
-  for (const line of (api.info.description || "").split("\n")) if (line) docs.append(words("p", line));
-  for (const [path, methods] of Object.entries(api.paths)) {
-    for (const [method, said] of Object.entries(methods)) docs.append(operation(path, method, said));
+  for (const line of (api.info.description || "").split("\n")) if (line) docs.append(renderCode("p", line));
+  for (const [path, operations] of Object.entries(api.paths)) {
+    for (const [method, operation] of Object.entries(operations)) docs.append(createOperation(path, method, operation));
   }
-  docs.append(make("h2", "Types"));
+  docs.append(createText("h2", "Types"));
   for (const [name, schema] of Object.entries(api.components.schemas)) {
-    const section = make("section");
-    section.append(make("h3", name), words("p", schema.description || ""), table(fields(schema)));
-    docs.append(section);
+    const description = renderCode("p", schema.description || "");
+    docs.append(createElement("section", {}, createText("h3", name), description, createTable(describeFields(schema))));
   }
 }
 
-main();
+start();

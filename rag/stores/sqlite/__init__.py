@@ -1,4 +1,4 @@
-"""The document store in SQLite: the authority over what the index holds."""
+"""The document store in SQLite. The vector store and the lexical index are built from it."""
 
 from rag.stores.sqlite.connection import IndexState
 from rag.stores.sqlite.document_reader import ChunkSpan, DocumentInfo, Stats

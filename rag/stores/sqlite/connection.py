@@ -1,4 +1,4 @@
-"""Connections and transactions of the SQLite document store, and its notes about itself."""
+"""Connections, transactions and the meta table of the SQLite document store."""
 
 from __future__ import annotations
 
@@ -11,96 +11,97 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from rag.errors import IndexDamaged, IndexNotFound, QueryError, RagIndexError
-from rag.stores.sqlite.schema import _SCHEMA, SCHEMA_VERSION
+from rag.stores.sqlite.schema import (
+    SCHEMA,
+    SCHEMA_VERSION,
+    SNAPSHOTS_FOLDER,
+    STORE_SETS_FOLDER,
+)
 from rag.types import LocationIndex
-
-if TYPE_CHECKING:
-    pass
-
 
 _T = TypeVar("_T")
 
-
-_MANY = 500  # values bound to one statement; SQLite's own limit is far above
+SQL_PARAMETERS_PER_STATEMENT = 500  # far below SQLite's default limit of 32,766
+_WAL_ATTEMPTS, _WAL_PAUSE_SECONDS = 100, 0.05
+_BUSY_TIMEOUT_SECONDS = 30  # how long SQLite waits for a lock of another connection
 
 
 class IndexState(NamedTuple):
-    """Which state of the index searches find.
+    """The state of the index that searches see.
 
-    ``generation`` grows with every change of it, ``derived`` is the number of the stores in use
-    and ``embedder`` the note about the embedder that their vectors are from ("" before any).
+    ``generation`` grows with every change. ``store_set_number`` is the number of the store set in
+    use. ``embedder`` is a JSON note about the embedder of its vectors ("" before the first ingest).
     """
 
     generation: int
-    derived: int
+    store_set_number: int
     embedder: str
 
 
 class SqliteConnection:
-    """One SQLite file: a connection for reads, one for writes, each behind a lock."""
+    """One SQLite file: a connection for reads and one for writes, each with its own lock."""
 
     def __init__(self, path: Path, *, create: bool = False, read_only: bool = False) -> None:
         if not create and not path.is_file():
-            raise IndexNotFound.at(path.parent)
+            raise IndexNotFound.at_path(path.parent)
         self.path = path
         self._read_only = read_only
-        self._reading, self._writing = threading.RLock(), threading.RLock()
-        self._own_writer: sqlite3.Connection | None = None
-        self._places: dict[int, LocationIndex] = {}
+        self._read_lock, self._write_lock = threading.RLock(), threading.RLock()
+        self._lazy_write_connection: sqlite3.Connection | None = None
+        self._location_indexes: dict[int, LocationIndex] = {}
         with self._translate_errors():
             if create:
-                self._refuse_emptied()
-                self._create()
-            self._reader = self._connect_reading()
-            self._file = _identity(self.path)
+                self._refuse_empty_file()
+                self._create_schema()
+            self._read_connection = self._connect_for_reading()
+            self._file_identity = _read_file_identity(self.path)
         try:
-            if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
-                raise IndexDamaged.library(self.path, "it is empty")
-            found = self.meta("schema")
-            if found != SCHEMA_VERSION:
+            if not self._fetch_rows("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
+                raise IndexDamaged.document_store(self.path, "it is empty")
+            version = self.meta("schema")
+            if version != SCHEMA_VERSION:
                 raise RagIndexError(
-                    f"{self.path} has the format {found} of another version of citewell, this one "
-                    f"reads {SCHEMA_VERSION}: ingest into a new index (--index DIR)"
+                    f"{self.path} has format {version} of another version of citewell; this "
+                    f"version reads {SCHEMA_VERSION}: ingest into a new index (--index DIR)"
                 )
         except BaseException:
             self.close()
             raise
 
     @property
-    def _writer(self) -> sqlite3.Connection:
-        """The connection that writes, opened when first used. Only behind its lock."""
-        if self._own_writer is None:
+    def _write_connection(self) -> sqlite3.Connection:
+        """Connection for writes, opened at first use. Use it only under `_write_lock`."""
+        if self._lazy_write_connection is None:
             if self._read_only:
                 raise RagIndexError(f"{self.path} was opened for reading only")
             connection = sqlite3.connect(
-                self.path, timeout=30, isolation_level=None, check_same_thread=False
+                self.path,
+                timeout=_BUSY_TIMEOUT_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
             )
-            for attempt in range(100):  # the switch does not wait for others that switch, too
-                try:
-                    connection.execute("PRAGMA journal_mode = WAL")
-                    break
-                except sqlite3.OperationalError:
-                    if attempt == 99:
-                        raise
-                    time.sleep(0.05)
+            _switch_to_wal(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA cache_size = -32768")
-            self._own_writer = connection
-        return self._own_writer
+            self._lazy_write_connection = connection
+        return self._lazy_write_connection
 
-    def _refuse_emptied(self) -> None:
-        """An empty file is one that is just made; not beside stores that were made from it."""
-        begun = self.path.exists() and self.path.stat().st_size
-        if not begun and has_stores(self.path.parent):
-            raise IndexDamaged.library(self.path, "it is empty, or gone")
+    def _refuse_empty_file(self) -> None:
+        """Raise `IndexDamaged` if the file is empty or missing but store sets or snapshots exist.
 
-    def _connect_reading(self) -> sqlite3.Connection:
-        """Open for reading; also in a folder that cannot be written to, as it is then."""
-        modes = ["mode=rw"]  # with "ro" SQLite leaves its files for the log behind
+        Without those the file is new, and creating it loses nothing.
+        """
+        has_content = self.path.exists() and self.path.stat().st_size
+        if not has_content and has_store_sets_or_snapshots(self.path.parent):
+            raise IndexDamaged.document_store(self.path, "it is empty or missing")
+
+    def _connect_for_reading(self) -> sqlite3.Connection:
+        """Open for reading. In a folder without write permission the file counts as immutable."""
+        modes = ["mode=rw"]  # with "ro" SQLite does not remove its log files on close
         if not os.access(self.path.parent, os.W_OK):
             modes = ["mode=ro", "immutable=1"]
         for mode in modes:
@@ -108,7 +109,7 @@ class SqliteConnection:
                 connection = sqlite3.connect(
                     f"{self.path.absolute().as_uri()}?{mode}",
                     uri=True,
-                    timeout=30,
+                    timeout=_BUSY_TIMEOUT_SECONDS,
                     isolation_level=None,
                     check_same_thread=False,
                 )
@@ -121,31 +122,31 @@ class SqliteConnection:
                     raise
         raise AssertionError("there is at least one mode")
 
-    def _create(self) -> None:
+    def _create_schema(self) -> None:
         with self.transaction() as connection:
             if connection.execute("SELECT 1 FROM sqlite_master").fetchone():
                 return
-            for statement in _SCHEMA.split(";\n"):
+            for statement in SCHEMA.split(";\n"):
                 connection.execute(statement)
-            self._set_meta("schema", SCHEMA_VERSION)
-            self._set_meta("generation", "0")
-            self._set_meta("derived", "1")
-            self._set_meta("id", uuid.uuid4().hex[:16])
+            self._write_meta("schema", SCHEMA_VERSION)
+            self._write_meta("generation", "0")
+            self._write_meta("derived", "1")
+            self._write_meta("id", uuid.uuid4().hex[:16])
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Write all of what is inside, or nothing. Within another, it is part of that."""
-        with self._writing, self._translate_errors():
-            if self._writer.in_transaction:
-                yield self._writer
+        """Commit all writes of the block, or none. A nested transaction joins the outer one."""
+        with self._write_lock, self._translate_errors():
+            if self._write_connection.in_transaction:
+                yield self._write_connection
                 return
-            self._writer.execute("BEGIN IMMEDIATE")
+            self._write_connection.execute("BEGIN IMMEDIATE")
             try:
-                yield self._writer
-                self._writer.execute("COMMIT")
+                yield self._write_connection
+                self._write_connection.execute("COMMIT")
             except BaseException:
-                if self._writer.in_transaction:  # a full disk ends one by itself
-                    self._writer.execute("ROLLBACK")
+                if self._write_connection.in_transaction:  # SQLite itself rolls back on a full disk
+                    self._write_connection.execute("ROLLBACK")
                 raise
 
     @contextmanager
@@ -156,104 +157,119 @@ class SqliteConnection:
             raise RagIndexError(f"{self.path} was closed while in use") from error
         except sqlite3.OperationalError as error:
             if "is full" in str(error):
-                raise RagIndexError.full(self.path) from error
+                raise RagIndexError.disk_full(self.path) from error
             raise RagIndexError(f"cannot use {self.path}: {error}") from error
         except sqlite3.DatabaseError as error:
-            raise IndexDamaged.library(self.path, error) from error
+            raise IndexDamaged.document_store(self.path, error) from error
 
-    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def _fetch_rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         try:
-            with self._reading, self._translate_errors():
-                return self._reader.execute(sql, values).fetchall()
+            with self._read_lock, self._translate_errors():
+                return self._read_connection.execute(sql, values).fetchall()
         except (OverflowError, UnicodeEncodeError) as error:
-            raise QueryError(f"a value that cannot be looked up: {error}") from None
+            raise QueryError(f"a value cannot be looked up: {error}") from None
 
     def close(self) -> None:
-        """Close the file, when what is being read and written is done."""
-        with self._writing, self._reading:
-            self._read_only = True  # nothing opens it again
-            if self._own_writer is not None:
-                self._own_writer.close()
-            self._reader.close()
+        """Close the file after the running reads and writes end."""
+        with self._write_lock, self._read_lock:
+            self._read_only = True  # no write can open it again
+            if self._lazy_write_connection is not None:
+                self._lazy_write_connection.close()
+            self._read_connection.close()
 
     def file_exists(self) -> bool:
-        """Whether the file is still the one that was opened."""
-        return self._file == _identity(self.path)
+        """Whether the path still leads to the file that was opened."""
+        return self._file_identity == _read_file_identity(self.path)
 
     @contextmanager
     def _read_snapshot(self) -> Iterator[None]:
-        """Let several reads see the same state of the file."""
-        with self._reading, self._translate_errors():
-            if self._reader.in_transaction:
+        """Make all reads of the block see the same state of the file."""
+        with self._read_lock, self._translate_errors():
+            if self._read_connection.in_transaction:
                 yield
                 return
-            self._reader.execute("BEGIN")
+            self._read_connection.execute("BEGIN")
             try:
                 yield
             finally:
-                self._reader.execute("COMMIT")
+                self._read_connection.execute("COMMIT")
 
-    def _broken(self, error: Exception) -> IndexDamaged:
+    def _make_damage_error(self, error: Exception) -> IndexDamaged:
         return IndexDamaged(
-            f"{self.path} holds something that cannot be read back ({error}): `rag index repair`"
+            f"{self.path} holds data that cannot be read ({error}): run `rag index repair`"
         )
 
     def meta(self, key: str) -> str | None:
-        """Return a note the index keeps about itself."""
-        found = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
-        return str(found[0][0]) if found else None
+        """Return a value of the meta table, or None if the key is not set."""
+        rows = self._fetch_rows("SELECT value FROM meta WHERE key = ?", (key,))
+        return str(rows[0][0]) if rows else None
 
     def set_meta(self, key: str, value: str) -> None:
-        """Keep a note."""
+        """Set a value of the meta table."""
         with self.transaction():
-            self._set_meta(key, value)
+            self._write_meta(key, value)
 
-    def _set_meta(self, key: str, value: str) -> None:
-        self._writer.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+    def _write_meta(self, key: str, value: str) -> None:
+        self._write_connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     @property
     def generation(self) -> int:
-        """A number that grows whenever what searches find changes."""
+        """Number that grows whenever search results may change."""
         return int(self.meta("generation") or 0)
 
     @property
     def state(self) -> IndexState:
-        """What searches find, read at one moment."""
-        found = dict(
-            self._rows(
+        """State of the index that searches see, read at one moment."""
+        values = dict(
+            self._fetch_rows(
                 "SELECT key, value FROM meta WHERE key IN ('generation', 'derived', 'embedder')"
             )
         )
         return IndexState(
-            int(found["generation"]), int(found["derived"]), found.get("embedder", "")
+            int(values["generation"]), int(values["derived"]), values.get("embedder", "")
         )
 
-    def _next_generation(self) -> None:
-        self._writer.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
+    def _increment_generation(self) -> None:
+        self._write_connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
 
     def embedder_fingerprint(self) -> str:
-        """Fingerprint of the embedder that the live vectors are from; "" before any."""
+        """Return the fingerprint of the embedder of the live vectors; "" if there is none."""
         note = self.state.embedder
         return str(json.loads(note)["fingerprint"]) if note else ""
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Switch to write-ahead logging, with retries: SQLite does not wait for concurrent switches."""
+    for attempt in range(_WAL_ATTEMPTS):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError:
+            if attempt == _WAL_ATTEMPTS - 1:
+                raise
+            time.sleep(_WAL_PAUSE_SECONDS)
+
+
+def _read_file_identity(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
-def _slots(values: Sequence[object]) -> str:
+def sql_placeholders(values: Sequence[object]) -> str:
+    """Return one ``?`` for each value, joined by commas."""
     return ",".join("?" * len(values))
 
 
-def _batches(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    for i in range(0, len(values), _MANY):
-        yield values[i : i + _MANY]
+def split_for_sql(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    """Split `values` so that each batch can be bound to one statement."""
+    for i in range(0, len(values), SQL_PARAMETERS_PER_STATEMENT):
+        yield values[i : i + SQL_PARAMETERS_PER_STATEMENT]
 
 
-def has_stores(folder: Path) -> bool:
-    """Whether there is what only comes after a library: its stores, or snapshots of it."""
-    return any(os.path.isdir(folder / name) for name in ("derived", "snapshots"))  # noqa: PTH112
+def has_store_sets_or_snapshots(folder: Path) -> bool:
+    """Whether the folder holds what is created only after a document store."""
+    names = (STORE_SETS_FOLDER, SNAPSHOTS_FOLDER)
+    return any(os.path.isdir(folder / name) for name in names)  # noqa: PTH112

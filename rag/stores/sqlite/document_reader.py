@@ -6,24 +6,20 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from rag.errors import DocumentNotFound
 from rag.filters import Filter, Where
-from rag.stores.sqlite.connection import SqliteConnection, _batches, _slots
-from rag.stores.sqlite.document_writer import _BLOCK
-from rag.stores.sqlite.filter_sql import _condition
+from rag.stores.sqlite.connection import SqliteConnection, split_for_sql, sql_placeholders
+from rag.stores.sqlite.filter_sql import filter_to_sql
+from rag.stores.sqlite.schema import TEXT_BLOCK_CHARACTERS
 from rag.types import Chunk, Document, LocationIndex, Mark, SourceLocation
 
-if TYPE_CHECKING:
-    pass
-
-
-_PLACES = 16  # documents whose marks are kept at hand, as their citations come together
+_CACHED_LOCATION_INDEXES = 16  # documents; the citations of one answer come from few
 
 
 class ChunkSpan(NamedTuple):
-    """A chunk's row, its span in its document, and the headings it stands below."""
+    """A chunk's row, its span in its document in characters, and the headings above it."""
 
     row: int
     start: int
@@ -33,19 +29,23 @@ class ChunkSpan(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentInfo:
-    """What `Library.documents` lists of a document."""
+    """A live document in a listing; ``written_at`` is in seconds since 1970."""
 
     uri: str
     title: str
     mime: str
     characters: int
     chunks: int
-    written: float
+    written_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """Numbers of what is live, and what is not."""
+    """Counts of the index.
+
+    ``documents``, ``chunks`` and ``characters`` count live documents, ``unfinished`` the documents
+    in any other state.
+    """
 
     documents: int
     chunks: int
@@ -59,73 +59,73 @@ class DocumentReader(SqliteConnection):
     """Reads documents, chunks and texts."""
 
     def live_rows(self, after: int = 0) -> dict[int, int]:
-        """Every live chunk behind row `after`: the number of its document by row, in order."""
+        """Return the document number of each live chunk above row `after`, by row, in order."""
         return dict(
-            self._rows(
+            self._fetch_rows(
                 "SELECT c.row, c.document FROM chunks c JOIN documents d ON d.id = c.document"
                 " WHERE d.state = 'live' AND c.row > ? ORDER BY c.row",
                 (after,),
             )
         )
 
-    def live_of(self, rows: Sequence[int]) -> dict[int, int]:
-        """Those of the chunk rows that are live, with the number of their document."""
+    def live_documents_by_row(self, rows: Sequence[int]) -> dict[int, int]:
+        """Return the document number of those chunks of `rows` that are live, by row."""
         return {
             int(row): int(document)
-            for batch in _batches(rows)
-            for row, document in self._rows(
+            for batch in split_for_sql(rows)
+            for row, document in self._fetch_rows(
                 "SELECT c.row, c.document FROM chunks c JOIN documents d ON d.id = c.document"
-                f" WHERE d.state = 'live' AND c.row IN ({_slots(batch)})",
+                f" WHERE d.state = 'live' AND c.row IN ({sql_placeholders(batch)})",
                 batch,
             )
         }
 
     def chunks(self, rows: Sequence[int], state: str = "live") -> dict[int, Chunk]:
-        """Chunks of those of the `rows` that are live (or in `state`), with their text, by row."""
+        """Return those chunks of `rows` that are live (or in `state`), with their text, by row."""
         with self._read_snapshot():
-            return self._chunks(rows, state)
+            return self._read_chunks(rows, state)
 
-    def _chunks(self, rows: Sequence[int], state: str) -> dict[int, Chunk]:
-        found: dict[int, Chunk] = {}
-        for batch in _batches(rows):
+    def _read_chunks(self, rows: Sequence[int], state: str) -> dict[int, Chunk]:
+        chunks: dict[int, Chunk] = {}
+        for batch in split_for_sql(rows):
             for (
                 row,
-                name,
+                chunk_id,
                 number,
                 start,
                 end,
-                place,
+                location,
                 headings,
-                context,
+                heading_context,
                 uri,
                 title,
-                meta,
-            ) in self._rows(
+                metadata,
+            ) in self._fetch_rows(
                 'SELECT c.row, c.id, c.document, c.start, c."end", c.place, c.headings,'
                 " c.context, d.uri, d.title, d.metadata"
                 " FROM chunks c JOIN documents d ON d.id = c.document"
-                f" WHERE d.state = ? AND c.row IN ({_slots(batch)})",
+                f" WHERE d.state = ? AND c.row IN ({sql_placeholders(batch)})",
                 (state, *batch),
             ):
-                found[row] = Chunk(
-                    id=name,
+                chunks[row] = Chunk(
+                    id=chunk_id,
                     uri=uri,
                     start=start,
                     end=end,
-                    text=self._text(number, start, end),
+                    text=self._read_text(number, start, end),
                     title=title,
                     headings=json.loads(headings),
-                    heading_context=context,
-                    location=json.loads(place),
-                    metadata=json.loads(meta),
+                    heading_context=heading_context,
+                    location=json.loads(location),
+                    metadata=json.loads(metadata),
                 )
-        return found
+        return chunks
 
     def chunk_rows_after(self, state: str, after: int, limit: int) -> list[tuple[int, int]]:
-        """(row, document) of up to `limit` chunks in `state` behind row `after`, in order."""
+        """Return (row, document) of up to `limit` chunks in `state` above row `after`, in order."""
         return [
             (int(row), int(document))
-            for row, document in self._rows(
+            for row, document in self._fetch_rows(
                 "SELECT c.row, c.document FROM chunks c JOIN documents d ON d.id = c.document"
                 " WHERE d.state = ? AND c.row > ? ORDER BY c.row LIMIT ?",
                 (state, after, limit),
@@ -133,27 +133,27 @@ class DocumentReader(SqliteConnection):
         ]
 
     def chunk_count(self, state: str = "live") -> int:
-        """Number of chunks of the documents in `state`."""
-        found = self._rows(
+        """Return the number of chunks of the documents in `state`."""
+        ((count,),) = self._fetch_rows(
             "SELECT coalesce(sum(chunks), 0) FROM documents WHERE state = ?", (state,)
         )
-        return int(found[0][0])
+        return int(count)
 
-    def rows_of(self, documents: Sequence[int]) -> list[int]:
-        """Rows of the chunks of these documents."""
+    def rows_of_documents(self, documents: Sequence[int]) -> list[int]:
+        """Return the rows of the chunks of these documents."""
         return [
             int(row)
-            for batch in _batches(documents)
-            for (row,) in self._rows(
-                f"SELECT row FROM chunks WHERE document IN ({_slots(batch)})", batch
+            for batch in split_for_sql(documents)
+            for (row,) in self._fetch_rows(
+                f"SELECT row FROM chunks WHERE document IN ({sql_placeholders(batch)})", batch
             )
         ]
 
     def outline(self, uri: str) -> list[ChunkSpan]:
-        """Chunks of the live document `uri`, in the order of its text; none where it is gone."""
+        """Return the chunks of the live document `uri` in text order; empty if there is none."""
         return [
             ChunkSpan(row, start, end, tuple(json.loads(headings)))
-            for row, start, end, headings in self._rows(
+            for row, start, end, headings in self._fetch_rows(
                 'SELECT c.row, c.start, c."end", c.headings FROM chunks c'
                 " JOIN documents d ON d.id = c.document"
                 " WHERE d.uri = ? AND d.state = 'live' ORDER BY c.start, c.\"end\"",
@@ -164,83 +164,96 @@ class DocumentReader(SqliteConnection):
     def document(self, uri: str) -> Document:
         """Return the live document `uri`. Raises `DocumentNotFound`."""
         with self._read_snapshot():
-            number, length = self._live(uri)
-            ((title, mime, metadata, marks),) = self._rows(
+            number, length = self._find_live_document(uri)
+            ((title, mime, metadata, marks),) = self._fetch_rows(
                 "SELECT title, mime, metadata, marks FROM documents WHERE id = ?", (number,)
             )
-            text = self._text(number, 0, length)
+            text = self._read_text(number, 0, length)
         return Document(
             uri=uri,
             text=text,
             title=title,
             mime=mime,
             metadata=json.loads(metadata),
-            marks=self._marks(marks),
+            marks=self._decode_marks(marks),
         )
 
     def text(self, uri: str, start: int, end: int) -> str:
-        """Characters ``[start, end)`` of the live document `uri`. Raises `DocumentNotFound`."""
+        """Return characters ``[start, end)`` of the live document. Raises `DocumentNotFound`."""
         with self._read_snapshot():
-            number, length = self._live(uri)
-            return self._text(number, max(0, start), min(end, length))
+            number, length = self._find_live_document(uri)
+            return self._read_text(number, max(0, start), min(end, length))
 
     def location(self, uri: str, offset: int) -> SourceLocation:
-        """Where the character at `offset` of the live document `uri` stands."""
+        """Return the source location of the character at `offset` of the live document `uri`.
+
+        Raises `DocumentNotFound`.
+        """
         with self._read_snapshot():
-            number, _ = self._live(uri)
-            places = self._places.get(number)
-            if places is None:
-                ((marks,),) = self._rows("SELECT marks FROM documents WHERE id = ?", (number,))
-                places = LocationIndex(self._marks(marks))
-                self._places = dict([*list(self._places.items())[-_PLACES:], (number, places)])
-        return places.locate(offset)
+            number, _ = self._find_live_document(uri)
+            location_index = self._location_indexes.get(number)
+            if location_index is None:
+                ((marks,),) = self._fetch_rows(
+                    "SELECT marks FROM documents WHERE id = ?", (number,)
+                )
+                location_index = LocationIndex(self._decode_marks(marks))
+                recent = list(self._location_indexes.items())[-_CACHED_LOCATION_INDEXES:]
+                self._location_indexes = dict([*recent, (number, location_index)])
+        return location_index.locate(offset)
 
-    def _marks(self, compressed: bytes) -> tuple[Mark, ...]:
-        return tuple(Mark.model_validate(mark) for mark in json.loads(self._expanded(compressed)))
+    def _decode_marks(self, compressed: bytes) -> tuple[Mark, ...]:
+        marks = json.loads(self._decompress_text(compressed))
+        return tuple(Mark.model_validate(mark) for mark in marks)
 
-    def _live(self, uri: str) -> tuple[int, int]:
-        found = self._rows(
+    def _find_live_document(self, uri: str) -> tuple[int, int]:
+        """Return number and length of the live document. Raises `DocumentNotFound`."""
+        rows = self._fetch_rows(
             "SELECT id, length FROM documents WHERE uri = ? AND state = 'live'", (uri,)
         )
-        if not found:
+        if not rows:
             raise DocumentNotFound(f"the index holds no document {uri}")
-        return int(found[0][0]), int(found[0][1])
+        return int(rows[0][0]), int(rows[0][1])
 
-    def _text(self, document: int, start: int, end: int) -> str:
+    def _read_text(self, document: int, start: int, end: int) -> str:
         if end <= start:
             return ""
-        first = start // _BLOCK
-        blocks = self._rows(
+        first = start // TEXT_BLOCK_CHARACTERS
+        blocks = self._fetch_rows(
             "SELECT text FROM blocks WHERE document = ? AND number BETWEEN ? AND ? ORDER BY number",
-            (document, first, (end - 1) // _BLOCK),
+            (document, first, (end - 1) // TEXT_BLOCK_CHARACTERS),
         )
-        text = "".join(self._expanded(block) for (block,) in blocks)
-        return text[start - first * _BLOCK : end - first * _BLOCK]
+        text = "".join(self._decompress_text(block) for (block,) in blocks)
+        return text[start - first * TEXT_BLOCK_CHARACTERS : end - first * TEXT_BLOCK_CHARACTERS]
 
-    def _expanded(self, compressed: bytes) -> str:
+    def _decompress_text(self, compressed: bytes) -> str:
         try:
             return zlib.decompress(compressed).decode()
         except (zlib.error, UnicodeDecodeError, TypeError) as error:
-            raise self._broken(error) from error
+            raise self._make_damage_error(error) from error
 
     def documents(self) -> list[DocumentInfo]:
         """List the live documents, sorted by uri."""
         return [
             DocumentInfo(
-                uri=uri, title=title, mime=mime, characters=length, chunks=chunks, written=written
+                uri=uri,
+                title=title,
+                mime=mime,
+                characters=length,
+                chunks=chunks,
+                written_at=written_at,
             )
-            for uri, title, mime, length, chunks, written in self._rows(
+            for uri, title, mime, length, chunks, written_at in self._fetch_rows(
                 "SELECT uri, title, mime, length, chunks, written FROM documents"
                 " WHERE state = 'live' ORDER BY uri"
             )
         ]
 
     def stats(self) -> Stats:
-        """Count everything."""
-        ((documents, characters),) = self._rows(
+        """Count documents, chunks, characters, cached embeddings and failures."""
+        ((documents, characters),) = self._fetch_rows(
             "SELECT count(*), coalesce(sum(length), 0) FROM documents WHERE state = 'live'"
         )
-        ((embeddings, failures, unfinished),) = self._rows(
+        ((embeddings, failures, unfinished),) = self._fetch_rows(
             "SELECT (SELECT count(*) FROM embeddings), (SELECT count(*) FROM failures),"
             " (SELECT count(*) FROM documents WHERE state != 'live')"
         )
@@ -254,10 +267,10 @@ class DocumentReader(SqliteConnection):
         )
 
     def matching_documents(self, where: Where) -> dict[int, int]:
-        """Numbers of the live documents that `where` selects, with their numbers of chunks.
+        """Return the chunk count of each live document that `where` selects, by document number.
 
         Raises `QueryError`.
         """
-        condition, bound = _condition(Filter.of(where))
+        condition, values = filter_to_sql(Filter.of(where))
         sql = f"SELECT d.id, d.chunks FROM documents d WHERE d.state = 'live' AND {condition}"
-        return dict(self._rows(sql, bound))
+        return dict(self._fetch_rows(sql, values))

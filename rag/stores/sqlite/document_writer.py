@@ -1,4 +1,4 @@
-"""Writes of documents and chunks, and the changes of their state."""
+"""Writes of documents and chunks, and changes of their state."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ import json
 import time
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
-from rag.stores.sqlite.connection import _batches, _slots
+from rag.stores.sqlite.connection import split_for_sql, sql_placeholders
 from rag.stores.sqlite.embedding_cache import EmbeddingCache
 from rag.stores.sqlite.ledger import LedgerEntry
+from rag.stores.sqlite.schema import TEXT_BLOCK_CHARACTERS
 from rag.types import Chunk, Document
-
-if TYPE_CHECKING:
-    pass
 
 
 class DocumentWriter(EmbeddingCache):
-    """Writes documents, and moves them from state to state."""
+    """Writes documents and changes their state (see `rag.stores.sqlite.schema`)."""
 
     def add_pending(
         self,
@@ -26,46 +23,52 @@ class DocumentWriter(EmbeddingCache):
         embedder: str,
         embeddings: Iterable[tuple[bytes, bytes]],
     ) -> tuple[list[int], list[int]]:
-        """Write documents as pending, with their chunks and the new embeddings, in one go.
+        """Write documents as pending, with their chunks and new embeddings, in one transaction.
 
-        Each document comes with its ledger entry, its chunks and the hash of each chunk's
-        embedded text; `embeddings` are (text hash, float32 bytes). Returns the numbers of the
-        documents and of all their chunks, in order.
+        For each document: its ledger entry, its chunks and the hash of each chunk's embedded text.
+        `embeddings` are (text hash, float32 bytes). Returns the numbers of the documents and the
+        rows of all their chunks, in order.
         """
         numbers: list[int] = []
         rows: list[int] = []
         with self.transaction():
-            execute = self._writer.execute
             self.add_embeddings(embedder, embeddings)
             for document, entry, chunks, hashes in documents:
                 number = self._insert_document(document, entry, len(chunks), embedder)
                 numbers.append(number)
                 for chunk, text_hash in zip(chunks, hashes, strict=True):
-                    cursor = execute(
-                        'INSERT INTO chunks (id, document, start, "end", place, headings, context,'
-                        " text_hash, embedding) VALUES (?, ?, ?, ?, ?, ?, ?, ?,"
-                        " (SELECT number FROM embeddings WHERE embedder = ? AND text_hash = ?))",
-                        (
-                            chunk.id,
-                            number,
-                            chunk.start,
-                            chunk.end,
-                            json.dumps(chunk.location, ensure_ascii=False),
-                            json.dumps(chunk.headings, ensure_ascii=False),
-                            chunk.heading_context,
-                            text_hash,
-                            embedder,
-                            text_hash,
-                        ),
-                    )
-                    rows.append(int(cursor.lastrowid or 0))
+                    rows.append(self._insert_chunk(chunk, number, text_hash, embedder))
         return numbers, rows
 
-    def _insert_document(
-        self, document: Document, entry: LedgerEntry, chunks: int, embedder: str
+    def _insert_chunk(
+        self, chunk: Chunk, document_number: int, text_hash: bytes, embedder: str
     ) -> int:
+        """Insert a chunk with a reference to its cached embedding; return its row."""
+        cursor = self._write_connection.execute(
+            'INSERT INTO chunks (id, document, start, "end", place, headings, context,'
+            " text_hash, embedding) VALUES (?, ?, ?, ?, ?, ?, ?, ?,"
+            " (SELECT number FROM embeddings WHERE embedder = ? AND text_hash = ?))",
+            (
+                chunk.id,
+                document_number,
+                chunk.start,
+                chunk.end,
+                json.dumps(chunk.location, ensure_ascii=False),
+                json.dumps(chunk.headings, ensure_ascii=False),
+                chunk.heading_context,
+                text_hash,
+                embedder,
+                text_hash,
+            ),
+        )
+        return int(cursor.lastrowid or 0)
+
+    def _insert_document(
+        self, document: Document, entry: LedgerEntry, chunk_count: int, embedder: str
+    ) -> int:
+        """Insert a pending document and its text, in compressed blocks; return its number."""
         marks = [mark.model_dump(mode="json") for mark in document.marks]
-        cursor = self._writer.execute(
+        cursor = self._write_connection.execute(
             "INSERT INTO documents (uri, source, state, digest, title, mime, metadata, marks,"
             " length, chunks, source_version, content_hash, parser, chunker, parts, origin,"
             " embedder, written)"
@@ -77,9 +80,9 @@ class DocumentWriter(EmbeddingCache):
                 document.title,
                 document.mime,
                 json.dumps(document.metadata, ensure_ascii=False),
-                _compressed(json.dumps(marks, ensure_ascii=False)),
+                _compress_text(json.dumps(marks, ensure_ascii=False)),
                 len(document.text),
-                chunks,
+                chunk_count,
                 entry.source_version,
                 entry.content_hash,
                 entry.parser,
@@ -91,56 +94,65 @@ class DocumentWriter(EmbeddingCache):
             ),
         )
         number = int(cursor.lastrowid or 0)
-        self._writer.executemany(
+        self._write_connection.executemany(
             "INSERT INTO blocks VALUES (?, ?, ?)",
             (
-                (number, i // _BLOCK, _compressed(document.text[i : i + _BLOCK]))
-                for i in range(0, len(document.text), _BLOCK)
+                (
+                    number,
+                    i // TEXT_BLOCK_CHARACTERS,
+                    _compress_text(document.text[i : i + TEXT_BLOCK_CHARACTERS]),
+                )
+                for i in range(0, len(document.text), TEXT_BLOCK_CHARACTERS)
             ),
         )
         return number
 
     def make_live(self, documents: Sequence[int]) -> None:
-        """Let searches find the pending `documents` in place of older versions, all at once."""
+        """Make the pending `documents` live and their older versions deleted, all at once."""
         with self.transaction():
-            for batch in _batches(documents):
-                slots = _slots(batch)
-                self._writer.execute(
+            for batch in split_for_sql(documents):
+                placeholders = sql_placeholders(batch)
+                self._write_connection.execute(
                     "UPDATE documents SET state = 'doomed' WHERE state = 'live' AND uri IN"
-                    f" (SELECT uri FROM documents WHERE id IN ({slots}))",
+                    f" (SELECT uri FROM documents WHERE id IN ({placeholders}))",
                     batch,
                 )
-                self._writer.execute(
-                    f"UPDATE documents SET state = 'live' WHERE id IN ({slots})", batch
+                self._write_connection.execute(
+                    f"UPDATE documents SET state = 'live' WHERE id IN ({placeholders})", batch
                 )
-                self._writer.execute(
+                self._write_connection.execute(
                     "DELETE FROM failures WHERE uri IN"
-                    f" (SELECT uri FROM documents WHERE id IN ({slots}))",
+                    f" (SELECT uri FROM documents WHERE id IN ({placeholders}))",
                     batch,
                 )
-            self._next_generation()
+            self._increment_generation()
 
     def stage(self, documents: Sequence[int]) -> None:
-        """Keep the pending `documents` for the moment when another embedder takes over."""
+        """Make the pending `documents` staged: they become live when the re-embedding ends."""
         with self.transaction():
-            for batch in _batches(documents):
-                self._writer.execute(
-                    f"UPDATE documents SET state = 'staged' WHERE id IN ({_slots(batch)})", batch
+            for batch in split_for_sql(documents):
+                self._write_connection.execute(
+                    "UPDATE documents SET state = 'staged'"
+                    f" WHERE id IN ({sql_placeholders(batch)})",
+                    batch,
                 )
 
     def discard_staged(self, embedder: str = "") -> int:
-        """Give up what was staged with another embedder than this; returns how many documents."""
+        """Mark documents staged with any other embedder as deleted; return their number."""
         with self.transaction():
-            return self._writer.execute(
+            return self._write_connection.execute(
                 "UPDATE documents SET state = 'doomed' WHERE state = 'staged' AND embedder != ?",
                 (embedder,),
             ).rowcount
 
     def documents_to_stage(self, after: int, limit: int) -> list[tuple[int, str]]:
-        """(number, uri) of up to `limit` live documents behind `after` not staged yet, in order."""
+        """Return (number, uri) of up to `limit` live documents not staged yet, by number.
+
+        Only documents with a number above `after`.
+        """
         return [
             (int(number), str(uri))
-            for number, uri in self._rows(
+            for number, uri in self._fetch_rows(
                 "SELECT id, uri FROM documents d WHERE state = 'live' AND id > ?"
                 " AND NOT EXISTS (SELECT 1 FROM documents"
                 " WHERE state = 'staged' AND uri = d.uri) ORDER BY id LIMIT ?",
@@ -148,48 +160,54 @@ class DocumentWriter(EmbeddingCache):
             )
         ]
 
-    def activate_stores(self, derived: int, embedder: str | None = None) -> None:
-        """Let searches use the stores `derived` from now on.
+    def activate_store_set(self, number: int, embedder: str | None = None) -> None:
+        """Make searches use the store set `number`.
 
-        With the note about another `embedder`, the staged documents take the place of all that
-        are live, in the same moment.
+        With the JSON note about another `embedder`, the staged documents replace all live ones in
+        the same transaction.
         """
         with self.transaction():
             if embedder is not None:
-                self._writer.execute("UPDATE documents SET state = 'doomed' WHERE state = 'live'")
-                self._writer.execute("UPDATE documents SET state = 'live' WHERE state = 'staged'")
-                self._set_meta("embedder", embedder)
-            self._set_meta("derived", str(derived))
-            self._next_generation()
+                self._write_connection.execute(
+                    "UPDATE documents SET state = 'doomed' WHERE state = 'live'"
+                )
+                self._write_connection.execute(
+                    "UPDATE documents SET state = 'live' WHERE state = 'staged'"
+                )
+                self._write_meta("embedder", embedder)
+            self._write_meta("derived", str(number))
+            self._increment_generation()
 
     def mark_deleted(self, uris: Sequence[str]) -> int:
-        """Hide the live documents with these uris from now on; returns how many there were."""
-        doomed = 0
+        """Mark the live documents with these uris as deleted; return their number."""
+        deleted_count = 0
         with self.transaction():
-            for batch in _batches(uris):
-                slots = _slots(batch)
-                doomed += self._writer.execute(
+            for batch in split_for_sql(uris):
+                placeholders = sql_placeholders(batch)
+                deleted_count += self._write_connection.execute(
                     "UPDATE documents SET state = 'doomed' WHERE state = 'live'"
-                    f" AND uri IN ({slots})",
+                    f" AND uri IN ({placeholders})",
                     batch,
                 ).rowcount
-                self._writer.execute(f"DELETE FROM failures WHERE uri IN ({slots})", batch)
-            if doomed:
-                self._next_generation()
-        return doomed
+                self._write_connection.execute(
+                    f"DELETE FROM failures WHERE uri IN ({placeholders})", batch
+                )
+            if deleted_count:
+                self._increment_generation()
+        return deleted_count
 
     def discard_pending(self) -> int:
-        """Give up what an interrupted run left half-written; returns how many documents."""
+        """Mark pending documents, left by an interrupted run, as deleted; return their number."""
         with self.transaction():
-            return self._writer.execute(
+            return self._write_connection.execute(
                 "UPDATE documents SET state = 'doomed' WHERE state = 'pending'"
             ).rowcount
 
     def deleted_chunk_rows(self, limit: int) -> list[int]:
-        """Rows of up to `limit` chunks that are to leave the other stores."""
+        """Return rows of up to `limit` chunks of deleted documents, for removal from all stores."""
         return [
             int(row)
-            for (row,) in self._rows(
+            for (row,) in self._fetch_rows(
                 "SELECT c.row FROM documents d JOIN chunks c ON c.document = d.id"
                 " WHERE d.state = 'doomed' LIMIT ?",
                 (limit,),
@@ -197,32 +215,34 @@ class DocumentWriter(EmbeddingCache):
         ]
 
     def remove_chunks(self, rows: Sequence[int]) -> None:
-        """Forget chunks that are gone from the other stores."""
+        """Delete chunks that are no longer in the vector store and the lexical index."""
         with self.transaction():
-            for batch in _batches(rows):
-                self._writer.execute(f"DELETE FROM chunks WHERE row IN ({_slots(batch)})", batch)
+            for batch in split_for_sql(rows):
+                self._write_connection.execute(
+                    f"DELETE FROM chunks WHERE row IN ({sql_placeholders(batch)})", batch
+                )
 
     def remove_deleted_documents(self) -> None:
-        """Forget doomed documents of which no chunk is left."""
+        """Delete the rows of deleted documents that have no chunks left."""
         with self.transaction():
-            gone = (
+            deleted = (
                 "SELECT id FROM documents WHERE state = 'doomed'"
                 " AND NOT EXISTS (SELECT 1 FROM chunks WHERE document = documents.id)"
             )
-            self._writer.execute(f"DELETE FROM blocks WHERE document IN ({gone})")
-            self._writer.execute(f"DELETE FROM documents WHERE id IN ({gone})")
+            self._write_connection.execute(f"DELETE FROM blocks WHERE document IN ({deleted})")
+            self._write_connection.execute(f"DELETE FROM documents WHERE id IN ({deleted})")
 
-    def remove_deleted(self) -> None:
-        """Forget all doomed documents: for a library without stores beside it."""
+    def remove_deleted_with_chunks(self) -> None:
+        """Delete the rows of all deleted documents and their chunks.
+
+        Only for a document store whose store set holds none of these chunks.
+        """
         with self.transaction() as connection:
-            doomed = "SELECT id FROM documents WHERE state = 'doomed'"
+            deleted = "SELECT id FROM documents WHERE state = 'doomed'"
             for table in ("chunks", "blocks"):
-                connection.execute(f"DELETE FROM {table} WHERE document IN ({doomed})")
+                connection.execute(f"DELETE FROM {table} WHERE document IN ({deleted})")
             connection.execute("DELETE FROM documents WHERE state = 'doomed'")
 
 
-def _compressed(text: str) -> bytes:
+def _compress_text(text: str) -> bytes:
     return zlib.compress(text.encode(), 1)
-
-
-_BLOCK = 1 << 12  # characters of a text compressed together: what reading any span costs

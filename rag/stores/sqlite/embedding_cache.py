@@ -1,11 +1,11 @@
-"""The embedding cache: the vector of every text that was embedded, by the hash of the text."""
+"""The embedding cache: the vector of each text that was embedded, by embedder and text hash."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from rag.stores.sqlite.connection import SqliteConnection, _batches, _slots
+from rag.stores.sqlite.connection import SqliteConnection, split_for_sql, sql_placeholders
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class EmbeddingCache(SqliteConnection):
-    """Vectors by embedder and text hash."""
+    """Reads and writes vectors by embedder and text hash."""
 
     def add_embeddings(self, embedder: str, embeddings: Iterable[tuple[bytes, bytes]]) -> None:
-        """Keep embeddings (text hash, float32 bytes) in the cache."""
+        """Add embeddings (text hash, float32 bytes) to the cache; existing ones stay."""
         with self.transaction() as connection:
             connection.executemany(
                 "INSERT OR IGNORE INTO embeddings (embedder, text_hash, vector) VALUES (?, ?, ?)",
@@ -26,7 +26,7 @@ class EmbeddingCache(SqliteConnection):
     def replace_embeddings(
         self, embedder: str, rows: Sequence[int], embeddings: Sequence[tuple[bytes, bytes]]
     ) -> None:
-        """Give the chunks `rows` new embeddings in place of lost or broken ones, one each."""
+        """Replace lost or broken embeddings of the chunks `rows`: one new embedding for each."""
         with self.transaction() as connection:
             connection.executemany(
                 "DELETE FROM embeddings WHERE embedder = ? AND text_hash = ?",
@@ -44,43 +44,43 @@ class EmbeddingCache(SqliteConnection):
             )
 
     def cached_embeddings(self, embedder: str, hashes: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Vectors (float32 bytes) by text hash, of those that `embedder` has embedded before."""
-        found: dict[bytes, bytes] = {}
-        for batch in _batches(hashes):
-            found.update(
-                self._rows(
+        """Return the cached vectors (float32 bytes) of `embedder`, by text hash."""
+        vectors: dict[bytes, bytes] = {}
+        for batch in split_for_sql(hashes):
+            vectors.update(
+                self._fetch_rows(
                     "SELECT text_hash, vector FROM embeddings WHERE embedder = ?"
-                    f" AND text_hash IN ({_slots(batch)})",
+                    f" AND text_hash IN ({sql_placeholders(batch)})",
                     (embedder, *batch),
                 )
             )
-        return found
+        return vectors
 
     def vectors(self, rows: Sequence[int], embedder: str) -> tuple[list[int], NDArray[np.float32]]:
-        """Vectors of the chunks `rows`: the rows that have one, sorted, and float32 ``[n, d]``."""
+        """Return those of the chunks `rows` with a vector, sorted, and float32 ``[n, d]``."""
         import numpy as np
 
-        found: list[tuple[int, bytes]] = []
-        for batch in _batches(rows):
-            found += self._rows(
+        row_vectors: list[tuple[int, bytes]] = []
+        for batch in split_for_sql(rows):
+            row_vectors += self._fetch_rows(
                 "SELECT c.row, e.vector FROM chunks c JOIN embeddings e ON e.number = c.embedding"
                 " AND e.embedder = ? AND e.text_hash = c.text_hash"
-                f" WHERE c.row IN ({_slots(batch)})",
+                f" WHERE c.row IN ({sql_placeholders(batch)})",
                 (embedder, *batch),
             )
-        if not found:
+        if not row_vectors:
             return [], np.zeros((0, 0), dtype=np.float32)
-        found.sort()
+        row_vectors.sort()
         try:
-            if len({len(vector) for _, vector in found}) > 1:
+            if len({len(vector) for _, vector in row_vectors}) > 1:
                 raise ValueError("vectors of different lengths")
-            matrix = np.frombuffer(b"".join(vector for _, vector in found), dtype=np.float32)
-            return [row for row, _ in found], matrix.reshape(len(found), -1)
+            matrix = np.frombuffer(b"".join(vector for _, vector in row_vectors), dtype=np.float32)
+            return [row for row, _ in row_vectors], matrix.reshape(len(row_vectors), -1)
         except ValueError as error:
-            raise self._broken(error) from error
+            raise self._make_damage_error(error) from error
 
-    def forget_unused_embeddings(self) -> int:
-        """Drop the embeddings of texts that no chunk has any more; returns how many."""
+    def delete_unused_embeddings(self) -> int:
+        """Delete the embeddings that no chunk uses; return their number."""
         with self.transaction() as connection:
             return connection.execute(
                 "DELETE FROM embeddings WHERE number NOT IN"

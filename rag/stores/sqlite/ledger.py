@@ -1,26 +1,23 @@
-"""The ingestion ledger: where each document came from, and what could not be read."""
+"""The ingestion ledger: how each document was ingested, and which sources failed."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rag.stores.sqlite.connection import SqliteConnection, _batches, _slots
-
-if TYPE_CHECKING:
-    pass
+from rag.stores.sqlite.connection import SqliteConnection, split_for_sql, sql_placeholders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerEntry:
-    """How a document came into the index: what must be unchanged for it to stay as it is.
+    """How a document was ingested. While these values are unchanged, it need not be ingested again.
 
-    ``source`` is the uri of the source it is from, of which there may be several documents;
-    ``digest`` is `Document.digest`, ``content_hash`` that of the source's bytes; ``parser`` and
-    ``chunker`` are fingerprints; ``parts`` is how many documents and failures the source gave,
-    and ``origin`` is the `Connector.owner_id` of what listed it first.
+    ``source`` is the uri of the source of the document; a source may have several documents.
+    ``digest`` is `Document.digest`, ``content_hash`` the hash of the source's bytes. ``parser`` and
+    ``chunker`` are fingerprints. ``parts`` is the number of documents and failures of the source.
+    ``owner_id`` is the `Connector.owner_id` of the connector that listed the source first.
     """
 
     source: str
@@ -35,9 +32,9 @@ class LedgerEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureEntry:
-    """Why a source, or a part of one, could not be ingested when last tried.
+    """Why the last attempt to ingest a source, or a part of one, failed.
 
-    With a ``source_version``, that version of it fails with this ``parser`` whenever it is tried.
+    With a ``source_version``, this version always fails with this ``parser``.
     """
 
     uri: str
@@ -48,13 +45,13 @@ class FailureEntry:
 
 
 class Ledger(SqliteConnection):
-    """Entries of documents and of failures."""
+    """Reads and writes ledger entries of documents, and failures."""
 
     def refresh_ledger(self, entries: Sequence[tuple[str, LedgerEntry]]) -> None:
-        """Renew the ledger of live documents that turned out to be the same."""
+        """Update the ledger entries of live documents whose content is unchanged, by uri."""
         with self.transaction():
             for uri, entry in entries:
-                self._writer.execute(
+                self._write_connection.execute(
                     "UPDATE documents SET source = ?, source_version = ?, content_hash = ?,"
                     " parser = ?, chunker = ?, parts = ? WHERE uri = ? AND state = 'live'",
                     (
@@ -67,29 +64,32 @@ class Ledger(SqliteConnection):
                         uri,
                     ),
                 )
-                self._writer.execute("DELETE FROM failures WHERE uri = ?", (uri,))
+                self._write_connection.execute("DELETE FROM failures WHERE uri = ?", (uri,))
 
     def record_failures(self, failures: Sequence[FailureEntry]) -> None:
-        """Remember what could not be ingested."""
-        now = time.time()
+        """Record failures, each in place of an earlier one of the same uri."""
+        recorded_at = time.time()
         with self.transaction():
-            self._writer.executemany(
+            self._write_connection.executemany(
                 "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?, ?)",
-                ((f.uri, f.source, f.error, f.source_version, f.parser, now) for f in failures),
+                (
+                    (f.uri, f.source, f.error, f.source_version, f.parser, recorded_at)
+                    for f in failures
+                ),
             )
 
-    def ledger(self, uris: Sequence[str]) -> dict[str, LedgerEntry]:
-        """How the live versions of these uris were made; those that there are, by uri."""
-        return self._ledger("uri", uris)
+    def ledger_by_uri(self, uris: Sequence[str]) -> dict[str, LedgerEntry]:
+        """Return the ledger entries of the live documents with these uris, by uri."""
+        return self._read_ledger("uri", uris)
 
-    def ledger_of(self, sources: Sequence[str]) -> dict[str, dict[str, LedgerEntry]]:
-        """How the live documents of each of these sources were made: by source, then by uri."""
-        found: dict[str, dict[str, LedgerEntry]] = {}
-        for uri, entry in self._ledger("source", sources).items():
-            found.setdefault(entry.source, {})[uri] = entry
-        return found
+    def ledger_by_source(self, sources: Sequence[str]) -> dict[str, dict[str, LedgerEntry]]:
+        """Return the ledger entries of the live documents of these sources, by source and uri."""
+        entries: dict[str, dict[str, LedgerEntry]] = {}
+        for uri, entry in self._read_ledger("source", sources).items():
+            entries.setdefault(entry.source, {})[uri] = entry
+        return entries
 
-    def _ledger(self, column: str, values: Sequence[str]) -> dict[str, LedgerEntry]:
+    def _read_ledger(self, column: str, values: Sequence[str]) -> dict[str, LedgerEntry]:
         return {
             uri: LedgerEntry(
                 source=source,
@@ -99,26 +99,36 @@ class Ledger(SqliteConnection):
                 chunker=chunker,
                 digest=digest,
                 parts=parts,
-                owner_id=origin,
+                owner_id=owner,
             )
-            for batch in _batches(values)
-            for uri, source, version, content, parser, chunker, digest, parts, origin in self._rows(
+            for batch in split_for_sql(values)
+            for (
+                uri,
+                source,
+                version,
+                content,
+                parser,
+                chunker,
+                digest,
+                parts,
+                owner,
+            ) in self._fetch_rows(
                 "SELECT uri, source, source_version, content_hash, parser, chunker, digest, parts,"
-                f" origin FROM documents WHERE state = 'live' AND {column} IN ({_slots(batch)})"
-                " ORDER BY id",
+                " origin FROM documents WHERE state = 'live'"
+                f" AND {column} IN ({sql_placeholders(batch)}) ORDER BY id",
                 batch,
             )
         }
 
     def uris(self, prefix: str = "") -> list[str]:
-        """Uris of the live documents, or of those that begin with `prefix`, sorted."""
+        """Return the uris of the live documents that begin with `prefix`, sorted."""
         return [uri for uri, _, _ in self.sources(prefix)]
 
     def sources(self, prefix: str = "") -> list[tuple[str, str, str]]:
-        """(uri, source, origin) of the live documents whose uri begins with `prefix`, sorted."""
+        """Return (uri, source, owner id) of the live documents with this uri prefix, sorted."""
         return [
-            (str(uri), str(source), str(origin))
-            for uri, source, origin in self._rows(
+            (str(uri), str(source), str(owner))
+            for uri, source, owner in self._fetch_rows(
                 "SELECT uri, source, origin FROM documents WHERE state = 'live' AND uri >= ? AND"
                 " substr(uri, 1, ?) = ? ORDER BY uri",
                 (prefix, len(prefix), prefix),
@@ -126,28 +136,30 @@ class Ledger(SqliteConnection):
         ]
 
     def failures(self, prefix: str = "") -> list[FailureEntry]:
-        """What could not be ingested when last tried, sorted by uri."""
-        return self._failures("substr(uri, 1, ?) = ?", (len(prefix), prefix))
+        """Return the failures of the uris that begin with `prefix`, sorted by uri."""
+        return self._read_failures("substr(uri, 1, ?) = ?", (len(prefix), prefix))
 
-    def failures_of(self, sources: Sequence[str]) -> dict[str, list[FailureEntry]]:
-        """What of each of these sources could not be ingested when last tried."""
-        found: dict[str, list[FailureEntry]] = {}
-        for batch in _batches(sources):
-            for failure in self._failures(f"source IN ({_slots(batch)})", batch):
-                found.setdefault(failure.source, []).append(failure)
-        return found
+    def failures_by_source(self, sources: Sequence[str]) -> dict[str, list[FailureEntry]]:
+        """Return the failures of these sources, by source."""
+        failures: dict[str, list[FailureEntry]] = {}
+        for batch in split_for_sql(sources):
+            for failure in self._read_failures(f"source IN ({sql_placeholders(batch)})", batch):
+                failures.setdefault(failure.source, []).append(failure)
+        return failures
 
-    def _failures(self, condition: str, values: Sequence[Any]) -> list[FailureEntry]:
+    def _read_failures(self, condition: str, values: Sequence[Any]) -> list[FailureEntry]:
         return [
             FailureEntry(uri=uri, source=source, error=error, source_version=version, parser=parser)
-            for uri, source, error, version, parser in self._rows(
+            for uri, source, error, version, parser in self._fetch_rows(
                 "SELECT uri, source, error, source_version, parser FROM failures"
                 f" WHERE {condition} ORDER BY uri",
                 values,
             )
         ]
 
-    def forget_failures(self, uris: Sequence[str]) -> None:
-        """Drop the failures of sources that are gone."""
+    def delete_failures(self, uris: Sequence[str]) -> None:
+        """Delete the failures with these uris."""
         with self.transaction():
-            self._writer.executemany("DELETE FROM failures WHERE uri = ?", ((uri,) for uri in uris))
+            self._write_connection.executemany(
+                "DELETE FROM failures WHERE uri = ?", ((uri,) for uri in uris)
+            )

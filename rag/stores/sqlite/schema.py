@@ -1,30 +1,36 @@
-"""The SQLite schema of the document store.
+"""The SQLite schema of the document store, and the names of its files and folders on disk.
 
 A document is in one of four states:
 
-* ``pending``: it is being written. Searches do not see it.
+* ``pending``: an ingest is writing it. Searches do not see it.
 * ``live``: searches find it. At most one version of a uri is live.
-* ``staged``: it is complete, and embedded with the embedder that will take over. Searches do not
+* ``staged``: it is complete, and embedded with the embedder of a re-embedding. Searches do not
   see it until all staged documents become live together.
-* ``doomed``: it was replaced, deleted, or left behind by a crash. Searches do not see it. Its
-  chunks are removed from the vector store and the lexical index before its rows are deleted.
+* ``doomed``: it is deleted: a newer version replaced it, it was deleted on request, or a crash
+  left it incomplete. Searches do not see it. Its chunks are removed from the vector store and the
+  lexical index before its rows are deleted.
 
 Row numbers of documents and chunks are never reused, so a row left in another store can never be
 mistaken for a newer one.
+
+The on-disk names of version 0.1 are kept, so that existing indexes stay readable: the file
+``library.sqlite``, the folder ``derived``, the state ``doomed``, the meta keys, and the tables and
+columns. Some differ from the names in the code: column ``place`` holds the source location,
+``context`` the heading context, ``origin`` the owner id, and the meta key ``derived`` the number
+of the store set in use.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
-
 SCHEMA_VERSION = "4"
 
+STORE_SETS_FOLDER = "derived"
+SNAPSHOTS_FOLDER = "snapshots"
 
-_SCHEMA = """
+TEXT_BLOCK_CHARACTERS = 1 << 12
+"""Characters of a document's text in one compressed block: the cost of reading any span."""
+
+SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE documents (
     id INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rag.stores.sqlite.document_reader import DocumentReader
 from rag.stores.sqlite.document_writer import DocumentWriter
+from rag.stores.sqlite.file_maintenance import FileMaintenance
 from rag.stores.sqlite.ledger import Ledger
-from rag.stores.sqlite.snapshots import Snapshots
-
-if TYPE_CHECKING:
-    pass
 
 
-class SqliteDocumentStore(DocumentWriter, DocumentReader, Ledger, Snapshots):
+class SqliteDocumentStore(DocumentWriter, DocumentReader, Ledger, FileMaintenance):
     """Documents, chunks, ledger, embedding cache and failures in one SQLite file.
 
-    May be shared by threads: reads go through one connection and writes through another, each
-    behind a lock, so that a batch being written does not hold searches up. With `read_only`
-    nothing is written, not even beside the file. Raises `IndexNotFound` where there is no file
-    and `create` is not set, `IndexDamaged` where it is not a library.
+    Threads may share it: reads use one connection and writes another, each with its own lock, so
+    a batch that is being written does not delay searches. With `read_only`, nothing is written,
+    not even SQLite's own files next to the database. Raises `IndexNotFound` if the file does not
+    exist and `create` is not set, `IndexDamaged` if it is not a document store.
     """

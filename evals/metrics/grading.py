@@ -1,4 +1,4 @@
-"""What only a judge can say: graded 1 to 5 by a chat model, and never the ground of a gate."""
+"""Metrics graded 1 to 5 by a chat model. They are opinions, so gates cannot use them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from evals.metrics.base import Case, metric
 from evals.scores import Score
 from rag.errors import ModelError
-from rag.llm.prompting import escape_prompt_markup, messages
+from rag.llm.prompting import escape_prompt_markup, render_messages
 from rag.llm.structured import fill
 
 
@@ -28,45 +28,45 @@ _ASPECTS = {
 
 @metric("fluency", "judge", needs=("judge",), gate=False)
 def fluency(case: Case) -> Score:
-    """How well the answer is written, as a judge sees it: ``(grade - 1) / 4``, grades 1 to 5.
+    """Quality of the writing in the opinion of a judge: ``(grade - 1) / 4``, grades 1 to 5.
 
-    Of no use to tell right from wrong: fluent answers are the less often supported (Liu et al.,
+    It does not indicate correctness: fluent answers are supported less often (Liu et al.,
     "Evaluating Verifiability", 2023). A refusal is not applicable.
     """
-    return _graded(case, "fluency")
+    return _grade_answer(case, "fluency")
 
 
 @metric("utility", "judge", needs=("judge",), gate=False)
 def utility(case: Case) -> Score:
-    """How useful the answer seems, as a judge sees it: ``(grade - 1) / 4``, grades 1 to 5.
+    """Usefulness of the answer in the opinion of a judge: ``(grade - 1) / 4``, grades 1 to 5.
 
-    Source: Liu et al., "Evaluating Verifiability" (2023), perceived utility, which goes against
-    citation precision. A refusal is not applicable.
+    Source: Liu et al., "Evaluating Verifiability" (2023), perceived utility, which is negatively
+    correlated with citation precision. A refusal is not applicable.
     """
-    return _graded(case, "utility")
+    return _grade_answer(case, "utility")
 
 
 @metric("relevance", "judge", needs=("judge",), gate=False)
 def relevance(case: Case) -> Score:
-    """How far the answer answers the question, as a judge sees it: ``(grade - 1) / 4``.
+    """Degree to which the answer addresses the question, in the opinion of a judge.
 
-    A refusal is not applicable.
+    ``(grade - 1) / 4``, grades 1 to 5. A refusal is not applicable.
     """
-    return _graded(case, "relevance")
+    return _grade_answer(case, "relevance")
 
 
-def _graded(case: Case, aspect: str) -> Score:
+def _grade_answer(case: Case, aspect: str) -> Score:
     assert case.judge is not None  # the metric needs it
-    if case.sample.refused:
+    if case.sample.is_refusal:
         return Score.not_applicable("it is a refusal")
-    asked = messages(
+    request = render_messages(
         "judge-grade",
         aspect=_ASPECTS[aspect],
         question=escape_prompt_markup(case.sample.question),
         answer=escape_prompt_markup(case.sample.answer),
     )
     try:
-        found = fill(case.judge, asked, _Grade)
+        grade = fill(case.judge, request, _Grade)
     except ModelError as error:
-        return Score.failed(" ".join(str(error).split())[:200])
-    return Score(value=(found.grade - 1) / 4, reason=found.reason)
+        return Score.failure(" ".join(str(error).split())[:200])
+    return Score(value=(grade.grade - 1) / 4, reason=grade.reason)
