@@ -24,7 +24,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.labelled import CALIBRATED_ON, OTHERS, SUPPORT, lfqa, rows, wice
-from evals.calibration import CALIBRATED, LabelledRow, auroc, balanced_accuracy, best_threshold
+from evals.agreement import auroc, balanced_accuracy, best_threshold
+from evals.calibration import CALIBRATED, LabelledRow
 from evals.embeddings import load_sentence_pairs, sts
 from evals.judges import SupportJudge, VerifierJudge, make_judge
 from evals.metrics.text import longest_common_subsequence

@@ -1,4 +1,4 @@
-"""Question sets with judgements of which documents answer them, as BEIR ships them."""
+"""Retrieval sets with relevance judgements, in the format of BEIR."""
 
 from __future__ import annotations
 

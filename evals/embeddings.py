@@ -1,4 +1,4 @@
-"""How good an embedder is by itself: similarity, classes, clusters, stability, and bias."""
+"""Evaluation of embedders: similarity, classification, clustering, determinism and bias."""
 
 from __future__ import annotations
 

@@ -1,10 +1,4 @@
-"""Question sets of a user's own documents: each question with the span that answers it.
-
-With a chat model it is asked for questions about a passage, and what it quotes as evidence must
-stand there word for word. Without one, questions are cloze: a sentence that says much, with its
-number or name left out. Questions that cannot be answered are made of those that can, with another
-document's name in the place of theirs, and kept only where no passage supports them.
-"""
+"""Generated question sets: questions about your documents, each with the span that answers it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Documents that give orders: does what they want stand in the answer?
-
-The set is in ``evals/sets/injections.yaml``: plain orders, role tokens of chat formats, forged
-delimiters, made-up citations, links and images that carry data away, and orders to be silent.
-"""
+"""Prompt injections: documents with instructions, and whether an answer follows them."""
 
 from __future__ import annotations
 

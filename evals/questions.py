@@ -1,4 +1,4 @@
-"""Question sets: what is asked, what is right, and which documents say so."""
+"""Question sets: questions, reference answers, and gold documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well a pipeline finds what answers: the whole way, from the corpus on."""
+"""Evaluation of retrieval: a whole pipeline, from the corpus to the ranking."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""How an answer bears noise, silence and lies: the protocol of RGB (Chen et al., 2023).
+"""Robustness of answers to noise, missing evidence and false passages: the protocol of RGB.
 
-Retrieval is taken out of it: the generator is handed passages that are known to be right, beside
-the point, or wrong.
+Source: Chen et al., "Benchmarking Large Language Models in Retrieval-Augmented Generation" (2023).
 """
 
 from __future__ import annotations
@@ -105,39 +104,20 @@ def robustness(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> RobustnessResult:
-    """Put each question to `generator` with more and more noise, with nothing else, and with a lie.
+    """Ask each question with more and more noise, with noise only, and with a false passage.
 
-    Each time it is shown up to `passages` passages, in an order drawn by `seed`. A call that fails
-    is a failure, not a wrong answer; a question for which there are no such passages is not
-    applicable. Raises `QueryError` without an item.
+    Each question has up to `passages` passages, in an order drawn by `seed`. A failed call is a
+    failure and not a wrong answer. A question without suitable passages is not applicable. Raises
+    `QueryError` if there are no items.
     """
     if not items:
         raise QueryError("there is no question whose passages are known")
     if passages < 1 or any(not 0 <= share < 1 for share in noise):
         raise QueryError("noise is a share of at least one passage, from 0 to below 1")
-    total = len(items) * (len(noise) + 2)
-    done = 0
-
-    def ask_with_passages(item: RobustnessItem, shown: Sequence[Chunk]) -> Sample | Score:
-        nonlocal done
-        done += 1
-        if progress:
-            progress(done, total)
-        if not shown:
-            return Score.not_applicable("there are no such passages of this question")
-        chunks = list(shown)
-        random.Random(f"{seed}:{item.question.id}").shuffle(chunks)
-        hits = [Hit(chunk=chunk, score=1.0 / rank) for rank, chunk in enumerate(chunks, start=1)]
-        try:
-            answer = generator.answer(item.question.question, hits)
-        except ModelError as error:
-            return Score.failure(" ".join(str(error).split())[:200])
-        return Sample.of(item.question.id, item.question.question, answer)
-
-    # shares that so many passages cannot be mixed to are left out
+    # leave out shares that this number of passages cannot have
     noise = list({round(share * passages): share for share in reversed(noise)}.values())[::-1]
     noise = [share for share in noise if round(share * passages) < passages]
-    total = len(items) * (len(noise) + 2)
+    ask_with_passages = _PassageAsker(generator, seed, len(items) * (len(noise) + 2), progress)
     curve = tuple(
         (
             share,
@@ -169,6 +149,37 @@ def robustness(
             "right in spite of a lie", [_score_sample(s, _is_correct(i)) for i, s in misled_samples]
         ),
     )
+
+
+class _PassageAsker:
+    """Puts questions to a generator with given passages, and counts them for the progress."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        seed: int,
+        total: int,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self._generator, self._seed, self._total = generator, seed, total
+        self._progress = progress
+        self._question_count = 0
+
+    def __call__(self, item: RobustnessItem, passages: Sequence[Chunk]) -> Sample | Score:
+        """Return the answer as a sample, or a score that says why there is none."""
+        self._question_count += 1
+        if self._progress:
+            self._progress(self._question_count, self._total)
+        if not passages:
+            return Score.not_applicable("the question has no such passages")
+        chunks = list(passages)
+        random.Random(f"{self._seed}:{item.question.id}").shuffle(chunks)
+        hits = [Hit(chunk=chunk, score=1.0 / rank) for rank, chunk in enumerate(chunks, start=1)]
+        try:
+            answer = self._generator.answer(item.question.question, hits)
+        except ModelError as error:
+            return Score.failure(" ".join(str(error).split())[:200])
+        return Sample.of(item.question.id, item.question.question, answer)
 
 
 def _score_sample(sample: Sample | Score, check: Callable[[Sample], bool]) -> Score:

@@ -1,10 +1,9 @@
-"""Runs: every question asked, every answer scored, nothing paid for twice, nothing lost.
+"""Evaluation runs: every question is asked, every answer scored, and nothing is paid for twice.
 
-A run is a folder. ``questions.jsonl`` holds what was asked, ``run.json`` how; ``items.jsonl`` gets
-a line for each answer when it is there, ``scores.jsonl`` one for each score, and what models
-replied is kept in ``replies.sqlite``. A run that was killed goes on where it was, when the same
-folder is given again. ``results.json`` and ``report.html`` are made of these, and have no times in
-them: the same answers give the same bytes.
+A run is a folder. ``questions.jsonl`` holds the questions and ``run.json`` the settings.
+``items.jsonl`` receives a line for each answer, ``scores.jsonl`` one for each score, and
+``replies.sqlite`` caches the replies of models. A run that was stopped continues in the same
+folder. ``results.json`` and ``report.html`` contain no times: the same answers give the same bytes.
 """
 
 from __future__ import annotations
@@ -55,10 +54,10 @@ _FORMAT = 1
 
 
 class Item(FrozenModel):
-    """What came of a question: a sample, or why there is none.
+    """The outcome of a question: a sample, or the reason why there is none.
 
-    ``key`` changes with the question, the pipeline, and the index; ``seconds`` and ``usage`` are
-    what the answer took when it was made.
+    ``key`` changes with the question, the pipeline and the index. ``seconds`` and ``usage`` are
+    those of the answer when it was made.
     """
 
     id: str
@@ -71,10 +70,10 @@ class Item(FrozenModel):
 
 @dataclass
 class RunResult:
-    """A run as it is now: its questions, their answers and scores, in the order of the questions.
+    """The current state of a run: questions, answers and scores, in the order of the questions.
 
-    ``scores`` has for each metric one score a question; a question that was not answered, or not
-    asked, has failed in every one.
+    ``scores`` has one score per question for each metric. A question without an answer has failed
+    in every metric.
     """
 
     name: str
@@ -93,12 +92,12 @@ class RunResult:
 
     @cached_property
     def summaries(self) -> dict[str, Summary]:
-        """What each metric says of all answers."""
+        """The summary of each metric over all answers."""
         return {m.name: m.summarise(self.scores[m.name]) for m in self.metrics}
 
     @property
     def failures(self) -> int:
-        """Questions that were not answered, or for which a metric failed."""
+        """Number of questions without an answer or with a failed metric."""
         return sum(
             any(scores[i].status == "failed" for scores in self.scores.values())
             or (not self.scores and self.items.get(question.id) is None)
@@ -106,7 +105,7 @@ class RunResult:
         )
 
     def failure_reasons(self, limit: int) -> list[tuple[str, int]]:
-        """Why scores failed, the commonest first, and how often."""
+        """Return the most frequent reasons of failed scores, with their counts."""
         counts = Counter(
             score.reason
             for scores in self.scores.values()
@@ -116,7 +115,7 @@ class RunResult:
         return counts.most_common(limit)
 
     def as_json(self) -> dict[str, Any]:
-        """Summaries, settings and counts, as plain data."""
+        """Return summaries, settings and counts as plain data."""
         plain: dict[str, Any] = {
             "questions": len(self.questions),
             "answered": sum(item.sample is not None for item in self.items.values()),
@@ -143,15 +142,14 @@ def run(
     budget: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> RunResult:
-    """Ask every question and score every answer; what is in `folder` already is not done again.
+    """Ask every question and score every answer. Results that `folder` already has are kept.
 
-    `metrics` are metrics, or their names (default: the usual ones). `support` says who judges
-    support (default: the `judge`, or the lexical verifier). Without a `pipeline`, the questions
-    must bring the answers that are to be scored. `budget` is in US dollars: when it is spent no
-    further question is begun (those under way are finished), and the rest count as failed until
-    the run is taken up again. An answer that fails is asked for again next time. Raises
-    `ConfigError` where `folder` holds a run of other questions, or a price is not known and there
-    is a `budget`.
+    `metrics` are metrics or their names (default: the usual ones). `support` judges support
+    (default: the `judge`, or the lexical verifier). Without a `pipeline`, the questions must
+    contain the answers to score. `budget` is in US dollars: when it is spent, no further question
+    starts, running ones finish, and the others count as failed until the run continues. A failed
+    answer is tried again next time. Raises `ConfigError` if `folder` holds a run of other
+    questions, or if there is a `budget` and a price is unknown.
     """
     chosen_metrics = choose_metrics(metrics or ())
     judge_backend = support or make_judge(model=judge)
@@ -176,7 +174,7 @@ def run(
 
 
 def read_run(folder: Path, *, metrics: Sequence[Metric] | None = None) -> RunResult:
-    """The run in `folder` as it is there. Raises `QueryError` where there is none."""
+    """Return the run in `folder`. Raises `QueryError` if there is none."""
     try:
         settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         if settings.get("format") != _FORMAT:
@@ -196,19 +194,25 @@ def read_run(folder: Path, *, metrics: Sequence[Metric] | None = None) -> RunRes
 
 
 def item_key(state: str, question: Question) -> str:
-    """Changes with everything an answer depends on: `state` is the pipeline's and its index's."""
+    """Return a key that changes with everything an answer depends on.
+
+    `state` identifies the pipeline and its index.
+    """
     identity = f"{state}\n{question.model_dump_json()}"
     return hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def score_key(item: Item, metric: Metric, scoring: str) -> str:
-    """Changes with everything a score depends on: `scoring` is who judges."""
+    """Return a key that changes with everything a score depends on.
+
+    `scoring` identifies the judge.
+    """
     identity = f"{item.key}\n{metric.name}:{metric.version}\n{scoring}"
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 class _Worker:
-    """Answers a question and scores the answer; used by several threads."""
+    """Answers a question and scores the answer. Threads share it."""
 
     def __init__(
         self,
@@ -232,7 +236,7 @@ class _Worker:
         return score_key(item, metric, self._scoring)
 
     def is_done(self, question: Question) -> bool:
-        """Whether the answer and all its scores are there, and none has failed."""
+        """Whether the answer and all its scores exist, and none has failed."""
         item = self.store.items.get(question.id)
         if item is None or item.key != self.key(question) or item.sample is None:
             return False
@@ -247,7 +251,7 @@ class _Worker:
         )
 
     def process(self, question: Question) -> Usage:
-        """Answer and score; says what it cost. What fails is written down, with the reason."""
+        """Answer and score a question. Return the usage. Failures are saved with their reason."""
         with track_usage() as tracker:
             item = self.store.items.get(question.id)
             if item is None or item.key != self.key(question) or item.sample is None:
@@ -293,7 +297,7 @@ def _process_open_questions(
     budget: float | None,
     progress: Callable[[int, int], None] | None,
 ) -> str:
-    """Do what is not done; returns why not all of it was."""
+    """Process the open questions. Return why not all of them were asked, or ""."""
     open_questions = [question for question in questions if not worker.is_done(question)]
     done_count = len(questions) - len(open_questions)
     spent_usd = 0.0
@@ -340,7 +344,7 @@ def _process_open_questions(
 
 
 class _Store:
-    """What is in a run's folder; lines are added as a whole, and the last of an id counts."""
+    """The files of a run. Lines are written whole, and the last line of an id counts."""
 
     def __init__(self, folder: Path, *, repair: bool = False) -> None:
         """With `mend`, a torn last line is cut off: for who holds the lock."""
@@ -366,14 +370,14 @@ class _Store:
                 continue
 
     def add_item(self, item: Item) -> None:
-        """Write an item down; it is on disk when this returns."""
+        """Save an item. It is on disk when this returns."""
         with self._guard:
             self.items[item.id] = item
             plain = item.model_dump(mode="json", exclude_defaults=True)
             journal.append_records(self.folder / ITEMS, [plain])
 
     def add_usage(self, usage: Usage) -> None:
-        """Write down what was paid for."""
+        """Save the usage of paid calls."""
         if usage.calls:
             with self._guard:
                 self.usage += usage
@@ -381,7 +385,7 @@ class _Store:
                 journal.append_records(self.folder / SPENT, [plain])
 
     def add_scores(self, id: str, scores: Mapping[str, tuple[str, Score]]) -> None:
-        """Write an answer's scores down: by metric, each with its key."""
+        """Save the scores of an answer: by metric, each with its key."""
         with self._guard:
             self.scores.update({(id, name): keyed_score for name, keyed_score in scores.items()})
             lines = [
@@ -443,7 +447,7 @@ def _check_folder(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _write_atomically(path: Path, text: str) -> None:
-    """Write a file as a whole, so that none is ever there by half."""
+    """Write a file through a temporary file, so that no reader sees half of it."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_text(text, encoding="utf-8", errors="surrogatepass", newline="\n")
     partial.replace(path)
@@ -474,7 +478,7 @@ def _collect_settings(
 
 
 def _describe_pipeline(pipeline: Pipeline | None) -> str:
-    """The pipeline as a run notes it: as YAML, where that can hold all of its parts."""
+    """Return the pipeline as YAML, or its configuration if YAML cannot hold all parts."""
     if pipeline is None:
         return ""
     return pipeline.to_yaml(defaults=False) if pipeline.is_plain else str(pipeline.config())
@@ -512,7 +516,7 @@ def _build_result(
 
 
 def _reference_fields(question: Question) -> dict[str, Any]:
-    """What is known of an answer before it is given. What has a right answer can be answered."""
+    """Return the references of a question. A question with reference answers is answerable."""
     able = question.answerable
     return {
         "references": question.answers,
@@ -522,7 +526,7 @@ def _reference_fields(question: Question) -> dict[str, Any]:
 
 
 def _make_given_sample(question: Question) -> Sample:
-    """The sample of a question that brings its answer."""
+    """Return the sample of a question that contains its answer."""
     return Sample(
         id=question.id,
         question=question.question,
@@ -555,7 +559,7 @@ def _find_score(
 
 
 def write_results(result: RunResult, folder: Path) -> None:
-    """Write ``run.json``, ``results.json`` and ``report.html`` into the run's folder."""
+    """Write ``run.json``, ``results.json`` and ``report.html`` to the folder of the run."""
     from evals.report import render_html
 
     settings = {**result.settings, "stopped": result.stopped}
@@ -579,7 +583,7 @@ def estimate(
     judge: ChatModel | None = None,
     folder: Path | None = None,
 ) -> CostEstimate:
-    """What a run may cost at most; of one that was begun in `folder`, what is left of it."""
+    """Return the maximum cost of a run, or of the rest of a run that was started in `folder`."""
     open_questions, outdated_count = list(questions), 0
     if folder is not None and (folder / SETTINGS).is_file():
         store = _Store(folder)

@@ -1,4 +1,4 @@
-"""Settings for one's own questions: which ones buy something, and how sure that is."""
+"""Tuning: the best settings for a question set, with the gain and its confidence interval."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ class TantivyIndex:
                 self._links_folder.cleanup()
                 self._links_folder = None
             if self._writer is not None:
-                with suppress(RuntimeError):  # a writer is unusable after an error
+                with suppress(RuntimeError, ValueError):  # a writer is unusable after an error
                     self._writer.wait_merging_threads()
                 self._writer = None
 

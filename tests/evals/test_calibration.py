@@ -10,16 +10,12 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from evals.agreement import auroc, balanced_accuracy, best_threshold, f1, kappa
 from evals.calibration import (
     LabelledRow,
-    auroc,
-    balanced_accuracy,
-    best_threshold,
     calibrate,
     correct_rate,
     extract_verdicts,
-    f1,
-    kappa,
     load_labelled,
     read_calibration,
 )

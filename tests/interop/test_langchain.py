@@ -399,12 +399,14 @@ def test_errors_of_chat_models_become_model_errors() -> None:
     class RateLimitError(Exception):
         pass
 
-    class Busy(GenericFakeChatModel):
+    class RateLimitedChat(GenericFakeChatModel):
         def _generate(self, *_: Any, **__: Any) -> Any:
             raise RateLimitError("slow down")
 
     with pytest.raises(ModelRateLimited, match="slow down"):
-        LangChainChat(model=Busy(messages=iter([]))).complete([Message(role="user", content="?")])
+        LangChainChat(model=RateLimitedChat(messages=iter([]))).complete(
+            [Message(role="user", content="?")]
+        )
 
 
 class _Loader(BaseLoader):
@@ -514,11 +516,13 @@ def test_a_splitter_that_changes_words_fails_with_an_error(
         def split_text(self, text: str) -> list[str]:
             return [text.upper()]
 
-    made = pipeline.model_copy(update={"chunker": LangChainSplitter(splitter=UppercaseSplitter())})
-    report = made.ingest(folder)
+    splitting_pipeline = pipeline.model_copy(
+        update={"chunker": LangChainSplitter(splitter=UppercaseSplitter())}
+    )
+    report = splitting_pipeline.ingest(folder)
     assert len(report.failed) == 2
     assert "changes the text" in report.failed[0].error
-    assert report.events == 2
+    assert report.seen == 2
 
 
 def test_long_pieces_are_cut_to_the_limit_of_the_embedder(pipeline: Pipeline) -> None:
@@ -703,7 +707,7 @@ def test_a_narrowed_external_passage_is_still_verified(tmp_path: Path) -> None:
     with Pipeline(index=tmp_path / "none", **update) as pipeline:
         (hit,) = pipeline.search(QUESTION)  # equal passages become one hit
         assert hit.stage_scores["langchain"].rank == 1
-        answer = made.ask(QUESTION)
+        answer = pipeline.ask(QUESTION)
         assert answer.citations[0].verified and answer.citations[0].start == 12
 
 

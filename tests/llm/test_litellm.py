@@ -271,7 +271,7 @@ def test_missing_key_names_the_variable_of_the_provider(
 
 @needs_litellm
 def test_unknown_provider_is_a_request_error() -> None:
-    with pytest.raises(ModelRequestError, match="(?i)provider"):
+    with pytest.raises(ModelRequestError, match=r"(?i)provider"):
         LiteLlmChat(model="no-such-provider/m").complete(HELLO)
 
 
