@@ -98,10 +98,12 @@ class IndexWriter:
     def close(self) -> None:
         """Stop the worker thread, and release tantivy's write lock and the vector client."""
         self._vector_pool.shutdown()
-        with suppress(IndexDamaged):
-            self._store_set.lexical.close()
-            self._store_set.vectors.note_written(self._document_store.generation)
-        self._open_clients.close()
+        try:
+            with suppress(IndexDamaged):
+                self._store_set.lexical.close()
+                self._store_set.vectors.note_written(self._document_store.generation)
+        finally:
+            self._open_clients.close()
 
     def recover(self) -> None:
         """Repair what a crash, or a deleted or damaged store set folder left. Embeds nothing.

@@ -399,9 +399,11 @@ class Index:
                 reason = error.strerror or error
                 raise RagIndexError(f"cannot write the index at {self.path}: {reason}") from error
             finally:
-                writer.close()
-                self._last_state = self.document_store.state
-                self._is_writing = False
+                try:
+                    writer.close()
+                finally:
+                    self._last_state = self.document_store.state
+                    self._is_writing = False
 
     def _open_for_writing(self, state: IndexState) -> None:
         """Open the store set of `state` in its current state; reopen it if it is damaged."""

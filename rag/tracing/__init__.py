@@ -1,8 +1,12 @@
 """Tracing: the stages of a request as spans, in this process and for OpenTelemetry.
 
-with tracing.record_spans() as roots:
-pipeline.ask("How long does the battery last?")
-print(tracing.format_tree(roots))
+Print the stages of a question, with their times:
+
+    from rag import Pipeline, tracing
+
+    with Pipeline(index=".rag") as pipeline, tracing.record_spans() as roots:
+        pipeline.ask("How long does the battery last?")
+    print(tracing.format_tree(roots))
 """
 
 from rag.tracing.formatting import format_tree

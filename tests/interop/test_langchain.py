@@ -576,9 +576,9 @@ def test_extracted_words_narrow_a_hit_and_other_words_do_not(filled_pipeline: Pi
 
 
 def test_objects_without_an_adapter_are_refused() -> None:
-    with pytest.raises(ConfigError, match="given as an instance"):
+    with pytest.raises(ConfigError, match="must be an instance"):
         build("embedder", StrOutputParser())
-    with pytest.raises(ConfigError, match="given as an instance"):
+    with pytest.raises(ConfigError, match="must be an instance"):
         build("retriever", DeterministicFakeEmbedding(size=3))
 
 
