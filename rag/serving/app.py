@@ -129,6 +129,14 @@ def create_app(
     for path, (name, mime) in _PAGE_FILES.items():
         app.router.routes.append(Route(path, _static_endpoint(name, mime), methods=["GET"]))
 
+    _add_middleware(app, service, hosts)
+    return app
+
+
+def _add_middleware(app: FastAPI, service: Service, hosts: frozenset[str] | None) -> None:
+    """Add the middleware, innermost first."""
+    options = service.options
+
     def limit_of(path: str) -> int:
         return options.upload_bytes if path == "/documents" else options.body_bytes
 
@@ -145,7 +153,6 @@ def create_app(
     app.add_middleware(SameOrigin, allowed=options.origins, hosts=hosts)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestMetrics, metrics=service.metrics)
-    return app
 
 
 def _add_operator_routes(app: FastAPI) -> None:

@@ -3,7 +3,7 @@
 The user's last message is the question; the messages before it are the conversation. The pipeline
 sets the prompt: ``temperature``, ``tools`` and similar fields have no effect, and system messages
 are ignored. Requests that cannot be fulfilled (several choices, JSON replies, pictures) are
-refusage. The citations are in ``citewell``, a field of the message that the official clients keep.
+refusal. The citations are in ``citewell``, a field of the message that the official clients keep.
 """
 
 from __future__ import annotations
