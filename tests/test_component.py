@@ -99,10 +99,10 @@ def test_a_pipeline_can_be_copied_and_pickled(tmp_path: Path) -> None:
     pipeline = Pipeline(index=tmp_path / "a", k=3)
     (tmp_path / "x.txt").write_text("x y z")
     pipeline.ingest(tmp_path / "x.txt")
-    for other in (copy.deepcopy(pipeline), pickle.loads(pickle.dumps(pipeline))):
-        assert other == pipeline
-        assert other.stats().documents == 1
-        other.close()
+    for copied_pipeline in (copy.deepcopy(pipeline), pickle.loads(pickle.dumps(pipeline))):
+        assert copied_pipeline == pipeline
+        assert copied_pipeline.stats().documents == 1
+        copied_pipeline.close()
     moved = pipeline.model_copy(update={"index": tmp_path / "b"})
     moved.ingest(tmp_path / "x.txt")
     assert (tmp_path / "b" / "library.sqlite").exists()
@@ -136,8 +136,8 @@ def test_yaml_keeps_odd_paths() -> None:
 def test_secrets_are_in_no_dump() -> None:
     chat = OpenAIChat(model="m", api_key=SecretStr("sk-very-secret"))
     pipeline = Pipeline(generator={"type": "grounded", "model": chat})  # type: ignore[arg-type]
-    for shown in (repr(chat), str(chat.config()), pipeline.to_yaml(), repr(pipeline)):
-        assert "very-secret" not in shown
+    for dump in (repr(chat), str(chat.config()), pipeline.to_yaml(), repr(pipeline)):
+        assert "very-secret" not in dump
 
 
 @pytest.mark.parametrize("kind", KINDS)

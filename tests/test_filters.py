@@ -9,7 +9,7 @@ OLD = Document(uri="file:///a", text="x", metadata={"year": 2019, "lang": "en", 
 NEW = Document(uri="file:///b", text="x", metadata={"year": 2021, "lang": "de", "draft": True})
 
 
-def selected(where: Filter) -> str:
+def select_uris(where: Filter) -> str:
     return "".join(name for name, d in (("old ", OLD), ("new", NEW)) if where.matches(d)).strip()
 
 
@@ -38,16 +38,16 @@ def selected(where: Filter) -> str:
     ],
 )
 def test_meaning(where: Filter, expected: str) -> None:
-    assert selected(where) == expected
-    assert selected(Filter.of(where.to_json())) == expected
+    assert select_uris(where) == expected
+    assert select_uris(Filter.of(where.to_json())) == expected
 
 
 def test_json_and_mappings() -> None:
-    assert selected(Filter.of({"year": 2021, "lang": ["de", "fr"]})) == "new"
-    assert selected(Filter.of({})) == "old new"
-    assert selected(Filter.of({"or": [{"year": 2021}, {"tags": "a"}]})) == "old new"
-    assert selected(Filter.of({"not": {"field": "draft", "op": "exists"}})) == "old"
-    assert selected(Filter.of({"field": "draft", "op": "exists", "value": False})) == "old"
+    assert select_uris(Filter.of({"year": 2021, "lang": ["de", "fr"]})) == "new"
+    assert select_uris(Filter.of({})) == "old new"
+    assert select_uris(Filter.of({"or": [{"year": 2021}, {"tags": "a"}]})) == "old new"
+    assert select_uris(Filter.of({"not": {"field": "draft", "op": "exists"}})) == "old"
+    assert select_uris(Filter.of({"field": "draft", "op": "exists", "value": False})) == "old"
     assert Filter.of({"field": "x"}).to_json() == {"field": "field", "op": "==", "value": "x"}
     assert (F("a") == 1).to_json() == {"field": "a", "op": "==", "value": 1}
 

@@ -108,8 +108,8 @@ def test_places() -> None:
         Mark(start=3, end=6, kind="page", value=3),
     )
     document = Document(uri="u", text="abcdef", marks=marks)
-    found = [document.location_at(i).get("page") for i in (0, 2, 3, 5, 6)]
-    assert found == [1, 1, 3, 3, None]
+    pages = [document.location_at(i).get("page") for i in (0, 2, 3, 5, 6)]
+    assert pages == [1, 1, 3, 3, None]
     rows = tuple(Mark(start=i, end=i + 1, kind="row", value=i) for i in (1, 2, 4))
     document = Document(uri="u", text="abcdef", marks=(*rows, *marks))
     assert document.location_at(2) == {"page": 1, "row": 2}

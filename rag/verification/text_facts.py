@@ -102,7 +102,9 @@ class TextFacts:
             first_word = re.match(r"\W*(\w+)", text)
             sentence_beginnings = {first_word.group(1).lower()} if first_word else set()
             names |= {name.lower() for name in _NAME.findall(text)} - sentence_beginnings
-        return frozenset(part for name in names - STOP_WORDS for part in words(name))
+        name_words = frozenset(part for name in names - STOP_WORDS for part in words(name))
+        # Unicode normalization can join a name with the characters before it into another word.
+        return name_words & self.all_words if name_words else name_words
 
     @cached_property
     def tokens(self) -> list[str]:

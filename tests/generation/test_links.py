@@ -62,6 +62,7 @@ MARKDOWN_PIECES = st.sampled_from(
 @given(st.lists(MARKDOWN_PIECES, max_size=12).map("".join))
 def test_no_foreign_link_remains(text: str) -> None:
     cleaned = clean_links(text)
-    assert not re.search(r"(?://|\bwww\.)\S*evil", cleaned)
+    # No renderer makes a link of "x//evil.example", where // follows a letter.
+    assert not re.search(r"(?:(?<![a-z0-9])//|\bwww\.)\S*evil", cleaned)
     assert not re.search(r"!\[[^\]\n]*\]\(\S*evil", cleaned)
     assert clean_links(cleaned) == cleaned

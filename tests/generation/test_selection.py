@@ -67,8 +67,8 @@ class Fixed(ChatModel):
 @pytest.mark.parametrize(("characters", "kept_count"), [(20, 2), (21, 1), (40, 1), (41, 0)])
 def test_history_takes_at_most_half_of_the_context(characters: int, kept_count: int) -> None:
     history = [Message(role="user", content="x" * characters)] * 2
-    kept = GroundedGenerator(model=Fixed())._prepare_history(history)
-    assert len(kept) == kept_count  # half of 100 - 20 tokens
+    history_for_model = GroundedGenerator(model=Fixed())._prepare_history(history)
+    assert len(history_for_model) == kept_count  # half of 100 - 20 tokens
 
 
 def test_passages_get_what_history_question_and_reply_leave() -> None:

@@ -92,7 +92,7 @@ def test_a_cost_that_is_not_known_is_none() -> None:
 
 
 def test_no_more_calls_than_allowed_run_beside_each_other() -> None:
-    running, most = [0], [0]
+    running, peak = [0], [0]
     guard, meet = threading.Lock(), threading.Barrier(2)
 
     class Busy(Said):
@@ -101,7 +101,7 @@ def test_no_more_calls_than_allowed_run_beside_each_other() -> None:
         def _complete(self, messages: Sequence[Message], **_: Any) -> Completion:
             with guard:
                 running[0] += 1
-                most[0] = max(most[0], running[0])
+                peak[0] = max(peak[0], running[0])
             meet.wait(10)  # two at once, or a broken barrier
             with guard:
                 running[0] -= 1
@@ -109,7 +109,7 @@ def test_no_more_calls_than_allowed_run_beside_each_other() -> None:
 
     model = Busy(text="", concurrency=2)
     map_concurrently(lambda _: model.complete(HELLO), range(8), concurrency=8)
-    assert most == [2]
+    assert peak == [2]
 
 
 def test_a_call_within_a_stream_does_not_wait_for_it() -> None:
@@ -146,8 +146,8 @@ def test_async_and_cancelled() -> None:
 
 def test_a_script_is_shared_by_threads() -> None:
     model = ScriptedChat(replies=tuple(str(i) for i in range(50)))
-    said = map_concurrently(lambda _: model.complete(HELLO).text, range(50), concurrency=8)
-    assert sorted(said, key=int) == [str(i) for i in range(50)]
+    replies = map_concurrently(lambda _: model.complete(HELLO).text, range(50), concurrency=8)
+    assert sorted(replies, key=int) == [str(i) for i in range(50)]
 
 
 @given(st.text(), st.text())

@@ -32,7 +32,7 @@ def chat(server: Script, **options: Any) -> CohereChat:
     return CohereChat(base_url=url, api_key=SecretStr(API_KEY), retries=0, **options)
 
 
-def cited(start: int, end: int, *documents: str, **more: Any) -> dict[str, Any]:
+def make_citation(start: int, end: int, *documents: str, **more: Any) -> dict[str, Any]:
     sources = [{"type": "document", "id": d, "document": {"id": d}} for d in documents]
     return {"start": start, "end": end, "text": "t", "sources": sources} | more
 
@@ -59,7 +59,7 @@ def stream(*events: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
     return 200, SSE, body.encode()
 
 
-def streamed(*texts: str, citations: tuple[dict[str, Any], ...] = ()) -> list[dict[str, Any]]:
+def make_stream(*texts: str, citations: tuple[dict[str, Any], ...] = ()) -> list[dict[str, Any]]:
     start = {"message": {"content": {"type": "text", "text": ""}}}
     return [
         {"type": "message-start", "id": "1", "delta": {"message": {"role": "assistant"}}},
@@ -86,10 +86,10 @@ END = {
 
 
 def test_documents_go_out_and_citations_come_back(scripted_server: Script) -> None:
-    scripted_server.replies = [reply("It lasts 34 minutes.", cited(9, 19, "0"))]
-    found = chat(scripted_server, seed=3).complete(HELLO, sources=SOURCES)
-    assert found.citations == (NativeCitation(9, 19, (0,)),)
-    assert (found.usage.input_tokens, found.usage.output_tokens) == (10, 4)
+    scripted_server.replies = [reply("It lasts 34 minutes.", make_citation(9, 19, "0"))]
+    completion = chat(scripted_server, seed=3).complete(HELLO, sources=SOURCES)
+    assert completion.citations == (NativeCitation(9, 19, (0,)),)
+    assert (completion.usage.input_tokens, completion.usage.output_tokens) == (10, 4)
     sent = scripted_server.requests[0]
     assert sent["documents"][1] == {
         "id": "1",
@@ -101,10 +101,10 @@ def test_documents_go_out_and_citations_come_back(scripted_server: Script) -> No
 @pytest.mark.parametrize(
     "citation",
     [
-        cited(9, 19, "7"),  # a document that was not sent
-        cited(9, 190, "0"),  # beyond the text
-        cited(-3, 4, "0"),
-        cited(9, 9, "0"),
+        make_citation(9, 19, "7"),  # a document that was not sent
+        make_citation(9, 190, "0"),  # beyond the text
+        make_citation(-3, 4, "0"),
+        make_citation(9, 9, "0"),
         {"start": 9, "end": 19, "text": "t", "sources": [{"type": "tool", "id": "0"}]},
         {"start": None, "end": None, "text": "t", "sources": []},
     ],
@@ -117,7 +117,7 @@ def test_citations_of_what_is_not_there_are_none(
 
 
 def test_the_stream_is_the_same(scripted_server: Script) -> None:
-    events = streamed("It lasts ", "34 minutes.", citations=(cited(9, 19, "doc:0"),))
+    events = make_stream("It lasts ", "34 minutes.", citations=(make_citation(9, 19, "doc:0"),))
     scripted_server.replies = [stream(*events, END)]
     *deltas, last = chat(scripted_server).stream(HELLO, sources=SOURCES)
     assert [delta.text for delta in deltas] == ["It lasts ", "34 minutes."]
@@ -130,9 +130,11 @@ def test_the_stream_is_the_same(scripted_server: Script) -> None:
 @pytest.mark.parametrize("live", [False, True])
 def test_its_citations_become_exact_spans(scripted_server: Script, live: bool) -> None:
     text = "A full battery lasts 34 minutes. Rockets are cheap."
-    citations = (cited(21, 31, "1"), cited(33, 40, "0"))
+    citations = (make_citation(21, 31, "1"), make_citation(33, 40, "0"))
     plain = reply(text, *citations)
-    scripted_server.replies = [stream(*streamed(text, citations=citations), END) if live else plain]
+    scripted_server.replies = [
+        stream(*make_stream(text, citations=citations), END) if live else plain
+    ]
     hits = [
         make_hit("a", 0, "It costs 9 euros."),
         make_hit("b", 7, "Oh. The battery lasts 34 minutes."),
@@ -212,16 +214,16 @@ def test_an_empty_reply_is_one(scripted_server: Script) -> None:
 @pytest.mark.parametrize(
     ("events", "message"),
     [
-        (streamed("It "), "broke off in the middle"),
+        (make_stream("It "), "ended unexpectedly"),
         (
             [
-                *streamed("It "),
+                *make_stream("It "),
                 {"type": "message-end", "delta": {"finish_reason": "ERROR", "error": "oh"}},
             ],
             "oh",
         ),
         (
-            [*streamed("It "), {"type": "message-end", "delta": {"finish_reason": "ERROR"}}],
+            [*make_stream("It "), {"type": "message-end", "delta": {"finish_reason": "ERROR"}}],
             "failed",
         ),
     ],
@@ -235,7 +237,7 @@ def test_streams_that_break(
 
 
 def test_a_connection_that_breaks_is_told(scripted_server: Script) -> None:
-    status, headers, body = stream(*streamed("It "))
+    status, headers, body = stream(*make_stream("It "))
     scripted_server.replies = [(status, {**headers, "Content-Length": "100000"}, body)]
     with pytest.raises(ModelError, match="broke"):
         list(chat(scripted_server).stream(HELLO))

@@ -20,21 +20,21 @@ def model(model_file: Path) -> LlamaCppChat:
 @pytest.mark.slow
 def test_completes_and_streams_the_same(model: LlamaCppChat) -> None:
     with track_usage() as meter:
-        whole = model.complete(HELLO)
+        completion = model.complete(HELLO)
         *deltas, last = model.stream(HELLO)
-    assert whole.text and whole.usage.output_tokens <= 24
-    assert "".join(delta.text for delta in deltas) == whole.text
-    assert last.completion is not None and last.completion.text == whole.text
+    assert completion.text and completion.usage.output_tokens <= 24
+    assert "".join(delta.text for delta in deltas) == completion.text
+    assert last.completion is not None and last.completion.text == completion.text
     assert (meter.usage.calls, meter.usage.cost_usd) == (2, 0.0)
 
 
 @pytest.mark.slow
 def test_a_stream_may_be_left_and_the_model_asked_again(model: LlamaCppChat) -> None:
-    whole = model.complete(HELLO).text
+    full_text = model.complete(HELLO).text
     deltas = model.stream(HELLO)
     next(deltas)
     deltas.close()  # type: ignore[attr-defined]
-    assert model.complete(HELLO).text == whole
+    assert model.complete(HELLO).text == full_text
 
 
 @pytest.mark.slow
@@ -74,5 +74,5 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a GGUF file"):
         LlamaCppChat(path=tmp_path / "text.gguf").complete(HELLO)
     (tmp_path / "cut.gguf").write_bytes(b"GGUF" + b"\3\0\0\0" + b"\0" * 64)
-    with pytest.raises(ConfigError, match="is the file whole"):
+    with pytest.raises(ConfigError, match="is the file complete"):
         LlamaCppChat(path=tmp_path / "cut.gguf").complete(HELLO)
