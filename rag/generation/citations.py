@@ -261,8 +261,10 @@ class CitationWriter:
             return
         if not self._written_ahead:
             self._begin_sentence(text)
-        self._append(text[self._written_ahead :])
+        sentence_text = text.rstrip()
+        self._append(sentence_text[self._written_ahead :])
         self._written_ahead = 0
+        self._gap = text[len(sentence_text) :]  # the white space before a removed marker
         if status is None:
             return
         citation_indices = [

@@ -104,8 +104,19 @@ def test_overlapping_chunks_become_one_passage() -> None:
 @pytest.mark.parametrize("is_first_better", [True, False])
 @pytest.mark.parametrize(
     ("second_start", "second_end", "expected_end"),
-    [(10, 30, 30), (15, 30, 30), (16, 30, 30), (5, 12, 16), (0, 20, 20), (0, 16, 16)],
-    ids=["overlap of 6", "overlap of 1", "touching", "contained", "same start", "same text"],
+    [
+        (10, 30, 30),
+        (15, 30, 30),
+        (15, 17, 17),
+        (16, 30, 30),
+        (5, 12, 16),
+        (0, 20, 20),
+        (0, 16, 16),
+    ],
+    ids=[
+        *("overlap of 6", "overlap of 1", "one new character", "touching"),
+        *("contained", "same start", "same text"),
+    ],
 )
 def test_two_chunks_are_joined_without_repeating_their_overlap(
     second_start: int, second_end: int, expected_end: int, is_first_better: bool
@@ -140,6 +151,19 @@ def test_two_chunks_with_a_gap_are_joined_with_white_space() -> None:
     assert all(len(run) == 1 for run in passage.runs())
 
 
+def test_touching_chunks_of_different_sections_are_joined() -> None:
+    hits = [make_section_hit(0, "One.", "H"), make_section_hit(4, "Two.", "I")]
+    (passage,) = pack(hits, 1_000, count_words).passages
+    assert (passage.text, passage.headings) == ("One.Two.", ("H",))
+
+
+def test_chunk_inside_the_first_of_three_does_not_end_the_passage() -> None:
+    hits = [make_section_hit(0, SOURCE[:30], "H"), make_section_hit(5, SOURCE[5:10], "H")]
+    hits.append(make_section_hit(28, SOURCE[28:40], "H"))
+    (passage,) = pack(hits, 1_000, count_words).passages
+    assert passage.text == SOURCE[:40]
+
+
 @pytest.mark.parametrize(("start", "heading"), [(9, "H"), (8, "I")])
 def test_chunks_far_apart_or_in_other_sections_are_not_joined(start: int, heading: str) -> None:
     hits = [make_section_hit(0, "One.", "H"), make_section_hit(start, "Two.", heading)]
@@ -158,6 +182,12 @@ def test_hits_that_do_not_fit_are_omitted_whole_and_counted() -> None:
     assert [passage.uri for passage in packed.passages] == ["a", "c"]
     assert (packed.omitted_hits, packed.budget, packed.tokens) == (1, 100, 67)
     assert packed.shortest_hit_tokens == 33
+
+
+@pytest.mark.parametrize(("budget", "omitted_hits"), [(34, 0), (33, 1)])
+def test_hit_that_exactly_fills_the_budget_fits(budget: int, omitted_hits: int) -> None:
+    packed = pack([make_hit("a", 0, "one two")], budget, count_words)
+    assert packed.omitted_hits == omitted_hits
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 10)), max_size=8))

@@ -53,6 +53,12 @@ def test_missing_markers_are_added_in_order() -> None:
         ("The battery lasts 34 minutes [1, 9].", "The battery lasts 34 minutes [1].", 1),
         ("The battery lasts 34 minutes [0].", "The battery lasts 34 minutes. [1]", 1),
         ("Charging takes 90 minutes [1-4].", "Charging takes 90 minutes [1].", 3),
+        ("The battery lasts 34 minutes [1].  [2, 7]", "The battery lasts 34 minutes [1].", 2),
+        (
+            "The battery lasts 34 minutes [1].  [7]Charging takes 90 minutes [1].",
+            "The battery lasts 34 minutes [1]. Charging takes 90 minutes [1].",
+            1,
+        ),
     ],
 )
 def test_markers_of_missing_or_unsupporting_passages_are_dropped(
@@ -60,6 +66,7 @@ def test_markers_of_missing_or_unsupporting_passages_are_dropped(
 ) -> None:
     cited = cite(draft, PASSAGES, VERIFIER)
     assert (cited.text, cited.dropped_markers) == (text, dropped_markers)
+    assert cited.text[: cited.sentences[0].end].endswith((".", "]"))
 
 
 def test_missing_citation_is_attributed() -> None:
