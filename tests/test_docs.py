@@ -261,7 +261,7 @@ def test_the_site_is_built(tmp_path: Path) -> None:
             page.name
         )
     reference = (tmp_path / "site" / "reference" / "pipeline.html").read_text(encoding="utf-8")
-    assert "Bring the index up to date with the sources" in reference
+    assert "Index the sources: paths, uris or connectors" in reference
 
 
 def test_every_link_leads_somewhere() -> None:

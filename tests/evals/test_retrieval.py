@@ -208,7 +208,7 @@ def test_runs_out_and_in(rag: Callable[..., Any], tmp_path: Path) -> None:
 def test_the_tune_command(rag: Callable[..., Any], dataset: Path, tmp_path: Path) -> None:
     ran = rag("tune", dataset, "--index", "kept", "--sample", "10", "-o", "best.yaml")
     assert ran.code == 0
-    assert "gain" in ran.out and "written to best.yaml" in ran.out
+    assert "gain" in ran.out and "Written to best.yaml" in ran.out
     assert Pipeline.from_yaml(tmp_path / "best.yaml").k in (4, 6, 8, 12, 16, 24)
     assert "parser" not in (tmp_path / "best.yaml").read_text()
     assert rag("tune", dataset, "--metric", "bleu").code == 2
