@@ -35,7 +35,7 @@ class WithSet(Component):
     tags: frozenset[str]
 
 
-def test_fingerprint_follows_the_meaning_and_nothing_else() -> None:
+def test_fingerprint_depends_only_on_fields_that_change_the_output() -> None:
     part = Part()
     assert part.fingerprint == Part(size=3).fingerprint
     assert part.fingerprint != Part(size=4).fingerprint
@@ -51,18 +51,18 @@ def test_fingerprint_changes_with_the_revision() -> None:
     assert Newer().fingerprint != Part().fingerprint
 
 
-def test_fingerprint_is_not_kept_in_a_changed_copy() -> None:
+def test_fingerprint_of_a_changed_copy_is_computed_again() -> None:
     part = Part()
     before = part.fingerprint
     assert part.model_copy(update={"size": 4}).fingerprint == Part(size=4).fingerprint != before
 
 
 def test_fingerprint_is_stable_across_versions_of_the_code() -> None:
-    # If this fails, every index in the world is built anew: raise `revision` if you mean it.
+    # If this fails, every existing index is rebuilt: raise `revision` if that is intended.
     assert StaticEmbedder().fingerprint == "8391092afe805838"
 
 
-def test_tuning_nests() -> None:
+def test_not_fingerprinted_fields_of_nested_components_are_ignored() -> None:
     def pipeline(timeout: float) -> Pipeline:
         chat = OpenAIChat(model="m", timeout=timeout)
         return Pipeline(generator={"type": "grounded", "model": chat})  # type: ignore[arg-type]
@@ -70,7 +70,7 @@ def test_tuning_nests() -> None:
     assert pipeline(1).fingerprint == pipeline(2).fingerprint
 
 
-def test_sets_have_an_order_in_the_fingerprint() -> None:
+def test_fingerprint_of_a_set_does_not_depend_on_the_hash_seed() -> None:
     code = "from tests.test_component import WithSet; print(WithSet(tags=frozenset('abcdefgh')).fingerprint)"
     root = Path(__file__).parent.parent
     prints = {
@@ -86,7 +86,7 @@ def test_sets_have_an_order_in_the_fingerprint() -> None:
     assert len(prints) == 1
 
 
-def test_wrong_values_are_not_repeated_in_errors() -> None:
+def test_validation_errors_do_not_contain_the_values() -> None:
     with pytest.raises(ValidationError) as caught:
         OpenAIChat(model="m", apikey="sk-secret")  # type: ignore[call-arg]
     assert "sk-secret" not in str(caught.value)
@@ -128,12 +128,12 @@ def test_hostile_yaml_is_a_config_error(text: str) -> None:
         Pipeline.from_yaml(text)
 
 
-def test_yaml_keeps_odd_paths() -> None:
+def test_yaml_round_trip_keeps_unusual_paths() -> None:
     pipeline = Pipeline(index=Path("a\x85b: #'é"))
     assert Pipeline.from_yaml(pipeline.to_yaml()).index == pipeline.index
 
 
-def test_secrets_are_in_no_dump() -> None:
+def test_secrets_are_not_dumped() -> None:
     chat = OpenAIChat(model="m", api_key=SecretStr("sk-very-secret"))
     pipeline = Pipeline(generator={"type": "grounded", "model": chat})  # type: ignore[arg-type]
     for dump in (repr(chat), str(chat.config()), pipeline.to_yaml(), repr(pipeline)):
@@ -141,14 +141,14 @@ def test_secrets_are_in_no_dump() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_registered_part_loads_and_knows_its_name(kind: str) -> None:
+def test_every_registered_component_loads_and_has_its_registered_name(kind: str) -> None:
     for name in registered_names(kind):
         part = component_class(kind, name)
         assert (part.kind, part.name) == (kind, name)
         assert part.__doc__
 
 
-def test_build_takes_a_name_a_mapping_or_an_instance() -> None:
+def test_build_accepts_a_name_a_mapping_or_an_instance() -> None:
     assert build("chunker", "headings") == HeadingChunker()
     assert build("chunker", {"type": "headings", "size": 99}) == HeadingChunker(size=99)
     part = HeadingChunker(size=98)
@@ -167,18 +167,18 @@ def test_build_takes_a_name_a_mapping_or_an_instance() -> None:
         (StaticEmbedder(), "'static' is a embedder, and a chunker is needed here"),
     ],
 )
-def test_wrong_configuration_names_the_fault(config: object, message: str) -> None:
+def test_error_for_an_invalid_configuration_names_the_problem(config: object, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         build("chunker", config)  # type: ignore[arg-type]
     assert message in str(caught.value)
 
 
-def test_unknown_component_is_its_own_error() -> None:
+def test_unknown_name_raises_unknown_component() -> None:
     with pytest.raises(UnknownComponent):
         build("retriever", "nonsense")
 
 
-def test_equal_configurations_are_equal_parts() -> None:
+def test_components_with_equal_configuration_are_equal() -> None:
     assert HybridRetriever() == HybridRetriever(feedback=0.6)
     assert HybridRetriever() != HybridRetriever(weight=0.5)
     assert len({HybridRetriever(), HybridRetriever(feedback=0.6)}) == 1

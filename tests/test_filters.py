@@ -1,4 +1,4 @@
-"""The filter language: what is written is what is meant."""
+"""The filter language: operators, JSON form, and invalid filters."""
 
 import pytest
 
@@ -37,12 +37,12 @@ def select_uris(where: Filter) -> str:
         (F("nothing").in_([]), ""),
     ],
 )
-def test_meaning(where: Filter, expected: str) -> None:
+def test_filters_and_their_json_select_the_same_documents(where: Filter, expected: str) -> None:
     assert select_uris(where) == expected
     assert select_uris(Filter.of(where.to_json())) == expected
 
 
-def test_json_and_mappings() -> None:
+def test_json_and_mappings_become_filters() -> None:
     assert select_uris(Filter.of({"year": 2021, "lang": ["de", "fr"]})) == "new"
     assert select_uris(Filter.of({})) == "old new"
     assert select_uris(Filter.of({"or": [{"year": 2021}, {"tags": "a"}]})) == "old new"
@@ -52,7 +52,7 @@ def test_json_and_mappings() -> None:
     assert (F("a") == 1).to_json() == {"field": "a", "op": "==", "value": 1}
 
 
-def test_all_of_one_kind_are_one_level() -> None:
+def test_repeated_and_conditions_are_flattened() -> None:
     where = F("a").exists()
     for _ in range(2_000):
         where = where & F("a").exists()
@@ -77,12 +77,12 @@ def test_all_of_one_kind_are_one_level() -> None:
         lambda: Filter.of({1: 2}),  # type: ignore[dict-item]
     ],
 )
-def test_what_is_no_filter_says_so(make: object) -> None:
+def test_invalid_filters_raise_a_query_error(make: object) -> None:
     with pytest.raises(QueryError):
         make()  # type: ignore[operator]
 
 
-def test_nesting_without_end_is_refused() -> None:
+def test_too_deep_nesting_raises_a_query_error() -> None:
     where: dict[str, object] = {"a": 1}
     for _ in range(60):
         where = {"or": [where, {"and": []}]}
@@ -95,7 +95,7 @@ def test_nesting_without_end_is_refused() -> None:
         Filter.of(deep)
 
 
-def test_python_words_are_told_apart_from_filters() -> None:
+def test_python_and_or_with_filters_raise_a_type_error() -> None:
     with pytest.raises(TypeError, match="parentheses"):
         (F("a") == 1) and (F("b") == 2)
     with pytest.raises(TypeError, match="parentheses"):

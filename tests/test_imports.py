@@ -1,4 +1,4 @@
-"""What importing costs, and which package may import which."""
+"""Imports: their cost, optional packages, public names, and the layers of the packages."""
 
 import subprocess
 import sys
@@ -23,12 +23,12 @@ def run(code: str, *, cwd: Path | None = None) -> subprocess.CompletedProcess[st
 
 
 @pytest.mark.parametrize("code", ["import rag", "import rag.cli.main", "import rag.pipeline"])
-def test_importing_brings_nothing_heavy(code: str) -> None:
+def test_import_does_not_load_heavy_packages(code: str) -> None:
     done = run(f"import sys\n{code}\nprint([m for m in {HEAVY_NAMES!r} if m in sys.modules])")
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
-def test_help_brings_nothing_heavy() -> None:
+def test_help_does_not_load_heavy_packages() -> None:
     done = run(
         f"""
         import sys
@@ -52,7 +52,7 @@ def test_help_brings_nothing_heavy() -> None:
         ("textual", ["inspect"], "inspect"),
     ],
 )
-def test_a_command_without_its_extra_names_it(
+def test_command_without_its_extra_names_the_extra(
     missing: str, command: list[str], extra: str, tmp_path: Path
 ) -> None:
     done = run(
@@ -70,7 +70,7 @@ def test_a_command_without_its_extra_names_it(
     assert done.returncode == 2 and f"citewell[{extra}]" in done.stderr, done.stderr
 
 
-def test_keys_need_no_server(tmp_path: Path) -> None:
+def test_rag_keys_works_without_the_serve_extra(tmp_path: Path) -> None:
     code = "import sys; sys.modules['fastapi'] = None; from rag.cli import main; main(['keys', 'add', 'a'])"
     done = run(code, cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.startswith("cw-"), done.stderr
@@ -88,7 +88,7 @@ def test_keys_need_no_server(tmp_path: Path) -> None:
         "fastapi",
     ],
 )
-def test_the_core_works_without_an_extra(missing: str, tmp_path: Path) -> None:
+def test_core_works_without_extras(missing: str, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("The bridge is 40 metres long.")
     done = run(
         f"""
@@ -104,7 +104,7 @@ def test_the_core_works_without_an_extra(missing: str, tmp_path: Path) -> None:
     assert done.stdout.startswith("The bridge is 40 metres long."), done.stderr
 
 
-def test_a_missing_extra_is_named(tmp_path: Path) -> None:
+def test_missing_extra_error_names_the_extra(tmp_path: Path) -> None:
     done = run(
         """
         import sys
@@ -126,7 +126,7 @@ def test_every_public_name_can_be_imported() -> None:
 
 
 @pytest.mark.parametrize("package", ["prompts", "connectors"])
-def test_a_shadowed_package_is_told(package: str, tmp_path: Path) -> None:
+def test_shadowed_package_raises_an_error(package: str, tmp_path: Path) -> None:
     (tmp_path / package).mkdir()
     (tmp_path / package / "__init__.py").write_text("")
     done = run("from rag import Pipeline", cwd=tmp_path)
@@ -135,7 +135,7 @@ def test_a_shadowed_package_is_told(package: str, tmp_path: Path) -> None:
     assert f"hides citewell's own package '{package}'" in last
 
 
-def test_imports_run_one_way() -> None:
+def test_imports_follow_the_layers() -> None:
     done = subprocess.run(
         [str(Path(sys.executable).with_name("lint-imports"))],
         cwd=Path(__file__).parent.parent,

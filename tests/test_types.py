@@ -23,7 +23,7 @@ from rag.types import (
 ANY_TEXT = st.text(st.characters())  # lone surrogates included
 
 
-def test_nouns_are_frozen() -> None:
+def test_data_types_are_frozen() -> None:
     document = Document(uri="a", text="b")
     with pytest.raises(ValidationError):
         document.text = "c"  # type: ignore[misc]
@@ -36,7 +36,7 @@ def test_any_text_becomes_storable_and_keeps_its_length(text: str) -> None:
     document.text.encode("utf-8")
 
 
-def test_answer_goes_to_json_and_back() -> None:
+def test_answer_survives_a_json_round_trip() -> None:
     chunk = Chunk(
         id="1",
         uri="u",
@@ -59,7 +59,7 @@ def test_answer_goes_to_json_and_back() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 2**63, {"a": 1}, None, [[1]]])
-def test_metadata_refuses_what_stores_cannot_hold(value: object) -> None:
+def test_metadata_rejects_values_that_stores_cannot_represent(value: object) -> None:
     with pytest.raises(ValidationError):
         Document(uri="u", text="t", metadata={"key": value})  # type: ignore[dict-item]
 
@@ -69,7 +69,7 @@ def test_metadata_keeps_types_apart() -> None:
     assert [type(v) for v in document.metadata.values()] == [int, float, bool, str]
 
 
-def test_flat_metadata_flattens_and_drops_nothing_useful() -> None:
+def test_flatten_metadata_keeps_all_values() -> None:
     import datetime
 
     raw = {
@@ -101,7 +101,7 @@ def test_marks_must_lie_inside_the_text() -> None:
         Mark(start=2, end=1, kind="page", value=1)
 
 
-def test_places() -> None:
+def test_source_locations_follow_the_marks() -> None:
     marks = (
         Mark(start=0, end=3, kind="page", value=1),
         Mark(start=3, end=3, kind="page", value=2),
@@ -123,12 +123,12 @@ def test_places() -> None:
     ("kind", "value"),
     [("page", "3"), ("sheet", 3), ("heading", "Title"), ("time", "1:00")],
 )
-def test_marks_have_the_value_of_their_kind(kind: str, value: object) -> None:
+def test_mark_rejects_a_value_of_the_wrong_type(kind: str, value: object) -> None:
     with pytest.raises(ValidationError):
         Mark(start=0, end=1, kind=kind, value=value)
 
 
-def test_the_page_is_in_the_json_and_comes_back() -> None:
+def test_page_is_in_the_json_and_is_accepted_back() -> None:
     citation = Citation(marker=1, uri="u", start=0, end=1, quote="a", location={"page": 7})
     dumped = citation.model_dump(mode="json")
     assert (dumped["page"], dumped["location"]) == (7, {"page": 7})
@@ -147,7 +147,7 @@ def test_the_page_is_in_the_json_and_comes_back() -> None:
         {"marks": (Mark(start=0, end=1, kind="page", value=1),)},
     ],
 )
-def test_digest_changes_with_everything(change: dict[str, object]) -> None:
+def test_digest_changes_with_every_field(change: dict[str, object]) -> None:
     document = Document(uri="u", text="text", metadata={"a": 1})
     assert document.digest == document.model_copy().digest
     assert document.digest != document.model_copy(update=change).digest

@@ -19,10 +19,10 @@ from rag.text.tokens import estimate_tokens
 HELLO = [Message(role="user", content="Hello.")]
 
 
-class Said(ChatModel):
-    """Says what it is made with, in pieces of one character."""
+class EchoChat(ChatModel):
+    """Replies with its ``text``; streams it character by character."""
 
-    name: ClassVar[str] = "said"
+    name: ClassVar[str] = "echo"
 
     text: str
     citations: tuple[NativeCitation, ...] = ()
@@ -41,7 +41,7 @@ class Said(ChatModel):
 
 
 @pytest.mark.parametrize(
-    ("said", "left"),
+    ("reply", "visible"),
     [
         ("<think>hm, [1]</think>\n\nYes.", "Yes."),
         ("\n<think>a\nb</think>Yes.", "Yes."),
@@ -52,29 +52,29 @@ class Said(ChatModel):
         ("<", "<"),
     ],
 )
-def test_what_is_thought_aloud_is_left_out(said: str, left: str) -> None:
-    model = Said(text=said)
-    assert model.complete(HELLO).text == left
+def test_leading_think_block_is_removed(reply: str, visible: str) -> None:
+    model = EchoChat(text=reply)
+    assert model.complete(HELLO).text == visible
     *deltas, last = model.stream(HELLO)
-    assert "".join(delta.text for delta in deltas) == left
-    assert last.completion is not None and last.completion.text == left
+    assert "".join(delta.text for delta in deltas) == visible
+    assert last.completion is not None and last.completion.text == visible
 
 
-def test_native_citations_move_with_the_text() -> None:
-    model = Said(text="<think>x</think>Yes.", citations=(NativeCitation(16, 19, (0,)),))
+def test_native_citations_are_shifted_when_a_think_block_is_removed() -> None:
+    model = EchoChat(text="<think>x</think>Yes.", citations=(NativeCitation(16, 19, (0,)),))
     assert model.complete(HELLO).citations == (NativeCitation(0, 3, (0,)),)
 
 
-def test_a_stream_that_is_closed_closes_the_model_s() -> None:
-    model = Said(text="abc")
+def test_closing_a_stream_closes_the_model_s_stream() -> None:
+    model = EchoChat(text="abc")
     deltas = model.stream(HELLO)
     assert next(deltas).text == "a"
     deltas.close()  # type: ignore[attr-defined]
     assert model._closed == [True]
 
 
-def test_meters_count_what_threads_use_and_know_what_it_costs() -> None:
-    model = Said(text="x", input_price=1.0, output_price=2.0)
+def test_usage_trackers_count_calls_of_threads_and_their_cost() -> None:
+    model = EchoChat(text="x", input_price=1.0, output_price=2.0)
     with track_usage() as outer:
         with track_usage() as inner:
             map_concurrently(lambda _: model.complete(HELLO), range(5), concurrency=3)
@@ -84,18 +84,18 @@ def test_meters_count_what_threads_use_and_know_what_it_costs() -> None:
     assert inner.usage.cost_usd == pytest.approx(5 * 7e-6)
 
 
-def test_a_cost_that_is_not_known_is_none() -> None:
-    with track_usage() as meter:
-        Said(text="x", input_price=1.0, output_price=2.0).complete(HELLO)
-        Said(text="x").complete(HELLO)
-    assert (meter.usage.cost_usd, meter.usage.input_tokens) == (None, 6)
+def test_total_cost_is_none_if_one_cost_is_unknown() -> None:
+    with track_usage() as tracker:
+        EchoChat(text="x", input_price=1.0, output_price=2.0).complete(HELLO)
+        EchoChat(text="x").complete(HELLO)
+    assert (tracker.usage.cost_usd, tracker.usage.input_tokens) == (None, 6)
 
 
-def test_no_more_calls_than_allowed_run_beside_each_other() -> None:
+def test_concurrency_limits_parallel_calls() -> None:
     running, peak = [0], [0]
     guard, meet = threading.Lock(), threading.Barrier(2)
 
-    class Busy(Said):
+    class Busy(EchoChat):
         name: ClassVar[str] = "busy"
 
         def _complete(self, messages: Sequence[Message], **_: Any) -> Completion:
@@ -112,14 +112,14 @@ def test_no_more_calls_than_allowed_run_beside_each_other() -> None:
     assert peak == [2]
 
 
-def test_a_call_within_a_stream_does_not_wait_for_it() -> None:
-    model = Said(text="ab", concurrency=1)
+def test_call_during_a_stream_is_not_blocked_by_the_stream() -> None:
+    model = EchoChat(text="ab", concurrency=1)
     for _ in model.stream(HELLO):
         assert model.complete(HELLO).text == "ab"
 
 
-def test_a_stream_that_ends_without_a_completion_is_told() -> None:
-    class Forgetful(Said):
+def test_stream_without_a_completion_raises_a_reply_error() -> None:
+    class Forgetful(EchoChat):
         name: ClassVar[str] = "forgetful"
 
         def _stream(self, messages: Sequence[Message], **_: Any) -> Iterator[Delta]:
@@ -129,8 +129,8 @@ def test_a_stream_that_ends_without_a_completion_is_told() -> None:
         list(Forgetful(text="").stream(HELLO))
 
 
-def test_async_and_cancelled() -> None:
-    model = Said(text="abc")
+def test_async_calls_work_and_cancelling_closes_the_stream() -> None:
+    model = EchoChat(text="abc")
 
     async def run() -> None:
         assert (await model.acomplete(HELLO)).text == "abc"
@@ -144,13 +144,13 @@ def test_async_and_cancelled() -> None:
     assert len(model._closed) == 3
 
 
-def test_a_script_is_shared_by_threads() -> None:
+def test_scripted_chat_is_thread_safe() -> None:
     model = ScriptedChat(replies=tuple(str(i) for i in range(50)))
     replies = map_concurrently(lambda _: model.complete(HELLO).text, range(50), concurrency=8)
     assert sorted(replies, key=int) == [str(i) for i in range(50)]
 
 
 @given(st.text(), st.text())
-def test_estimates_add_up(one: str, other: str) -> None:
-    assert 0 <= estimate_tokens(one) <= len(one)
-    assert estimate_tokens(f"{one}\n{other}") == estimate_tokens(one) + estimate_tokens(other)
+def test_token_estimates_are_additive_over_lines(first: str, second: str) -> None:
+    assert 0 <= estimate_tokens(first) <= len(first)
+    assert estimate_tokens(f"{first}\n{second}") == estimate_tokens(first) + estimate_tokens(second)

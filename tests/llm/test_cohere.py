@@ -85,7 +85,7 @@ END = {
 }
 
 
-def test_documents_go_out_and_citations_come_back(scripted_server: Script) -> None:
+def test_documents_are_sent_and_citations_are_converted(scripted_server: Script) -> None:
     scripted_server.replies = [reply("It lasts 34 minutes.", make_citation(9, 19, "0"))]
     completion = chat(scripted_server, seed=3).complete(HELLO, sources=SOURCES)
     assert completion.citations == (NativeCitation(9, 19, (0,)),)
@@ -109,14 +109,12 @@ def test_documents_go_out_and_citations_come_back(scripted_server: Script) -> No
         {"start": None, "end": None, "text": "t", "sources": []},
     ],
 )
-def test_citations_of_what_is_not_there_are_none(
-    scripted_server: Script, citation: dict[str, Any]
-) -> None:
+def test_invalid_citations_are_skipped(scripted_server: Script, citation: dict[str, Any]) -> None:
     scripted_server.replies = [reply("It lasts 34 minutes.", citation)]
     assert chat(scripted_server).complete(HELLO, sources=SOURCES).citations == ()
 
 
-def test_the_stream_is_the_same(scripted_server: Script) -> None:
+def test_stream_returns_the_same_text_citations_and_usage(scripted_server: Script) -> None:
     events = make_stream("It lasts ", "34 minutes.", citations=(make_citation(9, 19, "doc:0"),))
     scripted_server.replies = [stream(*events, END)]
     *deltas, last = chat(scripted_server).stream(HELLO, sources=SOURCES)
@@ -128,7 +126,7 @@ def test_the_stream_is_the_same(scripted_server: Script) -> None:
 
 
 @pytest.mark.parametrize("live", [False, True])
-def test_its_citations_become_exact_spans(scripted_server: Script, live: bool) -> None:
+def test_native_citations_are_resolved_to_exact_spans(scripted_server: Script, live: bool) -> None:
     text = "A full battery lasts 34 minutes. Rockets are cheap."
     citations = (make_citation(21, 31, "1"), make_citation(33, 40, "0"))
     plain = reply(text, *citations)
@@ -161,7 +159,7 @@ def test_its_citations_become_exact_spans(scripted_server: Script, live: bool) -
     assert len(sent["documents"]) == 2
 
 
-def test_json_is_asked_for_without_documents(scripted_server: Script) -> None:
+def test_documents_are_not_sent_with_a_json_schema(scripted_server: Script) -> None:
     scripted_server.replies = [reply("{}")]
     schema = {"type": "object", "properties": {}}
     chat(scripted_server).complete(HELLO, schema=schema, sources=SOURCES)
@@ -180,7 +178,7 @@ def test_json_is_asked_for_without_documents(scripted_server: Script) -> None:
         (404, {"message": f"no model {API_KEY}"}, ModelError),
     ],
 )
-def test_statuses(
+def test_http_statuses_become_our_errors_without_the_key(
     scripted_server: Script, status: int, body: dict[str, str], error: type[ModelError]
 ) -> None:
     scripted_server.replies = [(status, JSON, json.dumps(body).encode())] * 2
@@ -191,7 +189,7 @@ def test_statuses(
         list(chat(scripted_server).stream(HELLO))
 
 
-def test_passing_faults_are_tried_again(scripted_server: Script) -> None:
+def test_http_429_is_retried(scripted_server: Script) -> None:
     scripted_server.replies = [(429, {**JSON, "Retry-After": "0"}, b"{}"), reply("Yes.")]
     model = chat(scripted_server).model_copy(update={"retries": 1})
     assert model.complete(HELLO).text == "Yes."
@@ -200,13 +198,13 @@ def test_passing_faults_are_tried_again(scripted_server: Script) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"{half", b"[]", b'{"message": null}', b'{"id": "1", "message": {"content": 5}}']
 )
-def test_replies_that_cannot_be_read(scripted_server: Script, body: bytes) -> None:
+def test_unreadable_replies_raise_a_reply_error(scripted_server: Script, body: bytes) -> None:
     scripted_server.replies = [(200, JSON, body)]
     with pytest.raises(ModelReplyError):
         chat(scripted_server).complete(HELLO)
 
 
-def test_an_empty_reply_is_one(scripted_server: Script) -> None:
+def test_empty_reply_is_accepted(scripted_server: Script) -> None:
     scripted_server.replies = [reply("")]
     assert chat(scripted_server).complete(HELLO).text == ""
 
@@ -228,7 +226,7 @@ def test_an_empty_reply_is_one(scripted_server: Script) -> None:
         ),
     ],
 )
-def test_streams_that_break(
+def test_failed_and_incomplete_streams_raise_a_reply_error(
     scripted_server: Script, events: list[dict[str, Any]], message: str
 ) -> None:
     scripted_server.replies = [stream(*events)]
@@ -236,18 +234,18 @@ def test_streams_that_break(
         list(chat(scripted_server).stream(HELLO))
 
 
-def test_a_connection_that_breaks_is_told(scripted_server: Script) -> None:
+def test_broken_connection_raises_a_model_error(scripted_server: Script) -> None:
     status, headers, body = stream(*make_stream("It "))
     scripted_server.replies = [(status, {**headers, "Content-Length": "100000"}, body)]
     with pytest.raises(ModelError, match="broke"):
         list(chat(scripted_server).stream(HELLO))
 
 
-def test_no_key() -> None:
+def test_missing_key_error_names_the_variable() -> None:
     with pytest.raises(MissingKey, match="COHERE_API_KEY"):
         CohereChat().complete(HELLO)
 
 
-def test_prices_are_cohere_s_own(scripted_server: Script) -> None:
+def test_context_window_is_known_only_at_cohere_itself(scripted_server: Script) -> None:
     assert CohereChat().context_tokens == 256_000
     assert chat(scripted_server).context_tokens is None

@@ -36,8 +36,8 @@ USAGE_EVENT = {
     "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7},
 }
 
-# LiteLLM's own types make pydantic warn.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+# Pydantic warns about LiteLLM's own types.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 
 needs_litellm = pytest.mark.skipif(
     importlib.util.find_spec("litellm") is None, reason="the package litellm is not installed"

@@ -18,18 +18,18 @@ def model(model_file: Path) -> LlamaCppChat:
 
 
 @pytest.mark.slow
-def test_completes_and_streams_the_same(model: LlamaCppChat) -> None:
-    with track_usage() as meter:
+def test_complete_and_stream_return_the_same_text(model: LlamaCppChat) -> None:
+    with track_usage() as tracker:
         completion = model.complete(HELLO)
         *deltas, last = model.stream(HELLO)
     assert completion.text and completion.usage.output_tokens <= 24
     assert "".join(delta.text for delta in deltas) == completion.text
     assert last.completion is not None and last.completion.text == completion.text
-    assert (meter.usage.calls, meter.usage.cost_usd) == (2, 0.0)
+    assert (tracker.usage.calls, tracker.usage.cost_usd) == (2, 0.0)
 
 
 @pytest.mark.slow
-def test_a_stream_may_be_left_and_the_model_asked_again(model: LlamaCppChat) -> None:
+def test_model_answers_again_after_a_stream_was_closed_early(model: LlamaCppChat) -> None:
     full_text = model.complete(HELLO).text
     deltas = model.stream(HELLO)
     next(deltas)
@@ -38,7 +38,7 @@ def test_a_stream_may_be_left_and_the_model_asked_again(model: LlamaCppChat) -> 
 
 
 @pytest.mark.slow
-def test_a_schema_is_kept_to(model: LlamaCppChat) -> None:
+def test_reply_matches_the_schema(model: LlamaCppChat) -> None:
     class Animal(BaseModel):
         legs: int
 
@@ -46,13 +46,13 @@ def test_a_schema_is_kept_to(model: LlamaCppChat) -> None:
 
 
 @pytest.mark.slow
-def test_too_long_is_told(model: LlamaCppChat) -> None:
+def test_too_long_prompt_raises_context_exceeded(model: LlamaCppChat) -> None:
     with pytest.raises(ModelContextExceeded, match="context size"):
         model.complete([Message(role="user", content="word " * 3_000)])
 
 
 @pytest.mark.slow
-def test_passages_are_packed_to_what_it_reads(model: LlamaCppChat, tmp_path: Path) -> None:
+def test_passages_are_packed_into_the_context_window(model: LlamaCppChat, tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     for i in range(12):
         text = f"Tower {i} is {20 + i} metres high. " + "It stands by the sea. " * 30
@@ -67,7 +67,7 @@ def test_passages_are_packed_to_what_it_reads(model: LlamaCppChat, tmp_path: Pat
     assert all(citation.verified for citation in answer.citations)
 
 
-def test_files_that_are_no_models(tmp_path: Path) -> None:
+def test_invalid_model_files_raise_a_config_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read the model"):
         LlamaCppChat(path=tmp_path / "nowhere.gguf").complete(HELLO)
     (tmp_path / "text.gguf").write_text("hello")

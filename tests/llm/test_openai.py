@@ -1,4 +1,4 @@
-"""The chat path over real HTTP: a llama.cpp server, and one that misbehaves on purpose."""
+"""OpenAI's chat models over real HTTP: a llama.cpp server, and a scripted server with faults."""
 
 import json
 import socket
@@ -60,7 +60,7 @@ def chunks(*texts: str, finished: bool = True) -> tuple[int, dict[str, str], byt
 
 
 @pytest.mark.slow
-def test_completes_and_streams_the_same(llama_url: str) -> None:
+def test_complete_and_stream_return_the_same_text_and_usage(llama_url: str) -> None:
     model = chat(llama_url, max_output_tokens=24)
     completion = model.complete(HELLO)
     *deltas, last = model.stream(HELLO)
@@ -74,7 +74,7 @@ def test_completes_and_streams_the_same(llama_url: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_whole_way_with_a_real_model(llama_url: str, folder: Path, tmp_path: Path) -> None:
+def test_pipeline_answers_with_a_real_model(llama_url: str, folder: Path, tmp_path: Path) -> None:
     generator = GroundedGenerator(model=chat(llama_url, max_output_tokens=60), budget=1_000)
     with Pipeline(index=tmp_path / "index", generator=generator, k=3) as pipeline:
         pipeline.ingest(folder)
@@ -91,26 +91,26 @@ def test_the_whole_way_with_a_real_model(llama_url: str, folder: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_a_wrong_key_is_told_without_the_key(llama_url: str) -> None:
+def test_wrong_key_raises_an_auth_error_without_the_key(llama_url: str) -> None:
     with pytest.raises(ModelAuthError, match="refused the API key") as caught:
         chat(llama_url, key="sk-wrong-secret").complete(HELLO)
     assert "sk-wrong-secret" not in str(caught.value)
 
 
 @pytest.mark.slow
-def test_too_long_for_the_model_is_told(llama_url: str) -> None:
+def test_too_long_prompt_raises_a_model_error_of_a_real_server(llama_url: str) -> None:
     with pytest.raises(ModelError, match="HTTP 400"):
         chat(llama_url).complete([Message(role="user", content="word " * 6_000)])
 
 
-def test_no_server_is_told() -> None:
+def test_unreachable_server_is_named() -> None:
     with pytest.raises(ModelUnreachable, match=r"cannot reach http://127\.0\.0\.1:9/v1"):
         chat("http://127.0.0.1:9/v1").complete(HELLO)
     with pytest.raises(ModelUnreachable, match="cannot reach"):
         list(chat("http://127.0.0.1:9/v1").stream(HELLO))
 
 
-def test_openai_needs_a_key() -> None:
+def test_missing_key_error_names_the_variable() -> None:
     with pytest.raises(MissingKey, match="OPENAI_API_KEY"):
         OpenAIChat(model="gpt-4.1-mini").complete(HELLO)
 
@@ -125,14 +125,16 @@ def test_openai_needs_a_key() -> None:
         (500, ModelUnreachable),
     ],
 )
-def test_statuses(scripted_server: Script, status: int, error: type[ModelError]) -> None:
+def test_http_statuses_become_our_errors(
+    scripted_server: Script, status: int, error: type[ModelError]
+) -> None:
     scripted_server.replies = [(status, JSON, b'{"error": {"message": "because"}}')]
     with pytest.raises(error, match=r"127\.0\.0\.1"):
         chat(scripted_server.url).complete(HELLO)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_passing_faults_are_tried_again(scripted_server: Script, status: int) -> None:
+def test_http_429_and_server_errors_are_retried(scripted_server: Script, status: int) -> None:
     scripted_server.replies = [
         (status, {**JSON, "Retry-After": "0.01"}, b"{}"),
         completion("hello"),
@@ -144,14 +146,16 @@ def test_passing_faults_are_tried_again(scripted_server: Script, status: int) ->
 @pytest.mark.parametrize(
     "body", [b"", b"not json", b'{"choices": []}', b'{"id": 1', b"[]", b'{"choices": null}']
 )
-def test_replies_that_cannot_be_read(scripted_server: Script, body: bytes) -> None:
+def test_unreadable_replies_raise_a_reply_error(scripted_server: Script, body: bytes) -> None:
     scripted_server.replies = [(200, JSON, body)]
     with pytest.raises(ModelReplyError):
         chat(scripted_server.url).complete(HELLO)
 
 
 @pytest.mark.parametrize("content", [["part"], 5, {"a": 1}])
-def test_content_that_is_no_text(scripted_server: Script, content: object) -> None:
+def test_content_that_is_not_text_raises_a_reply_error(
+    scripted_server: Script, content: object
+) -> None:
     status, headers, body = completion("x")
     scripted_server.replies = [
         (status, headers, body.replace(b'"x"', json.dumps(content).encode()))
@@ -161,7 +165,7 @@ def test_content_that_is_no_text(scripted_server: Script, content: object) -> No
 
 
 @pytest.mark.parametrize("status", [400, 404, 422])
-def test_a_key_that_a_server_quotes_is_not_repeated(scripted_server: Script, status: int) -> None:
+def test_key_quoted_by_the_server_is_redacted(scripted_server: Script, status: int) -> None:
     body = json.dumps({"error": {"message": f"bad request with Bearer {API_KEY}"}}).encode()
     scripted_server.replies = [(status, JSON, body)]
     with pytest.raises(ModelError, match=r"bad request with Bearer \*\*\*") as caught:
@@ -180,14 +184,16 @@ def test_a_key_that_a_server_quotes_is_not_repeated(scripted_server: Script, sta
         ).encode(),
     ],
 )
-def test_any_reply_is_a_model_error_without_the_key(scripted_server: Script, body: bytes) -> None:
+def test_any_malformed_reply_raises_a_model_error_without_the_key(
+    scripted_server: Script, body: bytes
+) -> None:
     scripted_server.replies = [(200, JSON, body)]
     with pytest.raises(ModelError) as caught:
         chat(scripted_server.url).complete(HELLO)
     assert API_KEY[:6] not in str(caught.value)
 
 
-def test_a_key_at_the_end_of_a_long_reason_is_not_repeated(scripted_server: Script) -> None:
+def test_key_is_redacted_before_a_long_reason_is_shortened(scripted_server: Script) -> None:
     body = json.dumps({"error": {"message": "x" * 290 + API_KEY}}).encode()
     scripted_server.replies = [(400, JSON, body)]
     with pytest.raises(ModelError) as caught:
@@ -195,27 +201,27 @@ def test_a_key_at_the_end_of_a_long_reason_is_not_repeated(scripted_server: Scri
     assert API_KEY[:6] not in str(caught.value)
 
 
-def test_an_empty_answer_is_one(scripted_server: Script) -> None:
+def test_empty_reply_is_accepted(scripted_server: Script) -> None:
     scripted_server.replies = [completion("")]
     assert chat(scripted_server.url).complete(HELLO).text == ""
 
 
-def test_a_stream_that_breaks_off_is_told(scripted_server: Script) -> None:
+def test_incomplete_stream_raises_a_reply_error(scripted_server: Script) -> None:
     scripted_server.replies = [chunks("Hel", "lo", finished=False)]
-    seen = []
+    texts = []
     with pytest.raises(ModelReplyError, match="ended unexpectedly"):
         for delta in chat(scripted_server.url).stream(HELLO):
-            seen.append(delta.text)
-    assert seen == ["Hel", "lo"]
+            texts.append(delta.text)
+    assert texts == ["Hel", "lo"]
 
 
-def test_a_stream_of_nonsense_is_told(scripted_server: Script) -> None:
+def test_malformed_stream_raises_a_reply_error(scripted_server: Script) -> None:
     scripted_server.replies = [(200, SSE, b"data: {half\n\n")]
     with pytest.raises(ModelReplyError):
         list(chat(scripted_server.url).stream(HELLO))
 
 
-def test_what_is_sent(scripted_server: Script) -> None:
+def test_chat_request_has_only_the_configured_parameters(scripted_server: Script) -> None:
     scripted_server.replies = [completion("x")]
     chat(scripted_server.url, max_output_tokens=7, temperature=None).complete(HELLO)
     assert scripted_server.requests == [
@@ -228,7 +234,7 @@ def test_what_is_sent(scripted_server: Script) -> None:
     ]
 
 
-def test_the_base_url_comes_from_the_environment(
+def test_base_url_defaults_to_the_environment(
     scripted_server: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", scripted_server.url)
@@ -240,12 +246,12 @@ def test_the_base_url_comes_from_the_environment(
     ("url", "message"),
     [("localhost:80", "http://"), ("ftp://x", "http://"), ("http://me:pw@host/v1", "api_key")],
 )
-def test_urls(url: str, message: str) -> None:
+def test_invalid_base_urls_are_rejected(url: str, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         OpenAIChat(model="m", base_url=url)
 
 
-def test_a_password_in_a_url_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_password_in_a_url_is_not_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
     url = "http://me:sk-secret@127.0.0.1/v1"
     with pytest.raises(ValidationError) as invalid:
         OpenAIChat(model="m", base_url=url)
@@ -260,14 +266,14 @@ def test_tokens_are_counted_without_a_network() -> None:
     assert 5 <= counted <= 12
 
 
-def test_a_connection_that_breaks_is_told(scripted_server: Script) -> None:
+def test_broken_connection_raises_model_unreachable(scripted_server: Script) -> None:
     status, headers, body = chunks("Hel", "lo", finished=False)
     scripted_server.replies = [(status, {**headers, "Content-Length": "100000"}, body)]
     with pytest.raises(ModelUnreachable, match="broke"):
         list(chat(scripted_server.url).stream(HELLO))
 
 
-def test_a_server_that_says_nothing_is_told() -> None:
+def test_timeout_raises_model_unreachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
         with pytest.raises(ModelUnreachable, match=r"did not answer in 0\.1 s"):
@@ -282,7 +288,7 @@ def test_a_server_that_says_nothing_is_told() -> None:
         {"message": "too much", "type": "exceed_context_size_error"},
     ],
 )
-def test_too_long_a_prompt_is_an_error_of_its_own(
+def test_too_long_prompt_raises_context_exceeded(
     scripted_server: Script, error: dict[str, str]
 ) -> None:
     scripted_server.replies = [(400, JSON, json.dumps({"error": error}).encode())]
@@ -290,7 +296,7 @@ def test_too_long_a_prompt_is_an_error_of_its_own(
         chat(scripted_server.url).complete(HELLO)
 
 
-def test_a_refusal_says_so(scripted_server: Script) -> None:
+def test_refusal_has_its_own_finish_reason(scripted_server: Script) -> None:
     status, headers, body = completion("x")
     message = json.loads(body)
     message["choices"][0]["message"] = {"role": "assistant", "content": None, "refusal": "I won't."}
@@ -299,7 +305,7 @@ def test_a_refusal_says_so(scripted_server: Script) -> None:
     assert (refused.text, refused.finish_reason) == ("I won't.", "refusal")
 
 
-def test_models_that_reason_are_sent_no_temperature(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_temperature_is_not_sent_to_reasoning_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     request = OpenAIChat(model="gpt-5-mini", reasoning_effort="low")._build_chat_request(
         HELLO, None
@@ -314,7 +320,7 @@ class Person(BaseModel):
     age: int | None = None
 
 
-def test_a_schema_is_sent_strictly(scripted_server: Script) -> None:
+def test_schema_is_sent_in_strict_form(scripted_server: Script) -> None:
     scripted_server.replies = [completion('{"name": "Ada", "age": null}')]
     filled = fill(chat(scripted_server.url), HELLO, Person)
     assert filled == Person(name="Ada")
@@ -325,26 +331,26 @@ def test_a_schema_is_sent_strictly(scripted_server: Script) -> None:
 
 
 @pytest.mark.slow
-def test_a_real_model_keeps_to_a_schema(llama_url: str) -> None:
+def test_real_model_follows_the_schema(llama_url: str) -> None:
     model = chat(llama_url, max_output_tokens=60)
     person = fill(model, [Message(role="user", content="A person, as JSON.")], Person)
     assert person.name
 
 
-def test_prices_and_contexts_are_of_openai_itself_only() -> None:
+def test_context_window_is_known_only_at_openai_itself() -> None:
     dated = OpenAIChat(model="gpt-4o-mini-2024-07-18")
     assert dated.context_tokens == 128_000
     assert chat("http://127.0.0.1:1/v1", model="gpt-4o-mini").context_tokens is None
     assert chat("http://127.0.0.1:1/v1", context=512).context_tokens == 512
 
 
-def test_what_is_said_to_cost_is_added_up(scripted_server: Script) -> None:
+def test_configured_prices_determine_the_tracked_cost(scripted_server: Script) -> None:
     scripted_server.replies = [completion("a"), completion("b")]
     model = chat(scripted_server.url, input_price=2.0, output_price=10.0)
-    with track_usage() as meter:
+    with track_usage() as tracker:
         model.complete(HELLO)
         last = model.complete(HELLO)
-    assert meter.usage == Usage(input_tokens=10, output_tokens=4, cost_usd=6e-05, calls=2)
+    assert tracker.usage == Usage(input_tokens=10, output_tokens=4, cost_usd=6e-05, calls=2)
     assert last.usage.calls == 1
 
 
@@ -374,8 +380,8 @@ def response(text: str, **more: object) -> dict[str, object]:
     } | more
 
 
-def events(*found: dict[str, object]) -> tuple[int, dict[str, str], bytes]:
-    body = "".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in found)
+def events(*items: dict[str, object]) -> tuple[int, dict[str, str], bytes]:
+    body = "".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in items)
     return 200, SSE, body.encode()
 
 
@@ -388,7 +394,7 @@ def responses(url: str, **options: object) -> OpenAIChat:
 
 
 @pytest.mark.slow
-def test_responses_of_a_real_server(llama_url: str) -> None:
+def test_responses_api_works_with_a_real_server(llama_url: str) -> None:
     model = responses(llama_url, max_output_tokens=16)
     completion = model.complete(HELLO)
     *deltas, last = model.stream(HELLO)
@@ -397,7 +403,7 @@ def test_responses_of_a_real_server(llama_url: str) -> None:
     assert last.completion is not None and last.completion.text == completion.text
 
 
-def test_what_is_sent_to_responses(scripted_server: Script) -> None:
+def test_responses_request_has_schema_and_is_not_stored(scripted_server: Script) -> None:
     scripted_server.replies = [(200, JSON, json.dumps(response('{"name": "Ada"}')).encode())]
     assert fill(responses(scripted_server.url), HELLO, Person).name == "Ada"
     sent = scripted_server.requests[0]
@@ -407,11 +413,11 @@ def test_what_is_sent_to_responses(scripted_server: Script) -> None:
     assert sent["input"] == [{"role": "user", "content": "Say hello."}]
 
 
-def test_responses_stream(scripted_server: Script) -> None:
+def test_responses_api_streams(scripted_server: Script) -> None:
     completed = {"type": "response.completed", "response": response("Hello")}
     scripted_server.replies = [events(delta("Hel"), delta("lo"), completed)]
     *deltas, last = responses(scripted_server.url).stream(HELLO)
-    assert [each.text for each in deltas] == ["Hel", "lo"]
+    assert [delta.text for delta in deltas] == ["Hel", "lo"]
     assert last.completion is not None
     assert (last.completion.text, last.completion.usage.output_tokens) == ("Hello", 2)
 
@@ -432,7 +438,7 @@ def test_responses_stream(scripted_server: Script) -> None:
         ),
     ],
 )
-def test_responses_that_fail(
+def test_failed_responses_raise_a_reply_error_without_the_key(
     scripted_server: Script, last: dict[str, object] | None, message: str
 ) -> None:
     scripted_server.replies = [events(delta("Hel"), *([last] if last else []))]
@@ -441,18 +447,18 @@ def test_responses_that_fail(
     assert API_KEY not in str(caught.value)
 
 
-def test_responses_that_are_cut_off_say_so(scripted_server: Script) -> None:
+def test_responses_cut_off_by_the_token_limit_finish_with_length(scripted_server: Script) -> None:
     cut = response("Hel", status="incomplete", incomplete_details={"reason": "max_output_tokens"})
     scripted_server.replies = [(200, JSON, json.dumps(cut).encode())]
     assert responses(scripted_server.url).complete(HELLO).finish_reason == "length"
 
 
-def test_responses_have_no_seed() -> None:
+def test_responses_api_rejects_a_seed() -> None:
     with pytest.raises(ValidationError, match="no seed"):
         OpenAIChat(model="m", api="responses", seed=1)
 
 
-def test_azure(scripted_server: Script) -> None:
+def test_azure_deployment_answers_and_needs_an_endpoint(scripted_server: Script) -> None:
     scripted_server.replies = [completion("hello")]
     model = AzureOpenAIChat(
         model="my-deployment",

@@ -33,39 +33,39 @@ class Order(BaseModel):
         '```\n{"a": [1, 2]}```',
     ],
 )
-def test_json_in_a_reply(reply: str) -> None:
+def test_json_is_found_in_a_reply(reply: str) -> None:
     assert parse_first_json(reply) == {"a": [1, 2]}
 
 
 @pytest.mark.parametrize("reply", ["", "no", "{half", "}{", '{"a": __import__("os")}'])
-def test_no_json_in_a_reply(reply: str) -> None:
+def test_reply_without_json_raises_a_value_error(reply: str) -> None:
     with pytest.raises(ValueError, match="no JSON"):
         parse_first_json(reply)
 
 
 @given(st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=5))
-def test_any_json_is_found_within_words(value: Any) -> None:
+def test_any_json_list_is_found_between_words(value: Any) -> None:
     if isinstance(value, list):
         assert parse_first_json(f"So: {json.dumps(value)} done") == value
 
 
-def test_a_wrong_reply_is_sent_back_with_what_is_wrong() -> None:
+def test_invalid_reply_is_sent_back_with_its_errors() -> None:
     chat = ScriptedChat(replies=('{"number": "many"}', '{"number": 7}'))
     assert fill(chat, ASK, Order) == Order(number=7)
-    again = chat.requests[1]
-    assert again[-2].content == '{"number": "many"}'
-    assert "number: " in again[-1].content
+    second_request = chat.requests[1]
+    assert second_request[-2].content == '{"number": "many"}'
+    assert "number: " in second_request[-1].content
     assert chat.schemas[0] == Order.model_json_schema()
 
 
-def test_a_reply_that_stays_wrong_is_told_without_its_content() -> None:
+def test_error_for_an_invalid_last_reply_does_not_quote_it() -> None:
     chat = ScriptedChat(replies=("", '{"number": "secret"}'))
     with pytest.raises(ModelReplyError, match="number: ") as failed:
         fill(chat, ASK, Order)
     assert "secret" not in str(failed.value)
 
 
-def test_strict_schemas_require_all_and_allow_no_more() -> None:
+def test_strict_schema_requires_all_properties_and_forbids_others() -> None:
     strict = to_strict_schema(Order.model_json_schema())
     assert strict is not None
     assert strict["required"] == ["number", "parts"]
@@ -73,7 +73,7 @@ def test_strict_schemas_require_all_and_allow_no_more() -> None:
     assert (part["required"], part["additionalProperties"]) == (["name", "price"], False)
 
 
-def test_names_that_are_not_given_cannot_be_strict() -> None:
+def test_schema_with_arbitrary_property_names_has_no_strict_form() -> None:
     class Open(BaseModel):
         prices: dict[str, float]
 
