@@ -9,7 +9,16 @@ import pytest
 
 import rag
 
-HEAVY = ("chromadb", "openai", "torch", "langchain", "langchain_core", "llama_index", "tantivy")
+HEAVY = (
+    "chromadb",
+    "openai",
+    "litellm",
+    "torch",
+    "langchain",
+    "langchain_core",
+    "llama_index",
+    "tantivy",
+)
 HEAVY_NAMES = (
     *HEAVY, "numpy", "tokenizers", "trafilatura", "pypdfium2", "rich", "opentelemetry",
     "fastapi", "starlette", "uvicorn", "prometheus_client", "mcp", "textual",
@@ -24,12 +33,12 @@ def run(code: str, *, cwd: Path | None = None) -> subprocess.CompletedProcess[st
 
 @pytest.mark.parametrize("code", ["import rag", "import rag.cli.main", "import rag.pipeline"])
 def test_import_does_not_load_heavy_packages(code: str) -> None:
-    done = run(f"import sys\n{code}\nprint([m for m in {HEAVY_NAMES!r} if m in sys.modules])")
-    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+    process = run(f"import sys\n{code}\nprint([m for m in {HEAVY_NAMES!r} if m in sys.modules])")
+    assert process.stdout.strip() == "[]", process.stdout + process.stderr
 
 
 def test_help_does_not_load_heavy_packages() -> None:
-    done = run(
+    process = run(
         f"""
         import sys
         from rag.cli import main
@@ -40,7 +49,7 @@ def test_help_does_not_load_heavy_packages() -> None:
         print("loaded:", [m for m in {HEAVY_NAMES!r} if m in sys.modules])
         """
     )
-    assert done.stdout.strip().endswith("loaded: []"), done.stdout + done.stderr
+    assert process.stdout.strip().endswith("loaded: []"), process.stdout + process.stderr
 
 
 @pytest.mark.parametrize(
@@ -55,7 +64,7 @@ def test_help_does_not_load_heavy_packages() -> None:
 def test_command_without_its_extra_names_the_extra(
     missing: str, command: list[str], extra: str, tmp_path: Path
 ) -> None:
-    done = run(
+    process = run(
         f"""
         import sys
         from rag import Pipeline
@@ -67,13 +76,13 @@ def test_command_without_its_extra_names_the_extra(
         """,
         cwd=tmp_path,
     )
-    assert done.returncode == 2 and f"citewell[{extra}]" in done.stderr, done.stderr
+    assert process.returncode == 2 and f"citewell[{extra}]" in process.stderr, process.stderr
 
 
 def test_rag_keys_works_without_the_serve_extra(tmp_path: Path) -> None:
     code = "import sys; sys.modules['fastapi'] = None; from rag.cli import main; main(['keys', 'add', 'a'])"
-    done = run(code, cwd=tmp_path)
-    assert done.returncode == 0 and done.stdout.startswith("cw-"), done.stderr
+    process = run(code, cwd=tmp_path)
+    assert process.returncode == 0 and process.stdout.startswith("cw-"), process.stderr
 
 
 @pytest.mark.parametrize(
@@ -81,6 +90,7 @@ def test_rag_keys_works_without_the_serve_extra(tmp_path: Path) -> None:
     [
         "openai",
         "cohere",
+        "litellm",
         "sentence_transformers",
         "xllamacpp",
         "langchain_core",
@@ -90,7 +100,7 @@ def test_rag_keys_works_without_the_serve_extra(tmp_path: Path) -> None:
 )
 def test_core_works_without_extras(missing: str, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("The bridge is 40 metres long.")
-    done = run(
+    process = run(
         f"""
         import sys
         sys.modules[{missing!r}] = None
@@ -101,11 +111,11 @@ def test_core_works_without_extras(missing: str, tmp_path: Path) -> None:
         """,
         cwd=tmp_path,
     )
-    assert done.stdout.startswith("The bridge is 40 metres long."), done.stderr
+    assert process.stdout.startswith("The bridge is 40 metres long."), process.stderr
 
 
 def test_missing_extra_error_names_the_extra(tmp_path: Path) -> None:
-    done = run(
+    process = run(
         """
         import sys
         sys.modules["openai"] = None
@@ -114,8 +124,8 @@ def test_missing_extra_error_names_the_extra(tmp_path: Path) -> None:
             [Message(role="user", content="x")])
         """
     )
-    assert "MissingExtra" in done.stderr
-    assert "pip install 'citewell[openai]'" in done.stderr
+    assert "MissingExtra" in process.stderr
+    assert "pip install 'citewell[openai]'" in process.stderr
 
 
 def test_every_public_name_can_be_imported() -> None:
@@ -129,17 +139,17 @@ def test_every_public_name_can_be_imported() -> None:
 def test_shadowed_package_raises_an_error(package: str, tmp_path: Path) -> None:
     (tmp_path / package).mkdir()
     (tmp_path / package / "__init__.py").write_text("")
-    done = run("from rag import Pipeline", cwd=tmp_path)
-    last = done.stderr.strip().splitlines()[-1]
+    process = run("from rag import Pipeline", cwd=tmp_path)
+    last = process.stderr.strip().splitlines()[-1]
     assert "ShadowedPackage" in last
     assert f"hides citewell's own package '{package}'" in last
 
 
 def test_imports_follow_the_layers() -> None:
-    done = subprocess.run(
+    process = subprocess.run(
         [str(Path(sys.executable).with_name("lint-imports"))],
         cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stdout
+    assert process.returncode == 0, process.stdout
