@@ -299,7 +299,7 @@ def with_metrics(page: str) -> str:
             notes = [f"needs {' and '.join(metric.needs)}"] if metric.needs else []
             notes += ["lower is better"] if metric.better == "lower" else []
             notes += ["pooled over the questions"] if metric.pooled else []
-            notes += ["usual"] if metric.usual else []
+            notes += ["default"] if metric.usual else []
             notes_text = f" ({'; '.join(notes)})" if notes else ""
             text = metric.description.replace("``", "`")
             parts.append(f"**`{metric.name}`**{notes_text}: {text}\n")
@@ -327,12 +327,14 @@ def with_formats(page: str) -> str:
         )
         rows.append("| " + " | ".join((*cells, file_format["extra"])) + " |")
     table = "\n".join(rows)
-    return re.sub(
-        r"<!-- formats -->\n.*?\n\n(?=What is not)",
-        f"<!-- formats -->\n{table}\n\n",
+    text, replaced = re.subn(
+        r"(<!-- formats -->\n).*?(\n<!-- /formats -->)",
+        lambda found: found[1] + table + found[2],
         page,
         flags=re.S,
     )
+    assert replaced == 1, "the page needs exactly one table between the two comments"
+    return text
 
 
 def reference() -> str:

@@ -28,7 +28,7 @@ class NotebookParser(Parser):
     name: ClassVar[str] = "notebook"
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"application/x-ipynb+json": (".ipynb",)}
     library: ClassVar[str] = "json (Python)"
-    keeps: ClassVar[str] = "cells (their number as row), headings, language, printed results"
+    keeps: ClassVar[str] = "cells (`row` is the cell number), headings, language, printed results"
     drops: ClassVar[str] = "pictures, widgets, long results"
 
     output: int = Field(2_000, ge=0)

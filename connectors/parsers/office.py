@@ -115,7 +115,7 @@ class RtfParser(Parser):
     library: ClassVar[str] = "striprtf"
     extra: ClassVar[str] = "formats"
     packages: ClassVar[tuple[str, ...]] = ("striprtf",)
-    keeps: ClassVar[str] = "the text, table cells separated by bars"
+    keeps: ClassVar[str] = "the text, table cells separated by vertical bars"
     drops: ClassVar[str] = "headings, pictures, notes"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:

@@ -193,7 +193,7 @@ class TableParser(RecordParser):
         "text/tab-separated-values": (".tsv", ".tab"),
     }
     library: ClassVar[str] = "csv (Python)"
-    keeps: ClassVar[str] = "rows with the names of their columns; or a document for each row"
+    keeps: ClassVar[str] = "rows with column names; or one document per row"
     drops: ClassVar[str] = "nothing"
 
     delimiter: str = Field("", max_length=1)
@@ -261,7 +261,7 @@ class SheetParser(Parser):
         "application/vnd.oasis.opendocument.spreadsheet": (".ods",),
     }
     library: ClassVar[str] = "python-calamine"
-    keeps: ClassVar[str] = "sheets, rows with the names of their columns, results of formulas"
+    keeps: ClassVar[str] = "sheets, rows with column names, results of formulas"
     drops: ClassVar[str] = "formulas, number formats, errors, charts, comments, hidden sheets"
 
     hidden: bool = False
@@ -419,7 +419,7 @@ class JsonLinesParser(RecordParser):
         "application/jsonl": (".jsonl", ".ndjson"),
     }
     library: ClassVar[str] = "json (Python)"
-    keeps: ClassVar[str] = "records, each value with its name; or a document for each record"
+    keeps: ClassVar[str] = "records with keys and values; or one document per record"
     drops: ClassVar[str] = "nothing"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:

@@ -28,7 +28,7 @@ class JsonParser(JsonLinesParser):
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "application/json": (".json", ".geojson", ".webmanifest"),
     }
-    keeps: ClassVar[str] = "every value with its name; lists of objects as records"
+    keeps: ClassVar[str] = "all keys and values; lists of objects as records"
 
     def documents(
         self, data: bytes, *, uri: str, mime: str | None = None
@@ -107,7 +107,7 @@ class YamlParser(Parser):
     name: ClassVar[str] = "yaml"
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"application/yaml": (".yaml", ".yml")}
     library: ClassVar[str] = "PyYAML"
-    keeps: ClassVar[str] = "the text as written, outermost names as headings"
+    keeps: ClassVar[str] = "the text as written, top-level keys as headings"
     drops: ClassVar[str] = "nothing"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
@@ -152,7 +152,7 @@ class XmlParser(Parser):
         "application/xml": (".xml", ".xsd", ".rss", ".atom", ".opml", ".svg", ".dita"),
     }
     library: ClassVar[str] = "lxml"
-    keeps: ClassVar[str] = "text, values with the names of their elements, attributes"
+    keeps: ClassVar[str] = "text and attributes, with the names of the elements"
     drops: ClassVar[str] = "comments, processing instructions, entities"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:

@@ -39,7 +39,7 @@ class SubtitleParser(Parser):
     library: ClassVar[str] = "pysubs2"
     extra: ClassVar[str] = "formats"
     packages: ClassVar[tuple[str, ...]] = ("pysubs2",)
-    keeps: ClassVar[str] = "the words, the second at which each subtitle starts"
+    keeps: ClassVar[str] = "the words, the start of each subtitle in seconds"
     drops: ClassVar[str] = "styles, positions, comments"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
