@@ -50,7 +50,7 @@ K, MOST_TOKENS = 4, 160
 
 @dataclass
 class Question:
-    """A question, its references, what was retrieved for it, and the texts that is from."""
+    """A question, its references, its retrieved hits, and the texts of their documents."""
 
     text: str
     references: list[str]
@@ -70,7 +70,7 @@ def make_question(
 
 @dataclass
 class Given:
-    """What a side said: its text, whether it refused, its quotes, and its cited sentences."""
+    """The answer of a side: its text, whether it refused, and counts of sentences and quotes."""
 
     text: str
     refused: bool
@@ -195,7 +195,7 @@ def peer(name: str, python: str, url: str, key: str) -> Side:
 
 
 def judge_reply(reply: dict[str, Any], question: Question, verifier: LexicalVerifier) -> Given:
-    """What a peer said, by the same measures: its nodes are its quotes."""
+    """Measure a peer's reply in the same way as ours; the nodes that it cites are its quotes."""
     text, nodes = reply["text"].strip(), reply["sources"]
     claims = [text[a:b] for a, b in sentences(text) if re.search(r"\w", text[a:b])]
     cited = quotes = exact = 0
@@ -232,7 +232,7 @@ def dataset(name: str) -> Callable[[Path, Path], Iterator[Question]]:
 
 
 def foreign(data: Path, place: Path) -> Iterator[Question]:
-    """Questions about quite other things than the passages."""
+    """Yield questions of other collections, which the passages cannot answer."""
     share = -(-EACH // len(OTHERS))
     with Pipeline(index=place / "squad2", k=K) as pipeline:
         for name in OTHERS:
@@ -244,7 +244,7 @@ OTHERS = ("doc2dial", "cisi", "musique")
 
 
 def tatqa(data: Path, place: Path) -> Iterator[Question]:
-    """Financial tables, as Markdown, and the text around them."""
+    """Yield questions about financial tables (as Markdown) and the text around them."""
     passages: list[tuple[str, list[str]]] = []
     folder = place / "tatqa-documents"
     folder.mkdir()
@@ -284,7 +284,7 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def scores(text: str, references: Sequence[str]) -> tuple[float, float, float]:
-    """Exact match, token F1, and whether a reference stands in the text; the best reference."""
+    """Return exact match, token F1 and containment (0..1), each for the best reference."""
     normalized_text = normalise_answer(text)
     matches = [
         (

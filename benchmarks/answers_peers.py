@@ -107,7 +107,7 @@ def haystack(llm: Any) -> Answer:
 
 
 def make_served(name: str, url: str, key: str, tokens: int) -> Answer:
-    """The peer with the model of a server."""
+    """Return the peer with a chat model on a server."""
     if name == "llama-index":
         from llama_index.llms.openai_like import OpenAILike
 
@@ -138,7 +138,7 @@ def make_served(name: str, url: str, key: str, tokens: int) -> Answer:
 
 
 def instant(name: str, reply: Callable[[], str]) -> Answer:
-    """The peer with a model that takes no time."""
+    """Return the peer with a chat model that replies at once."""
     if name == "llama-index":
         from llama_index.core.llms import CompletionResponse, CustomLLM, LLMMetadata
 
@@ -195,7 +195,7 @@ def main() -> None:
         request = json.loads(line)
         try:
             said_ = answer(request["question"], [(uri, text) for uri, text in request["passages"]])
-        except Exception as error:  # such as a prompt too long: no answer
+        except Exception as error:  # for example a prompt that is too long: scored as no answer
             sys.stderr.write(f"{name}: {error}\n")
             said_ = {"text": "", "sources": []}
         sys.stdout.write(json.dumps(said_) + "\n")

@@ -55,7 +55,7 @@ def main(folder: Path) -> int:
 
 
 def on_page(citation: Citation, pages: dict[Path, list[str]]) -> bool:
-    """Whether the quote begins on the page that the citation names; it may run over."""
+    """Return whether the quote begins on the cited page; it may end on the next page."""
     path = path_of(citation.uri)
     if path is None or citation.page is None:
         return False
@@ -71,7 +71,7 @@ def on_page(citation: Citation, pages: dict[Path, list[str]]) -> bool:
 
 
 def bare(text: str) -> str:
-    """Text without white space and with plain hyphens."""
+    """Return the text without white space, and with U+FFFE replaced by a hyphen."""
     return "".join(text.replace("\ufffe", "-").split())
 
 

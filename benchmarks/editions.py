@@ -51,7 +51,7 @@ def main(revision: str) -> None:
 
 
 def install_edition(revision: str, work: Path) -> Path:
-    """Install the packages of a git revision into a folder of their own."""
+    """Install the packages of a git revision into a separate folder."""
     source, site = work / "source", work / "site"
     source.mkdir()
     archive = subprocess.run(
@@ -131,7 +131,7 @@ def measure(docs: Path, index: Path) -> dict[str, float]:
 
 
 def measure_overhead(hits: list[Any]) -> float:
-    """Median time of a grounded answer over eight passages with a model that takes no time."""
+    """Return the median time of a grounded answer over eight passages, with an instant model."""
     from rag import GroundedGenerator
     from rag.llm import ChatModel, Completion
 

@@ -28,7 +28,7 @@ def main() -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     sample_list = list(samples())
     support = make_judge("lexical")
-    measure_metrics("faithfulness", sample_list[:20], support)  # loads what is loaded once
+    measure_metrics("faithfulness", sample_list[:20], support)  # warm-up: loads the data
     floor = overlap(sample_list)
     print("| | answers a second | beside word overlap |\n|---|---|---|")
     print(f"| word overlap | {ANSWERS / floor:,.0f} | 1 |")
@@ -62,7 +62,7 @@ def samples(seed: int = 0):  # type: ignore[no-untyped-def]
     draw = random.Random(seed)
     pages = sorted((Path(__file__).parent.parent / "docs").glob("*.md"))
     text = " ".join(page.read_text(encoding="utf-8") for page in pages)
-    words = re.findall(r"\b[a-z]{2,}\b", text)  # as often as they stand there
+    words = re.findall(r"\b[a-z]{2,}\b", text)  # with repetitions, to keep the frequencies
 
     def sentence() -> str:
         chosen_words = draw.choices(words, k=draw.randint(12, 22))

@@ -33,7 +33,7 @@ GROUPS = {"half": 2, "tenth": 10, "hundredth": 100}
 
 
 def write_documents(pdfs: Path, folder: Path, count: int) -> list[str]:
-    """Write `count` files of shuffled sentences; returns questions."""
+    """Write `count` files of shuffled sentences; return the beginnings of sentences as queries."""
     parser = AutoParser()
     pool = []
     for source in Files(path=pdfs, include=("*.pdf",)).sources():
@@ -139,7 +139,7 @@ def step(pipeline: Pipeline, queries: list[str], index: Path, seconds: float) ->
 
 
 def filters(pipeline: Pipeline, queries: list[str]) -> dict[str, Any]:
-    """Dense queries with and without filters; raw Chroma has the filter fields as metadata."""
+    """Measure dense queries with and without filters; raw Chroma has the fields as metadata."""
     import chromadb
 
     opened = pipeline.open()

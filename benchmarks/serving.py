@@ -37,7 +37,7 @@ SUBJECTS = "anchor bridge canal dock engine ferry gauge harbour island jetty".sp
 
 @dataclass
 class Tally:
-    """What came of the requests."""
+    """The results of the requests."""
 
     seconds: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -46,12 +46,12 @@ class Tally:
 
 
 def code(tenant: int, subject: str) -> str:
-    """What only a tenant's documents know."""
+    """Return the code that only the documents of `tenant` contain."""
     return f"T{tenant:02}{subject[:3].upper()}"
 
 
 def write_documents(folder: Path, tenant: int) -> None:
-    """Ten documents with a code each, among others."""
+    """Write a document per subject: one sentence with a code, and filler."""
     folder.mkdir()
     for subject in SUBJECTS:
         filler = " ".join(f"The {subject} was painted in {1900 + i}." for i in range(100))
@@ -60,7 +60,7 @@ def write_documents(folder: Path, tenant: int) -> None:
 
 
 async def client(url: str, key: str, tenant: int, number: int, until: float, tally: Tally) -> None:
-    """Ask until the time is over."""
+    """Send questions until the time `until`, and count the results in `tally`."""
     headers = {"Authorization": f"Bearer {key}"}
     async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as http:
         turn = 0
@@ -89,7 +89,7 @@ async def client(url: str, key: str, tenant: int, number: int, until: float, tal
 
 
 async def ask_server(http: httpx.AsyncClient, question: str, way: int) -> str:
-    """The whole response, in one of three ways."""
+    """Return the whole response, requested in one of three ways."""
     if way == 0:
         response = await http.post("/ask", json={"question": question})
     elif way == 1:
@@ -104,7 +104,7 @@ async def ask_server(http: httpx.AsyncClient, question: str, way: int) -> str:
 
 
 async def hang_up(http: httpx.AsyncClient, question: str) -> None:
-    """Begin a stream and leave it."""
+    """Start a stream and close the connection before its end."""
     body = {"question": question, "stream": True}
     async with http.stream("POST", "/ask", json=body) as response:
         async for _ in response.aiter_bytes(16):
@@ -112,7 +112,7 @@ async def hang_up(http: httpx.AsyncClient, question: str) -> None:
 
 
 def state(pid: int) -> dict[str, int]:
-    """Memory (MiB), threads and open files of a process."""
+    """Return the memory (MiB), threads and open files of a process."""
     status_text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     rss = int(re.search(r"VmRSS:\s+(\d+)", status_text)[1]) // 1024  # type: ignore[index]
     threads = int(re.search(r"Threads:\s+(\d+)", status_text)[1])  # type: ignore[index]
@@ -120,14 +120,14 @@ def state(pid: int) -> dict[str, int]:
 
 
 async def watch(pid: int, until: float, seen: list[dict[str, int]]) -> None:
-    """Note the state of a process every few seconds."""
+    """Record the state of a process every few seconds."""
     while time.monotonic() < until:
         seen.append(state(pid))
         await asyncio.sleep(min(5, SECONDS / 10))
 
 
 def measure_alone(pipeline: Pipeline, seconds: float) -> list[float]:
-    """The same questions in one process, one after another."""
+    """Return the latencies of the same questions in one process, one after another."""
     latencies = []
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -139,7 +139,7 @@ def measure_alone(pipeline: Pipeline, seconds: float) -> list[float]:
 
 
 def main() -> None:
-    """Run it and print a table."""
+    """Run the benchmark and print a table."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         index = work / "index"
@@ -197,7 +197,7 @@ def report(
     floor: list[float],
     ended: int,
 ) -> None:
-    """Print what came of it."""
+    """Print the results."""
     cut = statistics.quantiles(tally.seconds, n=100)
     alone_cut = statistics.quantiles(floor, n=100)
     rate, alone_rate = len(tally.seconds) / SECONDS, 1 / statistics.fmean(floor)

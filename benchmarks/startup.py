@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def build(docs: Path, index: Path) -> int:
-    """An index of about `CHUNKS` chunks."""
+    """Build an index of about `CHUNKS` chunks; return the number of chunks."""
     docs.mkdir()
     pick = random.Random(0)
     words = ["battery", "red", "lasts", "minutes", "kite", "flight", "lake", "storm", "school"]

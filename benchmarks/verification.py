@@ -74,7 +74,7 @@ BASELINES: dict[str, Score] = {
 def scores(
     found: Sequence[LabelledRow], metric: str, support: SupportJudge | None = None
 ) -> np.ndarray:
-    """A metric's graded scores, or a baseline's; what failed counts as 0."""
+    """Return the scores of a metric or a baseline; a failed score counts as 0."""
     if metric in BASELINES:
         return np.array([BASELINES[metric](row) for row in found])
     support = support or make_judge("lexical")
@@ -165,7 +165,7 @@ def cross_validated(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
 def thresholds(
     data: Path, sets: dict[str, list[LabelledRow]], judged: dict[str, np.ndarray]
 ) -> None:
-    """Where the lexical verifier's two thresholds come from."""
+    """Print the best values for the two thresholds of the lexical verifier."""
     steps = np.arange(0.2, 0.96, 0.05).round(2)
     calibration_sets = [
         (np.array([row.label for row in sets[name]]), judged[name]) for name in CALIBRATED_ON
@@ -183,7 +183,7 @@ def thresholds(
 
 
 def failures(data: Path) -> None:
-    """What it cannot tell: refutation from support, and small edits by their kind."""
+    """Print the limits of the lexical judge: refuted claims, and small edits by type."""
     print("Where words are not enough: AUROC of supported against what else people said\n")
     print("| supported against | rows | lexical |\n|---|---|---|")
     for set_, file, positive, context in (
@@ -219,7 +219,7 @@ def failures(data: Path) -> None:
 
 
 def others(data: Path) -> None:
-    """The other metrics that people have judged."""
+    """Print the agreement of the other metrics with people."""
     print("Other metrics: AUROC (for STS Spearman's correlation)\n")
     print("| set: metric | rows | agreement |\n|---|---|---|")
     for name, (metric, read) in OTHERS.items():
@@ -239,10 +239,10 @@ def others(data: Path) -> None:
 
 
 def weights(sets: dict[str, list[LabelledRow]]) -> None:
-    """The three shares by themselves, summed by weights that were chosen on the other sets."""
+    """Print the AUROC of the three shares, weighted by weights chosen on the other sets."""
     alone = [
         VerifierJudge(LexicalVerifier(order=order, similarity=similarity))
-        for order, similarity in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))  # words, pieces, vectors
+        for order, similarity in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))  # words, order, similarity
     ]
     steps = [(i / 20, j / 20) for i in range(21) for j in range(21 - i)]
     mixed = {
@@ -278,7 +278,7 @@ def compare_backends(
     support: SupportJudge,
     each: int,
 ) -> None:
-    """Another backend beside the lexical one, and both together. What failed counts as 0."""
+    """Compare another judge with the lexical one, and both together; failed scores count as 0."""
     print(f"What {model} adds: AUROC on at most {each} rows of each set\n")
     print(f"| set | rows | lexical | {support.name} | both, in the mean |\n|---|---|---|---|---|")
     columns: dict[str, list[float]] = defaultdict(list)

@@ -6,7 +6,16 @@ import re
 from pathlib import Path
 from typing import Any, cast
 
-from connectors.base import PART, Connector, Container, FailedPart, Parser, Part, Source
+from connectors.base import (
+    PART,
+    Connector,
+    Container,
+    FailedPart,
+    Parser,
+    Part,
+    Source,
+    attach_uri,
+)
 from connectors.files import INDEX_MARK, Files, path_of
 from rag.component import component_class, registered_names
 from rag.errors import ConfigError, SourceNotFound
@@ -42,7 +51,12 @@ def connect(source: str | Path, **options: Any) -> Connector:
     scheme_match = _SCHEME_PATTERN.match(text) if isinstance(source, str) else None
     if scheme_match is None:
         return Files.from_path(Path(source))
-    name = scheme_match.group(1).lower()
+    with attach_uri(_remove_credentials(text)):
+        return _connect_uri(text, scheme_match.group(1).lower(), options)
+
+
+def _connect_uri(text: str, name: str, options: dict[str, Any]) -> Connector:
+    """Return the connector for the uri `text`, whose scheme is `name`."""
     if name == "file":
         return Files.from_uri(text)
     connector_classes = connectors()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, ClassVar, Self
 from urllib.parse import quote
@@ -28,15 +30,32 @@ def part_uri(uri: str, name: str) -> str:
     return uri + PART + quote(name.lstrip("/"), safe="/", errors="replace")
 
 
+@contextmanager
+def attach_uri(uri: str) -> Iterator[None]:
+    """Set the ``uri`` of a `SourceError` that is raised within, unless it already has one."""
+    try:
+        yield
+    except SourceError as error:
+        if error.uri is None:
+            error.uri = uri
+        raise
+
+
+def _read_with_uri(read: Callable[[], bytes], uri: str) -> bytes:
+    with attach_uri(uri):
+        return read()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """Something that can be ingested: cheap to list, and read only if it has changed.
 
     ``version`` changes whenever the bytes may have changed (mtime and size, ETag, commit ...);
     it is "" if the connector has no such information. ``read`` returns the bytes or raises
-    `SourceError`. It is called later, from several threads at once, and not from the thread that
-    lists. ``title`` and ``metadata`` (flat) come from the connector and take precedence over
-    those in the bytes. A title of None means unknown, "" that there is no title.
+    `SourceError`, whose ``uri`` is set to that of the source. It is called later, from several
+    threads at once, and not from the thread that lists. ``title`` and ``metadata`` (flat) come from
+    the connector and take precedence over those in the bytes. A title of None means unknown, ""
+    that there is no title.
 
     A folder, sitemap or other part of the source that could not be listed is a source, too: its
     ``read`` raises `SourceUnreadable`, and no indexed document whose uri starts with
@@ -50,6 +69,9 @@ class Source:
     title: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     protected_prefix: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "read", partial(_read_with_uri, self.read, self.uri))
 
 
 def apply_source_metadata(document: Document, source: Source) -> Document:
@@ -88,7 +110,9 @@ class Connector(Component):
         `options` are settings; a connector ignores those that it does not have. Raises
         `SourceNotFound` for a uri that it cannot read.
         """
-        raise SourceNotFound(f"the connector {cls.name!r} cannot be created from a uri: {uri}")
+        raise SourceNotFound(
+            f"the connector {cls.name!r} cannot be created from a uri: {uri}", uri=uri
+        )
 
     def require(self) -> None:
         """Raise `MissingExtra` if a package that the connector needs is not installed."""
@@ -132,10 +156,14 @@ class Connector(Component):
 
 @dataclass(frozen=True, slots=True)
 class FailedPart:
-    """A part of a source that could not be parsed, and the error."""
+    """A part of a source that could not be parsed, and the error, whose ``uri`` is the same."""
 
     uri: str
     error: SourceError
+
+    def __post_init__(self) -> None:
+        if self.error.uri is None:
+            self.error.uri = self.uri
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class Dataset(Connector):
         """Return the connector for ``dataset+file:///folder``."""
         path = path_of(uri.removeprefix("dataset+"))
         if path is None:
-            raise SourceNotFound(f"not the path of a data set: {uri}")
+            raise SourceNotFound(f"not the path of a data set: {uri}", uri=uri)
         return cls(path=path)
 
     @field_validator("path")
@@ -55,7 +55,9 @@ class Dataset(Connector):
         try:
             file = self.path.open("rb")
         except OSError as error:
-            raise SourceNotFound(f"no corpus at {self.path}: {error.strerror}") from None
+            raise SourceNotFound(
+                f"no corpus at {self.path}: {error.strerror}", uri=self.path.as_uri()
+            ) from None
         seen_uris: set[str] = set()
         with file:
             for number, line in enumerate(file, start=1):

@@ -66,10 +66,10 @@ class Feed(Connector):
         try:
             response = fetcher.get(self.url)
         except SourceError as error:
-            raise SourceNotFound(f"{self.url}: {error}") from None
+            raise SourceNotFound(f"{self.url}: {error}", uri=f"feed+{self.url}") from None
         feed = feedparser.parse(response.body, resolve_relative_uris=True, sanitize_html=True)
         if not feed.version:
-            raise SourceNotFound(f"{self.url} is not an RSS or Atom feed")
+            raise SourceNotFound(f"{self.url} is not an RSS or Atom feed", uri=f"feed+{self.url}")
         seen_uris: set[str] = set()
         for entry in feed.entries:
             source = self._make_source(entry, feed.feed.get("title", ""))

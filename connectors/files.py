@@ -69,7 +69,7 @@ class Files(Connector):
         """Return the connector for ``file:///path``."""
         path = path_of(uri)
         if path is None:
-            raise SourceNotFound(f"not a path on this machine: {uri}")
+            raise SourceNotFound(f"not a path on this machine: {uri}", uri=uri)
         return cls.from_path(path)
 
     @classmethod
@@ -80,7 +80,9 @@ class Files(Connector):
         """
         files = cls(path=path)
         if os.path.exists(files.path / INDEX_MARK):  # noqa: PTH110 (False without permission)
-            raise SourceNotFound(f"{files.path} is the folder of an index, not a source")
+            raise SourceNotFound(
+                f"{files.path} is the folder of an index, not a source", uri=files.scope
+            )
         if os.path.exists(files.path):  # noqa: PTH110 (False for impossible names)
             return files
         parts = files.path.parts
@@ -89,7 +91,7 @@ class Files(Connector):
         )
         folder = Path(*parts[:glob_start])
         if glob_start == len(parts) or not os.path.isdir(folder):  # noqa: PTH112
-            raise SourceNotFound(f"no such file or folder: {files.path}")
+            raise SourceNotFound(f"no such file or folder: {files.path}", uri=files.scope)
         glob_parts = parts[glob_start:]
         glob = "/".join(glob_parts)
         if "**" in glob_parts:  # "**" is any number of folders; in `include`, "*" matches "/" too
@@ -97,7 +99,9 @@ class Files(Connector):
         else:
             files = cls(path=folder, include=(glob,), exclude=("*/" * len(glob_parts) + "*",))
         if next(files.sources(), None) is None:
-            raise SourceNotFound(f"no such file or folder: {path} (no file matches the pattern)")
+            raise SourceNotFound(
+                f"no such file or folder: {path} (no file matches the pattern)", uri=files.scope
+            )
         return files
 
     @property
@@ -110,9 +114,11 @@ class Files(Connector):
         try:
             root_stat = self.path.stat()
         except FileNotFoundError:
-            raise SourceNotFound(f"no such file or folder: {self.path}") from None
+            raise SourceNotFound(f"no such file or folder: {self.path}", uri=self.scope) from None
         except OSError as error:
-            raise SourceNotFound(f"cannot read {self.path}: {error.strerror}") from None
+            raise SourceNotFound(
+                f"cannot read {self.path}: {error.strerror}", uri=self.scope
+            ) from None
         if stat.S_ISDIR(root_stat.st_mode):
             for entry in self._walk_files(str(self.path)):
                 if isinstance(entry, Source):

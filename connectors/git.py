@@ -132,16 +132,20 @@ class GitRepository(Connector):
             commit = parse_commit(repository, commit_name)
         except (KeyError, ValueError):
             ref_name = self.ref or "HEAD"
-            raise SourceNotFound(f"{self.scope}: no branch, tag or commit {ref_name!r}") from None
+            raise SourceNotFound(
+                f"{self.scope}: no branch, tag or commit {ref_name!r}", uri=self.scope
+            ) from None
         try:
             entries = list(iter_tree_contents(repository.object_store, commit.tree))
         except (KeyError, ValueError, OSError, AssertionError) as error:
-            raise SourceNotFound(f"{self.scope}: the repository is damaged ({error})") from None
+            raise SourceNotFound(
+                f"{self.scope}: the repository is damaged ({error})", uri=self.scope
+            ) from None
         uri_prefix = self.scope[: self.scope.index(PART) + len(PART)]
         metadata = {"commit": commit.id.decode(), **({"ref": self.ref} if self.ref else {})}
         folder_prefix = os.fsencode(f"{self.folder}/") if self.folder else b""
         if not any(entry.path.startswith(folder_prefix) for entry in entries):
-            raise SourceNotFound(f"{self.scope}: no such folder, or it is empty")
+            raise SourceNotFound(f"{self.scope}: no such folder, or it is empty", uri=self.scope)
         for entry in entries:
             if not stat.S_ISREG(entry.mode) or not self._is_selected(os.fsdecode(entry.path)):
                 continue
@@ -174,7 +178,7 @@ class GitRepository(Connector):
         try:
             repository = Repo(str(path))
         except (NotGitRepository, OSError):
-            raise SourceNotFound(f"no git repository at {path}") from None
+            raise SourceNotFound(f"no git repository at {path}", uri=self.scope) from None
         return repository, (self.ref or "HEAD").encode()
 
     def _open_remote(self) -> tuple[Any, bytes]:
@@ -191,7 +195,9 @@ class GitRepository(Connector):
                 message = " ".join(f"{type(error).__name__}: {error}".split())[:200]
                 secret = self.password.get_secret_value() if self.password else ""
                 message = message.replace(secret, "***") if secret else message
-                raise SourceNotFound(f"{self.scope}: cannot be fetched ({message})") from None
+                raise SourceNotFound(
+                    f"{self.scope}: cannot be fetched ({message})", uri=self.scope
+                ) from None
 
     def _fetch_copy(self, path: Path) -> tuple[Any, bytes]:
         """Fetch the commit into the copy at `path`; create the copy if there is none."""

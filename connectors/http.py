@@ -124,7 +124,7 @@ class Fetcher:
             if rules is None:
                 rules = self._robots_rules[origin] = self._load_robots(origin)
         if isinstance(rules, SourceError):
-            raise rules
+            raise type(rules)(str(rules))  # a new error for each page
         if not rules.can_fetch(url, USER_AGENT):
             raise RobotsDisallowed(
                 "the robots.txt of the site does not allow it (robots=False ignores this)"
@@ -243,9 +243,9 @@ def normalize_url(url: str) -> str:
         parts = urlsplit(urldefrag(url.strip()).url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise SourceNotFound(f"not a valid address: {url} ({error})") from None
+        raise SourceNotFound(f"not a valid address: {url} ({error})", uri=url) from None
     if parts.scheme.lower() not in ("http", "https") or not host:
-        raise SourceNotFound(f"not a web address (http or https): {url}")
+        raise SourceNotFound(f"not a web address (http or https): {url}", uri=url)
     if parts.username or parts.password:
         raise SourceNotFound("addresses that contain a user or password are not supported")
     netloc = f"[{host}]" if ":" in host else host

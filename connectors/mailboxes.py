@@ -128,11 +128,13 @@ class Mailbox(Connector):
                 version = hashlib.sha256(data).hexdigest()[:16]
                 yield self._make_source(name, version, partial(bytes, data))
         except (OSError, mailbox.Error) as error:
-            raise SourceNotFound(f"{self._path} cannot be read: {error}") from None
+            raise SourceNotFound(
+                f"{self._path} cannot be read: {error}", uri=self._address
+            ) from None
 
     def _read_mbox(self) -> Iterator[tuple[str, bytes]]:
         if not self._path.is_file():
-            raise SourceNotFound(f"no mailbox at {self._path}")
+            raise SourceNotFound(f"no mailbox at {self._path}", uri=self._address)
         if not self._path.stat().st_size:
             return
         with (
@@ -145,13 +147,14 @@ class Mailbox(Connector):
                 yield "", message
             if not has_messages:
                 raise SourceNotFound(
-                    f"not an mbox file: {self._path} does not start with a message"
+                    f"not an mbox file: {self._path} does not start with a message",
+                    uri=self._address,
                 )
 
     def _read_maildir(self) -> Iterator[tuple[str, bytes]]:
         """Yield (folder, message) of the Maildir and of its subfolders."""
         if not self._path.is_dir():
-            raise SourceNotFound(f"no mailbox at {self._path}")
+            raise SourceNotFound(f"no mailbox at {self._path}", uri=self._address)
         root = mailbox.Maildir(self._path, create=False)
         folders = [
             ("", root),
@@ -195,7 +198,8 @@ class Mailbox(Connector):
             else:
                 if host not in ("localhost", "127.0.0.1", "::1"):
                     raise SourceNotFound(
-                        "imap:// would send the password unencrypted; use imaps://"
+                        "imap:// would send the password unencrypted; use imaps://",
+                        uri=self._address,
                     )
                 server = imaplib.IMAP4(host, port or 143, timeout=self.timeout)
             try:
@@ -207,10 +211,12 @@ class Mailbox(Connector):
         except imaplib.IMAP4.error as error:
             message = str(error).replace(password, "***") if password else str(error)
             raise SourceNotFound(
-                f"{self._address}: the server refuses the login: {message}"
+                f"{self._address}: the server refuses the login: {message}", uri=self._address
             ) from None
         except OSError as error:
-            raise SourceNotFound(f"{self._address}: cannot be reached: {error}") from None
+            raise SourceNotFound(
+                f"{self._address}: cannot be reached: {error}", uri=self._address
+            ) from None
 
     def _make_ssl_context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(
@@ -243,7 +249,8 @@ class _ImapConnection:
             status, response = "NO", [str(error).encode()]
         if status != "OK":
             raise SourceNotFound(
-                f"{self._config._address}: no such folder ({_decode_response(response)})"
+                f"{self._config._address}: no such folder ({_decode_response(response)})",
+                uri=self._config._address,
             )
 
     def list_numbers(self) -> tuple[str, list[str]]:
@@ -255,7 +262,8 @@ class _ImapConnection:
             status, response = self._server.uid("SEARCH", *criteria)
         if status != "OK":
             raise SourceNotFound(
-                f"{self._config._address}: cannot be listed ({_decode_response(response)})"
+                f"{self._config._address}: cannot be listed ({_decode_response(response)})",
+                uri=self._config._address,
             )
         number = validity[0] if validity else None
         return (number.decode() if isinstance(number, bytes) else "0"), _decode_response(

@@ -87,11 +87,13 @@ class ObjectStore(Connector):
         try:
             objects = filesystem.find(root, detail=True)
         except FileNotFoundError:
-            raise SourceNotFound(f"nothing at {self.url}") from None
+            raise SourceNotFound(f"nothing at {self.url}", uri=self.url) from None
         except Exception as error:  # each store raises its own errors
-            raise SourceNotFound(f"{self.url} cannot be listed: {_describe_error(error)}") from None
+            raise SourceNotFound(
+                f"{self.url} cannot be listed: {_describe_error(error)}", uri=self.url
+            ) from None
         if not objects:
-            raise SourceNotFound(f"nothing at {self.url}")
+            raise SourceNotFound(f"nothing at {self.url}", uri=self.url)
         for name in sorted(objects):
             info = objects[name]
             object_path = name.strip("/")
@@ -123,7 +125,9 @@ class ObjectStore(Connector):
         try:
             return fsspec.filesystem(self._scheme, use_listings_cache=False, **self.options)
         except Exception as error:
-            raise SourceNotFound(f"{self.url} cannot be opened: {_describe_error(error)}") from None
+            raise SourceNotFound(
+                f"{self.url} cannot be opened: {_describe_error(error)}", uri=self.url
+            ) from None
 
     def _read_object(self, filesystem: Any, name: str, size: int) -> bytes:
         if size > self.max_bytes:

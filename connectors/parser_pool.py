@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from connectors.base import PART, FailedPart, Parser
+from connectors.base import PART, FailedPart, Parser, attach_uri
 from rag.errors import RagError, SourceError
 from rag.types import Document
 
@@ -69,7 +69,7 @@ class ParserPool:
 
     def parse(self, data: bytes, *, uri: str, mime: str | None) -> list[Document | FailedPart]:
         """Parse one source; see `Parser.documents`. Raises `SourceError` if a limit is exceeded."""
-        with self._slots:
+        with self._slots, attach_uri(uri):
             worker = self._acquire_worker() if self.processes else None
             if worker is None:
                 with self._local_lock:

@@ -147,7 +147,9 @@ class SqlQuery(Connector):
                 finally:
                     transaction.rollback()
         except (SQLAlchemyError, ImportError, ValueError) as error:
-            raise SourceNotFound(f"{self._address}: {self._describe_error(error)}") from None
+            raise SourceNotFound(
+                f"{self._address}: {self._describe_error(error)}", uri=self._address
+            ) from None
 
     def _make_engine(self) -> Engine:
         from sqlalchemy import create_engine
@@ -158,7 +160,7 @@ class SqlQuery(Connector):
             return create_engine(url, poolclass=NullPool)
         path = url.partition("://")[2].partition("?")[0].removeprefix("/")
         if not Path(path).is_file():
-            raise SourceNotFound(f"no database at {path}")
+            raise SourceNotFound(f"no database at {path}", uri=self._address)
         return create_engine(
             "sqlite://", poolclass=NullPool, creator=partial(_open_read_only_sqlite, path)
         )
@@ -183,7 +185,8 @@ class SqlQuery(Connector):
             if name not in columns:
                 column_list = ", ".join(map(repr, columns))
                 raise SourceNotFound(
-                    f"{self._address}: no column {name!r}; the columns are {column_list}"
+                    f"{self._address}: no column {name!r}; the columns are {column_list}",
+                    uri=self._address,
                 )
 
     def _make_failing_source(self, reason: str, number: int) -> Source:

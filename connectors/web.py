@@ -186,7 +186,7 @@ class Web(Connector):
                 entries = list(_parse_sitemap(fetcher.get(url).body))
             except SourceError as error:
                 if url == self.sitemap:
-                    raise SourceNotFound(f"{url}: {error}") from None
+                    raise SourceNotFound(f"{url}: {error}", uri=url) from None
                 yield _make_unreadable_source(
                     url, f"the sitemap cannot be read: {error}", protected_prefix=self.scope
                 )
@@ -255,14 +255,14 @@ class Web(Connector):
             response = fetcher.get(url)
         except SourceError as error:
             if url == self.crawl:
-                raise SourceNotFound(f"{url}: {error}") from None
+                raise SourceNotFound(f"{url}: {error}", uri=url) from None
             if isinstance(error, PageMissing | RobotsDisallowed):
                 return None
             return _make_unreadable_source(url, str(error), protected_prefix=self.scope)
         if response.url.startswith(self.scope):
             return response
         if url == self.crawl:
-            raise SourceNotFound(f"{url} redirects to {response.url}; crawl that address")
+            raise SourceNotFound(f"{url} redirects to {response.url}; crawl that address", uri=url)
         return None
 
     def _is_followed(self, url: str) -> bool:

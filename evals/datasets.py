@@ -12,15 +12,15 @@ from connectors.dataset import Dataset
 from rag.errors import QueryError, SourceNotFound
 
 Judgements = Mapping[str, Mapping[str, int]]
-"""Relevance (0: not) by query and document."""
+"""Relevance by query and document; 0 means not relevant."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetrievalSet:
-    """A corpus, queries by id, and judgements of those queries.
+    """A corpus, queries by id, and relevance judgements for these queries.
 
-    Judgements of queries that are not there are left out, and so are queries for which nothing
-    is relevant: they say nothing of a ranking.
+    Judgements of unknown queries are left out. Queries without a relevant document are left out
+    too, because they cannot measure a ranking.
     """
 
     corpus: Dataset
@@ -28,7 +28,7 @@ class RetrievalSet:
     judgements: Judgements
 
     def uris(self) -> dict[str, str]:
-        """Ids of the corpus's documents, by the uris they have in an index."""
+        """Return the ids of the corpus documents by the uris that they have in an index."""
         base = self.corpus.path.as_uri()
         uris = {}
         with self.corpus.path.open("rb") as lines:
@@ -46,13 +46,15 @@ def load_retrieval_set(
 ) -> RetrievalSet:
     """Read ``corpus.jsonl``, ``queries.jsonl`` and ``qrels.tsv`` (or ``qrels/test.tsv``).
 
-    `queries` and `qrels` are for those of other names; a path that is not there is looked for in
-    the folder. `folder` may be the corpus itself. Raises `SourceNotFound`, or `QueryError` for a
-    line that cannot be read.
+    `queries` and `qrels` are paths of files with other names; a path that does not exist is looked
+    up in the folder. `folder` may be the corpus file. Raises `SourceNotFound` for a missing file,
+    and `QueryError` for an invalid line or if no query has a relevant document.
     """
     corpus = Dataset(path=folder)
     if not corpus.path.is_file():
-        raise SourceNotFound(f"no corpus at {corpus.path}: a data set has a corpus.jsonl")
+        raise SourceNotFound(
+            f"no corpus at {corpus.path}: a data set has a corpus.jsonl", uri=corpus.path.as_uri()
+        )
     data_folder = corpus.path.parent
     judgements = read_qrels(_find_file(data_folder, qrels, "qrels.tsv", "qrels/test.tsv"))
     query_texts = dict(_read_queries(_find_file(data_folder, queries, "queries.jsonl")))
@@ -75,7 +77,9 @@ def _find_file(folder: Path, given_path: Path | None, *default_names: str) -> Pa
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    raise SourceNotFound(f"there is no {given_path or default_names[0]} in {folder}")
+    raise SourceNotFound(
+        f"there is no {given_path or default_names[0]} in {folder}", uri=folder.as_uri()
+    )
 
 
 def _read_queries(path: Path) -> Iterator[tuple[str, str]]:
@@ -91,9 +95,9 @@ def _read_queries(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def read_qrels(path: Path) -> dict[str, dict[str, int]]:
-    """Judgements of a file: query, document and score, with a header or in TREC's four columns.
+    """Read judgements: query, document and score, or the four columns of TREC.
 
-    Scores are whole numbers. Raises `QueryError`.
+    A header is skipped. Scores are whole numbers. Raises `QueryError` for an invalid line.
     """
     judged: dict[str, dict[str, int]] = {}
     for number, line in numbered_lines(path):
@@ -110,7 +114,7 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines of a file that are not blank, with their numbers. Raises `QueryError`."""
+    """Yield the lines of a file that are not blank, with their numbers. Raises `QueryError`."""
     try:
         with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):

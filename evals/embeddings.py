@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SentencePair:
-    """Two texts, and how alike people find them; any scale."""
+    """Two texts, and the similarity that people gave them, on any scale."""
 
     first: str
     second: str
@@ -32,14 +32,17 @@ class SentencePair:
 
 @dataclass(frozen=True, slots=True)
 class StsResult:
-    """Correlation with people by cosine, Manhattan and Euclidean; distances count negative."""
+    """The correlation of cosine, Manhattan and Euclidean similarity with people's scores.
+
+    Distances are negated, so that higher means more similar.
+    """
 
     n: int
     pearson: Mapping[str, Estimate]
     spearman: Mapping[str, Estimate]
 
     def as_json(self) -> dict[str, Any]:
-        """As plain data."""
+        """Return the result as plain data."""
         return {
             "n": self.n,
             "pearson": {name: e.as_json() for name, e in self.pearson.items()},
@@ -57,7 +60,7 @@ def load_sentence_pairs(path: Path) -> list[SentencePair]:
 
 
 def _read_rows(path: Path, what: str, keys: tuple[str, ...]) -> Iterator[list[Any]]:
-    """The values of these keys, line by line; a score must be a number."""
+    """Yield the values of `keys` in each line; a score must be a number."""
     for number, line in numbered_lines(path):
         try:
             row = json.loads(line)
@@ -70,7 +73,7 @@ def _read_rows(path: Path, what: str, keys: tuple[str, ...]) -> Iterator[list[An
 
 
 def sts(embedder: Embedder, pairs: Sequence[SentencePair], *, resamples: int = 1_000) -> StsResult:
-    """Semantic textual similarity: Pearson and Spearman with people's scores.
+    """Return the correlation with people's scores on semantic textual similarity (STS).
 
     Raises `QueryError` for fewer than three pairs. Source: Cer et al., "SemEval-2017 Task 1".
     """
@@ -101,7 +104,7 @@ def sts(embedder: Embedder, pairs: Sequence[SentencePair], *, resamples: int = 1
 
 
 def pearson(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Correlation of values; NaN where one has no variance."""
+    """Return Pearson's correlation; NaN if one of the two has no variance."""
     import numpy as np
 
     a, b = first - first.mean(), second - second.mean()
@@ -110,7 +113,7 @@ def pearson(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
 
 
 def spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Correlation of ranks, ties at their mean."""
+    """Return Spearman's correlation of ranks; ties have their mean rank."""
     return pearson(_ranks(first), _ranks(second))
 
 
@@ -131,7 +134,7 @@ def _cosines(first: Vectors, second: Vectors) -> NDArray[np.float64]:
     return cosines
 
 
-# -- classes and clusters ------------------------------------------------------------------
+# -- classification and clustering ---------------------------------------------------------
 
 
 def classification(
@@ -142,10 +145,11 @@ def classification(
     neighbours: int = 5,
     folds: int = 5,
 ) -> dict[str, Estimate]:
-    """Accuracy and macro F1 of classes told by the nearest neighbours' (cosine), cross-validated.
+    """Return accuracy and macro F1 of a k-nearest-neighbour classifier, cross-validated.
 
-    Raises `QueryError` for fewer than two classes, or fewer texts than folds. Source: the k-NN
-    protocol of Muennighoff et al., "MTEB" (2023).
+    The `neighbours` nearest texts vote, weighted by 1 + cosine. Raises `QueryError` for fewer than
+    two classes, or fewer texts than folds or than neighbours + 1. Source: the k-NN protocol of
+    Muennighoff et al., "MTEB" (2023).
     """
     import numpy as np
 
@@ -189,10 +193,10 @@ def classification(
 def clustering(
     embedder: Embedder, texts: Sequence[str], labels: Sequence[str], *, seed: int = 0
 ) -> float:
-    """V-measure (0..1) of k-means with as many clusters as there are labels.
+    """Return the V-measure (0..1) of k-means with as many clusters as there are labels.
 
-    Ten starts drawn by `seed`, the best kept. Raises `QueryError` for fewer than two labels.
-    Source: Rosenberg and Hirschberg (2007); the protocol of "MTEB" (2023).
+    The best of ten starts, drawn with `seed`, counts. Raises `QueryError` for fewer than two
+    labels. Source: Rosenberg and Hirschberg (2007); the protocol of "MTEB" (2023).
     """
     import numpy as np
 
@@ -213,7 +217,10 @@ def clustering(
 def _k_means(
     vectors: NDArray[np.float64], k: int, random: np.random.Generator
 ) -> tuple[float, NDArray[np.int64]]:
-    """Lloyd's, begun as k-means++; the sum of squared distances, and the clusters."""
+    """Cluster by Lloyd's algorithm with k-means++ seeding.
+
+    Returns the sum of squared distances, and the cluster of each vector.
+    """
     import numpy as np
 
     centres = vectors[[int(random.integers(len(vectors)))]]
@@ -247,7 +254,7 @@ def _squared_distances(
 
 
 def v_measure(labels: Sequence[int], clusters: Sequence[int]) -> float:
-    """Harmonic mean of homogeneity and completeness (Rosenberg and Hirschberg, 2007)."""
+    """Return the harmonic mean of homogeneity and completeness (Rosenberg and Hirschberg, 2007)."""
     from collections import Counter
 
     n = len(labels)
@@ -264,7 +271,7 @@ def v_measure(labels: Sequence[int], clusters: Sequence[int]) -> float:
     return max(0.0, min(1.0, 2 * homogeneity * completeness / total)) if total > 0 else 0.0
 
 
-# -- stability and geometry ----------------------------------------------------------------
+# -- determinism and geometry --------------------------------------------------------------
 
 
 def determinism(
@@ -274,9 +281,10 @@ def determinism(
     sizes: Sequence[int] = (1, 7, 64),
     others: Sequence[Embedder] = (),
 ) -> dict[str, float]:
-    """Largest difference of any value of a vector: between two runs, batch sizes, and devices.
+    """Return the largest difference of a vector's value between runs, batch sizes and devices.
 
-    0 is byte for byte the same. `others` are the same embedder on other devices.
+    0 means byte for byte equal. `others` are the same embedder on other devices. Raises
+    `QueryError` without texts.
     """
     import numpy as np
 
@@ -305,7 +313,7 @@ def determinism(
 
 
 def alignment(first: Vectors, second: Vectors, *, alpha: float = 2.0) -> float:
-    """Mean distance, to the power of `alpha`, of the vectors of pairs that belong together.
+    """Return the mean distance, to the power of `alpha`, between the vectors of similar pairs.
 
     Lower is better. Source: Wang and Isola (2020).
     """
@@ -316,10 +324,10 @@ def alignment(first: Vectors, second: Vectors, *, alpha: float = 2.0) -> float:
 
 
 def uniformity(vectors: Vectors, *, t: float = 2.0) -> float:
-    """Logarithm of the mean of exp(-t d²) over all pairs: how evenly vectors fill the sphere.
+    """Return the logarithm of the mean of exp(-t d²) over all pairs of vectors.
 
-    Lower is more even; 0 where all are the same. Raises `QueryError` for fewer than two. Source:
-    Wang and Isola (2020).
+    It measures how evenly the vectors fill the sphere: lower is more even, 0 if all are equal.
+    Raises `QueryError` for fewer than two vectors. Source: Wang and Isola (2020).
     """
     import numpy as np
 
@@ -336,13 +344,13 @@ def uniformity(vectors: Vectors, *, t: float = 2.0) -> float:
 
 @dataclass(frozen=True, slots=True)
 class BiasResult:
-    """WEAT's effect size (-2..2; 0: none), and the p of its one-sided permutation test."""
+    """The effect size of WEAT (-2..2; 0: no bias), and the p of its one-sided permutation test."""
 
     effect: float
     p: float
 
     def as_json(self) -> dict[str, float]:
-        """As plain data."""
+        """Return the result as plain data."""
         return {"effect": self.effect, "p": self.p}
 
 
@@ -353,10 +361,11 @@ def word_bias(
     *,
     permutations: int = 5_000,
 ) -> BiasResult:
-    """Word Embedding Association Test: are the first targets nearer to the first attributes?
+    """Run the Word Embedding Association Test: are the first targets nearer the first attributes?
 
-    Both lists of targets must be of one length. p counts the sample itself: (b + 1) / (m + 1).
-    Source: Caliskan et al., "Semantics derived automatically ..." (2017).
+    Both lists of targets must have the same length. p counts the sample itself: (b + 1) / (m + 1).
+    Raises `QueryError` for lists of unequal length or empty lists. Source: Caliskan et al.,
+    "Semantics derived automatically ..." (2017).
     """
     import numpy as np
 
@@ -415,7 +424,7 @@ PROBES = {
         ),
     ),
 }
-"""Probes by name; the first one should be strong, as a check that the test works at all."""
+"""WEAT probes by name. The first should show a strong effect: it checks that the test works."""
 
 
 def _normalize(vectors: Vectors) -> Vectors:
@@ -426,7 +435,7 @@ def _normalize(vectors: Vectors) -> Vectors:
     return normalized
 
 
-# -- all of it -----------------------------------------------------------------------------
+# -- report --------------------------------------------------------------------------------
 
 
 def report(
@@ -436,10 +445,11 @@ def report(
     classes: Path | None = None,
     bias: bool = False,
 ) -> dict[str, Any]:
-    """Everything that can be said with what is given, as plain data.
+    """Compute every measure that the given files allow, as plain data.
 
-    `pairs` are for `sts`, `classes` (JSON lines ``{"text", "label"}``) for classification and
-    clustering. Texts of both tell stability, alignment and uniformity. Raises `QueryError`.
+    `pairs` is used for `sts` and alignment, `classes` (JSON lines ``{"text", "label"}``) for
+    classification and clustering. Determinism and uniformity use the texts of both, or the words of
+    `PROBES` without any; `bias` adds the probes. Raises `QueryError` for an invalid file.
     """
     results: dict[str, Any] = {"embedder": embedder.config()}
     texts: list[str] = []
@@ -474,7 +484,7 @@ def report(
 
 
 def format_lines(found: Mapping[str, Any], within: str = "") -> list[tuple[str, str]]:
-    """A report for people: a name and a value for each number."""
+    """Format a report as lines for people: the name and the value of each number."""
     out: list[tuple[str, str]] = []
     for name, value in found.items():
         label = f"{within} {name}".strip()

@@ -19,7 +19,7 @@ from rag.errors import ModelError, QueryError
 from rag.llm.base import ChatModel
 from rag.llm.prompting import escape_prompt_markup, render_messages
 from rag.llm.structured import fill
-from rag.stores import SqliteDocumentStore
+from rag.stores import DocumentStore
 from rag.text.sentences import sentences
 from rag.text.tokenization import STOP_WORDS, content_stems, words
 from rag.types import Document
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 KINDS = ("answerable", "unanswerable", "multi-document")
 BLANK = "____"
-_SHORTEST, _LONGEST = 6, 40  # words of a sentence that is asked about
-_ALIKE = 0.92  # cosine from which two questions are the same
-_GROUP = 50  # facts that share a word
-_PASSAGE = 2_000  # characters that a model is shown
+_SHORTEST, _LONGEST = 6, 40  # words of a sentence to ask about
+_ALIKE = 0.92  # cosine from which two questions count as duplicates
+_GROUP = 50  # facts per shared word that are tried as pairs
+_PASSAGE = 2_000  # characters of a passage in a prompt
 _NUMBER = re.compile(
     r"(?<![\w.,:/-])(?:[$€£]\s?)?\d[\d,]*(?:\.\d+)?(?:\s?(?:%|per\s?cent|million|billion|thousand))?"
     r"(?![\w-]|[.,:/]\d)"
@@ -42,7 +42,7 @@ _NUMBER = re.compile(
 _NAME = re.compile(
     r"(?<=[^\W\d_,;)\"'] )(?:[A-Z][\w'-]+)(?: (?:of |the |de |von )?[A-Z][\w'-]+){0,4}"
 )
-_VAGUE = re.compile(  # what the sentence before it would be needed for
+_VAGUE = re.compile(  # beginnings that refer to the sentence before
     r"^(?:it|he|she|they|this|that|these|those|its|his|her|their|such|here|there|however|also|but|"
     r"and|or|so|then|thus|therefore|both|another|the (?:former|latter|same))\b",
     re.IGNORECASE,
@@ -51,7 +51,7 @@ _VAGUE = re.compile(  # what the sentence before it would be needed for
 
 @dataclass(frozen=True, slots=True)
 class _Fact:
-    """A sentence of a document, and the words of it that are asked for."""
+    """A sentence of a document, and the part of it that a question asks for."""
 
     document: Document
     start: int
@@ -88,11 +88,13 @@ def generate_questions(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Question]:
-    """Make `count` questions about what `pipeline` has ingested; fewer where there is not enough.
+    """Generate up to `count` questions about the documents that `pipeline` has ingested.
 
-    `unanswerable` and `multi` are the shares of questions that no document answers, and that two
-    documents answer together. None is there twice, or nearly. Without a `model`, the same index and
-    seed give the same questions. Raises `QueryError` where nothing can be asked about.
+    The result is shorter if the documents do not give enough questions. `unanswerable` and `multi`
+    are the shares (0..1) of questions that no document answers, and of questions that need two
+    documents. Duplicates and near-duplicates are dropped. Without a `model`, the same index and
+    seed give the same questions. `progress` is called with (questions generated, `count`). Raises
+    `QueryError` if there is nothing to ask about, or for a count or share out of range.
     """
     if not 1 <= count <= 100_000:
         raise QueryError(f"1 to 100,000 questions can be made, not {count}")
@@ -104,45 +106,57 @@ def generate_questions(
     facts = list(_pick_facts(documents, chance))
     if not facts:
         raise QueryError("there is no sentence in the index that could be asked about")
-    several = len({fact.document.uri for fact in facts}) > 1
-    counts = {"unanswerable": round(count * unanswerable)}
-    answerable_limit = count - counts["unanswerable"]
-    counts["multi-document"] = min(answerable_limit, round(count * multi)) if several else 0
-    counts["answerable"] = count - sum(counts.values())
-    if model is not None:
-        by_model = _ModelGenerator(model, pipeline)
-        makers = {
-            "answerable": by_model.answerable(facts),
-            "unanswerable": by_model.unanswerable(facts),
-            "multi-document": by_model.multi(_pair_facts(facts)),
-        }
-    else:
-        makers = {
-            "answerable": _make_answerable(facts),
-            "unanswerable": _make_unanswerable(pipeline, facts, chance),
-            "multi-document": _make_multi_document(_pair_facts(facts)),
-        }
+    counts = _count_by_kind(facts, count, unanswerable, multi)
+    candidates = _generate_candidates(pipeline, facts, model, chance)
     questions: list[Question] = []
     duplicate_filter = _DuplicateFilter()
     for kind in KINDS:
-        new = (question for question in makers[kind] if duplicate_filter.is_new(question.question))
-        for question in islice(new, counts[kind]):  # no model is asked for one too many
+        new = (q for q in candidates[kind] if duplicate_filter.is_new(q.question))
+        for question in islice(new, counts[kind]):  # lazy: a model writes no surplus question
             questions.append(question)
             if progress:
                 progress(len(questions), count)
     return [q.model_copy(update={"id": f"q{n}"}) for n, q in enumerate(questions, start=1)]
 
 
-def _sample_documents(
-    library: SqliteDocumentStore, count: int, chance: random.Random
-) -> list[Document]:
+def _count_by_kind(
+    facts: Sequence[_Fact], count: int, unanswerable: float, multi: float
+) -> dict[str, int]:
+    """Return the number of questions of each kind; multi-document ones need two documents."""
+    has_several_documents = len({fact.document.uri for fact in facts}) > 1
+    counts = {"unanswerable": round(count * unanswerable)}
+    multi_limit = count - counts["unanswerable"] if has_several_documents else 0
+    counts["multi-document"] = min(multi_limit, round(count * multi))
+    counts["answerable"] = count - sum(counts.values())
+    return counts
+
+
+def _generate_candidates(
+    pipeline: Pipeline, facts: Sequence[_Fact], model: ChatModel | None, chance: random.Random
+) -> dict[str, Iterator[Question]]:
+    """Return a lazy iterator of questions for each kind, written by `model` or as cloze tests."""
+    if model is not None:
+        model_generator = _ModelGenerator(model, pipeline)
+        return {
+            "answerable": model_generator.answerable(facts),
+            "unanswerable": model_generator.unanswerable(facts),
+            "multi-document": model_generator.multi(_pair_facts(facts)),
+        }
+    return {
+        "answerable": _make_answerable(facts),
+        "unanswerable": _make_unanswerable(pipeline, facts, chance),
+        "multi-document": _make_multi_document(_pair_facts(facts)),
+    }
+
+
+def _sample_documents(library: DocumentStore, count: int, chance: random.Random) -> list[Document]:
     uris = sorted(library.uris())
     chance.shuffle(uris)
     return [library.document(uri) for uri in uris[: max(50, 4 * count)]]
 
 
 def _pick_facts(documents: Sequence[Document], chance: random.Random) -> Iterator[_Fact]:
-    """Sentences that say much, those of every document in turn, the most telling first."""
+    """Yield one fact of each document in turn, the most salient facts of a document first."""
     common: Counter[str] = Counter()
     for document in documents:
         common.update(set(content_stems(document.text[:20_000])))
@@ -183,7 +197,7 @@ def _find_facts(document: Document) -> Iterator[_Fact]:
 
 
 def _is_part_of_name(sentence: str, place: re.Match[str]) -> bool:
-    """Whether a number is the model of something, as in "the Gale 3", or a name is a day's."""
+    """Return whether a number belongs to a name ("the Gale 3"), or a name is a month or a day."""
     if place.re is not _NUMBER:
         return place.group() in _DAYS
     before = sentence[: place.start()].split()
@@ -198,7 +212,7 @@ _DAYS = frozenset(
 
 
 def _salience(document: Document, fact: _Fact, common: Counter[str]) -> float:
-    """How much a sentence says of its document: words that it has often, and others hardly."""
+    """Return the salience of a sentence: rare stems and an early position make it high."""
     stems = set(content_stems(fact.sentence))
     if not stems:
         return 0.0
@@ -221,7 +235,7 @@ def _make_answerable(facts: Sequence[_Fact]) -> Iterator[Question]:
 
 
 def _pair_facts(facts: Sequence[_Fact]) -> Iterator[tuple[_Fact, _Fact]]:
-    """Facts of two documents, first those that share a rare word; each fact once."""
+    """Yield pairs of facts of two documents, first those that share a rare word; each fact once."""
     by_word: dict[str, list[_Fact]] = {}
     for fact in facts:
         for stem in set(content_stems(fact.sentence)):
@@ -245,7 +259,7 @@ def _make_multi_document(pairs: Iterable[tuple[_Fact, _Fact]]) -> Iterator[Quest
         yield Question(
             id="",
             question=f"What is missing, first and second: {first.cloze} And: {second.cloze}",
-            answerable=True,  # by two words in two places, which is no one reference answer
+            answerable=True,  # without `answers`: two words in two sentences are not one reference
             gold=(first.document.uri, second.document.uri),
             spans=(first.span, second.span),
             kind="multi-document",
@@ -255,7 +269,7 @@ def _make_multi_document(pairs: Iterable[tuple[_Fact, _Fact]]) -> Iterator[Quest
 def _make_unanswerable(
     pipeline: Pipeline, facts: Sequence[_Fact], chance: random.Random
 ) -> Iterator[Question]:
-    """Sentences with another document's name in them, which nothing that is stored supports."""
+    """Yield questions about sentences with a wrong name, which no passage in the index supports."""
     verifier = LexicalVerifier()
     all_names = {m.group() for fact in facts for m in _NAME.finditer(fact.sentence)} - _DAYS
     names = sorted(all_names)
@@ -281,7 +295,7 @@ def _make_unanswerable(
         )
         if changed.count(fact.answer) != 1:
             continue
-        # with the answer, and with any other in its place
+        # the wrong sentence, and the sentence with any other answer, must both be unsupported
         claims = [changed, changed.replace(fact.answer, " ")]
         hits = pipeline.search(claims[1], k=10)
         supports = verifier.support(claims, [hit.chunk.text for hit in hits])
@@ -307,9 +321,10 @@ class _AnswerCheck(BaseModel):
 
 
 class _ModelGenerator:
-    """Questions by a chat model. What it quotes as evidence must stand in the passages.
+    """Generates questions with a chat model.
 
-    Several failures in a row are the model's, and are raised.
+    A question is dropped if the evidence that the model quotes is not in the passages. Failures of
+    the model are skipped; the fifth in a row is raised, because the model is then the cause.
     """
 
     def __init__(self, model: ChatModel, pipeline: Pipeline) -> None:
@@ -360,7 +375,7 @@ class _ModelGenerator:
         for fact, start, text in zip(facts, starts, texts, strict=True):
             quote = next((e for e in generated.evidence if len(e) >= _EVIDENCE and e in text), None)
             if quote is None or not generated.answer.strip():
-                return None  # it is not in the passage: nobody could check it
+                return None  # without a verbatim quote, nobody can check the question
             quote_start = start + text.index(quote)
             spans.append(
                 GoldSpan(
@@ -389,12 +404,12 @@ class _ModelGenerator:
         return fill(self._model, messages, _AnswerCheck).answered
 
 
-_EVIDENCE = 8  # characters
+_EVIDENCE = 8  # characters that a quote must have
 _MOST_FAILURES = 5  # in a row
 
 
 class _DuplicateFilter:
-    """Tells a question that was there already, or nearly: by its words and by its vector."""
+    """Detects duplicates and near-duplicates of earlier questions, by their words and vectors."""
 
     def __init__(self) -> None:
         self._seen: set[str] = set()

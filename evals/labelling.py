@@ -130,6 +130,7 @@ class LabelServer:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._socket.bind(("127.0.0.1", port))
+            self._socket.listen()  # from here on a request waits, and is not refused
         except (OSError, OverflowError) as error:
             self._socket.close()
             raise ConfigError(f"cannot listen on port {port}: {error}") from None

@@ -20,7 +20,7 @@ from rag.types import FrozenModel, Text
 
 
 class GoldSpan(FrozenModel):
-    """Where in a source the answer stands: ``text[start:end] == quote``."""
+    """The location of an answer in a source: ``text[start:end] == quote``."""
 
     uri: Text
     start: int
@@ -29,11 +29,11 @@ class GoldSpan(FrozenModel):
 
 
 class Question(FrozenModel):
-    """A question, and what is known of it.
+    """A question, with its reference answers and gold documents.
 
-    ``answers`` are right ones, each by itself. ``answerable`` is whether the sources answer it
-    (None: not known). ``gold`` are the documents that do, by uri or by the id of a record.
-    ``answer`` and ``contexts`` are there where a system's answer is to be scored as it is.
+    ``answers`` are correct answers, each complete by itself. ``answerable`` is whether the sources
+    answer the question (None: unknown). ``gold`` are the documents that answer it, by uri or by the
+    id of a record. ``answer`` and ``contexts`` are set if an existing answer is to be scored.
     """
 
     id: Text
@@ -47,7 +47,7 @@ class Question(FrozenModel):
     contexts: tuple[Text, ...] | None = None
 
 
-_LONGEST_CELL = 1_000_000  # characters of a list in a table
+_LONGEST_CELL = 1_000_000  # characters of a cell that are parsed as a list
 _FIELDS: Mapping[str, tuple[str, ...]] = {
     "id": ("id", "_id", "qid", "question_id", "query_id", "query-id"),
     "question": ("question", "query", "user_input", "input", "text", "prompt"),
@@ -72,12 +72,12 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
 
 
 def load_questions(path: Path) -> list[Question]:
-    """Read a question set; the format is told by the file.
+    """Read a question set; the format is detected from the file.
 
-    JSON lines or a JSON list (``question`` or ``query`` or ``user_input`` ..., as Ragas, DeepEval
-    and LangSmith export them too), CSV and TSV with a header, SQuAD 1 and 2, HotpotQA, MuSiQue, and
-    a BEIR folder or its ``queries.jsonl`` beside the ``qrels``. Raises `QueryError` that names the
-    line at fault, also where an id is there twice, or nothing.
+    Supports JSON lines or a JSON list (``question`` or ``query`` or ``user_input`` ..., also as
+    exported by Ragas, DeepEval and LangSmith), CSV and TSV with a header, SQuAD 1 and 2, HotpotQA,
+    MuSiQue, and a BEIR folder or its ``queries.jsonl`` next to the ``qrels``. Raises `QueryError`
+    with the location of an invalid question, for a repeated id, and for an empty set.
     """
     if path.is_dir():
         questions = list(_read_beir(path))
@@ -101,7 +101,7 @@ def load_questions(path: Path) -> list[Question]:
 
 
 def questions_hash(questions: Iterable[Question]) -> str:
-    """16 hex digits that change with any question."""
+    """Return a hash of 16 hex digits that changes with any question."""
     canonical_json = json.dumps(
         [question.model_dump(mode="json") for question in questions], sort_keys=True
     )
@@ -109,9 +109,10 @@ def questions_hash(questions: Iterable[Question]) -> str:
 
 
 def is_gold(uri: str, gold: str) -> bool:
-    """Whether a uri is that of the document that a question set calls `gold`.
+    """Return whether `uri` is the document that a question set calls `gold`.
 
-    By the whole uri, the id of a record (behind ``!/``), or the end of the path: ``a/manual.md``.
+    `gold` is the whole uri, the id of a record (after ``!/``), or the end of the path, such as
+    ``a/manual.md``.
     """
     if uri == gold:
         return True
@@ -146,7 +147,7 @@ def _is_lines(text: str) -> bool:
 
 
 def _read_json_lines(path: Path, text: str) -> Iterator[Question]:
-    # by the line feed alone: a string may hold a line separator of Unicode's
+    # not splitlines(): a JSON string may contain a Unicode line separator
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
@@ -205,9 +206,9 @@ def _read_table(path: Path, text: str, delimiter: str) -> Iterator[Question]:
 
 
 def _parse_list_cell(cell: str) -> list[str]:
-    """What a cell lists: JSON, Python's way of writing a list (pandas), or values between ``|``."""
+    """Parse the list in a cell: JSON, a Python literal (pandas), or values separated by ``|``."""
     if cell.lstrip().startswith("["):
-        for parse in (json.loads, ast.literal_eval):  # literals only: nothing is evaluated
+        for parse in (json.loads, ast.literal_eval):  # literals only: no code is run
             try:
                 items = parse(cell[:_LONGEST_CELL].strip())
             except (ValueError, SyntaxError, RecursionError, MemoryError):
@@ -227,7 +228,7 @@ def _read_beir(folder: Path) -> Iterator[Question]:
 
 
 def _add_qrels(folder: Path, questions: list[Question]) -> list[Question]:
-    """BEIR's queries, with the documents that its ``qrels`` beside them name."""
+    """Return BEIR queries with the gold documents of the ``qrels`` in the same folder."""
     from evals.datasets import read_qrels
 
     qrels = next(
@@ -245,7 +246,7 @@ def _add_qrels(folder: Path, questions: list[Question]) -> list[Question]:
 def _parse_question(record: Any, where: str, default_id: str) -> Question:
     if not isinstance(record, Mapping):
         raise QueryError(f"{where}: not a question: a {type(record).__name__}")
-    if isinstance(record.get("inputs"), Mapping):  # LangSmith's
+    if isinstance(record.get("inputs"), Mapping):  # LangSmith
         outputs = record.get("reference_outputs") or record.get("outputs")
         right = dict(outputs) if isinstance(outputs, Mapping) else {"answer": outputs}
         record = {**record, **right, **record["inputs"]}
@@ -255,17 +256,17 @@ def _parse_question(record: Any, where: str, default_id: str) -> Question:
             if record.get(key) is not None:
                 values[name] = record[key]
                 break
-    # "answer" is what is right in a question set, unless that is told beside it, or the passages
-    # are that a system was given
+    # "answer" is a reference, unless the record also has references or contexts: then it is the
+    # answer of a system
     if (answer := record.get("answer")) is not None:
         is_scored_answer = "answers" in values or "contexts" in values
         values.setdefault("answer" if is_scored_answer else "answers", answer)
-    if (aliases := record.get("answer_aliases")) and "answer" not in values:  # MuSiQue's
+    if (aliases := record.get("answer_aliases")) and "answer" not in values:  # MuSiQue
         values["answers"] = [*_parse_texts(values.get("answers", []), where, "answers"), *aliases]
     if isinstance(record.get("is_impossible"), bool):
         values.setdefault("answerable", not record["is_impossible"])
     if isinstance(listed := record.get("answers"), Mapping) and listed.get("text") == []:
-        values.setdefault("answerable", False)  # SQuAD 2, as Hugging Face has it
+        values.setdefault("answerable", False)  # SQuAD 2 on Hugging Face
     if isinstance(values.get("question"), Mapping):
         values["question"] = values["question"].get("text")
     for name in ("answers", "gold", "contexts"):
@@ -288,14 +289,14 @@ def _parse_question(record: Any, where: str, default_id: str) -> Question:
 
 
 def _supporting_titles(facts: Any) -> list[str]:
-    """HotpotQA's supporting facts, as lists of title and sentence or as two columns."""
+    """Return the titles of HotpotQA's supporting facts: lists of title and sentence, or columns."""
     if isinstance(facts, Mapping):
         return [str(title) for title in facts.get("title", ())]
     return [str(fact[0]) for fact in facts if isinstance(fact, list | tuple) and fact]
 
 
 def _unwrap_text(value: Any) -> Any:
-    """A document of LangChain's or Haystack's, by its text."""
+    """Return the text of a LangChain or Haystack document; other values are returned unchanged."""
     if not isinstance(value, Mapping):
         return value
     return value.get("text") or value.get("page_content") or value.get("content")
@@ -303,7 +304,7 @@ def _unwrap_text(value: Any) -> Any:
 
 def _parse_texts(value: Any, where: str, name: str) -> list[str]:
     if isinstance(value, Mapping) and isinstance(value.get("text"), list):
-        value = value["text"]  # SQuAD's, as Hugging Face has it
+        value = value["text"]  # SQuAD on Hugging Face
     items = value if isinstance(value, list | tuple) else [value]
     texts = []
     for item in map(_unwrap_text, items):

@@ -22,13 +22,13 @@ from rag.generation.markers import strip_markers
 from rag.types import Chunk, Hit
 
 NOISE = (0.0, 0.2, 0.4, 0.6, 0.8)
-"""Shares of passages beside the point, as RGB has them."""
-_CANDIDATES = 50  # chunks among which noise is looked for
+"""The shares of irrelevant passages that RGB uses."""
+_CANDIDATES = 50  # retrieved chunks to choose passages and noise from
 
 
 @dataclass(frozen=True, slots=True)
 class RobustnessItem:
-    """A question, passages that answer it, others that do not, and a wrong answer."""
+    """A question, passages that answer it, passages that do not, and a wrong answer."""
 
     question: Question
     positive: tuple[Chunk, ...]
@@ -38,12 +38,12 @@ class RobustnessItem:
 
 @dataclass(frozen=True, slots=True)
 class RobustnessResult:
-    """What RGB measures.
+    """The measurements of RGB.
 
-    ``noise``: accuracy (the answer holds a reference) by the share of noise. ``rejection``: share
-    of questions refused where every passage is beside the point. Where every passage that answers
-    tells a lie: ``repeated`` is the share of answers that repeat it (lower is better), ``right``
-    that of answers which are right all the same.
+    ``noise`` is the accuracy (the answer contains a reference) by the share of noise.
+    ``rejection`` is the share of questions that are refused if every passage is irrelevant. The
+    other two use false passages, where a wrong answer replaces the right one: ``repeated`` is the
+    share of answers that repeat it (lower is better), ``right`` the share that are still right.
     """
 
     noise: tuple[tuple[float, Summary], ...]
@@ -52,7 +52,7 @@ class RobustnessResult:
     right: Summary
 
     def as_json(self) -> dict[str, Any]:
-        """As plain data."""
+        """Return the result as plain data."""
         return {
             "noise": [{"share": share, **summary.as_json()} for share, summary in self.noise],
             "rejection": self.rejection.as_json(),
@@ -64,11 +64,11 @@ class RobustnessResult:
 def collect_robustness_items(
     pipeline: Pipeline, questions: Sequence[Question]
 ) -> list[RobustnessItem]:
-    """Find the passages: those of the gold documents that hold an answer, and near ones that don't.
+    """Retrieve passages of gold documents that contain an answer, and passages that do not.
 
-    Questions without a reference, or whose answer stands nowhere in a gold document, are left out.
-    The wrong answer is another question's, of the same kind (a number, or none). Raises
-    `QueryError` where none is left.
+    A question is left out if it has no reference, or if no retrieved passage of a gold document
+    contains its answer. The wrong answer is taken from another question of the same kind (with or
+    without a digit). Raises `QueryError` if no question is left.
     """
     items: list[RobustnessItem] = []
     answerable_questions = [
@@ -104,7 +104,7 @@ def robustness(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> RobustnessResult:
-    """Ask each question with more and more noise, with noise only, and with a false passage.
+    """Ask each question with increasing noise, with noise only, and with false passages.
 
     Each question has up to `passages` passages, in an order drawn by `seed`. A failed call is a
     failure and not a wrong answer. A question without suitable passages is not applicable. Raises
@@ -152,7 +152,7 @@ def robustness(
 
 
 class _PassageAsker:
-    """Puts questions to a generator with given passages, and counts them for the progress."""
+    """Asks a generator with given passages, and counts the questions for the progress."""
 
     def __init__(
         self,
@@ -206,7 +206,7 @@ def _contains_answer(text: str, answers: Sequence[str]) -> bool:
 
 
 def _mix_passages(item: RobustnessItem, share: float, passages: int) -> list[Chunk]:
-    """Passages of which `share` are beside the point; none where there are not enough of these."""
+    """Return passages with a `share` of noise; an empty list if there is too little noise."""
     noise = round(share * passages)
     if len(item.negative) < noise:
         return []
@@ -214,7 +214,7 @@ def _mix_passages(item: RobustnessItem, share: float, passages: int) -> list[Chu
 
 
 def _make_false_passages(item: RobustnessItem) -> list[Chunk]:
-    """The passages that answer, with the wrong answer in the place of the right one."""
+    """Return the passages that answer, with the right answer replaced by the wrong one."""
     if not item.wrong:
         return []
     answer_pattern = "|".join(
@@ -231,7 +231,7 @@ def _make_false_passages(item: RobustnessItem) -> list[Chunk]:
 
 
 def _other_answers(questions: Sequence[Question], place: int) -> Iterator[str]:
-    """Answers of other questions that look like this one's, the next first."""
+    """Yield answers of the same kind from other questions, starting with the next question."""
     own_answers = questions[place].answers
     for other_question in [*questions[place + 1 :], *questions[:place]]:
         answer = other_question.answers[0]

@@ -21,18 +21,18 @@ SIZES = (128, 256, 512)
 DEPTHS = (10, 20, 50, 100)
 KS = (4, 6, 8, 12, 16, 24)
 _FOLDS = 5
-_ENOUGH = 0.98  # share of the most that can be found, from which on a larger k is not worth it
+_ENOUGH = 0.98  # share of the largest k's recall that a smaller k must reach
 
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What tuning found.
+    """The result of tuning.
 
-    ``before`` and ``after`` are means over all queries; ``gain`` is measured on queries that the
-    settings were not chosen by (cross-validation), so it is what to expect of other questions.
-    ``tried`` has every setting with its mean.
+    ``before`` and ``after`` are means over all queries. ``gain`` is measured on queries that were
+    not used to choose the settings (cross-validation), so it is the gain to expect on other
+    questions. ``tried`` has every setting with its mean.
     """
 
     metric: str
@@ -50,7 +50,7 @@ class Tuned:
         return self.gain.estimate.low > 0
 
     def as_json(self) -> dict[str, Any]:
-        """As plain data."""
+        """Return the result as plain data."""
         return {
             "metric": self.metric,
             "queries": self.queries,
@@ -75,44 +75,30 @@ def tune(
     depths: Sequence[int] = DEPTHS,
     progress: Progress | None = None,
 ) -> Tuned:
-    """Search chunk size, fusion weight, reranker depth and k for the best mean of `metric`.
+    """Choose the chunk size, fusion weight, reranker depth and k with the best mean of `metric`.
 
-    Every size is tried with every weight, then every depth with the best of those, for pipelines
-    with a hybrid retriever, a `HeadingChunker`, a reranker; what a pipeline does not have is left
-    out. Then ``k`` is the smallest by which 98% of what the largest one finds is found. Up to
-    `sample` queries are asked, drawn with a fixed seed. Raises `ConfigError` where there is
-    nothing to choose, `QueryError` for fewer than ten queries.
+    Every size is tried with every weight, then every depth with the best of these. Sizes need a
+    `HeadingChunker`, weights a hybrid retriever, depths a reranker; settings of a component that
+    the pipeline does not have are skipped. ``k`` is the smallest that reaches 98% of the recall of
+    the largest. Up to `sample` queries are used, drawn with a fixed seed. `progress` is called with
+    (stage, settings done, settings). Raises `ConfigError` if there is nothing to tune, `QueryError`
+    for fewer than ten queries.
     """
     query_ids = _sample_queries(list(dataset.queries), sample)
-    ingested: set[str] = set()
-
-    def run(settings: dict[str, Any], candidate: Pipeline) -> _Row:
-        result = evaluate_retrieval(
-            candidate,
-            dataset,
-            index=index,
-            queries=query_ids,
-            timed=False,
-            ingest=candidate.chunker.fingerprint not in ingested,
-        )
-        ingested.add(candidate.chunker.fingerprint)
-        return _Row(settings, candidate, result, result.per_query[metric])
-
     candidates = list(_vary_sizes_and_weights(pipeline, sizes, weights))
     if not candidates and _find_reranker(pipeline) is None:
         raise ConfigError("there is nothing to tune: no hybrid retriever and no reranker")
-    base = run({}, pipeline)
-    rows = [base]
-    for done, (settings, candidate) in enumerate(candidates, start=1):
-        rows.append(run(settings, candidate))
-        if progress:
-            progress("sizes and weights", done, len(candidates))
-    so_far = max(rows, key=_Row.total)
-    deeper = list(_vary_depths(so_far.pipeline, depths))
-    for done, (settings, candidate) in enumerate(deeper, start=1):
-        rows.append(run(so_far.settings | settings, candidate))
-        if progress:
-            progress("depths", done, len(deeper))
+    evaluator = _Evaluator(dataset, index, query_ids, metric, progress)
+    base = evaluator.evaluate({}, pipeline)
+    rows = [base, *evaluator.evaluate_stage("sizes and weights", candidates)]
+    best = max(rows, key=_Row.total)
+    rows += evaluator.evaluate_stage(
+        "depths",
+        [
+            (best.settings | settings, candidate)
+            for settings, candidate in _vary_depths(best.pipeline, depths)
+        ],
+    )
     best = max(rows, key=_Row.total)
     k = _smallest_k(best.result)
     return Tuned(
@@ -128,7 +114,7 @@ def tune(
 
 
 class _Row(NamedTuple):
-    """A setting that was tried, and what it gave for each query."""
+    """Settings that were tried, with the value of the metric for each query."""
 
     settings: dict[str, Any]
     pipeline: Pipeline
@@ -137,6 +123,45 @@ class _Row(NamedTuple):
 
     def total(self) -> float:
         return sum(self.values)
+
+
+class _Evaluator:
+    """Evaluates candidate pipelines on the sampled queries; ingests once per chunker."""
+
+    def __init__(
+        self,
+        dataset: RetrievalSet,
+        index: Path,
+        query_ids: list[str],
+        metric: str,
+        progress: Progress | None,
+    ) -> None:
+        self._dataset, self._index, self._query_ids = dataset, index, query_ids
+        self._metric, self._progress = metric, progress
+        self._ingested_chunkers: set[str] = set()
+
+    def evaluate(self, settings: dict[str, Any], candidate: Pipeline) -> _Row:
+        chunker = candidate.chunker.fingerprint
+        result = evaluate_retrieval(
+            candidate,
+            self._dataset,
+            index=self._index,
+            queries=self._query_ids,
+            timed=False,
+            ingest=chunker not in self._ingested_chunkers,
+        )
+        self._ingested_chunkers.add(chunker)
+        return _Row(settings, candidate, result, result.per_query[self._metric])
+
+    def evaluate_stage(
+        self, stage: str, candidates: Sequence[tuple[dict[str, Any], Pipeline]]
+    ) -> list[_Row]:
+        rows = []
+        for done, (settings, candidate) in enumerate(candidates, start=1):
+            rows.append(self.evaluate(settings, candidate))
+            if self._progress:
+                self._progress(stage, done, len(candidates))
+        return rows
 
 
 def _sample_queries(queries: list[str], count: int) -> list[str]:
@@ -174,7 +199,7 @@ def _with_size(chunker: HeadingChunker, size: int) -> HeadingChunker:
 
 
 def _find_reranker(pipeline: Pipeline) -> int | None:
-    """Place of the reranker among the postprocessors."""
+    """Return the position of the reranker among the postprocessors; None without one."""
     positions = (i for i, part in enumerate(pipeline.postprocessors) if isinstance(part, Reranker))
     return next(positions, None)
 
@@ -197,7 +222,7 @@ def _vary_depths(
 
 
 def _cross_validate(rows: Sequence[Sequence[float]]) -> list[float]:
-    """What the settings chosen by the other folds give each query."""
+    """Return the value of each query with the settings that are best on the other folds."""
     count = len(rows[0])
     scores = [0.0] * count
     for fold in range(_FOLDS):

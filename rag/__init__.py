@@ -17,7 +17,38 @@ import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rag.errors import RagError
+from rag.errors import (
+    ConfigError,
+    DocumentNotFound,
+    EmbedderMismatch,
+    EmbeddingError,
+    EncryptedDocument,
+    IndexDamaged,
+    IndexLocked,
+    IndexNotFound,
+    IndexUnreachable,
+    MissingExtra,
+    MissingKey,
+    ModelAuthError,
+    ModelContextExceeded,
+    ModelError,
+    ModelRateLimited,
+    ModelReplyError,
+    ModelRequestError,
+    ModelUnreachable,
+    NoText,
+    ParseError,
+    ParserNotInstalled,
+    QueryError,
+    RagError,
+    RagIndexError,
+    ShadowedPackage,
+    SourceError,
+    SourceNotFound,
+    SourceUnreadable,
+    UnknownComponent,
+    UnsupportedFormat,
+)
 from rag.filters import F, Filter
 from rag.types import (
     Answer,
@@ -35,6 +66,7 @@ from rag.types import (
 
 if TYPE_CHECKING:
     from rag.chunking import Chunker, HeadingChunker
+    from rag.component import register
     from rag.conversation import Conversation
     from rag.embedding import Embedder, StaticEmbedder
     from rag.generation import (
@@ -55,6 +87,7 @@ if TYPE_CHECKING:
         CohereChat,
         LiteLlmChat,
         LlamaCppChat,
+        OllamaChat,
         OpenAIChat,
         ScriptedChat,
     )
@@ -89,6 +122,7 @@ _LAZY_IMPORTS = {
     "LlamaCppChat": "rag.llm",
     "LlmVerifier": "rag.verification",
     "NliVerifier": "rag.verification",
+    "OllamaChat": "rag.llm",
     "OpenAIChat": "rag.llm",
     "Pipeline": "rag.pipeline",
     "Postprocessor": "rag.postprocessing",
@@ -98,6 +132,7 @@ _LAZY_IMPORTS = {
     "StaticEmbedder": "rag.embedding",
     "TextDelta": "rag.generation",
     "Verifier": "rag.verification",
+    "register": "rag.component",
 }
 
 __all__ = [
@@ -110,10 +145,15 @@ __all__ = [
     "Citation",
     "CitationAdded",
     "CohereChat",
+    "ConfigError",
     "Conversation",
     "DenseRetriever",
     "Document",
+    "DocumentNotFound",
     "Embedder",
+    "EmbedderMismatch",
+    "EmbeddingError",
+    "EncryptedDocument",
     "Extraction",
     "ExtractiveGenerator",
     "F",
@@ -124,6 +164,10 @@ __all__ = [
     "Hit",
     "HybridRetriever",
     "Index",
+    "IndexDamaged",
+    "IndexLocked",
+    "IndexNotFound",
+    "IndexUnreachable",
     "IngestReport",
     "LexicalRetriever",
     "LexicalVerifier",
@@ -132,21 +176,43 @@ __all__ = [
     "LlmVerifier",
     "Mark",
     "Message",
+    "MissingExtra",
+    "MissingKey",
+    "ModelAuthError",
+    "ModelContextExceeded",
+    "ModelError",
+    "ModelRateLimited",
+    "ModelReplyError",
+    "ModelRequestError",
+    "ModelUnreachable",
     "NliVerifier",
+    "NoText",
+    "OllamaChat",
     "OpenAIChat",
+    "ParseError",
+    "ParserNotInstalled",
     "Pipeline",
     "Postprocessor",
+    "QueryError",
     "RagError",
+    "RagIndexError",
     "Retriever",
     "ScriptedChat",
     "Sentence",
     "SentenceVerified",
+    "ShadowedPackage",
+    "SourceError",
+    "SourceNotFound",
+    "SourceUnreadable",
     "StageScore",
     "StaticEmbedder",
     "Step",
     "TextDelta",
+    "UnknownComponent",
+    "UnsupportedFormat",
     "Usage",
     "Verifier",
+    "register",
 ]
 
 

@@ -2,40 +2,48 @@
 
 A component is one class in one file; its fields are its whole configuration. One line in
 ``pyproject.toml`` registers it in the entry-point group ``citewell.<kind>``; third-party packages
-register theirs the same way. YAML files, the command line and other components then build it by
-name. A configuration file cannot name a module to import.
+register theirs the same way, and `register` registers a class in the running process. YAML files,
+the command line and other components then build it by name. A configuration file cannot name a
+module to import.
+
+Any string can be a kind. A base class defines a new one by setting ``kind``:
+
+    from typing import ClassVar
+
+    from rag import register
+    from rag.component import Component, build
+
+    class Translator(Component):
+        kind: ClassVar[str] = "translator"
+
+        def translate(self, text: str) -> str: ...
+
+    @register
+    class Dictionary(Translator):
+        name: ClassVar[str] = "dictionary"
+        main_setting: ClassVar[str] = "language"
+
+        language: str
+
+    assert build("translator", "dictionary:fr") == Dictionary(language="fr")
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import warnings
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, ClassVar, Self, get_args
+from typing import Any, ClassVar, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import core_schema
 
 from rag.errors import ConfigError, UnknownComponent
-
-KINDS = (
-    "connector",
-    "parser",
-    "chunker",
-    "embedder",
-    "vector_store",
-    "chat_model",
-    "verifier",
-    "transform",
-    "retriever",
-    "postprocessor",
-    "generator",
-)
-
 
 RENAMED_PARTS = {
     ("postprocessor", "diversity"): "mmr",
@@ -66,8 +74,9 @@ class Component(BaseModel):
     """A component: keyword-only, validated, frozen; equal if its configuration is equal.
 
     The base class of a kind (`Chunker`, `Embedder` ...) sets `kind` and documents the methods of
-    the kind. A component derives from it and sets `name`, which is unique within the kind. Raise
-    `revision` whenever a change of the code changes the output for the same configuration:
+    the kind. A component derives from it and sets `name`, which is unique within the kind.
+    `main_setting` is the field that the string form ``"NAME:VALUE"`` sets; "" refuses that form.
+    Raise `revision` whenever a change of the code changes the output for the same configuration:
     existing indexes and caches then know that they are out of date. Import heavy packages when
     they are first used, not at module level.
     """
@@ -78,6 +87,7 @@ class Component(BaseModel):
 
     kind: ClassVar[str]
     name: ClassVar[str]
+    main_setting: ClassVar[str] = ""
     revision: ClassVar[int] = 1
 
     def __eq__(self, other: object) -> bool:
@@ -92,8 +102,8 @@ class Component(BaseModel):
     ) -> core_schema.CoreSchema:
         """Let a field that is annotated with the base class of a kind accept its components.
 
-        ``chunker: Chunker`` accepts an instance, a registered name or a mapping with a ``type``.
-        It is dumped as such a mapping.
+        ``chunker: Chunker`` accepts everything that `build` accepts. It is dumped as a mapping with
+        a ``type``.
         """
         if "name" in cls.__dict__ or "kind" not in cls.__dict__:
             return handler(source)
@@ -163,7 +173,8 @@ class Component(BaseModel):
         fields = {key: value for key, value in config.items() if key != "type"}
         if invalid_keys := [key for key in fields if not isinstance(key, str)]:
             raise ConfigError(
-                f"{cls.kind} {cls.name!r}: {invalid_keys[0]!r} is not the name of a setting"
+                f"{cls.kind} {cls.name!r}: {invalid_keys[0]!r} is not the name of a setting",
+                setting=str(invalid_keys[0]),
             )
         try:
             return cls(**fields)
@@ -171,7 +182,8 @@ class Component(BaseModel):
             problems = summarize_validation_error(error)
             if "no such setting" in problems:
                 problems += f" (settings: {', '.join(cls.model_fields) or 'none'})"
-            raise ConfigError(f"{cls.kind} {cls.name!r}: {problems}") from None
+            setting = ".".join(str(part) for part in error.errors()[0]["loc"]) or None
+            raise ConfigError(f"{cls.kind} {cls.name!r}: {problems}", setting=setting) from None
         except RecursionError:
             raise ConfigError(f"{cls.kind} {cls.name!r}: nested too deeply") from None
 
@@ -201,18 +213,81 @@ def summarize_validation_error(error: ValidationError) -> str:
     return "; ".join(problems)
 
 
-@lru_cache(maxsize=len(KINDS) + 1)
+_ComponentClass = TypeVar("_ComponentClass", bound=type[Component])
+
+_registered_classes: dict[tuple[str, str], type[Component]] = {}
+"""The classes that `register` registered, by kind and name."""
+_registry_lock = threading.Lock()
+
+
+def register(cls: _ComponentClass, name: str | None = None) -> _ComponentClass:
+    """Register a component class in this process, so that `build` finds it by name; return it.
+
+    The class is registered under its ``kind`` and ``name``. A class without a ``name`` of its own
+    takes `name`; a class with one is registered under both. To register the same class again does
+    nothing. A class of the same module and qualified name replaces the earlier one, so that a cell
+    of a notebook can be run again. Raises `ConfigError` if the class has no kind or name, or if
+    another class has the name. Can be used as a decorator. Thread-safe.
+    """
+    if not isinstance(cls, type) or not issubclass(cls, Component) or not hasattr(cls, "kind"):
+        raise ConfigError(f"{cls!r} cannot be registered: it is not a component class with a kind")
+    if "kind" in cls.__dict__ and "name" not in cls.__dict__:
+        raise ConfigError(f"{cls.__name__} is the base class of a kind: register its subclasses")
+    class_name = str(cls.__dict__.get("name") or name or getattr(cls, "name", ""))
+    names = {class_name, name or class_name}
+    if any(not new_name or ":" in new_name for new_name in names):
+        raise ConfigError(f"{cls.__name__} needs a name without ':' to be registered")
+    taken_name = next((taken for taken in names if _is_other_entry_point(cls, taken)), None)
+    with _registry_lock:
+        for new_name in names:
+            registered_class = _registered_classes.get((cls.kind, new_name), cls)
+            if not _is_same_class(cls, registered_class):
+                taken_name = new_name
+        if taken_name is None:
+            cls.name = class_name
+            _registered_classes.update({(cls.kind, new_name): cls for new_name in names})
+            return cls
+    raise ConfigError(
+        f"another {cls.kind} is registered as {taken_name!r}: give {cls.__name__} another name"
+    )
+
+
+def _is_other_entry_point(cls: type[Component], name: str) -> bool:
+    """Return whether an entry point registers another class than `cls` as `name`."""
+    entry = _entry_points_by_name(cls.kind).get(name)
+    if entry is None or (entry.module, entry.attr) == (cls.__module__, cls.__qualname__):
+        return False  # the module of the class may still be executing, so it is not loaded
+    try:
+        return entry.load() is not cls
+    except (ImportError, AttributeError):
+        return True
+
+
+def _is_same_class(new_class: type, old_class: type) -> bool:
+    """Return whether both are one class, or one definition that was executed twice."""
+    return new_class is old_class or (
+        new_class.__module__ == old_class.__module__
+        and new_class.__qualname__ == old_class.__qualname__
+        and "<locals>" not in new_class.__qualname__
+    )
+
+
+@cache
 def _entry_points_by_name(kind: str) -> Mapping[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=f"citewell.{kind}")}
 
 
 def registered_names(kind: str) -> list[str]:
     """Return the sorted names of all components that are registered as `kind`."""
-    return sorted(_entry_points_by_name(kind))
+    with _registry_lock:
+        names = {name for registered_kind, name in _registered_classes if registered_kind == kind}
+    return sorted(names | _entry_points_by_name(kind).keys())
 
 
 def component_class(kind: str, name: str) -> type[Component]:
     """Return the class registered as `name`, or raise `UnknownComponent`."""
+    if (registered_class := _registered_classes.get((kind, name))) is not None:
+        return registered_class
     if (new_name := RENAMED_PARTS.get((kind, name))) is not None:
         warn_renamed(kind, name, new_name)
         name = new_name
@@ -245,15 +320,17 @@ def _adapt(kind: str, foreign: object) -> Component | None:
 def build(kind: str, config: Component | Mapping[str, Any] | str | object) -> Component:
     """Return the component of `kind` that `config` describes.
 
-    `config` is a mapping ``{"type": name, ...}``, a registered name, a component (returned
-    unchanged), or an object of another framework that has an adapter. Raises `ConfigError`.
+    `config` is a mapping ``{"type": name, ...}``, a registered name, a string ``"NAME:VALUE"`` that
+    also sets the `Component.main_setting` of the component (``"openai:gpt-4.1-mini"``), a component
+    (returned unchanged), or an object of another framework that has an adapter. Raises
+    `ConfigError`.
     """
     if isinstance(config, Component):
         if config.kind != kind:
             raise ConfigError(f"{config.name!r} is a {config.kind}, and a {kind} is needed here")
         return config
     if isinstance(config, str):
-        config = {"type": config}
+        config = _parse_config_string(kind, config)
     if not isinstance(config, Mapping) and (adapted := _adapt(kind, config)) is not None:
         return adapted
     if not isinstance(config, Mapping) or not isinstance(config.get("type"), str):
@@ -261,10 +338,31 @@ def build(kind: str, config: Component | Mapping[str, Any] | str | object) -> Co
     return component_class(kind, config["type"]).from_config(config)
 
 
+def _parse_config_string(kind: str, config: str) -> dict[str, Any]:
+    """Return the mapping that a string ``"NAME"`` or ``"NAME:VALUE"`` stands for."""
+    name, separator, value = config.partition(":")
+    if not separator:
+        return {"type": name}
+    main_setting = component_class(kind, name).main_setting
+    if not main_setting:
+        raise ConfigError(
+            f"{config!r}: the {kind} {name!r} has no main setting that could be given after a "
+            f"colon; write {{type: {name}, SETTING: VALUE}}"
+        )
+    if not value:
+        raise ConfigError(
+            f"{config!r}: give the {main_setting} after the colon", setting=main_setting
+        )
+    return {"type": name, main_setting: value}
+
+
 def _make_config_type_error(kind: str, config: object) -> ConfigError:
     noun = kind.replace("_", " ")
     article = "an" if noun[0] in "aeiou" else "a"
-    usage = f"{article} {noun} must be an instance, a registered name, or a mapping with a `type`"
+    usage = (
+        f"{article} {noun} must be an instance, a registered name, a string NAME:VALUE, or a "
+        "mapping with a `type`"
+    )
     if isinstance(config, type):
         return ConfigError(f"{usage}: {config.__name__} is a class (write {config.__name__}(...)?)")
     if not isinstance(config, Mapping):

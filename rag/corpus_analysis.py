@@ -73,7 +73,7 @@ def more_like(index: Index, uri: str, *, k: int = 10, where: Where | None = None
     def search() -> list[Hit]:
         rows = [stretch.row for stretch in index.document_store.outline(uri)]
         if not rows:
-            raise DocumentNotFound(f"the index has no document {uri}")
+            raise DocumentNotFound(f"the index has no document {uri}", path=index.path, uri=uri)
         _, vectors = index.vectors_of_rows(rows)
         mean = normalize(vectors.mean(axis=0, keepdims=True))[0]
         chunk_count = k + len(rows)

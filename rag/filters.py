@@ -13,6 +13,18 @@ with numbers, and strings with strings by code point, so that ISO 8601 dates com
 
 `Filter.to_json` converts a filter to plain data, `Filter.of` converts it back. `Filter.matches`
 defines the meaning in Python; the SQL of the document store is equivalent.
+
+`Filter.of` also reads the form that Chroma, LangChain and MongoDB use:
+
+    from rag import Filter
+
+    Filter.of({"year": {"$gte": 2020}, "$or": [{"lang": "en"}, {"draft": {"$exists": False}}]})
+
+Its operators are ``$eq $ne $gt $gte $lt $lte $in $nin $exists`` and ``$and $or $not``. Several keys
+of a mapping must all apply. The meaning is the one above. Chroma selects the same documents for the
+filters that it accepts, with two differences. It compares lists with ``$contains`` only, so its
+``$ne`` and ``$nin`` select every document with a list. And it drops the fraction of a number that
+is compared with an integer: its ``{"$gte": 1.5}`` selects 1.
 """
 
 from __future__ import annotations
@@ -43,6 +55,21 @@ _STRING_OPERATORS: dict[str, Callable[[str, str], bool]] = {
 }
 OPERATORS = ("==", "!=", "in", "not in", *_ORDER_OPERATORS, *_STRING_OPERATORS, "exists")
 """Allowed values of ``op`` in the JSON form."""
+
+_DOLLAR_COMPARISONS = {
+    "$eq": "==",
+    "$ne": "!=",
+    "$gt": ">",
+    "$gte": ">=",
+    "$lt": "<",
+    "$lte": "<=",
+    "$in": "in",
+    "$nin": "not in",
+}
+FIELD_OPERATORS = (*_DOLLAR_COMPARISONS, "$exists", "$not")
+"""Operators of a field in the form of Chroma and LangChain."""
+LOGICAL_OPERATORS = ("$and", "$or", "$not")
+"""Operators of filters in the form of Chroma and LangChain."""
 
 
 class Filter:
@@ -84,10 +111,11 @@ class Filter:
     def of(where: Where) -> Filter:
         """Return the filter for a filter, its JSON form, or a mapping of fields to values.
 
-        With a mapping, every field must equal its value, or one of its values if it is a list.
-        Raises `QueryError`.
+        With a mapping, every field must equal its value, or one of its values if it is a list. The
+        value may also be a mapping of operators, as in Chroma: ``{"year": {"$gte": 2020}}``. Raises
+        `QueryError` for an unknown operator, and for a mixture of the JSON form and that of Chroma.
         """
-        return _parse_filter(where, 0)
+        return _FilterParser().parse(where, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +203,7 @@ class Not(Filter):
 
 
 Where = Filter | Mapping[str, Any]
-"""A `Filter`, its JSON form, or a mapping of fields to values; see `Filter.of`."""
+"""A `Filter`, its JSON form, or a mapping of fields to values or operators; see `Filter.of`."""
 
 
 class F:
@@ -235,7 +263,7 @@ class F:
         if op in ("!=", "not in"):
             return Not(self._compare("==" if op == "!=" else "in", value))
         if op == "in":
-            if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+            if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
                 raise QueryError(f"{self.name!r} {op} needs a list of values, not {value!r}")
             return Compare(self.name, "in", tuple(self._check_scalar(item) for item in value))
         scalar = self._check_scalar(value)
@@ -292,30 +320,106 @@ def _is_equal_scalar(left: Scalar, right: Scalar) -> bool:
     return isinstance(left, bool) == isinstance(right, bool) and left == right
 
 
-def _parse_filter(where: Any, depth: int) -> Filter:
+class _FilterParser:
+    """Parses one filter, whose operators must all be of one form: ours or that of Chroma."""
+
+    def __init__(self) -> None:
+        self._operators_by_form: dict[str, str] = {}
+
+    def parse(self, where: Any, depth: int) -> Filter:
+        """Return the filter for `where`, which is nested in `depth` others."""
+        _check_level(depth)
+        if isinstance(where, Filter):
+            _check_depth(where)
+            return where
+        if not isinstance(where, Mapping):
+            raise QueryError(
+                f"not a filter: {where!r}; compare a field, as in F('year') >= 2020, or pass a "
+                "mapping"
+            )
+        if len(where) == 1:
+            ((key, inner),) = where.items()
+            if key == "not" and isinstance(inner, Mapping | Filter):
+                self._note_form("JSON", key)
+                return ~self.parse(inner, depth + 1)
+            if key in ("and", "or") and _is_filter_list(inner):
+                self._note_form("JSON", key)
+                operands = tuple(self.parse(operand, depth + 1) for operand in inner)
+                return All(operands) if key == "and" else AnyOf(operands)
+        if where.keys() <= {"field", "op", "value"} and {"field", "op"} <= where.keys():
+            self._note_form("JSON", "op")
+            return _parse_comparison(where)
+        return _require_all([self._parse_entry(key, where[key], depth) for key in where])
+
+    def _parse_entry(self, key: Any, value: Any, depth: int) -> Filter:
+        """Return the condition of one key of a mapping: a field, or a logical operator."""
+        if isinstance(key, str) and key.startswith("$"):
+            return self._parse_logical(key, value, depth)
+        if isinstance(value, Mapping):
+            return self._parse_operators(F(key), value, depth + 1)
+        is_list = isinstance(value, list | tuple | set | frozenset)
+        return F(key).in_(value) if is_list else F(key) == value
+
+    def _parse_logical(self, op: str, operand: Any, depth: int) -> Filter:
+        if op not in LOGICAL_OPERATORS:
+            hint = f"; write {{FIELD: {{{op!r}: ...}}}}" if op in FIELD_OPERATORS else ""
+            raise QueryError(
+                f"{op!r} does not combine filters; {', '.join(LOGICAL_OPERATORS)} do{hint}"
+            )
+        self._note_form("$", op)
+        if op == "$not":
+            if not isinstance(operand, Mapping | Filter):
+                raise QueryError(f"{op} needs a filter, not {operand!r}")
+            return ~self.parse(operand, depth + 1)
+        if not _is_filter_list(operand):
+            raise QueryError(f"{op} needs a list of filters, not {operand!r}")
+        operands = tuple(self.parse(item, depth + 1) for item in operand)
+        return All(operands) if op == "$and" else AnyOf(operands)
+
+    def _parse_operators(self, field: F, operators: Mapping[Any, Any], depth: int) -> Filter:
+        """Return the filter for ``{FIELD: {OPERATOR: OPERAND, ...}}``: all of them must apply."""
+        _check_level(depth)
+        if not operators:
+            raise QueryError(f"{field.name!r} is compared with nothing: give it an operator")
+        return _require_all(
+            [self._parse_operator(field, op, operators[op], depth) for op in operators]
+        )
+
+    def _parse_operator(self, field: F, op: Any, operand: Any, depth: int) -> Filter:
+        if op not in FIELD_OPERATORS:
+            raise QueryError(
+                f"{field.name!r} has no operator {op!r}; operators: {', '.join(FIELD_OPERATORS)}"
+            )
+        self._note_form("$", op)
+        if op == "$not":
+            if not isinstance(operand, Mapping):
+                raise QueryError(f"{field.name!r} {op} needs a mapping of operators")
+            return ~self._parse_operators(field, operand, depth + 1)
+        if op == "$exists":
+            if not isinstance(operand, bool):
+                raise QueryError(f"{field.name!r} {op} needs true or false, not {operand!r}")
+            return field.exists() if operand else ~field.exists()
+        return field._compare(_DOLLAR_COMPARISONS[op], operand)
+
+    def _note_form(self, form: str, op: str) -> None:
+        """Remember that `op` is an operator of `form`. Raises `QueryError` for a second form."""
+        self._operators_by_form.setdefault(form, op)
+        if len(self._operators_by_form) > 1:
+            first, second = self._operators_by_form.values()
+            raise QueryError(
+                f"a filter in two forms: {first!r} and {second!r} cannot be mixed; use "
+                'either {"field": ..., "op": ..., "value": ...}, "and", "or", "not" or the '
+                "operators with $"
+            )
+
+
+def _require_all(conditions: list[Filter]) -> Filter:
+    return conditions[0] if len(conditions) == 1 else All(tuple(conditions))
+
+
+def _check_level(depth: int) -> None:
     if depth > MAX_NESTING_DEPTH:
         raise _make_nesting_error()
-    if isinstance(where, Filter):
-        _check_depth(where)
-        return where
-    if not isinstance(where, Mapping):
-        raise QueryError(
-            f"not a filter: {where!r}; compare a field, as in F('year') >= 2020, or pass a mapping"
-        )
-    if len(where) == 1:
-        ((key, inner),) = where.items()
-        if key == "not" and isinstance(inner, Mapping | Filter):
-            return ~_parse_filter(inner, depth + 1)
-        if key in ("and", "or") and _is_filter_list(inner):
-            operands = tuple(_parse_filter(operand, depth + 1) for operand in inner)
-            return All(operands) if key == "and" else AnyOf(operands)
-    if where.keys() <= {"field", "op", "value"} and {"field", "op"} <= where.keys():
-        return _parse_comparison(where)
-    conditions = []
-    for field, value in where.items():
-        is_list = isinstance(value, list | tuple | set | frozenset)
-        conditions.append(F(field).in_(value) if is_list else F(field) == value)
-    return conditions[0] if len(conditions) == 1 else All(tuple(conditions))
 
 
 def _make_nesting_error() -> QueryError:

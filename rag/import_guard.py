@@ -20,4 +20,4 @@ def require_own_packages(*packages: str) -> None:
         spec = find_spec(package)
         origin = Path(spec.origin).resolve() if spec and spec.origin else None
         if origin is None or origin.parent.parent != _ROOT:
-            raise ShadowedPackage.of(package, str(origin or f"a folder {package!r}"))
+            raise ShadowedPackage.of(package, str(origin) if origin else None)

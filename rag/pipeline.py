@@ -50,20 +50,30 @@ from rag.generation import (  # noqa: E402
     GroundedGenerator,
 )
 from rag.generation.extraction import Model  # noqa: E402
-from rag.index import Index, open_document_store  # noqa: E402
+from rag.index import Index, check_stores, open_document_store  # noqa: E402
 from rag.index.paths import CONVERSATIONS_FILE, namespace_folder, validate_name  # noqa: E402
 from rag.ingestion import IngestReport, plan, sync  # noqa: E402
 from rag.postprocessing import Postprocessor  # noqa: E402
 from rag.retrieval import CarryOver, HybridRetriever, Query, QueryTransform, Retriever  # noqa: E402
 from rag.retrieval.external_passages import external_passages  # noqa: E402
 from rag.retrieval.fusion import normalize_by_best  # noqa: E402
-from rag.stores import Chroma, Stats, VectorStore  # noqa: E402
+from rag.stores import (  # noqa: E402
+    Chroma,
+    DocumentStore,
+    DocumentStoreConfig,
+    LexicalIndexConfig,
+    Sqlite,
+    Stats,
+    Tantivy,
+    VectorStoreConfig,
+)
 
 _T = TypeVar("_T")
 
 MAX_QUESTION_CHARACTERS = 20_000
 MAX_HITS = 10_000
 HITS_PER_FUSED_QUERY = 100
+_RENAMED_SETTINGS = {"refiners": "postprocessors", "vectors": "vector_store"}
 
 
 def _default_index() -> Path:
@@ -80,10 +90,11 @@ class Pipeline(Component):
     their order. Files are opened when they are first used. Threads may share a pipeline. `close`
     it, or use it as a context manager.
 
-    ``vectors`` configures Chroma (default: embedded, in the index folder). ``namespace`` is an
-    isolated index for one user or project: see `with_namespace`. ``processes`` is the number of
-    parser processes (default: the number of cores minus one), and ``limits`` bounds the parsing
-    of one source (see `connectors.parser_pool.ParserLimits`).
+    ``document_store`` holds the documents (default: SQLite), ``vector_store`` the vectors
+    (default: embedded Chroma) and ``lexical_index`` the words (default: tantivy), all in the index
+    folder. ``namespace`` is an isolated index for one user or project: see `with_namespace`.
+    ``processes`` is the number of parser processes (default: the number of cores minus one), and
+    ``limits`` bounds the parsing of one source (see `connectors.parser_pool.ParserLimits`).
     """
 
     kind: ClassVar[str] = "pipeline"
@@ -99,7 +110,9 @@ class Pipeline(Component):
     postprocessors: tuple[Postprocessor, ...] = ()
     generator: Generator = ExtractiveGenerator()
     k: int = Field(8, ge=1, le=1_000)
-    vectors: VectorStore = Chroma()
+    document_store: DocumentStoreConfig = Sqlite()
+    vector_store: VectorStoreConfig = Chroma()
+    lexical_index: LexicalIndexConfig = Tantivy()
     namespace: Annotated[str, NotFingerprinted] = ""
     processes: Annotated[int | None, NotFingerprinted] = Field(None, ge=0, le=256)
     limits: Annotated[ParserLimits, NotFingerprinted] = ParserLimits()
@@ -107,12 +120,22 @@ class Pipeline(Component):
     @model_validator(mode="before")
     @classmethod
     def _accept_old_names(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping) or "refiners" not in data:
+        if not isinstance(data, Mapping):
             return data
-        warn_renamed("pipeline setting", "refiners", "postprocessors")
         settings = dict(data)
-        settings.setdefault("postprocessors", settings.pop("refiners"))
+        for old_name, name in _RENAMED_SETTINGS.items():
+            if old_name in settings:
+                warn_renamed("pipeline setting", old_name, name)
+                settings.setdefault(name, settings.pop(old_name))
         return settings
+
+    @model_validator(mode="after")
+    def _check_stores(self) -> Self:
+        try:
+            check_stores(self.document_store, self.vector_store, self.lexical_index)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return self
 
     @field_validator("transforms", "postprocessors", mode="before")
     @classmethod
@@ -224,17 +247,19 @@ class Pipeline(Component):
         `rag.index.maintenance` needs.
         """
         with self._guard:
-            if self._opened is not None and not self._opened.document_store.file_exists():
+            if self._opened is not None and not self._opened.document_store.storage_exists():
                 stale, self._opened = self._opened, None  # its files were deleted or replaced
                 threading.Thread(target=stale.close, daemon=True).start()
             if self._opened is None:
                 if not create and not check:
-                    open_document_store(self.index, self.namespace).close()
+                    self._open_document_store().close()
                 opened = Index(
                     self.index,
                     self.embedder,
                     create=create or not check,
-                    vectors=self.vectors,
+                    document_store=self.document_store,
+                    vector_store=self.vector_store,
+                    lexical_index=self.lexical_index,
                     namespace=self.namespace,
                 )
                 if check and not create:
@@ -279,12 +304,17 @@ class Pipeline(Component):
                 span.set("citewell.texts", report.embedded)
                 span.set("citewell.chunks", report.chunks)
                 return report
+        if self._opened is not None:
+            return plan(self._opened.document_store, self.embedder, *parts, **options)
         try:
-            document_store = open_document_store(self.index, self.namespace)
+            document_store = self._open_document_store()
         except IndexNotFound:
             return plan(None, self.embedder, *parts, **options)
         with closing(document_store):
             return plan(document_store, self.embedder, *parts, **options)
+
+    def _open_document_store(self) -> DocumentStore:
+        return open_document_store(self.index, self.namespace, self.document_store)
 
     def connector(
         self, source: str | Path | Connector, *, allow_private: bool = False

@@ -69,7 +69,7 @@ def load_settings(env_file: Path | None = None) -> Settings:
     }
     settings = Settings.model_validate({name: value for name, value in values.items() if value})
     if settings.prompts is not None and not os.path.isdir(settings.prompts):  # noqa: PTH112
-        raise ConfigError(f"RAG_PROMPTS is not a folder: {settings.prompts}")
+        raise ConfigError(f"RAG_PROMPTS is not a folder: {settings.prompts}", setting="RAG_PROMPTS")
     return settings
 
 

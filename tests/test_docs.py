@@ -1,5 +1,6 @@
 """What the docs say runs, runs."""
 
+import inspect
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from textwrap import dedent
 import click
 import pytest
 
+import rag
 from evals.metrics import GROUPS, all_metrics
 from rag.cli import cli
 from rag.cli.parse import describe_formats
@@ -53,7 +55,8 @@ YAML = [
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, with a folder of documents."""
+    """A folder to work in, with a folder of documents; registered components are forgotten."""
+    monkeypatch.setattr("rag.component._registered_classes", {})
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "handbook.md").write_text(HANDBOOK)
     monkeypatch.chdir(tmp_path)
@@ -287,6 +290,27 @@ def test_the_list_of_metrics_is_current() -> None:
     assert page == with_metrics(page)
 
 
+def test_the_list_of_public_names_is_current() -> None:
+    """`python -m tests.test_docs` writes it."""
+    assert (ROOT / "docs" / "api.md").read_text(encoding="utf-8") == public_names()
+
+
+def public_names() -> str:
+    """The page of all public names, with the first line of each docstring."""
+    rows = ["| name | what it is |", "|---|---|"]
+    for name in rag.__all__:
+        first_line = (inspect.getdoc(getattr(rag, name)) or "").partition("\n")[0]
+        text = first_line.replace("``", "`").replace("|", "\\|")
+        rows.append(f"| `{name}` | {text} |")
+    return (
+        "# Public names\n\n"
+        "These names can be imported from `rag`. A release that changes one of them says so in the changelog. Other\n"
+        "names may change without notice. Generated from the docstrings: `python -m tests.test_docs`.\n\n"
+        + "\n".join(rows)
+        + "\n"
+    )
+
+
 def with_metrics(page: str) -> str:
     """The page with every metric of ours, as its docstring describes it."""
     own_metrics = [
@@ -358,6 +382,7 @@ def commands(
 
 
 if __name__ == "__main__":
+    (ROOT / "docs" / "api.md").write_text(public_names(), encoding="utf-8")
     (ROOT / "docs" / "cli.md").write_text(reference(), encoding="utf-8")
     sources = ROOT / "docs" / "sources.md"
     sources.write_text(with_formats(sources.read_text(encoding="utf-8")), encoding="utf-8")

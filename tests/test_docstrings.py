@@ -50,6 +50,7 @@ def test_an_example_runs(
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "handbook.md").write_text(HANDBOOK)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("rag.component._registered_classes", {})
     with Pipeline(index=tmp_path / ".rag") as pipeline:
         pipeline.ingest(tmp_path / "docs")
     exec(compile(code, name, "exec"), {"__name__": "example"})  # noqa: S102

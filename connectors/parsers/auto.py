@@ -6,11 +6,11 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from pydantic import Field, PrivateAttr
 
-from connectors.base import Container, FailedPart, Parser, part_uri
+from connectors.base import Container, FailedPart, Parser, attach_uri, part_uri
 from connectors.parsers.archives import ArchiveParser
 from connectors.parsers.code import CodeParser
 from connectors.parsers.detection import detect_binary_format, detect_text_format, is_zip
@@ -58,6 +58,7 @@ class _FormatTable(NamedTuple):
     parsers: dict[str, Parser]  # by media type
     mimes: dict[str, str]  # by suffix of the file name
     registered: tuple[Parser, ...]  # those of other packages that read a media type here
+    registered_names: frozenset[str]  # of all parsers that were registered when it was built
     added_mimes: frozenset[str]  # media types read by a registered parser or one of `others`
 
 
@@ -67,9 +68,9 @@ class AutoParser(Parser):
     The format is detected from the first bytes; if these do not show it, from the media type that
     the source declares, then from the suffix of the name. There is a field for each family of
     formats. The parsers in ``others`` have priority over these for the media types in their
-    ``formats``. A parser that another package registers (entry point ``citewell.parser``) reads,
-    with its default settings, the media types that neither ``others`` nor a field reads; list a
-    parser that has required settings in ``others``.
+    ``formats``. A registered parser of another package (entry point ``citewell.parser``, or
+    `rag.register`) reads, with its default settings, the media types that neither ``others`` nor a
+    field reads; list a parser that has required settings in ``others``.
 
     Archives and e-mails are unpacked, up to ``depth`` levels deep. Each file in them becomes a
     separate document whose metadata field ``part_of`` is the uri of the archive or e-mail.
@@ -117,14 +118,16 @@ class AutoParser(Parser):
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data` with the parser for its format, without the files packed in it."""
-        detected = self.guess(data, uri=uri, mime=mime)
-        return self.parser_of(detected).parse(data, uri=uri, mime=detected)
+        with attach_uri(uri):
+            detected = self.guess(data, uri=uri, mime=mime)
+            return self.parser_of(detected).parse(data, uri=uri, mime=detected)
 
     def documents(
         self, data: bytes, *, uri: str, mime: str | None = None
     ) -> Iterator[Document | FailedPart]:
         """Parse `data` and all files packed in it."""
-        yield from self._parse_all(data, uri, mime, self.depth)
+        with attach_uri(uri):
+            yield from self._parse_all(data, uri, mime, self.depth)
 
     def _parse_all(
         self, data: bytes, uri: str, mime: str | None, depth: int
@@ -200,16 +203,24 @@ class AutoParser(Parser):
     def _formats(self) -> _FormatTable:
         """Table of formats, built on first use.
 
-        Other packages import this one, so their parsers cannot be loaded while it is imported.
+        Other packages import this one, so their parsers cannot be loaded while it is imported. It
+        is built again if a parser was registered since.
         """
-        if self._table is None:
-            self._table = _build_format_table(self.others, self._field_parsers)
-        return self._table
+        table = self._table
+        if table is None or not table.registered_names.issuperset(registered_names("parser")):
+            table = self._table = _build_format_table(self.others, self._field_parsers)
+        return table
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Build the table: parsers that this process registered are not in other processes."""
+        _ = self._formats
+        return super().__getstate__()
 
 
 def _build_format_table(
     others: tuple[Parser, ...], field_parsers: tuple[Parser, ...]
 ) -> _FormatTable:
+    names = frozenset(registered_names("parser"))
     parsers: dict[str, Parser] = {}
     mimes: dict[str, str] = {}
 
@@ -229,7 +240,7 @@ def _build_format_table(
             add(parser, new_formats)
             added_mimes |= set(new_formats)
             registered.append(parser)
-    return _FormatTable(parsers, mimes, tuple(registered), frozenset(added_mimes))
+    return _FormatTable(parsers, mimes, tuple(registered), names, frozenset(added_mimes))
 
 
 def _make_registered_parsers() -> Iterator[Parser]:

@@ -25,14 +25,14 @@ class JudgedSentence(NamedTuple):
 
 @metric("citation_recall", "citation", usual=True)
 def citation_recall(case: Case) -> Score:
-    """Share of claiming sentences that are supported by their citations together.
+    """Share of sentences with a claim that are supported by their citations together.
 
     ``supported sentences / sentences that need a citation``. A sentence without a citation is not
-    supported. Headings, questions, courtesies and "the passages do not say" need none. ``[1,2]``
-    and ``[3-5]`` are two and three citations, a marker after the full stop belongs to the preceding
-    sentence, and a repeated citation counts once. A refusal is not applicable.
+    supported. Headings, questions, courtesies and "the passages do not say" need no citation.
+    ``[1,2]`` counts as two citations, ``[3-5]`` as three. A marker after the full stop belongs to
+    the preceding sentence. A repeated citation counts once. A refusal is not applicable.
 
-    Source: Gao et al., "ALCE" (2023), whose own count is citation_recall_alce.
+    Source: Gao et al., "ALCE" (2023); `citation_recall_alce` is ALCE's exact computation.
     """
     judged_sentences = case.compute_once(_judge_sentences)
     units = [sentence.unit for sentence in judged_sentences]
@@ -44,10 +44,10 @@ def citation_recall(case: Case) -> Score:
 def citation_precision(case: Case) -> Score:
     """Share of citations that support their sentence.
 
-    A citation is correct if it supports its sentence alone; if it supports it partly, and no
-    citation of the sentence supports it fully (Liu et al.); or if the citations together support
-    the sentence and would not without this one (Gao et al.). A marker that names no passage is
-    wrong. Not applicable without citations.
+    A citation is correct in three cases. It supports its sentence alone. Or it supports the
+    sentence partly, and no citation of the sentence supports it fully (Liu et al.). Or all
+    citations together support the sentence, but not without this one (Gao et al.). A marker with
+    the number of no passage is wrong. Not applicable without citations.
 
     Source: Gao et al., "ALCE" (2023); Liu et al., "Evaluating Verifiability" (2023), for partial
     support.
@@ -67,7 +67,7 @@ def citation_precision(case: Case) -> Score:
 def citation_f1(case: Case) -> Score:
     """Harmonic mean of an answer's `citation_recall` and `citation_precision`.
 
-    0 if the answer cites nothing although it should. A refusal is not applicable.
+    0 if the answer needs citations and has none. A refusal is not applicable.
     """
     recall, precision = citation_recall(case), citation_precision(case)
     if recall.value is None:
@@ -81,8 +81,8 @@ def citation_f1(case: Case) -> Score:
 def quote_accuracy(case: Case) -> Score:
     """Share of exact quotes that are in their source, verbatim and at the given position.
 
-    ``verified quotes / quotes``. Not applicable without exact quotes; the number of a passage is
-    not a quote. Fails if a source could not be read.
+    ``verified quotes / quotes``. Not applicable without exact quotes; a marker such as
+    ``[1]`` is not a quote. Fails if a source could not be read.
     """
     quotes = case.sample.quotes
     unverified = sum(quote.verified is None for quote in quotes)

@@ -42,7 +42,7 @@ def context_recall(case: Case) -> Score:
 
 @metric("passage_precision", "context", needs=("gold", "contexts"))
 def passage_precision(case: Case) -> Score:
-    """Share of passages that belong to a gold document. Not applicable without uris."""
+    """Share of passages from a gold document. Not applicable if the passages have no uris."""
     uris = [passage.uri for passage in case.sample.contexts]
     if not any(uris):
         return Score.not_applicable("the passages have no uris")
@@ -51,7 +51,7 @@ def passage_precision(case: Case) -> Score:
 
 @metric("passage_recall", "context", needs=("gold", "contexts"), usual=True)
 def passage_recall(case: Case) -> Score:
-    """Share of gold documents to which a passage belongs. Not applicable without uris."""
+    """Share of gold documents with a passage. Not applicable if the passages have no uris."""
     uris = [passage.uri for passage in case.sample.contexts]
     if not any(uris):
         return Score.not_applicable("the passages have no uris")
@@ -97,7 +97,7 @@ def _register_retrieval_metric(
 
 _register_retrieval_metric(
     "ndcg@10",
-    "Normalised discounted cumulative gain of the first ten documents.",
+    "Normalised discounted cumulative gain (nDCG) of the first ten documents.",
     lambda ranking, judgements: ranking_metrics.ndcg(ranking, judgements, 10),
 )
 _register_retrieval_metric("map", "Mean average precision.", ranking_metrics.average_precision)
@@ -108,11 +108,11 @@ _register_retrieval_metric(
 )
 _register_retrieval_metric(
     "recall@10",
-    "Share of the gold documents among the first ten.",
+    "Share of all gold documents that are among the first ten retrieved documents.",
     lambda ranking, judgements: ranking_metrics.recall(ranking, judgements, 10),
 )
 _register_retrieval_metric(
     "precision@10",
-    "Share of gold documents among the first ten documents.",
+    "Share of the first ten retrieved documents that are gold documents.",
     lambda ranking, judgements: ranking_metrics.precision(ranking, judgements, 10),
 )

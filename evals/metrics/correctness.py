@@ -15,9 +15,9 @@ from rag.generation.markers import strip_markers
 
 @metric("answer_correctness", "generation", needs=("references",))
 def answer_correctness(case: Case) -> Score:
-    """F1 of the claims of the answer and of the reference, each judged by the other text.
+    """F1 of the precision and the recall of the answer's claims, compared with the references.
 
-    ``2 P R / (P + R)``; P is the share of the answer's claims that a reference supports, R the
+    ``2 P R / (P + R)``. P is the share of the answer's claims that a reference supports. R is the
     share of the first reference's claims that the answer supports (`completeness`). The score is 0
     for a refusal of an answerable question, and for an answer that claims nothing. References
     should be sentences: for short ones ("1960"), use `token_f1` and `holds_answer`.
@@ -67,7 +67,8 @@ def exact_match(case: Case) -> Score:
 def token_f1(case: Case) -> Score:
     """F1 of the words shared by the answer and a reference; the best reference counts.
 
-    Words are normalised as in `exact_match`, and repeated words count repeatedly. 0 for a refusal.
+    Words are normalised as in `exact_match`, and a word that occurs twice counts twice. 0 for a
+    refusal.
 
     Source: Rajpurkar et al., "SQuAD" (2016).
     """

@@ -13,10 +13,10 @@ def faithfulness(case: Case) -> Score:
     """Share of the answer's claims that the passages support.
 
     ``supported claims / claims``. A claim is a sentence. A repeated claim counts once; a sentence
-    that claims nothing (a heading, a question, "I hope this helps!") does not count. All passages
-    together support a claim. Partial support does not count. A refusal, or an answer without a
+    without a claim (a heading, a question, "I hope this helps!") does not count. A claim is judged
+    by all passages together. Partial support does not count. A refusal, or an answer without a
     claim, is not applicable. The score fails if a claim could not be judged. If nothing was
-    retrieved, nothing is supported.
+    retrieved, the score is 0.
 
     Source: Es et al., "RAGAS" (2023), with a verifier instead of a prompt.
     """
@@ -29,11 +29,11 @@ def faithfulness(case: Case) -> Score:
 def answer_relevance(case: Case) -> Score:
     """Similarity of the question and the most similar sentence of the answer.
 
-    Cosine of their vectors; a negative cosine counts as 0. It detects an answer to another
-    question, but does not separate good answers from bad ones. A refusal is not applicable.
+    Cosine of their vectors; a negative cosine counts as 0. The metric detects an answer to
+    another question. It does not measure whether the answer is good. A refusal is not applicable.
 
-    Source: Es et al., "RAGAS" (2023), who compare the question with questions that a model
-    generates from the answer. This metric compares the answer itself and needs no model. See
+    Source: Es et al., "RAGAS" (2023). There, a model generates questions from the answer, and these
+    are compared with the question. This metric compares the answer itself and needs no model. See
     `relevance` for a judge's opinion.
     """
     if not case.claims:
@@ -71,8 +71,8 @@ def noise_sensitivity(case: Case) -> Score:
     """Share of the answer's claims that are wrong and come from a passage.
 
     ``claims in a passage and not in the reference / claims``. Lower is better. It is the sum of
-    `noise_sensitivity_relevant` and `noise_sensitivity_irrelevant`. References must be sentences:
-    no claim is supported by the reference "2009".
+    `noise_sensitivity_relevant` and `noise_sensitivity_irrelevant`. References must be full
+    sentences: a short reference ("2009") supports no claim, so every claim counts as wrong.
 
     Source: Ru et al., "RAGChecker" (2024).
     """
@@ -118,10 +118,10 @@ def noise_sensitivity_irrelevant(case: Case) -> Score:
 
 @metric("context_utilisation", "generation", needs=("references", "contexts"))
 def context_utilisation(case: Case) -> Score:
-    """Share of the reference's claims in the passages that the answer makes too.
+    """Of the reference's claims that the passages support, the share that the answer contains.
 
     ``claims in a passage and in the answer / claims in a passage``. Not applicable if the passages
-    support no claim of the reference. A refusal makes no claim.
+    support no claim of the reference. A refusal contains no claim and scores 0.
 
     Source: Ru et al., "RAGChecker" (2024), context utilization.
     """

@@ -10,9 +10,10 @@ from evals.scores import Score
 def refusal_precision(case: Case) -> Score:
     """Share of refusals whose question cannot be answered from the sources.
 
-    ``correct refusals / refusals``, over all questions. Not applicable to an answer.
+    ``correct refusals / refusals``, over all questions. A question that was answered does
+    not count.
 
-    Source: Rajpurkar et al., "Know What You Don't Know" (2018), for abstention as a class.
+    Source: Rajpurkar et al., "Know What You Don't Know" (2018).
     """
     if not case.sample.is_refusal:
         return Score.not_applicable("it is not a refusal")

@@ -115,7 +115,7 @@ def bleu_metric(case: Case) -> Score:
     """Sentence BLEU, 0..1, with all references; 0 for a refusal.
 
     Computed by sacrebleu with exponential smoothing and effective order. The mean over answers is
-    not the BLEU of a corpus; `evals.metrics.text.bleu` computes that, with its signature.
+    not corpus BLEU. `evals.metrics.text.bleu` computes corpus BLEU and sacrebleu's signature.
     """
     return _score_with_sacrebleu(case, _make_sentence_bleu())
 

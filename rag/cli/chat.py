@@ -223,5 +223,5 @@ def _open_store(index: Path | None, namespace: str) -> ConversationStore:
     from rag.conversation import ConversationStore
     from rag.index.paths import CONVERSATIONS_FILE, require_document_store
 
-    folder = require_document_store(resolve_index(index), namespace).parent
+    folder = require_document_store(resolve_index(index), namespace)
     return ConversationStore(folder / CONVERSATIONS_FILE)

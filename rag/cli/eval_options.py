@@ -71,9 +71,7 @@ def load_chat_model(target: str | None) -> ChatModel | None:
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise ConfigError(f"cannot load the judge {target!r:.100}: {error}") from None
     else:
-        name, _, model = target.partition(":")
-        key = "path" if name == "llama-cpp" else "model"
-        config = {"type": name, **({key: model} if model else {})}
+        config = target
     chat_model = build("chat_model", config)
     assert isinstance(chat_model, ChatModel)
     return chat_model

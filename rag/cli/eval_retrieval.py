@@ -96,41 +96,24 @@ def retrieval(
     require_folder(run_out)
     retrieval_set = load_retrieval_set(dataset, queries=queries, qrels=qrels)
     query_ids = _sample_queries(retrieval_set, sample)
+    has_pipeline_options = bool(retriever or embedder or pipeline or run_out)
     if run_in is not None:
-        if compare or retriever or embedder or pipeline or run_out:
+        if compare or has_pipeline_options:
             raise ConfigError(
                 "--run-in scores a run file: leave out -p, --compare, --retriever, --embedder and "
                 "--run-out"
             )
         _score_run_file(retrieval_set, run_in, query_ids, as_json=as_json)
-        return
-    if compare:
-        if retriever or embedder or pipeline or run_out:
+    elif compare:
+        if has_pipeline_options:
             raise ConfigError(
                 "--compare names both pipelines: leave out -p, --retriever, --embedder and "
                 "--run-out"
             )
-        with _index_folder(index) as folder:
-            result_a, result_b = (
-                _measure_retrieval(
-                    load_eval_pipeline(str(file)), retrieval_set, folder, query_ids, file.stem
-                )
-                for file in compare
-            )
-        print_retrieval_comparison(compare, result_a, result_b, as_json=as_json)
-        return
-    evaluated = load_eval_pipeline(pipeline, retriever, embedder)
-    name = retrieval_set.corpus.path.parent.name
-    with _index_folder(index) as folder:
-        result = _measure_retrieval(evaluated, retrieval_set, folder, query_ids, name)
-    if as_json:
-        print_json(result.as_json() | {"pipeline": evaluated.config()})
+        _compare_pipelines(compare, retrieval_set, index, query_ids, as_json=as_json)
     else:
-        print_retrieval(result)
-    if run_out is not None:
-        from evals.ranking_metrics import write_run
-
-        write_run(result.run, run_out)
+        evaluated = load_eval_pipeline(pipeline, retriever, embedder)
+        _evaluate_pipeline(evaluated, retrieval_set, index, query_ids, run_out, as_json=as_json)
 
 
 @click.command()
@@ -204,9 +187,7 @@ def load_eval_pipeline(
     if retriever:
         changes["retriever"] = build("retriever", retriever)
     if embedder:
-        name, _, model = embedder.partition(":")
-        key = "path" if name == "word-vectors" else "model"
-        changes["embedder"] = build("embedder", {"type": name, **({key: model} if model else {})})
+        changes["embedder"] = build("embedder", embedder)
     return pipeline.model_copy(update=changes)
 
 
@@ -235,6 +216,48 @@ def _make_stage_progress(title: str) -> Callable[[str, int, int], None] | None:
         click.echo(f"\r{title}: {stage} {done:,} of {total:,} ", err=True, nl=done == total)
 
     return print_progress
+
+
+def _evaluate_pipeline(
+    pipeline: Pipeline,
+    retrieval_set: RetrievalSet,
+    index: Path | None,
+    query_ids: list[str] | None,
+    run_out: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Measure one pipeline, print the result, and write the rankings if `run_out` is given."""
+    name = retrieval_set.corpus.path.parent.name
+    with _index_folder(index) as folder:
+        result = _measure_retrieval(pipeline, retrieval_set, folder, query_ids, name)
+    if as_json:
+        print_json(result.as_json() | {"pipeline": pipeline.config()})
+    else:
+        print_retrieval(result)
+    if run_out is not None:
+        from evals.ranking_metrics import write_run
+
+        write_run(result.run, run_out)
+
+
+def _compare_pipelines(
+    files: tuple[Path, Path],
+    retrieval_set: RetrievalSet,
+    index: Path | None,
+    query_ids: list[str] | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Measure the pipelines of two YAML files and print the comparison."""
+    with _index_folder(index) as folder:
+        result_a, result_b = (
+            _measure_retrieval(
+                load_eval_pipeline(str(file)), retrieval_set, folder, query_ids, file.stem
+            )
+            for file in files
+        )
+    print_retrieval_comparison(files, result_a, result_b, as_json=as_json)
 
 
 def _measure_retrieval(

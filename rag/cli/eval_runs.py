@@ -33,7 +33,7 @@ from rag.cli.output import print_json
 from rag.errors import ConfigError, RagIndexError
 
 if TYPE_CHECKING:
-    from evals.comparison import GateResult
+    from evals.comparison import Gate, GateResult
     from evals.judges import SupportJudge
     from evals.metrics import Metric
     from evals.questions import Question
@@ -131,7 +131,7 @@ def run(
     Exit codes: 0 all gates passed, 1 regression, 2 wrong use, 3 too many failures, 4 inconclusive.
     """
     from evals import runs
-    from evals.comparison import check_gates, parse_gates
+    from evals.comparison import parse_gates
     from evals.metrics import choose_metrics
     from evals.questions import load_questions
 
@@ -173,13 +173,26 @@ def run(
     if calibrations:
         result.corrected = {c["metric"]: _correct_scores(result, c) for c in calibrations}
         runs.write_results(result, folder)
-    outcomes = check_gates(
-        result, parsed_gates, baseline=baseline_result, max_failure_share=max_failures
-    )
+    outcomes = _check_run_gates(result, folder, parsed_gates, baseline_result, max_failures)
+    _end_run(result, folder, outcomes, max_failures, as_json=as_json)
+
+
+def _check_run_gates(
+    result: RunResult,
+    folder: Path,
+    gates: Sequence[Gate],
+    baseline: RunResult | None,
+    max_failure_share: float,
+) -> list[GateResult]:
+    """Check the gates, and save their outcomes with the results of the run."""
+    from evals.comparison import check_gates
+    from evals.runs import write_results
+
+    outcomes = check_gates(result, gates, baseline=baseline, max_failure_share=max_failure_share)
     if outcomes:
         result.gates = [{"gate": o.gate, "outcome": o.outcome, "why": o.reason} for o in outcomes]
-        runs.write_results(result, folder)
-    _end_run(result, folder, outcomes, max_failures, as_json=as_json)
+        write_results(result, folder)
+    return outcomes
 
 
 def _end_run(

@@ -14,6 +14,7 @@ from rag.cli.options import (
     make_pipeline,
     namespace_option,
     pipeline_option,
+    resolve_document_store,
     resolve_index,
 )
 from rag.errors import IndexDamaged, IndexNotFound
@@ -140,7 +141,9 @@ def restore(name: str, index: Path | None, namespace: str, pipeline: str | None)
             maintenance.restore(opened.open(check=False), name)
         else:
             opened.close()
-            damaged_path = maintenance.restore_damaged(opened.index, name, namespace)
+            damaged_path = maintenance.restore_damaged(
+                opened.index, name, namespace, opened.document_store
+            )
             if damaged_path.exists():
                 click.echo(f"the damaged document store was moved to {damaged_path}", err=True)
             maintenance.rebuild(opened.open(check=False))
@@ -156,9 +159,11 @@ def restore(name: str, index: Path | None, namespace: str, pipeline: str | None)
     help="Do not ask for confirmation.",
 )
 @index_option
-def drop(namespace: str, index: Path | None) -> None:
+@pipeline_option
+def drop(namespace: str, index: Path | None, pipeline: str | None) -> None:
     """Delete NAMESPACE and all its documents."""
     from rag.index import maintenance
 
-    maintenance.drop(resolve_index(index), namespace)
+    path, config = resolve_document_store(pipeline, index)
+    maintenance.drop(path, namespace, config)
     click.echo(f"namespace {namespace} deleted")

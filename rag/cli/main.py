@@ -35,6 +35,7 @@ from rag.cli.options import (
     make_pipeline,
     namespace_option,
     pipeline_option,
+    resolve_document_store,
     resolve_index,
     where_option,
 )
@@ -332,16 +333,24 @@ def parse(
 @click.option("--end", type=click.IntRange(0), help="Offset after the last character.")
 @index_option
 @namespace_option
+@pipeline_option
 @json_option
 def source(
-    uri: str, start: int, end: int | None, index: Path | None, namespace: str, as_json: bool
+    uri: str,
+    start: int,
+    end: int | None,
+    index: Path | None,
+    namespace: str,
+    pipeline: str | None,
+    as_json: bool,
 ) -> None:
     """Print the exact stored text of the document URI (or path)."""
     from rag.cli import output
     from rag.cli.arguments import as_uri
     from rag.index import open_document_store
 
-    document_store = open_document_store(resolve_index(index), namespace)
+    path, config = resolve_document_store(pipeline, index)
+    document_store = open_document_store(path, namespace, config)
     try:
         document = document_store.document(as_uri(uri))
     finally:
@@ -377,23 +386,25 @@ def delete(uris: tuple[str, ...], index: Path | None, namespace: str, pipeline: 
     with make_pipeline(pipeline, index, namespace) as opened:
         count = opened.delete(*(as_uri(uri) for uri in uris))
     if not count:
-        raise DocumentNotFound(f"the index has no documents at {', '.join(uris)}")
+        uri = uris[0] if len(uris) == 1 else None
+        raise DocumentNotFound(f"the index has no documents at {', '.join(uris)}", uri=uri)
     click.echo(f"{count:,} deleted")
 
 
 @cli.command()
 @index_option
 @namespace_option
+@pipeline_option
 @json_option
-def stats(index: Path | None, namespace: str, as_json: bool) -> None:
+def stats(index: Path | None, namespace: str, pipeline: str | None, as_json: bool) -> None:
     """Show the content of the index, and the documents that failed."""
     from rag.cli import output
     from rag.index import open_document_store
 
-    path = resolve_index(index)
-    document_store = open_document_store(path, namespace)
+    path, config = resolve_document_store(pipeline, index)
+    document_store = open_document_store(path, namespace, config)
     try:
-        output.print_stats(path, document_store, as_json=as_json)
+        output.print_stats(path, namespace, document_store, config, as_json=as_json)
     finally:
         document_store.close()
 

@@ -12,6 +12,7 @@ from rag.errors import ConfigError
 
 if TYPE_CHECKING:
     from rag.pipeline import Pipeline
+    from rag.stores import DocumentStoreConfig
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -77,6 +78,16 @@ def make_pipeline(target: str | None, index: Path | None, namespace: str = "") -
 
     pipeline = load_pipeline(target, index)
     return pipeline.with_namespace(namespace) if namespace else pipeline
+
+
+def resolve_document_store(
+    target: str | None, index: Path | None
+) -> tuple[Path, DocumentStoreConfig | None]:
+    """Return the index folder, and the document store of the pipeline; None for the default."""
+    if target is None:
+        return resolve_index(index), None
+    pipeline = make_pipeline(target, index)
+    return pipeline.index, pipeline.document_store
 
 
 def resolve_index(index: Path | None) -> Path:

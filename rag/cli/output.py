@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rag.generation import Event
     from rag.index.maintenance import Snapshot, Verification
     from rag.ingestion import IngestReport
-    from rag.stores import SqliteDocumentStore
+    from rag.stores import DocumentStore, DocumentStoreConfig
 
 _PROGRESS_INTERVAL_SECONDS = 2.0  # between progress lines when stderr is not a terminal
 _MAX_FAILURES_LISTED = 20
@@ -305,14 +305,21 @@ def shorten(text: str, length: int) -> str:
     return line if len(line) <= length else line[: length - 4].rstrip() + " ..."
 
 
-def print_stats(index: Path, document_store: SqliteDocumentStore, *, as_json: bool) -> None:
-    """Print what an index holds."""
-    from rag.index.paths import list_namespaces, measure_size
+def print_stats(
+    index: Path,
+    namespace: str,
+    document_store: DocumentStore,
+    config: DocumentStoreConfig | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print what an index, or a namespace of it, holds. `config` is that of the document store."""
+    from rag.index.paths import list_namespaces, measure_size, namespace_folder
 
     numbers = document_store.stats()
-    embedder = json.loads(document_store.meta("embedder") or "{}").get("name")
-    size_bytes = measure_size(document_store.path.parent)
-    namespace_names = list_namespaces(index) if document_store.path.parent == index else []
+    embedder = json.loads(document_store.state.embedder or "{}").get("name")
+    size_bytes = measure_size(namespace_folder(index, namespace))
+    namespace_names = [] if namespace else list_namespaces(index, config)
     failures = document_store.failures()
     if as_json:
         print_json(

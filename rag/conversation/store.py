@@ -125,7 +125,8 @@ class ConversationStore:
         except ValidationError as error:
             raise IndexDamaged(
                 f"{self.path} has a turn that cannot be read ({error.error_count()} errors); "
-                "delete the conversation with: rag conversations delete"
+                "delete the conversation with: rag conversations delete",
+                path=self.path,
             ) from None
 
     def vectors(self, conversation: str, embedder: str) -> dict[int, NDArray[np.float32]]:
@@ -175,7 +176,8 @@ class ConversationStore:
                 if format_number not in (0, _FORMAT):
                     raise RagIndexError(
                         f"{self.path} has format {format_number} of another version of citewell; "
-                        f"this version reads format {_FORMAT}"
+                        f"this version reads format {_FORMAT}",
+                        path=self.path,
                     )
                 connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
                 if write or not file_exists:
@@ -186,8 +188,9 @@ class ConversationStore:
         except sqlite3.OperationalError as error:
             if "is full" in str(error):
                 raise RagIndexError.disk_full(self.path) from error
-            raise RagIndexError(f"cannot use {self.path}: {error}") from error
+            raise RagIndexError(f"cannot use {self.path}: {error}", path=self.path) from error
         except sqlite3.DatabaseError as error:
             raise IndexDamaged(
-                f"{self.path} is damaged ({error}); it contains conversations only: move it away"
+                f"{self.path} is damaged ({error}); it contains conversations only: move it away",
+                path=self.path,
             ) from error

@@ -4,7 +4,7 @@ from rag.embedding.base import Embedder, KnownModel
 from rag.embedding.batched import BatchedEmbedder
 from rag.embedding.cohere import CohereEmbedder
 from rag.embedding.onnx import OnnxEmbedder
-from rag.embedding.openai import AzureOpenAIEmbedder, OpenAIEmbedder
+from rag.embedding.openai import AzureOpenAIEmbedder, OllamaEmbedder, OpenAIEmbedder
 from rag.embedding.sentence_transformers import SentenceTransformerEmbedder
 from rag.embedding.static import StaticEmbedder
 from rag.embedding.word_vectors import WordVectorEmbedder
@@ -15,6 +15,7 @@ __all__ = [
     "CohereEmbedder",
     "Embedder",
     "KnownModel",
+    "OllamaEmbedder",
     "OnnxEmbedder",
     "OpenAIEmbedder",
     "SentenceTransformerEmbedder",

@@ -107,7 +107,7 @@ class BatchedEmbedder(Embedder):
                 continue
             long_text_count += 1
             if self.too_long == "error":
-                raise EmbeddingError(
+                raise self._make_error(
                     f"a text has {length:,} tokens, and {self.name} reads {max_tokens:,} "
                     "(too_long='split' embeds it in pieces)"
                 )
@@ -130,7 +130,7 @@ class BatchedEmbedder(Embedder):
                 yield text, length
             return
         if len(text) < 2:
-            raise EmbeddingError(
+            raise self._make_error(
                 f"{self.name} reads {max_tokens} tokens, and {text!r} has {length}"
             )
         middle = len(text) // 2
@@ -167,19 +167,22 @@ class BatchedEmbedder(Embedder):
         with np.errstate(over="ignore"):
             vectors = np.asarray(vectors).astype(np.float32)
         if vectors.ndim != 2 or len(vectors) != len(batch):
-            raise EmbeddingError(f"{self.name} gave vectors of shape {vectors.shape}")
+            raise self._make_error(f"{self.name} gave vectors of shape {vectors.shape}")
         if vectors.shape[1] < self.dimension:
-            raise EmbeddingError(
+            raise self._make_error(
                 f"{self.name} gave vectors of {vectors.shape[1]} values, not {self.dimension}"
             )
         if not np.isfinite(vectors).all():
-            raise EmbeddingError(f"{self.name} gave a vector with NaN or infinity in it")
+            raise self._make_error(f"{self.name} gave a vector with NaN or infinity in it")
         if vectors.shape[1] > self.dimension and self.dimensions is None:
-            raise EmbeddingError(
+            raise self._make_error(
                 f"{self.name} gave vectors of {vectors.shape[1]} values, not {self.dimension}"
             )
         vectors = vectors[:, : self.dimension]
         return normalize(vectors) if self.similarity == "cosine" else vectors
+
+    def _make_error(self, message: str) -> EmbeddingError:
+        return EmbeddingError(message, model=str(getattr(self, "model", self.name)))
 
 
 def tokens_without_prompt(name: str, max_tokens: int, prompt_tokens: int) -> int:

@@ -57,7 +57,9 @@ class CohereEmbedder(CohereProvider, BatchedEmbedder):
         known_model = _MODELS.get(self.model)
         model_dimension = known_model.dimension if known_model else None
         if model_dimension is None and self.dimensions is None:
-            raise EmbeddingError(f"{self.model} is not known: say how long its vectors are")
+            raise EmbeddingError(
+                f"{self.model} is not known: say how long its vectors are", model=self.model
+            )
         return min(model_dimension or 65_536, self.dimensions or 65_536)
 
     @property
@@ -99,7 +101,7 @@ class CohereEmbedder(CohereProvider, BatchedEmbedder):
                 values = getattr(reply.embeddings, _FIELDS[self.precision])
                 return np.asarray(values, dtype=np.float32)
         except ModelRequestError as error:
-            raise EmbeddingError(str(error)) from None
+            raise EmbeddingError(str(error), model=self.model) from None
 
 
 _FIELDS = {"float": "float_", "int8": "int8"}

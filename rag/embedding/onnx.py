@@ -32,6 +32,7 @@ class OnnxEmbedder(BatchedEmbedder):
     """
 
     name: ClassVar[str] = "onnx"
+    main_setting: ClassVar[str] = "model"
     extra: ClassVar[str] = "onnx"
 
     model: str = Field("BAAI/bge-small-en-v1.5", min_length=1)
@@ -122,7 +123,8 @@ def _load_model(name: str, threads: int | None) -> _OnnxModel:
     except Exception as error:  # whatever onnxruntime, tokenizers and the hub's client raise
         reason = " ".join(str(error).split())[:300]
         raise EmbeddingError(
-            f"cannot load {name} (a folder or a model of fastembed that can be reached): {reason}"
+            f"cannot load {name} (a folder or a model of fastembed that can be reached): {reason}",
+            model=name,
         ) from None
 
 
@@ -136,7 +138,7 @@ def _register_folder(folder: Path, threads: int | None) -> Any:
         name for name in ("tokenizer.json", "config.json") if not (folder / name).is_file()
     ] + ([] if files else ["model.onnx"])
     if missing:
-        raise EmbeddingError(f"the folder {folder} has no {', '.join(missing)}")
+        raise EmbeddingError(f"the folder {folder} has no {', '.join(missing)}", model=str(folder))
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     pooling = folder / "1_Pooling" / "config.json"
     pooling_config = json.loads(pooling.read_text(encoding="utf-8")) if pooling.is_file() else {}

@@ -13,7 +13,7 @@ from rag.component import NotFingerprinted
 from rag.embedding.base import KnownModel, Side
 from rag.embedding.batched import BatchedEmbedder, tokens_without_prompt
 from rag.errors import EmbeddingError, ModelRequestError
-from rag.providers.openai import AzureOpenAIProvider, OpenAIProvider
+from rag.providers.openai import AzureOpenAIProvider, OllamaProvider, OpenAIProvider
 from rag.text.tokens import count_tokens
 
 if TYPE_CHECKING:
@@ -108,14 +108,17 @@ class OpenAIEmbedder(OpenAIProvider, BatchedEmbedder):
                 items = sorted(reply.data, key=lambda item: item.index)
                 if [item.index for item in items] != list(range(len(texts))):
                     raise EmbeddingError(
-                        f"{self._server_name} sent {len(items)} vectors for {len(texts)} texts"
+                        f"{self._server_name} sent {len(items)} vectors for {len(texts)} texts",
+                        model=self.model,
                     )
                 vectors = [_decode_vector(item.embedding) for item in items]
                 if len({len(vector) for vector in vectors}) > 1:
-                    raise EmbeddingError(f"{self._server_name} sent vectors of different lengths")
+                    raise EmbeddingError(
+                        f"{self._server_name} sent vectors of different lengths", model=self.model
+                    )
                 return np.stack(vectors).astype(np.float32)
         except ModelRequestError as error:
-            raise EmbeddingError(str(error)) from None
+            raise EmbeddingError(str(error), model=self.model) from None
 
 
 class AzureOpenAIEmbedder(AzureOpenAIProvider, OpenAIEmbedder):
@@ -127,6 +130,28 @@ class AzureOpenAIEmbedder(AzureOpenAIProvider, OpenAIEmbedder):
     name: ClassVar[str] = "azure-openai"
 
     model: str = Field("text-embedding-3-small", min_length=1)
+
+
+class OllamaEmbedder(OllamaProvider, OpenAIEmbedder):
+    """Embeddings by Ollama; ``model`` is a model that was pulled: ``nomic-embed-text``.
+
+    ``limit`` is the input limit of the model in tokens. For ``base_url`` see `OllamaProvider`, for
+    the other settings `OpenAIEmbedder`.
+    """
+
+    name: ClassVar[str] = "ollama"
+
+    model: str = Field(min_length=1)
+
+    @classmethod
+    def known_models(cls) -> Iterable[KnownModel]:
+        """Return no models: the owner of the server pulls them."""
+        return ()
+
+    @property
+    def usd_per_million_tokens(self) -> float | None:
+        """0: the server is the user's own."""
+        return 0.0
 
 
 def _decode_vector(embedding: Any) -> NDArray[Any]:
@@ -141,5 +166,7 @@ def _decode_vector(embedding: Any) -> NDArray[Any]:
 def _probe_dimension(embedder: OpenAIEmbedder) -> int:
     length = int(embedder._request_vectors(["length"]).shape[1])
     if not length:
-        raise EmbeddingError(f"{embedder.model} sends vectors without a value")
+        raise EmbeddingError(
+            f"{embedder.model} sends vectors without a value", model=embedder.model
+        )
     return length

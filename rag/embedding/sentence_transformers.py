@@ -31,6 +31,7 @@ class SentenceTransformerEmbedder(BatchedEmbedder):
     """
 
     name: ClassVar[str] = "sentence-transformers"
+    main_setting: ClassVar[str] = "model"
     extra: ClassVar[str] = "local"
 
     model: str = Field("sentence-transformers/all-MiniLM-L6-v2", min_length=1)
@@ -154,7 +155,7 @@ def _load_model(name: str, revision: str | None, device: str | None) -> _TorchMo
     except ModuleNotFoundError:
         raise MissingExtra.of("local", f"the embedder {name}") from None
     if Path(name).is_absolute() and not Path(name).is_dir():
-        raise EmbeddingError(f"cannot load {name}: there is no such folder")
+        raise EmbeddingError(f"cannot load {name}: there is no such folder", model=name)
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -162,7 +163,7 @@ def _load_model(name: str, revision: str | None, device: str | None) -> _TorchMo
         model = SentenceTransformer(name, revision=revision, device=device)
         backend = getattr(model.tokenizer, "backend_tokenizer", None)
         if backend is None:
-            raise EmbeddingError(f"the tokenizer of {name} is not a fast one")
+            raise EmbeddingError(f"the tokenizer of {name} is not a fast one", model=name)
         tokenizer = Tokenizer.from_str(backend.to_str())
         tokenizer.no_truncation()
         tokenizer.no_padding()
@@ -175,7 +176,8 @@ def _load_model(name: str, revision: str | None, device: str | None) -> _TorchMo
     except Exception as error:  # whatever torch, transformers and the hub's client raise
         reason = " ".join(str(error).split())[:300]
         raise EmbeddingError(
-            f"cannot load {name} (a folder, or a model of the hub that can be reached): {reason}"
+            f"cannot load {name} (a folder, or a model of the hub that can be reached): {reason}",
+            model=name,
         ) from None
     prompts = {key: text for key, text in (model.prompts or {}).items() if text}
     dot = str(model.similarity_fn_name) == "dot"

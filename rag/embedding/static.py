@@ -140,7 +140,7 @@ def _embed(texts: Sequence[str], dimension: int) -> NDArray[np.float32]:
     import numpy as np
 
     model = _load_model()
-    prepared = [lower_capitals(text) for text in texts]
+    prepared = ["" if text.isspace() else lower_capitals(text) for text in texts]
     if (
         sum(map(len, prepared)) < MAX_SINGLE_THREAD_CHARACTERS
     ):  # not worth waking the threads a batch is spread over

@@ -37,6 +37,7 @@ class WordVectorEmbedder(Embedder):
     """
 
     name: ClassVar[str] = "word-vectors"
+    main_setting: ClassVar[str] = "path"
 
     path: Path
     limit: int | None = Field(None, ge=1)

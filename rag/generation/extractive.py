@@ -58,7 +58,7 @@ class ExtractiveGenerator(Generator):
             }
             return Step(name="extract", seconds=time.perf_counter() - start_time, detail=detail)
 
-        if best_relevance < self.threshold:
+        if not candidates or best_relevance < self.threshold:
             reason = (
                 f"no sentence was relevant enough (best {best_relevance:.2f}, "
                 f"needed {self.threshold:.2f})"

@@ -64,6 +64,7 @@ class GroundedGenerator(Generator):
     """
 
     name: ClassVar[str] = "grounded"
+    main_setting: ClassVar[str] = "model"
     reads_history: ClassVar[bool] = True
     revision: ClassVar[int] = 2
 

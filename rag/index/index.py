@@ -16,28 +16,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from rag.embedding.base import Embedder
-from rag.errors import EmbedderMismatch, IndexDamaged, RagIndexError
+from rag.errors import ConfigError, EmbedderMismatch, IndexDamaged, RagIndexError
 from rag.filters import Filter, Where
 from rag.index.commit_protocol import IndexWriter, describe_embedder
 from rag.index.paths import (
-    DOCUMENT_STORE_FILE,
+    check_document_store_kind,
+    locate_document_store,
     make_folder,
     namespace_folder,
     require_document_store,
 )
 from rag.index.store_set import StoreSet
+from rag.index.vector_cache import VectorCache
 from rag.index.write_lock import hold_write_lock
 from rag.rwlock import RWLock
-from rag.stores.chroma import Chroma, ChromaCollection, VectorStore
-from rag.stores.exact import ExactVectorStore, compute_cosines
-from rag.stores.sqlite import IndexState, SqliteDocumentStore
+from rag.stores.chroma import Chroma
+from rag.stores.document_store import DocumentStore, DocumentStoreConfig, IndexState
+from rag.stores.exact import Exact, ExactVectorStore, compute_cosines
+from rag.stores.lexical_index import BM25Query, LexicalIndex, LexicalIndexConfig
+from rag.stores.sqlite import Sqlite
+from rag.stores.tantivy import Tantivy
+from rag.stores.vector_store import VectorStore, VectorStoreConfig
 from rag.types import Chunk
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from rag.stores.tantivy import BM25Query, TantivyIndex
 
 _T = TypeVar("_T")
 _U = TypeVar("_U")
@@ -58,7 +62,10 @@ class Index:
     set, `EmbedderMismatch` if it was built with another embedder (with `create`, searches and
     writers raise it), `IndexDamaged` if a store cannot be read.
 
-    A `namespace` is a separate index within the folder: no filter reaches documents outside it.
+    `document_store`, `vector_store` and `lexical_index` configure the stores (default: SQLite,
+    embedded Chroma and tantivy, in the folder). Raises `ConfigError` for stores that cannot work
+    together. A `namespace` is a separate index within the folder: no filter reaches documents
+    outside it.
     """
 
     def __init__(
@@ -67,21 +74,29 @@ class Index:
         embedder: Embedder,
         *,
         create: bool = False,
-        vectors: VectorStore | None = None,
+        document_store: DocumentStoreConfig | None = None,
+        vector_store: VectorStoreConfig | None = None,
+        lexical_index: LexicalIndexConfig | None = None,
         namespace: str = "",
     ) -> None:
+        document_config = document_store or Sqlite()
+        self.vector_config = vector_store or Chroma()
+        self.lexical_config = lexical_index or Tantivy()
+        check_stores(document_config, self.vector_config, self.lexical_config)
+        check_document_store_kind(path, document_config)
         if create:
-            make_folder(path, namespace)
+            make_folder(path, namespace, document_config)
+        else:
+            require_document_store(path, namespace, document_config)
         self.root = path.absolute()  # stays valid if the working directory changes
         self.path = namespace_folder(self.root, namespace)
-        if not create:
-            require_document_store(path, namespace)
         self.embedder = embedder
         self.fingerprint = embedder.fingerprint
-        self.vector_store_config = vectors if isinstance(vectors, Chroma) else Chroma()
-        self.document_store = SqliteDocumentStore(self.path / DOCUMENT_STORE_FILE, create=create)
+        self.document_store: DocumentStore = document_config.open(
+            locate_document_store(self.root, namespace), create=create
+        )
         self._usage_lock, self._switch_lock = RWLock(), threading.RLock()
-        self._exact_vectors = ExactVectorStore(self.document_store, self.fingerprint)
+        self._vector_cache = VectorCache(self.document_store, self.fingerprint)
         self._last_state = self.document_store.state
         self._store_set = self.open_store_set(self._last_state.store_set_number)
         self._is_writing = False
@@ -107,16 +122,12 @@ class Index:
 
     def has_other_embedder(self, state: IndexState) -> bool:
         """Whether the vectors of `state` are from another embedder than that of this index."""
-        return bool(state.embedder) and self.fingerprint_in(state) != self.fingerprint
-
-    def fingerprint_in(self, state: IndexState) -> str:
-        """Return the fingerprint of the embedder of the vectors of `state`; "" without vectors."""
-        return str(json.loads(state.embedder)["fingerprint"]) if state.embedder else ""
+        return bool(state.embedder) and state.embedder_fingerprint != self.fingerprint
 
     def open_store_set(self, number: int) -> StoreSet:
         """Return store set `number` of this index."""
         return StoreSet(
-            self.path, number, self.vector_store_config, self.document_store.meta("id") or ""
+            self.path, number, self.document_store, self.vector_config, self.lexical_config
         )
 
     @property
@@ -127,12 +138,12 @@ class Index:
         return self._store_set
 
     @property
-    def vectors(self) -> ChromaCollection:
+    def vectors(self) -> VectorStore:
         """Vector store, opened at first use."""
         return self.store_set.vectors
 
     @property
-    def lexical(self) -> TantivyIndex:
+    def lexical(self) -> LexicalIndex:
         """Lexical index, opened at first use."""
         return self.store_set.lexical
 
@@ -185,7 +196,7 @@ class Index:
 
     def _follow_state(self, state: IndexState) -> None:
         """Make the store set show all writes up to `state`, of any process."""
-        self._check_file_exists()
+        self._check_storage_exists()
         self._check_embedder(state)
         if self._is_writing:
             return
@@ -195,8 +206,8 @@ class Index:
             self._store_set.refresh(state.generation)
         self._last_state = state
 
-    def _check_file_exists(self) -> None:
-        if not self._closed and not self.document_store.file_exists():
+    def _check_storage_exists(self) -> None:
+        if not self._closed and not self.document_store.storage_exists():
             raise RagIndexError(
                 f"the index at {self.path} was deleted or replaced while it was open: open it again"
             )
@@ -209,7 +220,7 @@ class Index:
         """Search in `store_set` from now on, and close the old store set."""
         with self._switch_lock:
             old, self._store_set = self._store_set, store_set
-            self._exact_vectors = ExactVectorStore(self.document_store, self.fingerprint)
+            self._vector_cache = VectorCache(self.document_store, self.fingerprint)
             old.close()
 
     def search_dense(
@@ -218,12 +229,16 @@ class Index:
         """Return up to `k` live chunks (row, cosine) nearest to `vector`, best first.
 
         Up to 64 MiB of vectors, the search is exact, because Chroma's graph misses some of the
-        nearest. Above that, Chroma searches for so many that about `k` of them pass the filter. If
-        the filter selects few chunks, all of these are compared.
+        nearest. Above that, a vector store that does not filter itself searches for so many that
+        about `k` of them pass the filter. If the filter selects few chunks, all of these are
+        compared.
         """
         allowed = self._matching_documents(where)
         if self.uses_exact_search():
-            return self._search_live(lambda n: self._exact_vectors.search(vector, n, allowed), k)
+            exact_store = self._load_exact_store()
+            return self._search_live(lambda n: exact_store.query(vector, n, allowed), k)
+        if self.vectors.filters_documents:
+            return self._search_live(lambda n: self.vectors.query(vector, n, allowed), k)
         if allowed is None:
             limit = k
         else:
@@ -233,7 +248,18 @@ class Index:
                     vector, self.document_store.rows_of_documents(list(allowed)), k
                 )
             limit = k * self.document_store.chunk_count() * 3 // (allowed_chunks * 2)
-        return self._search_chroma(vector, k, limit, allowed)
+        return self._search_vector_store(vector, k, limit, allowed)
+
+    def _load_exact_store(self) -> ExactVectorStore:
+        """Return the vectors in memory: the vector store itself, or a cache of a small index."""
+        if isinstance(store := self._exact_vector_store, ExactVectorStore):
+            return store
+        return self._vector_cache.load_current()
+
+    @property
+    def _exact_vector_store(self) -> VectorStore | None:
+        """The vector store if it is in memory and exact."""
+        return self.vectors if self.vector_config.name == Exact.name else None
 
     def _matching_documents(self, where: Where | None) -> Mapping[int, int] | None:
         """Return the chunk counts of the documents that `where` selects; None without a filter.
@@ -264,7 +290,9 @@ class Index:
         return chunk_counts
 
     def uses_exact_search(self) -> bool:
-        """Whether a dense search compares the query with all vectors, without Chroma."""
+        """Whether a dense search compares the query with all vectors, in memory."""
+        if self.vector_config.name == Exact.name:
+            return True
         generation = self.document_store.generation
         if self._chunk_count_cache[0] != generation:
             self._chunk_count_cache = (generation, self.document_store.chunk_count())
@@ -283,18 +311,18 @@ class Index:
                 return hits[:k]
             limit *= 4
 
-    def _search_chroma(
+    def _search_vector_store(
         self,
         vector: NDArray[np.float32],
         k: int,
         limit: int,
         allowed: Mapping[int, int] | None,
     ) -> list[tuple[int, float]]:
-        """Query Chroma with growing limits until `k` hits are live and allowed.
+        """Query the vector store with growing limits until `k` hits are live and allowed.
 
-        If Chroma's own limit is too low for that, all live and allowed chunks are compared.
+        If its own limit is too low for that, all live and allowed chunks are compared.
         """
-        while limit <= ChromaCollection.MAX_QUERY_RESULTS:
+        while limit <= self.vectors.max_query_results:
             candidates = self.vectors.query(vector, limit)
             owners = self.document_store.live_documents_by_row([row for row, _ in candidates])
             hits = [
@@ -330,7 +358,7 @@ class Index:
     def vectors_of_rows(self, rows: Sequence[int]) -> tuple[list[int], NDArray[np.float32]]:
         """Return those chunks of `rows` that have a vector, and the vectors ``[n, dimension]``."""
         if self.uses_exact_search():
-            return self._exact_vectors.vectors_of_rows(rows)
+            return self._load_exact_store().matrix(rows)
         return self.document_store.vectors(rows, self.fingerprint)
 
     def vectors_of_chunks(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
@@ -381,10 +409,10 @@ class Index:
         embedder; then call `IndexWriter.adopt_embedder` before other writes.
         """
         with self._usage_lock.read(), hold_write_lock(self.path):
-            self._check_file_exists()
+            self._check_storage_exists()
             state = self.document_store.state
             if not state.embedder:
-                self.document_store.set_meta("embedder", self.embedder_note())
+                self.document_store.set_embedder(self.embedder_note())
             elif not allow_other_embedder:
                 self._check_embedder(state)
             self._open_for_writing(state)
@@ -409,7 +437,10 @@ class Index:
         """Open the store set of `state` in its current state; reopen it if it is damaged."""
         with self._switch_lock:
             try:
-                if state.store_set_number == self._store_set.number and self._store_set.has_files():
+                if (
+                    state.store_set_number == self._store_set.number
+                    and self._store_set.storage_exists()
+                ):
                     self._store_set.refresh(state.generation)
                     return
             except IndexDamaged:
@@ -429,9 +460,9 @@ class Index:
     def check_store_set(self) -> None:
         """Raise `IndexDamaged` if a store that searches use has fewer chunks than are live."""
         live = self.document_store.chunk_count()
-        counts = {"tantivy": self.lexical.count()} if live else {}
+        counts = {self.lexical_config.name: self.lexical.count()} if live else {}
         if not self.uses_exact_search():
-            counts["Chroma"] = self.vectors.count()
+            counts[self.vector_config.name] = self.vectors.count()
         for name, count in counts.items():
             if count < live:
                 raise IndexDamaged(
@@ -440,9 +471,35 @@ class Index:
                 )
 
 
-def open_document_store(path: Path, namespace: str = "") -> SqliteDocumentStore:
+def open_document_store(
+    path: Path, namespace: str = "", config: DocumentStoreConfig | None = None
+) -> DocumentStore:
     """Open only the document store of the index in `path`, for reading.
 
-    Needs no embedder and no Chroma. Raises `IndexNotFound` or `IndexDamaged`.
+    Needs no embedder and no other store. Raises `IndexNotFound` or `IndexDamaged`.
     """
-    return SqliteDocumentStore(require_document_store(path, namespace), read_only=True)
+    document_config = config or Sqlite()
+    check_document_store_kind(path, document_config)
+    require_document_store(path, namespace, document_config)
+    return document_config.open(locate_document_store(path, namespace), read_only=True)
+
+
+def check_stores(
+    document_store: DocumentStoreConfig,
+    vector_store: VectorStoreConfig,
+    lexical_index: LexicalIndexConfig,
+) -> None:
+    """Raise `ConfigError` if these stores cannot work together.
+
+    Documents in memory are gone when the process ends; a store that stays would then hold chunks
+    of documents that no longer exist.
+    """
+    if document_store.is_persistent:
+        return
+    for config, alternative in ((vector_store, "exact"), (lexical_index, "memory")):
+        if config.is_persistent:
+            kind = config.kind
+            raise ConfigError(
+                f"document_store {document_store.name!r} is gone when the process ends, and "
+                f"{kind} {config.name!r} stays: use {kind} {alternative!r}"
+            )

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,15 +21,17 @@ from typing import TYPE_CHECKING
 from rag.errors import IndexDamaged, IndexNotFound, RagError, RagIndexError
 from rag.index.index import Index
 from rag.index.paths import (
-    DOCUMENT_STORE_FILE,
+    locate_document_store,
     measure_size,
     namespace_folder,
     remove_leftovers,
     validate_name,
 )
 from rag.index.snapshots import Snapshot, restore, restore_damaged, snapshot, snapshots
+from rag.index.store_set import split_rows
 from rag.index.write_lock import hold_write_lock
-from rag.stores.sqlite import SqliteDocumentStore
+from rag.stores.document_store import DocumentStore, DocumentStoreConfig
+from rag.stores.sqlite import Sqlite
 
 if TYPE_CHECKING:
     from rag.index.commit_protocol import IndexWriter
@@ -50,8 +51,6 @@ __all__ = [
     "snapshots",
     "verify",
 ]
-
-_CHUNKS_PER_BATCH = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +127,7 @@ def _verify_stores(index: Index) -> Verification:
     return verification
 
 
-def _find_document_problem(document_store: SqliteDocumentStore, uri: str) -> str:
+def _find_document_problem(document_store: DocumentStore, uri: str) -> str:
     """Return what is wrong with a stored document and its chunks; "" if nothing is."""
     try:
         document = document_store.document(uri)
@@ -149,17 +148,13 @@ def _find_document_problem(document_store: SqliteDocumentStore, uri: str) -> str
     return ""
 
 
-def _split_rows(rows: list[int]) -> Iterator[list[int]]:
-    return (rows[i : i + _CHUNKS_PER_BATCH] for i in range(0, len(rows), _CHUNKS_PER_BATCH))
-
-
 def _find_lost_vectors(index: Index, live_rows: list[int]) -> set[int]:
     """Return the chunks without a valid vector of this embedder in the document store."""
     import numpy as np
 
-    fingerprint = index.fingerprint_in(index.document_store.state)
+    fingerprint = index.document_store.state.embedder_fingerprint
     lost_rows: set[int] = set()
-    for rows in _split_rows(live_rows):
+    for rows in split_rows(live_rows):
         try:
             vector_rows, matrix = index.document_store.vectors(rows, fingerprint)
             finite_rows = {
@@ -181,9 +176,9 @@ def _find_vector_problems(index: Index, live_rows: set[int], lost_rows: set[int]
         stored_rows = set(index.vectors.rows())
     except IndexDamaged as error:
         return [str(error)]
-    fingerprint = index.fingerprint_in(index.document_store.state)
+    fingerprint = index.document_store.state.embedder_fingerprint
     different_count = 0
-    for rows in _split_rows(sorted((live_rows & stored_rows) - lost_rows)):
+    for rows in split_rows(sorted((live_rows & stored_rows) - lost_rows)):
         expected = dict(zip(*index.document_store.vectors(rows, fingerprint), strict=True))
         stored = index.vectors.vectors(rows)
         different_count += sum(
@@ -225,7 +220,7 @@ def repair(index: Index) -> Repair:
     with index.open_writer() as writer:  # which repairs what an interrupted run left
         if integrity_errors := index.document_store.integrity_errors():
             raise IndexDamaged(
-                f"the document store {index.document_store.path} is broken "
+                f"the document store of {index.path} is broken "
                 f"({integrity_errors[0]}): restore a snapshot (`rag index restore NAME`), or "
                 "ingest into a new index"
             )
@@ -248,8 +243,8 @@ def repair(index: Index) -> Repair:
 def _embed_lost_vectors(index: Index, writer: IndexWriter) -> bool:
     """Embed chunks without a valid vector; return whether there were any."""
     lost_rows = sorted(_find_lost_vectors(index, list(index.document_store.live_rows())))
-    for rows in _split_rows(lost_rows):
-        writer.embed_again(index.document_store, index.document_store.chunks(rows))
+    for rows in split_rows(lost_rows):
+        writer.embed_again(index.document_store.chunks(rows))
     return bool(lost_rows)
 
 
@@ -271,17 +266,20 @@ def compact(index: Index) -> tuple[int, int]:
         before = measure_size(index.path)
         index.document_store.delete_unused_embeddings()
         writer.rebuild()
-        index.document_store.vacuum()
+        index.document_store.compact()
         return before, measure_size(index.path)
 
 
-def drop(index: Path, namespace: str) -> None:
+def drop(index: Path, namespace: str, config: DocumentStoreConfig | None = None) -> None:
     """Delete a namespace with all its contents. Raises `IndexNotFound`, `IndexLocked`."""
     folder = namespace_folder(index, validate_name(namespace, "namespace"))
-    if not (folder / DOCUMENT_STORE_FILE).is_file():
+    document_config = config or Sqlite()
+    location = locate_document_store(index, namespace)
+    if not document_config.exists(location):
         raise IndexNotFound.at_path(index, namespace)
     remove_leftovers(index)
     with hold_write_lock(folder):
+        document_config.remove(location)
         dropped = folder.with_name(f"{folder.name}.dropped")
         try:
             shutil.rmtree(dropped, ignore_errors=True)

@@ -12,10 +12,12 @@ from urllib.parse import unquote
 
 from connectors.files import INDEX_MARK
 from rag.errors import ConfigError, IndexDamaged, IndexNotFound, RagIndexError
+from rag.stores.document_store import DocumentStoreConfig
+from rag.stores.location import StoreLocation
+from rag.stores.sqlite import DOCUMENT_STORE_FILE, Sqlite
 from rag.stores.sqlite.connection import has_store_sets_or_snapshots
 from rag.stores.sqlite.schema import SNAPSHOTS_FOLDER, STORE_SETS_FOLDER
 
-DOCUMENT_STORE_FILE = "library.sqlite"
 NAMESPACES_FOLDER = "namespaces"
 CONVERSATIONS_FILE = "conversations.sqlite"
 UPLOADS_FOLDER = "uploads"
@@ -68,28 +70,59 @@ def namespace_folder(index: Path, namespace: str) -> Path:
     return index / NAMESPACES_FOLDER / escape_name(validate_name(namespace, "namespace"))
 
 
-def require_document_store(index: Path, namespace: str = "") -> Path:
-    """Return the file of the document store.
+def locate_document_store(index: Path, namespace: str = "") -> StoreLocation:
+    """Return where the document store of a namespace is."""
+    return StoreLocation(namespace_folder(index, namespace), namespace)
 
-    Raises `IndexNotFound` if there is no index, `IndexDamaged` if only this file is missing.
+
+def require_document_store(
+    index: Path, namespace: str = "", config: DocumentStoreConfig | None = None
+) -> Path:
+    """Return the folder of a namespace that has a document store.
+
+    Raises `IndexNotFound` if there is no index, `IndexDamaged` if only this store is missing.
     """
-    folder = namespace_folder(index, namespace)
-    if not os.path.isfile(folder / DOCUMENT_STORE_FILE):  # noqa: PTH113 (False for impossible names)
-        if has_store_sets_or_snapshots(folder):
-            raise IndexDamaged.document_store(folder / DOCUMENT_STORE_FILE, "it is missing")
+    document_config = config or Sqlite()
+    location = locate_document_store(index, namespace)
+    if not _is_possible_path(location.folder) or not document_config.exists(location):
+        if has_store_sets_or_snapshots(location.folder):
+            file = location.folder / DOCUMENT_STORE_FILE
+            raise IndexDamaged.document_store(file, "it is missing")
         raise IndexNotFound.at_path(index, namespace)
-    return folder / DOCUMENT_STORE_FILE
+    return location.folder
 
 
-def list_namespaces(index: Path) -> list[str]:
+def _is_possible_path(path: Path) -> bool:
+    return os.path.lexists(path)  # False for a name that the file system cannot have
+
+
+def check_document_store_kind(index: Path, config: DocumentStoreConfig) -> None:
+    """Raise `ConfigError` if the documents of the index are in another kind of store.
+
+    The mark of an index names the kind; an empty mark (of version 0.1) means SQLite.
+    """
+    mark = index / INDEX_MARK
+    if not _is_possible_path(mark):
+        return
+    built_with = mark.read_text(encoding="utf-8").strip() or Sqlite.name
+    has_documents = built_with != Sqlite.name or (index / DOCUMENT_STORE_FILE).is_file()
+    if has_documents and config.name != built_with:
+        raise ConfigError(
+            f"the index at {index} has its documents in the document store {built_with!r}, and "
+            f"this pipeline has {config.name!r}: set document_store to {built_with!r}, or ingest "
+            "into a new index"
+        )
+
+
+def list_namespaces(index: Path, config: DocumentStoreConfig | None = None) -> list[str]:
     """Return the names of the namespaces of an index that have a document store, sorted."""
     folder = index / NAMESPACES_FOLDER
     if not folder.is_dir():
         return []
+    names = (unquote(entry.name) for entry in folder.iterdir() if "." not in entry.name)
+    document_config = config or Sqlite()
     return sorted(
-        unquote(entry.name)
-        for entry in folder.iterdir()
-        if "." not in entry.name and (entry / DOCUMENT_STORE_FILE).is_file()
+        name for name in names if document_config.exists(locate_document_store(index, name))
     )
 
 
@@ -107,7 +140,7 @@ def remove_leftovers(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def make_folder(path: Path, namespace: str = "") -> None:
+def make_folder(path: Path, namespace: str = "", config: DocumentStoreConfig | None = None) -> None:
     """Create the folder of an index and of the namespace.
 
     Raises `RagIndexError` if the folder contains other files or cannot be written.
@@ -121,7 +154,9 @@ def make_folder(path: Path, namespace: str = "") -> None:
                     f"{path} is not an index and contains other files ({min(other_entries)} ...): "
                     "choose a new folder for the index"
                 )
-            (path / INDEX_MARK).touch()
+            document_config = config or Sqlite()
+            kind = document_config.name if document_config.is_persistent else ""
+            (path / INDEX_MARK).write_text(kind, encoding="utf-8")
             (path / ".gitignore").write_text("*\n", encoding="utf-8")
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):

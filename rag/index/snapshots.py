@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -18,9 +17,19 @@ from urllib.parse import unquote
 
 from rag.errors import ConfigError, IndexDamaged, IndexNotFound, RagIndexError
 from rag.index.index import Index
-from rag.index.paths import DOCUMENT_STORE_FILE, escape_name, namespace_folder, validate_name
+from rag.index.paths import (
+    escape_name,
+    locate_document_store,
+    namespace_folder,
+    validate_name,
+)
 from rag.index.write_lock import hold_write_lock
-from rag.stores.sqlite import SqliteDocumentStore
+from rag.stores.document_store import (
+    DocumentStore,
+    DocumentStoreConfig,
+    iterate_pending_documents,
+)
+from rag.stores.sqlite import DOCUMENT_STORE_FILE, Sqlite, SqliteDocumentStore
 from rag.stores.sqlite.schema import SNAPSHOTS_FOLDER
 
 
@@ -53,8 +62,30 @@ def snapshot(index: Index, name: str) -> Snapshot:
     if path.exists():
         raise ConfigError(f"a snapshot {name!r} already exists")
     path.parent.mkdir(exist_ok=True)
-    index.document_store.snapshot(path)
+    if isinstance(index.document_store, SqliteDocumentStore):
+        index.document_store.copy_to_file(path)
+    else:
+        with hold_write_lock(index.path):
+            _copy_documents(index.document_store, path)
     return _describe_snapshot(path)
+
+
+def _copy_documents(source: DocumentStore, path: Path) -> None:
+    """Write the live documents of `source` to a new SQLite document store, all or nothing."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    state = source.state
+    try:
+        with closing(SqliteDocumentStore(partial, create=True)) as target:
+            target.set_embedder(state.embedder)
+            for batch in iterate_pending_documents(source, state.embedder_fingerprint):
+                numbers, _ = target.add_pending(batch, state.embedder_fingerprint)
+                target.make_live(numbers)
+            target.record_failures(source.failures())
+            target.copy_to_file(path)
+    finally:
+        for suffix in ("", "-wal", "-shm"):
+            partial.with_name(f"{partial.name}{suffix}").unlink(missing_ok=True)
 
 
 def snapshots(index: Path, namespace: str = "") -> list[Snapshot]:
@@ -80,32 +111,27 @@ def restore(index: Index, name: str) -> None:
     path = _require_snapshot(index.path, name)
     with (
         index.open_writer(allow_other_embedder=True) as writer,
-        _open_snapshot_copy(path, index.path) as document_store,
+        _copy_snapshot(path, index.path) as copy,
+        _open_snapshot_copy(path, copy) as document_store,
     ):
-        writer.rebuild(document_store)
+        writer.restore(document_store)
 
 
-def restore_damaged(index: Path, name: str, namespace: str = "") -> Path:
-    """Replace a document store that cannot be read with a snapshot.
+def restore_damaged(
+    index: Path, name: str, namespace: str = "", config: DocumentStoreConfig | None = None
+) -> Path:
+    """Replace a document store that cannot be opened with a snapshot.
 
     The damaged file is kept; returns its new path. The next writer fills the stores.
     """
-    folder = namespace_folder(index, namespace)
-    path = _require_snapshot(folder, name)
-    current = folder / DOCUMENT_STORE_FILE
-    restored = folder / f"{DOCUMENT_STORE_FILE}.restored"
-    damaged = folder / f"{DOCUMENT_STORE_FILE}.damaged-{time.time_ns():x}"
-    with hold_write_lock(folder), _open_snapshot_copy(path, folder) as document_store:
-        new_store_set = int(time.time())  # a number without a folder: the next writer fills it
-        document_store.advance_state(document_store.state, new_store_set, {})
-        document_store.snapshot(restored)
-        if current.exists():
-            shutil.copyfile(current, damaged)
-        for suffix in ("-wal", "-shm"):
-            if (log := folder / f"{DOCUMENT_STORE_FILE}{suffix}").exists():
-                log.replace(damaged.with_name(f"{damaged.name}{suffix}"))
-        restored.replace(current)
-    return damaged
+    location = locate_document_store(index, namespace)
+    path = _require_snapshot(location.folder, name)
+    with (
+        hold_write_lock(location.folder),
+        _copy_snapshot(path, location.folder) as copy,
+        _open_snapshot_copy(path, copy),
+    ):
+        return (config or Sqlite()).replace_damaged(location, copy)
 
 
 def _snapshot_path(folder: Path, name: str) -> Path:
@@ -120,34 +146,40 @@ def _require_snapshot(folder: Path, name: str) -> Path:
 
 
 @contextmanager
-def _open_snapshot_copy(path: Path, folder: Path) -> Iterator[SqliteDocumentStore]:
-    """Open a copy of a snapshot, on the disk of the index in `folder`, with live documents only.
-
-    Raises `IndexDamaged` if the snapshot is damaged.
-    """
+def _copy_snapshot(path: Path, folder: Path) -> Iterator[Path]:
+    """Copy a snapshot to a temporary file on the disk of the index in `folder`."""
     with tempfile.TemporaryDirectory(
         dir=folder / SNAPSHOTS_FOLDER, prefix="restoring-"
     ) as copy_folder:
         copy = Path(copy_folder) / DOCUMENT_STORE_FILE
         shutil.copyfile(path, copy)
-        try:
-            opened_copy = SqliteDocumentStore(copy)
-        except RagIndexError as error:
-            raise IndexDamaged(f"the snapshot {path} is damaged") from error
-        with closing(opened_copy) as document_store:
-            if integrity_errors := document_store.integrity_errors():
-                raise IndexDamaged(f"the snapshot {path} is damaged ({integrity_errors[0]})")
-            document_store.discard_pending()
-            document_store.discard_staged()
-            document_store.remove_deleted_with_chunks()
-            yield document_store
+        yield copy
+
+
+@contextmanager
+def _open_snapshot_copy(path: Path, copy: Path) -> Iterator[SqliteDocumentStore]:
+    """Open the copy of the snapshot `path`, with live documents only.
+
+    Raises `IndexDamaged` if the snapshot is damaged.
+    """
+    try:
+        opened_copy = SqliteDocumentStore(copy)
+    except RagIndexError as error:
+        raise IndexDamaged(f"the snapshot {path} is damaged ({error})") from error
+    with closing(opened_copy) as document_store:
+        if integrity_errors := document_store.integrity_errors():
+            raise IndexDamaged(f"the snapshot {path} is damaged ({integrity_errors[0]})")
+        document_store.discard("pending")
+        document_store.discard("staged")
+        document_store.remove_deleted_with_chunks()
+        yield document_store
 
 
 def _describe_snapshot(path: Path) -> Snapshot:
     status = path.stat()
     documents, chunks, is_damaged = 0, 0, False
     try:
-        with closing(SqliteDocumentStore(path, read_only=True)) as document_store:
+        with closing(SqliteDocumentStore(path, read_only=True, migrate=False)) as document_store:
             stats = document_store.stats()
             documents, chunks = stats.documents, stats.chunks
     except RagIndexError:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from rag.errors import EmbeddingError
-from rag.index.commit_protocol import ChunkEmbeddings, IndexWriter, PreparedDocument
+from rag.index.commit_protocol import IndexWriter
 from rag.index.index import Index
 from rag.ingestion.changes import IngestItem
 from rag.ingestion.report import Failure, IngestReport
+from rag.stores.document_store import PendingDocument
 
 _BATCH_CHUNKS = 1_024  # chunks that become live together
 _BATCH_DOCUMENTS = 1_000  # a batch of documents with few chunks ends here
@@ -28,15 +30,27 @@ def group_into_batches(items: Iterable[IngestItem]) -> Iterator[list[IngestItem]
         yield batch
 
 
+class EmbeddedBatch(NamedTuple):
+    """A batch of items, and the number of texts that were embedded for it."""
+
+    items: list[IngestItem]
+    embedded_count: int
+
+    @property
+    def pending(self) -> list[PendingDocument]:
+        """The documents that are ready to be written."""
+        return [item.pending for item in self.items if item.pending is not None]
+
+
 def embed_batches(
     batches: Iterable[list[IngestItem]], writer: IndexWriter
-) -> Iterator[list[IngestItem]]:
+) -> Iterator[EmbeddedBatch]:
     """Embed each batch in turn, and yield it."""
     for batch in batches:
         yield embed_batch(batch, writer)
 
 
-def embed_batch(batch: list[IngestItem], writer: IndexWriter) -> list[IngestItem]:
+def embed_batch(batch: list[IngestItem], writer: IndexWriter) -> EmbeddedBatch:
     """Embed the changed documents of a batch in one call, and return the batch.
 
     A document that the embedder rejects becomes a failure. Raises `EmbeddingError` if the
@@ -51,11 +65,16 @@ def embed_batch(batch: list[IngestItem], writer: IndexWriter) -> list[IngestItem
     offset = 0
     for item in changed:
         chunk_range = slice(offset, offset + len(item.chunks))
-        item.embedded = ChunkEmbeddings(
-            embedded.hashes[chunk_range], embedded.vectors[chunk_range], embedded.new_hashes
-        )
         offset = chunk_range.stop
-    return batch
+        if item.document is not None and item.entry is not None:
+            item.pending = PendingDocument(
+                item.document,
+                item.entry,
+                item.chunks,
+                embedded.hashes[chunk_range],
+                embedded.vectors[chunk_range],
+            )
+    return EmbeddedBatch(batch, len(embedded.new_hashes))
 
 
 def _drop_rejected_items(items: Sequence[IngestItem], writer: IndexWriter) -> list[IngestItem]:
@@ -82,29 +101,20 @@ def _drop_rejected_items(items: Sequence[IngestItem], writer: IndexWriter) -> li
     return embeddable_items
 
 
-def prepare_documents(batch: Sequence[IngestItem]) -> list[PreparedDocument]:
-    """Return the documents of the batch that are ready to be written."""
-    return [
-        PreparedDocument(item.document, item.entry, item.chunks, item.embedded)
-        for item in batch
-        if item.document is not None and item.entry is not None and item.embedded is not None
-    ]
-
-
 def store_batch(
-    batch: list[IngestItem], writer: IndexWriter, index: Index, report: IngestReport
+    batch: EmbeddedBatch, writer: IndexWriter, index: Index, report: IngestReport
 ) -> None:
     """Write the changed documents, the ledger and the failures of a batch, and count them."""
-    if prepared := prepare_documents(batch):
-        writer.write(prepared)
-        # Each document refers to the new hashes of its whole batch.
-        report.embedded += len(prepared[0].embeddings.new_hashes)
-    unchanged = [item for item in batch if item.document is None]
+    if pending := batch.pending:
+        writer.write(pending)
+        report.embedded += batch.embedded_count
+    items = batch.items
+    unchanged = [item for item in items if item.document is None]
     if refreshed_entries := [(item.uri, item.entry) for item in unchanged if item.entry]:
         index.document_store.refresh_ledger(refreshed_entries)
-    if failures := [item.failure for item in batch if item.failure is not None]:
+    if failures := [item.failure for item in items if item.failure is not None]:
         index.document_store.record_failures(failures)
-    count_outcomes(batch, report)
+    count_outcomes(items, report)
 
 
 def count_outcomes(batch: Sequence[IngestItem], report: IngestReport) -> None:

@@ -16,9 +16,13 @@ from connectors.parser_pool import ParserPool
 from rag.chunking.base import Chunker
 from rag.embedding.base import Embedder
 from rag.errors import ParseError, RagError, SourceError, SourceUnreadable
-from rag.index.commit_protocol import ChunkEmbeddings
 from rag.ingestion.report import Move
-from rag.stores.sqlite import FailureEntry, LedgerEntry, SqliteDocumentStore
+from rag.stores.document_store import (
+    DocumentStore,
+    FailureEntry,
+    LedgerEntry,
+    PendingDocument,
+)
 from rag.types import Chunk, Document
 
 _SOURCES_PER_LOOKUP = 500  # sources whose ledger entries are read in one query
@@ -26,10 +30,10 @@ _SOURCES_PER_LOOKUP = 500  # sources whose ledger entries are read in one query
 
 @dataclass(slots=True)
 class IngestItem:
-    """One document in the ingest.
+    """One document in the ingest, from the connector to the commit.
 
-    Change detection sets the outcome, and later stages add the chunks and the embeddings.
-    ``document`` is None if nothing has to be written.
+    Change detection sets the outcome, and later stages add the chunks and, in ``pending``, the
+    embeddings. ``document`` is None if nothing has to be written.
     """
 
     uri: str
@@ -38,7 +42,7 @@ class IngestItem:
     document: Document | None = None
     chunks: Sequence[Chunk] = ()
     failure: FailureEntry | None = None
-    embedded: ChunkEmbeddings | None = None
+    pending: PendingDocument | None = None
 
     @classmethod
     def from_failure(
@@ -68,7 +72,7 @@ class ChangeDetector:
 
     def __init__(
         self,
-        document_store: SqliteDocumentStore,
+        document_store: DocumentStore,
         embedder: Embedder,
         parser_pool: ParserPool,
         chunker: Chunker,

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 from connectors.base import Connector, Parser
 from connectors.parser_pool import ParserLimits, ParserPool
 from rag.chunking.base import Chunker
 from rag.embedding.base import Embedder
-from rag.index.commit_protocol import hash_text
 from rag.ingestion.batches import count_outcomes, group_into_batches
 from rag.ingestion.changes import ChangeDetector
 from rag.ingestion.reembedding import chunk_stored_documents
 from rag.ingestion.report import IngestReport
 from rag.ingestion.source_count import count_sources_in_background
-from rag.stores.sqlite import SqliteDocumentStore
+from rag.stores.document_store import DocumentStore, hash_text
+from rag.stores.memory import InMemoryDocumentStore
 from rag.types import Chunk
 
 
 def plan(
-    document_store: SqliteDocumentStore | None,
+    document_store: DocumentStore | None,
     embedder: Embedder,
     connectors: Sequence[Connector],
     parser: Parser,
@@ -44,9 +42,7 @@ def plan(
     report = IngestReport(dry_run=True, tokens=0)
     with ExitStack() as stack:
         if document_store is None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory())
-            document_store = SqliteDocumentStore(Path(folder) / "library.sqlite", create=True)
-            stack.callback(document_store.close)
+            document_store = InMemoryDocumentStore()
         if progress is not None:
             stack.enter_context(count_sources_in_background(connectors, report))
         parser_pool = ParserPool(parser, processes, limits)
@@ -78,7 +74,7 @@ class _CostEstimate:
     """Counts the texts that are not in the embedding cache, each once, and their tokens."""
 
     def __init__(
-        self, document_store: SqliteDocumentStore, embedder: Embedder, report: IngestReport
+        self, document_store: DocumentStore, embedder: Embedder, report: IngestReport
     ) -> None:
         self._document_store, self._embedder, self._report = document_store, embedder, report
         self._counted_hashes: set[bytes] = set()

@@ -9,21 +9,21 @@ from rag.chunking.base import Chunker
 from rag.embedding.base import Embedder
 from rag.index.commit_protocol import IndexWriter
 from rag.index.index import Index
-from rag.ingestion.batches import embed_batch, group_into_batches, prepare_documents
+from rag.ingestion.batches import embed_batch, group_into_batches
 from rag.ingestion.changes import IngestItem
 from rag.ingestion.report import IngestReport
-from rag.stores.sqlite import SqliteDocumentStore
+from rag.stores.document_store import DocumentStore
 from rag.types import Chunk
 
 
 def chunk_stored_documents(
-    document_store: SqliteDocumentStore, embedder: Embedder, chunker: Chunker, report: IngestReport
+    document_store: DocumentStore, embedder: Embedder, chunker: Chunker, report: IngestReport
 ) -> Iterator[list[Chunk]]:
     """Yield the chunks of each stored document if the store was built with another embedder.
 
     Counts the documents in ``report.reembedded``. Yields nothing if the embedder is the same.
     """
-    stored_fingerprint = document_store.embedder_fingerprint()
+    stored_fingerprint = document_store.state.embedder_fingerprint
     if not stored_fingerprint or stored_fingerprint == embedder.fingerprint:
         return
     last_row_id = 0
@@ -58,9 +58,9 @@ def reembed_documents(
             chunks = chunker.split(document, index.embedder)
             items.append(IngestItem(uri, "reembedded", entry, document, chunks))
         for batch in group_into_batches(items):
-            prepared = prepare_documents(embed_batch(batch, writer))
-            writer.stage(prepared)
-            report.reembedded += len(prepared)
-            report.embedded += len(prepared[0].embeddings.new_hashes)
+            embedded_batch = embed_batch(batch, writer)
+            writer.stage(embedded_batch.pending)
+            report.reembedded += len(embedded_batch.pending)
+            report.embedded += embedded_batch.embedded_count
             report_progress()
     writer.adopt_embedder()

@@ -110,4 +110,7 @@ def translate_error(label: str, error: Exception) -> RagError:
         (ours for ours, words in _ERROR_CLASSES if any(word in class_names for word in words)),
         ModelError,
     )
-    return error_class(describe_error(label, error))
+    message, status = describe_error(label, error), getattr(error, "status_code", None)
+    if issubclass(error_class, ModelError) and isinstance(status, int):
+        return error_class(message, status=status)
+    return error_class(message)

@@ -4,7 +4,7 @@ from rag.llm.base import ChatModel, Completion, Delta, NativeCitation, Source
 from rag.llm.cohere import CohereChat
 from rag.llm.litellm import LiteLlmChat
 from rag.llm.llama_cpp import LlamaCppChat
-from rag.llm.openai import AzureOpenAIChat, OpenAIChat
+from rag.llm.openai import AzureOpenAIChat, OllamaChat, OpenAIChat
 from rag.llm.scripted import ScriptedChat
 from rag.llm.structured import fill
 from rag.llm.usage import track_usage
@@ -18,6 +18,7 @@ __all__ = [
     "LiteLlmChat",
     "LlamaCppChat",
     "NativeCitation",
+    "OllamaChat",
     "OpenAIChat",
     "ScriptedChat",
     "Source",

@@ -150,7 +150,8 @@ class ChatModel(Component):
                     delta = next(deltas, None)
                 if delta is None:
                     raise ModelReplyError(
-                        f"the stream of {self.name!r} ended without its completion"
+                        f"the stream of {self.name!r} ended without its completion",
+                        model=self.model_id,
                     )
                 completion = delta.completion
                 if piece := visible_text.feed(delta.text, is_last=completion is not None):

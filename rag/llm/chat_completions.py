@@ -18,7 +18,7 @@ class ChatCompletionsModel(HostedChat):
 
     def _parse_reply(self, reply: Any) -> Completion:
         if not reply.choices:
-            raise ModelReplyError(f"the reply of {self.model} has no choices")
+            raise ModelReplyError(f"the reply of {self.model} has no choices", model=self.model)
         choice = reply.choices[0]
         refusal = getattr(choice.message, "refusal", None)
         text = self._check_text(choice.message.content or refusal or "")
@@ -40,7 +40,9 @@ class ChatCompletionsModel(HostedChat):
                     yield Delta(text)
                 finish = "refusal" if refusal else finish
         if not finish:
-            raise ModelReplyError(f"the reply of {self.model} ended unexpectedly; try again")
+            raise ModelReplyError(
+                f"the reply of {self.model} ended unexpectedly; try again", model=self.model
+            )
         yield Delta("", Completion("".join(parts), usage, finish))
 
 

@@ -96,11 +96,15 @@ class CohereChat(CohereProvider, HostedChat):
                 elif event.type == "message-end":
                     if event.delta.error:
                         reason = self._redact_key(str(event.delta.error))
-                        raise ModelReplyError(f"Cohere interrupted its reply: {reason}")
+                        raise ModelReplyError(
+                            f"Cohere interrupted its reply: {reason}", model=self.model
+                        )
                     usage = _convert_usage(event.delta.usage)
                     finish = _convert_finish_reason(event.delta.finish_reason)
         if not finish:
-            raise ModelReplyError(f"the reply of {self.model} ended unexpectedly; try again")
+            raise ModelReplyError(
+                f"the reply of {self.model} ended unexpectedly; try again", model=self.model
+            )
         native_citations = _convert_citations(citations, offsets, len(sources), text)
         yield Delta("", Completion(text, usage, finish, native_citations))
 

@@ -35,5 +35,5 @@ class HostedChat(HostedModel, ChatModel):
 
     def _check_text(self, text: Any) -> str:
         if not isinstance(text, str):
-            raise ModelReplyError(f"the reply of {self.model} is not text")
+            raise ModelReplyError(f"the reply of {self.model} is not text", model=self.model)
         return to_well_formed(text)

@@ -44,6 +44,7 @@ class LlamaCppChat(ChatModel):
 
     name: ClassVar[str] = "llama-cpp"
     extra: ClassVar[str] = "llama-cpp"
+    main_setting: ClassVar[str] = "path"
 
     path: Path
     context: int = Field(4_096, ge=256)
@@ -79,7 +80,7 @@ class LlamaCppChat(ChatModel):
         for _, completion in self._stream(messages, schema=schema, sources=sources):
             if completion is not None:
                 return completion
-        raise ModelReplyError(f"{self.path.name} returned no reply")
+        raise ModelReplyError(f"{self.path.name} returned no reply", model=self.path.name)
 
     def _stream(
         self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
@@ -126,12 +127,14 @@ class LlamaCppChat(ChatModel):
                 reply = replies.get(timeout=self.timeout)
             except Empty:
                 raise ModelUnreachable(
-                    f"{self.path.name} did not answer in {self.timeout:g} s"
+                    f"{self.path.name} did not answer in {self.timeout:g} s", model=self.path.name
                 ) from None
             if reply is None:
                 break
             if isinstance(reply, BaseException):
-                raise ModelReplyError(f"llama.cpp failed on {self.path.name}: {reply}") from None
+                raise ModelReplyError(
+                    f"llama.cpp failed on {self.path.name}: {reply}", model=self.path.name
+                ) from None
             event = json.loads(reply)
             if error := event.get("error"):
                 raise self._to_model_error(error)
@@ -146,14 +149,16 @@ class LlamaCppChat(ChatModel):
                     parts.append(to_well_formed(text))
                     yield Delta(parts[-1])
         if not finish:
-            raise ModelReplyError(f"the reply of {self.path.name} ended unexpectedly; try again")
+            raise ModelReplyError(
+                f"the reply of {self.path.name} ended unexpectedly; try again", model=self.path.name
+            )
         yield Delta("", Completion("".join(parts), usage, finish))
 
     def _to_model_error(self, error: dict[str, Any]) -> ModelRequestError:
         reason = " ".join(str(error.get("message", error)).split())[:300]
         is_too_long = "exceed_context" in str(error.get("type")) or "context size" in reason
         error_class = ModelContextExceeded if is_too_long else ModelRequestError
-        return error_class(f"{self.path.name} refused the request: {reason}")
+        return error_class(f"{self.path.name} refused the request: {reason}", model=self.path.name)
 
 
 _load_lock = threading.Lock()
@@ -182,9 +187,11 @@ def _load_server(
         with path.open("rb") as file:
             magic = file.read(4)
     except OSError as error:
-        raise ConfigError(f"cannot read the model {path}: {error.strerror}") from None
+        raise ConfigError(
+            f"cannot read the model {path}: {error.strerror}", setting="path"
+        ) from None
     if magic != b"GGUF":
-        raise ConfigError(f"{path} is not a GGUF file; llama.cpp reads only these")
+        raise ConfigError(f"{path} is not a GGUF file; llama.cpp reads only these", setting="path")
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(path)
     parameters.n_ctx = context * parallel  # llama.cpp divides it among the parallel requests
@@ -201,5 +208,5 @@ def _load_server(
         return xllamacpp.Server(parameters)
     except RuntimeError as error:
         raise ConfigError(
-            f"llama.cpp cannot load {path} ({error}): is the file complete?"
+            f"llama.cpp cannot load {path} ({error}): is the file complete?", setting="path"
         ) from None

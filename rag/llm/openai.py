@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from rag.errors import ModelReplyError
 from rag.llm.base import Completion, Delta, JsonSchema, KnownChat, Source
 from rag.llm.chat_completions import ChatCompletionsModel, describe_schema, make_usage
-from rag.providers.openai import AzureOpenAIProvider, OpenAIProvider
+from rag.providers.openai import AzureOpenAIProvider, OllamaProvider, OpenAIProvider
 from rag.types import Message, Usage
 
 _MODELS = {  # https://platform.openai.com/docs/pricing, read in 2026
@@ -146,7 +146,9 @@ class OpenAIChat(OpenAIProvider, ChatCompletionsModel):
     def _parse_response(self, reply: Any) -> Completion:
         if reply.status not in ("completed", "incomplete"):
             reason = getattr(reply.error, "message", None) or f"status {reply.status}"
-            raise ModelReplyError(f"{self.model} failed: {self._redact_key(str(reason))}")
+            raise ModelReplyError(
+                f"{self.model} failed: {self._redact_key(str(reason))}", model=self.model
+            )
         parts = [
             part for item in reply.output if item.type == "message" for part in item.content or ()
         ]
@@ -182,10 +184,13 @@ class OpenAIChat(OpenAIProvider, ChatCompletionsModel):
                 elif event.type == "error":
                     raise ModelReplyError(
                         f"{self._server_name} interrupted its reply with an error: "
-                        f"{self._redact_key(event.message)}"
+                        f"{self._redact_key(event.message)}",
+                        model=self.model,
                     )
         if completion is None:
-            raise ModelReplyError(f"the reply of {self.model} ended unexpectedly; try again")
+            raise ModelReplyError(
+                f"the reply of {self.model} ended unexpectedly; try again", model=self.model
+            )
         yield Delta("", completion._replace(text="".join(parts)))
 
 
@@ -202,3 +207,23 @@ class AzureOpenAIChat(AzureOpenAIProvider, OpenAIChat):
     def known_models(cls) -> Iterable[KnownChat]:
         """Return no models: the owner chooses the names of deployments."""
         return ()
+
+
+class OllamaChat(OllamaProvider, OpenAIChat):
+    """Chat models that Ollama runs, on this machine by default.
+
+    ``model`` is a model that was pulled: ``qwen2.5:3b``. ``context`` is the context window that the
+    server is configured with (``OLLAMA_CONTEXT_LENGTH``). For ``base_url`` see `OllamaProvider`,
+    for the other settings `OpenAIChat`.
+    """
+
+    name: ClassVar[str] = "ollama"
+
+    @classmethod
+    def known_models(cls) -> Iterable[KnownChat]:
+        """Return no models: the owner of the server pulls them."""
+        return ()
+
+    @property
+    def _known_model(self) -> KnownChat | None:
+        return KnownChat(self.model, None, 0.0, 0.0)

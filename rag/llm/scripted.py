@@ -13,6 +13,8 @@ from rag.errors import ModelReplyError
 from rag.llm.base import ChatModel, Completion, Delta, JsonSchema, Source
 from rag.types import Message, Usage
 
+_record_lock = Lock()  # of all instances: a lock in an instance could not be copied or pickled
+
 
 class ScriptedChat(ChatModel):
     """Returns its ``replies`` one after another, and records the calls.
@@ -27,7 +29,6 @@ class ScriptedChat(ChatModel):
     replies: tuple[str, ...] = Field(min_length=1)
     _requests: list[list[Message]] = PrivateAttr(default_factory=list)
     _schemas: list[JsonSchema | None] = PrivateAttr(default_factory=list)
-    _guard: Lock = PrivateAttr(default_factory=Lock)
 
     @property
     def requests(self) -> list[list[Message]]:
@@ -42,7 +43,7 @@ class ScriptedChat(ChatModel):
     def _complete(
         self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
     ) -> Completion:
-        with self._guard:
+        with _record_lock:
             if len(self._requests) >= len(self.replies):
                 raise ModelReplyError(f"the script has only {len(self.replies)} replies")
             text = self.replies[len(self._requests)]

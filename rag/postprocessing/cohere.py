@@ -38,5 +38,7 @@ class CohereReranker(CohereProvider, Reranker):
             )
             scores = {int(result.index): float(result.relevance_score) for result in reply.results}
             if scores.keys() != set(range(len(texts))):
-                raise ModelReplyError(f"{self.model} scored {len(scores)} of {len(texts)} chunks")
+                raise ModelReplyError(
+                    f"{self.model} scored {len(scores)} of {len(texts)} chunks", model=self.model
+                )
             return [scores[i] for i in range(len(texts))]

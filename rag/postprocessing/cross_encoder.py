@@ -26,6 +26,7 @@ class CrossEncoderReranker(Reranker):
     """
 
     name: ClassVar[str] = "cross-encoder"
+    main_setting: ClassVar[str] = "model"
     extra: ClassVar[str] = "local"
 
     model: str = Field("cross-encoder/ms-marco-MiniLM-L6-v2", min_length=1)
@@ -52,6 +53,7 @@ class OnnxReranker(Reranker):
     """
 
     name: ClassVar[str] = "onnx-cross-encoder"
+    main_setting: ClassVar[str] = "model"
     extra: ClassVar[str] = "onnx"
 
     model: str = Field("Xenova/ms-marco-MiniLM-L-6-v2", min_length=1)
@@ -82,7 +84,9 @@ def _load_torch(name: str, device: str | None) -> _CrossEncoderModel:
     except Exception as error:  # whatever torch, transformers and the hub's client raise
         raise ModelError.from_load_error(name, error) from None
     if model.config.num_labels != 1:
-        raise ModelError(f"{name} gives {model.config.num_labels} values, and one is needed")
+        raise ModelError(
+            f"{name} gives {model.config.num_labels} values, and one is needed", model=name
+        )
     return _CrossEncoderModel(model, threading.Lock())
 
 
@@ -109,6 +113,6 @@ def _load_onnx(name: str, threads: int | None) -> Any:
             )
         return TextCrossEncoder(registered_name, threads=threads, specific_model_path=str(folder))
     except StopIteration:
-        raise ModelError(f"the folder {name} has no model.onnx") from None
+        raise ModelError(f"the folder {name} has no model.onnx", model=name) from None
     except Exception as error:  # whatever onnxruntime, tokenizers and the hub's client raise
         raise ModelError.from_load_error(name, error) from None

@@ -14,7 +14,7 @@ from rag.types import Chunk, Hit
 
 if TYPE_CHECKING:
     from rag.index import Index
-    from rag.stores.sqlite import ChunkSpan
+    from rag.stores import ChunkSpan
 
 
 class ExpandContext(Postprocessor):

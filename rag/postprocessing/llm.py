@@ -32,6 +32,7 @@ class LlmReranker(Reranker):
     """
 
     name: ClassVar[str] = "llm"
+    main_setting: ClassVar[str] = "model"
 
     model: ChatModel
     mode: Literal["listwise", "pointwise"] = "listwise"
@@ -66,7 +67,9 @@ class LlmReranker(Reranker):
         reply = ask(self.model, "rerank-pointwise", question=query, passage=text)
         numbers = _OF_TEN.findall(reply) or _NUMBER.findall(reply)
         if not numbers:
-            raise ModelReplyError(f"asked for a score, the model said {reply[:100]!r}")
+            raise ModelReplyError(
+                f"asked for a score, the model said {reply[:100]!r}", model=self.model.model_id
+            )
         return max(0.0, min(10.0, float(numbers[-1][:20])))
 
     def _order_passages(self, query: str, texts: Sequence[str]) -> list[int]:
@@ -79,5 +82,7 @@ class LlmReranker(Reranker):
         numbers = [int(number[:6]) - 1 for number in re.findall(r"\d+", row)]
         ranked_indices = list(dict.fromkeys(n for n in numbers if 0 <= n < len(texts)))
         if not ranked_indices:
-            raise ModelReplyError(f"asked for an order, the model said {reply[:100]!r}")
+            raise ModelReplyError(
+                f"asked for an order, the model said {reply[:100]!r}", model=self.model.model_id
+            )
         return ranked_indices + [i for i in range(len(texts)) if i not in ranked_indices]

@@ -23,6 +23,8 @@ class HostedModel(Component):
     `rag.providers.retries` has the details.
     """
 
+    main_setting: ClassVar[str] = "model"
+
     model: str = Field(min_length=1)
     base_url: str | None = None
     api_key: SecretStr | None = None

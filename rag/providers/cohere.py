@@ -54,40 +54,56 @@ class CohereProvider(HostedModel):
         except RagError:
             raise
         except httpx.TimeoutException:
-            raise ModelUnreachable(f"{server} did not answer in {self.timeout:g} s") from None
+            raise ModelUnreachable(
+                f"{server} did not answer in {self.timeout:g} s", model=self.model
+            ) from None
         except httpx.ConnectError:
-            raise ModelUnreachable(f"cannot reach {server}") from None
+            raise ModelUnreachable(f"cannot reach {server}", model=self.model) from None
         except ApiError as error:
             raise self._to_model_error(error, server) from None
         except Exception as error:
             if is_broken_connection(error):
-                raise ModelUnreachable(f"the connection to {server} broke") from None
+                raise ModelUnreachable(
+                    f"the connection to {server} broke", model=self.model
+                ) from None
             # The client does not validate replies: any error may come out of parsing one.
             class_name = type(error).__name__
             raise ModelReplyError(
-                f"{server} sent a reply that cannot be read ({class_name})"
+                f"{server} sent a reply that cannot be read ({class_name})", model=self.model
             ) from None
 
     def _to_model_error(self, error: Any, server: str) -> ModelError:
         status = int(error.status_code or 0)
         if 200 <= status < 300:  # Cohere's client raises this for a body that is not JSON
-            return ModelReplyError(f"{server} sent a reply that cannot be read")
+            return ModelReplyError(f"{server} sent a reply that cannot be read", model=self.model)
         if status in (401, 403):
             return ModelAuthError(
-                f"{server} refused the API key (HTTP {status}): check {self._key_variable}"
+                f"{server} refused the API key (HTTP {status}): check {self._key_variable}",
+                status=status,
+                model=self.model,
             )
         retry_after = parse_retry_after(error.headers)
         if status == 429:
             return ModelRateLimited(
                 f"{server} limits the rate of requests, or the quota is used up (HTTP 429)",
+                status=status,
                 retry_after=retry_after,
+                model=self.model,
             )
         if status >= 500:
-            return ModelUnreachable(f"{server} failed (HTTP {status})", retry_after=retry_after)
+            return ModelUnreachable(
+                f"{server} failed (HTTP {status})",
+                status=status,
+                retry_after=retry_after,
+                model=self.model,
+            )
         body = error.body if isinstance(error.body, dict) else {}
         reason = self._redact_key(str(body.get("message") or "no reason given"))
         return request_error_class(status, reason)(
-            f"{server} refused the request (HTTP {status}): {reason}"
+            f"{server} refused the request (HTTP {status}): {reason}",
+            status=status,
+            retry_after=retry_after,
+            model=self.model,
         )
 
 

@@ -70,23 +70,26 @@ class LiteLlmProvider(HostedModel):
     def _to_model_error(self, error: Exception) -> RagError:
         server = self._server_name
         if _has_class_name(error, "APITimeoutError"):
-            return ModelUnreachable(f"{server} did not answer in {self.timeout:g} s")
+            return ModelUnreachable(
+                f"{server} did not answer in {self.timeout:g} s", model=self.model
+            )
         causes = list(_iterate_causes(error))
         if any(_has_class_name(cause, "ConnectError") for cause in causes):
-            return ModelUnreachable(f"cannot reach {server}")
+            return ModelUnreachable(f"cannot reach {server}", model=self.model)
         if any(is_broken_connection(cause) for cause in causes):
-            return ModelUnreachable(f"the connection to {server} broke")
+            return ModelUnreachable(f"the connection to {server} broke", model=self.model)
         status = getattr(error, "status_code", None)
         headers = next(filter(None, map(_read_headers, causes)), None)
         if isinstance(status, int) and (headers or status < 500):
             return self._to_status_error(error, status, parse_retry_after(headers))
         if missing := self._missing_variables():
-            return MissingKey.of(" and ".join(missing), f"the model {self.model}")
+            return MissingKey.of(missing, f"the model {self.model}")
         # LiteLLM reports replies that it cannot parse as HTTP 500, with an arbitrary message that
         # may quote the key, so ours names only the class of the error.
         class_name = type(causes[-1]).__name__
         return ModelReplyError(
-            f"the reply of {server} is incomplete or cannot be read ({class_name}); try again"
+            f"the reply of {server} is incomplete or cannot be read ({class_name}); try again",
+            model=self.model,
         )
 
     def _to_status_error(
@@ -95,21 +98,35 @@ class LiteLlmProvider(HostedModel):
         server = self._server_name
         if status in (401, 403):
             if missing := self._missing_variables():
-                return MissingKey.of(" and ".join(missing), f"the model {self.model}")
-            return ModelAuthError(f"{server} refused the API key (HTTP {status}): check api_key")
+                return MissingKey.of(missing, f"the model {self.model}")
+            return ModelAuthError(
+                f"{server} refused the API key (HTTP {status}): check api_key",
+                status=status,
+                model=self.model,
+            )
         if status == 429:
             return ModelRateLimited(
                 f"{server} limits the rate of requests, or the quota is used up (HTTP {status})",
+                status=status,
                 retry_after=retry_after,
+                model=self.model,
             )
         if status == 408 or status >= 500:
-            return ModelUnreachable(f"{server} failed (HTTP {status})", retry_after=retry_after)
+            return ModelUnreachable(
+                f"{server} failed (HTTP {status})",
+                status=status,
+                retry_after=retry_after,
+                model=self.model,
+            )
         reason = str(error)
         error_class: type[ModelError] = request_error_class(status, reason, _read_code(error))
         if _has_class_name(error, "ContextWindowExceededError"):
             error_class = ModelContextExceeded
         return error_class(
-            f"{server} refused the request (HTTP {status}): {self._redact_key(reason)}"
+            f"{server} refused the request (HTTP {status}): {self._redact_key(reason)}",
+            status=status,
+            retry_after=retry_after,
+            model=self.model,
         )
 
     def _missing_variables(self) -> list[str]:

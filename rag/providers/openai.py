@@ -49,7 +49,7 @@ class OpenAIProvider(HostedModel):
             return self.base_url
         url = load_settings().openai_base_url
         if url is not None and (fault := find_url_fault(url)):
-            raise ConfigError(f"OPENAI_BASE_URL {fault}")
+            raise ConfigError(f"OPENAI_BASE_URL {fault}", setting="OPENAI_BASE_URL")
         return url
 
     @property
@@ -85,12 +85,14 @@ class OpenAIProvider(HostedModel):
             raise self._to_model_error(error) from None
         except Exception as error:
             if is_broken_connection(error):
-                raise ModelUnreachable(f"the connection to {server} broke") from None
+                raise ModelUnreachable(
+                    f"the connection to {server} broke", model=self.model
+                ) from None
             # The client does not validate replies: parsing any JSON may fail, and the text of
             # that error may quote the key, so the message names only the class of the error.
             class_name = type(error).__name__
             raise ModelReplyError(
-                f"{server} sent a reply that cannot be read ({class_name})"
+                f"{server} sent a reply that cannot be read ({class_name})", model=self.model
             ) from None
 
     def _to_model_error(self, error: APIError) -> ModelError:
@@ -99,16 +101,21 @@ class OpenAIProvider(HostedModel):
 
         server = self._server_name
         if isinstance(error, openai.APITimeoutError):
-            return ModelUnreachable(f"{server} did not answer in {self.timeout:g} s")
+            return ModelUnreachable(
+                f"{server} did not answer in {self.timeout:g} s", model=self.model
+            )
         if isinstance(error, openai.APIConnectionError):
             cause = error.__cause__
             if isinstance(cause, Exception) and is_broken_connection(cause):
-                return ModelUnreachable(f"the connection to {server} broke")
-            return ModelUnreachable(f"cannot reach {server}: is the server running?")
+                return ModelUnreachable(f"the connection to {server} broke", model=self.model)
+            return ModelUnreachable(
+                f"cannot reach {server}: is the server running?", model=self.model
+            )
         if isinstance(error, openai.APIStatusError):
             return self._to_status_error(error)
         return ModelReplyError(  # an error in the middle of a stream
-            f"{server} interrupted its reply with an error: {self._redact_key(str(error))}"
+            f"{server} interrupted its reply with an error: {self._redact_key(str(error))}",
+            model=self.model,
         )
 
     def _to_status_error(self, error: APIStatusError) -> ModelError:
@@ -117,20 +124,46 @@ class OpenAIProvider(HostedModel):
         server, status = self._server_name, error.status_code
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             return ModelAuthError(
-                f"{server} refused the API key (HTTP {status}): check {self._key_variable}"
+                f"{server} refused the API key (HTTP {status}): check {self._key_variable}",
+                status=status,
+                model=self.model,
             )
         retry_after = parse_retry_after(error.response.headers)
         if isinstance(error, openai.RateLimitError):
             return ModelRateLimited(
                 f"{server} limits the rate of requests, or the quota is used up (HTTP {status})",
+                status=status,
                 retry_after=retry_after,
+                model=self.model,
             )
         if isinstance(error, openai.InternalServerError):
-            return ModelUnreachable(f"{server} failed (HTTP {status})", retry_after=retry_after)
+            return ModelUnreachable(
+                f"{server} failed (HTTP {status})",
+                status=status,
+                retry_after=retry_after,
+                model=self.model,
+            )
         reason = _read_error_reason(error)
         return request_error_class(status, reason, _read_error_code(error))(
-            f"{server} refused the request (HTTP {status}): {self._redact_key(reason)}"
+            f"{server} refused the request (HTTP {status}): {self._redact_key(reason)}",
+            status=status,
+            retry_after=retry_after,
+            model=self.model,
         )
+
+
+class OllamaProvider(OpenAIProvider):
+    """The same for Ollama, whose server needs no key (https://ollama.com).
+
+    ``base_url`` defaults to the server on this machine. The environment variables of OpenAI are not
+    read, so that the key of OpenAI is not sent to another server.
+    """
+
+    base_url: str = "http://localhost:11434/v1"
+
+    @property
+    def _key(self) -> str:
+        return self.api_key.get_secret_value().strip() if self.api_key else ""
 
 
 class AzureOpenAIProvider(OpenAIProvider):
@@ -150,10 +183,11 @@ class AzureOpenAIProvider(OpenAIProvider):
         if url is None:
             raise ConfigError(
                 f"the deployment {self.model} needs the endpoint of its resource: set base_url or "
-                "AZURE_OPENAI_ENDPOINT"
+                "AZURE_OPENAI_ENDPOINT",
+                setting="base_url",
             )
         if fault := find_url_fault(url):
-            raise ConfigError(f"AZURE_OPENAI_ENDPOINT {fault}")
+            raise ConfigError(f"AZURE_OPENAI_ENDPOINT {fault}", setting="AZURE_OPENAI_ENDPOINT")
         return url
 
     @property

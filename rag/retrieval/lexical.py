@@ -10,7 +10,7 @@ from pydantic import Field
 
 from rag.filters import Where
 from rag.retrieval.base import Ranking, Retriever, to_hits
-from rag.stores.tantivy import BM25Query
+from rag.stores.lexical_index import BM25Query
 from rag.text.tokenization import detect_language, stems
 from rag.types import Hit
 

@@ -129,6 +129,8 @@ def _is_follow_up(question: str) -> bool:
 class _ModelTransform(QueryTransform):
     """A transform that asks the chat model ``model``."""
 
+    main_setting: ClassVar[str] = "model"
+
     model: ChatModel
 
     def _ask_for_lines(self, prompt: str, **inputs: object) -> list[str]:

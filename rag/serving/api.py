@@ -41,7 +41,8 @@ FILTER_EXAMPLE: dict[str, Any] = {
 }
 _FILTER_DESCRIPTION = (
     'A filter on documents: {"field": "year", "op": ">=", "value": 2020}, or {"year": 2020}; '
-    'combined by {"and": [...]}, {"or": [...]} and {"not": ...}.'
+    'combined by {"and": [...]}, {"or": [...]} and {"not": ...}. The operators of Chroma and '
+    'LangChain work as well: {"year": {"$gte": 2020}}.'
 )
 DocumentFilter = Annotated[
     dict[str, Any] | None, Field(description=_FILTER_DESCRIPTION, examples=[FILTER_EXAMPLE])

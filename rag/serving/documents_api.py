@@ -26,7 +26,7 @@ from rag.serving.uploads import (
     check_distinct_names,
     normalize_file_name,
 )
-from rag.stores.sqlite import DocumentInfo
+from rag.stores import DocumentInfo
 from rag.types import Mark
 
 router = APIRouter(tags=["Documents"])
@@ -162,7 +162,7 @@ async def delete(
     """Delete a document, or all documents below a uri, and their uploads."""
     deleted = await service.tenants.delete(tenant, uri)
     if not deleted:
-        raise DocumentNotFound(f"there is no document {uri[:200]!r}")
+        raise DocumentNotFound(f"there is no document {uri[:200]!r}", uri=uri)
     return DeletionCount(deleted=deleted)
 
 

@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 _MAX_MESSAGE_CHARACTERS = 500
 _MAX_PARAM_CHARACTERS = 200
+_RATE_LIMIT_RETRY_SECONDS = 10.0  # if the server of the model states no time
+_UNREACHABLE_RETRY_SECONDS = 5.0
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
@@ -106,7 +108,8 @@ def to_api_error(error: Exception) -> ApiError:
         return ApiError(409, message, "index_locked", retry_after=5)
     if isinstance(error, ModelRateLimited):
         message = "the chat model is rate-limited: try again later"
-        return ApiError(429, message, "model_busy", retry_after=10)
+        delay = _choose_delay(error, _RATE_LIMIT_RETRY_SECONDS)
+        return ApiError(429, message, "model_busy", retry_after=delay)
     is_unexpected = not isinstance(error, RagError)
     _log.error("%s: %s", type(error).__name__, error, exc_info=is_unexpected)
     if isinstance(error, ModelContextExceeded):
@@ -115,13 +118,20 @@ def to_api_error(error: Exception) -> ApiError:
         message = "the chat model rejected the server's API key: see the server log"
         return ApiError(502, message, "model_refuses")
     if isinstance(error, ModelUnreachable):
-        return ApiError(503, "the chat model cannot be reached", "model_unreachable", retry_after=5)
+        delay = _choose_delay(error, _UNREACHABLE_RETRY_SECONDS)
+        message = "the chat model cannot be reached"
+        return ApiError(503, message, "model_unreachable", retry_after=delay)
     if isinstance(error, ModelError):
         return ApiError(502, "the chat model failed: see the server log", "model_failed")
     if is_unexpected:
         return ApiError(500, "internal error: see the server log", "internal")
     message = "the index or the pipeline cannot be used: see the server log"
     return ApiError(500, message, "unusable")
+
+
+def _choose_delay(error: ModelError, default: float) -> float:
+    """Return the seconds that the server of the model asks to wait, or `default`."""
+    return default if error.retry_after is None else error.retry_after
 
 
 class ErrorMiddleware:

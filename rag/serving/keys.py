@@ -112,12 +112,13 @@ class KeyStore:
                 if write:
                     connection.execute("COMMIT")
         except (sqlite3.OperationalError, OSError) as error:
-            raise RagIndexError(f"cannot use {self.path}: {error}") from error
+            raise RagIndexError(f"cannot use {self.path}: {error}", path=self.path) from error
         except sqlite3.IntegrityError:
             raise
         except sqlite3.DatabaseError as error:
             raise IndexDamaged(
-                f"{self.path} is damaged ({error}): move it away and create new keys"
+                f"{self.path} is damaged ({error}): move it away and create new keys",
+                path=self.path,
             ) from error
 
 

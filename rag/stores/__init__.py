@@ -1,6 +1,51 @@
-"""The stores: documents in SQLite, vectors in Chroma, the lexical index in tantivy."""
+"""The stores: documents (the authority), vectors and the lexical index, each with a contract.
 
-from rag.stores.chroma import Chroma, VectorStore
-from rag.stores.sqlite import SqliteDocumentStore, Stats
+Documents are in SQLite or in memory, vectors in Chroma or in memory (exact search), the lexical
+index in tantivy or in memory. Each contract has a configuration, which a pipeline names, and a live
+object, which owns files and connections.
+"""
 
-__all__ = ["Chroma", "SqliteDocumentStore", "Stats", "VectorStore"]
+from rag.stores.chroma import Chroma
+from rag.stores.document_store import (
+    ChunkRow,
+    ChunkSpan,
+    DocumentInfo,
+    DocumentStore,
+    DocumentStoreConfig,
+    FailureEntry,
+    IndexState,
+    LedgerEntry,
+    PendingDocument,
+    Stats,
+)
+from rag.stores.exact import Exact
+from rag.stores.lexical_index import BM25Query, LexicalEntry, LexicalIndex, LexicalIndexConfig
+from rag.stores.location import StoreLocation
+from rag.stores.sqlite import Sqlite, SqliteDocumentStore
+from rag.stores.tantivy import Tantivy
+from rag.stores.vector_store import VectorStore, VectorStoreConfig
+
+__all__ = [
+    "BM25Query",
+    "Chroma",
+    "ChunkRow",
+    "ChunkSpan",
+    "DocumentInfo",
+    "DocumentStore",
+    "DocumentStoreConfig",
+    "Exact",
+    "FailureEntry",
+    "IndexState",
+    "LedgerEntry",
+    "LexicalEntry",
+    "LexicalIndex",
+    "LexicalIndexConfig",
+    "PendingDocument",
+    "Sqlite",
+    "SqliteDocumentStore",
+    "Stats",
+    "StoreLocation",
+    "Tantivy",
+    "VectorStore",
+    "VectorStoreConfig",
+]

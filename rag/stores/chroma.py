@@ -6,32 +6,30 @@ process on a folder of the index, or as a server (see `rag.stores.chroma_databas
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
-from rag.component import Component, NotFingerprinted
+from rag.component import NotFingerprinted
 from rag.errors import IndexDamaged
 from rag.stores.chroma_database import EmbeddedDatabase, ServerDatabase
+from rag.stores.location import StoreLocation
+from rag.stores.vector_store import VectorStore, VectorStoreConfig
+from rag.types import Chunk
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 MAX_ROWS_PER_CALL = 5_000  # Chroma's own limit is 5,461
+_EMBEDDED_COLLECTION = "chunks"
 
 
-class VectorStore(Component):
-    """Configuration of the vector store. `Chroma` is the only implementation."""
-
-    kind: ClassVar[str] = "vector_store"
-
-
-class Chroma(VectorStore):
+class Chroma(VectorStoreConfig):
     """Store vectors in Chroma: embedded in this process (the default), a server, or Chroma Cloud.
 
     Without ``url``, Chroma runs embedded, and the vectors are in the folder of the index. The url
@@ -75,8 +73,27 @@ class Chroma(VectorStore):
             raise ValueError("the url of a Chroma server is http(s)://host:port, without a path")
         return url.rstrip("/")
 
+    def create(self, location: StoreLocation) -> None:
+        """See `VectorStoreConfig.create`."""
+        if not self.url:
+            location.folder.mkdir(parents=True, exist_ok=True)
 
-class ChromaCollection:
+    def open(self, location: StoreLocation) -> ChromaCollection:
+        """See `VectorStoreConfig.open`."""
+        if self.url:
+            return ChromaCollection(self, location.folder, f"citewell-{location.name}")
+        if not location.folder.is_dir():
+            raise IndexDamaged(f"there is no folder {location.folder}: {IndexDamaged.REFILL_HINT}")
+        return ChromaCollection(self, location.folder, _EMBEDDED_COLLECTION)
+
+    def remove(self, location: StoreLocation) -> None:
+        """See `VectorStoreConfig.remove`."""
+        if self.url:
+            with closing(self.open(location)) as collection:
+                collection.drop()
+
+
+class ChromaCollection(VectorStore):
     """Vectors by chunk row in one collection, opened at first use.
 
     `path` is the folder of an embedded Chroma; a server does not use it. Similarity is the inner
@@ -85,13 +102,15 @@ class ChromaCollection:
     ``docs/decisions.md``). Threads may share it.
     """
 
-    MAX_QUERY_RESULTS = MAX_ROWS_PER_CALL
-    """Most rows that a query can return."""
+    max_query_results: ClassVar[int] = MAX_ROWS_PER_CALL
 
     def __init__(self, config: Chroma, path: Path, collection: str) -> None:
         self._config = config
         self._name = collection
+        self.stores_chunks = config.store_text
+        self._path = path
         self._database = ServerDatabase(config) if config.url else EmbeddedDatabase.acquire(path)
+        self._is_writing = False
         self._closed = False
 
     @property
@@ -100,16 +119,24 @@ class ChromaCollection:
         return self._database.location
 
     def refresh(self, generation: int) -> None:
-        """Make searches see what other processes wrote up to `generation`."""
+        """See `VectorStore.refresh`."""
         self._database.refresh(generation)
 
-    def keep_client(self) -> AbstractContextManager[None]:
+    def begin_writing(self) -> None:
         """Keep the current client while this process writes: a client sees its own writes."""
-        return self._database.keep_client()
+        if not self._is_writing:
+            self._is_writing = True
+            self._database.begin_writing()
 
-    def note_written(self, generation: int) -> None:
-        """Record that this process made all writes up to `generation`, so none need a refresh."""
-        self._database.note_written(generation)
+    def end_writing(self, generation: int) -> None:
+        """See `VectorStore.end_writing`."""
+        if self._is_writing:
+            self._is_writing = False
+            self._database.end_writing(generation)
+
+    def storage_exists(self) -> bool:
+        """See `VectorStore.storage_exists`."""
+        return bool(self._config.url) or self._path.is_dir()
 
     def close(self) -> None:
         """Release the client; it is closed when no other collection of this process uses it."""
@@ -124,31 +151,29 @@ class ChromaCollection:
     def upsert(
         self,
         rows: Sequence[int],
+        documents: Sequence[int],
         vectors: NDArray[np.float32],
-        *,
-        texts: Sequence[str] | None = None,
-        metadata: Sequence[Mapping[str, Any]] | None = None,
+        chunks: Sequence[Chunk],
     ) -> None:
-        """Write vectors ``[len(rows), dimension]``; existing rows are overwritten."""
+        """See `VectorStore.upsert`. The chunks are stored only if ``store_text`` is set."""
         for part in self._split_rows(rows):
             arguments: dict[str, Any] = {"ids": _to_ids(rows[part]), "embeddings": vectors[part]}
-            if texts is not None:
-                arguments["documents"] = list(texts[part])
-            if metadata is not None:
-                arguments["metadatas"] = [dict(fields) or None for fields in metadata[part]]
+            if self._config.store_text:
+                arguments["documents"] = [chunk.text for chunk in chunks[part]]
+                arguments["metadatas"] = [_to_metadata(chunk) for chunk in chunks[part]]
             self._call("upsert", **arguments)
 
     def delete(self, rows: Sequence[int]) -> None:
-        """Remove vectors. Rows without a vector are ignored."""
+        """See `VectorStore.delete`."""
         for part in self._split_rows(rows):
             self._call("delete", ids=_to_ids(rows[part]))
 
     def count(self) -> int:
-        """Return the number of vectors."""
+        """See `VectorStore.count`."""
         return int(self._call("count"))
 
     def rows(self) -> list[int]:
-        """Return the rows of all vectors."""
+        """See `VectorStore.rows`."""
         rows: list[int] = []
         step = self._config.batch * 10 if not self._config.url else self._config.batch
         while ids := self._call("get", include=[], limit=step, offset=len(rows))["ids"]:
@@ -156,21 +181,23 @@ class ChromaCollection:
         return rows
 
     def vectors(self, rows: Sequence[int]) -> dict[int, NDArray[np.float32]]:
-        """Return the vectors of those `rows` that have one, by row."""
+        """See `VectorStore.vectors`."""
         vectors: dict[int, NDArray[np.float32]] = {}
         for part in self._split_rows(rows):
             response = self._call("get", ids=_to_ids(rows[part]), include=["embeddings"])
             vectors.update(zip(map(int, response["ids"]), response["embeddings"], strict=True))
         return vectors
 
-    def query(self, vector: NDArray[np.float32], k: int) -> list[tuple[int, float]]:
-        """Return up to `k` nearest (row, cosine), best first. HNSW, which is approximate."""
+    def query(
+        self, vector: NDArray[np.float32], k: int, documents: Collection[int] | None = None
+    ) -> list[tuple[int, float]]:
+        """See `VectorStore.query`. HNSW, which is approximate, in all documents."""
         if k < 1:
             return []
         response = self._call(
             "query",
             query_embeddings=[vector],
-            n_results=min(k, self.MAX_QUERY_RESULTS),
+            n_results=min(k, self.max_query_results),
             include=["distances"],
         )
         return [
@@ -193,3 +220,25 @@ class ChromaCollection:
 
 def _to_ids(rows: Sequence[int]) -> list[str]:
     return [str(row) for row in rows]
+
+
+def _to_metadata(chunk: Chunk) -> dict[str, object]:
+    fields = {f"meta.{key}": value for key, value in chunk.metadata.items() if value != ()}
+    fields |= {
+        "id": chunk.id,
+        "uri": chunk.uri,
+        "title": chunk.title,
+        "start": chunk.start,
+        "end": chunk.end,
+    }
+    return {key: _to_metadata_value(value) for key, value in fields.items()}
+
+
+def _to_metadata_value(value: object) -> object:
+    """Return a metadata value that Chroma accepts: its lists must have items of one type.
+
+    The caller leaves out empty lists, which Chroma rejects.
+    """
+    if not isinstance(value, tuple):
+        return value
+    return list(value) if len({type(item) for item in value}) == 1 else [str(v) for v in value]

@@ -6,8 +6,8 @@ import logging
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
@@ -45,12 +45,11 @@ class ChromaDatabase(ABC):
     def refresh(self, generation: int) -> None:  # noqa: B027 (a server needs nothing)
         """Make calls see what other processes wrote up to `generation`."""
 
-    def keep_client(self) -> AbstractContextManager[None]:
+    def begin_writing(self) -> None:  # noqa: B027
         """Keep the current client while this process writes."""
-        return nullcontext()
 
-    def note_written(self, generation: int) -> None:  # noqa: B027
-        """Record that this process made all writes up to `generation`."""
+    def end_writing(self, generation: int) -> None:  # noqa: B027
+        """End the writes of this process, which has seen everything up to `generation`."""
 
     def call(self, method: Callable[[], Any]) -> Any:
         """Call `method`. Raises `IndexDamaged` or `IndexUnreachable`."""
@@ -113,20 +112,15 @@ class EmbeddedDatabase(ChromaDatabase):
                 self._close()
                 self._generation = generation
 
-    @contextmanager
-    def keep_client(self) -> Iterator[None]:
+    def begin_writing(self) -> None:
         """Suspend `refresh` while this process writes: the client sees its own writes."""
         with self._client_lock.write():
             self._writer_count += 1
-        try:
-            yield
-        finally:
-            with self._client_lock.write():
-                self._writer_count -= 1
 
-    def note_written(self, generation: int) -> None:
-        """Record that the client has seen all writes up to `generation`."""
+    def end_writing(self, generation: int) -> None:
+        """Resume `refresh`. The client has seen all writes up to `generation`."""
         with self._client_lock.write():
+            self._writer_count -= 1
             self._generation = max(self._generation, generation)
 
     def call(self, method: Callable[[], Any]) -> Any:

@@ -3,104 +3,190 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from rag.stores.sqlite import SqliteDocumentStore
+from rag.stores.location import StoreLocation
+from rag.stores.vector_store import VectorStore, VectorStoreConfig
+from rag.types import Chunk
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_MAX_DELETED_SHARE, _MAX_DELETED_ROWS = 0.2, 1_000  # above both, deleted rows are dropped
 
-class ExactVectorStore:
-    """Rows, document numbers and vectors of the live chunks in memory, sorted by row.
 
-    The rows of new chunks are higher than all earlier ones, so new chunks are appended. Chunks
-    that are no longer live stay in memory until they are many; callers drop them from results.
+class Exact(VectorStoreConfig):
+    """Keep all vectors in memory, and compare each with the query: exact, without files.
+
+    The memory is 4 bytes per value: 1 GiB for 1,000,000 chunks with vectors of 256 values. The
+    vectors are read from the document store when the index is opened.
     """
 
-    def __init__(self, document_store: SqliteDocumentStore, fingerprint: str) -> None:
-        self._document_store = document_store
-        self._fingerprint = fingerprint
+    name: ClassVar[str] = "exact"
+    is_persistent: ClassVar[bool] = False
+
+    def create(self, location: StoreLocation) -> None:
+        """Do nothing: there are no files."""
+
+    def open(self, location: StoreLocation) -> ExactVectorStore:
+        """Return an empty store."""
+        return ExactVectorStore()
+
+
+class _Arrays(NamedTuple):
+    """The stored rows, sorted, with their vectors, and room for more."""
+
+    rows: NDArray[np.int64]
+    documents: NDArray[np.int64]
+    is_live: NDArray[np.bool_]
+    matrix: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, arrays: Iterable[NDArray[Any]]) -> _Arrays:
+        """Return the arrays in the order of the fields."""
+        return cls(*arrays)
+
+    def head(self, count: int) -> _Arrays:
+        """Return views of the first `count` entries."""
+        return _Arrays.of(array[:count] for array in self)
+
+
+class ExactVectorStore(VectorStore):
+    """Rows, document numbers and vectors in memory, sorted by row.
+
+    New rows are usually higher than all earlier ones and are appended. Deleted rows stay in memory
+    until they are many.
+    """
+
+    filters_documents: ClassVar[bool] = True
+
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.clear()
+        self._arrays: _Arrays | None = None
+        self._entry_count = 0
+        self._deleted_count = 0
 
-    def clear(self) -> None:
-        """Forget all vectors: the next search reads them again.
+    @property
+    def last_row(self) -> int:
+        """Highest row stored, or 0."""
+        arrays = self._current_arrays()
+        return int(arrays.rows[-1]) if arrays is not None and len(arrays.rows) else 0
 
-        Needed when rows became live that are lower than rows in memory.
-        """
-        self._generation = -1
-        self._row_count = 0
-        self._arrays: tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None = None
+    def _current_arrays(self) -> _Arrays | None:
+        with self._lock:
+            return None if self._arrays is None else self._arrays.head(self._entry_count)
 
-    def search(
-        self, vector: NDArray[np.float32], k: int, allowed: Mapping[int, object] | None
-    ) -> list[tuple[int, float]]:
-        """Return up to `k` chunks (row, cosine), best first, ties by row.
-
-        With `allowed`, only chunks of these documents.
-        """
+    def upsert(
+        self,
+        rows: Sequence[int],
+        documents: Sequence[int],
+        vectors: NDArray[np.float32],
+        chunks: Sequence[Chunk] = (),
+    ) -> None:
+        """See `VectorStore.upsert`. The chunks are not stored."""
         import numpy as np
 
-        rows, owners, matrix = self._load_current_arrays()
-        if allowed is not None:
-            is_allowed = np.isin(owners, np.fromiter(allowed, dtype=np.int64, count=len(allowed)))
+        if not len(rows):
+            return
+        order = np.argsort(np.asarray(rows, dtype=np.int64), kind="stable")
+        new = _Arrays(
+            np.asarray(rows, dtype=np.int64)[order],
+            np.asarray(documents, dtype=np.int64)[order],
+            np.ones(len(rows), dtype=np.bool_),
+            np.asarray(vectors, dtype=np.float32)[order],
+        )
+        with self._lock:
+            if self._arrays is None:
+                self._arrays, self._entry_count = new, len(rows)
+                return
+            stored = self._arrays.head(self._entry_count)
+            if len(stored.rows) and new.rows[0] <= stored.rows[-1]:
+                is_kept = stored.is_live & ~np.isin(stored.rows, new.rows)
+                merged = [np.concatenate([a[is_kept], b]) for a, b in zip(stored, new, strict=True)]
+                merged_order = np.argsort(merged[0], kind="stable")
+                self._arrays = _Arrays.of(array[merged_order] for array in merged)
+                self._entry_count, self._deleted_count = len(merged_order), 0
+                return
+            self._arrays = _Arrays.of(
+                _append_items(array, self._entry_count, items)
+                for array, items in zip(self._arrays, new, strict=True)
+            )
+            self._entry_count += len(rows)
+
+    def delete(self, rows: Sequence[int]) -> None:
+        """See `VectorStore.delete`."""
+        import numpy as np
+
+        with self._lock:
+            if self._arrays is None:
+                return
+            arrays = self._arrays.head(self._entry_count)
+            is_deleted = np.isin(arrays.rows, np.asarray(rows, dtype=np.int64)) & arrays.is_live
+            self._deleted_count += int(is_deleted.sum())
+            is_live = arrays.is_live & ~is_deleted
+            if self._deleted_count > _MAX_DELETED_ROWS + _MAX_DELETED_SHARE * self._entry_count:
+                self._arrays = _Arrays.of(array[is_live] for array in arrays)
+                self._entry_count, self._deleted_count = int(is_live.sum()), 0
+            else:
+                flags = self._arrays.is_live.copy()  # a running search keeps the earlier array
+                flags[: self._entry_count] = is_live
+                self._arrays = self._arrays._replace(is_live=flags)
+
+    def query(
+        self, vector: NDArray[np.float32], k: int, documents: Collection[int] | None = None
+    ) -> list[tuple[int, float]]:
+        """See `VectorStore.query`. Ties are ordered by row."""
+        import numpy as np
+
+        arrays = self._current_arrays()
+        if arrays is None or k < 1:
+            return []
+        is_allowed = None
+        if documents is not None:
+            numbers = np.fromiter(documents, dtype=np.int64, count=len(documents))
+            is_allowed = np.isin(arrays.documents, numbers) & arrays.is_live
+        elif not arrays.is_live.all():
+            is_allowed = arrays.is_live
+        rows, matrix = arrays.rows, arrays.matrix
+        if is_allowed is not None:
             rows, matrix = rows[is_allowed], matrix[is_allowed]
-        if not len(rows) or k < 1:
+        if not len(rows):
             return []
         scores = compute_cosines(matrix, vector)
         best = np.argpartition(-scores, k)[: k + 1] if k + 1 < len(rows) else np.arange(len(rows))
         order = best[np.lexsort((rows[best], -scores[best]))][:k]
         return list(zip(rows[order].tolist(), scores[order].tolist(), strict=True))
 
-    def vectors_of_rows(self, rows: Sequence[int]) -> tuple[list[int], NDArray[np.float32]]:
-        """Return those of the chunks `rows` that are in memory, and their vectors ``[n, d]``."""
+    def matrix(self, rows: Sequence[int]) -> tuple[list[int], NDArray[np.float32]]:
+        """Return those of `rows` that have a vector, sorted, and their vectors ``[n, d]``."""
         import numpy as np
 
-        stored_rows, _, matrix = self._load_current_arrays()
+        arrays = self._current_arrays()
+        if arrays is None:
+            return [], np.zeros((0, 0), dtype=np.float32)
         sorted_rows = np.array(sorted(rows), dtype=np.int64)
-        positions = np.searchsorted(stored_rows, sorted_rows)
-        is_stored = positions < len(stored_rows)
-        is_stored[is_stored] = stored_rows[positions[is_stored]] == sorted_rows[is_stored]
-        return sorted_rows[is_stored].tolist(), matrix[positions[is_stored]]
+        positions = np.searchsorted(arrays.rows, sorted_rows)
+        is_stored = positions < len(arrays.rows)
+        is_stored[is_stored] = (arrays.rows[positions[is_stored]] == sorted_rows[is_stored]) & (
+            arrays.is_live[positions[is_stored]]
+        )
+        return sorted_rows[is_stored].tolist(), arrays.matrix[positions[is_stored]]
 
-    def _load_current_arrays(
-        self,
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    def vectors(self, rows: Sequence[int]) -> dict[int, NDArray[np.float32]]:
+        """See `VectorStore.vectors`."""
+        return dict(zip(*self.matrix(rows), strict=True))
+
+    def rows(self) -> list[int]:
+        """See `VectorStore.rows`."""
+        arrays = self._current_arrays()
+        return [] if arrays is None else [int(row) for row in arrays.rows[arrays.is_live]]
+
+    def count(self) -> int:
+        """See `VectorStore.count`."""
         with self._lock:
-            generation = self._document_store.generation
-            if generation != self._generation:
-                if self._row_count > 1_000 + 1.2 * self._document_store.chunk_count():
-                    self.clear()
-                self._append_new_rows()
-                self._generation = generation
-            assert self._arrays is not None
-            rows, owners, matrix = self._arrays
-            return rows[: self._row_count], owners[: self._row_count], matrix[: self._row_count]
-
-    def _append_new_rows(self) -> None:
-        """Read the chunks after the last row in memory. Arrays returned earlier do not change."""
-        import numpy as np
-
-        last = 0
-        if self._arrays is not None and self._row_count:
-            last = int(self._arrays[0][self._row_count - 1])
-        live = self._document_store.live_rows(last)
-        new_rows, matrix = self._document_store.vectors(list(live), self._fingerprint)
-        rows = np.array(new_rows, dtype=np.int64)
-        owners = np.array([live[row] for row in new_rows], dtype=np.int64)
-        if self._arrays is None or not self._row_count:
-            self._arrays = rows, owners, matrix
-        elif new_rows:
-            stored_rows, stored_owners, stored_matrix = self._arrays
-            self._arrays = (
-                _append_items(stored_rows, self._row_count, rows),
-                _append_items(stored_owners, self._row_count, owners),
-                _append_items(stored_matrix, self._row_count, matrix),
-            )
-        self._row_count += len(new_rows)
+            return self._entry_count - self._deleted_count
 
 
 def compute_cosines(

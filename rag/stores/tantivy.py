@@ -2,59 +2,47 @@
 
 from __future__ import annotations
 
-import math
-import re
 import tempfile
 import threading
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from rag.errors import IndexDamaged
-from rag.text.tokenization import STEMMED_LANGUAGES, detect_language, stems, words
+from rag.stores.lexical_index import (
+    BM25Query,
+    LexicalEntry,
+    LexicalIndex,
+    LexicalIndexConfig,
+    PhraseClause,
+    WordClause,
+    compute_idf,
+    plan_query,
+    stem_entries,
+)
+from rag.stores.location import StoreLocation
+from rag.text.tokenization import STEMMED_LANGUAGES
 
 _MAX_BOOLEAN_CLAUSES = 500  # up to here, a boolean query is faster than tantivy's term set query
 _WRITER_HEAP_BYTES = 64_000_000  # buffer of a writer before it writes a segment
-_LANGUAGE_SAMPLE_CHUNKS = 16  # first chunks of a document, to detect its language
 _UNDETERMINED_LANGUAGE = "und"  # ISO 639-2: undetermined; for text without a stemmer
-_QUOTED_PHRASE = re.compile(r'"([^"]+)"|“([^”]+)”|„([^“”]+)[“”]|«([^»]+)»|「([^」]+)」')
 
 
-@dataclass(frozen=True, slots=True)
-class BM25Query:
-    """A query to the lexical index.
+class Tantivy(LexicalIndexConfig):
+    """Search words with tantivy, in files of the index folder (the default).
 
-    ``title_weight`` is the weight of a match in title and headings, added to the weight 1 of a
-    match in the whole text. Rare words weigh more: by their inverse document frequency to the
-    power ``1 + rarity``, where plain BM25 has the power 1. ``expansion`` are additional (stem,
-    share) pairs, for example of pseudo-relevance feedback; together they have ``expansion_share``
-    (0..1) of the weight of the query.
+    Source: https://github.com/quickwit-oss/tantivy
     """
 
-    text: str
-    title_weight: float = 0.25
-    rarity: float = 0.35
-    expansion: tuple[tuple[str, float], ...] = ()
-    expansion_share: float = 0.0
+    name: ClassVar[str] = "tantivy"
 
-    @property
-    def has_only_phrases(self) -> bool:
-        """Whether all words of the query are in quotes."""
-        unquoted_text = _QUOTED_PHRASE.sub(" ", self.text)
-        return not words(unquoted_text) and any(map(words, self.phrases))
-
-    @property
-    def phrases(self) -> list[str]:
-        """Phrases in quotes, without the quotes."""
-        return [next(filter(None, match.groups())) for match in _QUOTED_PHRASE.finditer(self.text)]
+    def open(self, location: StoreLocation) -> TantivyIndex:
+        """See `LexicalIndexConfig.open`."""
+        return TantivyIndex(location.folder)
 
 
-class TantivyIndex:
+class TantivyIndex(LexicalIndex):
     """BM25 search by chunk row, in a tantivy index in the folder `path`.
 
     Each document is stemmed in its language (see `rag.text.tokenization`), and a query in every
@@ -104,67 +92,64 @@ class TantivyIndex:
         except (ValueError, OSError) as error:
             raise IndexDamaged.from_store_error(error, "tantivy", self._path) from error
 
-    def add(self, rows: Iterable[tuple[int, int, str, str]]) -> None:
-        """Add (chunk row, document number, heading context, text). Found after `commit`.
-
-        Chunks of one document must be adjacent: its language is detected from them together.
-        """
+    def add(self, entries: Iterable[LexicalEntry]) -> None:
+        """See `LexicalIndex.add`."""
         with self._translate_errors():
             writer = self._open_writer()
-            for document, group in groupby(rows, key=itemgetter(1)):
-                chunks = list(group)
-                language = detect_language(
-                    "\n".join(text for *_, text in chunks[:_LANGUAGE_SAMPLE_CHUNKS])
-                )
-                stemmed_headings: dict[str, str] = {}
-                for row, _, heading_context, text in chunks:
-                    if heading_context not in stemmed_headings:
-                        stemmed_headings[heading_context] = " ".join(
-                            stems(heading_context, language)
-                        )
-                    headings = stemmed_headings[heading_context]
-                    entry = self._tantivy.Document()
-                    entry.add_unsigned("row", row)
-                    entry.add_unsigned("document", document)
-                    entry.add_text("language", language or _UNDETERMINED_LANGUAGE)
-                    entry.add_text("title", headings)
-                    body = " ".join(stems(text, language))
-                    entry.add_text("body", f"{headings} {body}")
-                    writer.add_document(entry)
+            for row, document, language, title, body in stem_entries(entries):
+                entry = self._tantivy.Document()
+                entry.add_unsigned("row", row)
+                entry.add_unsigned("document", document)
+                entry.add_text("language", language or _UNDETERMINED_LANGUAGE)
+                entry.add_text("title", " ".join(title))
+                entry.add_text("body", " ".join(body))
+                writer.add_document(entry)
 
     def delete(self, rows: Sequence[int]) -> None:
-        """Remove chunk rows. They are found until `commit`."""
+        """See `LexicalIndex.delete`."""
         with self._translate_errors():
             self._open_writer().delete_documents_by_query(
                 self._tantivy.Query.term_set_query(self._schema, "row", list(rows))
             )
 
     def commit(self) -> None:
-        """Make additions and deletions durable, and visible to this process."""
+        """See `LexicalIndex.commit`."""
         if self._writer is not None:
             with self._translate_errors():
                 self._writer.commit()
-            self.reload()
+            self._reload()
 
-    def reload(self) -> None:
-        """Make searches see what other processes committed."""
+    def refresh(self, generation: int) -> None:
+        """See `LexicalIndex.refresh`."""
+        self._reload()
+
+    def _reload(self) -> None:
         with self._translate_errors():
             self._index.reload()
 
+    def storage_exists(self) -> bool:
+        """See `LexicalIndex.storage_exists`."""
+        return (self._path / "meta.json").exists()
+
     def count(self) -> int:
-        """Return the number of chunk rows."""
+        """See `LexicalIndex.count`."""
         return int(self._index.searcher().num_docs)
 
-    def close(self) -> None:
-        """Close the writer; changes that are not committed are lost."""
+    def end_writing(self) -> None:
+        """Close the writer, which holds tantivy's own lock on the folder."""
         with self._lock:
-            if self._links_folder is not None:
-                self._links_folder.cleanup()
-                self._links_folder = None
             if self._writer is not None:
                 with suppress(RuntimeError, ValueError):  # a writer is unusable after an error
                     self._writer.wait_merging_threads()
                 self._writer = None
+
+    def close(self) -> None:
+        """See `LexicalIndex.close`."""
+        self.end_writing()
+        with self._lock:
+            if self._links_folder is not None:
+                self._links_folder.cleanup()
+                self._links_folder = None
 
     def _open_writer(self) -> Any:
         with self._lock:
@@ -173,9 +158,9 @@ class TantivyIndex:
             return self._writer
 
     def search(
-        self, query: BM25Query, k: int, documents: Sequence[int] | None = None
+        self, query: BM25Query, k: int, documents: Collection[int] | None = None
     ) -> list[tuple[int, float]]:
-        """Return up to `k` best (row, score), best first; with `documents`, only of these."""
+        """See `LexicalIndex.search`."""
         tantivy_query = self._build_query(query)
         if tantivy_query is None or k < 1:
             return []
@@ -184,14 +169,14 @@ class TantivyIndex:
         return self._run_query(tantivy_query, k)
 
     def scores(self, query: BM25Query, rows: Sequence[int]) -> dict[int, float]:
-        """Return the scores of these rows, without those that do not match the query."""
+        """See `LexicalIndex.scores`."""
         tantivy_query = self._build_query(query)
         if tantivy_query is None or not rows:
             return {}
         return dict(self._run_query(self._restrict_query(tantivy_query, "row", rows), len(rows)))
 
     def languages(self) -> list[str]:
-        """Return the languages of the chunks, most frequent first; "" for unstemmed chunks."""
+        """See `LexicalIndex.languages`."""
         searcher = self._index.searcher()
         counts = {
             name: searcher.doc_freq("language", name or _UNDETERMINED_LANGUAGE)
@@ -200,25 +185,40 @@ class TantivyIndex:
         return sorted((name for name in counts if counts[name]), key=lambda name: -counts[name])
 
     def inverse_document_frequency(self, stem: str) -> float:
-        """Return the inverse document frequency of a stem in BM25; 0 if no chunk has the stem."""
+        """See `LexicalIndex.inverse_document_frequency`."""
         searcher = self._index.searcher()
         chunk_count = searcher.doc_freq("body", stem)
-        return _idf(chunk_count, searcher.num_docs) if chunk_count else 0.0
+        return compute_idf(chunk_count, searcher.num_docs) if chunk_count else 0.0
 
     def _build_query(self, query: BM25Query) -> Any:
         """Translate the query for tantivy; None if no chunk can match it."""
-        builder = _QueryBuilder(self._tantivy, self._schema, self._index.searcher(), query)
-        languages = self.languages()
-        text = "" if query.has_only_phrases else query.text
-        for forms, count in Counter(_stem_forms(text, languages)).items():
-            builder.add_word(forms, count)
-        for phrase in query.phrases:
-            builder.add_phrase({tuple(stems(phrase, language)) for language in languages})
-        if text:
-            builder.add_expansion()
-        return builder.build()
+        searcher = self._index.searcher()
+        clauses = plan_query(query, self.languages(), searcher.doc_freq, searcher.num_docs)
+        if not clauses:
+            return None
+        should = self._tantivy.Occur.Should
+        return self._tantivy.Query.boolean_query(
+            [(should, self._translate_clause(clause)) for clause in clauses]
+        )
 
-    def _restrict_query(self, tantivy_query: Any, field: str, values: Sequence[int]) -> Any:
+    def _translate_clause(self, clause: WordClause | PhraseClause) -> Any:
+        query, schema = self._tantivy.Query, self._schema
+        if isinstance(clause, PhraseClause):
+            return query.disjunction_max_query(
+                [
+                    query.phrase_query(schema, "body", list(form))
+                    if len(form) > 1
+                    else query.term_query(schema, "body", form[0])
+                    for form in clause.forms
+                ]
+            )
+        terms = [
+            query.boost_query(query.term_query(schema, clause.field, stem), boost)
+            for stem, boost in clause.boosts.items()
+        ]
+        return terms[0] if len(terms) == 1 else query.disjunction_max_query(terms)
+
+    def _restrict_query(self, tantivy_query: Any, field: str, values: Collection[int]) -> Any:
         """Restrict a query to chunks with one of `values`; the scores stay the same."""
         query, occur = self._tantivy.Query, self._tantivy.Occur
         if len(values) <= _MAX_BOOLEAN_CLAUSES:
@@ -231,7 +231,7 @@ class TantivyIndex:
         return query.boolean_query([(occur.Must, tantivy_query), (occur.Must, allowed)])
 
     def rows(self) -> list[int]:
-        """Return the rows of all chunks."""
+        """See `LexicalIndex.rows`."""
         all_chunks = self._tantivy.Query.all_query()
         return [row for row, _ in self._run_query(all_chunks, max(1, self.count()))]
 
@@ -241,91 +241,3 @@ class TantivyIndex:
             hits = searcher.search(query, limit=k, count=False).hits
             rows: list[Any] = searcher.fast_field_values("row", [address for _, address in hits])
         return [(row, float(score)) for row, (score, _) in zip(rows, hits, strict=True)]
-
-
-def _stem_forms(text: str, languages: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the distinct stems of each word in these languages."""
-    stemmed = [stems(text, language) for language in languages]
-    return [tuple(dict.fromkeys(forms)) for forms in zip(*stemmed, strict=True)]
-
-
-def _idf(matching: int, total: int) -> float:
-    """Return BM25's inverse document frequency of a stem in `matching` of `total` chunks.
-
-    With 1 added in the logarithm, as in Lucene and tantivy, so that it is never negative.
-    """
-    matching = min(matching, total)
-    return math.log(1 + (total - matching + 0.5) / (matching + 0.5))
-
-
-class _QueryBuilder:
-    """Builds a query for tantivy, clause by clause."""
-
-    def __init__(self, tantivy: Any, schema: Any, searcher: Any, query: BM25Query) -> None:
-        self._tantivy, self._schema, self._searcher = tantivy, schema, searcher
-        self._query = query
-        self._clauses: list[Any] = []
-        self._total_weight = 0.0
-
-    def add_word(self, forms: Sequence[str], count: int) -> None:
-        """Search for a word that is `count` times in the query, in any of its stem forms.
-
-        The inverse document frequency is that of all forms together. Otherwise a form that only
-        one chunk has, because its language was detected wrongly, would outweigh all others.
-        """
-        weight = count * self._compute_idf("body", forms) ** self._query.rarity
-        self._total_weight += weight
-        for field, share in (("body", 1.0), ("title", self._query.title_weight)):
-            self._add_best_of(field, forms, weight * share)
-
-    def _compute_idf(self, field: str, forms: Sequence[str]) -> float:
-        matching = sum(self._searcher.doc_freq(field, form) for form in forms)
-        return _idf(matching, self._searcher.num_docs) if matching else 0.0
-
-    def _add_best_of(self, field: str, forms: Sequence[str], weight: float) -> None:
-        query = self._tantivy.Query
-        counts = {form: self._searcher.doc_freq(field, form) for form in forms}
-        combined_idf = _idf(sum(counts.values()), self._searcher.num_docs)
-        terms = [
-            query.boost_query(
-                query.term_query(self._schema, field, form),
-                weight * combined_idf / _idf(count, self._searcher.num_docs),
-            )
-            for form, count in counts.items()
-            if count
-        ]
-        if terms and weight > 0:
-            self._clauses.append(
-                terms[0] if len(terms) == 1 else query.disjunction_max_query(terms)
-            )
-
-    def add_phrase(self, forms: Iterable[tuple[str, ...]]) -> None:
-        """Search for adjacent words, in any of the stem forms of the phrase.
-
-        A match adds to the score of the single words. It is not required: quotes in a question
-        are often titles and terms that the answer does not repeat.
-        """
-        query = self._tantivy.Query
-        phrase_queries = [
-            query.phrase_query(self._schema, "body", list(form))
-            if len(form) > 1
-            else query.term_query(self._schema, "body", form[0])
-            for form in sorted(forms)
-            if form
-        ]
-        if phrase_queries:
-            self._clauses.append(query.disjunction_max_query(phrase_queries))
-
-    def add_expansion(self) -> None:
-        """Search for the expansion stems. Call it last: their weight depends on the words."""
-        query, share_of_all = self._tantivy.Query, self._query.expansion_share
-        expansion_weight = (self._total_weight or 1.0) * share_of_all / (1 - share_of_all)
-        for stem, share in self._query.expansion:
-            term = query.term_query(self._schema, "body", stem)
-            self._clauses.append(query.boost_query(term, expansion_weight * share))
-
-    def build(self) -> Any:
-        """Return a query that matches any of the clauses; None without clauses."""
-        occur = self._tantivy.Occur.Should
-        clauses = [(occur, clause) for clause in self._clauses]
-        return self._tantivy.Query.boolean_query(clauses) if clauses else None

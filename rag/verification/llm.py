@@ -34,6 +34,7 @@ class LlmVerifier(Verifier):
     """
 
     name: ClassVar[str] = "llm"
+    main_setting: ClassVar[str] = "model"
     shortlist: ClassVar[int] = 2
 
     model: ChatModel

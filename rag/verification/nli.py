@@ -51,7 +51,7 @@ class _CrossEncoderVerifier(Verifier):
         for claim, passage in pairs:
             indices_by_part = []
             for claim_part in model.split_claim(claim):
-                windows = list(model.split_passage(passage, claim_part))
+                windows = list(model.split_passage(passage, claim_part)) if passage.strip() else []
                 indices_by_part.append(
                     list(range(len(model_pairs), len(model_pairs) + len(windows)))
                 )
@@ -89,6 +89,7 @@ class NliVerifier(_CrossEncoderVerifier):
     """
 
     name: ClassVar[str] = "nli"
+    main_setting: ClassVar[str] = "model"
     extra: ClassVar[str] = "local"
 
     model: str = Field("cross-encoder/nli-deberta-v3-base", min_length=1)
@@ -106,6 +107,7 @@ class OnnxNliVerifier(_CrossEncoderVerifier):
     """
 
     name: ClassVar[str] = "onnx-nli"
+    main_setting: ClassVar[str] = "model"
     extra: ClassVar[str] = "onnx"
 
     model: str = Field("Xenova/nli-deberta-v3-small", min_length=1)
@@ -167,7 +169,9 @@ class _NliModel(NamedTuple):
         logits = np.asarray(self.compute_logits(pairs, batch), dtype=np.float64)
         logits = logits.reshape(len(pairs), -1)
         if not np.isfinite(logits).all():
-            raise ModelError(f"{self.name} returned a value that is not a finite number")
+            raise ModelError(
+                f"{self.name} returned a value that is not a finite number", model=self.name
+            )
         if self.entailment_label < 0:
             return (1 / (1 + np.exp(-logits[:, 0]))).astype(np.float32)
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -185,7 +189,8 @@ class _NliModel(NamedTuple):
             raise ModelError(
                 f"{self.name} is not usable: for {_PREMISE!r} it scores {_ENTAILED_CLAIM!r} with "
                 f"{entailed:.2f} and {_CONTRADICTED_CLAIM!r} with {contradicted:.2f}; check that "
-                "the labels in its config.json are in the order of its training"
+                "the labels in its config.json are in the order of its training",
+                model=self.name,
             )
         return self
 
@@ -203,7 +208,9 @@ def _find_entailment_label(name: str, labels: Mapping[Any, Any]) -> int:
         ):
             return int(number)
     label_list = ", ".join(map(str, labels.values()))
-    raise ModelError(f"{name} does not name the label of entailment; its labels are: {label_list}")
+    raise ModelError(
+        f"{name} does not name the label of entailment; its labels are: {label_list}", model=name
+    )
 
 
 @lru_cache(maxsize=4)
@@ -222,7 +229,7 @@ def _load_torch_model(name: str, device: str | None) -> _NliModel:
         backend = getattr(model.tokenizer, "backend_tokenizer", None)
         if backend is None:
             raise ModelError(
-                f"the tokenizer of {name} is not supported: it must be a fast tokenizer"
+                f"the tokenizer of {name} is not supported: it must be a fast tokenizer", model=name
             )
         tokenizer = _disable_truncation(Tokenizer.from_str(backend.to_str()))
         # named max_length before sentence-transformers 6
@@ -275,7 +282,7 @@ def _load_onnx_model(name: str, threads: int | None) -> _NliModel:
         if "roberta" in str(config.get("model_type")):
             max_length -= 2  # its positions begin after the padding index
     except StopIteration:
-        raise ModelError(f"the folder {name} has no model.onnx") from None
+        raise ModelError(f"the folder {name} has no model.onnx", model=name) from None
     except Exception as error:  # onnxruntime and tokenizers raise many types
         raise ModelError.from_load_error(name, error) from None
     input_names = {model_input.name for model_input in session.get_inputs()}

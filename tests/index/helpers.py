@@ -13,6 +13,7 @@ from connectors.parsers.auto import AutoParser
 from rag import HeadingChunker, StaticEmbedder
 from rag.index import Index
 from rag.ingestion import sync
+from rag.stores import LexicalEntry
 
 
 class ReversedEmbedder(StaticEmbedder):
@@ -44,25 +45,24 @@ def remove_vectors(index: Index) -> None:
 
 
 def add_vector(index: Index) -> None:
-    index.vectors.upsert([10_000], np.ones((1, 256), dtype=np.float32))
+    index.vectors.upsert([10_000], [1], np.ones((1, 256), dtype=np.float32), [])
 
 
 def change_vector(index: Index) -> None:
-    index.vectors.upsert(
-        list(index.document_store.live_rows())[:1], np.ones((1, 256), dtype=np.float32)
-    )
+    (row, document), *_ = index.document_store.live_rows().items()
+    index.vectors.upsert([row], [document], np.ones((1, 256), dtype=np.float32), [])
 
 
 def remove_words(index: Index) -> None:
     index.lexical.delete(list(index.document_store.live_rows())[:1])
     index.lexical.commit()
-    index.lexical.close()
+    index.lexical.end_writing()
 
 
 def duplicate_words(index: Index) -> None:
-    index.lexical.add([(next(iter(index.document_store.live_rows())), 1, "", "twice")])
+    index.lexical.add([LexicalEntry(next(iter(index.document_store.live_rows())), 1, "", "twice")])
     index.lexical.commit()
-    index.lexical.close()
+    index.lexical.end_writing()
 
 
 def delete_tantivy(index: Index) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -24,9 +25,17 @@ from rag.index import Index, maintenance
 from rag.index.commit_protocol import IndexWriter
 from rag.index.store_set import StoreSet, list_store_set_numbers
 from rag.ingestion import batches, sync
-from rag.stores import Chroma
+from rag.stores import (
+    Chroma,
+    Exact,
+    LexicalIndexConfig,
+    SqliteDocumentStore,
+    Tantivy,
+    VectorStoreConfig,
+)
 from rag.stores.chroma import ChromaCollection
-from rag.stores.sqlite import SqliteDocumentStore
+from rag.stores.exact import ExactVectorStore
+from rag.stores.memory_lexical import InMemoryLexical, InMemoryLexicalIndex
 from rag.stores.tantivy import TantivyIndex
 
 WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda omicron sigma".split()
@@ -42,6 +51,29 @@ class OtherEmbedder(StaticEmbedder):
     name = "other"
 
 
+class Stores(NamedTuple):
+    """The stores of an index. Documents are in SQLite, the only ones that outlive a process."""
+
+    vector_store: VectorStoreConfig = Chroma()
+    lexical_index: LexicalIndexConfig = Tantivy()
+
+    def open_index(
+        self, path: Path, embedder: StaticEmbedder | None = None, *, create: bool = False
+    ) -> Index:
+        return Index(path, embedder or StaticEmbedder(), create=create, **self._asdict())
+
+
+EVERY_PAIR = pytest.mark.parametrize(
+    "stores",
+    [
+        Stores(),
+        Stores(Exact(), InMemoryLexical()),
+        Stores(Chroma(), InMemoryLexical()),
+        Stores(Exact(), Tantivy()),
+    ],
+    ids=lambda stores: f"{stores.vector_store.name}-{stores.lexical_index.name}",
+)
+
 STEPS: dict[type, tuple[str, ...]] = {
     SqliteDocumentStore: (
         "add_pending",
@@ -49,15 +81,17 @@ STEPS: dict[type, tuple[str, ...]] = {
         "stage",
         "activate_store_set",
         "mark_deleted",
-        "discard_pending",
+        "discard",
         "remove_chunks",
         "remove_deleted_documents",
         "remove_deleted_with_chunks",
         "refresh_ledger",
-        "replace_from",
+        "record_failures",
     ),
     ChromaCollection: ("upsert", "delete"),
+    ExactVectorStore: ("upsert", "delete"),
     TantivyIndex: ("add", "delete", "commit"),
+    InMemoryLexicalIndex: ("add", "delete", "commit"),
     StoreSet: ("create", "remove"),
     IndexWriter: ("embed",),
 }
@@ -75,8 +109,8 @@ def edit_documents(docs: Path, rng: random.Random) -> None:
             path.unlink()
 
 
-def ingest(index_path: Path, docs: Path, embedder: StaticEmbedder) -> None:
-    index = Index(index_path, embedder, create=True)
+def ingest(stores: Stores, index_path: Path, docs: Path, embedder: StaticEmbedder) -> None:
+    index = stores.open_index(index_path, embedder, create=True)
     sync(index, [Files(path=docs)], AutoParser(), CHUNKER, processes=PARSER_PROCESSES)
     index.close()
 
@@ -133,9 +167,9 @@ def run_in_child(task: Callable[..., None], *args: object) -> None:
     assert not kill_at(sys.maxsize, task, *args)
 
 
-def assert_complete_answers(index_path: Path, embedder: StaticEmbedder) -> None:
+def assert_complete_answers(stores: Stores, index_path: Path, embedder: StaticEmbedder) -> None:
     """Check that searches find exactly one version of each document, with all its chunks."""
-    index = Index(index_path, embedder)
+    index = stores.open_index(index_path, embedder)
     hits = HybridRetriever().retrieve("document alpha beta", k=1_000, index=index)
     for uri in index.document_store.uris():
         document = index.document_store.document(uri)
@@ -147,10 +181,10 @@ def assert_complete_answers(index_path: Path, embedder: StaticEmbedder) -> None:
 
 
 def assert_recovery(
-    index_path: Path, docs: Path, clean_path: Path, embedder: StaticEmbedder
+    stores: Stores, index_path: Path, docs: Path, clean_path: Path, embedder: StaticEmbedder
 ) -> None:
     """Ingest once more, and compare with an index that never crashed."""
-    index = Index(index_path, embedder, create=True)
+    index = stores.open_index(index_path, embedder, create=True)
     cached = index.document_store.stats().cached_embeddings
     first = sync(index, [Files(path=docs)], AutoParser(), CHUNKER, processes=PARSER_PROCESSES)
     assert index.document_store.stats().cached_embeddings == cached + first.embedded
@@ -158,7 +192,7 @@ def assert_recovery(
     assert (second.embedded, second.chunks, second.seen) == (0, 0, second.unchanged)
     assert maintenance.verify(index).problems == []  # the three stores agree, vector by vector
     assert list_store_set_numbers(index.path) == [index.document_store.state.store_set_number]
-    clean = Index(clean_path, embedder, create=True)
+    clean = stores.open_index(clean_path, embedder, create=True)
     sync(clean, [Files(path=docs)], AutoParser(), CHUNKER, processes=PARSER_PROCESSES)
     for query in ("alpha beta", "document 3 sigma"):
         dense_hits = [
@@ -181,21 +215,24 @@ def assert_recovery(
 
 
 @pytest.mark.slow
-def test_ingest_killed_at_a_hundred_points_answers_and_recovers(tmp_path: Path) -> None:
+@EVERY_PAIR
+def test_ingest_killed_at_a_hundred_points_answers_and_recovers(
+    stores: Stores, tmp_path: Path
+) -> None:
     rng = random.Random(20)
     docs, index_path = tmp_path / "docs", tmp_path / "index"
     docs.mkdir()
     edit_documents(docs, rng)
-    run_in_child(ingest, index_path, docs, StaticEmbedder())
+    run_in_child(ingest, stores, index_path, docs, StaticEmbedder())
     edit_documents(docs, rng)
     kill_count = 0
     for attempt in range(200):
         step = rng.randint(1, 30)
-        kill_count += kill_at(step, ingest, index_path, docs, StaticEmbedder())
-        run_in_child(assert_complete_answers, index_path, StaticEmbedder())
+        kill_count += kill_at(step, ingest, stores, index_path, docs, StaticEmbedder())
+        run_in_child(assert_complete_answers, stores, index_path, StaticEmbedder())
         if rng.random() < 0.3:
             clean = tmp_path / f"clean{attempt}"
-            run_in_child(assert_recovery, index_path, docs, clean, StaticEmbedder())
+            run_in_child(assert_recovery, stores, index_path, docs, clean, StaticEmbedder())
             edit_documents(docs, rng)
         elif rng.random() < 0.5:
             edit_documents(docs, rng)
@@ -205,7 +242,10 @@ def test_ingest_killed_at_a_hundred_points_answers_and_recovers(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_reembedding_killed_at_many_points_answers_and_recovers(tmp_path: Path) -> None:
+@EVERY_PAIR
+def test_reembedding_killed_at_many_points_answers_and_recovers(
+    stores: Stores, tmp_path: Path
+) -> None:
     rng = random.Random(21)
     docs = tmp_path / "docs"
     docs.mkdir()
@@ -213,57 +253,58 @@ def test_reembedding_killed_at_many_points_answers_and_recovers(tmp_path: Path) 
     switch_count = 0
     for attempt, step in enumerate(range(4, 200, 5)):
         index_path = tmp_path / f"index{attempt}"
-        run_in_child(ingest, index_path, docs, StaticEmbedder())
-        if not kill_at(step, ingest, index_path, docs, OtherEmbedder()):
+        run_in_child(ingest, stores, index_path, docs, StaticEmbedder())
+        if not kill_at(step, ingest, stores, index_path, docs, OtherEmbedder()):
             break
         file = index_path / "library.sqlite"
         with closing(SqliteDocumentStore(file, read_only=True)) as document_store:
-            fingerprint = document_store.embedder_fingerprint()
+            fingerprint = document_store.state.embedder_fingerprint
         has_switched = fingerprint == OtherEmbedder().fingerprint
         switch_count += has_switched
         embedder = OtherEmbedder() if has_switched else StaticEmbedder()
-        run_in_child(assert_complete_answers, index_path, embedder)
+        run_in_child(assert_complete_answers, stores, index_path, embedder)
         if attempt % 3 == 2:  # with the old embedder, the old index is still complete
             reverted = tmp_path / f"reverted{step}"
-            run_in_child(assert_recovery, index_path, docs, reverted, StaticEmbedder())
+            run_in_child(assert_recovery, stores, index_path, docs, reverted, StaticEmbedder())
         clean = tmp_path / f"clean{step}"
-        run_in_child(assert_recovery, index_path, docs, clean, OtherEmbedder())
+        run_in_child(assert_recovery, stores, index_path, docs, clean, OtherEmbedder())
     assert attempt >= 10
     assert 0 < switch_count < attempt
 
 
-def take_snapshot(index_path: Path) -> None:
-    index = Index(index_path, StaticEmbedder())
+def take_snapshot(stores: Stores, index_path: Path) -> None:
+    index = stores.open_index(index_path)
     maintenance.snapshot(index, "before")
     index.close()
 
 
-def restore_snapshot(index_path: Path) -> None:
-    index = Index(index_path, StaticEmbedder())
+def restore_snapshot(stores: Stores, index_path: Path) -> None:
+    index = stores.open_index(index_path)
     maintenance.restore(index, "before")
     index.close()
 
 
 @pytest.mark.slow
-def test_restore_killed_at_many_points_answers_and_recovers(tmp_path: Path) -> None:
+@EVERY_PAIR
+def test_restore_killed_at_many_points_answers_and_recovers(stores: Stores, tmp_path: Path) -> None:
     rng = random.Random(22)
     docs, index_path = tmp_path / "docs", tmp_path / "index"
     docs.mkdir()
     edit_documents(docs, rng)
 
-    run_in_child(ingest, index_path, docs, StaticEmbedder())
-    run_in_child(take_snapshot, index_path)
+    run_in_child(ingest, stores, index_path, docs, StaticEmbedder())
+    run_in_child(take_snapshot, stores, index_path)
     for step in range(1, 14):
         edit_documents(docs, rng)
-        run_in_child(ingest, index_path, docs, StaticEmbedder())
-        kill_at(step, restore_snapshot, index_path)
-        run_in_child(assert_complete_answers, index_path, StaticEmbedder())
+        run_in_child(ingest, stores, index_path, docs, StaticEmbedder())
+        kill_at(step, restore_snapshot, stores, index_path)
+        run_in_child(assert_complete_answers, stores, index_path, StaticEmbedder())
         clean = tmp_path / f"clean{step}"
-        run_in_child(assert_recovery, index_path, docs, clean, StaticEmbedder())
+        run_in_child(assert_recovery, stores, index_path, docs, clean, StaticEmbedder())
 
 
 def test_store_set_of_a_killed_build_is_removed(tmp_path: Path, folder: Path) -> None:
-    index = Index(tmp_path / "index", StaticEmbedder(), create=True, vectors=Chroma())
+    index = Index(tmp_path / "index", StaticEmbedder(), create=True)
     sync(index, [Files(path=folder)], AutoParser(), CHUNKER)
     (index.path / "derived" / "7" / "chroma").mkdir(parents=True)
     sync(index, [Files(path=folder)], AutoParser(), CHUNKER)

@@ -299,10 +299,12 @@ def test_only_a_limited_number_of_documents_is_in_memory(
 
 
 def test_the_vector_store_is_saved_in_the_configuration() -> None:
-    pipeline = Pipeline(vectors=Chroma(url="http://127.0.0.1:8000", store_text=True, batch=300))
+    pipeline = Pipeline(
+        vector_store=Chroma(url="http://127.0.0.1:8000", store_text=True, batch=300)
+    )
     assert Pipeline.from_yaml(pipeline.to_yaml()) == pipeline
     short_yaml = (
-        'vectors: {type: chroma, url: "http://127.0.0.1:8000", store_text: true, batch: 300}'
+        'vector_store: {type: chroma, url: "http://127.0.0.1:8000", store_text: true, batch: 300}'
     )
     assert Pipeline.from_yaml(short_yaml) == pipeline
     assert "url: http://127.0.0.1:8000" in pipeline.to_yaml()

@@ -40,8 +40,8 @@ from rag.ingestion import IngestReport, sync
 from rag.stores import Chroma
 from rag.stores.chroma import ChromaCollection
 from rag.stores.chroma_database import EmbeddedDatabase
+from rag.stores.lexical_index import BM25Query
 from rag.stores.sqlite import SqliteDocumentStore
-from rag.stores.tantivy import BM25Query
 from tests.connectors.file_fixtures import make_zip
 
 
@@ -322,7 +322,7 @@ def test_deleted_stores_are_rebuilt_without_embedding(
 STAGES: list[tuple[type, str]] = [
     (IndexWriter, "embed"),
     (SqliteDocumentStore, "add_pending"),
-    (IndexWriter, "_store_vectors"),
+    (ChromaCollection, "upsert"),
     (SqliteDocumentStore, "make_live"),
     (SqliteDocumentStore, "deleted_chunk_rows"),
     (SqliteDocumentStore, "remove_chunks"),
@@ -666,7 +666,7 @@ def test_a_filter_finds_documents_that_are_far_from_the_query(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index_module, "EXACT_SEARCH_MAX_BYTES", 0)
-    monkeypatch.setattr(ChromaCollection, "MAX_QUERY_RESULTS", 10)
+    monkeypatch.setattr(ChromaCollection, "max_query_results", 10)
     for i in range(30):
         near = f"---\ngroup: near\n---\nA lion sleeps in the tall grass, number {i}."
         far = f"---\ngroup: far\n---\nThe tax of the year {i} was paid."
@@ -680,7 +680,7 @@ def test_a_filter_finds_documents_that_are_far_from_the_query(
 
 def test_texts_and_metadata_can_be_stored_in_chroma(tmp_path: Path, folder: Path) -> None:
     (folder / "mixed.md").write_text("---\ntags: [1, a, true]\nempty: []\n---\nMixed tags.")
-    with Pipeline(index=tmp_path / "index", vectors=Chroma(store_text=True)) as pipeline:
+    with Pipeline(index=tmp_path / "index", vector_store=Chroma(store_text=True)) as pipeline:
         assert pipeline.ingest(folder).failed == []
         stored_items = pipeline.open().vectors._call("get", include=["documents", "metadatas"])
     (mixed_item,) = [

@@ -185,6 +185,8 @@ def test_http_statuses_become_our_errors_without_the_key(
     with pytest.raises(error) as caught:
         chat(scripted_server).complete(HELLO)
     assert API_KEY not in str(caught.value)
+    assert caught.value.status == status
+    assert caught.value.model == "command-a-03-2025"
     with pytest.raises(error):
         list(chat(scripted_server).stream(HELLO))
 

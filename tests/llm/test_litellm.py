@@ -185,6 +185,8 @@ def test_http_statuses_become_our_errors(
     with pytest.raises(error_class) as stream_error:
         list(model.stream(HELLO))
     assert API_KEY not in str(complete_error.value) + str(stream_error.value)
+    for error in (complete_error.value, stream_error.value):
+        assert (error.status, error.model) == (status, f"{provider}/m")
 
 
 @needs_litellm
@@ -265,8 +267,9 @@ def test_missing_key_names_the_variable_of_the_provider(
     model: str, variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(variable, raising=False)
-    with pytest.raises(MissingKey, match=variable):
+    with pytest.raises(MissingKey, match=variable) as caught:
         LiteLlmChat(model=model, base_url="http://127.0.0.1:9", retries=0).complete(HELLO)
+    assert caught.value.variable == variable
 
 
 @needs_litellm

@@ -7,7 +7,7 @@ from rag import DenseRetriever, HybridRetriever, LexicalRetriever, Pipeline, Ret
 from rag.index import Index
 from rag.index import index as index_module
 from rag.retrieval.fusion import Fusion
-from rag.stores.tantivy import BM25Query
+from rag.stores.lexical_index import BM25Query
 
 TEXTS = {
     "battery": "A full battery lasts 34 minutes. Charging it takes 90 minutes.",

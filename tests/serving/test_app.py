@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from rag import GroundedGenerator, Pipeline, ScriptedChat
-from rag.errors import ModelRateLimited
+from rag.errors import ModelError, ModelRateLimited, ModelUnreachable
 from rag.serving import Options
 from tests.conftest import HANDBOOK, ROOT
 from tests.serving.conftest import QUESTION, Server, serve_pipeline
@@ -112,6 +112,26 @@ def test_error_messages_reveal_nothing_about_the_machine(pipeline: Pipeline, fol
         assert response.json()["error"]["message"] == "internal error: see the server log"
         stream = server.client.post("/ask", json={"question": QUESTION, "stream": True})
         assert "secret" not in stream.text and str(folder) not in stream.text
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "delay"),
+    [
+        (ModelRateLimited("x", retry_after=42.1), 429, "43"),
+        (ModelRateLimited("x", retry_after=0.0), 429, "1"),
+        (ModelRateLimited("x"), 429, "10"),
+        (ModelUnreachable("x", retry_after=120.0), 503, "120"),
+        (ModelUnreachable("x"), 503, "5"),
+        (ModelError("x", retry_after=3.0), 502, None),
+    ],
+)
+def test_client_is_asked_to_wait_as_long_as_the_model(
+    error: ModelError, status: int, delay: str | None
+) -> None:
+    from rag.serving.errors import to_api_error
+
+    response = to_api_error(error).response()
+    assert (response.status_code, response.headers.get("retry-after")) == (status, delay)
 
 
 def test_ask_without_an_index_returns_not_found(keyed_server: Server) -> None:

@@ -76,13 +76,15 @@ def search_file_names(pipeline: Pipeline, query: str, k: int = 8) -> list[str]:
 @pytest.mark.usefixtures("always_use_chroma")
 def test_index_on_a_server(tmp_path: Path, folder: Path, server: Server) -> None:
     config = make_patient_config(server.url)
-    with Pipeline(index=tmp_path / "i", vectors=config, retriever=DenseRetriever()) as pipeline:
+    with Pipeline(
+        index=tmp_path / "i", vector_store=config, retriever=DenseRetriever()
+    ) as pipeline:
         assert pipeline.ingest(folder).added == 2
         assert search_file_names(pipeline, "the propellers are made of nylon", k=1) == [
             "handbook.md"
         ]
         (folder / "notes.txt").write_text("An otter swims in the river.\n")
-        with Pipeline(index=tmp_path / "i", vectors=config) as second:
+        with Pipeline(index=tmp_path / "i", vector_store=config) as second:
             assert second.ingest(folder).updated == 1
         assert search_file_names(pipeline, "an otter swims", k=1) == ["notes.txt"]
         assert maintenance.verify(pipeline.open()).problems == []
@@ -101,7 +103,7 @@ def test_two_indexes_on_one_server_are_separate(
     pipelines = [
         Pipeline(
             index=tmp_path / name,
-            vectors=make_patient_config(server.url),
+            vector_store=make_patient_config(server.url),
             retriever=DenseRetriever(),
         )
         for name in "ab"
@@ -135,14 +137,16 @@ def test_ingest_interrupted_by_a_dying_server_loses_nothing(
             server.kill()
 
     hasty = Chroma(url=server.url, attempts=2, wait=0)
-    with Pipeline(index=tmp_path / "i", vectors=config) as pipeline:
+    with Pipeline(index=tmp_path / "i", vector_store=config) as pipeline:
         pipeline.ingest(folder / "handbook.md")
-    with Pipeline(index=tmp_path / "i", vectors=hasty) as pipeline:
+    with Pipeline(index=tmp_path / "i", vector_store=hasty) as pipeline:
         with pytest.raises(IndexUnreachable, match=r"is it running, .* so far are kept"):
             pipeline.ingest(folder, progress=kill_server)
         assert pipeline.open().document_store.stats().documents >= seen_counts[-1]
     server.start()
-    with Pipeline(index=tmp_path / "i", vectors=config, retriever=DenseRetriever()) as pipeline:
+    with Pipeline(
+        index=tmp_path / "i", vector_store=config, retriever=DenseRetriever()
+    ) as pipeline:
         report = pipeline.ingest(folder)
         assert report.unchanged >= seen_counts[-1]
         assert report.seen == 62
@@ -164,14 +168,14 @@ def test_ingest_waits_for_a_restarting_server(
             server.kill()
             server.start()
 
-    with Pipeline(index=tmp_path / "i", vectors=make_patient_config(server.url)) as pipeline:
+    with Pipeline(index=tmp_path / "i", vector_store=make_patient_config(server.url)) as pipeline:
         assert pipeline.ingest(folder, progress=restart).added == 62
         assert maintenance.verify(pipeline.open()).problems == []
 
 
 @pytest.mark.usefixtures("always_use_chroma")
 def test_empty_server_is_filled_again(tmp_path: Path, folder: Path, server: Server) -> None:
-    with Pipeline(index=tmp_path / "i", vectors=make_patient_config(server.url)) as pipeline:
+    with Pipeline(index=tmp_path / "i", vector_store=make_patient_config(server.url)) as pipeline:
         pipeline.ingest(folder)
         server.kill()
         shutil.rmtree(server.folder)
@@ -242,7 +246,9 @@ def test_server_with_tls_and_token(
         assert urlsplit(url).scheme == "https"
         monkeypatch.setenv("CHROMA_API_KEY", "secret-token")
         config = make_patient_config(url, certificate=certificate)
-        with Pipeline(index=tmp_path / "i", vectors=config, retriever=DenseRetriever()) as pipeline:
+        with Pipeline(
+            index=tmp_path / "i", vector_store=config, retriever=DenseRetriever()
+        ) as pipeline:
             assert pipeline.ingest(folder).added == 2
             assert search_file_names(pipeline, "made of nylon", k=1) == ["handbook.md"]
             assert "secret-token" not in pipeline.to_yaml()
@@ -254,7 +260,7 @@ def test_server_with_tls_and_token(
             Chroma.model_validate(hasty),  # does not know the certificate authority
         ):
             with Pipeline(
-                index=tmp_path / "i", vectors=wrong, retriever=DenseRetriever()
+                index=tmp_path / "i", vector_store=wrong, retriever=DenseRetriever()
             ) as pipeline:
                 with pytest.raises(IndexUnreachable) as error:
                     pipeline.search("nylon")
@@ -264,7 +270,7 @@ def test_server_with_tls_and_token(
 
 def test_missing_server_raises_index_unreachable(tmp_path: Path, folder: Path) -> None:
     unreachable = Chroma(url="http://127.0.0.1:9", attempts=1)
-    with Pipeline(index=tmp_path / "i", vectors=unreachable) as pipeline:
+    with Pipeline(index=tmp_path / "i", vector_store=unreachable) as pipeline:
         with pytest.raises(IndexUnreachable, match=r"127.0.0.1:9 .*is it running"):
             pipeline.ingest(folder)
 
@@ -272,7 +278,7 @@ def test_missing_server_raises_index_unreachable(tmp_path: Path, folder: Path) -
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://x", "http://", "http://h/path"])
 def test_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="http"):
-        Pipeline.from_config({"vectors": {"type": "chroma", "url": url}})
+        Pipeline.from_config({"vector_store": {"type": "chroma", "url": url}})
 
 
 @pytest.mark.usefixtures("always_use_chroma")

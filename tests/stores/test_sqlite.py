@@ -1,16 +1,20 @@
 """The document store in SQLite, and filters as SQL."""
 
 import json
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag import Chunk, Document, F, Filter, Mark
 from rag.errors import DocumentNotFound, IndexDamaged, IndexNotFound, QueryError, RagIndexError
-from rag.stores.sqlite import LedgerEntry, SqliteDocumentStore
+from rag.stores import LedgerEntry, PendingDocument, SqliteDocumentStore
+from rag.stores.document_store import hash_text
 
 
 @pytest.fixture
@@ -18,6 +22,12 @@ def document_store(tmp_path: Path) -> Iterator[SqliteDocumentStore]:
     opened = SqliteDocumentStore(tmp_path / "library.sqlite", create=True)
     yield opened
     opened.close()
+
+
+def execute_sql(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(statement)
+        connection.commit()
 
 
 def make_entry(document: Document) -> LedgerEntry:
@@ -31,6 +41,12 @@ def make_entry(document: Document) -> LedgerEntry:
     )
 
 
+def make_pending(document: Document, chunks: Sequence[Chunk] = ()) -> PendingDocument:
+    vectors = np.ones((len(chunks), 2), dtype=np.float32)
+    hashes = [hash_text(chunk.embedded_text) for chunk in chunks]
+    return PendingDocument(document, make_entry(document), chunks, hashes, vectors)
+
+
 def add_live(
     document_store: SqliteDocumentStore, document: Document, *spans: tuple[int, int]
 ) -> list[int]:
@@ -40,9 +56,7 @@ def add_live(
         )
         for a, b in spans
     ]
-    numbers, rows = document_store.add_pending(
-        [(document, make_entry(document), chunks, [b"h" * 16] * len(chunks))], "embedder", []
-    )
+    numbers, rows = document_store.add_pending([make_pending(document, chunks)], "embedder")
     document_store.make_live(numbers)
     return rows
 
@@ -71,9 +85,7 @@ def test_pending_and_deleted_documents_are_invisible(document_store: SqliteDocum
     old, new = (Document(uri="u", text=text) for text in ("old text", "new text"))
     (old_row,) = add_live(document_store, old, (0, 3))
     chunk = Chunk(id="new", uri="u", start=0, end=3, text="new")
-    numbers, (new_row,) = document_store.add_pending(
-        [(new, make_entry(new), [chunk], [b"n" * 16])], "embedder", []
-    )
+    numbers, (new_row,) = document_store.add_pending([make_pending(new, [chunk])], "embedder")
     assert document_store.document("u").text == "old text"
     assert (
         set(document_store.chunks([old_row, new_row]))
@@ -110,7 +122,7 @@ def test_missing_and_damaged_files_raise_errors(
     (tmp_path / "broken.sqlite").write_bytes(b"no database at all" * 100)
     with pytest.raises(IndexDamaged, match="is damaged"):
         SqliteDocumentStore(tmp_path / "broken.sqlite")
-    document_store.set_meta("schema", "99")
+    execute_sql(document_store.path, "UPDATE meta SET value = '99' WHERE key = 'schema'")
     with pytest.raises(RagIndexError, match="another version"):
         SqliteDocumentStore(document_store.path)
 
@@ -172,9 +184,7 @@ def test_filters_in_sql_match_filters_in_python(
         Document.model_validate({"uri": f"u{i}", "text": "t", "title": "1", "metadata": fields})
         for i, fields in enumerate(metadata)
     ]
-    numbers, _ = document_store.add_pending(
-        [(d, make_entry(d), [], []) for d in documents], "e", []
-    )
+    numbers, _ = document_store.add_pending([make_pending(d) for d in documents], "e")
     document_store.make_live(numbers)
     for where in filters:
         expected = {n for n, d in zip(numbers, documents, strict=True) if where.matches(d)}

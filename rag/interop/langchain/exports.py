@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -265,8 +266,11 @@ class CitewellLoader(BaseLoader):
                     yield to_langchain_document(apply_source_metadata(document, source))
             except SourceError as error:
                 if self.on_error == "raise":
-                    message = f"{source.uri}: {error} (on_error='skip' skips such sources)"
-                    raise type(error)(message) from error
+                    explained = copy(error)  # with all its attributes
+                    explained.args = (
+                        f"{source.uri}: {error} (on_error='skip' skips such sources)",
+                    )
+                    raise explained from error
                 _log.warning("skipped %s: %s", source.uri, error)
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from rag.errors import IndexDamaged, IndexNotFound, QueryError, RagIndexError
+from rag.stores.document_store import DocumentStore, IndexState
+from rag.stores.sqlite.migrations import migrate_schema
 from rag.stores.sqlite.schema import (
     SCHEMA,
     SCHEMA_VERSION,
@@ -29,22 +30,17 @@ _WAL_ATTEMPTS, _WAL_PAUSE_SECONDS = 100, 0.05
 _BUSY_TIMEOUT_SECONDS = 30  # how long SQLite waits for a lock of another connection
 
 
-class IndexState(NamedTuple):
-    """The state of the index that searches see.
-
-    ``generation`` grows with every change. ``store_set_number`` is the number of the store set in
-    use. ``embedder`` is a JSON note about the embedder of its vectors ("" before the first ingest).
-    """
-
-    generation: int
-    store_set_number: int
-    embedder: str
-
-
-class SqliteConnection:
+class SqliteConnection(DocumentStore):
     """One SQLite file: a connection for reads and one for writes, each with its own lock."""
 
-    def __init__(self, path: Path, *, create: bool = False, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        create: bool = False,
+        read_only: bool = False,
+        migrate: bool = True,
+    ) -> None:
         if not create and not path.is_file():
             raise IndexNotFound.at_path(path.parent)
         self.path = path
@@ -61,15 +57,24 @@ class SqliteConnection:
         try:
             if not self._fetch_rows("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
                 raise IndexDamaged.document_store(self.path, "it is empty")
-            version = self.meta("schema")
-            if version != SCHEMA_VERSION:
-                raise RagIndexError(
-                    f"{self.path} has format {version} of another version of citewell; this "
-                    f"version reads {SCHEMA_VERSION}: ingest into a new index (--index DIR)"
-                )
+            if migrate:
+                self._migrate()
         except BaseException:
             self.close()
             raise
+
+    def _migrate(self) -> None:
+        """Bring a file of an earlier version to this format; nothing is embedded again."""
+        version = self.meta("schema")
+        if version == SCHEMA_VERSION:
+            return
+        if not os.access(self.path.parent, os.W_OK):
+            raise RagIndexError(
+                f"{self.path} has format {version}, and {SCHEMA_VERSION} is needed: open it once "
+                "where its folder can be written, which converts it"
+            )
+        with self._translate_errors(), closing(self._connect_for_writing()) as connection:
+            migrate_schema(connection, self.path)
 
     @property
     def _write_connection(self) -> sqlite3.Connection:
@@ -77,18 +82,21 @@ class SqliteConnection:
         if self._lazy_write_connection is None:
             if self._read_only:
                 raise RagIndexError(f"{self.path} was opened for reading only")
-            connection = sqlite3.connect(
-                self.path,
-                timeout=_BUSY_TIMEOUT_SECONDS,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-            _switch_to_wal(connection)
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("PRAGMA cache_size = -32768")
-            self._lazy_write_connection = connection
+            self._lazy_write_connection = self._connect_for_writing()
+            self._lazy_write_connection.execute("PRAGMA foreign_keys = ON")
         return self._lazy_write_connection
+
+    def _connect_for_writing(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path,
+            timeout=_BUSY_TIMEOUT_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        _switch_to_wal(connection)
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA cache_size = -32768")
+        return connection
 
     def _refuse_empty_file(self) -> None:
         """Raise `IndexDamaged` if the file is empty or missing but store sets or snapshots exist.
@@ -130,7 +138,7 @@ class SqliteConnection:
                 connection.execute(statement)
             self._write_meta("schema", SCHEMA_VERSION)
             self._write_meta("generation", "0")
-            self._write_meta("derived", "1")
+            self._write_meta("store_set", "1")
             self._write_meta("id", uuid.uuid4().hex[:16])
 
     @contextmanager
@@ -177,7 +185,7 @@ class SqliteConnection:
                 self._lazy_write_connection.close()
             self._read_connection.close()
 
-    def file_exists(self) -> bool:
+    def storage_exists(self) -> bool:
         """Whether the path still leads to the file that was opened."""
         return self._file_identity == _read_file_identity(self.path)
 
@@ -204,38 +212,38 @@ class SqliteConnection:
         rows = self._fetch_rows("SELECT value FROM meta WHERE key = ?", (key,))
         return str(rows[0][0]) if rows else None
 
-    def set_meta(self, key: str, value: str) -> None:
-        """Set a value of the meta table."""
+    @property
+    def id(self) -> str:
+        """See `DocumentStore.id`."""
+        return self.meta("id") or ""
+
+    def set_embedder(self, note: str) -> None:
+        """See `DocumentStore.set_embedder`."""
         with self.transaction():
-            self._write_meta(key, value)
+            self._write_meta("embedder", note)
 
     def _write_meta(self, key: str, value: str) -> None:
         self._write_connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     @property
     def generation(self) -> int:
-        """Number that grows whenever search results may change."""
+        """See `DocumentStore.generation`."""
         return int(self.meta("generation") or 0)
 
     @property
     def state(self) -> IndexState:
-        """State of the index that searches see, read at one moment."""
+        """See `DocumentStore.state`."""
         values = dict(
             self._fetch_rows(
-                "SELECT key, value FROM meta WHERE key IN ('generation', 'derived', 'embedder')"
+                "SELECT key, value FROM meta WHERE key IN ('generation', 'store_set', 'embedder')"
             )
         )
         return IndexState(
-            int(values["generation"]), int(values["derived"]), values.get("embedder", "")
+            int(values["generation"]), int(values["store_set"]), values.get("embedder", "")
         )
 
     def _increment_generation(self) -> None:
         self._write_connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
-
-    def embedder_fingerprint(self) -> str:
-        """Return the fingerprint of the embedder of the live vectors; "" if there is none."""
-        note = self.state.embedder
-        return str(json.loads(note)["fingerprint"]) if note else ""
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:

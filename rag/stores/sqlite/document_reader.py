@@ -5,54 +5,16 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from rag.errors import DocumentNotFound
 from rag.filters import Filter, Where
+from rag.stores.document_store import ChunkRow, ChunkSpan, DocumentInfo, DocumentState, Stats
 from rag.stores.sqlite.connection import SqliteConnection, split_for_sql, sql_placeholders
 from rag.stores.sqlite.filter_sql import filter_to_sql
 from rag.stores.sqlite.schema import TEXT_BLOCK_CHARACTERS
 from rag.types import Chunk, Document, LocationIndex, Mark, SourceLocation
 
 _CACHED_LOCATION_INDEXES = 16  # documents; the citations of one answer come from few
-
-
-class ChunkSpan(NamedTuple):
-    """A chunk's row, its span in its document in characters, and the headings above it."""
-
-    row: int
-    start: int
-    end: int
-    headings: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentInfo:
-    """A live document in a listing; ``written_at`` is in seconds since 1970."""
-
-    uri: str
-    title: str
-    mime: str
-    characters: int
-    chunks: int
-    written_at: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stats:
-    """Counts of the index.
-
-    ``documents``, ``chunks`` and ``characters`` count live documents, ``unfinished`` the documents
-    in any other state.
-    """
-
-    documents: int
-    chunks: int
-    characters: int
-    cached_embeddings: int
-    failures: int
-    unfinished: int
 
 
 class DocumentReader(SqliteConnection):
@@ -80,12 +42,12 @@ class DocumentReader(SqliteConnection):
             )
         }
 
-    def chunks(self, rows: Sequence[int], state: str = "live") -> dict[int, Chunk]:
+    def chunks(self, rows: Sequence[int], state: DocumentState = "live") -> dict[int, Chunk]:
         """Return those chunks of `rows` that are live (or in `state`), with their text, by row."""
         with self._read_snapshot():
             return self._read_chunks(rows, state)
 
-    def _read_chunks(self, rows: Sequence[int], state: str) -> dict[int, Chunk]:
+    def _read_chunks(self, rows: Sequence[int], state: DocumentState) -> dict[int, Chunk]:
         chunks: dict[int, Chunk] = {}
         for batch in split_for_sql(rows):
             for (
@@ -101,8 +63,8 @@ class DocumentReader(SqliteConnection):
                 title,
                 metadata,
             ) in self._fetch_rows(
-                'SELECT c.row, c.id, c.document, c.start, c."end", c.place, c.headings,'
-                " c.context, d.uri, d.title, d.metadata"
+                'SELECT c.row, c.id, c.document, c.start, c."end", c.location, c.headings,'
+                " c.heading_context, d.uri, d.title, d.metadata"
                 " FROM chunks c JOIN documents d ON d.id = c.document"
                 f" WHERE d.state = ? AND c.row IN ({sql_placeholders(batch)})",
                 (state, *batch),
@@ -121,10 +83,10 @@ class DocumentReader(SqliteConnection):
                 )
         return chunks
 
-    def chunk_rows_after(self, state: str, after: int, limit: int) -> list[tuple[int, int]]:
+    def chunk_rows_after(self, state: DocumentState, after: int, limit: int) -> list[ChunkRow]:
         """Return (row, document) of up to `limit` chunks in `state` above row `after`, in order."""
         return [
-            (int(row), int(document))
+            ChunkRow(int(row), int(document))
             for row, document in self._fetch_rows(
                 "SELECT c.row, c.document FROM chunks c JOIN documents d ON d.id = c.document"
                 " WHERE d.state = ? AND c.row > ? ORDER BY c.row LIMIT ?",
@@ -132,7 +94,7 @@ class DocumentReader(SqliteConnection):
             )
         ]
 
-    def chunk_count(self, state: str = "live") -> int:
+    def chunk_count(self, state: DocumentState = "live") -> int:
         """Return the number of chunks of the documents in `state`."""
         ((count,),) = self._fetch_rows(
             "SELECT coalesce(sum(chunks), 0) FROM documents WHERE state = ?", (state,)
@@ -235,6 +197,7 @@ class DocumentReader(SqliteConnection):
         """List the live documents, sorted by uri."""
         return [
             DocumentInfo(
+                number=number,
                 uri=uri,
                 title=title,
                 mime=mime,
@@ -242,8 +205,8 @@ class DocumentReader(SqliteConnection):
                 chunks=chunks,
                 written_at=written_at,
             )
-            for uri, title, mime, length, chunks, written_at in self._fetch_rows(
-                "SELECT uri, title, mime, length, chunks, written FROM documents"
+            for number, uri, title, mime, length, chunks, written_at in self._fetch_rows(
+                "SELECT id, uri, title, mime, length, chunks, written FROM documents"
                 " WHERE state = 'live' ORDER BY uri"
             )
         ]

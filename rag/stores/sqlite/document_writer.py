@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Literal
 
+from rag.stores.document_store import LedgerEntry, PendingDocument
 from rag.stores.sqlite.connection import split_for_sql, sql_placeholders
 from rag.stores.sqlite.embedding_cache import EmbeddingCache
-from rag.stores.sqlite.ledger import LedgerEntry
 from rag.stores.sqlite.schema import TEXT_BLOCK_CHARACTERS
 from rag.types import Chunk, Document
 
@@ -18,25 +19,24 @@ class DocumentWriter(EmbeddingCache):
     """Writes documents and changes their state (see `rag.stores.sqlite.schema`)."""
 
     def add_pending(
-        self,
-        documents: Sequence[tuple[Document, LedgerEntry, Sequence[Chunk], Sequence[bytes]]],
-        embedder: str,
-        embeddings: Iterable[tuple[bytes, bytes]],
+        self, documents: Sequence[PendingDocument], embedder: str
     ) -> tuple[list[int], list[int]]:
-        """Write documents as pending, with their chunks and new embeddings, in one transaction.
-
-        For each document: its ledger entry, its chunks and the hash of each chunk's embedded text.
-        `embeddings` are (text hash, float32 bytes). Returns the numbers of the documents and the
-        rows of all their chunks, in order.
-        """
+        """See `DocumentStore.add_pending`."""
         numbers: list[int] = []
         rows: list[int] = []
         with self.transaction():
-            self.add_embeddings(embedder, embeddings)
-            for document, entry, chunks, hashes in documents:
+            self._add_embeddings(
+                embedder,
+                (
+                    (text_hash, vector.tobytes())
+                    for pending in documents
+                    for text_hash, vector in zip(pending.text_hashes, pending.vectors, strict=True)
+                ),
+            )
+            for document, entry, chunks, text_hashes, _ in documents:
                 number = self._insert_document(document, entry, len(chunks), embedder)
                 numbers.append(number)
-                for chunk, text_hash in zip(chunks, hashes, strict=True):
+                for chunk, text_hash in zip(chunks, text_hashes, strict=True):
                     rows.append(self._insert_chunk(chunk, number, text_hash, embedder))
         return numbers, rows
 
@@ -45,7 +45,7 @@ class DocumentWriter(EmbeddingCache):
     ) -> int:
         """Insert a chunk with a reference to its cached embedding; return its row."""
         cursor = self._write_connection.execute(
-            'INSERT INTO chunks (id, document, start, "end", place, headings, context,'
+            'INSERT INTO chunks (id, document, start, "end", location, headings, heading_context,'
             " text_hash, embedding) VALUES (?, ?, ?, ?, ?, ?, ?, ?,"
             " (SELECT number FROM embeddings WHERE embedder = ? AND text_hash = ?))",
             (
@@ -70,7 +70,7 @@ class DocumentWriter(EmbeddingCache):
         marks = [mark.model_dump(mode="json") for mark in document.marks]
         cursor = self._write_connection.execute(
             "INSERT INTO documents (uri, source, state, digest, title, mime, metadata, marks,"
-            " length, chunks, source_version, content_hash, parser, chunker, parts, origin,"
+            " length, chunks, source_version, content_hash, parser, chunker, parts, owner_id,"
             " embedder, written)"
             " VALUES (?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -113,7 +113,7 @@ class DocumentWriter(EmbeddingCache):
             for batch in split_for_sql(documents):
                 placeholders = sql_placeholders(batch)
                 self._write_connection.execute(
-                    "UPDATE documents SET state = 'doomed' WHERE state = 'live' AND uri IN"
+                    "UPDATE documents SET state = 'deleted' WHERE state = 'live' AND uri IN"
                     f" (SELECT uri FROM documents WHERE id IN ({placeholders}))",
                     batch,
                 )
@@ -137,12 +137,12 @@ class DocumentWriter(EmbeddingCache):
                     batch,
                 )
 
-    def discard_staged(self, embedder: str = "") -> int:
-        """Mark documents staged with any other embedder as deleted; return their number."""
+    def discard(self, state: Literal["pending", "staged"], *, except_embedder: str = "") -> int:
+        """See `DocumentStore.discard`."""
         with self.transaction():
             return self._write_connection.execute(
-                "UPDATE documents SET state = 'doomed' WHERE state = 'staged' AND embedder != ?",
-                (embedder,),
+                "UPDATE documents SET state = 'deleted' WHERE state = ? AND embedder != ?",
+                (state, except_embedder),
             ).rowcount
 
     def documents_to_stage(self, after: int, limit: int) -> list[tuple[int, str]]:
@@ -160,22 +160,22 @@ class DocumentWriter(EmbeddingCache):
             )
         ]
 
-    def activate_store_set(self, number: int, embedder: str | None = None) -> None:
-        """Make searches use the store set `number`.
-
-        With the JSON note about another `embedder`, the staged documents replace all live ones in
-        the same transaction.
-        """
-        with self.transaction():
+    def activate_store_set(
+        self,
+        number: int,
+        embedder: str | None = None,
+        replacement: Literal["pending", "staged"] | None = None,
+    ) -> None:
+        """See `DocumentStore.activate_store_set`."""
+        with self.transaction() as connection:
+            if replacement is not None:
+                connection.execute("UPDATE documents SET state = 'deleted' WHERE state = 'live'")
+                connection.execute(
+                    "UPDATE documents SET state = 'live' WHERE state = ?", (replacement,)
+                )
             if embedder is not None:
-                self._write_connection.execute(
-                    "UPDATE documents SET state = 'doomed' WHERE state = 'live'"
-                )
-                self._write_connection.execute(
-                    "UPDATE documents SET state = 'live' WHERE state = 'staged'"
-                )
                 self._write_meta("embedder", embedder)
-            self._write_meta("derived", str(number))
+            self._write_meta("store_set", str(number))
             self._increment_generation()
 
     def mark_deleted(self, uris: Sequence[str]) -> int:
@@ -185,7 +185,7 @@ class DocumentWriter(EmbeddingCache):
             for batch in split_for_sql(uris):
                 placeholders = sql_placeholders(batch)
                 deleted_count += self._write_connection.execute(
-                    "UPDATE documents SET state = 'doomed' WHERE state = 'live'"
+                    "UPDATE documents SET state = 'deleted' WHERE state = 'live'"
                     f" AND uri IN ({placeholders})",
                     batch,
                 ).rowcount
@@ -196,20 +196,13 @@ class DocumentWriter(EmbeddingCache):
                 self._increment_generation()
         return deleted_count
 
-    def discard_pending(self) -> int:
-        """Mark pending documents, left by an interrupted run, as deleted; return their number."""
-        with self.transaction():
-            return self._write_connection.execute(
-                "UPDATE documents SET state = 'doomed' WHERE state = 'pending'"
-            ).rowcount
-
     def deleted_chunk_rows(self, limit: int) -> list[int]:
         """Return rows of up to `limit` chunks of deleted documents, for removal from all stores."""
         return [
             int(row)
             for (row,) in self._fetch_rows(
                 "SELECT c.row FROM documents d JOIN chunks c ON c.document = d.id"
-                " WHERE d.state = 'doomed' LIMIT ?",
+                " WHERE d.state = 'deleted' LIMIT ?",
                 (limit,),
             )
         ]
@@ -226,7 +219,7 @@ class DocumentWriter(EmbeddingCache):
         """Delete the rows of deleted documents that have no chunks left."""
         with self.transaction():
             deleted = (
-                "SELECT id FROM documents WHERE state = 'doomed'"
+                "SELECT id FROM documents WHERE state = 'deleted'"
                 " AND NOT EXISTS (SELECT 1 FROM chunks WHERE document = documents.id)"
             )
             self._write_connection.execute(f"DELETE FROM blocks WHERE document IN ({deleted})")
@@ -238,10 +231,10 @@ class DocumentWriter(EmbeddingCache):
         Only for a document store whose store set holds none of these chunks.
         """
         with self.transaction() as connection:
-            deleted = "SELECT id FROM documents WHERE state = 'doomed'"
+            deleted = "SELECT id FROM documents WHERE state = 'deleted'"
             for table in ("chunks", "blocks"):
                 connection.execute(f"DELETE FROM {table} WHERE document IN ({deleted})")
-            connection.execute("DELETE FROM documents WHERE state = 'doomed'")
+            connection.execute("DELETE FROM documents WHERE state = 'deleted'")
 
 
 def _compress_text(text: str) -> bytes:

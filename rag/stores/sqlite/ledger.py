@@ -4,44 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from rag.stores.document_store import FailureEntry, LedgerEntry
 from rag.stores.sqlite.connection import SqliteConnection, split_for_sql, sql_placeholders
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerEntry:
-    """How a document was ingested. While these values are unchanged, it need not be ingested again.
-
-    ``source`` is the uri of the source of the document; a source may have several documents.
-    ``digest`` is `Document.digest`, ``content_hash`` the hash of the source's bytes. ``parser`` and
-    ``chunker`` are fingerprints. ``parts`` is the number of documents and failures of the source.
-    ``owner_id`` is the `Connector.owner_id` of the connector that listed the source first.
-    """
-
-    source: str
-    source_version: str
-    content_hash: str
-    parser: str
-    chunker: str
-    digest: str
-    parts: int = 1
-    owner_id: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailureEntry:
-    """Why the last attempt to ingest a source, or a part of one, failed.
-
-    With a ``source_version``, this version always fails with this ``parser``.
-    """
-
-    uri: str
-    source: str
-    error: str
-    source_version: str = ""
-    parser: str = ""
 
 
 class Ledger(SqliteConnection):
@@ -114,7 +80,7 @@ class Ledger(SqliteConnection):
                 owner,
             ) in self._fetch_rows(
                 "SELECT uri, source, source_version, content_hash, parser, chunker, digest, parts,"
-                " origin FROM documents WHERE state = 'live'"
+                " owner_id FROM documents WHERE state = 'live'"
                 f" AND {column} IN ({sql_placeholders(batch)}) ORDER BY id",
                 batch,
             )
@@ -129,7 +95,7 @@ class Ledger(SqliteConnection):
         return [
             (str(uri), str(source), str(owner))
             for uri, source, owner in self._fetch_rows(
-                "SELECT uri, source, origin FROM documents WHERE state = 'live' AND uri >= ? AND"
+                "SELECT uri, source, owner_id FROM documents WHERE state = 'live' AND uri >= ? AND"
                 " substr(uri, 1, ?) = ? ORDER BY uri",
                 (prefix, len(prefix), prefix),
             )

@@ -1,0 +1,69 @@
+"""Migrations of the SQLite schema: files of earlier versions are converted when they are opened."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from rag.errors import RagIndexError
+from rag.stores.sqlite.schema import DOCUMENTS_TABLE, SCHEMA_VERSION
+
+
+def migrate_schema(connection: sqlite3.Connection, path: Path) -> None:
+    """Convert the file to the current schema: all steps in one transaction, or none.
+
+    `connection` must be in autocommit mode, with foreign keys off. Raises `RagIndexError` for a
+    version that is newer or unknown.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        while (version := _read_version(connection)) != SCHEMA_VERSION:
+            if version not in _MIGRATIONS:
+                raise RagIndexError(
+                    f"{path} has format {version} of another version of citewell; this version "
+                    f"reads {', '.join([*_MIGRATIONS, SCHEMA_VERSION])}: use that version, or "
+                    "ingest into a new index (--index DIR)"
+                )
+            _MIGRATIONS[version](connection)
+        if orphans := connection.execute("PRAGMA foreign_key_check").fetchall():
+            raise sqlite3.DatabaseError(f"{len(orphans):,} rows belong to no document")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _read_version(connection: sqlite3.Connection) -> str:
+    row = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
+    return str(row[0]) if row else "none"
+
+
+def _migrate_4_to_5(connection: sqlite3.Connection) -> None:
+    """Give states and columns the names that the code uses.
+
+    The table of documents is copied, because its check of the states cannot be altered. Chunks,
+    texts and embeddings stay where they are.
+    """
+    connection.execute("ALTER TABLE chunks RENAME COLUMN place TO location")
+    connection.execute("ALTER TABLE chunks RENAME COLUMN context TO heading_context")
+    connection.execute("UPDATE meta SET key = 'store_set' WHERE key = 'derived'")
+    (last_number,) = connection.execute(
+        "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'documents'"
+    ).fetchone()
+    columns = [row[1] for row in connection.execute("PRAGMA table_info(documents)")]
+    connection.execute(f"CREATE TEMP TABLE earlier AS SELECT {', '.join(columns)} FROM documents")
+    connection.execute("UPDATE temp.earlier SET state = 'deleted' WHERE state = 'doomed'")
+    connection.execute("DROP TABLE documents")
+    for statement in DOCUMENTS_TABLE.split(";\n"):
+        connection.execute(statement)
+    connection.execute(f"INSERT INTO documents SELECT {', '.join(columns)} FROM temp.earlier")
+    connection.execute("DROP TABLE temp.earlier")
+    connection.execute("DELETE FROM sqlite_sequence WHERE name = 'documents'")
+    connection.execute("INSERT INTO sqlite_sequence VALUES ('documents', ?)", (last_number,))
+    connection.execute("UPDATE meta SET value = '5' WHERE key = 'schema'")
+
+
+_MIGRATIONS: Mapping[str, Callable[[sqlite3.Connection], None]] = {"4": _migrate_4_to_5}
+"""The step from each earlier version to the next one."""
