@@ -50,6 +50,8 @@ from rag.errors import (
     UnsupportedFormat,
 )
 from rag.filters import F, Filter
+from rag.import_guard import require_own_packages
+from rag.query import Query
 from rag.types import (
     Answer,
     Chunk,
@@ -92,6 +94,7 @@ if TYPE_CHECKING:
         ScriptedChat,
     )
     from rag.pipeline import Pipeline
+    from rag.pipeline_config import PipelineConfig
     from rag.postprocessing import Postprocessor
     from rag.retrieval import DenseRetriever, HybridRetriever, LexicalRetriever, Retriever
     from rag.verification import LexicalVerifier, LlmVerifier, NliVerifier, Verifier
@@ -125,6 +128,7 @@ _LAZY_IMPORTS = {
     "OllamaChat": "rag.llm",
     "OpenAIChat": "rag.llm",
     "Pipeline": "rag.pipeline",
+    "PipelineConfig": "rag.pipeline_config",
     "Postprocessor": "rag.postprocessing",
     "Retriever": "rag.retrieval",
     "ScriptedChat": "rag.llm",
@@ -192,7 +196,9 @@ __all__ = [
     "ParseError",
     "ParserNotInstalled",
     "Pipeline",
+    "PipelineConfig",
     "Postprocessor",
+    "Query",
     "QueryError",
     "RagError",
     "RagIndexError",
@@ -236,3 +242,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_LAZY_IMPORTS])
+
+
+require_own_packages("connectors", "prompts")

@@ -149,6 +149,10 @@ class Component(BaseModel):
         canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
+    def replace(self, **settings: Any) -> Self:
+        """Return a component with other settings, validated. Raises `ConfigError`."""
+        return type(self).from_config({**self.__dict__, **settings})
+
     def _dump_fields(self, *, for_fingerprint: bool) -> dict[str, Any]:
         skipped = {
             name

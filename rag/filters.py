@@ -302,6 +302,14 @@ class _MisgroupedOperand:
     condition: Filter
 
 
+def join_filters(*filters: Where | None) -> Filter | None:
+    """Return a filter that selects what all `filters` select; None and ``{}`` select everything."""
+    conditions = [Filter.of(item) for item in filters if item is not None and item != {}]
+    if len(conditions) < 2:
+        return conditions[0] if conditions else None
+    return _join_conditions(All, *conditions)
+
+
 def _join_conditions(join: type[All] | type[AnyOf], *conditions: Filter) -> Filter:
     flat: list[Filter] = []
     for condition in conditions:

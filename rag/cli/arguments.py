@@ -38,7 +38,7 @@ def load_pipeline(target: str | None, index: Path | None) -> Pipeline:
         pipeline = _call_factory(target, value) if callable(value) else value
         if not isinstance(pipeline, Pipeline):
             raise ConfigError(f"{target} has type {type(pipeline).__name__}, not rag.Pipeline")
-    return pipeline if index is None else pipeline.model_copy(update={"index": index})
+    return pipeline if index is None else pipeline.replace(index=index)
 
 
 def _load_attribute(target: str) -> Any:

@@ -188,7 +188,7 @@ def load_eval_pipeline(
         changes["retriever"] = build("retriever", retriever)
     if embedder:
         changes["embedder"] = build("embedder", embedder)
-    return pipeline.model_copy(update=changes)
+    return pipeline.replace(**changes)
 
 
 def _sample_queries(retrieval_set: RetrievalSet, count: int | None) -> list[str] | None:

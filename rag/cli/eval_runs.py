@@ -26,6 +26,7 @@ from rag.cli.options import (
     index_option,
     json_option,
     make_pipeline,
+    parts_options,
     pipeline_option,
     require_folder,
 )
@@ -99,6 +100,7 @@ _MAX_GOLD_LISTED = 5
     help="Output of `rag eval calibrate --out`: apply its threshold and correct the rates.",
 )
 @pipeline_option
+@parts_options
 @index_option
 @json_option
 def run(

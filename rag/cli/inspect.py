@@ -8,7 +8,13 @@ from typing import NamedTuple
 
 import click
 
-from rag.cli.options import index_option, make_pipeline, namespace_option, pipeline_option
+from rag.cli.options import (
+    index_option,
+    make_pipeline,
+    namespace_option,
+    parts_options,
+    pipeline_option,
+)
 from rag.errors import MissingExtra
 from rag.tracing import Span
 from rag.types import Hit
@@ -18,6 +24,7 @@ from rag.types import Hit
 @index_option
 @namespace_option
 @pipeline_option
+@parts_options
 def inspect_command(index: Path | None, namespace: str, pipeline: str | None) -> None:
     """Browse the index: documents, chunks, failures, and the stages of a question.
 

@@ -32,8 +32,10 @@ from rag.cli.options import (
     WRONG_USE,
     index_option,
     json_option,
+    k_option,
     make_pipeline,
     namespace_option,
+    parts_options,
     pipeline_option,
     resolve_document_store,
     resolve_index,
@@ -138,6 +140,7 @@ def cli() -> None:
 @index_option
 @namespace_option
 @pipeline_option
+@parts_options
 @json_option
 @click.pass_context
 def ingest(
@@ -177,11 +180,12 @@ def ingest(
 
 @cli.command()
 @click.argument("query")
-@click.option("-k", type=click.IntRange(1, 1000), help="Number of hits.  [default: 8]")
+@k_option
 @where_option
 @index_option
 @namespace_option
 @pipeline_option
+@parts_options
 @json_option
 def search(
     query: str,
@@ -206,15 +210,18 @@ def search(
 
 @cli.command()
 @click.argument("question")
+@k_option
 @where_option
 @click.option("--stream", is_flag=True, help="Print the answer while it is written.")
 @click.option("--trace", is_flag=True, help="Print each stage with its time and tokens to stderr.")
 @index_option
 @namespace_option
 @pipeline_option
+@parts_options
 @json_option
 def ask(
     question: str,
+    k: int | None,
     where: tuple[str, ...],
     stream: bool,
     trace: bool,
@@ -234,10 +241,10 @@ def ask(
         try:
             if stream:
                 answer = output.print_stream(
-                    opened.stream(question, where=parse_where(where)), to_stderr=as_json
+                    opened.stream(question, k=k, where=parse_where(where)), to_stderr=as_json
                 )
             else:
-                answer = opened.ask(question, where=parse_where(where))
+                answer = opened.ask(question, k=k, where=parse_where(where))
         finally:
             if trace:
                 click.echo(tracing.format_tree(spans), err=True)
@@ -254,6 +261,7 @@ def ask(
 @index_option
 @namespace_option
 @pipeline_option
+@parts_options
 def chat(
     sources: tuple[str, ...],
     name: str | None,

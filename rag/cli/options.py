@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+_PARTS_KEY = "citewell.parts"
 FAILED, WRONG_USE, SOME_FAILED, INTERRUPTED = 1, 2, 3, 130
 
 
@@ -36,6 +37,28 @@ def pipeline_option(command: _F) -> _F:
         metavar="PIPELINE",
         help="Pipeline: module:attribute, file.py:attribute or a YAML file.",
     )(command)
+
+
+def parts_options(command: _F) -> _F:
+    """Add ``--model``, ``--embedder`` and ``--reranker``; `make_pipeline` reads them."""
+
+    def remember_part(context: click.Context, option: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            context.meta.setdefault(_PARTS_KEY, {})[option.name] = value
+
+    for name, help_text in (
+        ("reranker", "Reranker, for example cross-encoder:MODEL or cohere:rerank-v3.5."),
+        ("embedder", "Embedder, for example openai:text-embedding-3-small."),
+        ("model", "Chat model, for example openai:gpt-4.1-mini, ollama:qwen2.5:3b."),
+    ):
+        command = click.option(
+            f"--{name}",
+            metavar="NAME[:MODEL]",
+            help=help_text,
+            expose_value=False,
+            callback=remember_part,
+        )(command)
+    return command
 
 
 def namespace_option(command: _F) -> _F:
@@ -66,6 +89,13 @@ def where_option(command: _F) -> _F:
     )(command)
 
 
+def k_option(command: _F) -> _F:
+    """Add ``-k``, the number of hits."""
+    return click.option("-k", type=click.IntRange(1, 1000), help="Number of hits.  [default: 8]")(
+        command
+    )
+
+
 def require_folder(output: Path | None) -> None:
     """Raise `ConfigError` if the file `output` cannot be written, before any work is done."""
     if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
@@ -77,7 +107,34 @@ def make_pipeline(target: str | None, index: Path | None, namespace: str = "") -
     from rag.cli.arguments import load_pipeline
 
     pipeline = load_pipeline(target, index)
+    context = click.get_current_context(silent=True)
+    if context is not None and (parts := context.meta.get(_PARTS_KEY)):
+        pipeline = _replace_parts(pipeline, **parts)
     return pipeline.with_namespace(namespace) if namespace else pipeline
+
+
+def _replace_parts(
+    pipeline: Pipeline,
+    model: str | None = None,
+    embedder: str | None = None,
+    reranker: str | None = None,
+) -> Pipeline:
+    """Return the pipeline with the parts of `parts_options`, and its other settings."""
+    from rag.generation import GroundedGenerator
+
+    changes: dict[str, Any] = {}
+    if embedder is not None:
+        changes["embedder"] = embedder
+    if reranker is not None:
+        changes["postprocessors"] = (reranker, *pipeline.postprocessors)
+    if model is not None:
+        generator = pipeline.generator
+        changes["generator"] = (
+            generator.replace(model=model)
+            if isinstance(generator, GroundedGenerator)
+            else {"type": "grounded", "model": model}
+        )
+    return pipeline.replace(**changes)
 
 
 def resolve_document_store(

@@ -11,6 +11,7 @@ from rag.cli.options import (
     json_option,
     make_pipeline,
     namespace_option,
+    parts_options,
     pipeline_option,
     resolve_index,
 )
@@ -59,6 +60,7 @@ from rag.errors import ConfigError, MissingExtra
 @index_option
 @namespace_option
 @pipeline_option
+@parts_options
 def serve(
     host: str,
     port: int,
@@ -174,6 +176,7 @@ def keys_revoke(name: str, index: Path | None) -> None:
 @index_option
 @namespace_option
 @pipeline_option
+@parts_options
 def mcp(
     http: bool,
     host: str,

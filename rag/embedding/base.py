@@ -101,6 +101,12 @@ class Embedder(Component):
         Raises `EmbeddingError` for texts that it cannot embed, `ModelError` if a server fails.
         """
 
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed search queries: float32 ``[len(texts), dimension]``; the same as `embed_query`."""
+        import numpy as np
+
+        return np.array([self.embed_query(text) for text in texts], dtype=np.float32)
+
     @abstractmethod
     def embed_query(self, text: str) -> NDArray[np.float32]:
         """Embed a question: float32 ``[dimension]``.

@@ -52,6 +52,10 @@ class BatchedEmbedder(Embedder):
         """See `Embedder.embed_documents`."""
         return self._embed_all(texts, "document")
 
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """See `Embedder.embed_queries`."""
+        return self._embed_all(texts, "query")
+
     def embed_query(self, text: str) -> NDArray[np.float32]:
         """See `Embedder.embed_query`."""
         vector: NDArray[np.float32] = self._embed_all([text], "query")[0]

@@ -92,6 +92,10 @@ class StaticEmbedder(Embedder):
             )
         return out
 
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """See `Embedder.embed_queries`."""
+        return self.embed_documents(texts)
+
     def embed_query(self, text: str) -> NDArray[np.float32]:
         """Embed a question: float32 ``[dimension]``."""
         vector: NDArray[np.float32] = self.embed_documents([text])[0]

@@ -9,6 +9,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from rag.component import Component
+from rag.query import Query
 from rag.types import NO_ANSWER, Answer, Citation, FrozenModel, Hit, Message, Sentence, Text
 
 
@@ -52,15 +53,17 @@ class Generator(Component):
     """Whether its text is streamed in pieces; otherwise all of it comes at once."""
 
     @abstractmethod
-    def answer(self, question: str, hits: Sequence[Hit], history: Sequence[Message] = ()) -> Answer:
-        """Answer from `hits` only, or abstain.
+    def answer(
+        self, question: str | Query, hits: Sequence[Hit], history: Sequence[Message] = ()
+    ) -> Answer:
+        """Answer from `hits` only, or abstain. ``str(question)`` is the text of the question.
 
         Citations are exact spans of the hits' chunks. `history` is the conversation before the
         question, oldest message first. Raises `ModelError` if a model fails.
         """
 
     def stream(
-        self, question: str, hits: Sequence[Hit], history: Sequence[Message] = ()
+        self, question: str | Query, hits: Sequence[Hit], history: Sequence[Message] = ()
     ) -> Iterator[Event]:
         """Stream the answer; the last event is `AnswerCompleted`.
 

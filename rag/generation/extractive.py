@@ -14,6 +14,7 @@ from rag.generation.context_packing import pack
 from rag.generation.links import remove_uncited_links
 from rag.generation.quotes import Quote
 from rag.generation.relevance import Candidate, score_candidates
+from rag.query import Query
 from rag.text.tokens import count_tokens
 from rag.types import Answer, Citation, Hit, Message, Sentence, Step
 
@@ -42,11 +43,13 @@ class ExtractiveGenerator(Generator):
     budget: int = Field(4_000, ge=64)
     embedder: Embedder = StaticEmbedder()
 
-    def answer(self, question: str, hits: Sequence[Hit], history: Sequence[Message] = ()) -> Answer:
+    def answer(
+        self, question: str | Query, hits: Sequence[Hit], history: Sequence[Message] = ()
+    ) -> Answer:
         """See `Generator.answer`; `history` is not used."""
         start_time = time.perf_counter()
         packed = pack(hits, self.budget, count_tokens)
-        candidates = score_candidates(question, packed.passages, self.embedder)
+        candidates = score_candidates(Query.of(question), packed.passages, self.embedder)
         best_relevance = max((c.relevance for c in candidates), default=0.0)
 
         def make_step() -> Step:

@@ -33,6 +33,7 @@ from rag.generation.markers import strip_markers
 from rag.generation.relevance import score_candidates
 from rag.llm.base import ChatModel, Completion, Source
 from rag.llm.prompting import escape_prompt_markup, render_messages, render_prompt
+from rag.query import Query
 from rag.types import NO_ANSWER, Answer, Hit, Message, Sentence, Step, Usage
 from rag.verification import LexicalVerifier, Verifier
 
@@ -79,12 +80,14 @@ class GroundedGenerator(Generator):
     relevance: float = Field(0.0, ge=0, le=2)
     embedder: Embedder = StaticEmbedder()
 
-    def answer(self, question: str, hits: Sequence[Hit], history: Sequence[Message] = ()) -> Answer:
+    def answer(
+        self, question: str | Query, hits: Sequence[Hit], history: Sequence[Message] = ()
+    ) -> Answer:
         """See `Generator.answer`."""
-        return last_answer(self._generate_events(question, hits, history, live=False))
+        return last_answer(self._generate_events(Query.of(question), hits, history, live=False))
 
     def stream(
-        self, question: str, hits: Sequence[Hit], history: Sequence[Message] = ()
+        self, question: str | Query, hits: Sequence[Hit], history: Sequence[Message] = ()
     ) -> Iterator[Event]:
         """See `Generator.stream`.
 
@@ -93,9 +96,11 @@ class GroundedGenerator(Generator):
         ``abstain``, and with models whose providers cite, all text is streamed at the end, since it
         can change until then.
         """
-        return self._generate_events(question, hits, history, live=True)
+        return self._generate_events(Query.of(question), hits, history, live=True)
 
-    def extract(self, question: str, hits: Sequence[Hit], model: type[Model]) -> Extraction[Model]:
+    def extract(
+        self, question: str | Query, hits: Sequence[Hit], model: type[Model]
+    ) -> Extraction[Model]:
         """Fill in `model` from the passages; see `rag.generation.extraction`.
 
         Raises `QueryError` if there are no passages to fill it in from, and `ModelReplyError` if
@@ -103,41 +108,42 @@ class GroundedGenerator(Generator):
         """
         from rag.generation.extraction import extract
 
-        packed = self._pack_passages(question, hits, (), self.budget)
-        if reason := self._explain_missing_evidence(question, packed, hits):
+        query = Query.of(question)
+        packed = self._pack_passages(query, hits, (), self.budget)
+        if reason := self._explain_missing_evidence(query, packed, hits):
             raise QueryError(f"{model.__name__} cannot be filled in: {reason}")
         while True:
             try:
                 return extract(
-                    question, packed, hits, model, chat=self.model, verifier=self.verifier
+                    str(query), packed, hits, model, chat=self.model, verifier=self.verifier
                 )
             except ModelContextExceeded:
-                packed = self._pack_half(question, hits, (), packed)
+                packed = self._pack_half(query, hits, (), packed)
                 if not packed.passages:
                     raise
 
     # -- preparing the request -------------------------------------------------------------
 
     def _generate_events(
-        self, question: str, hits: Sequence[Hit], history: Sequence[Message], *, live: bool
+        self, query: Query, hits: Sequence[Hit], history: Sequence[Message], *, live: bool
     ) -> Iterator[Event]:
         history = self._prepare_history(history)
-        packed = self._pack_passages(question, hits, history, self.budget)
-        if reason := self._explain_missing_evidence(question, packed, hits):
+        packed = self._pack_passages(query, hits, history, self.budget)
+        if reason := self._explain_missing_evidence(query, packed, hits):
             answer = abstention(reason, hits)
             yield from replay_events(answer)
             yield AnswerCompleted(answer=answer)
             return
         has_started = False
         while True:
-            attempt = self._prepare_attempt(question, hits, history, packed)
+            attempt = self._prepare_attempt(str(query), hits, history, packed)
             try:
                 for event in self._run_attempt(attempt, live=live):
                     has_started = True
                     yield event
                 return
             except ModelContextExceeded:
-                packed = self._pack_half(question, hits, history, packed)
+                packed = self._pack_half(query, hits, history, packed)
                 if has_started or not packed.passages:
                     raise
 
@@ -160,13 +166,13 @@ class GroundedGenerator(Generator):
         return messages_for_model
 
     def _pack_passages(
-        self, question: str, hits: Sequence[Hit], history: Sequence[Message], budget: int
+        self, query: Query, hits: Sequence[Hit], history: Sequence[Message], budget: int
     ) -> PackedPassages:
         context_tokens = self.model.context_tokens
         if context_tokens is not None:
             reserved_tokens = sum(self.model.count_tokens(message.content) for message in history)
             reserved_tokens += (
-                self.model.count_tokens(question)
+                self.model.count_tokens(str(query))
                 + _PROMPT_OVERHEAD_TOKENS
                 + self.model.reply_tokens
             )
@@ -174,13 +180,13 @@ class GroundedGenerator(Generator):
         return pack(hits, budget, self.model.count_tokens, self.order)
 
     def _pack_half(
-        self, question: str, hits: Sequence[Hit], history: Sequence[Message], packed: PackedPassages
+        self, query: Query, hits: Sequence[Hit], history: Sequence[Message], packed: PackedPassages
     ) -> PackedPassages:
         """Pack half as many tokens as were too long for the model; in the end no passage fits."""
-        return self._pack_passages(question, hits, history, packed.tokens // 2)
+        return self._pack_passages(query, hits, history, packed.tokens // 2)
 
     def _explain_missing_evidence(
-        self, question: str, packed: PackedPassages, hits: Sequence[Hit]
+        self, query: Query, packed: PackedPassages, hits: Sequence[Hit]
     ) -> str:
         """Return the reason not to call a model; empty if there is enough evidence."""
         if not hits:
@@ -191,7 +197,7 @@ class GroundedGenerator(Generator):
                 f"{packed.budget} are available for passages"
             )
         if self.relevance:
-            candidates = score_candidates(question, packed.passages, self.embedder)
+            candidates = score_candidates(query, packed.passages, self.embedder)
             best_relevance = max((candidate.relevance for candidate in candidates), default=0.0)
             if best_relevance < self.relevance:
                 return (

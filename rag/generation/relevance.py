@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from rag.embedding import Embedder
 from rag.generation.context_packing import Passage
+from rag.query import Query
 from rag.text.sentences import Span
 from rag.text.tokenization import content_stems, stems
 
@@ -16,8 +17,6 @@ _LEADING_MARKUP = re.compile(r"(?:[-*+•>]|\d{1,3}[.)])\s+")
 _NOT_PROSE = re.compile(r"#{1,6}\s|\|?[\s:|-]+\|?$")
 _PASSAGE_WEIGHT = 0.5  # weight of the passage's score in a sentence's score
 _INCOMPLETE_SENTENCE_PENALTY = 0.4  # for text without a sentence's end: a caption, a heading
-# The terms that a follow-up question takes over from an earlier one.
-_CARRIED_OVER_TERMS = re.compile(r"\s\([^()]{1,300}\)\Z")
 _COMPLETE_SENTENCE = re.compile(r"[.!?…。！？।؟:;][\"'”’»)\]]*$|\|$")
 
 
@@ -36,15 +35,16 @@ class Candidate(NamedTuple):
 
 
 def score_candidates(
-    question: str, passages: Sequence[Passage], embedder: Embedder
+    query: Query, passages: Sequence[Passage], embedder: Embedder
 ) -> list[Candidate]:
     """Return every quotable sentence with its relevance and score.
 
     The relevance is the share of the question's words that the sentence or its headings have, plus
-    the cosine of sentence and question. It is halved if the sentence has only words that were
-    carried over from an earlier question, in brackets at the end of this one. In the score, rarer
-    words count more, and the passage's score is added.
+    the cosine of sentence and question. It is halved if the sentence has only words that the
+    query carries from an earlier question. In the score, rarer words count more, and the passage's
+    score is added.
     """
+    question = str(query)
     question_stems = set(content_stems(question))
     if not question_stems:
         return []
@@ -58,7 +58,7 @@ def score_candidates(
         for (p, _), text in zip(spans, texts, strict=True)
     ]
     rarity = _weigh_by_rarity(question_stems, shared_stems)
-    own_stems = set(content_stems(_CARRIED_OVER_TERMS.sub("", question))) & question_stems
+    own_stems = set(content_stems(query.text)) & question_stems
     return [
         Candidate(
             passage,

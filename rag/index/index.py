@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from rag.embedding.base import Embedder
+from rag.embedding.base import Embedder, embedding_span
 from rag.errors import ConfigError, EmbedderMismatch, IndexDamaged, RagIndexError
 from rag.filters import Filter, Where
 from rag.index.commit_protocol import IndexWriter, describe_embedder
@@ -52,6 +52,7 @@ _CHUNKS_PER_COMPARISON = 5_000
 _MAX_COMPARED_CHUNKS = 4_000  # up to here, comparing all chunks is faster than a graph search
 _READ_THREADS = 8
 _MAX_CACHED_FILTERS = 100
+_MAX_CACHED_QUERIES = 256
 _MAX_CACHED_FILTER_DOCUMENTS = 300_000  # documents of all cached filters together
 
 
@@ -103,6 +104,7 @@ class Index:
         self._chunk_count_cache = (-1, 0)
         self._filter_cache: tuple[int, dict[str, Mapping[int, int]]] = (-1, {})
         self._read_pool = ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="citewell-search")
+        self._query_vectors: dict[str, NDArray[np.float32]] = {}
         self._closed = False
         if not create:
             self._check_embedder(self._last_state)
@@ -148,6 +150,32 @@ class Index:
         return self.store_set.lexical
 
     # -- searching -------------------------------------------------------------------------
+
+    def embed_query(self, text: str) -> NDArray[np.float32]:
+        """Return the vector ``[dimension]`` of a query; that of a recent query is cached."""
+        with self._switch_lock:
+            if (vector := self._query_vectors.get(text)) is not None:
+                return vector
+        with embedding_span(self.embedder, 1):
+            vector = self.embedder.embed_query(text)
+        self._cache_query_vectors({text: vector})
+        return vector
+
+    def embed_queries(self, texts: Sequence[str]) -> None:
+        """Embed many queries in one batch, for the searches that follow."""
+        with self._switch_lock:
+            new_texts = [t for t in dict.fromkeys(texts) if t not in self._query_vectors]
+        if new_texts:
+            with embedding_span(self.embedder, len(new_texts)):
+                vectors = self.embedder.embed_queries(new_texts)
+            self._cache_query_vectors(dict(zip(new_texts, vectors, strict=True)))
+
+    def _cache_query_vectors(self, vectors: Mapping[str, NDArray[np.float32]]) -> None:
+        with self._switch_lock:
+            self._query_vectors |= vectors
+            limit = max(_MAX_CACHED_QUERIES, len(vectors))
+            for text in list(self._query_vectors)[:-limit]:
+                del self._query_vectors[text]
 
     def read_consistent(self, search: Callable[[], _T]) -> _T:
         """Run `search` so that all its reads see one state of the index.

@@ -1,5 +1,6 @@
 """Questions to the chunks that may answer them."""
 
+from rag.query import Query
 from rag.retrieval.base import Retriever
 from rag.retrieval.dense import DenseRetriever
 from rag.retrieval.hybrid import HybridRetriever
@@ -10,7 +11,6 @@ from rag.retrieval.transforms import (
     Decompose,
     HyDE,
     MultiQuery,
-    Query,
     QueryTransform,
     Rewrite,
     StepBack,

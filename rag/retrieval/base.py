@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from rag.component import Component
-from rag.embedding.base import embedding_span
 from rag.filters import Where
 from rag.types import Hit, StageScore
 
@@ -48,8 +47,7 @@ Ranking = Sequence[tuple[int, float]]
 
 def embed_query(index: Index, query: str) -> NDArray[np.float32]:
     """Embed the question: float32 ``[dimension]``."""
-    with embedding_span(index.embedder, 1):
-        return index.embedder.embed_query(query)
+    return index.embed_query(query)
 
 
 def to_hits(index: Index, ranking: Ranking, stage_rankings: Mapping[str, Ranking]) -> list[Hit]:

@@ -5,26 +5,20 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from pydantic import Field
 
 from rag.component import Component
 from rag.llm.base import ChatModel
 from rag.llm.prompting import ask, escape_prompt_markup
+from rag.query import Query
 from rag.text.tokenization import STOP_WORDS, stems, words
 from rag.types import NO_ANSWER, Message
 
 _BULLET = re.compile(r"(?:[-*•]|\d{1,3}[.)])\s+")
 _QUOTED = re.compile(r"[\"'“]([^\"'“”]+)[\"'”]")
 MAX_QUERY_CHARACTERS = 2_000  # characters of a query that a model makes
-
-
-class Query(NamedTuple):
-    """A search query, and the weight of its hits relative to those of other queries."""
-
-    text: str
-    weight: float = 1.0
 
 
 class QueryTransform(Component):
@@ -53,12 +47,12 @@ QUESTION_WORDS = frozenset("what which who whom whose when where why how".split(
 
 
 class CarryOver(QueryTransform):
-    """Rewrites follow-up questions without a model: it appends words of an earlier question.
+    """Completes follow-up questions without a model: it takes over words of an earlier question.
 
     A question is a follow-up if it refers back ("it", "those", "what about ...") or has almost no
-    content words. Up to ``terms`` words of the last standalone question are appended: after "How
-    long does the battery last?", "And how long does charging it take?" becomes "And how long does
-    charging it take? (battery)". Names are not appended if the question has a name of its own.
+    content words. Up to ``terms`` words of the last standalone question become its
+    `Query.carried_terms`: after "How long does the battery last?", "And how long does charging it
+    take?" carries "battery". Names are not carried if the question has a name of its own.
     Questions without an answer are skipped. References are recognized in English; in other
     languages, only short questions count as follow-ups. The first question of a conversation is not
     changed.
@@ -88,7 +82,7 @@ class CarryOver(QueryTransform):
                 if not question_stems & set(stems(word)) and not (has_name and _is_name(word))
             ]
             if terms:
-                return [Query(f"{question} ({' '.join(terms[: self.terms])})")]
+                return [Query(question, carried_terms=tuple(terms[: self.terms]))]
         return [Query(question)]
 
 
@@ -179,7 +173,7 @@ class MultiQuery(_ModelTransform):
     def transform(self, question: str, history: Sequence[Message]) -> list[Query]:
         """See `QueryTransform.transform`."""
         lines = self._ask_for_lines("multi-query", question=question, count=self.count)
-        return [Query(question), *(Query(line, self.weight) for line in lines[: self.count])]
+        return [Query(question), *(Query(line, weight=self.weight) for line in lines[: self.count])]
 
 
 class HyDE(_ModelTransform):
@@ -198,7 +192,7 @@ class HyDE(_ModelTransform):
         passage = ask(self.model, "hyde", question=question)[:MAX_QUERY_CHARACTERS]
         if not passage:
             return [Query(question)]
-        return [Query(question), Query(f"{question}\n{passage}", self.weight)]
+        return [Query(question), Query(f"{question}\n{passage}", weight=self.weight)]
 
 
 class StepBack(_ModelTransform):
@@ -211,7 +205,7 @@ class StepBack(_ModelTransform):
     def transform(self, question: str, history: Sequence[Message]) -> list[Query]:
         """See `QueryTransform.transform`."""
         lines = self._ask_for_lines("step-back", question=question)
-        return [Query(question), *(Query(line, self.weight) for line in lines[:1])]
+        return [Query(question), *(Query(line, weight=self.weight) for line in lines[:1])]
 
 
 class Decompose(_ModelTransform):
@@ -225,4 +219,4 @@ class Decompose(_ModelTransform):
     def transform(self, question: str, history: Sequence[Message]) -> list[Query]:
         """See `QueryTransform.transform`."""
         lines = self._ask_for_lines("decompose", question=question, count=self.count)
-        return [Query(question), *(Query(line, self.weight) for line in lines[: self.count])]
+        return [Query(question), *(Query(line, weight=self.weight) for line in lines[: self.count])]

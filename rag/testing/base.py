@@ -165,16 +165,15 @@ def _compute_fingerprint(part: Component, config: dict[str, Any]) -> str:
     return type(part).from_config(config).fingerprint
 
 
-def run_contract(contract_class: type) -> dict[str, Exception]:
+def run_contract(contract_class: type, *names: str) -> dict[str, Exception]:
     """Run the tests of a contract without pytest, and return the errors by the name of the test.
 
-    ``setup_method`` and ``teardown_method`` are called as pytest does; fixtures and marks are
-    not supported. Skipped tests are not errors.
+    `names` are the tests to run; without any, all are run. ``setup_method`` and
+    ``teardown_method`` are called as pytest does; fixtures and marks are not supported. Skipped
+    tests are not errors.
     """
     errors: dict[str, Exception] = {}
-    for name in dir(contract_class):
-        if not name.startswith("test_"):
-            continue
+    for name in names or [name for name in dir(contract_class) if name.startswith("test_")]:
         contract = contract_class()
         try:
             getattr(contract, "setup_method", _do_nothing)()

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from rag.component import Component
-from rag.retrieval.transforms import Query, QueryTransform
+from rag.query import Query
+from rag.retrieval.transforms import QueryTransform
 from rag.testing.base import PartContract
 from rag.testing.calls import call_from_threads
 from rag.testing.samples import BLANK_TEXTS, HOSTILE_TEXTS

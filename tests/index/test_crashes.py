@@ -216,17 +216,17 @@ def assert_recovery(
 
 @pytest.mark.slow
 @EVERY_PAIR
-def test_ingest_killed_at_a_hundred_points_answers_and_recovers(
-    stores: Stores, tmp_path: Path
-) -> None:
+def test_ingest_killed_at_many_points_answers_and_recovers(stores: Stores, tmp_path: Path) -> None:
     rng = random.Random(20)
     docs, index_path = tmp_path / "docs", tmp_path / "index"
     docs.mkdir()
     edit_documents(docs, rng)
     run_in_child(ingest, stores, index_path, docs, StaticEmbedder())
     edit_documents(docs, rng)
+    # The other stores keep nothing of their own across a crash, so fewer points are enough.
+    enough = 100 if stores == Stores() else 25
     kill_count = 0
-    for attempt in range(200):
+    for attempt in range(2 * enough):
         step = rng.randint(1, 30)
         kill_count += kill_at(step, ingest, stores, index_path, docs, StaticEmbedder())
         run_in_child(assert_complete_answers, stores, index_path, StaticEmbedder())
@@ -236,9 +236,9 @@ def test_ingest_killed_at_a_hundred_points_answers_and_recovers(
             edit_documents(docs, rng)
         elif rng.random() < 0.5:
             edit_documents(docs, rng)
-        if kill_count == 100:
+        if kill_count == enough:
             break
-    assert kill_count == 100
+    assert kill_count == enough
 
 
 @pytest.mark.slow

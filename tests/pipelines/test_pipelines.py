@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import quickstart
+from pipelines import quickstart, two_step_search
 from rag import GroundedGenerator, OpenAIChat, Pipeline
 from tests.conftest import API_KEY
 
@@ -55,3 +55,13 @@ def test_openai_grounded_answers_with_verified_citations(
         answer = pipeline.ask("What are the propellers made of?")
     assert answer.usage.output_tokens > 0
     assert all(citation.verified for citation in answer.citations)
+
+
+def test_two_step_search_verifies_the_citations_of_both_steps(tmp_path: Path) -> None:
+    answer = two_step_search.main(tmp_path / "index")
+    assert "every 15 seconds" in answer.text
+    assert answer.citations and all(citation.verified for citation in answer.citations)
+    uris = {citation.uri.rpartition("/")[2] for citation in answer.citations}
+    assert "instruments.md" in uris
+    program = Path(two_step_search.__file__).read_text(encoding="utf-8")
+    assert len(program.splitlines()) < 40

@@ -149,15 +149,17 @@ def test_transforms_follow_each_other_with_the_conversation(tmp_path: Path, fold
 @pytest.mark.parametrize(
     ("question", "before", "understood"),
     [
-        ("And how long does charging it take?", "How long does the battery last?", "(battery)"),
-        ("What about the propellers?", "How heavy is the Kite 4?", "(Kite 4)"),
-        ("Why?", "Did the pump of model 3 change?", "(pump model 3)"),
-        ("Is it covered?", "What does the warranty of the P-40 say?", "(warranty P-40)"),
+        ("And how long does charging it take?", "How long does the battery last?", "battery"),
+        ("What about the propellers?", "How heavy is the Kite 4?", "Kite 4"),
+        ("Why?", "Did the pump of model 3 change?", "pump model 3"),
+        ("Is it covered?", "What does the warranty of the P-40 say?", "warranty P-40"),
     ],
 )
 def test_carry_over(question: str, before: str, understood: str) -> None:
     history = [Message(role="user", content=before), Message(role="assistant", content="So.")]
-    assert CarryOver().transform(question, history) == [Query(f"{question} {understood}")]
+    (query,) = CarryOver().transform(question, history)
+    assert query == Query(question, carried_terms=tuple(understood.split()))
+    assert str(query) == f"{question} ({understood})"
 
 
 def test_carry_over_goes_back_to_a_question_that_stands_by_itself() -> None:
@@ -167,7 +169,9 @@ def test_carry_over_goes_back_to_a_question_that_stands_by_itself() -> None:
         Message(role="user", content="And in the cold?"),
         Message(role="assistant", content="20 minutes."),
     ]
-    assert CarryOver().transform("Why is that?", history) == [Query("Why is that? (battery)")]
+    assert CarryOver().transform("Why is that?", history) == [
+        Query("Why is that?", carried_terms=("battery",))
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,31 @@
+"""A search query as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rag.filters import Filter
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query: its text, the terms it takes over from an earlier question, its filter and weight.
+
+    ``carried_terms`` are words that a follow-up question needs and does not have: "And how long
+    does charging it take?" has ``("battery",)``. ``filter`` selects documents, in addition to the
+    filter of the search. ``weight`` is the weight of its hits relative to those of other queries.
+    """
+
+    text: str
+    carried_terms: tuple[str, ...] = ()
+    filter: Filter | None = None
+    weight: float = 1.0
+
+    @classmethod
+    def of(cls, question: str | Query) -> Query:
+        """Return a question as a query; a query is returned unchanged."""
+        return cls(question) if isinstance(question, str) else question
+
+    def __str__(self) -> str:
+        """Return the text to search with, and to show: carried terms follow in brackets."""
+        return f"{self.text} ({' '.join(self.carried_terms)})" if self.carried_terms else self.text

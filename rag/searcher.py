@@ -1,0 +1,273 @@
+"""Search: from a question to hits, through condenser, transforms, retriever and postprocessors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rag import tracing
+from rag.errors import DocumentNotFound, QueryError
+from rag.filters import Filter, Where, join_filters
+from rag.query import Query
+from rag.retrieval.external_passages import external_passages
+from rag.retrieval.fusion import normalize_by_best
+from rag.types import Chunk, Citation, Hit, Message, StageScore, Step, to_well_formed
+
+if TYPE_CHECKING:
+    from rag.generation import Generator
+    from rag.index import Index
+    from rag.postprocessing import Postprocessor
+    from rag.retrieval import QueryTransform, Retriever
+
+MAX_QUESTION_CHARACTERS = 20_000
+MAX_HITS = 10_000
+HITS_PER_FUSED_QUERY = 100
+
+
+class SearchResult(NamedTuple):
+    """Result of a search.
+
+    ``query`` is the question for a generator, ``hits`` are the best first, ``steps`` say what each
+    stage did, and ``passages`` are the texts of hits from outside the index, by uri.
+    """
+
+    query: Query
+    hits: list[Hit]
+    steps: tuple[Step, ...] = ()
+    passages: dict[str, str] = {}
+
+
+class Searcher:
+    """Searches an index with the parts of a pipeline.
+
+    `open_index` returns the index when it is needed; it gets True if the index may be new and
+    empty. `generator` says whether follow-up questions need to be condensed for it.
+    """
+
+    def __init__(
+        self,
+        open_index: Callable[[bool], Index],
+        retriever: Retriever,
+        *,
+        condenser: QueryTransform | None = None,
+        transforms: Sequence[QueryTransform] = (),
+        postprocessors: Sequence[Postprocessor] = (),
+        generator: Generator | None = None,
+        filter: Filter | None = None,
+    ) -> None:
+        self._open_index = open_index
+        self._retriever = retriever
+        self._condenser = condenser
+        self._transforms = transforms
+        self._postprocessors = postprocessors
+        self._reads_history = generator is not None and generator.reads_history
+        self._filter = filter
+
+    def search(
+        self,
+        question: str | Query,
+        k: int,
+        *,
+        where: Where | None = None,
+        history: Sequence[Message] = (),
+    ) -> SearchResult:
+        """Return up to `k` hits after postprocessing. Raises `QueryError`."""
+        timer = _StageTimer()
+        query, query_for_generator = self._condense(check_question(question), history, timer)
+        if not 1 <= k <= MAX_HITS:
+            raise QueryError(f"k must be from 1 to {MAX_HITS:,}, not {k}")
+        queries = self._transform(query, history, timer)
+        document_filter = join_filters(self._filter, where)
+        index = self._open_index(self._retriever.is_external)
+        depth = max([k, *(part.input_depth for part in self._postprocessors)])
+        depth = min(depth + sum(part.oversample for part in self._postprocessors), MAX_HITS)
+        if len(queries) > 1:  # the sum of two rankings must not depend on k
+            depth = max(depth, HITS_PER_FUSED_QUERY)
+        rankings = [
+            (self._retrieve(query, depth, index, document_filter), query.weight)
+            for query in queries
+        ]
+        hits = rankings[0][0] if len(rankings) == 1 else _fuse(rankings, depth)
+        passages = external_passages(hits)
+        timer.add("retrieve", retriever=self._retriever.config(), hits=len(hits))
+        hits = self._postprocess(str(queries[0]), hits, k, index, timer)
+        return SearchResult(query_for_generator, hits[:k], timer.steps, passages)
+
+    def _condense(
+        self, query: Query, history: Sequence[Message], timer: _StageTimer
+    ) -> tuple[Query, Query]:
+        """Complete a follow-up. Return the query to search with, and the one to answer."""
+        if not history or self._condenser is None:
+            return query, query
+        with tracing.span(f"condense {self._condenser.name}"):
+            condensed = self._condenser.transform(query.text, history)[0]
+        if not to_well_formed(condensed.text).strip():
+            return query, query
+        condensed = replace(
+            query,
+            text=to_well_formed(condensed.text).strip(),
+            carried_terms=(*query.carried_terms, *condensed.carried_terms),
+        )
+        if condensed != query:
+            timer.add("condense", question=str(condensed), condenser=self._condenser.name)
+        if self._condenser.for_search_only and self._reads_history:
+            return condensed, query
+        return condensed, condensed
+
+    def _transform(
+        self, query: Query, history: Sequence[Message], timer: _StageTimer
+    ) -> list[Query]:
+        """Pass the query through the transforms. Return distinct queries, the first one first."""
+        queries = [query]
+        for transform in self._transforms:
+            with tracing.span(f"transform {transform.name}") as span:
+                queries = [
+                    replace(
+                        output,
+                        text=to_well_formed(output.text),
+                        weight=output.weight * query.weight,
+                        filter=join_filters(query.filter, output.filter),
+                    )
+                    for query in queries
+                    for output in transform.transform(str(query), history)
+                ]
+                span.data["queries"] = [str(query) for query in queries]
+            timer.add(transform.name, queries=[str(query) for query in queries])
+        distinct: dict[str, Query] = {}
+        for transformed in queries:
+            distinct.setdefault(str(transformed), transformed)
+        return list(distinct.values())
+
+    def _retrieve(self, query: Query, k: int, index: Index, where: Filter | None) -> list[Hit]:
+        text = str(query)
+        with _hits_span(f"retrieval {self._retriever.name}", "retrieval", text) as record:
+            return record(
+                self._retriever.retrieve(
+                    text, k=k, index=index, where=join_filters(query.filter, where)
+                )
+            )
+
+    def _postprocess(
+        self, query: str, hits: list[Hit], k: int, index: Index, timer: _StageTimer
+    ) -> list[Hit]:
+        for i, part in enumerate(self._postprocessors):
+            with _hits_span(f"rerank {part.name}", "rerank", query) as record:
+                hits = record(part.process(query, hits, index=index))
+            later_parts = self._postprocessors[i + 1 :]
+            if not any(later.input_depth or later.oversample for later in later_parts):
+                hits = hits[:k]
+            timer.add(part.name, hits=len(hits))
+        return hits
+
+    def add_evidence(
+        self, result: SearchResult, evidence: Sequence[Citation], where: Where | None
+    ) -> SearchResult:
+        """Append the chunks of `evidence` that the search did not return.
+
+        Only chunks of documents that `where` selects, and whose quote is still the stored text.
+        """
+        if not evidence:
+            return result
+        index = self._open_index(False)
+        document_filter = join_filters(self._filter, where)
+        hit_ids = {hit.chunk.id for hit in result.hits}
+        chunks = {
+            chunk.id: chunk
+            for chunk in _iterate_unchanged_chunks(index, evidence, document_filter)
+            if chunk.id not in hit_ids
+        }
+        lowest_score = min((hit.score for hit in result.hits), default=1.0)
+        evidence_hits = [
+            Hit(
+                chunk=chunk,
+                score=lowest_score,
+                stage_scores={"earlier": StageScore(rank=rank, score=1.0)},
+            )
+            for rank, chunk in enumerate(chunks.values(), start=1)
+        ]
+        return result._replace(hits=[*result.hits, *evidence_hits])
+
+
+def _iterate_unchanged_chunks(
+    index: Index, evidence: Sequence[Citation], document_filter: Filter | None
+) -> Iterator[Chunk]:
+    """Yield the chunk of each citation whose quote is still the stored text."""
+    document_store = index.document_store
+    for citation in evidence:
+        try:
+            if document_store.text(citation.uri, citation.start, citation.end) != citation.quote:
+                continue
+            if document_filter is not None and not document_filter.matches(
+                document_store.document(citation.uri)
+            ):
+                continue
+            outline = document_store.outline(citation.uri)
+        except DocumentNotFound:
+            continue
+        rows = [s.row for s in outline if s.start <= citation.start < s.end]
+        yield from document_store.chunks(rows[:1]).values()
+
+
+def check_question(question: str | Query) -> Query:
+    """Return a question as a query. Raises `QueryError` if it is empty, too long or no text."""
+    if not isinstance(question, str | Query):
+        raise QueryError(f"a question must be a string, not {type(question).__name__}")
+    query = Query.of(question)
+    text = to_well_formed(query.text).strip()
+    if not text:
+        raise QueryError("the question is empty")
+    if len(text) > MAX_QUESTION_CHARACTERS:
+        raise QueryError(
+            f"the question has {len(text):,} characters; the limit is {MAX_QUESTION_CHARACTERS:,}"
+        )
+    return replace(query, text=text)
+
+
+@contextmanager
+def _hits_span(
+    name: str, operation: str, query: str
+) -> Iterator[Callable[[Sequence[Hit]], list[Hit]]]:
+    """Open a span for a stage. The yielded function records the hits of the stage."""
+    with tracing.span(name, operation=operation, data={"query": query}) as span:
+
+        def record(hits: Sequence[Hit]) -> list[Hit]:
+            span.data["hits"] = tuple(hits)
+            span.set("citewell.hits", len(hits))
+            return list(hits)
+
+        yield record
+
+
+class _StageTimer:
+    """Times the stages of a search."""
+
+    def __init__(self) -> None:
+        self.steps: tuple[Step, ...] = ()
+        self._stage_start = time.perf_counter()
+
+    def add(self, name: str, **detail: Any) -> None:
+        """Record that the stage `name` ended now."""
+        stage_end = time.perf_counter()
+        step = Step(name=name, seconds=stage_end - self._stage_start, detail=detail)
+        self.steps += (step,)
+        self._stage_start = stage_end
+
+
+def _fuse(rankings: Sequence[tuple[Sequence[Hit], float]], k: int) -> list[Hit]:
+    """Fuse the hits of several queries: the weighted sum of scores, each divided by its best."""
+    hits_by_chunk: dict[str, Hit] = {}
+    totals: dict[str, float] = {}
+    for hits, weight in rankings:
+        scores = normalize_by_best({i: hit.score for i, hit in enumerate(hits)})
+        for i, hit in enumerate(hits):
+            hits_by_chunk.setdefault(hit.chunk.id, hit)
+            totals[hit.chunk.id] = totals.get(hit.chunk.id, 0.0) + weight * scores[i]
+    weight_sum = sum(weight for _, weight in rankings) or 1.0
+    best_ids = sorted(totals, key=lambda chunk_id: -totals[chunk_id])[:k]
+    return [
+        hits_by_chunk[chunk_id].model_copy(update={"score": totals[chunk_id] / weight_sum})
+        for chunk_id in best_ids
+    ]
