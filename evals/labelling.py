@@ -7,8 +7,6 @@ is not shown again. The page needs the extra ``serve``.
 from __future__ import annotations
 
 import hashlib
-import secrets
-import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +16,7 @@ from typing import Any
 from evals import journal
 from evals.runs import RunResult
 from evals.scores import Unit
-from rag.errors import ConfigError, MissingExtra, QueryError
+from rag.errors import ConfigError, QueryError
 
 LABELS = {"yes": 1, "no": 0, "skip": None}
 
@@ -109,43 +107,3 @@ class Labels:
         """Return the tasks without a judgement."""
         with self._guard:
             return [task for task in tasks if task.id not in self.done]
-
-
-class LabelServer:
-    """The labelling page, on loopback only. Every request needs the token in the page's address.
-
-    Raises `MissingExtra` without the extra ``serve``, `ConfigError` if the port is in use.
-    """
-
-    def __init__(self, tasks: Sequence[Task], labels: Labels, port: int = 0) -> None:
-        try:
-            import uvicorn
-
-            from evals.labelling_app import create_app
-        except ModuleNotFoundError:
-            raise MissingExtra.of("serve", "the labelling page") from None
-        self.token = secrets.token_urlsafe(16)
-        app = create_app(tasks, labels, self.token)
-        self._socket = socket.socket()
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            self._socket.bind(("127.0.0.1", port))
-            self._socket.listen()  # from here on a request waits, and is not refused
-        except (OSError, OverflowError) as error:
-            self._socket.close()
-            raise ConfigError(f"cannot listen on port {port}: {error}") from None
-        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
-        self._server = uvicorn.Server(config)
-
-    @property
-    def url(self) -> str:
-        """The address of the page, with the token."""
-        return f"http://127.0.0.1:{self._socket.getsockname()[1]}/?token={self.token}"
-
-    def serve(self) -> None:
-        """Serve until `close` is called from another thread."""
-        self._server.run(sockets=[self._socket])
-
-    def close(self) -> None:
-        """Stop serving."""
-        self._server.should_exit = True

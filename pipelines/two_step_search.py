@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rag import Answer, ExtractiveGenerator, Pipeline, Query
+from rag import Answer, Pipeline, Query
 
 SAMPLE = Path(__file__).parent / "sample"
 FIRST, SECOND = "Which gauge kept working throughout the gusts?", "How often does it take a sample?"
@@ -21,18 +21,16 @@ def ask_in_two_steps(pipeline: Pipeline, first: str, second: str) -> Answer:
     quote = first_answer.citations[0].quote.strip(".")
     new_terms = tuple(word for word in quote.split() if word not in first)
     follow_up = Query(second, carried_terms=new_terms)
-    hits = pipeline.search(follow_up, k=4)
-    return pipeline.answer(follow_up, [*first_answer.hits[:1], *hits])
+    hits = [*first_answer.hits[:1], *pipeline.search(follow_up, k=4)]
+    return pipeline.answer(follow_up, hits)
 
 
 def main(index: Path = Path(".rag-demo")) -> Answer:
     """Ask which instrument survived the storm, and then what the manual says about it."""
-    with Pipeline(index=index, generator=ExtractiveGenerator(sentences=2)) as pipeline:
+    with Pipeline(index=index) as pipeline:
         pipeline.ingest(SAMPLE)
         answer = ask_in_two_steps(pipeline, FIRST, SECOND)
-    print(answer.text)
-    for citation in answer.citations:
-        print(f"  [{citation.marker}] {citation.uri.rpartition('/')[2]}: {citation.verified}")
+    print(answer.text, *(citation.verified for citation in answer.citations))
     return answer
 
 

@@ -1,14 +1,18 @@
 """Imports: their cost, optional packages, public names, and the layers of the packages."""
 
+import ast
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import rag
 
+ROOT = Path(rag.__file__).parent.parent
 HEAVY = (
     "chromadb",
     "openai",
@@ -153,3 +157,40 @@ def test_imports_follow_the_layers() -> None:
         text=True,
     )
     assert process.returncode == 0, process.stdout
+
+
+def test_no_two_modules_import_each_other() -> None:
+    """Neither when they are imported, nor inside functions, over any number of modules."""
+    graph = {name: list_imports(path) - {name} for name, path in MODULES.items()}
+    sorter = TopologicalSorter(graph)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        pytest.fail(f"an import circle: {' -> '.join(error.args[1])}")
+
+
+MODULES = {
+    ".".join(
+        part for part in path.relative_to(ROOT).with_suffix("").parts if part != "__init__"
+    ): path
+    for package in ("rag", "connectors", "prompts", "evals", "pipelines")
+    for path in (ROOT / package).rglob("*.py")
+}
+
+
+def list_imports(path: Path) -> set[str]:
+    """Return our modules that a file imports, except for type checkers only."""
+
+    def iterate_names(node: ast.AST) -> Iterator[str]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                continue
+            if isinstance(child, ast.Import):
+                yield from (alias.name for alias in child.names)
+            elif isinstance(child, ast.ImportFrom) and child.module:
+                for alias in child.names:
+                    submodule = f"{child.module}.{alias.name}"
+                    yield submodule if submodule in MODULES else child.module
+            yield from iterate_names(child)
+
+    return set(iterate_names(ast.parse(path.read_text(encoding="utf-8")))) & MODULES.keys()

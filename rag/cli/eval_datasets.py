@@ -128,7 +128,8 @@ def label(run_folder: Path, out: Path | None, terminal: bool, port: int, no_brow
     Labels are appended to a file that `rag eval calibrate` reads. Labelled claims are not shown
     again. The page is served on this machine only.
     """
-    from evals.labelling import Labels, LabelServer, collect_tasks
+    from evals.labelling import Labels, collect_tasks
+    from evals.labelling_server import LabelServer
     from evals.runs import read_run
 
     target = out or run_folder / "labels.jsonl"

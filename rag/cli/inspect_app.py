@@ -16,7 +16,7 @@ from textual.widgets import DataTable, Footer, Header, Input, Static, TabbedCont
 from textual.worker import get_current_worker
 
 from rag import tracing
-from rag.cli.inspect import StageRanking, collect_chat_calls, collect_rankings
+from rag.cli.stage_rankings import StageRanking, collect_chat_calls, collect_rankings
 from rag.pipeline import Pipeline
 from rag.types import Answer, Chunk, Document, Hit, format_location
 

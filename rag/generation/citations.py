@@ -27,7 +27,7 @@ from rag.generation.marker_repair import (
 )
 from rag.generation.markers import INLINE_CODE, find_marker_numbers, strip_markers, unlink_markers
 from rag.generation.quotes import Quote, has_misquotation
-from rag.llm.base import NativeCitation
+from rag.llm.completion import NativeCitation
 from rag.text.sentences import Span, sentences
 from rag.types import Citation, CitationMethod, Sentence, SentenceStatus
 from rag.verification import Verifier

@@ -31,7 +31,8 @@ from rag.generation.context_packing import (
 )
 from rag.generation.markers import strip_markers
 from rag.generation.relevance import score_candidates
-from rag.llm.base import ChatModel, Completion, Source
+from rag.llm.base import ChatModel
+from rag.llm.completion import Completion, Source
 from rag.llm.prompting import escape_prompt_markup, render_messages, render_prompt
 from rag.query import Query
 from rag.types import NO_ANSWER, Answer, Hit, Message, Sentence, Step, Usage

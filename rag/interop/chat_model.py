@@ -9,7 +9,8 @@ from pydantic import Field
 
 from rag.interop.base import Adapter, translate_error
 from rag.llm import ChatModel, Completion, Delta
-from rag.llm.base import JsonSchema, Source
+from rag.llm.base import JsonSchema
+from rag.llm.completion import Source
 from rag.types import Message
 
 

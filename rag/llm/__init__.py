@@ -1,7 +1,8 @@
 """Chat models."""
 
-from rag.llm.base import ChatModel, Completion, Delta, NativeCitation, Source
+from rag.llm.base import ChatModel
 from rag.llm.cohere import CohereChat
+from rag.llm.completion import Completion, Delta, NativeCitation, Source
 from rag.llm.litellm import LiteLlmChat
 from rag.llm.llama_cpp import LlamaCppChat
 from rag.llm.openai import AzureOpenAIChat, OllamaChat, OpenAIChat

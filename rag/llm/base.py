@@ -15,8 +15,9 @@ from rag.component import Component, NotFingerprinted
 from rag.concurrency import close_at_end, iterate_in_threads, limit_concurrency
 from rag.errors import ModelReplyError
 from rag.llm import cache
+from rag.llm.completion import Completion, Delta, NativeCitation, Source
 from rag.llm.usage import record_usage
-from rag.types import Message, Usage, to_well_formed
+from rag.types import Message, to_well_formed
 
 JsonSchema = Mapping[str, Any]
 
@@ -31,41 +32,6 @@ class KnownChat(NamedTuple):
     context: int | None
     input_usd: float | None
     output_usd: float | None
-
-
-class Source(NamedTuple):
-    """A passage for a model with native citations."""
-
-    title: str
-    text: str
-
-
-class NativeCitation(NamedTuple):
-    """A native citation of a provider: ``text[start:end]`` cites the sources with these indices."""
-
-    start: int
-    end: int
-    sources: tuple[int, ...]
-
-
-class Completion(NamedTuple):
-    """A complete reply.
-
-    ``finish_reason`` is ``length`` if the token limit cut the reply off, and ``refusal`` if the
-    model refused to answer. ``citations`` are the native citations of the provider, if any.
-    """
-
-    text: str
-    usage: Usage = Usage()
-    finish_reason: str = "stop"
-    citations: tuple[NativeCitation, ...] = ()
-
-
-class Delta(NamedTuple):
-    """A piece of a streamed reply; the last one has no text, but the completion."""
-
-    text: str
-    completion: Completion | None = None
 
 
 class ChatModel(Component):

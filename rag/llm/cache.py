@@ -14,13 +14,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rag.errors import ConfigError
+from rag.llm.completion import Completion, NativeCitation
 from rag.types import Message, Usage
-
-if TYPE_CHECKING:
-    from rag.llm.base import Completion
 
 
 class CompletionCache:
@@ -52,8 +50,6 @@ class CompletionCache:
 
     def get(self, key: str) -> Completion | None:
         """Return the completion stored under `key`, with zero usage; None if there is none."""
-        from rag.llm.base import Completion, NativeCitation
-
         with self._guard:
             select = "SELECT reply FROM completions WHERE key = ?"
             row = self._connection.execute(select, (key,)).fetchone()

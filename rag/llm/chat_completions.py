@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rag.errors import ModelReplyError
-from rag.llm.base import Completion, Delta, JsonSchema
+from rag.llm.base import JsonSchema
+from rag.llm.completion import Completion, Delta
 from rag.llm.hosted import HostedChat
 from rag.llm.structured import to_strict_schema
 from rag.types import Usage

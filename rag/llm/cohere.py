@@ -8,14 +8,8 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from rag.errors import ModelReplyError
-from rag.llm.base import (
-    Completion,
-    Delta,
-    JsonSchema,
-    KnownChat,
-    NativeCitation,
-    Source,
-)
+from rag.llm.base import JsonSchema, KnownChat
+from rag.llm.completion import Completion, Delta, NativeCitation, Source
 from rag.llm.hosted import HostedChat
 from rag.providers.cohere import CohereProvider
 from rag.types import Message, Usage, to_well_formed

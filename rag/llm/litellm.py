@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from rag.errors import MissingExtra
-from rag.llm.base import Completion, Delta, JsonSchema, KnownChat, Source
+from rag.llm.base import JsonSchema, KnownChat
 from rag.llm.chat_completions import ChatCompletionsModel, describe_schema
+from rag.llm.completion import Completion, Delta, Source
 from rag.providers.litellm import LiteLlmProvider
 from rag.providers.retries import call_with_retries
 from rag.types import Message, Usage

@@ -23,7 +23,8 @@ from rag.errors import (
     ModelRequestError,
     ModelUnreachable,
 )
-from rag.llm.base import ChatModel, Completion, Delta, JsonSchema, KnownChat, Source
+from rag.llm.base import ChatModel, JsonSchema, KnownChat
+from rag.llm.completion import Completion, Delta, Source
 from rag.types import Message, Usage, to_well_formed
 
 # Small vocabularies need more tokens than the one that `ChatModel.count_tokens` uses.

@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from rag.errors import ModelReplyError
-from rag.llm.base import Completion, Delta, JsonSchema, KnownChat, Source
+from rag.llm.base import JsonSchema, KnownChat
 from rag.llm.chat_completions import ChatCompletionsModel, describe_schema, make_usage
+from rag.llm.completion import Completion, Delta, Source
 from rag.providers.openai import AzureOpenAIProvider, OllamaProvider, OpenAIProvider
 from rag.types import Message, Usage
 

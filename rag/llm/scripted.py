@@ -10,7 +10,8 @@ from typing import ClassVar
 from pydantic import Field, PrivateAttr
 
 from rag.errors import ModelReplyError
-from rag.llm.base import ChatModel, Completion, Delta, JsonSchema, Source
+from rag.llm.base import ChatModel, JsonSchema
+from rag.llm.completion import Completion, Delta, Source
 from rag.types import Message, Usage
 
 _record_lock = Lock()  # of all instances: a lock in an instance could not be copied or pickled

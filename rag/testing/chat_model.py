@@ -13,8 +13,9 @@ from unittest import SkipTest
 
 from rag.component import Component
 from rag.errors import ModelError
-from rag.llm.base import ChatModel, Completion, Delta, KnownChat
+from rag.llm.base import ChatModel, KnownChat
 from rag.llm.cache import CompletionCache, use_cache
+from rag.llm.completion import Completion, Delta
 from rag.llm.usage import track_usage
 from rag.testing.base import PartContract
 from rag.testing.calls import call_from_threads

@@ -9,8 +9,8 @@ import pytest
 from textual.widgets import DataTable, Input, Static, TabbedContent
 
 from rag import GroundedGenerator, HybridRetriever, Pipeline, ScriptedChat, tracing
-from rag.cli.inspect import collect_chat_calls, collect_rankings
 from rag.cli.inspect_app import InspectApp
+from rag.cli.stage_rankings import collect_chat_calls, collect_rankings
 from rag.postprocessing.mmr import MMR
 
 QUESTION = "How long does a full battery last?"

@@ -16,8 +16,9 @@ from evals.metrics import Case, all_metrics
 from evals.samples import Sample, passages
 from rag import ScriptedChat
 from rag.errors import ConfigError
-from rag.llm.base import ChatModel, Completion, JsonSchema, Source
+from rag.llm.base import ChatModel, JsonSchema
 from rag.llm.cache import CompletionCache, use_cache
+from rag.llm.completion import Completion, Source
 from rag.types import Message, Usage
 from rag.verification import LexicalVerifier, NliVerifier
 

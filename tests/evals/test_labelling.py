@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from evals.calibration import load_labelled
-from evals.labelling import Labels, LabelServer, Task, collect_tasks
+from evals.labelling import Labels, Task, collect_tasks
+from evals.labelling_server import LabelServer
 from evals.questions import Question
 from evals.runs import run
 from rag.errors import QueryError

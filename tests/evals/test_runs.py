@@ -21,7 +21,8 @@ from evals.questions import Question
 from evals.runs import estimate, read_run, run
 from rag import GroundedGenerator, Pipeline, ScriptedChat
 from rag.errors import ConfigError, ModelError, QueryError
-from rag.llm.base import ChatModel, Completion, JsonSchema, Source
+from rag.llm.base import ChatModel, JsonSchema
+from rag.llm.completion import Completion, Source
 from rag.types import Message, Usage
 
 QUESTIONS = [
@@ -282,7 +283,8 @@ from threading import Lock
 from evals.questions import Question
 from evals.runs import run
 from rag import GroundedGenerator, Pipeline
-from rag.llm.base import ChatModel, Completion
+from rag.llm.base import ChatModel
+from rag.llm.completion import Completion
 from rag.types import Usage
 
 asked, guard = Path(sys.argv[2]), Lock()
