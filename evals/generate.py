@@ -359,18 +359,16 @@ class _ModelGenerator:
         try:
             messages = render_messages("question", passages=passages, kind=kind)
             generated = fill(self._model, messages, _GeneratedQuestion)
-            if kind == "unanswerable":
-                return (
-                    None
-                    if self._is_answered(generated.question)
-                    else Question(id="", question=generated.question, answerable=False, kind=kind)
-                )
+            is_answered = kind == "unanswerable" and self._is_answered(generated.question)
         except ModelError:
             self._failures += 1
             if self._failures >= _MOST_FAILURES:
                 raise
             return None
         self._failures = 0
+        if kind == "unanswerable":
+            unanswerable = Question(id="", question=generated.question, answerable=False, kind=kind)
+            return None if is_answered else unanswerable
         spans = []
         for fact, start, text in zip(facts, starts, texts, strict=True):
             quote = next((e for e in generated.evidence if len(e) >= _EVIDENCE and e in text), None)
