@@ -30,6 +30,7 @@ Any string can be a kind. A base class defines a new one by setting ``kind``:
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import threading
@@ -117,7 +118,7 @@ class Component(BaseModel):
         try:
             return build(cls.kind, value)
         except ConfigError as error:
-            raise ValueError(str(error)) from None
+            raise ValueError(str(error)) from error
 
     @property
     def is_plain(self) -> bool:
@@ -187,9 +188,23 @@ class Component(BaseModel):
             if "no such setting" in problems:
                 problems += f" (settings: {', '.join(cls.model_fields) or 'none'})"
             setting = ".".join(str(part) for part in error.errors()[0]["loc"]) or None
-            raise ConfigError(f"{cls.kind} {cls.name!r}: {problems}", setting=setting) from None
+            message = f"{cls.kind} {cls.name!r}: {problems}"
+            if (cause := _find_single_cause(error)) is not None:  # keep its class and attributes
+                specific_error = copy.copy(cause)
+                specific_error.args = (message,)
+                raise specific_error from None
+            raise ConfigError(message, setting=setting) from None
         except RecursionError:
             raise ConfigError(f"{cls.kind} {cls.name!r}: nested too deeply") from None
+
+
+def _find_single_cause(error: ValidationError) -> ConfigError | None:
+    """Return the `ConfigError` of a nested component if it is the only problem."""
+    problems = error.errors(include_url=False, include_input=False)
+    cause = getattr(problems[0].get("ctx", {}).get("error"), "__cause__", None)
+    if len(problems) > 1 or not isinstance(cause, ConfigError) or type(cause) is ConfigError:
+        return None
+    return cause
 
 
 def _fingerprint_value(value: Any, plain: Any) -> Any:

@@ -64,7 +64,7 @@ class Pipeline:
     Give the settings of `PipelineConfig` as keywords, or a configuration. They are attributes of
     the pipeline, and cannot be changed: `replace` returns a pipeline with other settings. Files are
     opened when they are first used. Threads may share a pipeline. `close` it, or use it as a
-    context manager.
+    context manager. Raises `ConfigError` for settings that cannot work.
     """
 
     if TYPE_CHECKING:
@@ -87,9 +87,10 @@ class Pipeline:
         limits: ParserLimits
 
     def __init__(self, config: PipelineConfig | None = None, **settings: Any) -> None:
-        if config is not None and settings:
-            config = config.replace(**settings)
-        self.configuration = config or PipelineConfig(**settings)
+        if config is None:
+            self.configuration = PipelineConfig.from_config(settings)
+        else:
+            self.configuration = config.replace(**settings) if settings else config
         self._opened: Index | None = None
         self._guard = threading.Lock()
 

@@ -180,4 +180,5 @@ class PipelineConfig(Component):
         try:
             return cls.from_config(plain or {})
         except ConfigError as error:
-            raise ConfigError(f"{where}{error}") from None
+            error.args = (f"{where}{error}",)
+            raise

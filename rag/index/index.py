@@ -529,5 +529,5 @@ def check_stores(
             kind = config.kind
             raise ConfigError(
                 f"document_store {document_store.name!r} is gone when the process ends, and "
-                f"{kind} {config.name!r} stays: use {kind} {alternative!r}"
+                f"{kind} {config.name!r} stays: use a {kind} in memory, such as {alternative!r}"
             )

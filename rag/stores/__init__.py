@@ -10,6 +10,7 @@ from rag.stores.document_store import (
     ChunkRow,
     ChunkSpan,
     DocumentInfo,
+    DocumentState,
     DocumentStore,
     DocumentStoreConfig,
     FailureEntry,
@@ -17,9 +18,21 @@ from rag.stores.document_store import (
     LedgerEntry,
     PendingDocument,
     Stats,
+    hash_text,
 )
 from rag.stores.exact import Exact
-from rag.stores.lexical_index import BM25Query, LexicalEntry, LexicalIndex, LexicalIndexConfig
+from rag.stores.lexical_index import (
+    BM25Query,
+    LexicalEntry,
+    LexicalIndex,
+    LexicalIndexConfig,
+    PhraseClause,
+    StemmedEntry,
+    WordClause,
+    compute_idf,
+    plan_query,
+    stem_entries,
+)
 from rag.stores.location import StoreLocation
 from rag.stores.sqlite import Sqlite, SqliteDocumentStore
 from rag.stores.tantivy import Tantivy
@@ -31,6 +44,7 @@ __all__ = [
     "ChunkRow",
     "ChunkSpan",
     "DocumentInfo",
+    "DocumentState",
     "DocumentStore",
     "DocumentStoreConfig",
     "Exact",
@@ -41,11 +55,18 @@ __all__ = [
     "LexicalIndex",
     "LexicalIndexConfig",
     "PendingDocument",
+    "PhraseClause",
     "Sqlite",
     "SqliteDocumentStore",
     "Stats",
+    "StemmedEntry",
     "StoreLocation",
     "Tantivy",
     "VectorStore",
     "VectorStoreConfig",
+    "WordClause",
+    "compute_idf",
+    "hash_text",
+    "plan_query",
+    "stem_entries",
 ]

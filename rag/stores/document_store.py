@@ -20,12 +20,13 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from rag.component import Component
-from rag.errors import RagIndexError
+from rag.errors import DocumentNotFound, RagIndexError
 from rag.filters import Filter, Where
 from rag.stores.location import StoreLocation
 from rag.types import Chunk, Document, LocationIndex, SourceLocation
@@ -49,7 +50,7 @@ class DocumentStoreConfig(Component):
 
     @abstractmethod
     def exists(self, location: StoreLocation) -> bool:
-        """Whether there is a document store at the location."""
+        """Whether there is a document store at the location, also a damaged one."""
 
     @abstractmethod
     def open(
@@ -57,7 +58,9 @@ class DocumentStoreConfig(Component):
     ) -> DocumentStore:
         """Open the store; with `create`, create it if it does not exist.
 
-        Raises `IndexNotFound`, and `IndexDamaged` if it cannot be read.
+        With `read_only`, every write raises `RagIndexError`. Two processes may create the store at
+        the same time. A file of which a crash left only a part must still open. Raises
+        `IndexNotFound`, and `IndexDamaged` if the store cannot be read.
         """
 
     def remove(self, location: StoreLocation) -> None:
@@ -157,7 +160,7 @@ class ChunkSpan(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentInfo:
-    """A live document in a listing; ``written_at`` is in seconds since 1970."""
+    """A live document in a listing; ``written_at`` is when it was added, in seconds since 1970."""
 
     number: int
     uri: str
@@ -187,11 +190,15 @@ class Stats:
 class DocumentStore(ABC):
     """Documents, chunks, embeddings, ledger entries and failures: the authority of an index.
 
+    The location's folder is that of the index or namespace. The index has other files there
+    (`write.lock`, `derived/`, `snapshots/` and others), so give yours a name of their own.
+
     Each method that writes is one transaction: all of it is durable when the method returns, or
     nothing of it is there, also after a crash. Threads may share a store; one process writes at a
     time (the index holds a lock), and others read meanwhile. Reads raise `IndexDamaged` for data
     that cannot be read, `QueryError` for values that cannot be looked up, and `RagIndexError` for
-    a store that was closed.
+    a store that was closed. A write that fails raises `RagIndexError` or `OSError`. Unknown
+    numbers, rows and uris are ignored. Objects that a method returns may be shared with the store.
 
     The methods that are not abstract work with the others. Override those for which your store
     has a faster way.
@@ -227,8 +234,8 @@ class DocumentStore(ABC):
     ) -> None:
         """Make searches use the store set `number`, and raise the generation.
 
-        In the same transaction: the documents in state `replacement` become live, and those live
-        until now deleted; `embedder` becomes ``state.embedder``.
+        In the same transaction: the documents in state `replacement` become live, and all that were
+        live until now become deleted; `embedder` becomes ``state.embedder``.
         """
 
     # -- writing documents -------------------------------------------------------------------
@@ -258,7 +265,8 @@ class DocumentStore(ABC):
     def mark_deleted(self, uris: Sequence[str]) -> int:
         """Mark the live documents with these uris as deleted; return their number.
 
-        Also delete the failures of these uris. Raise the generation if a document was deleted.
+        Staged documents stay. Also delete the failures of these uris. Raise the generation if a
+        document was deleted.
         """
 
     @abstractmethod
@@ -353,7 +361,7 @@ class DocumentStore(ABC):
 
     @abstractmethod
     def documents_to_stage(self, after: int, limit: int) -> list[tuple[int, str]]:
-        """Return (number, uri) of up to `limit` live documents not staged yet, by number.
+        """Return (number, uri) of up to `limit` live documents whose uri is not staged, by number.
 
         Only documents with a number above `after`.
         """
@@ -368,11 +376,12 @@ class DocumentStore(ABC):
         Raises `QueryError`.
         """
         document_filter = Filter.of(where)
-        return {
-            info.number: info.chunks
-            for info in self.documents()
-            if document_filter.matches(self.document(info.uri))
-        }
+        chunk_counts: dict[int, int] = {}
+        for info in self.documents():
+            with suppress(DocumentNotFound):  # another process has deleted it meanwhile
+                if document_filter.matches(self.document(info.uri)):
+                    chunk_counts[info.number] = info.chunks
+        return chunk_counts
 
     # -- the ingestion ledger ----------------------------------------------------------------
 
@@ -432,7 +441,8 @@ class DocumentStore(ABC):
     def vectors(self, rows: Sequence[int], embedder: str) -> tuple[list[int], NDArray[np.float32]]:
         """Return those of the chunks `rows` with a vector, sorted, and float32 ``[n, d]``.
 
-        Chunks in any state. Raises `IndexDamaged` for vectors of different lengths.
+        Chunks in any state; without a result, an array of shape ``(0, 0)``. Raises `IndexDamaged`
+        for vectors of different lengths.
         """
 
     @abstractmethod
@@ -441,11 +451,12 @@ class DocumentStore(ABC):
     ) -> None:
         """Replace lost or broken embeddings of the chunks `rows`.
 
-        `embeddings` has a text hash and float32 bytes for each row.
+        `embeddings` has a text hash and float32 bytes for each row. The chunk then refers to this
+        text hash.
         """
 
     def delete_unused_embeddings(self) -> int:
-        """Delete the embeddings that no chunk uses; return their number."""
+        """Delete the embeddings that no chunk in any state uses; return their number."""
         return 0
 
     # -- maintenance -------------------------------------------------------------------------
@@ -458,7 +469,7 @@ class DocumentStore(ABC):
         """Return the space of removed rows to the system."""
 
     def storage_exists(self) -> bool:
-        """Whether the storage that was opened still exists, and was not replaced."""
+        """Whether the storage that was opened still exists, and no other program replaced it."""
         return True
 
     @abstractmethod

@@ -31,7 +31,11 @@ class LexicalIndexConfig(Component):
     is_persistent: ClassVar[bool] = True
 
     def create(self, location: StoreLocation) -> None:
-        """Create the storage of a new, empty index. Existing storage stays as it is."""
+        """Create the storage of a new, empty index. Existing storage stays as it is.
+
+        Only under the lock of the index. Write an empty file here if you keep files, so that `open`
+        can tell an empty index from a lost one.
+        """
         location.folder.mkdir(parents=True, exist_ok=True)
 
     @abstractmethod
@@ -83,6 +87,11 @@ class BM25Query:
 class LexicalIndex(ABC):
     """BM25 search by chunk row, over the texts of the document store.
 
+    The score of a chunk is the sum over the clauses of `plan_query`. A `WordClause` has the BM25
+    score of its best stem, times the boost; a `PhraseClause` that of its best form, whose inverse
+    document frequency is the sum of those of its stems. BM25 has ``k1`` 1.2 and ``b`` .75, and the
+    length of the field. A row that was added twice may be found twice.
+
     A row is the number of a chunk in the document store; it is never used again for another
     chunk. Each document is stemmed in its language (see `rag.text.tokenization`), and a query in
     every language of the index (`languages`); if the stems of a word differ, the best match
@@ -100,7 +109,10 @@ class LexicalIndex(ABC):
 
     @abstractmethod
     def delete(self, rows: Sequence[int]) -> None:
-        """Remove chunk rows. They are found until `commit`. Unknown rows are ignored."""
+        """Remove chunk rows, also those added since the last commit. They are found until `commit`.
+
+        Unknown rows are ignored.
+        """
 
     @abstractmethod
     def commit(self) -> None:
@@ -121,7 +133,7 @@ class LexicalIndex(ABC):
 
     @abstractmethod
     def inverse_document_frequency(self, stem: str) -> float:
-        """Return the inverse document frequency of a stem in BM25; 0 if no chunk has the stem."""
+        """Return the inverse document frequency of a stem in the body; 0 if no chunk has it."""
 
     @abstractmethod
     def languages(self) -> list[str]:
@@ -136,7 +148,10 @@ class LexicalIndex(ABC):
         return len(self.rows())
 
     def refresh(self, generation: int) -> None:  # noqa: B027 (most see writes at once)
-        """Make reads see what other processes wrote up to `generation`."""
+        """Make reads and writes see what other processes wrote up to `generation`.
+
+        The index calls it before searches and before the first write.
+        """
 
     def end_writing(self) -> None:  # noqa: B027
         """Release what only writes need. Changes that are not committed are lost."""

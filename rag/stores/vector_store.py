@@ -26,7 +26,11 @@ class VectorStoreConfig(Component):
     is_persistent: ClassVar[bool] = True
 
     def create(self, location: StoreLocation) -> None:
-        """Create the storage of a new, empty store. Existing storage stays as it is."""
+        """Create the storage of a new, empty store. Existing storage stays as it is.
+
+        Only under the lock of the index. Write an empty file here if you keep files, so that `open`
+        can tell an empty store from a lost one.
+        """
         location.folder.mkdir(parents=True, exist_ok=True)
 
     @abstractmethod
@@ -44,7 +48,8 @@ class VectorStore(ABC):
     chunk. Vectors are float32. The similarity is the inner product, which for normalized vectors
     is the cosine. Threads may share a store; one process writes at a time, and others read
     meanwhile. Every method may raise `IndexDamaged`, and `IndexUnreachable` if a server does not
-    answer. A write must be durable when the method returns.
+    answer. A write must be durable when the method returns. All vectors of one store have the same
+    dimension.
     """
 
     max_query_results: ClassVar[int] = 1_000_000
@@ -77,7 +82,7 @@ class VectorStore(ABC):
     def query(
         self, vector: NDArray[np.float32], k: int, documents: Collection[int] | None = None
     ) -> list[tuple[int, float]]:
-        """Return up to `k` nearest (row, similarity), best first.
+        """Return up to `k` nearest (row, similarity), best first. Ties have any order.
 
         With `documents`, a store that `filters_documents` returns only their chunks.
         """
@@ -95,7 +100,10 @@ class VectorStore(ABC):
         return len(self.rows())
 
     def refresh(self, generation: int) -> None:  # noqa: B027 (most see writes at once)
-        """Make reads see what other processes wrote up to `generation`."""
+        """Make reads and writes see what other processes wrote up to `generation`.
+
+        The index calls it before searches and before `begin_writing`.
+        """
 
     def begin_writing(self) -> None:  # noqa: B027
         """Prepare for writes of this process, until `end_writing`."""

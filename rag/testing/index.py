@@ -90,6 +90,19 @@ class IndexContract:
             self.make_lexical_index(),
         )
 
+    def test_vector_store_is_searched(self) -> None:
+        """The vector store itself finds what was written, also after edits and for a reader."""
+        with self.make_folder() as folder, self.open_pipeline(folder) as pipeline:
+            for number in (1, 2):
+                documents = make_versions(number)
+                pipeline.ingest(InMemoryConnector(documents=documents))
+                index = pipeline.open()
+                query = index.embed_query("battery of the drone")
+                rows = [row for row, _ in index.vectors.query(query, 200)]
+                owners = index.document_store.live_documents_by_row(rows)
+                live_rows = index.document_store.live_rows()
+                assert set(owners) == set(live_rows), f"{len(owners)} of {len(live_rows)} chunks"
+
     def test_edits_are_indexed_and_answers_are_cited(self) -> None:
         """Added, changed and deleted documents are found, or not; citations are verified."""
         with self.make_folder() as folder, self.open_pipeline(folder) as pipeline:

@@ -54,6 +54,21 @@ def _make_chunks(count: int) -> list[Chunk]:
     ]
 
 
+def check_garbage(config: VectorStoreConfig | LexicalIndexConfig, location: StoreLocation) -> None:
+    """Overwrite the files of a store with garbage; check that it raises `IndexDamaged`."""
+    files = [path for path in location.folder.rglob("*") if path.is_file()]
+    if not files:
+        raise SkipTest("the store has no files")
+    for path in files:
+        path.write_bytes(b"garbage " * 100)
+    try:
+        with closing(config.open(location)) as store:
+            store.count()
+    except IndexDamaged:
+        return
+    raise AssertionError("a store whose files hold garbage was opened and read")
+
+
 class VectorStoreContract(PartContract[VectorStoreConfig]):
     """Checks of `rag.stores.VectorStore` and its configuration.
 
@@ -187,10 +202,34 @@ class VectorStoreContract(PartContract[VectorStoreConfig]):
         with make_location("missing") as location:
             try:
                 with closing(config.open(location)) as store:
-                    count = store.count()
+                    store.count()
             except IndexDamaged:
                 return
-            assert count == 0, "a store that does not exist has rows"
+            raise AssertionError("a store that does not exist was opened")
+
+    def test_files_with_garbage_are_damage(self) -> None:
+        """If its files hold garbage, the store raises `IndexDamaged`, now or at first use."""
+        with self.open_location() as (config, location):
+            with closing(config.open(location)) as store:
+                store.begin_writing()
+                self.fill(store, 20)
+                store.end_writing(1)
+            check_garbage(config, location)
+
+    def test_another_reader_sees_writes_after_a_refresh(self) -> None:
+        """A store that was opened before a write sees it after `refresh`."""
+        with self.open_location() as (config, location):
+            if not config.is_persistent:
+                raise SkipTest("the store is not persistent")
+            with closing(config.open(location)) as reader:
+                assert reader.count() == 0, "a new store is not empty"
+                with closing(config.open(location)) as store:
+                    store.begin_writing()
+                    self.fill(store, 20)
+                    store.delete([20])
+                    store.end_writing(1)
+                reader.refresh(1)
+                assert sorted(reader.rows()) == list(range(1, 20)), "the writes are not seen"
 
     def test_closing_twice_is_harmless(self) -> None:
         """`close` may be called more than once."""
@@ -363,6 +402,68 @@ class LexicalIndexContract(PartContract[LexicalIndexConfig]):
                 index.refresh(1)
                 assert sorted(index.rows()) == [1, 2, 3, 4, 5], "rows were lost"
                 assert self.search(index, "battery") == [1], "words were lost"
+
+    def test_uncommitted_changes_are_lost(self) -> None:
+        """Changes that are not committed are lost at `end_writing`."""
+        with self.open_index() as index:
+            index.add([LexicalEntry(9, 9, "", "A zeppelin is landing.")])
+            index.end_writing()
+            index.add([LexicalEntry(10, 10, "", "A balloon is landing.")])
+            index.commit()
+            assert sorted(index.rows()) == [1, 2, 3, 4, 5, 10], f"rows {sorted(index.rows())}"
+
+    def test_missing_storage_is_damage(self) -> None:
+        """A persistent index that was never created raises `IndexDamaged`, now or at first use."""
+        config = self.make_part()
+        if not config.is_persistent:
+            raise SkipTest("the index is not persistent")
+        with make_location("missing") as location:
+            try:
+                with closing(config.open(location)) as index:
+                    index.count()
+            except IndexDamaged:
+                return
+            raise AssertionError("an index that does not exist was opened")
+
+    def test_files_with_garbage_are_damage(self) -> None:
+        """If its files hold garbage, the index raises `IndexDamaged`, now or at first use."""
+        with self.open_location() as (config, location):
+            with closing(config.open(location)) as index:
+                index.add(self.entries)
+                index.commit()
+                index.end_writing()
+            check_garbage(config, location)
+
+    def test_another_reader_sees_commits_after_a_refresh(self) -> None:
+        """An index that was opened before a commit sees it after `refresh`."""
+        with self.open_location() as (config, location):
+            if not config.is_persistent:
+                raise SkipTest("the index is not persistent")
+            with closing(config.open(location)) as reader:
+                assert reader.count() == 0, "a new index is not empty"
+                with closing(config.open(location)) as index:
+                    index.add(self.entries)
+                    index.commit()
+                    index.end_writing()
+                reader.refresh(1)
+                assert self.search(reader, "battery") == [1], "the commit is not seen"
+
+    def test_best_form_of_a_word_counts(self) -> None:
+        """Longer chunks score lower, and repeated words score less than in proportion."""
+        with self.open_location() as (config, location), closing(config.open(location)) as index:
+            filler = "other words that are not in the query at all "
+            index.add(
+                [
+                    LexicalEntry(1, 1, "", "A zeppelin lands."),
+                    LexicalEntry(2, 2, "", "A zeppelin lands. " + filler * 20),
+                    LexicalEntry(3, 3, "", "A zeppelin, a zeppelin, a zeppelin."),
+                ]
+            )
+            index.commit()
+            scores = index.scores(BM25Query("zeppelin"), [1, 2, 3])
+            assert scores[1] > scores[2], "the length of a chunk has no effect"
+            assert scores[1] < scores[3] < 3 * scores[1], "repeated words count in proportion"
+            index.end_writing()
 
     def test_hostile_texts_are_indexed(self) -> None:
         """Any text can be added and searched."""
