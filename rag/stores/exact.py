@@ -50,7 +50,11 @@ class _Arrays(NamedTuple):
 
     def head(self, count: int) -> _Arrays:
         """Return views of the first `count` entries."""
-        return _Arrays.of(array[:count] for array in self)
+        return _Arrays.of(array[:count] for array in self.as_list())
+
+    def as_list(self) -> list[NDArray[Any]]:
+        """Return the arrays in the order of the fields."""
+        return [self.rows, self.documents, self.is_live, self.matrix]
 
 
 class ExactVectorStore(VectorStore):
@@ -104,14 +108,17 @@ class ExactVectorStore(VectorStore):
             stored = self._arrays.head(self._entry_count)
             if len(stored.rows) and new.rows[0] <= stored.rows[-1]:
                 is_kept = stored.is_live & ~np.isin(stored.rows, new.rows)
-                merged = [np.concatenate([a[is_kept], b]) for a, b in zip(stored, new, strict=True)]
+                merged = [
+                    np.concatenate([a[is_kept], b])
+                    for a, b in zip(stored.as_list(), new.as_list(), strict=True)
+                ]
                 merged_order = np.argsort(merged[0], kind="stable")
                 self._arrays = _Arrays.of(array[merged_order] for array in merged)
                 self._entry_count, self._deleted_count = len(merged_order), 0
                 return
             self._arrays = _Arrays.of(
                 _append_items(array, self._entry_count, items)
-                for array, items in zip(self._arrays, new, strict=True)
+                for array, items in zip(self._arrays.as_list(), new.as_list(), strict=True)
             )
             self._entry_count += len(rows)
 
@@ -127,7 +134,7 @@ class ExactVectorStore(VectorStore):
             self._deleted_count += int(is_deleted.sum())
             is_live = arrays.is_live & ~is_deleted
             if self._deleted_count > _MAX_DELETED_ROWS + _MAX_DELETED_SHARE * self._entry_count:
-                self._arrays = _Arrays.of(array[is_live] for array in arrays)
+                self._arrays = _Arrays.of(array[is_live] for array in arrays.as_list())
                 self._entry_count, self._deleted_count = int(is_live.sum()), 0
             else:
                 flags = self._arrays.is_live.copy()  # a running search keeps the earlier array
