@@ -57,7 +57,7 @@ def collect_models(
     pipeline: Pipeline | None, support: SupportJudge, judge: ChatModel | None
 ) -> list[ChatModel]:
     """Return every chat model that a run may call, each once."""
-    models = list(_iterate_models(pipeline)) if pipeline is not None else []
+    models = list(_iterate_models(pipeline.configuration)) if pipeline is not None else []
     if (model := getattr(support, "model", None)) is not None:
         models.append(model)
     if (verifier := getattr(support, "verifier", None)) is not None:
@@ -105,7 +105,7 @@ def estimate_cost(
     unanswered_count = sum(question.answer is None for question in questions)
     if pipeline is not None:
         context_tokens = int(getattr(pipeline.generator, "budget", _DEFAULT_CONTEXT_TOKENS))
-        for model in _iterate_models(pipeline):
+        for model in _iterate_models(pipeline.configuration):
             counter.add(model, unanswered_count, context_tokens + _PROMPT_TOKENS)
     support_metrics = sum(
         metric.group in ("generation", "citation", "context") for metric in metrics

@@ -17,8 +17,12 @@ import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from rag.call_context import Cancellation, limit_call
 from rag.errors import (
+    CallCancelled,
+    CallStopped,
     ConfigError,
+    DeadlineExceeded,
     DocumentNotFound,
     EmbedderMismatch,
     EmbeddingError,
@@ -50,7 +54,7 @@ from rag.errors import (
     UnsupportedFormat,
 )
 from rag.filters import F, Filter
-from rag.import_guard import require_own_packages
+from rag.import_guard import require_own_packages as _require_own_packages
 from rag.query import Query
 from rag.types import (
     Answer,
@@ -143,6 +147,9 @@ __all__ = [
     "Answer",
     "AnswerCompleted",
     "AzureOpenAIChat",
+    "CallCancelled",
+    "CallStopped",
+    "Cancellation",
     "ChatModel",
     "Chunk",
     "Chunker",
@@ -151,6 +158,7 @@ __all__ = [
     "CohereChat",
     "ConfigError",
     "Conversation",
+    "DeadlineExceeded",
     "DenseRetriever",
     "Document",
     "DocumentNotFound",
@@ -218,6 +226,7 @@ __all__ = [
     "UnsupportedFormat",
     "Usage",
     "Verifier",
+    "limit_call",
     "register",
 ]
 
@@ -244,4 +253,4 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *_LAZY_IMPORTS])
 
 
-require_own_packages("connectors", "prompts")
+_require_own_packages("connectors", "prompts")

@@ -10,6 +10,8 @@ from functools import lru_cache
 from threading import BoundedSemaphore, Lock
 from typing import TypeVar
 
+from rag.call_context import check_limits
+
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 _Item = TypeVar("_Item")
@@ -43,8 +45,12 @@ def map_concurrently(
     if len(inputs) < 2 or concurrency < 2:
         return [call(item) for item in inputs]
 
+    def call_within_limits(item: _In) -> _Out:
+        check_limits()
+        return call(item)
+
     def run(context: Context, item: _In) -> _Out:
-        return context.run(call, item)
+        return context.run(call_within_limits, item)
 
     contexts = [copy_context() for _ in inputs]
     with ThreadPoolExecutor(min(concurrency, len(inputs))) as threads:

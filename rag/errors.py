@@ -22,6 +22,9 @@
     │   ├── IndexUnreachable     the server of the vector store does not answer
     │   ├── EmbedderMismatch     opened with another embedder than it was built with
     │   └── DocumentNotFound
+    ├── CallStopped              the caller limited the call, and the limit was reached
+    │   ├── CallCancelled
+    │   └── DeadlineExceeded
     ├── EmbeddingError           an embedder failed or returned unusable vectors
     └── ModelError               a model call (chat, embeddings, reranking) failed
         ├── ModelUnreachable     no connection, a timeout, or a server error
@@ -363,6 +366,18 @@ class DocumentNotFound(RagIndexError):
     ) -> None:
         super().__init__(message, path=path)
         self.uri = uri
+
+
+class CallStopped(RagError):
+    """The call was stopped by a limit that its caller set (`rag.call_context.limit_call`)."""
+
+
+class CallCancelled(CallStopped):
+    """The caller cancelled the call."""
+
+
+class DeadlineExceeded(CallStopped):
+    """The call did not end before its deadline."""
 
 
 class EmbeddingError(RagError):

@@ -144,7 +144,8 @@ def test_message_alone_is_enough(error_class: type[RagError]) -> None:
 
 def test_most_errors_have_attributes() -> None:
     classes_without = {c.__name__ for c in ERROR_CLASSES if not list_attributes(c)}
-    assert classes_without == {"RagError", "QueryError"}
+    stopped = {"CallStopped", "CallCancelled", "DeadlineExceeded"}  # they are about no thing
+    assert classes_without <= {"RagError", "QueryError"} | stopped
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from rag import GroundedGenerator, Pipeline, ScriptedChat, tracing
+from rag.call_context import current_context
 from rag.errors import ModelReplyError
 from rag.postprocessing.score_threshold import ScoreThreshold
 from rag.types import Usage
@@ -79,7 +80,7 @@ def test_a_stream_has_the_same_spans_and_leaves_none_behind(grounded_pipeline: P
         grounded_pipeline.ask(QUESTION)
     with tracing.record_spans() as streamed:
         for _ in grounded_pipeline.stream(QUESTION):
-            assert tracing.spans._current_span.get() is None  # the reader is within no stage
+            assert current_context().span is None  # the reader is within no stage
     assert [name for name, _ in tree(streamed[0].children)] == [
         name for name, _ in tree(ask_spans[0].children)
     ]

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 from pydantic import Field
 
 from rag import tracing
+from rag.call_context import check_limits
 from rag.component import Component, NotFingerprinted
 from rag.concurrency import close_at_end, iterate_in_threads, limit_concurrency
 from rag.errors import ModelReplyError
@@ -112,6 +113,7 @@ class ChatModel(Component):
         fingerprint = self.fingerprint
         with self._open_span(messages) as span, close_at_end(deltas):
             while True:
+                check_limits()
                 with limit_concurrency(fingerprint, self.concurrency):
                     delta = next(deltas, None)
                 if delta is None:

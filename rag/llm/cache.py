@@ -12,10 +12,10 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from rag.call_context import current_context, update_context
 from rag.errors import ConfigError
 from rag.llm.completion import Completion, NativeCitation
 from rag.types import Message, Usage
@@ -80,18 +80,15 @@ class CompletionCache:
             )
 
 
-_current: ContextVar[CompletionCache | None] = ContextVar("completion_cache", default=None)
-_repeat: ContextVar[tuple[int, ...]] = ContextVar("completion_repeat", default=())
-
-
 @contextmanager
 def use_cache(cache: CompletionCache | None) -> Iterator[None]:
     """Read and store replies in `cache` within the ``with``; None turns caching off."""
-    token = _current.set(cache)
+    outer_cache = current_context().reply_cache
+    update_context(reply_cache=cache)
     try:
         yield
     finally:
-        _current.reset(token)
+        update_context(reply_cache=outer_cache)
 
 
 @contextmanager
@@ -100,16 +97,18 @@ def mark_repeat(*repeat: int) -> Iterator[None]:
 
     Nested calls append their numbers.
     """
-    token = _repeat.set((*_repeat.get(), *repeat))
+    outer_repeat = current_context().repeat
+    update_context(repeat=(*outer_repeat, *repeat))
     try:
         yield
     finally:
-        _repeat.reset(token)
+        update_context(repeat=outer_repeat)
 
 
 def active_cache() -> CompletionCache | None:
     """Return the cache in use; None if caching is off."""
-    return _current.get()
+    cache: CompletionCache | None = current_context().reply_cache
+    return cache
 
 
 def completion_key(
@@ -121,7 +120,7 @@ def completion_key(
         [[message.role, message.content] for message in messages],
         schema,
         [list(source) for source in sources],
-        list(_repeat.get()),
+        list(current_context().repeat),
     ]
     canonical = json.dumps(call, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()

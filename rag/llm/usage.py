@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from threading import Lock
 
+from rag.call_context import current_context, update_context
 from rag.types import Usage
 
 
@@ -28,9 +28,6 @@ class UsageTracker:
             self._usage += usage
 
 
-_active_trackers: ContextVar[tuple[UsageTracker, ...]] = ContextVar("usage_trackers", default=())
-
-
 @contextmanager
 def track_usage() -> Iterator[UsageTracker]:
     """Count the usage of all model calls within the ``with``, whichever component makes them.
@@ -38,14 +35,15 @@ def track_usage() -> Iterator[UsageTracker]:
     Trackers can be nested: each counts the calls made while it is active.
     """
     tracker = UsageTracker()
-    _active_trackers.set((*_active_trackers.get(), tracker))
+    update_context(usage_trackers=(*current_context().usage_trackers, tracker))
     try:
         yield tracker
     finally:  # no reset by token: a stream may be closed in another context than it began in
-        _active_trackers.set(tuple(t for t in _active_trackers.get() if t is not tracker))
+        trackers = current_context().usage_trackers
+        update_context(usage_trackers=tuple(t for t in trackers if t is not tracker))
 
 
 def record_usage(usage: Usage) -> None:
     """Add `usage` to all active usage trackers."""
-    for tracker in _active_trackers.get():
+    for tracker in current_context().usage_trackers:
         tracker.add(usage)

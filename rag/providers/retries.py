@@ -30,6 +30,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field
 
+from rag.call_context import check_limits, current_context
 from rag.component import NotFingerprinted
 from rag.errors import ModelRateLimited, ModelUnreachable
 
@@ -49,7 +50,8 @@ def call_with_retries(call: Callable[[], _Result], retries: int) -> _Result:
     """Return the result of `call`; after a transient failure, wait and call again.
 
     Transient are `ModelRateLimited` and `ModelUnreachable`. After `retries` retries, or if the
-    server asks to wait longer than `MAX_RETRY_AFTER_SECONDS`, the error is raised.
+    server asks to wait longer than `MAX_RETRY_AFTER_SECONDS`, the error is raised, and also if the
+    wait would end after the deadline of the call (`rag.call_context`).
     """
     for retry in range(retries):
         try:
@@ -58,7 +60,11 @@ def call_with_retries(call: Callable[[], _Result], retries: int) -> _Result:
             if error.retry_after is not None and error.retry_after > MAX_RETRY_AFTER_SECONDS:
                 raise
             delay = error.retry_after or backoff_seconds(retry)
+            remaining_seconds = current_context().remaining_seconds
+            if remaining_seconds is not None and delay >= remaining_seconds:
+                raise
         time.sleep(delay)
+        check_limits()
     return call()
 
 

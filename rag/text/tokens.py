@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 # tiktoken caches a vocabulary in a file named by the SHA-1 of its download URL.
@@ -48,16 +50,23 @@ def load_vocabulary(name: str = "o200k_base") -> Any:
     if folder is None:
         return None
     import tiktoken
+    from tiktoken_ext import openai_public
 
-    previous_folder = os.environ.get("TIKTOKEN_CACHE_DIR")
-    os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
-    try:
-        return tiktoken.get_encoding(name)
-    finally:
-        if previous_folder is None:
-            del os.environ["TIKTOKEN_CACHE_DIR"]
-        else:
-            os.environ["TIKTOKEN_CACHE_DIR"] = previous_folder
+    ranks = _read_ranks(folder / _VOCABULARY_FILES[name])
+    constructor = getattr(openai_public, name)
+    # tiktoken's constructor downloads the ranks, or reads a folder that an environment variable
+    # names. A copy of it with another reader needs neither.
+    namespace = {**vars(openai_public), "load_tiktoken_bpe": lambda *_, **__: ranks}
+    return tiktoken.Encoding(**FunctionType(constructor.__code__, namespace)())
+
+
+def _read_ranks(file: Path) -> dict[bytes, int]:
+    """Read a vocabulary of tiktoken: lines of a token in base64 and its rank."""
+    with file.open("rb") as lines:
+        return {
+            base64.b64decode(token): int(rank)
+            for token, rank in (line.split() for line in lines if line.strip())
+        }
 
 
 def _find_vocabulary_folder(file: str) -> Path | None:

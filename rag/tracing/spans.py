@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any, Protocol
 
+from rag.call_context import current_context, update_context
 from rag.types import Usage
 
 
@@ -51,7 +51,7 @@ class Span:
 
     def emit_token(self, text: str) -> None:
         """Pass a piece of a streamed reply to the processors."""
-        for processor in _processors.get():
+        for processor in current_context().processors:
             processor.on_token(self, text)
 
     def end(self, error: BaseException | None) -> None:
@@ -79,23 +79,19 @@ class SpanProcessor(Protocol):
         """A stage has ended. Its results are in ``span.data``, its error in ``span.error``."""
 
 
-_current_span: ContextVar[Span | None] = ContextVar("span", default=None)
-_processors: ContextVar[tuple[SpanProcessor, ...]] = ContextVar("processors", default=())
-
-
 @contextmanager
 def use_processor(processor: SpanProcessor) -> Iterator[None]:
     """Pass every span within the block to `processor`, also spans of threads started there."""
-    _processors.set((*_processors.get(), processor))
+    update_context(processors=(*current_context().processors, processor))
     try:
         yield
     finally:  # not by a token: a stream may be closed in another context than it began in
-        processors = list(_processors.get())
+        processors = list(current_context().processors)
         for i in reversed(range(len(processors))):
             if processors[i] is processor:
                 del processors[i]
                 break
-        _processors.set(tuple(processors))
+        update_context(processors=tuple(processors))
 
 
 class SpanRecorder:
@@ -135,17 +131,22 @@ def span(
 ) -> Iterator[Span]:
     """Time the block as a stage. Spans within it are its children.
 
+    A stage does not start if the call must stop: then it raises `CallCancelled` or
+    `DeadlineExceeded`.
+
     Turn `nests` off for a generator that may run in its reader's context: then no span becomes
     a child of it. For `attributes` and `data` see `Span`.
     """
     from rag.tracing.opentelemetry import export_span
 
-    stage = Span(name, operation, _current_span.get(), nests=nests)
+    context = current_context()
+    context.check()
+    stage = Span(name, operation, context.span, nests=nests)
     stage.data.update(data or {})
     stage.set("gen_ai.operation.name", operation or None)
     for key, value in (attributes or {}).items():
         stage.set(key, value)
-    processors = _processors.get()
+    processors = context.processors
     if stage.parent is not None and processors:
         stage.parent.children.append(stage)
     error: BaseException | None = None
@@ -153,7 +154,7 @@ def span(
     try:
         with export_span(stage):
             if nests:
-                _current_span.set(stage)
+                update_context(span=stage)
             try:
                 for processor in processors:
                     started_count += 1
@@ -164,7 +165,7 @@ def span(
                 raise
             finally:
                 if nests:
-                    _current_span.set(stage.parent)
+                    update_context(span=stage.parent)
                 stage.end(error)
     finally:
         _notify_end(stage, processors[:started_count], error)

@@ -483,7 +483,7 @@ def test_a_lost_imap_connection_is_restored(imap: int) -> None:
     uri = f"imap://demouser:demopass@127.0.0.1:{imap}/Tea"
     first, second, _ = list_sources(Mailbox(url=SecretStr(uri))).values()
     assert b"Text 0." in first.read()
-    second.read.func.__self__._server.shutdown()  # type: ignore[attr-defined]
+    second.read.args[0].func.__self__._server.shutdown()  # type: ignore[attr-defined]
     assert b"Text 1." in second.read()
 
 

@@ -207,8 +207,10 @@ def test_filters_may_have_thousands_of_conditions(document_store: SqliteDocument
 
 
 def test_filter_values_must_be_scalars(document_store: SqliteDocumentStore) -> None:
+    with pytest.raises(QueryError, match="'x' has no operator 'y'"):
+        document_store.matching_documents({"x": {"y": 1}})
     with pytest.raises(QueryError, match="cannot compare"):
-        document_store.matching_documents({"x": {"y": 1}})  # type: ignore[dict-item]
+        document_store.matching_documents({"x": [{"y": 1}]})
 
 
 def test_filters_cannot_inject_sql(document_store: SqliteDocumentStore) -> None:
