@@ -1,1 +1,1 @@
-"""Measurements, beside the floor and beside peers; each file prints its own command."""
+"""Measurements, compared with a floor and with other frameworks; each file prints its command."""

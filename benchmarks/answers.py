@@ -1,26 +1,27 @@
-"""How good answers are with a small local model, and without one, beside LlamaIndex and LangChain.
+"""Quality of answers with a small local model and without a model, compared with other frameworks.
 
     python3 -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/peers.txt
     python -m benchmarks.answers ../shared/data .venv-peers/bin/python
 
-Questions of SQuAD 2 (answerable, and not although its passages seem to answer), HotpotQA, MuSiQue
-and TAT-QA, and questions of other collections put to SQuAD's passages (``foreign``: none can be
-answered); EACH of each kind (40; set it in the environment). Every side gets the same four
-passages, retrieved by the default pipeline, and the same model: SmolLM2-135M on a llama.cpp server.
-LlamaIndex is its CitationQueryEngine, LangChain the usual chain of prompt, model and parser.
-Without the second argument the peers are left out.
+The questions are from SQuAD 2 (answerable and unanswerable), HotpotQA, MuSiQue and TAT-QA. The set
+``foreign`` asks questions of other collections about SQuAD's passages; none can be answered. The
+environment variable EACH is the number of questions of each kind (default 40). Every side gets the
+same four passages, which the default pipeline retrieves, and the same model, SmolLM2-135M on a
+llama.cpp server. LlamaIndex uses its CitationQueryEngine, LangChain the usual chain of prompt,
+model and parser. Without the second argument, only citewell is measured.
 
-Per side and set:
+The columns, by side and set:
 
-* ``EM`` and ``F1``: exact match and token F1 against the references, as SQuAD defines them (the
-  best reference counts; markers are left out); ``holds``: a reference stands in the answer.
-  Abstaining on an answerable question counts as 0.
-* ``cited``: the share of sentences with a citation that is verified: the quote stands in its source
-  word for word, and the lexical verifier finds that it supports the sentence. Of peers, the node
-  that a marker names is the quote.
-* ``exact``: the share of all quotes that stand in their source word for word.
-* Abstention: ``prec`` is the share of refusals that are of unanswerable questions, ``rec`` the
-  share of unanswerable questions that are refused. A peer's refusal is told by its words.
+* ``EM`` and ``F1``: exact match and token F1 against the references, as SQuAD defines them. The
+  best reference counts, and markers are removed. ``holds``: the answer contains a reference.
+  An abstention from an answerable question counts as 0.
+* ``cited``: the share of sentences with a verified citation. The source contains the quote word for
+  word, and the lexical verifier finds that it supports the sentence. For the other frameworks, the
+  quote is the node that a marker names.
+* ``exact``: the share of all quotes that their source contains word for word.
+* ``prec`` is the share of refusals that concern unanswerable questions, ``rec`` the share of
+  unanswerable questions that are refused. A refusal of another framework is recognized by its
+  words.
 """
 
 from __future__ import annotations

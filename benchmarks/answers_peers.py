@@ -1,6 +1,7 @@
-"""The peers' side of `benchmarks/answers.py` and `benchmarks/overhead.py`, in their environment.
+"""The side of the other frameworks in `benchmarks/answers.py` and `benchmarks/overhead.py`.
 
-Reads a question and its passages as JSON, a line each, and writes what the peer says to it.
+It runs in their environment. It reads one question with its passages per line, as JSON, and writes
+the answer of the framework.
 """
 
 import json

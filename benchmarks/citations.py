@@ -1,9 +1,9 @@
-"""The whole way on real PDFs: is every quote where its citation says, on the page it says?
+"""Check citations of real PDFs: each quote must be at its offsets and on its page.
 
     python -m benchmarks.citations ../shared/data/pdf
 
-Ingests the folder, asks every question of its questions.jsonl, and compares each citation with
-the text that PDFium gives for that page anew, independently of the index.
+Ingests the folder, asks every question of its questions.jsonl, and compares each citation with the
+text that PDFium extracts from that page again, independently of the index.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Searches while an ingest runs: in the same process, and in another one.
+"""Latency of searches during an ingest, in the same process and in another process.
 
     python -m benchmarks.concurrency ../shared/data/pdf
 
-An index of some 10,000 chunks is searched alone, then while as many more are ingested. A search
-every 20 ms, as one busy user would: the ingest itself keeps the cores of the machine busy. The
-floor is the same search beside a process that does nothing but embed.
+An index of about 10,000 chunks is searched alone, then while the same number of chunks is ingested.
+There is one search every 20 ms, as of one busy user; the ingest itself uses all cores. The floor is
+the same search next to a process that only embeds.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What stands behind some defaults: the static embedder beside WordLlama, and Chroma's metadata.
+"""Measurements of some defaults: the static embedder and WordLlama, and metadata in Chroma.
 
     python -m benchmarks.defaults ../shared/data/retrieval/scifact/corpus.jsonl
 
-Each pair is measured in one run; compare the two, not with another machine.
+Both sides of a pair are measured in one run. Compare the two; do not compare with another machine.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How many answers a second the lexical backend scores, on one core, beside plain word overlap.
+"""Throughput of the lexical support judge, in answers per second on one core.
 
     python -m benchmarks.evaluation
 
-1,000 answers of five sentences, each over five passages of its own of about 90 words: none of them
-is in a cache. Sentences are words of ``docs/``, drawn as often as they stand there, by a seed, with
-numbers and names among them. The floor is the share of the words of each sentence
-that the passages have.
+It judges 1,000 answers of five sentences, each with five passages of its own of about 90 words, so
+no answer is in a cache. The sentences consist of words of ``docs/``, drawn with their frequencies
+and a fixed seed, with numbers and names. The floor is the share of the words of each sentence that
+the passages contain.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How time, memory and disk grow with the index, and what an unchanged folder costs.
+"""Growth of time, memory and disk use with the index, and the cost of an unchanged folder.
 
     python -m benchmarks.growth ../shared/data/pdf [CHUNKS]
 
-Text files of some 20 chunks each, made of the sentences of the PDFs in another order (seeded),
-are ingested with the default pipeline: a tenth of them first, then all. Beside it, in the same
-run: queries at both sizes, an ingest of nothing new, and filters that keep a half, a tenth, a
-hundredth of the documents, next to raw Chroma with the same vectors and the same filters.
+Text files of about 20 chunks each consist of the sentences of the PDFs in random order, with a
+fixed seed. The default pipeline ingests a tenth of them first, then all. The same run measures
+queries at both sizes, an ingest without changes, and filters that select a half, a tenth and a
+hundredth of the documents. Raw Chroma with the same vectors and filters is the comparison.
 """
 
 from __future__ import annotations

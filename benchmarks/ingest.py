@@ -1,13 +1,13 @@
-"""Parsed text to searchable index, beside LangChain with langchain-chroma.
+"""Time from parsed text to a searchable index, compared with LangChain and langchain-chroma.
 
     python3 -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/peers.txt
     python -m benchmarks.ingest ../shared/data/pdf .venv-peers/bin/python
 
-Both sides get the same texts and the same static embedder. Ours chunks, embeds, and writes the
-vectors into Chroma, BM25 into tantivy and everything into the library; LangChain's splits with
-RecursiveCharacterTextSplitter, told the same size in characters (that many tokens, at the
-characters per token of these texts), and writes vectors and texts into Chroma. Processes take
-turns, the best run of each counts.
+Both sides get the same texts and the same static embedder. citewell chunks and embeds the texts,
+and writes vectors to Chroma, words to tantivy and everything to the document store. LangChain
+splits with RecursiveCharacterTextSplitter, with the same chunk size (converted to characters with
+the ratio of these texts), and writes vectors and texts to Chroma. The processes take turns, and the
+best run of each counts.
 """
 
 from __future__ import annotations

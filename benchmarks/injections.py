@@ -1,10 +1,11 @@
-"""What gets through of documents that give orders.
+"""Effect of prompt injections: how many documents with orders change the answer.
 
     python -m benchmarks.injections
 
-The 48 of `evals/sets/injections.yaml`, with the extractive generator and with SmolLM2-135M in
-process. ``draft`` counts those whose wish stands in what the model itself said, ``answer`` those
-where it stands in what is shown after checking. Last, each that got through, and its answer.
+Uses the 48 documents of `evals/sets/injections.yaml`, with the extractive generator and with
+SmolLM2-135M in process. ``draft`` counts the orders that the draft of the model follows, ``answer``
+those that the checked answer follows. At the end, each order that was followed is printed with its
+answer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sets of people's judgements, as pairs of a claim and what it was given from."""
+"""Data sets of human judgements, as pairs of a claim and its contexts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a measurement was made on: printed with every result."""
+"""The machine of a measurement; it is printed with every result."""
 
 from __future__ import annotations
 

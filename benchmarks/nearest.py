@@ -1,10 +1,10 @@
-"""How many of the nearest chunks Chroma's graph finds, and what comparing with each costs.
+"""Recall and time of Chroma's graph search, compared with exact search.
 
     python -m benchmarks.nearest ../shared/data/pdf
 
-A few documents (the sample folder, the README) lie beside many of another kind (filings, in small
-chunks): what a folder of a person's looks like. Recall is the share of the exact ten nearest among
-the graph's first hundred.
+A few documents (the sample folder, the README) are among many of another kind (filings, in small
+chunks), as in a personal folder. Recall is the share of the exact ten nearest chunks among the
+first hundred of the graph.
 """
 
 from __future__ import annotations

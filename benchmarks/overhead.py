@@ -1,12 +1,13 @@
-"""What a framework adds to a question, without the model's own time, beside its peers.
+"""Time that a framework adds to a question, without the time of the model.
 
     python3 -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/peers.txt
     python -m benchmarks.overhead ../shared/data .venv-peers/bin/python
 
-Every side gets the same eight passages of SQuAD 2 and a model that says its four sentences, with
-markers, at once; each question has other passages and another reply, so that nothing is cached.
-Prompt, parsing of markers, and here the verification of every sentence are in it. The medians of
-200 questions, each side in a process of its own, in turns; the best of three counts.
+Every side gets the same eight passages of SQuAD 2 and a model that returns its four sentences with
+markers at once. Each question has other passages and another reply, so nothing is cached. The time
+includes the prompt, the parsing of markers and, for citewell, the verification of every sentence.
+The result is the median of 200 questions. Each side runs in a process of its own, the sides take
+turns, and the best of three runs counts.
 """
 
 from __future__ import annotations

@@ -1,15 +1,16 @@
-"""Parsing beside pypdf and markitdown, and how much of each page's text is found.
+"""Speed and completeness of parsing, compared with pypdf and markitdown.
 
     python3 -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/peers.txt
     python -m benchmarks.parsing ../shared/data/pdf .venv-peers/bin/python ../shared/data/files
 
-For PDF, every side reads whole files (pypdf: every page's text; citewell: with page marks,
-outline, reading order and clean-up), one after another, each side in a process of its own; pages
-per second, over every third file (``EVERY=1``: all), markitdown's over the first three of these.
-``found``: the share of the words of a page, as pdfminer.six reads it, that a side has in the same
-order (difflib's matching blocks), over every 10th page. Lines that citewell drops because they
-repeat are given back for this: ``found, cleaned`` counts them as lost. For the other formats, the
-files in the last folder: files per second, and how many gave text.
+For PDF, every side reads whole files one after another, each side in a process of its own: pypdf
+extracts the text of every page, citewell also finds page marks, outline and reading order and
+cleans the text. The result is pages per second, over every third file (``EVERY=1``: all files), for
+markitdown over the first three of these. ``found`` is the share of the words of a page, as
+pdfminer.six reads it, that a side has in the same order (difflib's matching blocks), over every
+10th page. Repeated lines that citewell drops count as found there; ``found, cleaned`` counts them
+as lost. For the other formats, the files of the last folder are parsed: files per second, and how
+many gave text.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Ingest and query beside LangChain, LlamaIndex and Haystack, all on Chroma, and raw calls.
+"""Ingest and query, compared with LangChain, LlamaIndex and Haystack on Chroma, and with raw calls.
 
     python3 -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/peers.txt
     python -m benchmarks.peers ../shared/data/pdf .venv-peers/bin/python
 
-All sides get the same chunks of the same texts, cut beforehand, and the same static embedder, and
-write to disk. The peers write vectors, texts and metadata into Chroma, as they do by default;
-citewell writes the vectors into Chroma, BM25 into tantivy, and documents, chunks, vectors and
-ledger into the library. ``raw`` is Chroma and tantivy called by hand, embedding and all. Each
-side runs in a process of its own, in turns; the best ingest and the median of the others count.
+All sides get the same chunks of the same texts and the same static embedder, and write to disk. The
+other frameworks write vectors, texts and metadata to Chroma, as they do by default. citewell writes
+vectors to Chroma, words to tantivy, and documents, chunks, vectors and ledger to the document
+store. ``raw`` calls Chroma and tantivy directly, and embeds. Each side runs in its own process, and
+the sides take turns. The best ingest counts, and the median of the other measurements.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Fifty chat clients of ten tenants at once against ``rag serve``, on loopback.
+"""Load test of ``rag serve`` on loopback: fifty chat clients of ten tenants at once.
 
     python -m benchmarks.serving            # two minutes
     DURATION=20 python -m benchmarks.serving
 
-Each client asks what only its own tenant's documents can answer, by `/ask`, as a stream, and by
-OpenAI's API, and hangs up in the middle of every tenth stream. Reported are errors, answers with
-another tenant's words, p50 and p95 in milliseconds, and the server's memory, threads and open
-files in the course of it. Beside it, in the same run: the same questions asked of the pipeline in
-one process, one after another, as the floor.
+Each client asks questions that only the documents of its own tenant answer, through `/ask`, as a
+stream, and through OpenAI's API. It closes every tenth stream in the middle. The result has the
+errors, the answers with words of another tenant, p50 and p95 in milliseconds, and the memory,
+threads and open files of the server over time. The floor, in the same run: one process asks the
+pipeline the same questions, one after another.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""How long starting takes: the import, the help, and a whole `rag ask` on 10,000 chunks.
+"""Start-up time: the import, the help, and a whole `rag ask` on 10,000 chunks.
 
     python -m benchmarks.startup
 
-Each is a process of its own, the best of several runs. `rag ask` is compared with importing
-chromadb in the same run: the rest of it should cost no more than that import.
+Each measurement is a process of its own, and the best of several runs counts. `rag ask` is compared
+with the import of chromadb in the same run: everything else should take no longer than this import.
 """
 
 from __future__ import annotations

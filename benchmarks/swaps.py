@@ -1,11 +1,11 @@
-"""Does the lexical backend notice another number or name in a sentence that is copied?
+"""Detection of a changed number or name in a copied sentence, by the lexical support judge.
 
     python -m benchmarks.swaps ../shared/data/retrieval/squad2/corpus.jsonl
 
-Of each of 300 sentences of the corpus one number is changed, or one name is replaced by another
-document's, or by another of its own document. Each is judged with five documents as contexts, its
-own among them. ``noticed`` is the share of pairs in which the sentence is supported as it stands
-and not as it was changed.
+In each of 300 sentences of the corpus, one number is changed, or one name is replaced by a name of
+another document or of the same document. Each sentence is judged with five documents as contexts,
+one of them its own. ``noticed`` is the share of pairs in which the original sentence is supported
+and the changed one is not.
 """
 
 from __future__ import annotations

@@ -1,15 +1,16 @@
-"""How well each metric and backend agrees with people, on every labelled set, beside baselines.
+"""Agreement of each metric and support judge with people, on every labelled set.
 
     python -m benchmarks.verification ../shared/data/labelled
         [--nli MODEL] [--judge NAME:MODEL] [--each N] [--weights]
 
-Prints the tables of ``docs/metrics.md``. AUROC is the chance that a supported claim scores above
-one that is not. Baselines: the share of the claim's words, and of its pairs of words, that the
-contexts have; the longest common subsequence over the claim's length (ROUGE-L precision); the
-cosine of static vectors. The lexical backend has one setting for all sets. ``--nli`` adds an NLI
-model (a folder, or a name on the hub) and ``--judge`` a chat model (``openai:gpt-4.1-mini``), on at
-most ``--each`` rows a set (400). ``--weights`` prints what the verifier's weights come to on a set
-that they were not chosen on: for each set those with the best mean AUROC on the others.
+Prints the tables of ``docs/metrics.md``. AUROC is the probability that a supported claim has a
+higher score than an unsupported one. The baselines are: the share of the words of the claim, and of
+its word pairs, that the contexts contain; the longest common subsequence divided by the length of
+the claim (ROUGE-L precision); the cosine of static vectors. The lexical judge has one setting for
+all sets. ``--nli`` adds an NLI model (a folder, or a name on the hub) and ``--judge`` a chat model
+(``openai:gpt-4.1-mini``), each on at most ``--each`` rows per set (400). ``--weights`` prints the
+results of the verifier's weights on sets that they were not chosen on: for each set, the weights
+with the best mean AUROC on the other sets.
 """
 
 from __future__ import annotations

@@ -443,6 +443,19 @@ def test_class_that_is_defined_again_replaces_the_earlier_one() -> None:
     assert component_class("translator", "cell") is classes[1]
 
 
+def test_class_that_a_function_defines_twice_is_another_class() -> None:
+    def define_class() -> type[Part]:
+        class Local(Part):
+            name: ClassVar[str] = "local"
+
+        return Local
+
+    first_class = rag.register(define_class())
+    with pytest.raises(ConfigError, match="another chunker is registered as 'local'"):
+        rag.register(define_class())
+    assert component_class("chunker", "local") is first_class
+
+
 @pytest.mark.parametrize(
     ("cls", "name", "message"),
     [

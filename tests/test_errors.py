@@ -23,6 +23,7 @@ from rag import (
     EmbeddingError,
     HeadingChunker,
     IndexDamaged,
+    IndexLocked,
     IndexNotFound,
     MissingExtra,
     MissingKey,
@@ -300,6 +301,19 @@ def test_source_that_cannot_be_read_has_its_uri() -> None:
     assert catch(source.read).uri == "broken:1"
 
 
+def test_pages_of_a_site_without_robots_txt_have_errors_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from connectors.http import Fetcher
+
+    monkeypatch.setattr(Fetcher, "_load_robots", lambda *_: SourceUnreadable("no robots.txt"))
+    fetcher = Fetcher(0.0, True, False, 1.0, 1_000)
+    for uri in ("https://example.com/a", "https://example.com/b"):
+        source = Source(uri=uri, version="", read=lambda url=uri: fetcher.get(url).body)  # type: ignore[misc]
+        error = catch(source.read)
+        assert (type(error), str(error), error.uri) == (SourceUnreadable, "no robots.txt", uri)
+
+
 @pytest.mark.parametrize(
     ("source", "uri"),
     [
@@ -356,3 +370,20 @@ def test_error_of_another_framework_keeps_its_http_status() -> None:
     assert isinstance(error, ModelRateLimited)
     assert error.status == 429
     assert isinstance(translate_error("x", ConfigError("y")), ConfigError)
+
+
+def test_errors_of_the_index_have_its_folder_and_the_document(
+    pipeline: Pipeline, folder: Path, tmp_path: Path
+) -> None:
+    pipeline.ingest(folder)
+    with pytest.raises(DocumentNotFound) as missing:
+        pipeline.document("file:///nowhere")
+    assert missing.value.uri == "file:///nowhere"
+    with pipeline.open().open_writer(), pytest.raises(IndexLocked) as locked:
+        pipeline.ingest(folder)
+    assert locked.value.path == pipeline.index
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file.txt").touch()
+    with pytest.raises(RagIndexError) as occupied, Pipeline(index=tmp_path / "other") as other:
+        other.ingest(folder)
+    assert occupied.value.path == tmp_path / "other"

@@ -286,7 +286,8 @@ class IndexWriter:
                 if fingerprint != self._index.fingerprint:
                     raise IndexDamaged(
                         f"the document store at {self._index.path} has lost {len(lost_rows):,} "
-                        "vectors: run `rag index repair` with the pipeline it was built with"
+                        "vectors: run `rag index repair` with the pipeline it was built with",
+                        path=self._index.path,
                     )
                 self.embed_again(document_store.chunks(lost_rows, state))
             new_stores.write_rows(rows, document_store, fingerprint, state)

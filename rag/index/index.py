@@ -136,7 +136,7 @@ class Index:
     def store_set(self) -> StoreSet:
         """Store set in use."""
         if self._closed:
-            raise RagIndexError(f"the index at {self.path} was closed while in use")
+            raise RagIndexError(f"the index at {self.path} was closed while in use", path=self.path)
         return self._store_set
 
     @property
@@ -237,7 +237,9 @@ class Index:
     def _check_storage_exists(self) -> None:
         if not self._closed and not self.document_store.storage_exists():
             raise RagIndexError(
-                f"the index at {self.path} was deleted or replaced while it was open: open it again"
+                f"the index at {self.path} was deleted or replaced while it was open: open it "
+                "again",
+                path=self.path,
             )
 
     def pause_new_searches(self) -> AbstractContextManager[object]:
@@ -453,7 +455,9 @@ class Index:
                 if error.errno == errno.ENOSPC:
                     raise RagIndexError.disk_full(self.path) from error
                 reason = error.strerror or error
-                raise RagIndexError(f"cannot write the index at {self.path}: {reason}") from error
+                raise RagIndexError(
+                    f"cannot write the index at {self.path}: {reason}", path=self.path
+                ) from error
             finally:
                 try:
                     writer.close()
@@ -495,7 +499,8 @@ class Index:
             if count < live:
                 raise IndexDamaged(
                     f"the {name} store of {self.path} has {count:,} of {live:,} chunks: "
-                    f"{IndexDamaged.REFILL_HINT}"
+                    f"{IndexDamaged.REFILL_HINT}",
+                    path=self.path,
                 )
 
 

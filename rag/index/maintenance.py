@@ -222,7 +222,8 @@ def repair(index: Index) -> Repair:
             raise IndexDamaged(
                 f"the document store of {index.path} is broken "
                 f"({integrity_errors[0]}): restore a snapshot (`rag index restore NAME`), or "
-                "ingest into a new index"
+                "ingest into a new index",
+                path=index.path,
             )
         before = _verify_stores(index)
         if writer.has_rebuilt:
@@ -236,7 +237,9 @@ def repair(index: Index) -> Repair:
             writer.rebuild()  # into a new store set, so that open readers switch to it
         after = _verify_stores(index)
         if not after.is_intact:
-            raise IndexDamaged(f"{index.path} could not be repaired: {after.problems[0]}")
+            raise IndexDamaged(
+                f"{index.path} could not be repaired: {after.problems[0]}", path=index.path
+            )
         return Repair(before.problems, lost_uris)
 
 
@@ -285,5 +288,7 @@ def drop(index: Path, namespace: str, config: DocumentStoreConfig | None = None)
             shutil.rmtree(dropped, ignore_errors=True)
             folder.replace(dropped)
         except OSError as error:
-            raise RagIndexError(f"cannot delete {folder}: {error.strerror or error}") from None
+            raise RagIndexError(
+                f"cannot delete {folder}: {error.strerror or error}", path=folder
+            ) from None
     shutil.rmtree(dropped, ignore_errors=True)

@@ -152,7 +152,8 @@ def make_folder(path: Path, namespace: str = "", config: DocumentStoreConfig | N
             if other_entries := {entry.name for entry in path.iterdir()} - _INDEX_ENTRIES:
                 raise RagIndexError(
                     f"{path} is not an index and contains other files ({min(other_entries)} ...): "
-                    "choose a new folder for the index"
+                    "choose a new folder for the index",
+                    path=path,
                 )
             document_config = config or Sqlite()
             kind = document_config.name if document_config.is_persistent else ""
@@ -162,10 +163,12 @@ def make_folder(path: Path, namespace: str = "", config: DocumentStoreConfig | N
         if not os.access(folder, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except FileExistsError:
-        raise RagIndexError(f"{path} is a file: choose a folder for the index") from None
+        raise RagIndexError(f"{path} is a file: choose a folder for the index", path=path) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise RagIndexError(f"cannot write the index in {str(path)[:200]!r}: {reason}") from None
+        raise RagIndexError(
+            f"cannot write the index in {str(path)[:200]!r}: {reason}", path=path
+        ) from None
 
 
 def measure_size(path: Path) -> int:

@@ -165,10 +165,10 @@ def _open_snapshot_copy(path: Path, copy: Path) -> Iterator[SqliteDocumentStore]
     try:
         opened_copy = SqliteDocumentStore(copy)
     except RagIndexError as error:
-        raise IndexDamaged(f"the snapshot {path} is damaged ({error})") from error
+        raise IndexDamaged(f"the snapshot {path} is damaged ({error})", path=path) from error
     with closing(opened_copy) as document_store:
         if integrity_errors := document_store.integrity_errors():
-            raise IndexDamaged(f"the snapshot {path} is damaged ({integrity_errors[0]})")
+            raise IndexDamaged(f"the snapshot {path} is damaged ({integrity_errors[0]})", path=path)
         document_store.discard("pending")
         document_store.discard("staged")
         document_store.remove_deleted_with_chunks()

@@ -81,7 +81,9 @@ class StoreSet:
 
     def _require_open(self) -> None:
         if self._closed:
-            raise IndexDamaged(f"{self.path} was closed while in use, or replaced by a newer one")
+            raise IndexDamaged(
+                f"{self.path} was closed while in use, or replaced by a newer one", path=self.path
+            )
         id_file = self.path / _ID_FILE
         if (
             (self._vectors is None or self._lexical is None)
@@ -89,7 +91,8 @@ class StoreSet:
             and id_file.read_text(encoding="utf-8") != self._document_store.id
         ):
             raise IndexDamaged(
-                f"{self.path} was built from another document store: {IndexDamaged.REFILL_HINT}"
+                f"{self.path} was built from another document store: {IndexDamaged.REFILL_HINT}",
+                path=self.path,
             )
 
     def create(self) -> None:

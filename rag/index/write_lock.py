@@ -28,9 +28,11 @@ def hold_write_lock(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise IndexLocked(_describe_holder(folder, holder_file)) from None
+        raise IndexLocked(_describe_holder(folder, holder_file), path=folder) from None
     except OSError as error:
-        raise RagIndexError(f"cannot write to {folder}: {error.strerror or error}") from None
+        raise RagIndexError(
+            f"cannot write to {folder}: {error.strerror or error}", path=folder
+        ) from None
     try:
         note = {"pid": os.getpid(), "host": socket.gethostname(), "since": _current_time()}
         with contextlib.suppress(OSError):  # a full disk: the lock works without the note

@@ -83,7 +83,10 @@ class Chroma(VectorStoreConfig):
         if self.url:
             return ChromaCollection(self, location.folder, f"citewell-{location.name}")
         if not location.folder.is_dir():
-            raise IndexDamaged(f"there is no folder {location.folder}: {IndexDamaged.REFILL_HINT}")
+            raise IndexDamaged(
+                f"there is no folder {location.folder}: {IndexDamaged.REFILL_HINT}",
+                path=location.folder,
+            )
         return ChromaCollection(self, location.folder, _EMBEDDED_COLLECTION)
 
     def remove(self, location: StoreLocation) -> None:

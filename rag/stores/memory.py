@@ -302,7 +302,7 @@ class InMemoryDocumentStore(DocumentStore):
         with self._locked():
             stored = self._live.get(uri)
         if stored is None:
-            raise DocumentNotFound(f"the index holds no document {uri}")
+            raise DocumentNotFound(f"the index holds no document {uri}", uri=uri)
         return stored.document
 
     def documents(self) -> list[DocumentInfo]:

@@ -56,7 +56,7 @@ class TantivyIndex(LexicalIndex):
         self._tantivy = tantivy
         self._path = path
         if not path.is_dir():
-            raise IndexDamaged(f"there is no folder {path}: {IndexDamaged.REFILL_HINT}")
+            raise IndexDamaged(f"there is no folder {path}: {IndexDamaged.REFILL_HINT}", path=path)
         builder = tantivy.SchemaBuilder()
         builder.add_unsigned_field("row", indexed=True, fast=True)
         builder.add_unsigned_field("document", indexed=True)

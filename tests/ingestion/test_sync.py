@@ -720,6 +720,7 @@ def test_ctrl_c_stops_between_two_documents(tmp_path: Path, folder: Path) -> Non
         "from connectors.parsers.auto import AutoParser\n"
         "from rag import Pipeline\n"
         "parse_calls, original = [], AutoParser.documents\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it\n"
         "def parse(self, data, **kwargs):\n"
         "    parse_calls.append(1)\n"
         "    if len(parse_calls) == 3:\n"

@@ -71,7 +71,8 @@ class SqliteConnection(DocumentStore):
         if not os.access(self.path.parent, os.W_OK):
             raise RagIndexError(
                 f"{self.path} has format {version}, and {SCHEMA_VERSION} is needed: open it once "
-                "where its folder can be written, which converts it"
+                "where its folder can be written, which converts it",
+                path=self.path,
             )
         with self._translate_errors(), closing(self._connect_for_writing()) as connection:
             migrate_schema(connection, self.path)
@@ -81,7 +82,7 @@ class SqliteConnection(DocumentStore):
         """Connection for writes, opened at first use. Use it only under `_write_lock`."""
         if self._lazy_write_connection is None:
             if self._read_only:
-                raise RagIndexError(f"{self.path} was opened for reading only")
+                raise RagIndexError(f"{self.path} was opened for reading only", path=self.path)
             self._lazy_write_connection = self._connect_for_writing()
             self._lazy_write_connection.execute("PRAGMA foreign_keys = ON")
         return self._lazy_write_connection
@@ -162,11 +163,11 @@ class SqliteConnection(DocumentStore):
         try:
             yield
         except sqlite3.ProgrammingError as error:
-            raise RagIndexError(f"{self.path} was closed while in use") from error
+            raise RagIndexError(f"{self.path} was closed while in use", path=self.path) from error
         except sqlite3.OperationalError as error:
             if "is full" in str(error):
                 raise RagIndexError.disk_full(self.path) from error
-            raise RagIndexError(f"cannot use {self.path}: {error}") from error
+            raise RagIndexError(f"cannot use {self.path}: {error}", path=self.path) from error
         except sqlite3.DatabaseError as error:
             raise IndexDamaged.document_store(self.path, error) from error
 
@@ -204,7 +205,8 @@ class SqliteConnection(DocumentStore):
 
     def _make_damage_error(self, error: Exception) -> IndexDamaged:
         return IndexDamaged(
-            f"{self.path} holds data that cannot be read ({error}): run `rag index repair`"
+            f"{self.path} holds data that cannot be read ({error}): run `rag index repair`",
+            path=self.path,
         )
 
     def meta(self, key: str) -> str | None:

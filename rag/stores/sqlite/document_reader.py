@@ -173,7 +173,7 @@ class DocumentReader(SqliteConnection):
             "SELECT id, length FROM documents WHERE uri = ? AND state = 'live'", (uri,)
         )
         if not rows:
-            raise DocumentNotFound(f"the index holds no document {uri}")
+            raise DocumentNotFound(f"the index holds no document {uri}", uri=uri)
         return int(rows[0][0]), int(rows[0][1])
 
     def _read_text(self, document: int, start: int, end: int) -> str:

@@ -23,7 +23,8 @@ def migrate_schema(connection: sqlite3.Connection, path: Path) -> None:
                 raise RagIndexError(
                     f"{path} has format {version} of another version of citewell; this version "
                     f"reads {', '.join([*_MIGRATIONS, SCHEMA_VERSION])}: use that version, or "
-                    "ingest into a new index (--index DIR)"
+                    "ingest into a new index (--index DIR)",
+                    path=path,
                 )
             _MIGRATIONS[version](connection)
         if orphans := connection.execute("PRAGMA foreign_key_check").fetchall():
