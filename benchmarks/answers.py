@@ -3,12 +3,13 @@
     python3 -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/peers.txt
     python -m benchmarks.answers ../shared/data .venv-peers/bin/python
 
-The questions are from SQuAD 2 (answerable and unanswerable), HotpotQA, MuSiQue and TAT-QA. The set
-``foreign`` asks questions of other collections about SQuAD's passages; none can be answered. The
-environment variable EACH is the number of questions of each kind (default 40). Every side gets the
-same four passages, which the default pipeline retrieves, and the same model, SmolLM2-135M on a
-llama.cpp server. LlamaIndex uses its CitationQueryEngine, LangChain the usual chain of prompt,
-model and parser. Without the second argument, only citewell is measured.
+The questions are from SQuAD 2, HotpotQA, MuSiQue and TAT-QA. SQuAD 2 has answerable questions, and
+unanswerable ones whose passages seem to answer them. The set ``foreign`` asks questions of other
+collections about SQuAD's passages; none can be answered. The environment variable EACH is the
+number of questions of each kind (default 40). Every side gets the same four passages, which the
+default pipeline retrieves, and the same model, SmolLM2-135M on a llama.cpp server. LlamaIndex uses
+its CitationQueryEngine, LangChain the usual chain of prompt, model and parser. Without the second
+argument, only citewell is measured.
 
 The columns, by side and set:
 

@@ -3,9 +3,9 @@
     python -m benchmarks.editions ebdd8e4
 
 The argument is a git revision. Its packages are installed into a temporary folder, without
-dependencies: both editions run with the dependencies of this environment. Each measurement runs
-in a process of its own, the editions take turns, and the best of several rounds counts. The last
-line is the ratio of the times (this edition / the earlier one) by measurement.
+dependencies. Both editions run with the dependencies of this environment. Each measurement runs in
+its own process, and the editions take turns. The best of several rounds counts. The last line of
+the output contains the ratio of the times (this edition / the earlier one) for each measurement.
 """
 
 from __future__ import annotations

@@ -3,11 +3,11 @@
     python3 -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/peers.txt
     python -m benchmarks.ingest ../shared/data/pdf .venv-peers/bin/python
 
-Both sides get the same texts and the same static embedder. citewell chunks and embeds the texts,
-and writes vectors to Chroma, words to tantivy and everything to the document store. LangChain
-splits with RecursiveCharacterTextSplitter, with the same chunk size (converted to characters with
-the ratio of these texts), and writes vectors and texts to Chroma. The processes take turns, and the
-best run of each counts.
+Both sides get the same texts and the same static embedder. citewell chunks and embeds the texts. It
+writes vectors to Chroma, the lexical index (BM25) to tantivy and everything to the document store.
+LangChain splits with RecursiveCharacterTextSplitter, with the same chunk size (converted to
+characters with the ratio of these texts), and writes vectors and texts to Chroma. The processes
+take turns, and the best run of each counts.
 """
 
 from __future__ import annotations

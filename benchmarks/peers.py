@@ -3,11 +3,12 @@
     python3 -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/peers.txt
     python -m benchmarks.peers ../shared/data/pdf .venv-peers/bin/python
 
-All sides get the same chunks of the same texts and the same static embedder, and write to disk. The
-other frameworks write vectors, texts and metadata to Chroma, as they do by default. citewell writes
-vectors to Chroma, words to tantivy, and documents, chunks, vectors and ledger to the document
-store. ``raw`` calls Chroma and tantivy directly, and embeds. Each side runs in its own process, and
-the sides take turns. The best ingest counts, and the median of the other measurements.
+All sides get the same static embedder and the same chunks of the same texts, split in advance. All
+write to disk. The other frameworks write vectors, texts and metadata to Chroma, as they do by
+default. citewell writes vectors to Chroma, the lexical index (BM25) to tantivy, and documents,
+chunks, vectors and ledger to the document store. ``raw`` calls Chroma and tantivy directly, and
+embeds. Each side runs in its own process, and the sides take turns. The best ingest counts, and the
+median of the other measurements.
 """
 
 from __future__ import annotations

