@@ -84,16 +84,24 @@ class StoreSet:
             raise IndexDamaged(
                 f"{self.path} was closed while in use, or replaced by a newer one", path=self.path
             )
-        id_file = self.path / _ID_FILE
-        if (
-            (self._vectors is None or self._lexical is None)
-            and id_file.is_file()
-            and id_file.read_text(encoding="utf-8") != self._document_store.id
+        if (self._vectors is None or self._lexical is None) and self._read_source_id() not in (
+            "",
+            self._document_store.id,
         ):
             raise IndexDamaged(
                 f"{self.path} was built from another document store: {IndexDamaged.REFILL_HINT}",
                 path=self.path,
             )
+
+    def _read_source_id(self) -> str:
+        """Return the id of the document store that the set was built from.
+
+        "" for a set of version 0.1, and for one that a writer has just removed.
+        """
+        try:
+            return (self.path / _ID_FILE).read_text(encoding="utf-8")
+        except OSError:
+            return ""
 
     def create(self) -> None:
         """Create the storage of a new set. An existing one stays as it is."""

@@ -226,3 +226,16 @@ def test_example_in_the_module_docstring_runs(tmp_path: Path, folder: Path) -> N
         check=True,
     )
     assert result.stdout == "library: 2 chunks have no vector\n"
+
+
+def test_store_set_of_another_document_store_is_filled_again(tmp_path: Path, folder: Path) -> None:
+    with Pipeline(index=tmp_path / "i") as pipeline:
+        pipeline.ingest(folder)
+        expected = pipeline.search("battery")
+    (tmp_path / "i" / "derived" / "1" / "document-store-id").write_text("another")
+    with Pipeline(index=tmp_path / "i") as pipeline:
+        with pytest.raises(IndexDamaged, match="another document store"):
+            pipeline.search("battery")
+        assert pipeline.ingest(folder).embedded == 0
+        assert pipeline.search("battery") == expected
+        assert maintenance.verify(pipeline.open()).problems == []
