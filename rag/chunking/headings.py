@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import ClassVar, NamedTuple, Self
@@ -10,6 +9,7 @@ from typing import ClassVar, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from rag.chunking.base import Chunker, TokenCounter, chunk_id
+from rag.chunking.semantic_split import find_overlap_start, split_semantically, strip_span
 from rag.text.sentences import Span
 from rag.types import Chunk, Document, LocationIndex
 
@@ -18,7 +18,6 @@ _SAMPLE_CHARACTERS = (
 )
 _BLOCK_CHARACTERS = 200_000  # passed to semchunk in one call, to bound its memory
 _ESTIMATE_TOLERANCE = 1.2  # the estimated token count may be wrong by this factor
-_BREAK_PATTERN = re.compile(r"(?<=[.!?。！？])\s+|\n\s*|\s+")
 
 
 class HeadingChunker(Chunker):
@@ -139,7 +138,7 @@ class HeadingChunker(Chunker):
             and section.end - section.start
             <= max_whole_tokens * characters_per_token * _ESTIMATE_TOLERANCE
         ):
-            span = _strip_span(text, section.start, section.end)
+            span = strip_span(text, section.start, section.end)
             if tokens.count_tokens([text[span.start : span.end]])[0] <= max_whole_tokens:
                 return [span] if span.start < span.end else []
         overlap = min(self.overlap, max_chunk_tokens // 4)
@@ -148,7 +147,7 @@ class HeadingChunker(Chunker):
             span
             for start in range(section.start, section.end, _BLOCK_CHARACTERS)
             for span in _merge_neighbours(
-                _split_semantically(
+                split_semantically(
                     text, start, min(start + _BLOCK_CHARACTERS, section.end), target_characters
                 ),
                 target_characters,
@@ -182,9 +181,7 @@ class HeadingChunker(Chunker):
         extended span. The extended span is counted only if the sum is close to the limit.
         """
         extended_spans = [
-            Span(
-                _find_overlap_start(text, previous.start, span.start, overlap_characters), span.end
-            )
+            Span(find_overlap_start(text, previous.start, span.start, overlap_characters), span.end)
             for (previous, _), (span, _) in pairwise(fitting_spans)
         ]
         core_spans = [span for span, _ in fitting_spans[1:]]
@@ -278,27 +275,6 @@ def _estimate_characters_per_token(text: str, tokens: TokenCounter) -> float:
     return max(0.25, sum(map(len, samples)) / max(1, sum(tokens.count_tokens(samples))))
 
 
-def _split_semantically(text: str, start: int, end: int, target_characters: int) -> list[Span]:
-    """Return spans of at most `target_characters` that cover all text but white space."""
-    from semchunk import chunk
-
-    if end - start <= target_characters:
-        return [_strip_span(text, start, end)] if not text[start:end].isspace() else []
-    try:
-        # `len` counts characters; with memoize, semchunk would keep every text in memory.
-        _, offsets = chunk(text[start:end], target_characters, len, offsets=True, memoize=False)
-    except RecursionError:  # text of ever longer runs of breaks: cut at fixed lengths
-        offsets = [
-            (i, min(i + target_characters, end - start))
-            for i in range(0, end - start, target_characters)
-        ]
-    return [
-        _strip_span(text, start + a, start + b)
-        for a, b in offsets
-        if text[start + a : start + b].strip()
-    ]
-
-
 def _merge_neighbours(spans: Sequence[Span], target_characters: int) -> list[Span]:
     """Join neighbouring spans that fit together: semchunk leaves small spans at larger breaks."""
     merged_spans: list[Span] = []
@@ -310,18 +286,12 @@ def _merge_neighbours(spans: Sequence[Span], target_characters: int) -> list[Spa
     return merged_spans
 
 
-def _strip_span(text: str, start: int, end: int) -> Span:
-    piece = text[start:end]
-    span_start = start + len(piece) - len(piece.lstrip())
-    return Span(span_start, span_start + len(piece.strip()))
-
-
 def refit(
     text: str, span: Span, length: int, max_tokens: int, tokens: TokenCounter
 ) -> list[tuple[Span, int]]:
     """Split a span of `length` tokens into (span, length) pairs of at most `max_tokens` each."""
     target_characters = max(1, (span.end - span.start) * max_tokens // (length + 1))
-    parts = _split_semantically(text, span.start, span.end, target_characters)
+    parts = split_semantically(text, span.start, span.end, target_characters)
     lengths = tokens.count_tokens([text[a:b] for a, b in parts])
     fitting_spans: list[tuple[Span, int]] = []
     for part, part_length in zip(parts, lengths, strict=True):
@@ -330,20 +300,3 @@ def refit(
         else:
             fitting_spans += refit(text, part, part_length, max_tokens, tokens)
     return fitting_spans
-
-
-def _find_overlap_start(text: str, earliest_start: int, start: int, overlap_characters: int) -> int:
-    """Return where the overlap starts: at a sentence, line or word before `start`.
-
-    It is at most `overlap_characters` before `start`, and not before `earliest_start`. Returns
-    `start` if there is no break in this range.
-    """
-    window_start = max(earliest_start, start - overlap_characters)
-    best_starts: dict[int, int] = {}
-    for gap in _BREAK_PATTERN.finditer(text, window_start, start):
-        if gap.end() >= start:
-            break
-        rank = 0 if gap.start() and text[gap.start() - 1] in ".!?。！？" else 1
-        rank = 0 if "\n" in gap.group() else rank
-        best_starts.setdefault(rank, gap.end())
-    return best_starts.get(0, best_starts.get(1, start))
