@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 
 from connectors.base import Connector, FailedPart, Source, apply_source_metadata
 from connectors.parser_pool import ParserPool
-from rag.chunking.base import Chunker
+from rag.chunking import Chunker, split_document
 from rag.embedding.base import Embedder
 from rag.errors import ParseError, RagError, SourceError, SourceUnreadable
 from rag.ingestion.report import Move
@@ -331,7 +331,7 @@ class ChangeDetector:
                 yield item
                 continue
             try:
-                item.chunks = self._chunker.split(item.document, self._embedder)
+                item.chunks = split_document(self._chunker, item.document, self._embedder)
                 _check_chunks(item.chunks, item.document, self._chunker)
                 yield item
             except SourceError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from rag.chunking.base import Chunker
+from rag.chunking import Chunker, split_document
 from rag.embedding.base import Embedder
 from rag.index.commit_protocol import IndexWriter
 from rag.index.index import Index
@@ -31,7 +31,7 @@ def chunk_stored_documents(
         last_row_id = rows[-1][0]
         for _, uri in rows:
             report.reembedded += 1
-            yield chunker.split(document_store.document(uri), embedder)
+            yield split_document(chunker, document_store.document(uri), embedder)
 
 
 def reembed_documents(
@@ -55,7 +55,7 @@ def reembed_documents(
         for _, uri in rows:
             document = document_store.document(uri)
             entry = replace(ledger[uri], chunker=fingerprint)
-            chunks = chunker.split(document, index.embedder)
+            chunks = split_document(chunker, document, index.embedder)
             items.append(IngestItem(uri, "reembedded", entry, document, chunks))
         for batch in group_into_batches(items):
             embedded_batch = embed_batch(batch, writer)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from rag.chunking import StructureIndex, add_structure
 from rag.errors import DocumentNotFound
 from rag.filters import Filter, Where
 from rag.types import Chunk, Document, Hit, StageScore, flatten_metadata, to_well_formed
@@ -121,7 +122,7 @@ def _find_or_make_chunk(index: Index, document: Document, start: int, end: int) 
     ]
     for chunk in index.document_store.chunks(rows[:1]).values():
         return chunk
-    return Chunk(
+    chunk = Chunk(
         id=part_id(document.digest, start, end),
         uri=document.uri,
         start=start,
@@ -131,6 +132,7 @@ def _find_or_make_chunk(index: Index, document: Document, start: int, end: int) 
         location=document.location_at(start, end),
         metadata=document.metadata,
     )
+    return add_structure(chunk, StructureIndex(document))
 
 
 def _candidate_uris(metadata: Mapping[str, Any]) -> Iterator[str]:

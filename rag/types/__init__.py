@@ -40,6 +40,7 @@ from rag.types.source_location import (
     SourceLocation,
     format_location,
 )
+from rag.types.tables import Table, is_table_rule, split_cells
 
 __all__ = [
     "LOCATION_KINDS",
@@ -66,9 +67,12 @@ __all__ = [
     "SourceLocation",
     "StageScore",
     "Step",
+    "Table",
     "Text",
     "Usage",
     "flatten_metadata",
     "format_location",
+    "is_table_rule",
+    "split_cells",
     "to_well_formed",
 ]

@@ -25,7 +25,9 @@ class Document(FrozenModel):
     """The text of a source with its metadata.
 
     ``uri`` identifies it permanently. All offsets refer to ``text``. ``marks`` assign spans of the
-    text to pages, rows, functions, headings and so on.
+    text to pages, tables, rows, functions, headings and so on. ``identity`` has the terms that tell
+    the document from others, by their origin: ``title``, ``file``, ``folder``, ``date``,
+    ``author``, ``heading``, ``first_page``. They are found when the document is added to an index.
     """
 
     uri: Text = Field(min_length=1)
@@ -34,6 +36,7 @@ class Document(FrozenModel):
     mime: str = "text/plain"
     metadata: Metadata = {}
     marks: tuple[Mark, ...] = ()
+    identity: dict[Text, tuple[Text, ...]] = {}
 
     @model_validator(mode="after")
     def _check_marks_inside_text(self) -> Self:
@@ -46,7 +49,7 @@ class Document(FrozenModel):
     def digest(self) -> str:
         """32 hex digits that identify the version: they change if any field changes."""
         digest = hashlib.sha256(self.text.encode())
-        digest.update(self.model_dump_json(exclude={"text"}).encode())
+        digest.update(self.model_dump_json(exclude={"text", "identity"}).encode())
         return digest.hexdigest()[:32]
 
     def location_at(self, start: int, end: int | None = None) -> SourceLocation:
@@ -59,6 +62,8 @@ class Chunk(LocatedModel):
 
     ``heading_context`` is the title and the headings on one line. It is embedded and indexed in
     front of the text, but is never part of ``text``. ``location`` is where the chunk begins.
+    ``marks`` are the document's marks for the headings, tables and records in the chunk; their
+    offsets are those of the document, and they may begin or end outside of the chunk.
     """
 
     id: str
@@ -70,6 +75,7 @@ class Chunk(LocatedModel):
     headings: tuple[Text, ...] = ()
     heading_context: Text = ""
     metadata: Metadata = {}
+    marks: tuple[Mark, ...] = ()
 
     @property
     def embedded_text(self) -> str:

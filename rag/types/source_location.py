@@ -13,18 +13,21 @@ from pydantic import (
 )
 
 from rag.types.base import FrozenModel, Text
+from rag.types.tables import Table
 
-LOCATION_KINDS = ("page", "slide", "sheet", "row", "symbol", "time")
+LOCATION_KINDS = ("page", "slide", "sheet", "table", "row", "symbol", "time")
 """Kinds of marks that make up a source location, from the largest unit to the smallest."""
 
-MarkKind = Literal["page", "slide", "sheet", "row", "symbol", "time", "heading"]
-MarkValue = int | float | Text | tuple[Text, ...]
+MarkKind = Literal["page", "slide", "sheet", "table", "row", "value", "symbol", "time", "heading"]
+MarkValue = int | float | Text | tuple[Text, ...] | Table
 
 _VALUE_TYPES: dict[str, type | tuple[type, ...]] = {
     "page": int,
     "slide": int,
     "sheet": str,
+    "table": Table,
     "row": int,
+    "value": (int, float, str),
     "symbol": str,
     "time": (int, float),
     "heading": tuple,
@@ -38,8 +41,10 @@ class Mark(FrozenModel):
 
     * ``page``, ``slide``: the number that a viewer shows, from 1
     * ``sheet``: the name of a sheet of a workbook
-    * ``row``: the number of a row as a spreadsheet shows it, from 1; for records without rows, the
-      number of the record
+    * ``table``: the `Table`, with the names of its columns
+    * ``row``: the number of a row as a spreadsheet shows it, from 1; in other tables, the number of
+      the row below the header; for records without rows, the number of the record
+    * ``value``: the stored value of a cell that is shown otherwise: .075 for "7.5 %"
     * ``symbol``: the qualified name of a function, class and so on in source code
     * ``time``: seconds from the beginning of an audio or video recording
     * ``heading``: the path of headings, from the outermost
@@ -62,9 +67,14 @@ class Mark(FrozenModel):
 
 
 SourceLocation = dict[
-    Literal["page", "slide", "sheet", "row", "symbol", "time"], int | float | Text
+    Literal["page", "slide", "sheet", "table", "row", "column", "symbol", "time"],
+    int | float | Text,
 ]
-"""A location by kind of mark, without headings: ``{"sheet": "Costs", "row": 12}``."""
+"""A location by kind of mark, without headings: ``{"sheet": "Costs", "row": 12}``.
+
+``table`` is the caption of a table, or its number in the document. ``column`` is the name of the
+column, for a citation of one cell.
+"""
 
 
 class LocationIndex:
@@ -73,7 +83,7 @@ class LocationIndex:
     def __init__(self, marks: Iterable[Mark]) -> None:
         by_kind: dict[str, list[Mark]] = {}
         for mark in marks:
-            if mark.kind != "heading" and mark.end > mark.start:
+            if mark.kind in LOCATION_KINDS and mark.end > mark.start:
                 by_kind.setdefault(mark.kind, []).append(mark)
         self._marks = {
             kind: sorted(by_kind[kind], key=lambda mark: mark.start)
@@ -95,7 +105,8 @@ class LocationIndex:
             if i < 0 or marks[i].end <= start:
                 i += 1
             if i < len(marks) and marks[i].start < max(end, start + 1):
-                location[kind] = marks[i].value
+                value = marks[i].value
+                location[kind] = (value.name or i + 1) if isinstance(value, Table) else value
         return cast(SourceLocation, location)
 
 

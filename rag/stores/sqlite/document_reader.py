@@ -59,12 +59,13 @@ class DocumentReader(SqliteConnection):
                 location,
                 headings,
                 heading_context,
+                marks,
                 uri,
                 title,
                 metadata,
             ) in self._fetch_rows(
                 'SELECT c.row, c.id, c.document, c.start, c."end", c.location, c.headings,'
-                " c.heading_context, d.uri, d.title, d.metadata"
+                " c.heading_context, c.marks, d.uri, d.title, d.metadata"
                 " FROM chunks c JOIN documents d ON d.id = c.document"
                 f" WHERE d.state = ? AND c.row IN ({sql_placeholders(batch)})",
                 (state, *batch),
@@ -80,6 +81,7 @@ class DocumentReader(SqliteConnection):
                     heading_context=heading_context,
                     location=json.loads(location),
                     metadata=json.loads(metadata),
+                    marks=() if marks == "[]" else json.loads(marks),
                 )
         return chunks
 
@@ -127,8 +129,9 @@ class DocumentReader(SqliteConnection):
         """Return the live document `uri`. Raises `DocumentNotFound`."""
         with self._read_snapshot():
             number, length = self._find_live_document(uri)
-            ((title, mime, metadata, marks),) = self._fetch_rows(
-                "SELECT title, mime, metadata, marks FROM documents WHERE id = ?", (number,)
+            ((title, mime, metadata, marks, identity),) = self._fetch_rows(
+                "SELECT title, mime, metadata, marks, identity FROM documents WHERE id = ?",
+                (number,),
             )
             text = self._read_text(number, 0, length)
         return Document(
@@ -138,6 +141,7 @@ class DocumentReader(SqliteConnection):
             mime=mime,
             metadata=json.loads(metadata),
             marks=self._decode_marks(marks),
+            identity=json.loads(identity),
         )
 
     def text(self, uri: str, start: int, end: int) -> str:

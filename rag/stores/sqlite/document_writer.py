@@ -12,7 +12,7 @@ from rag.stores.document_store import LedgerEntry, PendingDocument
 from rag.stores.sqlite.connection import split_for_sql, sql_placeholders
 from rag.stores.sqlite.embedding_cache import EmbeddingCache
 from rag.stores.sqlite.schema import TEXT_BLOCK_CHARACTERS
-from rag.types import Chunk, Document
+from rag.types import Chunk, Document, Mark
 
 
 class DocumentWriter(EmbeddingCache):
@@ -46,7 +46,7 @@ class DocumentWriter(EmbeddingCache):
         """Insert a chunk with a reference to its cached embedding; return its row."""
         cursor = self._write_connection.execute(
             'INSERT INTO chunks (id, document, start, "end", location, headings, heading_context,'
-            " text_hash, embedding) VALUES (?, ?, ?, ?, ?, ?, ?, ?,"
+            " text_hash, marks, embedding) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?,"
             " (SELECT number FROM embeddings WHERE embedder = ? AND text_hash = ?))",
             (
                 chunk.id,
@@ -57,6 +57,7 @@ class DocumentWriter(EmbeddingCache):
                 json.dumps(chunk.headings, ensure_ascii=False),
                 chunk.heading_context,
                 text_hash,
+                dump_marks(chunk.marks),
                 embedder,
                 text_hash,
             ),
@@ -67,12 +68,11 @@ class DocumentWriter(EmbeddingCache):
         self, document: Document, entry: LedgerEntry, chunk_count: int, embedder: str
     ) -> int:
         """Insert a pending document and its text, in compressed blocks; return its number."""
-        marks = [mark.model_dump(mode="json") for mark in document.marks]
         cursor = self._write_connection.execute(
             "INSERT INTO documents (uri, source, state, digest, title, mime, metadata, marks,"
             " length, chunks, source_version, content_hash, parser, chunker, parts, owner_id,"
-            " embedder, written)"
-            " VALUES (?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " embedder, written, identity)"
+            " VALUES (?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 document.uri,
                 entry.source,
@@ -80,7 +80,7 @@ class DocumentWriter(EmbeddingCache):
                 document.title,
                 document.mime,
                 json.dumps(document.metadata, ensure_ascii=False),
-                _compress_text(json.dumps(marks, ensure_ascii=False)),
+                _compress_text(dump_marks(document.marks)),
                 len(document.text),
                 chunk_count,
                 entry.source_version,
@@ -91,6 +91,7 @@ class DocumentWriter(EmbeddingCache):
                 entry.owner_id,
                 embedder,
                 time.time(),
+                json.dumps(document.identity, ensure_ascii=False),
             ),
         )
         number = int(cursor.lastrowid or 0)
@@ -235,6 +236,11 @@ class DocumentWriter(EmbeddingCache):
             for table in ("chunks", "blocks"):
                 connection.execute(f"DELETE FROM {table} WHERE document IN ({deleted})")
             connection.execute("DELETE FROM documents WHERE state = 'deleted'")
+
+
+def dump_marks(marks: Sequence[Mark]) -> str:
+    """Return marks as JSON; "[]" if there are none."""
+    return json.dumps([mark.model_dump(mode="json") for mark in marks], ensure_ascii=False)
 
 
 def _compress_text(text: str) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rag.errors import RagIndexError
-from rag.stores.sqlite.schema import DOCUMENTS_TABLE, SCHEMA_VERSION
+from rag.stores.sqlite.schema import SCHEMA_VERSION
 
 
 def migrate_schema(connection: sqlite3.Connection, path: Path) -> None:
@@ -57,7 +57,7 @@ def _migrate_4_to_5(connection: sqlite3.Connection) -> None:
     connection.execute(f"CREATE TEMP TABLE earlier AS SELECT {', '.join(columns)} FROM documents")
     connection.execute("UPDATE temp.earlier SET state = 'deleted' WHERE state = 'doomed'")
     connection.execute("DROP TABLE documents")
-    for statement in DOCUMENTS_TABLE.split(";\n"):
+    for statement in _DOCUMENTS_TABLE_5.split(";\n"):
         connection.execute(statement)
     connection.execute(f"INSERT INTO documents SELECT {', '.join(columns)} FROM temp.earlier")
     connection.execute("DROP TABLE temp.earlier")
@@ -66,5 +66,43 @@ def _migrate_4_to_5(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE meta SET value = '5' WHERE key = 'schema'")
 
 
-_MIGRATIONS: Mapping[str, Callable[[sqlite3.Connection], None]] = {"4": _migrate_4_to_5}
+_DOCUMENTS_TABLE_5 = """CREATE TABLE documents (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    uri TEXT NOT NULL,
+    source TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('pending', 'staged', 'live', 'deleted')),
+    digest TEXT NOT NULL,
+    title TEXT NOT NULL,
+    mime TEXT NOT NULL,
+    metadata TEXT NOT NULL,
+    marks BLOB NOT NULL,
+    length INTEGER NOT NULL,
+    chunks INTEGER NOT NULL,
+    source_version TEXT NOT NULL,
+    content_hash TEXT NOT NULL,
+    parser TEXT NOT NULL,
+    chunker TEXT NOT NULL,
+    parts INTEGER NOT NULL,
+    owner_id TEXT NOT NULL,
+    embedder TEXT NOT NULL,
+    written REAL NOT NULL
+);
+CREATE UNIQUE INDEX documents_live ON documents (uri) WHERE state = 'live';
+CREATE UNIQUE INDEX documents_staged ON documents (uri) WHERE state = 'staged';
+CREATE INDEX documents_source ON documents (source) WHERE state = 'live';
+CREATE INDEX documents_not_live ON documents (state) WHERE state != 'live';
+"""
+
+
+def _migrate_5_to_6(connection: sqlite3.Connection) -> None:
+    """Add the structure of chunks and the identity of documents; the next ingest fills them in."""
+    connection.execute("ALTER TABLE documents ADD COLUMN identity TEXT NOT NULL DEFAULT '{}'")
+    connection.execute("ALTER TABLE chunks ADD COLUMN marks TEXT NOT NULL DEFAULT '[]'")
+    connection.execute("UPDATE meta SET value = '6' WHERE key = 'schema'")
+
+
+_MIGRATIONS: Mapping[str, Callable[[sqlite3.Connection], None]] = {
+    "4": _migrate_4_to_5,
+    "5": _migrate_5_to_6,
+}
 """The step from each earlier version to the next one."""

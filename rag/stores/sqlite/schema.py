@@ -6,7 +6,7 @@ converts files of earlier versions.
 
 from __future__ import annotations
 
-SCHEMA_VERSION = "5"
+SCHEMA_VERSION = "6"
 
 STORE_SETS_FOLDER = "derived"
 SNAPSHOTS_FOLDER = "snapshots"
@@ -33,7 +33,8 @@ DOCUMENTS_TABLE = """CREATE TABLE documents (
     parts INTEGER NOT NULL,
     owner_id TEXT NOT NULL,
     embedder TEXT NOT NULL,
-    written REAL NOT NULL
+    written REAL NOT NULL,
+    identity TEXT NOT NULL DEFAULT '{}'
 );
 CREATE UNIQUE INDEX documents_live ON documents (uri) WHERE state = 'live';
 CREATE UNIQUE INDEX documents_staged ON documents (uri) WHERE state = 'staged';
@@ -59,7 +60,8 @@ CREATE TABLE chunks (
     headings TEXT NOT NULL,
     heading_context TEXT NOT NULL,
     text_hash BLOB NOT NULL,
-    embedding INTEGER
+    embedding INTEGER,
+    marks TEXT NOT NULL DEFAULT '[]'
 );
 CREATE INDEX chunks_document ON chunks (document);
 CREATE TABLE embeddings (
