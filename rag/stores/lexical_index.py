@@ -12,38 +12,21 @@ from itertools import groupby
 from operator import attrgetter
 from typing import ClassVar, NamedTuple
 
-from rag.component import Component
-from rag.stores.location import StoreLocation
+from rag.stores.location import DerivedStoreConfig, StoreLocation
 from rag.text.tokenization import detect_language, stems, words
 
 _LANGUAGE_SAMPLE_CHUNKS = 16  # first chunks of a document, to detect its language
 _QUOTED_PHRASE = re.compile(r'"([^"]+)"|“([^”]+)”|„([^“”]+)[“”]|«([^»]+)»|「([^」]+)」')
 
 
-class LexicalIndexConfig(Component):
-    """Configuration of a lexical index: the component that a pipeline names.
-
-    ``is_persistent`` says whether the contents outlive the process. The index fills a store that
-    is not persistent from the document store whenever it is opened.
-    """
+class LexicalIndexConfig(DerivedStoreConfig):
+    """Configuration of a lexical index: the component that a pipeline names."""
 
     kind: ClassVar[str] = "lexical_index"
-    is_persistent: ClassVar[bool] = True
-
-    def create(self, location: StoreLocation) -> None:
-        """Create the storage of a new, empty index. Existing storage stays as it is.
-
-        Only under the lock of the index. Write an empty file here if you keep files, so that `open`
-        can tell an empty index from a lost one.
-        """
-        location.folder.mkdir(parents=True, exist_ok=True)
 
     @abstractmethod
     def open(self, location: StoreLocation) -> LexicalIndex:
         """Open the index. Raises `IndexDamaged` if its storage is missing or broken."""
-
-    def remove(self, location: StoreLocation) -> None:
-        """Delete the storage outside the folder. The index deletes the folder itself."""
 
 
 class LexicalEntry(NamedTuple):

@@ -6,8 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from rag.component import Component
-from rag.stores.location import StoreLocation
+from rag.stores.location import DerivedStoreConfig, StoreLocation
 from rag.types import Chunk
 
 if TYPE_CHECKING:
@@ -15,30 +14,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class VectorStoreConfig(Component):
-    """Configuration of a vector store: the component that a pipeline names.
-
-    ``is_persistent`` says whether the contents outlive the process. The index fills a store that
-    is not persistent from the document store whenever it is opened.
-    """
+class VectorStoreConfig(DerivedStoreConfig):
+    """Configuration of a vector store: the component that a pipeline names."""
 
     kind: ClassVar[str] = "vector_store"
-    is_persistent: ClassVar[bool] = True
-
-    def create(self, location: StoreLocation) -> None:
-        """Create the storage of a new, empty store. Existing storage stays as it is.
-
-        Only under the lock of the index. Write an empty file here if you keep files, so that `open`
-        can tell an empty store from a lost one.
-        """
-        location.folder.mkdir(parents=True, exist_ok=True)
 
     @abstractmethod
     def open(self, location: StoreLocation) -> VectorStore:
         """Open the store. Raises `IndexDamaged` if its storage is missing or broken."""
-
-    def remove(self, location: StoreLocation) -> None:
-        """Delete the storage outside the folder. The index deletes the folder itself."""
 
 
 class VectorStore(ABC):
