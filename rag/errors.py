@@ -316,7 +316,20 @@ class IndexDamaged(RagIndexError):
 
 
 class IndexUnreachable(RagIndexError):
-    """The server of the vector store does not answer, or refuses the connection."""
+    """The server of the vector store does not answer, or refuses the connection.
+
+    ``url`` is the address of the server.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        path: str | os.PathLike[str] | None = None,
+        url: str | None = None,
+    ) -> None:
+        super().__init__(message, path=path)
+        self.url = url
 
 
 class EmbedderMismatch(RagIndexError):

@@ -6,6 +6,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +26,7 @@ from rag import (
     IndexDamaged,
     IndexLocked,
     IndexNotFound,
+    IndexUnreachable,
     MissingExtra,
     MissingKey,
     ModelError,
@@ -110,6 +112,7 @@ EXAMPLES: dict[str, Any] = {
     "setting": "size",
     "status": 429,
     "uri": "file:///a.txt",
+    "url": "http://host:8000",
     "variables": ("KEY", "SECRET"),
 }
 
@@ -278,6 +281,15 @@ def test_index_errors_have_path_namespace_and_uri(tmp_path: Path, folder: Path) 
 
         unknown: DocumentNotFound = catch(lambda: more_like(pipeline.open(), "file:///none"))
         assert (unknown.uri, unknown.path) == ("file:///none", tmp_path / "index")
+
+
+def test_unreachable_index_has_the_url_of_its_server(tmp_path: Path) -> None:
+    from rag.stores import Chroma, StoreLocation
+
+    location = StoreLocation(tmp_path, "unreachable")
+    with closing(Chroma(url="http://127.0.0.1:9", attempts=1).open(location)) as store:
+        error: IndexUnreachable = catch(store.count)
+    assert (error.url, error.path) == ("http://127.0.0.1:9", None)
 
 
 class Broken(Connector):

@@ -268,7 +268,8 @@ class ServerDatabase(ChromaDatabase):
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         return IndexUnreachable(
             f"the Chroma server at {self.location} failed ({reason}): is it running, and is the "
-            "API key correct? All vectors written so far are kept"
+            "API key correct? All vectors written so far are kept",
+            url=self.location,
         )
 
     def release(self) -> None:
