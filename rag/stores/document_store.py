@@ -58,9 +58,9 @@ class DocumentStoreConfig(Component):
     ) -> DocumentStore:
         """Open the store; with `create`, create it if it does not exist.
 
-        With `read_only`, every write raises `RagIndexError`. Two processes may create the store at
-        the same time. A file of which a crash left only a part must still open. Raises
-        `IndexNotFound`, and `IndexDamaged` if the store cannot be read.
+        With `read_only`, every write raises `RagIndexError` and changes nothing. Two processes may
+        create the store at the same time. A file of which a crash left only a part must still
+        open. Raises `IndexNotFound`, and `IndexDamaged` if the store cannot be read.
         """
 
     def remove(self, location: StoreLocation) -> None:
@@ -160,7 +160,11 @@ class ChunkSpan(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentInfo:
-    """A live document in a listing; ``written_at`` is when it was added, in seconds since 1970."""
+    """A live document in a listing.
+
+    ``written_at`` is when `DocumentStore.add_pending` wrote it, in seconds since 1970. The store
+    keeps it with the document.
+    """
 
     number: int
     uri: str
@@ -247,7 +251,8 @@ class DocumentStore(ABC):
         """Write documents as pending, with their chunks and embeddings.
 
         Embeddings that the cache has for the fingerprint `embedder` stay as they are. Return the
-        numbers of the documents and the rows of all their chunks, in order.
+        numbers of the documents and the rows of all their chunks, in order. All are higher than
+        those of all earlier documents and chunks, also of removed ones.
         """
 
     @abstractmethod
@@ -265,8 +270,8 @@ class DocumentStore(ABC):
     def mark_deleted(self, uris: Sequence[str]) -> int:
         """Mark the live documents with these uris as deleted; return their number.
 
-        Staged documents stay. Also delete the failures of these uris. Raise the generation if a
-        document was deleted.
+        Staged documents stay. Also delete the failures of these uris, whether or not they have a
+        document, and no others. Raise the generation if a document was deleted.
         """
 
     @abstractmethod
@@ -469,7 +474,11 @@ class DocumentStore(ABC):
         """Return the space of removed rows to the system."""
 
     def storage_exists(self) -> bool:
-        """Whether the storage that was opened still exists, and no other program replaced it."""
+        """Whether the storage that was opened still exists, and no other program replaced it.
+
+        Override it if the store has files. Return False if they were deleted, or if another store
+        is now in their place.
+        """
         return True
 
     @abstractmethod

@@ -120,7 +120,10 @@ class LexicalIndex(ABC):
 
     @abstractmethod
     def languages(self) -> list[str]:
-        """Return the languages of the chunks, most frequent first; "" for unstemmed chunks."""
+        """Return the languages of the chunks, that of most chunks first; "" for unstemmed chunks.
+
+        Languages of equally many chunks have any order.
+        """
 
     @abstractmethod
     def rows(self) -> list[int]:
@@ -140,7 +143,10 @@ class LexicalIndex(ABC):
         """Release what only writes need. Changes that are not committed are lost."""
 
     def storage_exists(self) -> bool:
-        """Whether the storage that was opened still exists. Checked before each write session."""
+        """Whether the storage that was opened still exists. Checked before each write session.
+
+        Override it if the store has files. Return False if they were deleted.
+        """
         return True
 
     def close(self) -> None:  # noqa: B027

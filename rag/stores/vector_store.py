@@ -95,7 +95,10 @@ class VectorStore(ABC):
         """End the writes of this process. It has seen everything up to `generation`."""
 
     def storage_exists(self) -> bool:
-        """Whether the storage that was opened still exists. Checked before each write session."""
+        """Whether the storage that was opened still exists. Checked before each write session.
+
+        Override it if the store has files. Return False if they were deleted.
+        """
         return True
 
     def close(self) -> None:  # noqa: B027

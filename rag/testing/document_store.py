@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import ClassVar
 from unittest import SkipTest
@@ -11,7 +12,7 @@ from unittest import SkipTest
 import numpy as np
 
 from rag.component import Component
-from rag.errors import DocumentNotFound, IndexNotFound, RagError
+from rag.errors import DocumentNotFound, IndexNotFound, RagError, RagIndexError
 from rag.filters import F
 from rag.stores import (
     DocumentStore,
@@ -24,10 +25,11 @@ from rag.stores import (
 from rag.stores.document_store import hash_text, iterate_pending_documents
 from rag.testing.base import PartContract
 from rag.testing.calls import call_from_threads
-from rag.testing.stores import make_location, make_vectors
+from rag.testing.stores import has_files, make_location, make_vectors
 from rag.types import Chunk, Document, Mark
 
 EMBEDDER = "0123456789abcdef"
+MAX_CLOCK_DIFFERENCE_SECONDS = 60  # between this machine and the server of a store
 EMBEDDER_NOTE = json.dumps({"fingerprint": EMBEDDER, "name": "contract", "config": {}})
 
 
@@ -153,6 +155,72 @@ class DocumentStoreContract(PartContract[DocumentStoreConfig]):
             assert store.chunk_count() == 0 and store.uris() == [], "counts"
             assert store.integrity_errors() == [], "integrity"
 
+    def test_read_only_store_refuses_writes(self) -> None:
+        """With `read_only`, every write raises `RagIndexError`, and changes nothing."""
+        with self.open_location() as (config, location):
+            if not config.is_persistent:
+                raise SkipTest("the store is not persistent")
+            with closing(config.open(location, create=True)) as store:
+                store.set_embedder(EMBEDDER_NOTE)
+                rows = self.add_live(store, self.make_document())
+                store.record_failures([FailureEntry(uri="f", source="f", error="broken")])
+                contents = self._read_contents(store)
+            with closing(config.open(location, read_only=True)) as store:
+                for name, write in self._list_writes(store, rows):
+                    try:
+                        write()
+                    except RagIndexError:
+                        continue
+                    raise AssertionError(f"{name} wrote to a store that is read-only")
+            with closing(config.open(location)) as store:
+                assert self._read_contents(store) == contents, "the contents changed"
+
+    def _read_contents(self, store: DocumentStore) -> tuple[object, ...]:
+        return store.state, store.documents(), store.live_rows(), store.failures(), store.stats()
+
+    def _list_writes(
+        self, store: DocumentStore, rows: Sequence[int]
+    ) -> list[tuple[str, Callable[[], object]]]:
+        """Return the methods that write, with arguments for `make_document` with these `rows`."""
+        pending = make_pending(self.make_document())
+        number = store.live_documents_by_row(rows)[rows[0]]
+        failure = FailureEntry(uri="g", source="g", error="broken")
+        embedding = (pending.text_hashes[0], pending.vectors[0].tobytes())
+        return [
+            ("set_embedder", lambda: store.set_embedder("{}")),
+            ("activate_store_set", lambda: store.activate_store_set(2)),
+            ("add_pending", lambda: store.add_pending([pending], EMBEDDER)),
+            ("make_live", lambda: store.make_live([number])),
+            ("stage", lambda: store.stage([number])),
+            ("mark_deleted", lambda: store.mark_deleted(["contract:a"])),
+            ("discard", lambda: store.discard("pending")),
+            ("remove_chunks", lambda: store.remove_chunks(rows)),
+            ("remove_deleted_documents", store.remove_deleted_documents),
+            ("refresh_ledger", lambda: store.refresh_ledger([("contract:a", pending.entry)])),
+            ("record_failures", lambda: store.record_failures([failure])),
+            ("delete_failures", lambda: store.delete_failures(["f"])),
+            (
+                "replace_embeddings",
+                lambda: store.replace_embeddings(EMBEDDER, rows[:1], [embedding]),
+            ),
+        ]
+
+    def test_deleted_or_replaced_files_are_noticed(self) -> None:
+        """`storage_exists` is False after the files were deleted, or replaced by a new store."""
+        with (
+            self.open_location() as (config, location),
+            closing(config.open(location, create=True)) as store,
+        ):
+            self.add_live(store, self.make_document())
+            assert store.storage_exists(), "the storage of a new store does not exist"
+            if not has_files(location):
+                raise SkipTest("the store has no files")
+            location.folder.rename(location.folder.with_name("moved"))
+            assert not store.storage_exists(), "storage that was deleted exists"
+            location.folder.mkdir()
+            config.open(location, create=True).close()
+            assert not store.storage_exists(), "a new store is taken for the one opened"
+
     def test_closed_store_raises(self) -> None:
         """A read after `close` raises `RagError`; `close` may be called twice."""
         with self.open_store() as store:
@@ -236,6 +304,41 @@ class DocumentStoreContract(PartContract[DocumentStoreConfig]):
             new_rows = self.add_live(store, self.make_document())
             assert min(new_rows) > max(rows), "a row was used again"
 
+    def test_numbers_are_never_used_again(self) -> None:
+        """Documents and chunks get new numbers after a deletion, also when opened again."""
+        with self.open_location() as (config, location):
+            store = config.open(location, create=True)
+            last_number = last_row = 0
+            try:
+                for attempt in range(3):
+                    rows = self.add_live(store, self.make_document())
+                    (info,) = store.documents()
+                    assert info.number > last_number, "the number of a document was used again"
+                    assert min(rows) > last_row, "the row of a chunk was used again"
+                    last_number, last_row = info.number, max(rows)
+                    store.mark_deleted(["contract:a"])
+                    store.remove_deleted_with_chunks()
+                    if attempt and config.is_persistent:
+                        store.close()
+                        store = config.open(location)
+            finally:
+                store.close()
+
+    def test_mark_deleted_deletes_the_failures_of_its_uris(self) -> None:
+        """`mark_deleted` deletes the failures of its uris, also without a document; no others."""
+        uris = ("contract:a", "contract:failed", "contract:other")
+        with self.open_store() as store:
+            self.add_live(store, self.make_document())
+            store.record_failures([FailureEntry(uri=uri, source="s", error="e") for uri in uris])
+            generation = store.generation
+            assert store.mark_deleted(["contract:failed"]) == 0, "there is no such document"
+            assert store.generation == generation, "the generation grew, and nothing was deleted"
+            failed = [failure.uri for failure in store.failures()]
+            assert failed == ["contract:a", "contract:other"], f"without a document: {failed}"
+            assert store.mark_deleted(["contract:a"]) == 1, "mark_deleted"
+            failed = [failure.uri for failure in store.failures()]
+            assert failed == ["contract:other"], f"with a document: {failed}"
+
     def test_discard_marks_documents_as_deleted(self) -> None:
         """`discard` drops pending or staged documents, except those of one embedder."""
         with self.open_store() as store:
@@ -307,6 +410,23 @@ class DocumentStoreContract(PartContract[DocumentStoreConfig]):
             stats = store.stats()
             assert (stats.documents, stats.chunks) == (2, len(rows)), f"{stats}"
             assert stats.characters == 2 * len(document.text), f"{stats}"
+
+    def test_time_of_writing_is_kept(self) -> None:
+        """`written_at` is the time of `add_pending`; it is the same whenever it is read."""
+        with self.open_location() as (config, location):
+            with closing(config.open(location, create=True)) as store:
+                earliest = time.time() - MAX_CLOCK_DIFFERENCE_SECONDS
+                self.add_live(store, self.make_document())
+                latest = time.time() + MAX_CLOCK_DIFFERENCE_SECONDS
+                written_at = store.documents()[0].written_at
+                assert earliest <= written_at <= latest, f"written_at is {written_at}"
+                assert store.documents()[0].written_at == written_at, "a read changed it"
+                self.add_live(store, self.make_document("contract:b"))
+                first, second = (info.written_at for info in store.documents())
+                assert first == written_at <= second, f"{first} and {second}"
+            if config.is_persistent:
+                with closing(config.open(location)) as store:
+                    assert store.documents()[0].written_at == written_at, "opening changed it"
 
     def test_filters_select_documents(self) -> None:
         """`matching_documents` agrees with `Filter.matches`."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 from unittest import SkipTest
 
 import numpy as np
@@ -27,6 +28,8 @@ from rag.testing.base import PartContract
 from rag.testing.calls import call_from_threads
 from rag.testing.samples import HOSTILE_TEXTS
 from rag.types import Chunk
+
+C = TypeVar("C", VectorStoreConfig, LexicalIndexConfig)
 
 DIMENSION = 8
 
@@ -54,6 +57,11 @@ def _make_chunks(count: int) -> list[Chunk]:
     ]
 
 
+def has_files(location: StoreLocation) -> bool:
+    """Return whether a store has written files to its folder."""
+    return any(path.is_file() for path in location.folder.rglob("*"))
+
+
 def check_garbage(config: VectorStoreConfig | LexicalIndexConfig, location: StoreLocation) -> None:
     """Overwrite the files of a store with garbage; check that it raises `IndexDamaged`."""
     files = [path for path in location.folder.rglob("*") if path.is_file()]
@@ -69,18 +77,11 @@ def check_garbage(config: VectorStoreConfig | LexicalIndexConfig, location: Stor
     raise AssertionError("a store whose files hold garbage was opened and read")
 
 
-class VectorStoreContract(PartContract[VectorStoreConfig]):
-    """Checks of `rag.stores.VectorStore` and its configuration.
-
-    Override `make_location` for a store whose server needs another name. ``minimum_recall`` is
-    the share of the true nearest rows that a query must find among 300.
-    """
-
-    part_class: ClassVar[type[Component]] = VectorStoreConfig
-    minimum_recall: ClassVar[float] = 0.9
+class _DerivedStoreContract(PartContract[C]):
+    """Checks that vector stores and lexical indexes have in common."""
 
     @contextmanager
-    def open_location(self) -> Iterator[tuple[VectorStoreConfig, StoreLocation]]:
+    def open_location(self) -> Iterator[tuple[C, StoreLocation]]:
         """Yield the configuration and a location with new, empty storage."""
         config = self.make_part()
         with make_location(config.name) as location:
@@ -89,6 +90,47 @@ class VectorStoreContract(PartContract[VectorStoreConfig]):
                 yield config, location
             finally:
                 config.remove(location)
+
+    def test_missing_storage_is_damage(self) -> None:
+        """A persistent store that was never created raises `IndexDamaged`, now or at first use."""
+        config = self.make_part()
+        if not config.is_persistent:
+            raise SkipTest("the store is not persistent")
+        with make_location("missing") as location:
+            try:
+                with closing(config.open(location)) as store:
+                    store.count()
+            except IndexDamaged:
+                return
+            raise AssertionError("a store that does not exist was opened")
+
+    def test_deleted_files_are_noticed(self) -> None:
+        """`storage_exists` is True, and False after the files of the store were deleted."""
+        with self.open_location() as (config, location), closing(config.open(location)) as store:
+            store.count()
+            assert store.storage_exists(), "the storage of a new store does not exist"
+            if not has_files(location):
+                raise SkipTest("the store has no files")
+            shutil.rmtree(location.folder)
+            assert not store.storage_exists(), "storage that was deleted exists"
+
+    def test_closing_twice_is_harmless(self) -> None:
+        """`close` may be called more than once."""
+        with self.open_location() as (config, location):
+            store = config.open(location)
+            store.close()
+            store.close()
+
+
+class VectorStoreContract(_DerivedStoreContract[VectorStoreConfig]):
+    """Checks of `rag.stores.VectorStore` and its configuration.
+
+    Override `make_location` for a store whose server needs another name. ``minimum_recall`` is
+    the share of the true nearest rows that a query must find among 300.
+    """
+
+    part_class: ClassVar[type[Component]] = VectorStoreConfig
+    minimum_recall: ClassVar[float] = 0.9
 
     @contextmanager
     def open_store(self) -> Iterator[VectorStore]:
@@ -194,19 +236,6 @@ class VectorStoreContract(PartContract[VectorStoreConfig]):
                 assert sorted(store.rows()) == list(range(1, 30)), "rows were lost"
                 assert store.query(vectors[6], 1)[0][0] == 7, "a vector was lost"
 
-    def test_missing_storage_is_damage(self) -> None:
-        """A persistent store that was never created raises `IndexDamaged`, now or at first use."""
-        config = self.make_part()
-        if not config.is_persistent:
-            raise SkipTest("the store is not persistent")
-        with make_location("missing") as location:
-            try:
-                with closing(config.open(location)) as store:
-                    store.count()
-            except IndexDamaged:
-                return
-            raise AssertionError("a store that does not exist was opened")
-
     def test_files_with_garbage_are_damage(self) -> None:
         """If its files hold garbage, the store raises `IndexDamaged`, now or at first use."""
         with self.open_location() as (config, location):
@@ -231,13 +260,6 @@ class VectorStoreContract(PartContract[VectorStoreConfig]):
                 reader.refresh(1)
                 assert sorted(reader.rows()) == list(range(1, 20)), "the writes are not seen"
 
-    def test_closing_twice_is_harmless(self) -> None:
-        """`close` may be called more than once."""
-        with self.open_location() as (config, location):
-            store = config.open(location)
-            store.close()
-            store.close()
-
     def test_threads_read_while_one_writes(self) -> None:
         """Queries from two threads return complete results while rows are added."""
         with self.open_store() as store:
@@ -251,7 +273,7 @@ class VectorStoreContract(PartContract[VectorStoreConfig]):
                 assert set(range(1, 51)) <= set(rows), "a query lost rows during a write"
 
 
-class LexicalIndexContract(PartContract[LexicalIndexConfig]):
+class LexicalIndexContract(_DerivedStoreContract[LexicalIndexConfig]):
     """Checks of `rag.stores.LexicalIndex` and its configuration."""
 
     part_class: ClassVar[type[Component]] = LexicalIndexConfig
@@ -263,17 +285,6 @@ class LexicalIndexContract(PartContract[LexicalIndexConfig]):
         LexicalEntry(4, 3, "", "ลมแรงกว่าสิบเมตรต่อวินาที ห้ามบิน"),
         LexicalEntry(5, 4, "Notes", "Two notes: minutes of the meeting, minutes of the flight."),
     )
-
-    @contextmanager
-    def open_location(self) -> Iterator[tuple[LexicalIndexConfig, StoreLocation]]:
-        """Yield the configuration and a location with new, empty storage."""
-        config = self.make_part()
-        with make_location(config.name) as location:
-            config.create(location)
-            try:
-                yield config, location
-            finally:
-                config.remove(location)
 
     @contextmanager
     def open_index(self) -> Iterator[LexicalIndex]:
@@ -365,6 +376,17 @@ class LexicalIndexContract(PartContract[LexicalIndexConfig]):
             assert index.inverse_document_frequency("zeppelin") == 0, "idf of an unknown stem"
             assert set(index.languages()) == {"en", "de", ""}, f"languages {index.languages()}"
 
+    def test_languages_are_sorted_by_frequency(self) -> None:
+        """`languages` begins with the language of most chunks, whatever was added first."""
+        german = "Die Propeller werden nach jedem Flug geprüft, und der Akku wird geladen."
+        with self.open_index() as index:
+            assert index.languages()[0] == "en", f"languages {index.languages()}"
+            index.add(LexicalEntry(row, row, "Wartung", german) for row in range(10, 14))
+            index.add([LexicalEntry(14, 14, "", self.entries[3].text)])
+            index.commit()
+            languages = index.languages()
+            assert languages == ["de", "en", ""], f"5, 3 and 2 chunks: languages {languages}"
+
     def test_deleted_rows_are_gone_after_commit(self) -> None:
         """Deleted rows are not found after `commit`; unknown rows are ignored."""
         with self.open_index() as index:
@@ -411,19 +433,6 @@ class LexicalIndexContract(PartContract[LexicalIndexConfig]):
             index.add([LexicalEntry(10, 10, "", "A balloon is landing.")])
             index.commit()
             assert sorted(index.rows()) == [1, 2, 3, 4, 5, 10], f"rows {sorted(index.rows())}"
-
-    def test_missing_storage_is_damage(self) -> None:
-        """A persistent index that was never created raises `IndexDamaged`, now or at first use."""
-        config = self.make_part()
-        if not config.is_persistent:
-            raise SkipTest("the index is not persistent")
-        with make_location("missing") as location:
-            try:
-                with closing(config.open(location)) as index:
-                    index.count()
-            except IndexDamaged:
-                return
-            raise AssertionError("an index that does not exist was opened")
 
     def test_files_with_garbage_are_damage(self) -> None:
         """If its files hold garbage, the index raises `IndexDamaged`, now or at first use."""
@@ -474,13 +483,6 @@ class LexicalIndexContract(PartContract[LexicalIndexConfig]):
             assert index.count() == 5 + len(texts), "a text was lost"
             for text in texts:
                 index.search(BM25Query(text[:500]), 5)
-
-    def test_closing_twice_is_harmless(self) -> None:
-        """`close` may be called more than once."""
-        with self.open_location() as (config, location):
-            index = config.open(location)
-            index.close()
-            index.close()
 
     def test_threads_search_at_once(self) -> None:
         """Searches from two threads return the same results."""
