@@ -1,0 +1,53 @@
+"""Words that show where a sentence can end: abbreviations and function words."""
+
+from __future__ import annotations
+
+import re
+
+_ABBREVIATIONS = frozenset(
+    """mr mrs ms dr prof sr jr st vs etc eg ie cf al fig figs no nos vol pp p ed eds inc ltd corp co
+    llc dept est approx jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri
+    sat sun u.s u.k e.g i.e a.m p.m ph.d sec eq ch art para gen col sgt capt lt hon rev""".split()
+)
+_LAST_WORD = re.compile(r"([^\W\d_](?:[\w.]*\w)?)\.$")
+
+# A line that ends with one of these words continues on the next line.
+CONTINUED_WORDS = frozenset(
+    """a an the of for to from by with without in on at into onto over under between through during
+    about around approximately least most than per and or nor but that which who whose when where
+    while because if as is are was were be been has have had will would can could may might must
+    should shall its their his her our your this these those says said only nearly almost
+    der die das den dem des ein eine einen einem einer eines von vom für zu zum zur mit ohne bei
+    beim im ins auf aus nach über unter zwischen durch gegen um bis seit und oder aber dass wenn
+    weil als wie ist sind war waren wird werden wurde wurden hat haben kann können muss müssen etwa
+    rund mindestens höchstens pro je laut nur herr herrn frau
+    le la les un une du des de et ou dans sur par pour avec sans chez est sont été que qui à au aux
+    environ monsieur madame el los las una uno del y o en con sin por para es son fue desde hasta
+    entre unos il lo gli di da nel nella per con su che è het een van voor met naar op aan door te
+    os uma do dos das em no na com av og som til på med är och för att är""".split()
+)
+
+# A capitalized one begins a sentence, a heading or a verse. Some names begin with it, too.
+SENTENCE_STARTERS = frozenset(
+    """the a an this that these those it its he she we they you his her our your their there here
+    and or but so if when where while because although as for from in on at by with without to of
+    after before until then thus also however please what which who why how do does is are was
+    der die das dem den ein eine einen einem einer dieser diese dieses es er wir und oder aber doch
+    wenn weil als wie im in bei beim mit ohne für von vom nach vor zu zum zur auf aus seit dann
+    hier dort bitte was wer wo warum""".split()
+)
+
+
+def ends_with_abbreviation(text_before: str, text_after: str) -> bool:
+    """Whether `text_before` ends with a full stop of an abbreviation or an initial.
+
+    `text_after` is the text that follows the white space after the full stop.
+    """
+    if (word := _LAST_WORD.search(text_before)) is None:
+        return False
+    lowercase_word = word.group(1).lower()
+    if len(lowercase_word) == 1 and lowercase_word != "i":  # an initial
+        return True
+    return lowercase_word in _ABBREVIATIONS and not (
+        lowercase_word in {"etc", "inc", "co"} and text_after[:1].isupper()
+    )
