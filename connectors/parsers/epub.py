@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from connectors.base import Parser
 from connectors.parsers.html_fragments import to_markdown
-from connectors.parsers.markdown import find_heading_marks
+from connectors.parsers.markdown import find_structure_marks
 from connectors.parsers.safe_zip import ZippedFile, local_name, parse_xml, read_properties
 from connectors.parsers.text import extract_file_name
 from connectors.parsers.text_builder import TextBuilder
@@ -23,6 +23,7 @@ class EpubParser(Parser):
     """Books as Markdown, with the chapters in the order that the book lists them."""
 
     name: ClassVar[str] = "epub"
+    revision: ClassVar[int] = 2
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {_EPUB: (".epub",)}
     library: ClassVar[str] = "lxml, markdownify"
     keeps: ClassVar[str] = "chapters in order, headings, lists, tables, title, author, language"
@@ -51,7 +52,7 @@ class EpubParser(Parser):
             title=(title if isinstance(title, str) and title else extract_file_name(uri))[:200],
             mime=mime or _EPUB,
             metadata=metadata,
-            marks=find_heading_marks(text),
+            marks=find_structure_marks(text),
         )
 
 

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from urllib.parse import urldefrag, urljoin
 
 from connectors.base import Parser
-from connectors.parsers.html_fragments import to_markdown
-from connectors.parsers.markdown import find_heading_marks
+from connectors.parsers.html_fragments import insert_tables, replace_tables, to_markdown
+from connectors.parsers.markdown import find_structure_marks, get_first_heading
 from connectors.parsers.text import extract_file_name
 from rag.errors import NoText, ParseError
 from rag.types import Document, flatten_metadata, to_well_formed
@@ -27,7 +27,7 @@ class HtmlParser(Parser):
     """
 
     name: ClassVar[str] = "html"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "text/html": (".html", ".htm", ".xhtml"),
     }
@@ -52,6 +52,8 @@ class HtmlParser(Parser):
             if tree is None:
                 raise NoText("not HTML, or the page contains no text")
             metadata = trafilatura.extract_metadata(tree, default_url=uri, extensive=False)
+            language, links = _read_language(tree), _list_links(tree, uri)
+            tables = replace_tables(tree, for_extraction=True) if self.tables else {}
             text = trafilatura.extract(
                 tree,
                 output_format="markdown",
@@ -60,7 +62,7 @@ class HtmlParser(Parser):
                 include_links=self.links,
                 include_formatting=True,
             )
-            language, links = _read_language(tree), _list_links(tree, uri)
+            text = insert_tables(text or "", tables)
             if not text or len(text) < _SHORT_PAGE_CHARACTERS:  # a short page has no menus
                 text = to_markdown(data, without=_BOILERPLATE_TAGS) or text or to_markdown(data)
             text = to_well_formed(text)
@@ -68,8 +70,9 @@ class HtmlParser(Parser):
             raise ParseError(f"broken HTML: {error}") from None
         if not text.strip():
             raise NoText("the page contains no text")
-        if not find_heading_marks(text):
-            text = _restore_headings(text, tree)
+        marks = find_structure_marks(text)
+        if not get_first_heading(marks) and (restored := _restore_headings(text, tree)) != text:
+            text, marks = restored, find_structure_marks(restored)
         page_metadata = metadata.as_dict() if metadata else {}
         return Document(
             uri=uri,
@@ -78,7 +81,7 @@ class HtmlParser(Parser):
             mime=mime or "text/html",
             metadata=_select_metadata(page_metadata)
             | flatten_metadata({"language": language, "links": links}),
-            marks=find_heading_marks(text),
+            marks=marks,
         )
 
 

@@ -1,18 +1,34 @@
-"""Converting HTML in other formats to Markdown: all text, not only the main text."""
+"""HTML in other formats: conversion to Markdown of all text, and of tables."""
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
+from typing import Any, NamedTuple
 
+from connectors.parsers.markdown_tables import (
+    Cell,
+    format_table,
+    join_lines,
+    repeat_spanned_cells,
+)
 from rag.errors import ParseError
 from rag.types import to_well_formed
 
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 _HEADING_SIGN = re.compile(r"^(\s{0,3})#(?=#{0,5}\s)")
 _DROPPED_TAGS = ("script", "style", "head", "noscript", "template", "svg")
+_HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
+_BLOCK_TAGS = frozenset(
+    (*_HEADINGS, "p", "div", "li", "dt", "dd", "td", "th", "caption", "blockquote", "pre")
+)
+_NAVIGATION = re.compile(r"(?i)\b(?:nav(?:box|bar|igation)?|menu|footer)\b")
+_MAX_SPAN = 65_534  # the limit of rowspan in HTML
+_MAX_COLUMN_SPAN = 1_000  # the limit of colspan in HTML
+_MAX_LABEL_CHARACTERS = 200  # of a cell of a table with one row
+_MAX_CELL_CHARACTERS = 1_000  # of a cell of a table with two rows; longer ones are a layout
 
 
 def to_markdown(html: str | bytes, without: Sequence[str] = ()) -> str:
@@ -20,7 +36,33 @@ def to_markdown(html: str | bytes, without: Sequence[str] = ()) -> str:
 
     `without` are the names of elements to skip. Raises `ParseError` for HTML that cannot be read.
     """
+    from lxml.etree import LxmlError
+
+    try:
+        soup = _read_soup(html, without)
+        blocks: Mapping[str, str] = {}
+        if soup.find("table") is not None:
+            markup, blocks = _replace_tables_in_markup(str(soup))
+            soup = _read_soup(markup, ())
+        text = str(_make_converter().convert_soup(soup))
+    except (RecursionError, ValueError, AssertionError, AttributeError, LxmlError) as error:
+        raise ParseError(f"broken HTML: {error}") from None
+    text = insert_tables(text.replace("\xa0", " "), blocks)
+    return to_well_formed(_BLANK_LINES.sub("\n\n", text).strip())
+
+
+def _read_soup(html: str | bytes, without: Sequence[str]) -> Any:
     from bs4 import BeautifulSoup
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # reading XHTML as HTML is intended
+        soup = BeautifulSoup(html, "lxml")
+    for tag in soup.find_all([*_DROPPED_TAGS, *without]):
+        tag.decompose()
+    return soup
+
+
+def _make_converter() -> Any:
     from markdownify import ATX, MarkdownConverter
 
     class Converter(MarkdownConverter):
@@ -29,44 +71,274 @@ def to_markdown(html: str | bytes, without: Sequence[str] = ()) -> str:
         def convert_a(self, el: Any, text: str, parent_tags: Any) -> str:
             return text
 
-        def convert_td(self, el: Any, text: str, parent_tags: Any) -> str:
-            return str(super().convert_td(el, text.replace("|", "\\|"), parent_tags))  # type: ignore[misc]
-
-        def convert_th(self, el: Any, text: str, parent_tags: Any) -> str:
-            return str(super().convert_th(el, text.replace("|", "\\|"), parent_tags))  # type: ignore[misc]
-
         def convert_p(self, el: Any, text: str, parent_tags: Any) -> str:
             return str(super().convert_p(el, _HEADING_SIGN.sub(r"\1\\#", text), parent_tags))  # type: ignore[misc]
 
         def convert_img(self, el: Any, text: str, parent_tags: Any) -> str:
             return ""
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # reading XHTML as HTML is intended
-            soup = BeautifulSoup(html, "lxml")
-        for tag in soup.find_all([*_DROPPED_TAGS, *without]):
-            tag.decompose()
-        converter = Converter(
-            heading_style=ATX,
-            bullets="-",
-            table_infer_header=True,
-            escape_asterisks=False,
-            escape_underscores=False,
-            escape_misc=False,
-        )
-        text = str(converter.convert_soup(soup))
-    except (RecursionError, ValueError, AssertionError, AttributeError) as error:
-        raise ParseError(f"broken HTML: {error}") from None
-    return to_well_formed(_BLANK_LINES.sub("\n\n", text.replace("\xa0", " ")).strip())
+    return Converter(
+        heading_style=ATX,
+        bullets="-",
+        table_infer_header=True,
+        escape_asterisks=False,
+        escape_underscores=False,
+        escape_misc=False,
+    )
 
 
-def format_table(rows: list[list[str]]) -> str:
-    """Format rows of cells as a Markdown table, with the first row as the header."""
-    rows = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in rows]
-    rows = [row for row in rows if any(row)]
-    if not rows:
+# -- Tables --------------------------------------------------------------------------------
+
+
+def _replace_tables_in_markup(markup: str) -> tuple[str, Mapping[str, str]]:
+    """Return HTML with placeholders for its tables, and the table of each placeholder."""
+    import lxml.html
+    from lxml.etree import tostring
+
+    parser = lxml.html.HTMLParser(encoding="utf-8", huge_tree=True)
+    root = lxml.html.document_fromstring(markup.encode("utf-8", errors="replace"), parser=parser)
+    blocks = replace_tables(root)
+    return tostring(root, encoding="unicode", method="html"), blocks
+
+
+def replace_tables(root: Any, for_extraction: bool = False) -> dict[str, str]:
+    """Replace the data tables of an lxml tree by paragraphs; return the Markdown of each.
+
+    The keys are the placeholders in the paragraphs. The elements of a table that is a layout
+    become blocks of text. With `for_extraction`, the paragraph has also the text of the table
+    between two placeholders, so that an extractor of the main text judges it like the table, and
+    tables of links stay as they are.
+    """
+    source = "".join(root.itertext())
+    prefix = "TableBlock"
+    while prefix in source:
+        prefix += "x"
+    blocks: dict[str, str] = {}
+    for table in list(root.iter("table")):
+        if table is root or table.getparent() is None or _is_detached(table, root):
+            continue
+        data = _read_table(table)
+        if data is None:
+            _unwrap_table(table)
+        elif for_extraction and _is_list_of_links(table):
+            continue
+        elif block := format_table(data.grid, data.header_rows, data.caption):
+            placeholder = f"{prefix}{len(blocks)}x"
+            blocks[placeholder] = block
+            words = f" {_list_words(block)} {placeholder}" if for_extraction else ""
+            _replace_by_paragraph(table, placeholder + words)
+    return blocks
+
+
+def insert_tables(text: str, blocks: Mapping[str, str]) -> str:
+    """Replace each line with a placeholder by the table, as a block of its own."""
+    if not blocks:
+        return text
+    prefix = re.escape(re.sub(r"\d+x$", "", next(iter(blocks))))
+    pattern = re.compile(rf"(?m)(?:^[ \t]*[-*>][ \t]+)?[ \t]*({prefix}\d+x)(?:(?s:.*?)\1)?[ \t]*")
+
+    def insert_block(match: re.Match[str]) -> str:
+        block = blocks.get(match.group(1))
+        return f"\n\n{block}\n\n" if block else match.group()
+
+    return _BLANK_LINES.sub("\n\n", pattern.sub(insert_block, text)).strip()
+
+
+class _HtmlTable(NamedTuple):
+    grid: list[list[str]]
+    header_rows: int | None
+    caption: str
+
+
+def _read_table(table: Any) -> _HtmlTable | None:
+    """Read a data table; None if the table is a layout."""
+    rows = [row for row in table.iter("tr") if next(row.iterancestors("table")) is table]
+    rows.sort(key=lambda row: row.getparent().tag == "tfoot")  # a footer may precede the body
+    cells = [[cell for cell in row if cell.tag in ("td", "th")] for row in rows]
+    texts = {cell: read_cell_text(cell) for row in cells for cell in row}
+    caption = _take_caption(table)
+    if not _is_data_table(table, rows, cells, texts, is_named=bool(caption)):
+        return None
+    grid = repeat_spanned_cells(
+        [
+            [
+                Cell(
+                    texts[cell],
+                    _read_span(cell, "rowspan", min(_MAX_SPAN, len(cells))),
+                    _read_span(cell, "colspan", _MAX_COLUMN_SPAN),
+                )
+                for cell in row
+            ]
+            for row in cells
+        ]
+    )
+    filled = [i for i, row in enumerate(grid) if any(row)]
+    header_rows = _count_header_rows([rows[i] for i in filled], [cells[i] for i in filled], texts)
+    return _HtmlTable(grid, header_rows, caption)
+
+
+def _take_caption(table: Any) -> str:
+    """Return the caption of a table; remove it if it is that of a figure around the table."""
+    for child in table:
+        if child.tag == "caption":
+            return join_lines(read_cell_text(child))
+    figure = next(table.iterancestors("figure"), None)
+    if figure is None or len(list(figure.iter("table"))) > 1:
         return ""
-    width = max(map(len, rows))
-    lines = ["| " + " | ".join(row + [""] * (width - len(row))) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + " --- |" * width, *lines[1:]])
+    caption = next(figure.iter("figcaption"), None)
+    if caption is None:
+        return ""
+    text = join_lines(read_cell_text(caption))
+    caption.clear(keep_tail=True)
+    return text
+
+
+def _is_data_table(
+    table: Any,
+    rows: Sequence[Any],
+    cells: Sequence[Sequence[Any]],
+    texts: Mapping[Any, str],
+    is_named: bool,
+) -> bool:
+    if (table.get("role") or "").lower() in ("presentation", "none") or not rows:
+        return False
+    filled = [cell for row in cells for cell in row if texts[cell]]
+    if len(filled) < 2:
+        return False
+    if is_named or any(cell.tag == "th" for cell in filled):
+        return True
+    if max(len(row) for row in cells) < 2:
+        return False
+    longest = max(len(texts[cell]) for cell in filled)
+    if any(True for row in rows[1:] for _ in row.iter(*_HEADINGS)):
+        return False
+    nested = sum(len(texts[cell]) for cell in filled if next(cell.iter("table"), None) is not None)
+    if nested > sum(len(texts[cell]) for cell in filled) / 2:
+        return False
+    if len(rows) == 1:
+        return not nested and longest <= _MAX_LABEL_CHARACTERS
+    return len(rows) > 2 or longest <= _MAX_CELL_CHARACTERS
+
+
+def _is_list_of_links(table: Any) -> bool:
+    """Whether a table has no header and nearly all of its text is in links."""
+    if next(table.iter("th"), None) is not None:
+        return False
+    length = len("".join("".join(table.itertext()).split()))
+    links = sum(len("".join("".join(link.itertext()).split())) for link in table.iter("a"))
+    return links > 0.8 * length
+
+
+def _count_header_rows(
+    rows: Sequence[Any], cells: Sequence[Sequence[Any]], texts: Mapping[Any, str]
+) -> int | None:
+    """Return the number of header rows that the markup declares; None if it declares none."""
+
+    def is_header(pair: tuple[Any, Sequence[Any]]) -> bool:
+        row, row_cells = pair
+        return row.getparent().tag == "thead" or all(
+            cell.tag == "th" for cell in row_cells if texts[cell]
+        )
+
+    count = sum(1 for _ in takewhile(is_header, zip(rows, cells, strict=True)))
+    if count == len(rows):
+        return 1
+    if count:
+        return count
+    if all(row[0].tag == "th" for row in cells if row):
+        return 0
+    bold = [[_is_bold(cell) for cell in row if texts[cell]] for row in cells[:3]]
+    if len(bold) > 1 and bold[0] and all(bold[0]) and not all(bold[1]):
+        return 1
+    if len(cells[0]) == 2 and all(row and row[0] and not any(row[1:]) for row in bold):
+        return 0
+    return None
+
+
+def _is_bold(cell: Any) -> bool:
+    text = "".join("".join(cell.itertext()).split())
+    bold = "".join("".join(part) for tag in cell.iter("b", "strong") for part in tag.itertext())
+    return len("".join(bold.split())) >= len(text)
+
+
+def _read_span(cell: Any, attribute: str, limit: int) -> int:
+    value = (cell.get(attribute) or "1").strip()
+    if not value.isdecimal() or len(value) > 9:
+        return 1
+    return limit if value == "0" and attribute == "rowspan" else max(1, min(int(value), limit))
+
+
+def read_cell_text(cell: Any) -> str:
+    """Return the text of a cell; with ``LF`` between blocks and ``VT`` for line breaks."""
+    from lxml.etree import iterwalk
+
+    pieces: list[str] = []
+    hidden: Any = None
+    for event, element in iterwalk(cell, events=("start", "end", "comment", "pi")):
+        is_text = event in ("start", "end") and isinstance(element.tag, str)
+        is_block = is_text and element is not cell and element.tag in _BLOCK_TAGS
+        if event == "start" and hidden is None:
+            if element.tag in _DROPPED_TAGS:
+                hidden = element
+                continue
+            pieces.append("\n" if is_block else "\v" if element.tag == "br" else "")
+            pieces.append("~~" if element.tag in ("del", "s", "strike") else "")
+            pieces.append(" ".join(re.split(r"\s+", element.text or "")))
+        elif event != "start" and (hidden is None or hidden is element):
+            if hidden is None and event == "end":
+                pieces.append("~~" if element.tag in ("del", "s", "strike") else "")
+                pieces.append("\n" if is_block else "")
+            hidden = None
+            if element is not cell:
+                pieces.append(" ".join(re.split(r"\s+", element.tail or "")))
+    text = to_well_formed("".join(pieces))
+    return re.sub(r"[ \n\v]+", _choose_separator, text).strip()
+
+
+def _choose_separator(match: re.Match[str]) -> str:
+    return next((separator for separator in "\n\v" if separator in match.group()), " ")
+
+
+def _list_words(block: str) -> str:
+    return " ".join(re.sub(r"\\?\||^[ |:-]+$", " ", block, flags=re.M).split())
+
+
+def _replace_by_paragraph(table: Any, text: str) -> None:
+    paragraph = table.makeelement("p")
+    paragraph.text = text
+    paragraph.tail = table.tail
+    for name in ("style", "role", "hidden", "aria-hidden"):
+        if value := table.get(name):
+            paragraph.set(name, value)
+    if _NAVIGATION.search(f"{table.get('id') or ''} {table.get('class') or ''}"):
+        paragraph.set("class", "navbox")
+    parent = table.getparent()
+    if parent.tag == "p":  # a paragraph has no paragraphs
+        parent.tag = "div"
+    for figure in table.iterancestors("figure"):  # extraction drops figures
+        figure.tag = "div"
+    parent.replace(table, paragraph)
+
+
+def _unwrap_table(table: Any) -> None:
+    """Turn a table that is a layout into blocks of text."""
+    for element in list(_iter_own_elements(table)):
+        element.tag = "div"
+    table.tag = "div"
+    table.attrib.pop("role", None)
+
+
+def _iter_own_elements(table: Any) -> Iterator[Any]:
+    """Yield the rows, the groups of rows and the cells of a table, without nested tables."""
+    stack = list(reversed(table))
+    while stack:
+        element = stack.pop()
+        if element.tag in ("tr", "td", "th", "tbody", "thead", "tfoot", "caption"):
+            yield element
+        if element.tag in ("tr", "tbody", "thead", "tfoot"):
+            stack.extend(reversed(element))
+
+
+def _is_detached(element: Any, root: Any) -> bool:
+    """Whether an element is no longer in the tree of `root`."""
+    return next((a for a in element.iterancestors() if a is root), None) is None

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from connectors.base import Container, FailedPart, Part
 from connectors.parsers.html_fragments import to_markdown
+from connectors.parsers.markdown_tables import find_table_marks
 from connectors.parsers.text import decode, extract_file_name
 from connectors.parsers.text_builder import TextBuilder
 from rag.errors import EncryptedDocument, NoText, ParseError
@@ -37,9 +38,12 @@ class EmailParser(Container):
     """
 
     name: ClassVar[str] = "email"
+    revision: ClassVar[int] = 2
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"message/rfc822": (".eml", ".mht")}
     library: ClassVar[str] = "email (Python)"
-    keeps: ClassVar[str] = "headers in the text and as metadata, text, attachments as documents"
+    keeps: ClassVar[str] = (
+        "headers in the text and as metadata, text, tables, attachments as documents"
+    )
     drops: ClassVar[str] = "inline pictures, signatures"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
@@ -63,6 +67,7 @@ class EmailParser(Container):
             title=title[:200] or extract_file_name(uri),
             mime=mime or "message/rfc822",
             metadata=_build_metadata(message, files),
+            marks=find_table_marks(builder.text),
         )
 
     def unpack(self, data: bytes, *, uri: str) -> Iterator[Part | FailedPart]:

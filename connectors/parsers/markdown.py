@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from connectors.base import Parser
+from connectors.parsers.markdown_tables import (
+    find_line_starts,
+    list_table_marks,
+    make_block_parser,
+)
 from connectors.parsers.text import decode, extract_file_name, require_text
 from connectors.parsers.text_builder import build_heading_marks
 from rag.types import Document, Mark, flatten_metadata
 
 if TYPE_CHECKING:
-    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.S | re.M)
-_LINE_END = re.compile(r"\r\n|\n|\r")
 _MAX_FRONT_MATTER_CHARACTERS = 20_000  # PyYAML needs quadratic time for some input
 _MAX_HEADING_CHARACTERS = (
     200  # characters; a longer paragraph above "---" is one, with a rule below it
@@ -29,6 +32,7 @@ class MarkdownParser(Parser):
     """The Markdown as written, with heading paths marked; front matter becomes metadata."""
 
     name: ClassVar[str] = "markdown"
+    revision: ClassVar[int] = 2
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "text/markdown": (".md", ".markdown", ".mdx", ".qmd", ".rmd"),
     }
@@ -48,8 +52,8 @@ class MarkdownParser(Parser):
         ):
             metadata, text = flatten_metadata(mapping), text[front_matter.end() :]
             require_text(text)
-        marks = find_heading_marks(text)
-        first_heading = next((mark.value[0] for mark in marks if isinstance(mark.value, tuple)), "")
+        marks = find_structure_marks(text)
+        first_heading = get_first_heading(marks)
         title = metadata.pop("title", "")
         title = (title if isinstance(title, str) else "") or first_heading or extract_file_name(uri)
         return Document(
@@ -82,15 +86,28 @@ def _load_yaml_mapping(text: str) -> dict[Any, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def find_structure_marks(text: str) -> tuple[Mark, ...]:
+    """Return the marks of the headings, of the tables and of their rows."""
+    tokens, line_starts = make_block_parser().parse(text), find_line_starts(text)
+    headings = build_heading_marks(_list_headings(tokens, line_starts), len(text))
+    return (*headings, *list_table_marks(text, tokens, line_starts))
+
+
 def find_heading_marks(text: str) -> tuple[Mark, ...]:
     """Return a mark with the heading path for each section, up to the next heading."""
-    return build_heading_marks(_find_headings(text), len(text))
+    tokens = make_block_parser().parse(text)
+    return build_heading_marks(_list_headings(tokens, find_line_starts(text)), len(text))
 
 
-def _find_headings(text: str) -> Iterator[tuple[int, int, str]]:
+def get_first_heading(marks: Sequence[Mark]) -> str:
+    """Return the outermost heading of the first section; "" if there are no headings."""
+    return next((mark.value[0] for mark in marks if isinstance(mark.value, tuple)), "")
+
+
+def _list_headings(
+    tokens: Sequence[Token], line_starts: Sequence[int]
+) -> Iterator[tuple[int, int, str]]:
     """Yield offset, level and text of each heading outside of lists and quotations."""
-    line_starts = [0, *(match.end() for match in _LINE_END.finditer(text))]
-    tokens = _make_block_parser().parse(text)
     for opening, inline in pairwise(tokens):
         if opening.type == "heading_open" and opening.level == 0 and opening.map:
             title = _strip_inline_markup(
@@ -98,14 +115,6 @@ def _find_headings(text: str) -> Iterator[tuple[int, int, str]]:
             )
             if 0 < len(title) <= _MAX_HEADING_CHARACTERS:
                 yield line_starts[opening.map[0]], int(opening.tag[1:]), title
-
-
-@lru_cache(maxsize=1)
-def _make_block_parser() -> MarkdownIt:
-    """Make a parser for CommonMark and tables that does not parse inline markup."""
-    from markdown_it import MarkdownIt
-
-    return MarkdownIt("commonmark").enable("table").disable(["inline", "text_join"])
 
 
 def _strip_inline_markup(heading: str) -> str:

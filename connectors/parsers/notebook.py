@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from connectors.base import Parser
-from connectors.parsers.markdown import find_heading_marks
+from connectors.parsers.markdown import find_structure_marks, get_first_heading
 from connectors.parsers.text import decode, extract_file_name
 from connectors.parsers.text_builder import TextBuilder
 from rag.errors import NoText, ParseError
@@ -26,6 +26,7 @@ class NotebookParser(Parser):
     """
 
     name: ClassVar[str] = "notebook"
+    revision: ClassVar[int] = 2
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"application/x-ipynb+json": (".ipynb",)}
     library: ClassVar[str] = "json (Python)"
     keeps: ClassVar[str] = "cells (`row` is the cell number), headings, language, printed results"
@@ -54,16 +55,16 @@ class NotebookParser(Parser):
             raise ParseError(f"not a notebook, or a damaged one: {error}") from None
         if not builder.text.strip():
             raise NoText("the notebook contains no text")
-        marks = find_heading_marks(builder.text)
-        first_heading = next((mark.value[0] for mark in marks if isinstance(mark.value, tuple)), "")
-        title = notebook_metadata.get("title") or first_heading or extract_file_name(uri)
+        marks = find_structure_marks(builder.text)
+        title = notebook_metadata.get("title") or get_first_heading(marks) or extract_file_name(uri)
         return Document(
             uri=uri,
             text=builder.text,
             title=str(title)[:200],
             mime=mime or "application/x-ipynb+json",
             metadata=flatten_metadata({"code_language": language or None}),
-            marks=(*builder.marks, *marks),
+            # A cell is a row of the notebook, so the rows of its tables have no marks.
+            marks=(*builder.marks, *(mark for mark in marks if mark.kind != "row")),
         )
 
 

@@ -8,8 +8,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from connectors.base import Parser
-from connectors.parsers.html_fragments import format_table, to_markdown
-from connectors.parsers.markdown import find_heading_marks
+from connectors.parsers.html_fragments import to_markdown
+from connectors.parsers.markdown import find_structure_marks, get_first_heading
+from connectors.parsers.markdown_tables import (
+    Cell,
+    find_table_marks,
+    format_table,
+    repeat_spanned_cells,
+)
 from connectors.parsers.safe_zip import (
     ZippedFile,
     local_name,
@@ -37,6 +43,7 @@ class DocxParser(Parser):
     """
 
     name: ClassVar[str] = "docx"
+    revision: ClassVar[int] = 2
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {_DOCX: (".docx", ".docm", ".dotx")}
     library: ClassVar[str] = "mammoth"
     keeps: ClassVar[str] = "headings, lists, tables, footnotes, title, author, dates"
@@ -93,14 +100,13 @@ def _describe_error(error: Exception) -> str:
 def _build_document(text: str, uri: str, mime: str, metadata: dict[str, Any]) -> Document:
     if not text.strip():
         raise NoText("the document contains no text")
-    marks = find_heading_marks(text)
-    first_heading = next((mark.value[0] for mark in marks if isinstance(mark.value, tuple)), "")
+    marks = find_structure_marks(text)
     title = metadata.pop("title", "")
     title = title if isinstance(title, str) else " ".join(map(str, title))
     return Document(
         uri=uri,
         text=text,
-        title=(title or first_heading or extract_file_name(uri))[:200],
+        title=(title or get_first_heading(marks) or extract_file_name(uri))[:200],
         mime=mime,
         metadata=metadata,
         marks=marks,
@@ -150,6 +156,7 @@ class OdtParser(Parser):
     """OpenDocument texts and presentations: headings, lists, tables, slides."""
 
     name: ClassVar[str] = "odt"
+    revision: ClassVar[int] = 2
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "application/vnd.oasis.opendocument.text": (".odt", ".ott"),
         "application/vnd.oasis.opendocument.presentation": (".odp",),
@@ -187,7 +194,11 @@ class OdtParser(Parser):
             title=str(title)[:200],
             mime=mime or "application/vnd.oasis.opendocument.text",
             metadata=metadata,
-            marks=(*builder.marks, *build_heading_marks(headings, len(text))),
+            marks=(
+                *builder.marks,
+                *build_heading_marks(headings, len(text)),
+                *find_table_marks(text),
+            ),
         )
 
 
@@ -220,7 +231,7 @@ def _write_elements(
                 builder.write("\n")
             _write_elements(element, builder, headings, depth + 1)
         elif name == "table":
-            builder.write_paragraph(format_table(_read_table(element)))
+            builder.write_paragraph(_format_odf_table(element))
         elif name == "page":
             slide += 1
             with builder.mark_block("slide", slide):
@@ -229,22 +240,48 @@ def _write_elements(
             _write_elements(element, builder, headings, depth)
 
 
-def _read_table(element: Any) -> list[list[str]]:
-    rows: list[list[str]] = []
-    for row in element.iter():
-        if local_name(row) == "table-row":
-            rows.append([])
-            for cell in row:
-                if local_name(cell) in ("table-cell", "covered-table-cell"):
-                    text = " ".join(filter(None, (_read_text(part) for part in cell)))
-                    rows[-1] += [text] * (_count_repeats(cell) if text else 1)
-    return rows
+def _format_odf_table(table: Any) -> str:
+    rows = [(element, _read_cells(element), parents) for element, parents in _iter_rows(table)]
+    cells = [row for element, row, _ in rows for _ in range(_count_repeats(element, row))]
+    header_rows = sum("table-header-rows" in parents for _, _, parents in rows)
+    return format_table(repeat_spanned_cells(cells), header_rows or None)
 
 
-def _count_repeats(cell: Any) -> int:
-    """Return how often a cell is repeated: equal neighbours are stored once."""
-    repeats = next((v for k, v in cell.attrib.items() if k.endswith("columns-repeated")), "1")
-    return min(int(repeats), 100) if repeats.isdecimal() else 1
+def _iter_rows(table: Any) -> Iterator[tuple[Any, tuple[str, ...]]]:
+    """Yield the rows of a table, without those of nested tables, and the names of their groups."""
+    stack: list[tuple[Any, tuple[str, ...]]] = [(child, ()) for child in reversed(table)]
+    while stack:
+        element, parents = stack.pop()
+        name = local_name(element)
+        if name == "table-row":
+            yield element, parents
+        elif name in ("table-rows", "table-row-group", "table-header-rows"):
+            stack += [(child, (*parents, name)) for child in reversed(element)]
+
+
+def _read_cells(row: Any) -> list[Cell]:
+    cells: list[Cell] = []
+    for element in row:
+        if local_name(element) == "table-cell":  # a covered one belongs to a cell that spans it
+            text = "\n".join(filter(None, (_read_text(part) for part in element)))
+            cell = Cell(
+                text,
+                _read_count(element, "number-rows-spanned", 65_534),
+                _read_count(element, "number-columns-spanned", 1_000),
+            )
+            cells += [cell] * _read_count(element, "number-columns-repeated", 1_000)
+    return cells
+
+
+def _count_repeats(row: Any, cells: list[Cell]) -> int:
+    """Return how often a row is repeated: equal neighbours are stored once."""
+    has_text = any(cell.text for cell in cells)
+    return _read_count(row, "number-rows-repeated", 100) if has_text else 1
+
+
+def _read_count(element: Any, attribute: str, limit: int) -> int:
+    value = next((v for k, v in element.attrib.items() if k.endswith(f"}}{attribute}")), "1")
+    return max(1, min(int(value), limit)) if value.isdecimal() and len(value) < 10 else 1
 
 
 def _read_text(element: Any) -> str:
@@ -273,6 +310,7 @@ class PptxParser(Parser):
     """PowerPoint slides: titles as headings, text from the top, tables, charts, speaker notes."""
 
     name: ClassVar[str] = "pptx"
+    revision: ClassVar[int] = 2
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {_PPTX: (".pptx", ".pptm", ".potx", ".ppsx")}
     library: ClassVar[str] = "python-pptx"
     keeps: ClassVar[str] = "slides, titles as headings, tables, values of charts, notes"
@@ -309,7 +347,11 @@ class PptxParser(Parser):
             title=str(title)[:200],
             mime=mime or _PPTX,
             metadata=metadata,
-            marks=(*builder.marks, *build_heading_marks(headings, builder.offset)),
+            marks=(
+                *builder.marks,
+                *build_heading_marks(headings, builder.offset),
+                *find_table_marks(builder.text),
+            ),
         )
 
     def _write_slide(
@@ -339,7 +381,7 @@ def _sort_shapes(shapes: Any, depth: int = 0) -> Iterator[Any]:
 
 def _read_shape(shape: Any) -> str:
     if getattr(shape, "has_table", False) and shape.has_table:
-        return format_table([[cell.text for cell in row.cells] for row in shape.table.rows])
+        return _format_slide_table(shape.table)
     if getattr(shape, "has_chart", False) and shape.has_chart:
         return _format_chart(shape.chart)
     if not getattr(shape, "has_text_frame", False) or not shape.has_text_frame:
@@ -352,6 +394,19 @@ def _read_shape(shape: Any) -> str:
     return "\n".join(line.replace("\v", "\n") for line in lines)
 
 
+def _format_slide_table(table: Any) -> str:
+    rows = [
+        [
+            Cell(cell.text, cell.span_height, cell.span_width)
+            for cell in row.cells
+            if not cell.is_spanned
+        ]
+        for row in table.rows
+    ]
+    header_rows = None if table.first_row else 0
+    return format_table(repeat_spanned_cells(rows), header_rows)
+
+
 def _format_chart(chart: Any) -> str:
     title = chart.chart_title.text_frame.text if chart.has_title else ""
     plot = chart.plots[0]
@@ -359,7 +414,7 @@ def _format_chart(chart: Any) -> str:
     rows = [["", *(str(series.name) for series in plot.series)]]
     for i, name in enumerate(names):
         rows.append([name, *(_format_figure(list(series.values), i) for series in plot.series)])
-    return "\n\n".join(part for part in (title, format_table(rows)) if part)
+    return "\n\n".join(part for part in (title, format_table(rows, header_rows=1)) if part)
 
 
 def _format_figure(values: list[Any], i: int) -> str:
