@@ -5,11 +5,21 @@
     F("year") >= 2020 & F("lang").in_(["en", "de"])
     (F("year") >= 2020) & ~F("draft").exists() | F("uri").startswith("file:///manuals/")
 
-A field is a metadata key of the document, or its ``uri``, ``title`` or ``mime``. A field with a
-list of values matches if any of its values matches. A field that a document does not have never
-matches; therefore ``F("x") != 1``, which means ``~(F("x") == 1)``, also selects documents without
-``x``. 1 equals 1.0; a string never equals a number; ``True`` does not equal 1. Numbers are compared
-with numbers, and strings with strings by code point, so that ISO 8601 dates compare correctly.
+A field is a metadata key of the document, or its ``uri``, ``title`` or ``mime``; upper and lower
+case are the same in its name. A field with a list of values matches if any of its values matches. A
+field that a document does not have never matches; therefore ``F("x") != 1``, which means
+``~(F("x") == 1)``, also selects documents without ``x``.
+
+- 1 equals 1.0, and ``True`` does not equal 1. A number equals a string that is the same number in
+  plain form: ``F("year") == 2021`` and ``F("year") == "2021"`` both select 2021 and ``"2021"``. A
+  string with leading zeros, a plus sign, an exponent or more than 15 digits is not a number.
+  ``True`` equals ``"true"`` in any case.
+- Two strings compare by code point, in the Unicode form NFC, so that ``"10" < "9"``. But strings in
+  ISO 8601 form compare as moments: ``2025-03-04T23:30:00-08:00`` is after
+  ``2025-03-05T06:00:00+00:00``. A date-time without a zone is in UTC. A date is compared with the
+  day of a date-time in UTC, and a month or year with the month or year of a date. Times of day
+  (``9:30``) compare as times. A string that is not a date has no order with a date.
+- A ``uri`` can be written as a path, which is relative to the working directory.
 
 `Filter.to_json` converts a filter to plain data, `Filter.of` converts it back. `Filter.matches`
 defines the meaning in Python; the SQL of the document store is equivalent.
@@ -22,38 +32,46 @@ defines the meaning in Python; the SQL of the document store is equivalent.
 
 Its operators are ``$eq $ne $gt $gte $lt $lte $in $nin $exists`` and ``$and $or $not``. Several keys
 of a mapping must all apply. The meaning is the one above. Chroma selects the same documents for the
-filters that it accepts, with two differences. It compares lists with ``$contains`` only, so its
-``$ne`` and ``$nin`` select every document with a list. And it drops the fraction of a number that
-is compared with an integer: its ``{"$gte": 1.5}`` selects 1.
+filters that it accepts, with three differences. It compares lists with ``$contains`` only, so its
+``$ne`` and ``$nin`` select every document with a list. It drops the fraction of a number that is
+compared with an integer: its ``{"$gte": 1.5}`` selects 1. And it never compares a string with a
+number or a boolean.
 """
 
 from __future__ import annotations
 
 import math
-import operator
+import os
+import re
+import unicodedata
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn, cast
+from urllib.parse import quote
 
 from rag.errors import QueryError
 from rag.types import Document, Scalar, to_well_formed
+from rag.types.base import convert_scalar
+from rag.types.comparison import (
+    ORDER_OPERATORS,
+    ValueSet,
+    is_in_order,
+    normalize_field,
+    normalize_text,
+)
 
 MAX_NESTING_DEPTH = 50
 DOCUMENT_FIELDS = ("uri", "title", "mime")
 """Fields of the document itself; they hide metadata of the same name."""
 
-_ORDER_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
+_URI_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _STRING_OPERATORS: dict[str, Callable[[str, str], bool]] = {
     "startswith": str.startswith,
     "contains": str.__contains__,
 }
-OPERATORS = ("==", "!=", "in", "not in", *_ORDER_OPERATORS, *_STRING_OPERATORS, "exists")
+OPERATORS = ("==", "!=", "in", "not in", *ORDER_OPERATORS, *_STRING_OPERATORS, "exists")
 """Allowed values of ``op`` in the JSON form."""
 
 _DOLLAR_COMPARISONS = {
@@ -131,20 +149,18 @@ class Compare(Filter):
         values = _read_field_values(document, self.field)
         if self.op == "exists":
             return values is not None
+        if isinstance(self.value, tuple):
+            value_set = ValueSet(self.value)
+            return any(value in value_set for value in values or ())
         return any(self._matches_value(value) for value in values or ())
 
     def _matches_value(self, value: Scalar) -> bool:
-        if self.op == "in":
-            operands = cast("tuple[Scalar, ...]", self.value)
-            return any(_is_equal_scalar(value, operand) for operand in operands)
+        operand = cast(Scalar, self.value)
         if self.op in _STRING_OPERATORS:
-            return isinstance(value, str) and _STRING_OPERATORS[self.op](value, str(self.value))
-        comparable_types = (str,) if isinstance(self.value, str) else (int, float)
-        return (
-            isinstance(value, comparable_types)
-            and not isinstance(value, bool)
-            and _ORDER_OPERATORS[self.op](value, self.value)
-        )
+            return isinstance(value, str) and _STRING_OPERATORS[self.op](
+                normalize_text(value), normalize_text(str(operand))
+            )
+        return is_in_order(value, self.op, operand)
 
     def to_json(self) -> dict[str, Any]:
         """See `Filter.to_json`."""
@@ -265,17 +281,33 @@ class F:
         if op == "in":
             if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
                 raise QueryError(f"{self.name!r} {op} needs a list of values, not {value!r}")
-            return Compare(self.name, "in", tuple(self._check_scalar(item) for item in value))
+            return self._equal_one_of([self._check_scalar(item) for item in value])
         scalar = self._check_scalar(value)
         if op == "==":
-            return Compare(self.name, "in", (scalar,))
-        if op in _STRING_OPERATORS and not isinstance(scalar, str):
-            raise QueryError(f"{self.name!r} {op} needs a string, not {value!r}")
+            return self._equal_one_of([scalar])
+        if op in _STRING_OPERATORS:
+            if not isinstance(scalar, str):
+                raise QueryError(f"{self.name!r} {op} needs a string, not {value!r}")
+            return self._match_string(op, scalar)
         if isinstance(scalar, bool):
             raise QueryError(f"{self.name!r} {op}: true and false have no order")
         return Compare(self.name, op, scalar)
 
+    def _equal_one_of(self, operands: Sequence[Scalar]) -> Filter:
+        if normalize_field(self.name) == "uri":
+            uris = [uri for operand in operands for uri in _list_uris_of_path(operand)]
+            operands = [*operands, *(uri for uri in uris if uri not in operands)]
+        return Compare(self.name, "in", tuple(operands))
+
+    def _match_string(self, op: str, text: str) -> Filter:
+        texts = [text]
+        if normalize_field(self.name) == "uri" and not _URI_SCHEME.match(text):
+            texts += _list_uris_of_path(text) if op == "startswith" else [_quote_path(text)]
+        conditions = [Compare(self.name, op, item) for item in dict.fromkeys(texts)]
+        return conditions[0] if len(conditions) == 1 else AnyOf(tuple(conditions))
+
     def _check_scalar(self, value: object) -> Scalar:
+        value = convert_scalar(value)
         if isinstance(value, str):
             return to_well_formed(value).replace("\0", "\ufffd")  # as in metadata
         is_storable = isinstance(value, bool | int | float) and (
@@ -283,9 +315,9 @@ class F:
         )
         if not is_storable:
             raise QueryError(
-                f"cannot compare {self.name!r} with {value!r}: a value must be a string, a boolean "
-                "or a finite number of 64 bits. Write dates as ISO 8601 strings, use in_ for "
-                "several values, and exists to select documents that have the field"
+                f"cannot compare {self.name!r} with {value!r}: a value must be a string, a "
+                "boolean, a date, a time or a finite number of 64 bits. Use in_ for several "
+                "values, and exists to select documents that have the field"
             )
         return cast(Scalar, value)
 
@@ -317,15 +349,34 @@ def _join_conditions(join: type[All] | type[AnyOf], *conditions: Filter) -> Filt
     return join(tuple(flat))
 
 
-def _read_field_values(document: Document, field: str) -> Sequence[Scalar] | None:
+def _read_field_values(document: Document, field: str) -> list[Scalar] | None:
+    """Return the values of a field; None if the document does not have it."""
     if field in DOCUMENT_FIELDS:
-        return (getattr(document, field),)
-    value = document.metadata.get(field)
-    return value if isinstance(value, tuple) or value is None else (value,)
+        return [getattr(document, field)]
+    name = normalize_field(field)
+    values: list[Scalar] | None = [getattr(document, name)] if name in DOCUMENT_FIELDS else None
+    for key, value in document.metadata.items():
+        if normalize_field(key) == name:
+            values = [*(values or ()), *(value if isinstance(value, tuple) else [value])]
+    return values
 
 
-def _is_equal_scalar(left: Scalar, right: Scalar) -> bool:
-    return isinstance(left, bool) == isinstance(right, bool) and left == right
+def _list_uris_of_path(path: Scalar) -> list[str]:
+    """Return the ``file:`` uris of a path, as the names of files can be written; [] for a uri."""
+    if not isinstance(path, str) or not path or _URI_SCHEME.match(path):
+        return []
+    try:
+        absolute = os.path.abspath(Path(path).expanduser())  # noqa: PTH100 (keeps symbolic links)
+    except (OSError, RuntimeError):  # the working directory was removed, or there is no such user
+        return []
+    absolute += "/" if path.endswith("/") and absolute != "/" else ""
+    forms = [absolute, *(unicodedata.normalize(form, absolute) for form in ("NFC", "NFD"))]
+    return [f"file://{_quote_path(form)}" for form in dict.fromkeys(forms)]
+
+
+def _quote_path(path: str) -> str:
+    """Return a path as it is in a uri; ``!/`` stands before the name of a part of a file."""
+    return "!/".join(quote(name, safe="/") for name in path.split("!/"))
 
 
 class _FilterParser:
@@ -437,13 +488,14 @@ def _make_nesting_error() -> QueryError:
 def _check_depth(where: Filter) -> None:
     level: list[Filter] = [where]
     for _ in range(MAX_NESTING_DEPTH + 1):
-        level = [operand for condition in level for operand in _list_operands(condition)]
+        level = [operand for condition in level for operand in list_operands(condition)]
         if not level:
             return
     raise _make_nesting_error()
 
 
-def _list_operands(condition: Filter) -> Sequence[Filter]:
+def list_operands(condition: Filter) -> Sequence[Filter]:
+    """Return the filters that a combined filter consists of; none for a comparison."""
     if isinstance(condition, All | AnyOf):
         return condition.conditions
     return [condition.condition] if isinstance(condition, Not) else []

@@ -15,6 +15,7 @@ from connectors.parsers.markdown_tables import (
 )
 from connectors.parsers.text import decode, extract_file_name, require_text
 from connectors.parsers.text_builder import build_heading_marks
+from connectors.parsers.yaml_loader import make_yaml_loader
 from rag.types import Document, Mark, flatten_metadata
 
 if TYPE_CHECKING:
@@ -69,16 +70,8 @@ class MarkdownParser(Parser):
 def _load_yaml_mapping(text: str) -> dict[Any, Any] | None:
     import yaml
 
-    class WithoutAliases(yaml.SafeLoader):
-        """Rejects aliases: nested aliases can expand a few lines to gigabytes of text."""
-
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            if self.check_event(yaml.AliasEvent):
-                raise yaml.YAMLError("an alias")
-            return super().compose_node(parent, index)
-
     try:
-        value = yaml.load(text, WithoutAliases)
+        value = yaml.load(text, make_yaml_loader())
     except MemoryError:
         raise
     except Exception:  # PyYAML raises many types; then the text stays as it is

@@ -23,6 +23,7 @@ from connectors.base import FailedPart, Parser, part_uri
 from connectors.parsers.safe_zip import ZippedFile, read_office_properties
 from connectors.parsers.text import decode, extract_file_name, require_text
 from connectors.parsers.text_builder import TextBuilder
+from connectors.parsers.typed_values import convert_typed_columns, find_typed_columns
 from rag.errors import EncryptedDocument, NoText, ParseError
 from rag.types import Document, Mark, flatten_metadata, to_well_formed
 
@@ -85,9 +86,18 @@ class Fields(BaseModel):
         return key
 
     def build_document(
-        self, record: Mapping[str, Any], uri: str, number: int, mime: str
+        self,
+        record: Mapping[str, Any],
+        uri: str,
+        number: int,
+        mime: str,
+        typed_columns: frozenset[str] = frozenset(),
     ) -> Document:
-        """Build a document from record `number` of the source `uri`."""
+        """Build a document from record `number` of the source `uri`.
+
+        The text has all values as written. In the metadata, the texts of `typed_columns` are
+        numbers, booleans and dates.
+        """
         text = to_well_formed(self.render(record))
         if not text.strip():
             raise NoText("the record contains no text")
@@ -103,7 +113,11 @@ class Fields(BaseModel):
             text=text,
             title=title[:200] or f"{extract_file_name(uri)} {key}"[:200],
             mime=mime,
-            metadata=flatten_metadata({n: record[n] for n in metadata_fields if record[n] != ""}),
+            metadata=flatten_metadata(
+                convert_typed_columns(
+                    {n: record[n] for n in metadata_fields if record[n] != ""}, typed_columns
+                )
+            ),
             marks=(Mark(start=0, end=len(text), kind="row", value=number),),
         )
 
@@ -142,6 +156,9 @@ class RecordParser(Parser):
     records become one document; the template of ``fields``, if any, formats each record.
     """
 
+    has_typed_values: ClassVar[bool] = False
+    """Whether the format has types. Otherwise, values are texts, and columns are given types."""
+
     per: Literal["file", "row"] = "file"
     fields: Fields = Fields()
 
@@ -156,6 +173,11 @@ class RecordParser(Parser):
         if self.per == "file":
             yield self.parse(data, uri=uri, mime=mime)
             return
+        typed_columns = (
+            frozenset()
+            if self.has_typed_values
+            else find_typed_columns(record for _, record in self.records(data))
+        )
         used_uris: set[str] = set()
         unnamed_records: list[tuple[int, ParseError]] = []
         for number, record in self.records(data):
@@ -168,7 +190,9 @@ class RecordParser(Parser):
                 continue
             used_uris.add(record_uri)
             try:
-                yield self.fields.build_document(record, uri, number, mime or "text/plain")
+                yield self.fields.build_document(
+                    record, uri, number, mime or "text/plain", typed_columns
+                )
             except ParseError as error:
                 yield FailedPart(record_uri, error)
         # Last, because their uris must differ from those of all keys.
@@ -188,6 +212,7 @@ class TableParser(RecordParser):
     """
 
     name: ClassVar[str] = "table"
+    revision: ClassVar[int] = 2
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "text/csv": (".csv",),
         "text/tab-separated-values": (".tsv", ".tab"),
@@ -415,6 +440,8 @@ class JsonLinesParser(RecordParser):
     """JSON Lines: one value per line; also reads a JSON file with a list of objects."""
 
     name: ClassVar[str] = "jsonl"
+    revision: ClassVar[int] = 2
+    has_typed_values: ClassVar[bool] = True
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "application/jsonl": (".jsonl", ".ndjson"),
     }

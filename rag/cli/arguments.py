@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rag.errors import ConfigError, QueryError, RagError
 from rag.filters import All, F, Filter
 from rag.types import Scalar, to_well_formed
+from rag.types.comparison import read_number
 
 if TYPE_CHECKING:
     from rag.pipeline import Pipeline
@@ -96,7 +97,8 @@ def parse_where(conditions: Sequence[str]) -> Filter | None:
     """Parse conditions into a filter that requires all of them.
 
     A condition is ``FIELD=VALUE`` (also ``!=``, ``<``, ``<=``, ``>``, ``>=``) or a filter as JSON.
-    A value that looks like a number matches both the text and the number. Raises `QueryError`.
+    A value that looks like a number matches both the text and the number. A ``uri`` can be a path.
+    Raises `QueryError`.
     """
     filters = [_parse_condition(condition) for condition in conditions]
     return All(tuple(filters)) if filters else None
@@ -115,28 +117,39 @@ def _parse_condition(condition: str) -> Filter:
     if op in ("=", "==", "!="):
         equals = F(name).in_(_parse_values(value))
         return ~equals if op == "!=" else equals
-    candidates = [c for c in _parse_values(value.strip()) if not isinstance(c, bool)]
     # A number is compared as a number: as text, "10" would be less than "9".
-    operand = next((c for c in candidates if not isinstance(c, str)), candidates[0])
-    return Filter.of({"field": name, "op": op, "value": operand})
+    number = _parse_number(value.strip())
+    return Filter.of(
+        {"field": name, "op": op, "value": value.strip() if number is None else number}
+    )
+
+
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 
 
 def _parse_values(text: str) -> list[Scalar]:
-    """Return all values that `text` can mean: itself, a boolean, a number."""
+    """Return all values that `text` can mean: itself, a boolean, a number.
+
+    A number is added only in its shortest form: ``1.10`` also equals the number 1.1, but not the
+    string ``"1.1"`` (of a version).
+    """
     text = to_well_formed(text)
     values: list[Scalar] = [text]
     if text.lower() in ("true", "false"):
         values.append(text.lower() == "true")
-    try:
-        if -(2**63) <= (integer := int(text)) < 2**63:
-            values.append(integer)
-    except ValueError:
-        try:
-            if math.isfinite(number := float(text)):
-                values.append(number)
-        except ValueError:
-            pass
+    number = _parse_number(text)
+    if number is not None and (read_number(text) is None or str(number) == text):
+        values.append(number)
     return values
+
+
+def _parse_number(text: str) -> int | float | None:
+    if not _NUMBER.fullmatch(text) or len(text) > 400:
+        return None
+    if "." not in text and "e" not in text.lower():
+        return int(text) if -(2**63) <= int(text) < 2**63 else None
+    number = float(text)
+    return number if math.isfinite(number) else None
 
 
 def as_uri(uri_or_path: str) -> str:

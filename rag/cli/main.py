@@ -7,6 +7,7 @@ one JSON document. Each command imports the heavy packages it needs when it runs
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -60,7 +61,11 @@ def main(arguments: list[str] | None = None) -> None:
         arguments = sys.argv[1:] if arguments is None else arguments
         if any(name.startswith("OTEL_") for name in os.environ):
             tracing.configure()
-        with _plain_warnings(), cli.make_context("rag", list(arguments)) as context:
+        with (
+            _plain_warnings(),
+            _print_filter_warnings(),
+            cli.make_context("rag", list(arguments)) as context,
+        ):
             cli.invoke(context)
         sys.stdout.flush()
         code = 0
@@ -106,6 +111,33 @@ def _plain_warnings() -> Iterator[None]:
         yield
     finally:
         warnings.showwarning = default_showwarning
+
+
+class _FilterWarnings(logging.Handler):
+    """Prints the warnings about the fields of a filter on stderr, each of them once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._printed: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if message not in self._printed:
+            self._printed.add(message)
+            click.echo(f"warning: {' '.join(message.split())}", err=True)
+
+
+@contextmanager
+def _print_filter_warnings() -> Iterator[None]:
+    """Print the warnings of `rag.stores.filter_fields` on stderr, as one line each."""
+    logger, handler = logging.getLogger("rag.stores.filter_fields"), _FilterWarnings()
+    propagates, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagates
 
 
 def _format_error(error: Exception) -> str:

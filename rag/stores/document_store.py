@@ -28,8 +28,15 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 from rag.component import Component
 from rag.errors import DocumentNotFound, RagIndexError
 from rag.filters import Filter, Where
+from rag.stores.filter_fields import (
+    MAX_WARNINGS_PER_FILTER,
+    find_nearest_fields,
+    list_metadata_fields,
+    warn_of_unknown_fields,
+)
 from rag.stores.location import StoreLocation
 from rag.types import Chunk, Document, LocationIndex, SourceLocation
+from rag.types.comparison import normalize_field
 
 if TYPE_CHECKING:
     import numpy as np
@@ -381,12 +388,42 @@ class DocumentStore(ABC):
         Raises `QueryError`.
         """
         document_filter = Filter.of(where)
+        warn_of_unknown_fields(self.unknown_fields(document_filter))
         chunk_counts: dict[int, int] = {}
         for info in self.documents():
             with suppress(DocumentNotFound):  # another process has deleted it meanwhile
                 if document_filter.matches(self.document(info.uri)):
                     chunk_counts[info.number] = info.chunks
         return chunk_counts
+
+    def unknown_fields(self, where: Where) -> dict[str, list[str]]:
+        """Return the fields that `where` compares and no document has, with the nearest fields.
+
+        Empty for a store without documents. `matching_documents` logs a warning for each.
+        """
+        missing = self._find_missing_fields(list_metadata_fields(where))
+        if not missing or not self.stats().documents:
+            return {}
+        fields = self.metadata_fields()
+        nearest = {
+            name: find_nearest_fields(name, fields) for name in missing[:MAX_WARNINGS_PER_FILTER]
+        }
+        return {name: nearest.get(name, []) for name in missing}
+
+    def _find_missing_fields(self, names: Sequence[str]) -> list[str]:
+        """Return those of `names` that are a metadata field of no live document."""
+        if not names:
+            return []
+        present = {normalize_field(name) for name in self.metadata_fields()}
+        return [name for name in names if normalize_field(name) not in present]
+
+    def metadata_fields(self) -> list[str]:
+        """Return the names of all metadata fields of the live documents, sorted."""
+        names: set[str] = set()
+        for info in self.documents():
+            with suppress(DocumentNotFound):  # another process has deleted it meanwhile
+                names.update(self.document(info.uri).metadata)
+        return sorted(names)
 
     # -- the ingestion ledger ----------------------------------------------------------------
 

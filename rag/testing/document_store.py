@@ -453,6 +453,47 @@ class DocumentStoreContract(PartContract[DocumentStoreConfig]):
                 for number, chunk_count in matching.items():
                     assert chunk_count == len(store.rows_of_documents([number])), "chunk count"
 
+    def test_filters_compare_meanings(self) -> None:
+        """Moments, numbers in texts, names of fields and forms of letters, as `Filter.matches`."""
+        documents = [
+            self.make_document("contract:a", metadata={"Date": "2025-03-04T23:30:00-08:00"}),
+            self.make_document("contract:b", metadata={"date": "2025-03-05", "n": "12.50"}),
+            self.make_document("contract:c", metadata={"date": ("2024", "soon"), "n": 12.5}),
+            self.make_document("contract:d", metadata={"name": "A\u0308", "n": "012", "b": "TRUE"}),
+        ]
+        expected = {
+            F("date") >= "2025-03-05T06:00:00+00:00": "ab",
+            F("date") == "2025-03-05": "ab",
+            F("date") < "2025-03-05T00:00:00": "c",
+            F("DATE") == 2025: "ab",
+            F("date") <= 2024: "c",
+            F("date") == "soon": "c",
+            F("n") == 12.5: "bc",
+            F("n") >= 12: "bc",
+            F("n") == "12.50": "bc",
+            F("n") == "012": "d",
+            F("name").startswith("\u00c4"): "d",
+            F("Name") == "\u00c4": "d",
+            F("b") == True: "d",  # noqa: E712
+        }
+        with self.open_store() as store:
+            self.add_live(store, *documents)
+            uris = {info.number: info.uri for info in store.documents()}
+            for where, letters in expected.items():
+                matching = {uris[number][-1] for number in store.matching_documents(where)}
+                assert matching == set(letters), f"{where} selects {sorted(matching)}"
+
+    def test_unknown_fields_are_named(self) -> None:
+        """`unknown_fields` names fields that no document has; the filter still gives a result."""
+        where = (F("yaer") == 2024) | (F("title") == "Title") | ~F("other").exists()
+        with self.open_store() as store:
+            assert store.unknown_fields(where) == {}, "a store without documents"
+            self.add_live(store, self.make_document())
+            assert store.metadata_fields() == ["draft", "share", "tags", "year"], "fields"
+            assert store.unknown_fields(where) == {"yaer": ["year"]}, "the nearest field"
+            assert store.unknown_fields(F("YEAR") == 1) == {}, "case"
+            assert len(store.matching_documents(where)) == 1, "the result"
+
     # -- ledger and failures -----------------------------------------------------------------
 
     def test_ledger_entries(self) -> None:

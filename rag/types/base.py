@@ -6,6 +6,7 @@ import datetime
 import math
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import (
@@ -46,6 +47,44 @@ Scalar = bool | int | float | FieldText
 MetadataValue = Scalar | tuple[Scalar, ...]
 
 
+def convert_scalar(value: Any) -> Any:
+    """Return `value` as a plain boolean, number or text, if it is a scalar of a known type.
+
+    These are the scalars of numpy, `Decimal`, dates and times, which become ISO 8601 texts. An
+    array becomes a list. Any other value is returned unchanged.
+    """
+    if type(value) in (str, int, float, bool):
+        return value
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        return _convert_numpy(value)
+    if isinstance(value, Decimal) and value.is_finite():
+        is_integer = value == value.to_integral_value() and abs(value) < 2**63
+        return int(value) if is_integer else float(value)
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    return value
+
+
+def _convert_numpy(value: Any) -> Any:
+    kind = value.dtype.kind
+    if kind == "M":  # as nanoseconds, `tolist` returns an integer
+        value = value.astype("datetime64[us]") if value.dtype != "datetime64[D]" else value
+    if value.ndim == 0 and kind == "f":
+        return float(str(value))  # .1 of 32 bits is .1, not .10000000149011612
+    plain = value.tolist()
+    return plain if isinstance(plain, list) else convert_scalar(plain)
+
+
+def _convert_scalars(metadata: Any) -> Any:
+    if not isinstance(metadata, Mapping):
+        return metadata
+    converted = {key: convert_scalar(value) for key, value in metadata.items()}
+    return {
+        key: tuple(map(convert_scalar, value)) if isinstance(value, list | tuple) else value
+        for key, value in converted.items()
+    }
+
+
 def _check_json_values(metadata: dict[str, MetadataValue]) -> dict[str, MetadataValue]:
     for key, value in metadata.items():
         for item in value if isinstance(value, tuple) else (value,):
@@ -56,18 +95,24 @@ def _check_json_values(metadata: dict[str, MetadataValue]) -> dict[str, Metadata
     return metadata
 
 
-Metadata = Annotated[dict[FieldText, MetadataValue], AfterValidator(_check_json_values)]
+Metadata = Annotated[
+    dict[FieldText, MetadataValue],
+    BeforeValidator(_convert_scalars),
+    AfterValidator(_check_json_values),
+]
 """A flat mapping of names to scalars or tuples of scalars; see `flatten_metadata`."""
 
 
 def flatten_metadata(raw: Mapping[Any, Any]) -> dict[str, Any]:
     """Return the properties of a file as flat metadata.
 
-    Nested mappings become dotted names, and dates ISO 8601 strings; ``None`` and empty lists are
-    dropped. Any other value is converted with ``str``.
+    Nested mappings become dotted names, and dates ISO 8601 strings; ``Decimal`` and the scalars of
+    numpy become numbers; ``None`` and empty lists are dropped. Any other value is converted with
+    ``str``.
     """
     flat: dict[str, Any] = {}
-    for key, value in raw.items():
+    for key, raw_value in raw.items():
+        value = convert_scalar(raw_value)
         if isinstance(value, Mapping):
             flat.update({f"{key}.{name}": v for name, v in flatten_metadata(value).items()})
         elif isinstance(value, list | tuple | set | frozenset):
@@ -81,14 +126,13 @@ def flatten_metadata(raw: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _to_scalar(value: Any) -> Scalar:
+    value = convert_scalar(value)
     if isinstance(value, bool | str):
         return value
     if isinstance(value, int) and -(2**63) <= value < 2**63:
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
-    if isinstance(value, datetime.date | datetime.time):
-        return value.isoformat()
     try:
         return str(value)
     except ValueError:  # an integer of thousands of digits

@@ -67,6 +67,19 @@ def test_search_filters_by_metadata(rag: Rag, folder: Path) -> None:
     assert rag("search", "birds", "--where", "year").code == 2
 
 
+def test_filters_take_printed_paths_and_name_unknown_fields(rag: Rag, folder: Path) -> None:
+    (folder / "2025.md").write_text("---\nyear: 2025\n---\nThe report on birds.\n")
+    rag("ingest", "docs")
+    assert "docs/2025.md" in rag("search", "birds").out
+    hits = rag("search", "birds", "--where", "uri=docs/2025.md", "--json").json["hits"]
+    assert [hit["chunk"]["uri"].rpartition("/")[2] for hit in hits] == ["2025.md"]
+    result = rag("search", "birds", "--where", "yaer=2025")
+    assert result.code == 0
+    assert result.err.splitlines() == [
+        "warning: no document has the field 'yaer' of the filter; the nearest field is 'year'"
+    ]
+
+
 def test_ask_json_prints_a_verified_answer(ingested_rag: Rag) -> None:
     result = ingested_rag("ask", "How long does charging take?", "--json")
     answer = Answer.model_validate(result.json)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from rag.errors import IndexDamaged, IndexNotFound, QueryError, RagIndexError
 from rag.stores.document_store import DocumentStore, IndexState
+from rag.stores.sqlite.filter_sql import register_filter_functions
 from rag.stores.sqlite.migrations import migrate_schema
 from rag.stores.sqlite.schema import (
     SCHEMA,
@@ -124,6 +125,7 @@ class SqliteConnection(DocumentStore):
                 )
                 connection.execute("PRAGMA cache_size = -131072")
                 connection.execute("PRAGMA query_only = ON")
+                register_filter_functions(connection)
                 connection.execute("SELECT 1 FROM sqlite_master").fetchone()
                 return connection
             except sqlite3.OperationalError:

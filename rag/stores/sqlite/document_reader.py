@@ -7,8 +7,9 @@ import zlib
 from collections.abc import Sequence
 
 from rag.errors import DocumentNotFound
-from rag.filters import Filter, Where
+from rag.filters import F, Filter, Where
 from rag.stores.document_store import ChunkRow, ChunkSpan, DocumentInfo, DocumentState, Stats
+from rag.stores.filter_fields import warn_of_unknown_fields
 from rag.stores.sqlite.connection import SqliteConnection, split_for_sql, sql_placeholders
 from rag.stores.sqlite.filter_sql import filter_to_sql
 from rag.stores.sqlite.schema import TEXT_BLOCK_CHARACTERS
@@ -238,6 +239,26 @@ class DocumentReader(SqliteConnection):
 
         Raises `QueryError`.
         """
+        warn_of_unknown_fields(self.unknown_fields(where))
         condition, values = filter_to_sql(Filter.of(where))
         sql = f"SELECT d.id, d.chunks FROM documents d WHERE d.state = 'live' AND {condition}"
         return dict(self._fetch_rows(sql, values))
+
+    def _find_missing_fields(self, names: Sequence[str]) -> list[str]:
+        missing: list[str] = []
+        for name in names:
+            condition, values = filter_to_sql(F(name).exists())
+            sql = f"SELECT 1 FROM documents d WHERE d.state = 'live' AND {condition} LIMIT 1"
+            if not self._fetch_rows(sql, values):
+                missing.append(name)
+        return missing
+
+    def metadata_fields(self) -> list[str]:
+        """Return the names of all metadata fields of the live documents, sorted."""
+        return [
+            name
+            for (name,) in self._fetch_rows(
+                "SELECT DISTINCT f.key FROM documents d, json_each(d.metadata) f"
+                " WHERE d.state = 'live' ORDER BY f.key"
+            )
+        ]
