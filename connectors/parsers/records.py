@@ -13,25 +13,36 @@ import json
 import re
 import string
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from connectors.base import FailedPart, Parser, part_uri
 from connectors.parsers.safe_zip import ZippedFile, read_office_properties
+from connectors.parsers.table_layout import (
+    Region,
+    Span,
+    find_tables,
+    name_columns,
+    repeat_group_labels,
+    repeat_merged_cells,
+)
 from connectors.parsers.text import decode, extract_file_name, require_text
 from connectors.parsers.text_builder import TextBuilder
 from connectors.parsers.typed_values import convert_typed_columns, find_typed_columns
-from rag.errors import EncryptedDocument, NoText, ParseError
-from rag.types import Document, Mark, flatten_metadata, to_well_formed
+from connectors.parsers.workbook_cells import SheetCells, read_workbook
+from rag.errors import NoText, ParseError
+from rag.types import Document, Mark, Table, flatten_metadata, to_well_formed
 
 _SNIFFED_ROWS = 50  # rows that the delimiter is guessed from
-_HEADER_SEARCH_ROWS = 20  # first rows that are searched for the header
 _SEPARATOR = re.compile(r"sep=([,;\t|])\r?\n", re.I)
-_PLACEHOLDER_NAME = re.compile(r"column \d+")
-_NUMBER = re.compile(r"[-+($€£]*[\d.,]+[%)]*")
+
+_Row = tuple[int, Sequence[str]]
+"""Index of a row in its sheet, from 0, and its cells."""
+
+_ShownValue = tuple[int, int, int | float | str]
+"""Start and end of a value in the text of its row, and its stored value."""
 
 
 class Fields(BaseModel):
@@ -205,14 +216,15 @@ class RecordParser(Parser):
 
 
 class TableParser(RecordParser):
-    """CSV and TSV, with any delimiter; the header row names the columns.
+    """CSV and TSV, with any delimiter; the header rows name the columns.
 
-    ``delimiter`` and ``header`` (whether the first row is one) are guessed from the first rows by
-    default.
+    ``delimiter`` is guessed from the first rows by default. ``header`` is whether the first row is
+    the header of the only table; by default, tables and their header rows are found by
+    `connectors.parsers.table_layout.find_tables`.
     """
 
     name: ClassVar[str] = "table"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "text/csv": (".csv",),
         "text/tab-separated-values": (".tsv", ".tab"),
@@ -227,17 +239,20 @@ class TableParser(RecordParser):
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data` into one document. The title is the file name."""
         builder = TextBuilder()
-        write_rows(builder, self._read_rows(data), self.header, self.fields)
+        first_number, rows = self._read_rows(data)
+        write_rows(builder, _SheetTables(rows, self.header, first_number), self.fields)
         return _build_document(builder, uri, mime or "text/csv", {})
 
     def records(self, data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yield rows as values by column name; unnamed columns are ``column 1`` and so on."""
-        table = _Table(self._read_rows(data), self.header)
-        for number, row in table.rows:
-            if any(row):
-                yield number, table.name_values(row)
+        first_number, rows = self._read_rows(data)
+        sheet = _SheetTables(rows, self.header, first_number)
+        for region in filter(sheet.is_record_region, sheet.regions):
+            for y, cells in sheet.list_rows(region)[1]:
+                yield first_number + y, _name_values(region, cells)
 
-    def _read_rows(self, data: bytes) -> Iterator[tuple[int, list[Any]]]:
+    def _read_rows(self, data: bytes) -> tuple[int, list[list[str]]]:
+        """Return the number of the first row, and all rows."""
         text = decode(data)
         require_text(text)
         csv.field_size_limit(2**31 - 1)
@@ -246,10 +261,10 @@ class TableParser(RecordParser):
         text = text[separator.end() :] if separator else text
         reader = csv.reader(io.StringIO(text.replace("\0", ""), newline=""), delimiter=delimiter)
         try:
-            for number, row in enumerate(reader, start=2 if separator else 1):
-                yield number, [value.strip() for value in row]
+            rows = [[" ".join(value.split()) for value in row] for row in reader]
         except csv.Error as error:
             raise ParseError(f"not a table (line {reader.line_num}): {error}") from None
+        return (2 if separator else 1), rows
 
 
 def _guess_delimiter(text: str) -> str:
@@ -273,142 +288,160 @@ def _guess_delimiter(text: str) -> str:
 
 
 class SheetParser(Parser):
-    """Workbooks: a mark for each sheet and row, each row with the names of its columns.
+    """Workbooks: a mark for each sheet, table and row; each row with the names of its columns.
 
-    Hidden sheets are skipped unless ``hidden``; the metadata field ``hidden_sheets`` names them.
+    Numbers and dates are written as a cell shows them; marks have the stored values. Hidden sheets
+    are skipped unless ``hidden``; the metadata field ``hidden_sheets`` names them.
     """
 
     name: ClassVar[str] = "sheet"
+    revision: ClassVar[int] = 2
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": (".xlsx", ".xlsm"),
         "application/vnd.ms-excel.sheet.binary.macroenabled.12": (".xlsb",),
         "application/vnd.ms-excel": (".xls",),
         "application/vnd.oasis.opendocument.spreadsheet": (".ods",),
     }
-    library: ClassVar[str] = "python-calamine"
-    keeps: ClassVar[str] = "sheets, rows with column names, results of formulas"
-    drops: ClassVar[str] = "formulas, number formats, errors, charts, comments, hidden sheets"
+    library: ClassVar[str] = "python-calamine, lxml"
+    keeps: ClassVar[str] = (
+        "sheets, tables, rows with column names, numbers and dates as shown, merged cells, results "
+        "of formulas"
+    )
+    drops: ClassVar[str] = (
+        "formulas, errors, charts, comments, hidden sheets; number formats of .xls and .xlsb"
+    )
 
     hidden: bool = False
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data`. The title is the document title or the file name."""
-        import python_calamine as calamine
-
-        metadata = read_office_properties(ZippedFile(data, "workbook")) if data[:2] == b"PK" else {}
+        archive = ZippedFile(data, "workbook") if data[:2] == b"PK" else None
+        metadata = read_office_properties(archive) if archive else {}
         builder = TextBuilder()
-        hidden_sheets: list[str] = []
-        try:
-            book = calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
-            for sheet in book.sheets_metadata:
-                is_table = sheet.typ == calamine.SheetTypeEnum.WorkSheet
-                is_visible = sheet.visible == calamine.SheetVisibleEnum.Visible
-                if is_table and not is_visible and not self.hidden:
-                    hidden_sheets.append(to_well_formed(sheet.name))
-                elif is_table:
-                    rows = book.get_sheet_by_name(sheet.name)
-                    if rows.height:
-                        _write_sheet(builder, to_well_formed(sheet.name), rows.iter_rows())
-        except calamine.PasswordError:
-            raise EncryptedDocument("protected by a password: save a copy without one") from None
-        except calamine.CalamineError as error:
-            raise ParseError(f"a damaged workbook: {error}") from None
+        workbook = read_workbook(data, archive, self.hidden)
+        for sheet in workbook.sheets:
+            if sheet.rows:
+                _write_sheet(builder, sheet)
+        hidden_sheets = [to_well_formed(name) for name in workbook.hidden_sheets]
         metadata |= flatten_metadata({"hidden_sheets": hidden_sheets})
         return _build_document(builder, uri, mime or "application/vnd.ms-excel", metadata)
 
 
-def _write_sheet(builder: TextBuilder, name: str, rows: Iterable[list[Any]]) -> None:
+def _write_sheet(builder: TextBuilder, sheet: SheetCells) -> None:
     start = builder.offset
+    name = to_well_formed(sheet.name)
     with builder.mark_block("sheet", name):
         builder.write_paragraph(f"# {name}")
         builder.write("\n")
-        write_rows(builder, ((n, list(row)) for n, row in enumerate(rows, start=1)), None, Fields())
+        tables = _SheetTables(sheet.rows, None, 1, sheet.raw_values, sheet.spans)
+        write_rows(builder, tables, Fields())
     builder.mark("heading", (name,), start + 1 if start else 0)
 
 
-class _Table:
-    """A table divided into the rows above the header, the header, and the rows below it."""
+class _SheetTables:
+    """The tables of a sheet or CSV file, with their rows."""
 
-    def __init__(self, rows: Iterator[tuple[int, list[Any]]], header: bool | None) -> None:
-        first_rows = [(n, row) for n, row in islice(rows, _HEADER_SEARCH_ROWS)]
-        header_index = (
-            _find_header([row for _, row in first_rows])
-            if header is None
-            else (0 if header else None)
-        )
-        self.rows_above = [] if header_index is None else first_rows[:header_index]
-        self.header = None if header_index is None or not first_rows else first_rows[header_index]
-        self.names = (
-            _make_unique([_format_on_one_line(name) for name in self.header[1]])
-            if self.header
-            else []
-        )
-        self.rows = chain(
-            first_rows if header_index is None else first_rows[header_index + 1 :], rows
-        )
-
-    def format_row(self, row: Sequence[Any]) -> str:
-        """Format a row as ``name: value`` pairs; values of unnamed columns have no name."""
-        texts = (
-            (name, _format_on_one_line(value)) for name, value in self.name_values(row).items()
-        )
-        parts = (
-            text if _PLACEHOLDER_NAME.fullmatch(name) else f"{name}: {text}"
-            for name, text in texts
-            if text
-        )
-        return "; ".join(parts)
-
-    def name_values(self, row: Sequence[Any]) -> dict[str, Any]:
-        """Return the values of a row by column name."""
-        names = self.names + [f"column {i + 1}" for i in range(len(self.names), len(row))]
-        return dict(zip(names, row, strict=False))
-
-
-def _find_header(rows: Sequence[Sequence[Any]]) -> int | None:
-    """Return the index of the first row that looks like a header; None if there is none.
-
-    It has different texts, and no numbers, in most columns, and it is not the last row.
-    """
-    width = max((sum(value != "" for value in row) for row in rows), default=0)
-    for i, row in enumerate(rows[:-1]):
-        values = [value for value in row if value != ""]
-        if len(values) >= max(2, 0.6 * width):
-            is_names = all(isinstance(v, str) and not _NUMBER.fullmatch(v) for v in values)
-            return i if is_names and len(set(values)) == len(values) else None
-    return None
-
-
-def _make_unique(names: Sequence[str]) -> list[str]:
-    unique_names: list[str] = []
-    for i, name in enumerate(names):
-        name = name or f"column {i + 1}"
-        unique_names.append(name if name not in unique_names else f"{name} ({i + 1})")
-    return unique_names
-
-
-def write_rows(
-    builder: TextBuilder, rows: Iterator[tuple[int, list[Any]]], header: bool | None, fields: Fields
-) -> None:
-    """Write a table: the rows above the header unchanged, then each row with column names."""
-    table = _Table(rows, header)
-    for number, row in [*table.rows_above, *([table.header] if table.header else [])]:
-        _write_row(builder, number, _join_values(row))
-    for number, row in table.rows:
-        if fields.text:
-            _write_row(builder, number, fields.render(table.name_values(row)))
-        elif table.names:
-            _write_row(builder, number, table.format_row(row))
+    def __init__(
+        self,
+        rows: list[list[str]],
+        header: bool | None,
+        first_number: int,
+        raw_values: Mapping[tuple[int, int], int | float | str] | None = None,
+        spans: Sequence[Span] = (),
+    ) -> None:
+        self.rows = rows
+        self.first_number = first_number
+        self._raw_values: dict[int, dict[int, int | float | str]] = {}
+        for (y, x), value in (raw_values or {}).items():
+            self._raw_values.setdefault(y, {})[x] = value
+        self._filled_rows = repeat_merged_cells(rows, spans)
+        self._wide_rows = {span.top for span in spans if span.right - span.left > 1}
+        if header is None:
+            self.regions = find_tables(rows, spans)
         else:
-            _write_row(builder, number, _join_values(row))
+            columns = name_columns(rows[:1]) if header else ()
+            width = max(map(len, rows), default=0)
+            self.regions = [Region("table", 0, len(rows), 0, width, int(header), columns)]
+        self._has_table = any(region.kind != "text" for region in self.regions)
+
+    def is_record_region(self, region: Region) -> bool:
+        """Whether the rows of a region are records: it is a table, or there is none."""
+        return region.kind != "text" or not self._has_table
+
+    def list_rows(self, region: Region) -> tuple[list[_Row], list[_Row]]:
+        """Return the header rows and the rows below, with the cells in the region's columns."""
+        left, right = region.left, region.right
+        indexes = [y for y in range(region.top, region.bottom) if any(self.rows[y][left:right])]
+        header: list[_Row] = [(y, self.rows[y][left:right]) for y in indexes[: region.header_rows]]
+        indexes = indexes[region.header_rows :]
+        rows = self._filled_rows if region.kind != "text" else self.rows
+        cells: list[Sequence[str]] = [rows[y][left:right] for y in indexes]
+        if region.columns:
+            cells = repeat_group_labels(cells)
+        return header, list(zip(indexes, cells, strict=True))
+
+    def format_row(
+        self, region: Region, y: int, cells: Sequence[str], prefixes: Sequence[str]
+    ) -> tuple[str, list[_ShownValue]]:
+        """Return the text of a row, and (start, end, stored value) of the values in it."""
+        separator = "; " if region.columns else " | "
+        if y in self._wide_rows and sum(map(bool, self.rows[y][region.left : region.right])) == 1:
+            cells, prefixes = self.rows[y][region.left : region.right], ()
+        elif region.kind == "form" and len(cells) == 2 and all(cells):
+            cells, prefixes = ["", cells[1]], ["", f"{cells[0].rstrip(': ')}: "]
+        if len(prefixes) < len(cells):
+            prefixes = [*prefixes, *[""] * (len(cells) - len(prefixes))]
+        text = separator.join([a + b for a, b in zip(prefixes, cells, strict=False) if b])
+        raw_values = self._raw_values.get(y)
+        if not raw_values:
+            return text, []
+        values: list[_ShownValue] = []
+        position = 0
+        for x, (prefix, cell) in enumerate(zip(prefixes, cells, strict=False), start=region.left):
+            if cell:
+                start = position + len(prefix)
+                position = start + len(cell)
+                if x in raw_values:
+                    values.append((start, position, raw_values[x]))
+                position += len(separator)
+        return text, values
 
 
-def _join_values(row: Sequence[Any]) -> str:
-    return " | ".join(text for value in row if (text := _format_on_one_line(value)))
+def _name_values(region: Region, cells: Sequence[str]) -> dict[str, str]:
+    """Return the values of a row by column name; those without a name are ``column 1``, ..."""
+    names = [name or f"column {i}" for i, name in enumerate(region.columns, start=1)]
+    names += [f"column {i + 1}" for i in range(len(names), len(cells))]
+    return dict(zip(names, cells, strict=False))
 
 
-def _format_on_one_line(value: Any) -> str:
-    return " ".join(format_value(value).split())
+def write_rows(builder: TextBuilder, tables: _SheetTables, fields: Fields) -> None:
+    """Write all regions: titles and notes unchanged, the rows of tables with column names."""
+    for region in tables.regions:
+        header, body = tables.list_rows(region)
+        start = builder.offset
+        for y, cells in header:
+            _write_row(builder, tables.first_number + y, " | ".join(filter(None, cells)))
+        first_row = builder.offset
+        prefixes = [f"{name}: " if name else "" for name in region.columns]
+        uses_template = fields.text and tables.is_record_region(region)
+        for y, cells in body:
+            text, values = "", list[_ShownValue]()
+            if uses_template:
+                text = fields.render(_name_values(region, cells))
+            else:
+                text, values = tables.format_row(region, y, cells, prefixes)
+            row_start = builder.offset
+            _write_row(builder, tables.first_number + y, text)
+            for value_start, value_end, value in values:
+                builder.mark("value", value, row_start + value_start, row_start + value_end)
+        if region.kind != "text" and builder.offset > start:
+            table = Table(
+                name=to_well_formed(region.caption),
+                columns=tuple(map(to_well_formed, region.columns)),
+                header=first_row - start,
+                layout="pairs",
+            )
+            builder.mark("table", table, start, builder.offset - len("\n\n"))
 
 
 def _write_row(builder: TextBuilder, number: int, text: str) -> None:

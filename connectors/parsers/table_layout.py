@@ -161,6 +161,36 @@ def _number_repeated_names(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(unique_names)
 
 
+def repeat_group_labels(rows: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    """Return the rows of a table with the labels of groups in every row of their group.
+
+    A column has labels of groups if its cells are empty only below a label: each label is there
+    once, and all rows have a value in the next column.
+    """
+    filled: list[Sequence[str]] = list(rows)
+    for column in (0, 1):
+        if not _has_group_labels(filled, column):
+            break
+        label = ""
+        for i, row in enumerate(filled):
+            if row[column]:
+                label = row[column]
+            else:
+                filled[i] = [*row[:column], label, *row[column + 1 :]]
+    return filled
+
+
+def _has_group_labels(rows: Sequence[Sequence[str]], column: int) -> bool:
+    if len(rows) < 2 or any(len(row) <= column + 1 or not row[column + 1] for row in rows):
+        return False
+    labels = [row[column] for row in rows if row[column]]
+    if len(labels) == len(rows) or not rows[0][column] or 3 * len(labels) > 2 * len(rows) + 1:
+        return False
+    if column == 0 and len(set(labels)) < len(labels):
+        return False
+    return all(classify_value(label) in ("text", "year", "date") for label in labels)
+
+
 # -- Kinds of values -----------------------------------------------------------------------
 
 

@@ -287,7 +287,7 @@ def test_rows_of_a_sheet_have_their_column_names() -> None:
     ]
     assert "hidden" not in document.text
     (chunk,) = HeadingChunker().split(document, StaticEmbedder())
-    assert chunk.location == {"sheet": "Costs", "row": 1}
+    assert chunk.location == {"sheet": "Costs", "table": "Costs of the year", "row": 1}
 
 
 def test_sheet_with_a_distant_cell_is_parsed() -> None:

@@ -1,0 +1,379 @@
+"""Cells of workbooks as their texts: XLSX with number formats, ODS with displayed texts, XLS, XLSB.
+
+XLSX, XLS and XLSB are read by calamine, which knows no number formats. Those of XLSX come from
+``xl/styles.xml`` and the style of each cell. In ODS, every cell has the text that it shows.
+"""
+
+from __future__ import annotations
+
+import datetime
+import io
+import posixpath
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from connectors.parsers.number_formats import (
+    BUILT_IN_CODES,
+    Moment,
+    format_general,
+    format_moment,
+    format_number,
+)
+from connectors.parsers.safe_zip import ZippedFile, local_name, parse_xml
+from connectors.parsers.table_layout import Span
+from rag.errors import EncryptedDocument, ParseError
+
+_MAX_CELLS = 20_000_000  # of a sheet in ODS, after cells are repeated
+_MAX_COLUMNS = 16_384
+_MAX_ROWS = 1_048_576
+_XML_ELEMENT = re.compile(rb"<(?:\w+:)?(row|c)\s([^>]*)>")
+_XML_ATTRIBUTE = re.compile(rb"""\b([rs])\s*=\s*["']([A-Za-z]*)(\d*)["']""")
+_FORMATTED_CELL = re.compile(rb'<c r="([A-Z]{1,3})(\d+)" s="(\d+)"')
+_RELATIONSHIP = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
+_STRICT_RELATIONSHIP = "{http://purl.oclc.org/ooxml/officeDocument/relationships}id"
+
+Codes = Mapping[int, Mapping[int, str]]
+"""Codes of number formats by row and column, both from 0."""
+
+
+class SheetCells(NamedTuple):
+    """The cells of a sheet: texts as a person sees them, from the first row and column."""
+
+    name: str
+    rows: list[list[str]]
+    raw_values: dict[tuple[int, int], int | float | str]
+    """Stored values of the cells that are shown otherwise, by row and column from 0."""
+    spans: list[Span]
+    """Merged cells."""
+
+
+class Workbook(NamedTuple):
+    """The sheets of a workbook, and the names of its hidden sheets."""
+
+    sheets: Iterator[SheetCells]
+    hidden_sheets: list[str]
+
+
+def read_workbook(data: bytes, archive: ZippedFile | None, hidden: bool) -> Workbook:
+    """Read a workbook; `archive` is None for XLS. Hidden sheets are left out unless `hidden`.
+
+    The sheets are read one by one. Raises `ParseError` and `EncryptedDocument`, also while they
+    are read.
+    """
+    if archive is not None and "content.xml" in archive.names:
+        return _read_ods(archive, hidden)
+    return _read_excel(data, archive, hidden)
+
+
+# -- Excel ---------------------------------------------------------------------------------
+
+
+def _read_excel(data: bytes, archive: ZippedFile | None, hidden: bool) -> Workbook:
+    import python_calamine as calamine
+
+    try:
+        book = calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
+    except calamine.PasswordError:
+        raise EncryptedDocument("protected by a password: save a copy without one") from None
+    except calamine.CalamineError as error:
+        raise ParseError(f"a damaged workbook: {error}") from None
+    sheets = [s for s in book.sheets_metadata if s.typ == calamine.SheetTypeEnum.WorkSheet]
+    visible = calamine.SheetVisibleEnum.Visible
+    hidden_sheets = [] if hidden else [s.name for s in sheets if s.visible != visible]
+    names = [s.name for s in sheets if hidden or s.visible == visible]
+    return Workbook(_iterate_sheets(book, names, archive), hidden_sheets)
+
+
+def _iterate_sheets(
+    book: Any, names: Sequence[str], archive: ZippedFile | None
+) -> Iterator[SheetCells]:
+    import python_calamine as calamine
+
+    styles, paths = _read_styles(archive), _find_sheet_files(archive)
+    for name in names:
+        try:
+            sheet = book.get_sheet_by_name(name)
+            if not sheet.height:
+                continue
+            merged = sheet.merged_cell_ranges or []
+            values = sheet.iter_rows()
+            path = paths.get(name, "")
+            codes: Codes = {}
+            if archive is not None and any(styles) and path in archive.names:
+                codes = _find_codes(archive.read(path), styles)
+            rows, raw_values = _format_rows(values, codes)
+        except calamine.CalamineError as error:
+            raise ParseError(f"a damaged workbook: {error}") from None
+        spans = [Span(top, bottom + 1, left, right + 1) for (top, left), (bottom, right) in merged]
+        yield SheetCells(name, rows, raw_values, spans)
+
+
+def _format_rows(
+    values: Iterator[list[Any]], codes: Codes
+) -> tuple[list[list[str]], dict[tuple[int, int], int | float | str]]:
+    """Return the texts of all cells, and the stored values of those that are shown otherwise."""
+    rows: list[list[str]] = []
+    raw_values: dict[tuple[int, int], int | float | str] = {}
+    for y, row in enumerate(values):
+        row_codes = codes.get(y)
+        texts = [
+            (" ".join(value.split()) if value else "")
+            if type(value) is str
+            else _format_value(value)
+            for value in row
+        ]
+        if row_codes:
+            for x, code in row_codes.items():
+                value: Any = row[x] if x < len(row) else ""
+                if type(value) is str or type(value) is bool:
+                    continue
+                plain, texts[x] = texts[x], _apply_code(value, code, texts[x])
+                if plain != texts[x]:
+                    is_number = isinstance(value, int | float)
+                    raw_values[y, x] = _simplify(value) if is_number else plain
+        rows.append(texts)
+    return rows, raw_values
+
+
+def _format_value(value: Any) -> str:
+    """Return a stored value that is not text in its plain form."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return format_general(value)
+    if isinstance(value, datetime.datetime):
+        is_day = value.time() == datetime.time()
+        return (value.date() if is_day else value).isoformat()
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return format_moment(value, "[h]:mm:ss")
+    return "" if value is None else str(value)
+
+
+def _simplify(value: float) -> int | float:
+    return int(value) if float(value).is_integer() and abs(value) < 1e15 else value
+
+
+def _apply_code(value: float | Moment, code: str, plain: str) -> str:
+    """Return a value in the format `code`; in its plain form if the format does not apply."""
+    try:
+        if isinstance(value, int | float):
+            text = format_number(value, code)
+        else:
+            text = format_moment(value, code)
+    except (ValueError, ArithmeticError):
+        return plain
+    return text or plain
+
+
+def _read_styles(archive: ZippedFile | None) -> list[str]:
+    """Return the code of the number format of each cell style; "" for none."""
+    if archive is None or "xl/styles.xml" not in archive.names:
+        return []
+    try:
+        root = parse_xml(archive.read("xl/styles.xml"), "workbook")
+    except ParseError:
+        return []
+    codes = dict(BUILT_IN_CODES)
+    styles: list[str] = []
+    for element in root.iter():
+        name = local_name(element)
+        if name == "numFmt" and element.get("numFmtId", "").isdecimal():
+            if local_name(element.getparent()) == "numFmts":
+                codes[int(element.get("numFmtId"))] = element.get("formatCode", "")
+        elif name == "xf" and local_name(element.getparent()) == "cellXfs":
+            number = element.get("numFmtId", "0")
+            code = codes.get(int(number), "") if number.isdecimal() else ""
+            styles.append("" if code.lower() in ("general", "@") else code)
+    return styles
+
+
+def _find_sheet_files(archive: ZippedFile | None) -> dict[str, str]:
+    """Return the name of the XML file of each sheet of an XLSX workbook."""
+    try:
+        if archive is None or "xl/workbook.xml" not in archive.names:
+            return {}
+        relations = {
+            element.get("Id"): element.get("Target", "")
+            for element in parse_xml(archive.read("xl/_rels/workbook.xml.rels"), "workbook")
+        }
+        book = parse_xml(archive.read("xl/workbook.xml"), "workbook")
+    except ParseError:
+        return {}
+    paths = {}
+    for element in book.iter():
+        if local_name(element) == "sheet":
+            relation = element.get(_RELATIONSHIP) or element.get(_STRICT_RELATIONSHIP)
+            target = relations.get(relation) or ""
+            paths[element.get("name", "")] = posixpath.normpath(
+                posixpath.join("/xl", target)
+            ).lstrip("/")
+    return paths
+
+
+def _find_codes(xml: bytes, styles: Sequence[str]) -> Codes:
+    """Return the codes of number formats of the cells in the XML file of a sheet.
+
+    The elements are found by a pattern, which is several times faster than parsing.
+    """
+    codes: dict[int, dict[int, str]] = {}
+    columns: dict[bytes, int] = {}
+    for y, x, style in _iterate_cell_styles(xml, columns):
+        if style < len(styles) and (code := styles[style]):
+            codes.setdefault(y, {})[x] = code
+    return codes
+
+
+def _iterate_cell_styles(xml: bytes, columns: dict[bytes, int]) -> Iterator[tuple[int, int, int]]:
+    """Yield row, column and style of each cell that has a style."""
+    if b'<c r="' in xml[:20_000]:  # the order of attributes that nearly all programs write
+        for letters, row, style in _FORMATTED_CELL.findall(xml):
+            if letters not in columns:
+                columns[letters] = _parse_column(letters)
+            yield int(row) - 1, columns[letters], int(style)
+        return
+    y, x = -1, -1
+    for match in _XML_ELEMENT.finditer(xml):
+        attributes = {a[0]: (a[1], a[2]) for a in _XML_ATTRIBUTE.findall(match.group(2))}
+        letters, number = attributes.get(b"r", (b"", b""))
+        if match.group(1) == b"row":
+            y, x = (int(number) - 1 if number else y + 1), -1
+            continue
+        x = _parse_column(letters) if letters else x + 1
+        if b"s" in attributes and attributes[b"s"][1]:
+            yield y, x, int(attributes[b"s"][1])
+
+
+def _parse_column(letters: bytes) -> int:
+    column = 0
+    for letter in letters.upper()[:4]:
+        column = column * 26 + letter - 64
+    return column - 1
+
+
+# -- OpenDocument --------------------------------------------------------------------------
+
+
+def _read_ods(archive: ZippedFile, hidden: bool) -> Workbook:
+    if "META-INF/manifest.xml" in archive.names:
+        manifest = archive.read("META-INF/manifest.xml")
+        if b"encryption-data" in manifest:
+            raise EncryptedDocument("protected by a password: save a copy without one")
+    root = parse_xml(archive.read("content.xml"), "workbook")
+    hidden_styles = {
+        _get(style, "name")
+        for style in root.iter("{*}style")
+        for properties in style.iter("{*}table-properties")
+        if _get(properties, "display") == "false"
+    }
+    book = next(root.iter("{*}spreadsheet"), None)
+    if book is None:
+        raise ParseError("a damaged workbook: it contains no spreadsheet")
+    tables = [element for element in book if local_name(element) == "table"]
+    is_hidden = [_get(table, "style-name") in hidden_styles for table in tables]
+    names = [_get(table, "name") for table in tables]
+    return Workbook(
+        (
+            _read_ods_sheet(table, name)
+            for table, name, skipped in zip(tables, names, is_hidden, strict=True)
+            if hidden or not skipped
+        ),
+        [] if hidden else [n for n, skipped in zip(names, is_hidden, strict=True) if skipped],
+    )
+
+
+def _get(element: Any, name: str) -> str:
+    """Return an attribute by its name without namespace."""
+    for key, value in element.attrib.items():
+        if key.rpartition("}")[2] == name:
+            return str(value)
+    return ""
+
+
+def _get_count(element: Any, name: str, limit: int) -> int:
+    value = _get(element, name)
+    return max(1, min(int(value[:9]), limit)) if value.isdecimal() else 1
+
+
+def _read_ods_sheet(table: Any, name: str) -> SheetCells:
+    sheet = SheetCells(name, [], {}, [])
+    cell_count = 0
+    pending = 0  # empty rows that are only kept above others
+    for row in table.iter("{*}table-row"):
+        repeat = _get_count(row, "number-rows-repeated", _MAX_ROWS)
+        y = len(sheet.rows) + pending
+        cells, raw_values = _read_ods_row(row, y, sheet.spans)
+        if not any(cells):
+            pending += repeat
+            continue
+        cell_count += (len(cells) + 1) * repeat + pending
+        if cell_count > _MAX_CELLS or y + repeat > _MAX_ROWS:
+            raise ParseError("a workbook with too many repeated cells: it may be an attack")
+        sheet.rows.extend([] for _ in range(pending))
+        pending = 0
+        for i in range(repeat):
+            sheet.rows.append(cells)
+            sheet.raw_values.update({(y + i, x): value for x, value in raw_values.items()})
+    return sheet
+
+
+def _read_ods_row(
+    row: Any, y: int, spans: list[Span]
+) -> tuple[list[str], dict[int, int | float | str]]:
+    """Return the texts and the other stored values of a row; add its merged cells to `spans`."""
+    texts: list[str] = []
+    raw_values: dict[int, int | float | str] = {}
+    x = 0
+    for cell in row:
+        kind = local_name(cell)
+        if kind not in ("table-cell", "covered-table-cell"):
+            continue
+        repeat = _get_count(cell, "number-columns-repeated", _MAX_COLUMNS)
+        text = _read_displayed_text(cell) if kind == "table-cell" and len(cell) else ""
+        if kind == "table-cell":
+            text = text or _get(cell, "string-value")
+            height = _get_count(cell, "number-rows-spanned", _MAX_ROWS)
+            width = _get_count(cell, "number-columns-spanned", _MAX_COLUMNS)
+            if height * width > 1:
+                spans.append(Span(y, y + height, x, x + width))
+        if text and x < _MAX_COLUMNS:
+            repeat = min(repeat, _MAX_COLUMNS - x)
+            texts += [""] * (x - len(texts)) + [text] * repeat
+            raw_value = _read_raw_value(cell, text)
+            if raw_value is not None:
+                raw_values.update(dict.fromkeys(range(x, x + repeat), raw_value))
+        x += repeat
+    return texts, raw_values
+
+
+def _read_displayed_text(cell: Any) -> str:
+    """Return the paragraphs of a cell on one line, without its comment."""
+    pieces: list[str] = []
+    for child in cell:
+        if local_name(child) in ("p", "h"):
+            for element in child.iter():
+                if local_name(element) in ("s", "tab", "line-break"):
+                    pieces.append(" ")
+                if isinstance(element.tag, str) and element.text:
+                    pieces.append(element.text)
+                if element is not child and element.tail:
+                    pieces.append(element.tail)
+            pieces.append(" ")
+    return " ".join("".join(pieces).split())
+
+
+def _read_raw_value(cell: Any, text: str) -> int | float | str | None:
+    """Return the stored value of a cell; None if it is shown as it is stored."""
+    kind = _get(cell, "value-type")
+    if kind in ("date", "time"):
+        value = _get(cell, f"{kind}-value")
+        return value if value and value != text else None
+    if kind not in ("float", "percentage", "currency"):
+        return None
+    try:
+        number = _simplify(float(_get(cell, "value")))
+    except (ValueError, OverflowError):
+        return None
+    return number if format_general(number) != text else None
