@@ -11,17 +11,18 @@ Threads and generators of a call run in a copy of it, so calls never see each ot
     with Pipeline(index=".rag") as pipeline, limit_call(seconds=30, cancellation=cancellation):
         answer = pipeline.ask("How long does the battery last?")
 
-A limit is checked between stages, between the tokens of a model and before each retry.
+A limit is checked between stages, between the tokens of a model and before each retry. Calls of
+async model clients end as soon as a limit is reached (`rag.concurrency.stop_at_limits`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from threading import Event
+from threading import Event, RLock
 from typing import Any
 
 from rag.errors import CallCancelled, DeadlineExceeded
@@ -32,15 +33,39 @@ class Cancellation:
 
     def __init__(self) -> None:
         self._event = Event()
+        self._callbacks: list[Callable[[], object]] = []
+        self._lock = RLock()  # reentrant: a signal handler may call `cancel` at any time
 
     def cancel(self) -> None:
-        """Stop the calls that have this cancellation, at their next check."""
-        self._event.set()
+        """Stop the calls that have this cancellation, at their next check.
+
+        Calls of async model clients end at once.
+        """
+        with self._lock:
+            self._event.set()
+            for callback in tuple(self._callbacks):
+                callback()
 
     @property
     def is_cancelled(self) -> bool:
         """Whether `cancel` was called."""
         return self._event.is_set()
+
+    @contextmanager
+    def notify(self, callback: Callable[[], object]) -> Iterator[None]:
+        """Call `callback` if `cancel` is called during the block, in the thread that calls it.
+
+        If it was called before, `callback` is called at the beginning.
+        """
+        with self._lock:
+            self._callbacks.append(callback)
+            if self.is_cancelled:
+                callback()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._callbacks.remove(callback)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import Context, copy_context
 from functools import lru_cache
-from threading import BoundedSemaphore, Lock
+from threading import Lock
 from typing import TypeVar
 
-from rag.call_context import check_limits
+from rag.call_context import check_limits, current_context
+from rag.errors import DeadlineExceeded
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -19,18 +21,110 @@ _Item = TypeVar("_Item")
 
 @contextmanager
 def limit_concurrency(key: str, limit: int) -> Iterator[None]:
-    """Run the body of the ``with`` in at most `limit` threads of this process at once, per `key`.
+    """Run the body of the ``with`` at most `limit` times at once in this process, per `key`.
 
     Further threads wait. Hold it only while you wait for the model, not while a stream is consumed:
     the consumer of a stream may call the same model between two tokens and would wait forever.
     """
-    with _get_semaphore(key, limit):
+    limiter = _get_limiter(key, limit)
+    permit = limiter.request()
+    try:
+        permit.result()
         yield
+    finally:
+        limiter.give_back(permit)
+
+
+@asynccontextmanager
+async def limit_async_concurrency(key: str, limit: int) -> AsyncIterator[None]:
+    """Do as `limit_concurrency` in an asyncio task; threads and tasks share one limit."""
+    import asyncio
+
+    limiter = _get_limiter(key, limit)
+    permit = limiter.request()
+    try:
+        if not permit.done():
+            await asyncio.wrap_future(permit)
+        yield
+    finally:
+        limiter.give_back(permit)
+
+
+class _Limiter:
+    """A number of permits for threads and asyncio tasks, in the order of their requests.
+
+    A permit is a future. It is done when its owner may run.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._free_count = limit
+        self._waiting: deque[Future[None]] = deque()
+        self._lock = Lock()
+
+    def request(self) -> Future[None]:
+        """Return a permit; wait until it is done."""
+        permit: Future[None] = Future()
+        with self._lock:
+            if self._free_count:
+                self._free_count -= 1
+                permit.set_result(None)
+            else:
+                self._waiting.append(permit)
+        return permit
+
+    def give_back(self, permit: Future[None]) -> None:
+        """Give back a permit, also one that is not done because its owner stopped waiting."""
+        if permit.cancel():
+            return
+        with self._lock:
+            while self._waiting:
+                next_permit = self._waiting.popleft()
+                if next_permit.set_running_or_notify_cancel():
+                    break
+            else:
+                self._free_count += 1
+                return
+        next_permit.set_result(None)
 
 
 @lru_cache(maxsize=1_024)
-def _get_semaphore(key: str, limit: int) -> BoundedSemaphore:
-    return BoundedSemaphore(limit)
+def _get_limiter(key: str, limit: int) -> _Limiter:
+    return _Limiter(limit)
+
+
+@asynccontextmanager
+async def stop_at_limits() -> AsyncIterator[None]:
+    """End the block at once when the running call must stop, also while it awaits.
+
+    At the deadline of the call, or when the call is cancelled, what the block awaits is cancelled,
+    and the block raises `DeadlineExceeded` or `CallCancelled`. Only for asyncio.
+    """
+    import asyncio
+
+    context = current_context()
+    context.check()
+    loop = asyncio.get_running_loop()
+    timeout = asyncio.timeout(context.remaining_seconds)
+
+    def expire() -> None:
+        with suppress(RuntimeError):  # the block has ended
+            timeout.reschedule(loop.time())
+
+    try:
+        async with timeout:
+            with ExitStack() as callbacks:
+                for cancellation in context.cancellations:
+                    callbacks.enter_context(
+                        cancellation.notify(lambda: loop.call_soon_threadsafe(expire))
+                    )
+                yield
+    except TimeoutError:
+        if not timeout.expired():
+            raise
+    if timeout.expired():
+        context.check()
+        # The timer of an event loop may end a clock tick early.
+        raise DeadlineExceeded("the call took longer than its deadline allows")
 
 
 def map_concurrently(
@@ -65,6 +159,16 @@ def close_at_end(items: Iterator[_Item]) -> Iterator[Iterator[_Item]]:
     finally:
         if (close := getattr(items, "close", None)) is not None:
             close()
+
+
+@asynccontextmanager
+async def aclose_at_end(items: AsyncIterator[_Item]) -> AsyncIterator[AsyncIterator[_Item]]:
+    """Do as `close_at_end` for an async generator."""
+    try:
+        yield items
+    finally:
+        if (aclose := getattr(items, "aclose", None)) is not None:
+            await aclose()
 
 
 def iterate_in_own_context(items: Iterator[_Item]) -> Iterator[_Item]:

@@ -13,7 +13,14 @@ from pydantic import Field
 from rag import tracing
 from rag.call_context import check_limits
 from rag.component import Component, NotFingerprinted
-from rag.concurrency import close_at_end, iterate_in_threads, limit_concurrency
+from rag.concurrency import (
+    aclose_at_end,
+    close_at_end,
+    iterate_in_threads,
+    limit_async_concurrency,
+    limit_concurrency,
+    stop_at_limits,
+)
 from rag.errors import ModelReplyError
 from rag.llm import cache
 from rag.llm.completion import Completion, Delta, NativeCitation, Source
@@ -43,7 +50,8 @@ class ChatModel(Component):
     dollars per million tokens (default: the known prices of the model). A ``<think>...</think>``
     block at the beginning of a reply is removed.
 
-    A subclass implements `_complete`, and `_stream` if it can stream.
+    A subclass implements `_complete`, `_stream` if it can stream, and `_astream` if its client is
+    async. Do not call `complete` or `stream` in the thread of an event loop: they block it.
     """
 
     kind: ClassVar[str] = "chat_model"
@@ -74,9 +82,8 @@ class ChatModel(Component):
         validate it (`rag.llm.structured.fill` does). `sources` are for models with native
         citations. Within `rag.llm.cache.use_cache`, a repeated call returns the cached reply.
         """
-        replies = cache.active_cache()
-        key = cache.completion_key(self.fingerprint, messages, schema, sources) if replies else ""
-        if replies and (cached := replies.get(key)):
+        cached_reply = self._find_cached_reply(messages, schema, sources)
+        if cached := cached_reply.get():
             return cached
         with (
             self._open_span(messages) as span,
@@ -85,10 +92,8 @@ class ChatModel(Component):
             completion = self._complete(messages, schema=schema, sources=sources)
             if not isinstance(completion, Completion):
                 raise TypeError(f"{type(self).__name__}._complete must return a rag.llm.Completion")
-            completion = self._finish_completion(completion)
-            _record_completion(span, completion)
-        if replies:
-            replies.put(key, completion)
+            completion = self._finish_completion(completion, span)
+        cached_reply.put(completion)
         return completion
 
     def stream(
@@ -102,36 +107,23 @@ class ChatModel(Component):
 
         To stop early, close the iterator: this closes the connection to the model as well.
         """
-        replies = cache.active_cache()
-        key = cache.completion_key(self.fingerprint, messages, schema, sources) if replies else ""
-        if replies and (cached := replies.get(key)):
+        cached_reply = self._find_cached_reply(messages, schema, sources)
+        if cached := cached_reply.get():
             yield Delta(cached.text)
             yield Delta("", cached)
             return
-        visible_text = _ThoughtFilter()
         deltas = self._stream(messages, schema=schema, sources=sources)
         fingerprint = self.fingerprint
         with self._open_span(messages) as span, close_at_end(deltas):
-            while True:
+            reply = _StreamedReply(self, span)
+            while reply.completion is None:
                 check_limits()
                 with limit_concurrency(fingerprint, self.concurrency):
                     delta = next(deltas, None)
-                if delta is None:
-                    raise ModelReplyError(
-                        f"the stream of {self.name!r} ended without its completion",
-                        model=self.model_id,
-                    )
-                completion = delta.completion
-                if piece := visible_text.feed(delta.text, is_last=completion is not None):
-                    span.emit_token(piece)
-                    yield Delta(piece)
-                if completion is not None:
-                    completion = self._finish_completion(completion)
-                    _record_completion(span, completion)
-                    if replies:
-                        replies.put(key, completion)
-                    yield Delta("", completion)
-                    return
+                visible_deltas = reply.add(delta)
+                if reply.completion is not None:
+                    cached_reply.put(reply.completion)
+                yield from visible_deltas
 
     async def acomplete(
         self,
@@ -140,10 +132,29 @@ class ChatModel(Component):
         schema: JsonSchema | None = None,
         sources: Sequence[Source] = (),
     ) -> Completion:
-        """Do as `complete` without blocking the event loop; cancelling stops at the next token."""
-        completion = Completion("")
-        async for delta in self.astream(messages, schema=schema, sources=sources):
-            completion = delta.completion or completion
+        """Do as `complete` without blocking the event loop.
+
+        A model with `_astream` stops at once when the call is cancelled; others stop at the next
+        token.
+        """
+        if not self._can_stream_async:
+            completion = Completion("")
+            async for delta in self.astream(messages, schema=schema, sources=sources):
+                completion = delta.completion or completion
+            return completion
+        cached_reply = self._find_cached_reply(messages, schema, sources)
+        if cached := await cached_reply.aget():
+            return cached
+        with self._open_span(messages) as span:
+            deltas = self._astream(messages, schema=schema, sources=sources)
+            async with (
+                stop_at_limits(),
+                limit_async_concurrency(self.fingerprint, self.concurrency),
+                aclose_at_end(deltas),
+            ):
+                completion = await _read_completion(self, deltas)
+            completion = self._finish_completion(completion, span)
+        await cached_reply.aput(completion)
         return completion
 
     async def astream(
@@ -153,11 +164,44 @@ class ChatModel(Component):
         schema: JsonSchema | None = None,
         sources: Sequence[Source] = (),
     ) -> AsyncIterator[Delta]:
-        """Do as `stream`, with each step in a worker thread."""
-        async for delta in iterate_in_threads(
-            self.stream(messages, schema=schema, sources=sources)
-        ):
-            yield delta
+        """Do as `stream` without blocking the event loop.
+
+        The steps of a model without `_astream` run in worker threads.
+        """
+        if self._can_stream_async:
+            deltas = self._iterate_async(messages, schema, sources)
+        else:
+            deltas = iterate_in_threads(self.stream(messages, schema=schema, sources=sources))
+        async with aclose_at_end(deltas):
+            async for delta in deltas:
+                yield delta
+
+    async def _iterate_async(
+        self, messages: Sequence[Message], schema: JsonSchema | None, sources: Sequence[Source]
+    ) -> AsyncIterator[Delta]:
+        """Do as `stream`, with the steps of `_astream`."""
+        cached_reply = self._find_cached_reply(messages, schema, sources)
+        if cached := await cached_reply.aget():
+            yield Delta(cached.text)
+            yield Delta("", cached)
+            return
+        fingerprint = self.fingerprint
+        with self._open_span(messages) as span:
+            async with aclose_at_end(
+                self._astream(messages, schema=schema, sources=sources)
+            ) as deltas:
+                reply = _StreamedReply(self, span)
+                while reply.completion is None:
+                    async with (
+                        stop_at_limits(),
+                        limit_async_concurrency(fingerprint, self.concurrency),
+                    ):
+                        delta = await anext(deltas, None)
+                    visible_deltas = reply.add(delta)
+                    if reply.completion is not None:
+                        await cached_reply.aput(reply.completion)
+                    for visible_delta in visible_deltas:
+                        yield visible_delta
 
     @property
     def model_id(self) -> str:
@@ -213,6 +257,40 @@ class ChatModel(Component):
         yield Delta(completion.text)
         yield Delta("", completion)
 
+    def _astream(
+        self,
+        messages: Sequence[Message],
+        *,
+        schema: JsonSchema | None,
+        sources: Sequence[Source],
+    ) -> AsyncIterator[Delta]:
+        """Implement `astream` and `acomplete` for asyncio; without it, they use threads."""
+        raise NotImplementedError
+
+    @property
+    def _can_stream_async(self) -> bool:
+        """Whether `astream` and `acomplete` use `_astream`.
+
+        They do not if a subclass has its own `_stream` or `_complete` and no `_astream`: its
+        replies would be ignored. On other event loops than asyncio's, they use threads.
+        """
+        import asyncio
+
+        hooks = {"_complete", "_stream", "_astream"}
+        definer = next(part for part in type(self).__mro__ if hooks & vars(part).keys())
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        return "_astream" in vars(definer)
+
+    def _find_cached_reply(
+        self, messages: Sequence[Message], schema: JsonSchema | None, sources: Sequence[Source]
+    ) -> _CachedReply:
+        replies = cache.active_cache()
+        key = cache.completion_key(self.fingerprint, messages, schema, sources) if replies else ""
+        return _CachedReply(replies, key)
+
     def _open_span(self, messages: Sequence[Message]) -> AbstractContextManager[tracing.Span]:
         model = self.model_id
         attributes = {
@@ -232,7 +310,7 @@ class ChatModel(Component):
         """Context window and prices of the model; None if not known."""
         return None
 
-    def _finish_completion(self, completion: Completion) -> Completion:
+    def _finish_completion(self, completion: Completion, span: tracing.Span) -> Completion:
         """Record the usage of the call with its cost, and remove thoughts from the reply."""
         usage, cost = completion.usage, completion.usage.cost_usd
         if cost is None and (prices := self.prices) is not None:
@@ -250,7 +328,74 @@ class ChatModel(Component):
             for citation in completion.citations
             if citation.start >= removed_characters
         )
-        return completion._replace(text=text, usage=usage, citations=citations)
+        completion = completion._replace(text=text, usage=usage, citations=citations)
+        _record_completion(span, completion)
+        return completion
+
+
+class _CachedReply(NamedTuple):
+    """The reply to one call in the cache of replies; without a cache, it does not exist."""
+
+    replies: cache.CompletionCache | None
+    key: str
+
+    def get(self) -> Completion | None:
+        return self.replies.get(self.key) if self.replies else None
+
+    def put(self, completion: Completion) -> None:
+        if self.replies:
+            self.replies.put(self.key, completion)
+
+    async def aget(self) -> Completion | None:
+        """Do as `get`; the file of the cache is read in a thread."""
+        import asyncio
+
+        return await asyncio.to_thread(self.get) if self.replies else None
+
+    async def aput(self, completion: Completion) -> None:
+        """Do as `put`; the file of the cache is written in a thread."""
+        import asyncio
+
+        if self.replies:
+            await asyncio.to_thread(self.put, completion)
+
+
+class _StreamedReply:
+    """The reply of a stream so far: what `stream` and `astream` do with the pieces of a model."""
+
+    def __init__(self, model: ChatModel, span: tracing.Span) -> None:
+        self.completion: Completion | None = None
+        self._model = model
+        self._span = span
+        self._visible_text = _ThoughtFilter()
+
+    def add(self, delta: Delta | None) -> list[Delta]:
+        """Add the next piece of the model, None after its end. Return what the caller receives."""
+        if delta is None:
+            raise _make_missing_completion_error(self._model)
+        visible_deltas = []
+        is_last = delta.completion is not None
+        if piece := self._visible_text.feed(delta.text, is_last=is_last):
+            self._span.emit_token(piece)
+            visible_deltas.append(Delta(piece))
+        if delta.completion is not None:
+            self.completion = self._model._finish_completion(delta.completion, self._span)
+            visible_deltas.append(Delta("", self.completion))
+        return visible_deltas
+
+
+def _make_missing_completion_error(model: ChatModel) -> ModelReplyError:
+    return ModelReplyError(
+        f"the stream of {model.name!r} ended without its completion", model=model.model_id
+    )
+
+
+async def _read_completion(model: ChatModel, deltas: AsyncIterator[Delta]) -> Completion:
+    """Return the completion at the end of `deltas`."""
+    async for delta in deltas:
+        if delta.completion is not None:
+            return delta.completion
+    raise _make_missing_completion_error(model)
 
 
 def _record_completion(span: tracing.Span, completion: Completion) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from rag.errors import ModelReplyError
 from rag.llm.base import JsonSchema
 from rag.llm.completion import Completion, Delta
-from rag.llm.hosted import HostedChat
+from rag.llm.hosted import HostedChat, StreamParser
 from rag.llm.structured import to_strict_schema
 from rag.types import Usage
 
@@ -28,23 +28,36 @@ class ChatCompletionsModel(HostedChat):
         return Completion(text, convert_usage(reply.usage), finish)
 
     def _parse_events(self, events: Iterable[Any]) -> Iterator[Delta]:
-        parts: list[str] = []
-        usage, finish = Usage(), ""
-        for event in events:
-            if (tokens := getattr(event, "usage", None)) is not None:
-                usage = convert_usage(tokens)
-            for choice in event.choices[:1]:
-                refusal = getattr(choice.delta, "refusal", None)
-                finish = _read_finish_reason(choice, finish)
-                if text := self._check_text(choice.delta.content or refusal or ""):
-                    parts.append(text)
-                    yield Delta(text)
-                finish = "refusal" if refusal else finish
-        if not finish:
-            raise ModelReplyError(
-                f"the reply of {self.model} ended unexpectedly; try again", model=self.model
-            )
-        yield Delta("", Completion("".join(parts), usage, finish))
+        yield from ChatCompletionsParser(self).parse(events)
+
+
+class ChatCompletionsParser(StreamParser):
+    """Parses the events of a stream of Chat Completions."""
+
+    def __init__(self, model: HostedChat) -> None:
+        self._model = model
+        self._parts: list[str] = []
+        self._usage = Usage()
+        self._finish_reason = ""
+
+    def feed(self, event: Any) -> str:
+        """See `StreamParser.feed`."""
+        if (tokens := getattr(event, "usage", None)) is not None:
+            self._usage = convert_usage(tokens)
+        text = ""
+        for choice in event.choices[:1]:
+            refusal = getattr(choice.delta, "refusal", None)
+            self._finish_reason = _read_finish_reason(choice, self._finish_reason)
+            text = self._model._check_text(choice.delta.content or refusal or "")
+            self._finish_reason = "refusal" if refusal else self._finish_reason
+        self._parts.append(text)
+        return text
+
+    def finish(self) -> Completion:
+        """See `StreamParser.finish`."""
+        if not self._finish_reason:
+            raise self._model._make_incomplete_error()
+        return Completion("".join(self._parts), self._usage, self._finish_reason)
 
 
 def describe_schema(schema: JsonSchema) -> dict[str, Any]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any, ClassVar
 
 from pydantic import Field
 
+from rag.concurrency import aclose_at_end, close_at_end
 from rag.errors import ModelReplyError
 from rag.llm.base import JsonSchema, KnownChat
 from rag.llm.completion import Completion, Delta, NativeCitation, Source
-from rag.llm.hosted import HostedChat
+from rag.llm.hosted import HostedChat, StreamParser
 from rag.providers.cohere import CohereProvider
-from rag.types import Message, Usage, to_well_formed
+from rag.types import Message, Usage
 
 _MODELS = {  # https://cohere.com/pricing, read in 2026
     model.model: model
@@ -54,8 +56,9 @@ class CohereChat(CohereProvider, HostedChat):
     def _complete(
         self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
     ) -> Completion:
+        request = self._build_request(messages, schema, sources)
+        reply = self._call(lambda: self._get_client().chat(**request))
         with self._translate_errors():
-            reply = self._get_client().chat(**self._build_request(messages, schema, sources))
             parts = [part for part in reply.message.content or () if part.type == "text"]
             offsets, text = [], ""
             for part in parts:
@@ -71,36 +74,35 @@ class CohereChat(CohereProvider, HostedChat):
     def _stream(
         self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
     ) -> Iterator[Delta]:
-        text, offsets = "", []
-        citations: list[Any] = []
-        usage, finish = Usage(), ""
+        request = self._build_request(messages, schema, sources)
+
+        def start() -> tuple[list[Any], Iterator[Any]]:
+            events = self._get_client().chat_stream(**request)
+            return list(islice(events, 1)), events
+
+        first_events, events = self._call(start)
+        with self._translate_errors(), close_at_end(events):
+            parser = _CohereParser(self, len(sources))
+            yield from parser.parse(chain(first_events, events))
+
+    async def _astream(
+        self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
+    ) -> AsyncIterator[Delta]:
+        request = self._build_request(messages, schema, sources)
         with self._translate_errors():
-            for event in self._get_client().chat_stream(
-                **self._build_request(messages, schema, sources)
-            ):
-                if event.type == "content-start":
-                    offsets.append(len(text))
-                elif event.type == "content-delta":
-                    piece = event.delta.message.content.text
-                    if piece:
-                        text += self._check_text(piece)
-                        yield Delta(to_well_formed(piece))
-                elif event.type == "citation-start":
-                    citations.append(event.delta.message.citations)
-                elif event.type == "message-end":
-                    if event.delta.error:
-                        reason = self._redact_key(str(event.delta.error))
-                        raise ModelReplyError(
-                            f"Cohere interrupted its reply: {reason}", model=self.model
-                        )
-                    usage = _convert_usage(event.delta.usage)
-                    finish = _convert_finish_reason(event.delta.finish_reason)
-        if not finish:
-            raise ModelReplyError(
-                f"the reply of {self.model} ended unexpectedly; try again", model=self.model
-            )
-        native_citations = _convert_citations(citations, offsets, len(sources), text)
-        yield Delta("", Completion(text, usage, finish, native_citations))
+            async with self._use_async_client() as client:
+
+                async def start() -> tuple[list[Any], AsyncIterator[Any]]:
+                    events = client.chat_stream(**request)
+                    async for event in events:
+                        return [event], events
+                    return [], events
+
+                first_events, events = await self._acall(start)
+                async with aclose_at_end(events):
+                    parser = _CohereParser(self, len(sources))
+                    async for delta in parser.aparse(_chain(first_events, events)):
+                        yield delta
 
     def _build_request(
         self, messages: Sequence[Message], schema: JsonSchema | None, sources: Sequence[Source]
@@ -110,7 +112,7 @@ class CohereChat(CohereProvider, HostedChat):
             "messages": [{"role": m.role, "content": m.content} for m in messages],
             "max_tokens": self.max_output_tokens,
             "temperature": self.temperature,
-            "request_options": self._request_options,
+            "request_options": {"max_retries": 0},  # `_call` retries
         }
         if self.seed is not None:
             request["seed"] = self.seed
@@ -122,6 +124,53 @@ class CohereChat(CohereProvider, HostedChat):
                 for i, source in enumerate(sources)
             ]
         return request
+
+
+class _CohereParser(StreamParser):
+    """Parses the events of a stream of Cohere's chat."""
+
+    def __init__(self, model: CohereChat, source_count: int) -> None:
+        self._model = model
+        self._source_count = source_count
+        self._text = ""
+        self._offsets: list[int] = []
+        self._citations: list[Any] = []
+        self._usage = Usage()
+        self._finish_reason = ""
+
+    def feed(self, event: Any) -> str:
+        if event.type == "content-start":
+            self._offsets.append(len(self._text))
+        elif event.type == "content-delta":
+            text = self._model._check_text(event.delta.message.content.text or "")
+            self._text += text
+            return text
+        elif event.type == "citation-start":
+            self._citations.append(event.delta.message.citations)
+        elif event.type == "message-end":
+            if event.delta.error:
+                reason = self._model._redact_key(str(event.delta.error))
+                raise ModelReplyError(
+                    f"Cohere interrupted its reply: {reason}", model=self._model.model
+                )
+            self._usage = _convert_usage(event.delta.usage)
+            self._finish_reason = _convert_finish_reason(event.delta.finish_reason)
+        return ""
+
+    def finish(self) -> Completion:
+        if not self._finish_reason:
+            raise self._model._make_incomplete_error()
+        citations = _convert_citations(
+            self._citations, self._offsets, self._source_count, self._text
+        )
+        return Completion(self._text, self._usage, self._finish_reason, citations)
+
+
+async def _chain(first_events: Sequence[Any], events: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    for event in first_events:
+        yield event
+    async for event in events:
+        yield event
 
 
 def _convert_citations(

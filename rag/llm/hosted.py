@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Any
 
 from pydantic import Field
 
 from rag.errors import ModelReplyError
 from rag.llm.base import ChatModel
+from rag.llm.completion import Completion, Delta
 from rag.providers.base import HostedModel
 from rag.types import to_well_formed
 
@@ -37,3 +40,34 @@ class HostedChat(HostedModel, ChatModel):
         if not isinstance(text, str):
             raise ModelReplyError(f"the reply of {self.model} is not text", model=self.model)
         return to_well_formed(text)
+
+    def _make_incomplete_error(self) -> ModelReplyError:
+        return ModelReplyError(
+            f"the reply of {self.model} ended unexpectedly; try again", model=self.model
+        )
+
+
+class StreamParser(ABC):
+    """Parses the events of one streamed reply, of a synchronous or an async client."""
+
+    @abstractmethod
+    def feed(self, event: Any) -> str:
+        """Return the text of the next event; "" for an event without text."""
+
+    @abstractmethod
+    def finish(self) -> Completion:
+        """Return the completion after the last event. Raises `ModelReplyError` if it has no end."""
+
+    def parse(self, events: Iterable[Any]) -> Iterator[Delta]:
+        """Yield the text of `events` piece by piece, and the completion."""
+        for event in events:
+            if text := self.feed(event):
+                yield Delta(text)
+        yield Delta("", self.finish())
+
+    async def aparse(self, events: AsyncIterable[Any]) -> AsyncIterator[Delta]:
+        """Do as `parse` with the events of an async client."""
+        async for event in events:
+            if text := self.feed(event):
+                yield Delta(text)
+        yield Delta("", self.finish())

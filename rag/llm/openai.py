@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from rag.errors import ModelReplyError
 from rag.llm.base import JsonSchema, KnownChat
-from rag.llm.chat_completions import ChatCompletionsModel, describe_schema, make_usage
+from rag.llm.chat_completions import (
+    ChatCompletionsModel,
+    ChatCompletionsParser,
+    describe_schema,
+    make_usage,
+)
 from rag.llm.completion import Completion, Delta, Source
+from rag.llm.hosted import StreamParser
 from rag.providers.openai import AzureOpenAIProvider, OllamaProvider, OpenAIProvider
 from rag.types import Message, Usage
 
@@ -85,17 +90,37 @@ class OpenAIChat(OpenAIProvider, ChatCompletionsModel):
     def _stream(
         self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
     ) -> Iterator[Delta]:
-        if self.api == "responses":
-            yield from self._stream_response(messages, schema)
-            return
-        request = self._build_chat_request(messages, schema)
         with (
             self._translate_errors(),
-            self._get_client().chat.completions.create(
-                **request, stream=True, stream_options={"include_usage": True}
-            ) as events,
+            self._request_stream(self._get_client(), messages, schema) as events,
         ):
-            yield from self._parse_events(events)
+            yield from self._make_parser().parse(events)
+
+    async def _astream(
+        self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
+    ) -> AsyncIterator[Delta]:
+        with self._translate_errors():
+            async with (
+                self._use_async_client() as client,
+                await self._request_stream(client, messages, schema) as events,
+            ):
+                async for delta in self._make_parser().aparse(events):
+                    yield delta
+
+    def _request_stream(
+        self, client: Any, messages: Sequence[Message], schema: JsonSchema | None
+    ) -> Any:
+        """Return the stream of `client`; from an async client, an awaitable that returns it."""
+        if self.api == "responses":
+            request = self._build_responses_request(messages, schema)
+            return client.responses.create(**request, stream=True)
+        request = self._build_chat_request(messages, schema)
+        return client.chat.completions.create(
+            **request, stream=True, stream_options={"include_usage": True}
+        )
+
+    def _make_parser(self) -> StreamParser:
+        return _ResponsesParser(self) if self.api == "responses" else ChatCompletionsParser(self)
 
     def _build_chat_request(
         self, messages: Sequence[Message], schema: JsonSchema | None
@@ -164,35 +189,36 @@ class OpenAIChat(OpenAIProvider, ChatCompletionsModel):
         usage = Usage() if tokens is None else make_usage(tokens.input_tokens, tokens.output_tokens)
         return Completion(text, usage, finish)
 
-    def _stream_response(
-        self, messages: Sequence[Message], schema: JsonSchema | None
-    ) -> Iterator[Delta]:
-        completion: Completion | None = None
-        parts: list[str] = []
-        request = self._build_responses_request(messages, schema)
-        with (
-            self._translate_errors(),
-            closing(self._get_client().responses.create(**request, stream=True)) as events,
-        ):
-            for event in events:
-                if event.type in ("response.output_text.delta", "response.refusal.delta"):
-                    parts.append(self._check_text(event.delta))
-                    yield Delta(parts[-1])
-                elif event.type in ("response.completed", "response.incomplete"):
-                    completion = self._parse_response(event.response)
-                elif event.type == "response.failed":
-                    self._parse_response(event.response)
-                elif event.type == "error":
-                    raise ModelReplyError(
-                        f"{self._server_name} interrupted its reply with an error: "
-                        f"{self._redact_key(event.message)}",
-                        model=self.model,
-                    )
-        if completion is None:
+
+class _ResponsesParser(StreamParser):
+    """Parses the events of a stream of the Responses API."""
+
+    def __init__(self, model: OpenAIChat) -> None:
+        self._model = model
+        self._parts: list[str] = []
+        self._completion: Completion | None = None
+
+    def feed(self, event: Any) -> str:
+        model = self._model
+        if event.type in ("response.output_text.delta", "response.refusal.delta"):
+            self._parts.append(model._check_text(event.delta))
+            return self._parts[-1]
+        if event.type in ("response.completed", "response.incomplete"):
+            self._completion = model._parse_response(event.response)
+        elif event.type == "response.failed":
+            model._parse_response(event.response)
+        elif event.type == "error":
             raise ModelReplyError(
-                f"the reply of {self.model} ended unexpectedly; try again", model=self.model
+                f"{model._server_name} interrupted its reply with an error: "
+                f"{model._redact_key(event.message)}",
+                model=model.model,
             )
-        yield Delta("", completion._replace(text="".join(parts)))
+        return ""
+
+    def finish(self) -> Completion:
+        if self._completion is None:
+            raise self._model._make_incomplete_error()
+        return self._completion._replace(text="".join(self._parts))
 
 
 class AzureOpenAIChat(AzureOpenAIProvider, OpenAIChat):

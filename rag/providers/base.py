@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager
+from threading import Lock
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
@@ -53,6 +56,68 @@ class HostedModel(Component):
         """
         text = " ".join(text.replace(self._key, "***").split()) if self._key else text
         return text[:300]
+
+
+_Settings = TypeVar("_Settings", bound=Hashable)
+
+MAX_OPEN_CLIENTS = 32
+
+
+class _OpenClient(NamedTuple):
+    client: Any
+    keeper: AsyncGenerator[Any, None]
+    """The generator that closes the client when it is closed."""
+
+
+class AsyncClients(Generic[_Settings]):
+    """Async clients of a model service, one for each event loop and its settings.
+
+    The connections of an async HTTP client belong to the event loop that opened them, so event
+    loops do not share a client. A client is closed when its event loop shuts down its async
+    generators, as `asyncio.run` does at its end. If more than `MAX_OPEN_CLIENTS` are open, the
+    client that was not used for the longest time is closed after its calls. `create` makes a
+    client, which is an async context manager, from settings. Only for asyncio.
+    """
+
+    def __init__(self, create: Callable[[_Settings], Any]) -> None:
+        self._create = create
+        self._open_clients: dict[tuple[Any, _Settings], _OpenClient] = {}
+        self._lock = Lock()
+
+    @asynccontextmanager
+    async def use(self, settings: _Settings) -> AsyncIterator[Any]:
+        """Give the client of the running event loop with these settings."""
+        import asyncio
+
+        key = (asyncio.get_running_loop(), settings)
+        open_client = self._open_clients.get(key)
+        if open_client is None:
+            keeper = self._keep_open(key)
+            open_client = _OpenClient(await anext(keeper), keeper)
+        self._remember(key, open_client)
+        yield open_client.client  # this frame refers to the keeper, so the client stays open
+
+    async def _keep_open(self, key: tuple[Any, _Settings]) -> AsyncGenerator[Any, None]:
+        """Yield the client, and close it when this generator is closed."""
+        async with self._create(key[1]) as client:
+            try:
+                yield client
+            finally:
+                with self._lock:
+                    open_client = self._open_clients.get(key)
+                    if open_client is not None and open_client.client is client:
+                        del self._open_clients[key]
+
+    def _remember(self, key: tuple[Any, _Settings], open_client: _OpenClient) -> None:
+        """Make a client the last used one, and forget those of closed event loops."""
+        with self._lock:
+            self._open_clients.pop(key, None)
+            self._open_clients[key] = open_client
+            closed_keys = [key for key in self._open_clients if key[0].is_closed()]
+            excess_count = len(self._open_clients) - len(closed_keys) - MAX_OPEN_CLIENTS
+            open_keys = [key for key in self._open_clients if not key[0].is_closed()]
+            for forgotten_key in [*closed_keys, *open_keys[: max(0, excess_count)]]:
+                del self._open_clients[forgotten_key]
 
 
 _CONTEXT_EXCEEDED = re.compile(

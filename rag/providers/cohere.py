@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from rag.errors import (
     MissingExtra,
@@ -17,8 +18,17 @@ from rag.errors import (
     ModelUnreachable,
     RagError,
 )
-from rag.providers.base import HostedModel, is_broken_connection, request_error_class, strip_query
-from rag.providers.retries import parse_retry_after
+from rag.providers.base import (
+    MAX_OPEN_CLIENTS,
+    AsyncClients,
+    HostedModel,
+    is_broken_connection,
+    request_error_class,
+    strip_query,
+)
+from rag.providers.retries import acall_with_retries, call_with_retries, parse_retry_after
+
+_Result = TypeVar("_Result")
 
 
 class CohereProvider(HostedModel):
@@ -32,12 +42,40 @@ class CohereProvider(HostedModel):
 
     @property
     def _request_options(self) -> Any:
-        return {"max_retries": self.retries, "timeout_in_seconds": max(1, int(self.timeout))}
+        return {"max_retries": self.retries}
 
     def _get_client(self) -> Any:
+        return _create_client(self._client_settings)
+
+    def _use_async_client(self) -> AbstractAsyncContextManager[Any]:
+        return _ASYNC_CLIENTS.use(self._client_settings)
+
+    @property
+    def _client_settings(self) -> _ClientSettings:
         if not self._key:
             raise MissingKey.of(self._key_variable, f"the model {self.model}")
-        return _create_client(self._key, self.base_url, self.timeout)
+        return _ClientSettings(self.base_url, self._key, self.timeout)
+
+    def _call(self, call: Callable[[], _Result]) -> _Result:
+        """Return the result of `call`, with our retries.
+
+        Cohere's client retries neither timeouts nor streams.
+        """
+
+        def call_and_translate() -> _Result:
+            with self._translate_errors():
+                return call()
+
+        return call_with_retries(call_and_translate, self.retries)
+
+    async def _acall(self, call: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Do as `_call` with the async client."""
+
+        async def call_and_translate() -> _Result:
+            with self._translate_errors():
+                return await call()
+
+        return await acall_with_retries(call_and_translate, self.retries)
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -90,7 +128,7 @@ class CohereProvider(HostedModel):
                 retry_after=retry_after,
                 model=self.model,
             )
-        if status >= 500:
+        if status == 408 or status >= 500:
             return ModelUnreachable(
                 f"{server} failed (HTTP {status})",
                 status=status,
@@ -107,8 +145,24 @@ class CohereProvider(HostedModel):
         )
 
 
-@lru_cache(maxsize=32)
-def _create_client(key: str, base_url: str | None, timeout: float) -> Any:
+@dataclass(frozen=True, slots=True)
+class _ClientSettings:
+    base_url: str | None
+    api_key: str = field(repr=False)
+    timeout: float
+
+
+@lru_cache(maxsize=MAX_OPEN_CLIENTS)
+def _create_client(settings: _ClientSettings) -> Any:
     import cohere
 
-    return cohere.ClientV2(api_key=key, base_url=base_url, timeout=timeout)
+    return cohere.ClientV2(**asdict(settings))
+
+
+def _create_async_client(settings: _ClientSettings) -> Any:
+    import cohere
+
+    return cohere.AsyncClientV2(**asdict(settings))
+
+
+_ASYNC_CLIENTS = AsyncClients(_create_async_client)

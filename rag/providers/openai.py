@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ from rag.errors import (
     RagError,
 )
 from rag.providers.base import (
+    MAX_OPEN_CLIENTS,
+    AsyncClients,
     HostedModel,
     find_url_fault,
     is_broken_connection,
@@ -30,7 +33,7 @@ from rag.providers.retries import parse_retry_after
 from rag.settings import load_settings
 
 if TYPE_CHECKING:
-    from openai import APIError, APIStatusError, OpenAI
+    from openai import APIError, APIStatusError, AsyncOpenAI, OpenAI
 
 
 class OpenAIProvider(HostedModel):
@@ -64,9 +67,16 @@ class OpenAIProvider(HostedModel):
         return host == "openai.com" or host.endswith(".openai.com")
 
     def _get_client(self) -> OpenAI:
+        return _create_client(self._client_settings)
+
+    def _use_async_client(self) -> AbstractAsyncContextManager[AsyncOpenAI]:
+        return _ASYNC_CLIENTS.use(self._client_settings)
+
+    @property
+    def _client_settings(self) -> _ClientSettings:
         if not self._key and self._is_openai:
             raise MissingKey.of(self._key_variable, f"the model {self.model}")
-        return _create_client(self._url, self._key or "none", self.timeout, self.retries)
+        return _ClientSettings(self._url, self._key or "none", self.timeout, self.retries)
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -194,34 +204,51 @@ class AzureOpenAIProvider(OpenAIProvider):
     def _is_openai(self) -> bool:
         return True
 
-    def _get_client(self) -> OpenAI:
+    @property
+    def _client_settings(self) -> _ClientSettings:
         if not self._key:
             raise MissingKey.of(self._key_variable, f"the deployment {self.model}")
-        url = self._url
-        assert url is not None
-        return _create_azure_client(url, self._key, self.api_version, self.timeout, self.retries)
+        return _ClientSettings(
+            self._url, self._key, self.timeout, self.retries, azure_api_version=self.api_version
+        )
 
 
-@lru_cache(maxsize=32)
-def _create_client(base_url: str | None, key: str, timeout: float, retries: int) -> OpenAI:
-    from openai import OpenAI
+@dataclass(frozen=True, slots=True)
+class _ClientSettings:
+    """The settings of a client of OpenAI's API, or of Azure if ``azure_api_version`` is set."""
 
-    return OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=retries)
+    url: str | None
+    key: str = field(repr=False)
+    timeout: float
+    retries: int
+    azure_api_version: str | None = None
+
+    def make_arguments(self) -> dict[str, Any]:
+        """Return the arguments of the client, synchronous or async."""
+        arguments = {"api_key": self.key, "timeout": self.timeout, "max_retries": self.retries}
+        if self.azure_api_version is None:
+            return arguments | {"base_url": self.url}
+        return arguments | {"azure_endpoint": self.url, "api_version": self.azure_api_version}
 
 
-@lru_cache(maxsize=32)
-def _create_azure_client(
-    url: str, key: str, api_version: str, timeout: float, retries: int
-) -> OpenAI:
-    from openai import AzureOpenAI
+@lru_cache(maxsize=MAX_OPEN_CLIENTS)
+def _create_client(settings: _ClientSettings) -> OpenAI:
+    from openai import AzureOpenAI, OpenAI
 
-    return AzureOpenAI(
-        azure_endpoint=url,
-        api_key=key,
-        api_version=api_version,
-        timeout=timeout,
-        max_retries=retries,
-    )
+    create = OpenAI if settings.azure_api_version is None else AzureOpenAI
+    return create(**settings.make_arguments())
+
+
+def _create_async_client(settings: _ClientSettings) -> AsyncOpenAI:
+    from openai import AsyncAzureOpenAI, AsyncOpenAI, DefaultAsyncHttpxClient
+
+    create = AsyncOpenAI if settings.azure_api_version is None else AsyncAzureOpenAI
+    # The default HTTP client closes itself when it is collected, in whichever event loop runs then.
+    http_client = DefaultAsyncHttpxClient(timeout=settings.timeout)
+    return create(**settings.make_arguments(), http_client=http_client)
+
+
+_ASYNC_CLIENTS = AsyncClients(_create_async_client)
 
 
 def _read_error_reason(error: Any) -> str:

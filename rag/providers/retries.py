@@ -1,7 +1,8 @@
 """Retries of hosted models: the retry count, what is retried (HTTP 429 ...), and `Retry-After`.
 
-OpenAI's and Cohere's client libraries retry on their own; they are given the retry count. For a
-library that does not, `call_with_retries` does the same. The rules:
+OpenAI's client retries on its own; it is given the retry count. So is Cohere's client for
+embeddings and reranking, but it does not retry streams or timeouts. `call_with_retries` does, for
+Cohere's chat and for LiteLLM. The rules:
 
 =====================  ====================  ====================  =====================
 rule                   openai                cohere                `call_with_retries`
@@ -16,8 +17,7 @@ without it, wait for   0.5 s, then doubled   1 s, then doubled     0.5 s, then d
 =====================  ====================  ====================  =====================
 
 The first two columns are read from openai 3.52 (``_base_client.py``) and cohere 7.3
-(``core/http_client.py``). Once a stream has begun, it is not retried;
-Cohere's client does not retry streams at all.
+(``core/http_client.py``). Once a stream has begun, it is not retried.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from __future__ import annotations
 import email.utils
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, TypeVar
 
 from pydantic import Field
@@ -57,15 +57,39 @@ def call_with_retries(call: Callable[[], _Result], retries: int) -> _Result:
         try:
             return call()
         except (ModelRateLimited, ModelUnreachable) as error:
-            if error.retry_after is not None and error.retry_after > MAX_RETRY_AFTER_SECONDS:
-                raise
-            delay = error.retry_after or backoff_seconds(retry)
-            remaining_seconds = current_context().remaining_seconds
-            if remaining_seconds is not None and delay >= remaining_seconds:
+            delay = _delay_before_retry(error, retry)
+            if delay is None:
                 raise
         time.sleep(delay)
         check_limits()
     return call()
+
+
+async def acall_with_retries(call: Callable[[], Awaitable[_Result]], retries: int) -> _Result:
+    """Do as `call_with_retries` with an async `call`, on asyncio."""
+    import asyncio
+
+    for retry in range(retries):
+        try:
+            return await call()
+        except (ModelRateLimited, ModelUnreachable) as error:
+            delay = _delay_before_retry(error, retry)
+            if delay is None:
+                raise
+        await asyncio.sleep(delay)
+        check_limits()
+    return await call()
+
+
+def _delay_before_retry(error: ModelRateLimited | ModelUnreachable, retry: int) -> float | None:
+    """Return how long to wait before the retry number `retry`, in seconds; None for no retry."""
+    if error.retry_after is not None and error.retry_after > MAX_RETRY_AFTER_SECONDS:
+        return None
+    delay = error.retry_after or backoff_seconds(retry)
+    remaining_seconds = current_context().remaining_seconds
+    if remaining_seconds is not None and delay >= remaining_seconds:
+        return None
+    return delay
 
 
 def backoff_seconds(retry: int) -> float:
