@@ -406,28 +406,36 @@ class _RegionFinder:
     def _join_blocks(
         self, blocks: list[tuple[int, int]], left: int, right: int
     ) -> list[tuple[int, int]]:
-        """Join single rows with more than one value to the block below: a header, or all rows."""
+        """Join header rows to the block below them, and rows between which all rows are empty."""
         joined: list[tuple[int, int]] = []
         for top, bottom in blocks:
-            if joined and self._is_lone_row(joined[-1], left, right):
-                above = joined[-1][0]
-                sample = [self._cut(above, left, right), *self._cut_rows(top, bottom, left, right)]
-                is_row = bottom - top == 1 and self._count_values(top, left, right) > 1
-                if is_row or (count_header_rows(sample) and not count_header_rows(sample[1:])):
-                    joined[-1] = (above, bottom)
-                    continue
-            elif joined and bottom - top == 1 and self._is_spaced(joined[-1], left, right):
+            is_spaced_row = bottom - top == 1 and self._is_spaced(joined[-1:], left, right)
+            if is_spaced_row or self._belongs_to_header(joined[-1:], top, bottom, left, right):
                 joined[-1] = (joined[-1][0], bottom)
-                continue
-            joined.append((top, bottom))
+            else:
+                joined.append((top, bottom))
         return joined
 
-    def _is_lone_row(self, block: tuple[int, int], left: int, right: int) -> bool:
-        return block[1] - block[0] == 1 and self._count_values(block[0], left, right) > 1
+    def _belongs_to_header(
+        self, blocks: list[tuple[int, int]], top: int, bottom: int, left: int, right: int
+    ) -> bool:
+        """Whether the block above has only the header rows, or the first row, of rows below it."""
+        if not blocks:
+            return False
+        above, height = blocks[0], blocks[0][1] - blocks[0][0]
+        if height > _MAX_HEADER_ROWS or self._count_values(above[1] - 1, left, right) < 2:
+            return False
+        if height == 1 and bottom - top == 1:
+            return self._count_values(top, left, right) > 1
+        rows = self._cut_rows(top, bottom, left, right)
+        header = self._cut_rows(*above, left, right)
+        return count_header_rows([*header, *rows]) == height and not count_header_rows(rows)
 
-    def _is_spaced(self, block: tuple[int, int], left: int, right: int) -> bool:
-        """Whether empty rows separate all rows of a block."""
-        return block[1] - block[0] > 2 and not any(self.grid[block[0] + 1][left:right])
+    def _is_spaced(self, blocks: list[tuple[int, int]], left: int, right: int) -> bool:
+        """Whether empty rows separate all rows of the block above."""
+        return any(
+            bottom - top > 2 and not any(self.grid[top + 1][left:right]) for top, bottom in blocks
+        )
 
     def _split_columns(self, top: int, bottom: int, left: int, right: int) -> list[tuple[int, int]]:
         """Return the runs of columns of tables side by side; one run if there is one table."""
@@ -454,22 +462,24 @@ class _RegionFinder:
         self, top: int, bottom: int, first: tuple[int, int], second: tuple[int, int]
     ) -> bool:
         """Whether two runs of columns, with an empty column between them, are tables."""
-        parts = [
-            [
-                row
+        rows_by_part = [
+            {
+                y: row
                 for y in range(top, min(bottom, top + _SAMPLE_ROWS))
                 if any(row := self._cut(y, *run))
-            ]
+            }
             for run in (first, second)
         ]
+        parts = [list(rows.values()) for rows in rows_by_part]
         if any(sum(map(bool, row)) > 1 for row in parts[0]) and len(parts[1]) == 1:
             return sum(map(bool, parts[1][0])) == 1
+        has_same_rows = rows_by_part[0].keys() == rows_by_part[1].keys()
         for rows in parts:
             body = [row for row in rows if sum(map(bool, row)) > 1]
             if not body or len(body) < len(rows) / 3:
                 return False
             labels = [kind for kind in _list_kinds(body[1:] or body, 0) if kind != "number"]
-            if len(labels) * 2 <= len(body[1:] or body) and len(parts[0]) == len(parts[1]):
+            if has_same_rows and len(labels) * 2 <= len(body[1:] or body):
                 return False
         return True
 
@@ -500,7 +510,7 @@ class _RegionFinder:
         sample = [[value] for value in values[1 : 1 + _SAMPLE_ROWS]]
         kinds = _list_kinds(sample, 0)
         name = values[0] if classify_value(values[0]) == "text" else ""
-        if right - left == 1 and len(kinds) > 1 and "text" not in kinds and name:
+        if right - left == 1 and len(kinds) > 1 and name and not {"text", "address"} & {*kinds}:
             self._add(Region("table", top, bottom, left, right, 1, name_columns([[name]])))
         elif not (bottom - top > 1 and self._continue_table(top, bottom, left, right)):
             self._add(Region("text", top, bottom, left, right))
@@ -638,7 +648,7 @@ class _RegionFinder:
             for y in range(region.top, region.bottom)
         ]
         short = [title for title in titles if title and len(title) <= _MAX_CAPTION_CHARACTERS]
-        return ", ".join(short)[:_MAX_CAPTION_CHARACTERS]
+        return ", ".join(dict.fromkeys(short))[:_MAX_CAPTION_CHARACTERS]
 
     # -- Cells -----------------------------------------------------------------------------
 

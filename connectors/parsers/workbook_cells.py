@@ -102,7 +102,7 @@ def _iterate_sheets(
             codes: Codes = {}
             if archive is not None and any(styles) and path in archive.names:
                 codes = _find_codes(archive.read(path), styles)
-            rows, raw_values = _format_rows(values, codes)
+            rows, raw_values = _format_rows(values, codes, sheet.start[1])
         except calamine.CalamineError as error:
             raise ParseError(f"a damaged workbook: {error}") from None
         spans = [Span(top, bottom + 1, left, right + 1) for (top, left), (bottom, right) in merged]
@@ -110,12 +110,17 @@ def _iterate_sheets(
 
 
 def _format_rows(
-    values: Iterator[list[Any]], codes: Codes
+    values: Iterator[list[Any]], codes: Codes, first_column: int
 ) -> tuple[list[list[str]], dict[tuple[int, int], int | float | str]]:
-    """Return the texts of all cells, and the stored values of those that are shown otherwise."""
+    """Return the texts of all cells, and the stored values of those that are shown otherwise.
+
+    `first_column` is the column of the first value of each row.
+    """
     rows: list[list[str]] = []
     raw_values: dict[tuple[int, int], int | float | str] = {}
     for y, row in enumerate(values):
+        if first_column:
+            row = [""] * first_column + row
         row_codes = codes.get(y)
         texts = [
             (" ".join(value.split()) if value else "")
