@@ -38,7 +38,7 @@ class MarkdownParser(Parser):
         "text/markdown": (".md", ".markdown", ".mdx", ".qmd", ".rmd"),
     }
     library: ClassVar[str] = "markdown-it-py, PyYAML"
-    keeps: ClassVar[str] = "the text as written, headings, front matter as metadata"
+    keeps: ClassVar[str] = "the text as written, headings, tables, front matter as metadata"
     drops: ClassVar[str] = "nothing"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from connectors.parsers.table_layout import classify_value, count_header_rows, find_tables
 from rag.types import Mark, Table
 from rag.types.tables import split_cells
 
@@ -29,15 +30,6 @@ _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
 _BLOCK_SIGN = re.compile(r"^(\d{0,9})([#>*+.)=-])(?=\s|$)")
 _QUOTATION = re.compile(r"\s*>")
 _AMBIGUOUS_BACKSLASH = re.compile(r"\\(?=[\\|])")
-_MAX_HEADER_CHARACTERS = 80
-_YEAR = re.compile(r"(?:19|20)\d\d")
-_VALUE_KINDS = {
-    "date": re.compile(r"\d{4}-\d\d?-\d\d?|\d\d?[./]\d\d?[./]\d{2,4}|\d\d?:\d\d(?::\d\d)?"),
-    "number": re.compile(
-        r"[(+\-−–<>≈~]*\s?[$€£¥]?\s?\d[\d.,'’ \u00a0\u202f]*\)?\s?(?:[^\W\d]{1,3}|[%‰°$€£¥])?"
-    ),
-    "address": re.compile(r"\S+@\S+|https?://\S+|\+?\d[\d ()/.-]{6,}"),
-}
 
 
 class Cell(NamedTuple):
@@ -103,7 +95,7 @@ def format_table(
         caption = ": ".join(dict.fromkeys(part for part in (caption, title) if part))
         header_rows = header_rows - 1 if header_rows and header_rows > 1 else None
     if header_rows is None:
-        header_rows = count_header_rows(
+        header_rows = detect_header_rows(
             [[join_lines(cell) for cell in row] for row in rows[:_MAX_SAMPLE_ROWS]]
         )
     header_rows = min(header_rows, len(rows))
@@ -123,55 +115,22 @@ def _drop_empty_cells(grid: Sequence[Sequence[str]]) -> list[list[str]]:
     return [[row[i] if i < len(row) else "" for i in kept] for row in rows]
 
 
-def count_header_rows(rows: Sequence[Sequence[str]]) -> int:
-    """Return how many rows at the top of a grid have the names of its columns: 0, 1 or 2.
+def detect_header_rows(rows: Sequence[Sequence[str]]) -> int:
+    """Return how many rows at the top of a grid have the names of its columns.
 
-    Names are short, are no values (a year is one only above no other years), and are not
-    repeated in their column. Names of groups are repeated: ``2024 | 2024`` above
-    ``Units | Sales``.
+    A table of labels and values in two columns has none.
     """
     if len(rows) < 2:
         return 0
-    first, below = rows[0], rows[1:]
-    if sum(not name for name in first[1:]) > len(first) // 2 or _has_labels(rows):
-        return 0
-    for i, name in enumerate(first):
-        column = [row[i] for row in below if row[i]]
-        if len(name) > _MAX_HEADER_CHARACTERS or (name and name in column):
-            return 0
-        is_year = _YEAR.fullmatch(name) and not all(map(_YEAR.fullmatch, column))
-        if is_value(name) and not is_year and (not column or any(map(is_value, column))):
-            return 0
-    repeated = [i for i, name in enumerate(first) if name and first.count(name) > 1]
-    names = [below[0][i] for i in repeated]
-    if (
-        len(below) > 1
-        and len(set(names)) > 1
-        and all(names)
-        and not any(map(is_value, below[0]))
-        and all(any(is_value(row[i]) for row in below[1:]) for i in repeated)
-    ):
-        return 2
-    return 1
+    if len(rows[0]) == 1:
+        return int(not is_value(rows[0][0]) and rows[0] not in rows[1:])
+    region = next(iter(find_tables(rows)))
+    return 0 if region.kind == "form" else count_header_rows(rows)
 
 
 def is_value(text: str) -> bool:
     """Whether a cell has a number, a date, a time, or an address of mail or web."""
-    return any(pattern.fullmatch(text) for pattern in _VALUE_KINDS.values())
-
-
-def _has_labels(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first of two columns has the labels of the values in the second."""
-    if len(rows[0]) != 2:
-        return False
-    if all(label.endswith(":") for label, _ in rows if label):
-        return True
-    kinds = {
-        next((kind for kind, p in _VALUE_KINDS.items() if p.fullmatch(value)), "text")
-        for _, value in rows
-        if value
-    }
-    return len(kinds) > 2
+    return classify_value(text) not in ("", "text")
 
 
 def join_header_rows(rows: Sequence[Sequence[str]]) -> list[str]:

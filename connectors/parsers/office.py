@@ -114,14 +114,15 @@ def _build_document(text: str, uri: str, mime: str, metadata: dict[str, Any]) ->
 
 
 class RtfParser(Parser):
-    """Rich Text Format, as plain text."""
+    """Rich Text Format, as plain text with tables."""
 
     name: ClassVar[str] = "rtf"
+    revision: ClassVar[int] = 2
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"application/rtf": (".rtf",)}
     library: ClassVar[str] = "striprtf"
     extra: ClassVar[str] = "formats"
     packages: ClassVar[tuple[str, ...]] = ("striprtf",)
-    keeps: ClassVar[str] = "the text, table cells separated by vertical bars"
+    keeps: ClassVar[str] = "the text, tables"
     drops: ClassVar[str] = "headings, pictures, notes"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
@@ -130,7 +131,9 @@ class RtfParser(Parser):
         from striprtf.striprtf import rtf_to_text
 
         try:
-            text = rtf_to_text(data.decode("latin-1"), errors="replace")
+            text = _format_rtf_tables(
+                rtf_to_text(_mark_rtf_cells(data.decode("latin-1")), errors="replace")
+            )
         except MemoryError:
             raise
         except Exception as error:
@@ -149,7 +152,76 @@ class RtfParser(Parser):
             text=text,
             title=title[:200] or extract_file_name(uri),
             mime=mime or "application/rtf",
+            marks=find_table_marks(text),
         )
+
+
+# Characters that are written into RTF for the parts of its tables, which striprtf does not keep.
+_RTF_ROW_START, _RTF_CELL_END, _RTF_ROW_END, _RTF_HEADER = "\x1d", "\x1f", "\x1e", "\x14"
+_RTF_FLAGS = {"": "\x11", "clmrg": "\x12", "clvmrg": "\x13"}  # of a cell: plain or merged
+_RTF_SIGNS = "\x11\x12\x13\x14\x1d\x1e\x1f"
+_RTF_TABLE_WORD = re.compile(
+    r"\\(?:(trowd|trhdr|clv?mrg|cellx|cell|row|nestcell)(-?\d+)?(?![a-z])|(?s:.))"
+)
+
+
+def _mark_rtf_cells(rtf: str) -> str:
+    """Write a character after the control words of tables."""
+    flag = ""
+
+    def mark(match: re.Match[str]) -> str:
+        nonlocal flag
+        word = match.group(1)
+        if word == "nestcell":
+            return "\\line"
+        if word in ("clmrg", "clvmrg"):
+            flag = word
+        elif word == "cellx":
+            sign, flag = _RTF_FLAGS[flag], ""
+            return match.group() + sign
+        signs = {
+            "trowd": _RTF_ROW_START,
+            "trhdr": _RTF_HEADER,
+            "cell": _RTF_CELL_END,
+            "row": _RTF_ROW_END,
+        }
+        return match.group() + signs.get(word, "")
+
+    return _RTF_TABLE_WORD.sub(mark, rtf.translate(dict.fromkeys(map(ord, _RTF_SIGNS), " ")))
+
+
+def _format_rtf_tables(text: str) -> str:
+    """Replace the marked rows in the text of an RTF document by Markdown tables."""
+    *segments, rest = text.split(_RTF_ROW_END)
+    pieces: list[str] = []
+    grid: list[list[str]] = []
+    header_rows = 0
+    for segment in segments:
+        before, _, row = segment.partition(_RTF_ROW_START)
+        if before.strip():
+            pieces += [format_table(grid, header_rows or None), before]
+            grid, header_rows = [], 0
+        header_rows += _RTF_HEADER in row
+        grid.append(_read_rtf_row(row, grid[-1] if grid else []))
+    pieces += [format_table(grid, header_rows or None), rest]
+    joined = "\n\n".join(piece.strip("\n") for piece in pieces if piece.strip())
+    return joined.translate(dict.fromkeys(map(ord, _RTF_SIGNS)))
+
+
+def _read_rtf_row(row: str, above: list[str]) -> list[str]:
+    """Return the texts of the cells of a row; those of merged cells are repeated."""
+    definition = row.rpartition(_RTF_ROW_START)[2]
+    flags = [character for character in definition if character in _RTF_FLAGS.values()]
+    cells: list[str] = []
+    for i, part in enumerate(row.split(_RTF_CELL_END)[:-1]):
+        text = part.removesuffix("|").translate(dict.fromkeys(map(ord, _RTF_SIGNS))).strip()
+        flag = flags[i] if i < len(flags) else ""
+        if flag == _RTF_FLAGS["clmrg"] and cells:
+            text = text or cells[-1]
+        elif flag == _RTF_FLAGS["clvmrg"] and i < len(above):
+            text = text or above[i]
+        cells.append(text)
+    return cells
 
 
 class OdtParser(Parser):

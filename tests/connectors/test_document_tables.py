@@ -15,7 +15,7 @@ from connectors.parsers.html_fragments import to_markdown
 from connectors.parsers.markdown import find_structure_marks
 from connectors.parsers.markdown_tables import (
     Cell,
-    count_header_rows,
+    detect_header_rows,
     find_table_marks,
     format_table,
     join_lines,
@@ -330,6 +330,33 @@ def test_pptx_merged_cells_are_repeated() -> None:
     assert document.marks[0].kind == "slide"
 
 
+def test_rtf_tables_have_rows_and_merged_cells() -> None:
+    pytest.importorskip("striprtf")
+
+    def row(*cells: str, flags: Sequence[str] = ("", "", "")) -> str:
+        definition = "".join(f"{flag}\\cellx{i}00" for i, flag in enumerate(flags, start=1))
+        return (
+            f"\\trowd {definition}\\pard\\intbl "
+            + "".join(f"{cell}\\cell " for cell in cells)
+            + f"\\pard{{\\trowd{definition}\\row}}\n"
+        )
+
+    body = (
+        "Before the table.\\par\n"
+        + row("Country", "City", "a|b")
+        + row("France", "Lyon\\par Metz", "1", flags=("\\clvmgf", "", ""))
+        + row("", "Lille", "", flags=("\\clvmrg", "\\clmgf", "\\clmrg"))
+        + "\\pard After \\\\cell.\\par"
+    )
+    document = parse(b"{\\rtf1\\ansi " + body.encode() + b"}", "a.rtf")
+    assert list_rows(document) == [
+        "Country: France; City: Lyon, Metz; a|b: 1",
+        "Country: France; City: Lille; a|b: Lille",
+    ]
+    assert document.text.startswith("Before the table.\n\n|")
+    assert document.text.endswith("After \\cell.")
+
+
 def test_tables_of_mails_books_and_notebooks_have_marks() -> None:
     table = "<table><tr><th>k</th><th>v</th></tr><tr><td>x</td><td>1</td></tr></table>"
     mail = parse(file_fixtures.make_eml("", html=table), "a.eml")
@@ -364,11 +391,14 @@ def _read_zip(data: bytes) -> dict[str, bytes]:
         ([["Name:", "Bob"], ["Age:", "x"]], 0),
         ([["Name", "Bob"], ["Born", "2001-01-02"], ["Sum", "12"]], 0),
         ([["", "2024", "2024"], ["City", "Units", "Sales"], ["Lyon", "1", "2"]], 2),
+        ([["Shop", "Open", "Open"], ["Shop", "Summer", "Winter"], ["Lyon", "yes", "no"]], 2),
+        ([["Zone", "Peak"], ["North", "12"], ["South", "7, 8"]], 1),
+        ([["Name"], ["Rent"]], 1),
         ([["one", "row"]], 0),
     ],
 )
 def test_header_rows_are_detected(rows: list[list[str]], count: int) -> None:
-    assert count_header_rows(rows) == count
+    assert detect_header_rows(rows) == count
 
 
 def test_lines_are_joined_readably() -> None:
