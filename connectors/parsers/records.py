@@ -30,6 +30,7 @@ from connectors.parsers.table_layout import (
 )
 from connectors.parsers.text import decode, extract_file_name, require_text
 from connectors.parsers.text_builder import TextBuilder
+from connectors.parsers.titles import choose_title
 from connectors.parsers.typed_values import convert_typed_columns, find_typed_columns
 from connectors.parsers.workbook_cells import SheetCells, read_workbook
 from rag.errors import NoText, ParseError
@@ -230,7 +231,7 @@ class TableParser(RecordParser):
         "text/tab-separated-values": (".tsv", ".tab"),
     }
     library: ClassVar[str] = "csv (Python)"
-    keeps: ClassVar[str] = "rows with column names; or one document per row"
+    keeps: ClassVar[str] = "tables, rows with column names; or one document per row"
     drops: ClassVar[str] = "nothing"
 
     delimiter: str = Field("", max_length=1)
@@ -295,7 +296,7 @@ class SheetParser(Parser):
     """
 
     name: ClassVar[str] = "sheet"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": (".xlsx", ".xlsm"),
         "application/vnd.ms-excel.sheet.binary.macroenabled.12": (".xlsb",),
@@ -458,11 +459,10 @@ def _build_document(
 ) -> Document:
     if not any(mark.kind == "row" for mark in builder.marks):
         raise NoText("the table contains no rows")
-    title = metadata.pop("title", "")
     return Document(
         uri=uri,
         text=builder.text,
-        title=str(title or extract_file_name(uri))[:200],
+        title=choose_title(metadata.pop("title", ""), uri=uri),
         mime=mime,
         metadata=metadata,
         marks=tuple(builder.marks),

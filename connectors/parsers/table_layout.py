@@ -18,6 +18,8 @@ Grid = Sequence[Sequence[str]]
 
 _SAMPLE_ROWS = 40  # rows below a header that show the kinds of values of its columns
 _MAX_HEADER_ROWS = 3
+_MAX_HEADER_CANDIDATES = 200  # rows of a table that are examined for the header of another one
+_MAX_TABLES_SIDE_BY_SIDE = 50
 _MAX_NAME_CHARACTERS = 120
 _MAX_CAPTION_CHARACTERS = 200
 _MAX_FILLED_CELLS = 2_000_000  # texts that are copied into merged cells
@@ -203,8 +205,8 @@ def classify_value(text: str) -> str:
         ("year", _YEAR),
         ("date", _DATE),
         ("time", _TIME),
-        ("number", _NUMBER),
         ("address", _ADDRESS),
+        ("number", _NUMBER),
     ):
         if pattern.fullmatch(text):
             return kind
@@ -450,6 +452,8 @@ class _RegionFinder:
                 runs[-1] = (runs[-1][0], column + 1)
             else:
                 runs.append((column, column + 1))
+        if len(runs) > _MAX_TABLES_SIDE_BY_SIDE:
+            return [(runs[0][0], runs[-1][1])]
         parts = [runs[0]]
         for run in runs[1:]:
             if self._are_separate(top, bottom, parts[-1], run):
@@ -487,22 +491,29 @@ class _RegionFinder:
 
     def _add_table(self, top: int, bottom: int, left: int, right: int) -> None:
         """Add the titles, the tables and the notes of a block without empty columns."""
+        while top < bottom:
+            top = self._add_next_table(top, bottom, left, right)
+
+    def _add_next_table(self, top: int, bottom: int, left: int, right: int) -> int:
+        """Add the titles and the first table of a block; return the row below them."""
         start = top
         while start < bottom and self._count_values(start, left, right) < 2:
             start += 1
         if start == bottom or right - left < 2:
             self._add_list(top, bottom, left, right)
-            return
+            return bottom
         if start > top:
             if start == top + 1 == bottom - 1 and self._continue_table(top, bottom, left, right):
-                return
+                return bottom
             self._add(Region("text", top, start, left, right))
         stop = bottom
         while stop > start + 1 and self._is_note(start, stop - 1, left, right):
             stop -= 1
-        self._add_rows(start, stop, left, right)
-        if stop < bottom:
+        next_top = self._add_rows(start, stop, left, right)
+        if next_top == stop < bottom:
             self._add(Region("text", stop, bottom, left, right))
+            return bottom
+        return next_top
 
     def _add_list(self, top: int, bottom: int, left: int, right: int) -> None:
         """Add rows with one value each: a column of numbers below its name, or text."""
@@ -515,24 +526,23 @@ class _RegionFinder:
         elif not (bottom - top > 1 and self._continue_table(top, bottom, left, right)):
             self._add(Region("text", top, bottom, left, right))
 
-    def _add_rows(self, top: int, bottom: int, left: int, right: int) -> None:
-        """Add the table in rows that have more than one value, and those below a new header."""
+    def _add_rows(self, top: int, bottom: int, left: int, right: int) -> int:
+        """Add the table that begins at `top`; return the row below it."""
         rows = self._cut_rows(top, bottom, left, right)
         is_form = right - left == 2 and _is_form([_pad(row, 2) for row in rows])
         header_rows = 0 if is_form else count_header_rows(rows)
         if not self._starts_table(rows, header_rows, left, right) and self._continue_table(
             top, bottom, left, right
         ):
-            return
+            return bottom
         if is_form:
             self._add(Region("form", top, bottom, left, right))
-            return
+            return bottom
         columns = name_columns([_pad(row, right - left) for row in rows[:header_rows]])
         stop = self._find_next_header(top + max(1, header_rows), bottom, left, right, header_rows)
         used = self._find_right_end(top, stop, left, right) if stop < bottom else right
         self._add(Region("table", top, stop, left, used, header_rows, columns[: used - left]))
-        if stop < bottom:
-            self._add_table(stop, bottom, left, right)
+        return stop
 
     def _find_right_end(self, top: int, bottom: int, left: int, right: int) -> int:
         while right > left + 1 and not any(
@@ -549,11 +559,15 @@ class _RegionFinder:
         numeric = [i for i in range(right - left) if _has_values(_list_kinds(sample, i))]
         width = _measure_width(sample)
         column = left + numeric[0] if numeric else -1
+        candidates = 0
         for y in range(top + 1, bottom - 1):
+            if candidates > _MAX_HEADER_CANDIDATES:
+                break
             row = self.grid[y]
             text = row[column] if 0 <= column < len(row) else ""
             is_other = bool(text) and not text[0].isdigit() and classify_value(text) == "text"
             is_wider = len(row) > left + width and any(row[left + width : right])
+            candidates += is_other or is_wider
             if (is_other or is_wider) and self._is_next_header(y, bottom, left, right, numeric):
                 title = y - 1
                 has_title = title > top and self._count_values(title, left, right) == 1

@@ -380,3 +380,11 @@ def test_every_cell_is_in_one_region(
             inside = [r for r in regions if r.top <= y < r.bottom and r.left <= x < r.right]
             assert len(inside) == 1 if text else len(inside) < 2
     assert all(len(r.columns) in (0, r.right - r.left) for r in regions)
+
+
+def test_many_tables_and_columns_are_found_in_time() -> None:
+    text = "Shop{0}|X{0}\na|1\nb|2\nCar{0}|Col{0}|Own{0}\nc|d|1\ne|f|2\n"
+    grid = make_grid("".join(text.format(i) for i in range(600)))
+    assert len(find_tables(grid)) >= 600
+    gaps = [["x" if x % 2 and y % 3 else "" for x in range(2_000)] for y in range(30)]
+    assert len(find_tables(gaps)) <= 30
