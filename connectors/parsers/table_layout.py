@@ -477,7 +477,7 @@ class _RegionFinder:
         parts = [list(rows.values()) for rows in rows_by_part]
         if any(sum(map(bool, row)) > 1 for row in parts[0]) and len(parts[1]) == 1:
             return sum(map(bool, parts[1][0])) == 1
-        has_same_rows = rows_by_part[0].keys() == rows_by_part[1].keys()
+        has_same_rows = rows_by_part[1].keys() <= rows_by_part[0].keys()
         for rows in parts:
             body = [row for row in rows if sum(map(bool, row)) > 1]
             if not body or len(body) < len(rows) / 3:
