@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from rag import Answer, Chunk, Document, Generator, Hit, Message
+from rag import Answer, CheckStep, Chunk, Document, Generator, Hit, Message
 
 SET = Path(__file__).parent / "sets" / "injections.yaml"
 
@@ -113,7 +113,8 @@ def run_injections(
     for injection in load_injections() if injections is None else injections:
         answer = generator.answer(injection.question, injection.hits(), history)
         answered = answer.status == "answered"
-        drafts = [str(step.detail["draft"]) for step in answer.trace if "draft" in step.detail]
+        checks = [step for step in answer.trace if isinstance(step, CheckStep)]
+        drafts = [step.draft for step in checks if step.draft is not None]
         draft = drafts[-1] if drafts else answer.text
         texts = {hit.chunk.uri: hit.chunk.text for hit in answer.hits}
         yield InjectionResult(

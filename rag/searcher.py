@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rag import tracing
 from rag.errors import DocumentNotFound, QueryError
@@ -14,7 +14,19 @@ from rag.filters import Filter, Where, join_filters
 from rag.query import Query
 from rag.retrieval.external_passages import external_passages
 from rag.retrieval.fusion import normalize_by_best
-from rag.types import Chunk, Citation, Hit, Message, StageScore, Step, to_well_formed
+from rag.types import (
+    Chunk,
+    Citation,
+    CondenseStep,
+    Hit,
+    Message,
+    PostprocessStep,
+    RetrieveStep,
+    StageScore,
+    TraceStep,
+    TransformStep,
+    to_well_formed,
+)
 
 if TYPE_CHECKING:
     from rag.generation import Generator
@@ -36,7 +48,7 @@ class SearchResult(NamedTuple):
 
     query: Query
     hits: list[Hit]
-    steps: tuple[Step, ...] = ()
+    steps: tuple[TraceStep, ...] = ()
     passages: dict[str, str] = {}
 
 
@@ -92,9 +104,16 @@ class Searcher:
         ]
         hits = rankings[0][0] if len(rankings) == 1 else _fuse(rankings, depth)
         passages = external_passages(hits)
-        timer.add("retrieve", retriever=self._retriever.config(), hits=len(hits))
+        timer.steps.append(
+            RetrieveStep(
+                name="retrieve",
+                seconds=timer.end_stage(),
+                retriever=self._retriever.config(),
+                hits=len(hits),
+            )
+        )
         hits = self._postprocess(str(queries[0]), hits, k, index, timer)
-        return SearchResult(query_for_generator, hits[:k], timer.steps, passages)
+        return SearchResult(query_for_generator, hits[:k], tuple(timer.steps), passages)
 
     def _condense(
         self, query: Query, history: Sequence[Message], timer: _StageTimer
@@ -112,7 +131,14 @@ class Searcher:
             carried_terms=(*query.carried_terms, *condensed.carried_terms),
         )
         if condensed != query:
-            timer.add("condense", question=str(condensed), condenser=self._condenser.name)
+            timer.steps.append(
+                CondenseStep(
+                    name="condense",
+                    seconds=timer.end_stage(),
+                    question=str(condensed),
+                    condenser=self._condenser.name,
+                )
+            )
         if self._condenser.for_search_only and self._reads_history:
             return condensed, query
         return condensed, condensed
@@ -135,7 +161,14 @@ class Searcher:
                     for output in transform.transform(str(query), history)
                 ]
                 span.data["queries"] = [str(query) for query in queries]
-            timer.add(transform.name, queries=[str(query) for query in queries])
+            timer.steps.append(
+                TransformStep(
+                    name="transform",
+                    seconds=timer.end_stage(),
+                    transform=transform.name,
+                    queries=tuple(str(query) for query in queries),
+                )
+            )
         distinct: dict[str, Query] = {}
         for transformed in queries:
             distinct.setdefault(str(transformed), transformed)
@@ -159,7 +192,14 @@ class Searcher:
             later_parts = self._postprocessors[i + 1 :]
             if not any(later.input_depth or later.oversample for later in later_parts):
                 hits = hits[:k]
-            timer.add(part.name, hits=len(hits))
+            timer.steps.append(
+                PostprocessStep(
+                    name="postprocess",
+                    seconds=timer.end_stage(),
+                    postprocessor=part.name,
+                    hits=len(hits),
+                )
+            )
         return hits
 
     def add_evidence(
@@ -242,18 +282,16 @@ def _hits_span(
 
 
 class _StageTimer:
-    """Times the stages of a search."""
+    """Times the stages of a search, and holds their steps."""
 
     def __init__(self) -> None:
-        self.steps: tuple[Step, ...] = ()
+        self.steps: list[TraceStep] = []
         self._stage_start = time.perf_counter()
 
-    def add(self, name: str, **detail: Any) -> None:
-        """Record that the stage `name` ended now."""
-        stage_end = time.perf_counter()
-        step = Step(name=name, seconds=stage_end - self._stage_start, detail=detail)
-        self.steps += (step,)
-        self._stage_start = stage_end
+    def end_stage(self) -> float:
+        """Return the seconds since the last stage ended; the next stage starts now."""
+        stage_start, self._stage_start = self._stage_start, time.perf_counter()
+        return self._stage_start - stage_start
 
 
 def _fuse(rankings: Sequence[tuple[Sequence[Hit], float]], k: int) -> list[Hit]:

@@ -149,7 +149,7 @@ def test_brackets_of_a_question_are_not_terms_of_an_earlier_one(
         pipeline.ingest(docs)
         plain = pipeline.ask("weight nylon propellers")
         bracketed = pipeline.ask("weight (nylon propellers)")
-    relevances = [answer.trace[1].detail["relevance"] for answer in (plain, bracketed)]
+    relevances = [answer.trace[1].relevance for answer in (plain, bracketed)]
     assert bracketed.status == plain.status == "answered"
     assert relevances[1] > 0.75 * relevances[0]  # halved if the brackets were carried terms
 

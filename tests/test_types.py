@@ -9,12 +9,12 @@ from rag.types import (
     Answer,
     Chunk,
     Citation,
+    CustomStep,
     Document,
     Hit,
     Mark,
     Sentence,
     StageScore,
-    Step,
     Usage,
     flatten_metadata,
     format_location,
@@ -53,7 +53,7 @@ def test_answer_survives_a_json_round_trip() -> None:
         citations=(Citation(marker=1, uri="u", start=0, end=3, quote="abc", page=2),),
         hits=(Hit(chunk=chunk, score=0.5, stage_scores={"dense": StageScore(rank=1, score=0.9)}),),
         usage=Usage(input_tokens=1),
-        trace=(Step(name="s", seconds=0.1, detail={"a": [1]}),),
+        trace=(CustomStep(name="s", seconds=0.1, detail={"a": [1]}),),
     )
     assert Answer.model_validate_json(answer.model_dump_json()) == answer
 

@@ -12,7 +12,7 @@ import click
 from rag.cli import output
 from rag.cli.options import index_option, json_option, namespace_option, resolve_index
 from rag.errors import QueryError, RagError
-from rag.types import Answer
+from rag.types import Answer, CheckStep, CondenseStep
 
 if TYPE_CHECKING:
     from rag.conversation import Conversation, ConversationStore
@@ -108,11 +108,12 @@ def _answer_question(conversation: Conversation, question: str) -> Answer | None
 def explain_answer(answer: Answer) -> None:
     """Print the evidence for each sentence of an answer, or the reason why there is no answer."""
     for step in answer.trace:
-        if step.name == "condense":
-            click.secho(f"understood as: {step.detail['question']}", dim=True)
+        if isinstance(step, CondenseStep):
+            click.secho(f"understood as: {step.question}", dim=True)
     if answer.status == "abstained":
         click.echo(f"no answer: {answer.reason}")
-        if draft := next((s.detail["draft"] for s in answer.trace if "draft" in s.detail), ""):
+        drafts = [step.draft for step in answer.trace if isinstance(step, CheckStep)]
+        if draft := next(filter(None, drafts), ""):
             click.secho(f"the model's draft was: {output.shorten(draft, 400)}", dim=True)
     for number, sentence in enumerate(answer.sentences, start=1):
         claim = output.shorten(answer.text[sentence.start : sentence.end], 160)
@@ -128,7 +129,7 @@ def explain_answer(answer: Answer) -> None:
             click.echo(f"   [{citation.marker}] {source}, {citation.method}")
             click.echo(f'       "{output.shorten(citation.quote, 200)}"')
     for step in answer.trace:
-        click.secho(f"{step.name}: {step.seconds * 1000:.0f} ms", dim=True)
+        click.secho(f"{step.label}: {step.seconds * 1000:.0f} ms", dim=True)
     for note in output.answer_notes(answer):
         click.secho(f"({note})", dim=True)
 

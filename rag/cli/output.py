@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from rag.types import Answer, Citation, Hit, SourceLocation, format_location
+from rag.types import (
+    Answer,
+    CheckStep,
+    Citation,
+    ExtractStep,
+    GenerateStep,
+    Hit,
+    RepairStep,
+    SourceLocation,
+    format_location,
+)
 
 if TYPE_CHECKING:
     from rag.generation import Event
@@ -250,16 +260,17 @@ def answer_notes(answer: Answer) -> list[str]:
     """Return what a reader should know about an answer: what was removed or cut, and its cost."""
     notes = []
     for step in answer.trace:
-        if left_out := step.detail.get("left_out"):
+        if isinstance(step, GenerateStep | RepairStep | ExtractStep) and step.left_out:
             notes.append(
-                f"{left_out} of {len(answer.hits)} passages did not fit into the token budget"
+                f"{step.left_out} of {len(answer.hits)} passages did not fit into the token budget"
             )
-        if step.detail.get("finish_reason") == "length":
+        if isinstance(step, GenerateStep | RepairStep) and step.finish_reason == "length":
             notes.append("the model's reply was cut off at its token limit")
-        if dropped := step.detail.get("dropped"):
-            notes.append(f"{format_count(len(dropped), 'unsupported sentence')} removed")
-        if removed := step.detail.get("removed_links"):
-            notes.append(f"links or markup removed from {format_count(removed, 'sentence')}")
+        if isinstance(step, CheckStep) and step.dropped:
+            notes.append(f"{format_count(len(step.dropped), 'unsupported sentence')} removed")
+        if isinstance(step, CheckStep) and step.removed_links:
+            sentences = format_count(step.removed_links, "sentence")
+            notes.append(f"links or markup removed from {sentences}")
     usage = answer.usage
     if usage.calls:
         cost = f", ${usage.cost_usd:.4f}" if usage.cost_usd else ""

@@ -15,7 +15,7 @@ from rag.filters import Where
 from rag.generation import AnswerCompleted, Event, Generator, last_answer
 from rag.generation.links import remove_uncited_links
 from rag.text.tokens import count_tokens
-from rag.types import Answer, Citation, Message, to_well_formed
+from rag.types import Answer, Citation, CondenseStep, Message, to_well_formed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -194,7 +194,7 @@ class Conversation:
     def _store_turn(self, question: str, answer: Answer) -> None:
         embedder = self._pipeline.embedder
         standalone = next(
-            (str(step.detail["question"]) for step in answer.trace if step.name == "condense"),
+            (step.question for step in answer.trace if isinstance(step, CondenseStep)),
             question,
         )
         vector = _normalize(

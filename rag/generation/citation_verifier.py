@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from rag import tracing
 from rag.errors import DocumentNotFound
 from rag.stores.document_store import DocumentStore
-from rag.types import Answer, Citation, Step
+from rag.types import Answer, Citation, VerifyStep
 
 
 class CitationVerifier:
@@ -38,14 +38,15 @@ class CitationVerifier:
         return citation.model_copy(update={"verified": is_equal, "location": location})
 
     def verify_answer(self, answer: Answer, passages: Mapping[str, str] | None = None) -> Answer:
-        """Return the answer with all citations verified, and a step "verify" in its trace."""
+        """Return the answer with all citations verified; its trace ends with a `VerifyStep`."""
         start_time = time.perf_counter()
         with tracing.span("verify quotes") as span:
             citations = tuple(self.verify_citation(c, passages) for c in answer.citations)
             span.set("citewell.citations", len(citations))
-        step = Step(
+        step = VerifyStep(
             name="verify",
             seconds=time.perf_counter() - start_time,
-            detail={"citations": len(citations), "verified": sum(c.verified for c in citations)},
+            citations=len(citations),
+            verified=sum(c.verified for c in citations),
         )
         return answer.model_copy(update={"citations": citations, "trace": (*answer.trace, step)})

@@ -22,7 +22,17 @@ from rag.llm.structured import fill
 from rag.llm.usage import track_usage
 from rag.text.sentences import Span
 from rag.text.tokenization import words
-from rag.types import Citation, FrozenModel, Hit, SentenceStatus, Step, Usage, to_well_formed
+from rag.types import (
+    CheckFieldsStep,
+    Citation,
+    FillStep,
+    FrozenModel,
+    Hit,
+    SentenceStatus,
+    Trace,
+    Usage,
+    to_well_formed,
+)
 from rag.verification import Verifier
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -52,7 +62,7 @@ class Extraction(FrozenModel, Generic[Model]):
     fields: dict[str, FieldEvidence] = {}
     hits: tuple[Hit, ...] = ()
     usage: Usage = Usage()
-    trace: tuple[Step, ...] = ()
+    trace: Trace = ()
 
     @property
     def doubtful(self) -> tuple[str, ...]:
@@ -91,18 +101,25 @@ def extract(
         path: _find_evidence(label, leaf, passages, verifier)
         for path, label, leaf in _list_leaves(value.model_dump(mode="json", by_alias=True), labels)
     }
-    extract_detail = {"passages": len(passages), "left_out": packed.omitted_hits}
-    check_detail = {"fields": len(fields), "supported": _count_status(fields, "supported")}
+    fill_step = FillStep(
+        name="fill",
+        seconds=fill_time - start_time,
+        passages=len(passages),
+        left_out=packed.omitted_hits,
+    )
+    check_step = CheckFieldsStep(
+        name="check_fields",
+        seconds=time.perf_counter() - fill_time,
+        fields=len(fields),
+        supported=_count_status(fields, "supported"),
+    )
     kind: Any = Extraction[model]  # type: ignore[valid-type]
     extraction: Extraction[Model] = kind(
         value=value,
         fields=fields,
         hits=tuple(hits),
         usage=usage_tracker.usage,
-        trace=(
-            Step(name="extract", seconds=fill_time - start_time, detail=extract_detail),
-            Step(name="check", seconds=time.perf_counter() - fill_time, detail=check_detail),
-        ),
+        trace=(fill_step, check_step),
     )
     return extraction
 

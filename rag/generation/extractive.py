@@ -16,7 +16,7 @@ from rag.generation.quotes import Quote
 from rag.generation.relevance import Candidate, score_candidates
 from rag.query import Query
 from rag.text.tokens import count_tokens
-from rag.types import Answer, Citation, Hit, Message, Sentence, Step
+from rag.types import Answer, Citation, ExtractStep, Hit, Message, Sentence
 
 
 class ExtractiveGenerator(Generator):
@@ -52,14 +52,15 @@ class ExtractiveGenerator(Generator):
         candidates = score_candidates(Query.of(question), packed.passages, self.embedder)
         best_relevance = max((c.relevance for c in candidates), default=0.0)
 
-        def make_step() -> Step:
-            detail = {
-                "passages": len(packed.passages),
-                "left_out": packed.omitted_hits,
-                "candidates": len(candidates),
-                "relevance": round(best_relevance, 3),
-            }
-            return Step(name="extract", seconds=time.perf_counter() - start_time, detail=detail)
+        def make_step() -> ExtractStep:
+            return ExtractStep(
+                name="extract",
+                seconds=time.perf_counter() - start_time,
+                passages=len(packed.passages),
+                left_out=packed.omitted_hits,
+                candidates=len(candidates),
+                relevance=round(best_relevance, 3),
+            )
 
         if not candidates or best_relevance < self.threshold:
             reason = (

@@ -35,7 +35,19 @@ from rag.llm.base import ChatModel
 from rag.llm.completion import Completion, Source
 from rag.llm.prompting import escape_prompt_markup, render_messages, render_prompt
 from rag.query import Query
-from rag.types import NO_ANSWER, Answer, Hit, Message, Sentence, Step, Usage
+from rag.types import (
+    NO_ANSWER,
+    Answer,
+    CheckStep,
+    GenerateStep,
+    Hit,
+    Message,
+    PromptIdentity,
+    RepairStep,
+    Sentence,
+    TraceStep,
+    Usage,
+)
 from rag.verification import LexicalVerifier, Verifier
 
 if TYPE_CHECKING:
@@ -230,7 +242,7 @@ class GroundedGenerator(Generator):
             ]
             if self.model.cites
             else [],
-            prompt=identity,
+            prompt=PromptIdentity(**identity),
             packed=packed,
             hits=tuple(hits),
         )
@@ -313,30 +325,27 @@ class GroundedGenerator(Generator):
         repaired = check_reply(second_completion)
         if not any(sentence.is_supported for sentence in repaired.sentences):
             repaired = check_reply(completion)
-        attempt.record_call(second_completion, seconds, name="repair", failing=failing)
+        attempt.record_call(second_completion, seconds, failing)
         return repaired
 
     def _build_answer(self, attempt: _Attempt, completion: Completion, cited: CitedText) -> Answer:
         """Build the answer, or the abstention with its reason."""
         draft = completion.text.strip()
         claims = [sentence for sentence in cited.sentences if sentence.status != "needs_none"]
-        supported = sum(sentence.is_supported for sentence in claims)
-        detail: dict[str, Any] = {
-            "verifier": self.verifier.config(),
-            "sentences": len(claims),
-            "supported": supported,
-            "dropped_markers": cited.dropped_markers,
-            "attributed": cited.attributed,
-            "removed_links": cited.removed_links,
-            "dropped": list(cited.dropped),
-        }
         reason = self._find_abstention_reason(completion, draft, cited, claims)
-        if reason or draft != cited.text:
-            detail["draft"] = draft
-        trace = (
-            *attempt.steps,
-            Step(name="check", seconds=attempt.checking_seconds, detail=detail),
+        check_step = CheckStep(
+            name="check",
+            seconds=attempt.checking_seconds,
+            verifier=self.verifier.config(),
+            sentences=len(claims),
+            supported=sum(sentence.is_supported for sentence in claims),
+            dropped_markers=cited.dropped_markers,
+            attributed=cited.attributed,
+            removed_links=cited.removed_links,
+            dropped=cited.dropped,
+            draft=draft if reason or draft != cited.text else None,
         )
+        trace = (*attempt.steps, check_step)
         if reason:
             return abstention(reason, attempt.hits, usage=attempt.usage, trace=trace)
         return Answer(
@@ -382,26 +391,29 @@ class _Attempt:
     question: str
     messages: list[Message]
     sources: list[Source]
-    prompt: dict[str, str]
+    prompt: PromptIdentity
     packed: PackedPassages
     hits: tuple[Hit, ...]
-    steps: list[Step] = field(default_factory=list)
+    steps: list[TraceStep] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     checking_seconds: float = 0.0
 
     def record_call(
-        self, completion: Completion, seconds: float, name: str = "generate", **extra_detail: object
+        self, completion: Completion, seconds: float, failing: Sequence[str] = ()
     ) -> None:
-        """Record a call of the model."""
+        """Record a call of the model, or its second call, which repairs the `failing` sentences."""
         self.usage += completion.usage
-        detail = {
+        fields: dict[str, Any] = {
+            "seconds": seconds,
             "prompt": self.prompt,
             "passages": len(self.packed.passages),
             "left_out": self.packed.omitted_hits,
             "finish_reason": completion.finish_reason,
-            **extra_detail,
         }
-        self.steps.append(Step(name=name, seconds=seconds, detail=detail))
+        if failing:
+            self.steps.append(RepairStep(name="repair", failing=tuple(failing), **fields))
+        else:
+            self.steps.append(GenerateStep(name="generate", **fields))
 
 
 def _is_refusal_draft(draft: str) -> bool:

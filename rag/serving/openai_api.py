@@ -31,7 +31,7 @@ from rag.serving.streaming import (
     EventStreamResponse,
     cancel_on_disconnect,
 )
-from rag.types import Answer, Citation, Message, Sentence
+from rag.types import Answer, Citation, GenerateStep, Message, RepairStep, Sentence
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
@@ -397,7 +397,8 @@ def embedding_model_name(pipeline: Pipeline) -> str:
 
 def _finish_reason(answer: Answer) -> Literal["stop", "length"]:
     """Return "length" if the model reached its token limit, else "stop"."""
-    reasons = [step.detail.get("finish_reason") for step in answer.trace]
+    calls = [step for step in answer.trace if isinstance(step, GenerateStep | RepairStep)]
+    reasons = {step.finish_reason for step in calls}
     return "length" if "length" in reasons else "stop"
 
 

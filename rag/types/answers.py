@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import (
     Field,
@@ -11,6 +11,7 @@ from pydantic import (
 from rag.types.base import FrozenModel, Text
 from rag.types.documents import Hit
 from rag.types.source_location import LocatedModel
+from rag.types.steps import Trace
 
 CitationMethod = Literal["marker", "native", "attribution", "extractive"]
 
@@ -87,14 +88,6 @@ class Usage(FrozenModel):
         )
 
 
-class Step(FrozenModel):
-    """A timed stage of the pipeline; ``detail`` depends on the stage."""
-
-    name: str
-    seconds: float
-    detail: dict[str, Any] = {}
-
-
 NO_ANSWER = "I could not find an answer to that in the sources."
 """Text of every abstained answer."""
 
@@ -103,7 +96,7 @@ class Answer(FrozenModel):
     """An answer with its sentences, citations, retrieved hits, usage and timings.
 
     ``status`` is ``abstained`` if the sources do not support an answer; ``reason`` then says why,
-    and ``hits`` are the nearest passages.
+    and ``hits`` are the nearest passages. ``trace`` has a step for each stage, in their order.
     """
 
     text: Text
@@ -113,7 +106,7 @@ class Answer(FrozenModel):
     citations: tuple[Citation, ...] = ()
     hits: tuple[Hit, ...] = ()
     usage: Usage = Usage()
-    trace: tuple[Step, ...] = ()
+    trace: Trace = ()
 
 
 class Message(FrozenModel):

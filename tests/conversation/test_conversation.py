@@ -1,5 +1,6 @@
 """Conversations: storage, follow-up questions, history and evidence."""
 
+import json
 import sqlite3
 import threading
 from pathlib import Path
@@ -11,11 +12,13 @@ import pytest
 from rag import (
     Answer,
     AnswerCompleted,
+    CondenseStep,
     Conversation,
     GroundedGenerator,
     Pipeline,
     ScriptedChat,
     TextDelta,
+    TransformStep,
 )
 from rag.conversation import ConversationStore
 from rag.errors import IndexDamaged, IndexNotFound, ModelReplyError, QueryError, RagIndexError
@@ -65,6 +68,25 @@ def test_chat_without_a_name_starts_a_new_conversation(ingested_pipeline: Pipeli
     assert first.name != second.name
     first.ask(BATTERY)
     assert second.turns == []
+
+
+def test_turn_that_version_0_1_saved_is_read(ingested_pipeline: Pipeline, tmp_path: Path) -> None:
+    conversation = ingested_pipeline.chat("kite")
+    conversation.ask(BATTERY)
+    old_steps = [
+        {"name": "condense", "seconds": 0.1, "detail": {"question": "q", "condenser": "c"}},
+        {"name": "decompose", "seconds": 0.2, "detail": {"queries": ["q"]}},
+    ]
+    with sqlite3.connect(conversation._store.path) as connection:
+        connection.execute(
+            "UPDATE turns SET answer = json_set(answer, '$.trace', json(?))",
+            (json.dumps(old_steps),),
+        )
+    (turn,) = ingested_pipeline.chat("kite").turns
+    assert turn.answer.trace == (
+        CondenseStep(name="condense", seconds=0.1, question="q", condenser="c"),
+        TransformStep(name="transform", seconds=0.2, transform="decompose", queries=("q",)),
+    )
 
 
 def test_namespaces_have_separate_conversations(ingested_pipeline: Pipeline, folder: Path) -> None:
@@ -122,7 +144,7 @@ def test_model_receives_the_latest_turns_and_the_original_question(
     prompt = chat.requests[1][-1].content
     assert f"user: {BATTERY}\nassistant: A full battery lasts 34 minutes." in prompt
     assert prompt.endswith("Question: And charging it?")  # the model reads the history itself
-    assert answer.trace[0].detail["question"] == "And charging it? (battery)"
+    assert answer.trace[0].question == "And charging it? (battery)"
 
 
 def test_similar_earlier_turns_are_recalled_when_not_all_fit(ingested_pipeline: Pipeline) -> None:

@@ -107,10 +107,10 @@ def test_grounded_cites_the_source_of_every_sentence(folder: Path, tmp_path: Pat
     assert [s.is_supported for s in answer.sentences] == [True, False]
     assert answer.citations[0].quote == "A full battery lasts 34 minutes in calm air."
     assert "[7]" not in answer.text
-    steps = {step.name: step.detail for step in answer.trace}
+    steps = {step.name: step for step in answer.trace}
     assert list(steps) == ["retrieve", "generate", "check", "verify"]
-    assert steps["check"]["dropped_markers"] == 2
-    assert steps["generate"]["prompt"].keys() == {"name", "version", "hash"}
+    assert steps["check"].dropped_markers == 2
+    assert steps["generate"].prompt.name == "grounded"
     assert answer.usage.output_tokens > 0
     (request,) = chat.requests
     assert "How long does the battery last?" in request[-1].content
@@ -133,7 +133,7 @@ def test_grounded_abstains(folder: Path, tmp_path: Path, reply: str, reason: str
     assert (answer.status, answer.text) == ("abstained", NO_ANSWER)
     assert reason in answer.reason
     assert answer.citations == ()
-    assert answer.trace[-2].detail["draft"] == reply
+    assert answer.trace[-2].draft == reply
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_user_prompt_replaces_ours(
     pipeline, chat = make_grounded_pipeline(folder, tmp_path, "Charging takes 90 minutes [1].")
     answer = pipeline.ask("How long?")
     assert [m.content for m in chat.requests[0]] == ["Mine: How long?"]
-    assert answer.trace[1].detail["prompt"]["version"] == "7"
+    assert answer.trace[1].prompt.version == "7"
 
 
 def test_failing_model_raises_an_error(folder: Path, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_flag_keeps_and_flags_unsupported_sentences(live: bool) -> None:
 def test_drop_removes_unsupported_sentences(live: bool) -> None:
     answer, _ = run_generator(MIXED, live=live, unsupported="drop")
     assert answer.text == SUPPORTED
-    assert answer.trace[-1].detail["dropped"] == [UNSUPPORTED]
+    assert answer.trace[-1].dropped == (UNSUPPORTED,)
 
 
 @with_and_without_streaming
@@ -90,7 +90,7 @@ def test_abstain_rejects_a_draft_with_one_unsupported_sentence(live: bool) -> No
     answer, _ = run_generator(MIXED, live=live, unsupported="abstain")
     assert answer.status == "abstained"
     assert "invented by llamas" in answer.reason
-    assert answer.trace[-1].detail["draft"] == MIXED
+    assert answer.trace[-1].draft == MIXED
     assert run_generator(SUPPORTED, live=live, unsupported="abstain")[0].text == SUPPORTED
 
 
@@ -140,7 +140,7 @@ def test_prompts_name_the_language() -> None:
     for prompt in ("grounded", "concise", "detailed", "list", "table", "quotes"):
         answer, chat = run_generator(SUPPORTED, prompt=prompt, language="German")
         assert "Answer in German." in chat.requests[0][0].content
-        assert answer.trace[0].detail["prompt"]["name"] == prompt
+        assert answer.trace[0].prompt.name == prompt
     assert "the language of the question" in run_generator(SUPPORTED)[1].requests[0][0].content
 
 
@@ -180,7 +180,7 @@ def test_context_error_is_retried_with_fewer_passages(live: bool) -> None:
         answer = generator.answer(QUESTION, [*HITS, *filler])
     assert answer.text == SUPPORTED
     assert len(model._word_counts) > 1
-    assert answer.trace[0].detail["left_out"] > 0
+    assert answer.trace[0].left_out > 0
 
 
 def test_context_error_without_passages_is_raised() -> None:

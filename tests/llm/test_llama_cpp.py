@@ -62,8 +62,8 @@ def test_passages_are_packed_into_the_context_window(model: LlamaCppChat, tmp_pa
         pipeline.ingest(tmp_path / "docs")
         answer = pipeline.ask("How high is tower 3?")
     step = next(step for step in answer.trace if step.name == "generate")
-    assert 0 < step.detail["passages"] < 12
-    assert step.detail["left_out"] == 12 - step.detail["passages"]
+    assert 0 < step.passages < 12
+    assert step.left_out == 12 - step.passages
     assert all(citation.verified for citation in answer.citations)
 
 

@@ -114,7 +114,7 @@ def test_queries_are_fused(tmp_path: Path) -> None:
         assert all(0 < hit.score <= 1 for hit in hits)
         answer = pipeline.ask("alpha")
         step = answer.trace[0]
-        assert (step.name, step.detail["queries"]) == ("decompose", ["alpha", "beta"])
+        assert (step.transform, step.queries) == ("decompose", ("alpha", "beta"))
 
 
 def test_fused_scores_do_not_depend_on_how_many_are_asked_for(tmp_path: Path) -> None:
