@@ -14,11 +14,13 @@ from pydantic import Field
 from connectors.base import Parser
 from connectors.parsers import ocr, pdf_layout
 from connectors.parsers.pdf_headers import drop_repeated_lines
-from connectors.parsers.pdf_layout import Line
-from connectors.parsers.text import extract_file_name
+from connectors.parsers.pdf_layout import CharacterBoxes, Line
+from connectors.parsers.pdf_tables import insert_tables
 from connectors.parsers.text_builder import build_heading_marks
+from connectors.parsers.titles import choose_title
 from rag.errors import EncryptedDocument, NoText, ParseError
-from rag.types import Document, Mark, flatten_metadata, to_well_formed
+from rag.types import Document, Mark, Table, flatten_metadata, to_well_formed
+from rag.types.source_location import MarkKind
 
 _PAGE_BREAK = "\n\n"
 PDFIUM_LOCK = threading.Lock()  # PDFium allows one thread at a time in a process
@@ -32,7 +34,8 @@ class PdfParser(Parser):
     """The text of the pages, extracted by PDFium, with a blank line between pages.
 
     Each page has a mark with the number that a viewer shows (from 1). With ``clean``, columns are
-    put in reading order, words divided at the end of a line are joined, and lines that repeat at
+    put in reading order, tables are written as Markdown with the names of their columns, words
+    divided at the end of a line are joined, and lines that repeat at
     the top or bottom of pages (headers, footers, page numbers) are kept only where they first
     occur. The outline becomes headings.
 
@@ -42,11 +45,11 @@ class PdfParser(Parser):
     """
 
     name: ClassVar[str] = "pdf"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"application/pdf": (".pdf",)}
     library: ClassVar[str] = "pypdfium2"
     keeps: ClassVar[str] = (
-        "pages, columns in reading order, outline as headings, title, author, dates"
+        "pages, columns in reading order, tables, outline as headings, title, author, dates"
     )
     drops: ClassVar[str] = "pictures, repeated headers and footers, form fields, comments"
 
@@ -62,17 +65,19 @@ class PdfParser(Parser):
         if self.clean:
             pages = _join_divided_words(drop_repeated_lines(pages))
             for line in (line for page in pages for line in page):
-                line.text = _SPACES.sub(" ", line.text)
+                if not line.marks and ("  " in line.text or "\xa0" in line.text):
+                    line.text = _SPACES.sub(" ", line.text)
         texts = ["\n".join(line.text for line in page) for page in pages]
         for number, text in content.recognised.items():
             texts[number - 1] = text
         text, marks = _join_pages(texts)
+        table_marks = _move_table_marks(pages, marks)
         empty_pages = tuple(
             number for number, page in enumerate(texts, start=1) if not page.strip()
         )
         if len(empty_pages) == len(texts):
             raise NoText(_describe_missing_text(len(texts), self.ocr))
-        title = content.info.pop("title", "").strip()
+        title = content.info.pop("title", "")
         metadata = {
             **content.info,
             "pages": len(texts),
@@ -82,10 +87,10 @@ class PdfParser(Parser):
         return Document(
             uri=uri,
             text=text,
-            title=title[:200] if _is_meaningful_title(title) else extract_file_name(uri),
+            title=choose_title(title, heading=_find_title_bookmark(content.outline), uri=uri),
             mime=mime or "application/pdf",
             metadata=flatten_metadata(metadata),
-            marks=(*marks, *_mark_headings(content.outline, text, marks)),
+            marks=(*marks, *table_marks, *_mark_headings(content.outline, text, marks)),
         )
 
 
@@ -148,6 +153,8 @@ def _read_page_lines(page: Any, number: int, clean: bool) -> list[Line]:
     try:
         text = textpage.get_text_range()
         lines = pdf_layout.extract_lines(replace_invalid_characters(text), textpage, clean=clean)
+        if clean:
+            lines = insert_tables(lines, CharacterBoxes(textpage))
     except UnicodeDecodeError:
         raise ParseError(f"page {number} has text that is not valid Unicode") from None
     finally:
@@ -214,6 +221,19 @@ def _join_pages(pages: Sequence[str]) -> tuple[str, list[Mark]]:
     return "".join(parts), marks
 
 
+def _move_table_marks(pages: Sequence[Sequence[Line]], page_marks: Sequence[Mark]) -> list[Mark]:
+    """Return the marks of the tables and their rows, with offsets in the document."""
+    marks: list[Mark] = []
+    for page, page_mark in zip(pages, page_marks, strict=True):
+        offset = page_mark.start
+        for line in page:
+            for start, end, value in line.marks:
+                kind: MarkKind = "table" if isinstance(value, Table) else "row"
+                marks.append(Mark(start=start + offset, end=end + offset, kind=kind, value=value))
+            offset += len(line.text) + 1
+    return marks
+
+
 def _mark_headings(
     outline: Sequence[_Bookmark], text: str, pages: Sequence[Mark]
 ) -> tuple[Mark, ...]:
@@ -246,9 +266,9 @@ def _join_divided_words(pages: list[list[Line]]) -> list[list[Line]]:
     """
     if not any(_LINE_END_HYPHEN in line.text for page in pages for line in page):
         return pages
-    word_counts: Counter[str] = Counter(
-        word.lower() for page in pages for line in page for word in _WORD.findall(line.text)
-    )
+    word_counts: Counter[str] = Counter()
+    for page in pages:
+        word_counts.update(_WORD.findall("\n".join([line.text for line in page]).lower()))
 
     def join_parts(match: re.Match[str]) -> str:
         first, second = match.groups()
@@ -272,8 +292,8 @@ def _join_divided_words(pages: list[list[Line]]) -> list[list[Line]]:
     return pages
 
 
-def _is_meaningful_title(title: str) -> bool:
-    """Return whether a title describes the document; many PDFs have a file name as the title."""
-    return bool(re.search(r"[^\W\d]{2}", title)) and not re.fullmatch(
-        r"(?i)untitled.*|microsoft word - .*|.*\.(docx?|indd|qxd|tex|pdf|xlsx?|pptx?)", title
-    )
+def _find_title_bookmark(outline: Sequence[_Bookmark]) -> str:
+    """Return the first bookmark, if no other is on its level or above it; "" otherwise."""
+    levels = [bookmark.level for bookmark in outline]
+    is_alone = len(levels) > 1 and levels[0] == min(levels) and levels.count(levels[0]) == 1
+    return outline[0].title if is_alone else ""

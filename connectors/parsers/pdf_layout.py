@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
+from rag.types import Table
+
 _MIN_GUTTER_POINTS = 10.0  # distance between two columns
 _SAMPLED_LINES = 8  # long lines of a page that are searched for a gap
 _LONG_LINE_CHARACTERS = 40
@@ -21,7 +23,11 @@ _EDGE_LINES = 2  # lines at the top, and at the bottom, that may be a header or 
 
 @dataclass(slots=True)
 class Line:
-    """A line of a page and its box, in points from the bottom left; all 0 if unknown."""
+    """A line of a page and its box, in points from the bottom left; all 0 if unknown.
+
+    The line of a table has the text of all its rows, and ``marks``: start, end and value of the
+    table and of each row, counted from its beginning.
+    """
 
     text: str
     start: int = 0
@@ -30,6 +36,7 @@ class Line:
     y_min: float = 0.0
     y_max: float = 0.0
     edge: Literal["", "top", "bottom"] = ""
+    marks: tuple[tuple[int, int, Table | int], ...] = ()
 
     @property
     def end(self) -> int:
@@ -43,7 +50,7 @@ def extract_lines(text: str, textpage: Any, *, clean: bool) -> list[Line]:
     # PDFium counts UTF-16 code units: offsets are equal only without surrogate pairs.
     if not clean or len(text) != textpage.count_chars():
         return lines
-    boxes = _CharacterBoxes(textpage)
+    boxes = CharacterBoxes(textpage)
     for line in lines:
         boxes.locate(line)
     gutter = _find_gutter(lines, boxes)
@@ -66,7 +73,7 @@ def _split_lines(text: str) -> Iterator[tuple[str, int]]:
         offset += len(part)
 
 
-class _CharacterBoxes:
+class CharacterBoxes:
     """Reads the boxes of characters from PDFium; each call takes almost a microsecond."""
 
     def __init__(self, textpage: Any) -> None:
@@ -84,28 +91,43 @@ class _CharacterBoxes:
         box = self._box
         return (box.left, box.bottom, box.right, box.top)
 
+    def get_x_min(self, index: int) -> float:
+        """Return the left edge of a character."""
+        self._get_char_box(self._page, index, self._reference)
+        return self._box.left  # type: ignore[no-any-return]
+
+    def get_x_max(self, index: int) -> float:
+        """Return the right edge of a character."""
+        self._get_char_box(self._page, index, self._reference)
+        return self._box.right  # type: ignore[no-any-return]
+
     def locate(self, line: Line) -> None:
         """Set the box of a line from its first and last visible characters."""
         stripped = line.text.strip()
         if not stripped:
             return
         first_index = line.start + line.text.index(stripped[0])
-        first_x_min, first_y_min, _, first_y_max = self.get_box(first_index)
-        _, last_y_min, last_x_max, last_y_max = self.get_box(first_index + len(stripped) - 1)
-        line.x_min, line.x_max = min(first_x_min, last_x_max), max(first_x_min, last_x_max)
-        line.y_min, line.y_max = min(first_y_min, last_y_min), max(first_y_max, last_y_max)
+        box = self._box
+        if not self._get_char_box(self._page, first_index, self._reference):
+            return
+        x_min, x_max, y_min, y_max = box.left, box.left, box.bottom, box.top
+        if self._get_char_box(self._page, first_index + len(stripped) - 1, self._reference):
+            right, bottom, top = box.right, box.bottom, box.top
+            x_min, x_max = (x_min, right) if x_min < right else (right, x_max)
+            y_min, y_max = min(y_min, bottom), max(y_max, top)
+        line.x_min, line.x_max, line.y_min, line.y_max = x_min, x_max, y_min, y_max
 
     def find_gaps(self, line: Line) -> Iterator[tuple[int, float, float]]:
         """Yield position in the line, start and end (x) of each wide gap."""
         min_width = max(_MIN_GUTTER_POINTS, line.y_max - line.y_min)
         for space in re.finditer(r"(?<=\S) +(?=\S)", line.text):
-            _, _, gap_start, _ = self.get_box(line.start + space.start() - 1)
-            gap_end, _, _, _ = self.get_box(line.start + space.end())
+            gap_start = self.get_x_max(line.start + space.start() - 1)
+            gap_end = self.get_x_min(line.start + space.end())
             if gap_end - gap_start >= min_width:
                 yield space.start(), gap_start, gap_end
 
 
-def _find_gutter(lines: Sequence[Line], boxes: _CharacterBoxes) -> tuple[float, float] | None:
+def _find_gutter(lines: Sequence[Line], boxes: CharacterBoxes) -> tuple[float, float] | None:
     """Return the gap between two columns whose adjacent lines PDFium has joined.
 
     On such a page most long lines have exactly one wide gap, at the same position. Returns None
@@ -134,7 +156,7 @@ def _find_gutter(lines: Sequence[Line], boxes: _CharacterBoxes) -> tuple[float, 
     return max(starts), min(ends)
 
 
-def _split_at_gutter(line: Line, gutter: tuple[float, float], boxes: _CharacterBoxes) -> list[Line]:
+def _split_at_gutter(line: Line, gutter: tuple[float, float], boxes: CharacterBoxes) -> list[Line]:
     gutter_start, gutter_end = gutter
     if not line.x_min < gutter_start < gutter_end < line.x_max:
         return [line]

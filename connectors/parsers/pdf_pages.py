@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from connectors.parsers.pdf import PDFIUM_LOCK, replace_invalid_characters
 from rag.errors import DocumentNotFound, ParseError
+from rag.types.tables import split_cells
 
 _MAX_PIXELS = 6_000_000
 _MARK_RGB = (255, 213, 79)  # dark text stays readable on it
@@ -79,7 +81,9 @@ def _find_boxes(page: Any, quote: str) -> Iterator[tuple[float, float, float, fl
 def find_quote(text: str, quote: str) -> list[tuple[int, int]]:
     """Return the spans of the lines of a `quote` in the `text` of a page, in order of the quote.
 
-    White space and hyphens are ignored, because a word may be divided at the end of a line.
+    White space and hyphens are ignored, because a word may be divided at the end of a line. The
+    cells of table rows, and the label of a section in front of the label of a row, are looked for
+    one by one.
     """
     page = _BareText(text)
     quote_span = page.find(quote, 0)
@@ -87,12 +91,22 @@ def find_quote(text: str, quote: str) -> list[tuple[int, int]]:
         return [quote_span]
     spans = []
     position = 0
-    for line in quote.splitlines():
+    for line in _split_quote(quote):
         span = page.find(line, position) or page.find(line, 0)
         if span is not None:
             spans.append(span)
             position = span[1]
     return spans
+
+
+def _split_quote(quote: str) -> Iterator[str]:
+    """Yield the lines of a quote, and the cells of those that are table rows."""
+    for line in quote.splitlines():
+        if "|" not in line:
+            yield line
+            continue
+        for start, end in split_cells(line):
+            yield from re.split(r"(?<=:) ", line[start:end].replace("\\|", "|"))
 
 
 class _BareText:
