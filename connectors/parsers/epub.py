@@ -11,8 +11,8 @@ from connectors.base import Parser
 from connectors.parsers.html_fragments import to_markdown
 from connectors.parsers.markdown import find_structure_marks
 from connectors.parsers.safe_zip import ZippedFile, local_name, parse_xml, read_properties
-from connectors.parsers.text import extract_file_name
 from connectors.parsers.text_builder import TextBuilder
+from connectors.parsers.titles import choose_title, find_title_heading
 from rag.errors import EncryptedDocument, NoText, ParseError
 from rag.types import Document
 
@@ -23,7 +23,7 @@ class EpubParser(Parser):
     """Books as Markdown, with the chapters in the order that the book lists them."""
 
     name: ClassVar[str] = "epub"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {_EPUB: (".epub",)}
     library: ClassVar[str] = "lxml, markdownify"
     keeps: ClassVar[str] = "chapters in order, headings, lists, tables, title, author, language"
@@ -45,14 +45,15 @@ class EpubParser(Parser):
         if not text.strip():
             raise NoText("the book contains no text")
         metadata = read_properties(package_data)
-        title = metadata.pop("title", "")
+        marks = find_structure_marks(text)
+        heading = find_title_heading(text, marks)
         return Document(
             uri=uri,
             text=text,
-            title=(title if isinstance(title, str) and title else extract_file_name(uri))[:200],
+            title=choose_title(metadata.pop("title", ""), heading=heading, uri=uri),
             mime=mime or _EPUB,
             metadata=metadata,
-            marks=find_structure_marks(text),
+            marks=marks,
         )
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urldefrag, urljoin
 from connectors.base import Parser
 from connectors.parsers.html_fragments import insert_tables, replace_tables, to_markdown
 from connectors.parsers.markdown import find_structure_marks, get_first_heading
-from connectors.parsers.text import extract_file_name
+from connectors.parsers.titles import choose_title, find_title_heading
 from rag.errors import NoText, ParseError
 from rag.types import Document, flatten_metadata, to_well_formed
 
@@ -27,7 +27,7 @@ class HtmlParser(Parser):
     """
 
     name: ClassVar[str] = "html"
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "text/html": (".html", ".htm", ".xhtml"),
     }
@@ -74,10 +74,13 @@ class HtmlParser(Parser):
         if not get_first_heading(marks) and (restored := _restore_headings(text, tree)) != text:
             text, marks = restored, find_structure_marks(restored)
         page_metadata = metadata.as_dict() if metadata else {}
+        heading = to_well_formed(find_title_heading(text, marks))
         return Document(
             uri=uri,
             text=text,
-            title=to_well_formed(page_metadata.get("title") or extract_file_name(uri))[:200],
+            title=choose_title(
+                to_well_formed(page_metadata.get("title") or ""), heading=heading, uri=uri
+            ),
             mime=mime or "text/html",
             metadata=_select_metadata(page_metadata)
             | flatten_metadata({"language": language, "links": links}),

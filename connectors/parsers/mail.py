@@ -18,8 +18,9 @@ from typing import Any, ClassVar
 from connectors.base import Container, FailedPart, Part
 from connectors.parsers.html_fragments import to_markdown
 from connectors.parsers.markdown_tables import find_table_marks
-from connectors.parsers.text import decode, extract_file_name
+from connectors.parsers.text import decode
 from connectors.parsers.text_builder import TextBuilder
+from connectors.parsers.titles import choose_title
 from rag.errors import EncryptedDocument, NoText, ParseError
 from rag.types import Document, flatten_metadata, to_well_formed
 
@@ -38,7 +39,7 @@ class EmailParser(Container):
     """
 
     name: ClassVar[str] = "email"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"message/rfc822": (".eml", ".mht")}
     library: ClassVar[str] = "email (Python)"
     keeps: ClassVar[str] = (
@@ -64,7 +65,7 @@ class EmailParser(Container):
         return Document(
             uri=uri,
             text=builder.text,
-            title=title[:200] or extract_file_name(uri),
+            title=choose_title(heading=title, uri=uri),
             mime=mime or "message/rfc822",
             metadata=_build_metadata(message, files),
             marks=find_table_marks(builder.text),

@@ -13,8 +13,9 @@ from connectors.parsers.markdown_tables import (
     list_table_marks,
     make_block_parser,
 )
-from connectors.parsers.text import decode, extract_file_name, require_text
+from connectors.parsers.text import decode, require_text
 from connectors.parsers.text_builder import build_heading_marks
+from connectors.parsers.titles import choose_title, find_title_heading
 from connectors.parsers.yaml_loader import make_yaml_loader
 from rag.types import Document, Mark, flatten_metadata
 
@@ -33,7 +34,7 @@ class MarkdownParser(Parser):
     """The Markdown as written, with heading paths marked; front matter becomes metadata."""
 
     name: ClassVar[str] = "markdown"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "text/markdown": (".md", ".markdown", ".mdx", ".qmd", ".rmd"),
     }
@@ -54,13 +55,11 @@ class MarkdownParser(Parser):
             metadata, text = flatten_metadata(mapping), text[front_matter.end() :]
             require_text(text)
         marks = find_structure_marks(text)
-        first_heading = get_first_heading(marks)
-        title = metadata.pop("title", "")
-        title = (title if isinstance(title, str) else "") or first_heading or extract_file_name(uri)
+        heading = find_title_heading(text, marks)
         return Document(
             uri=uri,
             text=text,
-            title=title[:_MAX_HEADING_CHARACTERS],
+            title=choose_title(metadata.pop("title", ""), heading=heading, uri=uri),
             mime=mime or "text/markdown",
             metadata=metadata,
             marks=marks,

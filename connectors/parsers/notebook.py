@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from connectors.base import Parser
-from connectors.parsers.markdown import find_structure_marks, get_first_heading
-from connectors.parsers.text import decode, extract_file_name
+from connectors.parsers.markdown import find_structure_marks
+from connectors.parsers.text import decode
 from connectors.parsers.text_builder import TextBuilder
+from connectors.parsers.titles import choose_title, find_title_heading
 from rag.errors import NoText, ParseError
 from rag.types import Document, flatten_metadata, to_well_formed
 
@@ -26,7 +27,7 @@ class NotebookParser(Parser):
     """
 
     name: ClassVar[str] = "notebook"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"application/x-ipynb+json": (".ipynb",)}
     library: ClassVar[str] = "json (Python)"
     keeps: ClassVar[str] = "cells (`row` is the cell number), headings, language, printed results"
@@ -56,11 +57,11 @@ class NotebookParser(Parser):
         if not builder.text.strip():
             raise NoText("the notebook contains no text")
         marks = find_structure_marks(builder.text)
-        title = notebook_metadata.get("title") or get_first_heading(marks) or extract_file_name(uri)
+        heading = find_title_heading(builder.text, marks)
         return Document(
             uri=uri,
             text=builder.text,
-            title=str(title)[:200],
+            title=choose_title(notebook_metadata.get("title"), heading=heading, uri=uri),
             mime=mime or "application/x-ipynb+json",
             metadata=flatten_metadata({"code_language": language or None}),
             # A cell is a row of the notebook, so the rows of its tables have no marks.

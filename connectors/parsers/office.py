@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, ClassVar
 
 from connectors.base import Parser
 from connectors.parsers.html_fragments import to_markdown
-from connectors.parsers.markdown import find_structure_marks, get_first_heading
+from connectors.parsers.markdown import find_structure_marks
 from connectors.parsers.markdown_tables import (
     Cell,
     find_table_marks,
@@ -23,15 +24,18 @@ from connectors.parsers.safe_zip import (
     read_office_properties,
     serialize_xml,
 )
-from connectors.parsers.text import extract_file_name
 from connectors.parsers.text_builder import TextBuilder, build_heading_marks
+from connectors.parsers.titles import choose_title, find_title_heading
 from rag.errors import NoText, ParseError
 from rag.types import Document, to_well_formed
 
 _DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 _RTF_TITLE = re.compile(rb"\{\\title ([^{}]{1,500})\}")
 _DOCX_BODY = "word/document.xml"
+_DOCX_STYLES = "word/styles.xml"
+_MAX_PARAGRAPHS_ABOVE_TITLE = 50
 _WORD_NAMESPACE = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_WORD_VALUE = f"{_WORD_NAMESPACE}val"
 _MATH_NAMESPACE = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
 
@@ -43,14 +47,14 @@ class DocxParser(Parser):
     """
 
     name: ClassVar[str] = "docx"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {_DOCX: (".docx", ".docm", ".dotx")}
     library: ClassVar[str] = "mammoth"
     keeps: ClassVar[str] = "headings, lists, tables, footnotes, title, author, dates"
     drops: ClassVar[str] = "pictures, page breaks, headers and footers"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
-        """Parse `data`. The title is the document title, the first heading or the file name."""
+        """Parse `data`. The title is that in the text or the properties, or the first heading."""
         import mammoth
 
         archive = ZippedFile(data, "Word document")
@@ -63,9 +67,9 @@ class DocxParser(Parser):
             raise
         except Exception as error:  # mammoth raises many types for missing or invalid parts
             raise ParseError(f"a damaged Word document: {_describe_error(error)}") from None
-        return _build_document(
-            to_markdown(html), uri, mime or _DOCX, read_office_properties(archive)
-        )
+        properties = read_office_properties(archive)
+        title = _read_styled_title(archive)
+        return _build_document(to_markdown(html), uri, mime or _DOCX, properties, title)
 
 
 def _expand_fields_and_equations(data: bytes, archive: ZippedFile) -> bytes:
@@ -97,16 +101,37 @@ def _describe_error(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
-def _build_document(text: str, uri: str, mime: str, metadata: dict[str, Any]) -> Document:
+def _read_styled_title(archive: ZippedFile) -> str:
+    """Return the paragraphs in the style Title at the beginning of a Word document."""
+    style_ids = {"Title"}
+    if _DOCX_STYLES in archive.names:
+        for style in parse_xml(archive.read(_DOCX_STYLES), "Word document").iter():
+            if local_name(style) == "name" and style.get(_WORD_VALUE, "").casefold() == "title":
+                style_ids.add(style.getparent().get(f"{_WORD_NAMESPACE}styleId", ""))
+    lines: list[str] = []
+    paragraphs = parse_xml(archive.read(_DOCX_BODY), "Word document").iter(f"{_WORD_NAMESPACE}p")
+    for paragraph in islice(paragraphs, _MAX_PARAGRAPHS_ABOVE_TITLE):
+        style = next(paragraph.iter(f"{_WORD_NAMESPACE}pStyle"), None)
+        is_titled = style is not None and style.get(_WORD_VALUE) in style_ids
+        if not is_titled and lines:
+            break
+        if is_titled:
+            runs = paragraph.iter(f"{_WORD_NAMESPACE}t", f"{_WORD_NAMESPACE}br")
+            lines += ["".join(run.text or " " for run in runs)]
+    return to_well_formed(" ".join(lines))
+
+
+def _build_document(
+    text: str, uri: str, mime: str, metadata: dict[str, Any], title: str
+) -> Document:
     if not text.strip():
         raise NoText("the document contains no text")
     marks = find_structure_marks(text)
-    title = metadata.pop("title", "")
-    title = title if isinstance(title, str) else " ".join(map(str, title))
+    heading = find_title_heading(text, marks)
     return Document(
         uri=uri,
         text=text,
-        title=(title or get_first_heading(marks) or extract_file_name(uri))[:200],
+        title=choose_title(title, metadata.pop("title", ""), heading=heading, uri=uri),
         mime=mime,
         metadata=metadata,
         marks=marks,
@@ -117,7 +142,7 @@ class RtfParser(Parser):
     """Rich Text Format, as plain text with tables."""
 
     name: ClassVar[str] = "rtf"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"application/rtf": (".rtf",)}
     library: ClassVar[str] = "striprtf"
     extra: ClassVar[str] = "formats"
@@ -150,7 +175,7 @@ class RtfParser(Parser):
         return Document(
             uri=uri,
             text=text,
-            title=title[:200] or extract_file_name(uri),
+            title=choose_title(title, uri=uri),
             mime=mime or "application/rtf",
             marks=find_table_marks(text),
         )
@@ -228,7 +253,7 @@ class OdtParser(Parser):
     """OpenDocument texts and presentations: headings, lists, tables, slides."""
 
     name: ClassVar[str] = "odt"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "application/vnd.oasis.opendocument.text": (".odt", ".ott"),
         "application/vnd.oasis.opendocument.presentation": (".odp",),
@@ -238,13 +263,10 @@ class OdtParser(Parser):
     drops: ClassVar[str] = "pictures, page breaks, headers and footers, deleted text"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
-        """Parse `data`. The title is the document title, the first heading or the file name."""
+        """Parse `data`. The title is that in the text or the properties, or the first heading."""
         archive = ZippedFile(data, "OpenDocument file")
-        body = next(
-            (e for e in parse_xml(archive.read("content.xml"), "document").iter()
-             if local_name(e) == "body"),
-            None,
-        )  # fmt: skip
+        content = parse_xml(archive.read("content.xml"), "document")
+        body = next((e for e in content.iter() if local_name(e) == "body"), None)
         builder = TextBuilder()
         headings: list[tuple[int, int, str]] = []
         try:
@@ -255,23 +277,37 @@ class OdtParser(Parser):
         if not text.strip():
             raise NoText("the document contains no text")
         metadata = read_office_properties(archive)
-        title = (
-            metadata.pop("title", "")
-            or (headings[0][2] if headings else "")
-            or extract_file_name(uri)
-        )
+        titles = (_find_styled_title(content), metadata.pop("title", ""))
+        heading_marks = build_heading_marks(headings, len(text))
         return Document(
             uri=uri,
             text=to_well_formed(text),
-            title=str(title)[:200],
+            title=choose_title(*titles, heading=find_title_heading(text, heading_marks), uri=uri),
             mime=mime or "application/vnd.oasis.opendocument.text",
             metadata=metadata,
             marks=(
                 *builder.marks,
-                *build_heading_marks(headings, len(text)),
+                *heading_marks,
                 *find_table_marks(text),
             ),
         )
+
+
+def _find_styled_title(content: Any) -> str:
+    """Return the first paragraph in the style Title, or in one that is derived from it."""
+    styles = {"Title"}
+    paragraphs = 0
+    for element in content.iter():
+        attributes = {name.rpartition("}")[2]: value for name, value in element.attrib.items()}
+        if local_name(element) == "style" and attributes.get("parent-style-name") == "Title":
+            styles.add(attributes.get("name", ""))
+        elif local_name(element) in ("p", "h"):
+            paragraphs += 1
+            if attributes.get("style-name") in styles:
+                return to_well_formed(_read_text(element))
+            if paragraphs == _MAX_PARAGRAPHS_ABOVE_TITLE:
+                break
+    return ""
 
 
 def _write_elements(
@@ -382,7 +418,7 @@ class PptxParser(Parser):
     """PowerPoint slides: titles as headings, text from the top, tables, charts, speaker notes."""
 
     name: ClassVar[str] = "pptx"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {_PPTX: (".pptx", ".pptm", ".potx", ".ppsx")}
     library: ClassVar[str] = "python-pptx"
     keeps: ClassVar[str] = "slides, titles as headings, tables, values of charts, notes"
@@ -410,13 +446,11 @@ class PptxParser(Parser):
         if not builder.text.strip():
             raise NoText("the presentation contains no text")
         metadata = read_office_properties(archive)
-        title = metadata.pop("title", "")
-        if not title or str(title).casefold() == "powerpoint presentation":
-            title = headings[0][2] if headings else extract_file_name(uri)
+        heading = headings[0][2] if headings else ""
         return Document(
             uri=uri,
             text=to_well_formed(builder.text),
-            title=str(title)[:200],
+            title=choose_title(metadata.pop("title", ""), heading=heading, uri=uri),
             mime=mime or _PPTX,
             metadata=metadata,
             marks=(

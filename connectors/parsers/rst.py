@@ -7,8 +7,9 @@ from itertools import accumulate
 from typing import Any, ClassVar
 
 from connectors.base import Parser
-from connectors.parsers.text import decode, extract_file_name, require_text
+from connectors.parsers.text import decode, require_text
 from connectors.parsers.text_builder import build_heading_marks
+from connectors.parsers.titles import choose_title
 from rag.types import Document, to_well_formed
 
 _MAX_CHARACTERS = 5_000_000  # no sections are searched for in a longer file
@@ -38,7 +39,7 @@ class RstParser(Parser):
         return Document(
             uri=uri,
             text=text,
-            title=first_heading or extract_file_name(uri),
+            title=choose_title(heading=first_heading, uri=uri),
             mime=mime or "text/x-rst",
             marks=marks,
         )
