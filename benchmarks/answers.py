@@ -158,7 +158,7 @@ def ours(generator: Any) -> Side:
                 question.documents[c.uri][c.start : c.end] == c.quote for c in answer.citations
             ]
             claims = [s for s in answer.sentences if s.status != "needs_none"]
-            cited = sum(s.supported and any(exact[i] for i in s.citations) for s in claims)
+            cited = sum(s.status == "supported" and any(exact[i] for i in s.citations) for s in claims)
             yield Given(
                 strip_markers(answer.text),
                 answer.status == "abstained",

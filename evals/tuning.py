@@ -192,9 +192,7 @@ def _vary_sizes_and_weights(
 
 def _with_size(chunker: HeadingChunker, size: int) -> HeadingChunker:
     return HeadingChunker.model_validate(
-        chunker.model_dump()
-        | {"size": size, "overlap": min(chunker.overlap, size // 4)}
-        | {"smallest": min(chunker.smallest, size // 2)}
+        chunker.model_dump() | {"size": size, "overlap": min(chunker.overlap, size // 4)}
     )
 
 

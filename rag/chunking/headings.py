@@ -2,47 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from rag.chunking.base import Chunker, TokenCounter, chunk_id
-from rag.chunking.semantic_split import find_overlap_start, split_semantically, strip_span
+from rag.chunking.blocks import (
+    Block,
+    BlockIndex,
+    Section,
+    find_blocks,
+    find_sections,
+    merge_neighbours,
+    split_block,
+)
+from rag.chunking.semantic_split import find_overlap_start, strip_span
 from rag.text.sentences import Span
-from rag.types import Chunk, Document, LocationIndex
+from rag.types import Chunk, Document, LocationIndex, MarkValue, Table
 
 _SAMPLE_CHARACTERS = (
     1_000  # per sample; four samples estimate the characters per token of a document
 )
-_BLOCK_CHARACTERS = 200_000  # passed to semchunk in one call, to bound its memory
 _ESTIMATE_TOLERANCE = 1.2  # the estimated token count may be wrong by this factor
 
 
 class HeadingChunker(Chunker):
-    """Splits a document at headings, joins small sections, and splits large ones.
+    """Splits a document at headings, and splits long sections.
 
     ``size`` and ``overlap`` are in tokens of the embedder. ``size`` is the maximum length of the
-    text of a chunk; it is lowered if the embedder reads less. A section of up to ``stretch``
-    times the size stays one chunk, because half an abstract is retrieved worse than a whole one
-    (``docs/decisions.md``). Longer sections are split by semchunk, at the largest break that fits
-    (paragraph, line, sentence, clause, word). A section is joined with the next one if both fit
-    into one chunk and one of them has fewer than ``smallest`` tokens. Chunks overlap within a
-    section only. With ``with_context`` the title and headings precede the text that is embedded
-    and indexed; they are not part of ``chunk.text``.
+    text of a chunk; it is lowered if the embedder reads less. A chunk never crosses a heading. A
+    section of up to ``stretch`` times the size stays one chunk, because half an abstract is
+    retrieved worse than a whole one (``docs/decisions.md``). Longer sections are split at the
+    largest break that fits (paragraph, line, sentence, clause, word). A table is split between its
+    rows only; a list, a record and a code block are split only if they do not fit into one chunk.
+    Chunks of running text overlap within a section. With ``with_context`` the title and the
+    headings precede the text that is embedded and indexed, and in a chunk of a table also its
+    caption and the names of its columns; they are not part of ``chunk.text``.
 
     The split uses an estimate of the characters per token, and tokens are then counted per chunk:
     tokenising a whole report first is many times slower (``docs/decisions.md``).
     """
 
     name: ClassVar[str] = "headings"
+    revision: ClassVar[int] = 2
 
     size: int = Field(256, ge=16, le=100_000)
     overlap: int = Field(32, ge=0)
-    smallest: int = Field(64, ge=0)
     stretch: float = Field(1.75, ge=1, le=10)
     with_context: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ignore_removed_setting(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and "smallest" in data:
+            warnings.warn(
+                "HeadingChunker no longer joins small sections: remove `smallest`",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            return {key: value for key, value in data.items() if key != "smallest"}
+        return data
 
     @model_validator(mode="after")
     def _check_overlap(self) -> Self:
@@ -59,13 +81,17 @@ class HeadingChunker(Chunker):
         characters_per_token = _estimate_characters_per_token(text, tokens)
         location_index = LocationIndex(document.marks)
         chunks: list[Chunk] = []
-        for section in self._join_small_sections(_find_sections(document), characters_per_token):
-            heading_context, max_tokens = self._make_heading_context(
-                document.title, section.headings, tokens
-            )
+        for section in find_sections(document):
+            tables = section.tables if self.with_context else ()
+            contexts = [
+                self._make_heading_context((document.title, *section.headings), table, tokens)
+                for table in (None, *(mark.value for mark in tables))
+            ]
+            max_tokens = min(remaining_tokens for _, remaining_tokens in contexts)
             for span in self._split_section(
-                text, section.span, max_tokens, characters_per_token, tokens
+                text, section, max_tokens, characters_per_token, tokens
             ):
+                i = section.find_table(span)
                 chunks.append(
                     Chunk(
                         id=chunk_id(digest, fingerprint, span.start, span.end),
@@ -75,7 +101,7 @@ class HeadingChunker(Chunker):
                         text=text[span.start : span.end],
                         title=document.title,
                         headings=section.headings,
-                        heading_context=heading_context,
+                        heading_context=contexts[0 if i is None or not tables else i + 1][0],
                         location=location_index.locate(span.start, span.end),
                         metadata=document.metadata,
                     )
@@ -83,16 +109,22 @@ class HeadingChunker(Chunker):
         return _drop_oversized_contexts(chunks, tokens) if self.with_context else chunks
 
     def _make_heading_context(
-        self, title: str, headings: tuple[str, ...], tokens: TokenCounter
+        self, path: Sequence[str], table: MarkValue | None, tokens: TokenCounter
     ) -> tuple[str, int]:
         """Return the heading context, and the tokens that remain for the text of a chunk.
 
-        The heading context is one line with the title and headings, each once. It is halved until
-        it takes at most half of the tokens that the embedder reads.
+        The heading context is one line with the parts of `path`, each once, and the caption and
+        the columns of the `table`. It is halved until it takes at most half of the tokens that the
+        embedder reads.
         """
         if not self.with_context:
             return "", tokens.max_tokens
-        line = " > ".join(dict.fromkeys(part for part in (title, *headings) if part))
+        columns = ""
+        if isinstance(table, Table):
+            path = (*path, table.name)
+            columns = table.column_line if table.layout == "cells" else ""
+        line = " > ".join(dict.fromkeys(part for part in path if part))
+        line = ": ".join(part for part in (line, columns) if part)
         while line:
             # Two tokens more: the blank line, and a token that may be split differently.
             cost = tokens.count_tokens([line])[0] + 2
@@ -101,76 +133,53 @@ class HeadingChunker(Chunker):
             line = line[: len(line) // 2]
         return "", tokens.max_tokens
 
-    def _join_small_sections(
-        self, sections: Sequence[_Section], characters_per_token: float
-    ) -> Iterator[_Section]:
-        """Join each small section with its neighbour, if both fit into one chunk."""
-        group: _Section | None = None
-        for section in sections:
-            if group is None:
-                group = section
-                continue
-            is_small = min(group.length, section.length) < self.smallest * characters_per_token
-            if is_small and section.span.end - group.span.start <= self.size * characters_per_token:
-                group = _Section(
-                    Span(group.span.start, section.span.end),
-                    _find_common_prefix(group.headings, section.headings),
-                )
-            else:
-                yield group
-                group = section
-        if group is not None:
-            yield group
-
     def _split_section(
         self,
         text: str,
-        section: Span,
+        section: Section,
         max_tokens: int,
         characters_per_token: float,
         tokens: TokenCounter,
     ) -> list[Span]:
         """Return the spans of the chunks of a section, of at most `max_tokens` tokens each."""
+        start, end = section.span
         max_chunk_tokens = min(self.size, max_tokens)
         max_whole_tokens = min(self.size * self.stretch, max_tokens)
         if (
             self.stretch > 1
-            and section.end - section.start
-            <= max_whole_tokens * characters_per_token * _ESTIMATE_TOLERANCE
+            and end - start <= max_whole_tokens * characters_per_token * _ESTIMATE_TOLERANCE
         ):
-            span = strip_span(text, section.start, section.end)
+            span = strip_span(text, start, end)
             if tokens.count_tokens([text[span.start : span.end]])[0] <= max_whole_tokens:
                 return [span] if span.start < span.end else []
         overlap = min(self.overlap, max_chunk_tokens // 4)
         target_characters = max(1, int((max_chunk_tokens - overlap) * characters_per_token))
-        core_spans = [
-            span
-            for start in range(section.start, section.end, _BLOCK_CHARACTERS)
-            for span in _merge_neighbours(
-                split_semantically(
-                    text, start, min(start + _BLOCK_CHARACTERS, section.end), target_characters
-                ),
-                target_characters,
-            )
-        ]
+        blocks = BlockIndex(find_blocks(text, section, target_characters))
+        core_spans = _split_blocks(text, blocks, section.span, target_characters)
         lengths = tokens.count_tokens([text[a:b] for a, b in core_spans])
         fitting_spans: list[tuple[Span, int]] = []
         for span, length in zip(core_spans, lengths, strict=True):
             fitting_spans += (
                 [(span, length)]
                 if length <= max_chunk_tokens
-                else refit(text, span, length, max_chunk_tokens, tokens)
+                else refit(text, span, length, max_chunk_tokens, tokens, blocks)
             )
         if overlap == 0 or len(fitting_spans) < 2:
             return [span for span, _ in fitting_spans]
         return self._extend_backwards(
-            text, fitting_spans, max_chunk_tokens, int(overlap * characters_per_token), tokens
+            text,
+            fitting_spans,
+            blocks,
+            max_chunk_tokens,
+            int(overlap * characters_per_token),
+            tokens,
         )
 
     def _extend_backwards(
         self,
         text: str,
         fitting_spans: Sequence[tuple[Span, int]],
+        blocks: BlockIndex,
         max_chunk_tokens: int,
         overlap_characters: int,
         tokens: TokenCounter,
@@ -181,7 +190,15 @@ class HeadingChunker(Chunker):
         extended span. The extended span is counted only if the sum is close to the limit.
         """
         extended_spans = [
-            Span(find_overlap_start(text, previous.start, span.start, overlap_characters), span.end)
+            Span(
+                find_overlap_start(
+                    text,
+                    max(previous.start, blocks.find_prose_start(span.start)),
+                    span.start,
+                    overlap_characters,
+                ),
+                span.end,
+            )
             for (previous, _), (span, _) in pairwise(fitting_spans)
         ]
         core_spans = [span for span, _ in fitting_spans[1:]]
@@ -228,75 +245,46 @@ def _drop_oversized_contexts(chunks: list[Chunk], tokens: TokenCounter) -> list[
     ]
 
 
-class _Section(NamedTuple):
-    """The text below one heading."""
-
-    span: Span
-    headings: tuple[str, ...]
-
-    @property
-    def length(self) -> int:
-        """Length in characters."""
-        return self.span.end - self.span.start
-
-
-def _find_sections(document: Document) -> list[_Section]:
-    """Return the sections of the document in order; together they cover its text.
-
-    Text without a heading is a section with an empty heading path.
-    """
-    sections: list[_Section] = []
-    position = 0
-    heading_marks = [mark for mark in document.marks if mark.kind == "heading"]
-    for mark in sorted(heading_marks, key=lambda mark: mark.start):
-        if not isinstance(mark.value, tuple):
-            continue
-        start = max(mark.start, position)
-        if start > position:
-            sections.append(_Section(Span(position, start), ()))
-        if mark.end > start:
-            sections.append(_Section(Span(start, mark.end), mark.value))
-        position = max(position, mark.end)
-    if position < len(document.text):
-        sections.append(_Section(Span(position, len(document.text)), ()))
-    return sections
-
-
-def _find_common_prefix(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
-    shared_count = 0
-    while shared_count < min(len(a), len(b)) and a[shared_count] == b[shared_count]:
-        shared_count += 1
-    return a[:shared_count]
-
-
 def _estimate_characters_per_token(text: str, tokens: TokenCounter) -> float:
     step = max(len(text) // 4, _SAMPLE_CHARACTERS)
     samples = [text[i : i + _SAMPLE_CHARACTERS] for i in range(0, len(text), step)]
     return max(0.25, sum(map(len, samples)) / max(1, sum(tokens.count_tokens(samples))))
 
 
-def _merge_neighbours(spans: Sequence[Span], target_characters: int) -> list[Span]:
-    """Join neighbouring spans that fit together: semchunk leaves small spans at larger breaks."""
-    merged_spans: list[Span] = []
-    for span in spans:
-        if merged_spans and span.end - merged_spans[-1].start <= target_characters:
-            merged_spans[-1] = Span(merged_spans[-1].start, span.end)
-        else:
-            merged_spans.append(span)
-    return merged_spans
+def _split_blocks(text: str, blocks: BlockIndex, span: Span, target_characters: int) -> list[Span]:
+    """Return spans of at most `target_characters` that cover the blocks in `span`."""
+    parts = [
+        part
+        for block in blocks.find_blocks(span)
+        for part in split_block(text, block, target_characters)
+    ]
+    return [
+        strip_span(text, part.start, part.end)
+        for part in merge_neighbours(parts, target_characters)
+        if text[part.start : part.end].strip()
+    ]
 
 
 def refit(
-    text: str, span: Span, length: int, max_tokens: int, tokens: TokenCounter
+    text: str,
+    span: Span,
+    length: int,
+    max_tokens: int,
+    tokens: TokenCounter,
+    blocks: BlockIndex | None = None,
 ) -> list[tuple[Span, int]]:
-    """Split a span of `length` tokens into (span, length) pairs of at most `max_tokens` each."""
+    """Split a span of `length` tokens into (span, length) pairs of at most `max_tokens` each.
+
+    The span is split between its `blocks`, if possible.
+    """
+    blocks = BlockIndex([Block(span)]) if blocks is None else blocks
     target_characters = max(1, (span.end - span.start) * max_tokens // (length + 1))
-    parts = split_semantically(text, span.start, span.end, target_characters)
+    parts = _split_blocks(text, blocks, span, target_characters)
     lengths = tokens.count_tokens([text[a:b] for a, b in parts])
     fitting_spans: list[tuple[Span, int]] = []
     for part, part_length in zip(parts, lengths, strict=True):
         if part_length <= max_tokens or target_characters == 1:
             fitting_spans.append((part, part_length))
         else:
-            fitting_spans += refit(text, part, part_length, max_tokens, tokens)
+            fitting_spans += refit(text, part, part_length, max_tokens, tokens, blocks)
     return fitting_spans

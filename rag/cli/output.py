@@ -291,6 +291,8 @@ def _print_citation(citation: Citation) -> None:
     if not citation.verified:
         details.append("NOT VERIFIED")
     click.secho(f"  ({', '.join(details)})", dim=True)
+    if citation.heading_context and citation.heading_context != citation.title:
+        click.secho(f"    {shorten(citation.heading_context, 200)}", dim=True)
     click.echo(f'    "{shorten(citation.quote, 400)}"')
 
 

@@ -9,10 +9,11 @@ from rag.generation.base import (
     TextDelta,
     last_answer,
 )
-from rag.generation.context_packing import Passage, pack
+from rag.generation.context_packing import pack
 from rag.generation.extraction import Extraction, FieldEvidence
 from rag.generation.extractive import ExtractiveGenerator
 from rag.generation.grounded import GroundedGenerator
+from rag.generation.passages import Passage
 from rag.types import NO_ANSWER
 
 __all__ = [

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from rag.generation.base import CitationAdded, Event, SentenceVerified, TextDelta
 from rag.generation.claims import extract_claim, has_no_claim, is_refusal
-from rag.generation.context_packing import Passage
 from rag.generation.draft_segmentation import (
     CODE_FENCE,
     compile_closing_fence,
@@ -26,6 +25,7 @@ from rag.generation.marker_repair import (
     find_supporting_quotes,
 )
 from rag.generation.markers import INLINE_CODE, find_marker_numbers, strip_markers, unlink_markers
+from rag.generation.passages import Passage
 from rag.generation.quotes import Quote, has_misquotation
 from rag.llm.completion import NativeCitation
 from rag.text.sentences import Span, sentences

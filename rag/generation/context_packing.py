@@ -5,78 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import pairwise
 from typing import Literal
 
+from rag.generation.passages import Passage
 from rag.llm.prompting import escape_prompt_markup
-from rag.text.sentences import Span, sentences
-from rag.types import Chunk, Hit, SourceLocation, format_location
+from rag.types import Chunk, Hit
 
 _TOKENS_AROUND_PASSAGE = 32  # a passage's number, label and delimiters
 _MAX_GAP_CHARACTERS = 4  # between two chunks: as long as the end of a paragraph
-
-
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """The span ``[start, end)`` of a source that a model reads, numbered from 1."""
-
-    number: int
-    uri: str
-    start: int
-    end: int
-    text: str
-    title: str
-    headings: tuple[str, ...]
-    location: SourceLocation
-    score: float
-    """The best score of its hits, divided by the best score of all hits: 0..1."""
-    joints: tuple[int, ...] = ()
-    """Offsets in `text` where chunks with an unknown gap meet; no quote crosses one."""
-
-    @property
-    def label(self) -> str:
-        """The origin for people and models: title, headings, page or other source location."""
-        title_path = " > ".join(
-            dict.fromkeys(part for part in (self.title, *self.headings) if part)
-        )
-        return ", ".join(part for part in (title_path, format_location(self.location)) if part)
-
-    def runs(self, max_sentences: int = 3) -> tuple[tuple[Span, ...], ...]:
-        """Return every run of up to `max_sentences` consecutive sentences, as spans of `text`."""
-        return _list_sentence_runs(self.text, self.joints, max_sentences)
-
-    def sentence_spans(self) -> list[Span]:
-        """Return the spans of the sentences in `text`."""
-        return [run[0] for run in self.runs(1)]
-
-    def find_longest_span(self) -> tuple[int, int] | None:
-        """Return the longest quotable span, without surrounding white space."""
-        parts = _split_at_joints(self.text, self.joints)
-        start, end = max(parts, key=lambda part: part[1] - part[0])
-        piece = self.text[start:end]
-        start += len(piece) - len(piece.lstrip())
-        return (start, start + len(piece.strip())) if piece.strip() else None
-
-
-def _split_at_joints(text: str, joints: tuple[int, ...]) -> list[tuple[int, int]]:
-    bounds = [0, *joints, len(text)]
-    return list(pairwise(bounds))
-
-
-@lru_cache(maxsize=256)  # every sentence of an answer is compared with the same passages
-def _list_sentence_runs(
-    text: str, joints: tuple[int, ...], max_sentences: int
-) -> tuple[tuple[Span, ...], ...]:
-    runs: list[tuple[Span, ...]] = []
-    for start, end in _split_at_joints(text, joints):
-        spans = [Span(start + s.start, start + s.end) for s in sentences(text[start:end])]
-        runs += [
-            tuple(spans[i:j])
-            for i in range(len(spans))
-            for j in range(i + 1, min(i + max_sentences, len(spans)) + 1)
-        ]
-    return tuple(runs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +89,10 @@ def _group_adjacent_chunks(chunks: Sequence[Chunk]) -> list[list[Chunk]]:
 
 
 def _is_adjacent(group: Sequence[Chunk], chunk: Chunk) -> bool:
-    """Whether the chunk overlaps the group, or follows it in the same section."""
-    if group[0].uri != chunk.uri:
+    """Whether the chunk overlaps the group, or follows it, in the same section."""
+    if (group[0].uri, group[-1].headings) != (chunk.uri, chunk.headings):
         return False
-    gap = chunk.start - max(member.end for member in group)
-    return gap <= 0 or (gap <= _MAX_GAP_CHARACTERS and group[-1].headings == chunk.headings)
+    return chunk.start - max(member.end for member in group) <= _MAX_GAP_CHARACTERS
 
 
 def _order_groups(groups: list[list[Chunk]], order: Order) -> list[list[Chunk]]:
@@ -196,6 +131,7 @@ def _join_chunks(group: Sequence[Chunk], number: int, score: float) -> Passage:
         location=first.location,
         score=score,
         joints=tuple(joints),
+        marks=tuple(dict.fromkeys(mark for chunk in group for mark in chunk.marks)),
     )
 
 
@@ -205,7 +141,7 @@ def build_prompt_passages(passages: Sequence[Passage]) -> list[dict[str, object]
         {
             "number": p.number,
             "label": " ".join(escape_prompt_markup(p.label).replace('"', "'").split()),
-            "text": escape_prompt_markup(p.text),
+            "text": escape_prompt_markup(p.text_for_model),
         }
         for p in passages
     ]

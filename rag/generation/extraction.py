@@ -11,10 +11,10 @@ from pydantic import BaseModel, Field
 
 from rag.generation.context_packing import (
     PackedPassages,
-    Passage,
     build_prompt_passages,
     make_boundary,
 )
+from rag.generation.passages import Passage
 from rag.generation.quotes import Quote, find_best_quote
 from rag.llm.base import ChatModel
 from rag.llm.prompting import render_messages

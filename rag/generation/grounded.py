@@ -237,7 +237,7 @@ class GroundedGenerator(Generator):
             question=question,
             messages=prompt_messages,
             sources=[
-                Source(escape_prompt_markup(p.label), escape_prompt_markup(p.text))
+                Source(escape_prompt_markup(p.label), escape_prompt_markup(p.text_for_model))
                 for p in passages
             ]
             if self.model.cites

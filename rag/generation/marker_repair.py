@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
 
-from rag.generation.context_packing import Passage
 from rag.generation.markers import append_marker, filter_markers, find_marker_numbers
+from rag.generation.passages import Passage
 from rag.generation.quotes import Quote, find_best_quote
 from rag.verification import Verifier
 
@@ -55,12 +55,17 @@ def _combine_quotes(
 ) -> tuple[list[Quote], float]:
     """Return the quotes that support the claim together, if that is more than `separate`.
 
-    A quote that adds nothing is omitted (citation precision: Gao et al., 2023).
+    A quote that adds nothing, or is about another name, is omitted (citation precision: Gao et al.,
+    2023).
     """
 
     def score_together(joined: Sequence[Quote]) -> float:
-        return float(verifier.scores([(claim, "\n".join(quote.text for quote in joined))])[0])
+        premise = "\n".join(quote.passage.premise(quote.span) for quote in joined)
+        return float(verifier.scores([(claim, premise)])[0])
 
+    quotes = [quote for quote in quotes if quote.names_agree]
+    if len(quotes) < 2:
+        return separate
     support = score_together(quotes)
     if support < verifier.partial or separate[1] >= _SUFFICIENT_SUPPORT_SHARE * support:
         return separate

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rag import tracing
 from rag.embedding import StaticEmbedder
-from rag.generation.context_packing import Passage
+from rag.generation.name_agreement import MAX_SHORT_CLAIM_WORDS, NameAgreement
+from rag.generation.passages import Passage
 from rag.text.sentences import Span
 from rag.text.tokenization import content_stems
-from rag.types import Citation, CitationMethod
+from rag.types import Citation, CitationMethod, SourceLocation
 from rag.verification import Verifier, shared_words
 
 _SUFFICIENT_SUPPORT_SHARE = 0.95  # a shorter quote with this share of the best support is preferred
 _MIN_WORD_SHARE = 0.1  # below this share of common words, whole passages are compared
-_MAX_SHORT_CLAIM_WORDS = 2  # a claim of at most so many words has no meaning alone
 _MIN_QUESTION_SIMILARITY = 0.2  # cosine of a question and a related text
 _SPANS_IN_FIRST_ROUND = 3  # a sentence, alone and with each neighbour
 _QUOTATION = re.compile(
@@ -29,16 +30,34 @@ _ELLIPSIS = re.compile(r"\s*(?:\[?(?:…|\.\.\.)\]?)\s*")
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """A span of a passage's text, and its support (0..1) for a claim."""
+    """A span of a passage's text, and its support (0..1) for a claim.
+
+    ``names_agree`` is False if the span is about another name than the claim.
+    """
 
     passage: Passage
     span: Span
     support: float
+    names_agree: bool = True
 
     @property
     def text(self) -> str:
         """The quoted text."""
         return self.passage.text[self.span.start : self.span.end]
+
+    def _locate(self) -> SourceLocation:
+        """Return the source location, with the column if the quote is in one cell of a table."""
+        column = self.passage.column_at(self.span)
+        return {**self.passage.location, "column": column} if column else self.passage.location
+
+    def _describe_context(self) -> str:
+        """Return the headings above the quote; for a quote from a table also the whole row."""
+        label = self.passage.label_at(self.span.start)
+        table = self.passage.table_at(self.span.start)
+        if table is None or table.layout == "pairs":
+            return label
+        rows = "; ".join(self.passage.describe(self.span).split("\n"))
+        return f"{label}: {rows}" if label else rows
 
     def citation(self, marker: int, method: CitationMethod) -> Citation:
         """Return the citation of this quote, with its offsets in the source."""
@@ -48,8 +67,9 @@ class Quote:
             start=self.passage.start + self.span.start,
             end=self.passage.start + self.span.end,
             quote=self.text,
-            location=self.passage.location,
+            location=self._locate(),
             title=self.passage.title,
+            heading_context=self._describe_context(),
             support=self.support,
             method=method,
         )
@@ -67,17 +87,24 @@ def find_best_quote(
     """
     if not claim.strip():
         return None
-    if question and verifier.by_words and len(shared_words(claim, ())[0]) <= _MAX_SHORT_CLAIM_WORDS:
+    if question and verifier.by_words and len(shared_words(claim, ())[0]) <= MAX_SHORT_CLAIM_WORDS:
         spans = _rank_spans(f"{claim} {question}", passages, verifier.shortlist, max_sentences=1)
-        spans = [(p, s) for p, s in spans if _is_related(question, p.text[s.start : s.end])]
+        spans = [(p, s) for p, s in spans if _is_related(question, p.premise(s))]
     else:
         spans = _rank_spans(claim, passages, verifier.shortlist)
+    agreement = NameAgreement(claim, question, passages)
     supports: list[float] = []
+    factors: list[float] = []
     for span_group in (spans[:_SPANS_IN_FIRST_ROUND], spans[_SPANS_IN_FIRST_ROUND:]):
         if span_group and max(supports, default=0.0) < verifier.threshold:
-            pairs = [(claim, p.text[s.start : s.end]) for p, s in span_group]
+            pairs = [(claim, p.premise(s)) for p, s in span_group]
             with tracing.span(f"verify {verifier.name}", attributes={"citewell.pairs": len(pairs)}):
-                supports += [float(support) for support in verifier.scores(pairs)]
+                scores = verifier.scores(pairs)
+            factors += [agreement.factor(passage, span) for passage, span in span_group]
+            supports += [
+                float(score) * factor
+                for score, factor in zip(scores, factors[len(supports) :], strict=True)
+            ]
     if not supports:
         return None
     sufficient_support = max(supports) * _SUFFICIENT_SUPPORT_SHARE
@@ -86,7 +113,7 @@ def find_best_quote(
         for i, (_, span) in enumerate(spans[: len(supports)])
         if supports[i] >= sufficient_support
     )
-    return Quote(*spans[i], min(1.0, supports[i]))
+    return Quote(*spans[i], min(1.0, supports[i]), names_agree=factors[i] == 1)
 
 
 def _is_related(question: str, text: str) -> bool:
@@ -107,17 +134,20 @@ def _rank_spans(
     """Return the spans that share most words with a claim, best first; of equals, the shorter."""
     runs = [(p, run) for p in passages for run in p.runs(max_sentences)]
     singles = [(p, run[0]) for p, run in runs if len(run) == 1]
-    weights, shared_words_by_sentence = shared_words(
-        claim, [p.text[s.start : s.end] for p, s in singles]
-    )
+    labels = [p.label_at(s.start) for p, s in singles]
+    distinct_labels = list(dict.fromkeys(labels))
+    weights, shared = shared_words(claim, [*(p.describe(s) for p, s in singles), *distinct_labels])
+    label_words = dict(zip(distinct_labels, shared[len(singles) :], strict=True))
     words = {
-        (p.number, s.start): sentence_words
-        for (p, s), sentence_words in zip(singles, shared_words_by_sentence, strict=True)
+        (p.number, s.start): sentence_words | label_words[label]
+        for (p, s), sentence_words, label in zip(
+            singles, shared[: len(singles)], labels, strict=True
+        )
     }
     ranked = []
     for i, (passage, run) in enumerate(runs):
         run_words = set().union(*(words[passage.number, span.start] for span in run))
-        share = sum(weights[word] for word in run_words)
+        share = math.fsum(weights[word] for word in run_words)
         length = run[-1].end - run[0].start
         ranked.append((-share, length, i))
     ranked.sort()

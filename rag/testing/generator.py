@@ -46,7 +46,7 @@ class GeneratorContract(PartContract[Generator]):
 
     def make_hits(self, documents: Sequence[Document]) -> list[Hit]:
         """Return a hit for each chunk of the documents, in the order of the documents."""
-        chunker, tokens = HeadingChunker(size=48, overlap=8, smallest=8), WordPieceCounter()
+        chunker, tokens = HeadingChunker(size=48, overlap=8), WordPieceCounter()
         chunks = [chunk for document in documents for chunk in chunker.split(document, tokens)]
         return [Hit(chunk=chunk, score=1 / rank) for rank, chunk in enumerate(chunks, start=1)]
 

@@ -210,7 +210,7 @@ def _make_pipeline(
         document_store=document_store,
         vector_store=vector_store,
         lexical_index=lexical_index,
-        chunker=HeadingChunker(size=24, overlap=0, smallest=4),
+        chunker=HeadingChunker(size=24, overlap=0),
         processes=0,
     )
 

@@ -171,7 +171,7 @@ def open_sample_index(embedder: Embedder, *states: Sequence[Document]) -> Iterat
         Pipeline(
             index=Path(folder) / "index",
             embedder=embedder,
-            chunker=HeadingChunker(size=48, overlap=0, smallest=8),
+            chunker=HeadingChunker(size=48, overlap=0),
             processes=0,
         ) as pipeline,
     ):

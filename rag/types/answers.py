@@ -19,7 +19,9 @@ CitationMethod = Literal["marker", "native", "attribution", "extractive"]
 class Citation(LocatedModel):
     """A span of a source that supports the answer: ``document.text[start:end] == quote``.
 
-    ``marker`` is the number in the answer's text. ``support`` (0..1) is how well the quote
+    ``marker`` is the number in the answer's text. ``heading_context`` is what a reader sees
+    beside the quote: title, headings and the caption of a table; for a quote from a table, also its
+    row with the names of the columns. ``support`` (0..1) is how well the quote
     supports the sentence that cites it. ``verified`` means that the quote was read back from
     the stored source at these offsets and is identical. ``method`` says how the source was chosen:
 
@@ -35,6 +37,7 @@ class Citation(LocatedModel):
     end: int = Field(ge=0)
     quote: Text
     title: Text = ""
+    heading_context: Text = ""
     support: float = Field(default=0.0, ge=0, le=1)
     verified: bool = False
     method: CitationMethod = "marker"

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from connectors.parsers.markdown import find_heading_marks
+from connectors.parsers.text_builder import TextBuilder
 from rag import Chunk, Document, HeadingChunker, Mark, StaticEmbedder
+from rag.types import Table
 
 EMBEDDER = StaticEmbedder()
 
@@ -30,7 +32,6 @@ CHUNKERS = st.builds(
     HeadingChunker,
     size=st.integers(16, 300),
     overlap=st.integers(0, 8),
-    smallest=st.integers(0, 100),
     with_context=st.booleans(),
 )
 
@@ -113,15 +114,98 @@ def parse_markdown(text: str, title: str = "") -> Document:
 
 def test_large_sections_are_not_joined() -> None:
     document = parse_markdown(f"# A\n\n{write_prose(60)}\n\n# B\n\n{write_prose(60)}\n")
-    chunks = HeadingChunker(size=300, smallest=64).split(document, EMBEDDER)
+    chunks = HeadingChunker(size=300).split(document, EMBEDDER)
     assert [chunk.headings for chunk in chunks] == [("A",), ("B",)]
 
 
-def test_small_sections_are_joined_and_keep_their_common_headings() -> None:
+def test_small_sections_stay_apart() -> None:
     document = parse_markdown("# A\n\n## B\n\nOne.\n\n## C\n\nTwo.\n")
-    (chunk,) = HeadingChunker().split(document, EMBEDDER)
-    assert chunk.headings == ("A",)
-    assert chunk.text == document.text.strip()
+    first, second = HeadingChunker().split(document, EMBEDDER)
+    assert (first.headings, first.text) == (("A", "B"), "# A\n\n## B\n\nOne.")
+    assert (second.headings, second.text) == (("A", "C"), "## C\n\nTwo.")
+
+
+def test_bare_heading_above_another_of_its_level_is_no_part_of_it() -> None:
+    document = parse_markdown("# Empty\n\n# B\n\nOne.\n")
+    assert [chunk.headings for chunk in HeadingChunker().split(document, EMBEDDER)] == [
+        ("Empty",),
+        ("B",),
+    ]
+
+
+def test_removed_setting_is_accepted_with_a_warning() -> None:
+    with pytest.warns(DeprecationWarning, match="smallest"):
+        assert HeadingChunker.model_validate({"size": 99, "smallest": 5}) == HeadingChunker(size=99)
+
+
+def build_table_document(row_count: int, caption: str = "") -> Document:
+    builder = TextBuilder()
+    builder.write_paragraph(f"Before the table. {write_prose(30)}")
+    builder.write("\n")
+    start = builder.offset
+    builder.write("| Host | City |\n| --- | --- |\n")
+    header = builder.offset - start
+    for number in range(1, row_count + 1):
+        row_start = builder.offset
+        builder.write(f"| server {number} | city {number} of the world |")
+        builder.mark("row", number, row_start)
+        builder.write("\n")
+    builder.mark("table", Table(name=caption, columns=("Host", "City"), header=header), start)
+    builder.write_paragraph(f"After the table. {write_prose(30)}")
+    return Document(uri="u", text=builder.text, title="Inventory", marks=tuple(builder.marks))
+
+
+@given(st.integers(1, 60), CHUNKERS.filter(lambda chunker: chunker.size >= 64))
+@settings(max_examples=60)
+def test_chunks_of_a_table_have_whole_rows_under_their_columns(
+    row_count: int, chunker: HeadingChunker
+) -> None:
+    document = build_table_document(row_count, "Servers")
+    chunks = chunker.split(document, EMBEDDER)
+    check_chunks(chunks, document, chunker, EMBEDDER.max_tokens)
+    (table,) = (mark for mark in document.marks if mark.kind == "table")
+    for chunk in chunks:
+        for row in document.marks:
+            if row.kind == "row":
+                assert (
+                    row.end <= chunk.start
+                    or chunk.end <= row.start
+                    or (chunk.start <= row.start and row.end <= chunk.end)
+                )
+        if chunker.with_context and table.start <= chunk.start < table.end:
+            assert chunk.heading_context == "Inventory > Servers: Host | City"
+        elif chunker.with_context:
+            assert chunk.heading_context == "Inventory"
+
+
+def test_first_row_stays_below_its_header() -> None:
+    chunks = HeadingChunker(size=40, overlap=0, stretch=1).split(build_table_document(9), EMBEDDER)
+    (first,) = (chunk for chunk in chunks if "| --- |" in chunk.text)
+    assert "server 1 " in first.text
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "```python\n" + "value = compute(1)\n\n\n" * 5 + "```",
+        "".join(f"- item {i} of the list\n" for i in range(9)).strip(),
+        "1. First step\n   goes on here\n\n2. Second step\n\n   with a note\n3. Third step",
+    ],
+    ids=["code", "list", "steps"],
+)
+def test_block_that_fits_is_not_cut(block: str) -> None:
+    for word_count in range(20, 60, 3):
+        text = f"{write_prose(word_count)}\n\n{block}\n\n{write_prose(90)}"
+        chunks = HeadingChunker(size=100, overlap=0, stretch=1).split(
+            Document(uri="u", text=text), EMBEDDER
+        )
+        assert any(block in chunk.text for chunk in chunks)
+
+
+def test_long_list_is_cut_between_its_items() -> None:
+    text = "".join(f"- item {i} of the long list of things to do\n" for i in range(60))
+    for chunk in HeadingChunker(size=64).split(Document(uri="u", text=text), EMBEDDER):
+        assert chunk.text.startswith("- item") and chunk.text.endswith("to do")
 
 
 def test_title_and_headings_precede_only_the_embedded_text() -> None:

@@ -187,7 +187,8 @@ def test_evidence_of_earlier_turns_is_added_to_the_hits(
     # Evidence is not added outside the filter, twice, or after a change of its document.
     where = {"uri": (folder / "notes.txt").as_uri()}
     assert len(narrow.ask("Lost over the lake?", evidence=[citation], where=where).hits) == 1
-    assert len(ingested_pipeline.ask(BATTERY, evidence=[citation]).hits) == 2
+    hits = ingested_pipeline.ask(BATTERY, evidence=[citation]).hits
+    assert len(hits) == len(ingested_pipeline.ask(BATTERY).hits)
     (folder / "handbook.md").write_text("# All new\n\nNothing of the old handbook is left here.")
     ingested_pipeline.ingest(folder)
     assert len(narrow.ask("What was lost over the lake?", evidence=[citation]).hits) == 1

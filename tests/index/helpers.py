@@ -28,7 +28,7 @@ class ReversedEmbedder(StaticEmbedder):
 def ingest_folder(path: Path, folder: Path) -> Index:
     """Open the index in `path` and ingest `folder`."""
     index = Index(path, StaticEmbedder(), create=True)
-    sync(index, [Files(path=folder)], AutoParser(), HeadingChunker(size=48, overlap=0, smallest=8))
+    sync(index, [Files(path=folder)], AutoParser(), HeadingChunker(size=48, overlap=0))
     return index
 
 

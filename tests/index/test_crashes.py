@@ -39,7 +39,7 @@ from rag.stores.memory_lexical import InMemoryLexical, InMemoryLexicalIndex
 from rag.stores.tantivy import TantivyIndex
 
 WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda omicron sigma".split()
-CHUNKER = HeadingChunker(size=48, overlap=4, smallest=8)
+CHUNKER = HeadingChunker(size=48, overlap=4)
 FORK_SERVER = multiprocessing.get_context("forkserver")
 FORK_SERVER.set_forkserver_preload(["tests.index.preload"])
 PARSER_PROCESSES = 0  # parse in this process: a killed process would leave workers running

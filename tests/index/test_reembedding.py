@@ -79,7 +79,7 @@ def test_changed_chunker_does_not_parse_again(
     with Pipeline(index=tmp_path / "i") as pipeline:
         pipeline.ingest(folder)
         smaller = pipeline.model_copy(
-            update={"chunker": HeadingChunker(size=16, overlap=0, smallest=8)}
+            update={"chunker": HeadingChunker(size=16, overlap=0)}
         )
         with monkeypatch.context() as patch:  # the text is in the document store
             patch.setattr(AutoParser, "parse", None)

@@ -93,7 +93,7 @@ class TestChunkers(ChunkerContract):
         autouse=True,
         params=[
             HeadingChunker(),
-            HeadingChunker(size=64, overlap=16, smallest=8),
+            HeadingChunker(size=64, overlap=16),
             HeadingChunker(with_context=False, overlap=0),
         ],
         ids=["default", "small", "without context"],

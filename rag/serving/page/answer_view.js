@@ -90,7 +90,7 @@ function createChip(citation, indexOfMarker) {
   const page = citation.page ? `, page ${citation.page}` : "";
   const location = `${citation.title || citation.uri}${page}`;
   const chip = createElement("button", { type: "button", className: "chip", textContent: label });
-  chip.title = `${location}: ${citation.quote.slice(0, 200)}`;
+  chip.title = `${location}: ${(citation.heading_context || "").slice(0, 200)}\n${citation.quote.slice(0, 200)}`;
   chip.setAttribute("aria-label", `Citation ${label}: ${location}`);
   if (!citation.verified) {
     chip.classList.add("unverified");

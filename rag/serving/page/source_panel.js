@@ -33,7 +33,8 @@ export async function openSource(citation, trigger) {
     const source = await requestJson(`/documents/source?${encodeQuery(parameters)}`);
     if (opening !== lastOpening) return;
     currentSource = { ...source, lastPage: findLastPage(source) };
-    byId("source-location").textContent = describeLocation(source, citation.quote);
+    const context = citation.heading_context ? ` · ${citation.heading_context}` : "";
+    byId("source-location").textContent = describeLocation(source, citation.quote) + context;
     byId("views").hidden = !source.pictures;
     if (source.pictures) await showPage(source.page || 1);
     else showText();

@@ -1,0 +1,90 @@
+"""Agreement of names: a sentence about Berlin does not support a claim about Munich.
+
+A verifier compares a claim with one sentence below its headings. It does not know that the same
+words stand under another heading, so most of a false claim may agree: only the name is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from rag.generation.passages import Passage
+from rag.text.sentences import Span
+from rag.text.tokenization import STOP_WORDS, content_stems, words
+
+MAX_SHORT_CLAIM_WORDS = 2  # a claim of at most so many words has no meaning alone
+MISSING_NAME_FACTOR = 0.3  # of the support, if the sentence is about another name
+_INNER_PUNCTUATION = re.compile(r"(?<=\w)[-_./](?=\w)")
+_POSSESSIVE = re.compile(r"['’]s?$")
+_FIRST_WORD = re.compile(r"^\W*[^\W\d_]+\b(?![-./]?\d)")
+_NAME = re.compile(r"(?<![\w])(?:[^\W\d_a-zß-öø-ÿ]|\d|\w*\d)[\w'’]*(?:[-./]\w+)*")
+
+
+class NameAgreement:
+    """Compares the names of a claim with those of the sentences of passages.
+
+    A name is a word with an initial capital or a digit. `question` is the question that the claim
+    answers. A claim of one or two words takes the names of the question.
+    """
+
+    def __init__(self, claim: str, question: str, passages: Sequence[Passage]) -> None:
+        self._claim_words = frozenset(words(claim))
+        self._claim_names = find_names(claim)
+        self._asked_names = find_names(_FIRST_WORD.sub("", question))
+        if len(set(content_stems(claim))) > MAX_SHORT_CLAIM_WORDS:
+            self._asked_names &= find_names(_FIRST_WORD.sub("", claim))
+        names_by_label = [
+            find_names(label)
+            for label in dict.fromkeys(
+                passage.label_at(span.start)
+                for passage in passages
+                for span in passage.sentence_spans()
+            )
+        ]
+        self._label_names = frozenset().union(*names_by_label)
+        shared_names = frozenset.intersection(*names_by_label) if names_by_label else frozenset()
+        self._distinguishing_names = self._label_names - shared_names
+
+    def factor(self, passage: Passage, span: Span) -> float:
+        """Return the factor of the support by a span: below 1 if the span is about another name.
+
+        It is about another name if it lacks a name that both the question and the claim have, or
+        if the claim has a name from other headings, and the headings of the span have one that is
+        not in the claim. The claim must name each of several rows of a table.
+        """
+        premise_words = _list_words(passage.premise(span))
+        if self._asked_names - premise_words:
+            return MISSING_NAME_FACTOR
+        if any(
+            self._claim_words.isdisjoint(words(label))
+            for label in passage.row_labels(span)
+            if label
+        ):
+            return MISSING_NAME_FACTOR
+        foreign_names = (self._claim_names & self._distinguishing_names) - premise_words
+        if not foreign_names:
+            return 1.0
+        own_names = find_names(passage.label_at(span.start)) & self._distinguishing_names
+        return MISSING_NAME_FACTOR if own_names - self._claim_words else 1.0
+
+
+@lru_cache(maxsize=4_096)
+def _list_words(text: str) -> frozenset[str]:
+    return frozenset([*words(text), *words(_INNER_PUNCTUATION.sub("", text))])
+
+
+@lru_cache(maxsize=4_096)
+def find_names(text: str) -> frozenset[str]:
+    """Return the words of names in lower case: with an initial capital or a digit, no stop words.
+
+    An identifier of letters and digits is one word without punctuation: ERR-07 is ``err07``.
+    """
+    names: set[str] = set()
+    for name in _NAME.findall(text):
+        name = _POSSESSIVE.sub("", name)
+        is_identifier = any(map(str.isdigit, name)) and any(map(str.isalpha, name))
+        parts = words(_INNER_PUNCTUATION.sub("", name) if is_identifier else name)
+        names |= set(parts)
+    return frozenset(names - STOP_WORDS)

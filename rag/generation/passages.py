@@ -1,0 +1,212 @@
+"""Passages: the numbered spans of sources that an answer is made from.
+
+A passage knows the headings, tables and records of its source. So a sentence is compared together
+with what a reader sees beside it: ``Catalogue > H-120 > Warranty: Three years.``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+from rag.text.sentences import Span, sentences
+from rag.types import Mark, SourceLocation, Table, format_location
+
+_MAX_RECORD_NAME_CHARACTERS = 120
+_HEADING_MARKUP = "#=*_-~ \t\r"
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """The span ``[start, end)`` of a source that a model reads, numbered from 1."""
+
+    number: int
+    uri: str
+    start: int
+    end: int
+    text: str
+    title: str
+    headings: tuple[str, ...]
+    location: SourceLocation
+    score: float
+    """The best score of its hits, divided by the best score of all hits: 0..1."""
+    joints: tuple[int, ...] = ()
+    """Offsets in `text` where chunks with an unknown gap meet; no quote crosses one."""
+    marks: tuple[Mark, ...] = ()
+    """The headings, tables and records of the source in this span, with offsets in the source."""
+
+    @property
+    def label(self) -> str:
+        """The origin for people and models: title, headings, page or other source location."""
+        path = " > ".join(dict.fromkeys(part for part in (self.title, *self.headings) if part))
+        return ", ".join(part for part in (path, format_location(self.location)) if part)
+
+    def headings_at(self, offset: int) -> tuple[str, ...]:
+        """Return the headings above the character at `offset` of `text`."""
+        for mark in self._find_marks("heading", offset):
+            if isinstance(mark.value, tuple):
+                return mark.value
+        return self.headings
+
+    def label_at(self, offset: int) -> str:
+        """Return title and headings above the character at `offset`, and the caption of its table.
+
+        In a record of several lines, the first line, which names it, is added.
+        """
+        captions = [
+            mark.value.name
+            for mark in self._find_marks("table", offset)
+            if isinstance(mark.value, Table)
+        ]
+        path = (self.title, *self.headings_at(offset), *captions, self._find_record_name(offset))
+        return " > ".join(dict.fromkeys(part for part in path if part))
+
+    def describe(self, span: Span) -> str:
+        """Return the text of a span; rows of tables have the names of their columns."""
+        table = self.table_at(span.start)
+        text = self.text[span.start : span.end]
+        if table is None or table.layout == "pairs":
+            return text
+        return "\n".join(table.describe_row(row) for row in text.split("\n"))
+
+    def row_labels(self, span: Span) -> list[str]:
+        """Return the first value of each row in a span of several rows of a table; else nothing."""
+        rows = self.text[span.start : span.end].split("\n")
+        table = self.table_at(span.start)
+        if table is None or len(rows) < 2:
+            return []
+        return [table.describe_row(row).partition(";")[0].rpartition(": ")[2] for row in rows]
+
+    def premise(self, span: Span) -> str:
+        """Return what a reader knows from a span: its text below its title and headings."""
+        label = self.label_at(span.start)
+        return f"{label}: {self.describe(span)}" if label else self.describe(span)
+
+    def table_at(self, offset: int) -> Table | None:
+        """Return the table at `offset` of `text`; None if there is none."""
+        for mark in self._find_marks("table", offset):
+            if isinstance(mark.value, Table):
+                return mark.value
+        return None
+
+    def column_at(self, span: Span) -> str:
+        """Return the name of the column that contains a span; "" if there is none."""
+        table = self.table_at(span.start)
+        if table is None:
+            return ""
+        start = self.text.rfind("\n", 0, span.start) + 1
+        end = self.text.find("\n", span.end)
+        row = self.text[start : end if end >= 0 else len(self.text)]
+        return table.find_column(row, span.start - start, span.end - start)
+
+    @property
+    def text_for_model(self) -> str:
+        """The text; if it begins within a table, below the header row of this table."""
+        table = self.table_at(0)
+        if table is None or table.layout != "cells" or not table.column_line:
+            return self.text
+        (mark,) = self._find_marks("table", 0)
+        if self.start < mark.start + table.header:
+            return self.text
+        names = "".join(f" {name} |" for name in table.columns)
+        return f"|{names}\n|{' --- |' * len(table.columns)}\n{self.text}"
+
+    def runs(self, max_sentences: int = 3) -> tuple[tuple[Span, ...], ...]:
+        """Return every run of up to `max_sentences` consecutive sentences, as spans of `text`.
+
+        A row of a table is one sentence; its header is none. No run crosses a heading, or the
+        beginning or end of a table or record.
+        """
+        joints, tables = self._find_bounds()
+        return _list_sentence_runs(self.text, joints, tables, max_sentences)
+
+    def sentence_spans(self) -> list[Span]:
+        """Return the spans of the sentences in `text`."""
+        return [run[0] for run in self.runs(1)]
+
+    def find_longest_span(self) -> Span | None:
+        """Return the longest quotable span, without surrounding white space."""
+        joints, _ = self._find_bounds()
+        start, end = max(
+            _split_at_joints(self.text, joints), key=lambda part: (part[1] - part[0], -part[0])
+        )
+        piece = self.text[start:end]
+        start += len(piece) - len(piece.lstrip())
+        return Span(start, start + len(piece.strip())) if piece.strip() else None
+
+    def _find_marks(self, kind: str, offset: int) -> list[Mark]:
+        position = self.start + offset
+        return [m for m in self.marks if m.kind == kind and m.start <= position < m.end]
+
+    def _find_record_name(self, offset: int) -> str:
+        """Return the first line of the record at `offset`, if `offset` is below this line."""
+        for mark in self._find_marks("row", offset):
+            start = max(0, mark.start - self.start)
+            name, _, _ = self.text[start : mark.end - self.start].partition("\n")
+            if offset > start + len(name):
+                return name.strip()[:_MAX_RECORD_NAME_CHARACTERS]
+        return ""
+
+    def _find_bounds(self) -> tuple[tuple[int, ...], tuple[tuple[int, int, int], ...]]:
+        """Return the offsets that no quote crosses, and (start, end, first row) of each table."""
+        joints = {*self.joints, *self._find_heading_ends(0, self.headings)}
+        tables: list[tuple[int, int, int]] = []
+        for mark in self.marks:
+            start, end = mark.start - self.start, mark.end - self.start
+            joints |= {start, end}
+            if mark.kind == "heading" and isinstance(mark.value, tuple):
+                joints |= self._find_heading_ends(start, mark.value)
+            elif isinstance(mark.value, Table):
+                first_row = max(0, start + mark.value.header)
+                tables.append((max(0, start), min(end, len(self.text)), first_row))
+        inner_joints = sorted(joint for joint in joints if 0 < joint < len(self.text))
+        return tuple(inner_joints), tuple(tables)
+
+    def _find_heading_ends(self, start: int, headings: tuple[str, ...]) -> set[int]:
+        """Return where the heading line at `start` ends; nothing if the line is no heading."""
+        if start < 0 or not headings:
+            return set()
+        line, _, _ = self.text[start:].lstrip("\n").partition("\n")
+        end = self.text.find("\n", self.text.find(line, start))
+        heading = " ".join(line.strip(_HEADING_MARKUP).split())
+        is_heading = bool(heading) and (line.startswith("#") or heading == headings[-1])
+        return {end} if is_heading and end >= 0 else set()
+
+
+def _split_at_joints(text: str, joints: tuple[int, ...]) -> list[tuple[int, int]]:
+    bounds = [0, *joints, len(text)]
+    return list(pairwise(bounds))
+
+
+@lru_cache(maxsize=256)  # every sentence of an answer is compared with the same passages
+def _list_sentence_runs(
+    text: str,
+    joints: tuple[int, ...],
+    tables: tuple[tuple[int, int, int], ...],
+    max_sentences: int,
+) -> tuple[tuple[Span, ...], ...]:
+    runs: list[tuple[Span, ...]] = []
+    for start, end in _split_at_joints(text, joints):
+        table = next((t for t in tables if t[0] <= start < t[1]), None)
+        if table is None:
+            spans = [Span(start + s.start, start + s.end) for s in sentences(text[start:end])]
+        else:
+            spans = list(_find_lines(text, max(start, table[2]), end))
+        runs += [
+            tuple(spans[i:j])
+            for i in range(len(spans))
+            for j in range(i + 1, min(i + max_sentences, len(spans)) + 1)
+        ]
+    return tuple(runs)
+
+
+def _find_lines(text: str, start: int, end: int) -> Iterator[Span]:
+    """Yield the span of each line that is not blank, without surrounding white space."""
+    position = start
+    for line in text[start:end].split("\n"):
+        if line.strip():
+            first = position + len(line) - len(line.lstrip())
+            yield Span(first, position + len(line.rstrip()))
+        position += len(line) + 1

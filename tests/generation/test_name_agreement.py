@@ -1,0 +1,113 @@
+from collections.abc import Sequence
+
+import pytest
+
+from connectors.parsers.markdown import MarkdownParser
+from rag.chunking import HeadingChunker, split_document
+from rag.embedding import StaticEmbedder
+from rag.generation.context_packing import pack
+from rag.generation.marker_repair import find_supporting_quotes
+from rag.generation.name_agreement import find_names
+from rag.generation.passages import Passage
+from rag.types import Hit
+from rag.verification import LexicalVerifier
+
+DEPOTS = """# Depots
+
+## Lyon depot
+
+The depot closes at six. It has 14 gates.
+
+## Turin depot
+
+The depot closes at nine. It has 33 gates.
+
+## Rates
+
+| Depot | Night rate | Pallets |
+|---|---|---|
+| Lyon | 12 euros | 400 |
+| Turin | 19 euros | 950 |
+
+## Valve KX-40
+
+The valve opens at 3 bar.
+
+## Valve KX-60
+
+The valve opens at 5 bar.
+"""
+VERIFIER = LexicalVerifier()
+
+
+def make_passages() -> tuple[Passage, ...]:
+    document = MarkdownParser().parse(DEPOTS.encode(), uri="depots.md")
+    chunks = split_document(HeadingChunker(), document, StaticEmbedder())
+    hits = [Hit(chunk=chunk, score=1.0) for chunk in chunks]
+    return pack(hits, 10_000, lambda text: len(text.split())).passages
+
+
+def measure_support(claim: str, question: str = "", marked: Sequence[int] = ()) -> float:
+    return find_supporting_quotes(claim, marked, make_passages(), VERIFIER, question)[1]
+
+
+@pytest.mark.parametrize(
+    ("question", "true_claim", "false_claim"),
+    [
+        (
+            "When does the Turin depot close?",
+            "The Turin depot closes at nine.",
+            "The Turin depot closes at six.",
+        ),
+        (
+            "How many gates does the Lyon depot have?",
+            "The Lyon depot has 14 gates.",
+            "The Lyon depot has 33 gates.",
+        ),
+        (
+            "What is the night rate in Turin?",
+            "The night rate in Turin is 19 euros.",
+            "The night rate in Turin is 12 euros.",
+        ),
+        ("What is the night rate in Lyon?", "12 euros", "19 euros"),
+        ("How many pallets does Lyon take?", "400", "950"),
+        (
+            "At what pressure does the KX-60 open?",
+            "The KX60 valve opens at 5 bar.",
+            "The KX60 valve opens at 3 bar.",
+        ),
+    ],
+)
+@pytest.mark.parametrize("marked", [(), (1,), (2,), (1, 2)])
+def test_claim_is_compared_with_the_sentence_below_its_own_name(
+    question: str, true_claim: str, false_claim: str, marked: Sequence[int]
+) -> None:
+    assert measure_support(true_claim, question, marked) >= VERIFIER.threshold
+    assert measure_support(false_claim, question, marked) < VERIFIER.threshold
+
+
+@pytest.mark.parametrize(
+    "claim",
+    ["The night rate in Nice is 12 euros.", "In Nice, the night rate is 19 euros for a pallet."],
+)
+def test_name_that_no_source_has_is_not_supported(claim: str) -> None:
+    assert measure_support(claim, "What is the night rate in Nice?") < VERIFIER.partial
+
+
+def test_claim_about_two_sections_may_use_both_names() -> None:
+    claim = "The Turin depot closes at nine, after the Lyon depot."
+    assert measure_support(claim) >= VERIFIER.threshold
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("What does ERR-07 mean in Oslo?", {"err07", "oslo"}),
+        ("Anna's B07 and err_12", {"anna", "b07", "err12"}),
+        ("In 2024 the office was open", {"2024"}),
+        ("der Preis in München", {"preis", "münchen"}),
+        ("nothing here", set()),
+    ],
+)
+def test_names_are_words_with_a_capital_or_a_digit(text: str, names: set[str]) -> None:
+    assert find_names(text) == names
