@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -96,10 +97,18 @@ class CharacterBoxes:
         self._get_char_box(self._page, index, self._reference)
         return self._box.left  # type: ignore[no-any-return]
 
-    def get_x_max(self, index: int) -> float:
-        """Return the right edge of a character."""
-        self._get_char_box(self._page, index, self._reference)
-        return self._box.right  # type: ignore[no-any-return]
+    def get_edges(self, first: int, second: int) -> tuple[float, float]:
+        """Return the right edge of one character, and the left edge of another."""
+        get_char_box, page, box, reference = (
+            self._get_char_box,
+            self._page,
+            self._box,
+            self._reference,
+        )
+        get_char_box(page, first, reference)
+        x_max = box.right
+        get_char_box(page, second, reference)
+        return x_max, box.left
 
     def locate(self, line: Line) -> None:
         """Set the box of a line from its first and last visible characters."""
@@ -121,8 +130,9 @@ class CharacterBoxes:
         """Yield position in the line, start and end (x) of each wide gap."""
         min_width = max(_MIN_GUTTER_POINTS, line.y_max - line.y_min)
         for space in re.finditer(r"(?<=\S) +(?=\S)", line.text):
-            gap_start = self.get_x_max(line.start + space.start() - 1)
-            gap_end = self.get_x_min(line.start + space.end())
+            gap_start, gap_end = self.get_edges(
+                line.start + space.start() - 1, line.start + space.end()
+            )
             if gap_end - gap_start >= min_width:
                 yield space.start(), gap_start, gap_end
 
@@ -213,10 +223,18 @@ def _find_column_split(lines: Sequence[Line]) -> float | None:
     """Return the x that separates two columns of running text; None if there are none."""
     x_start = min(line.x_min for line in lines)
     x_end = max(line.x_max for line in lines)
+    left_edges = sorted([line.x_min for line in lines])
+    right_edges = sorted([line.x_max for line in lines])
     best: tuple[int, float] | None = None
     for right_edge in {round(line.x_max, 1) for line in lines}:
         split = right_edge + 0.5
         if not x_start + 0.2 * (x_end - x_start) < split < x_end - 0.2 * (x_end - x_start):
+            continue
+        left_count = bisect_right(right_edges, split)
+        right_count = len(lines) - bisect_left(left_edges, split)
+        if min(left_count, right_count) < _MIN_COLUMN_LINES or len(
+            lines
+        ) - left_count - right_count > 0.35 * len(lines):
             continue
         left_column = [line for line in lines if line.x_max <= split]
         right_column = [line for line in lines if line.x_min >= split]

@@ -12,6 +12,7 @@ _WIDE_GAP = 0.5  # of the line height; a space between words takes a quarter
 _TALL_LINE = 1.5  # of the usual height: PDFium has joined two lines
 _SAME_ROW = 0.45  # of the line height, between the centres of cells in a row
 _MEAN_CHARACTER = 0.5  # width of a character, as a share of the line height
+_VALUE_LINE_CHARACTER = 0.48  # the same, of a line with numbers; of prose it is about 0.43
 _LOOSE_CHARACTER = 0.62  # the same, of a line with wide gaps
 _TAIL_CHARACTERS = 40  # of a line that are searched for a number at its end
 _NUMBER_ENDS = "0123456789)%—–-"
@@ -34,8 +35,17 @@ def ends_with_value(line: Line) -> bool:
     return bool(words) and _LAST_WORD.fullmatch(words[-1]) is not None
 
 
+def may_be_row(line: Line) -> bool:
+    """Whether a line is wider than words without gaps, and ends like a number or is loose."""
+    width = line.x_max - line.x_min
+    size = (line.y_max - line.y_min) * len(line.text)
+    if width < _VALUE_LINE_CHARACTER * size and " " in line.text.strip():
+        return False
+    return width >= _LOOSE_CHARACTER * size or ends_with_value(line)
+
+
 def is_loose(line: Line) -> bool:
-    """Whether a line is so wide for its characters that it may have wide gaps."""
+    """Whether a line is so wide for its characters that it may have several wide gaps."""
     return line.x_max - line.x_min >= _LOOSE_CHARACTER * (line.y_max - line.y_min) * len(line.text)
 
 
@@ -173,28 +183,29 @@ def read_runs(line: Line, boxes: CharacterBoxes, whole: bool) -> list[Run]:
     text, offset = line.text, line.start
     height = max(line.y_max - line.y_min, 1.0)
     tokens = [match.span() for match in _TOKEN.finditer(text)]
+    wide_gap = _WIDE_GAP * height
     runs: list[Run] = []
     start, end = tokens[-1]
     run_end, x_max = end, line.x_max
     x_min = boxes.get_x_min(offset + start)
     for previous_start, previous_end in reversed(tokens[:-1]):
-        previous_x_max = boxes.get_x_max(offset + previous_end - 1)
+        previous_x_max, previous_x_min = boxes.get_edges(
+            offset + previous_end - 1, offset + previous_start
+        )
         gap = x_min - previous_x_max
-        is_joined = (text[start] in "%)" and not text[start:end].strip("%)")) or text[
-            previous_start:previous_end
-        ] in ("$", "€", "£")
-        is_amount = text[start] in "$€£" and text[previous_end - 1] in _NUMBER_ENDS
-        is_wide = gap >= _WIDE_GAP * height or gap < -height
-        is_new = is_amount or (is_wide and not is_joined)
-        if is_new:
-            runs.append(Run(text[start:run_end], x_min, x_max))
-            run_end, x_max = previous_end, previous_x_max
-        start, end = previous_start, previous_end
+        if gap >= wide_gap or gap < -height or text[start] in "$€£":
+            is_amount = text[start] in "$€£" and text[previous_end - 1] in _NUMBER_ENDS
+            is_joined = text[previous_start:previous_end] in ("$", "€", "£") or (
+                text[start] in "%)" and not text[start:end].strip("%)")
+            )
+            if is_amount or ((gap >= wide_gap or gap < -height) and not is_joined):
+                runs.append(Run(text[start:run_end], x_min, x_max))
+                run_end, x_max = previous_end, previous_x_max
+        start, end, x_min = previous_start, previous_end, previous_x_min
         if not whole and text[start].isalpha() and start:
             width = previous_x_max - line.x_min
             if width <= _MEAN_CHARACTER * height * previous_end:
                 start, x_min = 0, line.x_min
                 break
-        x_min = boxes.get_x_min(offset + start) if start else line.x_min
     runs.append(Run(text[start:run_end], x_min, x_max))
     return runs[::-1]

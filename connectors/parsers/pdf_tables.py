@@ -12,8 +12,8 @@ from connectors.parsers.pdf_layout import CharacterBoxes, Line
 from connectors.parsers.pdf_table_cells import list_columns, make_grid, name_columns
 from connectors.parsers.pdf_table_rows import (
     Row,
-    ends_with_value,
     is_loose,
+    may_be_row,
     read_rows,
     split_tall_lines,
 )
@@ -84,7 +84,7 @@ class _Region:
 
 def insert_tables(lines: list[Line], boxes: CharacterBoxes) -> list[Line]:
     """Return the lines of a page with one line for each table, in place of the lines in it."""
-    candidates = sum(ends_with_value(line) or is_loose(line) for line in lines)
+    candidates = sum([may_be_row(line) for line in lines])
     if candidates < 2 or len(lines) > _MAX_LINES:
         return lines
     parts = split_tall_lines(lines, boxes)
