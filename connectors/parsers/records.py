@@ -19,6 +19,13 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from connectors.base import FailedPart, Parser, part_uri
+from connectors.parsers.record_lists import (
+    WrittenFloat,
+    flatten_record,
+    format_record,
+    load_json,
+    to_plain_number,
+)
 from connectors.parsers.safe_zip import ZippedFile, read_office_properties
 from connectors.parsers.table_layout import (
     Region,
@@ -83,12 +90,22 @@ class Fields(BaseModel):
                 before + (format_value(_get_field(record, name)) if name is not None else "")
                 for before, name, _, _ in string.Formatter().parse(self.text)
             )
-        separate_fields = {self.title, self.key, *(self.metadata or ())}
+        separate_fields = {self.title, self.key, *(self.metadata or ())} - {""}
         return "\n".join(
             f"{name}: {text}"
             for name, value in record.items()
             if name not in separate_fields and (text := format_value(value))
         )
+
+    def format_paragraph(self, record: Mapping[str, Any]) -> str:
+        """Return a record as one paragraph of a document with others: see `render`.
+
+        Without a template, the fields are on one line, unless they are long.
+        """
+        if self.text:
+            return self.render(record)
+        separate_fields = {self.title, self.key, *(self.metadata or ())} - {""}
+        return format_record({n: v for n, v in record.items() if n not in separate_fields})
 
     def name_record(self, record: Mapping[str, Any], number: int) -> str:
         """Return the key of a record, or its number. Raises `ParseError` if it has no key."""
@@ -127,7 +144,8 @@ class Fields(BaseModel):
             mime=mime,
             metadata=flatten_metadata(
                 convert_typed_columns(
-                    {n: record[n] for n in metadata_fields if record[n] != ""}, typed_columns
+                    {n: to_plain_number(record[n]) for n in metadata_fields if record[n] != ""},
+                    typed_columns,
                 )
             ),
             marks=(Mark(start=0, end=len(text), kind="row", value=number),),
@@ -148,6 +166,8 @@ def format_value(value: Any) -> str:
         return value.strip()
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, WrittenFloat):
+        return value.written
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
     if isinstance(value, datetime.datetime) and value.time() == datetime.time():
@@ -473,7 +493,7 @@ class JsonLinesParser(RecordParser):
     """JSON Lines: one value per line; also reads a JSON file with a list of objects."""
 
     name: ClassVar[str] = "jsonl"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     has_typed_values: ClassVar[bool] = True
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "application/jsonl": (".jsonl", ".ndjson"),
@@ -486,7 +506,7 @@ class JsonLinesParser(RecordParser):
         """Parse `data` into one document. The title is the file name."""
         builder = TextBuilder()
         for number, record in self.records(data):
-            _write_row(builder, number, self.fields.render(record))
+            _write_row(builder, number, self.fields.format_paragraph(record))
         return _build_document(builder, uri, mime or "application/jsonl", {})
 
     def records(self, data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -494,19 +514,19 @@ class JsonLinesParser(RecordParser):
         text = decode(data)
         require_text(text)
         values: Iterator[tuple[int, Any]]
-        if text.lstrip().startswith("["):
-            parsed = _load_json(text)
-            values = iter(enumerate(parsed if isinstance(parsed, list) else [parsed], start=1))
+        whole = _load_json(text) if text.lstrip().startswith("[") else None
+        if isinstance(whole, list):
+            values = iter(enumerate(whole, start=1))
         else:
             lines = enumerate(io.StringIO(text), start=1)
             values = ((n, _load_json(line)) for n, line in lines if line.strip())
         for number, value in values:
-            yield number, flatten_metadata(value) if isinstance(value, dict) else {"value": value}
+            yield number, flatten_record(value) if isinstance(value, dict) else {"value": value}
 
 
 def _load_json(text: str) -> Any:
     """Return the parsed value; text that is not JSON is returned as a string."""
     try:
-        return json.loads(text)
+        return load_json(text)
     except (ValueError, RecursionError):
         return text.strip()

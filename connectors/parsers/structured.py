@@ -2,42 +2,68 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import chain
 from typing import Any, ClassVar
 
-from connectors.base import FailedPart, Parser
-from connectors.parsers.records import JsonLinesParser
+from connectors.base import FailedPart
+from connectors.parsers.record_lists import (
+    RecordWriter,
+    flatten_record,
+    has_records,
+    is_table_like,
+    iterate_record_lists,
+    load_json,
+)
+from connectors.parsers.records import Fields, JsonLinesParser, RecordParser
 from connectors.parsers.safe_zip import local_name, parse_damaged_xml
 from connectors.parsers.text import decode, extract_file_name, require_text
 from connectors.parsers.text_builder import TextBuilder, build_heading_marks
+from connectors.parsers.xml_records import (
+    find_record_names,
+    iterate_text,
+    list_attributes,
+    read_element,
+)
+from connectors.parsers.yaml_records import CommentedWriter, find_comments, load_yaml_data
 from rag.errors import NoText, ParseError
 from rag.types import Document, Mark, to_well_formed
 
 
 class JsonParser(JsonLinesParser):
-    """JSON, indented, with the names of the outermost object as headings.
+    """JSON: lists of objects as records, other data indented, with key paths as headings.
 
-    A list of objects is read as records. Invalid JSON is kept as plain text; the metadata field
-    ``damage`` says what is wrong.
+    Lists of objects can be at any depth. Without one, the text is the JSON, indented. Invalid JSON
+    is kept as plain text; the metadata field ``damage`` says what is wrong.
     """
 
     name: ClassVar[str] = "json"
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "application/json": (".json", ".geojson", ".webmanifest"),
     }
-    keeps: ClassVar[str] = "all keys and values; lists of objects as records"
+    keeps: ClassVar[str] = "all keys and values; lists of objects at any depth as records"
 
     def documents(
         self, data: bytes, *, uri: str, mime: str | None = None
     ) -> Iterator[Document | FailedPart]:
         """Parse `data` into one document, or with ``per`` = ``row`` one per object of a list."""
-        if self.per == "row" and data.lstrip()[:1] == b"[":
+        if self.per == "row" and any(True for _ in self.records(data)):
             yield from super().documents(data, uri=uri, mime=mime)
         else:
             yield self.parse(data, uri=uri, mime=mime)
+
+    def records(self, data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """Yield the records of all lists, numbered from 1."""
+        try:
+            lists = iterate_record_lists(load_json(decode(data)))
+        except (ValueError, RecursionError):  # not JSON
+            return
+        records = chain.from_iterable(items for _, items in lists)
+        for number, record in enumerate(records, start=1):
+            yield number, flatten_record(record)
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data`. The title is the file name."""
@@ -45,11 +71,14 @@ class JsonParser(JsonLinesParser):
         text = decode(data)
         require_text(text)
         try:
-            value = json.loads(text)
+            value = load_json(text)
         except (ValueError, RecursionError) as error:
             return _keep_as_text(text, uri, mime, error)
-        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-            return super().parse(data, uri=uri, mime=mime)
+        if has_records(value):
+            writer = RecordWriter(**_list_format(self.fields))
+            document = _write_record_document(partial(writer.write_data, value), writer, uri, mime)
+            if document is not None:
+                return document
         text, headings = _indent_json(text)
         return Document(
             uri=uri,
@@ -58,6 +87,32 @@ class JsonParser(JsonLinesParser):
             mime=mime,
             marks=build_heading_marks(headings, len(text)),
         )
+
+
+def _list_format(fields: Fields) -> dict[str, Any]:
+    """Return the settings of a `RecordWriter` for the format of `fields`."""
+    return {"format_flat": fields.format_paragraph, "splits_records": not fields.text}
+
+
+def _write_record_document(
+    write: Callable[[], None], writer: RecordWriter, uri: str, mime: str
+) -> Document | None:
+    """Return a document of data with lists of records; None if they are nested too deep."""
+    try:
+        write()
+    except RecursionError:
+        return None
+    builder = writer.builder
+    if not builder.text.strip():
+        return None
+    headings = build_heading_marks(writer.headings, builder.offset)
+    return Document(
+        uri=uri,
+        text=builder.text,
+        title=extract_file_name(uri),
+        mime=mime,
+        marks=(*builder.marks, *headings),
+    )
 
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.S)
@@ -101,24 +156,54 @@ def _keep_as_text(text: str, uri: str, mime: str, error: Exception) -> Document:
     )
 
 
-class YamlParser(Parser):
-    """YAML as written, with the names of the outermost mapping as headings."""
+class YamlParser(RecordParser):
+    """YAML as written, with the names of the outermost mapping as headings.
+
+    Lists of two or more mappings with a common key are records, as in JSON. If a file contains
+    one, its text is that of the records and of everything beside them, with the comments.
+    """
 
     name: ClassVar[str] = "yaml"
+    revision: ClassVar[int] = 2
+    has_typed_values: ClassVar[bool] = True
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"application/yaml": (".yaml", ".yml")}
     library: ClassVar[str] = "PyYAML"
-    keeps: ClassVar[str] = "the text as written, top-level keys as headings"
-    drops: ClassVar[str] = "nothing"
+    keeps: ClassVar[str] = "the text as written, top-level keys as headings; lists as records"
+    drops: ClassVar[str] = "the layout of files with lists of records"
+
+    def documents(
+        self, data: bytes, *, uri: str, mime: str | None = None
+    ) -> Iterator[Document | FailedPart]:
+        """Parse `data` into one document, or with ``per`` = ``row`` one per record."""
+        if self.per == "row" and any(True for _ in self.records(data)):
+            yield from super().documents(data, uri=uri, mime=mime)
+        else:
+            yield self.parse(data, uri=uri, mime=mime)
+
+    def records(self, data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """Yield the records of all lists, numbered from 1."""
+        lists = iterate_record_lists(load_yaml_data(decode(data)) or [], is_table_like)
+        records = chain.from_iterable(items for _, items in lists)
+        for number, record in enumerate(records, start=1):
+            yield number, flatten_record(record)
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data`. The title is the file name."""
-        text = decode(data)
+        text, mime = decode(data), mime or "application/yaml"
         require_text(text)
+        if (documents := load_yaml_data(text)) is not None:
+            writer = RecordWriter(is_list=is_table_like, **_list_format(self.fields))
+            commented = CommentedWriter(writer, find_comments(text))
+            document = _write_record_document(
+                partial(commented.write, documents), writer, uri, mime
+            )
+            if document is not None:
+                return document
         return Document(
             uri=uri,
             text=text,
             title=extract_file_name(uri),
-            mime=mime or "application/yaml",
+            mime=mime,
             marks=_find_yaml_headings(text),
         )
 
@@ -141,31 +226,57 @@ def _find_yaml_headings(text: str) -> tuple[Mark, ...]:
     return build_heading_marks(headings, len(text))
 
 
-class XmlParser(Parser):
-    """XML: running text as paragraphs, values with the name of their element.
+class XmlParser(RecordParser):
+    """XML: running text as paragraphs, values with the name of their element, lists as records.
 
-    Only the entities that XML and HTML define are decoded; no other file is read.
+    Two or more elements with the same name and a common child or attribute are records, unless
+    they contain running text. Only the entities that XML and HTML define are decoded; no other file
+    is read.
     """
 
     name: ClassVar[str] = "xml"
+    revision: ClassVar[int] = 2
+    has_typed_values: ClassVar[bool] = False
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "application/xml": (".xml", ".xsd", ".rss", ".atom", ".opml", ".svg", ".dita"),
     }
     library: ClassVar[str] = "lxml"
-    keeps: ClassVar[str] = "text and attributes, with the names of the elements"
+    keeps: ClassVar[str] = "text and attributes, with the names of the elements; lists as records"
     drops: ClassVar[str] = "comments, processing instructions, entities"
+
+    def documents(
+        self, data: bytes, *, uri: str, mime: str | None = None
+    ) -> Iterator[Document | FailedPart]:
+        """Parse `data` into one document, or with ``per`` = ``row`` one per record."""
+        if self.per == "row" and any(True for _ in self.records(data)):
+            yield from super().documents(data, uri=uri, mime=mime)
+        else:
+            yield self.parse(data, uri=uri, mime=mime)
+
+    def records(self, data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """Yield the records of all lists, numbered from 1."""
+        if not data.strip():
+            raise NoText("the file is empty")
+        root, _ = parse_damaged_xml(data, "file")
+        try:
+            for number, element in enumerate(_iterate_record_elements(root), start=1):
+                value = read_element(element)
+                yield number, flatten_record(value) if isinstance(value, Mapping) else {"": value}
+        except RecursionError:
+            raise ParseError("the XML is nested too deep") from None
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data`. The title is the first title element or the file name."""
         if not data.strip():
             raise NoText("the file is empty")
         root, damage = parse_damaged_xml(data, "file")
-        builder = TextBuilder()
+        writer = RecordWriter(has_headings=False, **_list_format(self.fields))
         headings: list[tuple[int, int, str]] = []
         try:
-            _write_xml(root, builder, headings, 1)
+            _write_xml(root, writer, headings, ())
         except RecursionError:
             raise ParseError("the XML is nested too deep") from None
+        builder = writer.builder
         require_text(builder.text)
         return Document(
             uri=uri,
@@ -173,43 +284,38 @@ class XmlParser(Parser):
             title=(headings[0][2] if headings else extract_file_name(uri))[:200],
             mime=mime or "application/xml",
             metadata={"damage": damage} if damage else {},
-            marks=build_heading_marks(headings, builder.offset),
+            marks=(*builder.marks, *build_heading_marks(headings, builder.offset)),
         )
 
 
-def _iterate_text(element: Any) -> Iterator[str]:
-    """Yield the text of an element and its descendants; entities known to HTML are decoded."""
-    from lxml import etree
-
-    yield element.text or ""
+def _iterate_record_elements(element: Any) -> Iterator[Any]:
+    """Yield the elements of the outermost lists of records."""
+    record_names = find_record_names(element)
     for child in element:
-        if isinstance(child.tag, str):
-            yield from _iterate_text(child)
-        elif child.tag is etree.Entity:
-            yield html.unescape(child.text or "")
-        yield child.tail or ""
+        if local_name(child) in record_names:
+            yield child
+        elif local_name(child):
+            yield from _iterate_record_elements(child)
 
 
 _TITLE_TAGS = frozenset(("title", "heading", "head", "h1", "h2", "h3"))
 
 
 def _write_xml(
-    element: Any, builder: TextBuilder, headings: list[tuple[int, int, str]], depth: int
+    element: Any,
+    writer: RecordWriter,
+    headings: list[tuple[int, int, str]],
+    path: tuple[str, ...],
 ) -> None:
-    name = local_name(element)
+    builder, name = writer.builder, local_name(element)
     if not name:
         return
+    attributes = "; ".join(f"{key}: {value}" for key, value in list_attributes(element))
     pieces = (element.text, *(child.tail for child in element))
-    has_text = any(piece and piece.strip() for piece in pieces)
-    attributes = "; ".join(
-        f"{key.rpartition('}')[2]}: {' '.join(value.split())}"
-        for key, value in element.attrib.items()
-        if value.strip() and not key.startswith("{http://www.w3.org/")
-    )
-    if has_text:  # running text, or a value
-        text = to_well_formed(" ".join("".join(_iterate_text(element)).split()))
+    if any(piece and piece.strip() for piece in pieces):  # running text, or a value
+        text = to_well_formed(" ".join("".join(iterate_text(element)).split()))
         if name.lower() in _TITLE_TAGS and len(text) <= 200:
-            headings.append((builder.offset, depth, text))
+            headings.append((builder.offset, len(path) + 1, text))
             builder.write_line(text)
         elif len(element):
             builder.write_line(text)
@@ -218,7 +324,28 @@ def _write_xml(
         return
     if attributes:
         builder.write_line(to_well_formed(f"{name}: {attributes}"))
-    for child in element:
-        _write_xml(child, builder, headings, depth + 1)
-    if depth > 1 and len(element):
+    _write_xml_children(element, writer, headings, (*path, name))
+    if path and len(element):
         builder.write("\n")
+
+
+def _write_xml_children(
+    element: Any,
+    writer: RecordWriter,
+    headings: list[tuple[int, int, str]],
+    path: tuple[str, ...],
+) -> None:
+    """Write the children of an element; those that form lists of records, list by list."""
+    record_names = find_record_names(element)
+    written_names: set[str] = set()
+    for child in element:
+        name = local_name(child)
+        if name not in record_names:
+            _write_xml(child, writer, headings, path)
+        elif name not in written_names:
+            written_names.add(name)
+            records = [read_element(item) for item in element if local_name(item) == name]
+            mappings = [record for record in records if isinstance(record, Mapping)]
+            writer.write_paragraph(path[-1])
+            writer.write_records(mappings, (*path, name))
+            writer.builder.write("\n")

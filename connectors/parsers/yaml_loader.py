@@ -66,6 +66,18 @@ def make_yaml_loader() -> type[yaml.SafeLoader]:
     return Yaml12Loader
 
 
+@lru_cache(maxsize=1)
+def make_yaml_composer() -> type[Any]:
+    """Return the class of a fast loader that composes nodes of YAML 1.2, with aliases."""
+    import yaml
+
+    class Yaml12Composer(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        pass
+
+    add_core_resolvers(Yaml12Composer)
+    return Yaml12Composer
+
+
 def add_core_resolvers(loader: Any) -> None:
     """Make the class of a loader resolve plain scalars as YAML 1.2 does."""
     loader.yaml_implicit_resolvers = {}
