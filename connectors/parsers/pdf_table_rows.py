@@ -157,8 +157,12 @@ def split_tall_lines(lines: Sequence[Line], boxes: CharacterBoxes) -> list[Line]
 
 
 def _split_tall_line(line: Line, boxes: CharacterBoxes) -> list[Line]:
+    text = line.text.rstrip()
+    _, bottom, _, top = boxes.get_box(line.start + len(text) - len(text.lstrip()))
+    _, y_min, _, y_max = boxes.get_box(line.start + len(text) - 1)
+    if abs(bottom + top - y_min - y_max) < max(top - bottom, y_max - y_min):
+        return [line]  # a superscript, or a line in large type
     starts: list[int] = []
-    bottom = top = 0.0
     for token in _TOKEN.finditer(line.text):
         _, y_min, _, y_max = boxes.get_box(line.start + token.start())
         if not starts or not bottom < (y_min + y_max) / 2 < top:
