@@ -80,7 +80,7 @@ def name_columns(
     positions: Sequence[float],
     heights: Sequence[float],
     columns: Sequence[Column],
-    label_end: float,
+    value_start: float,
     period: re.Pattern[str],
 ) -> list[str]:
     """Return the names of the columns, that of the labels first.
@@ -90,7 +90,7 @@ def name_columns(
     """
     names: list[list[str]] = [[] for _ in range(len(columns) + 1)]
     for i, runs in enumerate(rows):
-        label_runs = [run for run in runs if run.x_min < label_end and not run.is_value]
+        label_runs = [run for run in runs if run.centre < value_start and not run.is_value]
         names[0] += [run.text for run in label_runs]
         value_runs = [run for run in runs if run not in label_runs]
         is_stacked = (

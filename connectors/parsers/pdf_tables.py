@@ -222,7 +222,12 @@ def _classify_row_above(row: Row, below: Row, region: _Region) -> str:
             return ""
         return "unit" if is_unit and len(row.all_runs) == 1 else "header"
     runs = row.all_runs
-    has_names = len(runs) > 1 and runs[1].x_min >= limit and runs[0].x_max <= value_start + 2
+    names = [run for run in runs if run.x_min >= limit or run.centre > value_start]
+    labels = runs[: len(runs) - len(names)]
+    has_names = (
+        0 < len(names) <= max([len(other.values) for other in region.body])
+        and max([run.x_max for run in labels], default=0) <= value_start + 2
+    )
     if has_names and not _DOT_LEADER.search(row.text):
         return "header"
     if row.x_max > value_start + 2:
@@ -287,8 +292,7 @@ def _make_table(region: _Region) -> tuple[list[Line], Line] | None:
     header_runs = [[run for run in row.all_runs if not _is_unit(run.text)] for row in region.header]
     heights = [row.height for row in region.header]
     positions = [row.y for row in region.header]
-    limit = min(region.label_end, region.value_start - 2) - 1
-    names = name_columns(header_runs, positions, heights, columns, limit, _PERIOD)
+    names = name_columns(header_runs, positions, heights, columns, region.value_start, _PERIOD)
     units = [run.text for row in region.header for run in row.all_runs if _is_unit(run.text)]
     lead = " ".join([*(row.text for row in region.units), *units])
     grid = make_grid(region.body, columns, region.value_start)
