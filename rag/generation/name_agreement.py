@@ -7,7 +7,8 @@ words stand under another heading, so most of a false claim may agree: only the 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Sequence, Set
 from functools import lru_cache
 
 from rag.generation.passages import Passage
@@ -30,11 +31,11 @@ class NameAgreement:
     """
 
     def __init__(self, claim: str, question: str, passages: Sequence[Passage]) -> None:
-        self._claim_words = frozenset(words(claim))
+        self._claim_words = _list_words(claim)
         self._claim_names = find_names(claim)
-        self._asked_names = find_names(_FIRST_WORD.sub("", question))
+        self._asked_names = find_asked_names(question)
         if len(set(content_stems(claim))) > MAX_SHORT_CLAIM_WORDS:
-            self._asked_names &= find_names(_FIRST_WORD.sub("", claim))
+            self._asked_names &= find_asked_names(claim)
         names_by_label = [
             find_names(label)
             for label in dict.fromkeys(
@@ -58,7 +59,7 @@ class NameAgreement:
         if self._asked_names - premise_words:
             return MISSING_NAME_FACTOR
         if any(
-            self._claim_words.isdisjoint(words(label))
+            self._claim_words.isdisjoint(_list_words(label))
             for label in passage.row_labels(span)
             if label
         ):
@@ -70,9 +71,33 @@ class NameAgreement:
         return MISSING_NAME_FACTOR if own_names - self._claim_words else 1.0
 
 
+def find_asked_names(question: str) -> frozenset[str]:
+    """Return the names in a question; its first word has a capital in any case."""
+    return find_names(_FIRST_WORD.sub("", question))
+
+
+def has_asked_name(names: Set[str], passage: Passage, span: Span) -> bool:
+    """Whether a span has one of the `names`, below its headings or elsewhere in its passage.
+
+    A row of a table has them in its own cells, its headings or the names of its columns.
+    """
+    if not names or not names.isdisjoint(_list_words(passage.premise(span))):
+        return True
+    return passage.table_at(span.start) is None and not names.isdisjoint(_list_words(passage.text))
+
+
 @lru_cache(maxsize=4_096)
 def _list_words(text: str) -> frozenset[str]:
+    text = _fold_accents(text)
     return frozenset([*words(text), *words(_INNER_PUNCTUATION.sub("", text))])
+
+
+def _fold_accents(text: str) -> str:
+    """Return the text without combining marks: é is e. Questions are often typed so."""
+    if text.isascii():
+        return text
+    decomposed = unicodedata.normalize("NFKD", text)
+    return "".join(character for character in decomposed if not unicodedata.combining(character))
 
 
 @lru_cache(maxsize=4_096)
@@ -80,9 +105,10 @@ def find_names(text: str) -> frozenset[str]:
     """Return the words of names in lower case: with an initial capital or a digit, no stop words.
 
     An identifier of letters and digits is one word without punctuation: ERR-07 is ``err07``.
+    Accents are left out.
     """
     names: set[str] = set()
-    for name in _NAME.findall(text):
+    for name in _NAME.findall(_fold_accents(text)):
         name = _POSSESSIVE.sub("", name)
         is_identifier = any(map(str.isdigit, name)) and any(map(str.isalpha, name))
         parts = words(_INNER_PUNCTUATION.sub("", name) if is_identifier else name)

@@ -8,6 +8,11 @@ from collections.abc import Iterator, Sequence, Set
 from typing import TYPE_CHECKING, NamedTuple
 
 from rag.embedding import Embedder
+from rag.generation.name_agreement import (
+    MISSING_NAME_FACTOR,
+    find_asked_names,
+    has_asked_name,
+)
 from rag.generation.passages import Passage
 from rag.query import Query
 from rag.text.sentences import Span
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
 
 _LEADING_MARKUP = re.compile(r"(?:[-*+•>]|\d{1,3}[.)])\s+")
 _NOT_PROSE = re.compile(r"#{1,6}\s|\|?[\s:|-]+\|?$")
+_CARRIED_TERMS_FACTOR = 0.5  # of the relevance, if only terms of an earlier question are shared
 _PASSAGE_WEIGHT = 0.5  # weight of the passage's score in a sentence's score
 _INCOMPLETE_SENTENCE_PENALTY = 0.4  # for text without a sentence's end: a caption, a heading
 _COMPLETE_SENTENCE = re.compile(r"[.!?…。！？।؟:;][\"'”’»)\]]*$|\|$")
@@ -44,9 +50,10 @@ def score_candidates(
     """Return every quotable sentence with its relevance and score.
 
     The relevance is the share of the question's words that the sentence or its headings have, plus
-    the cosine of the question and of the sentence with its headings. It is halved if the sentence
-    has only words that the query carries from an earlier question. In the score, rarer words count
-    more, and the passage's score is added.
+    the cosine of the question and of the sentence with its headings. It is lowered if the
+    sentence has only words that the query carries from an earlier question, or if it stands in a
+    passage that has none of the question's names. In the score, rarer words count more, and the
+    passage's score is added.
     """
     question = str(query)
     question_stems = set(content_stems(question))
@@ -60,24 +67,33 @@ def score_candidates(
         question_stems & (set(stems(text)) | label_stems[label])
         for text, label in zip(texts, labels, strict=True)
     ]
-    heading_paths = [" > ".join(passage.headings_at(span.start)) for passage, span in spans]
+    heading_paths = [
+        "" if passage.table_at(span.start) else " > ".join(passage.headings_at(span.start))
+        for passage, span in spans
+    ]  # the names of the columns explain a row better
     vectors = _embed_below_headings(texts, heading_paths, embedder)
     cosines = (vectors @ embedder.embed_query(question)).tolist()
     rarity = _weigh_by_rarity(question_stems, shared_stems)
     own_stems = set(content_stems(query.text)) & question_stems
+    asked_names = find_asked_names(query.text)
+    factors = [
+        (1 if shared & own_stems else _CARRIED_TERMS_FACTOR)
+        * (1 if has_asked_name(asked_names, passage, span) else MISSING_NAME_FACTOR)
+        for shared, (passage, span) in zip(shared_stems, spans, strict=True)
+    ]
     return [
         Candidate(
             passage,
             span,
-            relevance=(len(shared) / len(question_stems) + max(0.0, cosine))
-            * (1 if shared & own_stems else 0.5),
-            score=math.fsum(rarity[word] for word in shared)
+            relevance=(len(shared) / len(question_stems) + max(0.0, cosine)) * factor,
+            score=(factor - 1)
+            + math.fsum(rarity[word] for word in shared)
             + max(0.0, cosine)
             + _PASSAGE_WEIGHT * passage.score
             - (0.0 if _is_complete(passage, span, text) else _INCOMPLETE_SENTENCE_PENALTY),
         )
-        for (passage, span), text, shared, cosine in zip(
-            spans, texts, shared_stems, cosines, strict=True
+        for (passage, span), text, shared, cosine, factor in zip(
+            spans, texts, shared_stems, cosines, factors, strict=True
         )
     ]
 
