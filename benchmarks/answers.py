@@ -158,7 +158,8 @@ def ours(generator: Any) -> Side:
                 question.documents[c.uri][c.start : c.end] == c.quote for c in answer.citations
             ]
             claims = [s for s in answer.sentences if s.status != "needs_none"]
-            cited = sum(s.status == "supported" and any(exact[i] for i in s.citations) for s in claims)
+            supported = [s for s in claims if s.status == "supported"]
+            cited = sum(any(exact[i] for i in s.citations) for s in supported)
             yield Given(
                 strip_markers(answer.text),
                 answer.status == "abstained",

@@ -223,9 +223,9 @@ def _is_met(condition: tuple[str, float], value: float) -> bool:
 def _render_number(value: float, parts: Sequence[_Part], pattern: _Pattern | None) -> str:
     """Render a number that is not negative."""
     if pattern and value < _MAX_EXACT:
-        number = value * pattern.factor
-        number += number * 1e-15  # rounds .5 up, as spreadsheets do, despite binary fractions
-        return f"{pattern.prefix}{number:{pattern.specification}}{pattern.suffix}"
+        scaled = value * pattern.factor
+        scaled += scaled * 1e-15  # rounds .5 up, as spreadsheets do, despite binary fractions
+        return f"{pattern.prefix}{scaled:{pattern.specification}}{pattern.suffix}"
     parts = _split_fractions(parts)
     kinds = [part.kind for part in parts]
     if "general" in kinds:
@@ -243,7 +243,7 @@ def _render_number(value: float, parts: Sequence[_Part], pattern: _Pattern | Non
         scale += _count_commas(kinds, last + 1)
     decimals = [p.text for p in parts[point:exponent] if p.kind == "digit"][:_MAX_DECIMALS]
     whole = [p.text for p in parts[: min(point, exponent)] if p.kind == "digit"]
-    number = Decimal(repr(float(value))) * 100 ** kinds.count("%") / 1000**scale
+    number = Decimal(repr(float(value))).scaleb(2 * kinds.count("%") - 3 * scale)
     power = 0
     if exponent < len(kinds):
         number, power = _scale_to_exponent(number, max(1, len(whole)))

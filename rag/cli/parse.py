@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from connectors.base import FailedPart
     from rag.pipeline import Pipeline
 
-_MARGIN_CHARACTERS = 24
+_MARGIN_CHARACTERS = 32
 _MAX_MODELS_LISTED = 8  # of one component
 
 

@@ -140,7 +140,7 @@ FORMATS_WITH_HEADINGS: dict[str, Callable[[Sequence[str]], bytes]] = {
 
 def split_into_chunks(document: Document) -> list:
     """Split into small chunks, so that many start in the middle of a unit."""
-    return HeadingChunker(size=24, overlap=0, smallest=0).split(document, StaticEmbedder())
+    return HeadingChunker(size=24, overlap=0).split(document, StaticEmbedder())
 
 
 @pytest.mark.parametrize("name", FORMATS)
