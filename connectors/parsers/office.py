@@ -427,14 +427,16 @@ class PptxParser(Parser):
     notes: bool = True
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
-        """Parse `data`. The title is the document title, that of a slide or the file name."""
+        """Parse `data`. The title is the document title, that of a title slide or the file name."""
         from pptx import Presentation
 
         archive = ZippedFile(data, "PowerPoint presentation")
         builder = TextBuilder()
         headings: list[tuple[int, int, str]] = []
         try:
-            for number, slide in enumerate(Presentation(io.BytesIO(data)).slides, start=1):
+            slides = Presentation(io.BytesIO(data)).slides
+            title = _read_title_slide(slides)
+            for number, slide in enumerate(slides, start=1):
                 with builder.mark_block("slide", number):
                     self._write_slide(slide, builder, headings)
         except MemoryError:
@@ -446,11 +448,10 @@ class PptxParser(Parser):
         if not builder.text.strip():
             raise NoText("the presentation contains no text")
         metadata = read_office_properties(archive)
-        heading = headings[0][2] if headings else ""
         return Document(
             uri=uri,
             text=to_well_formed(builder.text),
-            title=choose_title(metadata.pop("title", ""), heading=heading, uri=uri),
+            title=choose_title(metadata.pop("title", ""), heading=title, uri=uri),
             mime=mime or _PPTX,
             metadata=metadata,
             marks=(
@@ -474,6 +475,16 @@ class PptxParser(Parser):
         if self.notes and slide.has_notes_slide and slide.notes_slide.notes_text_frame is not None:
             notes = slide.notes_slide.notes_text_frame.text.strip()
             builder.write_paragraph(f"Notes: {notes}" if notes else "")
+
+
+def _read_title_slide(slides: Any) -> str:
+    """Return the title of the first slide if it is a title slide: the others are about a part."""
+    from pptx.enum.shapes import PP_PLACEHOLDER
+
+    title = slides[0].shapes.title if len(slides) else None
+    if title is None or title.placeholder_format.type != PP_PLACEHOLDER.CENTER_TITLE:
+        return ""
+    return " ".join(title.text_frame.text.split())
 
 
 def _sort_shapes(shapes: Any, depth: int = 0) -> Iterator[Any]:

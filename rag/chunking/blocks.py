@@ -17,6 +17,7 @@ from rag.types import Document, Mark, Table
 
 _BLOCK_CHARACTERS = 200_000  # split in one call, to bound the memory
 _MAX_HEADING_CHARACTERS = 300  # of a section that contains only its heading
+_MAX_ROW_LABEL_CHARACTERS = 80
 _CODE_BLOCK = re.compile(
     r"^[ ]{0,3}(?P<fence>`{3,}|~{3,})[^\n]*\n(?s:.*?)(?:^[ ]{0,3}(?P=fence)[`~]*[ \t]*$|\Z)", re.M
 )
@@ -37,6 +38,14 @@ class Section(NamedTuple):
             if table.start <= span.start < table.end:
                 return i
         return None
+
+    def find_row_label(self, text: str, offset: int) -> str:
+        """Return the first value of the row that contains `offset` and begins before it."""
+        i = bisect_right(self.rows, offset - 1, key=lambda row: row.start) - 1
+        if i < 0 or self.rows[i].end <= offset:
+            return ""
+        first_part, _, _ = text[self.rows[i].start : offset].strip("| \n").partition("\n")
+        return re.split(r"; | \| ", first_part, maxsplit=1)[0][:_MAX_ROW_LABEL_CHARACTERS]
 
 
 class Block(NamedTuple):

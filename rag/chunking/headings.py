@@ -101,12 +101,27 @@ class HeadingChunker(Chunker):
                         text=text[span.start : span.end],
                         title=document.title,
                         headings=section.headings,
-                        heading_context=contexts[0 if i is None or not tables else i + 1][0],
+                        heading_context=self._add_row_label(
+                            contexts[0 if i is None or not tables else i + 1][0],
+                            section.find_row_label(text, span.start),
+                            text[span.start : span.end],
+                            tokens,
+                        ),
                         location=location_index.locate(span.start, span.end),
                         metadata=document.metadata,
                     )
                 )
         return _drop_oversized_contexts(chunks, tokens) if self.with_context else chunks
+
+    def _add_row_label(
+        self, heading_context: str, row_label: str, text: str, tokens: TokenCounter
+    ) -> str:
+        """Add the label of a row that begins in an earlier chunk, if the chunk still fits."""
+        if not (self.with_context and row_label):
+            return heading_context
+        labelled = f"{heading_context} > {row_label}" if heading_context else row_label
+        length = tokens.count_tokens([f"{labelled}\n\n{text}"])[0]
+        return labelled if length <= tokens.max_tokens else heading_context
 
     def _make_heading_context(
         self, path: Sequence[str], table: MarkValue | None, tokens: TokenCounter

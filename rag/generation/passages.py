@@ -6,6 +6,7 @@ with what a reader sees beside it: ``Catalogue > H-120 > Warranty: Three years.`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +17,7 @@ from rag.types import Mark, SourceLocation, Table, format_location
 
 _MAX_RECORD_NAME_CHARACTERS = 120
 _HEADING_MARKUP = "#=*_-~ \t\r"
+_HEADING_LINE = re.compile(r"\s*+(?P<line>[^\n]+)(?:\n[ \t]*(?:=+|-+)[ \t]*(?=\n|\Z))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +118,11 @@ class Passage:
     def runs(self, max_sentences: int = 3) -> tuple[tuple[Span, ...], ...]:
         """Return every run of up to `max_sentences` consecutive sentences, as spans of `text`.
 
-        A row of a table is one sentence; its header is none. No run crosses a heading, or the
-        beginning or end of a table or record.
+        A row of a table is one sentence; its header is none, and a heading is none. No run crosses
+        a heading, or the beginning or end of a table or record.
         """
-        joints, tables = self._find_bounds()
-        return _list_sentence_runs(self.text, joints, tables, max_sentences)
+        joints, tables, headings = self._find_bounds()
+        return _list_sentence_runs(self.text, joints, tables, headings, max_sentences)
 
     def sentence_spans(self) -> list[Span]:
         """Return the spans of the sentences in `text`."""
@@ -128,7 +130,7 @@ class Passage:
 
     def find_longest_span(self) -> Span | None:
         """Return the longest quotable span, without surrounding white space."""
-        joints, _ = self._find_bounds()
+        joints, _, _ = self._find_bounds()
         start, end = max(
             _split_at_joints(self.text, joints), key=lambda part: (part[1] - part[0], -part[0])
         )
@@ -149,30 +151,50 @@ class Passage:
                 return name.strip()[:_MAX_RECORD_NAME_CHARACTERS]
         return ""
 
-    def _find_bounds(self) -> tuple[tuple[int, ...], tuple[tuple[int, int, int], ...]]:
-        """Return the offsets that no quote crosses, and (start, end, first row) of each table."""
-        joints = {*self.joints, *self._find_heading_ends(0, self.headings)}
+    def _find_bounds(
+        self,
+    ) -> tuple[tuple[int, ...], tuple[tuple[int, int, int], ...], tuple[int, ...]]:
+        """Return the offsets that no quote crosses, tables and headings.
+
+        A table is (start, end, first row); a heading is its start, and ends at the next offset.
+        """
+        joints = set(self.joints)
+        headings: set[int] = set()
         tables: list[tuple[int, int, int]] = []
+
+        def add_heading(start: int, path: tuple[str, ...]) -> None:
+            if (heading := self._find_heading_line(start, path)) is not None:
+                headings.add(heading.start)
+                joints.update(heading)
+
+        add_heading(0, self.headings)
         for mark in self.marks:
             start, end = mark.start - self.start, mark.end - self.start
             joints |= {start, end}
             if mark.kind == "heading" and isinstance(mark.value, tuple):
-                joints |= self._find_heading_ends(start, mark.value)
+                add_heading(start, mark.value)
             elif isinstance(mark.value, Table):
                 first_row = max(0, start + mark.value.header)
                 tables.append((max(0, start), min(end, len(self.text)), first_row))
         inner_joints = sorted(joint for joint in joints if 0 < joint < len(self.text))
-        return tuple(inner_joints), tuple(tables)
+        return tuple(inner_joints), tuple(tables), tuple(sorted(headings))
 
-    def _find_heading_ends(self, start: int, headings: tuple[str, ...]) -> set[int]:
-        """Return where the heading line at `start` ends; nothing if the line is no heading."""
+    def _find_heading_line(self, start: int, headings: tuple[str, ...]) -> Span | None:
+        """Return the span of the heading line at `start`, with a line of - or = below it.
+
+        Return None if the line is no heading, and if there is nothing else in the passage.
+        """
         if start < 0 or not headings:
-            return set()
-        line, _, _ = self.text[start:].lstrip("\n").partition("\n")
-        end = self.text.find("\n", self.text.find(line, start))
-        heading = " ".join(line.strip(_HEADING_MARKUP).split())
-        is_heading = bool(heading) and (line.startswith("#") or heading == headings[-1])
-        return {end} if is_heading and end >= 0 else set()
+            return None
+        match = _HEADING_LINE.match(self.text, start)
+        if match is None:
+            return None
+        line = match.group("line")
+        is_heading = line.startswith("#") or " ".join(
+            line.strip(_HEADING_MARKUP).split()
+        ) == headings[-1].strip(_HEADING_MARKUP)
+        has_more = bool(self.text[: match.start()].strip() or self.text[match.end() :].strip())
+        return Span(match.start("line"), match.end()) if is_heading and has_more else None
 
 
 def _split_at_joints(text: str, joints: tuple[int, ...]) -> list[tuple[int, int]]:
@@ -185,10 +207,13 @@ def _list_sentence_runs(
     text: str,
     joints: tuple[int, ...],
     tables: tuple[tuple[int, int, int], ...],
+    headings: tuple[int, ...],
     max_sentences: int,
 ) -> tuple[tuple[Span, ...], ...]:
     runs: list[tuple[Span, ...]] = []
     for start, end in _split_at_joints(text, joints):
+        if start in headings:
+            continue
         table = next((t for t in tables if t[0] <= start < t[1]), None)
         if table is None:
             spans = [Span(start + s.start, start + s.end) for s in sentences(text[start:end])]

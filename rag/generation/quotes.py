@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from rag import tracing
 from rag.embedding import StaticEmbedder
-from rag.generation.name_agreement import MAX_SHORT_CLAIM_WORDS, NameAgreement
+from rag.generation.name_agreement import MAX_SHORT_CLAIM_WORDS, MISSING_NAME_FACTOR, NameAgreement
 from rag.generation.passages import Passage
 from rag.text.sentences import Span
 from rag.text.tokenization import content_stems
@@ -25,6 +25,7 @@ _QUOTATION = re.compile(
     r"|„([^„“”\n]{1,1000})[“”]|«([^«»\n]{1,1000})»)"
 )
 _MIN_QUOTATION_CHARACTERS = 20  # shorter ones are names and the like
+_MIN_OWN_SHARE = 0.34  # of the claim's words that are not in the headings of a sentence
 _ELLIPSIS = re.compile(r"\s*(?:\[?(?:…|\.\.\.)\]?)\s*")
 
 
@@ -100,7 +101,11 @@ def find_best_quote(
             pairs = [(claim, p.premise(s)) for p, s in span_group]
             with tracing.span(f"verify {verifier.name}", attributes={"citewell.pairs": len(pairs)}):
                 scores = verifier.scores(pairs)
-            factors += [agreement.factor(passage, span) for passage, span in span_group]
+            factors += [
+                agreement.factor(passage, span)
+                * (_measure_own_share(claim, passage, span) if verifier.by_words else 1)
+                for passage, span in span_group
+            ]
             supports += [
                 float(score) * factor
                 for score, factor in zip(scores, factors[len(supports) :], strict=True)
@@ -114,6 +119,22 @@ def find_best_quote(
         if supports[i] >= sufficient_support
     )
     return Quote(*spans[i], min(1.0, supports[i]), names_agree=factors[i] == 1)
+
+
+def _measure_own_share(claim: str, passage: Passage, span: Span) -> float:
+    """Return a factor below 1 if nearly all that a span shares with a claim is in its headings.
+
+    "Parking is free" has a word in common with each sentence below the heading "Parking". The
+    words of the claim that are in the headings must not stand in for the others.
+    """
+    weights, (own, label) = shared_words(
+        claim, [passage.describe(span), passage.label_at(span.start)]
+    )
+    needed = math.fsum(weight for word, weight in weights.items() if word not in label)
+    if not label or not needed:
+        return 1.0
+    share = math.fsum(weights[word] for word in own - label) / needed
+    return 1.0 if share >= _MIN_OWN_SHARE else MISSING_NAME_FACTOR
 
 
 def _is_related(question: str, text: str) -> bool:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from rag.text.line_breaks import find_sentence_lines
-from rag.text.word_lists import ends_with_abbreviation
+from rag.text.word_lists import ORDINAL_DATE, ends_with_abbreviation
 
 
 class Span(NamedTuple):
@@ -78,6 +78,10 @@ def _ends_sentence(text: str, start: int, boundary: re.Match[str]) -> bool:
     if boundary.group("stop") != ".":
         return True
     if _LIST_NUMBER.fullmatch(text, start, boundary.end()):
+        return False
+    if text[boundary.start() - 1 : boundary.start()].isdigit() and ORDINAL_DATE.match(
+        text, boundary.end()
+    ):
         return False
     return not ends_with_abbreviation(
         text[max(start, boundary.start() - 40) : boundary.end()],

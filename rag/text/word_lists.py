@@ -37,6 +37,20 @@ SENTENCE_STARTERS = frozenset(
     hier dort bitte was wer wo warum""".split()
 )
 
+# "3. Mai": the full stop is that of an ordinal number. Months in German, Danish, Norwegian,
+# Swedish, Finnish, Czech, Hungarian, Slovenian and Croatian.
+ORDINAL_DATE = re.compile(
+    r"\s++(?:januar|jänner|januari|februar|februari|feber|märz|marts|mars|april|mai|maj|juni|juli|august"
+    r"|augusti|september|oktober|november|dezember|desember|december"
+    r"|tammikuuta|helmikuuta|maaliskuuta|huhtikuuta|toukokuuta|kesäkuuta|heinäkuuta|elokuuta"
+    r"|syyskuuta|lokakuuta|marraskuuta|joulukuuta"
+    r"|ledna|února|března|dubna|května|června|července|srpna|září|října|listopadu|prosince"
+    r"|január|február|március|április|május|június|július|augusztus|szeptember|október"
+    r"|januarja|februarja|marca|aprila|maja|junija|julija|avgusta|septembra|oktobra|novembra|decembra"
+    r"|siječnja|veljače|ožujka|travnja|svibnja|lipnja|srpnja|kolovoza|rujna|listopada|studenoga)\b",
+    re.IGNORECASE,
+)
+
 
 def ends_with_abbreviation(text_before: str, text_after: str) -> bool:
     """Whether `text_before` ends with a full stop of an abbreviation or an initial.

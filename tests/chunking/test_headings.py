@@ -178,6 +178,23 @@ def test_chunks_of_a_table_have_whole_rows_under_their_columns(
             assert chunk.heading_context == "Inventory"
 
 
+def test_pieces_of_a_long_row_have_its_label() -> None:
+    builder = TextBuilder()
+    for number in range(3):
+        start = builder.offset
+        builder.write(f"plant: P{number}; " + "; ".join(f"field {i}: {i * 7}" for i in range(80)))
+        builder.mark("row", number + 1, start)
+        builder.write("\n\n")
+    document = Document(uri="u", text=builder.text, title="Plants", marks=tuple(builder.marks))
+    chunks = HeadingChunker(size=64, overlap=0).split(document, EMBEDDER)
+    rows = [mark for mark in document.marks if mark.kind == "row"]
+    pieces = [c for c in chunks if not any(c.start == row.start for row in rows)]
+    assert len(pieces) > 6
+    for piece in pieces:
+        (row,) = (row for row in rows if row.start <= piece.start < row.end)
+        assert piece.heading_context == f"Plants > plant: P{row.value - 1}"
+
+
 def test_first_row_stays_below_its_header() -> None:
     chunks = HeadingChunker(size=40, overlap=0, stretch=1).split(build_table_document(9), EMBEDDER)
     (first,) = (chunk for chunk in chunks if "| --- |" in chunk.text)

@@ -111,3 +111,50 @@ def test_claim_about_two_sections_may_use_both_names() -> None:
 )
 def test_names_are_words_with_a_capital_or_a_digit(text: str, names: set[str]) -> None:
     assert find_names(text) == names
+
+
+HOTELS = """# Hotel Adler
+
+## Parking
+
+It costs 12 euros a day.
+
+## Staff
+
+All people have 31 days of leave.
+
+Rooms
+-----
+
+Rooms are cleaned on Friday.
+"""
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        "Parking at Hotel Adler is free.",
+        "The staff of Hotel Adler has 27 weeks.",
+        "The rooms of Hotel Adler face the garden.",
+    ],
+)
+def test_words_of_the_headings_do_not_stand_in_for_the_sentence(claim: str) -> None:
+    document = MarkdownParser().parse(HOTELS.encode(), uri="hotel.md")
+    chunks = split_document(HeadingChunker(), document, StaticEmbedder())
+    hits = [Hit(chunk=chunk, score=1.0) for chunk in chunks]
+    passages = pack(hits, 10_000, lambda text: len(text.split())).passages
+    _, support = find_supporting_quotes(claim, [], passages, VERIFIER, "")
+    assert support < VERIFIER.partial
+
+
+def test_headings_and_the_lines_below_them_are_not_quoted() -> None:
+    document = MarkdownParser().parse(HOTELS.encode(), uri="hotel.md")
+    chunks = split_document(HeadingChunker(), document, StaticEmbedder())
+    hits = [Hit(chunk=chunk, score=1.0) for chunk in chunks]
+    passages = pack(hits, 10_000, lambda text: len(text.split())).passages
+    quotable = [p.text[s.start : s.end] for p in passages for s in p.sentence_spans()]
+    assert quotable == [
+        "It costs 12 euros a day.",
+        "All people have 31 days of leave.",
+        "Rooms are cleaned on Friday.",
+    ]

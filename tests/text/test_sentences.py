@@ -225,3 +225,23 @@ def test_line_breaks_take_linear_time(piece: str) -> None:
 @pytest.mark.parametrize("stop", "।॥؟۔։።။។。．")
 def test_sentences_end_at_the_stops_of_all_scripts(stop: str) -> None:
     assert split_sentences(f"ab{stop} cd{stop}") == [f"ab{stop}", f"cd{stop}"]
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Am 3. Mai 2011 wurde das Haus eröffnet.",
+        "Er schloss am 31. Dezember 1999.",
+        "Den 5. juni er en fridag.",
+        "Avattu 12. kesäkuuta 2020.",
+        "Otevřeno od 1. ledna 2022.",
+    ],
+)
+def test_full_stop_of_an_ordinal_date_ends_no_sentence(sentence: str) -> None:
+    text = f"Vorher. {sentence} Danach."
+    assert [text[start:end] for start, end in sentences(text)] == ["Vorher.", sentence, "Danach."]
+
+
+def test_number_before_another_word_ends_a_sentence() -> None:
+    text = "The office is in room 5. Marketing is in room 6."
+    assert len(sentences(text)) == 2
