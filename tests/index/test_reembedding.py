@@ -78,9 +78,7 @@ def test_changed_chunker_does_not_parse_again(
 ) -> None:
     with Pipeline(index=tmp_path / "i") as pipeline:
         pipeline.ingest(folder)
-        smaller = pipeline.model_copy(
-            update={"chunker": HeadingChunker(size=16, overlap=0)}
-        )
+        smaller = pipeline.model_copy(update={"chunker": HeadingChunker(size=16, overlap=0)})
         with monkeypatch.context() as patch:  # the text is in the document store
             patch.setattr(AutoParser, "parse", None)
             assert smaller.ingest(folder).updated == 2
