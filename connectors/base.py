@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 from urllib.parse import quote
 
 from rag.component import Component
@@ -46,6 +46,13 @@ def _read_with_uri(read: Callable[[], bytes], uri: str) -> bytes:
         return read()
 
 
+class SideFile(NamedTuple):
+    """The title and the flat metadata in a side file; a title of None means that it has none."""
+
+    title: str | None
+    metadata: Mapping[str, Any]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """Something that can be ingested: cheap to list, and read only if it has changed.
@@ -55,7 +62,8 @@ class Source:
     `SourceError`, whose ``uri`` is set to that of the source. It is called later, from several
     threads at once, and not from the thread that lists. ``title`` and ``metadata`` (flat) come from
     the connector and take precedence over those in the bytes. A title of None means unknown, ""
-    that there is no title.
+    that there is no title. ``read_side_file`` reads the side file of the source, if it has one:
+    its title and metadata take precedence over all others. ``version`` changes with the side file.
 
     A folder, sitemap or other part of the source that could not be listed is a source, too: its
     ``read`` raises `SourceUnreadable`, and no indexed document whose uri starts with
@@ -69,9 +77,26 @@ class Source:
     title: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     protected_prefix: str = ""
+    read_side_file: Callable[[], SideFile] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "read", partial(_read_with_uri, self.read, self.uri))
+
+    def apply_side_file(self) -> Source:
+        """Return the source with the title and the metadata of its side file.
+
+        Raises `ParseError` for an invalid side file.
+        """
+        if self.read_side_file is None:
+            return self
+        with attach_uri(self.uri):
+            title, metadata = self.read_side_file()
+        return replace(
+            self,
+            title=self.title if title is None else title,
+            metadata={**flatten_metadata(self.metadata), **metadata},
+            read_side_file=None,
+        )
 
 
 def apply_source_metadata(document: Document, source: Source) -> Document:
@@ -80,12 +105,19 @@ def apply_source_metadata(document: Document, source: Source) -> Document:
     They take precedence over those in the bytes. The title applies only to the document that has
     the uri of the source.
     """
-    if source.title is None and not source.metadata:
+    return set_title_and_metadata(document, source.title, source.metadata, uri=source.uri)
+
+
+def set_title_and_metadata(
+    document: Document, title: str | None, metadata: Mapping[str, Any], *, uri: str
+) -> Document:
+    """Return the document with other metadata, and with the title if its uri is `uri`."""
+    if title is None and not metadata:
         return document
     fields = dict(document.__dict__)
-    if source.title is not None and document.uri == source.uri:
-        fields["title"] = source.title
-    fields["metadata"] = {**document.metadata, **flatten_metadata(source.metadata)}
+    if title is not None and document.uri == uri:
+        fields["title"] = title
+    fields["metadata"] = {**document.metadata, **flatten_metadata(metadata)}
     return Document(**fields)
 
 
@@ -168,11 +200,15 @@ class FailedPart:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A named part of a source with its own bytes: a member of an archive, an attachment."""
+    """A named part of a source with its own bytes: a member of an archive, an attachment.
+
+    ``read_side_file`` reads the title and the metadata in the side file of the part.
+    """
 
     name: str
     read: Callable[[], bytes]
     mime: str | None = None
+    read_side_file: Callable[[], SideFile] | None = None
 
 
 class Parser(Component):

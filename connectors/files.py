@@ -13,8 +13,15 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
 from pydantic import Field, field_validator
 
-from connectors.base import Connector, Source
-from rag.errors import SourceNotFound, SourceUnreadable
+from connectors.base import Connector, SideFile, Source
+from connectors.side_files import (
+    MAX_SIDE_FILE_BYTES,
+    SUFFIX,
+    make_missing_document_error,
+    pair_side_files,
+    read_side_file,
+)
+from rag.errors import ParseError, SourceError, SourceNotFound, SourceUnreadable
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -37,6 +44,9 @@ class Files(Connector):
     never skipped. A file that becomes ignored is deleted from the index. Symbolic links are
     followed only to files inside the folder; other links are listed and fail with the reason. A
     file larger than ``max_bytes`` fails without being read.
+
+    A side file ``name.ext.meta.yaml`` sets the title and the metadata of ``name.ext``. It is no
+    document itself. A side file without its document fails.
     """
 
     name: ClassVar[str] = "files"
@@ -120,15 +130,22 @@ class Files(Connector):
                 f"cannot read {self.path}: {error.strerror}", uri=self.scope
             ) from None
         if stat.S_ISDIR(root_stat.st_mode):
-            for entry in self._walk_files(str(self.path)):
-                if isinstance(entry, Source):
-                    yield entry
-                elif not entry.is_symlink():
-                    yield self._make_source(entry.path, entry)
+            for listed in self._walk_files(str(self.path)):
+                if isinstance(listed, Source):
+                    yield listed
+                    continue
+                entry, side_path = listed
+                if not entry.is_symlink():
+                    yield self._make_source(entry.path, entry, side_path)
                 elif not os.path.isdir(entry.path):  # noqa: PTH112 (False for links in a circle)
-                    yield self._resolve_link(Path(entry.path))
+                    yield self._resolve_link(Path(entry.path), side_path)
         else:
-            yield self._make_source(str(self.path))
+            path = str(self.path)
+            if path.endswith(SUFFIX) and os.path.exists(path.removesuffix(SUFFIX)):  # noqa: PTH110
+                reason = f"a side file: ingest {os.path.basename(path.removesuffix(SUFFIX))}"  # noqa: PTH119
+                raise SourceNotFound(f"{path} is {reason}", uri=self.scope)
+            side_path = path + SUFFIX
+            yield self._make_source(path, None, side_path if os.path.lexists(side_path) else "")
 
     def owns(self, uri: str) -> bool:
         """Return whether `uri` is a selected file, or below a path that is now a file."""
@@ -145,10 +162,11 @@ class Files(Connector):
             return 1
         return sum(1 for _ in self._walk_files(str(self.path)))
 
-    def _walk_files(self, root: str) -> Iterator[os.DirEntry[str] | Source]:
-        """Yield the selected files in order, and a failing source for each unlistable folder.
+    def _walk_files(self, root: str) -> Iterator[_ListedFile | Source]:
+        """Yield the selected files in order, with their side files.
 
-        Paths are strings because `Path` is slow.
+        Yields a failing source for each folder that cannot be listed, and for each side file
+        without its document. Paths are strings because `Path` is slow.
         """
         pending_folders: list[tuple[str, tuple[_IgnoreFile, ...]]] = [(root, ())]
         prefix_length = len(root.rstrip(os.sep)) + 1
@@ -167,6 +185,7 @@ class Files(Connector):
                 _IgnoreFile.read(entry) for entry in entries if entry.name in self.ignore_files
             ]
             active_ignore_files = (*ignore_files, *active_ignore_files)
+            side_files = pair_side_files({entry.name: entry for entry in entries})
             subfolders = []
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
@@ -177,7 +196,13 @@ class Files(Connector):
                 elif self._is_selected(
                     entry.path[prefix_length:].replace(os.sep, "/")
                 ) and not _is_ignored(entry.path, active_ignore_files):
-                    yield entry
+                    if entry.name in side_files.without_document:
+                        yield _make_failing_source(
+                            Path(entry.path), make_missing_document_error(entry.name)
+                        )
+                    elif not side_files.is_side_file(entry.name):
+                        side_file = side_files.by_document.get(entry.name)
+                        yield _ListedFile(entry, entry.path + SUFFIX if side_file else "")
             pending_folders += reversed(subfolders)
 
     def _is_folder_selected(self, folder_name: str) -> bool:
@@ -192,7 +217,7 @@ class Files(Connector):
             and not any(fnmatchcase(relative_path, glob) for glob in self.exclude)
         )
 
-    def _resolve_link(self, path: Path) -> Source:
+    def _resolve_link(self, path: Path, side_path: str) -> Source:
         try:
             target = path.resolve(strict=True)
         except (OSError, RuntimeError):
@@ -201,9 +226,9 @@ class Files(Connector):
             return _make_unreadable_source(
                 path, "a symbolic link to a file outside of the folder is not followed"
             )
-        return self._make_source(str(path))
+        return self._make_source(str(path), None, side_path)
 
-    def _make_source(self, path: str, entry: os.DirEntry[str] | None = None) -> Source:
+    def _make_source(self, path: str, entry: os.DirEntry[str] | None, side_path: str) -> Source:
         try:
             file_stat = entry.stat() if entry is not None else os.stat(path)  # noqa: PTH116 (strings)
         except OSError as error:
@@ -215,7 +240,6 @@ class Files(Connector):
                 f"{file_stat.st_size:,} bytes, over the limit of {self.max_bytes:,} (max_bytes)"
             )
             return _make_unreadable_source(Path(path), reason)
-        version = _make_version(file_stat)
 
         def read() -> bytes:
             for _ in range(_MAX_READ_ATTEMPTS):
@@ -237,7 +261,47 @@ class Files(Connector):
                     return data
             raise SourceUnreadable("it changes while it is read; ingest it again later")
 
-        return Source(uri=_make_uri(path), version=version, read=read)
+        version, uri = _make_version(file_stat), _make_uri(path)
+        if not side_path:
+            return Source(uri=uri, version=version, read=read)
+        return Source(
+            uri=uri,
+            version=f"{version}+{_read_side_version(side_path)}",
+            read=read,
+            read_side_file=lambda: self._read_side_file(side_path),
+        )
+
+    def _read_side_file(self, path: str) -> SideFile:
+        """Read a side file. One that is a link out of the folder is refused."""
+        name = os.path.basename(path)  # noqa: PTH119
+        root = self.path if self.path.is_dir() else self.path.parent
+
+        def read() -> bytes:
+            if not Path(path).resolve().is_relative_to(root.resolve()):
+                raise ParseError("a symbolic link to a file outside of the folder is not followed")
+            if not os.path.isfile(path):  # noqa: PTH113
+                raise ParseError("not a regular file")
+            try:
+                with open(path, "rb") as file:  # noqa: PTH123
+                    return file.read(MAX_SIDE_FILE_BYTES + 1)
+            except OSError as error:
+                raise SourceUnreadable(f"cannot be read: {error.strerror}") from None
+
+        return read_side_file(read, name)
+
+
+class _ListedFile(NamedTuple):
+    """A file of a folder, and the path of its side file ("" if it has none)."""
+
+    entry: os.DirEntry[str]
+    side_path: str
+
+
+def _read_side_version(path: str) -> str:
+    try:
+        return _make_version(os.stat(path))  # noqa: PTH116 (strings)
+    except OSError:  # a link to nowhere
+        return "missing"
 
 
 def _make_version(file_stat: os.stat_result) -> str:
@@ -293,8 +357,12 @@ def _make_uri(path: str) -> str:
 
 
 def _make_unreadable_source(path: Path, reason: str) -> Source:
+    return _make_failing_source(path, SourceUnreadable(reason))
+
+
+def _make_failing_source(path: Path, error: SourceError) -> Source:
     def read() -> bytes:
-        raise SourceUnreadable(reason)
+        raise error
 
     return Source(uri=path.as_uri(), version="", read=read)
 

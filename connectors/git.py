@@ -10,6 +10,7 @@ import stat
 import threading
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from connectors.base import PART, Connector, Source
 from connectors.files import path_of
+from connectors.side_files import make_missing_document_error, pair_side_files, read_side_file
 from rag.errors import SourceError, SourceNotFound, SourceUnreadable
 
 _FETCHED_REF = b"refs/heads/fetched"
@@ -35,7 +37,8 @@ class GitRepository(Connector):
     and ``exclude`` are globs over the paths in that folder. The version of a file is the id of
     its blob, so a commit that does not change a file leaves its document unchanged. Links and
     submodules are skipped, hidden files too unless ``hidden``. No code or hook of the repository
-    is run. A file larger than ``max_bytes`` fails.
+    is run. A file larger than ``max_bytes`` fails. A side file ``name.ext.meta.yaml`` sets the
+    title and the metadata of ``name.ext``.
     """
 
     name: ClassVar[str] = "git"
@@ -123,9 +126,9 @@ class GitRepository(Connector):
         from dulwich.object_store import iter_tree_contents
         from dulwich.objectspec import parse_commit
 
-        path = path_of(self.url)
+        local_path = path_of(self.url)
         repository, commit_name = (
-            self._open_local(path) if path is not None else self._open_remote()
+            self._open_local(local_path) if local_path is not None else self._open_remote()
         )
         blob_reader = _BlobReader(repository, self.max_bytes)
         try:
@@ -146,15 +149,26 @@ class GitRepository(Connector):
         folder_prefix = os.fsencode(f"{self.folder}/") if self.folder else b""
         if not any(entry.path.startswith(folder_prefix) for entry in entries):
             raise SourceNotFound(f"{self.scope}: no such folder, or it is empty", uri=self.scope)
-        for entry in entries:
-            if not stat.S_ISREG(entry.mode) or not self._is_selected(os.fsdecode(entry.path)):
+        blob_ids = {os.fsdecode(e.path): e.sha for e in entries if stat.S_ISREG(e.mode)}
+        side_files = pair_side_files(blob_ids)
+        for path, blob_id in blob_ids.items():
+            if not self._is_selected(path) or side_files.is_side_file(path):
+                if path in side_files.without_document and self._is_selected(path):
+                    yield _make_failing_source(uri_prefix, path)
                 continue
-            yield Source(
-                uri=uri_prefix + quote_from_bytes(entry.path),
-                version=entry.sha.decode(),
-                read=partial(blob_reader.read, entry.sha),
+            source = Source(
+                uri=uri_prefix + quote_from_bytes(os.fsencode(path)),
+                version=blob_id.decode(),
+                read=partial(blob_reader.read, blob_id),
                 metadata=metadata,
             )
+            if side_path := side_files.by_document.get(path):
+                side_id = blob_ids[side_path]
+                name = os.path.basename(side_path)  # noqa: PTH119
+                read = partial(read_side_file, partial(blob_reader.read, side_id), name)
+                version = f"{source.version}+{side_id.decode()}"
+                source = replace(source, version=version, read_side_file=read)
+            yield source
 
     def _is_selected(self, path: str) -> bool:
         relative_path = path
@@ -234,6 +248,15 @@ class GitRepository(Connector):
             raise LookupError(f"no branch or tag {self.ref or 'HEAD'!r}")
         repository.refs[_FETCHED_REF] = commit_ids[0]
         return [] if commit_ids[0] in repository.object_store else commit_ids[:1]
+
+
+def _make_failing_source(uri_prefix: str, path: str) -> Source:
+    """Return the source of a side file without its document."""
+
+    def read() -> bytes:
+        raise make_missing_document_error(path)
+
+    return Source(uri=uri_prefix + quote_from_bytes(os.fsencode(path)), version="", read=read)
 
 
 class _BlobReader:

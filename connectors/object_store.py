@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 from importlib.util import find_spec
@@ -12,6 +14,12 @@ from urllib.parse import quote, unquote
 from pydantic import Field, field_validator
 
 from connectors.base import Connector, Source
+from connectors.side_files import (
+    MAX_SIDE_FILE_BYTES,
+    make_missing_document_error,
+    pair_side_files,
+    read_side_file,
+)
 from rag.errors import MissingExtra, SourceError, SourceNotFound, SourceUnreadable
 
 _VERSION_KEYS = (
@@ -28,7 +36,8 @@ class ObjectStore(Connector):
     Credentials come from the environment and the configuration files of each cloud's own tools.
     ``options`` are passed to the file system of fsspec. ``include`` and ``exclude`` are globs
     over the names relative to ``url``. The version of an object is made of the ETag, generation,
-    date and size that the store reports. An object larger than ``max_bytes`` fails.
+    date and size that the store reports. An object larger than ``max_bytes`` fails. A side file
+    ``name.ext.meta.yaml`` sets the title and the metadata of ``name.ext``.
     """
 
     name: ClassVar[str] = "objects"
@@ -94,24 +103,48 @@ class ObjectStore(Connector):
             ) from None
         if not objects:
             raise SourceNotFound(f"nothing at {self.url}", uri=self.url)
+        side_files = pair_side_files(objects)
         for name in sorted(objects):
             info = objects[name]
             object_path = name.strip("/")
             relative_name = (
                 object_path[len(root) :].strip("/") if object_path.startswith(root) else object_path
             )
-            if info.get("type") == "file" and (
+            is_selected = info.get("type") == "file" and (
                 not relative_name or self._is_selected(relative_name)
-            ):
-                version_fields = (
-                    f"{key}={info[key]}" for key in _VERSION_KEYS if info.get(key) is not None
-                )
-                yield Source(
-                    uri=f"{self._scheme}://{quote(object_path)}",
-                    version=" ".join(version_fields),
-                    read=partial(self._read_object, filesystem, name, int(info.get("size") or 0)),
-                    mime=info.get("ContentType") or info.get("contentType"),
-                )
+            )
+            if is_selected and name in side_files.without_document:
+                missing = make_missing_document_error(name)
+                uri = f"{self._scheme}://{quote(object_path)}"
+                yield Source(uri=uri, version="", read=partial(_raise_error, missing))
+            elif is_selected and not side_files.is_side_file(name):
+                side_name = side_files.by_document.get(name, "")
+                yield self._make_source(filesystem, name, info, side_name, objects)
+
+    def _make_source(
+        self,
+        filesystem: Any,
+        name: str,
+        info: Mapping[str, Any],
+        side_name: str,
+        objects: Mapping[str, Mapping[str, Any]],
+    ) -> Source:
+        source = Source(
+            uri=f"{self._scheme}://{quote(name.strip('/'))}",
+            version=_make_version(info),
+            read=partial(self._read_object, filesystem, name, int(info.get("size") or 0)),
+            mime=info.get("ContentType") or info.get("contentType"),
+        )
+        if not side_name:
+            return source
+        size = int(objects[side_name].get("size") or 0)
+        limit = min(self.max_bytes, MAX_SIDE_FILE_BYTES)
+        read = partial(self._read_object, filesystem, side_name, size, limit)
+        return replace(
+            source,
+            version=f"{source.version} + {_make_version(objects[side_name])}",
+            read_side_file=partial(read_side_file, read, posixpath.basename(side_name)),
+        )
 
     def _is_selected(self, relative_name: str) -> bool:
         return any(fnmatchcase(relative_name, glob) for glob in self.include) and not any(
@@ -129,13 +162,25 @@ class ObjectStore(Connector):
                 f"{self.url} cannot be opened: {_describe_error(error)}", uri=self.url
             ) from None
 
-    def _read_object(self, filesystem: Any, name: str, size: int) -> bytes:
-        if size > self.max_bytes:
-            raise SourceError(f"{size:,} bytes, over the limit of {self.max_bytes:,} (max_bytes)")
+    def _read_object(
+        self, filesystem: Any, name: str, size: int, max_bytes: int | None = None
+    ) -> bytes:
+        limit = self.max_bytes if max_bytes is None else max_bytes
+        if size > limit:
+            setting = " (max_bytes)" if max_bytes is None else ""
+            raise SourceError(f"{size:,} bytes, over the limit of {limit:,}{setting}")
         try:
             return bytes(filesystem.cat_file(name))
         except Exception as error:
             raise SourceUnreadable(f"cannot be read: {_describe_error(error)}") from None
+
+
+def _make_version(info: Mapping[str, Any]) -> str:
+    return " ".join(f"{key}={info[key]}" for key in _VERSION_KEYS if info.get(key) is not None)
+
+
+def _raise_error(error: SourceError) -> bytes:
+    raise error
 
 
 def _describe_error(error: Exception) -> str:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from pydantic import BaseModel
 
-from connectors import PART, Connector, connect
+from connectors import PART, Connector, Files, connect
+from connectors.with_metadata import WithMetadata
 from rag import tracing
 from rag.component import build
 from rag.concurrency import (
@@ -43,7 +44,7 @@ from rag.retrieval.external_passages import external_passages
 from rag.searcher import Searcher, SearchResult, check_question
 from rag.settings import load_settings
 from rag.stores import DocumentStore, Stats
-from rag.types import Answer, Citation, Document, Hit, Message, Usage
+from rag.types import Answer, Citation, Document, Hit, Message, Usage, flatten_metadata
 
 if TYPE_CHECKING:
     from connectors import Parser
@@ -221,6 +222,7 @@ class Pipeline:
         keep_missing: bool = False,
         dry_run: bool = False,
         allow_private: bool = False,
+        metadata: Mapping[str, Any] | None = None,
         progress: Callable[[IngestReport], None] | None = None,
     ) -> IngestReport:
         """Index the sources: paths, uris or connectors. Only changes are read and embedded.
@@ -229,10 +231,15 @@ class Pipeline:
         lists every document that cannot be read, with the reason. If the pipeline has another
         embedder than the index, all documents are embedded again; searches use the old vectors
         until that is complete. A `dry_run` writes nothing and reports the changes and their cost.
-        `allow_private` permits addresses in private networks (see `connectors.web.Web`). Raises
-        `SourceNotFound` before any change, and `IndexLocked` if another process is writing.
+        `allow_private` permits addresses in private networks (see `connectors.web.Web`).
+        `metadata` is given to all documents of these sources; ``title`` in it is the title of a
+        single file. An ingest without it removes it again. Raises `SourceNotFound` before any
+        change, `ConfigError` for metadata that cannot be stored, and `IndexLocked` if another
+        process is writing.
         """
         connectors = [self.connector(source, allow_private=allow_private) for source in sources]
+        if metadata:
+            connectors = _add_metadata(connectors, metadata)
         parts = (connectors, self.parser, self.chunker)
         options: dict[str, Any] = {
             "keep_missing": keep_missing,
@@ -652,3 +659,25 @@ async def _in_thread(call: Callable[[], _T]) -> _T:
     from anyio import to_thread
 
     return await to_thread.run_sync(call)
+
+
+def _add_metadata(connectors: Sequence[Connector], metadata: Mapping[str, Any]) -> list[Connector]:
+    """Return connectors that give their documents `metadata`. Raises `ConfigError`."""
+    fields = flatten_metadata(metadata)
+    title = fields.pop("title", None)
+    if title is not None:
+        paths = [connector.path for connector in connectors if isinstance(connector, Files)]
+        if len(connectors) > 1 or not paths or paths[0].is_dir():
+            raise ConfigError("metadata title: only a single file can be given a title")
+    if reserved := sorted({"uri", "mime"} & fields.keys()):
+        raise ConfigError(f"metadata {reserved[0]}: the name is that of a field of all documents")
+    return [
+        WithMetadata.from_config(
+            {
+                "connector": connector,
+                "metadata": fields,
+                "title": None if title is None else str(title),
+            }
+        )
+        for connector in connectors
+    ]

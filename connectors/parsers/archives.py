@@ -12,6 +12,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import PurePosixPath
 from typing import ClassVar
 from urllib.parse import unquote, urlsplit
@@ -20,6 +21,12 @@ from pydantic import Field
 
 from connectors.base import Container, FailedPart, Part, part_uri
 from connectors.parsers.safe_zip import check_archive_end
+from connectors.side_files import (
+    MAX_SIDE_FILE_BYTES,
+    make_missing_document_error,
+    pair_side_files,
+    read_side_file,
+)
 from rag.errors import EncryptedDocument, NoText, ParseError
 from rag.types import to_well_formed
 
@@ -32,6 +39,8 @@ _SKIPPED_FILES = re.compile(r"(^|/)(\.[^/.]|__MACOSX(/|$))")
 
 class ArchiveParser(Container):
     """ZIP, TAR (also compressed), and single files compressed by gzip, bzip2 or xz.
+
+    In a ZIP, side files (``name.ext.meta.yaml``) set the title and the metadata of their documents.
 
     Hidden files, links and devices are skipped. Unpacking stops at ``max_files`` files or
     ``max_bytes`` unpacked bytes, because a larger archive may be an attack.
@@ -55,7 +64,7 @@ class ArchiveParser(Container):
     def unpack(self, data: bytes, *, uri: str) -> Iterator[Part | FailedPart]:
         """List the files; each is unpacked when it is read."""
         if data.startswith(b"PK"):
-            files = _list_zip_files(data)
+            files = _list_zip_files(data, uri)
         else:
             data = self._decompress(data, uri)
             if not is_tar(data):
@@ -114,25 +123,46 @@ def _normalize_name(name: str) -> str:
     return posixpath.normpath("/" + to_well_formed(name)).lstrip("/")
 
 
-def _list_zip_files(data: bytes) -> Iterator[tuple[int, Part | FailedPart]]:
+def _list_zip_files(data: bytes, uri: str) -> Iterator[tuple[int, Part | FailedPart]]:
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
     except _ARCHIVE_ERRORS as error:
         raise ParseError(f"a damaged ZIP archive: {error}") from None
     check_archive_end(archive.infolist(), data, "ZIP archive")
+    infos = {
+        info.filename: info
+        for info in archive.infolist()
+        if not info.is_dir() and not _SKIPPED_FILES.search(info.filename)
+    }
+    side_files = pair_side_files(infos)
     for info in archive.infolist():
-        if info.is_dir() or _SKIPPED_FILES.search(info.filename):
+        if info.filename not in infos:
             continue
+        name = _normalize_name(info.filename)
+        if info.filename in side_files.without_document:
+            yield 0, FailedPart(part_uri(uri, name), make_missing_document_error(name))
+        elif not side_files.is_side_file(info.filename):
+            read = partial(_read_zip_member, archive, info)
+            side_file = side_files.by_document.get(info.filename)
+            if side_file is None:
+                yield info.file_size, Part(name, read)
+                continue
+            read_side = partial(_read_zip_member, archive, infos[side_file], MAX_SIDE_FILE_BYTES)
+            read_title = partial(read_side_file, read_side, posixpath.basename(side_file))
+            yield info.file_size, Part(name, read, read_side_file=read_title)
 
-        def read(info: zipfile.ZipInfo = info) -> bytes:
-            if info.flag_bits & 1:
-                raise EncryptedDocument("protected by a password")
-            try:
-                return archive.read(info)
-            except _ARCHIVE_ERRORS as error:
-                raise ParseError(f"damaged in the archive: {error}") from None
 
-        yield info.file_size, Part(_normalize_name(info.filename), read)
+def _read_zip_member(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, max_bytes: int | None = None
+) -> bytes:
+    if info.flag_bits & 1:
+        raise EncryptedDocument("protected by a password")
+    if max_bytes is not None and info.file_size > max_bytes:
+        raise ParseError(f"more than {max_bytes:,} bytes")
+    try:
+        return archive.read(info)
+    except _ARCHIVE_ERRORS as error:
+        raise ParseError(f"damaged in the archive: {error}") from None
 
 
 def _list_tar_files(data: bytes) -> Iterator[tuple[int, Part | FailedPart]]:

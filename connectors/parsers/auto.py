@@ -10,7 +10,14 @@ from typing import Any, ClassVar, NamedTuple
 
 from pydantic import Field, PrivateAttr
 
-from connectors.base import Container, FailedPart, Parser, attach_uri, part_uri
+from connectors.base import (
+    Container,
+    FailedPart,
+    Parser,
+    attach_uri,
+    part_uri,
+    set_title_and_metadata,
+)
 from connectors.parsers.archives import ArchiveParser
 from connectors.parsers.code import CodeParser
 from connectors.parsers.detection import detect_binary_format, detect_text_format, is_zip
@@ -153,7 +160,10 @@ class AutoParser(Parser):
             try:
                 if not depth:
                     raise ParseError(f"archives are nested more than {self.depth} deep (depth)")
+                side_file = part.read_side_file() if part.read_side_file else None
                 for result in self._parse_all(part.read(), child_uri, part.mime, depth - 1):
+                    if side_file is not None and isinstance(result, Document):
+                        result = set_title_and_metadata(result, *side_file, uri=child_uri)
                     yield _add_container_uri(uri, result)
             except SourceError as error:
                 yield FailedPart(child_uri, error)

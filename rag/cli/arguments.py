@@ -124,6 +124,36 @@ def _parse_condition(condition: str) -> Filter:
     )
 
 
+def parse_metadata(settings: Sequence[str]) -> dict[str, Scalar | list[Scalar]]:
+    """Parse ``KEY=VALUE`` settings; the values of a repeated key become a list.
+
+    A number in its shortest form and ``true`` or ``false`` get their type. Dates stay ISO 8601
+    texts, which filters compare as dates. Raises `QueryError`.
+    """
+    metadata: dict[str, Scalar | list[Scalar]] = {}
+    for setting in settings:
+        key, separator, text = setting.partition("=")
+        key = key.strip()
+        if not separator or not key:
+            raise QueryError(f"--metadata {setting}: give KEY=VALUE")
+        value = text.strip() if key == "title" else _parse_value(text.strip())
+        if key in metadata:
+            if key == "title":
+                raise QueryError("--metadata title: a document has one title")
+            earlier = metadata[key]
+            metadata[key] = [*(earlier if isinstance(earlier, list) else [earlier]), value]
+        else:
+            metadata[key] = value
+    return metadata
+
+
+def _parse_value(text: str) -> Scalar:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    number = _parse_number(text)
+    return to_well_formed(text) if number is None or str(number) != text else number
+
+
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 
 

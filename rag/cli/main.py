@@ -169,6 +169,13 @@ def cli() -> None:
 )
 @click.option("--keep-missing", is_flag=True, help="Keep documents that a source no longer has.")
 @click.option("--allow-private", is_flag=True, help="Allow web addresses in private networks.")
+@click.option(
+    "--metadata",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Metadata of all documents of SOURCEs; title=... for a single file. Repeatable. An ingest "
+    "without it removes it again.",
+)
 @index_option
 @namespace_option
 @pipeline_option
@@ -181,6 +188,7 @@ def ingest(
     dry_run: bool,
     keep_missing: bool,
     allow_private: bool,
+    metadata: tuple[str, ...],
     index: Path | None,
     namespace: str,
     pipeline: str | None,
@@ -194,13 +202,16 @@ def ingest(
     the index.
     """
     from rag.cli import output
+    from rag.cli.arguments import parse_metadata
 
+    fields = parse_metadata(metadata)
     with make_pipeline(pipeline, index, namespace) as opened, output.IngestProgress() as progress:
         report = opened.ingest(
             *sources,
             dry_run=dry_run,
             keep_missing=keep_missing,
             allow_private=allow_private,
+            metadata=fields,
             progress=progress,
         )
     if as_json:
@@ -437,7 +448,7 @@ def delete(uris: tuple[str, ...], index: Path | None, namespace: str, pipeline: 
 @pipeline_option
 @json_option
 def stats(index: Path | None, namespace: str, pipeline: str | None, as_json: bool) -> None:
-    """Show the content of the index, and the documents that failed."""
+    """Show the content of the index, its documents and their names, and what failed."""
     from rag.cli import output
     from rag.index import open_document_store
 

@@ -327,6 +327,7 @@ def print_stats(
     as_json: bool,
 ) -> None:
     """Print what an index, or a namespace of it, holds. `config` is that of the document store."""
+    from rag.cli.document_names import describe_documents, print_documents
     from rag.index.paths import list_namespaces, measure_size, namespace_folder
 
     numbers = document_store.stats()
@@ -345,6 +346,7 @@ def print_stats(
                 },
                 "bytes": size_bytes,
                 "namespaces": namespace_names,
+                "names": describe_documents(document_store),
             }
         )
         return
@@ -359,6 +361,7 @@ def print_stats(
         click.echo(
             f"{len(namespace_names):,} namespaces: {shorten(', '.join(namespace_names), 300)}"
         )
+    print_documents(document_store)
     for failure in failures:
         click.echo(f"failed: {format_source(failure.uri)}: {failure.error}")
 

@@ -107,19 +107,28 @@ def print_parsed(pipeline: Pipeline, source: str, *, allow_private: bool, as_jso
 def _parse_parts(
     pipeline: Pipeline, source: str, allow_private: bool
 ) -> Iterator[tuple[str, Document | SourceError]]:
+    """Yield the documents of a source, with titles, metadata and identity as in an index."""
+    from connectors.base import apply_source_metadata
     from connectors.parser_pool import ParserPool
+    from rag.ingestion.identity import add_identity
 
     parser_pool = ParserPool(pipeline.parser, pipeline.processes, pipeline.limits)
+    connector = pipeline.connector(source, allow_private=allow_private)
     try:
-        for item in pipeline.connector(source, allow_private=allow_private).sources():
+        for item in connector.sources():
             try:
+                described_item = item.apply_side_file()
                 parts: list[Document | FailedPart]
                 parts = parser_pool.parse(item.read(), uri=item.uri, mime=item.mime)
             except SourceError as error:
                 yield item.uri, error
                 continue
             for part in parts:
-                yield part.uri, part if isinstance(part, Document) else part.error
+                if isinstance(part, Document):
+                    document = apply_source_metadata(part, described_item)
+                    yield part.uri, add_identity(document, connector.scope)
+                else:
+                    yield part.uri, part.error
     finally:
         parser_pool.close()
 
@@ -130,6 +139,8 @@ def _print_document(document: Document) -> None:
     properties = {"title": document.title, "type": document.mime, **document.metadata}
     for name, value in properties.items():
         click.secho(f"  {name}: {output.shorten(str(value), 200)}", dim=True)
+    for origin, terms in document.identity.items():
+        click.secho(f"  identity ({origin}): {output.shorten(' | '.join(terms), 400)}", dim=True)
     locations = LocationIndex(document.marks)
     headings = sorted(
         (mark.start, " > ".join(mark.value))

@@ -16,6 +16,7 @@ from connectors.parser_pool import ParserPool
 from rag.chunking import Chunker, split_document
 from rag.embedding.base import Embedder
 from rag.errors import ParseError, RagError, SourceError, SourceUnreadable
+from rag.ingestion.identity import add_identity
 from rag.ingestion.report import Move
 from rag.stores.document_store import (
     DocumentStore,
@@ -90,6 +91,7 @@ class ChangeDetector:
         self._fixed_failure_uris: list[str] = []  # failures that no longer occur
         self._owner_ids: dict[str, str] = {}  # by source uri; connectors with an owner id only
         self._protected_prefixes: list[str] = []  # nothing with these prefixes is deleted
+        self._scopes: list[str] = []  # of the connectors, the shortest first
         # (content hash, name in the source) -> uri
         self._added_uris: dict[tuple[str, str], str] = {}
 
@@ -99,6 +101,7 @@ class ChangeDetector:
         Reads only the sources that may have changed, some of them ahead of the consumer.
         """
         readers = self._parser_pool.processes + 1
+        self._scopes = sorted({connector.scope for connector in connectors} - {""}, key=len)
         pending_items: deque[list[IngestItem] | Future[list[IngestItem]]] = deque()
         with ThreadPoolExecutor(readers, thread_name_prefix="citewell-read") as pool:
             try:
@@ -237,6 +240,7 @@ class ChangeDetector:
             )
             if items := self._reuse_documents(source, record, current):
                 return items
+        source = source.apply_side_file()
         data = source.read()
         content_hash = _hash_content(data, source)
         current = self._select_entries(record, lambda entry: entry.content_hash == content_hash)
@@ -323,7 +327,7 @@ class ChangeDetector:
     def _chunk_items(
         self, items: list[IngestItem] | Future[list[IngestItem]]
     ) -> Iterator[IngestItem]:
-        """Chunk the documents of the items, and yield the items."""
+        """Chunk the documents of the items, add their identity terms, and yield the items."""
         if isinstance(items, Future):
             items = items.result()
         for item in items:
@@ -331,6 +335,8 @@ class ChangeDetector:
                 yield item
                 continue
             try:
+                scope = next(filter(item.entry.source.startswith, self._scopes), "")
+                item.document = add_identity(item.document, scope)
                 item.chunks = split_document(self._chunker, item.document, self._embedder)
                 _check_chunks(item.chunks, item.document, self._chunker)
                 yield item

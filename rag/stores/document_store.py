@@ -371,6 +371,14 @@ class DocumentStore(ABC):
     def documents(self) -> list[DocumentInfo]:
         """List the live documents, sorted by uri."""
 
+    def identities(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        """Return `Document.identity` of each live document, by uri, sorted by uri."""
+        identities: dict[str, dict[str, tuple[str, ...]]] = {}
+        for info in self.documents():
+            with suppress(DocumentNotFound):  # another process has deleted it meanwhile
+                identities[info.uri] = self.document(info.uri).identity
+        return identities
+
     @abstractmethod
     def documents_to_stage(self, after: int, limit: int) -> list[tuple[int, str]]:
         """Return (number, uri) of up to `limit` live documents whose uri is not staged, by number.

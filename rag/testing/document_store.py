@@ -256,6 +256,22 @@ class DocumentStoreContract(PartContract[DocumentStoreConfig]):
             assert store.text(document.uri, 100, 10**9) == document.text[100:], "text to the end"
             assert store.location(document.uri, 4) == {"page": 1}, "location"
 
+    def test_identity_terms_are_read_back(self) -> None:
+        """`identity` is stored with the document, and `identities` returns that of all, by uri."""
+        identity = {"title": ("Kite 4", "é😀"), "file": ("kite",), "other": ()}
+        named = self.make_document("contract:b", identity=identity)
+        with self.open_store() as store:
+            assert store.identities() == {}, "a store without documents"
+            self.add_live(store, named, self.make_document())
+            assert store.document(named.uri).identity == identity, "the identity of a document"
+            assert store.document("contract:a").identity == {}, "a document without identity"
+            identities = store.identities()
+            assert identities == {"contract:a": {}, "contract:b": identity}, f"{identities}"
+            assert list(identities) == ["contract:a", "contract:b"], "not sorted by uri"
+            store.add_pending([make_pending(named)], EMBEDDER)
+            store.mark_deleted([named.uri])
+            assert store.identities() == {"contract:a": {}}, "pending or deleted documents"
+
     def test_unknown_documents(self) -> None:
         """Unknown uris and rows: `DocumentNotFound`, or nothing."""
         with self.open_store() as store:

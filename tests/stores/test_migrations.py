@@ -78,6 +78,15 @@ def test_an_old_index_answers_and_is_brought_up_to_date(old_index: Path) -> None
     assert read_schema(old_index / "library.sqlite") == (SCHEMA_VERSION, {"live"})
 
 
+def test_documents_of_an_old_index_get_identity_terms(old_index: Path) -> None:
+    with Pipeline(index=old_index, processes=0) as pipeline:
+        document_store = pipeline.open().document_store
+        assert document_store.identities() == {f"notes:{key}": {} for key in sorted(TEXTS)}
+        pipeline.ingest(Notes(texts=TEXTS))
+        assert document_store.identities()["notes:fan"]["title"] == ("Fan",)
+        assert document_store.document("notes:lamp").identity["file"] == ("lamp",)
+
+
 def test_a_snapshot_of_an_old_index_is_listed_and_restored(old_index: Path) -> None:
     (snapshot,) = maintenance.snapshots(old_index)
     assert (snapshot.name, snapshot.documents, snapshot.damaged) == ("with-radio", 4, False)

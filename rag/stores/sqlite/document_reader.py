@@ -216,6 +216,16 @@ class DocumentReader(SqliteConnection):
             )
         ]
 
+    def identities(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        """Return `Document.identity` of each live document, by uri, sorted by uri."""
+        rows = self._fetch_rows(
+            "SELECT uri, identity FROM documents WHERE state = 'live' ORDER BY uri"
+        )
+        return {
+            str(uri): {origin: tuple(terms) for origin, terms in json.loads(identity).items()}
+            for uri, identity in rows
+        }
+
     def stats(self) -> Stats:
         """Count documents, chunks, characters, cached embeddings and failures."""
         ((documents, characters),) = self._fetch_rows(
