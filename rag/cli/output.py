@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from rag.stores import DocumentStore, DocumentStoreConfig
 
 _PROGRESS_INTERVAL_SECONDS = 2.0  # between progress lines when stderr is not a terminal
+_MAX_DOCUMENTS_LISTED = 20
+_MAX_TERMS_LISTED = 6  # of one document
 _MAX_FAILURES_LISTED = 20
 
 
@@ -327,7 +329,7 @@ def print_stats(
     as_json: bool,
 ) -> None:
     """Print what an index, or a namespace of it, holds. `config` is that of the document store."""
-    from rag.cli.document_names import describe_documents, print_documents
+    from rag.cli.document_names import describe_documents
     from rag.index.paths import list_namespaces, measure_size, namespace_folder
 
     numbers = document_store.stats()
@@ -361,9 +363,20 @@ def print_stats(
         click.echo(
             f"{len(namespace_names):,} namespaces: {shorten(', '.join(namespace_names), 300)}"
         )
-    print_documents(document_store)
+    _print_document_names(describe_documents(document_store))
     for failure in failures:
         click.echo(f"failed: {format_source(failure.uri)}: {failure.error}")
+
+
+def _print_document_names(documents: Sequence[dict[str, Any]]) -> None:
+    """Print the first documents with the identity terms that few documents have."""
+    if documents:
+        click.echo("documents, with the names and years that few of them have:")
+    for document in documents[:_MAX_DOCUMENTS_LISTED]:
+        terms = [term["term"] for term in document["terms"][:_MAX_TERMS_LISTED]]
+        click.echo(f"  {format_source(document['uri'])}: {shorten(' | '.join(terms), 160)}")
+    if (unlisted_count := len(documents) - _MAX_DOCUMENTS_LISTED) > 0:
+        click.echo(f"  ... and {unlisted_count:,} more (--json lists all)")
 
 
 def print_verification(verification: Verification, *, as_json: bool) -> None:

@@ -137,7 +137,7 @@ def test_paragraph_in_a_style_derived_from_title_is_the_title_of_an_open_documen
 
 def test_slides_html_and_front_matter_without_a_title() -> None:
     slides = file_fixtures.make_pptx([("Clean rooms", "x"), ("Gloves", "y")])
-    assert parse(slides, "a.pptx").title == "Clean rooms"
+    assert parse(slides, "a.pptx").title == "a.pptx"  # the first slide is no title slide
     page = "<html><head><title>Untitled Document</title></head><body><h1>Sites</h1><p>x</p></body>"
     assert parse(page, "a.html").title == "Sites"
     assert parse("---\ntitle: Untitled\n---\n# Sites\n\nx\n", "a.md").title == "Sites"
