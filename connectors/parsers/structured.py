@@ -182,7 +182,9 @@ class YamlParser(RecordParser):
 
     def records(self, data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yield the records of all lists, numbered from 1."""
-        lists = iterate_record_lists(load_yaml_data(decode(data)) or [], is_table_like)
+        documents = load_yaml_data(decode(data)) or []
+        roots = [documents] if is_table_like(documents) else documents
+        lists = chain.from_iterable(map(iterate_record_lists, roots))
         records = chain.from_iterable(items for _, items in lists)
         for number, record in enumerate(records, start=1):
             yield number, flatten_record(record)
@@ -192,7 +194,7 @@ class YamlParser(RecordParser):
         text, mime = decode(data), mime or "application/yaml"
         require_text(text)
         if (documents := load_yaml_data(text)) is not None:
-            writer = RecordWriter(is_list=is_table_like, **_list_format(self.fields))
+            writer = RecordWriter(**_list_format(self.fields))
             commented = CommentedWriter(writer, find_comments(text))
             document = _write_record_document(
                 partial(commented.write, documents), writer, uri, mime

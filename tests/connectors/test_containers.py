@@ -132,7 +132,7 @@ def test_each_attachment_becomes_a_document() -> None:
     assert message.metadata["date"] == "2024-05-01T10:00:00+00:00"
     assert message.metadata["attachments"] == ("costs.csv", "more.zip")
     assert parts["!/costs.csv"].metadata["part_of"] == "file:///folder/a.eml"
-    assert parts["!/costs.csv"].location_at(20) == {"row": 2}
+    assert parts["!/costs.csv"].location_at(20) == {"table": 1, "row": 2}
     assert "Name: Rent" in parts["!/costs.csv"].text
     assert parts["!/more.zip!/a/b.txt"].text == "Deep."
     assert "The inner text." in parse_parts(inner, "b.eml")[""].text

@@ -295,3 +295,18 @@ def test_deeply_nested_data_are_readable_or_as_written(depth: int) -> None:
     nested = '[{"a":' * depth + '"deepest"' + "}]" * depth
     assert "deepest" in parse(nested, "a.json").text
     assert "deepest" in parse(nested, "a.yaml").text
+
+
+def test_list_of_one_record_beside_a_longer_list_has_a_row_of_its_own() -> None:
+    text = (
+        "weekly:\n  monday:\n    - dish: Leek soup\n      price: 6.20\n    - dish: Pasta\n"
+        "      price: 8\n  tuesday:\n    - dish: Leek soup\n      price: 7.10\n"
+    )
+    document = parse(text, "menu.yaml")
+    assert "monday\n\ndish: Leek soup; price: 6.20\n\ndish: Pasta" in document.text
+    offset = document.text.index("dish: Leek soup; price: 7.10")
+    headings = [
+        m.value for m in document.marks if m.kind == "heading" and m.start <= offset < m.end
+    ]
+    assert headings == [("weekly", "tuesday")]
+    assert document.location_at(offset) == {"row": 1}
