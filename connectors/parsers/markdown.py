@@ -15,7 +15,12 @@ from connectors.parsers.markdown_tables import (
 )
 from connectors.parsers.text import decode, require_text
 from connectors.parsers.text_builder import build_heading_marks
-from connectors.parsers.titles import choose_title, find_title_heading
+from connectors.parsers.titles import (
+    MAX_TITLE_CHARACTERS,
+    choose_title,
+    find_title_heading,
+    is_title,
+)
 from connectors.parsers.yaml_loader import make_yaml_loader
 from rag.types import Document, Mark, flatten_metadata
 
@@ -55,11 +60,13 @@ class MarkdownParser(Parser):
             metadata, text = flatten_metadata(mapping), text[front_matter.end() :]
             require_text(text)
         marks = find_structure_marks(text)
-        heading = find_title_heading(text, marks)
+        title = metadata.pop("title", "")  # a person wrote it: it may be the name of the file
+        if not (isinstance(title, str) and is_title(title)):
+            title = choose_title(title, heading=find_title_heading(text, marks), uri=uri)
         return Document(
             uri=uri,
             text=text,
-            title=choose_title(metadata.pop("title", ""), heading=heading, uri=uri),
+            title=title.strip()[:MAX_TITLE_CHARACTERS],
             mime=mime or "text/markdown",
             metadata=metadata,
             marks=marks,

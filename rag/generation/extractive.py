@@ -62,7 +62,8 @@ class ExtractiveGenerator(Generator):
                 relevance=round(best_relevance, 3),
             )
 
-        if not candidates or best_relevance < self.threshold:
+        selected = self._select_candidates(candidates)
+        if not selected or best_relevance < self.threshold:
             reason = (
                 f"no sentence was relevant enough (best {best_relevance:.2f}, "
                 f"needed {self.threshold:.2f})"
@@ -70,7 +71,7 @@ class ExtractiveGenerator(Generator):
                 else "nothing was retrieved"
             )
             return abstention(reason, hits, trace=(make_step(),))
-        text, sentences, citations = _compose_answer(self._select_candidates(candidates))
+        text, sentences, citations = _compose_answer(selected)
         return Answer(
             text=text,
             status="answered",
@@ -87,9 +88,11 @@ class ExtractiveGenerator(Generator):
         selected_texts: set[str] = set()
         for candidate in ranked:
             text = _collapse_white_space(candidate.text)
-            if candidate.score < self.near * ranked[0].score or len(selected) == self.sentences:
+            if len(selected) == self.sentences or (
+                selected and candidate.score < self.near * selected[0].score
+            ):
                 break
-            if text not in selected_texts:
+            if text not in selected_texts and _render_candidate(candidate).strip():
                 selected_texts.add(text)
                 selected.append(candidate)
         return selected

@@ -186,7 +186,7 @@ def test_filters(
         ({"tags": "t1"}, {"propeller"}),
         ({"draft": True}, {"battery"}),
         ({"draft": 1}, set()),
-        ({"year": "2021"}, set()),
+        ({"year": "2021"}, {"propeller"}),
         ({"title": "camera", "tags": "drone"}, {"camera"}),
         ({"nothing": 1}, set()),
     ]:
