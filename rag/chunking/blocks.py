@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from rag.chunking.semantic_split import split_semantically
@@ -21,6 +22,7 @@ _MAX_ROW_LABEL_CHARACTERS = 80
 _CODE_BLOCK = re.compile(
     r"^[ ]{0,3}(?P<fence>`{3,}|~{3,})[^\n]*\n(?s:.*?)(?:^[ ]{0,3}(?P=fence)[`~]*[ \t]*$|\Z)", re.M
 )
+_ITEM_END = re.compile(r"\n[ \t]*\n(?=\S)")
 _LIST_ITEM = re.compile(r"^[ \t]*(?:[-*+•◦▪]|\d{1,3}[.)])[ \t]+\S", re.M)
 
 
@@ -189,26 +191,17 @@ def _find_lists(text: str, start: int, end: int) -> Iterator[list[Span]]:
 
     An item ends before the next one, or at the first line after a blank line that is not indented.
     """
+    starts = [match.start() for match in _LIST_ITEM.finditer(text, start, end)]
     items: list[Span] = []
-    for match in _LIST_ITEM.finditer(text, start, end):
-        item_end = _find_item_end(text, match.end(), end)
-        if items and not text[items[-1].end : match.start()].strip():  # the next item, or a lower
-            items[-1] = Span(items[-1].start, min(items[-1].end, match.start()))
-            items.append(Span(match.start(), item_end))
-        else:
+    for item_start, next_start in pairwise([*starts, end]):
+        if items and text[items[-1].end : item_start].strip():  # other text between the items
             if len(items) > 1:
                 yield items
-            items = [Span(match.start(), item_end)]
+            items = []
+        boundary = _ITEM_END.search(text, item_start, next_start)
+        items.append(Span(item_start, boundary.start() if boundary else next_start))
     if len(items) > 1:
         yield items
-
-
-_ITEM_END = re.compile(r"\n[ \t]*\n(?=[^\s])")
-
-
-def _find_item_end(text: str, start: int, end: int) -> int:
-    boundary = _ITEM_END.search(text, start, end)
-    return boundary.start() if boundary else end
 
 
 def split_block(text: str, block: Block, target_characters: int) -> Iterator[Span]:

@@ -32,12 +32,12 @@ class NameAgreement:
 
     def __init__(self, claim: str, question: str, passages: Sequence[Passage]) -> None:
         self._claim_words = _list_words(claim)
-        self._claim_names = find_names(claim)
+        self._claim_names = find_name_words(claim)
         self._asked_names = find_asked_names(question)
         if len(set(content_stems(claim))) > MAX_SHORT_CLAIM_WORDS:
             self._asked_names &= find_asked_names(claim)
         names_by_label = [
-            find_names(label)
+            find_name_words(label)
             for label in dict.fromkeys(
                 passage.label_at(span.start)
                 for passage in passages
@@ -67,13 +67,13 @@ class NameAgreement:
         foreign_names = (self._claim_names & self._distinguishing_names) - premise_words
         if not foreign_names:
             return 1.0
-        own_names = find_names(passage.label_at(span.start)) & self._distinguishing_names
+        own_names = find_name_words(passage.label_at(span.start)) & self._distinguishing_names
         return MISSING_NAME_FACTOR if own_names - self._claim_words else 1.0
 
 
 def find_asked_names(question: str) -> frozenset[str]:
     """Return the names in a question; its first word has a capital in any case."""
-    return find_names(_FIRST_WORD.sub("", question))
+    return find_name_words(_FIRST_WORD.sub("", question))
 
 
 def has_asked_name(names: Set[str], passage: Passage, span: Span) -> bool:
@@ -101,7 +101,7 @@ def _fold_accents(text: str) -> str:
 
 
 @lru_cache(maxsize=4_096)
-def find_names(text: str) -> frozenset[str]:
+def find_name_words(text: str) -> frozenset[str]:
     """Return the words of names in lower case: with an initial capital or a digit, no stop words.
 
     An identifier of letters and digits is one word without punctuation: ERR-07 is ``err07``.

@@ -79,7 +79,7 @@ class Passage:
         table = self.table_at(span.start)
         if table is None or len(rows) < 2:
             return []
-        return [table.describe_row(row).partition(";")[0].rpartition(": ")[2] for row in rows]
+        return [table.find_row_label(row) for row in rows]
 
     def premise(self, span: Span) -> str:
         """Return what a reader knows from a span: its text below its title and headings."""

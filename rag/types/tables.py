@@ -50,6 +50,18 @@ class Table(FrozenModel):
                 parts.append(f"{name}: {value}" if name and name != value else value)
         return "; ".join(parts)
 
+    def find_row_label(self, row: str) -> str:
+        """Return the first value of a row, which names it; "" for an empty row."""
+        if self.layout == "cells":
+            values = (row[start:end] for start, end in split_cells(row) if end > start)
+            return _ESCAPED_CHARACTER.sub(r"\1", next(values, ""))
+        for i, name in enumerate(self.columns):
+            if name and row.startswith(f"{name}: "):
+                following = [row.find(f"; {other}: ") for other in self.columns[i + 1 :] if other]
+                end = min((position for position in following if position >= 0), default=len(row))
+                return row[len(name) + 2 : end]
+        return row
+
     def find_column(self, row: str, start: int, end: int) -> str:
         """Return the name of the column that ``row[start:end]`` lies in; "" if there is none."""
         if self.layout == "cells":

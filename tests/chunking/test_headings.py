@@ -90,6 +90,7 @@ def test_chunks_are_exact_complete_and_fit(
         pytest.param("word " * 1_000_000, id="a million words in one line"),
         pytest.param("".join("a" + "\n" * n for n in range(1, 2_500)), id="ever longer breaks"),
         pytest.param("😀" * 100_000, id="emoji"),
+        pytest.param("- a\n  - b\n" * 50_000, id="a list of 100,000 items"),
         pytest.param("\0" * 10_000, id="NULs"),
     ],
 )

@@ -7,7 +7,7 @@ from rag.chunking import HeadingChunker, split_document
 from rag.embedding import StaticEmbedder
 from rag.generation.context_packing import pack
 from rag.generation.marker_repair import find_supporting_quotes
-from rag.generation.name_agreement import find_names
+from rag.generation.name_agreement import find_name_words
 from rag.generation.passages import Passage
 from rag.types import Hit
 from rag.verification import LexicalVerifier
@@ -110,7 +110,7 @@ def test_claim_about_two_sections_may_use_both_names() -> None:
     ],
 )
 def test_names_are_words_with_a_capital_or_a_digit(text: str, names: set[str]) -> None:
-    assert find_names(text) == names
+    assert find_name_words(text) == names
 
 
 HOTELS = """# Hotel Adler

@@ -211,3 +211,18 @@ def test_cells_of_a_written_row_are_found_again(values: Sequence[str]) -> None:
 def test_table_mark_survives_json() -> None:
     mark = Mark(start=0, end=9, kind="table", value=Table(name="T", columns=("a", ""), header=3))
     assert Mark.model_validate_json(mark.model_dump_json()) == mark
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "label"),
+    [
+        (Table(columns=("Country", "Rate")), "| Japan | 60 |", "Japan"),
+        (Table(columns=("", "Rate")), "|  | 60 |", "60"),
+        (Table(columns=("Part", "Note")), "| a: b; c \\| d | x |", "a: b; c | d"),
+        (Table(columns=("Part", "Note"), layout="pairs"), "Part: a: b; c; Note: x", "a: b; c"),
+        (Table(columns=("Part", "Note"), layout="pairs"), "Note: x", "x"),
+        (Table(columns=("Part",)), "", ""),
+    ],
+)
+def test_first_value_names_a_row(table: Table, row: str, label: str) -> None:
+    assert table.find_row_label(row) == label
