@@ -38,15 +38,10 @@ class NameAgreement:
             self._asked_names &= find_asked_names(claim)
         names_by_label = [
             find_name_words(label)
-            for label in dict.fromkeys(
-                passage.label_at(span.start)
-                for passage in passages
-                for span in passage.sentence_spans()
-            )
+            for label in dict.fromkeys(label for passage in passages for label in passage.labels)
         ]
-        self._label_names = frozenset().union(*names_by_label)
         shared_names = frozenset.intersection(*names_by_label) if names_by_label else frozenset()
-        self._distinguishing_names = self._label_names - shared_names
+        self._distinguishing_names = frozenset().union(*names_by_label) - shared_names
 
     def factor(self, passage: Passage, span: Span) -> float:
         """Return the factor of the support by a span: below 1 if the span is about another name.
@@ -55,16 +50,18 @@ class NameAgreement:
         if the claim has a name from other headings, and the headings of the span have one that is
         not in the claim. The claim must name each of several rows of a table.
         """
-        premise_words = _list_words(passage.premise(span))
-        if self._asked_names - premise_words:
-            return MISSING_NAME_FACTOR
         if any(
             self._claim_words.isdisjoint(_list_words(label))
             for label in passage.row_labels(span)
             if label
         ):
             return MISSING_NAME_FACTOR
-        foreign_names = (self._claim_names & self._distinguishing_names) - premise_words
+        needed_names = self._asked_names | (self._claim_names & self._distinguishing_names)
+        if not needed_names:
+            return 1.0
+        foreign_names = needed_names - _list_words(passage.premise(span))
+        if foreign_names & self._asked_names:
+            return MISSING_NAME_FACTOR
         if not foreign_names:
             return 1.0
         own_names = find_name_words(passage.label_at(span.start)) & self._distinguishing_names

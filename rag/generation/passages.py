@@ -42,7 +42,7 @@ class Passage:
     @property
     def label(self) -> str:
         """The origin for people and models: title, headings, page or other source location."""
-        path = " > ".join(dict.fromkeys(part for part in (self.title, *self.headings) if part))
+        path = _join_path(self.title, *self.headings)
         return ", ".join(part for part in (path, format_location(self.location)) if part)
 
     def headings_at(self, offset: int) -> tuple[str, ...]:
@@ -57,13 +57,23 @@ class Passage:
 
         In a record of several lines, the first line, which names it, is added.
         """
+        if not self.marks:
+            return _join_path(self.title, *self.headings)
         captions = [
             mark.value.name
             for mark in self._find_marks("table", offset)
             if isinstance(mark.value, Table)
         ]
-        path = (self.title, *self.headings_at(offset), *captions, self._find_record_name(offset))
-        return " > ".join(dict.fromkeys(part for part in path if part))
+        return _join_path(
+            self.title, *self.headings_at(offset), *captions, self._find_record_name(offset)
+        )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every label of a part of the passage, once; see `label_at`."""
+        starts = {0, *(mark.start - self.start for mark in self.marks)}
+        offsets = sorted(start for start in starts if 0 <= start < max(1, len(self.text)))
+        return tuple(dict.fromkeys(map(self.label_at, offsets)))
 
     def describe(self, span: Span) -> str:
         """Return the text of a span; rows of tables have the names of their columns."""
@@ -121,12 +131,13 @@ class Passage:
         A row of a table is one sentence; its header is none, and a heading is none. No run crosses
         a heading, or the beginning or end of a table or record.
         """
-        joints, tables, headings = self._find_bounds()
-        return _list_sentence_runs(self.text, joints, tables, headings, max_sentences)
+        return _list_runs(_list_sentences(self.text, *self._find_bounds()), max_sentences)
 
     def sentence_spans(self) -> list[Span]:
         """Return the spans of the sentences in `text`."""
-        return [run[0] for run in self.runs(1)]
+        return [
+            span for spans in _list_sentences(self.text, *self._find_bounds()) for span in spans
+        ]
 
     def find_longest_span(self) -> Span | None:
         """Return the longest quotable span, without surrounding white space."""
@@ -139,6 +150,8 @@ class Passage:
         return Span(start, start + len(piece.strip())) if piece.strip() else None
 
     def _find_marks(self, kind: str, offset: int) -> list[Mark]:
+        if not self.marks:
+            return []
         position = self.start + offset
         return [m for m in self.marks if m.kind == kind and m.start <= position < m.end]
 
@@ -202,15 +215,21 @@ def _split_at_joints(text: str, joints: tuple[int, ...]) -> list[tuple[int, int]
     return list(pairwise(bounds))
 
 
+@lru_cache(maxsize=4_096)
+def _join_path(*parts: str) -> str:
+    """Return the parts of a path that are not empty, each once."""
+    return " > ".join(dict.fromkeys(part for part in parts if part))
+
+
 @lru_cache(maxsize=256)  # every sentence of an answer is compared with the same passages
-def _list_sentence_runs(
+def _list_sentences(
     text: str,
     joints: tuple[int, ...],
     tables: tuple[tuple[int, int, int], ...],
     headings: tuple[int, ...],
-    max_sentences: int,
 ) -> tuple[tuple[Span, ...], ...]:
-    runs: list[tuple[Span, ...]] = []
+    """Return the sentences of each part of a passage that no quote leaves."""
+    parts: list[tuple[Span, ...]] = []
     for start, end in _split_at_joints(text, joints):
         if start in headings:
             continue
@@ -219,12 +238,20 @@ def _list_sentence_runs(
             spans = [Span(start + s.start, start + s.end) for s in sentences(text[start:end])]
         else:
             spans = list(_find_lines(text, max(start, table[2]), end))
-        runs += [
-            tuple(spans[i:j])
-            for i in range(len(spans))
-            for j in range(i + 1, min(i + max_sentences, len(spans)) + 1)
-        ]
-    return tuple(runs)
+        parts.append(tuple(spans))
+    return tuple(parts)
+
+
+@lru_cache(maxsize=256)
+def _list_runs(
+    parts: tuple[tuple[Span, ...], ...], max_sentences: int
+) -> tuple[tuple[Span, ...], ...]:
+    return tuple(
+        spans[i:j]
+        for spans in parts
+        for i in range(len(spans))
+        for j in range(i + 1, min(i + max_sentences, len(spans)) + 1)
+    )
 
 
 def _find_lines(text: str, start: int, end: int) -> Iterator[Span]:

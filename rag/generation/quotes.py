@@ -127,9 +127,9 @@ def _measure_own_share(claim: str, passage: Passage, span: Span) -> float:
     "Parking is free" has a word in common with each sentence below the heading "Parking". The
     words of the claim that are in the headings must not stand in for the others.
     """
-    weights, (own, label) = shared_words(
-        claim, [passage.describe(span), passage.label_at(span.start)]
-    )
+    if not (heading_path := passage.label_at(span.start)):
+        return 1.0
+    weights, (own, label) = shared_words(claim, [passage.describe(span), heading_path])
     needed = math.fsum(weight for word, weight in weights.items() if word not in label)
     if not label or not needed:
         return 1.0
