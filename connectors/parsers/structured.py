@@ -33,7 +33,20 @@ from rag.errors import NoText, ParseError
 from rag.types import Document, Mark, to_well_formed
 
 
-class JsonParser(JsonLinesParser):
+class DataFileParser(RecordParser):
+    """Base class of the parsers for files that may contain lists of records, or none."""
+
+    def documents(
+        self, data: bytes, *, uri: str, mime: str | None = None
+    ) -> Iterator[Document | FailedPart]:
+        """Parse `data` into one document, or with ``per`` = ``row`` into one per record."""
+        if self.per == "row" and next(self.records(data), None) is not None:
+            yield from super().documents(data, uri=uri, mime=mime)
+        else:
+            yield self.parse(data, uri=uri, mime=mime)
+
+
+class JsonParser(DataFileParser, JsonLinesParser):
     """JSON: lists of objects as records, other data indented, with key paths as headings.
 
     Lists of objects can be at any depth. Without one, the text is the JSON, indented. Invalid JSON
@@ -45,15 +58,6 @@ class JsonParser(JsonLinesParser):
         "application/json": (".json", ".geojson", ".webmanifest"),
     }
     keeps: ClassVar[str] = "all keys and values; lists of objects at any depth as records"
-
-    def documents(
-        self, data: bytes, *, uri: str, mime: str | None = None
-    ) -> Iterator[Document | FailedPart]:
-        """Parse `data` into one document, or with ``per`` = ``row`` one per object of a list."""
-        if self.per == "row" and any(True for _ in self.records(data)):
-            yield from super().documents(data, uri=uri, mime=mime)
-        else:
-            yield self.parse(data, uri=uri, mime=mime)
 
     def records(self, data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yield the records of all lists, numbered from 1."""
@@ -156,7 +160,7 @@ def _keep_as_text(text: str, uri: str, mime: str, error: Exception) -> Document:
     )
 
 
-class YamlParser(RecordParser):
+class YamlParser(DataFileParser):
     """YAML as written, with the names of the outermost mapping as headings.
 
     Lists of two or more mappings with a common key are records, as in JSON. If a file contains
@@ -170,15 +174,6 @@ class YamlParser(RecordParser):
     library: ClassVar[str] = "PyYAML"
     keeps: ClassVar[str] = "the text as written, top-level keys as headings; lists as records"
     drops: ClassVar[str] = "the layout of files with lists of records"
-
-    def documents(
-        self, data: bytes, *, uri: str, mime: str | None = None
-    ) -> Iterator[Document | FailedPart]:
-        """Parse `data` into one document, or with ``per`` = ``row`` one per record."""
-        if self.per == "row" and any(True for _ in self.records(data)):
-            yield from super().documents(data, uri=uri, mime=mime)
-        else:
-            yield self.parse(data, uri=uri, mime=mime)
 
     def records(self, data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yield the records of all lists, numbered from 1."""
@@ -228,7 +223,7 @@ def _find_yaml_headings(text: str) -> tuple[Mark, ...]:
     return build_heading_marks(headings, len(text))
 
 
-class XmlParser(RecordParser):
+class XmlParser(DataFileParser):
     """XML: running text as paragraphs, values with the name of their element, lists as records.
 
     Two or more elements with the same name and a common child or attribute are records, unless
@@ -245,15 +240,6 @@ class XmlParser(RecordParser):
     library: ClassVar[str] = "lxml"
     keeps: ClassVar[str] = "text and attributes, with the names of the elements; lists as records"
     drops: ClassVar[str] = "comments, processing instructions, entities"
-
-    def documents(
-        self, data: bytes, *, uri: str, mime: str | None = None
-    ) -> Iterator[Document | FailedPart]:
-        """Parse `data` into one document, or with ``per`` = ``row`` one per record."""
-        if self.per == "row" and any(True for _ in self.records(data)):
-            yield from super().documents(data, uri=uri, mime=mime)
-        else:
-            yield self.parse(data, uri=uri, mime=mime)
 
     def records(self, data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yield the records of all lists, numbered from 1."""
