@@ -28,6 +28,7 @@ from rag.types.base import (
     flatten_metadata,
     to_well_formed,
 )
+from rag.types.coverage import Coverage, Omission, OmissionReason
 from rag.types.documents import Chunk, Document, Hit, StageScore
 from rag.types.source_location import (
     LOCATION_KINDS,
@@ -71,6 +72,7 @@ __all__ = [
     "Citation",
     "CitationMethod",
     "CondenseStep",
+    "Coverage",
     "CustomStep",
     "Document",
     "ExtractStep",
@@ -87,6 +89,8 @@ __all__ = [
     "Message",
     "Metadata",
     "MetadataValue",
+    "Omission",
+    "OmissionReason",
     "PostprocessStep",
     "PromptIdentity",
     "RepairStep",

@@ -12,6 +12,7 @@ from pydantic import (
 )
 
 from rag.types.base import FrozenModel, Metadata, Text
+from rag.types.coverage import Coverage
 from rag.types.source_location import (
     RENAMED_FIELDS,
     LocatedModel,
@@ -28,6 +29,8 @@ class Document(FrozenModel):
     text to pages, tables, rows, functions, headings and so on. ``identity`` has the terms that tell
     the document from others, by their origin: ``title``, ``file``, ``folder``, ``date``,
     ``author``, ``heading``, ``first_page``. They are found when the document is added to an index.
+    ``coverage`` says what the text does not have of the file, None if the parser does not measure
+    it; an index does not store it.
     """
 
     uri: Text = Field(min_length=1)
@@ -37,6 +40,7 @@ class Document(FrozenModel):
     metadata: Metadata = {}
     marks: tuple[Mark, ...] = ()
     identity: dict[Text, tuple[Text, ...]] = {}
+    coverage: Coverage | None = None
 
     @model_validator(mode="after")
     def _check_marks_inside_text(self) -> Self:
@@ -49,7 +53,7 @@ class Document(FrozenModel):
     def digest(self) -> str:
         """32 hex digits that identify the version: they change if any field changes."""
         digest = hashlib.sha256(self.text.encode())
-        digest.update(self.model_dump_json(exclude={"text", "identity"}).encode())
+        digest.update(self.model_dump_json(exclude={"text", "identity", "coverage"}).encode())
         return digest.hexdigest()[:32]
 
     def location_at(self, start: int, end: int | None = None) -> SourceLocation:

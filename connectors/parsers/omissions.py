@@ -1,0 +1,62 @@
+"""Recording what a parser leaves out of a file, and comparing the words of file and text."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from rag.types import Coverage, Omission, OmissionReason
+
+_MAX_MISSING_WORDS = 20
+_MAX_OMISSIONS = 100  # that are listed one by one; the words of all are counted
+_MAX_HIDDEN_NAMES = 100  # in the metadata
+_WORD = re.compile(r"\w+")
+
+
+class OmissionLog:
+    """The content that a parser leaves out of one file.
+
+    A parser calls `add` for everything that it drops on purpose. At the end, `metadata` names what
+    is hidden, and `measure` compares the words of the file with those of the text.
+    """
+
+    def __init__(self) -> None:
+        self._omissions: list[Omission] = []
+        self._words: Counter[str] = Counter()
+        self._hidden_names: dict[str, None] = {}
+
+    def add(self, reason: OmissionReason, name: str, text: str = "") -> None:
+        """Record content that is left out: `name` says what it is, `text` is all of its text."""
+        words = list_words(text)
+        self._words.update(words)
+        name = " ".join(name.split())[:200]
+        if reason == "hidden" and len(self._hidden_names) < _MAX_HIDDEN_NAMES:
+            self._hidden_names[name] = None
+        if len(self._omissions) < _MAX_OMISSIONS:
+            self._omissions.append(Omission(reason=reason, name=name, words=len(words)))
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata field ``hidden``: what the author of the file has hidden; {} if nothing."""
+        return {"hidden": tuple(self._hidden_names)} if self._hidden_names else {}
+
+    def measure(self, text: str, source_texts: Iterable[str]) -> Coverage:
+        """Compare the `text` of the document with all text of the file, in `source_texts`."""
+        source_words = Counter(word for part in source_texts for word in list_words(part))
+        missing = source_words - Counter(list_words(text)) - self._words
+        return Coverage(
+            words=source_words.total(),
+            missing=missing.total(),
+            missing_words=tuple(missing)[:_MAX_MISSING_WORDS],
+            omissions=tuple(self._omissions),
+        )
+
+
+def list_words(text: str) -> list[str]:
+    """Return the words of a text in order, without punctuation, case and typographic forms."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return _WORD.findall(text.casefold())
