@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, TypeGuard
 from urllib.parse import quote
 
 from rag.component import Component
@@ -17,6 +17,7 @@ from rag.errors import (
     ParserNotInstalled,
     SourceError,
     SourceNotFound,
+    SourceSkipped,
     UnsupportedFormat,
 )
 from rag.types import Document, flatten_metadata
@@ -198,6 +199,11 @@ class FailedPart:
             self.error.uri = self.uri
 
 
+def is_skipped(part: Document | FailedPart) -> TypeGuard[FailedPart]:
+    """Whether a part of a source is no document, such as a lock file in an archive."""
+    return isinstance(part, FailedPart) and isinstance(part.error, SourceSkipped)
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """A named part of a source with its own bytes: a member of an archive, an attachment.
@@ -253,7 +259,13 @@ class Parser(Component):
 
 
 class Container(Parser):
-    """A parser of a format that contains files of other formats; `AutoParser` parses them."""
+    """A parser of a format that contains files of other formats; `AutoParser` parses them.
+
+    With ``has_file_names``, the names of the parts are those of files, so that one such as
+    ``~$report.docx`` shows that a part is no document.
+    """
+
+    has_file_names: ClassVar[bool] = True
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse the content outside of the parts. By default there is none, and this raises."""

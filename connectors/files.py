@@ -14,6 +14,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 from pydantic import Field, field_validator
 
 from connectors.base import Connector, SideFile, Source
+from connectors.file_names import check_is_document, explain_skip
 from connectors.side_files import (
     MAX_SIDE_FILE_BYTES,
     SUFFIX,
@@ -45,6 +46,10 @@ class Files(Connector):
     followed only to files inside the folder; other links are listed and fail with the reason. A
     file larger than ``max_bytes`` fails without being read.
 
+    Lock files, incomplete downloads and other leftovers of programs are skipped by their names, and
+    backup and conflicted copies unless ``copies``: an ingest reports them with the reason. One that
+    is given as ``path`` is read.
+
     A side file ``name.ext.meta.yaml`` sets the title and the metadata of ``name.ext``. It is no
     document itself. A side file without its document fails.
     """
@@ -64,9 +69,16 @@ class Files(Connector):
         "node_modules",
         "__pycache__",
         "venv",
+        "__MACOSX",
+        "$RECYCLE.BIN",
+        "System Volume Information",
+        "@eaDir",
+        "#recycle",
+        "lost+found",
     )
     ignore_files: tuple[str, ...] = (".gitignore", ".ragignore")
     hidden: bool = False
+    copies: bool = False
     max_bytes: int = Field(512 * 2**20, gt=0)
 
     @field_validator("path")
@@ -104,10 +116,12 @@ class Files(Connector):
             raise SourceNotFound(f"no such file or folder: {files.path}", uri=files.scope)
         glob_parts = parts[glob_start:]
         glob = "/".join(glob_parts)
+        copies = bool(explain_skip(re.sub(r"[*?]+", "x", glob_parts[-1])))  # such as *.bak
         if "**" in glob_parts:  # "**" is any number of folders; in `include`, "*" matches "/" too
-            files = cls(path=folder, include=(glob.replace("**/", "*"),))
+            files = cls(path=folder, include=(glob.replace("**/", "*"),), copies=copies)
         else:
-            files = cls(path=folder, include=(glob,), exclude=("*/" * len(glob_parts) + "*",))
+            exclude = ("*/" * len(glob_parts) + "*",)
+            files = cls(path=folder, include=(glob,), exclude=exclude, copies=copies)
         if next(files.sources(), None) is None:
             raise SourceNotFound(
                 f"no such file or folder: {path} (no file matches the pattern)", uri=files.scope
@@ -241,7 +255,12 @@ class Files(Connector):
             )
             return _make_unreadable_source(Path(path), reason)
 
+        version, uri = _make_version(file_stat), _make_uri(path)
+        is_listed = path != str(self.path)
+
         def read() -> bytes:
+            if is_listed:
+                check_is_document(uri, copies=self.copies)
             for _ in range(_MAX_READ_ATTEMPTS):
                 try:
                     with open(path, "rb") as file:  # noqa: PTH123 (strings)
@@ -261,7 +280,6 @@ class Files(Connector):
                     return data
             raise SourceUnreadable("it changes while it is read; ingest it again later")
 
-        version, uri = _make_version(file_stat), _make_uri(path)
         if not side_path:
             return Source(uri=uri, version=version, read=read)
         return Source(

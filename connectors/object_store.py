@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 from pydantic import Field, field_validator
 
 from connectors.base import Connector, Source
+from connectors.file_names import check_is_document
 from connectors.side_files import (
     MAX_SIDE_FILE_BYTES,
     make_missing_document_error,
@@ -165,6 +166,8 @@ class ObjectStore(Connector):
     def _read_object(
         self, filesystem: Any, name: str, size: int, max_bytes: int | None = None
     ) -> bytes:
+        if name.strip("/") != self.url.partition("://")[2].strip("/"):
+            check_is_document(quote(name))
         limit = self.max_bytes if max_bytes is None else max_bytes
         if size > limit:
             setting = " (max_bytes)" if max_bytes is None else ""

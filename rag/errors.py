@@ -10,6 +10,7 @@
     ├── SourceError              a source cannot be ingested
     │   ├── SourceNotFound       it does not exist
     │   ├── SourceUnreadable     it exists, but could not be read this time
+    │   ├── SourceSkipped        it is no document: a lock file, a backup copy
     │   ├── ParserNotInstalled   its format needs an extra that is not installed
     │   └── ParseError           its bytes were read, but no usable text was found
     │       ├── UnsupportedFormat
@@ -191,6 +192,10 @@ class SourceNotFound(SourceError):
 
 class SourceUnreadable(SourceError):
     """The source exists but could not be read this time; its indexed content is kept."""
+
+
+class SourceSkipped(SourceError):
+    """The file is no document, such as a lock file or a backup copy, and is left out."""
 
 
 class ParserNotInstalled(SourceError):

@@ -18,6 +18,7 @@ from connectors.base import (
     part_uri,
     set_title_and_metadata,
 )
+from connectors.file_names import check_is_document
 from connectors.parsers.archives import ArchiveParser
 from connectors.parsers.code import CodeParser
 from connectors.parsers.detection import detect_binary_format, detect_text_format, is_zip
@@ -29,11 +30,12 @@ from connectors.parsers.notebook import NotebookParser
 from connectors.parsers.office import DocxParser, OdtParser, PptxParser, RtfParser
 from connectors.parsers.pdf import PdfParser
 from connectors.parsers.picture import PictureParser
-from connectors.parsers.records import JsonLinesParser, SheetParser, TableParser
+from connectors.parsers.records import JsonLinesParser, TableParser
 from connectors.parsers.rst import RstParser
 from connectors.parsers.structured import JsonParser, XmlParser, YamlParser
 from connectors.parsers.subtitles import SubtitleParser
 from connectors.parsers.text import TextParser, extract_file_name
+from connectors.parsers.workbooks import SheetParser
 from rag.component import component_class, registered_names
 from rag.errors import ConfigError, NoText, ParseError, SourceError, UnsupportedFormat
 from rag.types import Document
@@ -158,6 +160,8 @@ class AutoParser(Parser):
                 child_uri = f"{first_uri}~{name_counts[first_uri] + 1}"
             used_uris.add(child_uri)
             try:
+                if parser.has_file_names:
+                    check_is_document(child_uri)
                 if not depth:
                     raise ParseError(f"archives are nested more than {self.depth} deep (depth)")
                 side_file = part.read_side_file() if part.read_side_file else None

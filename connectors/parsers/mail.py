@@ -88,6 +88,7 @@ class MboxParser(Container):
     library: ClassVar[str] = "email (Python)"
     keeps: ClassVar[str] = "each message as a document, named by its Message-ID"
     drops: ClassVar[str] = "flags"
+    has_file_names: ClassVar[bool] = False  # names are Message-IDs
 
     def unpack(self, data: bytes, *, uri: str) -> Iterator[Part | FailedPart]:
         """List the messages."""

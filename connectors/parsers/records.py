@@ -1,4 +1,4 @@
-"""Tables and records: CSV, TSV, JSON Lines and sheets of workbooks.
+"""Tables and records: CSV, TSV and JSON Lines.
 
 Each row becomes text that can be understood alone, because the name of its column precedes each
 value, and has a mark with its number.
@@ -26,7 +26,6 @@ from connectors.parsers.record_lists import (
     load_json,
     to_plain_number,
 )
-from connectors.parsers.safe_zip import ZippedFile, read_office_properties
 from connectors.parsers.table_layout import (
     Region,
     Span,
@@ -39,7 +38,6 @@ from connectors.parsers.text import decode, extract_file_name, require_text
 from connectors.parsers.text_builder import TextBuilder
 from connectors.parsers.titles import choose_title
 from connectors.parsers.typed_values import convert_typed_columns, find_typed_columns
-from connectors.parsers.workbook_cells import SheetCells, read_workbook
 from rag.errors import NoText, ParseError
 from rag.types import Document, Mark, Table, flatten_metadata, to_well_formed
 
@@ -260,20 +258,20 @@ class TableParser(RecordParser):
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data` into one document. The title is the file name."""
         builder = TextBuilder()
-        first_number, rows = self._read_rows(data)
-        write_rows(builder, _SheetTables(rows, self.header, first_number), self.fields)
-        return _build_document(builder, uri, mime or "text/csv", {})
+        numbers, rows = self._read_rows(data)
+        write_rows(builder, SheetTables(rows, self.header, numbers), self.fields)
+        return build_table_document(builder, uri, mime or "text/csv", {})
 
     def records(self, data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yield rows as values by column name; unnamed columns are ``column 1`` and so on."""
-        first_number, rows = self._read_rows(data)
-        sheet = _SheetTables(rows, self.header, first_number)
+        numbers, rows = self._read_rows(data)
+        sheet = SheetTables(rows, self.header, numbers)
         for region in filter(sheet.is_record_region, sheet.regions):
             for y, cells in sheet.list_rows(region)[1]:
-                yield first_number + y, _name_values(region, cells)
+                yield numbers[y], _name_values(region, cells)
 
-    def _read_rows(self, data: bytes) -> tuple[int, list[list[str]]]:
-        """Return the number of the first row, and all rows."""
+    def _read_rows(self, data: bytes) -> tuple[range, list[list[str]]]:
+        """Return the numbers of the rows, and all rows."""
         text = decode(data)
         require_text(text)
         csv.field_size_limit(2**31 - 1)
@@ -285,7 +283,8 @@ class TableParser(RecordParser):
             rows = [[" ".join(value.split()) for value in row] for row in reader]
         except csv.Error as error:
             raise ParseError(f"not a table (line {reader.line_num}): {error}") from None
-        return (2 if separator else 1), rows
+        first_number = 2 if separator else 1
+        return range(first_number, first_number + len(rows)), rows
 
 
 def _guess_delimiter(text: str) -> str:
@@ -308,70 +307,19 @@ def _guess_delimiter(text: str) -> str:
     return best_delimiter
 
 
-class SheetParser(Parser):
-    """Workbooks: a mark for each sheet, table and row; each row with the names of its columns.
-
-    Numbers and dates are written as a cell shows them; marks have the stored values. Hidden sheets
-    are skipped unless ``hidden``; the metadata field ``hidden_sheets`` names them.
-    """
-
-    name: ClassVar[str] = "sheet"
-    revision: ClassVar[int] = 3
-    formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": (".xlsx", ".xlsm"),
-        "application/vnd.ms-excel.sheet.binary.macroenabled.12": (".xlsb",),
-        "application/vnd.ms-excel": (".xls",),
-        "application/vnd.oasis.opendocument.spreadsheet": (".ods",),
-    }
-    library: ClassVar[str] = "python-calamine, lxml"
-    keeps: ClassVar[str] = (
-        "sheets, tables, rows with column names, numbers and dates as shown, merged cells, results "
-        "of formulas"
-    )
-    drops: ClassVar[str] = (
-        "formulas, errors, charts, comments, hidden sheets; number formats of .xls and .xlsb"
-    )
-
-    hidden: bool = False
-
-    def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
-        """Parse `data`. The title is the document title or the file name."""
-        archive = ZippedFile(data, "workbook") if data[:2] == b"PK" else None
-        metadata = read_office_properties(archive) if archive else {}
-        builder = TextBuilder()
-        workbook = read_workbook(data, archive, self.hidden)
-        for sheet in workbook.sheets:
-            if sheet.rows:
-                _write_sheet(builder, sheet)
-        hidden_sheets = [to_well_formed(name) for name in workbook.hidden_sheets]
-        metadata |= flatten_metadata({"hidden_sheets": hidden_sheets})
-        return _build_document(builder, uri, mime or "application/vnd.ms-excel", metadata)
-
-
-def _write_sheet(builder: TextBuilder, sheet: SheetCells) -> None:
-    start = builder.offset
-    name = to_well_formed(sheet.name)
-    with builder.mark_block("sheet", name):
-        builder.write_paragraph(f"# {name}")
-        builder.write("\n")
-        tables = _SheetTables(sheet.rows, None, 1, sheet.raw_values, sheet.spans)
-        write_rows(builder, tables, Fields())
-    builder.mark("heading", (name,), start + 1 if start else 0)
-
-
-class _SheetTables:
+class SheetTables:
     """The tables of a sheet or CSV file, with their rows."""
 
     def __init__(
         self,
         rows: list[list[str]],
         header: bool | None,
-        first_number: int,
+        numbers: Sequence[int],
         raw_values: Mapping[tuple[int, int], int | float | str] | None = None,
         spans: Sequence[Span] = (),
     ) -> None:
         self.rows = rows
-        self.first_number = first_number
+        self.numbers = numbers  # of the rows in the file, from 1
         self._raw_values: dict[int, dict[int, int | float | str]] = {}
         for (y, x), value in (raw_values or {}).items():
             self._raw_values.setdefault(y, {})[x] = value
@@ -435,13 +383,13 @@ def _name_values(region: Region, cells: Sequence[str]) -> dict[str, str]:
     return dict(zip(names, cells, strict=False))
 
 
-def write_rows(builder: TextBuilder, tables: _SheetTables, fields: Fields) -> None:
+def write_rows(builder: TextBuilder, tables: SheetTables, fields: Fields) -> None:
     """Write all regions: titles and notes unchanged, the rows of tables with column names."""
     for region in tables.regions:
         header, body = tables.list_rows(region)
         start = builder.offset
         for y, cells in header:
-            _write_row(builder, tables.first_number + y, " | ".join(filter(None, cells)))
+            _write_row(builder, tables.numbers[y], " | ".join(filter(None, cells)))
         first_row = builder.offset
         prefixes = [f"{name}: " if name else "" for name in region.columns]
         uses_template = fields.text and tables.is_record_region(region)
@@ -452,7 +400,7 @@ def write_rows(builder: TextBuilder, tables: _SheetTables, fields: Fields) -> No
             else:
                 text, values = tables.format_row(region, y, cells, prefixes)
             row_start = builder.offset
-            _write_row(builder, tables.first_number + y, text)
+            _write_row(builder, tables.numbers[y], text)
             for value_start, value_end, value in values:
                 builder.mark("value", value, row_start + value_start, row_start + value_end)
         if region.kind != "text" and builder.offset > start:
@@ -474,9 +422,10 @@ def _write_row(builder: TextBuilder, number: int, text: str) -> None:
         builder.write("\n\n")
 
 
-def _build_document(
+def build_table_document(
     builder: TextBuilder, uri: str, mime: str, metadata: dict[str, Any]
 ) -> Document:
+    """Return the document of the rows that `builder` has. Raises `NoText` if it has none."""
     if not any(mark.kind == "row" for mark in builder.marks):
         raise NoText("the table contains no rows")
     return Document(
@@ -507,7 +456,7 @@ class JsonLinesParser(RecordParser):
         builder = TextBuilder()
         for number, record in self.records(data):
             _write_row(builder, number, self.fields.format_paragraph(record))
-        return _build_document(builder, uri, mime or "application/jsonl", {})
+        return build_table_document(builder, uri, mime or "application/jsonl", {})
 
     def records(self, data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yield records with the number of their line, or their position in a list (from 1)."""

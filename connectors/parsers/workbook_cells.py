@@ -13,6 +13,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from connectors.parsers.hidden_cells import (
+    NO_HIDDEN_LINES,
+    HiddenLines,
+    find_hidden_lines,
+    find_unresolved_formulas,
+    format_column,
+    parse_column,
+)
 from connectors.parsers.number_formats import (
     BUILT_IN_CODES,
     Moment,
@@ -46,30 +54,27 @@ class SheetCells(NamedTuple):
     """Stored values of the cells that are shown otherwise, by row and column from 0."""
     spans: list[Span]
     """Merged cells."""
+    hidden_lines: HiddenLines = NO_HIDDEN_LINES
+    is_hidden: bool = False
+    """Whether the whole sheet is hidden."""
+    formulas: tuple[str, ...] = ()
+    """The cells with a formula that has no stored result, such as ``C2``."""
 
 
-class Workbook(NamedTuple):
-    """The sheets of a workbook, and the names of its hidden sheets."""
+def read_workbook(data: bytes, archive: ZippedFile | None) -> Iterator[SheetCells]:
+    """Read the sheets of a workbook, one by one; `archive` is None for XLS.
 
-    sheets: Iterator[SheetCells]
-    hidden_sheets: list[str]
-
-
-def read_workbook(data: bytes, archive: ZippedFile | None, hidden: bool) -> Workbook:
-    """Read a workbook; `archive` is None for XLS. Hidden sheets are left out unless `hidden`.
-
-    The sheets are read one by one. Raises `ParseError` and `EncryptedDocument`, also while they
-    are read.
+    Raises `ParseError` and `EncryptedDocument`, also while the sheets are read.
     """
     if archive is not None and "content.xml" in archive.names:
-        return _read_ods(archive, hidden)
-    return _read_excel(data, archive, hidden)
+        return _read_ods(archive)
+    return _read_excel(data, archive)
 
 
 # -- Excel ---------------------------------------------------------------------------------
 
 
-def _read_excel(data: bytes, archive: ZippedFile | None, hidden: bool) -> Workbook:
+def _read_excel(data: bytes, archive: ZippedFile | None) -> Iterator[SheetCells]:
     import python_calamine as calamine
 
     try:
@@ -80,18 +85,17 @@ def _read_excel(data: bytes, archive: ZippedFile | None, hidden: bool) -> Workbo
         raise ParseError(f"a damaged workbook: {error}") from None
     sheets = [s for s in book.sheets_metadata if s.typ == calamine.SheetTypeEnum.WorkSheet]
     visible = calamine.SheetVisibleEnum.Visible
-    hidden_sheets = [] if hidden else [s.name for s in sheets if s.visible != visible]
-    names = [s.name for s in sheets if hidden or s.visible == visible]
-    return Workbook(_iterate_sheets(book, names, archive), hidden_sheets)
+    is_hidden = {s.name: s.visible != visible for s in sheets}
+    return _iterate_sheets(book, is_hidden, archive)
 
 
 def _iterate_sheets(
-    book: Any, names: Sequence[str], archive: ZippedFile | None
+    book: Any, is_hidden: Mapping[str, bool], archive: ZippedFile | None
 ) -> Iterator[SheetCells]:
     import python_calamine as calamine
 
     styles, paths = _read_styles(archive), _find_sheet_files(archive)
-    for name in names:
+    for name in is_hidden:
         try:
             sheet = book.get_sheet_by_name(name)
             if not sheet.height:
@@ -99,14 +103,25 @@ def _iterate_sheets(
             merged = sheet.merged_cell_ranges or []
             values = sheet.iter_rows()
             path = paths.get(name, "")
-            codes: Codes = {}
-            if archive is not None and any(styles) and path in archive.names:
-                codes = _find_codes(archive.read(path), styles)
+            xml = archive.read(path) if archive is not None and path in archive.names else b""
+            codes = _find_codes(xml, styles) if any(styles) else {}
             rows, raw_values = _format_rows(values, codes, sheet.start[1])
         except calamine.CalamineError as error:
             raise ParseError(f"a damaged workbook: {error}") from None
         spans = [Span(top, bottom + 1, left, right + 1) for (top, left), (bottom, right) in merged]
-        yield SheetCells(name, rows, raw_values, spans)
+        formulas = tuple(_write_unresolved_formulas(rows, xml))
+        lines = find_hidden_lines(xml)
+        yield SheetCells(name, rows, raw_values, spans, lines, is_hidden[name], formulas)
+
+
+def _write_unresolved_formulas(rows: list[list[str]], xml: bytes) -> Iterator[str]:
+    """Write each formula without a stored result into its cell; yield the names of the cells."""
+    for y, x, formula in find_unresolved_formulas(xml):
+        if y < len(rows):
+            row = rows[y]
+            row += [""] * (x + 1 - len(row))
+            row[x] = row[x] or formula
+            yield f"{format_column(x)}{y + 1}"
 
 
 def _format_rows(
@@ -236,7 +251,7 @@ def _iterate_cell_styles(xml: bytes, columns: dict[bytes, int]) -> Iterator[tupl
     if b'<c r="' in xml[:20_000]:  # the order of attributes that nearly all programs write
         for letters, row, style in _FORMATTED_CELL.findall(xml):
             if letters not in columns:
-                columns[letters] = _parse_column(letters)
+                columns[letters] = parse_column(letters)
             yield int(row) - 1, columns[letters], int(style)
         return
     y, x = -1, -1
@@ -246,22 +261,15 @@ def _iterate_cell_styles(xml: bytes, columns: dict[bytes, int]) -> Iterator[tupl
         if match.group(1) == b"row":
             y, x = (int(number) - 1 if number else y + 1), -1
             continue
-        x = _parse_column(letters) if letters else x + 1
+        x = parse_column(letters) if letters else x + 1
         if b"s" in attributes and attributes[b"s"][1]:
             yield y, x, int(attributes[b"s"][1])
-
-
-def _parse_column(letters: bytes) -> int:
-    column = 0
-    for letter in letters.upper()[:4]:
-        column = column * 26 + letter - 64
-    return column - 1
 
 
 # -- OpenDocument --------------------------------------------------------------------------
 
 
-def _read_ods(archive: ZippedFile, hidden: bool) -> Workbook:
+def _read_ods(archive: ZippedFile) -> Iterator[SheetCells]:
     if "META-INF/manifest.xml" in archive.names:
         manifest = archive.read("META-INF/manifest.xml")
         if b"encryption-data" in manifest:
@@ -277,15 +285,9 @@ def _read_ods(archive: ZippedFile, hidden: bool) -> Workbook:
     if book is None:
         raise ParseError("a damaged workbook: it contains no spreadsheet")
     tables = [element for element in book if local_name(element) == "table"]
-    is_hidden = [_get(table, "style-name") in hidden_styles for table in tables]
-    names = [_get(table, "name") for table in tables]
-    return Workbook(
-        (
-            _read_ods_sheet(table, name)
-            for table, name, skipped in zip(tables, names, is_hidden, strict=True)
-            if hidden or not skipped
-        ),
-        [] if hidden else [n for n, skipped in zip(names, is_hidden, strict=True) if skipped],
+    return (
+        _read_ods_sheet(table, is_hidden=_get(table, "style-name") in hidden_styles)
+        for table in tables
     )
 
 
@@ -302,8 +304,9 @@ def _get_count(element: Any, name: str, limit: int) -> int:
     return max(1, min(int(value[:9]), limit)) if value.isdecimal() else 1
 
 
-def _read_ods_sheet(table: Any, name: str) -> SheetCells:
-    sheet = SheetCells(name, [], {}, [])
+def _read_ods_sheet(table: Any, *, is_hidden: bool) -> SheetCells:
+    sheet = SheetCells(_get(table, "name"), [], {}, [])
+    hidden_rows: set[int] = set()
     cell_count = 0
     pending = 0  # empty rows that are only kept above others
     for row in table.iter("{*}table-row"):
@@ -313,6 +316,8 @@ def _read_ods_sheet(table: Any, name: str) -> SheetCells:
         if not any(cells):
             pending += repeat
             continue
+        if _get(row, "visibility") in ("collapse", "filter"):
+            hidden_rows.update(range(y, y + repeat))
         cell_count += (len(cells) + 1) * repeat + pending
         if cell_count > _MAX_CELLS or y + repeat > _MAX_ROWS:
             raise ParseError("a workbook with too many repeated cells: it may be an attack")
@@ -321,7 +326,17 @@ def _read_ods_sheet(table: Any, name: str) -> SheetCells:
         for i in range(repeat):
             sheet.rows.append(cells)
             sheet.raw_values.update({(y + i, x): value for x, value in raw_values.items()})
-    return sheet
+    lines = HiddenLines(frozenset(hidden_rows), frozenset(_find_hidden_ods_columns(table)))
+    return sheet._replace(hidden_lines=lines, is_hidden=is_hidden)
+
+
+def _find_hidden_ods_columns(table: Any) -> Iterator[int]:
+    x = 0
+    for column in table.iter("{*}table-column"):
+        repeat = _get_count(column, "number-columns-repeated", _MAX_COLUMNS)
+        if _get(column, "visibility") in ("collapse", "filter"):
+            yield from range(x, min(x + repeat, _MAX_COLUMNS))
+        x += repeat
 
 
 def _read_ods_row(

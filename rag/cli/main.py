@@ -360,12 +360,20 @@ def models(as_json: bool) -> None:
 
 @cli.command()
 @click.argument("source", metavar="FILE")
+@click.option(
+    "--check", is_flag=True, help="Print what is left out of the text, and why, not the text."
+)
 @click.option("--allow-private", is_flag=True, help="Allow web addresses in private networks.")
 @pipeline_option
 @json_option
 @click.pass_context
 def parse(
-    context: click.Context, source: str, allow_private: bool, pipeline: str | None, as_json: bool
+    context: click.Context,
+    source: str,
+    check: bool,
+    allow_private: bool,
+    pipeline: str | None,
+    as_json: bool,
 ) -> None:
     """Print the text of FILE as the index would store it.
 
@@ -374,7 +382,8 @@ def parse(
     from rag.cli import parse
 
     with make_pipeline(pipeline, None) as opened:
-        if not parse.print_parsed(opened, source, allow_private=allow_private, as_json=as_json):
+        parsed = parse.parse_source(opened, source, allow_private=allow_private)
+        if not parse.print_parsed(parsed, check=check, as_json=as_json):
             context.exit(SOME_FAILED)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections import Counter
@@ -35,6 +36,8 @@ _PROGRESS_INTERVAL_SECONDS = 2.0  # between progress lines when stderr is not a 
 _MAX_DOCUMENTS_LISTED = 20
 _MAX_TERMS_LISTED = 6  # of one document
 _MAX_FAILURES_LISTED = 20
+_MAX_SKIPPED_LISTED = 5  # files of one reason
+_MAX_LOSSES_LISTED = 10
 
 
 def print_json(value: Any) -> None:
@@ -115,9 +118,9 @@ def format_duration(seconds: float) -> str:
 
 
 def print_report(report: IngestReport, index: Path, *, summary: bool = True) -> None:
-    """Print the failures of an ingestion with their reasons to stderr, and its summary to stdout.
+    """Print failures, skipped files and losses with their reasons to stderr, a summary to stdout.
 
-    Without `summary`, only the failures are printed.
+    Without `summary`, only the former are printed.
     """
     for failure in report.failed[:_MAX_FAILURES_LISTED]:
         click.echo(f"failed: {format_source(failure.uri)}: {failure.error}", err=True)
@@ -125,6 +128,8 @@ def print_report(report: IngestReport, index: Path, *, summary: bool = True) -> 
         click.echo(f"... and {len(unlisted):,} more:", err=True)
         for reason, count in Counter(failure.error for failure in unlisted).most_common(5):
             click.echo(f"  {count:,} x {reason}", err=True)
+    _print_skipped(report)
+    _print_losses(report)
     if not summary:
         return
     if report.dry_run:
@@ -136,6 +141,7 @@ def print_report(report: IngestReport, index: Path, *, summary: bool = True) -> 
         "unchanged": report.unchanged,
         "deleted": report.deleted,
         "failed": len(report.failed),
+        "skipped": len(report.skipped),
     }
     summary_line = ", ".join(f"{count:,} {outcome}" for outcome, count in counts.items() if count)
     if report.moved:
@@ -150,6 +156,33 @@ def print_report(report: IngestReport, index: Path, *, summary: bool = True) -> 
         f"{summary_line or 'no documents found'}; {report.chunks:,} chunks written, "
         f"{report.embedded:,} texts embedded, {report.seconds:.1f} s, index {index}"
     )
+
+
+def _print_skipped(report: IngestReport) -> None:
+    """Print the files that are no documents, by reason."""
+    names: dict[str, list[str]] = {}
+    for skip in report.skipped:
+        names.setdefault(skip.reason, []).append(format_source(skip.uri))
+    for reason, sources in names.items():
+        unlisted_count = len(sources) - _MAX_SKIPPED_LISTED
+        more = f" and {unlisted_count:,} more" if unlisted_count > 0 else ""
+        listed = ", ".join(sources[:_MAX_SKIPPED_LISTED])
+        click.echo(f"skipped: {listed}{more} ({reason})", err=True)
+
+
+def _print_losses(report: IngestReport) -> None:
+    """Warn of documents whose text does not have a large share of the words of their file."""
+    large_losses = [loss for loss in report.losses if loss.is_large]
+    for loss in large_losses[:_MAX_LOSSES_LISTED]:
+        share = f"{loss.coverage.missing_share:.0%}"
+        name = format_source(loss.uri)
+        click.echo(
+            f"warning: {share} of the words of {name} are not in its text; "
+            f"see: rag parse {shlex.quote(name)} --check",
+            err=True,
+        )
+    if (unlisted_count := len(large_losses) - _MAX_LOSSES_LISTED) > 0:
+        click.echo(f"warning: the same holds for {unlisted_count:,} more documents", err=True)
 
 
 def _print_dry_run(report: IngestReport) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from rag.cli import output
-from rag.errors import SourceError
-from rag.types import Document, LocationIndex, format_location
+from rag.errors import SourceError, SourceSkipped
+from rag.types import Coverage, Document, LocationIndex, format_location
 
 if TYPE_CHECKING:
     from connectors.base import FailedPart
@@ -81,31 +81,44 @@ def describe_formats() -> list[dict[str, Any]]:
     ]
 
 
-def print_parsed(pipeline: Pipeline, source: str, *, allow_private: bool, as_json: bool) -> bool:
-    """Print the documents that the parser makes of a source; return whether all succeeded."""
+def print_parsed(
+    parsed: Iterable[tuple[str, Document | SourceError]], *, check: bool, as_json: bool
+) -> bool:
+    """Print the parsed documents of a source; return whether all succeeded.
+
+    With `check`, print what is left out of their texts instead of the texts.
+    """
     documents: list[Document] = []
     failures: list[tuple[str, str]] = []
-    for uri, result in _parse_parts(pipeline, source, allow_private):
+    skipped: list[tuple[str, str]] = []
+    for uri, result in parsed:
         if isinstance(result, Document):
             documents.append(result)
             if not as_json:
-                _print_document(result)
-        else:
-            failures.append((uri, str(result)))
-            if not as_json:
-                click.echo(f"failed: {output.format_source(uri)}: {result}", err=True)
+                (_print_coverage if check else _print_document)(result)
+            continue
+        is_skipped = isinstance(result, SourceSkipped)
+        (skipped if is_skipped else failures).append((uri, str(result)))
+        if not as_json:
+            outcome = "skipped" if is_skipped else "failed"
+            click.echo(f"{outcome}: {output.format_source(uri)}: {result}", err=True)
     if as_json:
+        excluded_fields = {"text", "marks"} if check else set()
         output.print_json(
             {
-                "documents": [document.model_dump(mode="json") for document in documents],
+                "documents": [
+                    document.model_dump(mode="json", exclude=excluded_fields)
+                    for document in documents
+                ],
                 "failed": [{"uri": uri, "error": error} for uri, error in failures],
+                "skipped": [{"uri": uri, "reason": reason} for uri, reason in skipped],
             }
         )
     return not failures
 
 
-def _parse_parts(
-    pipeline: Pipeline, source: str, allow_private: bool
+def parse_source(
+    pipeline: Pipeline, source: str, *, allow_private: bool
 ) -> Iterator[tuple[str, Document | SourceError]]:
     """Yield the documents of a source, with titles, metadata and identity as in an index."""
     from connectors.base import apply_source_metadata
@@ -131,6 +144,33 @@ def _parse_parts(
                     yield part.uri, part.error
     finally:
         parser_pool.close()
+
+
+def _print_coverage(document: Document) -> None:
+    """Print how many words of a file are not in the text, which, and what is left out and why."""
+    click.secho(output.format_source(document.uri), bold=True)
+    coverage = document.coverage
+    if coverage is None:
+        click.echo(f"  not measured for {document.mime}")
+        return
+    click.echo(
+        f"  {coverage.words:,} words in the file, {coverage.missing:,} of them "
+        f"({coverage.missing_share:.1%}) neither in the text nor listed below"
+    )
+    if coverage.missing_words:
+        more = " ..." if coverage.missing > len(coverage.missing_words) else ""
+        click.echo(f"  missing: {' '.join(coverage.missing_words)}{more}")
+    for (reason, name), words in _sum_omissions(coverage).items():
+        click.echo(f"  left out ({reason}): {name}, {words:,} words")
+
+
+def _sum_omissions(coverage: Coverage) -> dict[tuple[str, str], int]:
+    """Return the words of the omissions by reason and name."""
+    words: dict[tuple[str, str], int] = {}
+    for omission in coverage.omissions:
+        key = (omission.reason, omission.name)
+        words[key] = words.get(key, 0) + omission.words
+    return words
 
 
 def _print_document(document: Document) -> None:

@@ -9,7 +9,7 @@ from rag.errors import EmbeddingError
 from rag.index.commit_protocol import IndexWriter
 from rag.index.index import Index
 from rag.ingestion.changes import IngestItem
-from rag.ingestion.report import Failure, IngestReport
+from rag.ingestion.report import Failure, IngestReport, Loss, Skip
 from rag.stores.document_store import PendingDocument
 
 _BATCH_CHUNKS = 1_024  # chunks that become live together
@@ -121,6 +121,16 @@ def count_outcomes(batch: Sequence[IngestItem], report: IngestReport) -> None:
     """Add the outcomes of a batch to `report`."""
     failures = [item.failure for item in batch if item.failure is not None]
     report.failed += [Failure(failure.uri, failure.error) for failure in failures]
+    report.skipped += [
+        Skip(item.uri, item.skip_reason) for item in batch if item.outcome == "skipped"
+    ]
+    report.losses += [
+        Loss(item.uri, coverage)
+        for item in batch
+        if item.document is not None
+        and (coverage := item.document.coverage) is not None
+        and (coverage.missing or coverage.omissions)
+    ]
     report.added += sum(item.outcome == "added" for item in batch)
     report.updated += sum(item.outcome == "updated" for item in batch)
     report.unchanged += sum(item.outcome == "unchanged" for item in batch)

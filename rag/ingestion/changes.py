@@ -11,11 +11,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
-from connectors.base import Connector, FailedPart, Source, apply_source_metadata
+from connectors.base import Connector, FailedPart, Source, apply_source_metadata, is_skipped
 from connectors.parser_pool import ParserPool
 from rag.chunking import Chunker, split_document
 from rag.embedding.base import Embedder
-from rag.errors import ParseError, RagError, SourceError, SourceUnreadable
+from rag.errors import ParseError, RagError, SourceError, SourceSkipped, SourceUnreadable
 from rag.ingestion.identity import add_identity
 from rag.ingestion.report import Move
 from rag.stores.document_store import (
@@ -34,7 +34,8 @@ class IngestItem:
     """One document in the ingest, from the connector to the commit.
 
     Change detection sets the outcome, and later stages add the chunks and, in ``pending``, the
-    embeddings. ``document`` is None if nothing has to be written.
+    embeddings. ``document`` is None if nothing has to be written. ``skip_reason`` says why a file
+    with the outcome ``skipped`` is no document.
     """
 
     uri: str
@@ -43,6 +44,7 @@ class IngestItem:
     document: Document | None = None
     chunks: Sequence[Chunk] = ()
     failure: FailureEntry | None = None
+    skip_reason: str = ""
     pending: PendingDocument | None = None
 
     @classmethod
@@ -219,6 +221,10 @@ class ChangeDetector:
         except SourceUnreadable as error:
             self._protected_prefixes.append(source.protected_prefix or f"{source.uri}/")
             return [IngestItem.from_failure(source.uri, source.uri, error)]
+        except SourceSkipped as error:
+            self._dropped_uris += record.entries
+            self._fixed_failure_uris += [failure.uri for failure in record.failures]
+            return [IngestItem(source.uri, "skipped", skip_reason=str(error))]
         except ParseError as error:
             return [
                 IngestItem.from_failure(
@@ -277,8 +283,13 @@ class ChangeDetector:
     def _parse_source(self, source: Source, data: bytes, record: _SourceRecord) -> list[IngestItem]:
         """Parse the bytes of a source, and compare its documents with the indexed ones."""
         content_hash = _hash_content(data, source)
-        parts = self._parser_pool.parse(data, uri=source.uri, mime=source.mime)
-        items: list[IngestItem] = []
+        all_parts = self._parser_pool.parse(data, uri=source.uri, mime=source.mime)
+        parts = [part for part in all_parts if not is_skipped(part)]
+        items: list[IngestItem] = [
+            IngestItem(part.uri, "skipped", skip_reason=str(part.error))
+            for part in all_parts
+            if is_skipped(part)
+        ]
         for part in parts:
             if isinstance(part, FailedPart):
                 # A permanent failure under the uri of the source marks the whole source as failed,
@@ -317,7 +328,7 @@ class ChangeDetector:
             else:
                 outcome = "updated" if earlier_entry else "added"
                 items.append(IngestItem(document.uri, outcome, entry, document))
-        item_uris = {item.uri for item in items}
+        item_uris = {item.uri for item in items if item.outcome != "skipped"}
         self._dropped_uris += [uri for uri in record.entries if uri not in item_uris]
         self._fixed_failure_uris += [
             failure.uri for failure in record.failures if failure.uri not in item_uris

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from rag.types import Coverage
+
+MAX_MISSING_SHARE = 0.1
+"""Share of the words of a file above which a person is warned."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -12,6 +17,27 @@ class Failure:
 
     uri: str
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """A file that is no document, and why."""
+
+    uri: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A document whose text does not have all of its file, and what is left out."""
+
+    uri: str
+    coverage: Coverage
+
+    @property
+    def is_large(self) -> bool:
+        """Whether more than a tenth of the words of the file are missing without a reason."""
+        return self.coverage.missing_share > MAX_MISSING_SHARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +52,10 @@ class Move:
 class IngestReport:
     """The counts of an ingest.
 
-    ``seen`` is the sum of added, updated, unchanged, deleted and failed. A moved document counts
-    as one added and one deleted, and is listed in ``moved``. ``kept`` counts the documents that
+    ``seen`` is the sum of added, updated, unchanged, deleted, failed and skipped. ``skipped`` are
+    files that are no documents. ``losses`` are the added and updated documents whose text does not
+    have all words of their file. A moved document counts as one added and one deleted, and is
+    listed in ``moved``. ``kept`` counts the documents that
     are missing from their source and were kept because of ``keep_missing``; ``reembedded`` those
     that were embedded again for another embedder before the changes. ``chunks`` is the number of
     chunks of the added and updated documents; ``embedded`` the number of texts that were not in
@@ -44,6 +72,8 @@ class IngestReport:
     unchanged: int = 0
     deleted: int = 0
     failed: list[Failure] = field(default_factory=list)
+    skipped: list[Skip] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
     moved: list[Move] = field(default_factory=list)
     kept: int = 0
     reembedded: int = 0
@@ -58,7 +88,8 @@ class IngestReport:
     @property
     def seen(self) -> int:
         """Number of documents that the run processed, failures included."""
-        return self.added + self.updated + self.unchanged + self.deleted + len(self.failed)
+        outcomes = (self.added, self.updated, self.unchanged, self.deleted)
+        return sum(outcomes) + len(self.failed) + len(self.skipped)
 
     def as_json(self) -> dict[str, Any]:
         """Return what ``rag ingest --json`` prints."""
@@ -69,10 +100,14 @@ class IngestReport:
                 "unchanged": self.unchanged,
                 "deleted": self.deleted,
                 "failed": [{"uri": f.uri, "error": f.error} for f in self.failed],
+                "skipped": [{"uri": s.uri, "reason": s.reason} for s in self.skipped],
                 "moved": [{"old": move.old, "new": move.new} for move in self.moved],
                 "kept": self.kept,
                 "reembedded": self.reembedded,
             },
+            "losses": [
+                {"uri": loss.uri, **loss.coverage.model_dump(mode="json")} for loss in self.losses
+            ],
             "chunks": self.chunks,
             "embedded": self.embedded,
             "seconds": round(self.seconds, 3),

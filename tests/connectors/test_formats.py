@@ -556,7 +556,7 @@ def test_docx_keeps_fields_and_equations() -> None:
 
 def test_hidden_sheets_are_listed_in_the_metadata() -> None:
     data = file_fixtures.make_xlsx({"A": [["x", "y"]], "B": [["secret", "z"]]}, hidden=["B"])
-    assert parse(data, "a.xlsx").metadata["hidden_sheets"] == ("B",)
+    assert parse(data, "a.xlsx").metadata["hidden"] == ("sheet B",)
 
 
 def test_webvtt_speakers_are_named_and_entities_decoded() -> None:

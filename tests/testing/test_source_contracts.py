@@ -28,11 +28,12 @@ from connectors.parsers.notebook import NotebookParser
 from connectors.parsers.office import DocxParser, OdtParser, PptxParser, RtfParser
 from connectors.parsers.pdf import PdfParser
 from connectors.parsers.picture import PictureParser
-from connectors.parsers.records import Fields, JsonLinesParser, SheetParser, TableParser
+from connectors.parsers.records import Fields, JsonLinesParser, TableParser
 from connectors.parsers.rst import RstParser
 from connectors.parsers.structured import JsonParser, XmlParser, YamlParser
 from connectors.parsers.subtitles import SubtitleParser
 from connectors.parsers.text import TextParser
+from connectors.parsers.workbooks import SheetParser
 from connectors.sql import SqlQuery
 from connectors.web import Web
 from rag.component import registered_names

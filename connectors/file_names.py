@@ -1,0 +1,66 @@
+"""Names of files that are no documents: lock files, leftovers of programs, and backup copies."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from urllib.parse import unquote
+
+from rag.errors import SourceSkipped
+
+_SYSTEM_FILES = {
+    "thumbs.db": "thumbnails of Windows",
+    "ehthumbs.db": "thumbnails of Windows",
+    "desktop.ini": "folder settings of Windows",
+    ".ds_store": "folder settings of macOS",
+    "icon\r": "a folder icon of macOS",
+}
+_LEFTOVERS = (
+    (re.compile(r"(?s)~\$.+"), "the lock file of an open Office document"),
+    (re.compile(r"(?s)\.~lock\..*#"), "the lock file of an open document"),
+    (re.compile(r"(?si)~\w*\.tmp|.*\.(?:tmp|temp)"), "a temporary file"),
+    (
+        re.compile(r"(?si).*\.(?:part|partial|crdownload|filepart|!ut|opdownload)"),
+        "an incomplete download",
+    ),
+    (re.compile(r"(?si)\..*\.sw[a-p]|.*\.swp"), "the swap file of an editor"),
+)
+_COPIES = (
+    (
+        re.compile(
+            r"(?si).+~(?:\d+~)?|#.+#|.+\.(?:bak\d*|backup|orig|old|rej|wbk|xlk)"
+            r"|(?:backup of|sicherungskopie von|copie de sauvegarde de) .+"
+        ),
+        "a backup copy",
+    ),
+    (
+        re.compile(
+            r"""(?six).*(?:
+            conflicted\ copy | case\ conflict | \.sync-conflict-\d | _conflict-\d
+            | konflikt\ stehende\ kopie | copie\ en\ conflit | copia\ en\ conflicto
+            | copia\ in\ conflitto | cópia\ em\ conflito | \(conflict(?:ed)?\b
+            ).*"""
+        ),
+        "a conflicted copy",
+    ),
+)
+
+
+def explain_skip(name: str, *, copies: bool = False) -> str:
+    """Return why the file `name` is no document; "" for a document.
+
+    With `copies`, backup and conflicted copies are documents.
+    """
+    if reason := _SYSTEM_FILES.get(name.casefold()):
+        return reason
+    for pattern, reason in _LEFTOVERS if copies else (*_LEFTOVERS, *_COPIES):
+        if pattern.fullmatch(name):
+            return reason
+    return ""
+
+
+def check_is_document(uri: str, *, copies: bool = False) -> None:
+    """Raise `SourceSkipped` if the last name in the path of `uri` is that of no document."""
+    name = unquote(posixpath.basename(uri))
+    if reason := explain_skip(name, copies=copies):
+        raise SourceSkipped(reason, uri=uri)

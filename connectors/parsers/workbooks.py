@@ -1,0 +1,113 @@
+"""Workbooks: the rows of their sheets with the names of their columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar
+
+from connectors.base import Parser
+from connectors.parsers.hidden_cells import NO_HIDDEN_LINES, HiddenLines, remove_hidden_lines
+from connectors.parsers.omissions import OmissionLog
+from connectors.parsers.records import Fields, SheetTables, build_table_document, write_rows
+from connectors.parsers.safe_zip import (
+    ZippedFile,
+    local_name,
+    parse_xml,
+    read_office_properties,
+)
+from connectors.parsers.text_builder import TextBuilder
+from connectors.parsers.workbook_cells import SheetCells, read_workbook
+from rag.errors import ParseError
+from rag.types import Document, flatten_metadata, to_well_formed
+
+_MAX_FORMULAS_LISTED = 100  # in the metadata
+_COMMENT_FILE = re.compile(r"xl/(?:comments\d*|comments/comment\d*|threadedComments/.*)\.xml")
+
+
+class SheetParser(Parser):
+    """Workbooks: a mark for each sheet, table and row; each row with the names of its columns.
+
+    Numbers and dates are written as a cell shows them; marks have the stored values. Hidden sheets,
+    rows and columns are skipped unless ``hidden``; the metadata field ``hidden`` names them. A
+    formula without a stored result is written as it is, and ``formulas_without_result`` lists it.
+    """
+
+    name: ClassVar[str] = "sheet"
+    revision: ClassVar[int] = 4
+    formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": (".xlsx", ".xlsm"),
+        "application/vnd.ms-excel.sheet.binary.macroenabled.12": (".xlsb",),
+        "application/vnd.ms-excel": (".xls",),
+        "application/vnd.oasis.opendocument.spreadsheet": (".ods",),
+    }
+    library: ClassVar[str] = "python-calamine, lxml"
+    keeps: ClassVar[str] = (
+        "sheets, tables, rows with column names, numbers and dates as shown, merged cells, results "
+        "of formulas"
+    )
+    drops: ClassVar[str] = (
+        "formulas with a result, errors, charts, comments, hidden sheets, hidden rows and columns "
+        "of .xlsx and .ods; number formats of .xls and .xlsb"
+    )
+
+    hidden: bool = False
+
+    def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
+        """Parse `data`. The title is the document title or the file name."""
+        archive = ZippedFile(data, "workbook") if data[:2] == b"PK" else None
+        metadata = read_office_properties(archive) if archive else {}
+        builder = TextBuilder()
+        log = OmissionLog()
+        formulas: list[str] = []
+        source_texts: list[str] = []
+        for sheet in read_workbook(data, archive):
+            sheet = sheet._replace(name=to_well_formed(sheet.name))
+            text = to_well_formed("\n".join(" ".join(filter(None, row)) for row in sheet.rows))
+            source_texts.append(text)
+            if sheet.is_hidden and not self.hidden:
+                log.add("hidden", f"sheet {sheet.name}", text)
+            elif sheet.rows:
+                formulas += [f"{sheet.name}!{cell}" for cell in sheet.formulas]
+                lines = NO_HIDDEN_LINES if self.hidden else sheet.hidden_lines
+                _write_sheet(builder, sheet, lines, log)
+        source_texts += _log_comments(archive, log) if archive else []
+        metadata |= flatten_metadata({"formulas_without_result": formulas[:_MAX_FORMULAS_LISTED]})
+        document = build_table_document(
+            builder, uri, mime or "application/vnd.ms-excel", metadata | log.metadata
+        )
+        coverage = log.measure(document.text, source_texts)
+        return document.model_copy(update={"coverage": coverage})
+
+
+def _write_sheet(
+    builder: TextBuilder, sheet: SheetCells, lines: HiddenLines, log: OmissionLog
+) -> None:
+    rows, raw_values, spans = sheet.rows, sheet.raw_values, sheet.spans
+    numbers: Sequence[int] = range(1, len(rows) + 1)
+    if any(lines):
+        rows, raw_values, spans, numbers, hidden = remove_hidden_lines(
+            rows, raw_values, spans, lines
+        )
+        for line_name, text in hidden:
+            log.add("hidden", f"{line_name} of sheet {sheet.name}", to_well_formed(text))
+    start = builder.offset
+    with builder.mark_block("sheet", sheet.name):
+        builder.write_paragraph(f"# {sheet.name}")
+        builder.write("\n")
+        write_rows(builder, SheetTables(rows, None, numbers, raw_values, spans), Fields())
+    builder.mark("heading", (sheet.name,), start + 1 if start else 0)
+
+
+def _log_comments(archive: ZippedFile, log: OmissionLog) -> Iterator[str]:
+    """Record the comments on cells of XLSX as left out, and yield their texts."""
+    for name in sorted(filter(_COMMENT_FILE.fullmatch, archive.names)):
+        try:
+            root = parse_xml(archive.read(name), "workbook")
+        except ParseError:
+            continue
+        for comment in root.iter():
+            if local_name(comment) in ("comment", "threadedComment"):
+                text = to_well_formed("".join(comment.itertext()))
+                log.add("comment", f"comment on {comment.get('ref', 'a cell')}", text)
+                yield text
