@@ -8,68 +8,114 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple
 
+from connectors.parsers.html_elements import HEADINGS, simplify_elements
 from connectors.parsers.markdown_tables import (
     Cell,
     format_table,
     join_lines,
     repeat_spanned_cells,
 )
+from connectors.parsers.text import decode
 from rag.errors import ParseError
 from rag.types import to_well_formed
 
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 _HEADING_SIGN = re.compile(r"^(\s{0,3})#(?=#{0,5}\s)")
 _DROPPED_TAGS = ("script", "style", "head", "noscript", "template", "svg")
-_HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
+_BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+_WIDER_ENCODINGS = {  # as browsers read them
+    "iso-8859-1": "cp1252",
+    "latin-1": "cp1252",
+    "us-ascii": "cp1252",
+    "ascii": "cp1252",
+    "iso-8859-9": "cp1254",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "x-sjis": "cp932",
+    "ks_c_5601-1987": "cp949",
+    "euc-kr": "cp949",
+    "big5": "big5hkscs",
+}
 _BLOCK_TAGS = frozenset(
-    (*_HEADINGS, "p", "div", "li", "dt", "dd", "td", "th", "caption", "blockquote", "pre")
+    (*HEADINGS, "p", "div", "li", "dt", "dd", "td", "th", "caption", "blockquote", "pre")
 )
-_NAVIGATION = re.compile(r"(?i)\b(?:nav(?:box|bar|igation)?|menu|footer)\b")
 _MAX_SPAN = 65_534  # the limit of rowspan in HTML
 _MAX_COLUMN_SPAN = 1_000  # the limit of colspan in HTML
 _MAX_LABEL_CHARACTERS = 200  # of a cell of a table with one row
 _MAX_CELL_CHARACTERS = 1_000  # of a cell of a table with two rows; longer ones are a layout
 
 
-def to_markdown(html: str | bytes, without: Sequence[str] = ()) -> str:
+def to_markdown(html: str | bytes) -> str:
     """Convert HTML to Markdown, without pictures, scripts and the addresses of links.
 
-    `without` are the names of elements to skip. Raises `ParseError` for HTML that cannot be read.
+    Raises `ParseError` for HTML that cannot be read.
     """
+    if not html.strip():
+        return ""
+    return convert_tree(parse_html(html))
+
+
+def parse_html(html: str | bytes) -> Any:
+    """Return the lxml tree of a page or fragment; bytes are decoded as the page declares.
+
+    Raises `ParseError` for HTML that cannot be read.
+    """
+    import lxml.html
     from lxml.etree import LxmlError
 
+    if isinstance(html, bytes):
+        html = _decode_html(html)
+    parser = lxml.html.HTMLParser(encoding="utf-8", huge_tree=True)
+    data = to_well_formed(html.replace("\0", "")).encode()
     try:
-        soup = _read_soup(html, without)
-        blocks: Mapping[str, str] = {}
-        if soup.find("table") is not None:
-            markup, blocks = _replace_tables_in_markup(str(soup))
-            soup = _read_soup(markup, ())
-        text = str(_make_converter().convert_soup(soup))
+        return lxml.html.document_fromstring(data, parser=parser, ensure_head_body=True)
+    except (LxmlError, ValueError, AssertionError) as error:
+        raise ParseError(f"broken HTML: {error}") from None
+
+
+def _decode_html(data: bytes) -> str:
+    """Decode a page: a byte order mark, the declared encoding, or a guess."""
+    from bs4.dammit import EncodingDetector
+
+    if not data.startswith(_BYTE_ORDER_MARKS):
+        declared = EncodingDetector.find_declared_encoding(data, is_html=True)
+        try:
+            return data.decode(_WIDER_ENCODINGS.get(str(declared).lower(), declared or "utf-8"))
+        except (LookupError, UnicodeDecodeError):
+            pass
+    return decode(data)
+
+
+def convert_tree(root: Any, *, links: bool = False) -> str:
+    """Convert an lxml tree to Markdown; with `links`, with the addresses of links.
+
+    The tree is changed. Raises `ParseError` for a tree that is nested too deep.
+    """
+    from bs4 import BeautifulSoup
+    from lxml.etree import LxmlError, tostring
+
+    try:
+        simplify_elements(root)
+        blocks = replace_tables(root)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # reading XHTML as HTML is intended
+            soup = BeautifulSoup(tostring(root, encoding="unicode", method="html"), "lxml")
+        text = str(_make_converter(links).convert_soup(soup))
     except (RecursionError, ValueError, AssertionError, AttributeError, LxmlError) as error:
         raise ParseError(f"broken HTML: {error}") from None
     text = insert_tables(text.replace("\xa0", " "), blocks)
     return to_well_formed(_BLANK_LINES.sub("\n\n", text).strip())
 
 
-def _read_soup(html: str | bytes, without: Sequence[str]) -> Any:
-    from bs4 import BeautifulSoup
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # reading XHTML as HTML is intended
-        soup = BeautifulSoup(html, "lxml")
-    for tag in soup.find_all([*_DROPPED_TAGS, *without]):
-        tag.decompose()
-    return soup
-
-
-def _make_converter() -> Any:
+def _make_converter(links: bool) -> Any:
     from markdownify import ATX, MarkdownConverter
 
     class Converter(MarkdownConverter):
         """Drops link addresses and pictures, and escapes characters that Markdown would read."""
 
         def convert_a(self, el: Any, text: str, parent_tags: Any) -> str:
-            return text
+            return str(super().convert_a(el, text, parent_tags)) if links else text  # type: ignore[misc]
 
         def convert_p(self, el: Any, text: str, parent_tags: Any) -> str:
             return str(super().convert_p(el, _HEADING_SIGN.sub(r"\1\\#", text), parent_tags))  # type: ignore[misc]
@@ -90,24 +136,11 @@ def _make_converter() -> Any:
 # -- Tables --------------------------------------------------------------------------------
 
 
-def _replace_tables_in_markup(markup: str) -> tuple[str, Mapping[str, str]]:
-    """Return HTML with placeholders for its tables, and the table of each placeholder."""
-    import lxml.html
-    from lxml.etree import tostring
-
-    parser = lxml.html.HTMLParser(encoding="utf-8", huge_tree=True)
-    root = lxml.html.document_fromstring(markup.encode("utf-8", errors="replace"), parser=parser)
-    blocks = replace_tables(root)
-    return tostring(root, encoding="unicode", method="html"), blocks
-
-
-def replace_tables(root: Any, for_extraction: bool = False) -> dict[str, str]:
+def replace_tables(root: Any) -> dict[str, str]:
     """Replace the data tables of an lxml tree by paragraphs; return the Markdown of each.
 
     The keys are the placeholders in the paragraphs. The elements of a table that is a layout
-    become blocks of text. With `for_extraction`, the paragraph has also the text of the table
-    between two placeholders, so that an extractor of the main text judges it like the table, and
-    tables of links stay as they are.
+    become blocks of text.
     """
     source = "".join(root.itertext())
     prefix = "TableBlock"
@@ -120,13 +153,10 @@ def replace_tables(root: Any, for_extraction: bool = False) -> dict[str, str]:
         data = _read_table(table)
         if data is None:
             _unwrap_table(table)
-        elif for_extraction and _is_list_of_links(table):
-            continue
         elif block := format_table(data.grid, data.header_rows, data.caption):
             placeholder = f"{prefix}{len(blocks)}x"
             blocks[placeholder] = block
-            words = f" {_list_words(block)} {placeholder}" if for_extraction else ""
-            _replace_by_paragraph(table, placeholder + words)
+            _replace_by_paragraph(table, placeholder)
     return blocks
 
 
@@ -135,7 +165,7 @@ def insert_tables(text: str, blocks: Mapping[str, str]) -> str:
     if not blocks:
         return text
     prefix = re.escape(re.sub(r"\d+x$", "", next(iter(blocks))))
-    pattern = re.compile(rf"(?m)(?:^[ \t]*[-*>][ \t]+)?[ \t]*({prefix}\d+x)(?:(?s:.*?)\1)?[ \t]*")
+    pattern = re.compile(rf"(?m)(?:^[ \t]*[-*>][ \t]+)?[ \t]*({prefix}\d+x)[ \t]*")
 
     def insert_block(match: re.Match[str]) -> str:
         block = blocks.get(match.group(1))
@@ -210,7 +240,7 @@ def _is_data_table(
     if max(len(row) for row in cells) < 2:
         return False
     longest = max(len(texts[cell]) for cell in filled)
-    if any(True for row in rows[1:] for _ in row.iter(*_HEADINGS)):
+    if any(True for row in rows[1:] for _ in row.iter(*HEADINGS)):
         return False
     nested = sum(len(texts[cell]) for cell in filled if next(cell.iter("table"), None) is not None)
     if nested > sum(len(texts[cell]) for cell in filled) / 2:
@@ -218,15 +248,6 @@ def _is_data_table(
     if len(rows) == 1:
         return not nested and longest <= _MAX_LABEL_CHARACTERS
     return len(rows) > 2 or longest <= _MAX_CELL_CHARACTERS
-
-
-def _is_list_of_links(table: Any) -> bool:
-    """Whether a table has no header and nearly all of its text is in links."""
-    if next(table.iter("th"), None) is not None:
-        return False
-    length = len("".join("".join(table.itertext()).split()))
-    links = sum(len("".join("".join(link.itertext()).split())) for link in table.iter("a"))
-    return links > 0.8 * length
 
 
 def _count_header_rows(
@@ -299,24 +320,13 @@ def _choose_separator(match: re.Match[str]) -> str:
     return next((separator for separator in "\n\v" if separator in match.group()), " ")
 
 
-def _list_words(block: str) -> str:
-    return " ".join(re.sub(r"\\?\||^[ |:-]+$", " ", block, flags=re.M).split())
-
-
 def _replace_by_paragraph(table: Any, text: str) -> None:
     paragraph = table.makeelement("p")
     paragraph.text = text
     paragraph.tail = table.tail
-    for name in ("style", "role", "hidden", "aria-hidden"):
-        if value := table.get(name):
-            paragraph.set(name, value)
-    if _NAVIGATION.search(f"{table.get('id') or ''} {table.get('class') or ''}"):
-        paragraph.set("class", "navbox")
     parent = table.getparent()
     if parent.tag == "p":  # a paragraph has no paragraphs
         parent.tag = "div"
-    for figure in table.iterancestors("figure"):  # extraction drops figures
-        figure.tag = "div"
     parent.replace(table, paragraph)
 
 

@@ -1,0 +1,252 @@
+"""Simplifying HTML before it becomes Markdown: labels become headings, indices become characters.
+
+Markdown has no buttons, definition lists or indices. Their text is what a reader needs: the
+question of an answer that is shown with a click, the term of a definition, the 2 of CO2.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
+_DROPPED_TAGS = (
+    *("script", "style", "head", "noscript", "template", "svg", "iframe", "object", "select"),
+    *("textarea", "input", "annotation", "annotation-xml", "rt", "rp", "datalist"),
+)
+_BLOCK_TAGS = (  # that markdownify does not know as blocks
+    *("aside", "figcaption", "figure", "header", "footer", "main", "address", "form", "fieldset"),
+    *("legend", "details", "dialog", "center", "nav", "hgroup", "menu", "search", "dt", "dd"),
+)
+_SUPERSCRIPTS = str.maketrans("0123456789+-−=()ni", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿⁱ")
+_EXPONENT = re.compile(r"[0-9+\-−=()ni]{1,12}")
+_REFERENCE = re.compile(r"\[?([0-9]{1,3}|[a-z*†‡])\]?")
+_PERMALINK = re.compile(r"[#¶§🔗]?\s*(?:permalink|link to this (?:heading|section))?", re.I)
+_WHITE_SPACE = re.compile(r"[ \t\r\n\f]+")
+_INVISIBLE = re.compile("[\u200b\u200c\u200d\u2060\ufeff]")
+_TAB = re.compile(r"(?i)\btab\b|\bpill\b")
+_TOGGLE = re.compile(r"(?i)accordion|collapse|toggle|expand|faq")
+_MAX_LABEL_CHARACTERS = 200
+_MAX_DEFINITION_CHARACTERS = 300  # a longer definition is a section below its term
+_BLOCKS_IN_DEFINITION = ("ul", "ol", "table", "pre", "dl", "blockquote")
+
+
+def simplify_elements(root: Any) -> None:
+    """Change an lxml tree so that Markdown can have all of its text. The tree is changed."""
+    for element in list(root.iter(*_DROPPED_TAGS)):
+        if element is not root:
+            element.drop_tree()
+    for comment in list(root.xpath("//comment() | //processing-instruction()")):
+        if comment.getparent() is not None:
+            comment.drop_tree()
+    _collapse_white_space(root)
+    _join_bold_text(root)
+    _simplify_indices(root)
+    _write_labels_as_headings(root)
+    for button in list(root.iter("button")):
+        button.drop_tree()
+    for definitions in list(root.iter("dl")):
+        _rewrite_definitions(definitions)
+    for block in root.iter(*_BLOCK_TAGS):
+        block.tag = "div"
+
+
+def read_text(element: Any) -> str:
+    """Return the text of an element on one line."""
+    return " ".join("".join(element.itertext()).split())
+
+
+def _collapse_white_space(root: Any) -> None:
+    """Replace the line breaks and spaces of the source by one space, except in code."""
+    preformatted = {inner for code in root.iter("pre") for inner in code.iter()}
+    for element in root.iter():
+        if element not in preformatted and element.text and isinstance(element.tag, str):
+            element.text = _WHITE_SPACE.sub(" ", element.text)
+        if element.tail and element.getparent() not in preformatted:
+            element.tail = _WHITE_SPACE.sub(" ", element.tail)
+
+
+def _join_bold_text(root: Any) -> None:
+    """Join bold elements that follow each other directly."""
+    for element in list(root.iter("b", "strong")):
+        following = element.getnext()
+        while following is not None and following.tag == element.tag and not element.tail:
+            element.append(following)
+            element.tail, following.tail = following.tail, None
+            following.drop_tag()
+            following = element.getnext()
+
+
+def _simplify_indices(root: Any) -> None:
+    for element in list(root.iter("sub", "sup")):
+        text = read_text(element)
+        if element.tag == "sup":
+            text = _format_superscript(element, text)
+        tail = element.tail
+        for child in list(element):
+            element.remove(child)
+        element.text, element.tail = text, tail
+        element.drop_tag()
+
+
+def _format_superscript(element: Any, text: str) -> str:
+    """Return a superscript as characters: ``m²``; the number of a note as ``[^1]``."""
+    links = [*element.iter("a"), *element.iterancestors("a")]
+    is_reference = any((link.get("href") or "").startswith("#") for link in links)
+    if is_reference and (number := _REFERENCE.fullmatch(text)):
+        return f"[^{number.group(1)}]"
+    if _EXPONENT.fullmatch(text):
+        return text.translate(_SUPERSCRIPTS)
+    return text
+
+
+# -- Labels --------------------------------------------------------------------------------
+
+
+def _write_labels_as_headings(root: Any) -> None:
+    """Turn the labels of hidden or folded content into headings, and free headings of controls."""
+    by_id = {element.get("id"): element for element in root.iter() if element.get("id")}
+    level = 1
+    for element in list(root.iter()):
+        if not isinstance(element.tag, str) or _is_removed(element, root):
+            continue
+        if element.tag in HEADINGS:
+            level = int(element.tag[1])
+            _clean_heading(element)
+        elif element.tag == "summary":
+            _make_heading(element, level + 1)
+        elif element.tag in ("button", "a", "li", "div", "span", "label"):
+            target = by_id.get(_read_target(element))
+            if target is None or target is element:
+                continue
+            if element.get("role") == "tab" or _TAB.search(_read_toggle(element)):
+                _label_panel(element, target, level + 1)
+            elif element.tag == "button" or _TOGGLE.search(_read_toggle(element)):
+                _make_heading(element, level + 1)
+
+
+def _is_removed(element: Any, root: Any) -> bool:
+    return element is not root and element.getparent() is None
+
+
+def _clean_heading(heading: Any) -> None:
+    """Replace the content of a heading by its text, without permalinks."""
+    for link in list(heading.iter("a")):
+        if _PERMALINK.fullmatch(read_text(link)):
+            link.drop_tree()
+    text = _INVISIBLE.sub("", read_text(heading)).strip()
+    images = [image for image in heading.iter("img") if image.get("alt")]
+    for child in list(heading):
+        heading.remove(child)
+    heading.text = text or " ".join(image.get("alt") for image in images)
+
+
+def _read_target(element: Any) -> str:
+    """Return the id of the element that a control shows; "" if there is none."""
+    for name in ("aria-controls", "data-bs-target", "data-target", "href"):
+        value = (element.get(name) or "").strip()
+        if value and (name == "aria-controls" or value.startswith("#")):
+            return value.removeprefix("#").split()[0] if value != "#" else ""
+    return ""
+
+
+def _read_toggle(element: Any) -> str:
+    names = ("data-toggle", "data-bs-toggle", "class")
+    return " ".join(element.get(name) or "" for name in names)
+
+
+def _make_heading(element: Any, level: int) -> None:
+    """Turn a label into a heading, after the block that it is in if that is one of text."""
+    text = read_text(element)
+    if not text or len(text) > _MAX_LABEL_CHARACTERS:
+        return
+    if any(ancestor.tag in HEADINGS for ancestor in element.iterancestors()):
+        return
+    for child in list(element):
+        element.remove(child)
+    element.tag, element.text = f"h{min(level, 6)}", text
+
+
+def _label_panel(tab: Any, panel: Any, level: int) -> None:
+    """Write the label of a tab as a heading into its panel, and remove the tab."""
+    text = read_text(tab)
+    if (
+        not text
+        or len(text) > _MAX_LABEL_CHARACTERS
+        or any(a is panel for a in tab.iterancestors())
+    ):
+        return
+    heading = panel.makeelement(f"h{min(level, 6)}")
+    heading.text, heading.tail, panel.text = text, panel.text, None
+    panel.insert(0, heading)
+    tab.drop_tree()
+
+
+# -- Definitions ---------------------------------------------------------------------------
+
+
+def _rewrite_definitions(definitions: Any) -> None:
+    """Turn a list of definitions into lines ``Term: definition``, or headings and text."""
+    if definitions.getparent() is None:
+        return
+    level = min(_find_level(definitions) + 1, 6)
+    for group in list(definitions.iter("div")):
+        if group.getparent() is definitions:
+            group.drop_tag()
+    terms: list[Any] = []
+    for element in list(definitions):
+        if element.tag == "dt":
+            terms.append(element)
+        elif element.tag == "dd" and terms:
+            _join_definition(terms, element, level)
+            terms = []
+        elif element.tag == "dd":
+            element.tag = "p" if not _has_blocks(element) else "div"
+    for term in terms:
+        term.tag = "p"
+    definitions.tag = "div"
+
+
+def _join_definition(terms: list[Any], definition: Any, level: int) -> None:
+    label = ", ".join(filter(None, map(read_text, terms)))
+    text = read_text(definition)
+    is_section = (
+        label.endswith("?")
+        or _has_blocks(definition)
+        or len(text) > _MAX_DEFINITION_CHARACTERS
+        or sum(1 for _ in definition.iter("p")) > 1
+    )
+    for term in terms[:-1]:
+        term.drop_tree()
+    last = terms[-1]
+    for child in list(last):
+        last.remove(child)
+    if is_section:
+        last.tag, last.text, definition.tag = f"h{level}", label, "div"
+        return
+    last.drop_tree()
+    for paragraph in list(definition.iter("p")):
+        paragraph.drop_tag()
+    definition.tag = "p"
+    separator = "" if label.endswith(":") else ":"
+    definition.text = f"{label}{separator} {(definition.text or '').lstrip()}"
+
+
+def _has_blocks(element: Any) -> bool:
+    return next(element.iter(*_BLOCKS_IN_DEFINITION), None) is not None
+
+
+def _find_level(element: Any) -> int:
+    """Return the level of the heading that an element is below; 1 if there is none."""
+    for earlier in _iterate_backwards(element):
+        if earlier.tag in HEADINGS:
+            return int(earlier.tag[1])
+    return 1
+
+
+def _iterate_backwards(element: Any) -> Iterator[Any]:
+    """Yield the elements before an element that are its siblings or siblings of an ancestor."""
+    parents: Iterable[Any] = (element, *element.iterancestors())
+    for parent in parents:
+        yield from parent.itersiblings(preceding=True)

@@ -1,0 +1,198 @@
+"""Content of web pages: nothing but navigation and hidden text is left out, and that is recorded."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectors.parsers.html import HtmlParser
+from connectors.parsers.html_fragments import to_markdown
+from rag.types import Document
+
+PROSE = (
+    "The ferry office on the east pier sells tickets for both islands and has done so since the "
+    "bridge was closed. It opens an hour before the first boat, and in winter the timetable hangs "
+    "in the window because the door is kept shut against the wind. Groups call the day before. "
+)
+
+
+def parse_page(body: str, head: str = "<title>Ferry office</title>") -> Document:
+    page = f"<!DOCTYPE html><html lang=en><head>{head}</head><body>{body}</body></html>"
+    return HtmlParser().parse(page.encode(), uri="file:///ferry.html")
+
+
+def parse_content(content: str) -> Document:
+    menu = "<nav><a href=/>Home</a><a href=/fares>Fares</a></nav>"
+    return parse_page(f"{menu}<main><h1>Ferry</h1><p>{PROSE}</p>{content}<p>{PROSE}</p></main>")
+
+
+def list_headings(document: Document) -> list[str]:
+    return [
+        m.value[-1] for m in document.marks if m.kind == "heading" and isinstance(m.value, tuple)
+    ]
+
+
+def find_heading(document: Document, text: str) -> str:
+    """Return the last heading above a text."""
+    start = document.text.index(text)
+    paths = [m.value for m in document.marks if m.kind == "heading" and m.start <= start < m.end]
+    return paths[-1][-1] if paths and isinstance(paths[-1], tuple) else ""
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "<h3><button aria-expanded=false>May dogs travel?</button></h3>",
+        "<h3><a href='#a1'>May dogs travel?</a></h3>",
+        "<button aria-controls=a1>May dogs travel?</button>",
+        "<div class=accordion-toggle data-target='#a1'>May dogs travel?</div>",
+        "<h3>May <span><button>dogs</button></span> travel? <a class=headerlink href='#a1'>¶</a></h3>",
+    ],
+)
+def test_the_question_of_a_folded_answer_is_its_heading(question: str) -> None:
+    document = parse_content(
+        f"{question}<div id=a1 class=panel style='display:none'><p>Dogs travel on deck.</p></div>"
+    )
+    assert find_heading(document, "Dogs travel on deck.") == "May dogs travel?"
+    assert document.text.count("May dogs travel?") == 1
+
+
+def test_details_and_definitions_have_their_labels() -> None:
+    document = parse_content(
+        "<details><summary>Lost tickets</summary><p>Show the receipt.</p></details>"
+        "<dl><dt>Pier</dt><dd>where boats stop</dd>"
+        "<dt>What is a roll-on?</dt><dd>A boat for cars.</dd>"
+        "<div><dt>Deck</dt><dt>Upper deck</dt><dd>open <b>all</b> year</dd></div></dl>"
+    )
+    assert find_heading(document, "Show the receipt.") == "Lost tickets"
+    assert "\nPier: where boats stop\n" in document.text
+    assert find_heading(document, "A boat for cars.") == "What is a roll-on?"
+    assert "Deck, Upper deck: open **all** year" in document.text
+
+
+def test_tabs_are_sections_with_the_labels_of_the_tabs() -> None:
+    document = parse_content(
+        "<ul role=tablist><li role=tab aria-controls=w>Windows</li>"
+        "<li><a data-toggle=tab href='#m'>macOS</a></li></ul>"
+        "<div id=w role=tabpanel>Press F5 twice.</div>"
+        "<div id=m style='display:none'>Press Command-R.</div>"
+    )
+    assert find_heading(document, "Press F5 twice.") == "Windows"
+    assert find_heading(document, "Press Command-R.") == "macOS"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "<aside class=warning>Never board while the ramp moves.</aside>",
+        "<aside><p>Never board while the ramp moves.</p></aside>",
+        "<figure><img src=a.png><figcaption>Never board while the ramp moves.</figcaption></figure>",
+        "<div class='box banner'><p>Never board while the ramp moves.</p></div>",
+        "<table><tr><th>Rule<th>Text<tr><td>1<td><ul><li>Never board while the ramp moves.</ul></table>",
+        "<blockquote>Never board while the ramp moves.</blockquote>",
+        "<address>Never board while the ramp moves.</address>",
+        "<form><label>Never board while the ramp moves.</label><input></form>",
+        "<section><header><h2>Rule</h2></header><p>Never board while the ramp moves.</p></section>",
+        "<pre>Never board while the ramp moves.</pre>",
+        "Never board while the ramp moves.",
+    ],
+)
+def test_content_is_kept_whatever_its_element(content: str) -> None:
+    document = parse_content(content)
+    assert "Never board while the ramp moves." in document.text
+    assert document.coverage is not None
+    assert document.coverage.missing == 0
+
+
+def test_navigation_is_left_out_and_recorded() -> None:
+    links = "".join(
+        f"<li><a href=/{name}>{name.title()}</a></li>" for name in ("fares", "boats", "jobs")
+    )
+    document = parse_page(
+        f"<header><a href=/>Harbour</a></header><div class=topnav><ul>{links}</ul></div>"
+        f"<div><div class=breadcrumb><a href=/>Start</a> / Ferry</div><h1>Ferry</h1><p>{PROSE}</p>"
+        f"<p>{PROSE}</p><p>{PROSE}</p><div class=share><a href=/s>Share</a></div></div>"
+        f"<div id=sidebar><ul>{links}</ul></div><footer>Imprint 1998</footer>"
+    )
+    for text in ("Harbour", "Fares", "Start", "Share", "Imprint"):
+        assert text not in document.text
+    assert document.text.startswith("# Ferry")
+    assert document.coverage is not None
+    assert document.coverage.missing == 0
+    assert sum(omission.words for omission in document.coverage.omissions) >= 8
+
+
+def test_a_list_of_links_in_the_content_is_content() -> None:
+    links = "<ul><li><a href=a>Form A</a><li><a href=b>Form B</a><li><a href=c>Form C</a></ul>"
+    assert "Form B" in parse_content(f"<h2>Forms</h2>{links}").text
+
+
+def test_links_to_the_headings_of_the_page_are_navigation() -> None:
+    links = "<ul><li><a href='#a'>Fares</a><li><a href='#b'>Boats</a><li><a href='#c'>Jobs</a></ul>"
+    document = parse_content(f"{links}<h2 id=a>Fares</h2><p>Ten euros.</p>")
+    assert document.text.count("Fares") == 1
+    assert "Boats" not in document.text
+
+
+def test_the_title_of_the_page_is_kept_where_it_stands_outside_of_the_content() -> None:
+    document = parse_page(f"<header><h1>Ferry</h1></header><main><p>{PROSE}</p></main>")
+    assert document.text.startswith("# Ferry\n")
+
+
+@pytest.mark.parametrize("hiding", ["style='display: none'", "hidden", "style='font-size:0'"])
+def test_hidden_text_is_left_out_and_named(hiding: str) -> None:
+    document = parse_content(f"<p {hiding} id=note>Ignore all fares.</p>")
+    assert "Ignore all fares" not in document.text
+    assert document.metadata["hidden"] == ("<p note>",)
+
+
+def test_indices_are_characters() -> None:
+    document = parse_content(
+        "<p>CO<sub>2</sub> per m<sup>2</sup>, 10<sup>-6</sup> a, the 4<sup>th</sup> of May, "
+        "x &lt; 3.</p><p>Four percent<sup><a href='#f1'>1</a></sup> of it.<sup><a href='#f2'>[2]</a>"
+        "</sup></p>"
+    )
+    assert "CO2 per m², 10⁻⁶ a, the 4th of May, x < 3." in document.text
+    assert "Four percent[^1] of it.[^2]" in document.text
+
+
+def test_lines_of_the_source_are_no_lines_of_the_text() -> None:
+    text = parse_content("<p>one\n   line <b>bold</b><b> text</b></p><pre>two\nlines</pre>").text
+    assert "one line **bold text**" in text
+    assert "two\nlines" in text
+
+
+def test_folded_text_and_pictures_of_mail_and_books_are_no_loss() -> None:
+    text = to_markdown(
+        "<details><summary>More</summary>H<sub>2</sub>O</details><script>x()</script>"
+    )
+    assert text == "## More\n\nH2O"
+
+
+_WORDS = st.sampled_from(["ferry", "pier", "deck", "fare", "boat", "winter", "ticket", "rope"])
+_TEXT = st.lists(_WORDS, min_size=1, max_size=6).map(" ".join)
+_BLOCK = st.recursive(
+    st.builds(
+        "<{0}>{1}</{0}>".format,
+        st.sampled_from(["p", "div", "h2", "li", "aside", "figcaption", "summary", "span", "td"]),
+        _TEXT,
+    ),
+    lambda inner: st.builds(
+        "<{0}>{1}</{0}>".format,
+        st.sampled_from(
+            ["div", "section", "ul", "details", "figure", "blockquote", "article", "form"]
+        ),
+        st.lists(inner, max_size=4).map("".join),
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.lists(_BLOCK, min_size=1, max_size=6))
+def test_no_word_of_a_page_is_lost(blocks: list[str]) -> None:
+    body = "".join(blocks)
+    document = parse_page(f"<p>{PROSE}</p>{body}")
+    assert document.coverage is not None
+    assert document.coverage.missing == 0
+    assert not document.coverage.omissions
