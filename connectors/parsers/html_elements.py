@@ -15,7 +15,7 @@ _DROPPED_TAGS = (
     *("script", "style", "head", "noscript", "template", "svg", "iframe", "object", "select"),
     *("textarea", "input", "annotation", "annotation-xml", "rt", "rp", "datalist"),
 )
-_BLOCK_TAGS = (  # that markdownify does not know as blocks
+_BLOCK_TAGS = (
     *("aside", "figcaption", "figure", "header", "footer", "main", "address", "form", "fieldset"),
     *("legend", "details", "dialog", "center", "nav", "hgroup", "menu", "search", "dt", "dd"),
 )
@@ -48,6 +48,10 @@ def simplify_elements(root: Any) -> None:
         button.drop_tree()
     for definitions in list(root.iter("dl")):
         _rewrite_definitions(definitions)
+
+
+def rename_blocks(root: Any) -> None:
+    """Turn the blocks that markdownify does not know into ``div``."""
     for block in root.iter(*_BLOCK_TAGS):
         block.tag = "div"
 

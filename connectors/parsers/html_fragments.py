@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from connectors.parsers.html_elements import HEADINGS, simplify_elements
+from connectors.parsers.html_elements import HEADINGS, rename_blocks, simplify_elements
 from connectors.parsers.markdown_tables import (
     Cell,
     format_table,
@@ -98,6 +98,7 @@ def convert_tree(root: Any, *, links: bool = False) -> str:
     try:
         simplify_elements(root)
         blocks = replace_tables(root)
+        rename_blocks(root)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # reading XHTML as HTML is intended
             soup = BeautifulSoup(tostring(root, encoding="unicode", method="html"), "lxml")
