@@ -22,9 +22,24 @@ _MIN_MENU_LINKS = 3
 _MAX_TEASER_WORDS = 60  # of a block whose class says that it is not content
 _INLINE_TAGS = (
     *("abbr", "b", "bdi", "cite", "code", "del", "em", "font", "i", "ins", "kbd", "mark", "q"),
-    *("s", "small", "span", "strong", "sub", "sup", "time", "tt", "u", "var", "wbr"),
+    *("s", "small", "span", "strong", "sub", "sup", "time", "tt", "u", "var", "wbr", "ruby", "rb"),
+    *("rt", "rp", "math", "mi", "mn", "mo", "mrow", "msup", "msub", "mfrac", "semantics"),
+    *("annotation", "annotation-xml"),
 )
-_TAGS_WITHOUT_TEXT = ("script", "style", "noscript", "template", "select", "option", "textarea")
+_TAGS_WITHOUT_TEXT = (
+    "script",
+    "style",
+    "noscript",
+    "template",
+    "select",
+    "option",
+    "textarea",
+    "rt",
+    "rp",
+    "annotation",
+    "annotation-xml",
+    "datalist",
+)
 _CONTAINERS = ("html", "body", "div", "section", "main", "article", "form", "td", "center", "span")
 _NAVIGATION_ROLES = ("navigation", "banner", "contentinfo", "search", "menu", "menubar")
 _NAVIGATION_CLASS = re.compile(

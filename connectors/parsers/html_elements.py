@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from connectors.parsers.text import remove_invisible_characters
+
 HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 _DROPPED_TAGS = (
     *("script", "style", "head", "noscript", "template", "svg", "iframe", "object", "select"),
@@ -24,7 +26,6 @@ _EXPONENT = re.compile(r"[0-9+\-−=()ni]{1,12}")
 _REFERENCE = re.compile(r"\[?([0-9]{1,3}|[a-z*†‡])\]?")
 _PERMALINK = re.compile(r"[#¶§🔗]?\s*(?:permalink|link to this (?:heading|section))?", re.I)
 _WHITE_SPACE = re.compile(r"[ \t\r\n\f]+")
-_INVISIBLE = re.compile("[\u200b\u200c\u200d\u2060\ufeff]")
 _TAB = re.compile(r"(?i)\btab\b|\bpill\b")
 _TOGGLE = re.compile(r"(?i)accordion|collapse|toggle|expand|faq")
 _MAX_LABEL_CHARACTERS = 200
@@ -42,6 +43,7 @@ def simplify_elements(root: Any) -> None:
             comment.drop_tree()
     _collapse_white_space(root)
     _join_bold_text(root)
+    _simplify_formulas(root)
     _simplify_indices(root)
     _write_labels_as_headings(root)
     for button in list(root.iter("button")):
@@ -62,13 +64,21 @@ def read_text(element: Any) -> str:
 
 
 def _collapse_white_space(root: Any) -> None:
-    """Replace the line breaks and spaces of the source by one space, except in code."""
+    """Replace line breaks and spaces of the source by one space, except in code.
+
+    Soft hyphens and other characters that are not shown are removed.
+    """
     preformatted = {inner for code in root.iter("pre") for inner in code.iter()}
     for element in root.iter():
-        if element not in preformatted and element.text and isinstance(element.tag, str):
-            element.text = _WHITE_SPACE.sub(" ", element.text)
-        if element.tail and element.getparent() not in preformatted:
-            element.tail = _WHITE_SPACE.sub(" ", element.tail)
+        if element.text and isinstance(element.tag, str):
+            element.text = _simplify_text(element.text, element in preformatted)
+        if element.tail:
+            element.tail = _simplify_text(element.tail, element.getparent() in preformatted)
+
+
+def _simplify_text(text: str, is_preformatted: bool) -> str:
+    text = remove_invisible_characters(text)
+    return text if is_preformatted else _WHITE_SPACE.sub(" ", text)
 
 
 def _join_bold_text(root: Any) -> None:
@@ -80,6 +90,22 @@ def _join_bold_text(root: Any) -> None:
             element.tail, following.tail = following.tail, None
             following.drop_tag()
             following = element.getnext()
+
+
+def _simplify_formulas(root: Any) -> None:
+    """Write the exponents and fractions of MathML as text, the innermost first."""
+    for element in reversed(list(root.iter("msup", "mfrac"))):
+        parts = [read_text(child) for child in element]
+        if len(parts) != 2:
+            continue
+        for child in list(element):
+            element.remove(child)
+        if element.tag == "mfrac":
+            element.text = "/".join(p if len(p) == 1 or p.isalnum() else f"({p})" for p in parts)
+        else:
+            is_plain = _EXPONENT.fullmatch(parts[1]) is not None
+            exponent = parts[1].translate(_SUPERSCRIPTS) if is_plain else f"^({parts[1]})"
+            element.text = parts[0] + exponent
 
 
 def _simplify_indices(root: Any) -> None:
@@ -139,7 +165,7 @@ def _clean_heading(heading: Any) -> None:
     for link in list(heading.iter("a")):
         if _PERMALINK.fullmatch(read_text(link)):
             link.drop_tree()
-    text = _INVISIBLE.sub("", read_text(heading)).strip()
+    text = read_text(heading)
     images = [image for image in heading.iter("img") if image.get("alt")]
     for child in list(heading):
         heading.remove(child)

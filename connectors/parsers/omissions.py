@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from connectors.parsers.text import remove_invisible_characters
 from rag.types import Coverage, Omission, OmissionReason
 
 _MAX_MISSING_WORDS = 20
@@ -58,5 +59,5 @@ class OmissionLog:
 def list_words(text: str) -> list[str]:
     """Return the words of a text in order, without punctuation, case and typographic forms."""
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
+        text = unicodedata.normalize("NFKC", remove_invisible_characters(text))
     return _WORD.findall(text.casefold())

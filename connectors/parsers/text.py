@@ -28,6 +28,7 @@ _ENCODINGS = (
     *("utf_16_le", "utf_16_be"),
 )
 _SAMPLE_LENGTH = 100_000  # bytes or characters of a file that are examined
+_INVISIBLE_CHARACTERS = dict.fromkeys([0xAD, 0x200B, 0x2060, 0xFEFF])
 _CONTROL_CHARACTERS = dict.fromkeys([*range(9), 11, *range(14, 32), 127])
 
 
@@ -111,6 +112,11 @@ def _is_binary(text: str) -> bool:
     sample = text[:_SAMPLE_LENGTH]
     control_count = len(sample) - len(sample.translate(_CONTROL_CHARACTERS))
     return control_count > 0.05 * len(sample)
+
+
+def remove_invisible_characters(text: str) -> str:
+    """Remove soft hyphens and other characters without width, which divide words in silence."""
+    return text if text.isascii() else text.translate(_INVISIBLE_CHARACTERS)
 
 
 def require_text(text: str) -> None:
