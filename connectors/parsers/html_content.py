@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from connectors.parsers.html_elements import HEADINGS, read_text
+from connectors.parsers.html_elements import HEADINGS, INLINE_TAGS, read_text
 from connectors.parsers.omissions import OmissionLog, list_words
 
 _SHINGLE_WORDS = 3
@@ -20,12 +20,6 @@ _MIN_MAIN_SHARE = 0.5  # the same for an element that the page declares as its m
 _MAX_LINK_SHARE = 0.7  # of the characters of a block; one with more is a menu
 _MIN_MENU_LINKS = 3
 _MAX_TEASER_WORDS = 60  # of a block whose class says that it is not content
-_INLINE_TAGS = (
-    *("abbr", "b", "bdi", "cite", "code", "del", "em", "font", "i", "ins", "kbd", "mark", "q"),
-    *("s", "small", "span", "strong", "sub", "sup", "time", "tt", "u", "var", "wbr", "ruby", "rb"),
-    *("rt", "rp", "math", "mi", "mn", "mo", "mrow", "msup", "msub", "mfrac", "semantics"),
-    *("annotation", "annotation-xml"),
-)
 _TAGS_WITHOUT_TEXT = (
     "script",
     "style",
@@ -186,7 +180,7 @@ def read_all_text(root: Any, without: Any = None) -> str:
     for event, element in iterwalk(root, events=("start", "end", "comment", "pi")):
         is_start = event == "start"
         if skipped is None:
-            separator = "" if element.tag in _INLINE_TAGS else " "
+            separator = "" if element.tag in INLINE_TAGS else " "
             is_skipped = element is without or element.tag in _TAGS_WITHOUT_TEXT
             skipped = element if is_start and is_skipped else None
             pieces += [separator, (element.text or "") if is_start and not is_skipped else ""]

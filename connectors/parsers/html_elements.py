@@ -13,6 +13,12 @@ from typing import Any
 from connectors.parsers.text import remove_invisible_characters
 
 HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
+INLINE_TAGS = (
+    *("a", "abbr", "b", "bdi", "cite", "code", "del", "em", "font", "i", "ins", "kbd", "mark", "q"),
+    *("s", "small", "span", "strong", "sub", "sup", "time", "tt", "u", "var", "wbr", "ruby", "rb"),
+    *("rt", "rp", "math", "mi", "mn", "mo", "mrow", "msup", "msub", "mfrac", "semantics"),
+    *("annotation", "annotation-xml"),
+)
 _DROPPED_TAGS = (
     *("script", "style", "head", "noscript", "template", "svg", "iframe", "object", "select"),
     *("textarea", "input", "annotation", "annotation-xml", "rt", "rp", "datalist"),
@@ -59,8 +65,18 @@ def rename_blocks(root: Any) -> None:
 
 
 def read_text(element: Any) -> str:
-    """Return the text of an element on one line."""
-    return " ".join("".join(element.itertext()).split())
+    """Return the text of an element on one line, with a space for a line break or block."""
+    from lxml.etree import iterwalk
+
+    pieces: list[str] = []
+    for event, part in iterwalk(element, events=("start", "end", "comment", "pi")):
+        if event == "start":
+            separator = " " if part.tag not in INLINE_TAGS else ""
+            pieces += [separator, part.text or ""]
+        if event != "start" and part is not element:
+            separator = " " if part.tag not in INLINE_TAGS else ""
+            pieces += [separator, part.tail or ""]
+    return " ".join("".join(pieces).split())
 
 
 def _collapse_white_space(root: Any) -> None:
@@ -109,6 +125,13 @@ def _simplify_formulas(root: Any) -> None:
 
 
 def _simplify_indices(root: Any) -> None:
+    for element in list(root.iter("a")):
+        names = f"{element.get('epub:type') or ''} {element.get('role') or ''}"
+        number = _REFERENCE.fullmatch(read_text(element))
+        if number and "noteref" in names and not any(True for _ in element.iterancestors("sup")):
+            element.text = f"[^{number.group(1)}]"
+            for child in list(element):
+                element.remove(child)
     for element in list(root.iter("sub", "sup")):
         text = read_text(element)
         if element.tag == "sup":

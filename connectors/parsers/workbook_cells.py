@@ -30,6 +30,7 @@ from connectors.parsers.number_formats import (
 )
 from connectors.parsers.safe_zip import ZippedFile, local_name, parse_xml
 from connectors.parsers.table_layout import Span
+from connectors.parsers.workbook_drawings import read_text_boxes
 from rag.errors import EncryptedDocument, ParseError
 
 _MAX_CELLS = 20_000_000  # of a sheet in ODS, after cells are repeated
@@ -59,6 +60,8 @@ class SheetCells(NamedTuple):
     """Whether the whole sheet is hidden."""
     formulas: tuple[str, ...] = ()
     """The cells with a formula that has no stored result, such as ``C2``."""
+    text_boxes: tuple[str, ...] = ()
+    """The texts of the shapes on the sheet."""
 
 
 def read_workbook(data: bytes, archive: ZippedFile | None) -> Iterator[SheetCells]:
@@ -98,11 +101,13 @@ def _iterate_sheets(
     for name in is_hidden:
         try:
             sheet = book.get_sheet_by_name(name)
-            if not sheet.height:
-                continue
             merged = sheet.merged_cell_ranges or []
             values = sheet.iter_rows()
             path = paths.get(name, "")
+            text_boxes = tuple(read_text_boxes(archive, path)) if archive and path else ()
+            if not sheet.height:
+                yield SheetCells(name, [], {}, [], is_hidden=is_hidden[name], text_boxes=text_boxes)
+                continue
             xml = archive.read(path) if archive is not None and path in archive.names else b""
             codes = _find_codes(xml, styles) if any(styles) else {}
             rows, raw_values = _format_rows(values, codes, sheet.start[1])
@@ -111,7 +116,9 @@ def _iterate_sheets(
         spans = [Span(top, bottom + 1, left, right + 1) for (top, left), (bottom, right) in merged]
         formulas = tuple(_write_unresolved_formulas(rows, xml))
         lines = find_hidden_lines(xml)
-        yield SheetCells(name, rows, raw_values, spans, lines, is_hidden[name], formulas)
+        yield SheetCells(
+            name, rows, raw_values, spans, lines, is_hidden[name], formulas, text_boxes
+        )
 
 
 def _write_unresolved_formulas(rows: list[list[str]], xml: bytes) -> Iterator[str]:

@@ -18,11 +18,11 @@ from connectors.parsers.safe_zip import (
 )
 from connectors.parsers.text_builder import TextBuilder
 from connectors.parsers.workbook_cells import SheetCells, read_workbook
+from connectors.parsers.workbook_drawings import log_comments
 from rag.errors import ParseError
 from rag.types import Document, flatten_metadata, to_well_formed
 
 _MAX_FORMULAS_LISTED = 100  # in the metadata
-_COMMENT_FILE = re.compile(r"xl/(?:comments\d*|comments/comment\d*|threadedComments/.*)\.xml")
 
 
 class SheetParser(Parser):
@@ -63,15 +63,16 @@ class SheetParser(Parser):
         source_texts: list[str] = []
         for sheet in read_workbook(data, archive):
             sheet = sheet._replace(name=to_well_formed(sheet.name))
-            text = to_well_formed("\n".join(" ".join(filter(None, row)) for row in sheet.rows))
+            lines = [" ".join(filter(None, row)) for row in sheet.rows]
+            text = to_well_formed("\n".join([*lines, *sheet.text_boxes]))
             source_texts.append(text)
             if sheet.is_hidden and not self.hidden:
                 log.add("hidden", f"sheet {sheet.name}", text)
-            elif sheet.rows:
+            elif text:
                 formulas += [f"{sheet.name}!{cell}" for cell in sheet.formulas]
-                lines = NO_HIDDEN_LINES if self.hidden else sheet.hidden_lines
-                _write_sheet(builder, sheet, lines, log)
-        source_texts += _log_comments(archive, log) if archive else []
+                hidden_lines = NO_HIDDEN_LINES if self.hidden else sheet.hidden_lines
+                _write_sheet(builder, sheet, hidden_lines, log)
+        source_texts += log_comments(archive, log) if archive else []
         metadata |= flatten_metadata({"formulas_without_result": formulas[:_MAX_FORMULAS_LISTED]})
         document = build_table_document(
             builder, uri, mime or "application/vnd.ms-excel", metadata | log.metadata
@@ -96,18 +97,6 @@ def _write_sheet(
         builder.write_paragraph(f"# {sheet.name}")
         builder.write("\n")
         write_rows(builder, SheetTables(rows, None, numbers, raw_values, spans), Fields())
+        for text in sheet.text_boxes:
+            builder.write_paragraph(text)
     builder.mark("heading", (sheet.name,), start + 1 if start else 0)
-
-
-def _log_comments(archive: ZippedFile, log: OmissionLog) -> Iterator[str]:
-    """Record the comments on cells of XLSX as left out, and yield their texts."""
-    for name in sorted(filter(_COMMENT_FILE.fullmatch, archive.names)):
-        try:
-            root = parse_xml(archive.read(name), "workbook")
-        except ParseError:
-            continue
-        for comment in root.iter():
-            if local_name(comment) in ("comment", "threadedComment"):
-                text = to_well_formed("".join(comment.itertext()))
-                log.add("comment", f"comment on {comment.get('ref', 'a cell')}", text)
-                yield text
