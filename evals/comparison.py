@@ -222,7 +222,7 @@ class GateResult:
     @property
     def outcome(self) -> str:
         """The result as a word."""
-        return ("passed", "regressed", "wrong use", "too many failures", "inconclusive")[self.code]
+        return ("passed", "regressed", "usage error", "too many failures", "inconclusive")[self.code]
 
 
 def check_gates(
