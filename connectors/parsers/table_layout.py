@@ -295,7 +295,8 @@ def _is_header(header: Grid, body: Grid) -> bool:
         return False
     last_names = [next((row[i] for row in reversed(header) if row[i]), "") for i in named_columns]
     evidence = [
-        _compare_name(name, i, header[-1], body) for i, name in zip(named_columns, last_names, strict=True)
+        _compare_name(name, i, header[-1], body)
+        for i, name in zip(named_columns, last_names, strict=True)
     ]
     against = sum(value < 0 for value in evidence)
     text_evidence = any(
