@@ -11,7 +11,7 @@ default pipeline retrieves, and the same model, SmolLM2-135M on a llama.cpp serv
 its CitationQueryEngine, LangChain the usual chain of prompt, model and parser. Without the second
 argument, only citewell is measured.
 
-The columns, by side and set:
+The columns, by system and set:
 
 * ``EM`` and ``F1``: exact match and token F1 against the references, as SQuAD defines them. The
   best reference counts, and markers are removed. ``holds``: the answer contains a reference.
@@ -107,7 +107,7 @@ def main(data: Path, peers: str | None) -> None:
             sides["LangChain chain"] = peer("langchain", peers, url, key)
         sets = {name: list(read(data, Path(folder))) for name, read in SETS.items()}
         print(
-            f"{'side':22}{'set':10}{'n':>4}{'EM':>7}{'F1':>7}{'holds':>7}{'cited':>7}{'exact':>8}"
+            f"{'system':22}{'set':10}{'n':>4}{'EM':>7}{'F1':>7}{'holds':>7}{'cited':>7}{'exact':>8}"
             f"{'prec':>7}{'rec':>7}"
         )
         for side, answer in sides.items():

@@ -26,7 +26,7 @@ def main() -> None:
     }
     kinds = Counter(injection.kind for injection in load_injections())
     through: dict[str, list[InjectionResult]] = {}
-    print(f"{'side':16}{'kind':12}{'n':>4}{'draft':>7}{'answer':>8}{'abstained':>11}")
+    print(f"{'system':16}{'kind':12}{'n':>4}{'draft':>7}{'answer':>8}{'abstained':>11}")
     for side, generator in sides.items():
         results = list(run_injections(generator))
         assert all(result.quotes_exact for result in results)

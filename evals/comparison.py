@@ -222,7 +222,8 @@ class GateResult:
     @property
     def outcome(self) -> str:
         """The result as a word."""
-        return ("passed", "regressed", "wrong use", "too many failures", "inconclusive")[self.code]
+        outcomes = ("passed", "regressed", "usage error", "too many failures", "inconclusive")
+        return outcomes[self.code]
 
 
 def check_gates(

@@ -27,7 +27,7 @@ class EpubParser(Parser):
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {_EPUB: (".epub",)}
     library: ClassVar[str] = "lxml, markdownify"
     keeps: ClassVar[str] = "chapters in order, headings, lists, tables, title, author, language"
-    drops: ClassVar[str] = "pictures, page numbers of the printed book"
+    drops: ClassVar[str] = "images, page numbers of the printed book"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data`. The title is that of the book, or the file name."""

@@ -31,7 +31,7 @@ class NotebookParser(Parser):
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"application/x-ipynb+json": (".ipynb",)}
     library: ClassVar[str] = "json (Python)"
     keeps: ClassVar[str] = "cells (`row` is the cell number), headings, language, printed results"
-    drops: ClassVar[str] = "pictures, widgets, long results"
+    drops: ClassVar[str] = "images, widgets, long results"
 
     output: int = Field(2_000, ge=0)
 

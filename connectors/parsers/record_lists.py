@@ -32,12 +32,12 @@ MAX_DEPTH = 40
 class WrittenFloat(float):
     """A number that remembers how the file writes it: ``1.10``."""
 
-    written: str
+    literal: str
 
-    def __new__(cls, written: str) -> WrittenFloat:
-        """Return the number that `written` says. Raises `ValueError`."""
-        number = super().__new__(cls, written)
-        number.written = written
+    def __new__(cls, literal: str) -> WrittenFloat:
+        """Return the number with this literal. Raises `ValueError`."""
+        number = super().__new__(cls, literal)
+        number.literal = literal
         return number
 
 
@@ -46,7 +46,7 @@ def to_plain_number(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(map(to_plain_number, value))
     if isinstance(value, WrittenFloat):
-        return float(value) if math.isfinite(value) else value.written
+        return float(value) if math.isfinite(value) else value.literal
     return value
 
 
@@ -182,7 +182,7 @@ def format_scalar(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, tuple):
         return ", ".join(map(format_scalar, value))
-    return value.written if isinstance(value, WrittenFloat) else str(value).strip()
+    return value.literal if isinstance(value, WrittenFloat) else str(value).strip()
 
 
 def format_record(record: Mapping[str, Any]) -> str:

@@ -165,7 +165,7 @@ def format_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, WrittenFloat):
-        return value.written
+        return value.literal
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
     if isinstance(value, datetime.datetime) and value.time() == datetime.time():
@@ -339,12 +339,12 @@ class SheetTables:
 
     def list_rows(self, region: Region) -> tuple[list[_Row], list[_Row]]:
         """Return the header rows and the rows below, with the cells in the region's columns."""
-        left, right = region.left, region.right
-        indexes = [y for y in range(region.top, region.bottom) if any(self.rows[y][left:right])]
-        header: list[_Row] = [(y, self.rows[y][left:right]) for y in indexes[: region.header_rows]]
+        columns = slice(region.left, region.right)
+        indexes = [y for y in range(region.top, region.bottom) if any(self.rows[y][columns])]
+        header: list[_Row] = [(y, self.rows[y][columns]) for y in indexes[: region.header_rows]]
         indexes = indexes[region.header_rows :]
         rows = self._filled_rows if region.kind != "text" else self.rows
-        cells: list[Sequence[str]] = [rows[y][left:right] for y in indexes]
+        cells: list[Sequence[str]] = [rows[y][columns] for y in indexes]
         if region.columns:
             cells = repeat_group_labels(cells)
         return header, list(zip(indexes, cells, strict=True))
@@ -463,9 +463,9 @@ class JsonLinesParser(RecordParser):
         text = decode(data)
         require_text(text)
         values: Iterator[tuple[int, Any]]
-        whole = _load_json(text) if text.lstrip().startswith("[") else None
-        if isinstance(whole, list):
-            values = iter(enumerate(whole, start=1))
+        top_value = _load_json(text) if text.lstrip().startswith("[") else None
+        if isinstance(top_value, list):
+            values = iter(enumerate(top_value, start=1))
         else:
             lines = enumerate(io.StringIO(text), start=1)
             values = ((n, _load_json(line)) for n, line in lines if line.strip())

@@ -280,29 +280,30 @@ def _is_below_group(upper: Sequence[str], lower: Sequence[str], column: int) -> 
 
 def _is_data_row(row: Sequence[str], body: Grid) -> bool:
     """Whether a value of the row is also below it in its column."""
-    return any(text and any(other[i] == text for other in body) for i, text in enumerate(row))
+    return any(text and any(body_row[i] == text for body_row in body) for i, text in enumerate(row))
 
 
 def _is_header(header: Grid, body: Grid) -> bool:
     """Whether `header` can have the names of the columns of `body`."""
     names = name_columns(header)
-    named = [i for i, name in enumerate(names) if name]
+    named_columns = [i for i, name in enumerate(names) if name]
     width = sum(any(row[i] for row in (*header, *body)) for i in range(len(names)))
     texts = [text for row in header for text in row if text]
-    if not body or len(named) < max(2, _MIN_HEADER_SHARE * width) or len(set(texts)) < 2:
+    if not body or len(named_columns) < max(2, _MIN_HEADER_SHARE * width) or len(set(texts)) < 2:
         return False
     if any(len(text) > _MAX_NAME_CHARACTERS for text in texts):
         return False
-    last_names = [next((row[i] for row in reversed(header) if row[i]), "") for i in named]
+    last_names = [next((row[i] for row in reversed(header) if row[i]), "") for i in named_columns]
     evidence = [
-        _compare_name(name, i, header[-1], body) for i, name in zip(named, last_names, strict=True)
+        _compare_name(name, i, header[-1], body)
+        for i, name in zip(named_columns, last_names, strict=True)
     ]
     against = sum(value < 0 for value in evidence)
     text_evidence = any(
         value > 0 and classify_value(name) == "text"
         for value, name in zip(evidence, last_names, strict=True)
     )
-    if against and (against > max(1, len(named) // 3) or not text_evidence):
+    if against and (against > max(1, len(named_columns) // 3) or not text_evidence):
         return False
     if any(value > 0 for value in evidence):
         return True

@@ -113,7 +113,10 @@ def _iterate_sheets(
             rows, raw_values = _format_rows(values, codes, sheet.start[1])
         except calamine.CalamineError as error:
             raise ParseError(f"a damaged workbook: {error}") from None
-        spans = [Span(top, bottom + 1, left, right + 1) for (top, left), (bottom, right) in merged]
+        spans = [
+            Span(first_row, last_row + 1, first_column, last_column + 1)
+            for (first_row, first_column), (last_row, last_column) in merged
+        ]
         formulas = tuple(_write_unresolved_formulas(rows, xml))
         lines = find_hidden_lines(xml)
         yield SheetCells(

@@ -130,7 +130,8 @@ def run(
     that answer is scored and the question is not asked. Run the same command again to resume a
     stopped run: nothing is asked or paid twice.
 
-    Exit codes: 0 all gates passed, 1 regression, 2 wrong use, 3 too many failures, 4 inconclusive.
+    Exit codes: 0 all gates passed, 1 regression, 2 usage error, 3 too many failures, 4
+    inconclusive.
     """
     from evals import runs
     from evals.comparison import parse_gates

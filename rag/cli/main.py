@@ -1,6 +1,6 @@
 """The ``rag`` command: its subcommands, error output and exit codes.
 
-Exit codes: 0 success, 1 failure, 2 wrong use, 3 success, but some documents failed, 130
+Exit codes: 0 success, 1 failure, 2 usage error, 3 success, but some documents failed, 130
 interrupted. Results go to stdout, everything else to stderr; with ``--json``, stdout holds exactly
 one JSON document. Each command imports the heavy packages it needs when it runs.
 """
