@@ -7,14 +7,15 @@ For PDF, every side reads whole files one after another, each side in a process 
 extracts the text of every page, citewell also finds page marks, outline and reading order and
 cleans the text. The result is pages per second, over every third file (``EVERY=1``: all files), for
 markitdown over the first three of these. ``found`` is the share of the words of a page, as
-pdfminer.six reads it, that a side has in the same order (difflib's matching blocks), over every
-10th page. Repeated lines that citewell drops count as found there; ``found, cleaned`` counts them
-as lost. For the other formats, the files of the last folder are parsed: files per second, and how
-many gave text.
+pdfminer.six reads it, that a system has in the same order (difflib's matching blocks), over every
+10th page; for pdfplumber and markitdown each of these pages is read as a file of its own. Repeated
+lines that citewell drops count as found there; ``found, cleaned`` counts them as lost. For the
+other formats, the files of the last folder are parsed: files per second, and how many gave text.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -44,6 +45,8 @@ def main(folder: Path, python: str, files: Path | None) -> None:
     found = {
         "citewell": share(reference, insert_repeated(sides["citewell"][1], raw)),
         "pypdf": share(reference, sides["pypdf"][1]),
+        "pdfplumber": share(reference, peer(python, "pdfplumber", paths)[1]),
+        "markitdown": share(reference, peer(python, "markitdown pages", paths)[1]),
     }
     cleaned = share(reference, sides["citewell"][1])
     floor = sum(pages.values()) / sides["pypdf"][0]
@@ -51,8 +54,9 @@ def main(folder: Path, python: str, files: Path | None) -> None:
     print(f"{'':<12}{'pages/s':>9}{'times pypdf':>13}{'found':>8}")
     for name, (seconds, texts) in sides.items():
         count = sum(pages[path.name] for path in paths[: len(texts)])
-        quality = f"{found[name]:.4f}" if name in found else "-"
+        quality = f"{found[name]:.4f}"
         print(f"{name:<12}{count / seconds:>9.1f}{count / seconds / floor:>13.1f}{quality:>8}")
+    print(f"{'pdfplumber':<12}{'-':>9}{'-':>13}{found['pdfplumber']:>8.4f}")
     print(f"found, cleaned: citewell {cleaned:.4f}")
     if files is not None:
         others(files, python)
@@ -104,6 +108,8 @@ def as_peer(kind: str, paths: Sequence[Path]) -> None:
         "pypdf": pypdf_pages,
         "pdfminer": pdfminer_pages,
         "markitdown": markitdown_text,
+        "pdfplumber": pdfplumber_pages,
+        "markitdown pages": markitdown_pages,
     }
     print(json.dumps(time_reads(read[kind], paths)))
 
@@ -127,6 +133,33 @@ def markitdown_text(path: Path) -> str:
     from markitdown import MarkItDown
 
     return str(MarkItDown().convert(path).text_content)
+
+
+def pdfplumber_pages(path: Path) -> list[str]:
+    import pdfplumber
+
+    with pdfplumber.open(path) as pdf:
+        return [
+            page.extract_text() if i % SAMPLED == 0 else "" for i, page in enumerate(pdf.pages)
+        ]
+
+
+def markitdown_pages(path: Path) -> list[str]:
+    from markitdown import MarkItDown
+    from pypdf import PdfReader, PdfWriter
+
+    converter = MarkItDown()
+    texts = []
+    for i, page in enumerate(PdfReader(path).pages):
+        if i % SAMPLED:
+            texts.append("")
+            continue
+        writer, out = PdfWriter(), io.BytesIO()
+        writer.add_page(page)
+        writer.write(out)
+        out.seek(0)
+        texts.append(converter.convert_stream(out, file_extension=".pdf").text_content)
+    return texts
 
 
 def share(reference: list[list[str]], found: list[list[str]]) -> float:
