@@ -139,9 +139,7 @@ def pdfplumber_pages(path: Path) -> list[str]:
     import pdfplumber
 
     with pdfplumber.open(path) as pdf:
-        return [
-            page.extract_text() if i % SAMPLED == 0 else "" for i, page in enumerate(pdf.pages)
-        ]
+        return [page.extract_text() if i % SAMPLED == 0 else "" for i, page in enumerate(pdf.pages)]
 
 
 def markitdown_pages(path: Path) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +14,12 @@ from typing import Any
 from evals.datasets import RetrievalSet
 from evals.ranking_metrics import METRICS, Run, score_queries
 from evals.statistics import Difference, Estimate, compare_means, estimate_mean
-from rag import Hit, Pipeline
+from rag import Pipeline
 
 DEPTH = 100
 """Documents that are ranked for each query."""
 
 _TIMED = 200  # queries that are timed
-_MOST_CHUNKS = 2_000
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,8 @@ def evaluate_retrieval(
         failed = pipeline.ingest(dataset.corpus).failed if ingest else []
         run: dict[str, dict[str, float]] = {}
         for done, query in enumerate(query_ids, start=1):
-            run[query] = _score_documents(pipeline, dataset.queries[query], names)
+            ranking = pipeline.rank_documents(_short(dataset.queries[query]), k=DEPTH)
+            run[query] = {names.get(uri, uri): score for uri, score in ranking.items()}
             if progress:
                 progress("searching", done, len(query_ids))
         seconds = []
@@ -119,31 +119,6 @@ def _index_folder_name(pipeline: Pipeline, dataset: RetrievalSet) -> str:
     parts = (pipeline.parser, pipeline.chunker, pipeline.embedder)
     identity = json.dumps([dataset.corpus.path.as_uri(), *(part.fingerprint for part in parts)])
     return hashlib.sha256(identity.encode()).hexdigest()[:12]
-
-
-def _score_documents(pipeline: Pipeline, query: str, names: Mapping[str, str]) -> dict[str, float]:
-    """The best documents with the scores of their best chunks."""
-    chunks = 2 * DEPTH
-    while True:
-        hits = pipeline.search(_short(query), k=chunks)
-        best = _best_score_by_document(hits, names)
-        if len(best) >= DEPTH or len(hits) < chunks or chunks >= _MOST_CHUNKS:
-            return dict(list(best.items())[:DEPTH])
-        chunks = min(4 * chunks, _MOST_CHUNKS)
-
-
-def _best_score_by_document(hits: Iterable[Hit], names: Mapping[str, str]) -> dict[str, float]:
-    """By document, in the order of the hits, which may differ from that of their scores.
-
-    A postprocessor may put a lower score first; a later hit then counts a little less than it.
-    """
-    best: dict[str, float] = {}
-    last = float("inf")
-    for hit in hits:
-        name = names.get(hit.chunk.uri, hit.chunk.uri)
-        if name not in best:
-            last = best[name] = min(hit.score, last)
-    return best
 
 
 def _short(query: str) -> str:

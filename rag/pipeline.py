@@ -41,7 +41,7 @@ from rag.llm.usage import track_usage
 from rag.pipeline_config import PipelineConfig
 from rag.query import Query
 from rag.retrieval.external_passages import external_passages
-from rag.searcher import Searcher, SearchResult, check_question
+from rag.searcher import MAX_HITS, Searcher, SearchResult, check_question
 from rag.settings import load_settings
 from rag.stores import DocumentStore, Stats
 from rag.types import Answer, Citation, Document, Hit, Message, Usage, flatten_metadata
@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from rag.stores import DocumentStoreConfig, LexicalIndexConfig, VectorStoreConfig
 
 _T = TypeVar("_T")
+
+_MAX_RANKED_CHUNKS = 2_000
 
 
 class Pipeline:
@@ -292,6 +294,25 @@ class Pipeline:
             hits = self._search(query, k, where, history).hits
             span.set("citewell.hits", len(hits))
             return hits
+
+    def rank_documents(
+        self, query: str | Query, *, k: int | None = None, where: Where | None = None
+    ) -> dict[str, float]:
+        """Return up to `k` documents (default: the pipeline's ``k``), best first: uri and score.
+
+        The score of a document is that of its best chunk. Documents are ranked by the numbers of
+        their chunks, so that nothing is read from them, unless a postprocessor needs it. Raises
+        `QueryError` for an empty query.
+        """
+        k = self.k if k is None else k
+        if not 1 <= k <= MAX_HITS:
+            raise QueryError(f"k must be from 1 to {MAX_HITS:,}, not {k}")
+        searcher, depth = self.make_searcher(), min(2 * k, MAX_HITS)
+        while True:
+            documents, chunk_count = searcher.rank_documents(query, depth, where=where)
+            if len(documents) >= k or chunk_count < depth or depth >= _MAX_RANKED_CHUNKS:
+                return dict(list(documents.items())[:k])
+            depth = min(4 * depth, _MAX_RANKED_CHUNKS)
 
     def search_many(
         self, queries: Sequence[str | Query], *, k: int | None = None, where: Where | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -114,6 +114,28 @@ class Searcher:
         )
         hits = self._postprocess(str(queries[0]), hits, k, index, timer)
         return SearchResult(query_for_generator, hits[:k], tuple(timer.steps), passages)
+
+    def rank_documents(
+        self, question: str | Query, depth: int, *, where: Where | None = None
+    ) -> tuple[dict[str, float], int]:
+        """Return uri and score of the documents of up to `depth` chunks, and the number of chunks.
+
+        The score of a document is that of its best chunk; the best document is first. Chunks are
+        read only where a postprocessor or the retriever needs them. Raises `QueryError`.
+        """
+        query = check_question(question)
+        index = self._open_index(self._retriever.is_external)
+        rows = None
+        if not self._transforms and not self._postprocessors:
+            document_filter = join_filters(query.filter, self._filter, where)
+            rows = self._retriever.rank(str(query), k=depth, index=index, where=document_filter)
+        if rows is None:
+            hits = self.search(question, depth, where=where).hits
+            scored = [(hit.chunk.uri, hit.score) for hit in hits]
+        else:
+            uris = index.document_store.live_uris_by_row([row for row, _ in rows])
+            scored = [(uris[row], score) for row, score in rows if row in uris]
+        return _keep_best_scores(scored), len(scored)
 
     def _condense(
         self, query: Query, history: Sequence[Message], timer: _StageTimer
@@ -249,6 +271,19 @@ def _iterate_unchanged_chunks(
             continue
         rows = [s.row for s in outline if s.start <= citation.start < s.end]
         yield from document_store.chunks(rows[:1]).values()
+
+
+def _keep_best_scores(scored: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """Return the score of each document, in the order of the chunks.
+
+    A postprocessor may put a lower score first; a later document then has at most that score.
+    """
+    best: dict[str, float] = {}
+    last = float("inf")
+    for uri, score in scored:
+        if uri not in best:
+            last = best[uri] = min(score, last)
+    return best
 
 
 def check_question(question: str | Query) -> Query:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from rag.index import Index
 
 
+Ranking = Sequence[tuple[int, float]]
+"""Chunk rows with a score, best first."""
+
+
 class Retriever(Component):
     """Finds the chunks that may answer a question."""
 
@@ -40,9 +44,14 @@ class Retriever(Component):
         A query without any word has no hits.
         """
 
+    def rank(
+        self, query: str, *, k: int, index: Index, where: Where | None = None
+    ) -> Ranking | None:
+        """Return what `retrieve` does as rows and scores, without reading the chunks.
 
-Ranking = Sequence[tuple[int, float]]
-"""Chunk rows with a score, best first."""
+        None, the default, says that this retriever needs the chunks.
+        """
+        return None
 
 
 def embed_query(index: Index, query: str) -> NDArray[np.float32]:

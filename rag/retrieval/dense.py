@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from rag.filters import Where
-from rag.retrieval.base import Retriever, embed_query, to_hits
+from rag.retrieval.base import Ranking, Retriever, embed_query, to_hits
 from rag.text.tokenization import words
 from rag.types import Hit
 
@@ -22,12 +22,17 @@ class DenseRetriever(Retriever):
         self, query: str, *, k: int, index: Index, where: Where | None = None
     ) -> list[Hit]:
         """See `Retriever.retrieve`."""
-        if not words(query):
-            return []
-        vector = embed_query(index, query)
+        vector = embed_query(index, query) if words(query) else None
 
         def search() -> list[Hit]:
-            ranking = index.search_dense(vector, k, where)
+            ranking = [] if vector is None else index.search_dense(vector, k, where)
             return to_hits(index, ranking, {self.name: ranking})
 
         return index.read_consistent(search)
+
+    def rank(self, query: str, *, k: int, index: Index, where: Where | None = None) -> Ranking:
+        """See `Retriever.rank`."""
+        if not words(query):
+            return []
+        vector = embed_query(index, query)
+        return index.read_consistent(lambda: index.search_dense(vector, k, where))

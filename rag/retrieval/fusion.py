@@ -80,3 +80,20 @@ def fuse(
         for row, score in NORMALIZATIONS[fusion](scores).items():
             total[row] = total.get(row, 0.0) + weight * score
     return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
+
+
+def add_aligned_scores(
+    rows: Sequence[int], rankings: Sequence[Sequence[float]], weights: Sequence[float]
+) -> dict[int, float]:
+    """Return what `fuse` does with ``sum``, for scores of the same rows in the same order."""
+    import numpy as np
+
+    total = np.zeros(len(rows))
+    for scores, weight in zip(rankings, weights, strict=True):
+        values = np.asarray(scores, dtype=np.float64)
+        best = values.max(initial=0.0)
+        if best > 0:
+            total += weight * (np.maximum(values, 0.0) / best)
+    row_numbers = np.asarray(rows, dtype=np.int64)
+    order = np.lexsort((row_numbers, -total))
+    return dict(zip(row_numbers[order].tolist(), total[order].tolist(), strict=True))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from rag.filters import Where
-from rag.retrieval.base import Retriever, embed_query, to_hits
-from rag.retrieval.fusion import Fusion, fuse
+from rag.retrieval.base import Ranking, Retriever, embed_query, to_hits
+from rag.retrieval.fusion import Fusion, add_aligned_scores, fuse
 from rag.retrieval.lexical import LexicalRetriever
 from rag.text.tokenization import words
 from rag.types import Hit
@@ -52,12 +53,29 @@ class HybridRetriever(Retriever):
         self, query: str, *, k: int, index: Index, where: Where | None = None
     ) -> list[Hit]:
         """See `Retriever.retrieve`."""
+        search = self._prepare_search(query, k, index, where)
+
+        def retrieve_hits() -> list[Hit]:
+            ranking, stage_rankings = search()
+            return to_hits(index, ranking, stage_rankings)
+
+        return index.read_consistent(retrieve_hits)
+
+    def rank(self, query: str, *, k: int, index: Index, where: Where | None = None) -> Ranking:
+        """See `Retriever.rank`."""
+        search = self._prepare_search(query, k, index, where)
+        return index.read_consistent(lambda: search()[0])
+
+    def _prepare_search(
+        self, query: str, k: int, index: Index, where: Where | None
+    ) -> Callable[[], tuple[Ranking, dict[str, Ranking]]]:
+        """Embed the query; return a function that ranks, and returns the rankings of the parts."""
         if not words(query):
-            return []
+            return lambda: ([], {})
         vector = embed_query(index, query)
         depth = max(k, self.candidates)
 
-        def search() -> list[Hit]:
+        def search() -> tuple[Ranking, dict[str, Ranking]]:
             lexical_query = self.lexical.build_query(query, index, where)
             dense, lexical = index.run_parallel(
                 lambda: index.search_dense(vector, depth, where),
@@ -76,10 +94,9 @@ class HybridRetriever(Retriever):
             scores = self._rank_candidates(
                 vector, vector_rows, vectors, bm25_scores | missing_bm25_scores, weight
             )
-            ranking = list(scores.items())[:k]
-            return to_hits(index, ranking, {"dense": dense, "lexical": lexical})
+            return list(scores.items())[:k], {"dense": dense, "lexical": lexical}
 
-        return index.read_consistent(search)
+        return search
 
     def _rank_candidates(
         self,
@@ -91,10 +108,14 @@ class HybridRetriever(Retriever):
     ) -> dict[int, float]:
         """Return the candidates with their fused scores, best first."""
         weights = (weight, 1 - weight)
+        has_all_vectors = len(rows) >= len(bm25) and bm25.keys() <= set(rows)
 
         def fuse_scores(vector: NDArray[np.float32]) -> dict[int, float]:
-            cosines = dict(zip(rows, (vectors @ vector).tolist(), strict=True)) if rows else {}
-            return fuse((cosines, bm25), weights, self.fusion)
+            cosines = (vectors @ vector).tolist() if rows else []
+            if self.fusion == "sum" and has_all_vectors:
+                bm25_scores = [bm25.get(row, 0.0) for row in rows]
+                return add_aligned_scores(rows, (cosines, bm25_scores), weights)
+            return fuse((dict(zip(rows, cosines, strict=True)), bm25), weights, self.fusion)
 
         initial_scores = fuse_scores(vector)
         if not self.feedback or not weight or not rows:

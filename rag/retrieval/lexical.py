@@ -54,6 +54,12 @@ class LexicalRetriever(Retriever):
 
         return index.read_consistent(search)
 
+    def rank(self, query: str, *, k: int, index: Index, where: Where | None = None) -> Ranking:
+        """See `Retriever.rank`."""
+        return index.read_consistent(
+            lambda: index.search_lexical(self.build_query(query, index, where), k, where)
+        )
+
     def build_query(self, query: str, index: Index, where: Where | None = None) -> BM25Query:
         """Return the query for the lexical index."""
         lexical_query = BM25Query(query, title_weight=self.title_weight, rarity=self.rarity)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.retrieval.fusion import NORMALIZATIONS, Fusion, fuse
+from rag.retrieval.fusion import NORMALIZATIONS, Fusion, add_aligned_scores, fuse
 
 FUSIONS = get_args(Fusion)
 SCORES = st.dictionaries(
@@ -35,6 +35,24 @@ def test_a_ranking_without_weight_changes_nothing(
     assert fused.keys() == one.keys() | other.keys()
     assert list(fused.values()) == sorted(fused.values(), reverse=True)
     assert {row: fused[row] for row in one} == NORMALIZATIONS[fusion](one)
+
+
+@given(
+    rows=st.lists(st.integers(0, 50), unique=True, max_size=12),
+    data=st.data(),
+    weight=st.sampled_from([0.0, 0.4, 1.0]),
+)
+def test_aligned_scores_are_fused_alike(
+    rows: list[int], data: st.DataObject, weight: float
+) -> None:
+    values = st.lists(
+        st.integers(-1000, 1000).map(lambda n: n / 7), min_size=len(rows), max_size=len(rows)
+    )
+    one, other = data.draw(values), data.draw(values)
+    rankings = (dict(zip(rows, one, strict=True)), dict(zip(rows, other, strict=True)))
+    weights = (weight, 1 - weight)
+    fused = add_aligned_scores(rows, (one, other), weights)
+    assert list(fused.items()) == list(fuse(rankings, weights).items())
 
 
 def test_numbers() -> None:

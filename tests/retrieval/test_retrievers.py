@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 
 from rag import DenseRetriever, HybridRetriever, LexicalRetriever, Pipeline, Retriever
+from rag.errors import QueryError
 from rag.index import Index
 from rag.index import index as index_module
+from rag.postprocessing import ScoreThreshold
 from rag.retrieval.fusion import Fusion
 from rag.stores.lexical_index import BM25Query
 
@@ -53,6 +55,45 @@ def test_order_and_number(retriever: Retriever, index: Index) -> None:
     hits = retriever.retrieve("battery propeller camera", k=2, index=index)
     assert len(hits) == 2
     assert hits[0].score >= hits[1].score
+
+
+@pytest.mark.parametrize("retriever", RETRIEVERS, ids=lambda r: r.name)
+@pytest.mark.parametrize("query", ["battery propeller camera", "人口", "storm", "?"])
+def test_ranks_are_those_of_the_hits(retriever: Retriever, query: str, index: Index) -> None:
+    hits = retriever.retrieve(query, k=3, index=index)
+    ranking = retriever.rank(query, k=3, index=index)
+    assert ranking is not None
+    chunks = index.chunks([row for row, _ in ranking])
+    assert [(chunks[row].id, score) for row, score in ranking] == [
+        (hit.chunk.id, hit.score) for hit in hits
+    ]
+
+
+def test_documents_are_ranked_by_their_best_chunks_without_reading_them(tmp_path: Path) -> None:
+    for name, text in TEXTS.items():
+        (tmp_path / f"{name}.md").write_text("\n\n".join(f"# {i}\n\n{text}" for i in range(3)))
+    with Pipeline(index=tmp_path / "i") as pipeline:
+        pipeline.ingest(*sorted(tmp_path.glob("*.md")))
+        query = "How long does the battery last?"
+        best: dict[str, float] = {}
+        for hit in pipeline.search(query, k=100):
+            best.setdefault(hit.chunk.uri, hit.score)
+        store = pipeline.open().document_store
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(store), "chunks", None)
+            assert pipeline.rank_documents(query, k=3) == dict(list(best.items())[:3])
+            assert next(iter(pipeline.rank_documents(query, k=1))).endswith("battery.md")
+        with pytest.raises(QueryError):
+            pipeline.rank_documents(query, k=0)
+
+
+def test_documents_are_ranked_after_postprocessors(tmp_path: Path) -> None:
+    for name, text in TEXTS.items():
+        (tmp_path / f"{name}.md").write_text(text)
+    with Pipeline(index=tmp_path / "i", postprocessors=(ScoreThreshold(least=0.99),)) as pipeline:
+        pipeline.ingest(*sorted(tmp_path.glob("*.md")))
+        ranking = pipeline.rank_documents("How long does the battery last?", k=3)
+        assert [Path(uri).stem for uri in ranking] == ["battery"]
 
 
 def test_dense_finds_without_a_shared_word(index: Index) -> None:
