@@ -103,6 +103,7 @@ class Searcher:
             for query in queries
         ]
         hits = rankings[0][0] if len(rankings) == 1 else _fuse(rankings, depth)
+        favoured = self._retriever.find_favoured(str(queries[0]), index)
         passages = external_passages(hits)
         timer.steps.append(
             RetrieveStep(
@@ -110,6 +111,7 @@ class Searcher:
                 seconds=timer.end_stage(),
                 retriever=self._retriever.config(),
                 hits=len(hits),
+                favoured=favoured,
             )
         )
         hits = self._postprocess(str(queries[0]), hits, k, index, timer)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -254,9 +254,15 @@ class Index:
             old.close()
 
     def search_dense(
-        self, vector: NDArray[np.float32], k: int, where: Where | None = None
+        self,
+        vector: NDArray[np.float32],
+        k: int,
+        where: Where | None = None,
+        documents: Collection[int] | None = None,
     ) -> list[tuple[int, float]]:
         """Return up to `k` live chunks (row, cosine) nearest to `vector`, best first.
+
+        With `documents`, only of the documents with these numbers.
 
         Up to 64 MiB of vectors, the search is exact, because Chroma's graph misses some of the
         nearest. Above that, a vector store that does not filter itself searches for so many that
@@ -264,6 +270,8 @@ class Index:
         compared.
         """
         allowed = self._matching_documents(where)
+        if documents is not None:
+            return self._search_rows(vector, self._list_rows(documents, allowed), k)
         if self.uses_exact_search():
             exact_store = self._load_exact_store()
             return self._search_live(lambda n: exact_store.query(vector, n, allowed), k)
@@ -377,12 +385,30 @@ class Index:
             best = sorted(best, key=lambda item: (-item[1], item[0]))[:k]
         return best
 
+    def _list_rows(
+        self, documents: Collection[int], allowed: Mapping[int, int] | None
+    ) -> list[int]:
+        """Return the live chunks of `documents` that are also among those `allowed`."""
+        numbers = [n for n in documents if allowed is None or n in allowed]
+        rows = self.document_store.rows_of_documents(numbers)
+        return sorted(self.document_store.live_documents_by_row(rows))
+
     def search_lexical(
-        self, query: BM25Query, k: int, where: Where | None = None
+        self,
+        query: BM25Query,
+        k: int,
+        where: Where | None = None,
+        documents: Collection[int] | None = None,
     ) -> list[tuple[int, float]]:
-        """Return up to `k` live chunks (row, BM25 score) that match `query`, best first."""
+        """Return up to `k` live chunks (row, BM25 score) that match `query`, best first.
+
+        With `documents`, only of the documents with these numbers.
+        """
         allowed = self._matching_documents(where)
-        documents = None if allowed is None else list(allowed)
+        if documents is None:
+            documents = None if allowed is None else list(allowed)
+        elif allowed is not None:
+            documents = [number for number in documents if number in allowed]
         return self._search_live(lambda n: self.lexical.search(query, n, documents), k)
 
     def vectors_of_rows(self, rows: Sequence[int]) -> tuple[list[int], NDArray[np.float32]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rag.component import Component
 from rag.filters import Where
-from rag.types import Hit, StageScore
+from rag.types import FavouredDocument, Hit, StageScore
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +43,10 @@ class Retriever(Component):
 
         A query without any word has no hits.
         """
+
+    def find_favoured(self, query: str, index: Index) -> tuple[FavouredDocument, ...]:
+        """Return the documents that the retriever favours because the question names them."""
+        return ()
 
     def rank(
         self, query: str, *, k: int, index: Index, where: Where | None = None

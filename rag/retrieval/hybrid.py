@@ -11,8 +11,9 @@ from rag.filters import Where
 from rag.retrieval.base import Ranking, Retriever, embed_query, to_hits
 from rag.retrieval.fusion import Fusion, add_aligned_scores, fuse
 from rag.retrieval.lexical import LexicalRetriever
+from rag.retrieval.named_documents import NamedDocuments, find_named_documents
 from rag.text.tokenization import words
-from rag.types import Hit
+from rag.types import FavouredDocument, Hit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +38,11 @@ class HybridRetriever(Retriever):
     the cosines of the candidates are computed again: Rocchio's pseudo-relevance feedback, for dense
     vectors by Li et al. (2021). 0 turns it off.
 
+    Last, the documents that the question names (`rag.retrieval.named_documents`) are favoured: the
+    score of a document, 0 to 1, is added to that of its chunks with ``document_weight``, and the
+    sum is divided by ``1 + document_weight``. Their best chunks are candidates, too. A question
+    that names no document changes nothing; 0 turns it off.
+
     On all sets of ``docs/retrieval.md`` it is no worse than the better of its two parts, while
     reciprocal rank fusion falls below BM25 alone on most of them.
     """
@@ -47,6 +53,7 @@ class HybridRetriever(Retriever):
     fusion: Fusion = "sum"
     candidates: int = Field(100, ge=1, le=5_000)
     feedback: float = Field(0.6, ge=0, le=5)
+    document_weight: float = Field(1.0, ge=0, le=10)
     lexical: LexicalRetriever = LexicalRetriever()
 
     def retrieve(
@@ -81,6 +88,12 @@ class HybridRetriever(Retriever):
                 lambda: index.search_dense(vector, depth, where),
                 lambda: index.search_lexical(lexical_query, depth, where),
             )
+            named = find_named_documents(query, index) if self.document_weight else None
+            if named and (numbers := named.candidates):
+                dense = _add_candidates(dense, index.search_dense(vector, depth, where, numbers))
+                lexical = _add_candidates(
+                    lexical, index.search_lexical(lexical_query, depth, where, numbers)
+                )
             bm25_scores = dict(lexical)
             if lexical_query.has_only_phrases:  # then what has none is not meant
                 dense = [(row, score) for row, score in dense if row in bm25_scores]
@@ -94,9 +107,35 @@ class HybridRetriever(Retriever):
             scores = self._rank_candidates(
                 vector, vector_rows, vectors, bm25_scores | missing_bm25_scores, weight
             )
-            return list(scores.items())[:k], {"dense": dense, "lexical": lexical}
+            stage_rankings: dict[str, Ranking] = {"dense": dense, "lexical": lexical}
+            if named and named.scores:
+                scores, stage_rankings["document"] = self._favour(scores, named, index)
+            return list(scores.items())[:k], stage_rankings
 
         return search
+
+    def _favour(
+        self, scores: dict[int, float], named: NamedDocuments, index: Index
+    ) -> tuple[dict[int, float], Ranking]:
+        """Add the scores of the documents to those of their chunks; return both, best first."""
+        numbers = index.document_store.live_documents_by_row(list(scores))
+        document_scores = {
+            row: named.scores[number] for row, number in numbers.items() if number in named.scores
+        }
+        total = {
+            row: (score + self.document_weight * document_scores.get(row, 0.0))
+            / (1 + self.document_weight)
+            for row, score in scores.items()
+        }
+        ranking = sorted(document_scores.items(), key=lambda item: (-item[1], item[0]))
+        return dict(sorted(total.items(), key=lambda item: (-item[1], item[0]))), ranking
+
+    def find_favoured(self, query: str, index: Index) -> tuple[FavouredDocument, ...]:
+        """See `Retriever.find_favoured`."""
+        if not self.document_weight:
+            return ()
+        named = find_named_documents(query, index)
+        return named.describe(index.document_store.uris_of_documents(list(named.scores)))
 
     def _rank_candidates(
         self,
@@ -129,6 +168,13 @@ class HybridRetriever(Retriever):
             if best
             else initial_scores
         )
+
+
+def _add_candidates(
+    ranking: list[tuple[int, float]], more: list[tuple[int, float]]
+) -> list[tuple[int, float]]:
+    """Return both rankings as one, each row once, best first."""
+    return sorted({**dict(more), **dict(ranking)}.items(), key=lambda item: (-item[1], item[0]))
 
 
 FEEDBACK_CANDIDATES = 2  # candidates

@@ -10,7 +10,7 @@ from rag.postprocessing.base import append_below, reorder_by_scores
 from rag.retrieval.base import Retriever
 from rag.retrieval.fusion import fuse
 from rag.retrieval.hybrid import HybridRetriever
-from rag.types import Hit
+from rag.types import FavouredDocument, Hit
 
 if TYPE_CHECKING:
     from rag.filters import Where
@@ -36,6 +36,10 @@ class LateInteractionRetriever(Retriever):
     def is_external(self) -> bool:
         """Whether the first retriever searches outside the index."""
         return self.first.is_external
+
+    def find_favoured(self, query: str, index: Index) -> tuple[FavouredDocument, ...]:
+        """See `Retriever.find_favoured`."""
+        return self.first.find_favoured(query, index)
 
     def retrieve(
         self, query: str, *, k: int, index: Index, where: Where | None = None

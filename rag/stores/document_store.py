@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ from rag.stores.filter_fields import (
     warn_of_unknown_fields,
 )
 from rag.stores.location import StoreLocation
+from rag.text.name_keys import list_document_keys
 from rag.types import Chunk, Document, LocationIndex, SourceLocation
 from rag.types.comparison import normalize_field
 
@@ -163,6 +164,13 @@ class ChunkSpan(NamedTuple):
     start: int
     end: int
     headings: tuple[str, ...]
+
+
+class NamedDocument(NamedTuple):
+    """A document that has a name: how much the name tells (0..1), and its number of chunks."""
+
+    weight: float
+    chunks: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,6 +353,32 @@ class DocumentStore(ABC):
             count += len(batch)
             after = batch[-1].row
         return count
+
+    def find_named_documents(
+        self, keys: Sequence[str], *, limit: int, documents: Collection[int] | None = None
+    ) -> dict[str, dict[int, NamedDocument]]:
+        """Return for each of `keys` the live documents that have it, by document number.
+
+        The keys are those of `rag.text.name_keys`. A key that more than `limit` documents have is
+        left out; with `documents`, only these documents are looked at.
+        """
+        named: dict[str, dict[int, NamedDocument]] = {}
+        for info in self.documents():
+            if documents is not None and info.number not in documents:
+                continue
+            weights = list_document_keys(self.document(info.uri).identity)
+            for key in weights.keys() & set(keys):
+                named.setdefault(key, {})[info.number] = NamedDocument(weights[key], info.chunks)
+        return {key: by_number for key, by_number in named.items() if len(by_number) <= limit}
+
+    def uris_of_documents(self, documents: Sequence[int]) -> dict[int, str]:
+        """Return the uris of the live documents with these numbers, by number."""
+        numbers = set(documents)
+        return {info.number: info.uri for info in self.documents() if info.number in numbers}
+
+    def document_count(self) -> int:
+        """Return the number of live documents."""
+        return len(self.documents())
 
     @abstractmethod
     def rows_of_documents(self, documents: Sequence[int]) -> list[int]:

@@ -55,16 +55,25 @@ class TransformStep(Step):
         return f"{self.name} {self.transform}"
 
 
+class FavouredDocument(FrozenModel):
+    """A document that the question names: ``names`` are the words that do. The score is 0 to 1."""
+
+    uri: Text
+    score: float
+    names: tuple[Text, ...]
+
+
 class RetrieveStep(Step):
     """The retriever searched the index with all queries.
 
     ``retriever`` is the configuration of the part, and ``hits`` the number of hits after the
-    fusion of all queries.
+    fusion of all queries. ``favoured`` are the documents that the question names, the best first.
     """
 
     name: Literal["retrieve"]
     retriever: dict[str, Any]
     hits: Count
+    favoured: tuple[FavouredDocument, ...] = ()
 
 
 class PostprocessStep(Step):

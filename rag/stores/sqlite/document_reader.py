@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rag.errors import DocumentNotFound
 from rag.filters import F, Filter, Where
-from rag.stores.document_store import ChunkRow, ChunkSpan, DocumentInfo, DocumentState, Stats
+from rag.stores.document_store import (
+    ChunkRow,
+    ChunkSpan,
+    DocumentInfo,
+    DocumentState,
+    NamedDocument,
+    Stats,
+)
 from rag.stores.filter_fields import warn_of_unknown_fields
 from rag.stores.sqlite.connection import SqliteConnection, split_for_sql, sql_placeholders
 from rag.stores.sqlite.filter_sql import filter_to_sql
@@ -237,6 +244,47 @@ class DocumentReader(SqliteConnection):
             str(uri): {origin: tuple(terms) for origin, terms in json.loads(identity).items()}
             for uri, identity in rows
         }
+
+    def find_named_documents(
+        self, keys: Sequence[str], *, limit: int, documents: Collection[int] | None = None
+    ) -> dict[str, dict[int, NamedDocument]]:
+        """See `DocumentStore.find_named_documents`."""
+        restriction, values = "", tuple[int, ...]()
+        if documents is not None:
+            values = tuple(documents)
+            restriction = f" AND k.document IN ({sql_placeholders(values)})"
+        named: dict[str, dict[int, NamedDocument]] = {}
+        for batch in split_for_sql(keys):
+            for (key,) in self._fetch_rows(
+                f"SELECT DISTINCT key FROM identity_keys WHERE key IN ({sql_placeholders(batch)})",
+                batch,
+            ):
+                rows = self._fetch_rows(
+                    "SELECT k.document, k.weight, d.chunks FROM identity_keys k"
+                    " JOIN documents d ON d.id = k.document"
+                    f" WHERE k.key = ? AND d.state = 'live'{restriction} LIMIT ?",
+                    (key, *values, limit + 1),
+                )
+                if rows and len(rows) <= limit:
+                    named[key] = {number: NamedDocument(w, chunks) for number, w, chunks in rows}
+        return named
+
+    def uris_of_documents(self, documents: Sequence[int]) -> dict[int, str]:
+        """Return the uris of the live documents with these numbers, by number."""
+        return {
+            int(number): str(uri)
+            for batch in split_for_sql(documents)
+            for number, uri in self._fetch_rows(
+                "SELECT id, uri FROM documents WHERE state = 'live'"
+                f" AND id IN ({sql_placeholders(batch)})",
+                batch,
+            )
+        }
+
+    def document_count(self) -> int:
+        """Return the number of live documents."""
+        ((count,),) = self._fetch_rows("SELECT count(*) FROM documents WHERE state = 'live'")
+        return int(count)
 
     def stats(self) -> Stats:
         """Count documents, chunks, characters, cached embeddings and failures."""

@@ -12,6 +12,7 @@ from rag.stores.document_store import LedgerEntry, PendingDocument
 from rag.stores.sqlite.connection import split_for_sql, sql_placeholders
 from rag.stores.sqlite.embedding_cache import EmbeddingCache
 from rag.stores.sqlite.schema import TEXT_BLOCK_CHARACTERS
+from rag.text.name_keys import list_document_keys
 from rag.types import Chunk, Document, Mark
 
 
@@ -95,6 +96,10 @@ class DocumentWriter(EmbeddingCache):
             ),
         )
         number = int(cursor.lastrowid or 0)
+        self._write_connection.executemany(
+            "INSERT INTO identity_keys VALUES (?, ?, ?)",
+            [(key, number, w) for key, w in list_document_keys(document.identity).items()],
+        )
         self._write_connection.executemany(
             "INSERT INTO blocks VALUES (?, ?, ?)",
             (
@@ -223,7 +228,8 @@ class DocumentWriter(EmbeddingCache):
                 "SELECT id FROM documents WHERE state = 'deleted'"
                 " AND NOT EXISTS (SELECT 1 FROM chunks WHERE document = documents.id)"
             )
-            self._write_connection.execute(f"DELETE FROM blocks WHERE document IN ({deleted})")
+            for table in ("blocks", "identity_keys"):
+                self._write_connection.execute(f"DELETE FROM {table} WHERE document IN ({deleted})")
             self._write_connection.execute(f"DELETE FROM documents WHERE id IN ({deleted})")
 
     def remove_deleted_with_chunks(self) -> None:
@@ -233,7 +239,7 @@ class DocumentWriter(EmbeddingCache):
         """
         with self.transaction() as connection:
             deleted = "SELECT id FROM documents WHERE state = 'deleted'"
-            for table in ("chunks", "blocks"):
+            for table in ("chunks", "blocks", "identity_keys"):
                 connection.execute(f"DELETE FROM {table} WHERE document IN ({deleted})")
             connection.execute("DELETE FROM documents WHERE state = 'deleted'")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rag.errors import RagIndexError
 from rag.stores.sqlite.schema import SCHEMA_VERSION
+from rag.text.name_keys import list_document_keys
 
 
 def migrate_schema(connection: sqlite3.Connection, path: Path) -> None:
@@ -101,8 +103,30 @@ def _migrate_5_to_6(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE meta SET value = '6' WHERE key = 'schema'")
 
 
+def _migrate_6_to_7(connection: sqlite3.Connection) -> None:
+    """Add the keys of the identity terms."""
+    for statement in _IDENTITY_KEYS_TABLE_7.split(";\n"):
+        connection.execute(statement)
+    for number, identity in connection.execute("SELECT id, identity FROM documents").fetchall():
+        connection.executemany(
+            "INSERT INTO identity_keys VALUES (?, ?, ?)",
+            [(key, number, w) for key, w in list_document_keys(json.loads(identity)).items()],
+        )
+    connection.execute("UPDATE meta SET value = '7' WHERE key = 'schema'")
+
+
+_IDENTITY_KEYS_TABLE_7 = """CREATE TABLE identity_keys (
+    key TEXT NOT NULL,
+    document INTEGER NOT NULL REFERENCES documents (id),
+    weight REAL NOT NULL,
+    PRIMARY KEY (key, document)
+) WITHOUT ROWID;
+CREATE INDEX identity_keys_document ON identity_keys (document)"""
+
+
 _MIGRATIONS: Mapping[str, Callable[[sqlite3.Connection], None]] = {
     "4": _migrate_4_to_5,
     "5": _migrate_5_to_6,
+    "6": _migrate_6_to_7,
 }
 """The step from each earlier version to the next one."""

@@ -6,7 +6,7 @@ converts files of earlier versions.
 
 from __future__ import annotations
 
-SCHEMA_VERSION = "6"
+SCHEMA_VERSION = "7"
 
 STORE_SETS_FOLDER = "derived"
 SNAPSHOTS_FOLDER = "snapshots"
@@ -42,6 +42,15 @@ CREATE INDEX documents_source ON documents (source) WHERE state = 'live';
 CREATE INDEX documents_not_live ON documents (state) WHERE state != 'live';
 """
 
+IDENTITY_KEYS_TABLE = """CREATE TABLE identity_keys (
+    key TEXT NOT NULL,
+    document INTEGER NOT NULL REFERENCES documents (id),
+    weight REAL NOT NULL,
+    PRIMARY KEY (key, document)
+) WITHOUT ROWID;
+CREATE INDEX identity_keys_document ON identity_keys (document);
+"""
+
 SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 {DOCUMENTS_TABLE}CREATE TABLE blocks (
@@ -50,7 +59,7 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     text BLOB NOT NULL,
     PRIMARY KEY (document, number)
 );
-CREATE TABLE chunks (
+{IDENTITY_KEYS_TABLE}CREATE TABLE chunks (
     row INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL,
     document INTEGER NOT NULL REFERENCES documents (id),

@@ -1,0 +1,116 @@
+"""Keys of names: forms in which a name in a question and the name of a document are compared.
+
+A key has no case, spaces and punctuation: ``BESTBUY``, ``Best Buy`` and ``best-buy`` have the key
+``bestbuy``.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from rag.text.names import find_years
+from rag.text.word_lists import SENTENCE_STARTERS
+
+_WORD = re.compile(r"[^\W_]+(?:[&'’.+][^\W_]+)*\+{0,2}")
+_POSSESSIVE = re.compile(r"['’]s$")
+_NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
+_MAX_NAME_WORDS = 4
+_MAX_KEY_CHARACTERS = 60
+_MAX_QUERY_KEYS = 200
+_ORIGIN_WEIGHTS = {
+    "title": 0.0,  # it is in the heading context of every chunk, and found there
+    "file": 1.0,
+    "folder": 0.8,
+    "date": 0.8,
+    "heading": 0.0,
+    "author": 0.6,
+    "first_page": 0.4,
+}
+_OTHER_ORIGIN_WEIGHT = 0.8
+
+
+class QueryKey(NamedTuple):
+    """A possible name in a question: the words from ``first`` to before ``end``.
+
+    ``is_name`` says that it is written as a name: with a capital or a digit.
+    """
+
+    key: str
+    text: str
+    first: int
+    end: int
+    is_name: bool
+
+
+def make_key(text: str) -> str:
+    """Return the key of a name; "" for one without letters and digits."""
+    folded = unicodedata.normalize("NFKD", text) if not text.isascii() else text
+    return _NOT_ALPHANUMERIC.sub("", folded.casefold())[:_MAX_KEY_CHARACTERS]
+
+
+def list_words(text: str) -> list[str]:
+    """Return the words of a text without the possessive ``'s``."""
+    return [_POSSESSIVE.sub("", word) for word in _WORD.findall(text)]
+
+
+def list_document_keys(identity: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Return the keys of the identity terms of a document, of their words and of pairs of words.
+
+    The weight of a key (0..1) is that of the origin in which it counts most: a name in the title
+    tells more than one on the first page.
+    """
+    weights: dict[str, float] = {}
+    for origin, terms in identity.items():
+        weight = _ORIGIN_WEIGHTS.get(origin, _OTHER_ORIGIN_WEIGHT)
+        if not weight:
+            continue
+        for term in terms:
+            words = list_words(term)
+            pairs = [a + b for a, b in pairwise(words)]
+            for key in {make_key(part) for part in (term, *words, *pairs)}:
+                if len(key) > 1:
+                    weights[key] = max(weights.get(key, 0.0), weight)
+    return weights
+
+
+def list_query_keys(text: str) -> list[QueryKey]:
+    """Return the keys of up to four words in succession of a question, the longest first.
+
+    Years are among them in each form: ``FY23`` also has the key ``2023``.
+    """
+    words = list_words(text)[:_MAX_QUERY_KEYS]
+    keys: list[QueryKey] = []
+    for size in range(_MAX_NAME_WORDS, 0, -1):
+        for first in range(len(words) - size + 1):
+            part = words[first : first + size]
+            if len(key := make_key("".join(part))) > 1:
+                is_name = _is_written_as_name(part, first)
+                keys.append(QueryKey(key, " ".join(part), first, first + size, is_name))
+    known = {query_key.key for query_key in keys}
+    for year in dict.fromkeys(find_years(text)):
+        if year not in known:
+            keys.append(QueryKey(year, year, 0, 0, is_name=True))
+    return keys
+
+
+def _is_written_as_name(words: Sequence[str], position: int) -> bool:
+    """Whether words are written as a name: with capitals or digits, but for words such as "of"."""
+    has_letters = any(map(str.isalpha, "".join(words)))
+    for i, word in enumerate(words):
+        if any(map(str.isdigit, word)):
+            continue
+        if word.lower() in _CONNECTORS and 0 < i < len(words) - 1:
+            continue
+        if not word[0].isupper() or word in _PRONOUNS:
+            return False
+        if position + i == 0 and word.lower() in SENTENCE_STARTERS:
+            return False
+    return has_letters or len(words) == 1
+
+
+_CONNECTORS = frozenset(["of", "the", "and", "for", "de", "la", "der", "von", "du", "des", "di"])
+_PRONOUNS = frozenset(["I", "A"])
