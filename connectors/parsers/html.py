@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from urllib.parse import urldefrag, urljoin
 
 from connectors.base import Parser
+from connectors.parsers.embedded_data import remove_embedded_data_of_markup
 from connectors.parsers.html_fragments import insert_tables, replace_tables, to_markdown
 from connectors.parsers.markdown import find_structure_marks, get_first_heading
 from connectors.parsers.titles import choose_title, find_title_heading
@@ -45,6 +46,7 @@ class HtmlParser(Parser):
 
         if not data.strip():
             raise NoText("the file is empty")
+        data, _ = remove_embedded_data_of_markup(data)
         try:
             tree = trafilatura.load_html(data)
             if tree is None:  # a fragment without <html>, or not HTML at all

@@ -9,11 +9,13 @@ from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
 from connectors.base import Parser
+from connectors.parsers.embedded_data import log_embedded_data, remove_embedded_data
 from connectors.parsers.encoding_detection import (
     decode_iso_2022,
     decode_with_guess,
     detect_wide_encoding,
 )
+from connectors.parsers.omissions import OmissionLog
 from connectors.parsers.terminal_codes import remove_terminal_codes
 from rag.errors import NoText, UnsupportedFormat
 from rag.types import Document, to_well_formed
@@ -38,13 +40,23 @@ class TextParser(Parser):
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"text/plain": (".txt", ".text", ".log")}
     library: ClassVar[str] = "chardet"
     keeps: ClassVar[str] = "the text as written, in any encoding"
-    drops: ClassVar[str] = "codes that control a terminal, overwritten progress lines"
+    drops: ClassVar[str] = (
+        "data in base64, codes that control a terminal, overwritten progress lines"
+    )
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Decode `data`. The title is the file name."""
-        text = remove_terminal_codes(decode(data))
+        text, sizes = remove_embedded_data(remove_terminal_codes(decode(data)))
         require_text(text)
-        return Document(uri=uri, text=text, title=extract_file_name(uri), mime=mime or "text/plain")
+        log = OmissionLog()
+        log_embedded_data(log, sizes)
+        return Document(
+            uri=uri,
+            text=text,
+            title=extract_file_name(uri),
+            mime=mime or "text/plain",
+            coverage=log.measure(text, [text]),
+        )
 
 
 def decode(data: bytes) -> str:
