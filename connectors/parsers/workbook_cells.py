@@ -20,6 +20,7 @@ from connectors.parsers.number_formats import (
     format_moment,
     format_number,
 )
+from connectors.parsers.old_workbooks import read_old_workbook
 from connectors.parsers.safe_zip import ZippedFile, local_name, parse_xml
 from connectors.parsers.table_layout import Span
 from rag.errors import EncryptedDocument, ParseError
@@ -77,6 +78,8 @@ def _read_excel(data: bytes, archive: ZippedFile | None, hidden: bool) -> Workbo
     except calamine.PasswordError:
         raise EncryptedDocument("protected by a password: save a copy without one") from None
     except calamine.CalamineError as error:
+        if archive is None:
+            return read_old_workbook(data, error, hidden)
         raise ParseError(f"a damaged workbook: {error}") from None
     sheets = [s for s in book.sheets_metadata if s.typ == calamine.SheetTypeEnum.WorkSheet]
     visible = calamine.SheetVisibleEnum.Visible
