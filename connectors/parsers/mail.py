@@ -35,6 +35,7 @@ from rag.types import Document, flatten_metadata, to_well_formed
 _HEADERS_IN_TEXT = ("From", "To", "Cc", "Date", "Subject")
 _MESSAGE_TYPES = ("message/rfc822", "message/global")
 _REPORT_TYPES = ("message/delivery-status", "message/disposition-notification")
+_RAW_FILE_NAME = re.compile(r"""(?i)\b(?:file)?name\s*=\s*(?:"([^"]+)"|([^\s;"]+))""")
 _SIGNATURE_TYPES = ("application/pgp-signature", "application/pkcs7-signature")
 
 
@@ -366,13 +367,24 @@ def _read_bytes(part: Message[Any, Any]) -> bytes:
 
 def _read_file_name(part: Message[Any, Any]) -> str:
     try:
-        name = part.get_filename() or ""
+        name = _read_raw_file_name(part) or part.get_filename() or ""
         name = decode_raw_header(name) or name
     except MemoryError:
         raise
     except Exception:
         return ""
     return to_well_formed(" ".join(name.replace("/", "_").split()))[:200]
+
+
+def _read_raw_file_name(part: Message[Any, Any]) -> str:
+    """Return a file name with bytes that are not ASCII, which the email package does not read."""
+    for header, value in part.raw_items():
+        if header.lower() in ("content-disposition", "content-type") and isinstance(value, str):
+            decoded = "" if value.isascii() else decode_raw_header(value)
+            match = _RAW_FILE_NAME.search(decoded or "")
+            if match:
+                return match.group(1) or match.group(2)
+    return ""
 
 
 def _guess_suffix(part: Message[Any, Any]) -> str:

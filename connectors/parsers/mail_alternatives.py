@@ -37,15 +37,15 @@ def is_stub(plain_text: str, html_text: str) -> bool:
     """
     plain_words = set(list_words(_URL.sub(" ", plain_text)))
     html_words = set(list_words(_URL.sub(" ", html_text)))
-    if len(html_words) <= len(plain_words):
-        return False
+    is_notice = _NOTICE.search(plain_text) is not None
     is_short = len(plain_words) < _FEW_WORDS
+    covered_count = len(plain_words & html_words)
+    if is_notice and is_short and covered_count <= len(plain_words) / 2:
+        return bool(html_words)
+    if is_notice and len(plain_words) <= min(
+        _MAX_NOTICE_WORDS, _MAX_NOTICE_SHARE * len(html_words)
+    ):
+        return True
     if is_short and len(html_words) >= max(2 * len(plain_words), len(plain_words) + 10):
         return True
-    if (
-        _NOTICE.search(plain_text)
-        and len(plain_words) <= min(_MAX_NOTICE_WORDS, _MAX_NOTICE_SHARE * len(html_words))
-    ) or (is_short and _NOTICE.search(plain_text) and html_words - plain_words):
-        return True
-    covered_count = len(plain_words & html_words)
     return len(html_words) >= _FEW_WORDS and covered_count < _MIN_COVERED_SHARE * len(html_words)

@@ -99,6 +99,8 @@ def _decode_plausibly(data: bytes, codec: str) -> str | None:
 
     UTF-8 is recognised in whatever the mail states, because other text is hardly ever valid UTF-8.
     """
+    if b"\x1b$" in data and not codec.startswith("iso2022"):
+        return None
     if data.isascii() and b"\x1b" not in data and not codec.startswith(("utf-", "hz")):
         return data.decode("ascii")
     is_utf8 = _decode_strictly(data, "utf-8") is not None and not data.isascii()

@@ -16,7 +16,7 @@ from connectors.base import Container, FailedPart, Part
 from connectors.parsers.mail import EmailParser
 from connectors.parsers.mail_charsets import decode_stated
 from connectors.parsers.rtf_compression import decompress_rtf
-from rag.errors import ParseError
+from rag.errors import EncryptedDocument, ParseError
 from rag.types import Document, to_well_formed
 
 MSG_TYPE = "application/vnd.ms-outlook"
@@ -62,7 +62,7 @@ def _convert_to_mail(data: bytes) -> bytes:
         with olefile.OleFileIO(io.BytesIO(data)) as file:
             message = _Storage(file, ()).build_message(_MAX_DEPTH)
             return message.as_bytes(policy=_UTF8_POLICY)
-    except MemoryError:
+    except (EncryptedDocument, MemoryError):
         raise
     except Exception as error:  # olefile and email raise many types for damaged files
         reason = " ".join(str(error).split())[:200] or type(error).__name__
@@ -147,6 +147,8 @@ class _Storage:
 
     def _read_headers(self) -> dict[str, str]:
         stated = HeaderParser().parsestr(self.read_text(_HEADER_TEXT).strip())
+        if stated.get_content_type() == "multipart/encrypted":
+            raise EncryptedDocument("an encrypted e-mail")
         recipients = self._read_recipients()
         sender = _join_address(
             self.read_text(_SENDER_NAME),
@@ -218,7 +220,8 @@ def _attach(message: EmailMessage, data: bytes, kind: str, name: str) -> None:
 def _join_address(name: str, address: str) -> str:
     if "@" not in address or address == name:
         return name or address
-    return f'"{name}" <{address}>' if name else address
+    shown_name = f'"{name}"' if re.search(r"[,;:<>@()\[\]]", name) else name
+    return f"{shown_name} <{address}>" if name else address
 
 
 def _name_charset(codepage: int) -> str | None:

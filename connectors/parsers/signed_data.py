@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from connectors.base import Container, FailedPart, Part
 from connectors.parsers.text import extract_file_name
-from rag.errors import EncryptedDocument, NoText, ParseError, ParserNotInstalled
+from rag.errors import EncryptedDocument, NoText, ParseError
 
 SIGNED_TYPES = ("application/pkcs7-mime", "application/x-pkcs7-mime")
 _ENCRYPTED_CONTENT = ("enveloped_data", "encrypted_data", "signed_and_enveloped_data")
@@ -49,10 +49,9 @@ def read_signed_content(data: bytes) -> bytes:
     Raises `EncryptedDocument` if the content is encrypted, `ParseError` if the data is damaged,
     and `ParserNotInstalled`.
     """
-    try:
-        from asn1crypto import cms
-    except ImportError:
-        raise ParserNotInstalled.of("legacy", "signed") from None
+    SignedFileParser().require()
+    from asn1crypto import cms
+
     data = _decode_text_form(data)
     if not data.strip():
         raise NoText("the signed file is empty")

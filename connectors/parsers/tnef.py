@@ -13,7 +13,7 @@ from connectors.parsers.html_fragments import to_markdown
 from connectors.parsers.mail_charsets import decode_stated
 from connectors.parsers.markdown_tables import find_table_marks
 from connectors.parsers.text import extract_file_name
-from rag.errors import NoText, ParseError, ParserNotInstalled
+from rag.errors import NoText, ParseError
 from rag.types import Document, to_well_formed
 
 TNEF_TYPES = ("application/ms-tnef", "application/vnd.ms-tnef")
@@ -58,12 +58,11 @@ class TnefParser(Container):
 
 def read_tnef(data: bytes) -> TnefContent:
     """Read TNEF. Raises `ParseError` if it is damaged, and `ParserNotInstalled`."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import tnefparse
-    except ImportError:
-        raise ParserNotInstalled.of("legacy", "tnef") from None
+    TnefParser().require()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import tnefparse
+    _check_end(data)
     logging.getLogger("tnefparse").setLevel(logging.CRITICAL)
     try:
         message = tnefparse.TNEF(data, do_checksum=False)
@@ -79,6 +78,15 @@ def read_tnef(data: bytes) -> TnefContent:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ParseError(f"a damaged winmail.dat: {reason}") from None
     return TnefContent(text, parts)
+
+
+def _check_end(data: bytes) -> None:
+    """Raise `ParseError` if the last object is not complete."""
+    position = 6
+    while position + 9 <= len(data):
+        position += 11 + int.from_bytes(data[position + 5 : position + 9], "little")
+    if position > len(data):
+        raise ParseError("a damaged winmail.dat: it is cut off")
 
 
 def _read_text(message: Any) -> str:
