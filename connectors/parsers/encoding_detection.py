@@ -176,6 +176,8 @@ def _rate_script_unity(text: str) -> float:
     """
     if any(c < " " and c not in "\t\n\r\f" for c in text) or "\x7f" in text:
         return 0.0
+    if sum(character > "\uffff" for character in text) > 0.1 * len(text):
+        return 0.0  # rare scripts and symbols, which no text consists of
     counts = Counter(map(_name_block, text))
     ascii_count = counts.pop("ascii", 0)
     block, block_count = counts.most_common(1)[0] if counts else ("", 0)

@@ -70,9 +70,7 @@ class EmailParser(Container):
         if not builder.offset and not message.items():
             raise ParseError("not an e-mail: it has no headers")
         for text in contents.texts:
-            body, sizes = remove_embedded_data(text)
-            log_embedded_data(log, sizes)
-            _write_body(builder, body)
+            _write_body(builder, text)
         if not builder.text.strip():
             raise NoText("the message contains no text")
         title = _read_header(message, "Subject")
@@ -234,7 +232,8 @@ def _normalize_date(text: str) -> str:
 class _Contents:
     """The texts of a message, in order, and the files in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: OmissionLog) -> None:
+        self.log = log
         self.texts: list[str] = []
         self.source_texts: list[str] = []  # with those that are not in the document
         self.files: list[Message[Any, Any]] = []
@@ -246,6 +245,8 @@ class _Contents:
         return names + [part.name for tnef in self.tnef for part in tnef.parts]
 
     def add_text(self, text: str) -> None:
+        text, sizes = remove_embedded_data(text)
+        log_embedded_data(self.log, sizes)
         if text.strip():
             self.texts.append(text)
             self.source_texts.append(text)
@@ -266,7 +267,7 @@ def _collect_contents(message: Message[Any, Any], log: OmissionLog) -> _Contents
 
     A text with a file name is a file. An inline picture is neither a text nor a file.
     """
-    contents = _Contents()
+    contents = _Contents(log)
     stack: list[tuple[Message[Any, Any], bool]] = [(message, True)]
     while stack:
         part, is_read = stack.pop()
@@ -277,7 +278,7 @@ def _collect_contents(message: Message[Any, Any], log: OmissionLog) -> _Contents
         if kind == "multipart/alternative":
             alternative = _choose_alternative(inner)
             if is_read:
-                _log_other_alternatives(inner, alternative, contents, log)
+                _log_other_alternatives(inner, alternative, contents)
             stack += [(p, is_read and p is alternative) for p in reversed(inner)]
         elif kind in _MESSAGE_TYPES and part is not message:
             contents.files.append(part)
@@ -324,7 +325,6 @@ def _log_other_alternatives(
     alternatives: Sequence[Message[Any, Any]],
     chosen: Message[Any, Any] | None,
     contents: _Contents,
-    log: OmissionLog,
 ) -> None:
     for part in alternatives:
         if part is chosen or chosen is None:
@@ -334,7 +334,7 @@ def _log_other_alternatives(
         else:
             name, text = "HTML version", extract_html_words(_read_html(part))
         if text.strip():
-            log.add("repeated", name, text)
+            contents.log.add("repeated", name, text)
             contents.source_texts.append(text)
 
 

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-import datetime
 import io
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from connectors.parsers.table_layout import Span
 from rag.errors import EncryptedDocument, ParseError, ParserNotInstalled
 
-if TYPE_CHECKING:
-    from connectors.parsers.workbook_cells import SheetCells, Workbook
-
 _XLS_STARTS = (b"\xd0\xcf\x11\xe0", b"\x09\x00", b"\x09\x02", b"\x09\x04", b"\x09\x08")
 
 
-def read_old_workbook(data: bytes, error: Exception, hidden: bool) -> Workbook:
+class OldSheet(NamedTuple):
+    """A sheet: its name, stored values by row, and merged cells."""
+
+    name: str
+    rows: list[list[Any]]
+    spans: list[Span]
+
+
+class OldWorkbook(NamedTuple):
+    """The sheets of a workbook, and the names of its hidden sheets."""
+
+    sheets: Iterator[OldSheet]
+    hidden_sheets: list[str]
+
+
+def read_old_workbook(data: bytes, error: Exception, hidden: bool) -> OldWorkbook:
     """Read a workbook that calamine refuses with `error`.
 
     Raises `ParseError`, `EncryptedDocument` and `ParserNotInstalled`.
     """
-    from connectors.parsers.workbook_cells import Workbook
-
     if not data.startswith(_XLS_STARTS):
         raise ParseError(f"a damaged workbook: {error}")
     try:
@@ -41,21 +50,19 @@ def read_old_workbook(data: bytes, error: Exception, hidden: bool) -> Workbook:
             raise EncryptedDocument("protected by a password: save a copy without one") from None
         raise ParseError(f"a damaged workbook: {reason or type(failure).__name__}") from None
     hidden_names = [] if hidden else [sheet.name for sheet in book.sheets() if sheet.visibility]
-    return Workbook(_iterate_sheets(book, set(hidden_names)), hidden_names)
+    return OldWorkbook(_iterate_sheets(book, set(hidden_names)), hidden_names)
 
 
-def _iterate_sheets(book: Any, hidden_names: set[str]) -> Iterator[SheetCells]:
-    from connectors.parsers.workbook_cells import SheetCells, _format_value
-
+def _iterate_sheets(book: Any, hidden_names: set[str]) -> Iterator[OldSheet]:
     for sheet in book.sheets():
         if sheet.name in hidden_names or not sheet.nrows:
             continue
         rows = [
-            [_format_value(_read_value(cell, book.datemode)) for cell in sheet.row(number)]
+            [_read_value(cell, book.datemode) for cell in sheet.row(number)]
             for number in range(sheet.nrows)
         ]
         spans = [Span(top, bottom, left, right) for top, bottom, left, right in sheet.merged_cells]
-        yield SheetCells(sheet.name, rows, {}, spans)
+        yield OldSheet(sheet.name, rows, spans)
 
 
 def _read_value(cell: Any, date_mode: int) -> Any:
@@ -72,5 +79,5 @@ def _read_value(cell: Any, date_mode: int) -> Any:
     if cell.ctype == xlrd.XL_CELL_ERROR:
         return ""
     if cell.ctype == xlrd.XL_CELL_TEXT:
-        return " ".join(cell.value.split())
-    return cell.value if isinstance(cell.value, int | float | datetime.datetime) else ""
+        return cell.value
+    return cell.value if isinstance(cell.value, int | float) else ""

@@ -14,7 +14,8 @@ _ESCAPE_SEQUENCE = re.compile(
 _SHIFTS = re.compile(r"[\x0e\x0f\x07]")
 _ERASED_BEFORE = re.compile(r"\x1b\[[012]?K")  # at the start of what is written next
 _ERASED_AFTER = re.compile(r"\x1b\[[12]K\Z")
-_WORD = re.compile(r"[^\W\d_]{2,}")
+_WORD = re.compile(r"(?<![^\W_])[^\W\d_]+")  # not the unit after a number
+_PROGRESS = re.compile(r"[\d%|/\\#=.█]")
 
 
 def remove_terminal_codes(text: str) -> str:
@@ -50,7 +51,8 @@ def _remove_overwritten_states(line: str) -> str:
 def _is_overwritten(state: str, following: str) -> bool:
     if _ERASED_BEFORE.match(following) or _ERASED_AFTER.search(state):
         return True
-    return _list_words(state) == _list_words(following)
+    is_progress = _PROGRESS.search(state) and _PROGRESS.search(following)
+    return bool(is_progress) and _list_words(state) == _list_words(following)
 
 
 def _list_words(state: str) -> list[str]:

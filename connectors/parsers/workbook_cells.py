@@ -79,13 +79,23 @@ def _read_excel(data: bytes, archive: ZippedFile | None, hidden: bool) -> Workbo
         raise EncryptedDocument("protected by a password: save a copy without one") from None
     except calamine.CalamineError as error:
         if archive is None:
-            return read_old_workbook(data, error, hidden)
+            return _read_old_excel(data, error, hidden)
         raise ParseError(f"a damaged workbook: {error}") from None
     sheets = [s for s in book.sheets_metadata if s.typ == calamine.SheetTypeEnum.WorkSheet]
     visible = calamine.SheetVisibleEnum.Visible
     hidden_sheets = [] if hidden else [s.name for s in sheets if s.visible != visible]
     names = [s.name for s in sheets if hidden or s.visible == visible]
     return Workbook(_iterate_sheets(book, names, archive), hidden_sheets)
+
+
+def _read_old_excel(data: bytes, error: Exception, hidden: bool) -> Workbook:
+    """Read a workbook that calamine refuses with `error`."""
+    book = read_old_workbook(data, error, hidden)
+    sheets = (
+        SheetCells(sheet.name, _format_rows(iter(sheet.rows), {}, 0)[0], {}, sheet.spans)
+        for sheet in book.sheets
+    )
+    return Workbook(sheets, book.hidden_sheets)
 
 
 def _iterate_sheets(

@@ -7,6 +7,7 @@ import random
 import struct
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from importlib.util import find_spec
@@ -510,7 +511,7 @@ def read_damaged_sources() -> Iterator[tuple[str, bytes]]:
 @needs_extra
 @pytest.mark.slow
 def test_damaged_copies_raise_only_our_errors() -> None:
-    with ParserPool(PARSER, processes=1) as pool:
+    with closing(ParserPool(PARSER, processes=1)) as pool:
         for name, data in read_damaged_sources():
             for copy in damage(data, 60, seed=5):
                 try:
