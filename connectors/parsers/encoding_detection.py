@@ -18,7 +18,7 @@ from rag.types import to_well_formed
 # encodings are found by `detect_wide_encoding`.
 _ENCODINGS = (
     *("cp1252", "iso8859-1", "iso8859-15", "cp1250", "iso8859-2", "cp1251", "koi8-r", "koi8-u"),
-    *("iso8859-5", "cp866", "cp1125", "mac-cyrillic", "cp1253", "iso8859-7", "cp1254"),
+    *("iso8859-5", "cp866", "cp1125", "cp1253", "iso8859-7", "cp1254"),
     *("iso8859-9", "cp1255", "iso8859-8", "cp1256", "iso8859-6", "cp1257", "iso8859-13", "cp1258"),
     *("cp874", "tis-620", "cp850", "cp437", "cp852", "mac-roman", "cp932", "shift_jis_2004"),
     *("euc_jis_2004", "gb18030", "big5hkscs", "cp949", "euc_kr"),
@@ -44,7 +44,8 @@ _ISO_2022_ENCODINGS = ("iso2022_jp", "iso2022_jp_ext", "iso2022_jp_2", "iso2022_
 _ISO_2022_START = re.compile(rb"\x1b\$(?:[@AB]|[()][A-DOPQ])")
 _SAMPLE_BYTES = 100_000  # of a file that are examined
 _WIDE_SAMPLE_BYTES = 4_000  # divisible by four
-_PRIOR_OF_CP1252 = 1.35  # files are more often in it than in any other encoding
+# How much more or less often files are in an encoding than in others.
+_PRIORS = {"cp1252": 1.1, "mac-roman": 0.6}
 _MAX_CANDIDATES = 15
 _MIN_PLAUSIBLE_SHARE = 0.9  # of the characters in UTF-16 and UTF-32
 _CONTROL_BYTES = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
@@ -56,7 +57,7 @@ _SYMBOL_IN_WORD = re.compile(
     r"\u201c-\u203a\u20ac\u2122\u2200-\u24ff]+(?=[^\W\d_])"
 )
 _SYMBOL_AT_LETTER = re.compile(
-    r"[^\W\d_][\xa8\xaf\xb4\xb8\u02c6-\u02dd\u2500-\u259f]"
+    r"[^\W\d_][\xa1\xa2\xa4-\xa8\xaf\xb4\xb8\u02c6-\u02dd\u2500-\u259f]"
     r"|[\xa8\xa9\xae\xaf\xb1\xb4\xb8\u02c6-\u02dd\u2500-\u259f][^\W\d_]"
 )
 _UNUSUAL = re.compile(r"[\x80-\x84\x86-\x9f\u0530-\u058f\ue000-\uf8ff\ufb50-\ufdff\ufe70-\ufefe]")
@@ -89,9 +90,8 @@ def guess_encoding(data: bytes) -> str:
     for encoding, confidence in confidences.items():
         text = _decode_sample(sample, encoding)
         if text is not None:
-            scores[encoding] = (confidence + 0.002) * _rate_plausibility(text)
-            if encoding == "cp1252":
-                scores[encoding] *= _PRIOR_OF_CP1252
+            prior = _PRIORS.get(encoding, 1.0)
+            scores[encoding] = prior * (confidence + 0.002) * _rate_plausibility(text)
     if not scores:
         return next(iter(confidences))
     return max(scores, key=scores.__getitem__)
