@@ -28,7 +28,7 @@ class HtmlParser(Parser):
     """
 
     name: ClassVar[str] = "html"
-    revision: ClassVar[int] = 4
+    revision: ClassVar[int] = 5
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "text/html": (".html", ".htm", ".xhtml"),
     }

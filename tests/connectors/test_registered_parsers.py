@@ -99,7 +99,9 @@ def test_registered_parser_reads_binary_formats_without_a_built_in_parser(
         parse_text(AutoParser(), OLD_VISIO_FILE, "drawing.vsd")
     register(SlideParser)
     assert parse_text(AutoParser(), OLD_VISIO_FILE, "drawing.vsd") == "parsed as slides"
-    assert parse_text(AutoParser(), OLD_VISIO_FILE, "x", "application/vnd.visio") == "parsed as slides"
+    assert (
+        parse_text(AutoParser(), OLD_VISIO_FILE, "x", "application/vnd.visio") == "parsed as slides"
+    )
     with pytest.raises(UnsupportedFormat, match="an old Office document"):
         parse_text(AutoParser(), OLD_VISIO_FILE, "drawing.txt")
 
