@@ -193,6 +193,11 @@ NEWS = "".join(
         ("View this email in your browser: https://a.example/x", f"<p>{LONG}</p>"),
         ("Invoice", f"<p>{LONG}</p>"),
         ("", TABLE),
+        ("word1 word2 word150", "<p>word1 word2 word150 a b c d e f g h i j 980</p>"),
+        (
+            "See HTML version: " + " ".join(f"word{n}" for n in range(121, 151)),
+            "<p>" + " ".join(f"word{n}" for n in range(101, 151)) + "</p>",
+        ),
         (" ".join(f"word{number}" for number in range(60)), f"<p>{LONG}</p>"),
         ("The news of May: https://a.example/1 https://a.example/2", NEWS),
         (
