@@ -24,17 +24,21 @@ from connectors.parsers.code import CodeParser
 from connectors.parsers.detection import detect_binary_format, detect_text_format, is_zip
 from connectors.parsers.epub import EpubParser
 from connectors.parsers.html import HtmlParser
+from connectors.parsers.legacy import LegacyOfficeParser
 from connectors.parsers.mail import EmailParser, MboxParser
 from connectors.parsers.markdown import MarkdownParser
+from connectors.parsers.msg import MsgParser
 from connectors.parsers.notebook import NotebookParser
 from connectors.parsers.office import DocxParser, OdtParser, PptxParser, RtfParser
 from connectors.parsers.pdf import PdfParser
 from connectors.parsers.picture import PictureParser
 from connectors.parsers.records import JsonLinesParser, TableParser
 from connectors.parsers.rst import RstParser
+from connectors.parsers.signed_data import SignedFileParser
 from connectors.parsers.structured import JsonParser, XmlParser, YamlParser
 from connectors.parsers.subtitles import SubtitleParser
 from connectors.parsers.text import TextParser, extract_file_name
+from connectors.parsers.tnef import TnefParser
 from connectors.parsers.workbooks import SheetParser
 from rag.component import component_class, registered_names
 from rag.errors import ConfigError, NoText, ParseError, SourceError, UnsupportedFormat
@@ -58,6 +62,8 @@ _MIME_ALIASES = {
     "text/javascript": "text/x-javascript",
     "application/javascript": "text/x-javascript",
     "image/jpg": "image/jpeg",
+    "application/vnd.ms-tnef": "application/ms-tnef",
+    "application/x-pkcs7-mime": "application/pkcs7-mime",
 }
 
 
@@ -105,6 +111,10 @@ class AutoParser(Parser):
     xml: Parser = XmlParser()
     email: Parser = EmailParser()
     mbox: Parser = MboxParser()
+    msg: Parser = MsgParser()
+    tnef: Parser = TnefParser()
+    signed: Parser = SignedFileParser()
+    legacy_office: Parser = LegacyOfficeParser()
     notebook: Parser = NotebookParser()
     code: Parser = CodeParser()
     subtitles: Parser = SubtitleParser()

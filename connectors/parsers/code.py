@@ -12,6 +12,8 @@ from typing import Any, ClassVar, NamedTuple
 from pydantic import Field
 
 from connectors.base import Parser
+from connectors.parsers.embedded_data import log_embedded_data, remove_embedded_data
+from connectors.parsers.omissions import OmissionLog
 from connectors.parsers.text import decode, extract_file_name, require_text
 from rag.types import Document, Mark, to_well_formed
 
@@ -82,12 +84,13 @@ class CodeParser(Parser):
     """
 
     name: ClassVar[str] = "code"
+    revision: ClassVar[int] = 2
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         f"text/x-{language.name}": language.suffixes for language in _LANGUAGES
     }
     library: ClassVar[str] = "tree-sitter"
     keeps: ClassVar[str] = "the text as written, language, functions and classes as marks"
-    drops: ClassVar[str] = "nothing"
+    drops: ClassVar[str] = "the data of data URIs"
     extra: ClassVar[str] = "code"
     packages: ClassVar[tuple[str, ...]] = ("tree_sitter",)
 
@@ -95,8 +98,10 @@ class CodeParser(Parser):
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data`. The title is the file name."""
-        text = decode(data)
+        text, sizes = remove_embedded_data(decode(data), only_uris=True)
         require_text(text)
+        log = OmissionLog()
+        log_embedded_data(log, sizes)
         suffix = PurePosixPath(extract_file_name(uri)).suffix.lower()
         language = _BY_SUFFIX.get(suffix) or _BY_NAME.get((mime or "").removeprefix("text/x-"))
         return Document(
@@ -106,6 +111,7 @@ class CodeParser(Parser):
             mime=mime or (f"text/x-{language.name}" if language else "text/plain"),
             metadata={"code_language": language.name} if language else {},
             marks=tuple(_build_marks(text, language)) if language and self.symbols else (),
+            coverage=log.measure(text, [text]),
         )
 
 

@@ -31,6 +31,7 @@ _SIGNATURES = (
     _Signature(b"BZh", "application/x-bzip2", "a bzip2 archive"),
     _Signature(b"\xfd7zXZ", "application/x-xz", "an xz archive"),
     _Signature(b"{\\rtf", "application/rtf", "an RTF document"),
+    _Signature(b"\x78\x9f\x3e\x22", "application/ms-tnef", "Outlook data (TNEF)"),
     _Signature(b"7z\xbc\xaf", "", "a 7z archive"),
     _Signature(b"Rar!", "", "a RAR archive"),
     _Signature(b"\x7fELF", "", "a program"),
@@ -43,6 +44,13 @@ _SIGNATURES = (
 )
 _ZIP_PREFIXES = (b"PK\x03\x04", b"PK\x05\x06")
 _OLE_PREFIX = b"\xd0\xcf\x11\xe0"
+_OLE_STREAMS = (  # a message may have an attached document, whose streams are inside it
+    ("__substg1.0_", "application/vnd.ms-outlook"),
+    ("WordDocument", "application/msword"),
+    ("PowerPoint Document", "application/vnd.ms-powerpoint"),
+    ("Workbook\0", "application/vnd.ms-excel"),
+    ("Book\0", "application/vnd.ms-excel"),
+)
 _OFFICE_FOLDERS = (
     ("word/", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
     ("ppt/", "application/vnd.openxmlformats-officedocument.presentationml.presentation"),
@@ -111,15 +119,9 @@ def _detect_ole_format(data: bytes) -> str:
     """Return the media type of an OLE file: old Office files and encrypted new ones use OLE."""
     if _has_stream(data, "EncryptedPackage"):
         raise EncryptedDocument("protected by a password: save a copy without one")
-    for stream, description in (
-        ("WordDocument", "an old Word document (.doc): save it as .docx"),
-        ("PowerPoint Document", "an old PowerPoint presentation (.ppt): save it as .pptx"),
-        ("__substg1.0_", "an Outlook message (.msg): save it as .eml"),
-    ):
+    for stream, mime in _OLE_STREAMS:
         if _has_stream(data, stream):
-            raise UnsupportedFormat(description)
-    if _has_stream(data, "Workbook\0") or _has_stream(data, "Book\0"):
-        return "application/vnd.ms-excel"
+            return mime
     raise UnsupportedFormat("an old Office document, which no parser reads")
 
 

@@ -8,6 +8,10 @@ from typing import Any, ClassVar
 from urllib.parse import urldefrag, urljoin
 
 from connectors.base import Parser
+from connectors.parsers.embedded_data import (
+    log_embedded_data,
+    remove_embedded_data_of_markup,
+)
 from connectors.parsers.html_content import read_all_text, select_content
 from connectors.parsers.html_fragments import convert_tree, parse_html
 from connectors.parsers.markdown import find_structure_marks
@@ -42,11 +46,13 @@ class HtmlParser(Parser):
         """Parse `data`, in the encoding that it declares, otherwise in a guessed one."""
         if not data.strip():
             raise NoText("the file is empty")
+        data, embedded_sizes = remove_embedded_data_of_markup(data)
         tree = parse_html(data)
         metadata, main_text = _extract_main_text(tree, uri)
         language, links = _read_language(tree), _list_links(tree, uri)
         source_text = read_all_text(next(tree.iter("body"), tree))
         log = OmissionLog()
+        log_embedded_data(log, embedded_sizes)
         text = convert_tree(select_content(tree, main_text, log), links=self.links)
         if not text.strip():
             raise NoText("the page contains no text")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from connectors.parsers.text import remove_invisible_characters
+from connectors.parsers.invisible_characters import remove_invisible_characters
 
 HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 INLINE_TAGS = (

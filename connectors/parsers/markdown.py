@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from connectors.base import Parser
+from connectors.parsers.embedded_data import log_embedded_data, remove_embedded_data
+from connectors.parsers.front_matter import split_front_matter
 from connectors.parsers.markdown_tables import (
     find_line_starts,
     list_table_marks,
     make_block_parser,
 )
+from connectors.parsers.omissions import OmissionLog
 from connectors.parsers.text import decode, require_text
 from connectors.parsers.text_builder import build_heading_marks
 from connectors.parsers.titles import (
@@ -21,17 +24,15 @@ from connectors.parsers.titles import (
     find_title_heading,
     is_title,
 )
-from connectors.parsers.yaml_loader import make_yaml_loader
-from rag.types import Document, Mark, flatten_metadata
+from rag.types import Document, Mark
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.S | re.M)
-_MAX_FRONT_MATTER_CHARACTERS = 20_000  # PyYAML needs quadratic time for some input
 _MAX_HEADING_CHARACTERS = (
     200  # characters; a longer paragraph above "---" is one, with a rule below it
 )
+_ATTRIBUTES = re.compile(r"\s*\{(?:[#.:][^{}]*|-|[\w-]+=[^{}]*)\}\s*\Z")  # {#id .class}
 _INLINE = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|(?<!\w)[*_`]+|[*_`]+(?!\w)")
 
 
@@ -39,26 +40,22 @@ class MarkdownParser(Parser):
     """The Markdown as written, with heading paths marked; front matter becomes metadata."""
 
     name: ClassVar[str] = "markdown"
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "text/markdown": (".md", ".markdown", ".mdx", ".qmd", ".rmd"),
     }
     library: ClassVar[str] = "markdown-it-py, PyYAML"
     keeps: ClassVar[str] = "the text as written, headings, tables, front matter as metadata"
-    drops: ClassVar[str] = "nothing"
+    drops: ClassVar[str] = "data in base64"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data`. The title is from the front matter, the first heading or the file name."""
-        text = decode(data)
+        text, sizes = remove_embedded_data(decode(data))
         require_text(text)
-        metadata: dict[str, Any] = {}
-        if (
-            (front_matter := _FRONT_MATTER.match(text))
-            and len(front_matter.group(1)) <= _MAX_FRONT_MATTER_CHARACTERS
-            and (mapping := _load_yaml_mapping(front_matter.group(1)))
-        ):
-            metadata, text = flatten_metadata(mapping), text[front_matter.end() :]
-            require_text(text)
+        metadata, text = split_front_matter(text)
+        require_text(text)
+        log = OmissionLog()
+        log_embedded_data(log, sizes)
         marks = find_structure_marks(text)
         title = metadata.pop("title", "")  # a person wrote it: it may be the name of the file
         if not (isinstance(title, str) and is_title(title)):
@@ -70,19 +67,8 @@ class MarkdownParser(Parser):
             mime=mime or "text/markdown",
             metadata=metadata,
             marks=marks,
+            coverage=log.measure(text, [text]),
         )
-
-
-def _load_yaml_mapping(text: str) -> dict[Any, Any] | None:
-    import yaml
-
-    try:
-        value = yaml.load(text, make_yaml_loader())
-    except MemoryError:
-        raise
-    except Exception:  # PyYAML raises many types; then the text stays as it is
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def find_structure_marks(text: str) -> tuple[Mark, ...]:
@@ -117,4 +103,5 @@ def _list_headings(
 
 
 def _strip_inline_markup(heading: str) -> str:
+    heading = _ATTRIBUTES.sub("", heading)
     return _INLINE.sub(lambda match: match.group(1) or "", heading).strip()

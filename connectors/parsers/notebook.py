@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field
 
 from connectors.base import Parser
+from connectors.parsers.embedded_data import log_embedded_data, remove_embedded_data_of_json
 from connectors.parsers.markdown import find_structure_marks
+from connectors.parsers.omissions import OmissionLog
+from connectors.parsers.terminal_codes import remove_terminal_codes
 from connectors.parsers.text import decode
 from connectors.parsers.text_builder import TextBuilder
 from connectors.parsers.titles import choose_title, find_title_heading
 from rag.errors import NoText, ParseError
 from rag.types import Document, flatten_metadata, to_well_formed
-
-_ANSI_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 class NotebookParser(Parser):
@@ -27,7 +27,7 @@ class NotebookParser(Parser):
     """
 
     name: ClassVar[str] = "notebook"
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"application/x-ipynb+json": (".ipynb",)}
     library: ClassVar[str] = "json (Python)"
     keeps: ClassVar[str] = "cells (`row` is the cell number), headings, language, printed results"
@@ -38,7 +38,8 @@ class NotebookParser(Parser):
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data`. The title is from the metadata, the first heading or the file name."""
         try:
-            notebook = json.loads(decode(data))
+            source, sizes = remove_embedded_data_of_json(decode(data))
+            notebook = json.loads(source)
             cells = notebook.get("cells")
             if cells is None:  # version 3
                 sheets = notebook.get("worksheets") or [{}]
@@ -47,8 +48,9 @@ class NotebookParser(Parser):
             language = (
                 notebook_metadata.get("language_info") or notebook_metadata.get("kernelspec") or {}
             ).get("name", "")
-            builder = TextBuilder()
+            builder, source_texts = TextBuilder(), list[str]()
             for number, cell in enumerate(cells, start=1):
+                source_texts += _list_texts(cell)
                 with builder.mark_block("row", number):
                     for block in _format_cell(cell, str(language), self.output):
                         builder.write_paragraph(block)
@@ -56,6 +58,8 @@ class NotebookParser(Parser):
             raise ParseError(f"not a notebook, or a damaged one: {error}") from None
         if not builder.text.strip():
             raise NoText("the notebook contains no text")
+        log = OmissionLog()
+        log_embedded_data(log, sizes)
         marks = find_structure_marks(builder.text)
         heading = find_title_heading(builder.text, marks)
         return Document(
@@ -66,6 +70,7 @@ class NotebookParser(Parser):
             metadata=flatten_metadata({"code_language": language or None}),
             # A cell is a row of the notebook, so the rows of its tables have no marks.
             marks=(*builder.marks, *(mark for mark in marks if mark.kind != "row")),
+            coverage=log.measure(builder.text, source_texts),
         )
 
 
@@ -80,11 +85,20 @@ def _format_cell(cell: Mapping[str, Any], language: str, max_characters: int) ->
     for output in cell.get("outputs") or ():
         data = output.get("data") or {}
         result = output.get("text") or data.get("text/markdown") or data.get("text/plain") or ""
-        text = _ANSI_ESCAPES.sub("", _join_lines(result)).strip()[:max_characters]
+        text = remove_terminal_codes(_join_lines(result)).strip()[:max_characters]
         if output.get("output_type") == "error":
             text = f"{output.get('ename', '')}: {output.get('evalue', '')}"[:max_characters]
         if text:
             yield _fence_code(text, "")
+
+
+def _list_texts(cell: Mapping[str, Any]) -> Iterator[str]:
+    """Yield all text of a cell: its source and the complete outputs."""
+    yield _join_lines(cell.get("source", cell.get("input", "")))
+    for output in cell.get("outputs") or ():
+        data = output.get("data") or {}
+        result = output.get("text") or data.get("text/markdown") or data.get("text/plain") or ""
+        yield remove_terminal_codes(_join_lines(result))
 
 
 def _join_lines(lines: Any) -> str:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from connectors.parsers.text import remove_invisible_characters
+from connectors.parsers.invisible_characters import remove_invisible_characters
 from rag.types import Coverage, Omission, OmissionReason
 
 _MAX_MISSING_WORDS = 20

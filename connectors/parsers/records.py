@@ -19,6 +19,12 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from connectors.base import FailedPart, Parser, part_uri
+from connectors.parsers.embedded_data import (
+    log_embedded_data,
+    remove_embedded_data,
+    remove_embedded_data_of_json,
+)
+from connectors.parsers.omissions import OmissionLog
 from connectors.parsers.record_lists import (
     WrittenFloat,
     flatten_record,
@@ -243,14 +249,14 @@ class TableParser(RecordParser):
     """
 
     name: ClassVar[str] = "table"
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "text/csv": (".csv",),
         "text/tab-separated-values": (".tsv", ".tab"),
     }
     library: ClassVar[str] = "csv (Python)"
     keeps: ClassVar[str] = "tables, rows with column names; or one document per row"
-    drops: ClassVar[str] = "nothing"
+    drops: ClassVar[str] = "data in base64"
 
     delimiter: str = Field("", max_length=1)
     header: bool | None = None
@@ -258,21 +264,26 @@ class TableParser(RecordParser):
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data` into one document. The title is the file name."""
         builder = TextBuilder()
-        numbers, rows = self._read_rows(data)
+        text, sizes = remove_embedded_data(decode(data))
+        numbers, rows = self._read_rows(text)
         write_rows(builder, SheetTables(rows, self.header, numbers), self.fields)
-        return build_table_document(builder, uri, mime or "text/csv", {})
+        document = build_table_document(builder, uri, mime or "text/csv", {})
+        log = OmissionLog()
+        log_embedded_data(log, sizes)
+        texts = (cell for row in rows for cell in row)
+        return document.model_copy(update={"coverage": log.measure(document.text, texts)})
 
     def records(self, data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yield rows as values by column name; unnamed columns are ``column 1`` and so on."""
-        numbers, rows = self._read_rows(data)
+        text, _ = remove_embedded_data(decode(data))
+        numbers, rows = self._read_rows(text)
         sheet = SheetTables(rows, self.header, numbers)
         for region in filter(sheet.is_record_region, sheet.regions):
             for y, cells in sheet.list_rows(region)[1]:
                 yield numbers[y], _name_values(region, cells)
 
-    def _read_rows(self, data: bytes) -> tuple[range, list[list[str]]]:
+    def _read_rows(self, text: str) -> tuple[range, list[list[str]]]:
         """Return the numbers of the rows, and all rows."""
-        text = decode(data)
         require_text(text)
         csv.field_size_limit(2**31 - 1)
         separator = _SEPARATOR.match(text)  # Excel writes such a line
@@ -442,35 +453,45 @@ class JsonLinesParser(RecordParser):
     """JSON Lines: one value per line; also reads a JSON file with a list of objects."""
 
     name: ClassVar[str] = "jsonl"
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
     has_typed_values: ClassVar[bool] = True
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "application/jsonl": (".jsonl", ".ndjson"),
     }
     library: ClassVar[str] = "json (Python)"
     keeps: ClassVar[str] = "records with keys and values; or one document per record"
-    drops: ClassVar[str] = "nothing"
+    drops: ClassVar[str] = "data in base64"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data` into one document. The title is the file name."""
-        builder = TextBuilder()
-        for number, record in self.records(data):
+        builder, log = TextBuilder(), OmissionLog()
+        text, sizes = remove_embedded_data_of_json(decode(data))
+        log_embedded_data(log, sizes)
+        source_texts: list[str] = []
+        for number, record in _read_json_lines(text):
             _write_row(builder, number, self.fields.format_paragraph(record))
-        return build_table_document(builder, uri, mime or "application/jsonl", {})
+            for pair in record.items():
+                if value := format_value(pair[1]):
+                    source_texts += (pair[0], value)
+        document = build_table_document(builder, uri, mime or "application/jsonl", {})
+        return document.model_copy(update={"coverage": log.measure(document.text, source_texts)})
 
     def records(self, data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yield records with the number of their line, or their position in a list (from 1)."""
-        text = decode(data)
-        require_text(text)
-        values: Iterator[tuple[int, Any]]
-        top_value = _load_json(text) if text.lstrip().startswith("[") else None
-        if isinstance(top_value, list):
-            values = iter(enumerate(top_value, start=1))
-        else:
-            lines = enumerate(io.StringIO(text), start=1)
-            values = ((n, _load_json(line)) for n, line in lines if line.strip())
-        for number, value in values:
-            yield number, flatten_record(value) if isinstance(value, dict) else {"value": value}
+        yield from _read_json_lines(remove_embedded_data_of_json(decode(data))[0])
+
+
+def _read_json_lines(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    require_text(text)
+    values: Iterator[tuple[int, Any]]
+    top_value = _load_json(text) if text.lstrip().startswith("[") else None
+    if isinstance(top_value, list):
+        values = iter(enumerate(top_value, start=1))
+    else:
+        lines = enumerate(io.StringIO(text), start=1)
+        values = ((n, _load_json(line)) for n, line in lines if line.strip())
+    for number, value in values:
+        yield number, flatten_record(value) if isinstance(value, dict) else {"value": value}
 
 
 def _load_json(text: str) -> Any:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain
 from typing import Any, ClassVar
 
 from connectors.base import FailedPart
+from connectors.parsers.embedded_data import (
+    log_embedded_data,
+    remove_embedded_data,
+    remove_embedded_data_of_json,
+    remove_embedded_data_of_markup,
+)
+from connectors.parsers.omissions import OmissionLog
 from connectors.parsers.record_lists import (
     RecordWriter,
     flatten_record,
@@ -54,15 +61,18 @@ class JsonParser(DataFileParser, JsonLinesParser):
     """
 
     name: ClassVar[str] = "json"
+    revision: ClassVar[int] = 4
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "application/json": (".json", ".geojson", ".webmanifest"),
     }
     keeps: ClassVar[str] = "all keys and values; lists of objects at any depth as records"
+    drops: ClassVar[str] = "data in base64"
 
     def records(self, data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yield the records of all lists, numbered from 1."""
         try:
-            lists = iterate_record_lists(load_json(decode(data)))
+            text, _ = remove_embedded_data_of_json(decode(data))
+            lists = iterate_record_lists(load_json(text))
         except (ValueError, RecursionError):  # not JSON
             return
         records = chain.from_iterable(items for _, items in lists)
@@ -72,15 +82,20 @@ class JsonParser(DataFileParser, JsonLinesParser):
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data`. The title is the file name."""
         mime = mime or "application/json"
-        text = decode(data)
+        text, sizes = remove_embedded_data_of_json(decode(data))
         require_text(text)
+        log = OmissionLog()
+        log_embedded_data(log, sizes)
         try:
             value = load_json(text)
         except (ValueError, RecursionError) as error:
-            return _keep_as_text(text, uri, mime, error)
+            return _keep_as_text(text, uri, mime, error, log)
         if has_records(value):
             writer = RecordWriter(**_list_format(self.fields))
-            document = _write_record_document(partial(writer.write_data, value), writer, uri, mime)
+            write = partial(writer.write_data, value)
+            document = _write_record_document(
+                write, writer, uri, mime, log=log, source_texts=_list_json_texts(value)
+            )
             if document is not None:
                 return document
         text, headings = _indent_json(text)
@@ -90,7 +105,21 @@ class JsonParser(DataFileParser, JsonLinesParser):
             title=extract_file_name(uri),
             mime=mime,
             marks=build_heading_marks(headings, len(text)),
+            coverage=log.measure(text, [text]),
         )
+
+
+def _list_json_texts(value: Any) -> Iterator[str]:
+    """Yield the texts of parsed JSON, and the keys of all values that are not empty."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Mapping):
+            stack += [part for pair in item.items() if pair[1] or pair[1] == 0 for part in pair]
+        elif isinstance(item, list | tuple):
+            stack += item
+        elif isinstance(item, str):
+            yield item
 
 
 def _list_format(fields: Fields) -> dict[str, Any]:
@@ -99,7 +128,13 @@ def _list_format(fields: Fields) -> dict[str, Any]:
 
 
 def _write_record_document(
-    write: Callable[[], None], writer: RecordWriter, uri: str, mime: str
+    write: Callable[[], None],
+    writer: RecordWriter,
+    uri: str,
+    mime: str,
+    *,
+    log: OmissionLog,
+    source_texts: Iterable[str],
 ) -> Document | None:
     """Return a document of data with lists of records; None if they are nested too deep."""
     try:
@@ -116,6 +151,7 @@ def _write_record_document(
         title=extract_file_name(uri),
         mime=mime,
         marks=(*builder.marks, *headings),
+        coverage=log.measure(builder.text, source_texts),
     )
 
 
@@ -153,10 +189,15 @@ def _indent_json(text: str) -> tuple[str, list[tuple[int, int, str]]]:
     return builder.text, headings
 
 
-def _keep_as_text(text: str, uri: str, mime: str, error: Exception) -> Document:
+def _keep_as_text(text: str, uri: str, mime: str, error: Exception, log: OmissionLog) -> Document:
     damage = " ".join(str(error).split())[:200]
     return Document(
-        uri=uri, text=text, title=extract_file_name(uri), mime=mime, metadata={"damage": damage}
+        uri=uri,
+        text=text,
+        title=extract_file_name(uri),
+        mime=mime,
+        metadata={"damage": damage},
+        coverage=log.measure(text, [text]),
     )
 
 
@@ -168,16 +209,17 @@ class YamlParser(DataFileParser):
     """
 
     name: ClassVar[str] = "yaml"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     has_typed_values: ClassVar[bool] = True
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"application/yaml": (".yaml", ".yml")}
     library: ClassVar[str] = "PyYAML"
     keeps: ClassVar[str] = "the text as written, top-level keys as headings; lists as records"
-    drops: ClassVar[str] = "the layout of files with lists of records"
+    drops: ClassVar[str] = "data in base64, the layout of files with lists of records"
 
     def records(self, data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yield the records of all lists, numbered from 1."""
-        documents = load_yaml_data(decode(data)) or []
+        text, _ = remove_embedded_data(decode(data))
+        documents = load_yaml_data(text) or []
         roots = [documents] if is_table_like(documents) else documents
         lists = chain.from_iterable(map(iterate_record_lists, roots))
         records = chain.from_iterable(items for _, items in lists)
@@ -186,13 +228,17 @@ class YamlParser(DataFileParser):
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data`. The title is the file name."""
-        text, mime = decode(data), mime or "application/yaml"
+        text, sizes = remove_embedded_data(decode(data))
+        mime = mime or "application/yaml"
         require_text(text)
+        log = OmissionLog()
+        log_embedded_data(log, sizes)
         if (documents := load_yaml_data(text)) is not None:
             writer = RecordWriter(**_list_format(self.fields))
             commented = CommentedWriter(writer, find_comments(text))
+            write = partial(commented.write, documents)
             document = _write_record_document(
-                partial(commented.write, documents), writer, uri, mime
+                write, writer, uri, mime, log=log, source_texts=_list_json_texts(documents)
             )
             if document is not None:
                 return document
@@ -202,6 +248,7 @@ class YamlParser(DataFileParser):
             title=extract_file_name(uri),
             mime=mime,
             marks=_find_yaml_headings(text),
+            coverage=log.measure(text, [text]),
         )
 
 
@@ -232,20 +279,20 @@ class XmlParser(DataFileParser):
     """
 
     name: ClassVar[str] = "xml"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     has_typed_values: ClassVar[bool] = False
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "application/xml": (".xml", ".xsd", ".rss", ".atom", ".opml", ".svg", ".dita"),
     }
     library: ClassVar[str] = "lxml"
     keeps: ClassVar[str] = "text and attributes, with the names of the elements; lists as records"
-    drops: ClassVar[str] = "comments, processing instructions, entities"
+    drops: ClassVar[str] = "data in base64, comments, processing instructions, entities"
 
     def records(self, data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yield the records of all lists, numbered from 1."""
         if not data.strip():
             raise NoText("the file is empty")
-        root, _ = parse_damaged_xml(data, "file")
+        root, _ = parse_damaged_xml(remove_embedded_data_of_markup(data)[0], "file")
         try:
             for number, element in enumerate(_iterate_record_elements(root), start=1):
                 value = read_element(element)
@@ -257,6 +304,7 @@ class XmlParser(DataFileParser):
         """Parse `data`. The title is the first title element or the file name."""
         if not data.strip():
             raise NoText("the file is empty")
+        data, sizes = remove_embedded_data_of_markup(data)
         root, damage = parse_damaged_xml(data, "file")
         writer = RecordWriter(has_headings=False, **_list_format(self.fields))
         headings: list[tuple[int, int, str]] = []
@@ -266,6 +314,8 @@ class XmlParser(DataFileParser):
             raise ParseError("the XML is nested too deep") from None
         builder = writer.builder
         require_text(builder.text)
+        log = OmissionLog()
+        log_embedded_data(log, sizes)
         return Document(
             uri=uri,
             text=builder.text,
@@ -273,7 +323,16 @@ class XmlParser(DataFileParser):
             mime=mime or "application/xml",
             metadata={"damage": damage} if damage else {},
             marks=(*builder.marks, *build_heading_marks(headings, builder.offset)),
+            coverage=log.measure(builder.text, _list_xml_texts(root)),
         )
+
+
+def _list_xml_texts(root: Any) -> Iterator[str]:
+    """Yield the texts and the values of the attributes of all elements."""
+    for element in root.iter("*"):
+        yield element.text or ""
+        yield element.tail or ""
+        yield from element.attrib.values()
 
 
 def _iterate_record_elements(element: Any) -> Iterator[Any]:

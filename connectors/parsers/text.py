@@ -9,6 +9,14 @@ from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
 from connectors.base import Parser
+from connectors.parsers.embedded_data import log_embedded_data, remove_embedded_data
+from connectors.parsers.encoding_detection import (
+    decode_iso_2022,
+    decode_with_guess,
+    detect_wide_encoding,
+)
+from connectors.parsers.omissions import OmissionLog
+from connectors.parsers.terminal_codes import remove_terminal_codes
 from rag.errors import NoText, UnsupportedFormat
 from rag.types import Document, to_well_formed
 
@@ -20,15 +28,7 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-# Common encodings, the most common first: it wins a tie. Given all encodings, charset-normalizer
-# often guesses one of old Macintosh computers.
-_ENCODINGS = (
-    *("cp1252", "cp932", "gb18030", "cp1251", "cp949", "cp1250", "big5", "koi8_r", "euc_jp"),
-    *("cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "cp874", "iso2022_jp"),
-    *("utf_16_le", "utf_16_be"),
-)
-_SAMPLE_LENGTH = 100_000  # bytes or characters of a file that are examined
-_INVISIBLE_CHARACTERS = dict.fromkeys([0xAD, 0x200B, 0x2060, 0xFEFF])
+_SAMPLE_LENGTH = 100_000  # characters of a file that are examined
 _CONTROL_CHARACTERS = dict.fromkeys([*range(9), 11, *range(14, 32), 127])
 
 
@@ -36,16 +36,27 @@ class TextParser(Parser):
     """Text as written; the encoding is that of the byte order mark, UTF-8, or guessed."""
 
     name: ClassVar[str] = "text"
+    revision: ClassVar[int] = 2
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"text/plain": (".txt", ".text", ".log")}
-    library: ClassVar[str] = "charset-normalizer"
+    library: ClassVar[str] = "chardet"
     keeps: ClassVar[str] = "the text as written, in any encoding"
-    drops: ClassVar[str] = "nothing"
+    drops: ClassVar[str] = (
+        "data in base64, codes that control a terminal, overwritten progress lines"
+    )
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Decode `data`. The title is the file name."""
-        text = decode(data)
+        text, sizes = remove_embedded_data(remove_terminal_codes(decode(data)))
         require_text(text)
-        return Document(uri=uri, text=text, title=extract_file_name(uri), mime=mime or "text/plain")
+        log = OmissionLog()
+        log_embedded_data(log, sizes)
+        return Document(
+            uri=uri,
+            text=text,
+            title=extract_file_name(uri),
+            mime=mime or "text/plain",
+            coverage=log.measure(text, [text]),
+        )
 
 
 def decode(data: bytes) -> str:
@@ -53,30 +64,17 @@ def decode(data: bytes) -> str:
     for mark, encoding in _BYTE_ORDER_MARKS:
         if data.startswith(mark):
             return to_well_formed(data[len(mark) :].decode(encoding, errors="replace"))
-    if (utf16 := _detect_utf16(data)) is not None:
-        return to_well_formed(data.decode(utf16, errors="replace"))
+    if (wide_encoding := detect_wide_encoding(data)) is not None:
+        return to_well_formed(data.decode(wide_encoding, errors="replace"))
+    if (text := decode_iso_2022(data)) is not None:
+        return text
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        text = _decode_damaged_utf8(data) or _decode_by_guess(data)
-    if text.translate(_CONTROL_CHARACTERS) != text and _is_binary(text):
+        text = _decode_damaged_utf8(data) or decode_with_guess(data)
+    if text.translate(_CONTROL_CHARACTERS) != text and _is_binary(remove_terminal_codes(text)):
         raise UnsupportedFormat("a binary file, not text")
     return text
-
-
-def _detect_utf16(data: bytes) -> str | None:
-    """Return the kind of UTF-16 without a byte order mark; None for other encodings.
-
-    In UTF-16 every other byte of ASCII text is zero.
-    """
-    sample = data[:1_000]
-    if len(sample) < 8 or len(data) % 2:
-        return None
-    even, odd = sample[::2].count(0), sample[1::2].count(0)
-    half = len(sample) // 2
-    if odd > 0.7 * half and not even:
-        return "utf-16-le"
-    return "utf-16-be" if even > 0.7 * half and not odd else None
 
 
 def _decode_damaged_utf8(data: bytes) -> str | None:
@@ -87,36 +85,10 @@ def _decode_damaged_utf8(data: bytes) -> str | None:
     return text if valid_count > 20 * invalid_count else None
 
 
-def _decode_by_guess(data: bytes) -> str:
-    from charset_normalizer import from_bytes
-
-    # A sample may end inside a character; then a sample that is a few bytes shorter does not.
-    sample_sizes = (
-        [len(data)]
-        if len(data) <= _SAMPLE_LENGTH
-        else range(_SAMPLE_LENGTH - 3, _SAMPLE_LENGTH + 1)
-    )
-    isolated = list(_ENCODINGS)
-    matches = [
-        m
-        for sample_size in sample_sizes
-        for m in from_bytes(data[:sample_size], cp_isolation=isolated)
-    ]
-    if not matches:
-        raise UnsupportedFormat("not text in any known encoding (a binary file?)")
-    best_match = min(matches, key=lambda m: (m.chaos, -m.coherence, _ENCODINGS.index(m.encoding)))
-    return to_well_formed(data.decode(best_match.encoding, errors="replace"))
-
-
 def _is_binary(text: str) -> bool:
     sample = text[:_SAMPLE_LENGTH]
     control_count = len(sample) - len(sample.translate(_CONTROL_CHARACTERS))
     return control_count > 0.05 * len(sample)
-
-
-def remove_invisible_characters(text: str) -> str:
-    """Remove soft hyphens and other characters without width, which divide words in silence."""
-    return text if text.isascii() else text.translate(_INVISIBLE_CHARACTERS)
 
 
 def require_text(text: str) -> None:

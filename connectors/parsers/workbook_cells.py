@@ -28,6 +28,7 @@ from connectors.parsers.number_formats import (
     format_moment,
     format_number,
 )
+from connectors.parsers.old_workbooks import read_old_workbook
 from connectors.parsers.safe_zip import ZippedFile, local_name, parse_xml
 from connectors.parsers.table_layout import Span
 from connectors.parsers.workbook_drawings import read_text_boxes
@@ -85,11 +86,20 @@ def _read_excel(data: bytes, archive: ZippedFile | None) -> Iterator[SheetCells]
     except calamine.PasswordError:
         raise EncryptedDocument("protected by a password: save a copy without one") from None
     except calamine.CalamineError as error:
+        if archive is None:
+            return _read_old_excel(data, error)
         raise ParseError(f"a damaged workbook: {error}") from None
     sheets = [s for s in book.sheets_metadata if s.typ == calamine.SheetTypeEnum.WorkSheet]
     visible = calamine.SheetVisibleEnum.Visible
     is_hidden = {s.name: s.visible != visible for s in sheets}
     return _iterate_sheets(book, is_hidden, archive)
+
+
+def _read_old_excel(data: bytes, error: Exception) -> Iterator[SheetCells]:
+    """Read a workbook that calamine refuses with `error`."""
+    for sheet in read_old_workbook(data, error):
+        rows, raw_values = _format_rows(iter(sheet.rows), {}, 0)
+        yield SheetCells(sheet.name, rows, raw_values, sheet.spans, is_hidden=sheet.is_hidden)
 
 
 def _iterate_sheets(

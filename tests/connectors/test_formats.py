@@ -21,9 +21,15 @@ from connectors.parsers.picture import PictureParser
 from connectors.parsers.record_lists import has_records
 from connectors.parsers.records import Fields, JsonLinesParser, TableParser
 from rag import Document, HeadingChunker, StaticEmbedder
-from rag.errors import EncryptedDocument, NoText, ParseError, UnsupportedFormat
+from rag.errors import (
+    EncryptedDocument,
+    NoText,
+    ParseError,
+    ParserNotInstalled,
+    UnsupportedFormat,
+)
 from tests.connectors import file_fixtures
-from tests.connectors.parsing import list_marked_texts, parse, parse_parts
+from tests.connectors.parsing import PARSER, list_marked_texts, parse, parse_parts
 
 # -- source locations, in every format ------------------------------------------------------
 
@@ -323,15 +329,19 @@ def test_epub_chapters_are_in_reading_order() -> None:
     assert (document.title, document.metadata) == ("A book", {"author": "Ada", "language": "en"})
 
 
-def test_error_for_old_office_files_names_the_new_format() -> None:
+def test_old_office_files_are_detected_by_their_streams() -> None:
     head = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600
-    for stream, message in (
-        ("WordDocument", r"save it as \.docx"),
-        ("PowerPoint Document", r"save it as \.pptx"),
-        ("__substg1.0_0037001F", r"save it as \.eml"),
+    for stream, mime in (
+        ("WordDocument", "application/msword"),
+        ("PowerPoint Document", "application/vnd.ms-powerpoint"),
+        ("__substg1.0_0037001F", "application/vnd.ms-outlook"),
     ):
-        with pytest.raises(UnsupportedFormat, match=message):
-            parse(head + stream.encode("utf-16-le"), "a.bin")
+        data = head + stream.encode("utf-16-le")
+        assert PARSER.guess(data, uri="file:///a.bin", mime=None) == mime
+        with pytest.raises((ParseError, ParserNotInstalled)):
+            parse(data, "a.bin")
+    with pytest.raises(UnsupportedFormat):
+        parse(head, "a.bin")
     with pytest.raises(EncryptedDocument):
         parse(head + "EncryptedPackage".encode("utf-16-le"), "a.docx")
 

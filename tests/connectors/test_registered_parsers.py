@@ -20,8 +20,8 @@ from rag.component import Component, component_class, registered_names
 from rag.errors import ConfigError, UnsupportedFormat
 from tests.connectors import file_fixtures
 
-OLD_WORD_FILE = (
-    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600 + "WordDocument".encode("utf-16-le")
+OLD_VISIO_FILE = (
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600 + "VisioDocument".encode("utf-16-le")
 )
 Register = Callable[..., None]
 
@@ -32,7 +32,7 @@ class SlideParser(Parser):
     name: ClassVar[str] = "slides"
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "text/x-slides": (".slides", ".txt"),
-        "application/msword": (".doc",),
+        "application/vnd.visio": (".vsd",),
         "text/csv": (".csv", ".psv"),
     }
 
@@ -95,13 +95,15 @@ def test_registered_parser_reads_formats_without_a_built_in_parser(register: Reg
 def test_registered_parser_reads_binary_formats_without_a_built_in_parser(
     register: Register,
 ) -> None:
-    with pytest.raises(UnsupportedFormat, match="an old Word document"):
-        parse_text(AutoParser(), OLD_WORD_FILE, "letter.doc")
+    with pytest.raises(UnsupportedFormat, match="an old Office document"):
+        parse_text(AutoParser(), OLD_VISIO_FILE, "drawing.vsd")
     register(SlideParser)
-    assert parse_text(AutoParser(), OLD_WORD_FILE, "letter.doc") == "parsed as slides"
-    assert parse_text(AutoParser(), OLD_WORD_FILE, "x", "application/msword") == "parsed as slides"
-    with pytest.raises(UnsupportedFormat, match="an old Word document"):
-        parse_text(AutoParser(), OLD_WORD_FILE, "letter.txt")
+    assert parse_text(AutoParser(), OLD_VISIO_FILE, "drawing.vsd") == "parsed as slides"
+    assert (
+        parse_text(AutoParser(), OLD_VISIO_FILE, "x", "application/vnd.visio") == "parsed as slides"
+    )
+    with pytest.raises(UnsupportedFormat, match="an old Office document"):
+        parse_text(AutoParser(), OLD_VISIO_FILE, "drawing.txt")
 
 
 def test_registered_parser_reads_zip_based_formats(register: Register) -> None:
@@ -127,7 +129,7 @@ def test_others_has_priority_over_registered_and_built_in_parsers(register: Regi
     parser = AutoParser(others=(SlideParser(label="mine"),))
     assert parse_text(parser, b"One", "talk.slides") == "parsed as mine"
     assert parse_text(parser, b"a,b\n1,2\n", "a.csv") == "parsed as mine"
-    assert parse_text(parser, OLD_WORD_FILE, "letter.doc") == "parsed as mine"
+    assert parse_text(parser, OLD_VISIO_FILE, "drawing.vsd") == "parsed as mine"
     assert SlideParser() not in parser.all
 
 
