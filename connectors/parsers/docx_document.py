@@ -85,13 +85,7 @@ def prepare_word_document(archive: ZippedFile, hidden: bool = False) -> WordDocu
     context = DocumentContext(archive, styles, numbering, comments, log, hidden)
     source_texts = [
         *list_part_texts(parts.body),
-        *(
-            text
-            for part in parts.notes.values()
-            if part is not None
-            for text in list_part_texts(part)
-        ),
-        *_list_comment_texts(parts.comments),
+        *_list_texts(*parts.notes.values(), parts.comments),
         *_read_margins(archive, relationships, log),
         *_list_drawing_texts(archive, relationships),
     ]
@@ -158,8 +152,8 @@ def _read_comments(root: Any) -> dict[str, str]:
     return comments
 
 
-def _list_comment_texts(root: Any) -> list[str]:
-    return [] if root is None else list(list_part_texts(root))
+def _list_texts(*roots: Any) -> list[str]:
+    return [text for root in roots if root is not None for text in list_part_texts(root)]
 
 
 def _read_margins(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from connectors.parsers.docx_blocks import Block, Paragraph, iterate_paragraphs
@@ -12,6 +12,7 @@ from connectors.parsers.docx_blocks import Block, Paragraph, iterate_paragraphs
 MAX_HEADING_CHARACTERS = 200  # a longer paragraph in a heading style is text
 _MAX_BOLD_HEADING_CHARACTERS = 100
 _MAX_LEVEL = 6
+_MAX_RANK = 3  # of a bold line below the heading before it
 _NUMBER = re.compile(
     r"""(?x)
     (?: (?P<decimal> \d{1,3} (?:\.\d{1,3})+ ) \.? | (?P<first> \d{1,3} | [A-Z] | [IVXL]{1,6} ) \. )
@@ -19,7 +20,8 @@ _NUMBER = re.compile(
     | §{1,2}\s*\d
     | (?i: article | artikel | artículo | articolo | artigo | section | sektion | chapter | kapitel
          | chapitre | capítulo | capitolo | clause | schedule | annex | anhang | appendix | part
-         | teil | abschnitt | título | titre ) \s+ (?: \d{1,4} | [IVXLC]{1,6} | [A-Z] ) \b (?!\s+[a-zß-öø-ÿ])
+         | teil | abschnitt | título | titre )
+      \s+ (?: \d{1,4} | [IVXLC]{1,6} | [A-Z] ) \b (?!\s+[a-zß-öø-ÿ])
     | 第 \s* [\d〇一二三四五六七八九十百]{1,4} \s* [章节節条條編部]
     """
 )
@@ -65,19 +67,36 @@ def set_heading_levels(blocks: Sequence[Block]) -> None:
         or _has_section_number(filled, i, line)
         or (not has_headings and _is_alone(filled, i, lines))
     }
-    ranks = {line: rank for rank, line in enumerate(sorted(set(chosen.values()), key=_rank), 1)}
+    _set_bold_levels(filled, chosen)
+
+
+def _set_bold_levels(blocks: Sequence[Block], lines: Mapping[int, _Line]) -> None:
+    """Set the levels of the bold lines that are headings.
+
+    One that is as large as the headings in a style gets their level. Others are below the heading
+    before them, in the order of their sizes and the depths of their numbers.
+    """
+    sizes: dict[int, int] = {}
+    for block in blocks:
+        if isinstance(block, Paragraph) and block.level is not None and not block.is_title:
+            size = max((run.format.half_points for run in block.runs), default=0)
+            sizes[block.level] = max(sizes.get(block.level, 0), size)
+    keys = sorted({_make_rank_key(line) for line in lines.values()})
+    ranks = {key: min(rank, _MAX_RANK) for rank, key in enumerate(keys, 1)}
     outer_level = 0
-    for i, block in enumerate(filled):
+    for i, block in enumerate(blocks):
         if not isinstance(block, Paragraph):
             continue
-        if i in chosen:
-            block.level = min(outer_level + ranks[chosen[i]], _MAX_LEVEL)
-        elif block.level is not None:
+        if i in lines:
+            equal = (n for n, size in sorted(sizes.items()) if size <= lines[i].half_points)
+            below = min(outer_level + ranks[_make_rank_key(lines[i])], _MAX_LEVEL)
+            block.level = min(next(equal, below), below)
+        elif block.level is not None and not block.is_title:
             outer_level = block.level
 
 
-def _rank(line: _Line) -> tuple[int, int]:
-    return -line.half_points, line.depth
+def _make_rank_key(line: _Line) -> tuple[int, int]:
+    return -line.half_points, max(line.depth, 1)
 
 
 def _read_bold_line(block: Block) -> _Line | None:

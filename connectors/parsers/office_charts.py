@@ -64,11 +64,11 @@ def read_chart(root: Any) -> list[ChartTable]:
 
 
 def list_chart_texts(root: Any) -> Iterator[str]:
-    """Yield the titles, names and values of a chart part, to compare its tables with them."""
-    for element in root.iter(f"{DRAWING}p"):
-        yield _join_texts(element)
+    """Yield each title and name in a chart part once, to compare its tables with them."""
+    texts = [_join_texts(element) for element in root.iter(f"{DRAWING}p")]
     for element in root.iter(f"{CHART}strCache"):
-        yield from (value.text or "" for value in element.iter(f"{CHART}v"))
+        texts += (value.text or "" for value in element.iter(f"{CHART}v"))
+    yield from dict.fromkeys(texts)
 
 
 def _make_category_grids(series: Sequence[_Series], name: str) -> Iterator[list[list[str]]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 from connectors.parsers.markdown_tables import Cell, format_table, repeat_spanned_cells
@@ -49,10 +51,8 @@ def read_open_document(archive: ZippedFile, hidden: bool) -> OpenDocumentText:
     content = parse_xml(archive.read("content.xml"), "document")
     roots = [content]
     if "styles.xml" in archive.names:
-        try:
+        with contextlib.suppress(ParseError):
             roots.insert(0, parse_xml(archive.read("styles.xml"), "document"))
-        except ParseError:
-            pass
     styles = OpenDocumentStyles(*roots)
     body = next((e for e in content.iter() if local_name(e) == "body"), None)
     reader = _OpenDocumentReader(archive, styles, hidden)
@@ -70,13 +70,10 @@ def read_open_document(archive: ZippedFile, hidden: bool) -> OpenDocumentText:
 
 def _find_styled_title(content: Any, styles: OpenDocumentStyles) -> str:
     """Return the first paragraph in the style Title, or in one that is derived from it."""
-    paragraphs = 0
-    for element in content.iter("{*}p", "{*}h"):
-        paragraphs += 1
+    paragraphs = content.iter("{*}p", "{*}h")
+    for element in islice(paragraphs, _MAX_PARAGRAPHS_ABOVE_TITLE):
         if styles.is_title(get_attribute(element, "style-name")):
             return to_well_formed(" ".join(" ".join(_list_texts(element)).split()))
-        if paragraphs == _MAX_PARAGRAPHS_ABOVE_TITLE:
-            break
     return ""
 
 
