@@ -10,7 +10,7 @@ from connectors.parsers.docx_blocks import (
     Block,
     iterate_paragraphs,
 )
-from connectors.parsers.docx_headings import set_heading_levels
+from connectors.parsers.docx_headings import join_titles, set_heading_levels
 from connectors.parsers.docx_markup import write_package
 from connectors.parsers.docx_numbering import Numbering
 from connectors.parsers.docx_structure import DocumentContext, PartReader
@@ -106,7 +106,7 @@ def _convert_parts(parts: _Parts, context: DocumentContext) -> tuple[bytes, str]
     if content is None:
         raise ParseError(f"a damaged {_DESCRIPTION}: it has no body")
     reader = PartReader(context, parts.relationships)
-    body = reader.read(content)
+    body = join_titles(reader.read(content))
     omitted_notes = dict(reader.omitted_notes)
     notes: dict[str, dict[str, Sequence[Block]]] = {}
     for kind, root in parts.notes.items():

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from connectors.parsers.docx_blocks import Block, Paragraph, iterate_paragraphs
+from connectors.parsers.docx_blocks import Block, Paragraph, Run, iterate_paragraphs
 
 MAX_HEADING_CHARACTERS = 200  # a longer paragraph in a heading style is text
 _MAX_BOLD_HEADING_CHARACTERS = 100
@@ -36,6 +36,22 @@ class _Line(NamedTuple):
 
     half_points: int
     depth: int
+
+
+def join_titles(blocks: Sequence[Block]) -> list[Block]:
+    """Return the blocks; the lines of a title that are paragraphs of their own become one."""
+    joined: list[Block] = []
+    last: Paragraph | None = None
+    for block in blocks:
+        if not isinstance(block, Paragraph) or not block.is_title:
+            last = last if isinstance(block, Paragraph) and not block.runs else None
+        elif last is not None and block.text.strip():
+            last.runs += [Run(" "), *block.runs]
+            continue
+        elif block.text.strip():
+            last = block
+        joined.append(block)
+    return joined
 
 
 def set_heading_levels(blocks: Sequence[Block]) -> None:

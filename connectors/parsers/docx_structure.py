@@ -101,7 +101,8 @@ class PartReader:
 
     def read(self, root: Any) -> list[Block]:
         """Read the content of `root`."""
-        self._blocks = blocks = []
+        blocks: list[Block] = []
+        self._blocks = blocks
         self._unused_branches = find_unused_branches(root)
         stack: list[tuple[Any, Leave | None]] = [(iter(root), None)]
         while stack:
@@ -169,7 +170,7 @@ class PartReader:
         for omitted, group in groupby(self._omitted_texts, key=lambda pair: pair[0]):
             text = "".join(text for _, text in group)
             if text.strip():
-                self._context.log.add(*omitted, text)
+                self._context.log.add(omitted.reason, omitted.name, text)
 
     # -- Text ------------------------------------------------------------------------------
 

@@ -168,7 +168,7 @@ class _PresentationReader:
         """Whether a shape is hidden or a repeated footer; record it if so."""
         properties = next(element.iter("{*}cNvPr"), None)
         is_hidden = properties is not None and properties.get("hidden") in ("1", "true")
-        if is_hidden and not self._keeps_hidden:
+        if properties is not None and is_hidden and not self._keeps_hidden:
             self._log_shape("hidden", element, f"shape {properties.get('name', '')}")
             return True
         margin = _is_margin(element)
