@@ -120,7 +120,10 @@ def _read_bold_line(block: Block) -> _Line | None:
     if not isinstance(block, Paragraph) or block.level is not None:
         return None
     text = block.text.strip()
-    if not 1 < len(text) <= _MAX_BOLD_HEADING_CHARACTERS or "\n" in text or "\t" in text:
+    if not 1 < len(text) <= _MAX_BOLD_HEADING_CHARACTERS or "\n" in text:
+        return None
+    number = _NUMBER.match(text)
+    if "\t" in text[number.end() if number else 0 :]:
         return None
     if not any(map(str.isalpha, text)) or _SENTENCE_END.search(text) or _CALLOUT.match(text):
         return None

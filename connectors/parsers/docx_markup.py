@@ -130,7 +130,12 @@ def _write_paragraph(paragraph: Paragraph, list_depth: int) -> str:
     properties = prefix = ""
     if paragraph.level is not None:
         properties = f'<w:pStyle w:val="Heading{min(paragraph.level, 6)}"/>'
-        runs = [run._replace(format=run.format._replace(is_bold=False)) for run in runs]
+        runs = [
+            run._replace(
+                text=_SEPARATOR.sub(" ", run.text), format=run.format._replace(is_bold=False)
+            )
+            for run in runs
+        ]
         prefix = f"{label.text} " if label and label.text else ""
     elif list_depth and label:
         depth = min(list_depth, _MAX_LIST_DEPTH) - 1

@@ -171,6 +171,8 @@ class Numbering:
         if level.format == "bullet":
             return Label("", number, is_bullet=True)
         text = _format_label(level, levels, counts)
+        if not any(map(str.isalnum, text)):
+            return Label("", number, is_bullet=bool(text))
         is_decimal = level.format in ("decimal", "decimalZero") and "%" in level.text
         return Label(text, number, is_decimal=is_decimal)
 

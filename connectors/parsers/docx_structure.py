@@ -381,7 +381,7 @@ class PartReader:
     def _enter_cell(self, element: Any) -> Step:
         if self._row is None:
             return element, None
-        row, cell, saved_blocks = self._row, Cell(), self._blocks
+        row, cell, saved_blocks, saved_omitted = self._row, Cell(), self._blocks, self._omitted
         own_blocks: list[Block] = []
         self._blocks, self._paragraph = own_blocks, None
         properties = element.find(f"{WORD}tcPr")
@@ -392,9 +392,12 @@ class PartReader:
                 cell.merge = merge.get(f"{WORD}val") or "continue"
             merge = properties.find(f"{WORD}hMerge")
             cell.is_merged_left = merge is not None and merge.get(f"{WORD}val") != "restart"
+            deletion = properties.find(f"{WORD}cellDel")
+            if deletion is not None:
+                self._omitted = _name_change(deletion, "table cell deleted")
 
         def leave() -> None:
-            self._blocks = saved_blocks
+            self._blocks, self._omitted = saved_blocks, saved_omitted
             cell.blocks = join_paragraphs(own_blocks)
             if cell.is_merged_left and row.cells:
                 row.cells[-1].columns += cell.columns

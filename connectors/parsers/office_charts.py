@@ -11,6 +11,7 @@ from connectors.parsers.office_parts import CHART, DIAGRAM, DRAWING
 from connectors.parsers.safe_zip import local_name
 
 _MAX_POINTS = 100_000  # of a series
+_MAX_CELLS = 1_000_000  # of a table
 _MAX_DATE_NUMBER = 2_958_465  # 9999-12-31
 _FIRST_DAYS = {False: datetime(1899, 12, 30), True: datetime(1904, 1, 1)}
 _POINT_PLOTS = ("scatterChart", "bubbleChart")
@@ -84,6 +85,7 @@ def _make_category_grids(series: Sequence[_Series], name: str) -> Iterator[list[
     for group in groups.values():
         categories = max((one.categories for one in group), key=len)
         indexes = sorted({i for one in group for i in (*one.values, *one.categories)})
+        indexes = indexes[: max(1, _MAX_CELLS // len(group))]
         grid = [[name, *(one.name for one in group)]]
         grid += [
             [categories.get(i, str(i + 1)), *(one.values.get(i, "") for one in group)]
@@ -238,6 +240,7 @@ def _read_extended_chart(root: Any) -> list[ChartTable]:
             ]
             columns += reversed(levels) if local_name(dimension) == "strDim" else levels
         indexes = sorted({i for column in columns for i in column})
+        indexes = indexes[: max(1, _MAX_CELLS // max(1, len(columns)))]
         header = [""] * max(0, len(columns) - 1) + [names.get(data.get("id", ""), "")]
         grid = [header, *([column.get(i, "") for column in columns] for i in indexes)]
         if len(grid) > 1:

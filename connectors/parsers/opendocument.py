@@ -138,6 +138,9 @@ class _OpenDocumentReader:
                 self._write_comments()
             elif name == "page":
                 self._write_slide(element, depth)
+            elif name == "frame" and get_attribute(element, "class") == "title":
+                if title := " ".join(self._read_text(element).split()):
+                    self._write_heading(title, 1)
             elif name == "notes":
                 self._write_notes(element)
             elif name == "object":
@@ -202,7 +205,7 @@ class _OpenDocumentReader:
 
     # -- Paragraphs and lists --------------------------------------------------------------
 
-    def _write_paragraph(self, element: Any, is_heading: bool) -> None:
+    def _write_paragraph(self, element: Any, is_heading: bool, label: str = "") -> None:
         style = get_attribute(element, "style-name")
         level = self._styles.find_level(style)
         if is_heading:
@@ -213,15 +216,17 @@ class _OpenDocumentReader:
         title = " ".join(text.split())
         if level and title and (is_heading or len(title) <= _MAX_HEADING_CHARACTERS):
             if is_heading and get_attribute(element, "is-list-header") != "true":
-                label = self._outline.count(level, self._read_start(element)).strip()
-                title = f"{label} {title}" if label else title
-            sign = "#" * min(level, 6)
-            self.builder.write_paragraph(f"{sign} {title}")
-            start = self.builder.offset - len(title) - 2 - len(sign)
-            self.headings.append((start, level, title[:_MAX_HEADING_CHARACTERS]))
+                label = self._outline.count(level, self._read_start(element)) or label
+            self._write_heading(" ".join(f"{label} {title}".split()), level)
         else:
             self.builder.write_paragraph(text)
         self._write_comments()
+
+    def _write_heading(self, title: str, level: int) -> None:
+        sign = "#" * min(level, 6)
+        self.builder.write_paragraph(f"{sign} {title}")
+        start = self.builder.offset - len(title) - 2 - len(sign)
+        self.headings.append((start, level, title[:_MAX_HEADING_CHARACTERS]))
 
     def _read_start(self, element: Any) -> int | None:
         if get_attribute(element, "restart-numbering") != "true":
@@ -229,15 +234,18 @@ class _OpenDocumentReader:
         return get_count(element, "start-value", 32_767)
 
     def _write_list(self, element: Any, depth: int) -> None:
+        name, outer_counter = get_attribute(element, "style-name"), self._counter
         if depth == 0:
             self.builder.write("\n" if self.builder.offset else "")
-            name = get_attribute(element, "style-name")
             is_continued = get_attribute(element, "continue-numbering") == "true"
             is_continued = is_continued or bool(get_attribute(element, "continue-list"))
             if not is_continued or name not in self._counters:
                 self._counters[name] = ListCounter(self._styles.find_list_levels(name))
             self._counter = self._counters[name]
+        elif name:
+            self._counter = ListCounter(self._styles.find_list_levels(name))
         self.write_elements(element, depth + 1)
+        self._counter = outer_counter
 
     def _write_item(self, element: Any, depth: int, is_counted: bool) -> None:
         start = get_count(element, "start-value", 32_767, -1)
@@ -250,7 +258,7 @@ class _OpenDocumentReader:
             if name == "list":
                 self._write_list(child, depth)
             elif name == "h":
-                self._write_paragraph(child, is_heading=True)
+                self._write_paragraph(child, is_heading=True, label=label)
             elif text := self._read_text(child):
                 self.builder.write_line("  " * max(0, depth - 1) + sign + text)
                 sign = "- " if sign == "- " else "  "

@@ -187,6 +187,25 @@ def test_large_and_numbered_bold_lines_are_headings() -> None:
     assert "## 1. Leave" in document.text.splitlines()
 
 
+def test_bold_line_with_a_number_and_a_tab() -> None:
+    line = make_paragraph("1.TAB Leave", run="<w:b/>").replace("TAB", "</w:t><w:tab/><w:t>")
+    other = make_paragraph("AnnTAB 4", run="<w:b/>").replace("TAB", "</w:t><w:tab/><w:t>")
+    text = make_paragraph(_BODY_TEXT)
+    document = parse(make_word_file(line + text + other + text), "a.docx")
+    assert list_headings(document) == [("1. Leave",)]
+
+
+def test_bold_items_of_lists_are_headings_if_text_follows() -> None:
+    numbering = make_list(1, make_level(0, "decimal", "%1.") + make_level(1, "decimal", "%1.%2"))
+    bold = make_item("Leave", 1).replace("<w:rPr>", "<w:rPr><w:b/>")
+    text = make_paragraph(_BODY_TEXT)
+    document = parse(
+        make_word_file(bold + text + bold + bold + text, numbering=numbering), "a.docx"
+    )
+    assert list_headings(document) == [("1. Leave",), ("3. Leave",)]
+    assert "2. **Leave**" in document.text
+
+
 def test_bold_by_style_and_below_the_heading_before_it() -> None:
     styles = make_style("H2", "heading 2") + make_style(
         "B", "Strong line", properties='<w:rPr><w:b/><w:sz w:val="30"/></w:rPr>'
@@ -307,10 +326,20 @@ def test_paragraphs_without_numbers() -> None:
         "L", "List", properties='<w:pPr><w:numPr><w:numId w:val="1"/></w:numPr></w:pPr>'
     )
     none = make_list(1, make_level(0, "decimal", "%1.")) + make_list(2, make_level(0, "none", ""))
+    none += make_list(3, make_level(0, "none", "\uf0b7"))
     body = make_paragraph("one", "L") + make_item("off", 0, style="L") + make_item("plain", 2)
     body += make_item("unknown", 99) + make_paragraph("two", "L")
+    body += make_paragraph("Between.") + make_item("point", 3)
     text = parse(make_word_file(body, styles, none), "a.docx").text
-    assert text.split("\n\n") == ["1. one", "off", "plain", "unknown", "2. two"]
+    assert text.split("\n\n") == [
+        "1. one",
+        "off",
+        "plain",
+        "unknown",
+        "2. two",
+        "Between.",
+        "- point",
+    ]
 
 
 def test_list_that_is_defined_by_a_style_of_numbering() -> None:
@@ -478,7 +507,8 @@ def test_tracked_changes_are_applied_and_recorded() -> None:
         f"<w:p><w:moveTo w:author='Bob'>{make_run('Moved text.')}</w:moveTo></w:p>"
         f"{make_paragraph('First half', properties='<w:rPr><w:del/></w:rPr>')}{make_paragraph(' second half')}"
         f"<w:tbl><w:tr><w:trPr><w:del w:author='Cy'/></w:trPr><w:tc>{make_paragraph('gone')}</w:tc></w:tr>"
-        f"<w:tr><w:tc>{make_paragraph('kept')}</w:tc></w:tr></w:tbl>"
+        f"<w:tr><w:tc>{make_paragraph('kept')}</w:tc><w:tc><w:tcPr><w:cellDel w:author='Cy'/></w:tcPr>"
+        f"{make_paragraph('out')}</w:tc></w:tr></w:tbl>"
     )
     document = parse(make_word_file(body), "a.docx")
     assert document.text.split("\n\n") == [
@@ -488,6 +518,7 @@ def test_tracked_changes_are_applied_and_recorded() -> None:
         ("deleted", "text deleted by Ann", 1),
         ("deleted", "text moved by Bob", 2),
         ("deleted", "table row deleted by Cy", 1),
+        ("deleted", "table cell deleted by Cy", 1),
     ]
     assert document.coverage is not None and document.coverage.missing == 0
 

@@ -86,17 +86,23 @@ def test_numbers_of_headings_and_lists() -> None:
     item = "<text:list-item><text:p>{}</text:p>{}</text:list-item>".format
     inner = f"<text:list>{item('inner', '')}</text:list>"
     heading = '<text:h text:outline-level="{}">{}</text:h>'.format
+    own = '<text:list-style style:name="N"><text:list-level-style-number text:level="2" '
+    styles += own + 'style:num-format="i" style:num-suffix="."/></text:list-style>'
+    inner += f'<text:list text:style-name="N">{item("roman", "")}</text:list>'
+    in_list = f"<text:list-item>{heading(3, 'Deep')}</text:list-item>"
     body = (
         heading(1, "One") + heading(2, "Sub") + heading(1, "Two") + heading(2, "Other")
         + f'<text:list text:style-name="L">{item("dog", inner)}{item("cat", "")}</text:list>'
         + "<text:p>Between.</text:p>"
         + f'<text:list text:style-name="L" text:continue-numbering="true">{item("cow", "")}</text:list>'
         + f"<text:list>{item('plain', '')}</text:list>"
+        + f'<text:list text:style-name="L">{in_list}</text:list>'
     )  # fmt: skip
     lines = parse(make_file(body, styles, common), "a.odt").text.split("\n")
     assert [line for line in lines if line] == [
-        "# 1 One", "## 1.1 Sub", "# 2 Two", "## 2.1 Other", "(a) dog", "  - inner", "(b) cat",
-        "Between.", "(c) cow", "- plain",
+        "# 1 One", "## 1.1 Sub", "# 2 Two", "## 2.1 Other", "(a) dog", "  - inner", "  i. roman",
+        "(b) cat",
+        "Between.", "(c) cow", "- plain", "### (a) Deep",
     ]  # fmt: skip
 
 
@@ -166,11 +172,11 @@ def test_hidden_slides_and_speaker_notes(is_hidden: bool) -> None:
     notes = f"<presentation:notes>{frame('', 'Say hello')}</presentation:notes>"
     number = frame('presentation:class="page-number"', "41")
     body = (
-        f"<draw:page>{frame('', 'One')}{number}{notes}</draw:page>"
+        f"<draw:page>{frame('presentation:class=chr34titlechr34'.replace('chr34', chr(34)), 'One')}{number}{notes}</draw:page>"
         f'<draw:page draw:style-name="dp1">{frame("", "Two")}</draw:page>'
     )
     document = parse(make_file(body, styles, kind="presentation"), "a.odp")
-    expected = "One\n\nNotes: Say hello\n"
+    expected = "# One\n\nNotes: Say hello\n"
     assert document.text == (expected if is_hidden else f"{expected}\nTwo\n")
     assert document.metadata["slides_with_notes"] == (1,)
     slides = [value for value, _ in list_marked_texts(document, "slide")]
