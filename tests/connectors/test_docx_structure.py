@@ -469,6 +469,20 @@ def test_charts_and_diagrams_follow_their_paragraph() -> None:
     assert document.coverage is not None and document.coverage.missing == 0
 
 
+def test_first_row_of_the_table_of_a_chart_is_its_header() -> None:
+    values = "".join(
+        f"<c:{tag}><c:pt idx='0'><c:v>{value}</c:v></c:pt></c:{tag}>"
+        for tag, value in (("cat", "2023"), ("val", "12"))
+    )
+    chart = (
+        f"<c:chartSpace {_NAMESPACES}><c:chart><c:plotArea><c:pieChart><c:ser>"
+        f"<c:tx><c:v>2024</c:v></c:tx>{values}</c:ser></c:pieChart></c:plotArea></c:chart></c:chartSpace>"
+    )
+    body = '<w:p><w:r><w:drawing><c:chart r:id="c.xml"/></w:drawing></w:r></w:p>'
+    document = parse(make_word_file(body, parts={"c.xml": ("chart", chart)}), "a.docx")
+    assert document.text == "|  | 2024 |\n| --- | --- |\n| 2023 | 12 |"
+
+
 # -- Hidden and deleted text, comments -----------------------------------------------------
 
 
@@ -549,6 +563,7 @@ def test_notes_are_kept_and_headers_are_recorded() -> None:
             "footnotes",
             f"<w:footnotes {_NAMESPACES}>{note}{hidden_note}</w:footnotes>",
         ),
+        "footer1.xml": ("footer", f"<w:ftr {_NAMESPACES}>{make_paragraph('Page one')}</w:ftr>"),
         "header1.xml": ("header", f"<w:hdr {_NAMESPACES}>{make_paragraph('Acme Ltd')}</w:hdr>"),
     }
     body = (
@@ -560,9 +575,11 @@ def test_notes_are_kept_and_headers_are_recorded() -> None:
     assert "Not for you" not in document.text and "Acme" not in document.text
     assert set(list_omissions(document)) == {
         ("repeated", "page header", 2),
+        ("repeated", "page footer", 2),
         ("hidden", "footnote in text", 3),
     }
-    assert document.coverage is not None and document.coverage.missing == 0
+    assert document.coverage is not None
+    assert (document.coverage.words, document.coverage.missing) == (14, 0)
 
 
 def test_missing_words_are_counted() -> None:
