@@ -4,138 +4,79 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping
-from itertools import islice
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 from connectors.base import Parser
+from connectors.parsers.docx_document import prepare_word_document
+from connectors.parsers.docx_markup import replace_labels
 from connectors.parsers.html_fragments import to_markdown
 from connectors.parsers.markdown import find_structure_marks
-from connectors.parsers.markdown_tables import (
-    Cell,
-    find_table_marks,
-    format_table,
-    repeat_spanned_cells,
-)
-from connectors.parsers.safe_zip import (
-    ZippedFile,
-    local_name,
-    parse_xml,
-    read_office_properties,
-    serialize_xml,
-)
-from connectors.parsers.text_builder import TextBuilder, build_heading_marks
+from connectors.parsers.markdown_tables import find_table_marks, format_table
+from connectors.parsers.opendocument import read_open_document
+from connectors.parsers.presentations import read_presentation
+from connectors.parsers.safe_zip import ZippedFile, describe_error, read_office_properties
+from connectors.parsers.text_builder import build_heading_marks
 from connectors.parsers.titles import choose_title, find_title_heading
 from rag.errors import NoText, ParseError
 from rag.types import Document, to_well_formed
 
 _DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
-_RTF_TITLE = re.compile(rb"\{\\title ([^{}]{1,500})\}")
-_DOCX_BODY = "word/document.xml"
-_DOCX_STYLES = "word/styles.xml"
-_MAX_PARAGRAPHS_ABOVE_TITLE = 50
-_WORD_NAMESPACE = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
-_WORD_VALUE = f"{_WORD_NAMESPACE}val"
-_MATH_NAMESPACE = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
+_RTF_TITLE = re.compile(rb"\{\\title ([^{}]{1,500})\}")
 
 
 class DocxParser(Parser):
     """Word documents as Markdown, by mammoth: headings, lists, tables, footnotes, comments.
 
-    Tracked changes are applied: deleted text is dropped, inserted text is kept.
+    Headings are also lines that only look like one, and automatic numbers are written as the reader
+    sees them. Tracked changes are applied: deleted text is dropped, inserted text is kept. Hidden
+    text is left out unless ``hidden``. Comments are paragraphs such as
+    ``[Comment by Ada: too long]``.
     """
 
     name: ClassVar[str] = "docx"
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {_DOCX: (".docx", ".docm", ".dotx")}
-    library: ClassVar[str] = "mammoth"
-    keeps: ClassVar[str] = "headings, lists, tables, footnotes, title, author, dates"
-    drops: ClassVar[str] = "pictures, page breaks, headers and footers"
+    library: ClassVar[str] = "mammoth, lxml"
+    keeps: ClassVar[str] = (
+        "headings, automatic numbers, lists, tables, text boxes, footnotes, comments, values of "
+        "charts, title, author, dates"
+    )
+    drops: ClassVar[str] = (
+        "pictures, page breaks, headers and footers, hidden text, deleted text, readings of "
+        "characters (ruby)"
+    )
+
+    hidden: bool = False
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data`. The title is that in the text or the properties, or the first heading."""
         import mammoth
 
         archive = ZippedFile(data, "Word document")
+        document = prepare_word_document(archive, self.hidden)
         try:
-            html = mammoth.convert_to_html(
-                io.BytesIO(_expand_fields_and_equations(data, archive)),
-                convert_image=mammoth.images.img_element(lambda image: {}),
-            ).value
+            html = mammoth.convert_to_html(io.BytesIO(document.package)).value
         except MemoryError:
             raise
-        except Exception as error:  # mammoth raises many types for missing or invalid parts
-            raise ParseError(f"a damaged Word document: {_describe_error(error)}") from None
+        except Exception as error:  # mammoth raises many types for invalid content
+            raise ParseError(f"a damaged Word document: {describe_error(error)}") from None
+        text = replace_labels(to_markdown(html))
+        if not text.strip():
+            raise NoText("the document contains no text")
         properties = read_office_properties(archive)
-        title = _read_styled_title(archive)
-        return _build_document(to_markdown(html), uri, mime or _DOCX, properties, title)
-
-
-def _expand_fields_and_equations(data: bytes, archive: ZippedFile) -> bytes:
-    """Replace simple fields and equations, which mammoth ignores, by plain runs of text."""
-    body = archive.read(_DOCX_BODY) if _DOCX_BODY in archive.names else b""
-    if b"fldSimple" not in body and b"oMath" not in body:
-        return data
-    root = parse_xml(body, "Word document")
-    for field in list(root.iter(f"{_WORD_NAMESPACE}fldSimple")):
-        parent, index = field.getparent(), field.getparent().index(field)
-        parent[index : index + 1] = list(field)
-    for formula in list(root.iter(f"{_MATH_NAMESPACE}oMath")):
-        run = root.makeelement(f"{_WORD_NAMESPACE}r")
-        text = run.makeelement(f"{_WORD_NAMESPACE}t")
-        text.text = "".join(part.text or "" for part in formula.iter(f"{_MATH_NAMESPACE}t"))
-        run.append(text)
-        outer = formula.getparent()
-        if (
-            outer.tag == f"{_MATH_NAMESPACE}oMathPara"
-        ):  # a separate line: the enclosing paragraph takes the run
-            outer.addprevious(run)
-        else:
-            run.tail = None
-            outer.replace(formula, run)
-    return archive.replace_member(_DOCX_BODY, serialize_xml(root))
-
-
-def _describe_error(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
-
-
-def _read_styled_title(archive: ZippedFile) -> str:
-    """Return the paragraphs in the style Title at the beginning of a Word document."""
-    style_ids = {"Title"}
-    if _DOCX_STYLES in archive.names:
-        for style in parse_xml(archive.read(_DOCX_STYLES), "Word document").iter():
-            if local_name(style) == "name" and style.get(_WORD_VALUE, "").casefold() == "title":
-                style_ids.add(style.getparent().get(f"{_WORD_NAMESPACE}styleId", ""))
-    lines: list[str] = []
-    paragraphs = parse_xml(archive.read(_DOCX_BODY), "Word document").iter(f"{_WORD_NAMESPACE}p")
-    for paragraph in islice(paragraphs, _MAX_PARAGRAPHS_ABOVE_TITLE):
-        style = next(paragraph.iter(f"{_WORD_NAMESPACE}pStyle"), None)
-        is_titled = style is not None and style.get(_WORD_VALUE) in style_ids
-        if not is_titled and lines:
-            break
-        if is_titled:
-            runs = paragraph.iter(f"{_WORD_NAMESPACE}t", f"{_WORD_NAMESPACE}br")
-            lines += ["".join(run.text or " " for run in runs)]
-    return to_well_formed(" ".join(lines))
-
-
-def _build_document(
-    text: str, uri: str, mime: str, metadata: dict[str, Any], title: str
-) -> Document:
-    if not text.strip():
-        raise NoText("the document contains no text")
-    marks = find_structure_marks(text)
-    heading = find_title_heading(text, marks)
-    return Document(
-        uri=uri,
-        text=text,
-        title=choose_title(title, metadata.pop("title", ""), heading=heading, uri=uri),
-        mime=mime,
-        metadata=metadata,
-        marks=marks,
-    )
+        marks = find_structure_marks(text)
+        titles = (document.title, properties.pop("title", ""))
+        return Document(
+            uri=uri,
+            text=text,
+            title=choose_title(*titles, heading=find_title_heading(text, marks), uri=uri),
+            mime=mime or _DOCX,
+            metadata=properties | document.log.metadata,
+            marks=marks,
+            coverage=document.log.measure(text, document.source_texts),
+        )
 
 
 class RtfParser(Parser):
@@ -162,7 +103,7 @@ class RtfParser(Parser):
         except MemoryError:
             raise
         except Exception as error:
-            raise ParseError(f"a damaged RTF document: {_describe_error(error)}") from None
+            raise ParseError(f"a damaged RTF document: {describe_error(error)}") from None
         text = to_well_formed(re.sub(r"\n{3,}", "\n\n", text.replace("\0", "")).strip())
         if not text:
             raise NoText("the document contains no text")
@@ -250,289 +191,105 @@ def _read_rtf_row(row: str, above: list[str]) -> list[str]:
 
 
 class OdtParser(Parser):
-    """OpenDocument texts and presentations: headings, lists, tables, slides."""
+    """OpenDocument texts and presentations: headings, lists, tables, slides.
+
+    Hidden text, slides, rows and columns are left out unless ``hidden``. Comments are paragraphs
+    such as ``[Comment by Ada: too long]``.
+    """
 
     name: ClassVar[str] = "odt"
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "application/vnd.oasis.opendocument.text": (".odt", ".ott"),
         "application/vnd.oasis.opendocument.presentation": (".odp",),
     }
     library: ClassVar[str] = "lxml"
-    keeps: ClassVar[str] = "headings, lists, tables, notes, slides, title, author, dates"
-    drops: ClassVar[str] = "pictures, page breaks, headers and footers, deleted text"
+    keeps: ClassVar[str] = (
+        "headings, lists, tables, notes, comments, slides, speaker notes, title, author, dates"
+    )
+    drops: ClassVar[str] = (
+        "pictures, page breaks, headers and footers, hidden text, slides, rows and columns, "
+        "deleted text"
+    )
+
+    hidden: bool = False
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data`. The title is that in the text or the properties, or the first heading."""
         archive = ZippedFile(data, "OpenDocument file")
-        content = parse_xml(archive.read("content.xml"), "document")
-        body = next((e for e in content.iter() if local_name(e) == "body"), None)
-        builder = TextBuilder()
-        headings: list[tuple[int, int, str]] = []
         try:
-            _write_elements(body if body is not None else (), builder, headings, 0)
+            content = read_open_document(archive, self.hidden)
         except RecursionError:
             raise ParseError("the document is nested too deep") from None
-        text = builder.text
+        text = to_well_formed(content.builder.text)
         if not text.strip():
             raise NoText("the document contains no text")
         metadata = read_office_properties(archive)
-        titles = (_find_styled_title(content), metadata.pop("title", ""))
-        heading_marks = build_heading_marks(headings, len(text))
+        titles = (content.title, metadata.pop("title", ""))
+        if content.slides_with_notes:
+            metadata["slides_with_notes"] = content.slides_with_notes
+        heading_marks = build_heading_marks(content.headings, len(text))
         return Document(
             uri=uri,
-            text=to_well_formed(text),
+            text=text,
             title=choose_title(*titles, heading=find_title_heading(text, heading_marks), uri=uri),
             mime=mime or "application/vnd.oasis.opendocument.text",
-            metadata=metadata,
-            marks=(
-                *builder.marks,
-                *heading_marks,
-                *find_table_marks(text),
-            ),
+            metadata=metadata | content.log.metadata,
+            marks=(*content.builder.marks, *heading_marks, *find_table_marks(text)),
+            coverage=content.log.measure(text, content.source_texts),
         )
 
 
-def _find_styled_title(content: Any) -> str:
-    """Return the first paragraph in the style Title, or in one that is derived from it."""
-    styles = {"Title"}
-    paragraphs = 0
-    for element in content.iter():
-        attributes = {name.rpartition("}")[2]: value for name, value in element.attrib.items()}
-        if local_name(element) == "style" and attributes.get("parent-style-name") == "Title":
-            styles.add(attributes.get("name", ""))
-        elif local_name(element) in ("p", "h"):
-            paragraphs += 1
-            if attributes.get("style-name") in styles:
-                return to_well_formed(_read_text(element))
-            if paragraphs == _MAX_PARAGRAPHS_ABOVE_TITLE:
-                break
-    return ""
-
-
-def _write_elements(
-    parent: Any, builder: TextBuilder, headings: list[tuple[int, int, str]], depth: int
-) -> None:
-    slide = 0
-    for element in parent:
-        name = local_name(element)
-        if name == "h":
-            title = " ".join(_read_text(element).split())
-            if title:
-                level = next(
-                    (int(v) for k, v in element.attrib.items() if k.endswith("outline-level")), 1
-                )
-                builder.write_paragraph(f"{'#' * min(level, 6)} {title}")
-                start = builder.offset - len(title) - 2 - min(level, 6)
-                headings.append((start, level, title[:200]))
-        elif name == "p":
-            builder.write_paragraph(_read_text(element))
-        elif name == "list-item":
-            bullet = "  " * max(0, depth - 1) + "- "
-            for child in element:
-                if local_name(child) == "list":
-                    _write_elements(child, builder, headings, depth + 1)
-                elif text := _read_text(child):
-                    builder.write_line(bullet + text)
-        elif name == "list":
-            if depth == 0 and builder.offset:
-                builder.write("\n")
-            _write_elements(element, builder, headings, depth + 1)
-        elif name == "table":
-            builder.write_paragraph(_format_odf_table(element))
-        elif name == "page":
-            slide += 1
-            with builder.mark_block("slide", slide):
-                _write_elements(element, builder, headings, depth)
-        elif name not in ("tracked-changes", "forms", "sequence-decls", "notes"):
-            _write_elements(element, builder, headings, depth)
-
-
-def _format_odf_table(table: Any) -> str:
-    rows = [(element, _read_cells(element), parents) for element, parents in _iter_rows(table)]
-    cells = [row for element, row, _ in rows for _ in range(_count_repeats(element, row))]
-    header_rows = sum("table-header-rows" in parents for _, _, parents in rows)
-    return format_table(repeat_spanned_cells(cells), header_rows or None)
-
-
-def _iter_rows(table: Any) -> Iterator[tuple[Any, tuple[str, ...]]]:
-    """Yield the rows of a table, without those of nested tables, and the names of their groups."""
-    stack: list[tuple[Any, tuple[str, ...]]] = [(child, ()) for child in reversed(table)]
-    while stack:
-        element, parents = stack.pop()
-        name = local_name(element)
-        if name == "table-row":
-            yield element, parents
-        elif name in ("table-rows", "table-row-group", "table-header-rows"):
-            stack += [(child, (*parents, name)) for child in reversed(element)]
-
-
-def _read_cells(row: Any) -> list[Cell]:
-    cells: list[Cell] = []
-    for element in row:
-        if local_name(element) == "table-cell":  # a covered one belongs to a cell that spans it
-            text = "\n".join(filter(None, (_read_text(part) for part in element)))
-            cell = Cell(
-                text,
-                _read_count(element, "number-rows-spanned", 65_534),
-                _read_count(element, "number-columns-spanned", 1_000),
-            )
-            cells += [cell] * _read_count(element, "number-columns-repeated", 1_000)
-    return cells
-
-
-def _count_repeats(row: Any, cells: list[Cell]) -> int:
-    """Return how often a row is repeated: equal neighbours are stored once."""
-    has_text = any(cell.text for cell in cells)
-    return _read_count(row, "number-rows-repeated", 100) if has_text else 1
-
-
-def _read_count(element: Any, attribute: str, limit: int) -> int:
-    value = next((v for k, v in element.attrib.items() if k.endswith(f"}}{attribute}")), "1")
-    return max(1, min(int(value), limit)) if value.isdecimal() and len(value) < 10 else 1
-
-
-def _read_text(element: Any) -> str:
-    """Return the text of a paragraph, in which elements represent white space."""
-    pieces: list[str] = [element.text or ""]
-    for child in element:
-        name = local_name(child)
-        if name == "s":
-            count = next((v for k, v in child.attrib.items() if k.endswith("}c")), "1")
-            pieces.append(" " * min(int(count) if count.isdecimal() else 1, 1_000))
-        elif name == "tab":
-            pieces.append("\t")
-        elif name == "line-break":
-            pieces.append("\n")
-        elif name == "note":
-            pieces.append(f" ({' '.join(_read_text(n) for n in child).strip()})")
-        elif name in ("frame", "text-box", "p", "list", "list-item"):  # a text box
-            pieces.append(f"\n{_read_text(child)}\n")
-        elif name not in ("annotation", "note-citation"):
-            pieces.append(_read_text(child))
-        pieces.append(child.tail or "")
-    return "".join(pieces).strip()
-
-
 class PptxParser(Parser):
-    """PowerPoint slides: titles as headings, text from the top, tables, charts, speaker notes."""
+    """PowerPoint slides: titles as headings, text from the top, tables, charts, speaker notes.
+
+    Hidden slides and shapes are left out unless ``hidden``. Speaker notes are paragraphs that begin
+    with ``Notes:``, if ``notes``; the metadata field ``slides_with_notes`` has the slides.
+    """
 
     name: ClassVar[str] = "pptx"
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {_PPTX: (".pptx", ".pptm", ".potx", ".ppsx")}
-    library: ClassVar[str] = "python-pptx"
-    keeps: ClassVar[str] = "slides, titles as headings, tables, values of charts, notes"
-    drops: ClassVar[str] = "pictures, animations, diagrams"
+    library: ClassVar[str] = "python-pptx, lxml"
+    keeps: ClassVar[str] = (
+        "slides, titles as headings, tables, values of charts, texts of diagrams, comments, notes"
+    )
+    drops: ClassVar[str] = (
+        "pictures, animations, hidden slides and shapes, repeated footers, slide numbers"
+    )
 
     notes: bool = True
+    hidden: bool = False
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data`. The title is the document title, that of a title slide or the file name."""
-        from pptx import Presentation
-
         archive = ZippedFile(data, "PowerPoint presentation")
-        builder = TextBuilder()
-        headings: list[tuple[int, int, str]] = []
         try:
-            slides = Presentation(io.BytesIO(data)).slides
-            title = _read_title_slide(slides)
-            for number, slide in enumerate(slides, start=1):
-                with builder.mark_block("slide", number):
-                    self._write_slide(slide, builder, headings)
+            content = read_presentation(data, archive, self.notes, self.hidden)
         except MemoryError:
             raise
         except Exception as error:  # python-pptx raises many types for invalid parts
             raise ParseError(
-                f"a damaged PowerPoint presentation: {_describe_error(error)}"
+                f"a damaged PowerPoint presentation: {describe_error(error)}"
             ) from None
-        if not builder.text.strip():
+        builder = content.builder
+        text = to_well_formed(builder.text)
+        if not text.strip():
             raise NoText("the presentation contains no text")
         metadata = read_office_properties(archive)
+        title = choose_title(metadata.pop("title", ""), heading=content.title, uri=uri)
+        if content.slides_with_notes:
+            metadata["slides_with_notes"] = content.slides_with_notes
         return Document(
             uri=uri,
-            text=to_well_formed(builder.text),
-            title=choose_title(metadata.pop("title", ""), heading=title, uri=uri),
+            text=text,
+            title=title,
             mime=mime or _PPTX,
-            metadata=metadata,
+            metadata=metadata | content.log.metadata,
             marks=(
                 *builder.marks,
-                *build_heading_marks(headings, builder.offset),
-                *find_table_marks(builder.text),
+                *build_heading_marks(content.headings, builder.offset),
+                *find_table_marks(text),
             ),
+            coverage=content.log.measure(text, content.source_texts),
         )
-
-    def _write_slide(
-        self, slide: Any, builder: TextBuilder, headings: list[tuple[int, int, str]]
-    ) -> None:
-        title = slide.shapes.title
-        text = " ".join(title.text_frame.text.split()) if title is not None else ""
-        if text:
-            builder.write_paragraph(f"# {text}")
-            headings.append((builder.offset - len(text) - 3, 1, text[:200]))
-        for shape in _sort_shapes(slide.shapes):
-            if title is None or shape.shape_id != title.shape_id:
-                builder.write_paragraph(_read_shape(shape))
-        if self.notes and slide.has_notes_slide and slide.notes_slide.notes_text_frame is not None:
-            notes = slide.notes_slide.notes_text_frame.text.strip()
-            builder.write_paragraph(f"Notes: {notes}" if notes else "")
-
-
-def _read_title_slide(slides: Any) -> str:
-    """Return the title of the first slide if it is a title slide: the others are about a part."""
-    from pptx.enum.shapes import PP_PLACEHOLDER
-
-    title = slides[0].shapes.title if len(slides) else None
-    if title is None or title.placeholder_format.type != PP_PLACEHOLDER.CENTER_TITLE:
-        return ""
-    return " ".join(title.text_frame.text.split())
-
-
-def _sort_shapes(shapes: Any, depth: int = 0) -> Iterator[Any]:
-    """Yield shapes from top to bottom; those of a group stay together."""
-    for shape in sorted(shapes, key=lambda shape: (shape.top or 0, shape.left or 0)):
-        if hasattr(shape, "shapes") and depth < 20:
-            yield from _sort_shapes(shape.shapes, depth + 1)
-        else:
-            yield shape
-
-
-def _read_shape(shape: Any) -> str:
-    if getattr(shape, "has_table", False) and shape.has_table:
-        return _format_slide_table(shape.table)
-    if getattr(shape, "has_chart", False) and shape.has_chart:
-        return _format_chart(shape.chart)
-    if not getattr(shape, "has_text_frame", False) or not shape.has_text_frame:
-        return ""
-    lines = [
-        "  " * (paragraph.level or 0) + ("- " if paragraph.level else "") + paragraph.text.strip()
-        for paragraph in shape.text_frame.paragraphs
-        if paragraph.text.strip()
-    ]
-    return "\n".join(line.replace("\v", "\n") for line in lines)
-
-
-def _format_slide_table(table: Any) -> str:
-    rows = [
-        [
-            Cell(cell.text, cell.span_height, cell.span_width)
-            for cell in row.cells
-            if not cell.is_spanned
-        ]
-        for row in table.rows
-    ]
-    header_rows = None if table.first_row else 0
-    return format_table(repeat_spanned_cells(rows), header_rows)
-
-
-def _format_chart(chart: Any) -> str:
-    title = chart.chart_title.text_frame.text if chart.has_title else ""
-    plot = chart.plots[0]
-    names = [str(category) for category in plot.categories]
-    rows = [["", *(str(series.name) for series in plot.series)]]
-    for i, name in enumerate(names):
-        rows.append([name, *(_format_figure(list(series.values), i) for series in plot.series)])
-    return "\n\n".join(part for part in (title, format_table(rows, header_rows=1)) if part)
-
-
-def _format_figure(values: list[Any], i: int) -> str:
-    return "" if i >= len(values) or values[i] is None else f"{values[i]:g}"

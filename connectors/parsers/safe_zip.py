@@ -40,17 +40,6 @@ class ZippedFile:
             raise EncryptedDocument("protected by a password: save a copy without one")
         self.names = {member.filename for member in members}
 
-    def replace_member(self, name: str, body: bytes) -> bytes:
-        """Return a copy of the archive with member `name` replaced, without damaged members."""
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w") as copy:
-            for member in self.names:
-                try:
-                    copy.writestr(member, body if member == name else self.read(member))
-                except ParseError:
-                    continue
-        return buffer.getvalue()
-
     def read(self, name: str) -> bytes:
         """Return the bytes of a member. Raises `ParseError` if it is missing or damaged."""
         try:
@@ -63,18 +52,16 @@ class ZippedFile:
             raise ParseError(f"a damaged {self._what}: {error}") from None
 
 
-def serialize_xml(root: Any) -> bytes:
-    """Serialize an element and its descendants as an XML file."""
-    from lxml import etree
-
-    return bytes(etree.tostring(root, xml_declaration=True, encoding="UTF-8"))
-
-
 def check_archive_end(members: list[zipfile.ZipInfo], data: bytes, description: str) -> None:
     """Raise `ParseError` if the archive is cut off and ends with an archive stored in it."""
     first_offset = min((member.header_offset for member in members), default=-1)
     if data.startswith(b"PK\x03\x04") and first_offset != 0:
         raise ParseError(f"a damaged {description}: its end is missing")
+
+
+def describe_error(error: Exception) -> str:
+    """Return the type and the message of an error that another package raised, on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def parse_xml(data: bytes, description: str) -> Any:

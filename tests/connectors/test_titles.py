@@ -113,7 +113,7 @@ def make_titled_docx(style_id: str, title: str = "") -> bytes:
 def test_paragraphs_in_the_style_title_are_the_title_of_a_word_document(style_id: str) -> None:
     document = parse(make_titled_docx(style_id, "Template for letters"), "a.docx")
     assert document.title == "Remote work"
-    assert document.text.startswith("Remote")
+    assert document.text.startswith("# Remote work\n\n# Days")
 
 
 def test_word_document_without_a_title_paragraph() -> None:
