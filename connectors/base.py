@@ -42,6 +42,10 @@ def attach_uri(uri: str) -> Iterator[None]:
         raise
 
 
+def _skip(reason: str) -> bytes:
+    raise SourceSkipped(reason)
+
+
 def _read_with_uri(read: Callable[[], bytes], uri: str) -> bytes:
     with attach_uri(uri):
         return read()
@@ -65,6 +69,8 @@ class Source:
     the connector and take precedence over those in the bytes. A title of None means unknown, ""
     that there is no title. ``read_side_file`` reads the side file of the source, if it has one:
     its title and metadata take precedence over all others. ``version`` changes with the side file.
+    ``skip_reason`` says why it is no document, such as a lock file or a backup copy: an ingest
+    reports it and does not read it, and `read` raises `SourceSkipped`.
 
     A folder, sitemap or other part of the source that could not be listed is a source, too: its
     ``read`` raises `SourceUnreadable`, and no indexed document whose uri starts with
@@ -79,9 +85,11 @@ class Source:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     protected_prefix: str = ""
     read_side_file: Callable[[], SideFile] | None = None
+    skip_reason: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "read", partial(_read_with_uri, self.read, self.uri))
+        read = partial(_skip, self.skip_reason) if self.skip_reason else self.read
+        object.__setattr__(self, "read", partial(_read_with_uri, read, self.uri))
 
     def apply_side_file(self) -> Source:
         """Return the source with the title and the metadata of its side file.

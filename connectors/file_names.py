@@ -18,7 +18,7 @@ _SYSTEM_FILES = {
 _LEFTOVERS = (
     (re.compile(r"(?s)~\$.+"), "the lock file of an open Office document"),
     (re.compile(r"(?s)\.~lock\..*#"), "the lock file of an open document"),
-    (re.compile(r"(?si)~\w*\.tmp|.*\.(?:tmp|temp)"), "a temporary file"),
+    (re.compile(r"(?si)~WR[A-Z]\d{3,5}\.\w+|.*\.tmp"), "a temporary file"),
     (
         re.compile(r"(?si).*\.(?:part|partial|crdownload|filepart|!ut|opdownload)"),
         "an incomplete download",
@@ -27,18 +27,20 @@ _LEFTOVERS = (
 )
 _COPIES = (
     (
-        re.compile(
-            r"(?si).+~(?:\d+~)?|#.+#|.+\.(?:bak\d*|backup|orig|old|rej|wbk|xlk)"
-            r"|(?:backup of|sicherungskopie von|copie de sauvegarde de) .+"
-        ),
+        re.compile(r"(?si).+~(?:\d+~)?|#.+#|.+\.(?:bak\d*|backup|orig|old|rej|wbk|xlk)"),
         "a backup copy",
     ),
     (
         re.compile(
             r"""(?six).*(?:
-            conflicted\ copy | case\ conflict | \.sync-conflict-\d | _conflict-\d
-            | konflikt\ stehende\ kopie | copie\ en\ conflit | copia\ en\ conflicto
-            | copia\ in\ conflitto | cópia\ em\ conflito | \(conflict(?:ed)?\b
+            \([^()]*(?:
+                conflicted\ copy | case\ conflict | konflikt\ stehende\ kopie | copie\ en\ conflit
+                | copia\ en\ conflicto | copia\ in\ conflitto | cópia\ em\ conflito
+                | conflicterende\ kopie | конфликтующая\ копия | 競合コピー
+                | 冲突副本 | 충돌하는\ 복사본
+            )[^()]*\)
+            | \.sync-conflict-\d{8} | _conflict-\d{8}
+            | [' ]s\ conflicted\ copy\ \d{4}
             ).*"""
         ),
         "a conflicted copy",

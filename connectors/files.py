@@ -14,7 +14,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 from pydantic import Field, field_validator
 
 from connectors.base import Connector, SideFile, Source
-from connectors.file_names import check_is_document, explain_skip
+from connectors.file_names import explain_skip
 from connectors.side_files import (
     MAX_SIDE_FILE_BYTES,
     SUFFIX,
@@ -256,11 +256,12 @@ class Files(Connector):
             return _make_unreadable_source(Path(path), reason)
 
         version, uri = _make_version(file_stat), _make_uri(path)
-        is_listed = path != str(self.path)
+        if path != str(self.path) and (
+            skip_reason := explain_skip(os.path.basename(path), copies=self.copies)  # noqa: PTH119
+        ):
+            return Source(uri=uri, version="", read=bytes, skip_reason=skip_reason)
 
         def read() -> bytes:
-            if is_listed:
-                check_is_document(uri, copies=self.copies)
             for _ in range(_MAX_READ_ATTEMPTS):
                 try:
                     with open(path, "rb") as file:  # noqa: PTH123 (strings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import posixpath
 import re
 import shutil
 import stat
@@ -20,7 +21,7 @@ from urllib.parse import quote, quote_from_bytes, unquote, urlsplit, urlunsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from connectors.base import PART, Connector, Source
-from connectors.file_names import check_is_document
+from connectors.file_names import explain_skip
 from connectors.files import path_of
 from connectors.side_files import make_missing_document_error, pair_side_files, read_side_file
 from rag.errors import SourceError, SourceNotFound, SourceUnreadable
@@ -160,8 +161,9 @@ class GitRepository(Connector):
             source = Source(
                 uri=uri_prefix + quote_from_bytes(os.fsencode(path)),
                 version=blob_id.decode(),
-                read=partial(blob_reader.read_document, blob_id, path),
+                read=partial(blob_reader.read, blob_id),
                 metadata=metadata,
+                skip_reason=explain_skip(posixpath.basename(path)),
             )
             if side_path := side_files.by_document.get(path):
                 side_id = blob_ids[side_path]
@@ -268,11 +270,6 @@ class _BlobReader:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()  # a pack file has one read position
         weakref.finalize(self, repository.close)
-
-    def read_document(self, blob: bytes, path: str) -> bytes:
-        """Read the file at `path`. Raises `SourceSkipped` if its name is that of no document."""
-        check_is_document(path)
-        return self.read(blob)
 
     def read(self, blob: bytes) -> bytes:
         try:

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 from pydantic import Field, field_validator
 
 from connectors.base import Connector, Source
-from connectors.file_names import check_is_document
+from connectors.file_names import explain_skip
 from connectors.side_files import (
     MAX_SIDE_FILE_BYTES,
     make_missing_document_error,
@@ -130,11 +130,13 @@ class ObjectStore(Connector):
         side_name: str,
         objects: Mapping[str, Mapping[str, Any]],
     ) -> Source:
+        is_listed = name.strip("/") != self.url.partition("://")[2].strip("/")
         source = Source(
             uri=f"{self._scheme}://{quote(name.strip('/'))}",
             version=_make_version(info),
             read=partial(self._read_object, filesystem, name, int(info.get("size") or 0)),
             mime=info.get("ContentType") or info.get("contentType"),
+            skip_reason=explain_skip(posixpath.basename(name)) if is_listed else "",
         )
         if not side_name:
             return source
@@ -166,8 +168,6 @@ class ObjectStore(Connector):
     def _read_object(
         self, filesystem: Any, name: str, size: int, max_bytes: int | None = None
     ) -> bytes:
-        if name.strip("/") != self.url.partition("://")[2].strip("/"):
-            check_is_document(quote(name))
         limit = self.max_bytes if max_bytes is None else max_bytes
         if size > limit:
             setting = " (max_bytes)" if max_bytes is None else ""

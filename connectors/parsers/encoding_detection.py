@@ -49,6 +49,7 @@ _PRIORS = {"cp1252": 1.1, "mac-roman": 0.6}
 _MAX_CANDIDATES = 15
 _MIN_PLAUSIBLE_SHARE = 0.9  # of the characters in UTF-16 and UTF-32
 _CONTROL_BYTES = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
+_PART = re.compile(rb"[^\n\r<>]{1,400}")
 _WORD = re.compile(r"[^\W\d_]+")
 _NON_ASCII = re.compile(r"[^\x00-\x7f]")
 # Symbols that stand between two letters, or at one, only in text that is decoded wrongly.
@@ -74,7 +75,7 @@ def guess_encoding(data: bytes) -> str:
     """
     import chardet
 
-    sample = data[:_SAMPLE_BYTES]
+    sample = _select_sample(data)
     detections = chardet.detect_all(
         sample, ignore_threshold=True, compat_names=False, include_encodings=_ENCODINGS
     )
@@ -95,6 +96,14 @@ def guess_encoding(data: bytes) -> str:
     if not scores:
         return next(iter(confidences))
     return max(scores, key=scores.__getitem__)
+
+
+def _select_sample(data: bytes) -> bytes:
+    """Return the lines, or sentences, that have bytes other than ASCII: the others tell nothing."""
+    sample = data[:_SAMPLE_BYTES]
+    parts = [part for part in _PART.findall(sample) if not part.isascii()]
+    selected = b" ".join(parts)
+    return selected if parts and len(selected) < len(sample) / 2 else sample
 
 
 def decode_with_guess(data: bytes) -> str:

@@ -112,11 +112,7 @@ def remove_hidden_lines(
     visible_columns = [x for x in range(width) if x not in lines.columns]
     new_y = {y: i for i, y in enumerate(visible_rows)}
     new_x = {x: i for i, x in enumerate(visible_columns)}
-    hidden = [
-        (f"row {y + 1}", " ".join(filter(None, rows[y])))
-        for y in sorted(lines.rows)
-        if y < len(rows) and any(rows[y])
-    ]
+    hidden = list(_name_hidden_rows(rows, lines))
     for x in sorted(lines.columns):
         texts = [rows[y][x] for y in visible_rows if x < len(rows[y]) and rows[y][x]]
         hidden += [(f"column {format_column(x)}", " ".join(texts))] if texts else []
@@ -135,6 +131,19 @@ def remove_hidden_lines(
         [y + 1 for y in visible_rows],
         hidden,
     )
+
+
+def _name_hidden_rows(rows: Sequence[list[str]], lines: HiddenLines) -> Iterator[tuple[str, str]]:
+    """Yield name and text of each series of hidden rows with text."""
+    filled = [y for y in sorted(lines.rows) if y < len(rows) and any(rows[y])]
+    first = 0
+    for i, y in enumerate(filled):
+        if i + 1 < len(filled) and filled[i + 1] == y + 1:
+            continue
+        series = filled[first : i + 1]
+        name = f"row {y + 1}" if len(series) == 1 else f"rows {series[0] + 1} to {y + 1}"
+        yield name, " ".join(text for number in series for text in rows[number] if text)
+        first = i + 1
 
 
 def _move_span_labels(

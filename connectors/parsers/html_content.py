@@ -1,8 +1,9 @@
 """Selecting the content of a web page: everything that is not navigation is kept.
 
 trafilatura finds where the main text of a page is. All elements there are kept, also those that
-trafilatura drops, such as warnings, captions and folded answers; only navigation, advertisements
-and text that a reader cannot see are removed, and recorded.
+trafilatura drops, such as warnings, captions and folded answers. Elsewhere, menus, headers, footers
+and other parts with many links are removed. So is text that a reader cannot see. What is removed
+is recorded.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ _MIN_REGION_SHARE = 0.85  # of the main text that trafilatura found
 _MIN_MAIN_SHARE = 0.5  # the same for an element that the page declares as its main content
 _MAX_LINK_SHARE = 0.7  # of the characters of a block; one with more is a menu
 _MIN_MENU_LINKS = 3
-_MAX_TEASER_WORDS = 60  # of a block whose class says that it is not content
+_MIN_NAVIGATION_LINKS = 0.3  # share of the characters of a block whose class says what it is
+_MAX_BANNER_WORDS = 60
+_MAX_TEASER_WORDS = 25  # of a block outside of the main content
+_MAX_LINK_WORDS = 4
 _TAGS_WITHOUT_TEXT = (
     "script",
     "style",
@@ -36,14 +40,20 @@ _TAGS_WITHOUT_TEXT = (
 )
 _CONTAINERS = ("html", "body", "div", "section", "main", "article", "form", "td", "center", "span")
 _NAVIGATION_ROLES = ("navigation", "banner", "contentinfo", "search", "menu", "menubar")
-_NAVIGATION_CLASS = re.compile(
+_NAVIGATION_CLASS = re.compile(  # of parts that are never content
+    r"""(?ix)(?:^|\s)(?:
+    nav|navbar|navigation|navbox|topnav|main-?nav|site-?nav|menubar|breadcrumbs?|pagination|pager|toc
+    |skip-?link|skip-?nav|skip-?to-\w+|site-?footer|page-?footer|global-?footer|site-?header|masthead
+    |cookie-?(?:banner|consent|notice|bar|popup)|cookieconsent|gdpr-\w+|consent-?banner
+    |share-?(?:buttons?|bar|links)|social-?(?:share|links|icons|media)|addtoany\S*|sharethis\S*
+    |newsletter-?(?:signup|form|box)|adsbygoogle|advert(?:isement)?|ad-?(?:slot|banner|container)
+    |edit-?section|mw-editsection|catlinks|printfooter|no-?print|d-print-none
+    )(?:$|\s)"""
+)
+_TEASER_CLASS = re.compile(  # of parts that may be content; their links tell
     r"""(?ix)(?:^|[\s_-])(?:
-    nav|navbar|navigation|navbox|topnav|menu|menubar|breadcrumbs?|pagination|pager|toc|skip-?link
-    |skip-?nav|skip-?to-\w+|site-?footer|page-?footer|global-?footer|site-?header|masthead
-    |catlinks|printfooter|no-?print|d-print-none
-    |cookies?|cookie-\w+|consent|gdpr|share|sharing|sharebar|social|socials|newsletter|subscribe
-    |advert|advertisement|ads?|adsense|sponsored|promo|related|recommended|recommendations
-    |sidebar|comments?|comment-list|disqus|popup|edit-?section|mw-editsection|login|signup
+    nav|menu|sidebar|related|recommended|recommendations|promo|sponsored|ads?|share|social
+    |newsletter|subscribe|comments?|disqus|popup|modal|cookies?|consent|login|signup|footer
     )(?:$|[\s_-])"""
 )
 _NOTE_CLASS = re.compile(
@@ -65,12 +75,8 @@ def select_content(root: Any, main_text: str, log: OmissionLog) -> Any:
     _remove_hidden(body, log)
     hits = _count_hits(body, main_text)
     region = _find_region(body, hits)
-    is_declared = region.tag == "main" or region.get("role") == "main"
-    _remove_navigation(region, hits, log, is_declared=is_declared)
-    _move_title_into(region, body)
-    if region is not body and (outside := read_all_text(body, region)).strip():
-        log.add("navigation", "outside of the main content", outside)
-    return region
+    _remove_navigation(body, region, hits, log)
+    return body
 
 
 def _count_hits(body: Any, main_text: str) -> dict[Any, int]:
@@ -95,7 +101,10 @@ def _count_hits(body: Any, main_text: str) -> dict[Any, int]:
 
 
 def _find_region(body: Any, hits: dict[Any, int]) -> Any:
-    """Return the smallest element that has nearly all of the main text."""
+    """Return the element that the page declares as its main content, else the main text's.
+
+    The latter is the smallest element that has nearly all of the main text.
+    """
     declared = [e for e in body.iter("main", "div", "section", "article") if _is_main(e)]
     outer = [e for e in declared if not any(a in declared for a in e.iterancestors())]
     if len(outer) == 1 and hits[outer[0]] >= _MIN_MAIN_SHARE * hits[body] and read_text(outer[0]):
@@ -116,59 +125,75 @@ def _is_main(element: Any) -> bool:
 # -- Navigation ----------------------------------------------------------------------------
 
 
-def _remove_navigation(
-    region: Any, hits: dict[Any, int], log: OmissionLog, *, is_declared: bool
-) -> None:
-    for element in list(region.iter()):
-        if element is region or not isinstance(element.tag, str) or _is_detached(element, region):
+def _remove_navigation(body: Any, region: Any, hits: dict[Any, int], log: OmissionLog) -> None:
+    inside = set(region.iter())
+    is_declared = _is_main(region)
+    for element in list(body.iter()):
+        if element is body or not isinstance(element.tag, str) or _is_detached(element, body):
             continue
-        if _is_navigation(element, region, hits, is_declared=is_declared):
+        if element in inside:
+            is_navigation = element is not region and _is_navigation(
+                element, hits, is_declared=is_declared
+            )
+        else:
+            is_navigation = element not in _list_ancestors(region) and _is_navigation_outside(
+                element, hits
+            )
+        if is_navigation:
             _remove(element, "navigation", log)
 
 
-def _is_navigation(element: Any, region: Any, hits: dict[Any, int], *, is_declared: bool) -> bool:
-    """Whether an element is navigation or advertising: by its markup, or by its links."""
+def _list_ancestors(region: Any) -> list[Any]:
+    return list(region.iterancestors())
+
+
+def _is_navigation(element: Any, hits: dict[Any, int], *, is_declared: bool) -> bool:
+    """Whether an element in the main content is navigation: by its markup, or by its links."""
     tag, role = element.tag, (element.get("role") or "").lower()
     if tag in HEADINGS or next(element.iter("h1"), None) is not None:
         return False
     if tag == "nav" or role in _NAVIGATION_ROLES:
         return True
-    if tag in ("header", "footer") and not _is_in_article(element, region):
-        return hits.get(element, 0) == 0
     names = f"{element.get('class') or ''} {element.get('id') or ''}"
+    links = list(element.iter("a"))
+    link_share = _measure_link_share(element, links)
+    if _NAVIGATION_CLASS.search(names):
+        word_count = len(read_text(element).split())
+        return link_share > _MIN_NAVIGATION_LINKS or word_count <= _MAX_BANNER_WORDS
     if tag == "aside" and _NOTE_CLASS.search(f"{names} {role}"):
         return False
-    is_named = _NAVIGATION_CLASS.search(names) is not None
-    if not is_named and tag not in ("ul", "ol", "div", "section", "aside", "p", "table", "td"):
+    if _TEASER_CLASS.search(names) and link_share > 0.5:
+        return len(links) > 1 or len(read_text(element).split()) <= _MAX_LINK_WORDS
+    if tag not in ("ul", "ol", "div", "section", "aside", "p", "td") or hits.get(element, 0):
         return False
-    links = list(element.iter("a"))
-    text = read_text(element)
-    link_share = sum(len(read_text(link)) for link in links) / max(len(text), 1)
-    if is_named and 2 * hits.get(element, 0) < len(text.split()):
-        return link_share > 0.3 or len(text.split()) <= _MAX_TEASER_WORDS
-    is_menu = len(links) >= _MIN_MENU_LINKS and link_share > _MAX_LINK_SHARE
-    if not is_menu or tag == "table" or hits.get(element, 0):
+    if len(links) < _MIN_MENU_LINKS or link_share <= _MAX_LINK_SHARE:
         return False
     leads_inside = all((link.get("href") or "#").startswith("#") for link in links)
     return leads_inside or (not is_declared and tag != "p")
 
 
-def _is_in_article(element: Any, region: Any) -> bool:
-    ancestors = [element.getparent(), *element.getparent().iterancestors()]
-    return any(a.tag in ("article", "main", "section") or a is region for a in ancestors)
+def _is_navigation_outside(element: Any, hits: dict[Any, int]) -> bool:
+    """Whether an element outside of the main content is navigation, as most is there."""
+    tag, role = element.tag, (element.get("role") or "").lower()
+    if tag == "h1" or next(element.iter("h1"), None) is not None:
+        return False
+    if tag in ("nav", "header", "footer", "aside") or role in _NAVIGATION_ROLES:
+        return hits.get(element, 0) == 0
+    links = list(element.iter("a"))
+    link_share = _measure_link_share(element, links)
+    names = f"{element.get('class') or ''} {element.get('id') or ''}"
+    word_count = len(read_text(element).split())
+    if _NAVIGATION_CLASS.search(names) or _TEASER_CLASS.search(names):
+        return link_share > 0.2 or word_count <= _MAX_TEASER_WORDS
+    if tag == "a":
+        return element.getparent().tag in _CONTAINERS and word_count <= _MAX_LINK_WORDS
+    return bool(links) and link_share > 0.5 and hits.get(element, 0) == 0
 
 
-def _move_title_into(region: Any, body: Any) -> None:
-    """Move the title of the page into its content, if the only heading of level 1 is outside."""
-    titles = list(body.iter("h1"))
-    if len(titles) == 1 and not any(a is region for a in titles[0].iterancestors()):
-        title = titles[0]
-        if not read_text(title):
-            return
-        heading = region.makeelement("h1")
-        heading.text, heading.tail, region.text = read_text(title), region.text, None
-        region.insert(0, heading)
-        title.drop_tree()
+def _measure_link_share(element: Any, links: list[Any]) -> float:
+    """Return the share of the characters of an element that are in links."""
+    length = len(read_text(element))
+    return sum(len(read_text(link)) for link in links) / max(length, 1)
 
 
 def read_all_text(root: Any, without: Any = None) -> str:
@@ -200,8 +225,9 @@ def _remove_hidden(body: Any, log: OmissionLog) -> None:
     for element in list(body.iter()):
         if not isinstance(element.tag, str) or element is body or _is_detached(element, body):
             continue
-        is_hidden = element.get("hidden") is not None or _HIDING_STYLE.search(
-            element.get("style") or ""
+        hidden = element.get("hidden")
+        is_hidden = (hidden is not None and hidden.lower() != "until-found") or (
+            _HIDING_STYLE.search(element.get("style") or "") is not None
         )
         if is_hidden and not _is_panel(element, controlled):
             _remove(element, "hidden", log)
@@ -220,7 +246,7 @@ def _is_panel(element: Any, controlled: Iterable[str]) -> bool:
     return (
         element.get("id") in controlled
         or _PANEL_CLASS.search(names) is not None
-        or any(sibling.tag in ("button", "summary") for sibling in _list_neighbours(element))
+        or any(e.tag in ("button", "summary", *HEADINGS) for e in _list_neighbours(element))
         or any(a.tag in ("details", "dialog") for a in element.iterancestors())
     )
 

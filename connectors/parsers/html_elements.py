@@ -20,8 +20,8 @@ INLINE_TAGS = (
     *("annotation", "annotation-xml"),
 )
 _DROPPED_TAGS = (
-    *("script", "style", "head", "noscript", "template", "svg", "iframe", "object", "select"),
-    *("textarea", "input", "annotation", "annotation-xml", "rt", "rp", "datalist"),
+    *("script", "style", "head", "noscript", "template", "svg", "iframe", "object"),
+    *("annotation", "annotation-xml", "rt", "rp", "datalist"),
 )
 _BLOCK_TAGS = (
     *("aside", "figcaption", "figure", "header", "footer", "main", "address", "form", "fieldset"),
@@ -30,11 +30,15 @@ _BLOCK_TAGS = (
 _SUPERSCRIPTS = str.maketrans("0123456789+-−=()ni", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿⁱ")
 _EXPONENT = re.compile(r"[0-9+\-−=()ni]{1,12}")
 _REFERENCE = re.compile(r"\[?([0-9]{1,3}|[a-z*†‡])\]?")
-_PERMALINK = re.compile(r"[#¶§🔗]?\s*(?:permalink|link to this (?:heading|section))?", re.I)
+_PERMALINK = re.compile(
+    r"[#¶🔗↩↑⏎︎]+|permalink|(?:link|permalink) to this (?:heading|section|definition)", re.I
+)
 _WHITE_SPACE = re.compile(r"[ \t\r\n\f]+")
-_TAB = re.compile(r"(?i)\btab\b|\bpill\b")
+_TAB = re.compile(r"(?i)\btabs?\b|\bpills?\b")
 _TOGGLE = re.compile(r"(?i)accordion|collapse|toggle|expand|faq")
 _MAX_LABEL_CHARACTERS = 200
+_MAX_DEPTH = 80
+_TABLE_TAGS = ("table", "thead", "tbody", "tfoot", "tr", "td", "th", "caption", "body", "html")
 _MAX_DEFINITION_CHARACTERS = 300  # a longer definition is a section below its term
 _BLOCKS_IN_DEFINITION = ("ul", "ol", "table", "pre", "dl", "blockquote")
 
@@ -44,6 +48,8 @@ def simplify_elements(root: Any) -> None:
     for element in list(root.iter(*_DROPPED_TAGS)):
         if element is not root:
             element.drop_tree()
+    _limit_depth(root)
+    _write_form_values(root)
     for comment in list(root.xpath("//comment() | //processing-instruction()")):
         if comment.getparent() is not None:
             comment.drop_tree()
@@ -51,6 +57,8 @@ def simplify_elements(root: Any) -> None:
     _join_bold_text(root)
     _simplify_formulas(root)
     _simplify_indices(root)
+    _drop_permalinks(root)
+    _split_list_items(root)
     _write_labels_as_headings(root)
     for button in list(root.iter("button")):
         button.drop_tree()
@@ -62,6 +70,49 @@ def rename_blocks(root: Any) -> None:
     """Turn the blocks that markdownify does not know into ``div``."""
     for block in root.iter(*_BLOCK_TAGS):
         block.tag = "div"
+
+
+def _limit_depth(root: Any) -> None:
+    """Remove the tags of elements that are nested too deep; their text stays."""
+    from lxml.etree import iterwalk
+
+    too_deep: list[Any] = []
+    depth = 0
+    for event, element in iterwalk(root, events=("start", "end")):
+        depth += 1 if event == "start" else -1
+        if event == "start" and depth > _MAX_DEPTH and element.tag not in _TABLE_TAGS:
+            too_deep.append(element)
+    for element in reversed(too_deep):
+        if element is not root and element.getparent() is not None:
+            element.drop_tag()
+
+
+def _write_form_values(root: Any) -> None:
+    """Replace the fields of forms by their values: what is typed, checked or to choose from."""
+    for field in list(root.iter("input", "textarea", "select")):
+        if field is root:
+            continue
+        if field.tag == "textarea":
+            text = "".join(field.itertext())
+        elif field.tag == "select":
+            options = list(field.iter("option"))
+            chosen = [o for o in options if o.get("selected") is not None] or options
+            text = ", ".join(filter(None, map(read_text, chosen)))
+        else:
+            text = _read_input(field)
+        for child in list(field):
+            field.remove(child)
+        field.text = f" {text} " if text.strip() else None
+        field.drop_tag()
+
+
+def _read_input(field: Any) -> str:
+    kind = (field.get("type") or "text").lower()
+    if kind in ("checkbox", "radio"):
+        return "[x]" if field.get("checked") is not None else "[ ]"
+    if kind in ("hidden", "password", "submit", "button", "image", "reset", "file", "search"):
+        return ""
+    return field.get("value") or ""
 
 
 def read_text(element: Any) -> str:
@@ -136,6 +187,8 @@ def _simplify_indices(root: Any) -> None:
         text = read_text(element)
         if element.tag == "sup":
             text = _format_superscript(element, text)
+        elif re.search(r"[+*/=−-]", text):
+            text = f"_({text})"
         tail = element.tail
         for child in list(element):
             element.remove(child)
@@ -151,7 +204,7 @@ def _format_superscript(element: Any, text: str) -> str:
         return f"[^{number.group(1)}]"
     if _EXPONENT.fullmatch(text):
         return text.translate(_SUPERSCRIPTS)
-    return text
+    return f"^({text})" if re.search(r"[*/=]", text) else text
 
 
 # -- Labels --------------------------------------------------------------------------------
@@ -167,16 +220,40 @@ def _write_labels_as_headings(root: Any) -> None:
         if element.tag in HEADINGS:
             level = int(element.tag[1])
             _clean_heading(element)
-        elif element.tag == "summary":
-            _make_heading(element, level + 1)
+        elif element.tag == "summary" or (
+            element.tag == "button" and element.get("aria-expanded") is not None
+        ):
+            _make_heading(element, level + 1, element.getparent())
         elif element.tag in ("button", "a", "li", "div", "span", "label"):
             target = by_id.get(_read_target(element))
             if target is None or target is element:
                 continue
-            if element.get("role") == "tab" or _TAB.search(_read_toggle(element)):
+            if element.get("role") == "tab" or _is_tab(element):
                 _label_panel(element, target, level + 1)
             elif element.tag == "button" or _TOGGLE.search(_read_toggle(element)):
-                _make_heading(element, level + 1)
+                _make_heading(element, level + 1, target)
+
+
+def _is_tab(element: Any) -> bool:
+    """Whether a control is a tab, or in a list of tabs."""
+    elements = [element, *element.iterancestors()][:3]
+    return any(_TAB.search(_read_toggle(e)) or e.get("role") == "tablist" for e in elements)
+
+
+def _drop_permalinks(root: Any) -> None:
+    for link in list(root.iter("a")):
+        if (text := read_text(link)) and _PERMALINK.fullmatch(text):
+            link.drop_tree()
+
+
+def _split_list_items(root: Any) -> None:
+    """Make a paragraph of the text of a list item that follows a list in it."""
+    for inner in list(root.iter("ul", "ol")):
+        parent = inner.getparent()
+        if parent is not None and parent.tag == "li" and (inner.tail or "").strip():
+            paragraph = inner.makeelement("p")
+            paragraph.text, inner.tail = inner.tail, None
+            inner.addnext(paragraph)
 
 
 def _is_removed(element: Any, root: Any) -> bool:
@@ -209,8 +286,8 @@ def _read_toggle(element: Any) -> str:
     return " ".join(element.get(name) or "" for name in names)
 
 
-def _make_heading(element: Any, level: int) -> None:
-    """Turn a label into a heading, after the block that it is in if that is one of text."""
+def _make_heading(element: Any, level: int, content: Any) -> None:
+    """Turn a label into a heading, or into bold text if more than its content would be below."""
     text = read_text(element)
     if not text or len(text) > _MAX_LABEL_CHARACTERS:
         return
@@ -218,7 +295,29 @@ def _make_heading(element: Any, level: int) -> None:
         return
     for child in list(element):
         element.remove(child)
-    element.tag, element.text = f"h{min(level, 6)}", text
+    is_heading = content is None or _ends_section(content)
+    element.tag, element.text = (f"h{min(level, 6)}" if is_heading else "p"), text
+    if not is_heading:
+        bold = element.makeelement("strong")
+        bold.text, element.text = text, None
+        element.append(bold)
+
+
+def _ends_section(content: Any) -> bool:
+    """Whether nothing but headings and other folded content follows an element."""
+    for element in [content, *content.iterancestors()]:
+        for following in element.itersiblings():
+            if (element.tail or "").strip():
+                return False
+            if not isinstance(following.tag, str) or not read_text(following):
+                continue
+            is_label = following.tag in (*HEADINGS, "details", "summary", "button", "dl", "dt")
+            return (
+                is_label or next(following.iter("button", "summary", *HEADINGS), None) is not None
+            )
+        if element.tag == "body":
+            break
+    return True
 
 
 def _label_panel(tab: Any, panel: Any, level: int) -> None:
@@ -276,7 +375,10 @@ def _join_definition(terms: list[Any], definition: Any, level: int) -> None:
     for child in list(last):
         last.remove(child)
     if is_section:
-        last.tag, last.text, definition.tag = f"h{level}", label, "div"
+        for child in list(last):
+            last.remove(child)
+        last.text, last.tail, definition.tag = label, None, "div"
+        _make_heading(last, level, definition.getparent())
         return
     last.drop_tree()
     for paragraph in list(definition.iter("p")):

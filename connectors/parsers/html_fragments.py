@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from typing import Any, NamedTuple
 
@@ -79,6 +80,9 @@ def _decode_html(data: bytes) -> str:
     from bs4.dammit import EncodingDetector
 
     if not data.startswith(_BYTE_ORDER_MARKS):
+        if not data.isascii():
+            with suppress(UnicodeDecodeError):
+                return data.decode()  # valid UTF-8 is hardly ever anything else
         declared = EncodingDetector.find_declared_encoding(data, is_html=True)
         try:
             return data.decode(_WIDER_ENCODINGS.get(str(declared).lower(), declared or "utf-8"))

@@ -28,6 +28,7 @@ class OmissionLog:
         self._omissions: list[Omission] = []
         self._words: Counter[str] = Counter()
         self._hidden_names: dict[str, None] = {}
+        self._more_words: dict[OmissionReason, list[int]] = {}
 
     def add(self, reason: OmissionReason, name: str, text: str = "") -> None:
         """Record content that is left out: `name` says what it is, `text` is all of its text."""
@@ -38,6 +39,8 @@ class OmissionLog:
             self._hidden_names[name] = None
         if len(self._omissions) < _MAX_OMISSIONS:
             self._omissions.append(Omission(reason=reason, name=name, words=len(words)))
+        else:
+            self._more_words.setdefault(reason, []).append(len(words))
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -48,11 +51,15 @@ class OmissionLog:
         """Compare the `text` of the document with all text of the file, in `source_texts`."""
         source_words = Counter(word for part in source_texts for word in list_words(part))
         missing = source_words - Counter(list_words(text)) - self._words
+        more = (
+            Omission(reason=reason, name=f"{len(counts):,} more", words=sum(counts))
+            for reason, counts in self._more_words.items()
+        )
         return Coverage(
             words=source_words.total(),
             missing=missing.total(),
             missing_words=tuple(missing)[:_MAX_MISSING_WORDS],
-            omissions=tuple(self._omissions),
+            omissions=(*self._omissions, *more),
         )
 
 

@@ -8,7 +8,7 @@ the names of their columns.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from itertools import compress, pairwise
 from typing import Literal, NamedTuple
@@ -560,6 +560,8 @@ class _RegionFinder:
         numeric = [i for i in range(right - left) if _has_values(_list_kinds(sample, i))]
         width = _measure_width(sample)
         column = left + numeric[0] if numeric else -1
+        header = self._cut_rows(max(0, top - rows), top, left, right)
+        names = {text.casefold() for row in header for text in row if text}
         candidates = 0
         for y in range(top + 1, bottom - 1):
             if candidates > _MAX_HEADER_CANDIDATES:
@@ -569,16 +571,28 @@ class _RegionFinder:
             is_other = bool(text) and not text[0].isdigit() and classify_value(text) == "text"
             is_wider = len(row) > left + width and any(row[left + width : right])
             candidates += is_other or is_wider
-            if (is_other or is_wider) and self._is_next_header(y, bottom, left, right, numeric):
+            if (is_other or is_wider) and self._is_next_header(
+                y, bottom, left, right, numeric, names
+            ):
                 title = y - 1
                 has_title = title > top and self._count_values(title, left, right) == 1
                 return title if has_title else y
         return bottom
 
     def _is_next_header(
-        self, y: int, bottom: int, left: int, right: int, numeric: Sequence[int]
+        self,
+        y: int,
+        bottom: int,
+        left: int,
+        right: int,
+        numeric: Sequence[int],
+        earlier_names: Collection[str],
     ) -> bool:
-        """Whether a row within a table has the names of the columns of another table."""
+        """Whether a row within a table has the names of the columns of another table.
+
+        A row of texts above numbers can also be a record with notes instead of numbers. Without a
+        title above it, it has to repeat one of the `earlier_names` (in lower case).
+        """
         rows = self._cut_rows(y, min(bottom, y + _SAMPLE_ROWS), left, right)
         names = [text for text in rows[0] if text]
         kinds = {classify_value(text) for text in names}
@@ -594,9 +608,7 @@ class _RegionFinder:
         if changed_width or changed_kinds:
             return all(_measure_width([row]) == _measure_width(rows[:1]) for row in rows[1:3])
         has_title = self._count_values(y - 1, left, right) == 1
-        return has_title or (
-            len(numeric) > 1 and all(classify_value(rows[0][i]) == "text" for i in numeric)
-        )
+        return has_title or not {name.casefold() for name in names}.isdisjoint(earlier_names)
 
     def _starts_table(self, rows: Grid, header_rows: int, left: int, right: int) -> bool:
         """Whether rows below an empty row begin a table: they have a header of their own."""

@@ -15,7 +15,7 @@ from connectors.base import Connector, FailedPart, Source, apply_source_metadata
 from connectors.parser_pool import ParserPool
 from rag.chunking import Chunker, split_document
 from rag.embedding.base import Embedder
-from rag.errors import ParseError, RagError, SourceError, SourceSkipped, SourceUnreadable
+from rag.errors import ParseError, RagError, SourceError, SourceUnreadable
 from rag.ingestion.identity import add_identity
 from rag.ingestion.report import Move
 from rag.stores.document_store import (
@@ -46,6 +46,11 @@ class IngestItem:
     failure: FailureEntry | None = None
     skip_reason: str = ""
     pending: PendingDocument | None = None
+
+    @classmethod
+    def from_skipped(cls, part: FailedPart) -> Self:
+        """Make the item of a part that is no document."""
+        return cls(part.uri, "skipped", skip_reason=str(part.error))
 
     @classmethod
     def from_failure(
@@ -148,8 +153,13 @@ class ChangeDetector:
     def _skip_unchanged(self, source: Source, record: _SourceRecord) -> list[IngestItem] | None:
         """Return the items of a source that need not be read, or None if it must be read.
 
-        A source is not read if its version and its parts are those of the ledger.
+        A source is not read if its version and its parts are those of the ledger, or if it is no
+        document.
         """
+        if source.skip_reason:
+            self._dropped_uris += record.entries
+            self._fixed_failure_uris += [failure.uri for failure in record.failures]
+            return [IngestItem(source.uri, "skipped", skip_reason=source.skip_reason)]
         if not source.version:
             return None
         repeated_failures = self._select_repeated_failures(source.version, record)
@@ -221,10 +231,6 @@ class ChangeDetector:
         except SourceUnreadable as error:
             self._protected_prefixes.append(source.protected_prefix or f"{source.uri}/")
             return [IngestItem.from_failure(source.uri, source.uri, error)]
-        except SourceSkipped as error:
-            self._dropped_uris += record.entries
-            self._fixed_failure_uris += [failure.uri for failure in record.failures]
-            return [IngestItem(source.uri, "skipped", skip_reason=str(error))]
         except ParseError as error:
             return [
                 IngestItem.from_failure(
@@ -285,11 +291,7 @@ class ChangeDetector:
         content_hash = _hash_content(data, source)
         all_parts = self._parser_pool.parse(data, uri=source.uri, mime=source.mime)
         parts = [part for part in all_parts if not is_skipped(part)]
-        items: list[IngestItem] = [
-            IngestItem(part.uri, "skipped", skip_reason=str(part.error))
-            for part in all_parts
-            if is_skipped(part)
-        ]
+        items = [IngestItem.from_skipped(part) for part in all_parts if is_skipped(part)]
         for part in parts:
             if isinstance(part, FailedPart):
                 # A permanent failure under the uri of the source marks the whole source as failed,

@@ -36,7 +36,9 @@ from tests.connectors.parsing import parse_parts
         ("#notes.md#", "a backup copy"),
         ("notes.bak", "a backup copy"),
         ("notes.md.orig", "a backup copy"),
-        ("Backup of plan.doc", "a backup copy"),
+        ("Backup of plan.wbk", "a backup copy"),
+        ("отчет (конфликтующая копия Ann).md", "a conflicted copy"),
+        ("~WRD0000.docx", "a temporary file"),
         ("fares (Ann's conflicted copy 2025-02-01).xlsx", "a conflicted copy"),
         ("fares.sync-conflict-20250201-101500-ABCDEFG.md", "a conflicted copy"),
         ("fares (In Konflikt stehende Kopie von Ann).xlsx", "a conflicted copy"),
@@ -50,6 +52,11 @@ from tests.connectors.parsing import parse_parts
         ("a.part.md", ""),
         ("originals.md", ""),
         ("~", ""),
+        ("Policy (conflict of interest).md", ""),
+        ("Guide to conflicted copy.md", ""),
+        ("dev_conflict-2024 report.md", ""),
+        ("Backup of databases.md", ""),
+        ("Body.temp", ""),
     ],
 )
 def test_names_of_files_that_are_no_documents(name: str, reason: str) -> None:

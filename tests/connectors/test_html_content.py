@@ -24,7 +24,8 @@ def parse_page(body: str, head: str = "<title>Ferry office</title>") -> Document
 
 def parse_content(content: str) -> Document:
     menu = "<nav><a href=/>Home</a><a href=/fares>Fares</a></nav>"
-    return parse_page(f"{menu}<main><h1>Ferry</h1><p>{PROSE}</p>{content}<p>{PROSE}</p></main>")
+    after = f"<h2>More</h2><p>{PROSE}</p>"
+    return parse_page(f"{menu}<main><h1>Ferry</h1><p>{PROSE}</p>{content}{after}</main>")
 
 
 def list_headings(document: Document) -> list[str]:
@@ -69,6 +70,62 @@ def test_details_and_definitions_have_their_labels() -> None:
     assert "\nPier: where boats stop\n" in document.text
     assert find_heading(document, "A boat for cars.") == "What is a roll-on?"
     assert "Deck, Upper deck: open **all** year" in document.text
+
+
+def test_a_label_above_other_content_is_no_heading() -> None:
+    document = parse_content(
+        "<h2>Fees</h2><details><summary>Old prices</summary><p>It was 3.</p></details>"
+        "<p>Pay until Friday.</p><button aria-expanded=false>Where?</button><div>At the desk.</div>"
+    )
+    assert find_heading(document, "Pay until Friday.") == "Fees"
+    assert "**Old prices**\n\nIt was 3." in document.text
+    assert "Where?" in document.text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("comment", "timeline-comment", "social-security", "canteen-menu", "related-standards"),
+        *("cookie-policy", "share-capital", "with-sidebar", "consent-form", "newsletter-archive"),
+    ],
+)
+@pytest.mark.parametrize("attribute", ["class", "id"])
+def test_names_of_classes_do_not_make_text_navigation(name: str, attribute: str) -> None:
+    document = parse_content(f"<div {attribute}={name}><p>Set the flag in version 2.1.</p></div>")
+    assert "Set the flag in version 2.1." in document.text
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_short_sections_beside_the_main_text_are_kept(count: int) -> None:
+    document = parse_page(
+        f"<nav><a href=/>Home</a></nav><div><h1>Firm</h1>{f'<p>{PROSE}</p>' * count}</div>"
+        "<div><h2>Hours</h2><p>Monday 9 to 17</p></div><div class=col-4>Pier Street 4</div>"
+        "<main><p>Hero</p></main>"
+    )
+    assert find_heading(document, "Monday 9 to 17") == "Hours"
+    assert "Pier Street 4" in document.text
+
+
+def test_values_of_forms_are_text() -> None:
+    document = parse_content(
+        "<form><label>City</label> <input value=Leeds> <input type=hidden value=token>"
+        "<textarea>Pays late.</textarea><select><option>Retail<option selected>Wholesale</select>"
+        "<select><option>230 V<option>400 V</select><input type=checkbox checked>Insured</form>"
+    )
+    assert "City Leeds Pays late. Wholesale 230 V, 400 V [x] Insured" in " ".join(
+        document.text.split()
+    )
+    assert "token" not in document.text
+
+
+def test_deeply_nested_elements_are_read() -> None:
+    document = parse_content("<div>" * 400 + "Deep text." + "</div>" * 400)
+    assert "Deep text." in document.text
+
+
+def test_text_after_a_list_in_a_list_item_is_separate() -> None:
+    text = parse_content("<ul><li>one<ul><li>two</li></ul>three</li></ul>").text
+    assert "twothree" not in text
 
 
 def test_tabs_are_sections_with_the_labels_of_the_tabs() -> None:
@@ -155,6 +212,8 @@ def test_indices_are_characters() -> None:
     )
     assert "CO2 per m², 10⁻⁶ a, the 4th of May, x < 3." in document.text
     assert "Four percent[^1] of it.[^2]" in document.text
+    indices = parse_content("<p>x<sub>i+1</sub> = x<sub>i</sub>, e<sup>x/2</sup></p>").text
+    assert "x_(i+1) = xi, e^(x/2)" in indices
 
 
 def test_lines_of_the_source_are_no_lines_of_the_text() -> None:
