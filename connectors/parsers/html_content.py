@@ -42,8 +42,8 @@ _CONTAINERS = ("html", "body", "div", "section", "main", "article", "form", "td"
 _NAVIGATION_ROLES = ("navigation", "banner", "contentinfo", "search", "menu", "menubar")
 _NAVIGATION_CLASS = re.compile(  # of parts that are never content
     r"""(?ix)(?:^|\s)(?:
-    nav|navbar|navigation|navbox|topnav|main-?nav|site-?nav|menubar|breadcrumbs?|pagination|pager|toc
-    |skip-?link|skip-?nav|skip-?to-\w+|site-?footer|page-?footer|global-?footer|site-?header|masthead
+    nav|navbar|navigation|navbox|topnav|main-?nav|site-?nav|menubar|breadcrumbs?|pagination|pager
+    |\S*\btoc\b\S*|\S*table-of-contents\S*|skip-?link|skip-?nav|skip-?to-\w+|site-?footer|page-?footer|global-?footer|site-?header|masthead
     |cookie-?(?:banner|consent|notice|bar|popup)|cookieconsent|gdpr-\w+|consent-?banner
     |share-?(?:buttons?|bar|links)|social-?(?:share|links|icons|media)|addtoany\S*|sharethis\S*
     |newsletter-?(?:signup|form|box)|adsbygoogle|advert(?:isement)?|ad-?(?:slot|banner|container)
@@ -177,10 +177,12 @@ def _is_navigation_outside(element: Any, hits: dict[Any, int]) -> bool:
     tag, role = element.tag, (element.get("role") or "").lower()
     if tag == "h1" or next(element.iter("h1"), None) is not None:
         return False
-    if tag in ("nav", "header", "footer", "aside") or role in _NAVIGATION_ROLES:
-        return hits.get(element, 0) == 0
     links = list(element.iter("a"))
     link_share = _measure_link_share(element, links)
+    if tag == "nav" or role in _NAVIGATION_ROLES:
+        return True
+    if tag in ("header", "footer", "aside"):
+        return hits.get(element, 0) == 0 or link_share > 0.5
     names = f"{element.get('class') or ''} {element.get('id') or ''}"
     word_count = len(read_text(element).split())
     if _NAVIGATION_CLASS.search(names) or _TEASER_CLASS.search(names):
