@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,9 +11,11 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from connectors.base import Parser
-from connectors.parsers import ocr, pdf_layout
+from connectors.parsers import ocr
+from connectors.parsers.pdf_columns import order_lines
 from connectors.parsers.pdf_headers import drop_repeated_lines
-from connectors.parsers.pdf_layout import CharacterBoxes, Line
+from connectors.parsers.pdf_hyphens import join_divided_words
+from connectors.parsers.pdf_layout import Line, extract_lines, make_boxes
 from connectors.parsers.pdf_tables import insert_tables
 from connectors.parsers.text_builder import build_heading_marks
 from connectors.parsers.titles import choose_title
@@ -25,7 +26,6 @@ from rag.types.source_location import MarkKind
 _PAGE_BREAK = "\n\n"
 PDFIUM_LOCK = threading.Lock()  # PDFium allows one thread at a time in a process
 _FPDF_ERR_PASSWORD = 4
-_LINE_END_HYPHEN = "\ufffe"  # PDFium writes this for a hyphen and the line end after it
 _MAX_PAGES = 50_000
 _MAX_BOOKMARKS = 10_000
 
@@ -63,7 +63,7 @@ class PdfParser(Parser):
             content = _read_pdf(data, self)
         pages = content.pages
         if self.clean:
-            pages = _join_divided_words(drop_repeated_lines(pages))
+            pages = join_divided_words(drop_repeated_lines(pages))
             for line in (line for page in pages for line in page):
                 if not line.marks and ("  " in line.text or "\xa0" in line.text):
                     line.text = _SPACES.sub(" ", line.text)
@@ -152,9 +152,10 @@ def _read_page_lines(page: Any, number: int, clean: bool) -> list[Line]:
     textpage = page.get_textpage()
     try:
         text = textpage.get_text_range()
-        lines = pdf_layout.extract_lines(replace_invalid_characters(text), textpage, clean=clean)
-        if clean:
-            lines = insert_tables(lines, CharacterBoxes(textpage))
+        boxes = make_boxes(textpage) if clean else None
+        lines = extract_lines(replace_invalid_characters(text), textpage, boxes)
+        if boxes is not None:
+            lines = insert_tables(order_lines(lines, boxes), boxes)
     except UnicodeDecodeError:
         raise ParseError(f"page {number} has text that is not valid Unicode") from None
     finally:
@@ -254,43 +255,6 @@ def _mark_headings(
 
 
 _SPACES = re.compile("[ \xa0]+")
-_DIVIDED_WORD = re.compile(rf"([^\W\d_]+){_LINE_END_HYPHEN}([^\W\d_]+)")
-_WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
-
-
-def _join_divided_words(pages: list[list[Line]]) -> list[list[Line]]:
-    """Join words that are divided at the end of a line.
-
-    The hyphen is kept if the hyphenated word occurs elsewhere in the document, or if both parts
-    occur as words and the joined word does not.
-    """
-    if not any(_LINE_END_HYPHEN in line.text for page in pages for line in page):
-        return pages
-    word_counts: Counter[str] = Counter()
-    for page in pages:
-        word_counts.update(_WORD.findall("\n".join([line.text for line in page]).lower()))
-
-    def join_parts(match: re.Match[str]) -> str:
-        first, second = match.groups()
-        hyphenated, joined = f"{first}-{second}", f"{first}{second}"
-        hyphenated_count = word_counts[hyphenated.lower()]
-        joined_count = word_counts[joined.lower()]
-        if joined_count and joined_count >= hyphenated_count:
-            return joined
-        if (
-            hyphenated_count
-            or not second[:1].islower()
-            or (word_counts[first.lower()] and word_counts[second.lower()] > 1)
-        ):
-            return hyphenated
-        return joined
-
-    for page in pages:
-        for line in page:
-            if _LINE_END_HYPHEN in line.text:
-                line.text = _DIVIDED_WORD.sub(join_parts, line.text).replace(_LINE_END_HYPHEN, "-")
-    return pages
-
 
 def _find_title_bookmark(outline: Sequence[_Bookmark]) -> str:
     """Return the first bookmark, if no other is on its level or above it; "" otherwise."""
