@@ -119,13 +119,17 @@ def _join_source_words(texts: Iterable[str], text: str) -> Iterator[str]:
     words: set[str] = set()
 
     def join_parts(match: re.Match[str]) -> str:
-        joined = match[1] + match[2]
-        return joined if joined.casefold() in words else f"{match[1]}-{match[2]}"
+        page = match.string
+        first = _LAST_WORD.search(page[max(0, match.start() - 50) : match.start()])
+        second = _FIRST_WORD.match(page[match.end() : match.end() + 50])
+        if not first or not second:
+            return "-\n"
+        return "" if (first[0] + second[0]).casefold() in words else "-"
 
     for page in texts:
-        if _DIVIDED_WORD.search(page):
+        if _LINE_END_HYPHEN.search(page):
             words = words or set(list_words(text))
-            page = _DIVIDED_WORD.sub(join_parts, page)
+            page = _LINE_END_HYPHEN.sub(join_parts, page)
         yield clean_characters(page).replace("\u00ad", "")
 
 
@@ -175,7 +179,9 @@ def _mark_headings(
     return build_heading_marks(starts, len(text))
 
 
-_DIVIDED_WORD = re.compile(r"(\w+)(?:\ufffe|[-\u00ad\u2010]\r?\n)(\w+)")
+_LINE_END_HYPHEN = re.compile("\ufffe|[-\u00ad\u2010]\r?\n")
+_LAST_WORD = re.compile(r"\w+$")
+_FIRST_WORD = re.compile(r"\w+")
 _SPACES = re.compile("[ \xa0]+")
 
 def _find_title_bookmark(outline: Sequence[Bookmark]) -> str:

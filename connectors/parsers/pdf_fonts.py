@@ -18,6 +18,8 @@ _MIN_JUDGED_CHARACTERS = 100
 _VOWELS = frozenset("aeiouyAEIOUY")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]|\(cid:\d{1,6}\)")
 _PRIVATE_USE = re.compile(r"[\ue000-\uf8ff]")
+_RARE = re.compile("[\ufb00-\ufb06\u2060]")
+_ASTRAL = re.compile("[\U00010000-\U0010ffff]")
 _SPACE = re.compile(r"\s+")
 # Bullets of the fonts Symbol and Wingdings, which have their own places for them.
 _SYMBOLS = str.maketrans({0xF0B7: "•", 0xF0A7: "▪", 0xF0A8: "▪", 0xF0D8: "‣", 0xF06F: "◦"})
@@ -30,6 +32,7 @@ _LIGATURES = str.maketrans(
         0xFB04: "ffl",
         0xFB05: "st",
         0xFB06: "st",
+        0x2060: "",
     }
 )
 
@@ -44,24 +47,32 @@ class ReadableText(NamedTuple):
 
 def replace_unreadable(text: str, textpage: Any) -> ReadableText:
     """Return the text of a page, of the same length, with its unreadable characters replaced."""
-    if not text.isascii():
+    if _PRIVATE_USE.search(text):
         text = text.translate(_SYMBOLS)
     readable = _CONTROL.sub(lambda match: UNREADABLE * len(match[0]), text)
     if not text.isascii():
         readable = _replace_unassigned(readable)
     if len(text) == textpage.count_chars():
         readable = _replace_unmapped(readable, textpage)
-    characters = len(_SPACE.sub("", readable)) or 1
-    count = readable.count(UNREADABLE)
-    if 2 * count < characters and _has_only_symbols(readable):
+    if _has_only_symbols(readable):
         readable = re.sub(r"\S", UNREADABLE, readable)
-        count = characters
+    count = readable.count(UNREADABLE)
     if not count:
         return ReadableText(readable, "", 0.0)
+    characters = len(_SPACE.sub("", readable))
     replaced = "".join(
         old if new == UNREADABLE else " " for old, new in zip(text, readable, strict=True)
     )
     return ReadableText(readable, " ".join(replaced.split()), count / characters)
+
+
+def align_with_boxes(text: str) -> str:
+    """Return the text of a page with as many characters as it has UTF-16 code units.
+
+    PDFium counts these. A word joiner follows each character of two code units; it is removed by
+    `clean_characters`.
+    """
+    return text if text.isascii() else _ASTRAL.sub("\\g<0>\u2060", text)
 
 
 def _replace_unassigned(text: str) -> str:
@@ -103,6 +114,9 @@ def _reads_as_words(text: str) -> bool:
 
 def _has_only_symbols(text: str) -> bool:
     """Whether a page has symbols in place of letters: a font with an order of its own."""
+    sample = text[:_MIN_JUDGED_CHARACTERS]
+    if 2 * sum(map(str.isalnum, sample)) > len(sample):
+        return False
     characters = _SPACE.sub("", text)
     if len(characters) < _MIN_JUDGED_CHARACTERS:
         return False
@@ -125,7 +139,8 @@ def clean_characters(text: str) -> str:
     """Return a text with letters for ligatures, and without runs of unreadable characters."""
     if text.isascii():
         return text
-    text = text.translate(_LIGATURES)
+    if _RARE.search(text):
+        text = text.translate(_LIGATURES)
     if UNREADABLE * 2 in text:
         text = _UNREADABLE_TOKEN.sub("", text).strip()
     return text

@@ -43,11 +43,10 @@ class Line:
 
 def extract_lines(text: str, textpage: Any, boxes: CharacterBoxes | None) -> list[Line]:
     """Return the lines of the `text` of a page; with `boxes`, as they are drawn and located."""
-    # PDFium counts UTF-16 code units: offsets are equal only without surrogate pairs.
-    if boxes is None or len(text) != textpage.count_chars():
-        return [Line(part, offset) for part, offset in _split_lines(text, _LINE_END)]
-    pattern = _DRAWN_LINE_END if LINE_END_HYPHEN in text else _LINE_END
+    pattern = _DRAWN_LINE_END if boxes is not None and LINE_END_HYPHEN in text else _LINE_END
     lines = [Line(part, offset) for part, offset in _split_lines(text, pattern)]
+    if boxes is None or len(text) != textpage.count_chars():
+        return lines
     for line in lines:
         boxes.locate(line)
     _mark_edges([line for line in lines if line.text.strip()])

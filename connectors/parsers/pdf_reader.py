@@ -15,6 +15,7 @@ from connectors.parsers.pdf_columns import order_lines
 from connectors.parsers.pdf_fonts import (
     MAX_UNREADABLE_SHARE,
     ReadableText,
+    align_with_boxes,
     drop_unreadable_lines,
     replace_unreadable,
 )
@@ -122,7 +123,7 @@ def _read_lines(
     textpage = page.get_textpage()
     try:
         text = textpage.get_text_range()
-        readable = replace_unreadable(to_well_formed(text), textpage)
+        readable = replace_unreadable(align_with_boxes(to_well_formed(text)), textpage)
         boxes = make_boxes(textpage) if clean else None
         lines = extract_lines(readable.text, textpage, boxes)
         if readable.share > MAX_UNREADABLE_SHARE:
