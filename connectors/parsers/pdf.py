@@ -12,7 +12,14 @@ from connectors.base import Parser
 from connectors.parsers import ocr
 from connectors.parsers.omissions import OmissionLog, list_words
 from connectors.parsers.pdf_fonts import clean_characters
+from connectors.parsers.pdf_footnotes import move_footnotes
 from connectors.parsers.pdf_headers import drop_repeated_lines
+from connectors.parsers.pdf_headings import (
+    Heading,
+    find_headings,
+    find_title_line,
+    measure_body_size,
+)
 from connectors.parsers.pdf_hyphens import join_divided_words
 from connectors.parsers.pdf_layout import Line
 from connectors.parsers.pdf_reader import PDFIUM_LOCK, Bookmark, PdfContent, read_pdf
@@ -57,10 +64,11 @@ class PdfParser(Parser):
         log = OmissionLog()
         with PDFIUM_LOCK:
             content = read_pdf(data, log, clean=self.clean, dpi=self.dpi if self.ocr else None)
-        pages = content.pages
+        pages, headings, title_line = content.pages, [], ""
         if self.clean:
-            pages = _clean_pages(pages, log)
-        texts = ["\n".join(line.text for line in page).strip("\n") for page in pages]
+            pages, headings, title_line = _clean_pages(pages, log)
+        pages = [_trim_blank_lines(page) for page in pages]
+        texts = ["\n".join(line.text for line in page) for page in pages]
         for number, text in content.recognised.items():
             texts[number - 1] = text
         text, marks = _join_pages(texts)
@@ -70,6 +78,11 @@ class PdfParser(Parser):
         )
         if len(empty_pages) == len(texts):
             raise NoText(_describe_missing_text(content, self.ocr))
+        heading_marks = (
+            _mark_bookmarks(content.outline, text, marks)
+            if content.outline
+            else _mark_heading_lines(headings, pages, marks, len(text))
+        )
         title = content.info.pop("title", "")
         metadata = {
             **content.info,
@@ -82,10 +95,14 @@ class PdfParser(Parser):
         return Document(
             uri=uri,
             text=text,
-            title=choose_title(title, heading=_find_title_bookmark(content.outline), uri=uri),
+            title=choose_title(
+                title,
+                heading=_find_title_bookmark(content.outline) or title_line,
+                uri=uri,
+            ),
             mime=mime or "application/pdf",
             metadata=flatten_metadata(metadata),
-            marks=(*marks, *table_marks, *_mark_headings(content.outline, text, marks)),
+            marks=(*marks, *table_marks, *heading_marks),
             coverage=log.measure(text, _join_source_words(content.source_texts, text)),
         )
 
@@ -100,9 +117,18 @@ def _describe_missing_text(content: PdfContent, recognised: bool) -> str:
     return f"{problem}: pip install 'citewell[ocr]' to have them recognised"
 
 
-def _clean_pages(pages: list[list[Line]], log: OmissionLog) -> list[list[Line]]:
-    """Drop what repeats on the pages, join divided words, and write characters as usual."""
-    pages = join_divided_words(drop_repeated_lines(pages, log))
+def _clean_pages(
+    pages: list[list[Line]], log: OmissionLog
+) -> tuple[list[list[Line]], list[Heading], str]:
+    """Drop what repeats on the pages, move footnotes, join divided words.
+
+    Return the pages, the headings and the title, as far as the size of the type shows them.
+    """
+    pages = drop_repeated_lines(pages, log)
+    body_size = measure_body_size(pages)
+    headings = find_headings(pages, body_size)
+    title = clean_characters(find_title_line(pages, body_size))
+    pages = join_divided_words(move_footnotes(pages, body_size))
     for page in pages:
         for line in page:
             if line.marks:
@@ -111,7 +137,13 @@ def _clean_pages(pages: list[list[Line]], log: OmissionLog) -> list[list[Line]]:
                 line.text = clean_characters(line.text)
             if "  " in line.text or "\xa0" in line.text:
                 line.text = _SPACES.sub(" ", line.text)
-    return pages
+    return pages, headings, title
+
+
+def _trim_blank_lines(page: list[Line]) -> list[Line]:
+    """Return the lines without blank ones at the beginning and the end of the page."""
+    texts = [index for index, line in enumerate(page) if line.text.strip()]
+    return page[texts[0] : texts[-1] + 1] if texts else []
 
 
 def _join_source_words(texts: Iterable[str], text: str) -> Iterator[str]:
@@ -160,7 +192,28 @@ def _move_table_marks(pages: Sequence[Sequence[Line]], page_marks: Sequence[Mark
     return marks
 
 
-def _mark_headings(
+def _mark_heading_lines(
+    headings: Sequence[Heading],
+    pages: Sequence[Sequence[Line]],
+    page_marks: Sequence[Mark],
+    end: int,
+) -> tuple[Mark, ...]:
+    """Return heading marks from each heading to the next one."""
+    offsets: dict[int, int] = {}
+    for page, mark in zip(pages, page_marks, strict=True):
+        offset = mark.start
+        for line in page:
+            offsets[id(line)] = offset
+            offset += len(line.text) + 1
+    starts = [
+        (offsets[id(heading.line)], heading.level, clean_characters(heading.title)[:200])
+        for heading in headings
+        if id(heading.line) in offsets
+    ]
+    return build_heading_marks(starts, end)
+
+
+def _mark_bookmarks(
     outline: Sequence[Bookmark], text: str, pages: Sequence[Mark]
 ) -> tuple[Mark, ...]:
     """Return heading marks from the title of each bookmark on its page to the next bookmark."""
@@ -183,6 +236,7 @@ _LINE_END_HYPHEN = re.compile("\ufffe|[-\u00ad\u2010]\r?\n")
 _LAST_WORD = re.compile(r"\w+$")
 _FIRST_WORD = re.compile(r"\w+")
 _SPACES = re.compile("[ \xa0]+")
+
 
 def _find_title_bookmark(outline: Sequence[Bookmark]) -> str:
     """Return the first bookmark, if no other is on its level or above it; "" otherwise."""

@@ -110,9 +110,10 @@ def _read_field(handle: Any, form: Any, box: Box) -> Annotation | None:
     value = _read_string(pdfium.FPDFAnnot_GetFormFieldValue, form, handle)
     if kind in (pdfium.FPDF_FORMFIELD_COMBOBOX, pdfium.FPDF_FORMFIELD_LISTBOX):
         value = ", ".join(_list_selected_options(form, handle)) or value
-    elif kind != pdfium.FPDF_FORMFIELD_TEXTFIELD:
-        return None
-    elif pdfium.FPDFAnnot_GetFormFieldFlags(form, handle) & _PASSWORD_FLAG:
+    elif (
+        kind != pdfium.FPDF_FORMFIELD_TEXTFIELD
+        or pdfium.FPDFAnnot_GetFormFieldFlags(form, handle) & _PASSWORD_FLAG
+    ):
         return None
     return Annotation("field", " ".join(value.split()), box, name)
 
@@ -255,7 +256,10 @@ def _is_drawn(lines: Sequence[Line], annotation: Annotation) -> bool:
     inside = [
         line.text
         for line in lines
-        if line.y_max >= y_min and line.y_min <= y_max and line.x_max >= x_min and line.x_min <= x_max
+        if line.y_max >= y_min
+        and line.y_min <= y_max
+        and line.x_max >= x_min
+        and line.x_min <= x_max
     ]
     words = list_words(annotation.text)
     return bool(inside) and set(words) <= set(list_words(" ".join(inside)))

@@ -29,6 +29,11 @@ _MIN_LETTER_SHARE = 0.65  # share of letters in running text; tables have more d
 _MAX_HOLES = 0.2  # share of the rows of a region in which a column has no line
 _MIN_WHITE_POINTS = 5.0  # between two columns that are drawn as lines of their own
 _MAX_DEPTH = 4
+_SAME_LINE = 0.4  # of the line height, between the centres of the parts of a line
+_MIN_SPACE_SHARE = 0.15  # of the line height: the width of a space
+_MAX_PART_GAP = 0.6  # of the line height, between two words
+_MAX_BULLET_GAP = 5.0  # of the line height, between a bullet and its text
+BULLETS = frozenset("•‣◦▪·●○■□–—-➢✓*")
 
 Interval = tuple[float, float]
 
@@ -42,6 +47,39 @@ def order_lines(lines: list[Line], boxes: CharacterBoxes) -> list[Line]:
         if ordered_lines != text_lines:
             return ordered_lines
     return lines
+
+
+def join_split_lines(lines: list[Line]) -> list[Line]:
+    """Return the lines; parts of a line that are drawn one by one, such as a bullet, are joined."""
+    joined: list[Line] = []
+    for line in lines:
+        previous = joined[-1] if joined else None
+        if previous is None or not _is_next_part(previous, line):
+            joined.append(line)
+            continue
+        gap = line.x_min - previous.x_max
+        space = " " if gap > _MIN_SPACE_SHARE * (line.y_max - line.y_min) else ""
+        previous.text = previous.text.rstrip() + space + line.text.lstrip()
+        previous.x_max = line.x_max
+        previous.y_min = min(previous.y_min, line.y_min)
+        previous.y_max = max(previous.y_max, line.y_max)
+        if line.is_bold is False:
+            previous.is_bold = False
+        previous.size = max(previous.size, line.size)
+    return joined
+
+
+def _is_next_part(first: Line, second: Line) -> bool:
+    """Whether a line stands next to the right of another one."""
+    if first.marks or second.marks or first.x_max <= first.x_min or second.x_max <= second.x_min:
+        return False
+    height = min(first.y_max - first.y_min, second.y_max - second.y_min)
+    distance = abs(first.y_min + first.y_max - second.y_min - second.y_max) / 2
+    is_bullet = first.text.strip() in BULLETS
+    max_gap = (_MAX_BULLET_GAP if is_bullet else _MAX_PART_GAP) * height
+    return (
+        distance <= _SAME_LINE * height and -0.2 * height <= second.x_min - first.x_max <= max_gap
+    )
 
 
 # -- Columns that PDFium has joined ---------------------------------------------------------
@@ -83,9 +121,7 @@ class _GapReader:
         free = [(float("-inf"), line.x_min), (line.x_max, float("inf"))]
         if not all(end <= line.x_min or start >= line.x_max for start, end in gutters):
             free += [(start, end) for _, start, end in self.find_gaps(index)]
-        parts = [
-            (max(start, a), min(end, b)) for start, end in gutters for a, b in free if a < end
-        ]
+        parts = [(max(start, a), min(end, b)) for start, end in gutters for a, b in free if a < end]
         return [(a, b) for a, b in parts if b - a >= _MIN_GUTTER_POINTS]
 
 
@@ -222,18 +258,13 @@ def _is_running_text(lines: Sequence[Line]) -> bool:
     width = max(line.x_max for line in lines) - min(line.x_min for line in lines)
     full_lines = sum(line.x_max - line.x_min >= _FULL_LINE_SHARE * width for line in lines)
     text = "".join(line.text for line in lines)
-    if 2 * full_lines < len(lines) or (
-        sum(map(str.isalpha, text)) < _MIN_LETTER_SHARE * len(text)
-    ):
+    if 2 * full_lines < len(lines) or (sum(map(str.isalpha, text)) < _MIN_LETTER_SHARE * len(text)):
         return False
     starts = [line.text.lstrip("\"'(“‘„«")[:1] for line in lines[1:]]
     continued = sum(start.isalpha() and not start.isupper() for start in starts)
     if continued >= _MIN_CONTINUED_SHARE * len(starts):
         return len(text) >= _MIN_SHORT_LINE_CHARACTERS * len(lines)
-    return (
-        len(lines) >= _MIN_COLUMN_LINES
-        and len(text) >= _MIN_COLUMN_LINE_CHARACTERS * len(lines)
-    )
+    return len(lines) >= _MIN_COLUMN_LINES and len(text) >= _MIN_COLUMN_LINE_CHARACTERS * len(lines)
 
 
 # -- Columns that are drawn out of order ----------------------------------------------------
@@ -352,5 +383,3 @@ def _is_side_by_side(left_column: Sequence[Line], right_column: Sequence[Line]) 
     bottoms = [min(line.y_min for line in column) for column in columns]
     height = min(top - bottom for top, bottom in zip(tops, bottoms, strict=True))
     return min(tops) - max(bottoms) > 0.5 * height
-
-

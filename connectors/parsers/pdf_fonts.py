@@ -97,7 +97,8 @@ def _replace_unmapped(text: str, textpage: Any) -> str:
     if _reads_as_words("".join(c for c, error in zip(text, unmapped, strict=True) if error)):
         return text
     return "".join(
-        UNREADABLE if error and c != "\ufffe" else c for c, error in zip(text, unmapped, strict=True)
+        UNREADABLE if error and c != "\ufffe" else c
+        for c, error in zip(text, unmapped, strict=True)
     )
 
 
@@ -147,4 +148,3 @@ def clean_characters(text: str) -> str:
 
 
 _UNREADABLE_TOKEN = re.compile(rf"(?:(?<=\s)|^)[^\w\s]*{UNREADABLE}{{2,}}[^\w\s]*(?:\s|$)")
-

@@ -16,7 +16,9 @@ _PAGE_NUMBER = re.compile(
     r"[^\w]*(?:page|p\.|seite|página|pagina|стр\.?|第)?[^\w]*[0-9]{1,6}"
     r"(?:[^\w]*(?:of|von|de|di|van|из|/)?[^\w]*[0-9]{1,6})?[^\w]*(?:页|頁)?"
 )
-_ROMAN_NUMBER = re.compile(r"[^\w]*(m{0,3}(?:cm|cd|d?c{0,3})(?:xc|xl|l?x{0,3})(?:ix|iv|v?i{0,3}))[^\w]*")
+_ROMAN_NUMBER = re.compile(
+    r"[^\w]*(m{0,3}(?:cm|cd|d?c{0,3})(?:xc|xl|l?x{0,3})(?:ix|iv|v?i{0,3}))[^\w]*"
+)
 _ROMAN_DIGITS = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100, "d": 500, "m": 1000}
 _MIN_PAGES_WITH_REPEATS = 4  # in a shorter document, a repeated line has to be at one place
 _MIN_SHORT_PAGE_LINES = 5  # of each page of such a document
@@ -51,6 +53,7 @@ def drop_repeated_lines(pages: list[list[Line]], log: OmissionLog) -> list[list[
             if forms.get(id(line), set()) & dropped_forms:
                 log.add("repeated", "page header or footer", line.text)
             else:
+                line.is_running = bool(forms.get(id(line), set()) & repeated)
                 kept.append(line)
         cleaned_pages.append(kept)
         previous_forms.update(*forms.values())
@@ -121,6 +124,9 @@ def _list_forms(line: Line, page: int) -> set[str]:
     if line.edge == "top" and not _PAGE_NUMBER.fullmatch(text):
         return {text}
     forms = {text}
+    words = text.rpartition(" ")
+    if words[0] and (roman := _ROMAN_NUMBER.fullmatch(words[2])) and roman[1]:
+        forms.add(f"{words[0]}\0roman\0{_read_roman(roman[1]) - page}")
     for match in list(re.finditer(r"[0-9]{1,6}", text))[:_MAX_NUMBERS_PER_LINE]:
         offset = int(match.group()) - page
         if abs(offset) <= _MAX_PAGE_NUMBER_OFFSET:

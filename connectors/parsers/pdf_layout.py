@@ -34,6 +34,9 @@ class Line:
     y_max: float = 0.0
     edge: Literal["", "top", "bottom"] = ""
     marks: tuple[tuple[int, int, Table | int], ...] = ()
+    size: float = 0.0  # height of the type; 0 if unknown
+    is_bold: bool | None = None  # None: it is not known, because the line is no heading
+    is_running: bool = False  # the first occurrence of a line that repeats from page to page
 
     @property
     def end(self) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 from connectors.parsers import ocr
 from connectors.parsers.omissions import OmissionLog
 from connectors.parsers.pdf_annotations import insert_annotations, read_annotations
-from connectors.parsers.pdf_columns import order_lines
+from connectors.parsers.pdf_columns import join_split_lines, order_lines
 from connectors.parsers.pdf_fonts import (
     MAX_UNREADABLE_SHARE,
     ReadableText,
@@ -19,6 +19,7 @@ from connectors.parsers.pdf_fonts import (
     drop_unreadable_lines,
     replace_unreadable,
 )
+from connectors.parsers.pdf_headings import measure_type
 from connectors.parsers.pdf_layout import Line, extract_lines, make_boxes
 from connectors.parsers.pdf_tables import insert_tables
 from rag.errors import EncryptedDocument, ParseError
@@ -104,7 +105,9 @@ def _read_page(
     lines, readable, source_text = _read_lines(page, number, clean, form, log)
     if readable.share > MAX_UNREADABLE_SHARE:
         content.unreadable.append(number)
-    is_readable = readable.share <= MAX_UNREADABLE_SHARE and any(l.text.strip() for l in lines)
+    is_readable = readable.share <= MAX_UNREADABLE_SHARE and any(
+        line.text.strip() for line in lines
+    )
     recognised = ""
     if dpi and not is_readable:
         recognised = ocr.recognise_text(_render_page(page, dpi)).strip()
@@ -132,10 +135,13 @@ def _read_lines(
                 lines = []
         if boxes is not None:
             lines = insert_tables(order_lines(lines, boxes), boxes)
+            measure_type(lines, textpage, boxes)
         annotations = read_annotations(page, form, boxes, log)
         if annotations:
             lines = insert_annotations(lines, annotations, boxes)
             text += "".join(f"\n{annotation.text}" for annotation in annotations)
+        if boxes is not None:
+            lines = join_split_lines(lines)
     except UnicodeDecodeError:
         raise ParseError(f"page {number} has text that is not valid Unicode") from None
     finally:
