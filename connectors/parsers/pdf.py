@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import ClassVar
 
 from pydantic import Field
 
 from connectors.base import Parser
-from connectors.parsers import ocr, pdf_layout
+from connectors.parsers import ocr
+from connectors.parsers.omissions import OmissionLog, list_words
+from connectors.parsers.pdf_fonts import clean_characters
+from connectors.parsers.pdf_footnotes import move_footnotes
 from connectors.parsers.pdf_headers import drop_repeated_lines
-from connectors.parsers.pdf_layout import CharacterBoxes, Line
-from connectors.parsers.pdf_tables import insert_tables
+from connectors.parsers.pdf_headings import (
+    Heading,
+    find_headings,
+    find_title_line,
+    measure_body_size,
+)
+from connectors.parsers.pdf_hyphens import join_divided_words
+from connectors.parsers.pdf_layout import Line
+from connectors.parsers.pdf_reader import PDFIUM_LOCK, Bookmark, PdfContent, read_pdf
 from connectors.parsers.text_builder import build_heading_marks
 from connectors.parsers.titles import choose_title
-from rag.errors import EncryptedDocument, NoText, ParseError
-from rag.types import Document, Mark, Table, flatten_metadata, to_well_formed
+from rag.errors import NoText
+from rag.types import Document, Mark, Table, flatten_metadata
 from rag.types.source_location import MarkKind
 
 _PAGE_BREAK = "\n\n"
-PDFIUM_LOCK = threading.Lock()  # PDFium allows one thread at a time in a process
-_FPDF_ERR_PASSWORD = 4
-_LINE_END_HYPHEN = "\ufffe"  # PDFium writes this for a hyphen and the line end after it
-_MAX_PAGES = 50_000
-_MAX_BOOKMARKS = 10_000
 
 
 class PdfParser(Parser):
@@ -59,14 +61,13 @@ class PdfParser(Parser):
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data`. The title is the document title or the file name."""
+        log = OmissionLog()
         with PDFIUM_LOCK:
-            content = _read_pdf(data, self)
-        pages = content.pages
+            content = read_pdf(data, log, clean=self.clean, dpi=self.dpi if self.ocr else None)
+        pages, headings, title_line = content.pages, [], ""
         if self.clean:
-            pages = _join_divided_words(drop_repeated_lines(pages))
-            for line in (line for page in pages for line in page):
-                if not line.marks and ("  " in line.text or "\xa0" in line.text):
-                    line.text = _SPACES.sub(" ", line.text)
+            pages, headings, title_line = _clean_pages(pages, log)
+        pages = [_trim_blank_lines(page) for page in pages]
         texts = ["\n".join(line.text for line in page) for page in pages]
         for number, text in content.recognised.items():
             texts[number - 1] = text
@@ -76,135 +77,92 @@ class PdfParser(Parser):
             number for number, page in enumerate(texts, start=1) if not page.strip()
         )
         if len(empty_pages) == len(texts):
-            raise NoText(_describe_missing_text(len(texts), self.ocr))
+            raise NoText(_describe_missing_text(content, self.ocr))
+        heading_marks = (
+            _mark_bookmarks(content.outline, text, marks)
+            if content.outline
+            else _mark_heading_lines(headings, pages, marks, len(text))
+        )
         title = content.info.pop("title", "")
         metadata = {
             **content.info,
             "pages": len(texts),
             "pages_without_text": empty_pages,
             "pages_recognised": tuple(content.recognised),
+            "pages_unreadable": tuple(content.unreadable),
+            **log.metadata,
         }
         return Document(
             uri=uri,
             text=text,
-            title=choose_title(title, heading=_find_title_bookmark(content.outline), uri=uri),
+            title=choose_title(
+                title,
+                heading=_find_title_bookmark(content.outline) or title_line,
+                uri=uri,
+            ),
             mime=mime or "application/pdf",
             metadata=flatten_metadata(metadata),
-            marks=(*marks, *table_marks, *_mark_headings(content.outline, text, marks)),
+            marks=(*marks, *table_marks, *heading_marks),
+            coverage=log.measure(text, _join_source_words(content.source_texts, text)),
         )
 
 
-def _describe_missing_text(pages: int, recognised: bool) -> str:
-    problem = f"none of the {pages} pages has a text layer (a scan?)"
+def _describe_missing_text(content: PdfContent, recognised: bool) -> str:
+    count = len(content.pages)
+    problem = f"none of the {count} pages has a text layer (a scan?)"
+    if content.unreadable:
+        problem = f"the text of the {count} pages cannot be read: their fonts have no Unicode map"
     if recognised:
         return f"{problem}, and no text was recognised on them"
     return f"{problem}: pip install 'citewell[ocr]' to have them recognised"
 
 
-@dataclass(slots=True)
-class _Bookmark:
-    level: int
-    title: str
-    page: int  # from 1
+def _clean_pages(
+    pages: list[list[Line]], log: OmissionLog
+) -> tuple[list[list[Line]], list[Heading], str]:
+    """Drop what repeats on the pages, move footnotes, join divided words.
 
-
-@dataclass(slots=True)
-class _PdfContent:
-    pages: list[list[Line]]
-    recognised: dict[int, str]
-    outline: list[_Bookmark]
-    info: dict[str, str]
-
-
-def _read_pdf(data: bytes, settings: PdfParser) -> _PdfContent:
-    import pypdfium2 as pdfium
-
-    try:
-        pdf = pdfium.PdfDocument(data)
-    except pdfium.PdfiumError as error:
-        if getattr(error, "err_code", None) == _FPDF_ERR_PASSWORD:
-            raise EncryptedDocument("protected by a password: save a copy without one") from None
-        raise ParseError("not a PDF, or a damaged one") from None
-    try:
-        if len(pdf) > _MAX_PAGES:
-            raise ParseError(f"{len(pdf):,} pages; at most {_MAX_PAGES:,} are read")
-        pages: list[list[Line]] = []
-        recognised: dict[int, str] = {}
-        for i in range(len(pdf)):
-            page = pdf[i]
-            try:
-                pages.append(_read_page_lines(page, i + 1, settings.clean))
-                if settings.ocr and not any(line.text.strip() for line in pages[-1]):
-                    recognised[i + 1] = ocr.recognise_text(_render_page(page, settings.dpi))
-            finally:
-                page.close()
-        recognised_texts = {number: text for number, text in recognised.items() if text.strip()}
-        return _PdfContent(
-            pages, recognised_texts, list(_read_outline(pdf)), _read_information(pdf)
-        )
-    except pdfium.PdfiumError as error:
-        raise ParseError(f"a damaged PDF: {error}") from None
-    finally:
-        pdf.close()
-
-
-def _read_page_lines(page: Any, number: int, clean: bool) -> list[Line]:
-    textpage = page.get_textpage()
-    try:
-        text = textpage.get_text_range()
-        lines = pdf_layout.extract_lines(replace_invalid_characters(text), textpage, clean=clean)
-        if clean:
-            lines = insert_tables(lines, CharacterBoxes(textpage))
-    except UnicodeDecodeError:
-        raise ParseError(f"page {number} has text that is not valid Unicode") from None
-    finally:
-        textpage.close()
-    return lines
-
-
-def replace_invalid_characters(text: str) -> str:
-    """Replace lone surrogates and NUL by U+FFFD, which keeps the length.
-
-    PDFium writes NUL for glyphs without a Unicode character.
+    Return the pages, the headings and the title, as far as the size of the type shows them.
     """
-    return to_well_formed(text).replace("\0", "\ufffd")
+    pages = drop_repeated_lines(pages, log)
+    body_size = measure_body_size(pages)
+    headings = find_headings(pages, body_size)
+    title = clean_characters(find_title_line(pages, body_size))
+    pages = join_divided_words(move_footnotes(pages, body_size))
+    for page in pages:
+        for line in page:
+            if line.marks:
+                continue
+            if not line.text.isascii():
+                line.text = clean_characters(line.text)
+            if "  " in line.text or "\xa0" in line.text:
+                line.text = _SPACES.sub(" ", line.text)
+    return pages, headings, title
 
 
-def _render_page(page: Any, dpi: int) -> Any:
-    width, height = page.get_size()
-    scale = min(dpi / 72, 6_000 / max(width, height, 1))  # a page may be a poster
-    return page.render(scale=scale, rev_byteorder=True).to_numpy()
+def _trim_blank_lines(page: list[Line]) -> list[Line]:
+    """Return the lines without blank ones at the beginning and the end of the page."""
+    texts = [index for index, line in enumerate(page) if line.text.strip()]
+    return page[texts[0] : texts[-1] + 1] if texts else []
 
 
-def _read_outline(pdf: Any) -> Iterator[_Bookmark]:
-    for count, entry in enumerate(pdf.get_toc(max_depth=15)):
-        if count == _MAX_BOOKMARKS:
-            return
-        target = entry.get_dest()
-        index = target.get_index() if target else None
-        title = " ".join(to_well_formed(entry.get_title()).split())
-        if title and index is not None:
-            yield _Bookmark(entry.level, title[:200], index + 1)
+def _join_source_words(texts: Iterable[str], text: str) -> Iterator[str]:
+    """Yield the texts of the pages with divided words as they are in the `text` of the document."""
+    words: set[str] = set()
 
+    def join_parts(match: re.Match[str]) -> str:
+        page = match.string
+        first = _LAST_WORD.search(page[max(0, match.start() - 50) : match.start()])
+        second = _FIRST_WORD.match(page[match.end() : match.end() + 50])
+        if not first or not second:
+            return "-\n"
+        return "" if (first[0] + second[0]).casefold() in words else "-"
 
-def _read_information(pdf: Any) -> dict[str, str]:
-    raw_metadata = pdf.get_metadata_dict(skip_empty=True)
-    names = {
-        "Title": "title",
-        "Author": "author",
-        "Subject": "subject",
-        "Keywords": "keywords",
-        "CreationDate": "created",
-        "ModDate": "modified",
-    }
-    information = {
-        names[key]: to_well_formed(value) for key, value in raw_metadata.items() if key in names
-    }
-    for key in ("created", "modified"):
-        date = re.match(r"D:(\d{4})(\d{2})?(\d{2})?", information.pop(key, ""))
-        if date:
-            information[key] = "-".join(part for part in date.groups() if part)
-    return information
+    for page in texts:
+        if _LINE_END_HYPHEN.search(page):
+            words = words or set(list_words(text))
+            page = _LINE_END_HYPHEN.sub(join_parts, page)
+        yield clean_characters(page).replace("\u00ad", "")
 
 
 def _join_pages(pages: Sequence[str]) -> tuple[str, list[Mark]]:
@@ -234,8 +192,29 @@ def _move_table_marks(pages: Sequence[Sequence[Line]], page_marks: Sequence[Mark
     return marks
 
 
-def _mark_headings(
-    outline: Sequence[_Bookmark], text: str, pages: Sequence[Mark]
+def _mark_heading_lines(
+    headings: Sequence[Heading],
+    pages: Sequence[Sequence[Line]],
+    page_marks: Sequence[Mark],
+    end: int,
+) -> tuple[Mark, ...]:
+    """Return heading marks from each heading to the next one."""
+    offsets: dict[int, int] = {}
+    for page, mark in zip(pages, page_marks, strict=True):
+        offset = mark.start
+        for line in page:
+            offsets[id(line)] = offset
+            offset += len(line.text) + 1
+    starts = [
+        (offsets[id(heading.line)], heading.level, clean_characters(heading.title)[:200])
+        for heading in headings
+        if id(heading.line) in offsets
+    ]
+    return build_heading_marks(starts, end)
+
+
+def _mark_bookmarks(
+    outline: Sequence[Bookmark], text: str, pages: Sequence[Mark]
 ) -> tuple[Mark, ...]:
     """Return heading marks from the title of each bookmark on its page to the next bookmark."""
     starts: list[tuple[int, int, str]] = []
@@ -253,46 +232,13 @@ def _mark_headings(
     return build_heading_marks(starts, len(text))
 
 
+_LINE_END_HYPHEN = re.compile("\ufffe|[-\u00ad\u2010]\r?\n")
+_LAST_WORD = re.compile(r"\w+$")
+_FIRST_WORD = re.compile(r"\w+")
 _SPACES = re.compile("[ \xa0]+")
-_DIVIDED_WORD = re.compile(rf"([^\W\d_]+){_LINE_END_HYPHEN}([^\W\d_]+)")
-_WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 
 
-def _join_divided_words(pages: list[list[Line]]) -> list[list[Line]]:
-    """Join words that are divided at the end of a line.
-
-    The hyphen is kept if the hyphenated word occurs elsewhere in the document, or if both parts
-    occur as words and the joined word does not.
-    """
-    if not any(_LINE_END_HYPHEN in line.text for page in pages for line in page):
-        return pages
-    word_counts: Counter[str] = Counter()
-    for page in pages:
-        word_counts.update(_WORD.findall("\n".join([line.text for line in page]).lower()))
-
-    def join_parts(match: re.Match[str]) -> str:
-        first, second = match.groups()
-        hyphenated, joined = f"{first}-{second}", f"{first}{second}"
-        hyphenated_count = word_counts[hyphenated.lower()]
-        joined_count = word_counts[joined.lower()]
-        if joined_count and joined_count >= hyphenated_count:
-            return joined
-        if (
-            hyphenated_count
-            or not second[:1].islower()
-            or (word_counts[first.lower()] and word_counts[second.lower()] > 1)
-        ):
-            return hyphenated
-        return joined
-
-    for page in pages:
-        for line in page:
-            if _LINE_END_HYPHEN in line.text:
-                line.text = _DIVIDED_WORD.sub(join_parts, line.text).replace(_LINE_END_HYPHEN, "-")
-    return pages
-
-
-def _find_title_bookmark(outline: Sequence[_Bookmark]) -> str:
+def _find_title_bookmark(outline: Sequence[Bookmark]) -> str:
     """Return the first bookmark, if no other is on its level or above it; "" otherwise."""
     levels = [bookmark.level for bookmark in outline]
     is_alone = len(levels) > 1 and levels[0] == min(levels) and levels.count(levels[0]) == 1

@@ -1,24 +1,20 @@
-"""The lines of a PDF page in reading order: columns are detected from line positions."""
+"""The lines of a PDF page with their boxes, in points."""
 
 from __future__ import annotations
 
 import ctypes
 import re
-from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from math import pi
 from typing import Any, Literal
 
 from rag.types import Table
 
-_MIN_GUTTER_POINTS = 10.0  # distance between two columns
-_SAMPLED_LINES = 8  # long lines of a page that are searched for a gap
-_LONG_LINE_CHARACTERS = 40
-_MIN_COLUMN_LINES = 5
-_MIN_COLUMN_LINE_CHARACTERS = 20  # mean line length; a table has shorter lines
-_FULL_LINE_SHARE = 0.7  # a full line takes at least this share of the column width
-_MIN_LETTER_SHARE = 0.65  # share of letters in running text; tables have more digits
+LINE_END_HYPHEN = "\ufffe"  # PDFium writes this for a hyphen and the line end after it
+_GAP_SHARE = 0.75  # of the line height: the least width of a gap between columns
+_SAMPLED_ANGLES = 5  # characters of a page whose direction is read
 _EDGE_LINES = 2  # lines at the top, and at the bottom, that may be a header or footer
 
 
@@ -38,6 +34,9 @@ class Line:
     y_max: float = 0.0
     edge: Literal["", "top", "bottom"] = ""
     marks: tuple[tuple[int, int, Table | int], ...] = ()
+    size: float = 0.0  # height of the type; 0 if unknown
+    is_bold: bool | None = None  # None: it is not known, because the line is no heading
+    is_running: bool = False  # the first occurrence of a line that repeats from page to page
 
     @property
     def end(self) -> int:
@@ -45,31 +44,26 @@ class Line:
         return self.start + len(self.text)
 
 
-def extract_lines(text: str, textpage: Any, *, clean: bool) -> list[Line]:
-    """Return the lines of the `text` of a page; with `clean`, in reading order."""
-    lines = [Line(part, offset) for part, offset in _split_lines(text)]
-    # PDFium counts UTF-16 code units: offsets are equal only without surrogate pairs.
-    if not clean or len(text) != textpage.count_chars():
+def extract_lines(text: str, textpage: Any, boxes: CharacterBoxes | None) -> list[Line]:
+    """Return the lines of the `text` of a page; with `boxes`, as they are drawn and located."""
+    pattern = _DRAWN_LINE_END if boxes is not None and LINE_END_HYPHEN in text else _LINE_END
+    lines = [Line(part, offset) for part, offset in _split_lines(text, pattern)]
+    if boxes is None or len(text) != textpage.count_chars():
         return lines
-    boxes = CharacterBoxes(textpage)
     for line in lines:
         boxes.locate(line)
-    gutter = _find_gutter(lines, boxes)
-    if gutter is not None:
-        lines = [part for line in lines for part in _split_at_gutter(line, gutter, boxes)]
-    text_lines = [line for line in lines if line.text.strip()]
-    _mark_edges(text_lines)
-    if len(text_lines) >= 2 * _MIN_COLUMN_LINES:
-        ordered_lines = _order_columns(text_lines)
-        if ordered_lines != text_lines:
-            return ordered_lines
+    _mark_edges([line for line in lines if line.text.strip()])
     return lines
 
 
-def _split_lines(text: str) -> Iterator[tuple[str, int]]:
+_LINE_END = "(\r\n|\r|\n)"
+_DRAWN_LINE_END = f"(\r\n|\r|\n|(?<={LINE_END_HYPHEN})(?=[^\r\n]))"
+
+
+def _split_lines(text: str, pattern: str) -> Iterator[tuple[str, int]]:
     offset = 0
-    for part in re.split("(\r\n|\r|\n)", text):
-        if part not in ("\r\n", "\r", "\n"):
+    for i, part in enumerate(re.split(pattern, text)):
+        if i % 2 == 0:
             yield part, offset
         offset += len(part)
 
@@ -91,6 +85,10 @@ class CharacterBoxes:
             return (0.0, 0.0, 0.0, 0.0)
         box = self._box
         return (box.left, box.bottom, box.right, box.top)
+
+    def turn(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        """Return a box of the page in the coordinates of the lines: as the text is read."""
+        return box
 
     def get_x_min(self, index: int) -> float:
         """Return the left edge of a character."""
@@ -126,166 +124,72 @@ class CharacterBoxes:
             y_min, y_max = min(y_min, bottom), max(y_max, top)
         line.x_min, line.x_max, line.y_min, line.y_max = x_min, x_max, y_min, y_max
 
-    def find_gaps(self, line: Line) -> Iterator[tuple[int, float, float]]:
-        """Yield position in the line, start and end (x) of each wide gap."""
-        min_width = max(_MIN_GUTTER_POINTS, line.y_max - line.y_min)
-        for space in re.finditer(r"(?<=\S) +(?=\S)", line.text):
-            gap_start, gap_end = self.get_edges(
-                line.start + space.start() - 1, line.start + space.end()
-            )
+    def find_gaps(self, line: Line) -> list[tuple[int, float, float]]:
+        """Return position in the line, start and end (x) of each gap wide enough for columns."""
+        min_width = _GAP_SHARE * (line.y_max - line.y_min)
+        gaps: list[tuple[int, float, float]] = []
+        get_edges, offset = self.get_edges, line.start
+        for space in _GAP.finditer(line.text):
+            gap_start, gap_end = get_edges(offset + space.start() - 1, offset + space.end())
             if gap_end - gap_start >= min_width:
-                yield space.start(), gap_start, gap_end
+                gaps.append((space.start(), gap_start, gap_end))
+        return gaps
 
 
-def _find_gutter(lines: Sequence[Line], boxes: CharacterBoxes) -> tuple[float, float] | None:
-    """Return the gap between two columns whose adjacent lines PDFium has joined.
+_GAP = re.compile(r"(?<=\S)[ \t\xa0]+(?=\S)")
 
-    On such a page most long lines have exactly one wide gap, at the same position. Returns None
-    if there is no such gap.
+
+class _RotatedBoxes(CharacterBoxes):
+    """The boxes of characters on a page whose text is drawn at 90, 180 or 270 degrees.
+
+    The boxes are turned so that the text runs from left to right.
     """
-    long_lines = sorted(
-        (line for line in lines if len(line.text) >= _LONG_LINE_CHARACTERS),
-        key=lambda line: -len(line.text),
-    )
-    single_gaps: list[tuple[float, float]] = []
-    for count, line in enumerate(long_lines[:_SAMPLED_LINES], start=1):
-        gaps = [(gap_start, gap_end) for _, gap_start, gap_end in boxes.find_gaps(line)]
-        single_gaps += gaps if len(gaps) == 1 else []
-        if count == 3 and not single_gaps:
-            return None
-    if len(single_gaps) < max(_MIN_COLUMN_LINES, len(long_lines[:_SAMPLED_LINES]) // 2):
-        return None
-    centres = sorted((gap_start + gap_end) / 2 for gap_start, gap_end in single_gaps)
-    middle = centres[len(centres) // 2]
-    gutter_gaps = [
-        (gap_start, gap_end) for gap_start, gap_end in single_gaps if gap_start < middle < gap_end
-    ]
-    if len(gutter_gaps) < 0.8 * len(single_gaps):
-        return None
-    starts, ends = zip(*gutter_gaps, strict=True)
-    return max(starts), min(ends)
+
+    def __init__(self, textpage: Any, quarter_turns: int) -> None:
+        super().__init__(textpage)
+        self._quarter_turns = quarter_turns
+
+    def get_box(self, index: int) -> tuple[float, float, float, float]:
+        return self.turn(super().get_box(index))
+
+    def turn(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        x_min, y_min, x_max, y_max = box
+        if self._quarter_turns == 1:
+            return -y_max, x_min, -y_min, x_max
+        if self._quarter_turns == 2:
+            return -x_max, -y_max, -x_min, -y_min
+        return y_min, -x_max, y_max, -x_min
+
+    def get_x_min(self, index: int) -> float:
+        return self.get_box(index)[0]
+
+    def get_edges(self, first: int, second: int) -> tuple[float, float]:
+        return self.get_box(first)[2], self.get_box(second)[0]
+
+    def locate(self, line: Line) -> None:
+        stripped = line.text.strip()
+        if not stripped:
+            return
+        first_index = line.start + line.text.index(stripped[0])
+        first = self.get_box(first_index)
+        last = self.get_box(first_index + len(stripped) - 1)
+        line.x_min, line.x_max = min(first[0], last[0]), max(first[2], last[2])
+        line.y_min, line.y_max = min(first[1], last[1]), max(first[3], last[3])
 
 
-def _split_at_gutter(line: Line, gutter: tuple[float, float], boxes: CharacterBoxes) -> list[Line]:
-    gutter_start, gutter_end = gutter
-    if not line.x_min < gutter_start < gutter_end < line.x_max:
-        return [line]
-    for position, gap_start, gap_end in boxes.find_gaps(line):
-        if gap_start <= gutter_end and gap_end >= gutter_start:
-            parts = [
-                Line(line.text[:position], line.start),
-                Line(line.text[position:], line.start + position),
-            ]
-            stripped = parts[1].text.lstrip()
-            parts[1] = Line(stripped, parts[1].end - len(stripped))
-            for part in parts:
-                boxes.locate(part)
-            return parts
-    return [line]
+def make_boxes(textpage: Any) -> CharacterBoxes:
+    """Return the reader of the boxes of a page; it turns them if the text is drawn turned."""
+    import pypdfium2.raw as pdfium
 
-
-def _order_columns(lines: list[Line], depth: int = 0) -> list[Line]:
-    """Order lines: left column, then right column, between the lines that cross both."""
-    split = _find_column_split(lines) if depth < 3 else None
-    if split is None:
-        return lines
-    bands: list[list[Line]] = [[]]
-    for line in sorted(lines, key=lambda line: -line.y_max):
-        if line.x_min < split < line.x_max:
-            bands += [[line], []]
-        else:
-            bands[-1].append(line)
-    band_columns = [_split_band(band, split) for band in bands]
-    if not any(band_columns):
-        return lines
-    ordered_lines: list[Line] = []
-    for band, columns in zip(bands, band_columns, strict=True):
-        if columns is None:
-            ordered_lines += sorted(band, key=lambda line: line.start)
-        else:
-            ordered_lines += [
-                line for column in columns for line in _order_columns(column, depth + 1)
-            ]
-    return ordered_lines
-
-
-def _split_band(band: Sequence[Line], split: float) -> tuple[list[Line], list[Line]] | None:
-    """Split the lines between two crossing lines into columns; None for cells of a table."""
-    band = sorted(band, key=lambda line: line.start)
-    left_column = [line for line in band if line.x_max <= split]
-    right_column = [line for line in band if line.x_min >= split]
-    if not (_is_column(left_column) and _is_column(right_column)):
-        return None
-    return left_column, right_column
-
-
-def _find_column_split(lines: Sequence[Line]) -> float | None:
-    """Return the x that separates two columns of running text; None if there are none."""
-    x_start = min(line.x_min for line in lines)
-    x_end = max(line.x_max for line in lines)
-    left_edges = sorted([line.x_min for line in lines])
-    right_edges = sorted([line.x_max for line in lines])
-    best: tuple[int, float] | None = None
-    for right_edge in {round(line.x_max, 1) for line in lines}:
-        split = right_edge + 0.5
-        if not x_start + 0.2 * (x_end - x_start) < split < x_end - 0.2 * (x_end - x_start):
-            continue
-        left_count = bisect_right(right_edges, split)
-        right_count = len(lines) - bisect_left(left_edges, split)
-        if min(left_count, right_count) < _MIN_COLUMN_LINES or len(
-            lines
-        ) - left_count - right_count > 0.35 * len(lines):
-            continue
-        left_column = [line for line in lines if line.x_max <= split]
-        right_column = [line for line in lines if line.x_min >= split]
-        crossing_count = len(lines) - len(left_column) - len(right_column)
-        if (
-            crossing_count <= 0.35 * len(lines)
-            and _is_column(left_column)
-            and _is_column(right_column)
-            and _is_side_by_side(left_column, right_column)
-            and _is_out_of_order(lines, split)
-            and min(line.x_min for line in right_column) - max(line.x_max for line in left_column)
-            >= _MIN_GUTTER_POINTS / 2
-            and (best is None or crossing_count < best[0])
-        ):
-            best = (crossing_count, split)
-    return best[1] if best else None
-
-
-def _is_column(lines: Sequence[Line]) -> bool:
-    """Return whether these are lines of running text: long enough, and most of them full."""
-    if len(lines) < _MIN_COLUMN_LINES:
-        return False
-    width = max(line.x_max for line in lines) - min(line.x_min for line in lines)
-    full_lines = sum(line.x_max - line.x_min >= _FULL_LINE_SHARE * width for line in lines)
-    text = "".join(line.text for line in lines)
-    return (
-        len(text) >= _MIN_COLUMN_LINE_CHARACTERS * len(lines)
-        and 2 * full_lines >= len(lines)
-        and sum(map(str.isalpha, text)) >= _MIN_LETTER_SHARE * len(text)
-    )
-
-
-def _is_out_of_order(lines: Sequence[Line], split: float) -> bool:
-    """Return whether the lines change sides with nearly every line, or go right to left.
-
-    If several lines in a row are on the same side, they are table cells and belong together.
-    """
-    is_right = [line.x_min >= split for line in lines if not line.x_min < split < line.x_max]
-    changes = sum(a != b for a, b in pairwise(is_right))
-    return changes >= 1.2 * min(sum(is_right), len(is_right) - sum(is_right)) or (
-        is_right[0] and changes == 1
-    )
-
-
-def _is_side_by_side(left_column: Sequence[Line], right_column: Sequence[Line]) -> bool:
-    """Return whether two columns overlap for more than half of the height of the shorter."""
-    columns = (left_column, right_column)
-    tops = [max(line.y_max for line in column) for column in columns]
-    bottoms = [min(line.y_min for line in column) for column in columns]
-    height = min(top - bottom for top, bottom in zip(tops, bottoms, strict=True))
-    return min(tops) - max(bottoms) > 0.5 * height
+    count = textpage.count_chars()
+    turns: Counter[int] = Counter()
+    for i in range(_SAMPLED_ANGLES):
+        angle = pdfium.FPDFText_GetCharAngle(textpage.raw, (2 * i + 1) * count // 10)
+        turns[round(angle / (pi / 2)) % 4 if angle > 0 else 0] += 1
+    quarter_turns, votes = turns.most_common(1)[0]
+    if quarter_turns and votes > _SAMPLED_ANGLES // 2:
+        return _RotatedBoxes(textpage, quarter_turns)
+    return CharacterBoxes(textpage)
 
 
 def _mark_edges(lines: Sequence[Line]) -> None:

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from connectors.parsers.pdf import PDFIUM_LOCK, replace_invalid_characters
+from connectors.parsers.pdf_reader import PDFIUM_LOCK, replace_invalid_characters
 from rag.errors import DocumentNotFound, ParseError
 from rag.types.tables import split_cells
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from statistics import median
 
+from connectors.parsers.pdf_fonts import clean_characters
 from connectors.parsers.pdf_layout import CharacterBoxes, Line
 
 _WIDE_GAP = 0.5  # of the line height; a space between words takes a quarter
@@ -55,7 +56,7 @@ class Run:
     __slots__ = ("is_value", "text", "x_max", "x_min")
 
     def __init__(self, text: str, x_min: float, x_max: float, is_label: bool = False) -> None:
-        self.text = " ".join(text.split())
+        self.text = clean_characters(" ".join(text.split()))
         self.x_min = x_min
         self.x_max = x_max
         self.is_value = not is_label and _VALUE.fullmatch(self.text) is not None
@@ -121,7 +122,7 @@ class Row:
     def text(self) -> str:
         """The text of the row."""
         lines = sorted(self.lines, key=lambda line: line.x_min)
-        return " ".join([" ".join(line.text.split()) for line in lines])
+        return clean_characters(" ".join([" ".join(line.text.split()) for line in lines]))
 
 
 def read_rows(lines: Sequence[Line], boxes: CharacterBoxes) -> list[Row]:
