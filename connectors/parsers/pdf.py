@@ -64,7 +64,9 @@ class PdfParser(Parser):
         log = OmissionLog()
         with PDFIUM_LOCK:
             content = read_pdf(data, log, clean=self.clean, dpi=self.dpi if self.ocr else None)
-        pages, headings, title_line = content.pages, [], ""
+        pages = content.pages
+        headings: list[Heading] = []
+        title_line = ""
         if self.clean:
             pages, headings, title_line = _clean_pages(pages, log)
         pages = [_trim_blank_lines(page) for page in pages]
