@@ -30,8 +30,8 @@ _HYPHENATED_ENDINGS = frozenset(
     ["based", "oriented", "driven", "friendly", "specific", "aware", "sized", "owned", "known"]
 )
 _JOINED_PREFIXES = frozenset(
-    """anti counter extra inter intra macro micro multi non over post pre pro re semi sub super trans
-    ultra under un""".split()
+    """anti counter extra inter intra macro micro multi non over post pre pro re semi sub super
+    trans ultra under un""".split()
 )
 _LINKING_WORDS = frozenset(["of", "the", "to", "and", "in", "by", "a", "for", "on", "up", "de"])
 
