@@ -90,7 +90,7 @@ def _limit_depth(root: Any) -> None:
 def _write_form_values(root: Any) -> None:
     """Replace the fields of forms by their values: what is typed, checked or to choose from."""
     for field in list(root.iter("input", "textarea", "select")):
-        if field is root:
+        if field is root or field.getparent() is None:
             continue
         if field.tag == "textarea":
             text = "".join(field.itertext())
@@ -184,6 +184,8 @@ def _simplify_indices(root: Any) -> None:
             for child in list(element):
                 element.remove(child)
     for element in list(root.iter("sub", "sup")):
+        if element.getparent() is None:  # it was in another index
+            continue
         text = read_text(element)
         if element.tag == "sup":
             text = _format_superscript(element, text)

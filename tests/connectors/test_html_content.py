@@ -213,6 +213,7 @@ def test_indices_are_characters() -> None:
     assert "CO2 per m², 10⁻⁶ a, the 4th of May, x < 3." in document.text
     assert "Four percent[^1] of it.[^2]" in document.text
     indices = parse_content("<p>x<sub>i+1</sub> = x<sub>i</sub>, e<sup>x/2</sup></p>").text
+    assert to_markdown("a<sup>2<sub>i<sup>3</sup></sub></sup> b") == "a²ⁱ³ b"
     assert "x_(i+1) = xi, e^(x/2)" in indices
 
 
@@ -255,3 +256,26 @@ def test_no_word_of_a_page_is_lost(blocks: list[str]) -> None:
     assert document.coverage is not None
     assert document.coverage.missing == 0
     assert not document.coverage.omissions
+
+
+_TAGS = st.sampled_from(
+    "a b button dd details div dl dt form h2 input label li math mfrac mn msup nav ol option p pre s"
+    " script section select span strong sub summary sup table td textarea th tr ul".split()
+)
+_ATTRIBUTES = st.sampled_from(
+    ["", " href='#a'", " id=a", " hidden", " aria-expanded=false", " role=tab aria-controls=a"]
+)
+_ELEMENT = st.recursive(
+    _TEXT,
+    lambda inner: st.builds(
+        "<{0}{1}>{2}</{0}>".format, _TAGS, _ATTRIBUTES, st.lists(inner, max_size=4).map(" ".join)
+    ),
+    max_leaves=20,
+)
+
+
+@given(st.lists(_ELEMENT, max_size=4).map("".join))
+def test_any_nesting_of_elements_is_read(body: str) -> None:
+    document = parse_page(f"<p>{PROSE}</p>{body}")
+    assert "The ferry office" in document.text
+    assert isinstance(to_markdown(body), str)
