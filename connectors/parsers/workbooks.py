@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from connectors.base import Parser
@@ -12,14 +11,11 @@ from connectors.parsers.omissions import OmissionLog
 from connectors.parsers.records import Fields, SheetTables, build_table_document, write_rows
 from connectors.parsers.safe_zip import (
     ZippedFile,
-    local_name,
-    parse_xml,
     read_office_properties,
 )
 from connectors.parsers.text_builder import TextBuilder
 from connectors.parsers.workbook_cells import SheetCells, read_workbook
 from connectors.parsers.workbook_drawings import log_comments
-from rag.errors import ParseError
 from rag.types import Document, flatten_metadata, to_well_formed
 
 _MAX_FORMULAS_LISTED = 100  # in the metadata
