@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rag.embedding.base import Embedder, embedding_span
 from rag.errors import ConfigError, EmbedderMismatch, IndexDamaged, RagIndexError
@@ -53,6 +53,7 @@ _MAX_COMPARED_CHUNKS = 4_000  # up to here, comparing all chunks is faster than 
 _READ_THREADS = 8
 _MAX_CACHED_FILTERS = 100
 _MAX_CACHED_QUERIES = 256
+_MAX_CACHED_RESULTS = 256
 _MAX_CACHED_FILTER_DOCUMENTS = 300_000  # documents of all cached filters together
 
 
@@ -105,6 +106,7 @@ class Index:
         self._filter_cache: tuple[int, dict[str, Mapping[int, int]]] = (-1, {})
         self._read_pool = ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="citewell-search")
         self._query_vectors: dict[str, NDArray[np.float32]] = {}
+        self._result_cache: tuple[int, dict[str, Any]] = (-1, {})
         self._closed = False
         if not create:
             self._check_embedder(self._last_state)
@@ -253,6 +255,22 @@ class Index:
             self._vector_cache = VectorCache(self.document_store, self.fingerprint)
             old.close()
 
+    def cache_result(self, key: str, compute: Callable[[], _T]) -> _T:
+        """Return the result of `compute`, which is cached under `key` until the index changes."""
+        generation = self.document_store.generation
+        with self._switch_lock:
+            if self._result_cache[0] != generation:
+                self._result_cache = (generation, {})
+            cache = self._result_cache[1]
+            if key in cache:
+                return cache[key]  # type: ignore[no-any-return]
+        result = compute()
+        with self._switch_lock:
+            cache[key] = result
+            while len(cache) > _MAX_CACHED_RESULTS:
+                del cache[next(iter(cache))]
+        return result
+
     def search_dense(
         self,
         vector: NDArray[np.float32],
@@ -270,8 +288,10 @@ class Index:
         compared.
         """
         allowed = self._matching_documents(where)
-        if documents is not None:
+        if documents is not None and not self.uses_exact_search():
             return self._search_rows(vector, self._list_rows(documents, allowed), k)
+        if documents is not None:
+            allowed = {n: 0 for n in documents if allowed is None or n in allowed}
         if self.uses_exact_search():
             exact_store = self._load_exact_store()
             return self._search_live(lambda n: exact_store.query(vector, n, allowed), k)

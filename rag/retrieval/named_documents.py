@@ -58,6 +58,10 @@ NO_NAMED_DOCUMENTS = NamedDocuments({}, {})
 
 def find_named_documents(query: str, index: Index) -> NamedDocuments:
     """Return the documents that `query` names, the best first."""
+    return index.cache_result(f"named {query}", lambda: _find_named_documents(query, index))
+
+
+def _find_named_documents(query: str, index: Index) -> NamedDocuments:
     store = index.document_store
     document_count = store.document_count()
     if document_count < 2:

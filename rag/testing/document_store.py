@@ -22,7 +22,7 @@ from rag.stores import (
     PendingDocument,
     StoreLocation,
 )
-from rag.stores.document_store import hash_text, iterate_pending_documents
+from rag.stores.document_store import NamedDocument, hash_text, iterate_pending_documents
 from rag.testing.base import PartContract
 from rag.testing.calls import call_from_threads
 from rag.testing.stores import has_files, make_location, make_vectors
@@ -284,6 +284,30 @@ class DocumentStoreContract(PartContract[DocumentStoreConfig]):
             assert store.outline("nowhere") == [] and store.chunks([1, 2]) == {}, "chunks"
             assert store.ledger_by_uri(["nowhere"]) == {}, "ledger"
             assert store.mark_deleted(["nowhere"]) == 0, "mark_deleted"
+
+    def test_named_documents_are_found(self) -> None:
+        """Live documents are found by the keys of their identity terms."""
+        identity = {"file": ("BESTBUY", "2023"), "first_page": ("Lena Voss",)}
+        old = self.make_document().model_copy(update={"identity": identity})
+        with self.open_store() as store:
+            assert store.document_count() == 0, "document_count of an empty store"
+            self.add_live(store, old)
+            (info,) = store.documents()
+            keys = ["bestbuy", "lenavoss", "nobody"]
+            found = store.find_named_documents(keys, limit=1)
+            expected = {
+                "bestbuy": {info.number: NamedDocument(1.0, info.chunks)},
+                "lenavoss": {info.number: NamedDocument(0.4, info.chunks)},
+            }
+            assert found == expected, "find_named_documents"
+            assert store.find_named_documents(keys, limit=0) == {}, "the limit"
+            outside = store.find_named_documents(keys, limit=1, documents=[info.number + 1])
+            assert outside == {}, "documents"
+            assert store.uris_of_documents([info.number, 9_999]) == {info.number: old.uri}
+            assert store.document_count() == 1, "document_count"
+            store.mark_deleted([old.uri])
+            assert store.find_named_documents(keys, limit=1) == {}, "a deleted document is named"
+            assert store.document_count() == 0, "document_count after a deletion"
 
     def test_pending_documents_are_invisible(self) -> None:
         """A pending document is not seen; `make_live` replaces the old version at once."""

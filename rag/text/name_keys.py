@@ -107,10 +107,15 @@ def _is_written_as_name(words: Sequence[str], position: int) -> bool:
             continue
         if not word[0].isupper() or word in _PRONOUNS:
             return False
-        if position + i == 0 and word.lower() in SENTENCE_STARTERS:
+        if position + i == 0 and word.lower() in _QUESTION_STARTERS | SENTENCE_STARTERS:
             return False
     return has_letters or len(words) == 1
 
 
 _CONNECTORS = frozenset(["of", "the", "and", "for", "de", "la", "der", "von", "du", "des", "di"])
 _PRONOUNS = frozenset(["I", "A"])
+_QUESTION_STARTERS = frozenset(
+    """am are can compare could describe did do does explain find give had has have how is list may
+    might must name please shall should show summarize tell was were what when where which who whom
+    whose why will would""".split()
+)
