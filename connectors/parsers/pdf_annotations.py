@@ -272,9 +272,9 @@ def _find_line_above(lines: Sequence[Line], annotation: Annotation) -> Line | No
     above = [
         line
         for line in lines
-        if line.y_max > line.y_min and (line.y_min + line.y_max) / 2 >= centre
+        if line.y_max > line.y_min and line.y_max >= centre
     ]
     overlapping = [line for line in above if line.x_min < x_max and line.x_max > x_min]
     if not above:
         return None
-    return min(overlapping or above, key=lambda line: (line.y_min + line.y_max) / 2 - centre)
+    return min(overlapping or above, key=lambda line: line.y_max - centre)
