@@ -23,6 +23,7 @@ from connectors.parsers.pdf_headings import (
 from connectors.parsers.pdf_hyphens import join_divided_words
 from connectors.parsers.pdf_layout import Line
 from connectors.parsers.pdf_reader import PDFIUM_LOCK, Bookmark, PdfContent, read_pdf
+from connectors.parsers.pdf_rules import inherit_columns
 from connectors.parsers.text_builder import build_heading_marks
 from connectors.parsers.titles import choose_title
 from rag.errors import NoText
@@ -125,6 +126,7 @@ def _clean_pages(
     Return the pages, the headings and the title, as far as the size of the type shows them.
     """
     pages = drop_repeated_lines(pages, log)
+    inherit_columns(pages)
     body_size = measure_body_size(pages)
     headings = find_headings(pages, body_size)
     title = clean_characters(find_title_line(pages, body_size))

@@ -145,9 +145,12 @@ def clean_characters(text: str) -> str:
         return text
     if _RARE.search(text):
         text = text.translate(_LIGATURES)
-    if UNREADABLE * 2 in text:
+    if UNREADABLE in text:
         text = _UNREADABLE_TOKEN.sub("", text).strip()
     return text
 
 
-_UNREADABLE_TOKEN = re.compile(rf"(?:(?<=\s)|^)[^\w\s]*{UNREADABLE}{{2,}}[^\w\s]*(?:\s|$)")
+# A character that cannot be read within a word stays as U+FFFD: it shows that one is missing.
+_UNREADABLE_TOKEN = re.compile(
+    rf"(?<![^\W\d_]){UNREADABLE}+ ?|{UNREADABLE}+(?![^\W\d_{UNREADABLE}])"
+)

@@ -21,6 +21,7 @@ from connectors.parsers.pdf_fonts import (
 )
 from connectors.parsers.pdf_headings import measure_type
 from connectors.parsers.pdf_layout import LINE_END_HYPHEN, Line, extract_lines, make_boxes
+from connectors.parsers.pdf_rules import insert_ruled_tables
 from connectors.parsers.pdf_tables import insert_tables
 from rag.errors import EncryptedDocument, ParseError
 from rag.types import to_well_formed
@@ -135,6 +136,7 @@ def _read_lines(
             if sum(len(line.text) for line in lines) < _MIN_READABLE_CHARACTERS:
                 lines = []
         if boxes is not None:
+            lines = insert_ruled_tables(lines, page, boxes)
             lines = insert_tables(order_lines(lines, boxes), boxes)
             measure_type(lines, textpage, boxes)
         annotations = read_annotations(page, form, boxes, log)

@@ -44,7 +44,10 @@ def test_two_fields_on_a_line_stand_behind_their_own_labels() -> None:
 def test_check_boxes_and_radio_buttons_are_marked() -> None:
     page = Page()
     states = "<</N<</Yes 1 0 R/Off 1 0 R>>>>"
-    for y, label, state in ((700, "Resident of the town", "/Yes"), (680, "Owner of a boat", "/Off")):
+    for y, label, state in (
+        (700, "Resident of the town", "/Yes"),
+        (680, "Owner of a boat", "/Off"),
+    ):
         page.write(70, y, label)
         page.annotate(
             "Widget",
@@ -80,7 +83,9 @@ def test_passwords_are_not_read() -> None:
 
 def test_text_boxes_are_text_and_notes_are_marked_as_comments() -> None:
     page = Page()
-    page.write_lines(50, 700, ["The offer of May is valid for the whole", "summer, until the end of it."])
+    page.write_lines(
+        50, 700, ["The offer of May is valid for the whole", "summer, until the end of it."]
+    )
     page.write(50, 600, "Signed in the harbour.")
     page.annotate("FreeText", (50, 640, 250, 660), Contents="(Approved with discount)")
     page.annotate("Text", (300, 700, 320, 712), Contents="(Ask Lena)", T="(Ada)")

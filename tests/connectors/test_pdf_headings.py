@@ -119,7 +119,14 @@ def make_pages(heads: list[str], feet: list[str]) -> list[Page]:
         ["- 1 -", "- 2 -", "- 3 -", "- 4 -", "- 5 -", "- 6 -"],
         [f"Page {i} of 6" for i in range(1, 7)],
         ["i", "ii", "iii", "iv", "v", "vi"],
-        ["The harbour 1", "2 The town", "The harbour 3", "4 The town", "The harbour 5", "6 The town"],
+        [
+            "The harbour 1",
+            "2 The town",
+            "The harbour 3",
+            "4 The town",
+            "The harbour 5",
+            "6 The town",
+        ],
     ],
 )
 def test_heads_that_alternate_and_page_numbers_are_dropped(feet: list[str]) -> None:
