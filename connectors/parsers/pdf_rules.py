@@ -84,10 +84,21 @@ def _read_boxes(page: Any, index: int, boxes: CharacterBoxes) -> list[Box]:
         left, bottom, right, top = (ctypes.c_float() for _ in range(4))
         if not pdfium.FPDFPageObj_GetBounds(item, left, bottom, right, top):
             return []
+        is_thin = min(right.value - left.value, top.value - bottom.value) <= _THIN_POINTS
+        if not is_thin and not _is_stroked(item):
+            return []  # the background of a cell
         return [boxes.turn((left.value, bottom.value, right.value, top.value))]
-    if segments > _MAX_SEGMENTS:
+    if segments > _MAX_SEGMENTS or not _is_stroked(item):
         return []
     return [boxes.turn(box) for box in _read_segments(item, segments)]
+
+
+def _is_stroked(item: Any) -> bool:
+    """Whether the outline of a path is drawn."""
+    import pypdfium2.raw as pdfium
+
+    fill_mode, stroke = ctypes.c_int(), ctypes.c_int()
+    return bool(pdfium.FPDFPath_GetDrawMode(item, fill_mode, stroke)) and bool(stroke.value)
 
 
 def _read_segments(item: Any, count: int) -> Iterator[Box]:

@@ -145,7 +145,7 @@ def test_heads_of_chapters_are_dropped() -> None:
     heads = ["The harbour"] * 3 + ["The railway of the county"] * 3
     pages = make_pages(heads, [""] * 6) + [Page() for _ in range(8)]
     for i, page in enumerate(pages[6:]):
-        page.write_lines(50, 700, [f"{'abcdefgh'[i]} is the first line of this page"] + TEXT)
+        page.write_lines(50, 700, [f"{'abcdefgh'[i]} is the first line of this page", *TEXT])
     text = parse(*pages).text
     assert text.count("The harbour\n") == 1
     assert text.count("The railway of the county") == 1

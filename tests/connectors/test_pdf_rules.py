@@ -124,3 +124,13 @@ def test_a_frame_around_text_is_no_table() -> None:
     page.content += b"0.5 w 50 600 400 100 re S\n"
     page.draw_line(250, 500, 250, 560)
     assert list_tables(parse(page)) == []
+
+
+def test_backgrounds_of_cells_are_no_lines() -> None:
+    page = Page()
+    for i, row in enumerate((("Old quay", "410", "12"), ("New basin", "387", "9"))):
+        for x, cell in zip(XS, row, strict=False):
+            page.content += b"0.9 g %g %g 110 20 re f 0 g\n" % (x, 690 - 20 * i)
+            page.write(x + 4, 696 - 20 * i, cell)
+    ((_, rows),) = list_tables(parse(page))
+    assert rows == ["| Old quay | 410 | 12 |", "| New basin | 387 | 9 |"]
