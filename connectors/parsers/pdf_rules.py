@@ -26,6 +26,7 @@ _MAX_COLUMNS = 40
 _MAX_ROWS = 200
 _MAX_HEADER_ROWS = 4
 _MAX_CELL_CHARACTERS = 800  # a longer text is in a frame, not in a cell
+_MAX_CROSSING_SHARE = 0.02  # of the words of a table, that a line may go through
 _MIN_FILLED_SHARE = 0.3  # of the cells of a table
 _SAME_EDGE_POINTS = 3.0  # between the columns of a table and those of its continuation
 _WORD = re.compile(rf"[^\s{LINE_END_HYPHEN}]+{LINE_END_HYPHEN}?")
@@ -161,6 +162,12 @@ class _Grid:
         row = sum(edge >= y for edge in self.ys) - 1
         is_inside = 0 <= column < len(self.xs) - 1 and 0 <= row < len(self.ys) - 1
         return (row, column) if is_inside else None
+
+    def is_crossed(self, x_min: float, x_max: float, y: float) -> bool:
+        """Whether a vertical line goes through a word."""
+        return any(
+            x_min < rule.position < x_max and rule.start < y < rule.end for rule in self.vertical
+        )
 
     def list_spans(self) -> dict[tuple[int, int], tuple[int, int]]:
         """Return the first cell of the span of each cell: cells without a line between them."""
@@ -327,29 +334,46 @@ def _read_cells(
     lines: Sequence[Line],
     boxes: CharacterBoxes,
 ) -> dict[tuple[int, int], str]:
-    """Return the text of each cell that has one; lines that are wrapped in a cell are joined."""
+    """Return the text of each cell that has one; lines that are wrapped in a cell are joined.
+
+    Return {} if the lines do not bound cells: words cross them, or numbers stand one below another.
+    """
     words: dict[tuple[int, int], list[tuple[float, float, float, str]]] = {}
+    crossing_count = word_count = 0
     for line in lines:
         for word in _WORD.finditer(line.text):
             x_min, y_min, _, y_max = boxes.get_box(line.start + word.start())
-            cell = grid.find_cell(x_min + 0.5, (y_min + y_max) / 2)
+            _, _, x_max, _ = boxes.get_box(line.start + word.end() - 1)
+            y = (y_min + y_max) / 2
+            cell = grid.find_cell(x_min + 0.5, y)
+            crossing_count += grid.is_crossed(x_min + 1, x_max - 1, y)
+            word_count += 1
             if cell is not None:
                 place = ((y_min + y_max) / 2, x_min, y_max - y_min, word[0])
                 words.setdefault(spans[cell], []).append(place)
-    texts = {cell: _join_words(places) for cell, places in words.items()}
-    return {cell: text for cell, text in texts.items() if text}
+    if crossing_count > _MAX_CROSSING_SHARE * word_count:
+        return {}
+    rows = {cell: _list_rows(places) for cell, places in words.items()}
+    if any(sum(map(is_value, texts)) > 1 for texts in rows.values()):
+        return {}  # the lines between some rows are missing
+    return {cell: _join_rows(texts) for cell, texts in rows.items()}
 
 
-def _join_words(places: Sequence[tuple[float, float, float, str]]) -> str:
+def _list_rows(places: Sequence[tuple[float, float, float, str]]) -> list[str]:
+    """Return the lines of text in a cell, from the words and their places."""
     rows: list[list[tuple[float, float, float, str]]] = []
     for place in sorted(places, key=lambda place: -place[0]):
         if rows and rows[-1][0][0] - place[0] < 0.5 * place[2]:
             rows[-1].append(place)
         else:
             rows.append([place])
+    return [" ".join(p[3] for p in sorted(row, key=lambda place: place[1])) for row in rows]
+
+
+def _join_rows(rows: Sequence[str]) -> str:
+    """Join the lines of text in a cell."""
     text = ""
-    for row in rows:
-        part = " ".join(place[3] for place in sorted(row, key=lambda place: place[1]))
+    for part in rows:
         if text.endswith((LINE_END_HYPHEN, "-")) and len(text) > 1 and text[-2].isalnum():
             first, second = text[:-1].split()[-1], part.split()[0]
             text = text[:-1] + choose_hyphen(first, second, {}) + part

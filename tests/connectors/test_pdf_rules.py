@@ -128,9 +128,36 @@ def test_a_frame_around_text_is_no_table() -> None:
 
 def test_backgrounds_of_cells_are_no_lines() -> None:
     page = Page()
-    for i, row in enumerate((("Old quay", "410", "12"), ("New basin", "387", "9"))):
+    page.write(50, 740, "The ships and the boats of the harbour are in the table below.")
+    for i, row in enumerate((("Old quay", "410.5", "12.1"), ("New basin", "387.0", "9.0"))):
         for x, cell in zip(XS, row, strict=False):
-            page.content += b"0.9 g %g %g 110 20 re f 0 g\n" % (x, 690 - 20 * i)
-            page.write(x + 4, 696 - 20 * i, cell)
+            page.content += b"0.9 g %g %g 60 40 re f 0 g\n" % (x, 670)
+            page.write(x + 4, 696 - 14 * i, cell)
     ((_, rows),) = list_tables(parse(page))
-    assert rows == ["| Old quay | 410 | 12 |", "| New basin | 387 | 9 |"]
+    assert rows == ["| Old quay | 410.5 | 12.1 |", "| New basin | 387.0 | 9.0 |"]
+
+
+def test_rows_without_lines_between_them_stay_rows() -> None:
+    page = Page()
+    for y in (700, 680, 640):
+        page.draw_line(50, y, 450, y)
+    for x in XS:
+        page.draw_line(x, 700, x, 640)
+    cells = [("Part", "Ships", "Boats"), ("Old quay", "410.5", "12.1"), ("Basin", "387.0", "9.0")]
+    for y, row in zip((686, 666, 650), cells, strict=True):
+        for x, cell in zip(XS, row, strict=False):
+            page.write(x + 4, y, cell)
+    ((_, rows),) = list_tables(parse(page))
+    assert rows == ["| Old quay | 410.5 | 12.1 |", "| Basin | 387.0 | 9.0 |"]
+
+
+def test_drawings_with_words_across_their_lines_are_no_tables() -> None:
+    page = Page()
+    for x in (50, 150, 250):
+        page.draw_line(x, 700, x, 600)
+    for y in (700, 650, 600):
+        page.draw_line(50, y, 250, y)
+    for y in (680, 660, 630, 610):
+        page.write(130, y, "Lighthouse")
+        page.write(60, y, "North")
+    assert list_tables(parse(page)) == []
