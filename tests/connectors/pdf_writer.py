@@ -81,14 +81,14 @@ def build_pdf(pages: Sequence[Page], fonts: Sequence[bytes] = (), form: bool = F
     acro_form = b"/AcroForm<</Fields[%s]>>" % fields if form else b""
     objects[0] = b"<</Type/Catalog/Pages 2 0 R%s>>" % acro_form
     objects[1] = b"<</Type/Pages/Kids[%s]/Count %d>>" % (kids, len(pages))
-    content, offsets = b"%PDF-1.5\n", []
+    data, offsets = b"%PDF-1.5\n", []
     for i, body in enumerate(objects, start=1):
-        offsets.append(len(content))
-        content += b"%d 0 obj\n%s\nendobj\n" % (i, body)
-    start = len(content)
-    content += b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
-    content += b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
-    return content + b"trailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF" % (
+        offsets.append(len(data))
+        data += b"%d 0 obj\n%s\nendobj\n" % (i, body)
+    start = len(data)
+    data += b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
+    data += b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    return data + b"trailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF" % (
         len(objects) + 1,
         start,
     )

@@ -1,0 +1,3 @@
+"""Workbooks."""
+
+from connectors.parsers.records import SheetParser as SheetParser
