@@ -49,7 +49,9 @@ class OmissionLog:
 
     def measure(self, text: str, source_texts: Iterable[str]) -> Coverage:
         """Compare the `text` of the document with all text of the file, in `source_texts`."""
-        source_words = Counter(word for part in source_texts for word in list_words(part))
+        source_words: Counter[str] = Counter()
+        for part in source_texts:
+            source_words.update(list_words(part))
         missing = source_words - Counter(list_words(text)) - self._words
         more = (
             Omission(reason=reason, name=f"{len(counts):,} more", words=sum(counts))

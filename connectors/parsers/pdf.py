@@ -23,6 +23,7 @@ from connectors.parsers.pdf_headings import (
 from connectors.parsers.pdf_hyphens import join_divided_words
 from connectors.parsers.pdf_layout import Line
 from connectors.parsers.pdf_reader import PDFIUM_LOCK, Bookmark, PdfContent, read_pdf
+from connectors.parsers.pdf_rules import inherit_columns
 from connectors.parsers.text_builder import build_heading_marks
 from connectors.parsers.titles import choose_title
 from rag.errors import NoText
@@ -37,23 +38,30 @@ class PdfParser(Parser):
 
     Each page has a mark with the number that a viewer shows (from 1). With ``clean``, columns are
     put in reading order, tables are written as Markdown with the names of their columns, words
-    divided at the end of a line are joined, and lines that repeat at
-    the top or bottom of pages (headers, footers, page numbers) are kept only where they first
-    occur. The outline becomes headings.
+    divided at the end of a line are joined, footnotes are moved out of the sentence that they
+    interrupt, and lines that repeat at the top or bottom of pages (headers, footers, page numbers)
+    are kept only where they first occur. The outline becomes headings; without one, lines in larger
+    type and bold lines with the number of a section do.
+
+    Values of form fields follow their labels (``[x]`` for a box that is checked), text boxes are
+    text, and notes become ``[Comment by AUTHOR: ...]``.
 
     The metadata field ``pages_without_text`` lists the pages without text (scans, figures); a
-    document with only such pages fails. With ``ocr`` (default: whether the extra ``ocr`` is
-    installed) their text is recognised at ``dpi`` dots per inch; ``pages_recognised`` lists them.
+    document with only such pages fails. ``pages_unreadable`` lists the pages of which more than a
+    fifth cannot be read, because their fonts have no Unicode map: what cannot be read is left out.
+    With ``ocr`` (default: whether the extra ``ocr`` is installed) the text of both is recognised at
+    ``dpi`` dots per inch; ``pages_recognised`` lists these pages.
     """
 
     name: ClassVar[str] = "pdf"
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"application/pdf": (".pdf",)}
     library: ClassVar[str] = "pypdfium2"
     keeps: ClassVar[str] = (
-        "pages, columns in reading order, tables, outline as headings, title, author, dates"
+        "pages, columns in reading order, tables, outline or headings by type, form values, "
+        "text boxes, comments, title, author, dates"
     )
-    drops: ClassVar[str] = "pictures, repeated headers and footers, form fields, comments"
+    drops: ClassVar[str] = "pictures, repeated headers and footers, hidden annotations"
 
     clean: bool = True
     ocr: bool = Field(default_factory=ocr.is_installed)
@@ -127,6 +135,7 @@ def _clean_pages(
     Return the pages, the headings and the title, as far as the size of the type shows them.
     """
     pages = drop_repeated_lines(pages, log)
+    inherit_columns(pages)
     body_size = measure_body_size(pages)
     headings = find_headings(pages, body_size)
     title = clean_characters(find_title_line(pages, body_size))

@@ -269,12 +269,8 @@ def _find_line_above(lines: Sequence[Line], annotation: Annotation) -> Line | No
     """Return the line after which an annotation is written; None at the top of the page."""
     x_min, y_min, x_max, y_max = annotation.box
     centre = (y_min + y_max) / 2
-    above = [
-        line
-        for line in lines
-        if line.y_max > line.y_min and (line.y_min + line.y_max) / 2 >= centre
-    ]
+    above = [line for line in lines if line.y_max > line.y_min and line.y_max >= centre]
     overlapping = [line for line in above if line.x_min < x_max and line.x_max > x_min]
     if not above:
         return None
-    return min(overlapping or above, key=lambda line: (line.y_min + line.y_max) / 2 - centre)
+    return min(overlapping or above, key=lambda line: line.y_max - centre)

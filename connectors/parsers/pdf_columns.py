@@ -30,7 +30,6 @@ _MAX_HOLES = 0.2  # share of the rows of a region in which a column has no line
 _MIN_WHITE_POINTS = 5.0  # between two columns that are drawn as lines of their own
 _MAX_DEPTH = 4
 _SAME_LINE = 0.4  # of the line height, between the centres of the parts of a line
-_MIN_SPACE_SHARE = 0.15  # of the line height: the width of a space
 _MAX_PART_GAP = 0.6  # of the line height, between two words
 _MAX_BULLET_GAP = 5.0  # of the line height, between a bullet and its text
 BULLETS = frozenset("•‣◦▪·●○■□–—-➢✓*")
@@ -57,9 +56,7 @@ def join_split_lines(lines: list[Line]) -> list[Line]:
         if previous is None or not _is_next_part(previous, line):
             joined.append(line)
             continue
-        gap = line.x_min - previous.x_max
-        space = " " if gap > _MIN_SPACE_SHARE * (line.y_max - line.y_min) else ""
-        previous.text = previous.text.rstrip() + space + line.text.lstrip()
+        previous.text = f"{previous.text.rstrip()} {line.text.lstrip()}"
         previous.x_max = line.x_max
         previous.y_min = min(previous.y_min, line.y_min)
         previous.y_max = max(previous.y_max, line.y_max)

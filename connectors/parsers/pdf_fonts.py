@@ -10,12 +10,13 @@ from connectors.parsers.pdf_layout import Line
 
 UNREADABLE = "\ufffd"
 MAX_UNREADABLE_SHARE = 0.2  # of the characters of a page; above it, its text is not used
-_SAMPLED_CHARACTER = 40  # every 40th character of a page is checked
-_MIN_JUDGED_LETTERS = 20  # fewer letters do not show whether they are words
-_MIN_VOWEL_SHARE = 0.2  # of the letters of a text in Latin script
+_SAMPLED_CHARACTER = 80  # every 80th character of a page is checked, and the first of each line
+_MIN_JUDGED_LETTERS = 8  # fewer letters do not show whether they are words
+_MIN_COMMON_SHARE = 0.55  # of the letters of a text in Latin script
 _MIN_SYMBOLS = 10  # different ones, in a text of symbols only
 _MIN_JUDGED_CHARACTERS = 100
-_VOWELS = frozenset("aeiouyAEIOUY")
+_COMMON_LETTERS = frozenset("etaoinsrlhETAOINSRLH")
+_LINE_END = re.compile(r"\n")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]|\(cid:\d{1,6}\)")
 _PRIVATE_USE = re.compile(r"[\ue000-\uf8ff]")
 _RARE = re.compile("[\ufb00-\ufb06\u2060]")
@@ -91,7 +92,9 @@ def _replace_unmapped(text: str, textpage: Any) -> str:
     import pypdfium2.raw as pdfium
 
     has_error, raw = pdfium.FPDFText_HasUnicodeMapError, textpage.raw
-    if not any(has_error(raw, i) == 1 for i in range(0, len(text), _SAMPLED_CHARACTER)):
+    line_starts = [match.end() for match in _LINE_END.finditer(text, 0, len(text) - 1)]
+    samples = (0, *line_starts, *range(_SAMPLED_CHARACTER, len(text), _SAMPLED_CHARACTER))
+    if not any(has_error(raw, i) == 1 for i in samples):
         return text
     unmapped = [not c.isspace() and has_error(raw, i) == 1 for i, c in enumerate(text)]
     if _reads_as_words("".join(c for c, error in zip(text, unmapped, strict=True) if error)):
@@ -109,8 +112,8 @@ def _reads_as_words(text: str) -> bool:
     letters = [c for c in text if c.isalpha()]
     if len(letters) < _MIN_JUDGED_LETTERS:
         return text.isascii()
-    vowels = sum(c in _VOWELS for c in letters)
-    return text.isascii() and vowels >= _MIN_VOWEL_SHARE * len(letters)
+    common = sum(c in _COMMON_LETTERS for c in letters)
+    return text.isascii() and common >= _MIN_COMMON_SHARE * len(letters)
 
 
 def _has_only_symbols(text: str) -> bool:
@@ -142,9 +145,12 @@ def clean_characters(text: str) -> str:
         return text
     if _RARE.search(text):
         text = text.translate(_LIGATURES)
-    if UNREADABLE * 2 in text:
+    if UNREADABLE in text:
         text = _UNREADABLE_TOKEN.sub("", text).strip()
     return text
 
 
-_UNREADABLE_TOKEN = re.compile(rf"(?:(?<=\s)|^)[^\w\s]*{UNREADABLE}{{2,}}[^\w\s]*(?:\s|$)")
+# A character that cannot be read within a word stays as U+FFFD: it shows that one is missing.
+_UNREADABLE_TOKEN = re.compile(
+    rf"(?<![^\W\d_]){UNREADABLE}+ ?|{UNREADABLE}+(?![^\W\d_{UNREADABLE}])"
+)

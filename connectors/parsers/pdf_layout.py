@@ -36,6 +36,7 @@ class Line:
     marks: tuple[tuple[int, int, Table | int], ...] = ()
     size: float = 0.0  # height of the type; 0 if unknown
     is_bold: bool | None = None  # None: it is not known, because the line is no heading
+    edges: tuple[float, ...] = ()  # of the columns of a table with drawn lines
     is_running: bool = False  # the first occurrence of a line that repeats from page to page
 
     @property

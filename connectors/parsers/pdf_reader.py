@@ -20,13 +20,15 @@ from connectors.parsers.pdf_fonts import (
     replace_unreadable,
 )
 from connectors.parsers.pdf_headings import measure_type
-from connectors.parsers.pdf_layout import Line, extract_lines, make_boxes
+from connectors.parsers.pdf_layout import LINE_END_HYPHEN, Line, extract_lines, make_boxes
+from connectors.parsers.pdf_rules import insert_ruled_tables
 from connectors.parsers.pdf_tables import insert_tables
 from rag.errors import EncryptedDocument, ParseError
 from rag.types import to_well_formed
 
 PDFIUM_LOCK = threading.Lock()  # PDFium allows one thread at a time in a process
 _FPDF_ERR_PASSWORD = 4
+_HYPHEN_UNIT = 2  # for a hyphen at the end of a line
 _MAX_PAGES = 50_000
 _MAX_BOOKMARKS = 10_000
 _MIN_READABLE_CHARACTERS = 200  # of a page with unreadable text that is used without them
@@ -125,8 +127,8 @@ def _read_lines(
     """Return the lines of a page, its text, and the text of all its parts."""
     textpage = page.get_textpage()
     try:
-        text = textpage.get_text_range()
-        readable = replace_unreadable(align_with_boxes(to_well_formed(text)), textpage)
+        text = _read_text(textpage)
+        readable = replace_unreadable(text, textpage)
         boxes = make_boxes(textpage) if clean else None
         lines = extract_lines(readable.text, textpage, boxes)
         if readable.share > MAX_UNREADABLE_SHARE:
@@ -134,6 +136,7 @@ def _read_lines(
             if sum(len(line.text) for line in lines) < _MIN_READABLE_CHARACTERS:
                 lines = []
         if boxes is not None:
+            lines = insert_ruled_tables(lines, page, boxes)
             lines = insert_tables(order_lines(lines, boxes), boxes)
             measure_type(lines, textpage, boxes)
         annotations = read_annotations(page, form, boxes, log)
@@ -147,6 +150,26 @@ def _read_lines(
     finally:
         textpage.close()
     return lines, readable, text
+
+
+def _read_text(textpage: Any) -> str:
+    """Return the text of a page with one character for each that PDFium counts.
+
+    `get_text_range` leaves out control characters, which fonts without a Unicode map have.
+    """
+    import pypdfium2.raw as pdfium
+
+    text = align_with_boxes(to_well_formed(textpage.get_text_range()))
+    count = textpage.count_chars()
+    if len(text) == count:
+        return text
+    raw = textpage.raw
+    units = [pdfium.FPDFText_GetUnicode(raw, i) for i in range(count)]
+    for i, unit in enumerate(units):
+        if unit == _HYPHEN_UNIT and pdfium.FPDFText_IsHyphen(raw, i) == 1:
+            units[i] = ord(LINE_END_HYPHEN)
+    encoded = "".join(map(chr, units)).encode("utf-16-le", "surrogatepass")
+    return align_with_boxes(encoded.decode("utf-16-le", "replace"))
 
 
 def replace_invalid_characters(text: str) -> str:

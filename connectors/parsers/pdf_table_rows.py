@@ -50,6 +50,11 @@ def is_loose(line: Line) -> bool:
     return line.x_max - line.x_min >= _LOOSE_CHARACTER * (line.y_max - line.y_min) * len(line.text)
 
 
+def is_value(text: str) -> bool:
+    """Whether a text is a number, as the cells of tables have them."""
+    return _VALUE.fullmatch(text) is not None
+
+
 class Run:
     """Words of a line without a wide gap between them: a cell, or a part of one."""
 

@@ -297,7 +297,7 @@ def _make_table(region: _Region) -> tuple[list[Line], Line] | None:
     lead = " ".join([*(row.text for row in region.units), *units])
     grid = make_grid(region.body, columns, region.value_start)
     lines = [line for row in region.rows for line in row.lines]
-    return lines, _format_table(lead, region.caption, names, grid)
+    return lines, format_table(lead, region.caption, names, grid)
 
 
 def _is_table(region: _Region, rows: Sequence[Row], column_count: int) -> bool:
@@ -314,7 +314,7 @@ def _is_table(region: _Region, rows: Sequence[Row], column_count: int) -> bool:
     return bool(formatted) or (not has_leaders and bool(region.header or len(rows) > 2))
 
 
-def _format_table(
+def format_table(
     lead: str, caption: str, names: Sequence[str], grid: Sequence[Sequence[str]]
 ) -> Line:
     """Return a line with the text of a table, and with marks that count from its beginning."""
@@ -389,4 +389,4 @@ def _is_text_table(group: Sequence[Row]) -> bool:
 def _make_text_table(group: Sequence[Row]) -> tuple[list[Line], Line]:
     grid = [[run.text for run in row.all_runs] for row in group]
     lines = [line for row in group for line in row.lines]
-    return lines, _format_table("", "", grid[0], grid[1:])
+    return lines, format_table("", "", grid[0], grid[1:])
