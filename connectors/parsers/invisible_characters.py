@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-_INVISIBLE_CHARACTERS = dict.fromkeys([0xAD, 0x200B, 0x2060, 0xFEFF])
+_INVISIBLE_CHARACTERS = "\u00ad\u200b\u2060\ufeff"
 
 
 def remove_invisible_characters(text: str) -> str:
     """Remove soft hyphens and other characters without width, which divide words in silence."""
-    return text if text.isascii() else text.translate(_INVISIBLE_CHARACTERS)
+    if not text.isascii():
+        for character in _INVISIBLE_CHARACTERS:  # several times faster than `str.translate`
+            text = text.replace(character, "")
+    return text

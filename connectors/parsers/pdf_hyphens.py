@@ -30,8 +30,8 @@ _HYPHENATED_ENDINGS = frozenset(
     ["based", "oriented", "driven", "friendly", "specific", "aware", "sized", "owned", "known"]
 )
 _JOINED_PREFIXES = frozenset(
-    """anti counter extra inter intra macro micro multi non over post pre pro re semi sub super
-    trans ultra under un""".split()
+    "anti counter extra inter intra macro micro multi non over post pre pro re semi sub super trans"
+    " ultra under un".split()
 )
 _LINKING_WORDS = frozenset(["of", "the", "to", "and", "in", "by", "a", "for", "on", "up", "de"])
 
@@ -112,7 +112,8 @@ def choose_hyphen(first: str, second: str, word_counts: Mapping[str, int]) -> st
     hyphenated_count = word_counts.get(f"{left}-{right}".lower(), 0)
     whole = re.search(r"[^\W\d_]+(?:-[^\W\d_]+)*$", first)
     chain = whole[0].lower().split("-") if whole else [left.lower()]
-    if hyphenated_count > joined_count or word_counts.get("-".join([*chain, right.lower()])):
+    is_known_chain = len(chain) > 1 and word_counts.get("-".join([*chain, right.lower()]))
+    if hyphenated_count > joined_count or is_known_chain:
         return "-"
     if joined_count:
         return ""
