@@ -21,6 +21,7 @@ from connectors.parsers.docx_blocks import (
     make_table,
     make_text_paragraph,
 )
+from connectors.parsers.docx_formulas import format_formula
 from connectors.parsers.docx_numbering import Numbering
 from connectors.parsers.docx_styles import (
     BODY_LEVEL,
@@ -51,7 +52,6 @@ from rag.types import OmissionReason
 _VML = "{urn:schemas-microsoft-com:vml}"
 _SPACES = re.compile(r"[\t\r\n\f\v]")
 _HEXADECIMAL = re.compile(r"[0-9A-Fa-f]{1,5}")
-_MATH_TEXTS = (f"{MATH}t", f"{WORD}t")
 
 Leave = Callable[[], None]
 Step = tuple[Iterable[Any], Leave | None] | None
@@ -94,6 +94,7 @@ class PartReader:
         self._format = TextFormat()
         self._table: Table | None = None
         self._row: Row | None = None
+        self._box_depth = 0
         self._field_parts: list[str] = []
         self._comment_ids: set[str] = set()
         self._unused_branches: set[Any] = set()
@@ -151,7 +152,9 @@ class PartReader:
         level = read_number(properties.find(f"{WORD}outlineLvl"), BODY_LEVEL)
         if level is None:
             level = styles.get_level(self._style_id)
-        paragraph.level = None if level is None or level >= BODY_LEVEL else level + 1
+        is_body = self._table is None and not self._box_depth  # else it is above nothing else
+        is_heading = level is not None and level < BODY_LEVEL and is_body
+        paragraph.level = level + 1 if is_heading and level is not None else None
         paragraph.is_title = styles.is_title(self._style_id)
         mark = properties.find(f"{WORD}rPr")
         frame = properties.find(f"{WORD}framePr")
@@ -260,7 +263,7 @@ class PartReader:
         return None
 
     def _enter_formula(self, element: Any) -> Step:
-        self._add_text("".join(part.text or "" for part in element.iter(*_MATH_TEXTS)))
+        self._add_text(format_formula(element))
         return None
 
     def _enter_note_reference(self, element: Any) -> Step:
@@ -302,10 +305,12 @@ class PartReader:
     def _enter_box(self, element: Any) -> Step:
         saved = (self._blocks, self._paragraph, self._table, self._row)
         own_blocks: list[Block] = []
+        self._box_depth += 1
         target = self._blocks if self._paragraph is None else self._paragraph.after
         self._blocks, self._paragraph, self._table, self._row = own_blocks, None, None, None
 
         def leave() -> None:
+            self._box_depth -= 1
             self._blocks, self._paragraph, self._table, self._row = saved
             target.extend(join_paragraphs(own_blocks))
 

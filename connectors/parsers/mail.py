@@ -19,7 +19,7 @@ from connectors.base import Container, FailedPart, Part
 from connectors.parsers.embedded_data import log_embedded_data, remove_embedded_data
 from connectors.parsers.encoding_detection import detect_wide_encoding
 from connectors.parsers.html_fragments import to_markdown
-from connectors.parsers.mail_alternatives import extract_html_words, is_stub
+from connectors.parsers.mail_alternatives import extract_html_words, has_more_tables, is_stub
 from connectors.parsers.mail_charsets import decode_part, decode_raw_header
 from connectors.parsers.mail_quotes import find_quotes_and_signatures
 from connectors.parsers.markdown_tables import find_table_marks
@@ -310,8 +310,9 @@ def _choose_alternative(alternatives: list[Message[Any, Any]]) -> Message[Any, A
         if part.get_content_type() != "text/plain":
             continue
         text = _decode_text(part)
-        html_text = extract_html_words(_read_html(rich_parts[-1])) if rich_parts else ""
-        if text.strip() and not is_stub(text, html_text):
+        markup = _read_html(rich_parts[-1]) if rich_parts else ""
+        is_poorer = is_stub(text, extract_html_words(markup)) or has_more_tables(text, markup)
+        if text.strip() and not is_poorer:
             return part
     return rich_parts[-1] if rich_parts else None
 
@@ -352,7 +353,24 @@ def _decode_text(part: Message[Any, Any]) -> str:
     if not data:
         return ""
     text = decode_part(part, data)
+    if str(part.get_param("format") or "").lower() == "flowed":
+        text = _join_flowed_lines(text, str(part.get_param("delsp") or "").lower() == "yes")
     return to_well_formed(text.replace("\r\n", "\n").replace("\0", "")).strip("\n")
+
+
+def _join_flowed_lines(text: str, deletes_spaces: bool) -> str:
+    """Join the lines of ``format=flowed`` (RFC 3676): one that ends with a space continues."""
+    lines: list[str] = []
+    is_open = False
+    for line in text.replace("\r\n", "\n").split("\n"):
+        is_quoted = line.startswith(">")
+        content = line.removeprefix(" ")
+        if is_open and not is_quoted and not lines[-1].startswith(">"):
+            lines[-1] = (lines[-1][:-1] if deletes_spaces else lines[-1]) + content
+        else:
+            lines.append(line if is_quoted else content)
+        is_open = line.endswith(" ") and line != "-- " and not is_quoted
+    return "\n".join(lines)
 
 
 def _read_bytes(part: Message[Any, Any]) -> bytes:

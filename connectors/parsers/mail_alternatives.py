@@ -12,6 +12,7 @@ _FEW_WORDS = 20
 _MAX_NOTICE_WORDS = 80
 _MAX_NOTICE_SHARE = 0.7  # of the words of the HTML version
 _NO_TEXT = re.compile(r"<(style|script|head|title)\b.*?</\1\s*>|<!--.*?-->", re.I | re.S)
+_CELL = re.compile(r"<t[dh]\b[^<>]*>(.{0,2000}?)</t[dh]\s*>", re.I | re.S)
 _TAG = re.compile(r"<[^<>]*>")
 _URL = re.compile(r"(?:https?://|www\.|mailto:)\S+")
 _NOTICE = re.compile(
@@ -49,3 +50,13 @@ def is_stub(plain_text: str, html_text: str) -> bool:
     if is_short and len(html_words) >= max(2 * len(plain_words), len(plain_words) + 10):
         return True
     return len(html_words) >= _FEW_WORDS and covered_count < _MIN_COVERED_SHARE * len(html_words)
+
+
+def has_more_tables(plain_text: str, markup: str) -> bool:
+    """Return whether the HTML version has a table with numbers that the plain text lacks."""
+    if "<table" not in markup.lower():
+        return False
+    plain_words = set(list_words(plain_text))
+    cells = (extract_html_words(cell) for cell in _CELL.findall(markup))
+    numbers = {word for cell in cells for word in list_words(cell) if word.isdigit()}
+    return len(numbers - plain_words) > 1

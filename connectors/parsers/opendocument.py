@@ -27,9 +27,14 @@ _MAX_ROW_REPEATS = 100
 _MAX_COLUMNS = 1_000
 _MAX_SPANNED_ROWS = 65_534
 _BLOCKS = ("frame", "text-box", "p", "h", "list", "list-item", "title", "desc", "table-cell")
-_SKIPPED = ("forms", "sequence-decls", "ruby-text", "note-citation", "number", "creator", "date")
+_SKIPPED = ("forms", "sequence-decls", "ruby-text", "note-citation", "number")
+_DUBLIN_CORE = "{http://purl.org/dc/elements/1.1/}"  # author and date of a comment
 _MARGIN_CLASSES = ("footer", "header", "date-time", "page-number")
 _SEPARATORS = ("s", "tab", "line-break")
+
+
+def _is_skipped(element: Any) -> bool:
+    return local_name(element) in _SKIPPED or str(element.tag).startswith(_DUBLIN_CORE)
 
 
 class OpenDocumentText(NamedTuple):
@@ -94,7 +99,7 @@ def _list_texts(root: Any) -> Iterator[str]:
             pieces.append("" if parent is root else parent.tail or "")
             continue
         name = local_name(element)
-        if name in _SKIPPED or name in _SEPARATORS or not name:
+        if _is_skipped(element) or name in _SEPARATORS or not name:
             pieces.append("\n" if name in _SEPARATORS else "")
             pieces.append(element.tail or "")
             continue
@@ -368,7 +373,7 @@ class _OpenDocumentReader:
             elif name == "note":
                 note = " ".join(self._read_child(part) for part in child).strip()
                 pieces.append(f" ({note})")
-            elif name not in _SKIPPED and not self._leave_out(child, name):
+            elif not _is_skipped(child) and not self._leave_out(child, name):
                 text = self._read_text(child)
                 pieces.append(f"\n{text}\n" if name in _BLOCKS else text)
             pieces.append(child.tail or "")

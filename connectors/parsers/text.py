@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import posixpath
+import re
 from collections.abc import Mapping
 from typing import ClassVar
 from urllib.parse import unquote, urlsplit
@@ -14,6 +15,7 @@ from connectors.parsers.encoding_detection import (
     decode_iso_2022,
     decode_with_guess,
     detect_wide_encoding,
+    guess_encoding,
 )
 from connectors.parsers.omissions import OmissionLog
 from connectors.parsers.terminal_codes import remove_terminal_codes
@@ -28,6 +30,9 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_SHORT_BYTES = 1_000  # so few invalid bytes have to be no more than half of the others
+_MIN_UTF8_LINES = 2
+_NULS = re.compile("\0{8,}")  # in a log, after the power failed
 _SAMPLE_LENGTH = 100_000  # characters of a file that are examined
 _CONTROL_CHARACTERS = dict.fromkeys([*range(9), 11, *range(14, 32), 127])
 
@@ -71,7 +76,8 @@ def decode(data: bytes) -> str:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        text = _decode_damaged_utf8(data) or decode_with_guess(data)
+        text = _decode_damaged_utf8(data) or _decode_lines(data) or decode_with_guess(data)
+    text = _NULS.sub("", text)
     if text.translate(_CONTROL_CHARACTERS) != text and _is_binary(remove_terminal_codes(text)):
         raise UnsupportedFormat("a binary file, not text")
     return text
@@ -82,7 +88,35 @@ def _decode_damaged_utf8(data: bytes) -> str | None:
     text = data.decode("utf-8", errors="replace")
     invalid_count = text.count("\ufffd")
     valid_count = sum(character > "\x7f" for character in text) - invalid_count
-    return text if valid_count > 20 * invalid_count else None
+    is_short = len(data) <= _SHORT_BYTES and valid_count > 1 and valid_count >= 2 * invalid_count
+    return text if valid_count > 20 * invalid_count or is_short else None
+
+
+def _decode_lines(data: bytes) -> str | None:
+    """Decode a file, such as a log, in which some lines are UTF-8 and others are not."""
+    lines = data.split(b"\n")
+    is_utf8 = [_is_utf8(line) for line in lines]
+    other_lines = [line for line, is_valid in zip(lines, is_utf8, strict=True) if not is_valid]
+    utf8_count = sum(
+        not line.isascii() for line, is_valid in zip(lines, is_utf8, strict=True) if is_valid
+    )
+    if utf8_count < _MIN_UTF8_LINES or utf8_count < len(other_lines) / 2:
+        return None
+    encoding = guess_encoding(b"\n".join(other_lines))
+    return to_well_formed(
+        "\n".join(
+            line.decode("utf-8" if is_valid else encoding, errors="replace")
+            for line, is_valid in zip(lines, is_utf8, strict=True)
+        )
+    )
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _is_binary(text: str) -> bool:
