@@ -571,7 +571,7 @@ def test_notes_are_kept_and_headers_are_recorded() -> None:
         '<w:r><w:rPr><w:vanish/></w:rPr><w:footnoteReference w:id="3"/></w:r></w:p>'
     )
     document = parse(make_word_file(body, parts=parts), "a.docx")
-    assert "The rate is 4[1]" in document.text and "See the annex." in document.text
+    assert "The rate is 4[^1]" in document.text and "See the annex." in document.text
     assert "Not for you" not in document.text and "Acme" not in document.text
     assert set(list_omissions(document)) == {
         ("repeated", "page header", 2),
