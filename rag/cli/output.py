@@ -190,7 +190,7 @@ def _print_dry_run(report: IngestReport) -> None:
     counts = {
         "add": report.added,
         "update": report.updated,
-        "leave unchanged": report.unchanged,
+        "skip unchanged": report.unchanged,
         "delete": report.deleted,
         "fail": len(report.failed),
     }

@@ -154,8 +154,8 @@ def _print_coverage(document: Document) -> None:
         click.echo(f"  not measured for {document.mime}")
         return
     click.echo(
-        f"  {coverage.words:,} words in the file, {coverage.missing:,} of them "
-        f"({coverage.missing_share:.1%}) neither in the text nor listed below"
+        f"  {coverage.words:,} words in the file; {coverage.missing:,} "
+        f"({coverage.missing_share:.1%}) are missing from the text without a reason"
     )
     if coverage.missing_words:
         more = " ..." if coverage.missing > len(coverage.missing_words) else ""

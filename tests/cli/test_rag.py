@@ -20,6 +20,7 @@ def test_ingest_json_counts_documents(rag: Rag, folder: Path) -> None:
         "unchanged": 0,
         "deleted": 0,
         "failed": [],
+        "skipped": [],
         "moved": [],
         "kept": 0,
         "reembedded": 0,

@@ -131,7 +131,7 @@ def test_check_prints_what_is_left_out(rag: Callable[..., CommandResult], tmp_pa
     page = tmp_path / "page.html"
     page.write_text("<main><h1>Ferry</h1><p>It sails at nine.</p><p hidden>one two</p></main>")
     result = rag("parse", str(page), "--check")
-    assert "7 words in the file, 0 of them (0.0%)" in result.out
+    assert "7 words in the file; 0 (0.0%) are missing" in result.out
     assert "left out (hidden): <p>, 2 words" in result.out
     assert "sails" not in result.out
     payload = json.loads(rag("parse", str(page), "--check", "--json").out)

@@ -107,7 +107,7 @@ def test_a_read_only_index_can_be_searched(
         assert ingest_result.code == 1
         assert "Permission denied" in ingest_result.err
         dry_run_result = rag("ingest", "docs", "--dry-run", via=as_user)
-        assert "would update 1, skip 1" in dry_run_result.out
+        assert "would update 1, skip unchanged 1" in dry_run_result.out
         assert read_contents(index) == contents_before
     finally:
         for path in folders:
