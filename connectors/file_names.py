@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
-from urllib.parse import unquote
-
-from rag.errors import SourceSkipped
 
 _SYSTEM_FILES = {
     "thumbs.db": "thumbnails of Windows",
@@ -59,10 +55,3 @@ def explain_skip(name: str, *, copies: bool = False) -> str:
         if pattern.fullmatch(name):
             return reason
     return ""
-
-
-def check_is_document(uri: str, *, copies: bool = False) -> None:
-    """Raise `SourceSkipped` if the last name in the path of `uri` is that of no document."""
-    name = unquote(posixpath.basename(uri))
-    if reason := explain_skip(name, copies=copies):
-        raise SourceSkipped(reason, uri=uri)

@@ -149,7 +149,10 @@ class Files(Connector):
                     yield listed
                     continue
                 entry, side_path = listed
-                if not entry.is_symlink():
+                if reason := explain_skip(entry.name, copies=self.copies):
+                    uri = _make_uri(entry.path)
+                    yield Source(uri=uri, version="", read=bytes, skip_reason=reason)
+                elif not entry.is_symlink():
                     yield self._make_source(entry.path, entry, side_path)
                 elif not os.path.isdir(entry.path):  # noqa: PTH112 (False for links in a circle)
                     yield self._resolve_link(Path(entry.path), side_path)
@@ -256,10 +259,6 @@ class Files(Connector):
             return _make_unreadable_source(Path(path), reason)
 
         version, uri = _make_version(file_stat), _make_uri(path)
-        if path != str(self.path) and (
-            skip_reason := explain_skip(os.path.basename(path), copies=self.copies)  # noqa: PTH119
-        ):
-            return Source(uri=uri, version="", read=bytes, skip_reason=skip_reason)
 
         def read() -> bytes:
             for _ in range(_MAX_READ_ATTEMPTS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
@@ -18,7 +19,7 @@ from connectors.base import (
     part_uri,
     set_title_and_metadata,
 )
-from connectors.file_names import check_is_document
+from connectors.file_names import explain_skip
 from connectors.parsers.archives import ArchiveParser
 from connectors.parsers.code import CodeParser
 from connectors.parsers.detection import detect_binary_format, detect_text_format, is_zip
@@ -41,7 +42,14 @@ from connectors.parsers.text import TextParser, extract_file_name
 from connectors.parsers.tnef import TnefParser
 from connectors.parsers.workbooks import SheetParser
 from rag.component import component_class, registered_names
-from rag.errors import ConfigError, NoText, ParseError, SourceError, UnsupportedFormat
+from rag.errors import (
+    ConfigError,
+    NoText,
+    ParseError,
+    SourceError,
+    SourceSkipped,
+    UnsupportedFormat,
+)
 from rag.types import Document
 
 _UNSPECIFIC_MIMES = frozenset(("", "text/plain", "application/octet-stream", "binary/octet-stream"))
@@ -170,8 +178,10 @@ class AutoParser(Parser):
                 child_uri = f"{first_uri}~{name_counts[first_uri] + 1}"
             used_uris.add(child_uri)
             try:
-                if parser.has_file_names:
-                    check_is_document(child_uri)
+                if parser.has_file_names and (
+                    reason := explain_skip(posixpath.basename(part.name))
+                ):
+                    raise SourceSkipped(reason)
                 if not depth:
                     raise ParseError(f"archives are nested more than {self.depth} deep (depth)")
                 side_file = part.read_side_file() if part.read_side_file else None

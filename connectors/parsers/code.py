@@ -111,7 +111,7 @@ class CodeParser(Parser):
             mime=mime or (f"text/x-{language.name}" if language else "text/plain"),
             metadata={"code_language": language.name} if language else {},
             marks=tuple(_build_marks(text, language)) if language and self.symbols else (),
-            coverage=log.measure(text, [text]),
+            coverage=log.count_unchanged(text),
         )
 
 

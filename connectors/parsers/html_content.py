@@ -126,7 +126,7 @@ def _is_main(element: Any) -> bool:
 
 
 def _remove_navigation(body: Any, region: Any, hits: dict[Any, int], log: OmissionLog) -> None:
-    inside = set(region.iter())
+    inside, ancestors = set(region.iter()), set(region.iterancestors())
     is_declared = _is_main(region)
     for element in list(body.iter()):
         if element is body or not isinstance(element.tag, str) or _is_detached(element, body):
@@ -136,15 +136,9 @@ def _remove_navigation(body: Any, region: Any, hits: dict[Any, int], log: Omissi
                 element, hits, is_declared=is_declared
             )
         else:
-            is_navigation = element not in _list_ancestors(region) and _is_navigation_outside(
-                element, hits
-            )
+            is_navigation = element not in ancestors and _is_navigation_outside(element, hits)
         if is_navigation:
             _remove(element, "navigation", log)
-
-
-def _list_ancestors(region: Any) -> list[Any]:
-    return list(region.iterancestors())
 
 
 def _is_navigation(element: Any, hits: dict[Any, int], *, is_declared: bool) -> bool:
@@ -198,8 +192,8 @@ def _measure_link_share(element: Any, links: list[Any]) -> float:
     return sum(len(read_text(link)) for link in links) / max(length, 1)
 
 
-def read_all_text(root: Any, without: Any = None) -> str:
-    """Return all text of an element that a browser could show, `without` that of another one."""
+def read_all_text(root: Any) -> str:
+    """Return all text of an element that a browser could show."""
     from lxml.etree import iterwalk
 
     pieces: list[str] = []
@@ -208,7 +202,7 @@ def read_all_text(root: Any, without: Any = None) -> str:
         is_start = event == "start"
         if skipped is None:
             separator = "" if element.tag in INLINE_TAGS else " "
-            is_skipped = element is without or element.tag in _TAGS_WITHOUT_TEXT
+            is_skipped = element.tag in _TAGS_WITHOUT_TEXT
             skipped = element if is_start and is_skipped else None
             pieces += [separator, (element.text or "") if is_start and not is_skipped else ""]
         elif not is_start and skipped is element:

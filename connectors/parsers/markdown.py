@@ -67,7 +67,7 @@ class MarkdownParser(Parser):
             mime=mime or "text/markdown",
             metadata=metadata,
             marks=marks,
-            coverage=log.measure(text, [text]),
+            coverage=log.count_unchanged(text),
         )
 
 

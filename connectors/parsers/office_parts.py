@@ -1,4 +1,4 @@
-"""Parts of Office Open XML packages: relationships, XML, and their text for comparison."""
+"""Parts of Office files: their text, relationships, XML, and all words for comparison."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+from connectors.parsers.omissions import OmissionLog
 from connectors.parsers.safe_zip import ZippedFile, local_name, parse_damaged_xml
+from connectors.parsers.text_builder import TextBuilder
 from rag.errors import ParseError
 
 WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
@@ -46,6 +48,17 @@ _BREAK_TAGS = {
 } | {f"{WORD}{name}" for name in ("cr", "ptab", "txbxContent")}
 _DELETED_TAGS = {f"{WORD}moveFrom", f"{WORD}del"}
 _SPACES = re.compile(r"\s")
+
+
+class OfficeText(NamedTuple):
+    """The text of an office file: `headings` are the offset, level and text of each heading."""
+
+    builder: TextBuilder
+    headings: list[tuple[int, int, str]]
+    title: str
+    slides_with_notes: tuple[int, ...]
+    log: OmissionLog
+    source_texts: list[str]
 
 
 class Relationship(NamedTuple):

@@ -53,12 +53,19 @@ class OmissionLog:
         for part in source_texts:
             source_words.update(list_words(part))
         missing = source_words - Counter(list_words(text)) - self._words
+        return self._make_coverage(source_words.total(), missing)
+
+    def count_unchanged(self, text: str) -> Coverage:
+        """Return the coverage of a file whose `text` is taken as it is, so no word is missing."""
+        return self._make_coverage(len(list_words(text)), Counter())
+
+    def _make_coverage(self, word_count: int, missing: Counter[str]) -> Coverage:
         more = (
             Omission(reason=reason, name=f"{len(counts):,} more", words=sum(counts))
             for reason, counts in self._more_words.items()
         )
         return Coverage(
-            words=source_words.total(),
+            words=word_count,
             missing=missing.total(),
             missing_words=tuple(missing)[:_MAX_MISSING_WORDS],
             omissions=(*self._omissions, *more),

@@ -6,9 +6,10 @@ import contextlib
 import posixpath
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from connectors.parsers.markdown_tables import Cell, format_table, repeat_spanned_cells
+from connectors.parsers.office_parts import OfficeText
 from connectors.parsers.omissions import OmissionLog
 from connectors.parsers.opendocument_styles import (
     ListCounter,
@@ -37,18 +38,7 @@ def _is_skipped(element: Any) -> bool:
     return local_name(element) in _SKIPPED or str(element.tag).startswith(_DUBLIN_CORE)
 
 
-class OpenDocumentText(NamedTuple):
-    """The text of an OpenDocument file: `headings` are the offset, level and text of each."""
-
-    builder: TextBuilder
-    headings: list[tuple[int, int, str]]
-    title: str
-    slides_with_notes: tuple[int, ...]
-    log: OmissionLog
-    source_texts: list[str]
-
-
-def read_open_document(archive: ZippedFile, hidden: bool) -> OpenDocumentText:
+def read_open_document(archive: ZippedFile, hidden: bool) -> OfficeText:
     """Read a text or a presentation. Hidden content is left out unless `hidden`.
 
     Raises `ParseError` for a damaged file and `RecursionError` for one that is nested too deep.
@@ -63,7 +53,7 @@ def read_open_document(archive: ZippedFile, hidden: bool) -> OpenDocumentText:
     reader = _OpenDocumentReader(archive, styles, hidden)
     if body is not None:
         reader.write_elements(body, 0)
-    return OpenDocumentText(
+    return OfficeText(
         reader.builder,
         reader.headings,
         _find_styled_title(content, styles),

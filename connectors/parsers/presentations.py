@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from connectors.parsers.docx_numbering import format_count
 from connectors.parsers.markdown_tables import Cell, format_table, repeat_spanned_cells
@@ -14,6 +14,7 @@ from connectors.parsers.office_parts import (
     COMPATIBILITY,
     DRAWING,
     MATH,
+    OfficeText,
     Relationship,
     find_unused_branches,
     get_relationship_id,
@@ -46,20 +47,7 @@ _NUMBER_SIGNS = {"ParenBoth": "({})", "ParenR": "{})", "Period": "{}.", "Plain":
 _TEXT_TAGS = (f"{DRAWING}t", f"{DRAWING}br", f"{MATH}t")
 
 
-class PresentationText(NamedTuple):
-    """The text of a presentation: `headings` are the offset, level and text of each heading."""
-
-    builder: TextBuilder
-    headings: list[tuple[int, int, str]]
-    title: str
-    slides_with_notes: tuple[int, ...]
-    log: OmissionLog
-    source_texts: list[str]
-
-
-def read_presentation(
-    data: bytes, archive: ZippedFile, notes: bool, hidden: bool
-) -> PresentationText:
+def read_presentation(data: bytes, archive: ZippedFile, notes: bool, hidden: bool) -> OfficeText:
     """Read the slides of a presentation, with speaker notes if `notes`.
 
     Hidden slides and shapes are left out unless `hidden`. Raises the errors of python-pptx, which
@@ -73,7 +61,7 @@ def read_presentation(
     reader.count_margins(slides)
     for number, slide in enumerate(slides, start=1):
         reader.read_slide(slide, number)
-    return PresentationText(
+    return OfficeText(
         reader.builder,
         reader.headings,
         title,

@@ -105,7 +105,7 @@ class JsonParser(DataFileParser, JsonLinesParser):
             title=extract_file_name(uri),
             mime=mime,
             marks=build_heading_marks(headings, len(text)),
-            coverage=log.measure(text, [text]),
+            coverage=log.measure(text, _list_json_texts(value)),
         )
 
 
@@ -197,7 +197,7 @@ def _keep_as_text(text: str, uri: str, mime: str, error: Exception, log: Omissio
         title=extract_file_name(uri),
         mime=mime,
         metadata={"damage": damage},
-        coverage=log.measure(text, [text]),
+        coverage=log.count_unchanged(text),
     )
 
 
@@ -248,7 +248,7 @@ class YamlParser(DataFileParser):
             title=extract_file_name(uri),
             mime=mime,
             marks=_find_yaml_headings(text),
-            coverage=log.measure(text, [text]),
+            coverage=log.count_unchanged(text),
         )
 
 

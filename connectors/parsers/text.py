@@ -60,7 +60,7 @@ class TextParser(Parser):
             text=text,
             title=extract_file_name(uri),
             mime=mime or "text/plain",
-            coverage=log.measure(text, [text]),
+            coverage=log.count_unchanged(text),
         )
 
 

@@ -43,7 +43,7 @@ class SheetParser(Parser):
         "of formulas"
     )
     drops: ClassVar[str] = (
-        "formulas with a result, errors, charts, comments, hidden sheets, hidden rows and columns "
+        "the formulas themselves, errors, charts, comments, hidden sheets, hidden rows and columns "
         "of .xlsx and .ods; number formats of .xls and .xlsb"
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -21,10 +21,12 @@ from rag.stores.document_store import (
     FailureEntry,
     IndexState,
     LedgerEntry,
+    NamedDocument,
     PendingDocument,
     Stats,
 )
 from rag.stores.location import StoreLocation
+from rag.text.name_keys import list_document_keys
 from rag.types import Chunk, Document
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ class _StoredDocument:
     entry: LedgerEntry
     embedder: str
     written_at: float
+    keys: Mapping[str, float]  # of its names, with their weights
     rows: list[int] = field(default_factory=list)
 
 
@@ -158,7 +161,13 @@ class InMemoryDocumentStore(DocumentStore):
             for document, entry, chunks, text_hashes, vectors in documents:
                 self._last_number += 1
                 stored = _StoredDocument(
-                    self._last_number, "pending", document, entry, embedder, time.time()
+                    self._last_number,
+                    "pending",
+                    document,
+                    entry,
+                    embedder,
+                    time.time(),
+                    list_document_keys(document.identity),
                 )
                 for chunk, text_hash, vector in zip(chunks, text_hashes, vectors, strict=True):
                     self._embeddings.setdefault((embedder, text_hash), vector.tobytes())
@@ -287,6 +296,32 @@ class InMemoryDocumentStore(DocumentStore):
                 if number in self._documents
                 for row in self._documents[number].rows
             ]
+
+    def find_named_documents(
+        self, keys: Sequence[str], *, limit: int, documents: Collection[int] | None = None
+    ) -> dict[str, dict[int, NamedDocument]]:
+        """See `DocumentStore.find_named_documents`."""
+        named: dict[str, dict[int, NamedDocument]] = {}
+        with self._locked():
+            for stored in self._live.values():
+                if documents is None or stored.number in documents:
+                    for key in stored.keys.keys() & set(keys):
+                        document = NamedDocument(stored.keys[key], len(stored.rows))
+                        named.setdefault(key, {})[stored.number] = document
+        return {key: by_number for key, by_number in named.items() if len(by_number) <= limit}
+
+    def uris_of_documents(self, documents: Sequence[int]) -> dict[int, str]:
+        """See `DocumentStore.uris_of_documents`."""
+        with self._locked():
+            return {n: self._documents[n].document.uri for n in documents if self._is_live(n)}
+
+    def _is_live(self, number: int) -> bool:
+        return number in self._documents and self._documents[number].state == "live"
+
+    def document_count(self) -> int:
+        """See `DocumentStore.document_count`."""
+        with self._locked():
+            return len(self._live)
 
     def outline(self, uri: str) -> list[ChunkSpan]:
         """See `DocumentStore.outline`."""

@@ -100,6 +100,18 @@ def test_a_document_that_becomes_a_backup_copy_is_deleted(folder: Path, tmp_path
         assert not any("fares" in uri for uri in pipeline.open().document_store.uris())
 
 
+def test_a_lock_file_that_cannot_be_read_is_skipped(folder: Path) -> None:
+    (folder / "~$fares.docx").write_bytes(bytes(200))
+    (folder / "~$gone.docx").symlink_to(folder / "~$gone.docx")
+    reasons = {
+        source.uri.rpartition("/")[2]: source.skip_reason
+        for source in Files(path=folder, max_bytes=100).sources()
+        if "%24" in source.uri
+    }
+    assert set(reasons.values()) == {"the lock file of an open Office document"}
+    assert len(reasons) == 2
+
+
 def test_copies_are_read_on_request(folder: Path) -> None:
     def read(files: Files) -> list[bytes]:
         return [source.read() for source in files.sources() if "fares.md" in source.uri]

@@ -9,6 +9,7 @@ import pytest
 
 from connectors.parsers.pdf import PdfParser
 from rag.errors import RagError
+from tests.connectors.damage import damage
 from tests.connectors.pdf_writer import Page, build_pdf
 from tests.connectors.test_pdf_annotations import add_field
 from tests.connectors.test_pdf_fonts import CID_FONT, write_garbled
@@ -27,12 +28,6 @@ def make_sample() -> bytes:
 
 @pytest.mark.parametrize("seed", range(60))
 def test_damaged_copies_are_read_or_refused(seed: int) -> None:
-    generator = random.Random(seed)
-    data = bytearray(make_sample())
-    if seed % 2:
-        data = data[: generator.randrange(len(data))]
-    else:
-        for _ in range(generator.randrange(1, 60)):
-            data[generator.randrange(len(data))] ^= 1 << generator.randrange(8)
+    data = damage(make_sample(), random.Random(seed))
     with contextlib.suppress(RagError):
-        PdfParser(ocr=False).parse(bytes(data), uri="file:///a.pdf")
+        PdfParser(ocr=False).parse(data, uri="file:///a.pdf")
