@@ -76,14 +76,14 @@ def set_heading_levels(blocks: Sequence[Block]) -> None:
     body_size = max(sizes, key=lambda size: (sizes[size], -size), default=0)
     filled = [b for b in blocks if not isinstance(b, Paragraph) or b.text.strip()]
     lines = {i: line for i, block in enumerate(filled) if (line := _read_bold_line(block))}
-    chosen = {
+    heading_lines = {
         i: line
         for i, line in lines.items()
         if line.half_points > body_size
         or _has_section_number(filled, i, line)
         or (not has_headings and _is_alone(filled, i, lines))
     }
-    _set_bold_levels(filled, chosen)
+    _set_bold_levels(filled, heading_lines)
 
 
 def _set_bold_levels(blocks: Sequence[Block], lines: Mapping[int, _Line]) -> None:

@@ -73,12 +73,12 @@ def _write_numbering() -> str:
 
 def _write_blocks(blocks: Sequence[Block]) -> str:
     """Write blocks; the tables in the cells of tables are written with them, from the inside."""
-    written: dict[int, str] = {}
+    table_texts: dict[int, str] = {}
     pending: list[tuple[Table, bool]] = [(b, False) for b in blocks if isinstance(b, Table)]
     while pending:
         table, is_ready = pending.pop()
         if is_ready:
-            written[id(table)] = _write_table(table, written)
+            table_texts[id(table)] = _write_table(table, table_texts)
             continue
         pending.append((table, True))
         pending += [
@@ -88,7 +88,7 @@ def _write_blocks(blocks: Sequence[Block]) -> str:
             for block in cell.blocks
             if isinstance(block, Table)
         ]
-    return _join_blocks(blocks, written)
+    return _join_blocks(blocks, table_texts)
 
 
 def _join_blocks(blocks: Sequence[Block], tables: dict[int, str]) -> str:

@@ -96,8 +96,8 @@ def _write_form_values(root: Any) -> None:
             text = "".join(field.itertext())
         elif field.tag == "select":
             options = list(field.iter("option"))
-            chosen = [o for o in options if o.get("selected") is not None] or options
-            text = ", ".join(filter(None, map(read_text, chosen)))
+            selected_options = [o for o in options if o.get("selected") is not None] or options
+            text = ", ".join(filter(None, map(read_text, selected_options)))
         else:
             text = _read_input(field)
         for child in list(field):

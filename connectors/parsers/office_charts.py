@@ -76,19 +76,24 @@ def _make_category_grids(series: Sequence[_Series], name: str) -> Iterator[list[
     """Yield a grid for the series of each set of categories."""
     groups: dict[tuple[str, ...], list[_Series]] = {}
     shared: tuple[str, ...] | None = None
-    for one in series:
-        key = tuple(one.categories.values())
+    for data_series in series:
+        key = tuple(data_series.categories.values())
         if not key and shared is not None:  # a series without categories shares those before it
             key = shared
         shared = key
-        groups.setdefault(key, []).append(one)
+        groups.setdefault(key, []).append(data_series)
     for group in groups.values():
-        categories = max((one.categories for one in group), key=len)
-        indexes = sorted({i for one in group for i in (*one.values, *one.categories)})
+        categories = max((data_series.categories for data_series in group), key=len)
+        indexes = sorted(
+            {i for data_series in group for i in (*data_series.values, *data_series.categories)}
+        )
         indexes = indexes[: max(1, _MAX_CELLS // len(group))]
-        grid = [[name, *(one.name for one in group)]]
+        grid = [[name, *(data_series.name for data_series in group)]]
         grid += [
-            [categories.get(i, str(i + 1)), *(one.values.get(i, "") for one in group)]
+            [
+                categories.get(i, str(i + 1)),
+                *(data_series.values.get(i, "") for data_series in group),
+            ]
             for i in indexes
         ]
         yield grid
@@ -96,15 +101,15 @@ def _make_category_grids(series: Sequence[_Series], name: str) -> Iterator[list[
 
 def _make_point_grid(series: Sequence[_Series], x_name: str, y_name: str) -> list[list[str]]:
     """Return a grid with a row for each point of a scatter or bubble chart."""
-    has_names = any(one.name for one in series)
-    has_sizes = any(one.sizes for one in series)
+    has_names = any(data_series.name for data_series in series)
+    has_sizes = any(data_series.sizes for data_series in series)
     names = ["Series"] * has_names + [x_name or "X", y_name or "Y"] + ["Size"] * has_sizes
     grid = [names]
-    for one in series:
-        for i in sorted({*one.categories, *one.values}):
-            cells = [one.name] * has_names
-            cells += [one.categories.get(i, str(i + 1)), one.values.get(i, "")]
-            grid.append(cells + [one.sizes.get(i, "")] * has_sizes)
+    for data_series in series:
+        for i in sorted({*data_series.categories, *data_series.values}):
+            cells = [data_series.name] * has_names
+            cells += [data_series.categories.get(i, str(i + 1)), data_series.values.get(i, "")]
+            grid.append(cells + [data_series.sizes.get(i, "")] * has_sizes)
     return grid
 
 

@@ -135,8 +135,8 @@ def find_unused_branches(root: Any) -> set[Any]:
                 open_contents.append([])
                 continue
             branches = open_contents.pop()
-            chosen = next((branch for branch, has_content in branches if has_content), None)
-            unused.update(branch for branch, _ in branches if branch is not chosen)
+            branch_to_read = next((branch for branch, has_content in branches if has_content), None)
+            unused.update(branch for branch, _ in branches if branch is not branch_to_read)
         elif event == "start":
             counts.append(content_count)
         else:

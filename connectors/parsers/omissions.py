@@ -60,7 +60,7 @@ class OmissionLog:
         return self._make_coverage(len(list_words(text)), Counter())
 
     def _make_coverage(self, word_count: int, missing: Counter[str]) -> Coverage:
-        more = (
+        unlisted = (
             Omission(reason=reason, name=f"{len(counts):,} more", words=sum(counts))
             for reason, counts in self._more_words.items()
         )
@@ -68,7 +68,7 @@ class OmissionLog:
             words=word_count,
             missing=missing.total(),
             missing_words=tuple(missing)[:_MAX_MISSING_WORDS],
-            omissions=(*self._omissions, *more),
+            omissions=(*self._omissions, *unlisted),
         )
 
 

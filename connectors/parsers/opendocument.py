@@ -336,8 +336,8 @@ class _OpenDocumentReader:
             spanned = max(1, get_count(element, "number-columns-spanned", _MAX_COLUMNS))
             spanned = sum(i not in hidden_columns for i in range(columns[0], columns[0] + spanned))
             height = max(1, get_count(element, "number-rows-spanned", _MAX_SPANNED_ROWS))
-            shown = [i for i in columns if i not in hidden_columns]
-            cells += [Cell(text, height, max(1, spanned))] * len(shown)
+            visible_columns = [i for i in columns if i not in hidden_columns]
+            cells += [Cell(text, height, max(1, spanned))] * len(visible_columns)
         return cells
 
     # -- Text ------------------------------------------------------------------------------

@@ -159,9 +159,9 @@ class ListCounter:
         self._counts[number] = last + 1 if start is None else start
         if not level.format:
             return ""
-        shown = range(max(1, number - level.shown_levels + 1), number + 1)
+        levels = range(max(1, number - level.shown_levels + 1), number + 1)
         parts: list[str] = []
-        for n in shown:
+        for n in levels:
             outer = self._levels.get(n, ListLevel("decimal"))
             if outer.format:
                 parts.append(format_count(self._counts.get(n, outer.start), outer.format))

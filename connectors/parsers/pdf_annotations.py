@@ -157,9 +157,9 @@ def insert_annotations(
     added: list[tuple[Line | None, list[Line]]] = []
     for annotation in sorted(annotations, key=lambda a: (-a.box[3], a.box[0])):
         if annotation.kind in ("field", "choice"):
-            place = _find_label(lines, annotation, boxes)
-            if place is not None:
-                line, position = place
+            label_position = _find_label(lines, annotation, boxes)
+            if label_position is not None:
+                line, position = label_position
                 insertions.setdefault(id(line), []).append((position, annotation.text))
                 continue
         elif annotation.kind == "text" and _is_drawn(lines, annotation):

@@ -40,22 +40,22 @@ def drop_repeated_lines(pages: list[list[Line]], log: OmissionLog) -> list[list[
         {id(line): _list_forms(line, number) for line in page if line.edge and line.text.strip()}
         for number, page in enumerate(pages)
     ]
-    places = _find_places(pages, edge_forms)
-    repeated = {form for form, lines in places.items() if _is_repeated(lines, pages)}
+    positions = _find_places(pages, edge_forms)
+    repeated = {form for form, lines in positions.items() if _is_repeated(lines, pages)}
     if not repeated:
         return pages
     previous_forms: set[str] = set()
     cleaned_pages: list[list[Line]] = []
     for page, forms in zip(pages, edge_forms, strict=True):
         dropped_forms = repeated & previous_forms
-        kept: list[Line] = []
+        body_lines: list[Line] = []
         for line in page:
             if forms.get(id(line), set()) & dropped_forms:
                 log.add("repeated", "page header or footer", line.text)
             else:
                 line.is_running = bool(forms.get(id(line), set()) & repeated)
-                kept.append(line)
-        cleaned_pages.append(kept)
+                body_lines.append(line)
+        cleaned_pages.append(body_lines)
         previous_forms.update(*forms.values())
     return cleaned_pages
 
@@ -64,13 +64,13 @@ def _find_places(
     pages: Sequence[Sequence[Line]], edge_forms: Sequence[Mapping[int, set[str]]]
 ) -> dict[str, list[tuple[int, Line]]]:
     """Return the pages and lines of each form, one line for each page."""
-    places: dict[str, list[tuple[int, Line]]] = defaultdict(list)
+    positions: dict[str, list[tuple[int, Line]]] = defaultdict(list)
     for number, (page, forms) in enumerate(zip(pages, edge_forms, strict=True)):
         for line in page:
             for form in forms.get(id(line), ()):
-                if not places[form] or places[form][-1][0] != number:
-                    places[form].append((number, line))
-    return places
+                if not positions[form] or positions[form][-1][0] != number:
+                    positions[form].append((number, line))
+    return positions
 
 
 def _is_repeated(places: Sequence[tuple[int, Line]], pages: Sequence[Sequence[Line]]) -> bool:
@@ -100,7 +100,7 @@ def _is_evident(places: Sequence[tuple[int, Line]], pages: Sequence[Sequence[Lin
     if not all(_is_same_place(first[1], second[1]) for first, second in pairwise(places)):
         return False
     first, *others = [{line.text for line in page} for page in pages]
-    return all(2 * len(first & other) < len(other) for other in others)
+    return all(2 * len(first & words) < len(words) for words in others)
 
 
 def _is_same_place(first: Line, second: Line) -> bool:

@@ -110,8 +110,8 @@ def choose_hyphen(first: str, second: str, word_counts: Mapping[str, int]) -> st
     left, right = start[0], end[0]
     joined_count = word_counts.get((left + right).lower(), 0)
     hyphenated_count = word_counts.get(f"{left}-{right}".lower(), 0)
-    whole = re.search(r"[^\W\d_]+(?:-[^\W\d_]+)*$", first)
-    chain = whole[0].lower().split("-") if whole else [left.lower()]
+    word_match = re.search(r"[^\W\d_]+(?:-[^\W\d_]+)*$", first)
+    chain = word_match[0].lower().split("-") if word_match else [left.lower()]
     is_known_chain = len(chain) > 1 and word_counts.get("-".join([*chain, right.lower()]))
     if hyphenated_count > joined_count or is_known_chain:
         return "-"

@@ -130,14 +130,17 @@ def _join_rules(rules: Sequence[_Rule]) -> list[_Rule]:
     """Return the lines from low to high; parts of one line are joined."""
     joined: list[_Rule] = []
     for rule in sorted(rules, key=lambda rule: (rule.position, rule.start)):
-        for other in reversed(joined[-_MAX_COLUMNS:]):
-            is_same = abs(rule.position - other.position) <= _THIN_POINTS
+        for earlier in reversed(joined[-_MAX_COLUMNS:]):
+            is_same = abs(rule.position - earlier.position) <= _THIN_POINTS
             if (
                 is_same
-                and rule.start <= other.end + _JOINED_POINTS
-                and (rule.end >= other.start - _JOINED_POINTS)
+                and rule.start <= earlier.end + _JOINED_POINTS
+                and (rule.end >= earlier.start - _JOINED_POINTS)
             ):
-                other.start, other.end = min(rule.start, other.start), max(rule.end, other.end)
+                earlier.start, earlier.end = (
+                    min(rule.start, earlier.start),
+                    max(rule.end, earlier.end),
+                )
                 break
         else:
             joined.append(replace(rule))
@@ -349,11 +352,11 @@ def _read_cells(
             crossing_count += grid.is_crossed(x_min + 1, x_max - 1, y)
             word_count += 1
             if cell is not None:
-                place = ((y_min + y_max) / 2, x_min, y_max - y_min, word[0])
-                words.setdefault(spans[cell], []).append(place)
+                position = ((y_min + y_max) / 2, x_min, y_max - y_min, word[0])
+                words.setdefault(spans[cell], []).append(position)
     if crossing_count > _MAX_CROSSING_SHARE * word_count:
         return {}
-    rows = {cell: _list_rows(places) for cell, places in words.items()}
+    rows = {cell: _list_rows(positions) for cell, positions in words.items()}
     if any(sum(map(is_value, texts)) > 1 for texts in rows.values()):
         return {}  # the lines between some rows are missing
     return {cell: _join_rows(texts) for cell, texts in rows.items()}

@@ -147,7 +147,8 @@ def _is_same_row(group: Sequence[Line], line: Line) -> bool:
     height = min(first.y_max - first.y_min, line.y_max - line.y_min)
     distance = (first.y_min + first.y_max - line.y_min - line.y_max) / 2
     return distance <= _SAME_ROW * height and all(
-        line.x_min >= other.x_max - 1 or line.x_max <= other.x_min + 1 for other in group
+        line.x_min >= group_line.x_max - 1 or line.x_max <= group_line.x_min + 1
+        for group_line in group
     )
 
 

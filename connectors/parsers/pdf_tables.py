@@ -98,13 +98,13 @@ def insert_tables(lines: list[Line], boxes: CharacterBoxes) -> list[Line]:
         return lines
     by_line = {id(line): table for covered_lines, table in tables for line in covered_lines}
     result: list[Line] = []
-    written: set[int] = set()
+    used_lines: set[int] = set()
     for line in parts:
         table_line = by_line.get(id(line))
         if table_line is None:
             result.append(line)
-        elif id(table_line) not in written:
-            written.add(id(table_line))
+        elif id(table_line) not in used_lines:
+            used_lines.add(id(table_line))
             result.append(table_line)
     return result
 
@@ -147,12 +147,12 @@ def _continues(rows: Sequence[Row], first: int, last: int, i: int) -> bool:
     value_start, x_max = region.value_start, region.x_max
     label_start = min(r.x_min for r in body)
     name_count = 0
-    for other in between:
-        if other.x_min >= min(region.label_end, value_start - 2):
-            name_count += sum(not run.is_value for run in other.all_runs)
-        elif other.x_max > value_start + 0.35 * (x_max - value_start) or (
-            other.x_max > value_start
-            and other.x_min > label_start + 0.3 * (value_start - label_start)
+    for table_line in between:
+        if table_line.x_min >= min(region.label_end, value_start - 2):
+            name_count += sum(not run.is_value for run in table_line.all_runs)
+        elif table_line.x_max > value_start + 0.35 * (x_max - value_start) or (
+            table_line.x_max > value_start
+            and table_line.x_min > label_start + 0.3 * (value_start - label_start)
         ):
             return False
     return name_count < 2 and _is_aligned(row, body)
@@ -160,7 +160,7 @@ def _continues(rows: Sequence[Row], first: int, last: int, i: int) -> bool:
 
 def _is_aligned(row: Row, body: Sequence[Row]) -> bool:
     """Whether half of the values of a row are above or below other values."""
-    spans = [(run.x_min, run.x_max) for other in body for run in other.values]
+    spans = [(run.x_min, run.x_max) for table_line in body for run in table_line.values]
     hits = sum(any(a < run.x_max and run.x_min < b for a, b in spans) for run in row.values)
     return 2 * hits >= len(row.values)
 
@@ -199,10 +199,12 @@ def _is_header_row(body: Sequence[Row]) -> bool:
     row = body[0]
     if row.has_only_years:
         return True
-    below = [other for other in body[1:] if other.values and not other.has_only_years]
+    below = [
+        table_line for table_line in body[1:] if table_line.values and not table_line.has_only_years
+    ]
     if not row.has_values:
         return bool(below) and row.x_max > min([run.x_min for o in below for run in o.values]) + 2
-    start = min([other.x_min for other in body[1:]])
+    start = min([table_line.x_min for table_line in body[1:]])
     return row.runs[0].is_value and row.x_min > start + 2 * row.height
 
 
@@ -225,7 +227,7 @@ def _classify_row_above(row: Row, below: Row, region: _Region) -> str:
     names = [run for run in runs if run.x_min >= limit or run.centre > value_start]
     labels = runs[: len(runs) - len(names)]
     has_names = (
-        0 < len(names) <= max([len(other.values) for other in region.body])
+        0 < len(names) <= max([len(table_line.values) for table_line in region.body])
         and max([run.x_max for run in labels], default=0) <= value_start + 2
     )
     if has_names and not _DOT_LEADER.search(row.text):
@@ -242,7 +244,7 @@ def _classify_row_above(row: Row, below: Row, region: _Region) -> str:
 
 def _is_title(row: Row, region: _Region) -> bool:
     """Whether a row is centred above the table, and not above its values."""
-    x_min = min(other.x_min for other in region.body)
+    x_min = min(table_line.x_min for table_line in region.body)
     centre = (row.x_min + row.x_max) / 2
     distance = abs(centre - (x_min + region.x_max) / 2)
     return distance < 8 and distance < abs(centre - (region.value_start + region.x_max) / 2)

@@ -165,9 +165,9 @@ def _print_skipped(report: IngestReport) -> None:
         names.setdefault(skip.reason, []).append(format_source(skip.uri))
     for reason, sources in names.items():
         unlisted_count = len(sources) - _MAX_SKIPPED_LISTED
-        more = f" and {unlisted_count:,} more" if unlisted_count > 0 else ""
+        suffix = f" and {unlisted_count:,} more" if unlisted_count > 0 else ""
         listed = ", ".join(sources[:_MAX_SKIPPED_LISTED])
-        click.echo(f"skipped: {listed}{more} ({reason})", err=True)
+        click.echo(f"skipped: {listed}{suffix} ({reason})", err=True)
 
 
 def _print_losses(report: IngestReport) -> None:

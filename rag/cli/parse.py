@@ -158,8 +158,8 @@ def _print_coverage(document: Document) -> None:
         f"({coverage.missing_share:.1%}) are missing from the text without a reason"
     )
     if coverage.missing_words:
-        more = " ..." if coverage.missing > len(coverage.missing_words) else ""
-        click.echo(f"  missing: {' '.join(coverage.missing_words)}{more}")
+        suffix = " ..." if coverage.missing > len(coverage.missing_words) else ""
+        click.echo(f"  missing: {' '.join(coverage.missing_words)}{suffix}")
     for (reason, name), words in _sum_omissions(coverage).items():
         click.echo(f"  left out ({reason}): {name}, {words:,} words")
 

@@ -88,8 +88,8 @@ class HybridRetriever(Retriever):
                 lambda: index.search_dense(vector, depth, where),
                 lambda: index.search_lexical(lexical_query, depth, where),
             )
-            named = find_named_documents(query, index) if self.document_weight else None
-            if named and (numbers := named.candidates):
+            named_documents = find_named_documents(query, index) if self.document_weight else None
+            if named_documents and (numbers := named_documents.candidates):
                 dense = _add_candidates(dense, index.search_dense(vector, depth, where, numbers))
                 lexical = _add_candidates(
                     lexical, index.search_lexical(lexical_query, depth, where, numbers)
@@ -108,8 +108,8 @@ class HybridRetriever(Retriever):
                 vector, vector_rows, vectors, bm25_scores | missing_bm25_scores, weight
             )
             stage_rankings: dict[str, Ranking] = {"dense": dense, "lexical": lexical}
-            if named and named.scores:
-                scores, stage_rankings["document"] = self._favour(scores, named, index)
+            if named_documents and named_documents.scores:
+                scores, stage_rankings["document"] = self._favour(scores, named_documents, index)
             return list(scores.items())[:k], stage_rankings
 
         return search
@@ -134,8 +134,10 @@ class HybridRetriever(Retriever):
         """See `Retriever.find_favoured`."""
         if not self.document_weight:
             return ()
-        named = find_named_documents(query, index)
-        return named.describe(index.document_store.uris_of_documents(list(named.scores)))
+        named_documents = find_named_documents(query, index)
+        return named_documents.describe(
+            index.document_store.uris_of_documents(list(named_documents.scores))
+        )
 
     def _rank_candidates(
         self,

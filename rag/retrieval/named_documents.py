@@ -92,16 +92,16 @@ def _choose_names(
 ) -> list[QueryKey]:
     """Return the names in the question; a word is part of one name, the longest."""
     names: list[QueryKey] = []
-    taken: set[int] = set()
+    used_positions: set[int] = set()
     for query_key in query_keys:
         positions = range(query_key.first, query_key.end)
         documents = by_key.get(query_key.key)
-        if documents is None or not query_key.is_name or not taken.isdisjoint(positions):
+        if documents is None or not query_key.is_name or not used_positions.isdisjoint(positions):
             continue
         if positions and not _is_distinctive(query_key, documents, index):
             continue
         names.append(query_key)
-        taken.update(positions)
+        used_positions.update(positions)
     return names
 
 
@@ -145,7 +145,7 @@ def _score_documents(
     best = max(scores.values(), default=0.0)
     if best < _MIN_SCORE:
         return NO_NAMED_DOCUMENTS
-    asked = sum(math.log(document_count / len(by_key[name.key])) for name in names)
+    total_idf = sum(math.log(document_count / len(by_key[name.key])) for name in names)
     ranked = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
-    favoured = {number: score / asked for number, score in ranked if score >= _MIN_SHARE * best}
+    favoured = {number: score / total_idf for number, score in ranked if score >= _MIN_SHARE * best}
     return NamedDocuments(favoured, {number: tuple(texts[number]) for number in favoured})

@@ -362,14 +362,18 @@ class DocumentStore(ABC):
         The keys are those of `rag.text.name_keys`. A key that more than `limit` documents have is
         left out; with `documents`, only these documents are looked at.
         """
-        named: dict[str, dict[int, NamedDocument]] = {}
+        documents_by_key: dict[str, dict[int, NamedDocument]] = {}
         for info in self.documents():
             if documents is not None and info.number not in documents:
                 continue
             weights = list_document_keys(self.document(info.uri).identity)
             for key in weights.keys() & set(keys):
-                named.setdefault(key, {})[info.number] = NamedDocument(weights[key], info.chunks)
-        return {key: by_number for key, by_number in named.items() if len(by_number) <= limit}
+                documents_by_key.setdefault(key, {})[info.number] = NamedDocument(
+                    weights[key], info.chunks
+                )
+        return {
+            key: by_number for key, by_number in documents_by_key.items() if len(by_number) <= limit
+        }
 
     def uris_of_documents(self, documents: Sequence[int]) -> dict[int, str]:
         """Return the uris of the live documents with these numbers, by number."""

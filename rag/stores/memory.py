@@ -301,14 +301,16 @@ class InMemoryDocumentStore(DocumentStore):
         self, keys: Sequence[str], *, limit: int, documents: Collection[int] | None = None
     ) -> dict[str, dict[int, NamedDocument]]:
         """See `DocumentStore.find_named_documents`."""
-        named: dict[str, dict[int, NamedDocument]] = {}
+        documents_by_key: dict[str, dict[int, NamedDocument]] = {}
         with self._locked():
             for stored in self._live.values():
                 if documents is None or stored.number in documents:
                     for key in stored.keys.keys() & set(keys):
                         document = NamedDocument(stored.keys[key], len(stored.rows))
-                        named.setdefault(key, {})[stored.number] = document
-        return {key: by_number for key, by_number in named.items() if len(by_number) <= limit}
+                        documents_by_key.setdefault(key, {})[stored.number] = document
+        return {
+            key: by_number for key, by_number in documents_by_key.items() if len(by_number) <= limit
+        }
 
     def uris_of_documents(self, documents: Sequence[int]) -> dict[int, str]:
         """See `DocumentStore.uris_of_documents`."""

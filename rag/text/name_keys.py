@@ -90,9 +90,9 @@ def list_query_keys(text: str) -> list[QueryKey]:
             if len(key := make_key("".join(part))) > 1:
                 is_name = _is_written_as_name(part, first)
                 keys.append(QueryKey(key, " ".join(part), first, first + size, is_name))
-    known = {query_key.key for query_key in keys}
+    known_keys = {query_key.key for query_key in keys}
     for year in dict.fromkeys(find_years(text)):
-        if year not in known:
+        if year not in known_keys:
             keys.append(QueryKey(year, year, 0, 0, is_name=True))
     return keys
 

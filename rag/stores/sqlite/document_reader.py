@@ -253,7 +253,7 @@ class DocumentReader(SqliteConnection):
         if documents is not None:
             values = tuple(documents)
             restriction = f" AND k.document IN ({sql_placeholders(values)})"
-        named: dict[str, dict[int, NamedDocument]] = {}
+        documents_by_key: dict[str, dict[int, NamedDocument]] = {}
         for batch in split_for_sql(keys):
             for (key,) in self._fetch_rows(
                 f"SELECT DISTINCT key FROM identity_keys WHERE key IN ({sql_placeholders(batch)})",
@@ -266,8 +266,10 @@ class DocumentReader(SqliteConnection):
                     (key, *values, limit + 1),
                 )
                 if rows and len(rows) <= limit:
-                    named[key] = {number: NamedDocument(w, chunks) for number, w, chunks in rows}
-        return named
+                    documents_by_key[key] = {
+                        number: NamedDocument(w, chunks) for number, w, chunks in rows
+                    }
+        return documents_by_key
 
     def uris_of_documents(self, documents: Sequence[int]) -> dict[int, str]:
         """Return the uris of the live documents with these numbers, by number."""
