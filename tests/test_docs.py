@@ -90,6 +90,7 @@ def test_yaml_is_a_pipeline(text: str) -> None:
 def test_a_tutorial_runs_from_its_beginning_to_its_end(page: Path, tmp_path: Path) -> None:
     """All of its commands in one shell, its Python in one process, in their order."""
     script = ["set -euo pipefail", "shopt -s expand_aliases", "set -m"]
+    script.append("trap 'kill $(jobs -p) 2>/dev/null || true' EXIT")  # servers of a failed script
     lines = blocks(page, "sh", "python")
     pure = all(language == "python" for language, _ in lines)
     if pure:
