@@ -57,7 +57,9 @@ class EmailParser(Container):
         "headers in the text and as metadata, text, tables, attachments as documents; quoted "
         "messages and signatures as sections"
     )
-    drops: ClassVar[str] = "inline pictures, digital signatures, the HTML version of a plain text"
+    drops: ClassVar[str] = (
+        "inline pictures, digital signatures, the HTML version if there is a usable plain text"
+    )
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse the message without its attachments. The title is the subject or the file name."""

@@ -208,8 +208,8 @@ class OdtParser(Parser):
         "headings, lists, tables, notes, comments, slides, speaker notes, title, author, dates"
     )
     drops: ClassVar[str] = (
-        "pictures, page breaks, headers and footers, hidden text, slides, rows and columns, "
-        "deleted text"
+        "pictures, page breaks, headers and footers, deleted text, hidden text, hidden slides, "
+        "hidden rows and columns"
     )
 
     hidden: bool = False
