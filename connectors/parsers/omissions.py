@@ -49,11 +49,16 @@ class OmissionLog:
 
     def measure(self, text: str, source_texts: Iterable[str]) -> Coverage:
         """Compare the `text` of the document with all text of the file, in `source_texts`."""
-        source_words: Counter[str] = Counter()
+        word_count = 0
+        source_tokens: Counter[str] = Counter()
         for part in source_texts:
-            source_words.update(list_words(part))
-        missing = source_words - Counter(list_words(text)) - self._words
-        return self._make_coverage(source_words.total(), missing)
+            word_count += len(list_words(part))
+            source_tokens.update(part.split())
+        # What is the same on both sides is not divided into words: most of the text is.
+        text_tokens = Counter(text.split())
+        source_words = Counter(list_words("\n".join((source_tokens - text_tokens).elements())))
+        text_words = Counter(list_words("\n".join((text_tokens - source_tokens).elements())))
+        return self._make_coverage(word_count, source_words - text_words - self._words)
 
     def count_unchanged(self, text: str) -> Coverage:
         """Return the coverage of a file whose `text` is taken as it is, so no word is missing."""

@@ -92,12 +92,13 @@ class _Region:
 
 
 class _GapReader:
-    """The gaps of the lines of a page, read once."""
+    """The gaps and letters of the lines of a page, read once."""
 
     def __init__(self, lines: Sequence[Line], boxes: CharacterBoxes) -> None:
         self.lines = lines
         self._boxes = boxes
         self._gaps: dict[int, list[tuple[int, float, float]]] = {}
+        self._letter_counts: dict[int, int] = {}
 
     def find_gaps(self, index: int) -> list[tuple[int, float, float]]:
         """Return the wide gaps of a line."""
@@ -105,6 +106,13 @@ class _GapReader:
         if gaps is None:
             gaps = self._gaps[index] = self._boxes.find_gaps(self.lines[index])
         return gaps
+
+    def count_letters(self, index: int) -> int:
+        """Return the number of letters in a line."""
+        count = self._letter_counts.get(index)
+        if count is None:
+            count = self._letter_counts[index] = sum(map(str.isalpha, self.lines[index].text))
+        return count
 
     def locate(self, line: Line) -> None:
         """Set the box of a line."""
@@ -146,7 +154,7 @@ def _grow_region(reader: _GapReader, seed: int, start: int) -> _Region | None:
     """Return the region of lines around `seed` that have the same gaps; None if it is too small."""
     lines = reader.lines
     starts = range(max(start, seed - 2), min(seed, len(lines) - 3) + 1)
-    starts_of_text = [first for first in starts if _may_be_columns(lines[first : first + 3])]
+    starts_of_text = [first for first in starts if _may_be_columns(reader, first, first + 3)]
     if not starts_of_text:
         return None
     seed_gutters = [(start, end) for _, start, end in reader.find_gaps(seed)]
@@ -168,12 +176,14 @@ def _grow_region(reader: _GapReader, seed: int, start: int) -> _Region | None:
     return best
 
 
-def _may_be_columns(lines: Sequence[Line]) -> bool:
+def _may_be_columns(reader: _GapReader, first: int, end: int) -> bool:
     """Whether lines follow one another, with letters for the most part."""
-    text = "".join([line.text for line in lines])
-    return all(_is_next(lines, i, i + 1) for i in range(len(lines) - 1)) and (
-        sum(map(str.isalpha, text)) >= _MIN_LETTER_SHARE * len(text)
-    )
+    lines = reader.lines
+    if not all(_is_next(lines, i, i + 1) for i in range(first, end - 1)):
+        return False
+    characters = sum([len(lines[i].text) for i in range(first, end)])
+    letters = sum([reader.count_letters(i) for i in range(first, end)])
+    return letters >= _MIN_LETTER_SHARE * characters
 
 
 def _extend(reader: _GapReader, region: _Region, index: int, neighbour: int) -> bool:

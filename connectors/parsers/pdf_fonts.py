@@ -17,7 +17,8 @@ _MIN_SYMBOLS = 10  # different ones, in a text of symbols only
 _MIN_JUDGED_CHARACTERS = 100
 _COMMON_LETTERS = frozenset("etaoinsrlhETAOINSRLH")
 _LINE_END = re.compile(r"\n")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]|\(cid:\d{1,6}\)")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]")
+_GLYPH_NUMBER = re.compile(r"\(cid:\d{1,6}\)")
 _PRIVATE_USE = re.compile(r"[\ue000-\uf8ff]")
 _RARE = re.compile("[\ufb00-\ufb06\u2060]")
 _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
@@ -50,7 +51,9 @@ def replace_unreadable(text: str, textpage: Any) -> ReadableText:
     """Return the text of a page, of the same length, with its unreadable characters replaced."""
     if _PRIVATE_USE.search(text):
         text = text.translate(_SYMBOLS)
-    readable = _CONTROL.sub(lambda match: UNREADABLE * len(match[0]), text)
+    readable = _CONTROL.sub(UNREADABLE, text)
+    if "(cid:" in text:
+        readable = _GLYPH_NUMBER.sub(lambda match: UNREADABLE * len(match[0]), readable)
     if not text.isascii():
         readable = _replace_unassigned(readable)
     if len(text) == textpage.count_chars():

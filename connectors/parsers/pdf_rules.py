@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,13 +54,13 @@ def read_rules(page: Any, boxes: CharacterBoxes) -> tuple[list[_Rule], list[_Rul
     if not 4 <= count <= _MAX_OBJECTS:
         return [], []
     step = max(1, count // _SAMPLED_OBJECTS)
-    sample = (_read_boxes(page, i, boxes) for i in range(0, count, step))
+    sample = (_read_boxes(path, boxes) for path in _list_paths(page, range(0, count, step)))
     if not any(box[3] - box[1] > _MIN_LENGTH_POINTS for found in sample for box in found):
         return [], []
     horizontal: list[_Rule] = []
     vertical: list[_Rule] = []
-    for i in range(count):
-        for x_min, y_min, x_max, y_max in _read_boxes(page, i, boxes):
+    for path in _list_paths(page, range(count)):
+        for x_min, y_min, x_max, y_max in _read_boxes(path, boxes):
             is_thin = (y_max - y_min <= _THIN_POINTS, x_max - x_min <= _THIN_POINTS)
             if not is_thin[1] and x_max - x_min >= _MIN_LENGTH_POINTS:
                 edges = {(y_min + y_max) / 2} if is_thin[0] else {y_min, y_max}
@@ -73,13 +73,26 @@ def read_rules(page: Any, boxes: CharacterBoxes) -> tuple[list[_Rule], list[_Rul
     return _join_rules(horizontal), _join_rules(vertical)
 
 
-def _read_boxes(page: Any, index: int, boxes: CharacterBoxes) -> list[Box]:
-    """Return the boxes of the lines and rectangles of a page object; [] if it is no path."""
+def _list_paths(page: Any, indices: Iterable[int]) -> Iterator[Any]:
+    """Yield those objects of a page that are paths. A page has thousands that are text."""
     import pypdfium2.raw as pdfium
 
-    item = pdfium.FPDFPage_GetObject(page.raw, index)
-    if pdfium.FPDFPageObj_GetType(item) != pdfium.FPDF_PAGEOBJ_PATH:
-        return []
+    get_object, get_type, path_type = (
+        pdfium.FPDFPage_GetObject,
+        pdfium.FPDFPageObj_GetType,
+        pdfium.FPDF_PAGEOBJ_PATH,
+    )
+    raw = page.raw
+    for index in indices:
+        item = get_object(raw, index)
+        if get_type(item) == path_type:
+            yield item
+
+
+def _read_boxes(item: Any, boxes: CharacterBoxes) -> list[Box]:
+    """Return the boxes of the lines and rectangles of a path."""
+    import pypdfium2.raw as pdfium
+
     segments = pdfium.FPDFPath_CountSegments(item)
     if segments <= 5:
         left, bottom, right, top = (ctypes.c_float() for _ in range(4))
