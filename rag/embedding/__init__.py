@@ -3,6 +3,7 @@
 from rag.embedding.base import Embedder, KnownModel
 from rag.embedding.batched import BatchedEmbedder
 from rag.embedding.cohere import CohereEmbedder
+from rag.embedding.minilm import MiniLMEmbedder
 from rag.embedding.onnx import OnnxEmbedder
 from rag.embedding.openai import AzureOpenAIEmbedder, OllamaEmbedder, OpenAIEmbedder
 from rag.embedding.sentence_transformers import SentenceTransformerEmbedder
@@ -15,6 +16,7 @@ __all__ = [
     "CohereEmbedder",
     "Embedder",
     "KnownModel",
+    "MiniLMEmbedder",
     "OllamaEmbedder",
     "OnnxEmbedder",
     "OpenAIEmbedder",

@@ -48,7 +48,7 @@ class WordVectorEmbedder(Embedder):
 
         Another file under the same name is another embedder.
         """
-        return _add_file_to_fingerprint(super().fingerprint, self.path)
+        return add_file_to_fingerprint(super().fingerprint, self.path)
 
     @property
     def dimension(self) -> int:
@@ -110,7 +110,8 @@ FINGERPRINT_SAMPLES, BYTES_PER_SAMPLE = (
 )  # stretches of a file that tell it from others, and their bytes
 
 
-def _add_file_to_fingerprint(fingerprint: str, path: Path) -> str:
+def add_file_to_fingerprint(fingerprint: str, path: Path) -> str:
+    """Return a fingerprint that includes the content of a file, by its size and samples of it."""
     hashed = hashlib.sha256(fingerprint.encode())
     try:
         size = path.stat().st_size

@@ -103,7 +103,8 @@ class IndexWriter:
     def recover(self) -> None:
         """Repair what a crash, or a deleted or damaged store set folder left. Embeds nothing.
 
-        See the top of this module. Sets `has_rebuilt` if the store set had to be rebuilt.
+        See the top of this module. Sets `has_rebuilt` if the store set had to be rebuilt; this is
+        also done for a lexical index of an earlier version.
         """
         self._remove_leftovers()
         self._document_store.discard("pending")
@@ -115,6 +116,7 @@ class IndexWriter:
             self._remove_deleted_chunks()
             live_count = self._document_store.chunk_count()
             is_complete = all(count == live_count for count in self._store_set.counts().values())
+            is_complete &= not self._store_set.lexical.is_outdated
         except IndexDamaged:
             is_complete = False
         self.has_rebuilt = not is_complete

@@ -24,7 +24,7 @@ from rag.types import Document
 
 Identity = Mapping[str, Sequence[str]]
 
-ORIGINS = ("title", "file", "folder", "date", "author", "heading", "first_page")
+ORIGINS = ("title", "file", "folder", "date", "author", "heading", "record", "first_page")
 """The origins of identity terms; of equally rare terms, those of an earlier origin come first."""
 
 _MAX_FIRST_PAGE_CHARACTERS = 6_000
@@ -62,10 +62,11 @@ def extract_identity(document: Document, scope: str = "") -> dict[str, tuple[str
         "",
     )
     title = "" if document.title == file_name else document.title
+    is_record = _PART in document.uri and strip_suffix(file_name) == file_name
     days = [*find_dates(file_name), *_list_days(document)]
     found: dict[str, Iterable[str]] = {
         "title": _add_years(title),
-        "file": split_name(strip_suffix(file_name)),
+        "record" if is_record else "file": split_name(strip_suffix(file_name)),
         "folder": [term for folder in reversed(folders) for term in _split_folder(folder)],
         "date": [*days, *(day[:4] for day in days)],
         "author": _list_authors(document),

@@ -27,7 +27,13 @@ class LexicalRetriever(Retriever):
     quotes"`` counts in addition to its words; if the question has phrases only, only chunks with
     one of them are found. ``title_weight`` is the additional weight of a word in the title or
     headings. ``rarity`` raises the weight of rare words: their inverse document frequency to the
-    power ``1 + rarity``.
+    power ``1 + rarity``. English stop words ("what", "how", "the") count ``stop_word_weight`` times
+    as much: in a small index they are as rare as other words.
+
+    Identifiers, numbers, dates and compounds are also found in other spellings
+    (`rag.text.spellings`): their joined forms have ``spelling_weight``. A word that the index does
+    not contain counts as the nearest words that it contains, with ``typo_weight``. 0 turns each
+    off.
 
     ``expand`` turns on relevance model 3, a pseudo-relevance feedback without a model (Abdul-Jaleel
     et al., 2004): a second query adds that many words in which the best ``expand_from`` chunks
@@ -39,6 +45,9 @@ class LexicalRetriever(Retriever):
 
     title_weight: float = Field(0.25, ge=0, le=10)
     rarity: float = Field(0.35, ge=0, le=3)
+    stop_word_weight: float = Field(0.3, ge=0, le=1)
+    spelling_weight: float = Field(0.5, ge=0, le=10)
+    typo_weight: float = Field(0.7, ge=0, le=10)
     expand: int = Field(0, ge=0, le=100)
     expand_from: int = Field(10, ge=1, le=100)
     expand_share: float = Field(0.2, ge=0, lt=1)
@@ -62,7 +71,14 @@ class LexicalRetriever(Retriever):
 
     def build_query(self, query: str, index: Index, where: Where | None = None) -> BM25Query:
         """Return the query for the lexical index."""
-        lexical_query = BM25Query(query, title_weight=self.title_weight, rarity=self.rarity)
+        lexical_query = BM25Query(
+            query,
+            title_weight=self.title_weight,
+            rarity=self.rarity,
+            stop_word_weight=self.stop_word_weight,
+            spelling_weight=self.spelling_weight,
+            typo_weight=self.typo_weight,
+        )
         if not self.expand:
             return lexical_query
         ranking = index.search_lexical(lexical_query, self.expand_from, where)

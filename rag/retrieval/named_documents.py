@@ -9,24 +9,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
-from rag.text.name_keys import QueryKey, list_query_keys
-from rag.text.tokenization import stems
+from rag.text.name_keys import MIN_STRONG_WEIGHT, QueryKey, is_year, list_query_keys
+from rag.text.tokenization import STOP_WORDS, stems
 from rag.types import FavouredDocument
 
 if TYPE_CHECKING:
     from rag.index import Index
-    from rag.stores.document_store import NamedDocument
+    from rag.stores.document_store import DocumentStore, NamedDocument
 
 _MAX_DOCUMENTS_PER_NAME = 1_000
 _MAX_SHARE_PER_NAME = 0.05  # of the documents; what more of them have is no name of a document
+_MAX_SHARE_PER_FILE_NAME = 0.25  # the same, of a name of files or folders
 _MIN_DOCUMENTS_PER_NAME = 8  # the limit in a small collection
 _MIN_SCORE = 0.65  # sum of inverse document frequencies of the names of the best document
 _MIN_SHARE = 0.3  # of the best score; a document with less is not favoured
 _CANDIDATE_SHARE = 0.7  # of the best score; such documents are searched separately
 _MAX_CANDIDATE_DOCUMENTS = 8
 _MAX_LISTED = 8
+_YEAR_SHARE = 0.5  # of the weight, for a question that names a year and nothing else
 _SHORT_CHUNKS = 3  # a document with so many chunks or fewer has its names in its text
 
 
@@ -66,23 +69,50 @@ def _find_named_documents(query: str, index: Index) -> NamedDocuments:
     document_count = store.document_count()
     if document_count < 2:
         return NO_NAMED_DOCUMENTS
-    limit = max(_MIN_DOCUMENTS_PER_NAME, int(document_count * _MAX_SHARE_PER_NAME))
-    limit = min(limit, _MAX_DOCUMENTS_PER_NAME, document_count // 2)
     query_keys = list_query_keys(query)
-    by_key = store.find_named_documents([k.key for k in query_keys], limit=limit)
+    by_key = _find_documents(query_keys, store, document_count)
     names = _choose_names(query_keys, by_key, index)
+    # A year tells the documents of a company apart. By itself, it names all documents of the year.
+    if any(not is_year(name.key) for name in names):
+        refining_names = [name for name in names if is_year(name.key)]
+        names = [name for name in names if not is_year(name.key)]
+    else:
+        refining_names = []
     if not names:
         return NO_NAMED_DOCUMENTS
-    frequent_names = [
+    refining_names += [
         k for k in query_keys if k.is_name and k.key not in by_key and k.end - k.first < 2
     ]
     numbers = {number for name in names for number in by_key[name.key]}
-    if frequent_names:
-        keys = [name.key for name in frequent_names]
-        frequent = store.find_named_documents(keys, limit=len(numbers), documents=numbers)
-        by_key = {**frequent, **by_key}
-        names += [name for name in frequent_names if name.key in frequent]
+    if refining_names:
+        keys = [name.key for name in refining_names]
+        by_key |= store.find_named_documents(keys, limit=len(numbers), documents=numbers)
+        names += [name for name in refining_names if name.key in by_key]
     return _score_documents(names, by_key, document_count)
+
+
+def _find_documents(
+    query_keys: Sequence[QueryKey], store: DocumentStore, document_count: int
+) -> dict[str, dict[int, NamedDocument]]:
+    """Return the documents by the keys in the question that few documents have.
+
+    If a key is the name of files or folders, documents that only mention it do not count.
+    """
+    keys = [query_key.key for query_key in query_keys]
+    by_key = store.find_named_documents(
+        keys,
+        limit=_limit_documents(document_count, _MAX_SHARE_PER_FILE_NAME),
+        min_weight=MIN_STRONG_WEIGHT,
+    )
+    other_keys = [key for key in keys if key not in by_key]
+    return by_key | store.find_named_documents(
+        other_keys, limit=_limit_documents(document_count, _MAX_SHARE_PER_NAME)
+    )
+
+
+def _limit_documents(document_count: int, share: float) -> int:
+    limit = max(_MIN_DOCUMENTS_PER_NAME, int(document_count * share))
+    return min(limit, _MAX_DOCUMENTS_PER_NAME, document_count // 2)
 
 
 def _choose_names(
@@ -98,6 +128,8 @@ def _choose_names(
         documents = by_key.get(query_key.key)
         if documents is None or not query_key.is_name or not used_positions.isdisjoint(positions):
             continue
+        if query_key.text.lower() in STOP_WORDS or _is_short_number(query_key.key):
+            continue
         if positions and not _is_distinctive(query_key, documents, index):
             continue
         names.append(query_key)
@@ -105,10 +137,17 @@ def _choose_names(
     return names
 
 
+def _is_short_number(key: str) -> bool:
+    """Whether a key is a number that is more often a count than a name."""
+    return key.isdecimal() and len(key) < 4
+
+
 def _is_distinctive(
     query_key: QueryKey, documents: Mapping[int, NamedDocument], index: Index
 ) -> bool:
     """Whether the rarest word occurs mostly in the documents that it names, not everywhere."""
+    if all(document.weight >= MIN_STRONG_WEIGHT for document in documents.values()):
+        return True
     languages = index.lexical.languages() or [""]
     word_stems = stems(query_key.text, languages[0])
     if not word_stems:
@@ -133,19 +172,34 @@ def _score_documents(
     document_count: int,
 ) -> NamedDocuments:
     scores: dict[int, float] = {}
+    year_scores: dict[int, float] = {}
     texts: dict[int, list[str]] = {}
+    total_idf = max_year_idf = 0.0
     for name in names:
         documents = by_key[name.key]
         idf = math.log(document_count / len(documents))
+        if is_year(name.key):
+            max_year_idf = max(max_year_idf, idf)
+        else:
+            total_idf += idf
+        strong_weight = fmean(document.weight for document in documents.values())
         for number, document in documents.items():
-            weight = document.weight * max(0.0, 1 - _SHORT_CHUNKS / max(document.chunks, 1))
-            if weight:
+            weight = strong_weight
+            if document.weight < MIN_STRONG_WEIGHT:
+                weight = document.weight * max(0.0, 1 - _SHORT_CHUNKS / max(document.chunks, 1))
+            if not weight:
+                continue
+            texts.setdefault(number, []).append(name.text)
+            if is_year(name.key):  # a document is of one year, even if it mentions others
+                year_scores[number] = max(year_scores.get(number, 0.0), idf * weight)
+            else:
                 scores[number] = scores.get(number, 0.0) + idf * weight
-                texts.setdefault(number, []).append(name.text)
+    for number, score in year_scores.items():
+        scores[number] = scores.get(number, 0.0) + score
     best = max(scores.values(), default=0.0)
     if best < _MIN_SCORE:
         return NO_NAMED_DOCUMENTS
-    total_idf = sum(math.log(document_count / len(by_key[name.key])) for name in names)
+    total_idf = total_idf + max_year_idf if total_idf else max_year_idf / _YEAR_SHARE
     ranked = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
     favoured = {number: score / total_idf for number, score in ranked if score >= _MIN_SHARE * best}
     return NamedDocuments(favoured, {number: tuple(texts[number]) for number in favoured})

@@ -355,12 +355,18 @@ class DocumentStore(ABC):
         return count
 
     def find_named_documents(
-        self, keys: Sequence[str], *, limit: int, documents: Collection[int] | None = None
+        self,
+        keys: Sequence[str],
+        *,
+        limit: int,
+        documents: Collection[int] | None = None,
+        min_weight: float = 0.0,
     ) -> dict[str, dict[int, NamedDocument]]:
         """Return for each of `keys` the live documents that have it, by document number.
 
-        The keys are those of `rag.text.name_keys`. A key that more than `limit` documents have is
-        left out; with `documents`, only these documents are looked at.
+        The keys are those of `rag.text.name_keys`. Documents in which a key has less than
+        `min_weight` do not count, and with `documents`, only these documents do. A key that more
+        than `limit` documents have is left out.
         """
         documents_by_key: dict[str, dict[int, NamedDocument]] = {}
         for info in self.documents():
@@ -368,6 +374,8 @@ class DocumentStore(ABC):
                 continue
             weights = list_document_keys(self.document(info.uri).identity)
             for key in weights.keys() & set(keys):
+                if weights[key] < min_weight:
+                    continue
                 documents_by_key.setdefault(key, {})[info.number] = NamedDocument(
                     weights[key], info.chunks
                 )

@@ -6,15 +6,30 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from operator import attrgetter
 from typing import ClassVar, NamedTuple
 
 from rag.stores.location import DerivedStoreConfig, StoreLocation
-from rag.text.tokenization import detect_language, stems, words
+from rag.text.spellings import (
+    QueryForms,
+    find_query_forms,
+    fold,
+    list_edits,
+    list_forms,
+    list_pieces,
+    max_typos,
+)
+from rag.text.tokenization import STOP_WORDS, detect_language, stems, words
 
+_PART_WEIGHT = 0.5  # of a word in an identifier that the index has
+_COMPOUND_SHARE = 0.5  # of the weight, for compounds of letters: their parts tell as much
+_MIN_PART_CHARACTERS = 3  # of the parts of a compound
+_MAX_SIMILAR_STEMS = 3  # that a misspelt word may stand for
+_STABLE_PREFIX_CHARACTERS = 3  # of a word with two typos
 _LANGUAGE_SAMPLE_CHUNKS = 16  # first chunks of a document, to detect its language
 _QUOTED_PHRASE = re.compile(r'"([^"]+)"|“([^”]+)”|„([^“”]+)[“”]|«([^»]+)»|「([^」]+)」')
 
@@ -44,14 +59,20 @@ class BM25Query:
 
     ``title_weight`` is the weight of a match in title and headings, added to the weight 1 of a
     match in the whole text. Rare words weigh more: by their inverse document frequency to the
-    power ``1 + rarity``, where plain BM25 has the power 1. ``expansion`` are additional (stem,
-    share) pairs, for example of pseudo-relevance feedback; together they have ``expansion_share``
-    (0..1) of the weight of the query.
+    power ``1 + rarity``, where plain BM25 has the power 1. English stop words count
+    ``stop_word_weight`` times as much: in a small index they are rare. ``spelling_weight`` is the
+    weight of the joined forms of the query (`rag.text.spellings`), ``typo_weight`` that of the
+    known words for which an unknown word may be a misspelling; 0 turns them off. ``expansion`` are
+    additional (stem, share) pairs, for example of pseudo-relevance feedback; together they have
+    ``expansion_share`` (0..1) of the weight of the query.
     """
 
     text: str
     title_weight: float = 0.25
     rarity: float = 0.35
+    stop_word_weight: float = 0.3
+    spelling_weight: float = 0.5
+    typo_weight: float = 0.7
     expansion: tuple[tuple[str, float], ...] = ()
     expansion_share: float = 0.0
 
@@ -118,6 +139,21 @@ class LexicalIndex(ABC):
     def inverse_document_frequency(self, stem: str) -> float:
         """Return the inverse document frequency of a stem in the body; 0 if no chunk has it."""
 
+    def list_stems(self, prefix: str) -> Mapping[str, int]:
+        """Return the stems of the body that begin with `prefix`, with their numbers of chunks.
+
+        The default returns none; then words with two typos are not recognised.
+        """
+        return {}
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether an earlier version wrote the storage, without all fields.
+
+        It can be searched. The next ingest fills a new one from the document store.
+        """
+        return False
+
     @abstractmethod
     def languages(self) -> list[str]:
         """Return the languages of the chunks, that of most chunks first; "" for unstemmed chunks.
@@ -156,7 +192,9 @@ class LexicalIndex(ABC):
 class StemmedEntry(NamedTuple):
     """A chunk to index: its row, its document, its language, and the stems of its fields.
 
-    ``title`` has the stems of title and headings, ``body`` those of title, headings and text.
+    ``title`` has the stems of title and headings. ``body`` has those of title, headings and text,
+    and those of the parts of words such as ``parseConfig``. ``forms`` has the joined forms of
+    title, headings and text (`rag.text.spellings`).
     """
 
     row: int
@@ -164,6 +202,7 @@ class StemmedEntry(NamedTuple):
     language: str
     title: list[str]
     body: list[str]
+    forms: list[str]
 
 
 def stem_entries(entries: Iterable[LexicalEntry]) -> Iterable[StemmedEntry]:
@@ -176,9 +215,10 @@ def stem_entries(entries: Iterable[LexicalEntry]) -> Iterable[StemmedEntry]:
             if heading_context not in stemmed_headings:
                 stemmed_headings[heading_context] = list(stems(heading_context, language))
             headings = stemmed_headings[heading_context]
-            yield StemmedEntry(
-                row, document, language or "", headings, [*headings, *stems(text, language)]
-            )
+            full_text = f"{heading_context}\n{text}"
+            pieces = stems("\n".join(list_pieces(full_text)), language)
+            body = [*headings, *stems(text, language), *pieces]
+            yield StemmedEntry(row, document, language or "", headings, body, list_forms(full_text))
 
 
 class WordClause(NamedTuple):
@@ -202,14 +242,18 @@ def plan_query(
     languages: Sequence[str],
     count_chunks: Callable[[str, str], int],
     chunk_count: int,
+    list_stems: Callable[[str], Mapping[str, int]] | None = None,
 ) -> list[WordClause | PhraseClause]:
     """Translate a query to clauses whose BM25 scores are added. Empty: no chunk can match.
 
-    `count_chunks` returns the number of chunks that have a stem in a field ("title" or "body").
+    `count_chunks` returns the number of chunks that have a stem in a field ("title", "body" or
+    "forms"). `list_stems` is that of the index; without it, words with two typos are not
+    recognised.
     """
-    planner = _QueryPlanner(query, count_chunks, chunk_count)
+    planner = _QueryPlanner(query, languages, count_chunks, chunk_count, list_stems)
     text = "" if query.has_only_phrases else query.text
-    for forms, count in Counter(_stem_forms(text, languages)).items():
+    counts = planner.add_spellings(text)
+    for forms, count in counts.items():
         planner.add_word(forms, count)
     for phrase in query.phrases:
         planner.add_phrase({tuple(stems(phrase, language)) for language in languages})
@@ -233,28 +277,132 @@ def _stem_forms(text: str, languages: Sequence[str]) -> list[tuple[str, ...]]:
     return [tuple(dict.fromkeys(forms)) for forms in zip(*stemmed, strict=True)]
 
 
+@lru_cache(maxsize=1)
+def _stop_stems() -> frozenset[str]:
+    return frozenset(stems(" ".join(STOP_WORDS))) | STOP_WORDS
+
+
 class _QueryPlanner:
     """Collects the clauses of a query."""
 
     def __init__(
-        self, query: BM25Query, count_chunks: Callable[[str, str], int], chunk_count: int
+        self,
+        query: BM25Query,
+        languages: Sequence[str],
+        count_chunks: Callable[[str, str], int],
+        chunk_count: int,
+        list_stems: Callable[[str], Mapping[str, int]] | None,
     ) -> None:
         self._query = query
+        self._languages = languages
         self._count_chunks = count_chunks
         self._chunk_count = chunk_count
+        self._list_stems = list_stems
         self.clauses: list[WordClause | PhraseClause] = []
         self._total_weight = 0.0
 
-    def add_word(self, forms: Sequence[str], count: int) -> None:
+    def add_word(self, forms: Sequence[str], count: float) -> None:
         """Search for a word that is `count` times in the query, in any of its stem forms.
 
         The inverse document frequency is that of all forms together. Otherwise a form that only
         one chunk has, because its language was detected wrongly, would outweigh all others.
         """
-        weight = count * self._compute_combined_idf(forms) ** self._query.rarity
+        if not _stop_stems().isdisjoint(forms):
+            count *= self._query.stop_word_weight
+        if any(self._count_chunks("body", form) for form in forms):
+            self._add_stems(forms, count)
+        elif similar := self._find_similar_stems(forms):
+            self._add_stems(similar, count * self._query.typo_weight)
+
+    def _add_stems(self, forms: Sequence[str], factor: float) -> None:
+        weight = factor * self._compute_combined_idf(forms) ** self._query.rarity
         self._total_weight += weight
         for field, share in (("body", 1.0), ("title", self._query.title_weight)):
             self._add_best_of(field, forms, weight * share)
+
+    def _find_similar_stems(self, forms: Sequence[str]) -> list[str]:
+        """Return the stems of the index for which an unknown word may be a misspelling."""
+        if not self._query.typo_weight or self._is_known_form(forms[0]):
+            return []
+        found: dict[str, int] = {}
+        for form in forms:
+            if max_typos(form):
+                counts = ((edit, self._count_chunks("body", edit)) for edit in list_edits(form))
+                found.update((edit, count) for edit, count in counts if count)
+            if not found and max_typos(form) > 1 and self._list_stems is not None:
+                found = _find_stems_with_two_typos(
+                    form, self._list_stems(form[:_STABLE_PREFIX_CHARACTERS])
+                )
+        best = sorted(found, key=lambda stem: (-found[stem], stem))
+        return best[:_MAX_SIMILAR_STEMS]
+
+    def _is_known_form(self, word: str) -> bool:
+        return self._count_chunks("forms", fold(word)) > 0
+
+    def add_spellings(self, text: str) -> dict[tuple[str, ...], float]:
+        """Search for the joined forms of the query, and for the parts of its unknown words.
+
+        Return the weight of each word of the query. The parts of an identifier tell less by
+        themselves: they count less if the index has the whole.
+        """
+        counts: Counter[tuple[str, ...]] = Counter(_stem_forms(text, self._languages))
+        weights: dict[tuple[str, ...], float] = dict(counts)
+        spelling_weight = self._query.spelling_weight
+        if not spelling_weight:
+            return weights
+        matched: list[QueryForms] = []
+        for span in find_query_forms(text):
+            if any(m.start <= span.start and span.end <= m.end for m in matched):
+                continue
+            if self._add_query_forms(span):
+                matched.append(span)
+                if any(map(str.isdigit, "".join(span.forms))):
+                    for forms in _stem_forms(text[span.start : span.end], self._languages):
+                        if forms in weights:
+                            weights[forms] -= 1 - _PART_WEIGHT
+        for word in dict.fromkeys(words(text)):
+            if not any(self._count_chunks("body", stem) for stem in self._stem(word)):
+                self._add_forms("forms", [fold(word)], 1.0)
+                for parts in self._divide_compound(word):
+                    self.add_phrase([parts])
+        for piece in list_pieces(text):
+            self._add_forms("body", self._stem(piece), spelling_weight)
+        return weights
+
+    def _add_query_forms(self, span: QueryForms) -> bool:
+        """Search for the forms of a span; return whether the index has one."""
+        has_digit = any(map(str.isdigit, "".join(span.forms)))
+        share = max(1, len(span.words)) if has_digit else _COMPOUND_SHARE
+        weight = self._query.spelling_weight * share
+        has_form = self._add_forms("forms", span.forms, weight)
+        if len(span.words) > 1:
+            for form in span.forms:
+                if form.isalnum() and not form.isdecimal():
+                    has_form |= self._add_forms("body", self._stem(form), weight)
+        return has_form
+
+    def _stem(self, word: str) -> list[str]:
+        stemmed = [stems(word, language) for language in self._languages]
+        return list(dict.fromkeys(forms[0] for forms in stemmed if len(forms) == 1))
+
+    def _add_forms(self, field: str, forms: Sequence[str], factor: float) -> bool:
+        matching = sum(self._count_chunks(field, form) for form in forms)
+        if matching:
+            idf = compute_idf(matching, self._chunk_count)
+            self._add_best_of(field, forms, factor * idf**self._query.rarity)
+        return matching > 0
+
+    def _divide_compound(self, word: str) -> list[tuple[str, str]]:
+        """Return the ways in which an unknown word is two known ones: ``database``."""
+        if not word.isalpha():
+            return []
+        parts = []
+        for i in range(_MIN_PART_CHARACTERS, len(word) - _MIN_PART_CHARACTERS + 1):
+            for first in self._stem(word[:i]):
+                for second in self._stem(word[i:]) if self._count_chunks("body", first) else ():
+                    if self._count_chunks("body", second):
+                        parts.append((first, second))
+        return parts
 
     def _compute_combined_idf(self, forms: Sequence[str]) -> float:
         matching = sum(self._count_chunks("body", form) for form in forms)
@@ -286,3 +434,13 @@ class _QueryPlanner:
         expansion_weight = (self._total_weight or 1.0) * share_of_all / (1 - share_of_all)
         for stem, share in self._query.expansion:
             self.clauses.append(WordClause("body", {stem: expansion_weight * share}))
+
+
+def _find_stems_with_two_typos(stem: str, counts: Mapping[str, int]) -> dict[str, int]:
+    """Return those of the stems that are nearest to `stem`, at an edit distance of 2 at most."""
+    from rapidfuzz.distance import OSA
+    from rapidfuzz.process import extract
+
+    matches = extract(stem, list(counts), scorer=OSA.distance, score_cutoff=2, limit=None)
+    nearest = min((distance for _, distance, _ in matches), default=0)
+    return {match: counts[match] for match, distance, _ in matches if distance == nearest}

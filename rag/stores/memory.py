@@ -298,7 +298,12 @@ class InMemoryDocumentStore(DocumentStore):
             ]
 
     def find_named_documents(
-        self, keys: Sequence[str], *, limit: int, documents: Collection[int] | None = None
+        self,
+        keys: Sequence[str],
+        *,
+        limit: int,
+        documents: Collection[int] | None = None,
+        min_weight: float = 0.0,
     ) -> dict[str, dict[int, NamedDocument]]:
         """See `DocumentStore.find_named_documents`."""
         documents_by_key: dict[str, dict[int, NamedDocument]] = {}
@@ -307,7 +312,8 @@ class InMemoryDocumentStore(DocumentStore):
                 if documents is None or stored.number in documents:
                     for key in stored.keys.keys() & set(keys):
                         document = NamedDocument(stored.keys[key], len(stored.rows))
-                        documents_by_key.setdefault(key, {})[stored.number] = document
+                        if document.weight >= min_weight:
+                            documents_by_key.setdefault(key, {})[stored.number] = document
         return {
             key: by_number for key, by_number in documents_by_key.items() if len(by_number) <= limit
         }

@@ -135,6 +135,10 @@ class InMemoryLexicalIndex(LexicalIndex):
         chunk_count = search.count_chunks("body", stem)
         return compute_idf(chunk_count, search.chunk_count) if chunk_count else 0.0
 
+    def list_stems(self, prefix: str) -> dict[str, int]:
+        """See `LexicalIndex.list_stems`."""
+        return _Search(self._segments).list_stems(prefix)
+
     def languages(self) -> list[str]:
         """See `LexicalIndex.languages`."""
         return _list_languages(self._segments)
@@ -248,6 +252,7 @@ class _Segment:
     is_live: NDArray[np.bool_]
     title: _Field
     body: _Field
+    forms: _Field
 
     @cached_property
     def live_count(self) -> int:
@@ -260,6 +265,7 @@ class _Segment:
         return {
             "title": int(self.title.lengths[self.is_live].sum()),
             "body": int(self.body.lengths[self.is_live].sum()),
+            "forms": int(self.forms.lengths[self.is_live].sum()),
         }
 
     @cached_property
@@ -270,8 +276,8 @@ class _Segment:
         return np.bincount(self.languages[self.is_live], minlength=len(_LANGUAGES))
 
     def get_field(self, name: str) -> _Field:
-        """Return the field "title" or "body"."""
-        return self.title if name == "title" else self.body
+        """Return the field "title", "body" or "forms"."""
+        return {"title": self.title, "body": self.body, "forms": self.forms}[name]
 
     def find_phrase(self, field: str, stems: Sequence[str]) -> _Postings:
         """Return the live chunks that contain adjacent `stems`, or a single one, in a field."""
@@ -310,6 +316,7 @@ class _SegmentBuilder:
         self._languages = array("b")
         self._title = _FieldBuilder()
         self._body = _FieldBuilder()
+        self._forms = _FieldBuilder()
 
     def add_entry(self, entry: StemmedEntry) -> None:
         """Add a chunk."""
@@ -318,6 +325,7 @@ class _SegmentBuilder:
         self._languages.append(_LANGUAGES.index(entry.language))
         self._title.add_text(entry.title)
         self._body.add_text(entry.body)
+        self._forms.add_text(entry.forms)
 
     def add_segment(self, segment: _Segment) -> None:
         """Add the live chunks of a segment."""
@@ -327,6 +335,7 @@ class _SegmentBuilder:
         self._languages.frombytes(segment.languages[is_live].tobytes())
         self._title.add_field(segment.title, is_live)
         self._body.add_field(segment.body, is_live)
+        self._forms.add_field(segment.forms, is_live)
 
     def build(self) -> _Segment:
         """Return the segment of these chunks."""
@@ -339,6 +348,7 @@ class _SegmentBuilder:
             np.ones(len(self.rows), dtype=np.bool_),
             self._title.build(),
             self._body.build(),
+            self._forms.build(),
         )
 
 
@@ -386,6 +396,17 @@ class _Search:
         """Return the number of chunks that have a stem in a field."""
         return sum(len(postings.slots) for postings in self._find_phrase(field, (stem,)))
 
+    def list_stems(self, prefix: str) -> dict[str, int]:
+        """Return the stems of the body that begin with `prefix`, with their numbers of chunks."""
+        stems = {
+            stem
+            for segment in self._segments
+            for stem in segment.body.stem_numbers
+            if stem.startswith(prefix)
+        }
+        counts = {stem: self.count_chunks("body", stem) for stem in sorted(stems)}
+        return {stem: count for stem, count in counts.items() if count}
+
     def _find_phrase(self, field: str, form: tuple[str, ...]) -> list[_Postings]:
         """Return the chunks with adjacent stems, or a single one, by segment."""
         if (field, form) not in self._postings:
@@ -405,7 +426,11 @@ class _Search:
         import numpy as np
 
         clauses = plan_query(
-            query, _list_languages(self._segments), self.count_chunks, self.chunk_count
+            query,
+            _list_languages(self._segments),
+            self.count_chunks,
+            self.chunk_count,
+            self.list_stems,
         )
         parts = [(np.empty(0, dtype=np.int64), np.empty(0))]
         for number, segment in enumerate(self._segments):

@@ -47,7 +47,8 @@ class TantivyIndex(LexicalIndex):
 
     Each document is stemmed in its language (see `rag.text.tokenization`), and a query in every
     language of the index; if the stems of a word differ, the best match counts. Title and headings
-    are indexed twice: at the start of the field ``body``, and in the field ``title``.
+    are indexed twice: at the start of the field ``body``, and in the field ``title``. An index of
+    version 0.1 has no field ``forms``; it is searched without it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,25 +58,40 @@ class TantivyIndex(LexicalIndex):
         self._path = path
         if not path.is_dir():
             raise IndexDamaged(f"there is no folder {path}: {IndexDamaged.REFILL_HINT}", path=path)
-        builder = tantivy.SchemaBuilder()
+        self._schema = self._build_schema(has_forms=True)
+        self._has_forms = True
+        self._links_folder: tempfile.TemporaryDirectory[str] | None = None
+        with self._translate_errors():
+            try:
+                self._index = self._open_index()
+            except ValueError as error:
+                if "schema does not match" not in str(error):
+                    raise
+                self._schema, self._has_forms = self._build_schema(has_forms=False), False
+                self._index = self._open_index()
+        analyzer = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build()
+        self._index.register_tokenizer("stems", analyzer)
+        self._writer: Any = None
+        self._lock = threading.Lock()
+
+    def _build_schema(self, *, has_forms: bool) -> Any:
+        builder = self._tantivy.SchemaBuilder()
         builder.add_unsigned_field("row", indexed=True, fast=True)
         builder.add_unsigned_field("document", indexed=True)
         builder.add_text_field("language", tokenizer_name="raw", index_option="basic")
         builder.add_text_field("title", tokenizer_name="stems", index_option="freq")
         builder.add_text_field("body", tokenizer_name="stems", index_option="position")
-        self._schema = builder.build()
-        self._links_folder: tempfile.TemporaryDirectory[str] | None = None
-        with self._translate_errors():
-            try:
-                self._index = tantivy.Index(self._schema, path=str(path))
-            except ValueError as error:
-                if "Lockfile" not in str(error):
-                    raise
-                self._index = tantivy.Index(self._schema, path=self._link_files())
-        analyzer = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build()
-        self._index.register_tokenizer("stems", analyzer)
-        self._writer: Any = None
-        self._lock = threading.Lock()
+        if has_forms:
+            builder.add_text_field("forms", tokenizer_name="stems", index_option="freq")
+        return builder.build()
+
+    def _open_index(self) -> Any:
+        try:
+            return self._tantivy.Index(self._schema, path=str(self._path))
+        except ValueError as error:
+            if "Lockfile" not in str(error):
+                raise
+            return self._tantivy.Index(self._schema, path=self._link_files())
 
     def _link_files(self) -> str:
         """Make a folder of links to the files: tantivy needs to write a lock even for reading."""
@@ -96,13 +112,15 @@ class TantivyIndex(LexicalIndex):
         """See `LexicalIndex.add`."""
         with self._translate_errors():
             writer = self._open_writer()
-            for row, document, language, title, body in stem_entries(entries):
+            for stemmed in stem_entries(entries):
                 entry = self._tantivy.Document()
-                entry.add_unsigned("row", row)
-                entry.add_unsigned("document", document)
-                entry.add_text("language", language or _UNDETERMINED_LANGUAGE)
-                entry.add_text("title", " ".join(title))
-                entry.add_text("body", " ".join(body))
+                entry.add_unsigned("row", stemmed.row)
+                entry.add_unsigned("document", stemmed.document)
+                entry.add_text("language", stemmed.language or _UNDETERMINED_LANGUAGE)
+                entry.add_text("title", " ".join(stemmed.title))
+                entry.add_text("body", " ".join(stemmed.body))
+                if self._has_forms:
+                    entry.add_text("forms", " ".join(stemmed.forms))
                 writer.add_document(entry)
 
     def delete(self, rows: Sequence[int]) -> None:
@@ -190,10 +208,28 @@ class TantivyIndex(LexicalIndex):
         chunk_count = searcher.doc_freq("body", stem)
         return compute_idf(chunk_count, searcher.num_docs) if chunk_count else 0.0
 
+    def list_stems(self, prefix: str) -> dict[str, int]:
+        """See `LexicalIndex.list_stems`."""
+        with self._translate_errors():
+            return dict(self._index.searcher().terms_with_prefix("body", prefix))
+
+    @property
+    def is_outdated(self) -> bool:
+        """See `LexicalIndex.is_outdated`."""
+        return not self._has_forms
+
     def _build_query(self, query: BM25Query) -> Any:
         """Translate the query for tantivy; None if no chunk can match it."""
         searcher = self._index.searcher()
-        clauses = plan_query(query, self.languages(), searcher.doc_freq, searcher.num_docs)
+
+        def count_chunks(field: str, stem: str) -> int:
+            if field == "forms" and not self._has_forms:
+                return 0
+            return int(searcher.doc_freq(field, stem))
+
+        clauses = plan_query(
+            query, self.languages(), count_chunks, searcher.num_docs, self.list_stems
+        )
         if not clauses:
             return None
         should = self._tantivy.Occur.Should

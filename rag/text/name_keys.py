@@ -7,12 +7,12 @@ A key has no case, spaces and punctuation: ``BESTBUY``, ``Best Buy`` and ``best-
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from rag.text.names import find_years
+from rag.text.spellings import fold
 from rag.text.word_lists import SENTENCE_STARTERS
 
 _WORD = re.compile(r"[^\W_]+(?:[&'’.+][^\W_]+)*\+{0,2}")
@@ -24,13 +24,16 @@ _MAX_QUERY_KEYS = 200
 _ORIGIN_WEIGHTS = {
     "title": 0.0,  # it is in the heading context of every chunk, and found there
     "file": 1.0,
-    "folder": 0.8,
+    "folder": 0.5,
     "date": 0.8,
     "heading": 0.0,
-    "author": 0.6,
+    "author": 0.4,
+    "record": 0.4,
     "first_page": 0.4,
 }
 _OTHER_ORIGIN_WEIGHT = 0.8
+MIN_STRONG_WEIGHT = 0.5
+"""Least weight of a name that people gave to a document as such: that of its file or folder."""
 
 
 class QueryKey(NamedTuple):
@@ -48,8 +51,12 @@ class QueryKey(NamedTuple):
 
 def make_key(text: str) -> str:
     """Return the key of a name; "" for one without letters and digits."""
-    folded = unicodedata.normalize("NFKD", text) if not text.isascii() else text
-    return _NOT_ALPHANUMERIC.sub("", folded.casefold())[:_MAX_KEY_CHARACTERS]
+    return _NOT_ALPHANUMERIC.sub("", fold(text))[:_MAX_KEY_CHARACTERS]
+
+
+def is_year(key: str) -> bool:
+    """Whether a key is a year."""
+    return len(key) == 4 and key.isdecimal() and key[:2] in ("19", "20")
 
 
 def list_words(text: str) -> list[str]:

@@ -65,3 +65,59 @@ def ends_with_abbreviation(text_before: str, text_after: str) -> bool:
     return lowercase_word in _ABBREVIATIONS and not (
         lowercase_word in {"etc", "inc", "co"} and text_after[:1].isupper()
     )
+
+
+_MONTH_NAMES = """january jan januar jänner janvier janv enero ene gennaio genn janeiro januari
+february feb februar feber février févr fév febrero febbraio fevereiro fev februari
+march mar märz mär mrz mars marzo março maart mrt
+april apr avril avr abril abr aprile
+may mai mayo maggio maio mei
+june jun juni juin junio giugno giu junho
+july jul juli juillet juil julio luglio lug julho
+august aug août aou agosto ago augustus
+september sep sept septembre septiembre settembre sett setembro set
+october oct oktober okt octobre octubre ottobre ott outubro out
+november nov novembre noviembre novembro
+december dec dezember dez décembre déc diciembre dic dicembre dezembro"""
+MONTH_NUMBERS = {
+    name: number
+    for number, line in enumerate(_MONTH_NAMES.splitlines(), start=1)
+    for name in line.split()
+}
+"""The month (1 to 12) by its name or abbreviation in lower case: English, German, French, Spanish,
+Italian, Portuguese and Dutch."""
+
+
+_UNITS = (
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen"
+).split()
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_IRREGULAR_ORDINALS = {
+    "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth",
+    "nine": "ninth", "twelve": "twelfth",
+}  # fmt: skip
+
+
+def _make_ordinal(word: str) -> str:
+    regular = word[:-1] + "ieth" if word.endswith("y") else word + "th"
+    return _IRREGULAR_ORDINALS.get(word, regular)
+
+
+CARDINALS = (
+    {word: number for number, word in enumerate(_UNITS, start=1)}
+    | {word: 10 * number for number, word in enumerate(_TENS, start=2)}
+    | {
+        f"{tens}-{unit}": 10 * number + digit
+        for number, tens in enumerate(_TENS, start=2)
+        for digit, unit in enumerate(_UNITS[:9], start=1)
+    }
+    | {"hundred": 100}
+)
+"""English number words up to 100, with their numbers."""
+
+ORDINALS = {
+    "-".join([*word.split("-")[:-1], _make_ordinal(word.split("-")[-1])]): number
+    for word, number in CARDINALS.items()
+}
+"""English ordinals up to 100, with their numbers."""

@@ -246,7 +246,12 @@ class DocumentReader(SqliteConnection):
         }
 
     def find_named_documents(
-        self, keys: Sequence[str], *, limit: int, documents: Collection[int] | None = None
+        self,
+        keys: Sequence[str],
+        *,
+        limit: int,
+        documents: Collection[int] | None = None,
+        min_weight: float = 0.0,
     ) -> dict[str, dict[int, NamedDocument]]:
         """See `DocumentStore.find_named_documents`."""
         restriction, values = "", tuple[int, ...]()
@@ -262,8 +267,8 @@ class DocumentReader(SqliteConnection):
                 rows = self._fetch_rows(
                     "SELECT k.document, k.weight, d.chunks FROM identity_keys k"
                     " JOIN documents d ON d.id = k.document"
-                    f" WHERE k.key = ? AND d.state = 'live'{restriction} LIMIT ?",
-                    (key, *values, limit + 1),
+                    f" WHERE k.key = ? AND k.weight >= ? AND d.state = 'live'{restriction} LIMIT ?",
+                    (key, min_weight, *values, limit + 1),
                 )
                 if rows and len(rows) <= limit:
                     documents_by_key[key] = {
