@@ -86,7 +86,8 @@ def _find_named_documents(query: str, index: Index) -> NamedDocuments:
     numbers = {number for name in names for number in by_key[name.key]}
     if refining_names:
         keys = [name.key for name in refining_names]
-        by_key |= store.find_named_documents(keys, limit=len(numbers), documents=numbers)
+        refined = store.find_named_documents(keys, limit=len(numbers), documents=numbers)
+        by_key = {name.key: by_key[name.key] for name in names} | refined
         names += [name for name in refining_names if name.key in by_key]
     return _score_documents(names, by_key, document_count)
 
@@ -184,7 +185,7 @@ def _score_documents(
             total_idf += idf
         strong_weight = fmean(document.weight for document in documents.values())
         for number, document in documents.items():
-            weight = strong_weight
+            weight = document.weight if is_year(name.key) else strong_weight
             if document.weight < MIN_STRONG_WEIGHT:
                 weight = document.weight * max(0.0, 1 - _SHORT_CHUNKS / max(document.chunks, 1))
             if not weight:

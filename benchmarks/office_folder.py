@@ -1,0 +1,68 @@
+"""Questions to a messy office folder: is the right file first, and is the answer among the hits?
+
+    python -m benchmarks.office_folder [EMBEDDER ...]
+
+``benchmarks/data/office-folder.tar.xz`` has 60 files of an invented company (several years, three
+sites, versions of policies) and 88 questions in a colleague's own words, eight of which nothing
+answers. They were written by people who had not seen the code. ``first`` is the number of
+answerable questions whose best hit is from a right file, ``passage`` the number with an answer in
+one of the eight hits from a right file.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from rag import HybridRetriever, Pipeline
+
+ARCHIVE = Path(__file__).parent / "data" / "office-folder.tar.xz"
+HITS = 8
+
+
+def main(embedders: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        with tarfile.open(ARCHIVE) as archive:
+            archive.extractall(place, filter="data")
+        lines = (Path(place) / "questions.jsonl").read_text(encoding="utf-8").splitlines()
+        questions = [question for line in lines if (question := json.loads(line))["answer"]]
+        print(f"{len(questions)} questions{'':<22}{'first':>7}{'passage':>9}")
+        for embedder in embedders:
+            index = Path(place) / f"index-{len(list(Path(place).iterdir()))}"
+            pipeline = Pipeline(index=index, embedder=embedder)
+            pipeline.ingest(Path(place) / "folder")
+            for weight in (0.0, HybridRetriever().document_weight):
+                retriever = HybridRetriever(document_weight=weight)
+                first, passage = measure(pipeline.replace(retriever=retriever), questions)
+                name = f"{embedder[:12]}, document weight {weight:g}"
+                print(f"{name:<34}{first:>7}{passage:>9}")
+            pipeline.close()
+
+
+def measure(pipeline: Pipeline, questions: list[dict[str, Any]]) -> tuple[int, int]:
+    """Return the questions whose first hit is right, and those with an answer among the hits."""
+    first = passage = 0
+    for question in questions:
+        hits = pipeline.search(question["question"], k=HITS)
+        files = [unquote(hit.chunk.uri).split("/folder/", 1)[1].split("!/")[0] for hit in hits]
+        first += files[0] in question["file"]
+        passage += any(
+            file in question["file"]
+            and any(normalize(a) in normalize(hit.chunk.embedded_text) for a in question["answer"])
+            for file, hit in zip(files, hits, strict=True)
+        )
+    return first, passage
+
+
+def normalize(text: str) -> str:
+    return re.sub(r"\W+", " ", text.lower()).strip()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or ["static"])
