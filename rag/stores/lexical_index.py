@@ -252,9 +252,9 @@ def plan_query(
     """
     planner = _QueryPlanner(query, languages, count_chunks, chunk_count, list_stems)
     text = "" if query.has_only_phrases else query.text
-    counts = planner.add_spellings(text)
-    for forms, count in counts.items():
-        planner.add_word(forms, count)
+    words_by_forms = dict(zip(_stem_forms(text, languages), words(text), strict=False))
+    for forms, count in planner.add_spellings(text).items():
+        planner.add_word(words_by_forms[forms], forms, count)
     for phrase in query.phrases:
         planner.add_phrase({tuple(stems(phrase, language)) for language in languages})
     if text:
@@ -301,8 +301,8 @@ class _QueryPlanner:
         self.clauses: list[WordClause | PhraseClause] = []
         self._total_weight = 0.0
 
-    def add_word(self, forms: Sequence[str], count: float) -> None:
-        """Search for a word that is `count` times in the query, in any of its stem forms.
+    def add_word(self, word: str, forms: Sequence[str], count: float) -> None:
+        """Search for a word that is `count` times in the query, in any of its stem `forms`.
 
         The inverse document frequency is that of all forms together. Otherwise a form that only
         one chunk has, because its language was detected wrongly, would outweigh all others.
@@ -311,7 +311,7 @@ class _QueryPlanner:
             count *= self._query.stop_word_weight
         if any(self._count_chunks("body", form) for form in forms):
             self._add_stems(forms, count)
-        elif similar := self._find_similar_stems(forms):
+        elif similar := self._find_similar_stems(word, forms):
             self._add_stems(similar, count * self._query.typo_weight)
 
     def _add_stems(self, forms: Sequence[str], factor: float) -> None:
@@ -320,19 +320,18 @@ class _QueryPlanner:
         for field, share in (("body", 1.0), ("title", self._query.title_weight)):
             self._add_best_of(field, forms, weight * share)
 
-    def _find_similar_stems(self, forms: Sequence[str]) -> list[str]:
+    def _find_similar_stems(self, word: str, forms: Sequence[str]) -> list[str]:
         """Return the stems of the index for which an unknown word may be a misspelling."""
-        if not self._query.typo_weight or self._is_known_form(forms[0]):
+        if not self._query.typo_weight or self._is_known_form(word) or not max_typos(word):
             return []
-        found: dict[str, int] = {}
-        for form in forms:
-            if max_typos(form):
-                counts = ((edit, self._count_chunks("body", edit)) for edit in list_edits(form))
-                found.update((edit, count) for edit, count in counts if count)
-            if not found and max_typos(form) > 1 and self._list_stems is not None:
-                found = _find_stems_with_two_typos(
-                    form, self._list_stems(form[:_STABLE_PREFIX_CHARACTERS])
-                )
+        edits = "\n".join(list_edits(word))
+        candidates = {stem for language in self._languages for stem in stems(edits, language)}
+        counts = ((stem, self._count_chunks("body", stem)) for stem in candidates)
+        found = {stem: count for stem, count in counts if count}
+        if not found and max_typos(word) > 1 and self._list_stems is not None:
+            for form in forms:
+                prefix = form[:_STABLE_PREFIX_CHARACTERS]
+                found |= _find_stems_with_two_typos(form, self._list_stems(prefix))
         best = sorted(found, key=lambda stem: (-found[stem], stem))
         return best[:_MAX_SIMILAR_STEMS]
 

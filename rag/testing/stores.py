@@ -325,6 +325,29 @@ class LexicalIndexContract(_DerivedStoreContract[LexicalIndexConfig]):
             assert self.search(index, "") == [], "an empty query has results"
             assert index.search(BM25Query("battery"), 0) == [], "results for k=0"
 
+    def test_entries_are_found_in_other_spellings(self) -> None:
+        """Identifiers and compounds are found in other spellings, and words in spite of a typo."""
+        with self.open_index() as index:
+            index.add([LexicalEntry(6, 5, "", "The code ERR-4021 of parse_config stands here.")])
+            index.commit()
+            for text, row in (
+                ("err 4021", 6),
+                ("err4021", 6),
+                ("parseConfig", 6),
+                ("parse-config", 6),
+                ("batery", 1),
+                ("chargnig", 2),
+            ):
+                rows = self.search(index, text)
+                assert rows[:1] == [row], f"{text!r} finds {rows}"
+
+    def test_stems_are_listed_by_their_beginning(self) -> None:
+        """`list_stems` gives the stems of the body with their numbers of chunks, or nothing."""
+        with self.open_index() as index:
+            stems = dict(index.list_stems("minut"))
+            assert stems in ({}, {"minut": 2}), f"{stems}"
+            assert not index.list_stems("zeppel"), "stems that no chunk has"
+
     def test_scores_are_sorted_and_agree(self) -> None:
         """Results are sorted; `scores` gives the same scores, without rows that do not match."""
         with self.open_index() as index:

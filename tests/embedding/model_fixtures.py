@@ -48,22 +48,22 @@ def tokenizer(folder: Path) -> None:
     )
 
 
-def vectors() -> np.ndarray:
+def vectors(size: int = HIDDEN) -> np.ndarray:
     """The vector that the model has for each word; a and b are near each other."""
-    random_vectors = np.random.default_rng(0).normal(size=(len(WORDS), HIDDEN)).astype(np.float32)
+    random_vectors = np.random.default_rng(0).normal(size=(len(WORDS), size)).astype(np.float32)
     random_vectors[WORDS.index("b")] = random_vectors[WORDS.index("a")] + 0.01
     return random_vectors
 
 
-def bi_encoder(folder: Path) -> Path:
+def bi_encoder(folder: Path, size: int = HIDDEN) -> Path:
     """An ONNX model whose token vectors are a table's rows, and nothing else."""
     from onnx import TensorProto, helper, numpy_helper
 
     tokenizer(folder)
     ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["n", "t"])
     mask = helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["n", "t"])
-    out = helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, ["n", "t", HIDDEN])
-    table = numpy_helper.from_array(vectors(), "table")
+    out = helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, ["n", "t", size])
+    table = numpy_helper.from_array(vectors(size), "table")
     node = helper.make_node("Gather", ["table", "input_ids"], ["last_hidden_state"])
     _save(folder, helper.make_graph([node], "m", [ids, mask], [out], [table]))
     return folder

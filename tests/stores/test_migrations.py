@@ -68,11 +68,14 @@ def test_an_old_index_answers_and_is_brought_up_to_date(old_index: Path) -> None
         assert "two litres" in answer.text
         assert all(citation.verified for citation in answer.citations) and answer.citations
         assert not {hit.chunk.uri for hit in pipeline.search("radio FM")} & {"notes:radio"}
+        assert pipeline.open().lexical.is_outdated  # it has no field for other spellings
         report = pipeline.ingest(Notes(texts=TEXTS))
         # Only the kettle has sections, which are chunks of their own now.
         assert (report.updated, report.embedded, report.chunks) == (3, 2, 4)
         report = pipeline.ingest(Notes(texts=TEXTS))
         assert (report.unchanged, report.embedded, report.chunks) == (3, 0, 0)
+        assert not pipeline.open().lexical.is_outdated
+        assert pipeline.search("1,8 m", k=1)[0].chunk.uri == "notes:lamp"
         assert maintenance.verify(pipeline.open()).problems == []
         assert pipeline.stats().unfinished == 0
     assert read_schema(old_index / "library.sqlite") == (SCHEMA_VERSION, {"live"})

@@ -639,7 +639,7 @@ class _Postings:
         self.entries = entries
         self.counts: dict[tuple[str, str], dict[int, int]] = {}
         self.mean_length: dict[str, float] = {}
-        for name in ("title", "body"):
+        for name in ("title", "body", "forms"):
             texts: list[list[str]] = [getattr(entry, name) for entry in entries]
             for i, text in enumerate(texts):
                 for stem, count in Counter(text).items():
