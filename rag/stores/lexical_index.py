@@ -344,31 +344,44 @@ class _QueryPlanner:
         Return the weight of each word of the query. The parts of an identifier tell less by
         themselves: they count less if the index has the whole.
         """
-        counts: Counter[tuple[str, ...]] = Counter(_stem_forms(text, self._languages))
-        weights: dict[tuple[str, ...], float] = dict(counts)
-        spelling_weight = self._query.spelling_weight
-        if not spelling_weight:
+        forms_by_word = dict(zip(words(text), _stem_forms(text, self._languages), strict=False))
+        weights: dict[tuple[str, ...], float] = dict(Counter(_stem_forms(text, self._languages)))
+        if not self._query.spelling_weight:
             return weights
+        spans = find_query_forms(text)
+        stems_of_forms = self._stem_all(
+            form for span in spans if len(span.words) > 1 for form in span.forms
+        )
         matched: list[QueryForms] = []
-        for span in find_query_forms(text):
+        for span in spans:
             if any(m.start <= span.start and span.end <= m.end for m in matched):
                 continue
-            if self._add_query_forms(span):
+            if self._add_query_forms(span, stems_of_forms):
                 matched.append(span)
                 if any(map(str.isdigit, "".join(span.forms))):
                     for forms in _stem_forms(text[span.start : span.end], self._languages):
                         if forms in weights:
                             weights[forms] -= 1 - _PART_WEIGHT
-        for word in dict.fromkeys(words(text)):
-            if not any(self._count_chunks("body", stem) for stem in self._stem(word)):
+        for word, forms in forms_by_word.items():
+            if not any(self._count_chunks("body", stem) for stem in forms):
                 self._add_forms("forms", [fold(word)], 1.0)
                 for parts in self._divide_compound(word):
                     self.add_phrase([parts])
         for piece in list_pieces(text):
-            self._add_forms("body", self._stem(piece), spelling_weight)
+            self._add_forms("body", self._stem(piece), self._query.spelling_weight)
         return weights
 
-    def _add_query_forms(self, span: QueryForms) -> bool:
+    def _stem_all(self, forms: Iterable[str]) -> dict[str, list[str]]:
+        """Return the stems of those forms that are single words, in all languages."""
+        single = list(dict.fromkeys(f for f in forms if f.isalnum() and not f.isdecimal()))
+        stemmed = _stem_forms("\n".join(single), self._languages)
+        if len(stemmed) != len(single):  # a form of characters without spaces between words
+            return {form: self._stem(form) for form in single}
+        return {form: list(stems) for form, stems in zip(single, stemmed, strict=True)}
+
+    def _add_query_forms(
+        self, span: QueryForms, stems_of_forms: Mapping[str, Sequence[str]]
+    ) -> bool:
         """Search for the forms of a span; return whether the index has one."""
         has_digit = any(map(str.isdigit, "".join(span.forms)))
         share = max(1, len(span.words)) if has_digit else _COMPOUND_SHARE
@@ -376,8 +389,7 @@ class _QueryPlanner:
         has_form = self._add_forms("forms", span.forms, weight)
         if len(span.words) > 1:
             for form in span.forms:
-                if form.isalnum() and not form.isdecimal():
-                    has_form |= self._add_forms("body", self._stem(form), weight)
+                has_form |= self._add_forms("body", stems_of_forms.get(form, ()), weight)
         return has_form
 
     def _stem(self, word: str) -> list[str]:

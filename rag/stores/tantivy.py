@@ -25,6 +25,7 @@ from rag.stores.location import StoreLocation
 from rag.text.tokenization import STEMMED_LANGUAGES
 
 _MAX_BOOLEAN_CLAUSES = 500  # up to here, a boolean query is faster than tantivy's term set query
+_MAX_CACHED_PLANS = 32
 _WRITER_HEAP_BYTES = 64_000_000  # buffer of a writer before it writes a segment
 _UNDETERMINED_LANGUAGE = "und"  # ISO 639-2: undetermined; for text without a stemmer
 
@@ -71,6 +72,8 @@ class TantivyIndex(LexicalIndex):
                 self._index = self._open_index()
         analyzer = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build()
         self._index.register_tokenizer("stems", analyzer)
+        # A search scores its candidates with the same query again.
+        self._plans: dict[BM25Query, list[WordClause | PhraseClause]] = {}
         self._writer: Any = None
         self._lock = threading.Lock()
 
@@ -144,6 +147,7 @@ class TantivyIndex(LexicalIndex):
     def _reload(self) -> None:
         with self._translate_errors():
             self._index.reload()
+        self._plans = {}  # a plan depends on the counts of words
 
     def storage_exists(self) -> bool:
         """See `LexicalIndex.storage_exists`."""
@@ -227,9 +231,14 @@ class TantivyIndex(LexicalIndex):
                 return 0
             return int(searcher.doc_freq(field, stem))
 
-        clauses = plan_query(
-            query, self.languages(), count_chunks, searcher.num_docs, self.list_stems
-        )
+        clauses = self._plans.get(query)
+        if clauses is None:
+            clauses = plan_query(
+                query, self.languages(), count_chunks, searcher.num_docs, self.list_stems
+            )
+            if len(self._plans) >= _MAX_CACHED_PLANS:
+                self._plans = {}
+            self._plans[query] = clauses
         if not clauses:
             return None
         should = self._tantivy.Occur.Should
