@@ -56,6 +56,7 @@ def print_diagnosis(index: Path, *, as_json: bool) -> bool:
             variable: getattr(settings, field_of_variable[variable]) is not None
             for variable in Settings.secret_variables()
         },
+        "minilm": _describe_minilm(),
         "index": {"path": str(index), "state": state},
     }
     is_fine = is_index_fine and all(diagnosis["packages"].values())
@@ -72,8 +73,18 @@ def print_diagnosis(index: Path, *, as_json: bool) -> bool:
     click.echo("keys")
     for variable, is_set in diagnosis["keys"].items():
         click.echo(f"  {variable:<24}{'set' if is_set else 'not set'}")
+    click.echo(f"embedder minilm: {diagnosis['minilm']}")
     click.echo(f"index {index}: {state}")
     return is_fine
+
+
+def _describe_minilm() -> str:
+    from rag.embedding.minilm import is_at_hand
+
+    gain = "ranks better than the default embedder and takes longer (docs/retrieval.md)"
+    if is_at_hand():
+        return f"at hand; {gain}: rag ingest --embedder minilm"
+    return f"not downloaded (80 MB, on first use); {gain}"
 
 
 def _find_version(package: str) -> str | None:

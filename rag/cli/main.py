@@ -225,6 +225,11 @@ def ingest(
 @click.argument("query")
 @k_option
 @where_option
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Print the score of each hit by part, and the favoured documents.",
+)
 @index_option
 @namespace_option
 @pipeline_option
@@ -234,6 +239,7 @@ def search(
     query: str,
     k: int | None,
     where: tuple[str, ...],
+    explain: bool,
     index: Path | None,
     namespace: str,
     pipeline: str | None,
@@ -244,11 +250,18 @@ def search(
     from rag.cli.arguments import parse_where
 
     with make_pipeline(pipeline, index, namespace) as opened:
-        hits = opened.search(query, k=k, where=parse_where(where))
+        searcher = opened.make_searcher()
+        result = searcher.search(query, opened.k if k is None else k, where=parse_where(where))
+    hits, favoured = result.hits, result.favoured
     if as_json:
-        output.print_json({"hits": [hit.model_dump(mode="json") for hit in hits]})
+        found = {"hits": [hit.model_dump(mode="json") for hit in hits]}
+        if explain:
+            found["favoured"] = [document.model_dump(mode="json") for document in favoured]
+        output.print_json(found)
     else:
-        output.print_hits(hits)
+        if explain:
+            output.print_favoured(favoured)
+        output.print_hits(hits, explain=explain)
 
 
 @cli.command()

@@ -19,6 +19,7 @@ from rag.types import (
     CheckStep,
     Citation,
     ExtractStep,
+    FavouredDocument,
     GenerateStep,
     Hit,
     RepairStep,
@@ -212,8 +213,17 @@ def _print_dry_run(report: IngestReport) -> None:
     click.echo("Dry run: nothing was changed.")
 
 
-def print_hits(hits: Sequence[Hit]) -> None:
-    """List hits, best first."""
+def print_favoured(documents: Sequence[FavouredDocument]) -> None:
+    """List the documents that a question names, with the words that name them."""
+    for document in documents:
+        names = ", ".join(document.names)
+        click.echo(f"favoured {document.score:.3f}  {format_source(document.uri)}  ({names})")
+    if documents:
+        click.echo()
+
+
+def print_hits(hits: Sequence[Hit], *, explain: bool = False) -> None:
+    """List hits, best first; with `explain`, also the score of each stage."""
     if not hits:
         click.echo("No results.")
     for rank, hit in enumerate(hits, start=1):
@@ -221,6 +231,9 @@ def print_hits(hits: Sequence[Hit]) -> None:
         stages = ", ".join(f"{name} #{stage.rank}" for name, stage in hit.stage_scores.items())
         heading = f"{rank}. {hit.score:.3f}  {format_source(chunk.uri, chunk.location)}"
         click.secho(heading + (f"  ({stages})" if stages else ""), bold=True)
+        if explain:
+            for name, stage in hit.stage_scores.items():
+                click.echo(f"   {name:<12}{stage.score:>8.3f}  #{stage.rank}")
         if chunk.headings:
             click.secho("   " + " > ".join(chunk.headings), dim=True)
         click.echo("   " + shorten(chunk.text, 300) + "\n")

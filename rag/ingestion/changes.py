@@ -15,7 +15,7 @@ from connectors.base import Connector, FailedPart, Source, apply_source_metadata
 from connectors.parser_pool import ParserPool
 from rag.chunking import Chunker, split_document
 from rag.embedding.base import Embedder
-from rag.errors import ParseError, RagError, SourceError, SourceUnreadable
+from rag.errors import NoText, ParseError, RagError, SourceError, SourceUnreadable
 from rag.ingestion.identity import add_identity
 from rag.ingestion.report import Move
 from rag.stores.document_store import (
@@ -289,7 +289,7 @@ class ChangeDetector:
     def _parse_source(self, source: Source, data: bytes, record: _SourceRecord) -> list[IngestItem]:
         """Parse the bytes of a source, and compare its documents with the indexed ones."""
         content_hash = _hash_content(data, source)
-        all_parts = self._parser_pool.parse(data, uri=source.uri, mime=source.mime)
+        all_parts = self._parse_data(source, data)
         parts = [part for part in all_parts if not is_skipped(part)]
         items = [IngestItem.from_skipped(part) for part in all_parts if is_skipped(part)]
         for part in parts:
@@ -336,6 +336,16 @@ class ChangeDetector:
             failure.uri for failure in record.failures if failure.uri not in item_uris
         ]
         return items
+
+    def _parse_data(self, source: Source, data: bytes) -> Sequence[Document | FailedPart]:
+        """Parse the bytes of a source. A source with a title and no text has the title as text."""
+        try:
+            return self._parser_pool.parse(data, uri=source.uri, mime=source.mime)
+        except NoText:
+            if not source.title or data.strip():
+                raise
+            mime = source.mime or "text/plain"
+            return [Document(uri=source.uri, title=source.title, mime=mime, text=source.title)]
 
     def _chunk_items(
         self, items: list[IngestItem] | Future[list[IngestItem]]

@@ -572,6 +572,19 @@ def test_a_record_without_a_title_has_an_empty_title(pipeline: Pipeline, tmp_pat
     assert hit.chunk.embedded_text == "It is hot."
 
 
+def test_a_record_without_text_is_found_by_its_title(pipeline: Pipeline, tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text(
+        '{"_id": "1", "title": "On the design of compilers", "text": " "}\n'
+        '{"_id": "2", "title": "", "text": ""}\n{"_id": "3", "text": "It is hot."}\n'
+    )
+    report = pipeline.ingest(f"dataset+{tmp_path.as_uri()}")
+    assert count_outcomes(report) == (2, 0, 0, 0, 1)
+    hit = pipeline.search("compiler design", k=1)[0]
+    assert hit.chunk.uri.endswith("!/1") and hit.chunk.text == "On the design of compilers"
+    report = pipeline.ingest(f"dataset+{tmp_path.as_uri()}")
+    assert (report.unchanged, report.embedded) == (2, 0)
+
+
 def test_a_data_set_and_its_file_have_separate_documents(
     tmp_path: Path, pipeline: Pipeline
 ) -> None:
