@@ -44,8 +44,8 @@ class DocxParser(Parser):
         "charts, title, author, dates"
     )
     drops: ClassVar[str] = (
-        "pictures, page breaks, headers and footers, hidden text, deleted text, readings of "
-        "characters (ruby)"
+        "pictures, page breaks, headers and footers, hidden text, deleted text, "
+        "pronunciations above Asian characters (ruby)"
     )
 
     hidden: bool = False

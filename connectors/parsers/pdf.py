@@ -58,8 +58,8 @@ class PdfParser(Parser):
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"application/pdf": (".pdf",)}
     library: ClassVar[str] = "pypdfium2"
     keeps: ClassVar[str] = (
-        "pages, columns in reading order, tables, the outline, or headings recognised by their "
-        "font, form values, text boxes, comments, title, author, dates"
+        "pages, columns in reading order, tables, headings (from the outline, or "
+        "recognised by their font), form values, text boxes, comments, title, author, dates"
     )
     drops: ClassVar[str] = "pictures, repeated headers and footers, hidden annotations"
 

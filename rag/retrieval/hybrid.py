@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
@@ -41,7 +42,8 @@ class HybridRetriever(Retriever):
     Last, the documents that the question names (`rag.retrieval.named_documents`) are favoured: the
     score of a document, 0 to 1, is added to that of its chunks with ``document_weight``, and the
     sum is divided by ``1 + document_weight``. Their best chunks are candidates, too. A question
-    that names no document changes nothing; 0 turns it off.
+    that names no document changes nothing; 0 turns it off. "Last year" is that before ``today``, a
+    date (default: that of the system).
 
     On all sets of ``docs/retrieval.md`` it is at most .002 worse than the better of its two parts,
     while reciprocal rank fusion falls below BM25 alone on most of them.
@@ -54,6 +56,7 @@ class HybridRetriever(Retriever):
     candidates: int = Field(100, ge=1, le=5_000)
     feedback: float = Field(0.6, ge=0, le=5)
     document_weight: float = Field(1.0, ge=0, le=10)
+    today: datetime.date | None = None
     lexical: LexicalRetriever = LexicalRetriever()
 
     def retrieve(
@@ -88,7 +91,9 @@ class HybridRetriever(Retriever):
                 lambda: index.search_dense(vector, depth, where),
                 lambda: index.search_lexical(lexical_query, depth, where),
             )
-            named_documents = find_named_documents(query, index) if self.document_weight else None
+            named_documents = (
+                find_named_documents(query, index, self.today) if self.document_weight else None
+            )
             if named_documents and (numbers := named_documents.candidates):
                 dense = _add_candidates(dense, index.search_dense(vector, depth, where, numbers))
                 lexical = _add_candidates(
@@ -134,7 +139,7 @@ class HybridRetriever(Retriever):
         """See `Retriever.find_favoured`."""
         if not self.document_weight:
             return ()
-        named_documents = find_named_documents(query, index)
+        named_documents = find_named_documents(query, index, self.today)
         return named_documents.describe(
             index.document_store.uris_of_documents(list(named_documents.scores))
         )

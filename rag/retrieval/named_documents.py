@@ -7,6 +7,7 @@ the more, the more chunks it has: a name in the only chunk of a document is foun
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -59,17 +60,25 @@ class NamedDocuments(NamedTuple):
 NO_NAMED_DOCUMENTS = NamedDocuments({}, {})
 
 
-def find_named_documents(query: str, index: Index) -> NamedDocuments:
-    """Return the documents that `query` names, the best first."""
-    return index.cache_result(f"named {query}", lambda: _find_named_documents(query, index))
+def find_named_documents(
+    query: str, index: Index, today: datetime.date | None = None
+) -> NamedDocuments:
+    """Return the documents that `query` names, the best first.
+
+    "Last year" is that before `today` (default: the date of the system).
+    """
+    day = today or datetime.date.today()
+    return index.cache_result(
+        f"named {day.year} {query}", lambda: _find_named_documents(query, index, day)
+    )
 
 
-def _find_named_documents(query: str, index: Index) -> NamedDocuments:
+def _find_named_documents(query: str, index: Index, today: datetime.date) -> NamedDocuments:
     store = index.document_store
     document_count = store.document_count()
     if document_count < 2:
         return NO_NAMED_DOCUMENTS
-    query_keys = list_query_keys(query)
+    query_keys = list_query_keys(query, today)
     by_key = _find_documents(query_keys, store, document_count)
     names = _choose_names(query_keys, by_key, index)
     # A year tells the documents of a company apart. By itself, it names all documents of the year.

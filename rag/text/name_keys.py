@@ -6,6 +6,7 @@ A key has no case, spaces and punctuation: ``BESTBUY``, ``Best Buy`` and ``best-
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -84,10 +85,11 @@ def list_document_keys(identity: Mapping[str, Sequence[str]]) -> dict[str, float
     return weights
 
 
-def list_query_keys(text: str) -> list[QueryKey]:
+def list_query_keys(text: str, today: datetime.date | None = None) -> list[QueryKey]:
     """Return the keys of up to four words in succession of a question, the longest first.
 
-    Years are among them in each form: ``FY23`` also has the key ``2023``.
+    Years are among them in each form: ``FY23`` also has the key ``2023``, and "last year" that of
+    the year before `today` (default: the date of the system).
     """
     words = list_words(text)[:_MAX_QUERY_KEYS]
     keys: list[QueryKey] = []
@@ -98,10 +100,27 @@ def list_query_keys(text: str) -> list[QueryKey]:
                 is_name = _is_written_as_name(part, first)
                 keys.append(QueryKey(key, " ".join(part), first, first + size, is_name))
     known_keys = {query_key.key for query_key in keys}
-    for year in dict.fromkeys(find_years(text)):
+    for year in dict.fromkeys([*find_years(text), *_find_relative_years(text, today)]):
         if year not in known_keys:
             keys.append(QueryKey(year, year, 0, 0, is_name=True))
     return keys
+
+
+_RELATIVE_YEAR = re.compile(
+    r"\b(?:(?P<last>last|previous|past|letzte[nms]?|vorige[nms]?|vergangene[nms]?)"
+    r"|(?P<this>this|current|diese[nms]?|laufende[nms]?)|(?P<next>next|nächste[nms]?))"
+    r"\s(?:(?:fiscal|financial|business|calendar)\s)?(?:year|jahr|geschäftsjahr)(?:['’]?s|es)?\b",
+    re.IGNORECASE,
+)
+
+
+def _find_relative_years(text: str, today: datetime.date | None) -> list[str]:
+    """Return the years that words such as "last year" stand for."""
+    year = (today or datetime.date.today()).year
+    return [
+        str(year + (bool(match["next"]) - bool(match["last"])))
+        for match in _RELATIVE_YEAR.finditer(text)
+    ]
 
 
 def _is_written_as_name(words: Sequence[str], position: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +57,20 @@ def test_the_named_document_is_first(pipeline: Pipeline, question: str, name: st
         find_named_documents(question, pipeline.open()).scores.values()
     )
     assert 0 < hit.score <= 1
+
+
+@pytest.mark.parametrize(
+    ("question", "year"),
+    [
+        ("How did the pension of Best Buy grow last year?", 2022),
+        ("How did the pension of Best Buy grow this fiscal year?", 2023),
+        ("Wie wuchs die pension von Best Buy im vergangenen Jahr?", 2022),
+    ],
+)
+def test_a_year_may_be_relative_to_today(pipeline: Pipeline, question: str, year: int) -> None:
+    retriever = HybridRetriever(today=datetime.date(2023, 6, 1))
+    hit = pipeline.replace(retriever=retriever).search(question, k=1)[0]
+    assert f"BESTBUY_{year}" in hit.chunk.uri
 
 
 def test_two_named_years_are_both_among_the_hits(pipeline: Pipeline) -> None:
