@@ -47,17 +47,10 @@ def embedder() -> Any:
     return static
 
 
-def citewell(data: Data, place: Path) -> tuple[Callable[[], None], dict[str, Search]]:
+def make_citewell_parts(data: Data) -> tuple[Any, Any, Any]:
+    """Return a connector, a parser and a chunker that give exactly the chunks of `data`."""
     from connectors import Connector, Parser, Source
-    from rag import (
-        Chunk,
-        Chunker,
-        DenseRetriever,
-        Document,
-        HybridRetriever,
-        LexicalRetriever,
-        Pipeline,
-    )
+    from rag import Chunk, Chunker, Document
 
     class Texts(Connector):
         name: ClassVar[str] = "texts"
@@ -92,12 +85,19 @@ def citewell(data: Data, place: Path) -> tuple[Callable[[], None], dict[str, Sea
                 for a, b in spans
             ]
 
+    return Texts(), Plain(), Cut()
+
+
+def citewell(data: Data, place: Path) -> tuple[Callable[[], None], dict[str, Search]]:
+    from rag import DenseRetriever, HybridRetriever, LexicalRetriever, Pipeline
+
+    texts, parser, chunker = make_citewell_parts(data)
     pipeline = Pipeline(
-        index=place / "index", parser=Plain(), chunker=Cut(), embedder=embedder(), processes=0
+        index=place / "index", parser=parser, chunker=chunker, embedder=embedder(), processes=0
     )
 
     def ingest() -> None:
-        report = pipeline.ingest(Texts())
+        report = pipeline.ingest(texts)
         assert report.chunks == len(chunks_of(data)) and not report.failed
 
     def by(retriever: Any) -> Search:
