@@ -26,14 +26,11 @@ from rag.stores.lexical_index import (
     LexicalEntry,
     LexicalIndex,
     LexicalIndexConfig,
-    PhraseClause,
     StemmedEntry,
-    WordClause,
-    compute_idf,
-    plan_query,
     stem_entries,
 )
 from rag.stores.location import StoreLocation
+from rag.stores.query_plan import PhraseClause, WordClause, compute_idf, plan_query
 from rag.stores.sqlite import Sqlite, SqliteDocumentStore
 from rag.stores.tantivy import Tantivy
 from rag.stores.vector_store import VectorStore, VectorStoreConfig

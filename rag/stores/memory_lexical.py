@@ -18,14 +18,11 @@ from rag.stores.lexical_index import (
     LexicalEntry,
     LexicalIndex,
     LexicalIndexConfig,
-    PhraseClause,
     StemmedEntry,
-    WordClause,
-    compute_idf,
-    plan_query,
     stem_entries,
 )
 from rag.stores.location import StoreLocation
+from rag.stores.query_plan import PhraseClause, WordClause, compute_idf, plan_query
 from rag.text.tokenization import STEMMED_LANGUAGES
 
 if TYPE_CHECKING:

@@ -15,13 +15,10 @@ from rag.stores.lexical_index import (
     LexicalEntry,
     LexicalIndex,
     LexicalIndexConfig,
-    PhraseClause,
-    WordClause,
-    compute_idf,
-    plan_query,
     stem_entries,
 )
 from rag.stores.location import StoreLocation
+from rag.stores.query_plan import PhraseClause, WordClause, compute_idf, plan_query
 from rag.text.tokenization import STEMMED_LANGUAGES
 
 _MAX_BOOLEAN_CLAUSES = 500  # up to here, a boolean query is faster than tantivy's term set query

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 from rag.text.tokenization import STOP_WORDS, words
@@ -612,6 +611,7 @@ _SPELT_NAMES = {
 }
 _SPELT_SIGN = re.compile(r"\s?[\[({]\s?(at|dot)\s?[\])}]\s?", re.IGNORECASE)
 _WORD_WITH_ACCENT = re.compile(r"[^\W\d_]*[^\W\d_\x00-\x7f][^\W\d_]*")
+_VIETNAMESE = re.compile(r"[Ạ-ỹƠơƯưĂăĨĩŨũ]")
 _LATIN_ACCENT = re.compile(r"[À-ɏḀ-ỿ]")
 _HASH = re.compile(
     rf"\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{{{_MIN_HASH_CHARACTERS},}}\b", re.I
@@ -627,11 +627,15 @@ def _find_signs(text: str) -> Iterator[Form]:
 
 
 def _find_accents(text: str) -> Iterator[Form]:
-    """Yield words without their accents; with umlauts, in both usual spellings."""
-    for match in _WORD_WITH_ACCENT.finditer(text):
+    """Yield words without their accents; with umlauts, in both usual spellings.
+
+    In Vietnamese, most words would become another word without their accents.
+    """
+    matches = [m for m in _WORD_WITH_ACCENT.finditer(text) if _LATIN_ACCENT.search(m.group())]
+    if 2 * sum(bool(_VIETNAMESE.search(match.group())) for match in matches) > len(matches):
+        return
+    for match in matches:
         word = match.group().lower()
-        if not _LATIN_ACCENT.search(word):
-            continue
         yield from _make_form(fold(word), *match.span())
         if word != (german := word.translate(_UMLAUTS)):
             yield from _make_form(fold(german), *match.span())
@@ -642,33 +646,3 @@ def _list_hash_prefixes(text: str) -> Iterator[str]:
     for match in _HASH.finditer(text):
         for length in _HASH_PREFIXES:
             yield match.group()[:length].lower()
-
-
-# -- typos -----------------------------------------------------------------------------------
-
-MIN_TYPO_CHARACTERS = 4  # a shorter word has too many neighbours
-_TWO_TYPOS_CHARACTERS = 8
-_ALPHABETS = (
-    "abcdefghijklmnopqrstuvwxyz",
-    "абвгдежзийклмнопрстуфхцчшщъыьэюяё",
-    "αβγδεζηθικλμνξοπρστυφχψωςάέήίόύώ",
-)
-
-
-def max_typos(word: str) -> int:
-    """Return the edit distance at which another word may be meant: 0, 1, or 2 for a long word."""
-    if len(word) < MIN_TYPO_CHARACTERS or not word.isalpha():
-        return 0
-    return 2 if len(word) >= _TWO_TYPOS_CHARACTERS else 1
-
-
-@lru_cache(maxsize=512)
-def list_edits(word: str) -> tuple[str, ...]:
-    """Return all words at a Damerau-Levenshtein distance of 1 from `word`."""
-    alphabet = next((a for a in _ALPHABETS if not set(a).isdisjoint(word)), "")
-    splits = [(word[:i], word[i:]) for i in range(len(word) + 1)]
-    edits = [a + b[1:] for a, b in splits if b]
-    edits += [a + b[1] + b[0] + b[2:] for a, b in splits if len(b) > 1]
-    edits += [a + c + b[1:] for a, b in splits if b for c in alphabet]
-    edits += [a + c + b for a, b in splits for c in alphabet]
-    return tuple(dict.fromkeys(edit for edit in edits if edit != word))

@@ -48,14 +48,8 @@ from rag.stores import (
     VectorStore,
     VectorStoreConfig,
 )
-from rag.stores.lexical_index import (
-    PhraseClause,
-    StemmedEntry,
-    WordClause,
-    compute_idf,
-    plan_query,
-    stem_entries,
-)
+from rag.stores.lexical_index import StemmedEntry, stem_entries
+from rag.stores.query_plan import PhraseClause, WordClause, compute_idf, plan_query
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 State = Literal["pending", "staged", "live", "deleted"]
