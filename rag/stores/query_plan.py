@@ -15,6 +15,9 @@ from rag.text.typos import find_words_with_two_typos, list_edits, max_typos
 
 _PART_WEIGHT = 0.5  # of a word in an identifier that the index has
 _COMPOUND_SHARE = 0.5  # of the weight, for compounds of letters: their parts tell as much
+
+_KNOWN_WORD_WEIGHT = 0.5  # of the joined form of a word that the text of chunks contains
+_MAX_CORRECTED_WORDS = 20  # of a query: a lookup takes milliseconds
 _MIN_PART_CHARACTERS = 3  # of the parts of a compound
 _MAX_SIMILAR_STEMS = 3  # that a misspelt word may stand for
 _STABLE_PREFIX_CHARACTERS = 3  # of a word with two typos
@@ -98,6 +101,7 @@ class _QueryPlanner:
         self._chunk_count = chunk_count
         self._list_stems = list_stems
         self.clauses: list[WordClause | PhraseClause] = []
+        self._corrected_words = 0
         self._total_weight = 0.0
 
     def add_word(self, word: str, forms: Sequence[str], count: float) -> None:
@@ -123,6 +127,9 @@ class _QueryPlanner:
         """Return the stems of the index for which an unknown word may be a misspelling."""
         if not self._query.typo_weight or self._is_known_form(word) or not max_typos(word):
             return []
+        if self._corrected_words == _MAX_CORRECTED_WORDS:
+            return []
+        self._corrected_words += 1
         edits = "\n".join(list_edits(word))
         candidates = {stem for language in self._languages for stem in stems(edits, language)}
         counts = ((stem, self._count_chunks("body", stem)) for stem in candidates)
@@ -149,7 +156,7 @@ class _QueryPlanner:
             return weights
         spans = find_query_forms(text)
         stems_of_forms = self._stem_all(
-            form for span in spans if len(span.words) > 1 for form in span.forms
+            form for span in spans for form in span.forms if (form,) != span.words
         )
         matched: list[QueryForms] = []
         for span in spans:
@@ -162,8 +169,10 @@ class _QueryPlanner:
                         if forms in weights:
                             weights[forms] -= 1 - _PART_WEIGHT
         for word, forms in forms_by_word.items():
-            if not any(self._count_chunks("body", stem) for stem in forms):
-                self._add_forms("forms", [fold(word)], 1.0)
+            is_known = any(self._count_chunks("body", stem) for stem in forms)
+            if word.isalpha():
+                self._add_forms("forms", [fold(word)], _KNOWN_WORD_WEIGHT if is_known else 1.0)
+            if not is_known:
                 for parts in self._divide_compound(word):
                     self.add_phrase([parts])
         for piece in list_pieces(text):
@@ -186,9 +195,8 @@ class _QueryPlanner:
         share = max(1, len(span.words)) if has_digit else _COMPOUND_SHARE
         weight = self._query.spelling_weight * share
         has_form = self._add_forms("forms", span.forms, weight)
-        if len(span.words) > 1:
-            for form in span.forms:
-                has_form |= self._add_forms("body", stems_of_forms.get(form, ()), weight)
+        for form in span.forms:
+            has_form |= self._add_forms("body", stems_of_forms.get(form, ()), weight)
         return has_form
 
     def _stem(self, word: str) -> list[str]:

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from rag.text.names import find_years
-from rag.text.spellings import fold
+from rag.text.spellings import fold, spell_umlauts
 from rag.text.word_lists import SENTENCE_STARTERS
 
 _WORD = re.compile(r"[^\W_]+(?:[&'’.+][^\W_]+)*\+{0,2}")
@@ -79,7 +79,9 @@ def list_document_keys(identity: Mapping[str, Sequence[str]]) -> dict[str, float
         for term in terms:
             words = list_words(term)
             pairs = [a + b for a, b in pairwise(words)]
-            for key in {make_key(part) for part in (term, *words, *pairs)}:
+            parts = (term, *words, *pairs)
+            spellings = (s for part in parts for s in (part, spell_umlauts(part)))
+            for key in {make_key(spelling) for spelling in spellings}:
                 if len(key) > 1:
                     weights[key] = max(weights.get(key, 0.0), weight)
     return weights

@@ -125,6 +125,11 @@ def fold(text: str) -> str:
     return "".join([c for c in decomposed if not unicodedata.combining(c)])
 
 
+def spell_umlauts(text: str) -> str:
+    """Return a text in lower case with ``ae`` for ``ä``, as in names without umlauts."""
+    return text if text.isascii() else text.lower().translate(_UMLAUTS)
+
+
 _LETTERS_WITHOUT_ACCENT = str.maketrans(
     {"ß": "ss", "ł": "l", "ø": "o", "æ": "ae", "œ": "oe", "đ": "d", "ð": "d", "þ": "th", "ı": "i"}
 )
@@ -637,7 +642,7 @@ def _find_accents(text: str) -> Iterator[Form]:
     for match in matches:
         word = match.group().lower()
         yield from _make_form(fold(word), *match.span())
-        if word != (german := word.translate(_UMLAUTS)):
+        if word != (german := spell_umlauts(word)):
             yield from _make_form(fold(german), *match.span())
 
 

@@ -251,7 +251,7 @@ def test_reembedding_killed_at_many_points_answers_and_recovers(
     docs.mkdir()
     edit_documents(docs, rng)
     switch_count = 0
-    for attempt, step in enumerate(range(4, 200, 8)):
+    for attempt, step in enumerate(range(4, 200, 6)):
         index_path = tmp_path / f"index{attempt}"
         run_in_child(ingest, stores, index_path, docs, StaticEmbedder())
         if not kill_at(step, ingest, stores, index_path, docs, OtherEmbedder()):

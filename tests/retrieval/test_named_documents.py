@@ -125,7 +125,7 @@ def test_a_document_of_several_years_is_not_favoured_for_all_of_them(tmp_path: P
 def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     """Files that are named alike in folders of sites, which all files mention."""
     folder = tmp_path_factory.mktemp("sites")
-    for site in ("Oslo", "Aarhus", "Bjørnøya"):
+    for site in ("Oslo", "Aarhus", "Bjørnøya", "Köln"):
         (folder / site).mkdir()
         for year in (2023, 2024):
             (folder / site / f"energy_{year}.md").write_text(
@@ -143,6 +143,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
         ("How many kWh did the compressors use in Aarhus in 2024?", "Aarhus/energy_2024.md"),
         ("kWh of the compressors, Oslo 2023", "Oslo/energy_2023.md"),
         ("compressor kWh on Bjornoya 2023", "Bj%C3%B8rn%C3%B8ya/energy_2023.md"),
+        ("compressor kWh in Koeln 2024", "K%C3%B6ln/energy_2024.md"),
     ],
 )
 def test_a_folder_and_a_year_name_a_file(sites: Pipeline, question: str, file: str) -> None:

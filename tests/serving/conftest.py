@@ -72,7 +72,14 @@ def serve_pipeline(
 @contextmanager
 def serve_app(app: Any) -> Iterator[str]:
     """Serve an ASGI app on loopback in a thread of this process, and yield its address."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", server_header=False)
+    config = uvicorn.Config(
+        app,
+        host="127.0.0.1",
+        port=0,
+        log_level="error",
+        server_header=False,
+        timeout_keep_alive=60,  # a busy machine closes no connection that the client uses again
+    )
     server = uvicorn.Server(config)
     has_started = threading.Event()
     original_startup = server.startup

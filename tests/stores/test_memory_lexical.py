@@ -560,3 +560,26 @@ def test_configuration(tmp_path: Path) -> None:
     assert not location.folder.exists() and first.storage_exists()
     first.close()
     first.close()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Müller", "Mueller"),
+        ("Müller", "Muller"),
+        ("C++", "cpp"),
+        ("wi-fi", "wifi"),
+        ("C#", "csharp"),
+    ],
+)
+def test_both_spellings_are_found_if_the_index_has_both(one: str, other: str) -> None:
+    index = make_index(f"the lease with {one} ends", f"the cake of {other} is here", "the rent")
+    for query in (one, other):
+        assert set(search_rows(index, query)) == {0, 1}, query
+
+
+def test_a_query_of_many_unknown_words_corrects_the_first_ones() -> None:
+    index = make_index("the engine of a kite", "the propeller of a kite")
+    garbage = " ".join(f"zzz{'abcdefghij'[i % 10]}{'klmnopqrst'[i // 10]}zzz" for i in range(25))
+    assert search_rows(index, f"enginee {garbage}") == [0]
+    assert search_rows(index, f"{garbage} enginee") == []
