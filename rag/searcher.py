@@ -18,7 +18,6 @@ from rag.types import (
     Chunk,
     Citation,
     CondenseStep,
-    FavouredDocument,
     Hit,
     Message,
     PostprocessStep,
@@ -51,11 +50,6 @@ class SearchResult(NamedTuple):
     hits: list[Hit]
     steps: tuple[TraceStep, ...] = ()
     passages: dict[str, str] = {}
-
-    @property
-    def favoured(self) -> tuple[FavouredDocument, ...]:
-        """The documents that the question names, the best first."""
-        return next((s.favoured for s in self.steps if isinstance(s, RetrieveStep)), ())
 
 
 class Searcher:

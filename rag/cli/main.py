@@ -250,17 +250,18 @@ def search(
     from rag.cli.arguments import parse_where
 
     with make_pipeline(pipeline, index, namespace) as opened:
-        searcher = opened.make_searcher()
-        result = searcher.search(query, opened.k if k is None else k, where=parse_where(where))
-    hits, favoured = result.hits, result.favoured
+        hits = opened.search(query, k=k, where=parse_where(where))
+        favoured = None
+        if explain:
+            opened_index = opened.open(create=opened.retriever.is_external)
+            favoured = opened.retriever.find_favoured(query, opened_index)
     if as_json:
         found = {"hits": [hit.model_dump(mode="json") for hit in hits]}
-        if explain:
+        if favoured is not None:
             found["favoured"] = [document.model_dump(mode="json") for document in favoured]
         output.print_json(found)
     else:
-        if explain:
-            output.print_favoured(favoured)
+        output.print_favoured(favoured or ())
         output.print_hits(hits, explain=explain)
 
 

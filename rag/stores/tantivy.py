@@ -221,6 +221,7 @@ class TantivyIndex(LexicalIndex):
 
     def _build_query(self, query: BM25Query) -> Any:
         """Translate the query for tantivy; None if no chunk can match it."""
+        plans = self._plans  # before the searcher: a commit meanwhile discards them with this plan
         searcher = self._index.searcher()
 
         def count_chunks(field: str, stem: str) -> int:
@@ -228,14 +229,14 @@ class TantivyIndex(LexicalIndex):
                 return 0
             return int(searcher.doc_freq(field, stem))
 
-        clauses = self._plans.get(query)
+        clauses = plans.get(query)
         if clauses is None:
             clauses = plan_query(
                 query, self.languages(), count_chunks, searcher.num_docs, self.list_stems
             )
-            if len(self._plans) >= _MAX_CACHED_PLANS:
-                self._plans = {}
-            self._plans[query] = clauses
+            if len(plans) >= _MAX_CACHED_PLANS:
+                plans.clear()
+            plans[query] = clauses
         if not clauses:
             return None
         should = self._tantivy.Occur.Should

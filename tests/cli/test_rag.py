@@ -68,6 +68,20 @@ def test_search_filters_by_metadata(rag: Rag, folder: Path) -> None:
     assert rag("search", "birds", "--where", "year").code == 2
 
 
+def test_search_explains_the_scores(rag: Rag, folder: Path) -> None:
+    for name in ("Oslo_2024", "Aarhus_2024"):
+        (folder / f"{name}.md").write_text("The compressors used 335 kWh in July.\n")
+    rag("ingest", "docs")
+    out = rag("search", "kWh in Oslo", "-k", "1", "--explain").out
+    assert "favoured 1.000  docs/Oslo_2024.md  (Oslo)" in out
+    assert [line.split()[0] for line in out.splitlines() if line.endswith(("#1", "#2"))] == [
+        *("dense", "lexical", "document"),
+    ]
+    result = rag("search", "kWh in Oslo", "-k", "1", "--explain", "--json").json
+    assert [document["names"] for document in result["favoured"]] == [["Oslo"]]
+    assert "favoured" not in rag("search", "kWh in Oslo").out
+
+
 def test_filters_take_printed_paths_and_name_unknown_fields(rag: Rag, folder: Path) -> None:
     (folder / "2025.md").write_text("---\nyear: 2025\n---\nThe report on birds.\n")
     rag("ingest", "docs")

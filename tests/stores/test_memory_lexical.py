@@ -10,7 +10,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from threading import Event, Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from evals.datasets import load_retrieval_set
 from evals.ranking_metrics import ndcg
 from rag.component import build
-from rag.stores import memory_lexical
+from rag.stores import memory_lexical, tantivy
 from rag.stores.lexical_index import BM25Query, LexicalEntry, LexicalIndex
 from rag.stores.location import StoreLocation
 from rag.stores.memory_lexical import InMemoryLexical, InMemoryLexicalIndex
@@ -583,3 +583,20 @@ def test_a_query_of_many_unknown_words_corrects_the_first_ones() -> None:
     garbage = " ".join(f"zzz{'abcdefghij'[i % 10]}{'klmnopqrst'[i // 10]}zzz" for i in range(25))
     assert search_rows(index, f"enginee {garbage}") == [0]
     assert search_rows(index, f"{garbage} enginee") == []
+
+
+def test_a_plan_of_before_a_commit_is_not_kept(
+    tantivy_index: LexicalIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan_query = tantivy.plan_query
+
+    def commit_meanwhile(*arguments: Any) -> Any:
+        plan = plan_query(*arguments)
+        fill_index(tantivy_index, [make_entry(1, "the zeppelin is here")])
+        return plan
+
+    fill_index(tantivy_index, [make_entry(0, "the kite is here")])
+    monkeypatch.setattr(tantivy, "plan_query", commit_meanwhile)
+    assert search_rows(tantivy_index, "zeppelin") == []
+    monkeypatch.undo()
+    assert search_rows(tantivy_index, "zeppelin") == [1]
