@@ -7,13 +7,12 @@ from functools import lru_cache
 from itertools import pairwise
 
 from rag.text.tokenization import stems, words
+from rag.text.word_lists import CARDINALS
 
 # Not "one", which is a pronoun more often than a number.
 NUMBER_WORDS = {
     word: str(number)
     for language_words in (
-        "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-        "sixteen seventeen eighteen nineteen twenty",
         "zwei drei vier fünf sechs sieben acht neun zehn elf zwölf",
         "deux trois quatre cinq six - huit - dix - douze",
         "dos tres cuatro cinco seis siete ocho nueve diez - doce",
@@ -21,8 +20,7 @@ NUMBER_WORDS = {
     for number, word in enumerate(language_words.split(), start=2)
     if word != "-"  # a word that another language also has, or that has two meanings
 } | {
-    word: str(10 * number)
-    for number, word in enumerate("thirty forty fifty sixty seventy eighty ninety".split(), start=3)
+    word: str(number) for word, number in CARDINALS.items() if 1 < number < 100 and "-" not in word
 }
 """Number words in English, German, French and Spanish, with their digits."""
 
