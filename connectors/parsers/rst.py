@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from connectors.parsers.titles import choose_title
 from rag.types import Document, to_well_formed
 
 _MAX_CHARACTERS = 5_000_000  # no sections are searched for in a longer file
+_DOCUTILS_LOCK = threading.Lock()  # warning filters, roles and state machines are global
 
 
 class RstParser(Parser):
@@ -64,7 +66,8 @@ def _find_sections(text: str) -> list[tuple[int, int, str]]:
     lines = text.replace("\f", " ").replace("\v", " ").splitlines(keepends=True)
     starts = [0, *accumulate(map(len, lines))]
     try:
-        tree = publish_doctree(text, settings_overrides=options)
+        with _DOCUTILS_LOCK:
+            tree = publish_doctree(text, settings_overrides=options)
         return sorted(_walk_sections(tree, starts, lines))
     except MemoryError:
         raise
