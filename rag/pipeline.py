@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+_MAX_CHUNKS_PER_RANKED_DOCUMENT = 8
 _MAX_RANKED_CHUNKS = 2_000
 
 
@@ -307,12 +308,19 @@ class Pipeline:
         k = self.k if k is None else k
         if not 1 <= k <= MAX_HITS:
             raise QueryError(f"k must be from 1 to {MAX_HITS:,}, not {k}")
-        searcher, depth = self.make_searcher(), min(2 * k, MAX_HITS)
+        searcher, depth = self.make_searcher(), self._estimate_depth(k)
         while True:
             documents, chunk_count = searcher.rank_documents(query, depth, where=where)
             if len(documents) >= k or chunk_count < depth or depth >= _MAX_RANKED_CHUNKS:
                 return dict(list(documents.items())[:k])
             depth = min(4 * depth, _MAX_RANKED_CHUNKS)
+
+    def _estimate_depth(self, k: int) -> int:
+        """Return how many chunks are probably those of `k` documents."""
+        store = self._open_for_search(self.retriever.is_external).document_store
+        chunks_per_document = store.chunk_count() / max(1, store.document_count())
+        depth = k * min(_MAX_CHUNKS_PER_RANKED_DOCUMENT, max(2, round(chunks_per_document)))
+        return min(depth, max(2 * k, _MAX_RANKED_CHUNKS), MAX_HITS)
 
     def search_many(
         self, queries: Sequence[str | Query], *, k: int | None = None, where: Where | None = None

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from rag import tracing
 from rag.errors import DocumentNotFound, QueryError
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from rag.index import Index
     from rag.postprocessing import Postprocessor
     from rag.retrieval import QueryTransform, Retriever
+
+_T = TypeVar("_T")
 
 MAX_QUESTION_CHARACTERS = 20_000
 MAX_HITS = 10_000
@@ -133,11 +135,11 @@ class Searcher:
             rows = self._retriever.rank(str(query), k=depth, index=index, where=document_filter)
         if rows is None:
             hits = self.search(question, depth, where=where).hits
-            scored = [(hit.chunk.uri, hit.score) for hit in hits]
-        else:
-            uris = index.document_store.live_uris_by_row([row for row, _ in rows])
-            scored = [(uris[row], score) for row, score in rows if row in uris]
-        return _keep_best_scores(scored), len(scored)
+            return _keep_best_scores((hit.chunk.uri, hit.score) for hit in hits), len(hits)
+        numbers = index.documents_by_row([row for row, _ in rows])
+        scores = _keep_best_scores((numbers[row], score) for row, score in rows if row in numbers)
+        uris = index.document_store.uris_of_documents(list(scores))
+        return {uris[n]: score for n, score in scores.items() if n in uris}, len(numbers)
 
     def _condense(
         self, query: Query, history: Sequence[Message], timer: _StageTimer
@@ -275,16 +277,16 @@ def _iterate_unchanged_chunks(
         yield from document_store.chunks(rows[:1]).values()
 
 
-def _keep_best_scores(scored: Iterable[tuple[str, float]]) -> dict[str, float]:
+def _keep_best_scores(scored: Iterable[tuple[_T, float]]) -> dict[_T, float]:
     """Return the score of each document, in the order of the chunks.
 
     A postprocessor may put a lower score first; a later document then has at most that score.
     """
-    best: dict[str, float] = {}
+    best: dict[_T, float] = {}
     last = float("inf")
-    for uri, score in scored:
-        if uri not in best:
-            last = best[uri] = min(score, last)
+    for document, score in scored:
+        if document not in best:
+            last = best[document] = min(score, last)
     return best
 
 

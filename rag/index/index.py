@@ -19,6 +19,7 @@ from rag.embedding.base import Embedder, embedding_span
 from rag.errors import ConfigError, EmbedderMismatch, IndexDamaged, RagIndexError
 from rag.filters import Filter, Where
 from rag.index.commit_protocol import IndexWriter, describe_embedder
+from rag.index.live_rows import LiveRows
 from rag.index.paths import (
     check_document_store_kind,
     locate_document_store,
@@ -99,6 +100,7 @@ class Index:
         )
         self._usage_lock, self._switch_lock = RWLock(), threading.RLock()
         self._vector_cache = VectorCache(self.document_store, self.fingerprint)
+        self._live_rows = LiveRows(self.document_store)
         self._last_state = self.document_store.state
         self._store_set = self.open_store_set(self._last_state.store_set_number)
         self._is_writing = False
@@ -363,7 +365,7 @@ class Index:
         limit = k
         while True:
             candidates = search(limit)
-            live = self.document_store.live_documents_by_row([row for row, _ in candidates])
+            live = self.documents_by_row([row for row, _ in candidates])
             hits = [(row, score) for row, score in candidates if row in live]
             if len(hits) >= k or len(candidates) < limit:
                 return hits[:k]
@@ -382,7 +384,7 @@ class Index:
         """
         while limit <= self.vectors.max_query_results:
             candidates = self.vectors.query(vector, limit)
-            owners = self.document_store.live_documents_by_row([row for row, _ in candidates])
+            owners = self.documents_by_row([row for row, _ in candidates])
             hits = [
                 (row, score)
                 for row, score in candidates
@@ -411,7 +413,7 @@ class Index:
         """Return the live chunks of `documents` that are also among those `allowed`."""
         numbers = [n for n in documents if allowed is None or n in allowed]
         rows = self.document_store.rows_of_documents(numbers)
-        return sorted(self.document_store.live_documents_by_row(rows))
+        return sorted(self.documents_by_row(rows))
 
     def search_lexical(
         self,
@@ -469,6 +471,10 @@ class Index:
     def lexical_scores(self, query: BM25Query, rows: Sequence[int]) -> dict[int, float]:
         """Return the BM25 scores of those chunks of `rows` that match `query`, by row."""
         return self.lexical.scores(query, rows)
+
+    def documents_by_row(self, rows: Sequence[int]) -> dict[int, int]:
+        """Return the document number of those chunks of `rows` that are live, by row."""
+        return self._live_rows.find_documents(rows)
 
     def chunks(self, rows: Sequence[int]) -> dict[int, Chunk]:
         """Return those chunks of `rows` that are live, by row."""

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Scores = Mapping[int, float]
 """Scores by chunk row, higher is better."""
@@ -83,17 +87,23 @@ def fuse(
 
 
 def add_aligned_scores(
-    rows: Sequence[int], rankings: Sequence[Sequence[float]], weights: Sequence[float]
-) -> dict[int, float]:
+    rankings: Sequence[NDArray[np.float64]], weights: Sequence[float]
+) -> NDArray[np.float64]:
     """Return what `fuse` does with ``sum``, for scores of the same rows in the same order."""
     import numpy as np
 
-    total = np.zeros(len(rows))
+    total = np.zeros(len(rankings[0]))
     for scores, weight in zip(rankings, weights, strict=True):
-        values = np.asarray(scores, dtype=np.float64)
-        best = values.max(initial=0.0)
+        best = scores.max(initial=0.0)
         if best > 0:
-            total += weight * (np.maximum(values, 0.0) / best)
+            total += weight * (np.maximum(scores, 0.0) / best)
+    return total
+
+
+def sort_by_score(rows: Sequence[int], scores: NDArray[np.float64]) -> dict[int, float]:
+    """Return the scores by row, best first, ties ordered by row."""
+    import numpy as np
+
     row_numbers = np.asarray(rows, dtype=np.int64)
-    order = np.lexsort((row_numbers, -total))
-    return dict(zip(row_numbers[order].tolist(), total[order].tolist(), strict=True))
+    order = np.lexsort((row_numbers, -scores))
+    return dict(zip(row_numbers[order].tolist(), scores[order].tolist(), strict=True))

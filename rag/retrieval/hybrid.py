@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from rag.filters import Where
 from rag.retrieval.base import Ranking, Retriever, embed_query, to_hits
-from rag.retrieval.fusion import Fusion, add_aligned_scores, fuse
+from rag.retrieval.fusion import Fusion, add_aligned_scores, fuse, sort_by_score
 from rag.retrieval.lexical import LexicalRetriever
 from rag.retrieval.named_documents import NamedDocuments, find_named_documents
 from rag.text.tokenization import words
@@ -123,7 +124,7 @@ class HybridRetriever(Retriever):
         self, scores: dict[int, float], named: NamedDocuments, index: Index
     ) -> tuple[dict[int, float], Ranking]:
         """Add the scores of the documents to those of their chunks; return both, best first."""
-        numbers = index.document_store.live_documents_by_row(list(scores))
+        numbers = index.documents_by_row(list(scores))
         document_scores = {
             row: named.scores[number] for row, number in numbers.items() if number in named.scores
         }
@@ -153,28 +154,44 @@ class HybridRetriever(Retriever):
         weight: float,
     ) -> dict[int, float]:
         """Return the candidates with their fused scores, best first."""
+        if not rows:
+            return fuse(({}, bm25), (weight, 1 - weight), self.fusion)
+        fuse_scores = self._make_fusion(rows, vectors, bm25, weight)
+        scores = fuse_scores(vector)
+        if not self.feedback or not weight:
+            return scores
+        positions = {row: i for i, row in enumerate(rows)}
+        best_rows = list(islice(scores, FEEDBACK_CANDIDATES))
+        best = [positions[row] for row in best_rows if row in positions]
+        if not best:
+            return scores
+        return fuse_scores(vector + self.feedback * vectors[best].mean(axis=0))
+
+    def _make_fusion(
+        self,
+        rows: list[int],
+        vectors: NDArray[np.float32],
+        bm25: dict[int, float],
+        weight: float,
+    ) -> Callable[[NDArray[np.float32]], dict[int, float]]:
+        """Return a function from a query vector to the fused scores of the candidates."""
+        import numpy as np
+
         weights = (weight, 1 - weight)
-        has_all_vectors = len(rows) >= len(bm25) and bm25.keys() <= set(rows)
+        if self.fusion == "sum" and len(rows) >= len(bm25) and bm25.keys() <= set(rows):
+            bm25_scores = np.array([bm25.get(row, 0.0) for row in rows])
+
+            def add_scores(vector: NDArray[np.float32]) -> dict[int, float]:
+                cosines = (vectors @ vector).astype(np.float64)
+                return sort_by_score(rows, add_aligned_scores((cosines, bm25_scores), weights))
+
+            return add_scores
 
         def fuse_scores(vector: NDArray[np.float32]) -> dict[int, float]:
-            cosines = (vectors @ vector).tolist() if rows else []
-            if self.fusion == "sum" and has_all_vectors:
-                bm25_scores = [bm25.get(row, 0.0) for row in rows]
-                return add_aligned_scores(rows, (cosines, bm25_scores), weights)
+            cosines = (vectors @ vector).tolist()
             return fuse((dict(zip(rows, cosines, strict=True)), bm25), weights, self.fusion)
 
-        initial_scores = fuse_scores(vector)
-        if not self.feedback or not weight or not rows:
-            return initial_scores
-        positions = {row: i for i, row in enumerate(rows)}
-        best = [
-            positions[row] for row in list(initial_scores)[:FEEDBACK_CANDIDATES] if row in positions
-        ]
-        return (
-            fuse_scores(vector + self.feedback * vectors[best].mean(axis=0))
-            if best
-            else initial_scores
-        )
+        return fuse_scores
 
 
 def _add_candidates(

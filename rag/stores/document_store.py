@@ -342,10 +342,6 @@ class DocumentStore(ABC):
         All are read at one moment.
         """
 
-    def live_uris_by_row(self, rows: Sequence[int]) -> dict[int, str]:
-        """Return the uri of the document of those chunks of `rows` that are live, by row."""
-        return {row: chunk.uri for row, chunk in self.chunks(rows).items()}
-
     def chunk_count(self, state: DocumentState = "live") -> int:
         """Return the number of chunks of the documents in `state`."""
         count, after = 0, 0

@@ -265,11 +265,6 @@ class InMemoryDocumentStore(DocumentStore):
         with self._locked():
             return {row: self._chunks[row].document for row in self._select_rows(rows, "live")}
 
-    def live_uris_by_row(self, rows: Sequence[int]) -> dict[int, str]:
-        """See `DocumentStore.live_uris_by_row`."""
-        with self._locked():
-            return {row: self._chunks[row].chunk.uri for row in self._select_rows(rows, "live")}
-
     def _select_rows(self, rows: Sequence[int], state: DocumentState) -> list[int]:
         return [
             row

@@ -2,11 +2,12 @@
 
 from typing import get_args
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.retrieval.fusion import NORMALIZATIONS, Fusion, add_aligned_scores, fuse
+from rag.retrieval.fusion import NORMALIZATIONS, Fusion, add_aligned_scores, fuse, sort_by_score
 
 FUSIONS = get_args(Fusion)
 SCORES = st.dictionaries(
@@ -51,7 +52,8 @@ def test_aligned_scores_are_fused_alike(
     one, other = data.draw(values), data.draw(values)
     rankings = (dict(zip(rows, one, strict=True)), dict(zip(rows, other, strict=True)))
     weights = (weight, 1 - weight)
-    fused = add_aligned_scores(rows, (one, other), weights)
+    totals = add_aligned_scores([np.array(one), np.array(other)], weights)
+    fused = sort_by_score(rows, totals)
     assert list(fused.items()) == list(fuse(rankings, weights).items())
 
 

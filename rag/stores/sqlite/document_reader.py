@@ -50,18 +50,6 @@ class DocumentReader(SqliteConnection):
             )
         }
 
-    def live_uris_by_row(self, rows: Sequence[int]) -> dict[int, str]:
-        """Return the uri of the document of those chunks of `rows` that are live, by row."""
-        return {
-            int(row): str(uri)
-            for batch in split_for_sql(rows)
-            for row, uri in self._fetch_rows(
-                "SELECT c.row, d.uri FROM chunks c JOIN documents d ON d.id = c.document"
-                f" WHERE d.state = 'live' AND c.row IN ({sql_placeholders(batch)})",
-                batch,
-            )
-        }
-
     def chunks(self, rows: Sequence[int], state: DocumentState = "live") -> dict[int, Chunk]:
         """Return those chunks of `rows` that are live (or in `state`), with their text, by row."""
         with self._read_snapshot():
