@@ -12,27 +12,34 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from rag.text.date_forms import (
+    NOT_IN_WORD,
+    QUARTER_SIGN,
+    find_dates,
+    find_quarters,
+    find_times,
+    shorten_date,
+)
+from rag.text.forms import Form, make_form
+from rag.text.number_forms import (
+    AMOUNT_WORDS,
+    CURRENCY_SIGN,
+    PERCENT_WORDS,
+    find_amounts,
+    find_numbers,
+    find_ordinals,
+    find_percentages,
+    find_phones,
+)
 from rag.text.tokenization import STOP_WORDS, words
-from rag.text.word_lists import CARDINALS, MONTH_NUMBERS, ORDINALS
+from rag.text.word_lists import ORDINALS
 
-_MAX_FORM_CHARACTERS = 80
 _MAX_PIECES = 12  # of a compound, such as a path, that are joined
 _MAX_RUN = 6  # words of a run such as the groups of an IBAN
 _MAX_UNIT_CHARACTERS = 4
 _MAX_LABEL_CHARACTERS = 12  # of the word before a number, as in "error 4021"
-_PHONE_DIGITS = 8  # the last digits of a phone number, which are the same with and without prefix
-_MIN_PHONE_DIGITS = 7
-_MAX_PHONE_DIGITS = 15
 _MIN_HASH_CHARACTERS = 12
 _HASH_PREFIXES = (6, 7, 8, 9, 10, 12)  # characters of a hash that people write
-
-
-class Form(NamedTuple):
-    """A form, and the span of the text that it stands for."""
-
-    text: str
-    start: int
-    end: int
 
 
 class QueryForms(NamedTuple):
@@ -51,7 +58,7 @@ def list_forms(text: str) -> list[str]:
     forms = {form.text: None for form in _find_signs_in_words(words_with_signs)}
     if excerpt:
         forms.update({form.text: None for form in _find_forms(excerpt)})
-        forms.update(dict.fromkeys(form for day in list(forms) for form in _shorten_date(day)))
+        forms.update(dict.fromkeys(form for day in list(forms) for form in shorten_date(day)))
         forms.update(dict.fromkeys(_list_hash_prefixes(excerpt)))
     return list(forms)
 
@@ -162,22 +169,22 @@ def _find_signs_in_words(text: str) -> Iterator[Form]:
 
 def _find_forms(text: str) -> Iterator[Form]:
     """Yield the forms of a text as it is written."""
-    text_words = frozenset(_NOT_IN_WORD.split(text.lower()))
-    yield from _find_dates(text, text_words)
-    if _QUARTER_SIGN.search(text):
-        yield from _find_quarters(text)
-    yield from _find_times(text)
-    yield from _find_numbers(text)
-    if not _AMOUNT_WORDS.isdisjoint(text_words) or _CURRENCY_SIGN.search(text):
-        yield from _find_amounts(text)
+    text_words = frozenset(NOT_IN_WORD.split(text.lower()))
+    yield from find_dates(text, text_words)
+    if QUARTER_SIGN.search(text):
+        yield from find_quarters(text)
+    yield from find_times(text)
+    yield from find_numbers(text)
+    if not AMOUNT_WORDS.isdisjoint(text_words) or CURRENCY_SIGN.search(text):
+        yield from find_amounts(text)
     yield from _find_signs_in_words(text)
     yield from _find_runs(text)
     if not _ROMAN_LABELS.isdisjoint(text_words):
         yield from _find_roman_numbers(text)
-    yield from _find_ordinals(text, text_words)
-    if "%" in text or not _PERCENT_WORDS.isdisjoint(text_words):
-        yield from _find_percentages(text)
-    yield from _find_phones(text)
+    yield from find_ordinals(text, text_words)
+    if "%" in text or not PERCENT_WORDS.isdisjoint(text_words):
+        yield from find_percentages(text)
+    yield from find_phones(text)
 
 
 # -- compounds and identifiers ---------------------------------------------------------------
@@ -201,37 +208,24 @@ def _find_compounds(text: str) -> Iterator[Form]:
         if whole.isdecimal():
             signs = set(_SEPARATOR.findall(compound))
             if not signs <= {".", ":"}:
-                yield from _make_form(f"={whole}", *span)
+                yield from make_form(f"={whole}", *span)
             continue
-        yield from _make_form(whole, *span)
+        yield from make_form(whole, *span)
         if 2 < len(pieces) <= _MAX_PIECES:
             signs_in_order = _SEPARATOR.findall(compound)
             for i, sign in enumerate(signs_in_order):
                 pair = pieces[i] + pieces[i + 1]
                 if not pair.isdecimal() and (sign[0] in "./\\:@" or not pair.isalpha()):
-                    yield from _make_form(pair, *span)
+                    yield from make_form(pair, *span)
     for match in _DOTTED.finditer(text):
         start = match.start() - (text[match.start() - 1 : match.start()] in ("v", "V"))
-        yield from _make_form(match.group(), start, match.end())
+        yield from make_form(match.group(), start, match.end())
         groups = match.group().split(".")
         if len(groups) > 2:  # not the decimals of a number
             plain = ".".join(group.lstrip("0") or "0" for group in groups)
-            yield from _make_form(plain, start, match.end())
+            yield from make_form(plain, start, match.end())
     for match in _DIGIT_WORD.finditer(text):
-        yield from _make_form(fold(match.group()), *match.span())
-
-
-def _make_form(form: str, start: int, end: int) -> Iterator[Form]:
-    """Yield a form; one with zeros in front of its number also without them: ``ba0117``."""
-    if 1 < len(form) <= _MAX_FORM_CHARACTERS:
-        yield Form(form, start, end)
-        if "0" in form and form[0].isalpha():
-            shorter = _LEADING_ZEROS.sub("", form)
-            if shorter != form:
-                yield Form(shorter, start, end)
-
-
-_LEADING_ZEROS = re.compile(r"(?<=[^\W\d_])0+(?=[1-9]\d*$)")
+        yield from make_form(fold(match.group()), *match.span())
 
 
 # -- words in succession ---------------------------------------------------------------------
@@ -254,7 +248,7 @@ def _find_runs(text: str) -> Iterator[Form]:
             ):
                 label = fold(previous.group())
                 for form in dict.fromkeys((label, _LABELS.get(label, label))):
-                    yield from _make_form(form + fold(word), previous.start(), atom.end())
+                    yield from make_form(form + fold(word), previous.start(), atom.end())
             if run and not (is_joined and is_code):
                 yield from _join_run(run)
                 run = []
@@ -291,7 +285,7 @@ def _find_roman_numbers(text: str) -> Iterator[Form]:
             -digit if any(digit < later for later in digits[i + 1 : i + 2]) else digit
             for i, digit in enumerate(digits)
         )
-        yield from _make_form(f"{match[1].lower()}{number}", *match.span())
+        yield from make_form(f"{match[1].lower()}{number}", *match.span())
 
 
 def _is_joining(gap: str) -> bool:
@@ -335,9 +329,9 @@ def _join_run(run: Sequence[re.Match[str]]) -> Iterator[Form]:
             if joined.isalpha():
                 continue
             if not joined.isdecimal():
-                yield from _make_form(joined, start, end)
+                yield from make_form(joined, start, end)
             elif size == len(run) and not {".", ":"} & set(run[i].string[start:end]):
-                yield from _make_form(f"={joined}", start, end)
+                yield from make_form(f"={joined}", start, end)
 
 
 def _join_query_words(text: str) -> Iterator[Form]:
@@ -356,7 +350,7 @@ def _join_query_words(text: str) -> Iterator[Form]:
                 len(text[a.end() : b.start()]) <= 3
                 for a, b in zip(atoms[i:], atoms[i + 1 : i + size], strict=False)
             ):
-                yield from _make_form(joined, atoms[i].start(), atoms[i + size - 1].end())
+                yield from make_form(joined, atoms[i].start(), atoms[i + size - 1].end())
 
 
 def _may_be_joined(parts: Sequence[str]) -> bool:
@@ -366,242 +360,6 @@ def _may_be_joined(parts: Sequence[str]) -> bool:
 
 _MAX_QUERY_WORDS = 100
 _MAX_JOINED_QUERY_WORDS = 5
-
-# -- numbers ---------------------------------------------------------------------------------
-
-_NUMBER = re.compile(
-    r"(?<![\d.,])\d{1,3}(?:([,.'’ \xa0\u202f\u2009])\d{3})(?:\1\d{3})*(?:[.,]\d+)?(?![\d]|[.,]\d)"
-    r"|(?<![\d.,])\d+[.,]\d+(?!\d|[.,]\d)|(?<![\d.,])\d{4,}(?!\d|[.,]\d)"
-)
-_NOT_DIGIT = re.compile(r"\D")
-_PLAIN_NUMBER = r"(?P<number>\d+(?:[,.'’\xa0\u202f]\d+)*)"
-_MAGNITUDES = (
-    r"(?:\s?(?P<magnitude>thousand|million|billion|trillion|mill|mio|mrd|bn|tsd)\b|(?P<k>[kK])\b)"
-)
-_SCALED = re.compile(rf"(?<![\w.,]){_PLAIN_NUMBER}{_MAGNITUDES}", re.IGNORECASE)
-_CURRENCIES = {
-    word: code
-    for code, forms in {
-        "eur": "€ eur euro euros",
-        "usd": "$ usd us$ dollar dollars",
-        "gbp": "£ gbp pound pounds",
-        "jpy": "¥ jpy yen",
-        "chf": "chf franc francs franken",
-        "inr": "₹ inr rupees",
-    }.items()
-    for word in forms.split()
-}
-_CURRENCY = "|".join(sorted(map(re.escape, _CURRENCIES), key=len, reverse=True))
-_CURRENCY_SIGN = re.compile("[€$£¥₹]")
-_AMOUNT_WORDS = frozenset(word for word in _CURRENCIES if word.isalpha())
-_AMOUNT = re.compile(
-    rf"(?:(?<![^\W\d_])(?P<before>{_CURRENCY})\s?)?(?<![\w.,]){_PLAIN_NUMBER}{_MAGNITUDES}?"
-    rf"(?:[,.]-+)?(?:\s?(?P<after>{_CURRENCY})(?![^\W_]))?",
-    re.IGNORECASE,
-)
-_ZEROS = {"k": 3, "thousand": 3, "tsd": 3, "million": 6, "mill": 6, "mio": 6, "billion": 9, "bn": 9,
-          "mrd": 9, "trillion": 12}  # fmt: skip
-
-
-def _find_numbers(text: str) -> Iterator[Form]:
-    """Yield the values of numbers with separators, decimals or four digits and more."""
-    for match in _NUMBER.finditer(text):
-        for value in _read_number(match.group()):
-            yield from _make_form(f"={value}", *match.span())
-    for match in _SCALED.finditer(text):
-        magnitude = match["magnitude"] or match["k"]
-        for value in _read_number(match["number"]):
-            scaled = _scale(value, _ZEROS[magnitude.lower()])
-            yield from _make_form(f"={scaled}", *match.span())
-
-
-def _find_amounts(text: str) -> Iterator[Form]:
-    """Yield amounts of money: ``eur:1250`` for "€1,250.00" and "1250 euros"."""
-    for match in _AMOUNT.finditer(text):
-        currency = _CURRENCIES.get((match["before"] or match["after"] or "").lower())
-        magnitude = match["magnitude"] or match["k"]
-        if currency:
-            for value in _read_number(match["number"]):
-                amount = _scale(value, _ZEROS[magnitude.lower()]) if magnitude else value
-                yield from _make_form(f"{currency}:{amount}", *match.span())
-
-
-def _read_number(text: str) -> list[str]:
-    """Return the values that a number may have: ``1.234`` is 1234 or 1.234."""
-    signs = _NOT_DIGIT.findall(text)
-    digits = _NOT_DIGIT.sub("", text)
-    if not signs:
-        return [digits]
-    decimals = len(text) - 1 - text.rindex(signs[-1])
-    has_decimals = _write_decimal(digits, decimals)
-    if len(set(signs)) > 1:  # 1,234.5
-        return [has_decimals]
-    if len(signs) > 1 or signs[0] not in ".,":
-        return [digits]
-    return [digits, has_decimals] if decimals == 3 else [has_decimals]
-
-
-def _write_decimal(digits: str, decimals: int) -> str:
-    whole, fraction = digits[:-decimals].lstrip("0") or "0", digits[-decimals:].rstrip("0")
-    return f"{whole}.{fraction}" if fraction else whole
-
-
-def _scale(value: str, zeros: int) -> str:
-    whole, _, fraction = value.partition(".")
-    fraction = fraction.ljust(zeros, "0")
-    scaled = (whole + fraction[:zeros]).lstrip("0") or "0"
-    rest = fraction[zeros:].rstrip("0")
-    return f"{scaled}.{rest}" if rest else scaled
-
-
-_PHONE = re.compile(r"(?<![\w.,])(?:\+|00)?\(?\d(?:[\d ()/.\-\xa0]{5,18})\d(?![\d])")
-
-
-def _find_phones(text: str) -> Iterator[Form]:
-    """Yield the last digits of phone numbers, which do not depend on the prefix."""
-    for match in _PHONE.finditer(text):
-        digits = _NOT_DIGIT.sub("", match.group())
-        if _MIN_PHONE_DIGITS <= len(digits) <= _MAX_PHONE_DIGITS:
-            yield from _make_form(f"tel:{digits[-_PHONE_DIGITS:]}", *match.span())
-
-
-# -- dates and times -------------------------------------------------------------------------
-
-_MONTH = "|".join(sorted(map(re.escape, MONTH_NUMBERS), key=len, reverse=True))
-_YEAR = r"(?:19|20)\d\d"
-_ORDINAL = r"(?:st|nd|rd|th|er|\.|º|ª)?"
-_OF = r"(?:\s+(?:of|de|del))?"
-_NUMERIC_DATE = re.compile(
-    rf"(?<![\w.])(?P<y1>{_YEAR})[-/.](?P<m1>\d\d?)(?:[-/.](?P<d1>\d\d?))?(?!\w|[-/.]\d)"
-    rf"|(?<![\w.])(?P<y2>{_YEAR})(?P<m2>0[1-9]|1[0-2])(?P<d2>0[1-9]|[12]\d|3[01])(?!\w|[.,]\d)"
-    rf"|(?<![\w.])(?P<a>\d\d?)(?P<sep>[-/.])\s?(?P<b>\d\d?)(?P=sep)\s?(?P<y>{_YEAR}|\d\d)"
-    r"(?!\w|[-/.]\d)"
-    rf"|(?P<y3>{_YEAR})\s?年\s?(?P<m3>\d\d?)\s?月(?:\s?(?P<d3>\d\d?)\s?日)?"
-)
-_NAMED_DATE = re.compile(
-    rf"(?<![\w.])(?P<d1>\d\d?){_ORDINAL}[\s-]*{_OF}[\s-]*(?P<m1>{_MONTH})\.?(?!\w)"
-    rf"(?:,?{_OF}[\s-]*(?P<y1>{_YEAR})(?!\d))?"
-    rf"|(?<!\w)(?P<m2>{_MONTH})\.?[\s-]+(?P<d2>\d\d?){_ORDINAL}(?:,?\s+(?P<y2>{_YEAR}))?(?!\w)"
-    rf"|(?<!\w)(?P<m3>{_MONTH})\.?,?{_OF}[\s-]*(?P<y3>{_YEAR})(?!\w)",
-    re.IGNORECASE,
-)
-_NOT_IN_WORD = re.compile(r"[^\w-]+|(?<=\d)-|-(?=\d)")
-_TIME = re.compile(
-    r"(?<![\w.:,])(?P<h>[01]?\d|2[0-4])(?:(?P<sep>[:.h])(?P<m>[0-5]\d))?(?:\s?(?P<half>[ap])\.?m\b\.?"
-    r"|\s?(?P<clock>Uhr|h|o'clock)\b)?(?![\w:]|[.,]\d)",
-    re.IGNORECASE,
-)
-
-
-_QUARTER = re.compile(
-    r"\b(?:Q(?P<q1>[1-4])|(?P<q2>[1-4])Q"
-    r"|(?P<q3>first|second|third|fourth|1st|2nd|3rd|4th)[ -]quarter)"
-    rf"(?:\s+of)?[\s/’'-]*(?:FY\s?)?(?P<y1>{_YEAR}|\d\d)(?!\d)"
-    rf"|\b(?P<y2>{_YEAR})[\s/-]?Q(?P<q4>[1-4])(?!\d)",
-    re.IGNORECASE,
-)
-_QUARTER_SIGN = re.compile(r"[qQ][1-4]|[1-4][qQ]|[qQ]uarter")
-
-
-def _find_quarters(text: str) -> Iterator[Form]:
-    """Yield ``@2022q3`` for "Q3 2022" and "third quarter of 2022"."""
-    for match in _QUARTER.finditer(text):
-        word = (match["q1"] or match["q2"] or match["q3"] or match["q4"]).lower()
-        quarter = ORDINALS.get(word) or int(word[0])
-        year = match["y1"] or match["y2"]
-        yield Form(f"@{year if len(year) == 4 else '20' + year}q{quarter}", *match.span())
-
-
-def _find_dates(text: str, text_words: frozenset[str]) -> Iterator[Form]:
-    """Yield days and months in ISO 8601 form; a day without a year as ``@--02-03``."""
-    for match in _NUMERIC_DATE.finditer(text):
-        for form in _read_day(match) if match["a"] else _read_date(match):
-            yield Form(form, *match.span())
-    if not MONTH_NUMBERS.keys().isdisjoint(text_words):
-        for match in _NAMED_DATE.finditer(text):
-            for form in _read_date(match):
-                yield Form(form, *match.span())
-
-
-def _read_day(match: re.Match[str]) -> Iterator[str]:
-    """Yield what ``03/02/2025`` may be: the day is first, or the month."""
-    year = match["y"]
-    if len(year) == 2:
-        if match["sep"] == "-":
-            return
-        year = f"20{year}" if year < "70" else f"19{year}"
-    yield from _write_date(year, match["b"], match["a"])
-    if match["sep"] != "." and match["a"] != match["b"]:
-        yield from _write_date(year, match["a"], match["b"])
-
-
-def _read_date(match: re.Match[str]) -> Iterator[str]:
-    groups = match.groupdict()
-    for number in "123":
-        if month := groups[f"m{number}"]:
-            month = str(MONTH_NUMBERS.get(month.lower(), month))
-            yield from _write_date(groups[f"y{number}"], month, groups.get(f"d{number}"))
-
-
-def _write_date(year: str | None, month: str, day: str | None) -> Iterator[str]:
-    if not 1 <= int(month) <= 12 or (day and not 1 <= int(day) <= 31):
-        return
-    parts = [year or "-", f"{int(month):02}", *([f"{int(day):02}"] if day else [])]
-    yield "@" + "-".join(parts)
-
-
-def _shorten_date(form: str) -> Iterator[str]:
-    """Yield the month and the day without the year of a date in a document."""
-    if len(form) == len("@2025-02-03") and form[0] == "@":
-        yield form[:8]
-        yield f"@-{form[5:]}"
-
-
-def _find_times(text: str) -> Iterator[Form]:
-    """Yield times of day as ``@14:30``."""
-    for match in _TIME.finditer(text):
-        has_sign = match["half"] or match["clock"]
-        if not has_sign and match["sep"] != ":":
-            continue
-        hour = int(match["h"])
-        if match["half"]:
-            if not 1 <= hour <= 12:
-                continue
-            hour = hour % 12 + (12 if match["half"].lower() == "p" else 0)
-        yield Form(f"@{hour:02}:{match['m'] or '00'}", *match.span())
-
-
-_ORDINAL_NUMBER = re.compile(r"(?<![\w.,])(\d{1,4})(?:st|nd|rd|th)\b", re.IGNORECASE)
-_PERCENT_WORDS = frozenset(["percent", "cent", "pct", "prozent", "pourcent", "ciento"])
-_PERCENTAGE = re.compile(
-    rf"(?<![\w.,])(?:(?P<number>\d+(?:[.,]\d+)?)\s?(?P<fraction>[½¼¾])?"
-    rf"|\b(?P<word>{'|'.join(sorted(CARDINALS, key=len, reverse=True))}))"
-    r"[\s-]?(?:%|per\s?cent\b|pct\b|prozent\b|pour\s?cent\b|por\s?ciento\b)",
-    re.IGNORECASE,
-)
-_FRACTIONS = {"½": "5", "¼": "25", "¾": "75"}
-
-
-def _find_ordinals(text: str, text_words: frozenset[str]) -> Iterator[Form]:
-    """Yield ``#21`` for "21st" and "twenty-first"."""
-    for match in _ORDINAL_NUMBER.finditer(text):
-        yield Form(f"#{int(match[1])}", *match.span())
-    for word in ORDINALS.keys() & text_words:
-        start = text.lower().index(word)
-        yield Form(f"#{ORDINALS[word]}", start, start + len(word))
-
-
-def _find_percentages(text: str) -> Iterator[Form]:
-    """Yield ``%17.5`` for "17.5 per cent" and "17½%"."""
-    for match in _PERCENTAGE.finditer(text):
-        if match["word"]:
-            value = str(CARDINALS[match["word"].lower()])
-        elif match["fraction"]:
-            value = f"{match['number']}.{_FRACTIONS[match['fraction']]}"
-        else:
-            value = _read_number(match["number"])[-1]
-        yield Form(f"%{value}", *match.span())
-
 
 # -- signs, accents and hashes ---------------------------------------------------------------
 
@@ -628,7 +386,7 @@ def _find_signs(text: str) -> Iterator[Form]:
     for match in _SIGNED.finditer(text):
         name = match.group().lower()
         for spelling in (name, *_SPELT_NAMES.get(name, ())):
-            yield from _make_form(spelling, *match.span())
+            yield from make_form(spelling, *match.span())
 
 
 def _find_accents(text: str) -> Iterator[Form]:
@@ -641,9 +399,9 @@ def _find_accents(text: str) -> Iterator[Form]:
         return
     for match in matches:
         word = match.group().lower()
-        yield from _make_form(fold(word), *match.span())
+        yield from make_form(fold(word), *match.span())
         if word != (german := spell_umlauts(word)):
-            yield from _make_form(fold(german), *match.span())
+            yield from make_form(fold(german), *match.span())
 
 
 def _list_hash_prefixes(text: str) -> Iterator[str]:
