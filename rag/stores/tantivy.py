@@ -67,6 +67,9 @@ class TantivyIndex(LexicalIndex):
                     raise
                 self._schema, self._has_forms = self._build_schema(has_forms=False), False
                 self._index = self._open_index()
+            # By default, a thread of tantivy reloads after a commit, too. On a busy machine, it may
+            # end after the reload for the next commit: searches would see the earlier state.
+            self._index.config_reader("manual")
         analyzer = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build()
         self._index.register_tokenizer("stems", analyzer)
         # A search scores its candidates with the same query again.
