@@ -291,10 +291,21 @@ class Pipeline:
         earlier messages of the conversation, for the condenser and the transforms. Raises
         `QueryError` for an empty query.
         """
+        return self.search_with_steps(query, k=k, where=where, history=history).hits
+
+    def search_with_steps(
+        self,
+        query: str | Query,
+        *,
+        k: int | None = None,
+        where: Where | None = None,
+        history: Sequence[Message] = (),
+    ) -> SearchResult:
+        """Like `search`, with a step for each stage: what it did, and what a reader should know."""
         with tracing.span("search") as span:
-            hits = self._search(query, k, where, history).hits
-            span.set("citewell.hits", len(hits))
-            return hits
+            result = self._search(query, k, where, history)
+            span.set("citewell.hits", len(result.hits))
+            return result
 
     def rank_documents(
         self, query: str | Query, *, k: int | None = None, where: Where | None = None

@@ -14,12 +14,16 @@ class Query:
     ``carried_terms`` are words that a follow-up question needs and does not have: "And how long
     does charging it take?" has ``("battery",)``. ``filter`` selects documents, in addition to the
     filter of the search. ``weight`` is the weight of its hits relative to those of other queries.
+    ``is_filter_optional`` says that the filter is a guess: without a hit, the search is made again
+    without it. ``notes`` say what a reader should know about the query.
     """
 
     text: str
     carried_terms: tuple[str, ...] = ()
     filter: Filter | None = None
     weight: float = 1.0
+    is_filter_optional: bool = False
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, question: str | Query) -> Query:

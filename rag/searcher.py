@@ -93,15 +93,16 @@ class Searcher:
         query, query_for_generator = self._condense(check_question(question), history, timer)
         if not 1 <= k <= MAX_HITS:
             raise QueryError(f"k must be from 1 to {MAX_HITS:,}, not {k}")
-        queries = self._transform(query, history, timer)
-        document_filter = join_filters(self._filter, where)
         index = self._open_index(self._retriever.is_external)
+        document_filter = join_filters(query.filter, self._filter, where)
+        queries = self._transform(replace(query, filter=None), history, index, timer)
         depth = max([k, *(part.input_depth for part in self._postprocessors)])
         depth = min(depth + sum(part.oversample for part in self._postprocessors), MAX_HITS)
         if len(queries) > 1:  # the sum of two rankings must not depend on k
             depth = max(depth, HITS_PER_FUSED_QUERY)
+        notes: list[str] = []
         rankings = [
-            (self._retrieve(query, depth, index, document_filter), query.weight)
+            (self._retrieve(query, depth, index, document_filter, notes), query.weight)
             for query in queries
         ]
         hits = rankings[0][0] if len(rankings) == 1 else _fuse(rankings, depth)
@@ -114,6 +115,7 @@ class Searcher:
                 retriever=self._retriever.config(),
                 hits=len(hits),
                 favoured=favoured,
+                notes=(*notes, *self._retriever.find_notes(str(queries[0]), index)),
             )
         )
         hits = self._postprocess(str(queries[0]), hits, k, index, timer)
@@ -170,21 +172,16 @@ class Searcher:
         return condensed, condensed
 
     def _transform(
-        self, query: Query, history: Sequence[Message], timer: _StageTimer
+        self, query: Query, history: Sequence[Message], index: Index, timer: _StageTimer
     ) -> list[Query]:
         """Pass the query through the transforms. Return distinct queries, the first one first."""
         queries = [query]
         for transform in self._transforms:
             with tracing.span(f"transform {transform.name}") as span:
                 queries = [
-                    replace(
-                        output,
-                        text=to_well_formed(output.text),
-                        weight=output.weight * query.weight,
-                        filter=join_filters(query.filter, output.filter),
-                    )
+                    _inherit(query, output)
                     for query in queries
-                    for output in transform.transform(str(query), history)
+                    for output in transform.transform_for_index(str(query), history, index)
                 ]
                 span.data["queries"] = [str(query) for query in queries]
             timer.steps.append(
@@ -193,6 +190,8 @@ class Searcher:
                     seconds=timer.end_stage(),
                     transform=transform.name,
                     queries=tuple(str(query) for query in queries),
+                    filters=tuple(q.filter.to_json() for q in queries if q.filter is not None),
+                    notes=tuple(dict.fromkeys(note for q in queries for note in q.notes)),
                 )
             )
         distinct: dict[str, Query] = {}
@@ -200,14 +199,18 @@ class Searcher:
             distinct.setdefault(str(transformed), transformed)
         return list(distinct.values())
 
-    def _retrieve(self, query: Query, k: int, index: Index, where: Filter | None) -> list[Hit]:
+    def _retrieve(
+        self, query: Query, k: int, index: Index, where: Filter | None, notes: list[str]
+    ) -> list[Hit]:
+        """Search for one query; without its filter if that is optional and leaves no hit."""
         text = str(query)
         with _hits_span(f"retrieval {self._retriever.name}", "retrieval", text) as record:
-            return record(
-                self._retriever.retrieve(
-                    text, k=k, index=index, where=join_filters(query.filter, where)
-                )
-            )
+            document_filter = join_filters(query.filter, where)
+            hits = self._retriever.retrieve(text, k=k, index=index, where=document_filter)
+            if not hits and query.filter is not None and query.is_filter_optional:
+                hits = self._retriever.retrieve(text, k=k, index=index, where=where)
+                notes.append("the filter from the question leaves no hit and was not used")
+            return record(hits)
 
     def _postprocess(
         self, query: str, hits: list[Hit], k: int, index: Index, timer: _StageTimer
@@ -275,6 +278,17 @@ def _iterate_unchanged_chunks(
             continue
         rows = [s.row for s in outline if s.start <= citation.start < s.end]
         yield from document_store.chunks(rows[:1]).values()
+
+
+def _inherit(query: Query, output: Query) -> Query:
+    """Return what a transform made of a query, with the weight and filters of both."""
+    return replace(
+        output,
+        text=to_well_formed(output.text),
+        weight=output.weight * query.weight,
+        filter=join_filters(query.filter, output.filter),
+        is_filter_optional=output.is_filter_optional and query.filter is None,
+    )
 
 
 def _keep_best_scores(scored: Iterable[tuple[_T, float]]) -> dict[_T, float]:

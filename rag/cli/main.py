@@ -250,19 +250,21 @@ def search(
     from rag.cli.arguments import parse_where
 
     with make_pipeline(pipeline, index, namespace) as opened:
-        hits = opened.search(query, k=k, where=parse_where(where))
-        favoured = None
-        if explain:
-            opened_index = opened.open(create=opened.retriever.is_external)
-            favoured = opened.retriever.find_favoured(query, opened_index)
+        result = opened.search_with_steps(query, k=k, where=parse_where(where))
+    notes = output.search_notes(result.steps)
+    favoured = output.find_favoured_documents(result.steps) if explain else ()
     if as_json:
-        found = {"hits": [hit.model_dump(mode="json") for hit in hits]}
-        if favoured is not None:
+        found: dict[str, object] = {"hits": [hit.model_dump(mode="json") for hit in result.hits]}
+        if explain:
             found["favoured"] = [document.model_dump(mode="json") for document in favoured]
+        if notes:
+            found["notes"] = notes
         output.print_json(found)
     else:
-        output.print_favoured(favoured or ())
-        output.print_hits(hits, explain=explain)
+        output.print_favoured(favoured)
+        output.print_hits(result.hits, explain=explain)
+        for note in notes:
+            output.print_note(note)
 
 
 @cli.command()

@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -23,7 +23,10 @@ from rag.types import (
     GenerateStep,
     Hit,
     RepairStep,
+    RetrieveStep,
     SourceLocation,
+    TraceStep,
+    TransformStep,
     format_location,
 )
 
@@ -213,6 +216,27 @@ def _print_dry_run(report: IngestReport) -> None:
     click.echo("Dry run: nothing was changed.")
 
 
+def search_notes(steps: Iterable[TraceStep]) -> list[str]:
+    """Return what a reader should know about a search."""
+    notes = [
+        note
+        for step in steps
+        if isinstance(step, TransformStep | RetrieveStep)
+        for note in step.notes
+    ]
+    return list(dict.fromkeys(notes))
+
+
+def find_favoured_documents(steps: Iterable[TraceStep]) -> tuple[FavouredDocument, ...]:
+    """Return the documents that the question of a search names."""
+    return next((step.favoured for step in steps if isinstance(step, RetrieveStep)), ())
+
+
+def print_note(note: str) -> None:
+    """Print a note to the reader."""
+    click.secho(f"({note})", dim=True)
+
+
 def print_favoured(documents: Sequence[FavouredDocument]) -> None:
     """List the documents that a question names, with the words that name them."""
     for document in documents:
@@ -306,7 +330,7 @@ def format_count(number: int, noun: str) -> str:
 
 def answer_notes(answer: Answer) -> list[str]:
     """Return what a reader should know about an answer: what was removed or cut, and its cost."""
-    notes = []
+    notes = search_notes(answer.trace)
     for step in answer.trace:
         if isinstance(step, GenerateStep | RepairStep | ExtractStep) and step.left_out:
             notes.append(

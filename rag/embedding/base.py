@@ -63,6 +63,9 @@ class Embedder(Component):
         """Return the models known by name. Other models may work as well."""
         return ()
 
+    is_multilingual: ClassVar[bool] = True
+    """False if texts of different languages are never similar; then a search says so."""
+
     @property
     def similarity(self) -> Similarity:
         """Similarity that the vectors were trained for: the cosine, or the plain inner product."""

@@ -48,6 +48,7 @@ class MiniLMEmbedder(BatchedEmbedder):
     """
 
     name: ClassVar[str] = "minilm"
+    is_multilingual: ClassVar[bool] = False
     main_setting: ClassVar[str] = "folder"
 
     folder: Annotated[Path | None, NotFingerprinted] = None

@@ -37,6 +37,7 @@ class StaticEmbedder(Embedder):
     """
 
     name: ClassVar[str] = "static"
+    is_multilingual: ClassVar[bool] = False
 
     dimensions: int | None = Field(None, ge=16, le=256)
 

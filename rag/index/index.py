@@ -349,6 +349,11 @@ class Index:
                 del cache[next(iter(cache))]
         return chunk_counts
 
+    def count_matching_documents(self, where: Where | None) -> int:
+        """Return the number of live documents that `where` selects. Raises `QueryError`."""
+        matching = self._matching_documents(where)
+        return self.document_store.document_count() if matching is None else len(matching)
+
     def uses_exact_search(self) -> bool:
         """Whether a dense search compares the query with all vectors, in memory."""
         if self.vector_config.name == Exact.name:

@@ -6,6 +6,7 @@ from rag.retrieval.dense import DenseRetriever
 from rag.retrieval.hybrid import HybridRetriever
 from rag.retrieval.late_interaction import LateInteractionRetriever
 from rag.retrieval.lexical import LexicalRetriever
+from rag.retrieval.self_query import SelfQuery
 from rag.retrieval.transforms import (
     CarryOver,
     Decompose,
@@ -29,5 +30,6 @@ __all__ = [
     "QueryTransform",
     "Retriever",
     "Rewrite",
+    "SelfQuery",
     "StepBack",
 ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rag.component import Component
 from rag.filters import Where
+from rag.text.tokenization import detect_language
 from rag.types import FavouredDocument, Hit, StageScore
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ class Retriever(Component):
         """Return the documents that the retriever favours because the question names them."""
         return ()
 
+    def find_notes(self, query: str, index: Index) -> tuple[str, ...]:
+        """Return what a reader of the hits should know about the search, as sentences."""
+        return ()
+
     def rank(
         self, query: str, *, k: int, index: Index, where: Where | None = None
     ) -> Ranking | None:
@@ -56,6 +61,22 @@ class Retriever(Component):
         None, the default, says that this retriever needs the chunks.
         """
         return None
+
+
+def describe_language_gap(query: str, index: Index) -> tuple[str, ...]:
+    """Return a note if the embedder cannot compare the query with documents, by language."""
+    if index.embedder.is_multilingual:
+        return ()
+    languages = index.lexical.languages()
+    language = detect_language(query)
+    if not languages or language in languages:
+        return ()
+    known = ", ".join(languages[:3] if languages != [""] else ["another language"])
+    return (
+        f"the question is in another language ({language or 'not recognized'}) than the documents"
+        f" ({known}), and the embedder {index.embedder.name!r} cannot compare texts of different"
+        " languages: only words that are the same in both are found",
+    )
 
 
 def embed_query(index: Index, query: str) -> NDArray[np.float32]:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from rag.filters import Where
-from rag.retrieval.base import Ranking, Retriever, embed_query, to_hits
+from rag.retrieval.base import (
+    Ranking,
+    Retriever,
+    describe_language_gap,
+    embed_query,
+    to_hits,
+)
 from rag.text.tokenization import words
 from rag.types import Hit
 
@@ -36,3 +42,7 @@ class DenseRetriever(Retriever):
             return []
         vector = embed_query(index, query)
         return index.read_consistent(lambda: index.search_dense(vector, k, where))
+
+    def find_notes(self, query: str, index: Index) -> tuple[str, ...]:
+        """See `Retriever.find_notes`."""
+        return describe_language_gap(query, index)

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from rag.filters import Where
-from rag.retrieval.base import Ranking, Retriever, embed_query, to_hits
+from rag.retrieval.base import (
+    Ranking,
+    Retriever,
+    describe_language_gap,
+    embed_query,
+    to_hits,
+)
 from rag.retrieval.fusion import Fusion, add_aligned_scores, fuse, sort_by_score
 from rag.retrieval.lexical import LexicalRetriever
 from rag.retrieval.named_documents import NamedDocuments, find_named_documents
@@ -144,6 +150,10 @@ class HybridRetriever(Retriever):
         return named_documents.describe(
             index.document_store.uris_of_documents(list(named_documents.scores))
         )
+
+    def find_notes(self, query: str, index: Index) -> tuple[str, ...]:
+        """See `Retriever.find_notes`."""
+        return describe_language_gap(query, index)
 
     def _rank_candidates(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -15,6 +15,9 @@ from rag.llm.prompting import ask, escape_prompt_markup
 from rag.query import Query
 from rag.text.tokenization import STOP_WORDS, stems, words
 from rag.types import NO_ANSWER, Message
+
+if TYPE_CHECKING:
+    from rag.index import Index
 
 _BULLET = re.compile(r"(?:[-*•]|\d{1,3}[.)])\s+")
 _QUOTED = re.compile(r"[\"'“]([^\"'“”]+)[\"'”]")
@@ -31,6 +34,12 @@ class QueryTransform(Component):
     @abstractmethod
     def transform(self, question: str, history: Sequence[Message]) -> list[Query]:
         """Return at least one query for `question`. Raises `ModelError`."""
+
+    def transform_for_index(
+        self, question: str, history: Sequence[Message], index: Index
+    ) -> list[Query]:
+        """Return what `transform` does; a transform that depends on the index overrides this."""
+        return self.transform(question, history)
 
 
 # Words that point back to what was said before.

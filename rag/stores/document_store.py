@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ from rag.stores.filter_fields import (
 )
 from rag.stores.location import StoreLocation
 from rag.text.name_keys import list_document_keys
-from rag.types import Chunk, Document, LocationIndex, SourceLocation
+from rag.types import Chunk, Document, LocationIndex, Scalar, SourceLocation
 from rag.types.comparison import normalize_field
 
 if TYPE_CHECKING:
@@ -478,6 +479,27 @@ class DocumentStore(ABC):
             with suppress(DocumentNotFound):  # another process has deleted it meanwhile
                 names.update(self.document(info.uri).metadata)
         return sorted(names)
+
+    def metadata_values(
+        self, fields: Sequence[str], limit: int
+    ) -> dict[str, list[tuple[Scalar, int]]]:
+        """Return the values of these metadata fields, with their number of live documents.
+
+        The most frequent come first. Of a field with more than `limit` different values, only the
+        most frequent are returned.
+        """
+        counts: dict[str, Counter[tuple[str, Scalar]]] = {field: Counter() for field in fields}
+        for info in self.documents():
+            with suppress(DocumentNotFound):  # another process has deleted it meanwhile
+                metadata = self.document(info.uri).metadata
+                for field in counts.keys() & metadata.keys():
+                    value = metadata[field]
+                    values = value if isinstance(value, tuple) else (value,)
+                    counts[field].update({(type(v).__name__, v) for v in values})  # True == 1
+        return {
+            field: [(value, count) for (_, value), count in by_value.most_common(limit)]
+            for field, by_value in counts.items()
+        }
 
     # -- the ingestion ledger ----------------------------------------------------------------
 

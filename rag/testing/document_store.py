@@ -534,6 +534,29 @@ class DocumentStoreContract(PartContract[DocumentStoreConfig]):
             assert store.unknown_fields(F("YEAR") == 1) == {}, "case"
             assert len(store.matching_documents(where)) == 1, "the result"
 
+    def test_metadata_values(self) -> None:
+        """The values of a field are counted by document, live ones only, with their types."""
+        metadata: tuple[dict[str, object], ...] = (
+            {"by": "Ruth", "tags": ("x", 1, "x")},
+            {"by": "Ruth", "tags": ("x", True), "share": 0.5},
+            {"by": 'Ö\'Neill "R"', "tags": ()},
+        )
+        documents = [
+            self.make_document(f"contract:{i}", metadata=fields)
+            for i, fields in enumerate(metadata)
+        ]
+        with self.open_store() as store:
+            self.add_live(store, *documents)
+            store.add_pending([make_pending(self.make_document(metadata={"by": "A"}))], EMBEDDER)
+            fields = ["by", "tags", "share", "missing"]
+            values = store.metadata_values(fields, 10)
+            assert values["by"] == [("Ruth", 2), ('Ö\'Neill "R"', 1)], f"{values['by']}"
+            tags = {(type(value), value, count) for value, count in values["tags"]}
+            assert tags == {(str, "x", 2), (int, 1, 1), (bool, True, 1)}, f"{tags}"
+            assert values["share"] == [(0.5, 1)], "one document"
+            assert not values.get("missing"), "a field that no document has"
+            assert store.metadata_values(["by"], 1)["by"] == [("Ruth", 2)], "the limit"
+
     # -- ledger and failures -----------------------------------------------------------------
 
     def test_ledger_entries(self) -> None:

@@ -42,12 +42,15 @@ class CondenseStep(Step):
 class TransformStep(Step):
     """A query transform changed the queries.
 
-    ``transform`` is the name of the part, and ``queries`` are the queries after it.
+    ``transform`` is the name of the part, and ``queries`` are the queries after it. ``filters`` are
+    the filters that it made, in their JSON form, and ``notes`` say what a reader should know.
     """
 
     name: Literal["transform"]
     transform: str
     queries: tuple[Text, ...]
+    filters: tuple[dict[str, Any], ...] = ()
+    notes: tuple[Text, ...] = ()
 
     @property
     def label(self) -> str:
@@ -68,12 +71,14 @@ class RetrieveStep(Step):
 
     ``retriever`` is the configuration of the part, and ``hits`` the number of hits after the
     fusion of all queries. ``favoured`` are the documents that the question names, the best first.
+    ``notes`` say what a reader should know, such as that a guessed filter was not used.
     """
 
     name: Literal["retrieve"]
     retriever: dict[str, Any]
     hits: Count
     favoured: tuple[FavouredDocument, ...] = ()
+    notes: tuple[Text, ...] = ()
 
 
 class PostprocessStep(Step):

@@ -4,12 +4,14 @@ from pathlib import Path
 import pytest
 
 from rag import DenseRetriever, HybridRetriever, LexicalRetriever, Pipeline, Retriever
+from rag.embedding import StaticEmbedder
 from rag.errors import QueryError
 from rag.index import Index
 from rag.index import index as index_module
 from rag.postprocessing import ScoreThreshold
 from rag.retrieval.fusion import Fusion
 from rag.stores.lexical_index import BM25Query
+from rag.types import RetrieveStep
 
 TEXTS = {
     "battery": "A full battery lasts 34 minutes. Charging it takes 90 minutes.",
@@ -232,3 +234,27 @@ def test_filters(
         ({"nothing": 1}, set()),
     ]:
         assert set(titles(retriever, query, index, where=where)) == expected, where
+
+
+def test_a_question_in_another_language_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default embedder cannot compare languages; a multilingual one is trusted to."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text(
+        "# Rent\n\nThe rent of the hall is 300 euros a month.\n"
+    )
+    german = "Wie hoch ist eigentlich die monatliche Miete für die große Halle?"
+    with Pipeline(index=tmp_path / "index") as pipeline:
+        pipeline.ingest(tmp_path / "docs")
+        notes = [step.notes for step in pipeline.search_with_steps(german).steps
+                 if isinstance(step, RetrieveStep)]  # fmt: skip
+        assert len(notes) == 1
+        assert "another language (de) than the documents (en)" in notes[0][0]
+        for question in ("How high is the rent of the hall?", "rent", "What is die Miete?"):
+            (step,) = (step for step in pipeline.search_with_steps(question).steps
+                       if isinstance(step, RetrieveStep))  # fmt: skip
+            assert step.notes == (), question
+        index = pipeline.open()
+        monkeypatch.setattr(StaticEmbedder, "is_multilingual", True)
+        assert pipeline.retriever.find_notes(german, index) == ()

@@ -54,6 +54,7 @@ from rag.retrieval import (
     MultiQuery,
     QueryTransform,
     Rewrite,
+    SelfQuery,
     StepBack,
 )
 from rag.testing import (
@@ -200,6 +201,7 @@ class TestOnnxNliVerifier(VerifierContract):
 
 TRANSFORMS: list[tuple[type[QueryTransform], str]] = [
     (CarryOver, ""),
+    (SelfQuery, ""),
     (Rewrite, "How long does it take to charge the battery?"),
     (MultiQuery, "1. battery charging time\n2. 'time to charge'\n\n- charge"),
     (HyDE, "Charging the battery takes an hour."),

@@ -20,7 +20,7 @@ from rag.stores.filter_fields import warn_of_unknown_fields
 from rag.stores.sqlite.connection import SqliteConnection, split_for_sql, sql_placeholders
 from rag.stores.sqlite.filter_sql import filter_to_sql
 from rag.stores.sqlite.schema import TEXT_BLOCK_CHARACTERS
-from rag.types import Chunk, Document, LocationIndex, Mark, SourceLocation
+from rag.types import Chunk, Document, LocationIndex, Mark, Scalar, SourceLocation
 
 _CACHED_LOCATION_INDEXES = 16  # documents; the citations of one answer come from few
 
@@ -327,3 +327,27 @@ class DocumentReader(SqliteConnection):
                 " WHERE d.state = 'live' ORDER BY f.key"
             )
         ]
+
+    def metadata_values(
+        self, fields: Sequence[str], limit: int
+    ) -> dict[str, list[tuple[Scalar, int]]]:
+        """See `DocumentStore.metadata_values`."""
+        values: dict[str, list[tuple[Scalar, int]]] = {}
+        for field in fields:
+            rows = self._fetch_rows(
+                "SELECT type, value, count(DISTINCT document) FROM ("
+                " SELECT d.id AS document, f.type AS type, f.value AS value"
+                " FROM documents d, json_each(d.metadata) f"
+                " WHERE d.state = 'live' AND f.key = ?1 AND f.type != 'array'"
+                " UNION ALL SELECT d.id, v.type, v.value"
+                " FROM documents d, json_each(d.metadata) f, json_each(f.value) v"
+                " WHERE d.state = 'live' AND f.key = ?1 AND f.type = 'array'"
+                ") GROUP BY type, value ORDER BY 3 DESC LIMIT ?2",
+                (field, limit),
+            )
+            values[field] = [
+                (type_ == "true" if type_ in ("true", "false") else value, int(count))
+                for type_, value, count in rows
+                if type_ != "null"
+            ]
+        return values
