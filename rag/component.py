@@ -340,7 +340,8 @@ def build(kind: str, config: Component | Mapping[str, Any] | str | object) -> Co
     """Return the component of `kind` that `config` describes.
 
     `config` is a mapping ``{"type": name, ...}``, a registered name, a string ``"NAME:VALUE"`` that
-    also sets the `Component.main_setting` of the component (``"openai:gpt-4.1-mini"``), a component
+    also sets the `Component.main_setting` of the component (``"openai:gpt-4.1-mini"``), the name of
+    a preset (``"bge-small-en-v1.5"``), which a mapping may have as its ``type`` too, a component
     (returned unchanged), or an object of another framework that has an adapter. Raises
     `ConfigError`.
     """
@@ -354,7 +355,22 @@ def build(kind: str, config: Component | Mapping[str, Any] | str | object) -> Co
         return adapted
     if not isinstance(config, Mapping) or not isinstance(config.get("type"), str):
         raise _make_config_type_error(kind, config)
+    if (preset := _find_preset(kind, config["type"])) is not None:
+        config = {**config, **preset, **{k: v for k, v in config.items() if k != "type"}}
     return component_class(kind, config["type"]).from_config(config)
+
+
+def _find_preset(kind: str, name: str) -> Mapping[str, Any] | None:
+    """Return the configuration that a preset name stands for; registered names come first.
+
+    Presets are entry points of the group ``citewell.presets``: the name is the kind, and the object
+    is a function that returns the configuration for a name, or None.
+    """
+    entry = _entry_points_by_name("presets").get(kind)
+    if entry is None or (kind, name) in _registered_classes or name in _entry_points_by_name(kind):
+        return None
+    preset: Mapping[str, Any] | None = entry.load()(name)
+    return preset
 
 
 def _parse_config_string(kind: str, config: str) -> dict[str, Any]:

@@ -49,7 +49,8 @@ from rag.postprocessing.llm import LlmReranker
 KINDS = sorted(
     group.removeprefix("citewell.")
     for group in entry_points().groups
-    if group.startswith("citewell.") and group not in ("citewell.adapter", "citewell.metric")
+    if group.startswith("citewell.")
+    and group not in ("citewell.adapter", "citewell.metric", "citewell.presets")
 )
 
 

@@ -24,9 +24,10 @@ class OnnxEmbedder(BatchedEmbedder):
     """A bi-encoder on onnxruntime through fastembed, given by its name in fastembed or as a folder.
 
     A folder holds ``tokenizer.json``, ``config.json`` and ``model.onnx`` (or ``onnx/model.onnx``).
-    ``1_Pooling/config.json``, as sentence-transformers writes it, defines the pooling; without it,
-    the token vectors are averaged. ``query_prompt`` and ``document_prompt`` are prepended to each
-    text. ``threads`` limits the threads of onnxruntime.
+    ``1_Pooling/config.json`` and ``sentence_bert_config.json``, as sentence-transformers writes
+    them, define the pooling and the input limit; without the first, the token vectors are averaged.
+    ``query_prompt`` and ``document_prompt`` are prepended to each text. ``threads`` limits the
+    threads of onnxruntime.
 
     Source: https://qdrant.github.io/fastembed.
     """
@@ -114,6 +115,7 @@ def _load_model(name: str, threads: int | None) -> _OnnxModel:
         tokenizer = Tokenizer.from_str(model_tokenizer.to_str())
         truncation = tokenizer.truncation
         limit = int(truncation["max_length"]) if truncation else 512
+        limit = min(limit, _read_trained_length(folder) or limit)
         tokenizer.no_truncation()
         tokenizer.no_padding()
         limit -= tokenizer.num_special_tokens_to_add(False)
@@ -126,6 +128,15 @@ def _load_model(name: str, threads: int | None) -> _OnnxModel:
             f"cannot load {name} (a folder or a model of fastembed that can be reached): {reason}",
             model=name,
         ) from None
+
+
+def _read_trained_length(folder: Path) -> int | None:
+    """Return the tokens up to which a model was trained, if its folder says so."""
+    file = folder / "sentence_bert_config.json"
+    if not file.is_file():
+        return None
+    length = json.loads(file.read_text(encoding="utf-8")).get("max_seq_length")
+    return int(length) if length else None
 
 
 def _register_folder(folder: Path, threads: int | None) -> Any:

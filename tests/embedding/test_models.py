@@ -65,6 +65,18 @@ def test_minilm_in_a_pipeline(
         assert np.allclose(np.linalg.norm(tokens, axis=1), 1, atol=1e-4)
 
 
+def test_minilm_in_bfloat16(minilm: SentenceTransformerEmbedder) -> None:
+    """Vectors hardly change, so an index does not depend on the processor."""
+    faster = minilm.replace(precision="bfloat16")
+    assert faster.fingerprint == minilm.fingerprint
+    texts = ["A cat sits on the mat.", "Stocks fell on Monday."]
+    vectors, exact = faster.embed_documents(texts), minilm.embed_documents(texts)
+    assert vectors.dtype == np.float32
+    assert not np.array_equal(vectors, exact)
+    assert np.all(np.sum(vectors * exact, axis=1) > 0.999)
+    assert faster.embed_tokens(["a cat sat"], "document")[0].shape == (3, 384)
+
+
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(EmbeddingError, match="cannot load"):
         SentenceTransformerEmbedder(model=str(tmp_path / "nothing")).embed_query("x")
@@ -90,6 +102,12 @@ def test_an_onnx_folder(tmp_path: Path) -> None:
     mean = table[ids].mean(axis=0)
     assert np.allclose(vectors[2], mean / np.linalg.norm(mean), atol=1e-5)
     assert np.allclose(embedder.embed_query("a"), vectors[4], atol=1e-6)
+
+
+def test_an_onnx_folder_with_a_trained_length(tmp_path: Path) -> None:
+    folder = model_fixtures.bi_encoder(tmp_path / "model")
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 5}')
+    assert OnnxEmbedder(model=str(folder)).max_tokens == 5 - 2
 
 
 def test_an_onnx_folder_with_prompts_and_long_texts(tmp_path: Path) -> None:
