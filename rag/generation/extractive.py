@@ -12,6 +12,7 @@ from rag.embedding import Embedder, StaticEmbedder
 from rag.generation.base import Generator, abstention
 from rag.generation.context_packing import pack
 from rag.generation.links import remove_uncited_links
+from rag.generation.question_spelling import respell_question
 from rag.generation.quotes import Quote
 from rag.generation.relevance import Candidate, score_candidates
 from rag.query import Query
@@ -49,7 +50,8 @@ class ExtractiveGenerator(Generator):
         """See `Generator.answer`; `history` is not used."""
         start_time = time.perf_counter()
         packed = pack(hits, self.budget, count_tokens)
-        candidates = score_candidates(Query.of(question), packed.passages, self.embedder)
+        query = respell_question(Query.of(question), packed.passages, self.embedder)
+        candidates = score_candidates(query, packed.passages, self.embedder)
         best_relevance = max((c.relevance for c in candidates), default=0.0)
 
         def make_step() -> ExtractStep:

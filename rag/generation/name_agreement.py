@@ -18,6 +18,8 @@ from rag.text.tokenization import STOP_WORDS, content_stems, words
 MAX_SHORT_CLAIM_WORDS = 2  # a claim of at most so many words has no meaning alone
 MISSING_NAME_FACTOR = 0.3  # of the support, if the sentence is about another name
 _INNER_PUNCTUATION = re.compile(r"(?<=\w)[-_./](?=\w)")
+_SHAPE = re.compile(r"\d+")
+_YEAR = re.compile(r"(?:19|20)\d\d")
 _POSSESSIVE = re.compile(r"['’]s?$")
 _FIRST_WORD = re.compile(r"^\W*[^\W\d_]+\b(?![-./]?\d)")
 _NAME = re.compile(r"(?<![\w])(?:[^\W\d_a-zß-öø-ÿ]|\d|\w*\d)[\w'’]*(?:[-./]\w+)*")
@@ -76,11 +78,42 @@ def find_asked_names(question: str) -> frozenset[str]:
 def has_asked_name(names: Set[str], passage: Passage, span: Span) -> bool:
     """Whether a span has one of the `names`, below its headings or elsewhere in its passage.
 
-    A row of a table has them in its own cells, its headings or the names of its columns.
+    A row of a table has them in its own cells, its headings or the names of its columns. A span
+    that has another identifier or year instead does not: P-9 for P-7, 2024 for 2022 where its
+    passage does not mention 2022.
     """
-    if not names or not names.isdisjoint(_list_words(passage.premise(span))):
+    if not names:
+        return True
+    premise_words = _list_words(passage.premise(span))
+    mentioned_years = {w for w in _list_words(passage.text) & names if _YEAR.fullmatch(w)}
+    if _has_other_identifier(names - mentioned_years, premise_words):
+        return False
+    if not names.isdisjoint(premise_words):
         return True
     return passage.table_at(span.start) is None and not names.isdisjoint(_list_words(passage.text))
+
+
+def is_about_other_identifier(names: Set[str], passage: Passage, span: Span) -> bool:
+    """Whether a span stands below a heading with another identifier than one of the `names`."""
+    return _has_other_identifier(names, _list_words(passage.label_at(span.start)))
+
+
+def _has_other_identifier(names: Set[str], premise_words: Set[str]) -> bool:
+    """Whether a name with digits is missing, and one that differs in its digits is there."""
+    missing_shapes = {
+        _SHAPE.sub("0", name) for name in names - premise_words if _is_identifier(name)
+    }
+    return bool(missing_shapes) and any(
+        _SHAPE.sub("0", word) in missing_shapes and word not in names
+        for word in premise_words
+        if _is_identifier(word)
+    )
+
+
+def _is_identifier(word: str) -> bool:
+    """Whether a word is letters with digits, or a year; another number is an amount."""
+    has_digit = any(map(str.isdigit, word))
+    return (has_digit and any(map(str.isalpha, word))) or bool(_YEAR.fullmatch(word))
 
 
 @lru_cache(maxsize=4_096)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, NamedTuple
 
 from rag.embedding import Embedder
+from rag.generation.answer_types import find_answer_type, has_answer_of_type
+from rag.generation.asked_attribute import find_asked_attribute, find_texts_with_attribute
 from rag.generation.name_agreement import (
     MISSING_NAME_FACTOR,
     find_asked_names,
     has_asked_name,
+    is_about_other_identifier,
 )
 from rag.generation.passages import Passage
 from rag.query import Query
@@ -27,6 +30,11 @@ _NOT_PROSE = re.compile(r"#{1,6}\s|\|?[\s:|-]+\|?$")
 _CARRIED_TERMS_FACTOR = 0.5  # of the relevance, if only terms of an earlier question are shared
 _PASSAGE_WEIGHT = 0.5  # weight of the passage's score in a sentence's score
 _INCOMPLETE_SENTENCE_PENALTY = 0.4  # for text without a sentence's end: a caption, a heading
+_MISSING_ATTRIBUTE_FACTOR = 0.7  # of the relevance, if the text lacks what is asked of a name
+_UNKNOWN_ATTRIBUTE_FACTOR = 0.55  # the same, if no text has it
+_KEY = re.compile(r"([^\W\d][\w -]{0,40}):\s")
+_KEY_BONUS = 0.3  # for "Budget: 8,200 euros" if the question asks for the budget
+_OTHER_TYPE_PENALTY = 0.4  # for text without an answer of the kind that is asked for
 _COMPLETE_SENTENCE = re.compile(r"[.!?…。！？।؟:;][\"'”’»)\]]*$|\|$")
 
 
@@ -44,6 +52,19 @@ class Candidate(NamedTuple):
         return self.passage.text[self.span.start : self.span.end]
 
 
+class _Features(NamedTuple):
+    """What the relevance of a span depends on."""
+
+    passage: Passage
+    span: Span
+    text: str
+    shared_stems: Set[str]
+    cosine: float
+    name_factor: float
+    attribute_factor: float
+    has_answer_type: bool
+
+
 def score_candidates(
     query: Query, passages: Sequence[Passage], embedder: Embedder
 ) -> list[Candidate]:
@@ -51,51 +72,98 @@ def score_candidates(
 
     The relevance is the share of the question's words that the sentence or its headings have, plus
     the cosine of the question and of the sentence with its headings. It is lowered if the
-    sentence has only words that the query carries from an earlier question, or if it stands in a
-    passage that has none of the question's names. In the score, rarer words count more, and the
-    passage's score is added.
+    sentence has only words that the query carries from an earlier question, if it stands in a
+    passage that has none of the question's names, or if it has not what the question asks of a
+    name. In the score, rarer words count more, the passage's score is added, and text without a
+    number, date or person counts less if the question asks for one.
     """
-    question = str(query)
-    question_stems = set(content_stems(question))
+    question_stems = set(content_stems(str(query)))
     if not question_stems:
         return []
+    features = _list_features(query, question_stems, passages, embedder)
+    rarity = _weigh_by_rarity(question_stems, [f.shared_stems for f in features])
+    return [_score_span(f, rarity, len(question_stems)) for f in features]
+
+
+def _score_span(
+    features: _Features, rarity: Mapping[str, float], question_length: int
+) -> Candidate:
+    passage, span, text, shared_stems, cosine, factor, attribute_factor, has_type = features
+    relevance = (len(shared_stems) / question_length + max(0.0, cosine)) * factor
+    score = factor - 1 + math.fsum(rarity[word] for word in shared_stems) + max(0.0, cosine)
+    score += _PASSAGE_WEIGHT * passage.score
+    if not _is_complete(passage, span, text):
+        score -= _INCOMPLETE_SENTENCE_PENALTY
+    if not has_type:
+        score -= _OTHER_TYPE_PENALTY
+    if (key := _KEY.match(text)) and set(content_stems(key[1])) <= shared_stems:
+        score += _KEY_BONUS
+    return Candidate(passage, span, relevance * attribute_factor, score)
+
+
+def _list_features(
+    query: Query, question_stems: Set[str], passages: Sequence[Passage], embedder: Embedder
+) -> list[_Features]:
     spans = [(p, span) for p in passages for span in _iterate_quotable_spans(p)]
     texts = [passage.describe(span) for passage, span in spans]
     labels = [passage.label_at(span.start) for passage, span in spans]
     label_stems = {label: set(stems(label)) for label in set(labels)}
-    shared_stems = [
-        question_stems & (set(stems(text)) | label_stems[label])
-        for text, label in zip(texts, labels, strict=True)
-    ]
     heading_paths = [
         "" if passage.table_at(span.start) else " > ".join(passage.headings_at(span.start))
         for passage, span in spans
     ]  # the names of the columns explain a row better
     vectors = _embed_below_headings(texts, heading_paths, embedder)
-    cosines = (vectors @ embedder.embed_query(question)).tolist()
-    rarity = _weigh_by_rarity(question_stems, shared_stems)
+    cosines = (vectors @ embedder.embed_query(str(query))).tolist()
     own_stems = set(content_stems(query.text)) & question_stems
-    asked_names = find_asked_names(query.text)
-    factors = [
-        (1 if shared & own_stems else _CARRIED_TERMS_FACTOR)
-        * (1 if has_asked_name(asked_names, passage, span) else MISSING_NAME_FACTOR)
-        for shared, (passage, span) in zip(shared_stems, spans, strict=True)
-    ]
-    return [
-        Candidate(
-            passage,
-            span,
-            relevance=(len(shared) / len(question_stems) + max(0.0, cosine)) * factor,
-            score=(factor - 1)
-            + math.fsum(rarity[word] for word in shared)
-            + max(0.0, cosine)
-            + _PASSAGE_WEIGHT * passage.score
-            - (0.0 if _is_complete(passage, span, text) else _INCOMPLETE_SENTENCE_PENALTY),
+    names = find_asked_names(query.text)
+    attributes = _weigh_attributes(query.text, names, spans, embedder)
+    answer_type = find_answer_type(query.text)
+    features: list[_Features] = []
+    for (passage, span), text, label, cosine, attribute_factor in zip(
+        spans, texts, labels, cosines, attributes, strict=True
+    ):
+        shared_stems = question_stems & (set(stems(text)) | label_stems[label])
+        factor = 1.0 if shared_stems & own_stems else _CARRIED_TERMS_FACTOR
+        factor *= 1 if has_asked_name(names, passage, span) else MISSING_NAME_FACTOR
+        has_type = answer_type is None or has_answer_of_type(text, answer_type)
+        features.append(
+            _Features(passage, span, text, shared_stems, cosine, factor, attribute_factor, has_type)
         )
-        for (passage, span), text, shared, cosine, factor in zip(
-            spans, texts, shared_stems, cosines, factors, strict=True
+    return features
+
+
+def _weigh_attributes(
+    question: str,
+    asked_names: Set[str],
+    spans: Sequence[tuple[Passage, Span]],
+    embedder: Embedder,
+) -> list[float]:
+    """Return factors: below 1 for spans without the attribute that is asked of a name.
+
+    It may stand in another sentence of the passage, unless that is about another name: "Replaces
+    the P-7" is below the heading "P-9", with the accuracy of the P-9.
+    """
+    attribute = find_asked_attribute(question) if asked_names else ()
+    if not attribute:
+        return [1.0] * len(spans)
+    premises = [passage.premise(span) for passage, span in spans]
+    attribute_stems = set(content_stems(" ".join(attribute)))
+    has_neighbour = {
+        passage.number: not attribute_stems.isdisjoint(stems(passage.text))
+        for passage in {passage.number: passage for passage, _ in spans}.values()
+    }
+    has_attribute = [
+        has_itself
+        or (
+            has_neighbour[passage.number]
+            and not is_about_other_identifier(asked_names, passage, span)
+        )
+        for has_itself, (passage, span) in zip(
+            find_texts_with_attribute(attribute, premises, embedder), spans, strict=True
         )
     ]
+    missing_factor = _MISSING_ATTRIBUTE_FACTOR if any(has_attribute) else _UNKNOWN_ATTRIBUTE_FACTOR
+    return [1.0 if has else missing_factor for has in has_attribute]
 
 
 def _embed_below_headings(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rag.component import Component
 from rag.filters import Where
-from rag.text.tokenization import detect_language
+from rag.text.tokenization import detect_language, words
 from rag.types import FavouredDocument, Hit, StageScore
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from rag.index import Index
 
+
+_MIN_WORDS_OF_A_LANGUAGE = 5  # a name in a shorter question is not recognized as one
 
 Ranking = Sequence[tuple[int, float]]
 """Chunk rows with a score, best first."""
@@ -67,6 +69,9 @@ def describe_language_gap(query: str, index: Index) -> tuple[str, ...]:
     """Return a note if the embedder cannot compare the query with documents, by language."""
     if index.embedder.is_multilingual:
         return ()
+    query_words = words(query)
+    if len(query_words) < _MIN_WORDS_OF_A_LANGUAGE and not _is_mostly_foreign(query):
+        return ()
     languages = index.lexical.languages()
     language = detect_language(query)
     if not languages or language in languages:
@@ -77,6 +82,13 @@ def describe_language_gap(query: str, index: Index) -> tuple[str, ...]:
         f" ({known}), and the embedder {index.embedder.name!r} cannot compare texts of different"
         " languages: only words that are the same in both are found",
     )
+
+
+def _is_mostly_foreign(text: str) -> bool:
+    """Whether most letters are of another script than the Latin one."""
+    letters = [character for character in text if character.isalpha()]
+    foreign = sum(character > "\u024f" for character in letters)
+    return foreign > 0.6 * len(letters)
 
 
 def embed_query(index: Index, query: str) -> NDArray[np.float32]:

@@ -21,6 +21,7 @@ from rag.query import Query
 from rag.text.date_ranges import DateRange, find_date_ranges
 from rag.text.name_keys import make_key
 from rag.text.tokenization import STOP_WORDS, words
+from rag.text.word_lists import MONTH_NUMBERS
 from rag.types import Scalar
 from rag.types.comparison import normalize_field
 
@@ -31,6 +32,7 @@ _MAX_VALUES = 5_000  # different values of a field that are compared with a ques
 _MAX_FIELDS = 100
 _MAX_VALUE_CHARACTERS = 120
 _MAX_NAME_WORDS = 4
+_MAX_QUESTION_CHARACTERS = 500  # a longer text is no question for a filter
 _MAX_VALUE_WORDS = 6
 
 _AUTHOR_FIELDS = frozenset(
@@ -130,10 +132,6 @@ _WROTE = re.compile(
 )
 _POSSESSIVE = re.compile(r"(?P<name>(?:[^\W\d_][\w.-]*\s){0,3}[^\W\d_][\w.-]*)['’]s?\s$")
 _TAGGED = re.compile(r"\b(?:tagged|labell?ed|filed)\s(?:as|with|under)?\s?", re.IGNORECASE)
-_DATE_VERB = re.compile(
-    r"\b(?:sent|received|written|dated|created|published|modified|changed|updated|issued)\s$",
-    re.IGNORECASE,
-)
 _CHANGED = re.compile(r"\b(?:modified|changed|updated|edited|geändert)\b", re.IGNORECASE)
 _IS = re.compile(r"\s*(?:is|are|=|:|equals|ist)?\s*[\"'“]?", re.IGNORECASE)
 _FILLERS = re.compile(
@@ -142,7 +140,23 @@ _FILLERS = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W_]+(?:[-.'’&@][^\W_]+)*")
-_NAME_PART = re.compile(r"[^\W_]+")
+_NAME_PART = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
+_POSSESSIVE_END = re.compile(r"['’]s$")
+_OR = re.compile(
+    r"\s*(?:,\s*(?:and|or|und|oder)?|\b(?:and|or|und|oder)|[&/])\s*(?:from\s|by\s|to\s)?"
+)
+_ENDS_WITH_OR = re.compile(r"(?:,|\b(?:and|or|und|oder))\s*$")
+_WRITTEN = re.compile(
+    r"(?:\s*(?:,|that|which|were|was|are|is|sent|written|authored|created|made|prepared|published)\b)*\s*",
+    re.IGNORECASE,
+)
+_NO_FILTER = re.compile(
+    r"\b(?:not|no|none|without|except|excluding|nicht|kein\w*|ohne|außer|must|should|ha(?:ve|s)\sto|"
+    r"needs?|due|repl(?:y|ied|ies)|respon\w+|answer\w*|\w*antwort\w*)\b|n['’]t\b"
+    r"|^\W*(?:how(?!\smany)|why|does|do|is(?!\sthere)|are(?!\sthere)|was|were|may|might|shall|write|"
+    r"draft|compose|(?:can|could)\si|wie(?!\sviele)|warum|muss|soll|darf|schreib\w*)\b",
+    re.IGNORECASE,
+)
 
 
 # -- what the index has ----------------------------------------------------------------------
@@ -222,15 +236,18 @@ class _Condition(NamedTuple):
 
 def apply_rules(question: str, fields: IndexFields, today: datetime.date, index: Index) -> Query:
     """Return the question as a filter that selects a document, and the rest to search for."""
+    if len(question) > _MAX_QUESTION_CHARACTERS or _NO_FILTER.search(question):
+        return Query(question)
     found = _find_conditions(question, fields, today, index)
     if not found:
         return Query(question)
     kept = _relax(found, index)
     dropped = [condition.description for condition in found if condition not in kept]
-    notes = []
+    wanted = ", ".join(condition.description for condition in found)
     if dropped:
-        wanted = ", ".join(condition.description for condition in found)
-        notes.append(f"no document has all of: {wanted}; searched without: {', '.join(dropped)}")
+        notes = [f"no document has all of: {wanted}; searched without: {', '.join(dropped)}"]
+    else:
+        notes = [f"filter from the question: {wanted}"]
     if not kept:
         return Query(question, notes=tuple(notes))
     return Query(
@@ -261,15 +278,17 @@ def _find_conditions(
     kind = DOCUMENT_KINDS[int(noun.lastgroup[4:])] if noun is not None and noun.lastgroup else None
     recipients = list(_find_recipients(question, fields)) if kind and kind.name == "mail" else []
     named_values = list(_find_named_values(question, fields)) if noun is not None else []
-    dates = list(_find_dates(question, noun, kind, bool(authors), fields, today))
-    found = _drop_overlaps([*authors, *recipients, *named_values, *dates])
+    others = _drop_overlaps([*authors, *recipients, *named_values])
+    dates = list(_find_dates(question, noun, others, bool(authors), fields, today))
+    found = _drop_overlaps([*others, *dates])
     if noun is None or kind is None or not (found or _asks_for_all(question, noun)):
         return found
     condition = _Condition(F("mime").in_(kind.types), f"kind {kind.name}", noun.start(), noun.end())
     if not found and not index.count_matching_documents(condition.filter):
         return []
     topic = _find_topic(question, noun.end(), found)
-    return [*found, condition._replace(topic=topic, is_kept_in_text=topic is None)]
+    condition = condition._replace(topic=topic, is_kept_in_text=topic is None)
+    return [*(c for c in found if c not in dates), condition, *(c for c in found if c in dates)]
 
 
 def _find_topic(question: str, start: int, found: Sequence[_Condition]) -> tuple[int, int] | None:
@@ -280,11 +299,16 @@ def _find_topic(question: str, start: int, found: Sequence[_Condition]) -> tuple
     topic = _TOPIC.search(question, start)
     if topic is None:
         return None
-    between = question[start : topic.start()]
+    return topic.span() if _are_adjacent(question, start, topic.start(), found) else None
+
+
+def _are_adjacent(question: str, start: int, end: int, found: Sequence[_Condition]) -> bool:
+    """Whether only conditions and words such as "that were sent" are between two places."""
+    between = question[start:end]
     for condition in sorted(found, key=lambda c: -c.start):
-        if start <= condition.start and condition.end <= topic.start():
+        if start <= condition.start and condition.end <= end:
             between = between[: condition.start - start] + between[condition.end - start :]
-    return topic.span() if _FILLERS.fullmatch(between) else None
+    return bool(_FILLERS.fullmatch(between))
 
 
 def _find_noun(question: str) -> re.Match[str] | None:
@@ -306,7 +330,8 @@ def _find_authors(
         return
     for match in _WROTE.finditer(question):
         group = next(name for name, text in match.groupdict().items() if text)
-        if condition := _match_person(question, match.start(group), names, fields, "from"):
+        condition = _match_person(question, match.start(group), names, fields, "from")
+        if condition and not question[condition.end : match.end(group)].strip():
             yield condition
             return
     if noun is None:
@@ -316,8 +341,10 @@ def _find_authors(
             if condition := _match_person(question, word.start(), names, fields, "from"):
                 yield condition._replace(end=noun.start())
                 return
-    for match in _BY.finditer(question):
-        if condition := _match_person(question, match.end(), names, fields, "from"):
+    for match in _BY.finditer(question, noun.end()):
+        if not _WRITTEN.fullmatch(question, noun.end(), match.start()):
+            continue
+        if condition := _match_people(question, match.end(), names, fields, "from"):
             yield condition._replace(start=match.start())
             return
 
@@ -325,9 +352,27 @@ def _find_authors(
 def _find_recipients(question: str, fields: IndexFields) -> Iterator[_Condition]:
     names = [name for name in fields.name_parts if _plain(name) in _RECIPIENT_FIELDS]
     for match in _TO.finditer(question):
-        if condition := _match_person(question, match.end(), names, fields, "to"):
+        if condition := _match_people(question, match.end(), names, fields, "to"):
             yield condition._replace(start=match.start())
             return
+
+
+def _match_people(
+    question: str, start: int, names: Sequence[str], fields: IndexFields, label: str
+) -> _Condition | None:
+    """Return the condition for one of the people at `start`: "Ruth, Tom or May"."""
+    condition = _match_person(question, start, names, fields, label)
+    while condition is not None and (following := _OR.match(question, condition.end)):
+        other = _match_person(question, following.end(), names, fields, label)
+        if other is None:  # half of an enumeration would exclude the other half
+            return None if question[following.end() :][:1].isupper() else condition
+        condition = _join_alternatives(condition, other)
+    return condition
+
+
+def _join_alternatives(first: _Condition, second: _Condition) -> _Condition:
+    description = f"{first.description} or {second.description}"
+    return _Condition(first.filter | second.filter, description, first.start, second.end)
 
 
 def _match_person(
@@ -337,11 +382,13 @@ def _match_person(
     parts: list[re.Match[str]] = []
     for part in _NAME_PART.finditer(question, start):
         gap = question[parts[-1].end() if parts else start : part.start()]
-        if len(parts) == _MAX_NAME_WORDS or gap.strip(" .@<'’-"):
+        if len(parts) == _MAX_NAME_WORDS or gap.strip(" .@<'’,"):
             break
         parts.append(part)
     for count in range(len(parts), 0, -1):
-        keys = {make_key(part.group()) for part in parts[:count]}
+        keys = {make_key(_POSSESSIVE_END.sub("", part.group())) for part in parts[:count]}
+        if count == 1 and parts[0].group().lower() in MONTH_NUMBERS:
+            continue
         if not all(_may_be_name(part.group()) for part in parts[:count]):
             continue
         conditions: list[Filter] = []
@@ -353,7 +400,7 @@ def _match_person(
                 found.update(dict.fromkeys(values))
         if conditions:
             people = " or ".join(map(str, list(found)[:3])) + (" ..." if len(found) > 3 else "")
-            end = parts[count - 1].end()
+            end = start + len(question[start : parts[count - 1].end()])
             return _Condition(_any_of(conditions), f"{label} {people}", start, end)
     return None
 
@@ -369,35 +416,34 @@ def _any_of(conditions: Sequence[Filter]) -> Filter:
 def _find_dates(
     question: str,
     noun: re.Match[str] | None,
-    kind: DocumentKind | None,
+    others: Sequence[_Condition],
     has_author: bool,
     fields: IndexFields,
     today: datetime.date,
 ) -> Iterator[_Condition]:
     """Yield the period in which the documents were written.
 
-    "Mails in May" are of May, and so are "reports from May". But "reports on sales in May" are not.
+    It stands beside the word for the documents ("reports from May", "last year's mails"), or in a
+    question about what somebody wrote. "Reports on sales in May" and "the charter from May" name
+    no such period.
     """
-    topic_start = len(question)
-    if noun is not None and (topic := _TOPIC.search(question, noun.end())):
-        topic_start = topic.start()
-    for period in find_date_ranges(question, today):
-        is_before_noun = noun is not None and period.end <= noun.start()
-        if is_before_noun and question[period.end : noun.start() if noun else 0].strip(" ,"):
+    ranges = find_date_ranges(question, today)
+    for i, period in enumerate(ranges):
+        if noun is not None and period.end <= noun.start():
+            is_meant = not question[period.end : noun.start()].strip(" ,")
+        elif noun is not None and _are_adjacent(question, noun.end(), period.start, others):
+            is_meant = period.has_preposition
+        else:
+            is_meant = has_author and period.has_preposition
+        if not is_meant or not (condition := _make_date_condition(question, period, fields)):
             continue
-        if not is_before_noun and not period.has_preposition:
-            continue
-        is_written = bool(_DATE_VERB.search(question[: period.start]))
-        is_of_mail = kind is not None and kind.name == "mail"
-        if not (is_before_noun or is_written or is_of_mail or has_author):
-            if noun is None or period.start > topic_start:
-                continue
-            between = question[noun.end() : period.start]
-            if not _FILLERS.fullmatch(between) and not _BY.match(between.strip() + " "):
-                continue
-        if condition := _make_date_condition(question, period, fields):
-            yield condition
-            return
+        for other in ranges[i + 1 :]:
+            if not _OR.fullmatch(question, condition.end, other.start):
+                break
+            if following := _make_date_condition(question, other, fields):
+                condition = _join_alternatives(condition, following)
+        yield condition
+        return
 
 
 def _make_date_condition(
@@ -417,11 +463,12 @@ def _make_date_condition(
         bounds = [F(name) >= first] if first else []
         bounds += [F(name) <= last] if last else []
         conditions.append(reduce(Filter.__and__, bounds))
-    years = _whole_years(period)
-    if years is not None:
-        conditions += [F(name).in_(list(years)) for name in fields.years]
-        if len(years) == 1:  # a file may be named by a year in which it was not written
-            conditions += [F(part).contains(str(years[0])) for part in ("title", "uri")]
+    for name in fields.years:
+        bounds = [F(name) >= period.first.year] if period.first else []
+        bounds += [F(name) <= period.last.year] if period.last else []
+        conditions.append(reduce(Filter.__and__, bounds))
+    if year := _whole_year(period):  # a document may be named by a year in which it was not written
+        conditions.append(F("title").contains(str(year)))
     if not names and not fields.years:
         return None
     description = f"date from {first} to {last}" if first and last else (
@@ -430,12 +477,13 @@ def _make_date_condition(
     return _Condition(_any_of(conditions), description, period.start, period.end)
 
 
-def _whole_years(period: DateRange) -> range | None:
-    """Return the years of a period of whole years."""
+def _whole_year(period: DateRange) -> int | None:
+    """Return the year of a period that is one whole year."""
     first, last = period.first, period.last
-    if first is None or last is None or (first.month, first.day) != (1, 1):
+    if first is None or last is None or first.year != last.year:
         return None
-    return range(first.year, last.year + 1) if (last.month, last.day) == (12, 31) else None
+    is_whole = (first.month, first.day, last.month, last.day) == (1, 1, 12, 31)
+    return first.year if is_whole else None
 
 
 def _find_named_values(question: str, fields: IndexFields) -> Iterator[_Condition]:
@@ -443,6 +491,8 @@ def _find_named_values(question: str, fields: IndexFields) -> Iterator[_Conditio
     found_words = list(_WORD.finditer(question))
     for name, by_key in fields.keys.items():
         plain = _plain(name)
+        if name in fields.years or name in fields.dates:
+            continue
         label = plain.replace("_", " ")
         if plain in _TAG_FIELDS:
             for tagged in _TAGGED.finditer(question):
@@ -474,7 +524,11 @@ def _match_value(
         if values := by_key.get(make_key(text)):
             end = parts[count - 1].end()
             end += len(question[end:]) - len(question[end:].lstrip("\"'”"))
-            return _Condition(F(name).in_(values), f"{label} {text}", start, end)
+            condition = _Condition(F(name).in_(values), f"{label} {text}", start, end)
+            if following := _OR.match(question, end):
+                other = _match_value(question, following.end(), name, by_key, label)
+                return _join_alternatives(condition, other) if other else condition
+            return condition
     return None
 
 
@@ -490,7 +544,10 @@ def _match_value_before(
     for count in range(min(len(before), _MAX_VALUE_WORDS), 0, -1):
         text = question[before[-count].start() : before[-1].end()]
         if values := by_key.get(make_key(text)):
-            yield _Condition(F(name).in_(values), f"{label} {text}", before[-count].start(), end)
+            if not _ENDS_WITH_OR.search(question[: before[-count].start()]):
+                yield _Condition(
+                    F(name).in_(values), f"{label} {text}", before[-count].start(), end
+                )
             return
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import calendar
 import datetime
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -44,6 +45,11 @@ _PREPOSITIONS = {
     "until": r"until|till|up\sto|by(?:\sthe\send\sof)?|bis(?:\szum)?",
     "in": r"dated|during|within|in|of|on|from|for|im|am|vom|von|aus(?:\sdem)?|während",
 }
+_PART_OF = re.compile(
+    r"\b(?:half|end|beginning|start|middle|early|late|mid|ende|anfang|mitte|hälfte)[\s-](?:of\s|des\s)?"
+    r"(?:the\s)?$",
+    re.IGNORECASE,
+)
 _ONWARDS = re.compile(r"\s(?:on|onwards?|an)\b", re.IGNORECASE)
 _PREPOSITION = re.compile(
     r"\b(?:" + "|".join(f"(?P<{name}>{words})" for name, words in _PREPOSITIONS.items())
@@ -101,7 +107,9 @@ def _join_periods(text: str, period: _Period, following: _Period) -> DateRange |
     if not period.has_year:  # "from January to March 2025"
         year = following.first.year - (first.month > following.first.month)
         first = first.replace(year=year)
-    first, last = min(first, following.first), max(first, following.last)
+    first, last = min(first, following.first), max(first, period.last, following.last)
+    if not period.has_year:
+        last = following.last
     return DateRange(first, last, opening.start(), following.end, True)
 
 
@@ -141,17 +149,18 @@ def _find_periods(text: str, today: datetime.date) -> list[_Period]:
     for period in sorted(found, key=lambda p: (p.start - p.end, p.start)):
         if all(period.end <= other.start or other.end <= period.start for other in chosen):
             chosen.append(period)
-    return sorted(chosen, key=lambda period: period.start)
+    whole = [p for p in chosen if not _PART_OF.search(text[: p.start])]
+    return sorted(whole, key=lambda period: period.start)
 
 
 def _find_written_periods(text: str) -> Iterator[_Period]:
     """Yield days, months and quarters that have a year."""
     text_words = frozenset(NOT_IN_WORD.split(text.lower()))
-    seen: set[tuple[int, int]] = set()
-    for form in (*find_dates(text, text_words), *find_quarters(text)):
-        if (form.start, form.end) in seen or form.text.startswith("@-"):
-            continue  # of 03/02/2025, the day is first
-        seen.add((form.start, form.end))
+    forms = [*find_dates(text, text_words), *find_quarters(text)]
+    readings = Counter((form.start, form.end) for form in forms)
+    for form in forms:
+        if readings[form.start, form.end] > 1 or form.text.startswith("@-"):
+            continue  # 03/02/2025 is in February or in March
         year, _, rest = form.text.removeprefix("@").replace("q", "-q").partition("-")
         try:
             if rest.startswith("q"):

@@ -109,6 +109,11 @@ def _select_words(text: str) -> tuple[str, str]:
     return "\n".join(with_signs), " ".join(excerpt)
 
 
+def find_written_forms(text: str) -> Iterator[Form]:
+    """Yield the forms of a text as it is written, with their spans in it."""
+    return _find_forms(text)
+
+
 def find_query_forms(text: str) -> list[QueryForms]:
     """Return the forms of a question by the spans that they stand for, the longest span first.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 _MIN_TYPO_CHARACTERS = 4  # a shorter word has too many neighbours
@@ -33,11 +33,18 @@ def list_edits(word: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(edit for edit in edits if edit != word))
 
 
-def find_words_with_two_typos(word: str, counts: Mapping[str, int]) -> dict[str, int]:
-    """Return the words in `counts` that are nearest to `word`, at a distance of 2 at most."""
+def find_nearest_words(word: str, candidates: Iterable[str], distance: int) -> list[str]:
+    """Return those of `candidates` that are nearest to `word`, at a distance of at most that."""
     from rapidfuzz.distance import OSA
     from rapidfuzz.process import extract
 
-    matches = extract(word, list(counts), scorer=OSA.distance, score_cutoff=2, limit=None)
-    nearest = min((distance for _, distance, _ in matches), default=0)
-    return {match: counts[match] for match, distance, _ in matches if distance == nearest}
+    matches = extract(
+        word, list(candidates), scorer=OSA.distance, score_cutoff=distance, limit=None
+    )
+    nearest = min((found for _, found, _ in matches), default=0)
+    return [match for match, found, _ in matches if found == nearest]
+
+
+def find_words_with_two_typos(word: str, counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the words in `counts` that are nearest to `word`, at a distance of 2 at most."""
+    return {match: counts[match] for match in find_nearest_words(word, counts, 2)}

@@ -29,6 +29,7 @@ def find(text: str) -> list[tuple[str, str, str]]:
         ("until March 2025", "", "2025-03-31", "until March 2025"),
         ("between 2021 and 2023", "2021-01-01", "2023-12-31", "between 2021 and 2023"),
         ("from January to March 2025", "2025-01-01", "2025-03-31", "from January to March 2025"),
+        ("between 2024 and 2022", "2022-01-01", "2024-12-31", "between 2024 and 2022"),
         ("from November to March 2025", "2024-11-01", "2025-03-31", "from November to March 2025"),
         ("from 12.02.2025 on", "2025-02-12", "", "from 12.02.2025 on"),
         ("Q3 2024", "2024-07-01", "2024-09-30", "Q3 2024"),
@@ -49,7 +50,17 @@ def test_periods(text: str, first: str, last: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["What may happen?", "We march on.", "item 2024-13", "4021 units", "version 3.2", ""]
+    "text",
+    [
+        "What may happen?",
+        "We march on.",
+        "item 2024-13",
+        "4021 units",
+        "version 3.2",
+        "",
+        "first half of 2025",
+        "02/10/2025",
+    ],
 )
 def test_texts_without_a_period(text: str) -> None:
     assert find(text) == []

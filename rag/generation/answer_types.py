@@ -1,0 +1,115 @@
+"""What kind of answer a question asks for, and whether a text has one: a number, a date, a person.
+
+The words are English and German. A question of another kind, or in another language, has no type.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from rag.text.word_lists import CARDINALS, MONTH_NUMBERS
+
+AnswerType = Literal["number", "money", "duration", "time", "person", "contact"]
+
+_NUMBER_WORDS = "|".join(sorted(map(re.escape, CARDINALS), key=len, reverse=True))
+_NUMBER = re.compile(
+    rf"\d|\b(?:{_NUMBER_WORDS}|half|none|no|twice|once|ein|eine|zwei|drei|vier|fünf|sechs|sieben|"
+    r"acht|neun|zehn|elf|zwölf|kein|keine)\b",
+    re.IGNORECASE,
+)
+_MONEY = re.compile(
+    r"[€$£¥]|\b(?:euros?|eur|dollars?|usd|pounds?|gbp|francs?|chf|cents?|yen|kronor|kroner|free|"
+    r"percent|kostenlos|prozent)\b|%|\d",
+    re.IGNORECASE,
+)
+_UNIT_OF_TIME = re.compile(
+    r"\b(?:seconds?|minutes?|min|hours?|days?|weeks?|months?|quarters?|years?|shifts?|daily|weekly|"
+    r"monthly|yearly|annually|quarterly|hourly|once|twice|immediately|at\sonce|overnight|permanently|"
+    r"sekunden?|minuten?|stunden?|tage?n?|wochen?|monate?n?|jahre?n?|täglich|wöchentlich|"
+    r"monatlich|jährlich|sofort)\b",
+    re.IGNORECASE,
+)
+_DAY = (
+    "monday|tuesday|wednesday|thursday|friday|saturday|sunday|montag|dienstag|mittwoch|donnerstag|"
+    "freitag|samstag|sonntag|today|tomorrow|noon|midnight|spring|summer|autumn|winter|weekdays?|"
+    "weekends?|daily|always|never|annually|yearly|quarterly|monthly|weekly|when|if|once|upon|after|"
+    "before|every|each|wenn|sobald|nach|vor|jeden|jede|jährlich|monatlich|wöchentlich|täglich"
+)
+_TIME = re.compile(
+    rf"\d|\b(?:{_DAY}|{'|'.join(sorted(map(re.escape, MONTH_NUMBERS), key=len, reverse=True))})\b",
+    re.IGNORECASE,
+)
+_CONTACT = re.compile(r"\d[\d ()/.+-]{3,}\d|\S@\S|https?://|www\.")
+_PERSON = re.compile(
+    r"(?<![.!?:]\s)(?<!^)\b[^\W\d_a-zß-öø-ÿ][\w'’-]+|[^\W\d_a-zß-öø-ÿ][\w'’-]+\s[^\W\d_a-zß-öø-ÿ]"
+    r"|\b(?:manager|director|team|department|head|officer|office|staff|chair|secretary|treasurer|"
+    r"supervisor|owner|engineer|assistant|board|leitung|leiter|leiterin|abteilung)\b"
+)
+
+_QUESTIONS: tuple[tuple[AnswerType, re.Pattern[str]], ...] = (
+    (
+        "contact",
+        re.compile(
+            r"\b(?:phone|telephone|fax|extension|e-?mail\saddress|number\sof\sthe\s(?:office|desk)|"
+            r"telefonnummer|durchwahl)\b",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "duration",
+        re.compile(
+            r"\bhow\s(?:long|quickly|soon|fast|often|frequently|regularly)\b|\bhow\smany\s(?:days|weeks|"
+            r"months|years|hours|minutes)\b|\bwie\s(?:lange|oft|schnell)\b",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "money",
+        re.compile(
+            r"\bhow\smuch\b|\b(?:price|fee|budget|salary|wage|rent|discount)\b"
+            r"|\bwhat\s(?:does|do|did|is|are|was|were|will)\b.*\bcosts?\b|\bwie\s?viel\b|\bwas\skoste[nt]\b",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "number",
+        re.compile(
+            r"\bhow\s(?:many|large|big|high|tall|heavy|far|deep|wide|thick|warm|hot|cold|old|accurate|"
+            r"precise|loud|strong)\b|\bwie\s?(?:viele|groß|hoch|schwer|weit|tief|breit|alt|genau|warm)\b",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "time",
+        re.compile(
+            r"^\W*(?:since\s|until\s|till\s|by\s|from\s)?when\b|\bwhat\s(?:time|date|day|year|month)\b"
+            r"|\b(?:on|in)\s(?:which|what)\s(?:day|date|year|month)\b|\bwhich\s(?:day|date|year|month)\b"
+            r"|\b(?:opening|closing)\s(?:hours|times)\b|^\W*(?:seit\s|bis\s)?wann\b",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "person",
+        re.compile(r"^\W*(?:to\s|by\s|from\s|for\s)?(?:who|whom|whose|wer|wem|wen)\b", re.I),
+    ),
+)
+_ANSWERS: dict[AnswerType, re.Pattern[str]] = {
+    "number": _NUMBER,
+    "money": _MONEY,
+    "time": _TIME,
+    "person": _PERSON,
+    "contact": _CONTACT,
+}
+
+
+def find_answer_type(question: str) -> AnswerType | None:
+    """Return the kind of answer that a question asks for; None if it asks for no such kind."""
+    return next((kind for kind, pattern in _QUESTIONS if pattern.search(question)), None)
+
+
+def has_answer_of_type(text: str, kind: AnswerType) -> bool:
+    """Whether a text has an answer of this kind."""
+    if kind == "duration":
+        return bool(_UNIT_OF_TIME.search(text)) or bool(re.search(r"\d\d?:\d\d", text))
+    return bool(_ANSWERS[kind].search(text))

@@ -1,0 +1,109 @@
+"""Spelling of a question as in the passages: ``err07`` is ``ERR-07`` there, a typo its word."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rag.embedding import Embedder
+from rag.generation.passages import Passage
+from rag.query import Query
+from rag.text.spellings import find_query_forms, find_written_forms
+from rag.text.tokenization import STOP_WORDS, stems, words
+from rag.text.typos import find_nearest_words, max_typos
+
+_CAPITALIZED = re.compile(r"\b[^\W\d_a-zß-öø-ÿ]\w*")
+_MAX_CORRECTED_WORDS = 5
+_MIN_NAME_CHARACTERS = 6  # a shorter name has others that differ in one letter
+
+
+def respell_question(query: Query, passages: Sequence[Passage], embedder: Embedder) -> Query:
+    """Return the query with the words that no passage has, as the passages spell them.
+
+    Identifiers, numbers and dates are replaced by the spelling of the same thing, other words by
+    the word of the passages that differs in one letter. A word that is one token for `embedder` is
+    a common word and no typo.
+    """
+    texts = ["\n".join([*dict.fromkeys(p.labels), p.text]) for p in passages]
+    known_words = set().union(*map(words, texts)) if texts else set()
+    unknown = [
+        word
+        for word in dict.fromkeys(words(query.text))
+        if word not in known_words and word not in STOP_WORDS
+    ]
+    if not unknown:
+        return query
+    known_stems = set(stems("\n".join(known_words)))
+    unknown = [word for word in unknown if known_stems.isdisjoint(stems(word))]
+    text = _replace_forms(query.text, unknown, texts)
+    text = _replace_typos(text, unknown[:_MAX_CORRECTED_WORDS], texts, embedder)
+    return query if text == query.text else replace(query, text=text)
+
+
+def _replace_forms(question: str, unknown: Sequence[str], texts: Sequence[str]) -> str:
+    """Replace identifiers, numbers and dates with unknown words by their spelling in a text."""
+    spans = [
+        span
+        for span in find_query_forms(question)
+        if not set(unknown).isdisjoint(span.words) and any(map(str.isdigit, "".join(span.forms)))
+    ]
+    if not spans:
+        return question
+    written: dict[str, str] = {}
+    for text in texts:
+        for form in find_written_forms(text):
+            written.setdefault(form.text, text[form.start : form.end])
+    replaced: list[tuple[int, int, str]] = []
+    for span in spans:
+        spelling = next((written[form] for form in span.forms if form in written), None)
+        if spelling and all(span.end <= start or end <= span.start for start, end, _ in replaced):
+            replaced.append((span.start, span.end, spelling))
+    for start, end, spelling in sorted(replaced, reverse=True):
+        question = f"{question[:start]}{spelling}{question[end:]}"
+    return question
+
+
+def _replace_typos(
+    question: str, unknown: Sequence[str], texts: Sequence[str], embedder: Embedder
+) -> str:
+    present = set(words(question))
+    names = {word.lower() for word in _CAPITALIZED.findall(question)}
+    typos = [
+        word
+        for word in unknown
+        if word in present and max_typos(word)
+        if word not in names or len(word) >= _MIN_NAME_CHARACTERS
+    ]
+    typos = [
+        word
+        for word, tokens in zip(typos, embedder.count_tokens(typos), strict=True)
+        if tokens > 1
+    ]  # fmt: skip
+    if not typos:
+        return question
+    counts: Counter[str] = Counter(word for text in texts for word in words(text))
+    for typo in typos:
+        # With another first letter or two changes, it is often another word: "decreased" would be
+        # "increased", and "automation" "automatic".
+        nearest = [w for w in find_nearest_words(typo, counts, 1) if w[:1] == typo[:1]]
+        best = max(sorted(nearest), key=lambda word: counts[word], default="")
+        if best:
+            question = _replace_word(question, typo, _find_spelling(best, texts))
+    return question
+
+
+def _find_spelling(word: str, texts: Sequence[str]) -> str:
+    """Return a word as the first text spells it, with its capitals."""
+    for text in texts:
+        start = text.lower().find(word)
+        if start >= 0 and len(text.lower()) == len(text):
+            return text[start : start + len(word)]
+    return word
+
+
+def _replace_word(question: str, old: str, new: str) -> str:
+    lower = question.lower()
+    start = lower.find(old) if len(lower) == len(question) else -1
+    return question if start < 0 else f"{question[:start]}{new}{question[start + len(old) :]}"

@@ -1,0 +1,137 @@
+"""What is quoted: spelling, names, the attribute and the kind of answer that a question asks for."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from rag import Pipeline
+from rag.generation.answer_types import find_answer_type, has_answer_of_type
+from rag.generation.asked_attribute import find_asked_attribute
+
+FILES = {
+    "catalogue.md": """# Catalogue
+
+## K-40 level gauge
+
+Price: 120 euros. Accuracy 2 mm. Code GX-0815 on the label means that the float is stuck.
+
+## K-60 level gauge
+
+Replaces the K-50, which is no longer made. Price: 190 euros. The warranty lasts three years.
+""",
+    "sites.md": """# Sites
+
+| Site | Staff | Floor space |
+|---|---|---|
+| Tromsø | 9 | 310 m2 |
+| Cadiz | 112 | 6,900 m2 |
+
+## Cadiz
+
+Head of the site: Marta Ruiz. Two shifts, 06:00 to 22:00. Phone 555-3301.
+
+## Tromsø
+
+Head of the site: Odd Lie. Answer complaints within two working days.
+""",
+    "minutes.md": """# Minutes of 4 May
+
+Odd Lie will test the new valve at Cadiz. Budget: 8,200 euros.
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    folder = tmp_path_factory.mktemp("relevance")
+    docs = folder / "docs"
+    docs.mkdir()
+    for name, text in FILES.items():
+        (docs / name).write_text(text)
+    with Pipeline(index=folder / "index") as opened:
+        opened.ingest(docs)
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("What does GX815 mean?", "float is stuck"),  # another spelling
+        ("what does the code gx 0815 mean", "float is stuck"),
+        ("How long does the warrenty of the K-60 last?", "three years"),  # a typo
+        ("who is the head of the site in cadis", "Marta Ruiz"),
+        ("How large is the Cadiz site?", "6,900 m2"),  # a number, and not a name or a time of day
+        ("What is the budget of the valve test at Cadiz?", "8,200 euros"),
+    ],
+)
+def test_answers(pipeline: Pipeline, question: str, expected: str) -> None:
+    answer = pipeline.ask(question)
+    assert answer.status == "answered", answer.reason
+    assert expected in answer.text
+    for citation in answer.citations:
+        text = pipeline.open().document_store.text(citation.uri, citation.start, citation.end)
+        assert text == citation.quote
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What is the accuracy of the K-50?",  # stands under the K-40
+        "What is the salary of Marta Ruiz?",
+        "What is Marta Ruiz's birthday?",
+    ],
+)
+def test_refusals(pipeline: Pipeline, question: str) -> None:
+    assert pipeline.ask(question).status == "abstained"
+
+
+@pytest.mark.parametrize(
+    ("question", "kind"),
+    [
+        ("How many probes leak?", "number"),
+        ("Wie groß ist die Halle?", "number"),
+        ("How much is the rent?", "money"),
+        ("What does the probe cost?", "money"),
+        ("Was kostet die Miete?", "money"),
+        ("How quickly must we answer?", "duration"),
+        ("How many days of leave are there?", "duration"),
+        ("When is the audit?", "time"),
+        ("What time does the office open?", "time"),
+        ("Who signs the letters?", "person"),
+        ("What is the phone number of the reception?", "contact"),
+        ("Why does it leak?", None),
+        ("What happens when it leaks?", None),
+        ("Where is the office?", None),
+    ],
+)
+def test_kinds_of_answers(question: str, kind: str | None) -> None:
+    assert find_answer_type(question) == kind
+
+
+def test_texts_with_a_kind_of_answer() -> None:
+    assert has_answer_of_type("within one working day", "duration")
+    assert has_answer_of_type("Tests are made every Monday.", "time")
+    assert has_answer_of_type("It is recorded when the goods leave.", "time")
+    assert has_answer_of_type("Site manager: Marta Ruiz.", "person")
+    assert has_answer_of_type("Call 555-3301.", "contact")
+    assert has_answer_of_type("It is free.", "money")
+    assert not has_answer_of_type("Assembly and test.", "number")
+    assert not has_answer_of_type("Two shifts.", "money")
+    assert not has_answer_of_type("The glue failed.", "person")
+    assert not has_answer_of_type("Room 12.", "contact")
+
+
+@pytest.mark.parametrize(
+    ("question", "attribute"),
+    [
+        ("What is the accuracy of the K-50?", ("accuracy",)),
+        ("What is Marta Ruiz's salary?", ("salary",)),
+        ("What was the operating income of Acme in 2019?", ("operating", "income")),
+        ("What is the amount of the K-50?", ()),
+        ("What is the price of the valve?", ()),  # not of a name
+        ("Who is Marta Ruiz?", ()),
+        ("Where is the office of Marta Ruiz?", ()),
+    ],
+)
+def test_asked_attributes(question: str, attribute: tuple[str, ...]) -> None:
+    assert find_asked_attribute(question) == attribute
