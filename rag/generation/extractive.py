@@ -23,9 +23,11 @@ from rag.types import Answer, Citation, ExtractStep, Hit, Message, Sentence
 class ExtractiveGenerator(Generator):
     """Quotes the sentences that answer best, verbatim, each with its citation.
 
-    It cannot hallucinate, since it only quotes. A sentence's relevance (0..2) is the share of the
-    question's words that it or its headings have, plus the cosine of sentence and question. If no
-    sentence reaches ``threshold``, the generator abstains. It quotes up to ``sentences`` sentences
+    It cannot hallucinate, since it only quotes. First, the question is written as the passages
+    spell it (`rag.generation.question_spelling`). A sentence's relevance (0..2) is the share of the
+    question's words that it or its headings have, plus the cosine of sentence and question; it is
+    lower if names, or what is asked of a name, are missing. If no sentence reaches ``threshold``,
+    the generator abstains. It quotes up to ``sentences`` sentences
     whose score is at least ``near`` times the best score; the score is the relevance with rarer
     words counting more and the passage's score added. In the answer's text, white space is
     collapsed and links lead to the cited source only; the citations' quotes are unchanged.

@@ -224,7 +224,7 @@ def test_ingest_killed_at_many_points_answers_and_recovers(stores: Stores, tmp_p
     run_in_child(ingest, stores, index_path, docs, StaticEmbedder())
     edit_documents(docs, rng)
     # The other stores keep nothing of their own across a crash, so fewer points are enough.
-    enough = 60 if stores == Stores() else 20
+    enough = 45 if stores == Stores() else 12
     kill_count = 0
     for attempt in range(2 * enough):
         step = rng.randint(1, 30)
@@ -251,7 +251,7 @@ def test_reembedding_killed_at_many_points_answers_and_recovers(
     docs.mkdir()
     edit_documents(docs, rng)
     switch_count = 0
-    for attempt, step in enumerate(range(4, 200, 6)):
+    for attempt, step in enumerate(range(4, 200, 9)):
         index_path = tmp_path / f"index{attempt}"
         run_in_child(ingest, stores, index_path, docs, StaticEmbedder())
         if not kill_at(step, ingest, stores, index_path, docs, OtherEmbedder()):
