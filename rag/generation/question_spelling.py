@@ -16,6 +16,7 @@ from rag.text.typos import find_nearest_words, max_typos
 
 _CAPITALIZED = re.compile(r"\b[^\W\d_a-zß-öø-ÿ]\w*")
 _MAX_CORRECTED_WORDS = 5
+_MIN_STEM_CHARACTERS = 3  # at the beginning, which words of one stem have in common
 _MIN_NAME_CHARACTERS = 6  # a shorter name has others that differ in one letter
 
 
@@ -35,7 +36,9 @@ def respell_question(query: Query, passages: Sequence[Passage], embedder: Embedd
     ]
     if not unknown:
         return query
-    known_stems = set(stems("\n".join(known_words)))
+    beginnings = {word[:_MIN_STEM_CHARACTERS] for word in unknown}
+    similar_words = [w for w in known_words if w[:_MIN_STEM_CHARACTERS] in beginnings]
+    known_stems = set(stems("\n".join(similar_words)))
     unknown = [word for word in unknown if known_stems.isdisjoint(stems(word))]
     text = _replace_forms(query.text, unknown, texts)
     text = _replace_typos(text, unknown[:_MAX_CORRECTED_WORDS], texts, embedder)
@@ -44,6 +47,8 @@ def respell_question(query: Query, passages: Sequence[Passage], embedder: Embedd
 
 def _replace_forms(question: str, unknown: Sequence[str], texts: Sequence[str]) -> str:
     """Replace identifiers, numbers and dates with unknown words by their spelling in a text."""
+    if not unknown or not any(map(str.isdigit, question)):
+        return question
     spans = [
         span
         for span in find_query_forms(question)
@@ -95,12 +100,9 @@ def _replace_typos(
 
 
 def _find_spelling(word: str, texts: Sequence[str]) -> str:
-    """Return a word as the first text spells it, with its capitals."""
-    for text in texts:
-        start = text.lower().find(word)
-        if start >= 0 and len(text.lower()) == len(text):
-            return text[start : start + len(word)]
-    return word
+    """Return a word as it is spelled within a sentence; the first word of one has a capital."""
+    pattern = re.compile(rf"(?<![.!?:\n]\s)(?<!\n)(?<!^)\b{re.escape(word)}\b", re.IGNORECASE)
+    return next((match.group() for text in texts if (match := pattern.search(text))), word)
 
 
 def _replace_word(question: str, old: str, new: str) -> str:

@@ -1,12 +1,18 @@
 """What is quoted: spelling, names, the attribute and the kind of answer that a question asks for."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rag import Pipeline
+from rag import Pipeline, StaticEmbedder
 from rag.generation.answer_types import find_answer_type, has_answer_of_type
 from rag.generation.asked_attribute import find_asked_attribute
+from rag.generation.question_spelling import respell_question
+from rag.query import Query
+from tests.generation.samples import PASSAGES
 
 FILES = {
     "catalogue.md": """# Catalogue
@@ -135,3 +141,40 @@ def test_texts_with_a_kind_of_answer() -> None:
 )
 def test_asked_attributes(question: str, attribute: tuple[str, ...]) -> None:
     assert find_asked_attribute(question) == attribute
+
+
+@pytest.mark.parametrize(
+    ("question", "respelled"),
+    [
+        ("What does err07 mean?", "What does ERR-07 mean?"),
+        ("order of 3 February 2025", "order of 2025-02-03"),
+        ("Where does the propelor go?", "Where does the propelor go?"),  # two letters
+        ("Is the propellar made of nylon?", "Is the propeller made of nylon?"),
+        ("When was the price decreased?", "When was the price decreased?"),  # not "increased"
+        ("Who is Kim?", "Who is Kim?"),  # not "Tim"
+        ("Who made the Cadis site?", "Who made the Cadis site?"),  # a short name
+        ("Is the chargin slow?", "Is the charging slow?"),
+        ("How long does charging last?", "How long does charging last?"),
+        ("How often were they charged?", "How often were they charged?"),  # of the same stem
+        ("", ""),
+    ],
+)
+def test_a_question_is_written_as_the_passages_are(question: str, respelled: str) -> None:
+    texts = [
+        "ERR-07 is shown. The propeller is of nylon, from 2025-02-03. Tim increased the price.",
+        "Charging takes long at the Cadiz site.",
+    ]
+    passages = [
+        replace(PASSAGES[0], number=i, text=text) for i, text in enumerate(texts)
+    ]
+    query = Query(question, carried_terms=("battery",))
+    expected = Query(respelled, carried_terms=("battery",))
+    assert respell_question(query, passages, StaticEmbedder()) == expected
+
+
+@given(st.text(max_size=200))
+def test_any_question_can_be_written_as_the_passages_are(question: str) -> None:
+    query = Query(question)
+    respelled = respell_question(query, PASSAGES, StaticEmbedder())
+    assert respell_question(respelled, PASSAGES, StaticEmbedder()) == respelled
+    assert respell_question(query, [], StaticEmbedder()) == query
