@@ -14,7 +14,7 @@ from rag.generation.context_packing import pack
 from rag.generation.links import remove_uncited_links
 from rag.generation.question_spelling import respell_question
 from rag.generation.quotes import Quote
-from rag.generation.relevance import Candidate, score_candidates
+from rag.generation.relevance import Candidate, explain_low_relevance, score_candidates
 from rag.query import Query
 from rag.text.tokens import count_tokens
 from rag.types import Answer, Citation, ExtractStep, Hit, Message, Sentence
@@ -69,8 +69,7 @@ class ExtractiveGenerator(Generator):
         selected = self._select_candidates(candidates)
         if not selected or best_relevance < self.threshold:
             reason = (
-                f"no sentence was relevant enough (best {best_relevance:.2f}, "
-                f"needed {self.threshold:.2f})"
+                explain_low_relevance(query.text, packed.passages, best_relevance, self.threshold)
                 if candidates
                 else "nothing was retrieved"
             )

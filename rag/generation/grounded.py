@@ -30,7 +30,7 @@ from rag.generation.context_packing import (
     pack,
 )
 from rag.generation.markers import strip_markers
-from rag.generation.relevance import score_candidates
+from rag.generation.relevance import explain_low_relevance, score_candidates
 from rag.llm.base import ChatModel
 from rag.llm.completion import Completion, Source
 from rag.llm.prompting import escape_prompt_markup, render_messages, render_prompt
@@ -213,9 +213,8 @@ class GroundedGenerator(Generator):
             candidates = score_candidates(query, packed.passages, self.embedder)
             best_relevance = max((candidate.relevance for candidate in candidates), default=0.0)
             if best_relevance < self.relevance:
-                return (
-                    f"no sentence was relevant enough (best {best_relevance:.2f}, "
-                    f"needed {self.relevance:.2f})"
+                return explain_low_relevance(
+                    query.text, packed.passages, best_relevance, self.relevance
                 )
         return ""
 

@@ -19,7 +19,7 @@ from rag.generation.name_agreement import (
 from rag.generation.passages import Passage
 from rag.query import Query
 from rag.text.sentences import Span
-from rag.text.tokenization import content_stems, stems
+from rag.text.tokenization import STOP_WORDS, content_stems, stems
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +32,8 @@ _PASSAGE_WEIGHT = 0.5  # weight of the passage's score in a sentence's score
 _INCOMPLETE_SENTENCE_PENALTY = 0.4  # for text without a sentence's end: a caption, a heading
 _MISSING_ATTRIBUTE_FACTOR = 0.7  # of the relevance, if the text lacks what is asked of a name
 _UNKNOWN_ATTRIBUTE_FACTOR = 0.55  # the same, if no text has it
+_WORD = re.compile(r"[^\W_]+(?:[-'’./][^\W_]+)*")
+_MAX_LISTED_WORDS = 4
 _KEY = re.compile(r"([^\W\d][\w -]{0,40}):\s")
 _KEY_BONUS = 0.3  # for "Budget: 8,200 euros" if the question asks for the budget
 _OTHER_TYPE_PENALTY = 0.4  # for text without an answer of the kind that is asked for
@@ -188,6 +190,25 @@ def _embed_below_headings(
         ]
     )
     return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12))
+
+
+def explain_low_relevance(
+    question: str, passages: Sequence[Passage], relevance: float, threshold: float
+) -> str:
+    """Return why no sentence answers: the words of the question that no passage has."""
+    known_stems: set[str] = set()
+    for passage in passages:
+        known_stems.update(stems("\n".join([*passage.labels, passage.text])))
+    missing = [
+        word
+        for word in dict.fromkeys(_WORD.findall(question))
+        if word.lower() not in STOP_WORDS and known_stems.isdisjoint(stems(word))
+    ]
+    reason = "no sentence was relevant enough"
+    if missing:
+        listed = ", ".join(f'"{word}"' for word in missing[:_MAX_LISTED_WORDS])
+        reason += f": the passages that were found do not mention {listed}"
+    return f"{reason} (relevance {relevance:.2f}, needed {threshold:.2f})"
 
 
 def _weigh_by_rarity(

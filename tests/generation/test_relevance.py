@@ -91,6 +91,11 @@ def test_refusals(pipeline: Pipeline, question: str) -> None:
     assert pipeline.ask(question).status == "abstained"
 
 
+def test_a_refusal_names_what_the_passages_do_not_mention(pipeline: Pipeline) -> None:
+    reason = pipeline.ask("What is the salary of Marta Ruiz?").reason
+    assert 'do not mention "salary" (relevance 0.' in reason
+
+
 @pytest.mark.parametrize(
     ("question", "kind"),
     [
@@ -164,9 +169,7 @@ def test_a_question_is_written_as_the_passages_are(question: str, respelled: str
         "ERR-07 is shown. The propeller is of nylon, from 2025-02-03. Tim increased the price.",
         "Charging takes long at the Cadiz site.",
     ]
-    passages = [
-        replace(PASSAGES[0], number=i, text=text) for i, text in enumerate(texts)
-    ]
+    passages = [replace(PASSAGES[0], number=i, text=text) for i, text in enumerate(texts)]
     query = Query(question, carried_terms=("battery",))
     expected = Query(respelled, carried_terms=("battery",))
     assert respell_question(query, passages, StaticEmbedder()) == expected
