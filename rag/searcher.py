@@ -287,7 +287,9 @@ def _inherit(query: Query, output: Query) -> Query:
         text=to_well_formed(output.text),
         weight=output.weight * query.weight,
         filter=join_filters(query.filter, output.filter),
-        is_filter_optional=output.is_filter_optional and query.filter is None,
+        is_filter_optional=all(
+            q.is_filter_optional for q in (query, output) if q.filter is not None
+        ),
     )
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from rag.text.word_lists import CARDINALS, MONTH_NUMBERS
+from rag.text.date_forms import MONTH_PATTERN
+from rag.text.word_lists import CARDINALS
 
 AnswerType = Literal["number", "money", "duration", "time", "person", "contact"]
 
@@ -37,7 +38,7 @@ _DAY = (
     "before|every|each|wenn|sobald|nach|vor|jeden|jede|jährlich|monatlich|wöchentlich|täglich"
 )
 _TIME = re.compile(
-    rf"\d|\b(?:{_DAY}|{'|'.join(sorted(map(re.escape, MONTH_NUMBERS), key=len, reverse=True))})\b",
+    rf"\d|\b(?:{_DAY}|{MONTH_PATTERN})\b",
     re.IGNORECASE,
 )
 _CONTACT = re.compile(r"\d[\d ()/.+-]{3,}\d|\S@\S|https?://|www\.")

@@ -52,14 +52,16 @@ def find_texts_with_attribute(
     attribute_stems = set(content_stems(" ".join(attribute)))
     text_words = [frozenset(words(text)) - STOP_WORDS for text in texts]
     has_word = [not attribute_stems.isdisjoint(stems(text)) for text in texts]
-    others = sorted(frozenset().union(*text_words)) if not all(has_word) else []
-    if not others:
+    distinct_words = sorted(frozenset().union(*text_words)) if not all(has_word) else []
+    if not distinct_words:
         return has_word
-    cosines = embedder.embed_documents(others) @ embedder.embed_documents(attribute).T
+    cosines = embedder.embed_documents(distinct_words) @ embedder.embed_documents(attribute).T
     similar = {
-        w for w, best in zip(others, cosines.max(axis=1), strict=True) if best >= _MIN_SIMILARITY
+        w
+        for w, best in zip(distinct_words, cosines.max(axis=1), strict=True)
+        if best >= _MIN_SIMILARITY
     }
     return [
-        has or not similar.isdisjoint(found)
-        for has, found in zip(has_word, text_words, strict=True)
+        has or not similar.isdisjoint(in_text)
+        for has, in_text in zip(has_word, text_words, strict=True)
     ]

@@ -95,7 +95,8 @@ def _replace_typos(
         nearest = [w for w in find_nearest_words(typo, counts, 1) if w[:1] == typo[:1]]
         best = max(sorted(nearest), key=lambda word: counts[word], default="")
         if best:
-            question = _replace_word(question, typo, _find_spelling(best, texts))
+            word = re.compile(rf"\b{re.escape(typo)}\b", re.IGNORECASE)
+            question = word.sub(_find_spelling(best, texts), question)
     return question
 
 
@@ -103,9 +104,3 @@ def _find_spelling(word: str, texts: Sequence[str]) -> str:
     """Return a word as it is spelled within a sentence; the first word of one has a capital."""
     pattern = re.compile(rf"(?<![.!?:\n]\s)(?<!\n)(?<!^)\b{re.escape(word)}\b", re.IGNORECASE)
     return next((match.group() for text in texts if (match := pattern.search(text))), word)
-
-
-def _replace_word(question: str, old: str, new: str) -> str:
-    lower = question.lower()
-    start = lower.find(old) if len(lower) == len(question) else -1
-    return question if start < 0 else f"{question[:start]}{new}{question[start + len(old) :]}"

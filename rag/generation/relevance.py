@@ -151,8 +151,8 @@ def _weigh_attributes(
     premises = [passage.premise(span) for passage, span in spans]
     attribute_stems = set(content_stems(" ".join(attribute)))
     has_neighbour = {
-        passage.number: not attribute_stems.isdisjoint(stems(passage.text))
-        for passage in {passage.number: passage for passage, _ in spans}.values()
+        number: not attribute_stems.isdisjoint(stems(text))
+        for number, text in {passage.number: passage.text for passage, _ in spans}.items()
     }
     has_attribute = [
         has_itself

@@ -72,8 +72,10 @@ def describe_language_gap(query: str, index: Index) -> tuple[str, ...]:
     query_words = words(query)
     if len(query_words) < _MIN_WORDS_OF_A_LANGUAGE and not _is_mostly_foreign(query):
         return ()
-    languages = index.lexical.languages()
     language = detect_language(query)
+    languages = index.cache_result(
+        "languages", lambda: index.read_consistent(lambda: index.lexical.languages())
+    )
     if not languages or language in languages:
         return ()
     known = ", ".join(languages[:3] if languages != [""] else ["another language"])

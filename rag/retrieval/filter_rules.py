@@ -238,12 +238,12 @@ def apply_rules(question: str, fields: IndexFields, today: datetime.date, index:
     """Return the question as a filter that selects a document, and the rest to search for."""
     if len(question) > _MAX_QUESTION_CHARACTERS or _NO_FILTER.search(question):
         return Query(question)
-    found = _find_conditions(question, fields, today, index)
-    if not found:
+    conditions = _find_conditions(question, fields, today, index)
+    if not conditions:
         return Query(question)
-    kept = _relax(found, index)
-    dropped = [condition.description for condition in found if condition not in kept]
-    wanted = ", ".join(condition.description for condition in found)
+    kept = _relax(conditions, index)
+    dropped = [condition.description for condition in conditions if condition not in kept]
+    wanted = ", ".join(condition.description for condition in conditions)
     if dropped:
         notes = [f"no document has all of: {wanted}; searched without: {', '.join(dropped)}"]
     else:
@@ -258,10 +258,10 @@ def apply_rules(question: str, fields: IndexFields, today: datetime.date, index:
     )
 
 
-def _relax(found: Sequence[_Condition], index: Index) -> Sequence[_Condition]:
+def _relax(conditions: Sequence[_Condition], index: Index) -> Sequence[_Condition]:
     """Return the most conditions that select a document together; the first ones are kept first."""
-    for size in range(len(found), 0, -1):
-        for chosen in combinations(found, size):
+    for size in range(len(conditions), 0, -1):
+        for chosen in combinations(conditions, size):
             if index.count_matching_documents(join_filters(*(c.filter for c in chosen))):
                 return chosen
     return ()
@@ -280,18 +280,24 @@ def _find_conditions(
     named_values = list(_find_named_values(question, fields)) if noun is not None else []
     others = _drop_overlaps([*authors, *recipients, *named_values])
     dates = list(_find_dates(question, noun, others, bool(authors), fields, today))
-    found = _drop_overlaps([*others, *dates])
-    if noun is None or kind is None or not (found or _asks_for_all(question, noun)):
-        return found
+    conditions = _drop_overlaps([*others, *dates])
+    if noun is None or kind is None or not (conditions or _asks_for_all(question, noun)):
+        return conditions
     condition = _Condition(F("mime").in_(kind.types), f"kind {kind.name}", noun.start(), noun.end())
-    if not found and not index.count_matching_documents(condition.filter):
+    if not conditions and not index.count_matching_documents(condition.filter):
         return []
-    topic = _find_topic(question, noun.end(), found)
+    topic = _find_topic(question, noun.end(), conditions)
     condition = condition._replace(topic=topic, is_kept_in_text=topic is None)
-    return [*(c for c in found if c not in dates), condition, *(c for c in found if c in dates)]
+    return [
+        *(c for c in conditions if c not in dates),
+        condition,
+        *(c for c in conditions if c in dates),
+    ]
 
 
-def _find_topic(question: str, start: int, found: Sequence[_Condition]) -> tuple[int, int] | None:
+def _find_topic(
+    question: str, start: int, conditions: Sequence[_Condition]
+) -> tuple[int, int] | None:
     """Return the span of the word before the topic, if only conditions are in front of it.
 
     It is "about" in "mails from Ruth about the charter". Then the rest is "the charter".
@@ -299,13 +305,13 @@ def _find_topic(question: str, start: int, found: Sequence[_Condition]) -> tuple
     topic = _TOPIC.search(question, start)
     if topic is None:
         return None
-    return topic.span() if _are_adjacent(question, start, topic.start(), found) else None
+    return topic.span() if _are_adjacent(question, start, topic.start(), conditions) else None
 
 
-def _are_adjacent(question: str, start: int, end: int, found: Sequence[_Condition]) -> bool:
+def _are_adjacent(question: str, start: int, end: int, conditions: Sequence[_Condition]) -> bool:
     """Whether only conditions and words such as "that were sent" are between two places."""
     between = question[start:end]
-    for condition in sorted(found, key=lambda c: -c.start):
+    for condition in sorted(conditions, key=lambda c: -c.start):
         if start <= condition.start and condition.end <= end:
             between = between[: condition.start - start] + between[condition.end - start :]
     return bool(_FILLERS.fullmatch(between))
@@ -392,15 +398,17 @@ def _match_person(
         if not all(_may_be_name(part.group()) for part in parts[:count]):
             continue
         conditions: list[Filter] = []
-        found: dict[Scalar, None] = {}
+        matched_values: dict[Scalar, None] = {}
         for name in names:
             values = [value for words_, value in fields.name_parts[name] if keys <= words_]
             if values:
                 conditions.append(F(name).in_(values))
-                found.update(dict.fromkeys(values))
+                matched_values.update(dict.fromkeys(values))
         if conditions:
-            people = " or ".join(map(str, list(found)[:3])) + (" ..." if len(found) > 3 else "")
-            end = start + len(question[start : parts[count - 1].end()])
+            people = " or ".join(map(str, list(matched_values)[:3])) + (
+                " ..." if len(matched_values) > 3 else ""
+            )
+            end = parts[count - 1].end()
             return _Condition(_any_of(conditions), f"{label} {people}", start, end)
     return None
 
@@ -460,13 +468,10 @@ def _make_date_condition(
     last = period.last.isoformat() if period.last else ""
     conditions: list[Filter] = []
     for name in names:
-        bounds = [F(name) >= first] if first else []
-        bounds += [F(name) <= last] if last else []
-        conditions.append(reduce(Filter.__and__, bounds))
+        conditions.append(_between(name, first, last))
     for name in fields.years:
-        bounds = [F(name) >= period.first.year] if period.first else []
-        bounds += [F(name) <= period.last.year] if period.last else []
-        conditions.append(reduce(Filter.__and__, bounds))
+        first_year = period.first.year if period.first else None
+        conditions.append(_between(name, first_year, period.last.year if period.last else None))
     if year := _whole_year(period):  # a document may be named by a year in which it was not written
         conditions.append(F("title").contains(str(year)))
     if not names and not fields.years:
@@ -475,6 +480,13 @@ def _make_date_condition(
         f"date from {first}" if first else f"date until {last}"
     )  # fmt: skip
     return _Condition(_any_of(conditions), description, period.start, period.end)
+
+
+def _between(name: str, first: Scalar | None, last: Scalar | None) -> Filter:
+    """Return the condition on a field whose value is in a range; an empty bound is open."""
+    bounds = [F(name) >= first] if first else []
+    bounds += [F(name) <= last] if last else []
+    return reduce(Filter.__and__, bounds)
 
 
 def _whole_year(period: DateRange) -> int | None:
@@ -488,7 +500,7 @@ def _whole_year(period: DateRange) -> int | None:
 
 def _find_named_values(question: str, fields: IndexFields) -> Iterator[_Condition]:
     """Yield conditions with the name of a field: "status open", "in the finance department"."""
-    found_words = list(_WORD.finditer(question))
+    question_words = list(_WORD.finditer(question))
     for name, by_key in fields.keys.items():
         plain = _plain(name)
         if name in fields.years or name in fields.dates:
@@ -498,18 +510,20 @@ def _find_named_values(question: str, fields: IndexFields) -> Iterator[_Conditio
             for tagged in _TAGGED.finditer(question):
                 if condition := _match_value(question, tagged.end(), name, by_key, label):
                     yield condition._replace(start=tagged.start())
-        for i, word in enumerate(found_words):
+        for i, word in enumerate(question_words):
             label_words = label.split()
-            spelled = [w.group().lower() for w in found_words[i : i + len(label_words)]]
+            spelled = [w.group().lower() for w in question_words[i : i + len(label_words)]]
             if spelled != label_words:
                 continue
-            end = found_words[i + len(label_words) - 1].end()
+            end = question_words[i + len(label_words) - 1].end()
             is_ = _IS.match(question, end)
             value_start = is_.end() if is_ else end
             if condition := _match_value(question, value_start, name, by_key, label):
                 yield condition._replace(start=word.start())
             else:
-                yield from _match_value_before(question, found_words[:i], end, name, by_key, label)
+                yield from _match_value_before(
+                    question, question_words[:i], end, name, by_key, label
+                )
 
 
 def _match_value(
@@ -551,10 +565,10 @@ def _match_value_before(
             return
 
 
-def _drop_overlaps(found: Sequence[_Condition]) -> list[_Condition]:
+def _drop_overlaps(conditions: Sequence[_Condition]) -> list[_Condition]:
     """Return the conditions without those that share words with an earlier one."""
     kept: list[_Condition] = []
-    for condition in found:
+    for condition in conditions:
         if all(condition.end <= other.start or other.end <= condition.start for other in kept):
             kept.append(condition)
     return kept

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from rag.text.forms import Form
 from rag.text.word_lists import MONTH_NUMBERS, ORDINALS
 
-_MONTH = "|".join(sorted(map(re.escape, MONTH_NUMBERS), key=len, reverse=True))
+MONTH_PATTERN = "|".join(sorted(map(re.escape, MONTH_NUMBERS), key=len, reverse=True))
 _YEAR = r"(?:19|20)\d\d"
 _ORDINAL = r"(?:st|nd|rd|th|er|\.|º|ª)?"
 _OF = r"(?:\s+(?:of|de|del))?"
@@ -20,10 +20,10 @@ _NUMERIC_DATE = re.compile(
     rf"|(?P<y3>{_YEAR})\s?年\s?(?P<m3>\d\d?)\s?月(?:\s?(?P<d3>\d\d?)\s?日)?"
 )
 _NAMED_DATE = re.compile(
-    rf"(?<![\w.])(?P<d1>\d\d?){_ORDINAL}[\s-]*{_OF}[\s-]*(?P<m1>{_MONTH})\.?(?!\w)"
+    rf"(?<![\w.])(?P<d1>\d\d?){_ORDINAL}[\s-]*{_OF}[\s-]*(?P<m1>{MONTH_PATTERN})\.?(?!\w)"
     rf"(?:,?{_OF}[\s-]*(?P<y1>{_YEAR})(?!\d))?"
-    rf"|(?<!\w)(?P<m2>{_MONTH})\.?[\s-]+(?P<d2>\d\d?){_ORDINAL}(?:,?\s+(?P<y2>{_YEAR}))?(?!\w)"
-    rf"|(?<!\w)(?P<m3>{_MONTH})\.?,?{_OF}[\s-]*(?P<y3>{_YEAR})(?!\w)",
+    rf"|(?<!\w)(?P<m2>{MONTH_PATTERN})\.?[\s-]+(?P<d2>\d\d?){_ORDINAL}(?:,?\s+(?P<y2>{_YEAR}))?(?!\w)"
+    rf"|(?<!\w)(?P<m3>{MONTH_PATTERN})\.?,?{_OF}[\s-]*(?P<y3>{_YEAR})(?!\w)",
     re.IGNORECASE,
 )
 NOT_IN_WORD = re.compile(r"[^\w-]+|(?<=\d)-|-(?=\d)")

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from rag.text.date_forms import NOT_IN_WORD, find_dates, find_quarters
+from rag.text.date_forms import MONTH_PATTERN, NOT_IN_WORD, find_dates, find_quarters
 from rag.text.word_lists import CARDINALS, MONTH_NUMBERS
 
 _UNITS = {
@@ -30,9 +30,7 @@ _RELATIVE = re.compile(
     re.IGNORECASE,
 )
 _YEAR = re.compile(r"(?<![\w.,/-])(?:FY\s?)?((?:19|20)\d\d)(?:['’]s)?(?![\w/-]|[.,]\d)")
-_MONTH = re.compile(
-    rf"(?<!\w)({'|'.join(sorted(MONTH_NUMBERS, key=len, reverse=True))})\.?(?!\w)", re.IGNORECASE
-)
+_MONTH = re.compile(rf"(?<!\w)({MONTH_PATTERN})\.?(?!\w)", re.IGNORECASE)
 _BETWEEN = re.compile(r"\b(?:between|from|zwischen|von|vom)\s(?:the\s|dem\s)?$", re.IGNORECASE)
 _AND = re.compile(
     r"\s?(?:and|to|until|till|through|und|bis(?:\szum)?|-|–)\s?(?:the\s|dem\s)?", re.IGNORECASE
@@ -139,18 +137,18 @@ def _add_days(day: datetime.date, count: int) -> datetime.date:
 
 def _find_periods(text: str, today: datetime.date) -> list[_Period]:
     """Return the periods in their order, without prepositions; the longest wins."""
-    found = [
+    candidates = [
         *_find_written_periods(text),
         *_find_relative_periods(text, today),
         *_find_months_without_year(text, today),
         *(_Period(*_span_of_year(int(m[1])), *m.span()) for m in _YEAR.finditer(text)),
     ]
-    chosen: list[_Period] = []
-    for period in sorted(found, key=lambda p: (p.start - p.end, p.start)):
-        if all(period.end <= other.start or other.end <= period.start for other in chosen):
-            chosen.append(period)
-    whole = [p for p in chosen if not _PART_OF.search(text[: p.start])]
-    return sorted(whole, key=lambda period: period.start)
+    selected: list[_Period] = []
+    for period in sorted(candidates, key=lambda p: (p.start - p.end, p.start)):
+        if all(period.end <= other.start or other.end <= period.start for other in selected):
+            selected.append(period)
+    complete = [p for p in selected if not _PART_OF.search(text[: p.start])]
+    return sorted(complete, key=lambda period: period.start)
 
 
 def _find_written_periods(text: str) -> Iterator[_Period]:

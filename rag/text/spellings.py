@@ -57,7 +57,7 @@ def list_forms(text: str) -> list[str]:
     excerpt = _SPELT_SIGN.sub(lambda match: "@" if match[1].lower() == "at" else ".", excerpt)
     forms = {form.text: None for form in _find_signs_in_words(words_with_signs)}
     if excerpt:
-        forms.update({form.text: None for form in _find_forms(excerpt)})
+        forms.update({form.text: None for form in find_written_forms(excerpt)})
         forms.update(dict.fromkeys(form for day in list(forms) for form in shorten_date(day)))
         forms.update(dict.fromkeys(_list_hash_prefixes(excerpt)))
     return list(forms)
@@ -109,11 +109,6 @@ def _select_words(text: str) -> tuple[str, str]:
     return "\n".join(with_signs), " ".join(excerpt)
 
 
-def find_written_forms(text: str) -> Iterator[Form]:
-    """Yield the forms of a text as it is written, with their spans in it."""
-    return _find_forms(text)
-
-
 def find_query_forms(text: str) -> list[QueryForms]:
     """Return the forms of a question by the spans that they stand for, the longest span first.
 
@@ -121,7 +116,7 @@ def find_query_forms(text: str) -> list[QueryForms]:
     ``err 4021`` and ``wi fi``.
     """
     by_span: dict[tuple[int, int], dict[str, None]] = {}
-    for form in [*_find_forms(text), *_join_query_words(text)]:
+    for form in [*find_written_forms(text), *_join_query_words(text)]:
         by_span.setdefault((form.start, form.end), {})[form.text] = None
     spans = sorted(by_span, key=lambda span: (span[0] - span[1], span[0]))
     return [
@@ -172,7 +167,7 @@ def _find_signs_in_words(text: str) -> Iterator[Form]:
         yield from _find_accents(text)
 
 
-def _find_forms(text: str) -> Iterator[Form]:
+def find_written_forms(text: str) -> Iterator[Form]:
     """Yield the forms of a text as it is written."""
     text_words = frozenset(NOT_IN_WORD.split(text.lower()))
     yield from find_dates(text, text_words)

@@ -41,8 +41,8 @@ def find_nearest_words(word: str, candidates: Iterable[str], distance: int) -> l
     matches = extract(
         word, list(candidates), scorer=OSA.distance, score_cutoff=distance, limit=None
     )
-    nearest = min((found for _, found, _ in matches), default=0)
-    return [match for match, found, _ in matches if found == nearest]
+    nearest = min((changes for _, changes, _ in matches), default=0)
+    return [match for match, changes, _ in matches if changes == nearest]
 
 
 def find_words_with_two_typos(word: str, counts: Mapping[str, int]) -> dict[str, int]:

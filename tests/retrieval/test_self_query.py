@@ -10,7 +10,7 @@ import pytest
 from rag import F, Filter, Pipeline
 from rag.llm.scripted import ScriptedChat
 from rag.query import Query
-from rag.retrieval import SelfQuery
+from rag.retrieval import SelfQuery, StepBack
 from rag.types import RetrieveStep, TransformStep
 
 TODAY = datetime.date(2026, 5, 14)
@@ -156,6 +156,16 @@ def test_a_guessed_filter_gives_way_to_that_of_the_search(pipeline: Pipeline) ->
     for query in (Query(question, filter=where), question):
         hits = pipeline.search(query, where=F("uri").contains("4.eml"))
         assert hits == [], "a filter of the search is never relaxed"
+
+
+def test_a_filter_stays_optional_after_another_transform(pipeline: Pipeline) -> None:
+    model = ScriptedChat(replies=("the rules", "the rules"))
+    transforms = [SelfQuery(today=TODAY), StepBack(model=model)]
+    with pipeline.replace(transforms=transforms) as both:
+        question, where = "mails from Ruth about the charter", F("uri").contains("3.eml")
+        assert both.search(question, where=where)
+        with_filter = both.search(question)
+    assert {hit.chunk.uri.rpartition("/")[2] for hit in with_filter} == {"1.eml", "2.eml"}
 
 
 def test_a_model_makes_the_filter(pipeline: Pipeline) -> None:

@@ -332,22 +332,22 @@ class DocumentReader(SqliteConnection):
         self, fields: Sequence[str], limit: int
     ) -> dict[str, list[tuple[Scalar, int]]]:
         """See `DocumentStore.metadata_values`."""
-        values: dict[str, list[tuple[Scalar, int]]] = {}
-        for field in fields:
+        values: dict[str, list[tuple[Scalar, int]]] = {field: [] for field in fields}
+        for batch in split_for_sql(fields):
+            keys = sql_placeholders(batch)
             rows = self._fetch_rows(
-                "SELECT type, value, count(DISTINCT document) FROM ("
-                " SELECT d.id AS document, f.type AS type, f.value AS value"
+                "SELECT key, type, value, count(DISTINCT document) FROM ("
+                " SELECT d.id AS document, f.key AS key, f.type AS type, f.value AS value"
                 " FROM documents d, json_each(d.metadata) f"
-                " WHERE d.state = 'live' AND f.key = ?1 AND f.type != 'array'"
-                " UNION ALL SELECT d.id, v.type, v.value"
+                f" WHERE d.state = 'live' AND f.type != 'array' AND f.key IN ({keys})"
+                " UNION ALL SELECT d.id, f.key, v.type, v.value"
                 " FROM documents d, json_each(d.metadata) f, json_each(f.value) v"
-                " WHERE d.state = 'live' AND f.key = ?1 AND f.type = 'array'"
-                ") GROUP BY type, value ORDER BY 3 DESC LIMIT ?2",
-                (field, limit),
+                f" WHERE d.state = 'live' AND f.type = 'array' AND f.key IN ({keys})"
+                ") GROUP BY key, type, value ORDER BY 4 DESC",
+                (*batch, *batch),
             )
-            values[field] = [
-                (type_ == "true" if type_ in ("true", "false") else value, int(count))
-                for type_, value, count in rows
-                if type_ != "null"
-            ]
+            for key, kind, value, count in rows:
+                if kind != "null" and len(values[key]) < limit:
+                    is_boolean = kind in ("true", "false")
+                    values[key].append((kind == "true" if is_boolean else value, int(count)))
         return values
