@@ -2,6 +2,7 @@
 
     python -m benchmarks.retrieval ../shared/data/retrieval              # the table of all parts
     python -m benchmarks.retrieval ../shared/data/retrieval --halves     # hybrid and its halves
+    python -m benchmarks.retrieval ../shared/data/retrieval scifact cranfield --sparse MODEL
     python -m benchmarks.retrieval ../shared/data/retrieval --languages  # XQuAD, twelve languages
 
 Each folder contains corpus.jsonl, queries.jsonl and qrels.tsv. The whole pipeline processes each
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -31,9 +33,10 @@ from benchmarks.machine import machine
 from evals.datasets import RetrievalSet, load_retrieval_set
 from evals.retrieval import evaluate_retrieval
 from rag import DenseRetriever, HybridRetriever, LexicalRetriever, Pipeline
-from rag.embedding import SentenceTransformerEmbedder
+from rag.embedding import SentenceTransformerEmbedder, SentenceTransformerSparseEncoder
 from rag.postprocessing import MMR, CrossEncoderReranker, Deduplicate, ExpandContext
-from rag.retrieval import LateInteractionRetriever
+from rag.retrieval import LateInteractionRetriever, SparseRetriever
+from rag.stores import Tantivy
 
 ALL = ("cranfield", "cisi", "vaswani", "scifact", "squad2", "doc2dial", "hotpotqa", "musique")
 SMALL = ("cranfield", "cisi", "hotpotqa", "musique")
@@ -172,6 +175,32 @@ def halves(sets: dict[str, RetrievalSet]) -> None:
     print(json.dumps(machine()))
 
 
+def sparse_weights(sets: dict[str, RetrievalSet], model: str) -> None:
+    """Compare learned sparse retrieval, alone and as a part of hybrid retrieval."""
+    encoder = SentenceTransformerSparseEncoder(model=model, device="cpu")
+    retrievers = {
+        "lexical": LexicalRetriever(),
+        "sparse": SparseRetriever(),
+        "hybrid": HybridRetriever(),
+        **{f"+ {weight}": HybridRetriever(sparse_weight=weight) for weight in (0.1, 0.2, 0.3, 0.5)},
+    }
+    print(f"{'nDCG@10, p50':12}" + "".join(f"{name:>16}" for name in retrievers))
+    for name, dataset in sets.items():
+        line = ""
+        with tempfile.TemporaryDirectory() as work:
+            for retriever in retrievers.values():
+                pipeline = Pipeline(
+                    index=Path(work) / "unused",
+                    retriever=retriever,
+                    lexical_index=Tantivy(sparse_encoder=encoder),
+                )
+                result = evaluate_retrieval(pipeline, dataset, index=Path(work))
+                milliseconds = 1000 * statistics.median(result.seconds)
+                line += f"{result.metrics['ndcg@10'].value:>8.3f}{milliseconds:>5.1f} ms"
+        print(f"{name:12}{line}", flush=True)
+    print(json.dumps(machine()))
+
+
 def _languages(folder: Path) -> dict[str, RetrievalSet]:
     xquad_folder = folder / "xquad"
     return {
@@ -187,6 +216,7 @@ def main() -> None:
     options.add_argument("folder", type=Path)
     options.add_argument("names", nargs="*")
     options.add_argument("--halves", action="store_true")
+    options.add_argument("--sparse", metavar="MODEL")
     options.add_argument("--languages", action="store_true")
     options.add_argument("--one", choices=CONFIGURATIONS, help=argparse.SUPPRESS)
     options.add_argument("--place", type=Path, help=argparse.SUPPRESS)
@@ -195,10 +225,13 @@ def main() -> None:
         measure_one(arguments.folder, arguments.names, arguments.one, arguments.place)
     elif arguments.languages:
         halves(_languages(arguments.folder))
-    elif arguments.halves:
-        halves(
-            {name: load_retrieval_set(arguments.folder / name) for name in arguments.names or ALL}
-        )
+    elif arguments.halves or arguments.sparse:
+        names = arguments.names or ALL
+        sets = {name: load_retrieval_set(arguments.folder / name) for name in names}
+        if arguments.sparse:
+            sparse_weights(sets, arguments.sparse)
+        else:
+            halves(sets)
     else:
         table(arguments.folder, arguments.names or list(SMALL))
 

@@ -312,7 +312,10 @@ def component_class(kind: str, name: str) -> type[Component]:
         name = new_name
     entry = _entry_points_by_name(kind).get(name)
     if entry is None:
-        raise UnknownComponent.of(kind, name, registered_names(kind))
+        error = UnknownComponent.of(kind, name, registered_names(kind))
+        if kind in _entry_points_by_name("presets"):
+            error.args = (f"{error}, and the presets that `rag {kind}s` lists",)
+        raise error
     loaded_class = entry.load()
     if (
         not isinstance(loaded_class, type)

@@ -154,4 +154,8 @@ def test_commands_print_and_write_results(
     assert "no such folder" in rag("map", "-o", "none/m.html").err
     embedders = rag("embedders", "--json").json["embedders"]
     assert {"static", "openai", "cohere", "onnx"} <= {entry["name"] for entry in embedders}
-    assert "text-embedding-3-small" in rag("embedders").out
+    listing = rag("embedders").out
+    assert "text-embedding-3-small" in listing
+    assert "\npresets  " in listing and "\n  e5-small-v2 " in listing
+    (preset,) = [p for p in rag("embedders", "--json").json["presets"] if p["name"] == "e5-base-v2"]
+    assert (preset["model"], preset["dimension"]) == ("intfloat/e5-base-v2", 768)

@@ -203,8 +203,18 @@ def _print_document(document: Document) -> None:
 
 
 def list_embedders(*, as_json: bool) -> None:
-    """List the embedders and the known models of each."""
-    _list_models("embedder", "embedders", _format_embedder, as_json=as_json)
+    """List the embedders, the known models of each, and the presets."""
+    from rag.embedding.presets import PRESETS
+
+    presets = [{"name": name} | preset._asdict() for name, preset in PRESETS.items()]
+    _list_models("embedder", "embedders", _format_embedder, as_json=as_json, presets=presets)
+    if as_json:
+        return
+    click.secho("presets", bold=True, nl=False)
+    click.echo("  a model with its prompts, by a short name")
+    for preset in presets:
+        length = f"{preset['dimension']:>6,} values{preset['max_tokens']:>9,} tokens"
+        click.echo(f"  {preset['name']:<52}{length}   {preset['embedder']}")
 
 
 def list_chat_models(*, as_json: bool) -> None:
@@ -213,7 +223,12 @@ def list_chat_models(*, as_json: bool) -> None:
 
 
 def _list_models(
-    kind: str, key: str, format_model: Callable[[dict[str, Any]], str], *, as_json: bool
+    kind: str,
+    key: str,
+    format_model: Callable[[dict[str, Any]], str],
+    *,
+    as_json: bool,
+    **more: list[dict[str, Any]],
 ) -> None:
     from rag.component import component_class, registered_names
 
@@ -226,7 +241,7 @@ def _list_models(
             {"name": name, "what": summary, "extra": component.extra, "models": models}
         )
     if as_json:
-        output.print_json({key: components})
+        output.print_json({key: components, **more})
         return
     for component in components:
         extra = f"  [extra {component['extra']}]" if component["extra"] else ""

@@ -7,6 +7,8 @@ from rag.embedding.minilm import MiniLMEmbedder
 from rag.embedding.onnx import OnnxEmbedder
 from rag.embedding.openai import AzureOpenAIEmbedder, OllamaEmbedder, OpenAIEmbedder
 from rag.embedding.sentence_transformers import SentenceTransformerEmbedder
+from rag.embedding.sparse import SparseEncoder, SparseVector
+from rag.embedding.splade import OnnxSparseEncoder, SentenceTransformerSparseEncoder
 from rag.embedding.static import StaticEmbedder
 from rag.embedding.word_vectors import WordVectorEmbedder
 
@@ -19,8 +21,12 @@ __all__ = [
     "MiniLMEmbedder",
     "OllamaEmbedder",
     "OnnxEmbedder",
+    "OnnxSparseEncoder",
     "OpenAIEmbedder",
     "SentenceTransformerEmbedder",
+    "SentenceTransformerSparseEncoder",
+    "SparseEncoder",
+    "SparseVector",
     "StaticEmbedder",
     "WordVectorEmbedder",
 ]

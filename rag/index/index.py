@@ -34,7 +34,12 @@ from rag.rwlock import RWLock
 from rag.stores.chroma import Chroma
 from rag.stores.document_store import DocumentStore, DocumentStoreConfig, IndexState
 from rag.stores.exact import Exact, ExactVectorStore, compute_cosines
-from rag.stores.lexical_index import BM25Query, LexicalIndex, LexicalIndexConfig
+from rag.stores.lexical_index import (
+    LexicalIndex,
+    LexicalIndexConfig,
+    LexicalQuery,
+    SparseQuery,
+)
 from rag.stores.sqlite import Sqlite
 from rag.stores.tantivy import Tantivy
 from rag.stores.vector_store import VectorStore, VectorStoreConfig
@@ -422,12 +427,12 @@ class Index:
 
     def search_lexical(
         self,
-        query: BM25Query,
+        query: LexicalQuery,
         k: int,
         where: Where | None = None,
         documents: Collection[int] | None = None,
     ) -> list[tuple[int, float]]:
-        """Return up to `k` live chunks (row, BM25 score) that match `query`, best first.
+        """Return up to `k` live chunks (row, score) that match `query`, best first.
 
         With `documents`, only of the documents with these numbers.
         """
@@ -437,6 +442,21 @@ class Index:
         elif allowed is not None:
             documents = [number for number in documents if number in allowed]
         return self._search_live(lambda n: self.lexical.search(query, n, documents), k)
+
+    def build_sparse_query(self, text: str) -> SparseQuery:
+        """Encode a question for `search_lexical`.
+
+        Raises `ConfigError` if the index has no sparse vectors, or those of another encoder.
+        """
+        encoder = self.lexical.sparse_encoder
+        if encoder is None:
+            raise ConfigError(
+                "this index has no sparse vectors of the configured encoder: set sparse_encoder in"
+                " lexical_index (for example tantivy with a model of sentence-transformers) and run"
+                " the ingest again"
+            )
+        weights = encoder.encode_query(text)
+        return SparseQuery(tuple(sorted(weights.items())))
 
     def vectors_of_rows(self, rows: Sequence[int]) -> tuple[list[int], NDArray[np.float32]]:
         """Return those chunks of `rows` that have a vector, and the vectors ``[n, dimension]``."""
@@ -473,8 +493,8 @@ class Index:
             return {}
         return dict(zip(vector_rows, compute_cosines(matrix, vector).tolist(), strict=True))
 
-    def lexical_scores(self, query: BM25Query, rows: Sequence[int]) -> dict[int, float]:
-        """Return the BM25 scores of those chunks of `rows` that match `query`, by row."""
+    def lexical_scores(self, query: LexicalQuery, rows: Sequence[int]) -> dict[int, float]:
+        """Return the scores of those chunks of `rows` that match `query`, by row."""
         return self.lexical.scores(query, rows)
 
     def documents_by_row(self, rows: Sequence[int]) -> dict[int, int]:

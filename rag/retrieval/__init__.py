@@ -7,6 +7,7 @@ from rag.retrieval.hybrid import HybridRetriever
 from rag.retrieval.late_interaction import LateInteractionRetriever
 from rag.retrieval.lexical import LexicalRetriever
 from rag.retrieval.self_query import SelfQuery
+from rag.retrieval.sparse import SparseRetriever
 from rag.retrieval.transforms import (
     CarryOver,
     Decompose,
@@ -31,5 +32,6 @@ __all__ = [
     "Retriever",
     "Rewrite",
     "SelfQuery",
+    "SparseRetriever",
     "StepBack",
 ]

@@ -1,9 +1,9 @@
-"""Hybrid retrieval, the default: dense scores and BM25 together."""
+"""Hybrid retrieval, the default: dense scores and BM25 together, and learned sparse ones."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, ClassVar
 
@@ -20,6 +20,7 @@ from rag.retrieval.base import (
 from rag.retrieval.fusion import Fusion, add_aligned_scores, fuse, sort_by_score
 from rag.retrieval.lexical import LexicalRetriever
 from rag.retrieval.named_documents import NamedDocuments, find_named_documents
+from rag.stores.lexical_index import LexicalQuery
 from rag.text.tokenization import words
 from rag.types import FavouredDocument, Hit
 
@@ -42,6 +43,9 @@ class HybridRetriever(Retriever):
     that does not know the language of the query gives all chunks similar scores and so changes
     almost nothing. ``fusion`` selects another method (`rag.retrieval.fusion`).
 
+    With ``sparse_weight``, the scores of `SparseRetriever` are a third part with that weight; the
+    other two share the rest. The lexical index then needs a ``sparse_encoder``.
+
     Then the query vector is moved by ``feedback`` towards the mean of the best two candidates, and
     the cosines of the candidates are computed again: Rocchio's pseudo-relevance feedback, for dense
     vectors by Li et al. (2021). 0 turns it off.
@@ -63,6 +67,7 @@ class HybridRetriever(Retriever):
     candidates: int = Field(100, ge=1, le=5_000)
     feedback: float = Field(0.6, ge=0, le=5)
     document_weight: float = Field(1.0, ge=0, le=10)
+    sparse_weight: float = Field(0.0, ge=0, lt=1)
     today: datetime.date | None = None
     lexical: LexicalRetriever = LexicalRetriever()
 
@@ -94,37 +99,51 @@ class HybridRetriever(Retriever):
 
         def search() -> tuple[Ranking, dict[str, Ranking]]:
             lexical_query = self.lexical.build_query(query, index, where)
-            dense, lexical = index.run_parallel(
-                lambda: index.search_dense(vector, depth, where),
-                lambda: index.search_lexical(lexical_query, depth, where),
+            queries: list[LexicalQuery] = [lexical_query]
+            if self.sparse_weight:
+                queries.append(index.build_sparse_query(query))
+
+            def search_words(numbers: Collection[int] | None = None) -> list[Ranking]:
+                return [index.search_lexical(q, depth, where, numbers) for q in queries]
+
+            dense: Ranking
+            dense, word_rankings = index.run_parallel(
+                lambda: index.search_dense(vector, depth, where), search_words
             )
             named_documents = (
                 find_named_documents(query, index, self.today) if self.document_weight else None
             )
             if named_documents and (numbers := named_documents.candidates):
                 dense = _add_candidates(dense, index.search_dense(vector, depth, where, numbers))
-                lexical = _add_candidates(
-                    lexical, index.search_lexical(lexical_query, depth, where, numbers)
-                )
-            bm25_scores = dict(lexical)
+                more = search_words(numbers)
+                word_rankings = list(map(_add_candidates, word_rankings, more))
+            stage_rankings: dict[str, Ranking] = dict(
+                zip(("dense", "lexical", "sparse"), [dense, *word_rankings], strict=False)
+            )
             if lexical_query.has_only_phrases:  # then what has none is not meant
-                dense = [(row, score) for row, score in dense if row in bm25_scores]
-            rows = sorted(bm25_scores.keys() | dict(dense).keys())
-            only_dense = [row for row in rows if row not in bm25_scores]
-            (vector_rows, vectors), missing_bm25_scores = index.run_parallel(
+                allowed = dict(word_rankings[0])
+                for name, ranking in stage_rankings.items():
+                    stage_rankings[name] = [item for item in ranking if item[0] in allowed]
+            rows = sorted({row for ranking in stage_rankings.values() for row, _ in ranking})
+            (vector_rows, vectors), word_scores = index.run_parallel(
                 lambda: index.vectors_of_rows(rows),
-                lambda: index.lexical_scores(lexical_query, only_dense),
+                lambda: _complete_scores(index, queries, word_rankings, rows),
             )
-            weight = index.embedder.dense_weight(query) if self.weight is None else self.weight
             scores = self._rank_candidates(
-                vector, vector_rows, vectors, bm25_scores | missing_bm25_scores, weight
+                vector, vector_rows, vectors, word_scores, self._weigh_parts(query, index)
             )
-            stage_rankings: dict[str, Ranking] = {"dense": dense, "lexical": lexical}
             if named_documents and named_documents.scores:
                 scores, stage_rankings["document"] = self._favour(scores, named_documents, index)
             return list(scores.items())[:k], stage_rankings
 
         return search
+
+    def _weigh_parts(self, query: str, index: Index) -> list[float]:
+        """Return the weights of the dense, the BM25 and, if it is used, the sparse scores."""
+        dense = index.embedder.dense_weight(query) if self.weight is None else self.weight
+        rest = 1 - self.sparse_weight
+        parts = [rest * dense, rest * (1 - dense)]
+        return [*parts, self.sparse_weight] if self.sparse_weight else parts
 
     def _favour(
         self, scores: dict[int, float], named: NamedDocuments, index: Index
@@ -160,15 +179,15 @@ class HybridRetriever(Retriever):
         vector: NDArray[np.float32],
         rows: list[int],
         vectors: NDArray[np.float32],
-        bm25: dict[int, float],
-        weight: float,
+        word_scores: Sequence[dict[int, float]],
+        weights: Sequence[float],
     ) -> dict[int, float]:
         """Return the candidates with their fused scores, best first."""
         if not rows:
-            return fuse(({}, bm25), (weight, 1 - weight), self.fusion)
-        fuse_scores = self._make_fusion(rows, vectors, bm25, weight)
+            return fuse(({}, *word_scores), weights, self.fusion)
+        fuse_scores = self._make_fusion(rows, vectors, word_scores, weights)
         scores = fuse_scores(vector)
-        if not self.feedback or not weight:
+        if not self.feedback or not weights[0]:
             return scores
         positions = {row: i for i, row in enumerate(rows)}
         best_rows = list(islice(scores, FEEDBACK_CANDIDATES))
@@ -181,32 +200,45 @@ class HybridRetriever(Retriever):
         self,
         rows: list[int],
         vectors: NDArray[np.float32],
-        bm25: dict[int, float],
-        weight: float,
+        word_scores: Sequence[dict[int, float]],
+        weights: Sequence[float],
     ) -> Callable[[NDArray[np.float32]], dict[int, float]]:
         """Return a function from a query vector to the fused scores of the candidates."""
         import numpy as np
 
-        weights = (weight, 1 - weight)
-        if self.fusion == "sum" and len(rows) >= len(bm25) and bm25.keys() <= set(rows):
-            bm25_scores = np.array([bm25.get(row, 0.0) for row in rows])
+        known_rows = set(rows)
+        if self.fusion == "sum" and all(scores.keys() <= known_rows for scores in word_scores):
+            aligned = [
+                np.array([scores.get(row, 0.0) for row in rows], dtype=np.float64)
+                for scores in word_scores
+            ]
 
             def add_scores(vector: NDArray[np.float32]) -> dict[int, float]:
                 cosines = (vectors @ vector).astype(np.float64)
-                return sort_by_score(rows, add_aligned_scores((cosines, bm25_scores), weights))
+                return sort_by_score(rows, add_aligned_scores((cosines, *aligned), weights))
 
             return add_scores
 
         def fuse_scores(vector: NDArray[np.float32]) -> dict[int, float]:
-            cosines = (vectors @ vector).tolist()
-            return fuse((dict(zip(rows, cosines, strict=True)), bm25), weights, self.fusion)
+            cosines = dict(zip(rows, (vectors @ vector).tolist(), strict=True))
+            return fuse((cosines, *word_scores), weights, self.fusion)
 
         return fuse_scores
 
 
-def _add_candidates(
-    ranking: list[tuple[int, float]], more: list[tuple[int, float]]
-) -> list[tuple[int, float]]:
+def _complete_scores(
+    index: Index, queries: Sequence[LexicalQuery], rankings: Sequence[Ranking], rows: Sequence[int]
+) -> list[dict[int, float]]:
+    """Return for each query the scores of its ranking, and of the other `rows` that match."""
+    completed = []
+    for query, ranking in zip(queries, rankings, strict=True):
+        scores = dict(ranking)
+        missing = [row for row in rows if row not in scores]
+        completed.append(scores | index.lexical_scores(query, missing))
+    return completed
+
+
+def _add_candidates(ranking: Ranking, more: Ranking) -> Ranking:
     """Return both rankings as one, each row once, best first."""
     return sorted({**dict(more), **dict(ranking)}.items(), key=lambda item: (-item[1], item[0]))
 

@@ -26,11 +26,19 @@ from rag.stores.lexical_index import (
     LexicalEntry,
     LexicalIndex,
     LexicalIndexConfig,
+    LexicalQuery,
+    SparseQuery,
     StemmedEntry,
     stem_entries,
 )
 from rag.stores.location import StoreLocation
-from rag.stores.query_plan import PhraseClause, WordClause, compute_idf, plan_query
+from rag.stores.query_plan import (
+    PhraseClause,
+    SparseClause,
+    WordClause,
+    compute_idf,
+    plan_query,
+)
 from rag.stores.sqlite import Sqlite, SqliteDocumentStore
 from rag.stores.tantivy import Tantivy
 from rag.stores.vector_store import VectorStore, VectorStoreConfig
@@ -51,8 +59,11 @@ __all__ = [
     "LexicalEntry",
     "LexicalIndex",
     "LexicalIndexConfig",
+    "LexicalQuery",
     "PendingDocument",
     "PhraseClause",
+    "SparseClause",
+    "SparseQuery",
     "Sqlite",
     "SqliteDocumentStore",
     "Stats",

@@ -10,6 +10,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import ClassVar, NamedTuple
 
+from rag.embedding.sparse import SparseEncoder, SparseVector
 from rag.stores.location import DerivedStoreConfig, StoreLocation
 from rag.text.spellings import (
     list_forms,
@@ -18,6 +19,8 @@ from rag.text.spellings import (
 from rag.text.tokenization import detect_language, stems, words
 
 _LANGUAGE_SAMPLE_CHUNKS = 16  # first chunks of a document, to detect its language
+_SPARSE_BITS = 7
+_SPARSE_STEP = 1 / 32
 _QUOTED_PHRASE = re.compile(r'"([^"]+)"|“([^”]+)”|„([^“”]+)[“”]|«([^»]+)»|「([^」]+)」')
 
 
@@ -75,6 +78,20 @@ class BM25Query:
         return [next(filter(None, match.groups())) for match in _QUOTED_PHRASE.finditer(self.text)]
 
 
+@dataclass(frozen=True, slots=True)
+class SparseQuery:
+    """A query by learned token weights (`rag.embedding.sparse`), as (token, weight) pairs.
+
+    The score of a chunk is the inner product with its vector. Only for an index whose
+    `sparse_encoder` is not None.
+    """
+
+    weights: tuple[tuple[str, float], ...]
+
+
+LexicalQuery = BM25Query | SparseQuery
+
+
 class LexicalIndex(ABC):
     """BM25 search by chunk row, over the texts of the document store.
 
@@ -111,15 +128,16 @@ class LexicalIndex(ABC):
 
     @abstractmethod
     def search(
-        self, query: BM25Query, k: int, documents: Collection[int] | None = None
+        self, query: LexicalQuery, k: int, documents: Collection[int] | None = None
     ) -> list[tuple[int, float]]:
         """Return up to `k` best (row, score), best first; with `documents`, only of these.
 
-        A chunk matches if it contains a word, a phrase or an expansion stem of the query.
+        A chunk matches if it contains a word, a phrase or an expansion stem of the query, or a
+        token of a sparse query.
         """
 
     @abstractmethod
-    def scores(self, query: BM25Query, rows: Sequence[int]) -> dict[int, float]:
+    def scores(self, query: LexicalQuery, rows: Sequence[int]) -> dict[int, float]:
         """Return the scores of these rows, without those that do not match the query."""
 
     @abstractmethod
@@ -134,8 +152,13 @@ class LexicalIndex(ABC):
         return {}
 
     @property
+    def sparse_encoder(self) -> SparseEncoder | None:
+        """The encoder of the sparse vectors of all chunks; None, the default, if it has none."""
+        return None
+
+    @property
     def is_outdated(self) -> bool:
-        """Whether an earlier version wrote the storage, without all fields.
+        """Whether the storage lacks a field: an earlier version or another encoder wrote it.
 
         It can be searched. The next ingest fills a new one from the document store.
         """
@@ -181,7 +204,8 @@ class StemmedEntry(NamedTuple):
 
     ``title`` has the stems of title and headings. ``body`` has those of title, headings and text,
     and those of the parts of words such as ``parseConfig``. ``forms`` has the joined forms of
-    title, headings and text (`rag.text.spellings`).
+    title, headings and text (`rag.text.spellings`). ``sparse`` has the terms of the sparse vector
+    (`list_sparse_terms`).
     """
 
     row: int
@@ -190,19 +214,61 @@ class StemmedEntry(NamedTuple):
     title: list[str]
     body: list[str]
     forms: list[str]
+    sparse: list[str]
 
 
-def stem_entries(entries: Iterable[LexicalEntry]) -> Iterable[StemmedEntry]:
-    """Stem chunks in the language of their document. Chunks of a document must be adjacent."""
+def stem_entries(
+    entries: Iterable[LexicalEntry], encoder: SparseEncoder | None = None
+) -> Iterable[StemmedEntry]:
+    """Stem chunks in the language of their document. Chunks of a document must be adjacent.
+
+    With `encoder`, their sparse vectors are computed, too. It may raise `EmbeddingError`.
+    """
     for document, group in groupby(entries, key=attrgetter("document")):
         chunks = list(group)
         language = detect_language("\n".join(c.text for c in chunks[:_LANGUAGE_SAMPLE_CHUNKS]))
         stemmed_headings: dict[str, list[str]] = {}
-        for row, _, heading_context, text in chunks:
+        full_texts = [f"{chunk.heading_context}\n{chunk.text}" for chunk in chunks]
+        vectors = encoder.encode_documents(full_texts) if encoder else [{} for _ in chunks]
+        for chunk, full_text, vector in zip(chunks, full_texts, vectors, strict=True):
+            row, _, heading_context, text = chunk
             if heading_context not in stemmed_headings:
                 stemmed_headings[heading_context] = list(stems(heading_context, language))
             headings = stemmed_headings[heading_context]
-            full_text = f"{heading_context}\n{text}"
             pieces = stems("\n".join(list_pieces(full_text)), language)
             body = [*headings, *stems(text, language), *pieces]
-            yield StemmedEntry(row, document, language or "", headings, body, list_forms(full_text))
+            yield StemmedEntry(
+                row,
+                document,
+                language or "",
+                headings,
+                body,
+                list_forms(full_text),
+                list_sparse_terms(vector),
+            )
+
+
+def list_sparse_terms(vector: SparseVector) -> list[str]:
+    """Return the terms that represent a sparse vector in an inverted index.
+
+    A weight is rounded to a multiple of 1/32 below 4. Each binary digit that is set is one term, so
+    the sum over the terms of a token is its weight: see `weigh_sparse_terms`.
+    """
+    terms = []
+    for token, weight in vector.items():
+        level = min(2**_SPARSE_BITS - 1, round(weight / _SPARSE_STEP))
+        terms += [_sparse_term(bit, token) for bit in range(_SPARSE_BITS) if level >> bit & 1]
+    return terms
+
+
+def weigh_sparse_terms(query: SparseQuery) -> dict[str, float]:
+    """Return the score that each term of a chunk's sparse vector adds."""
+    return {
+        _sparse_term(bit, token): weight * _SPARSE_STEP * 2**bit
+        for token, weight in query.weights
+        for bit in range(_SPARSE_BITS)
+    }
+
+
+def _sparse_term(bit: int, token: str) -> str:
+    return f"{bit}:{'▁'.join(token.split())}"

@@ -13,16 +13,24 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from rag.embedding.sparse import SparseEncoder
 from rag.stores.lexical_index import (
-    BM25Query,
     LexicalEntry,
     LexicalIndex,
     LexicalIndexConfig,
+    LexicalQuery,
     StemmedEntry,
     stem_entries,
 )
 from rag.stores.location import StoreLocation
-from rag.stores.query_plan import PhraseClause, WordClause, compute_idf, plan_query
+from rag.stores.query_plan import (
+    Clause,
+    PhraseClause,
+    SparseClause,
+    WordClause,
+    compute_idf,
+    plan_query,
+)
 from rag.text.tokenization import STEMMED_LANGUAGES
 
 if TYPE_CHECKING:
@@ -38,18 +46,21 @@ _MERGE_FACTOR = 4  # a segment has more than this many times the chunks of the n
 class InMemoryLexical(LexicalIndexConfig):
     """Search words in memory, without files: for tests, and for indexes of up to 200,000 chunks.
 
-    The index fills it from the document store whenever it is opened.
+    The index fills it from the document store whenever it is opened. ``sparse_encoder`` adds the
+    learned sparse vectors that `SparseRetriever` searches; they are computed again each time.
     """
 
     name: ClassVar[str] = "memory"
     is_persistent: ClassVar[bool] = False
+
+    sparse_encoder: SparseEncoder | None = None
 
     def create(self, location: StoreLocation) -> None:
         """Do nothing: there is no storage."""
 
     def open(self, location: StoreLocation) -> InMemoryLexicalIndex:
         """Return a new, empty index."""
-        return InMemoryLexicalIndex()
+        return InMemoryLexicalIndex(self.sparse_encoder)
 
 
 class InMemoryLexicalIndex(LexicalIndex):
@@ -68,7 +79,8 @@ class InMemoryLexicalIndex(LexicalIndex):
         assert [row for row, score in index.search(BM25Query("charging"), k=3)] == [7]
     """
 
-    def __init__(self) -> None:
+    def __init__(self, encoder: SparseEncoder | None = None) -> None:
+        self._encoder = encoder
         self._lock = threading.Lock()  # of the buffer; readers only take the current segments
         self._segments: tuple[_Segment, ...] = ()
         self._discard_buffer()
@@ -80,7 +92,7 @@ class InMemoryLexicalIndex(LexicalIndex):
     def add(self, entries: Iterable[LexicalEntry]) -> None:
         """See `LexicalIndex.add`."""
         with self._lock:
-            for entry in stem_entries(entries):
+            for entry in stem_entries(entries, self._encoder):
                 self._builder.add_entry(entry)
 
     def delete(self, rows: Sequence[int]) -> None:
@@ -106,7 +118,7 @@ class InMemoryLexicalIndex(LexicalIndex):
             self._discard_buffer()
 
     def search(
-        self, query: BM25Query, k: int, documents: Collection[int] | None = None
+        self, query: LexicalQuery, k: int, documents: Collection[int] | None = None
     ) -> list[tuple[int, float]]:
         """See `LexicalIndex.search`. Chunks with equal scores are ordered by row."""
         import numpy as np
@@ -120,7 +132,7 @@ class InMemoryLexicalIndex(LexicalIndex):
         order = np.lexsort((rows, -scores))[:k]
         return list(zip(rows[order].tolist(), scores[order].tolist(), strict=True))
 
-    def scores(self, query: BM25Query, rows: Sequence[int]) -> dict[int, float]:
+    def scores(self, query: LexicalQuery, rows: Sequence[int]) -> dict[int, float]:
         """See `LexicalIndex.scores`."""
         matching_rows, scores = _Search(self._segments).run(query, rows=rows)
         # In this order, the best score of a row that was added twice remains.
@@ -131,6 +143,11 @@ class InMemoryLexicalIndex(LexicalIndex):
         search = _Search(self._segments)
         chunk_count = search.count_chunks("body", stem)
         return compute_idf(chunk_count, search.chunk_count) if chunk_count else 0.0
+
+    @property
+    def sparse_encoder(self) -> SparseEncoder | None:
+        """See `LexicalIndex.sparse_encoder`."""
+        return self._encoder
 
     def list_stems(self, prefix: str) -> dict[str, int]:
         """See `LexicalIndex.list_stems`."""
@@ -250,6 +267,7 @@ class _Segment:
     title: _Field
     body: _Field
     forms: _Field
+    sparse: _Field
 
     @cached_property
     def live_count(self) -> int:
@@ -260,9 +278,8 @@ class _Segment:
     def stem_counts(self) -> dict[str, int]:
         """Number of stems in the live chunks, by field."""
         return {
-            "title": int(self.title.lengths[self.is_live].sum()),
-            "body": int(self.body.lengths[self.is_live].sum()),
-            "forms": int(self.forms.lengths[self.is_live].sum()),
+            name: int(self.get_field(name).lengths[self.is_live].sum())
+            for name in ("title", "body", "forms", "sparse")
         }
 
     @cached_property
@@ -273,8 +290,9 @@ class _Segment:
         return np.bincount(self.languages[self.is_live], minlength=len(_LANGUAGES))
 
     def get_field(self, name: str) -> _Field:
-        """Return the field "title", "body" or "forms"."""
-        return {"title": self.title, "body": self.body, "forms": self.forms}[name]
+        """Return the field "title", "body", "forms" or "sparse"."""
+        fields = {"title": self.title, "body": self.body, "forms": self.forms}
+        return fields.get(name, self.sparse)
 
     def find_phrase(self, field: str, stems: Sequence[str]) -> _Postings:
         """Return the live chunks that contain adjacent `stems`, or a single one, in a field."""
@@ -314,6 +332,7 @@ class _SegmentBuilder:
         self._title = _FieldBuilder()
         self._body = _FieldBuilder()
         self._forms = _FieldBuilder()
+        self._sparse = _FieldBuilder()
 
     def add_entry(self, entry: StemmedEntry) -> None:
         """Add a chunk."""
@@ -323,6 +342,7 @@ class _SegmentBuilder:
         self._title.add_text(entry.title)
         self._body.add_text(entry.body)
         self._forms.add_text(entry.forms)
+        self._sparse.add_text(entry.sparse)
 
     def add_segment(self, segment: _Segment) -> None:
         """Add the live chunks of a segment."""
@@ -333,6 +353,7 @@ class _SegmentBuilder:
         self._title.add_field(segment.title, is_live)
         self._body.add_field(segment.body, is_live)
         self._forms.add_field(segment.forms, is_live)
+        self._sparse.add_field(segment.sparse, is_live)
 
     def build(self) -> _Segment:
         """Return the segment of these chunks."""
@@ -346,6 +367,7 @@ class _SegmentBuilder:
             self._title.build(),
             self._body.build(),
             self._forms.build(),
+            self._sparse.build(),
         )
 
 
@@ -414,7 +436,7 @@ class _Search:
 
     def run(
         self,
-        query: BM25Query,
+        query: LexicalQuery,
         *,
         rows: Collection[int] | None = None,
         documents: Collection[int] | None = None,
@@ -441,7 +463,7 @@ class _Search:
         return np.concatenate(row_arrays), np.concatenate(score_arrays)
 
     def _score_segment(
-        self, number: int, clauses: Iterable[WordClause | PhraseClause]
+        self, number: int, clauses: Iterable[Clause]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return the score of each chunk of a segment, and whether it matches a clause."""
         import numpy as np
@@ -449,6 +471,11 @@ class _Search:
         chunk_count = len(self._segments[number].rows)
         scores, is_match = np.zeros(chunk_count), np.zeros(chunk_count, dtype=np.bool_)
         for clause in clauses:
+            if isinstance(clause, SparseClause):
+                slots = self._find_phrase("sparse", (clause.term,))[number].slots
+                scores[slots] += clause.score
+                is_match[slots] = True
+                continue
             best_scores = np.zeros(chunk_count)
             for field, form, weight in self._weigh_forms(clause):
                 postings = self._find_phrase(field, form)[number]

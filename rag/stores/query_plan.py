@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from rag.stores.lexical_index import BM25Query
+from rag.stores.lexical_index import BM25Query, LexicalQuery, SparseQuery, weigh_sparse_terms
 from rag.text.spellings import QueryForms, find_query_forms, fold, list_pieces
 from rag.text.tokenization import STOP_WORDS, stems, words
 from rag.text.typos import find_words_with_two_typos, list_edits, max_typos
@@ -39,19 +39,35 @@ class PhraseClause(NamedTuple):
     forms: tuple[tuple[str, ...], ...]
 
 
+class SparseClause(NamedTuple):
+    """A term of the sparse vectors to search for in the field ``sparse``, and what it adds."""
+
+    term: str
+    score: float
+
+
+Clause = WordClause | PhraseClause | SparseClause
+
+
 def plan_query(
-    query: BM25Query,
+    query: LexicalQuery,
     languages: Sequence[str],
     count_chunks: Callable[[str, str], int],
     chunk_count: int,
     list_stems: Callable[[str], Mapping[str, int]] | None = None,
-) -> list[WordClause | PhraseClause]:
-    """Translate a query to clauses whose BM25 scores are added. Empty: no chunk can match.
+) -> Sequence[Clause]:
+    """Translate a query to clauses whose scores are added. Empty: no chunk can match.
 
-    `count_chunks` returns the number of chunks that have a stem in a field ("title", "body" or
-    "forms"). `list_stems` is that of the index; without it, words with two typos are not
-    recognised.
+    `count_chunks` returns the number of chunks that have a stem in a field ("title", "body",
+    "forms" or "sparse"). `list_stems` is that of the index; without it, words with two typos are
+    not recognised.
     """
+    if isinstance(query, SparseQuery):
+        return [
+            SparseClause(term, score)
+            for term, score in weigh_sparse_terms(query).items()
+            if count_chunks("sparse", term)
+        ]
     planner = _QueryPlanner(query, languages, count_chunks, chunk_count, list_stems)
     text = "" if query.has_only_phrases else query.text
     words_by_forms = dict(zip(_stem_forms(text, languages), words(text), strict=False))

@@ -9,35 +9,57 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
+from rag.embedding.sparse import SparseEncoder
 from rag.errors import IndexDamaged
 from rag.stores.lexical_index import (
-    BM25Query,
     LexicalEntry,
     LexicalIndex,
     LexicalIndexConfig,
+    LexicalQuery,
     stem_entries,
 )
 from rag.stores.location import StoreLocation
-from rag.stores.query_plan import PhraseClause, WordClause, compute_idf, plan_query
+from rag.stores.query_plan import (
+    Clause,
+    PhraseClause,
+    SparseClause,
+    compute_idf,
+    plan_query,
+)
 from rag.text.tokenization import STEMMED_LANGUAGES
 
 _MAX_BOOLEAN_CLAUSES = 500  # up to here, a boolean query is faster than tantivy's term set query
 _MAX_CACHED_PLANS = 32
 _WRITER_HEAP_BYTES = 64_000_000  # buffer of a writer before it writes a segment
+_ENCODER_FILE = "sparse-encoder"  # holds the fingerprint of the sparse encoder
 _UNDETERMINED_LANGUAGE = "und"  # ISO 639-2: undetermined; for text without a stemmer
 
 
 class Tantivy(LexicalIndexConfig):
     """Search words with tantivy, in files of the index folder (the default).
 
+    ``sparse_encoder`` adds the learned sparse vectors that `SparseRetriever` searches. They are
+    computed when a document is added, and again when the lexical index is rebuilt. After a change
+    of the encoder, the next ingest rebuilds it.
+
     Source: https://github.com/quickwit-oss/tantivy
     """
 
     name: ClassVar[str] = "tantivy"
 
+    sparse_encoder: SparseEncoder | None = None
+
+    def create(self, location: StoreLocation) -> None:
+        """See `DerivedStoreConfig.create`."""
+        super().create(location)
+        if self.sparse_encoder is not None and not (location.folder / "meta.json").exists():
+            (location.folder / _ENCODER_FILE).write_text(
+                self.sparse_encoder.fingerprint, encoding="utf-8"
+            )
+
     def open(self, location: StoreLocation) -> TantivyIndex:
         """See `LexicalIndexConfig.open`."""
-        return TantivyIndex(location.folder)
+        return TantivyIndex(location.folder, self.sparse_encoder)
 
 
 class TantivyIndex(LexicalIndex):
@@ -46,16 +68,21 @@ class TantivyIndex(LexicalIndex):
     Each document is stemmed in its language (see `rag.text.tokenization`), and a query in every
     language of the index; if the stems of a word differ, the best match counts. Title and headings
     are indexed twice: at the start of the field ``body``, and in the field ``title``. An index of
-    version 0.1 has no field ``forms``; it is searched without it.
+    version 0.1 has no field ``forms``; it is searched without it. The field ``sparse`` exists only
+    if the index was created with a sparse encoder.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, encoder: SparseEncoder | None = None) -> None:
         import tantivy
 
         self._tantivy = tantivy
         self._path = path
         if not path.is_dir():
             raise IndexDamaged(f"there is no folder {path}: {IndexDamaged.REFILL_HINT}", path=path)
+        self._encoder_fingerprint = _read_encoder_fingerprint(path)
+        fingerprint = encoder.fingerprint if encoder is not None else ""
+        self._is_other_encoder = fingerprint != self._encoder_fingerprint
+        self._encoder = None if self._is_other_encoder else encoder
         self._schema = self._build_schema(has_forms=True)
         self._has_forms = True
         self._links_folder: tempfile.TemporaryDirectory[str] | None = None
@@ -73,7 +100,7 @@ class TantivyIndex(LexicalIndex):
         analyzer = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build()
         self._index.register_tokenizer("stems", analyzer)
         # A search scores its candidates with the same query again.
-        self._plans: dict[BM25Query, list[WordClause | PhraseClause]] = {}
+        self._plans: dict[LexicalQuery, Sequence[Clause]] = {}
         self._writer: Any = None
         self._lock = threading.Lock()
 
@@ -86,6 +113,8 @@ class TantivyIndex(LexicalIndex):
         builder.add_text_field("body", tokenizer_name="stems", index_option="position")
         if has_forms:
             builder.add_text_field("forms", tokenizer_name="stems", index_option="freq")
+        if self._encoder_fingerprint:
+            builder.add_text_field("sparse", tokenizer_name="stems", index_option="basic")
         return builder.build()
 
     def _open_index(self) -> Any:
@@ -115,7 +144,7 @@ class TantivyIndex(LexicalIndex):
         """See `LexicalIndex.add`."""
         with self._translate_errors():
             writer = self._open_writer()
-            for stemmed in stem_entries(entries):
+            for stemmed in stem_entries(entries, self._encoder):
                 entry = self._tantivy.Document()
                 entry.add_unsigned("row", stemmed.row)
                 entry.add_unsigned("document", stemmed.document)
@@ -124,6 +153,8 @@ class TantivyIndex(LexicalIndex):
                 entry.add_text("body", " ".join(stemmed.body))
                 if self._has_forms:
                     entry.add_text("forms", " ".join(stemmed.forms))
+                if self._encoder_fingerprint:
+                    entry.add_text("sparse", " ".join(stemmed.sparse))
                 writer.add_document(entry)
 
     def delete(self, rows: Sequence[int]) -> None:
@@ -180,7 +211,7 @@ class TantivyIndex(LexicalIndex):
             return self._writer
 
     def search(
-        self, query: BM25Query, k: int, documents: Collection[int] | None = None
+        self, query: LexicalQuery, k: int, documents: Collection[int] | None = None
     ) -> list[tuple[int, float]]:
         """See `LexicalIndex.search`."""
         tantivy_query = self._build_query(query)
@@ -190,7 +221,7 @@ class TantivyIndex(LexicalIndex):
             tantivy_query = self._restrict_query(tantivy_query, "document", documents)
         return self._run_query(tantivy_query, k)
 
-    def scores(self, query: BM25Query, rows: Sequence[int]) -> dict[int, float]:
+    def scores(self, query: LexicalQuery, rows: Sequence[int]) -> dict[int, float]:
         """See `LexicalIndex.scores`."""
         tantivy_query = self._build_query(query)
         if tantivy_query is None or not rows:
@@ -218,17 +249,23 @@ class TantivyIndex(LexicalIndex):
             return dict(self._index.searcher().terms_with_prefix("body", prefix))
 
     @property
+    def sparse_encoder(self) -> SparseEncoder | None:
+        """See `LexicalIndex.sparse_encoder`."""
+        return self._encoder
+
+    @property
     def is_outdated(self) -> bool:
         """See `LexicalIndex.is_outdated`."""
-        return not self._has_forms
+        return not self._has_forms or self._is_other_encoder
 
-    def _build_query(self, query: BM25Query) -> Any:
+    def _build_query(self, query: LexicalQuery) -> Any:
         """Translate the query for tantivy; None if no chunk can match it."""
         plans = self._plans  # before the searcher: a commit meanwhile discards them with this plan
         searcher = self._index.searcher()
 
         def count_chunks(field: str, stem: str) -> int:
-            if field == "forms" and not self._has_forms:
+            has_field = {"forms": self._has_forms, "sparse": bool(self._encoder_fingerprint)}
+            if not has_field.get(field, True):
                 return 0
             return int(searcher.doc_freq(field, stem))
 
@@ -247,8 +284,11 @@ class TantivyIndex(LexicalIndex):
             [(should, self._translate_clause(clause)) for clause in clauses]
         )
 
-    def _translate_clause(self, clause: WordClause | PhraseClause) -> Any:
+    def _translate_clause(self, clause: Clause) -> Any:
         query, schema = self._tantivy.Query, self._schema
+        if isinstance(clause, SparseClause):
+            term = query.term_query(schema, "sparse", clause.term, "basic")
+            return query.const_score_query(term, clause.score)
         if isinstance(clause, PhraseClause):
             return query.disjunction_max_query(
                 [
@@ -287,3 +327,11 @@ class TantivyIndex(LexicalIndex):
             hits = searcher.search(query, limit=k, count=False).hits
             rows: list[Any] = searcher.fast_field_values("row", [address for _, address in hits])
         return [(row, float(score)) for row, (score, _) in zip(rows, hits, strict=True)]
+
+
+def _read_encoder_fingerprint(folder: Path) -> str:
+    """Return the fingerprint of the sparse encoder that filled the index; "" for none."""
+    try:
+        return (folder / _ENCODER_FILE).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
