@@ -44,10 +44,10 @@ def citation_recall(case: Case) -> Score:
 def citation_precision(case: Case) -> Score:
     """Share of citations that support their sentence.
 
-    A citation is correct in three cases. It supports its sentence alone. Or it supports the
-    sentence partly, and no citation of the sentence supports it fully (Liu et al.). Or all
-    citations together support the sentence, but not without this one (Gao et al.). A marker with
-    the number of no passage is wrong. Not applicable without citations.
+    A citation is correct in three cases: (1) it alone supports the sentence; (2) it supports the
+    sentence partly, and no citation of the sentence supports it fully (Liu et al.); (3) all
+    citations together support the sentence, but not without this one (Gao et al.). A marker is
+    wrong if no passage has its number. Not applicable without citations.
 
     Source: Gao et al., "ALCE" (2023); Liu et al., "Evaluating Verifiability" (2023), for partial
     support.

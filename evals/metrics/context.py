@@ -51,7 +51,10 @@ def passage_precision(case: Case) -> Score:
 
 @metric("passage_recall", "context", needs=("gold", "contexts"), usual=True)
 def passage_recall(case: Case) -> Score:
-    """Share of gold documents with a passage. Not applicable if the passages have no uris."""
+    """Share of gold documents from which a passage was retrieved.
+
+    Not applicable if the passages have no uris.
+    """
     uris = [passage.uri for passage in case.sample.contexts]
     if not any(uris):
         return Score.not_applicable("the passages have no uris")

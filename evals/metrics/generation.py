@@ -118,7 +118,7 @@ def noise_sensitivity_irrelevant(case: Case) -> Score:
 
 @metric("context_utilisation", "generation", needs=("references", "contexts"))
 def context_utilisation(case: Case) -> Score:
-    """Of the reference's claims that the passages support, the share that the answer contains.
+    """Share of the supported claims of the reference that the answer also contains.
 
     ``claims in a passage and in the answer / claims in a passage``. Not applicable if the passages
     support no claim of the reference. A refusal contains no claim and scores 0.
