@@ -15,8 +15,10 @@ from connectors.parsers.auto import AutoParser
 from connectors.parsers.text import TextParser
 from rag import (
     AzureOpenAIChat,
+    Chunker,
     CohereChat,
     Document,
+    Generator,
     GroundedGenerator,
     HeadingChunker,
     HybridRetriever,
@@ -25,7 +27,9 @@ from rag import (
     OllamaChat,
     OpenAIChat,
     Pipeline,
+    Retriever,
     StaticEmbedder,
+    Verifier,
     component,
 )
 from rag.component import (
@@ -45,6 +49,7 @@ from rag.embedding import (
 from rag.errors import ConfigError, UnknownComponent
 from rag.postprocessing.cohere import CohereReranker
 from rag.postprocessing.llm import LlmReranker
+from rag.retrieval.transforms import QueryTransform
 
 KINDS = sorted(
     group.removeprefix("citewell.")
@@ -181,6 +186,23 @@ def test_every_registered_component_loads_and_has_its_registered_name(kind: str)
         part = component_class(kind, name)
         assert (part.kind, part.name) == (kind, name)
         assert part.__doc__
+
+
+@pytest.mark.parametrize(
+    ("base", "method"),
+    [
+        (Chunker, "split"),
+        (Generator, "answer"),
+        (QueryTransform, "transform"),
+        (Retriever, "retrieve"),
+        (Verifier, "scores"),
+    ],
+)
+def test_part_without_the_method_of_its_kind_cannot_be_built(
+    base: type[Component], method: str
+) -> None:
+    with pytest.raises(TypeError, match=f"abstract.*{method}"):
+        type("Incomplete", (base,), {"__module__": __name__})()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,19 +1,22 @@
 """The pipeline: its methods for loops and event loops, and its configuration."""
 
 import pickle
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import pytest
 
 from rag import (
     AnswerCompleted,
+    ChatModel,
     ConfigError,
     DocumentNotFound,
     F,
     GroundedGenerator,
+    Message,
     Pipeline,
     PipelineConfig,
     Query,
@@ -22,6 +25,7 @@ from rag import (
     StaticEmbedder,
     TextDelta,
 )
+from rag.llm import Completion, Delta
 
 REPLY = "A full battery lasts 34 minutes [1]."
 
@@ -75,6 +79,35 @@ def test_streams_and_can_be_left_early(folder: Path, tmp_path: Path) -> None:
 
         anyio.run(read_whole_stream)
         anyio.run(leave_stream)
+
+
+def test_text_is_streamed_while_the_model_writes(folder: Path, tmp_path: Path) -> None:
+    is_first_text_read = threading.Event()
+    waits: list[bool] = []
+
+    class WaitingChat(ChatModel):
+        name: ClassVar[str] = "waiting"
+
+        def _complete(self, messages: Sequence[Message], **_: Any) -> Completion:
+            return Completion(REPLY)
+
+        def _stream(self, messages: Sequence[Message], **_: Any) -> Iterator[Delta]:
+            yield Delta(REPLY[:30])
+            waits.append(is_first_text_read.wait(10))
+            yield Delta(REPLY[30:])
+            yield Delta("", Completion(REPLY))
+
+    generator = GroundedGenerator(model=WaitingChat())
+    with Pipeline(index=tmp_path / "index", generator=generator) as pipeline:
+        pipeline.ingest(folder)
+
+        async def read_stream() -> None:
+            async for event in pipeline.astream("battery"):
+                if isinstance(event, TextDelta):
+                    is_first_text_read.set()
+
+        anyio.run(read_stream)
+    assert waits == [True]
 
 
 # -- search and answers in a loop of your own ------------------------------------------------

@@ -9,6 +9,9 @@ from pydantic import ValidationError
 from connectors.parsers.markdown import find_heading_marks
 from connectors.parsers.text_builder import TextBuilder
 from rag import Chunk, Document, HeadingChunker, Mark, StaticEmbedder
+from rag.chunking.base import chunk_id
+from rag.chunking.headings import refit
+from rag.text.sentences import Span
 from rag.types import Table
 
 EMBEDDER = StaticEmbedder()
@@ -179,6 +182,31 @@ def test_chunks_of_a_table_have_whole_rows_under_their_columns(
             assert chunk.heading_context == "Inventory"
 
 
+def test_each_section_has_the_columns_of_its_own_table() -> None:
+    builder = TextBuilder()
+    for heading, column in (("A", "Host"), ("B", "City")):
+        start = builder.offset
+        builder.write(f"| {column} |\n| --- |\n")
+        header = builder.offset - start
+        row_start = builder.offset
+        builder.write("| x |")
+        builder.mark("row", 1, row_start)
+        builder.write("\n")
+        builder.mark("table", Table(columns=(column,), header=header), start)
+        builder.mark("heading", (heading,), start)
+    document = Document(uri="u", text=builder.text, marks=tuple(builder.marks))
+    chunks = HeadingChunker().split(document, EMBEDDER)
+    assert [chunk.heading_context for chunk in chunks] == ["A: Host", "B: City"]
+
+
+def test_table_without_rows_is_chunked() -> None:
+    text = "| Host | City |\n| --- | --- |\n"
+    table = Mark(start=0, end=len(text), kind="table", value=Table(header=len(text)))
+    document = Document(uri="u", text=text, marks=(table,))
+    (chunk,) = HeadingChunker(stretch=1).split(document, EMBEDDER)
+    assert chunk.text == text.strip()
+
+
 def test_pieces_of_a_long_row_have_its_label() -> None:
     builder = TextBuilder()
     for number in range(3):
@@ -226,6 +254,21 @@ def test_long_list_is_cut_between_its_items() -> None:
         assert chunk.text.startswith("- item") and chunk.text.endswith("to do")
 
 
+def test_pieces_of_a_long_code_block_do_not_overlap() -> None:
+    text = "```\n" + "".join(f"value_{i} = compute({i})\n" for i in range(60)) + "```"
+    chunks = HeadingChunker(size=64, overlap=16).split(Document(uri="u", text=text), EMBEDDER)
+    assert len(chunks) > 2
+    assert all(previous.end <= chunk.start for previous, chunk in pairwise(chunks))
+
+
+def test_single_item_is_running_text() -> None:
+    """A list has two items; its pieces do not overlap, but those of running text do."""
+    chunks = HeadingChunker(size=64, overlap=16).split(
+        Document(uri="u", text=f"1. {write_prose(200)}"), EMBEDDER
+    )
+    assert any(chunk.start < previous.end for previous, chunk in pairwise(chunks))
+
+
 def test_title_and_headings_precede_only_the_embedded_text() -> None:
     document = parse_markdown(f"# A\n\n{write_prose(60)}", title="Book")
     chunk_with_context, chunk_without = (
@@ -236,6 +279,21 @@ def test_title_and_headings_precede_only_the_embedded_text() -> None:
     assert chunk_without.embedded_text == chunk_without.text == chunk_with_context.text
     assert chunk_without.headings == ("A",)
     assert chunk_without.title == "Book"
+
+
+def test_text_makes_room_for_the_heading_context() -> None:
+    document = parse_markdown(f"# A\n\n{write_prose(100)}", title="Book")
+    chunks = HeadingChunker(overlap=0).split(document, LimitedCounter(64))
+    assert len(chunks) > 3
+    assert {chunk.heading_context for chunk in chunks} == {"Book > A"}
+
+
+def test_heading_context_takes_at_most_half_of_the_tokens() -> None:
+    title = write_prose(20)
+    (chunk,) = HeadingChunker().split(parse_markdown("One.", title=title), LimitedCounter(64))
+    assert chunk.heading_context
+    assert title.startswith(chunk.heading_context)
+    assert EMBEDDER.count_tokens([chunk.heading_context])[0] <= 32
 
 
 def test_page_of_a_chunk_is_the_page_of_its_first_character() -> None:
@@ -289,6 +347,11 @@ def test_two_versions_of_a_document_share_no_chunk_ids() -> None:
     assert not ids[0] & ids[1]
 
 
+def test_chunk_ids_are_stable_across_versions_of_the_code() -> None:
+    # If this fails, the chunks of every existing index have other ids than those of a new one.
+    assert chunk_id("digest", "fingerprint", 0, 12) == "dc28ed75bc4e1db4cace7de7c0d53a0b"
+
+
 def test_overlap_over_half_of_the_size_is_refused() -> None:
     with pytest.raises(ValidationError, match="more than half"):
         HeadingChunker(size=64, overlap=33)
@@ -306,3 +369,13 @@ def test_a_section_up_to_the_stretch_limit_stays_one_chunk(
     assert (len(chunks) == 1) == is_whole
     if not is_whole:
         assert max(EMBEDDER.count_tokens([chunk.text for chunk in chunks])) <= 16
+
+
+def test_parts_of_a_span_of_uneven_density_fit() -> None:
+    text = "the " * 300 + "😀 " * 300
+    (length,) = EMBEDDER.count_tokens([text])
+    parts = refit(text, Span(0, len(text)), length, 32, EMBEDDER)
+    assert [token_count for _, token_count in parts] == EMBEDDER.count_tokens(
+        [text[span.start : span.end] for span, _ in parts]
+    )
+    assert max(token_count for _, token_count in parts) <= 32

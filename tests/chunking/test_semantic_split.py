@@ -1,5 +1,6 @@
 """Splits at the largest breaks, in all scripts."""
 
+import unicodedata
 from itertools import pairwise
 
 import pytest
@@ -44,6 +45,36 @@ def test_clauses_are_the_breaks_of_a_long_sentence() -> None:
     assert {text[a:b] for a, b in split_semantically(text, 0, len(text), 20)} == {text[:14]}
 
 
+def test_clauses_are_larger_breaks_than_words() -> None:
+    clause = "تعمل المضخة ثم تتوقف،"
+    text = f"{clause} " * 10
+    spans = split_semantically(text, 0, len(text), len(clause) + 10)
+    assert {text[a:b] for a, b in spans} == {clause}
+
+
+@pytest.mark.parametrize("target", range(5, 20))
+def test_long_word_in_katakana_is_not_cut_before_a_small_kana_or_a_long_vowel(target: int) -> None:
+    text = "コンピューターサーバー" * 10
+    spans = split_semantically(text, 0, len(text), target)
+    assert not {text[a] for a, _ in spans} & {"ュ", "ー"}
+
+
+@pytest.mark.parametrize("target", range(8, 30))
+@pytest.mark.parametrize(
+    "text", ["เปิดกล่องแล้วนำไส้กรองออก" * 6, "次は「弁」と「箱」を「閉じて」ください" * 6, "مَكَتَبَ" * 20]
+)
+def test_accents_and_brackets_stay_with_their_letters(text: str, target: int) -> None:
+    for start, end in split_semantically(text, 0, len(text), target):
+        assert not unicodedata.category(text[start]).startswith("M")
+        assert text[end - 1] not in "「เแโใไ"
+
+
+def test_zero_width_space_ends_a_span() -> None:
+    text = "ម៉ាស៊ីនដំណើរការ\u200b" * 6
+    spans = split_semantically(text, 0, len(text), 20)
+    assert {text[a:b] for a, b in spans} == {"ម៉ាស៊ីនដំណើរការ\u200b"}
+
+
 @pytest.mark.parametrize("target", range(12, 60))
 def test_part_numbers_are_not_divided(target: int) -> None:
     text = "打开箱子取出型号为FX-310/2的过滤器重量1,250克长34毫米" * 6
@@ -52,6 +83,13 @@ def test_part_numbers_are_not_divided(target: int) -> None:
     assert sum(piece.count("FX-310/2") for piece in pieces) == 6
     assert sum(piece.count("1,250克") for piece in pieces) == 6
     assert sum(piece.count("34毫") for piece in pieces) == 6
+
+
+@pytest.mark.parametrize("target", range(12, 60))
+def test_letters_and_a_hyphen_stay_with_the_character_after_them(target: int) -> None:
+    text = "打开箱子取出XR-型过滤器然后关闭阀门" * 6
+    spans = split_semantically(text, 0, len(text), target)
+    assert sum(text[a:b].count("XR-型") for a, b in spans) == 6
 
 
 @pytest.mark.parametrize("target", range(20, 80))

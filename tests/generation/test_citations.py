@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from rag.generation.citations import cite
 from rag.generation.markers import parse_marker_numbers
+from rag.llm.completion import NativeCitation
 from tests.generation.samples import PASSAGES, VERIFIER
 
 
@@ -51,6 +52,17 @@ def test_several_markers_give_several_citations() -> None:
     )
     assert [c.uri for c in cited.citations] == ["doc1", "doc2"]
     assert cited.sentences[0].citations == (0, 1)
+
+
+def test_native_citation_counts_for_the_sentence_that_it_is_in() -> None:
+    first, second = "The battery lasts 34 minutes.", "The propellers are nylon."
+    native = [
+        NativeCitation(4, len(first), (0,)),
+        NativeCitation(len(first) + 1, len(first) + 5, (1, 7)),  # no passage has the index 7
+    ]
+    cited = cite(f"{first} {second}", PASSAGES, VERIFIER, native=native)
+    assert [(c.uri, c.method) for c in cited.citations] == [("doc1", "native"), ("doc2", "native")]
+    assert [sentence.citations for sentence in cited.sentences] == [(0,), (1,)]
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ def clean_links(text: str) -> str:
         ("![all well](https://evil.example/p.png)", "all well"),
         ("![](//evil.example/p.png)", ""),
         ("[![x](https://evil.example/p.png)](https://evil.example)", "x"),
+        ("[[b](https://evil.example/1) a](https://evil.example/2)", "b a"),
         ("![pixel][p]", "pixel"),
         ("![pixel]", "pixel"),
         ("[p]: https://evil.example/p.png", ""),

@@ -1,6 +1,12 @@
 """The fallback for citation markers that are wrong or missing."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from rag.generation.citations import cite
 from rag.generation.marker_repair import (
@@ -8,6 +14,7 @@ from rag.generation.marker_repair import (
     drop_wrong_markers,
     find_supporting_quotes,
 )
+from rag.verification import Verifier
 from tests.generation.samples import (
     PASSAGES,
     QUESTION,
@@ -36,6 +43,32 @@ def test_unsupported_claim_gets_no_quote() -> None:
     assert 0 <= support < VERIFIER.partial
 
 
+class BatteryVerifier(Verifier):
+    """Gives a passage about batteries a support of 0.4, any other 0.3."""
+
+    name: ClassVar[str] = "battery"
+
+    def scores(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        return np.array([0.4 if "battery" in text else 0.3 for _, text in pairs], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("marked_numbers", "threshold", "uris"),
+    [
+        ([], 0.5, ["doc1"]),  # partial support is enough without a marker
+        ([2], 0.5, ["doc2"]),  # and does not replace a marker with partial support
+        ([2], 0.4, ["doc1"]),
+    ],
+)
+def test_marker_gives_way_only_to_full_support(
+    marked_numbers: list[int], threshold: float, uris: list[str]
+) -> None:
+    claim = "the battery or the propellers last for a long time"
+    verifier = BatteryVerifier(threshold=threshold, partial=0.25)
+    quotes, _ = find_supporting_quotes(claim, marked_numbers, PASSAGES, verifier, "")
+    assert [quote.passage.uri for quote in quotes] == uris
+
+
 def test_wrong_numbers_are_dropped_from_markers() -> None:
     sentence, marked_numbers = drop_wrong_markers("A [1, 9] and b [2][7].", {1, 2})
     assert (sentence, marked_numbers) == ("A [1] and b [2].", [1, 9, 2, 7])
@@ -44,6 +77,7 @@ def test_wrong_numbers_are_dropped_from_markers() -> None:
 def test_missing_markers_are_added_in_order() -> None:
     assert add_missing_markers("A.", [2, 1]) == "A. [2] [1]"
     assert add_missing_markers("A [1].", []) == "A [1]."
+    assert add_missing_markers("|A|5|", [1]) == "|A|5 [1] |"
 
 
 @pytest.mark.parametrize(
@@ -95,6 +129,19 @@ def test_two_passages_support_a_sentence_together() -> None:
     assert sentence.status == "supported"
     assert [answer.citations[i].uri for i in sentence.citations] == ["battery", "propeller"]
     assert sentence.support > max(citation.support for citation in answer.citations)
+
+
+def test_quote_that_adds_nothing_to_two_others_is_omitted() -> None:
+    third = replace(PASSAGES[0], number=3, uri="doc3", text="The battery is red.")
+    quotes, support = find_supporting_quotes(
+        "The battery lasts 34 minutes, and the propellers are made of nylon.",
+        [1, 2, 3],
+        [*PASSAGES, third],
+        VERIFIER,
+        QUESTION,
+    )
+    assert [quote.passage.uri for quote in quotes] == ["doc1", "doc2"]
+    assert support >= VERIFIER.threshold
 
 
 def test_marker_that_adds_no_support_is_dropped() -> None:

@@ -226,3 +226,26 @@ def test_table_mark_survives_json() -> None:
 )
 def test_first_value_names_a_row(table: Table, row: str, label: str) -> None:
     assert table.find_row_label(row) == label
+
+
+def test_table_in_a_later_passage_ends_at_its_mark() -> None:
+    table, prose = "| A |\n| --- |\n| 1 |\n| 2 |\n", "All in euros. Taxes are included.\n"
+    start = 999
+    passage = Passage(
+        number=1,
+        uri="u",
+        start=start,
+        end=start + len(table + prose),
+        text=table + prose,
+        title="",
+        headings=(),
+        location={},
+        score=1.0,
+        marks=(Mark(start=start, end=start + len(table), kind="table", value=Table(header=14)),),
+    )
+    assert [passage.text[a:b] for a, b in passage.sentence_spans()] == [
+        "| 1 |",
+        "| 2 |",
+        "All in euros.",
+        "Taxes are included.",
+    ]

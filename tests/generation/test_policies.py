@@ -94,6 +94,13 @@ def test_abstain_rejects_a_draft_with_one_unsupported_sentence(live: bool) -> No
     assert run_generator(SUPPORTED, live=live, unsupported="abstain")[0].text == SUPPORTED
 
 
+def test_reason_names_the_first_unsupported_sentence() -> None:
+    draft = f"{UNSUPPORTED} {SUPPORTED} The moon is made of cheese."
+    answer, _ = run_generator(draft, unsupported="abstain")
+    assert answer.reason.startswith("not supported by the passages: It was invented by llamas")
+    assert "moon" not in answer.reason
+
+
 @with_and_without_streaming
 def test_required_share_of_supported_sentences(live: bool) -> None:
     answer, _ = run_generator(MIXED, live=live, required=0.6)

@@ -75,6 +75,8 @@ def select(pipeline: Pipeline, where: Filter | None) -> set[str]:
          "What did write about the charter?", {"2.eml"}),
         ("Which tickets have status open?", "Which tickets have?", {"ticket-1.md"}),
         ("tickets with status in progress", "tickets", {"ticket-2.md"}),
+        ("tickets with status in progress or open about valves", "tickets with about valves",
+         {"ticket-1.md", "ticket-2.md"}),
         ("reports by the finance department", "reports", {"report.md"}),
         ("documents tagged budget", "documents", {"report.md"}),
         ("documents by Ana", "documents", {"report.md", "ticket-2.md"}),
@@ -205,3 +207,47 @@ def test_fields_are_read_again_after_an_edit(tmp_path: Path) -> None:
         pipeline.ingest(docs)
         query = transform(pipeline, "tickets with status closed")
         assert select(pipeline, query.filter) == {"b.md"}
+
+
+@pytest.mark.parametrize(
+    ("front_matter", "question", "files"),
+    [
+        (
+            {"a": "author: April Hill\ncreated: 2025-01-15", "b": "created: 2026-04-10"},
+            "documents from April 2026",
+            {"b.md"},
+        ),
+        (
+            {
+                "a": "created: 2025-03-01\nmodified: 2025-06-01",
+                "b": "created: 2025-01-01\nmodified: 2025-03-05",
+            },
+            "documents changed in March 2025",
+            {"b.md"},
+        ),
+        (
+            {
+                "a": "created: 2025-03-01\nmodified: 2025-06-01",
+                "b": "created: 2025-01-01\nmodified: 2025-03-05",
+            },
+            "documents from March 2025",
+            {"a.md"},
+        ),
+        (
+            {"a": "modified: 2025-03-01", "b": "modified: 2025-04-01"},
+            "documents from March 2025",
+            {"a.md"},
+        ),
+    ],
+    ids=["month", "changed", "created", "only changed"],
+)
+def test_dates_are_those_that_the_question_means(
+    tmp_path: Path, front_matter: dict[str, str], question: str, files: set[str]
+) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for name, fields in front_matter.items():
+        (docs / f"{name}.md").write_text(f"---\n{fields}\n---\nThe pump runs.\n")
+    with Pipeline(index=tmp_path / "index") as pipeline:
+        assert not pipeline.ingest(docs).failed
+        assert select(pipeline, transform(pipeline, question).filter) == files

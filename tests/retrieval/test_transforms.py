@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -24,6 +25,7 @@ from rag.retrieval import (
     Rewrite,
     StepBack,
 )
+from rag.types import NO_ANSWER
 
 HISTORY = [
     Message(role="user", content="What is the drone's battery?"),
@@ -168,6 +170,18 @@ def test_carry_over_goes_back_to_a_question_that_stands_by_itself() -> None:
         Message(role="assistant", content="34 minutes."),
         Message(role="user", content="And in the cold?"),
         Message(role="assistant", content="20 minutes."),
+    ]
+    assert CarryOver().transform("Why is that?", history) == [
+        Query("Why is that?", carried_terms=("battery",))
+    ]
+
+
+def test_carry_over_skips_a_question_without_an_answer() -> None:
+    history = [
+        Message(role="user", content="How long does the battery last?"),
+        Message(role="assistant", content="34 minutes."),
+        Message(role="user", content="Who designed the propellers?"),
+        Message.model_validate_json(json.dumps({"role": "assistant", "content": NO_ANSWER})),
     ]
     assert CarryOver().transform("Why is that?", history) == [
         Query("Why is that?", carried_terms=("battery",))

@@ -1,12 +1,20 @@
 """The lexical verifier: which claims it supports, and which it does not."""
 
+from collections.abc import Sequence
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pydantic import ValidationError
 
-from rag import LexicalVerifier
+from rag import LexicalVerifier, StaticEmbedder
 from rag.text.sentences import sentences
+from rag.verification.number_normalization import normalize_numbers
+from rag.verification.swap_detection import is_swapped_statement
+from rag.verification.text_facts import get_text_facts
 
 VERIFIER = LexicalVerifier()
 
@@ -157,6 +165,63 @@ def test_best_part_of_a_long_passage_counts() -> None:
     assert apart < within
 
 
+@pytest.mark.parametrize(
+    ("claim", "sentence", "is_swapped"),
+    [
+        ("The pump runs on diesel.", "The pump runs on petrol.", True),
+        ("The pump runs on diesel.", "The pump runs on that.", False),  # no word of content
+        (  # a long claim may use another word for the same
+            "The pump below the old town hall runs on diesel all night and is cleaned in spring.",
+            "The pump below the old town hall runs on petrol all night and is cleaned in spring.",
+            False,
+        ),
+    ],
+)
+def test_one_other_word_of_content_is_another_statement_in_a_short_claim(
+    claim: str, sentence: str, is_swapped: bool
+) -> None:
+    facts = get_text_facts(claim), get_text_facts(sentence)
+    assert is_swapped_statement(*facts, has_wrong_number=False) == is_swapped
+
+
+@pytest.mark.parametrize(
+    ("text", "normalized"),
+    [
+        ("2 thousand", "2000"),
+        ("1.5 million", "1500000"),
+        ("two billion", "2000000000"),
+        ("3 trillion", "3000000000000"),
+        ("1.234 thousand", "1234"),
+        ("1.2345 thousand", "1.2345 thousand"),  # no whole number
+    ],
+)
+def test_scales_become_digits(text: str, normalized: str) -> None:
+    assert normalize_numbers(text) == normalized
+
+
+@pytest.mark.parametrize(
+    ("passage", "share"),
+    [
+        ("The pump and the tube.", 1),
+        ("The pump runs.", 0.5),
+        ("The pump runs. It rains. It snows. It pours.", 0.5),
+        ("The pump runs. It rains. It snows. It pours. The tube leaks.", (1 + 0.5) / 2),
+    ],
+)
+def test_share_of_the_words_in_the_passage_and_in_its_best_part(passage: str, share: float) -> None:
+    verifier = LexicalVerifier(order=0, similarity=0)
+    assert verifier.scores([("It has a pump and a tube.", passage)]) == pytest.approx([share])
+
+
+def test_number_counts_only_near_the_other_words() -> None:
+    claim = "The hotel in Oslo has 42 rooms."
+    near = "The hotel in Oslo has 42 rooms. It was built by monks."
+    apart = "The hotel in Oslo has many rooms. It was built by 42 monks."
+    scores = LexicalVerifier(wrong_number=0, swapped=0).scores([(claim, near), (claim, apart)])
+    assert scores[0] > 0.9
+    assert scores[1] == 0
+
+
 def test_score_does_not_depend_on_the_other_pairs() -> None:
     pairs = [("It lasts 34 minutes.", PASSAGE), ("It was sold.", PASSAGE), ("", PASSAGE)]
     together = VERIFIER.scores(pairs)
@@ -166,3 +231,53 @@ def test_score_does_not_depend_on_the_other_pairs() -> None:
 def test_config_names_the_calibration_sets() -> None:
     assert "AttributionBench" in VERIFIER.config()["calibrated_on"]
     assert 0 < VERIFIER.partial < VERIFIER.threshold < 1
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1])
+@pytest.mark.parametrize(
+    "field",
+    "threshold partial order similarity wrong_number missing_name swapped negation contradiction".split(),
+)
+def test_number_outside_0_to_1_is_refused(field: str, value: float) -> None:
+    with pytest.raises(ValidationError, match=field):
+        LexicalVerifier.model_validate({field: value})
+
+
+def test_shares_over_1_are_refused() -> None:
+    assert LexicalVerifier(order=0.5, similarity=0.5)
+    with pytest.raises(ValidationError, match="order"):
+        LexicalVerifier(order=0.6, similarity=0.5)
+
+
+@pytest.mark.parametrize(
+    ("claim", "passage", "factor"),
+    [
+        ("The pump waters the yard.", "The pump of steel has no handle.", "negation"),
+        ("The old pump runs.", "The old pump doesn't run at night.", "contradiction"),
+        ("It never runs at night.", "It runs on diesel at night.", "contradiction"),
+        ("The pump has no handle.", "The pump of the town runs on diesel all night.", "negation"),
+        ("It does not run on diesel.", "It runs on diesel.", "swapped"),
+    ],
+)
+def test_sentence_contradicts_a_claim_only_if_it_is_about_the_same(
+    claim: str, passage: str, factor: str
+) -> None:
+    neutral = {"negation": 1.0, "contradiction": 1.0, "swapped": 1.0}
+    without_factors = LexicalVerifier(**neutral).scores([(claim, passage)])[0]
+    assert without_factors > 0
+    for name in neutral:
+        (score,) = LexicalVerifier(**neutral | {name: 0.5}).scores([(claim, passage)])
+        assert score == pytest.approx(without_factors * (0.5 if name == factor else 1)), name
+
+
+def test_vectors_of_any_length_are_compared_by_their_cosine() -> None:
+    class LongVectors(StaticEmbedder):
+        name: ClassVar[str] = "long-vectors"
+        similarity: ClassVar[str] = "dot"  # type: ignore[assignment, misc]
+
+        def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            return 3 * super().embed_documents(texts)
+
+    pairs = [("Batteries last long.", PASSAGE), ("It was sold.", PASSAGE), ("", PASSAGE)]
+    scores = LexicalVerifier(embedder=LongVectors()).scores(pairs)
+    assert scores == pytest.approx(VERIFIER.scores(pairs))

@@ -1,6 +1,7 @@
 """The verifier that asks a chat model."""
 
 import pytest
+from pydantic import ValidationError
 
 from rag import LlmVerifier, ScriptedChat
 from rag.errors import ModelReplyError
@@ -19,6 +20,11 @@ def test_verdicts_become_support_grades() -> None:
         "unsupported",
     ]
     assert "Claim: a" in model.requests[0][-1].content
+
+
+def test_no_parallel_requests_are_refused() -> None:
+    with pytest.raises(ValidationError, match="parallel"):
+        LlmVerifier(model=ScriptedChat(replies=("hm",)), parallel=0)
 
 
 def test_reply_without_verdict_is_retried_once_then_raised() -> None:

@@ -1,5 +1,6 @@
 """NLI verifiers on onnxruntime and torch, with tiny generated models."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,12 @@ import pytest
 
 from rag.errors import ModelError
 from rag.verification import NliVerifier, OnnxNliVerifier
-from rag.verification.nli import _load_onnx_model, _load_torch_model
+from rag.verification.nli import (
+    _find_entailment_label,
+    _load_onnx_model,
+    _load_torch_model,
+    _NliModel,
+)
 from tests.embedding import model_fixtures
 
 CLAIM = "The dog is asleep."
@@ -45,6 +51,20 @@ def test_labels_without_names_are_an_error(tmp_path: Path) -> None:
         OnnxNliVerifier(model=str(folder)).scores([(CLAIM, CLAIM)])
 
 
+def test_support_by_a_model_with_one_output_is_its_sigmoid() -> None:
+    label = _find_entailment_label("m", {0: "LABEL_0"})
+    model = _NliModel("m", None, 20, label, lambda pairs, batch: [[0.0], [2.0]])
+    supports = model.predict_entailment([("a", "b"), ("c", "d")], batch=2)
+    assert supports == pytest.approx([0.5, 0.8808], abs=1e-4)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_support_that_is_no_finite_number_is_an_error(value: float) -> None:
+    model = _NliModel("m", None, 20, 0, lambda pairs, batch: [[0.0, value]])
+    with pytest.raises(ModelError, match="finite"):
+        model.predict_entailment([("a", "b")], batch=1)
+
+
 def test_labels_in_the_wrong_order_are_detected(tmp_path: Path) -> None:
     folder = model_fixtures.nli(tmp_path / "m", backwards=True)
     with pytest.raises(ModelError, match="not usable"):
@@ -64,6 +84,22 @@ def test_a_long_passage_is_read_in_windows_to_its_end(verifier: OnnxNliVerifier)
     assert verifier.scores([(CLAIM, with_not)])[0] > 0.9
 
 
+def test_longest_pair_fits_with_its_special_tokens(verifier: OnnxNliVerifier) -> None:
+    model = verifier._nli_model
+    pair = model.tokenizer.encode("long " * (model.max_tokens - 1), "dog")
+    assert len(pair) == 24
+
+
+def test_positions_of_roberta_begin_after_the_padding_index(
+    tmp_path: Path, verifier: OnnxNliVerifier
+) -> None:
+    folder = model_fixtures.nli(tmp_path / "roberta")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "xlm-roberta"}))
+    model = OnnxNliVerifier(model=str(folder))._nli_model
+    assert model.max_tokens == verifier._nli_model.max_tokens - 2
+
+
 def test_long_claim_is_split_into_sentences_and_never_cut(
     verifier: OnnxNliVerifier, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -73,6 +109,12 @@ def test_long_claim_is_split_into_sentences_and_never_cut(
     with caplog.at_level(logging.WARNING):
         assert verifier.scores([("long " * 30, "dog")])[0] == 0
     assert "too long" in caplog.text
+
+
+def test_sentence_over_half_of_the_limit_has_no_support(verifier: OnnxNliVerifier) -> None:
+    limit = verifier._nli_model.max_tokens // 2
+    pairs = [("long " * limit, "dog"), ("long " * (limit + 1), "dog")]
+    assert verifier.scores(pairs) == pytest.approx([0.909, 0], abs=1e-3)
 
 
 @pytest.mark.parametrize("pair", [("", "x"), (" ", "x"), ("The dog.", "")])
