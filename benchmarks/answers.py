@@ -2,6 +2,7 @@
 
     python3 -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/peers.txt
     python -m benchmarks.answers ../shared/data .venv-peers/bin/python
+    python -m benchmarks.answers ../shared/data --extractive    # without a model
 
 The questions are from SQuAD 2, HotpotQA, MuSiQue and TAT-QA. SQuAD 2 has answerable questions, and
 unanswerable ones whose passages seem to answer them. The set ``foreign`` asks questions of other
@@ -23,6 +24,11 @@ The columns, by system and set:
 * ``prec`` is the share of refusals that concern unanswerable questions, ``rec`` the share of
   unanswerable questions that are refused. A refusal of another framework is recognized by its
   words.
+
+With ``--extractive``, only the extractive generator is measured, in other columns: ``first`` and
+``any``, the share of answerable questions whose first quote, or any quote, contains a reference;
+``refused``, the share of them that it refuses; ``gold out``, the share that it refuses without the
+passages that contain a reference; and ``unansw.``, the share of unanswerable questions refused.
 """
 
 from __future__ import annotations
@@ -114,6 +120,45 @@ def main(data: Path, peers: str | None) -> None:
             for name, questions in sets.items():
                 replies = list(answer(questions))
                 print(f"{side:22}{name:10}{len(questions):4}{row(questions, replies)}", flush=True)
+
+
+def measure_extractive(data: Path) -> None:
+    generator = ExtractiveGenerator()
+    print(f"{'set':10}{'n':>5}{'first':>8}{'any':>8}{'refused':>9}{'gold out':>10}{'unansw.':>9}")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, read in SETS.items():
+            questions = list(read(data, Path(folder)))
+            first, any_, refused, gold_out, unanswerable = [], [], [], [], []
+            for question in questions:
+                answer = generator.answer(question.text, question.hits)
+                is_refused = answer.status == "abstained"
+                if not question.answerable:
+                    unanswerable.append(is_refused)
+                    continue
+                quotes = [c.quote for c in answer.citations]
+                holds = [scores(quote, question.references)[2] > 0 for quote in quotes]
+                first.append(bool(holds) and holds[0])
+                any_.append(any(holds))
+                refused.append(is_refused)
+                others = remove_gold_passages(question)
+                if 0 < len(others) < len(question.hits):
+                    status = generator.answer(question.text, others).status
+                    gold_out.append(status == "abstained")
+            shares = [
+                cell(ratio(sum(values), len(values)), width)
+                for values, width in zip(
+                    (first, any_, refused, gold_out, unanswerable), (8, 8, 9, 10, 9), strict=True
+                )
+            ]
+            print(f"{name:10}{len(questions):5}{''.join(shares)}", flush=True)
+
+
+def remove_gold_passages(question: Question) -> list[Hit]:
+    """Return the hits that contain no reference."""
+    references = [reference.lower() for reference in question.references]
+    return [
+        hit for hit in question.hits if not any(r in hit.chunk.text.lower() for r in references)
+    ]
 
 
 def row(questions: Sequence[Question], given: Sequence[Given]) -> str:
@@ -305,7 +350,9 @@ def scores(text: str, references: Sequence[str]) -> tuple[float, float, float]:
 
 
 if __name__ == "__main__":
-    main(
-        Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data"),
-        sys.argv[2] if len(sys.argv) > 2 else None,
-    )
+    arguments = [argument for argument in sys.argv[1:] if argument != "--extractive"]
+    data_folder = Path(arguments[0] if arguments else "../shared/data")
+    if "--extractive" in sys.argv:
+        measure_extractive(data_folder)
+    else:
+        main(data_folder, arguments[1] if len(arguments) > 1 else None)

@@ -60,7 +60,7 @@ _QUESTIONS: tuple[tuple[AnswerType, re.Pattern[str]], ...] = (
     (
         "duration",
         re.compile(
-            r"\bhow\s(?:long|quickly|soon|fast|often|frequently|regularly)\b|\bhow\smany\s(?:days|weeks|"
+            r"\bhow\s(?:long|quickly|soon|fast|often|frequently|regularly|far\sin\sadvance)\b|\bhow\smany\s(?:days|weeks|"
             r"months|years|hours|minutes)\b|\bwie\s(?:lange|oft|schnell)\b",
             re.IGNORECASE,
         ),
@@ -93,6 +93,16 @@ _QUESTIONS: tuple[tuple[AnswerType, re.Pattern[str]], ...] = (
     (
         "person",
         re.compile(r"^\W*(?:to\s|by\s|from\s|for\s)?(?:who|whom|whose|wer|wem|wen)\b", re.I),
+    ),
+    (
+        "number",
+        re.compile(
+            r"\b(?:weight|height|length|width|depth|speed|temperature|temp|share|percentage|percent|"
+            r"capacity|load|limit|ceiling|cap|maximum|minimum|max|min|consumption|total|revenue|"
+            r"turnover|sales|profit|distance|area|volume|number\sof|average|kwh?|km|gewicht|höhe|länge|"
+            r"breite|tiefe|anteil|temperatur|umsatz|verbrauch|anzahl|höchst\w+|mindest\w+)\b",
+            re.IGNORECASE,
+        ),
     ),
 )
 _ANSWERS: dict[AnswerType, re.Pattern[str]] = {

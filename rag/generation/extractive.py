@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import Field
 
 from rag.embedding import Embedder, StaticEmbedder
+from rag.generation.answer_scorer import estimate_answerability, rank_candidates
 from rag.generation.base import Generator, abstention
 from rag.generation.context_packing import pack
 from rag.generation.links import remove_uncited_links
 from rag.generation.question_spelling import respell_question
 from rag.generation.quotes import Quote
-from rag.generation.relevance import Candidate, explain_low_relevance, score_candidates
+from rag.generation.relevance import Candidate, explain_missing_answer
 from rag.query import Query
 from rag.text.tokens import count_tokens
 from rag.types import Answer, Citation, ExtractStep, Hit, Message, Sentence
@@ -24,23 +26,23 @@ class ExtractiveGenerator(Generator):
     """Quotes the sentences that answer best, verbatim, each with its citation.
 
     It cannot hallucinate, since it only quotes. First, the question is written as the passages
-    spell it (`rag.generation.question_spelling`). A sentence's relevance (0..2) is the share of the
-    question's words that it or its headings have, plus the cosine of sentence and question; it is
-    lower if names, or what is asked of a name, are missing. If no sentence reaches ``threshold``,
-    the generator abstains. It quotes up to ``sentences`` sentences
-    whose score is at least ``near`` times the best score; the score is the relevance with rarer
-    words counting more and the passage's score added. In the answer's text, white space is
-    collapsed and links lead to the cited source only; the citations' quotes are unchanged.
+    spell it (`rag.generation.question_spelling`). A learned scorer (`rag.generation.answer_scorer`)
+    ranks the sentences. If the probability (0..1) that the best ones hold the answer is below
+    ``answerability``, or the best relevance (0..2, see `rag.generation.relevance`) below
+    ``threshold``, the generator abstains. It quotes up to ``sentences`` sentences whose odds are at
+    least ``near`` times those of the best. In the answer's text, white space is collapsed and links
+    lead to the cited source only; the citations' quotes are unchanged.
 
-    `benchmarks/answers.py` prints how many answerable questions the default threshold keeps, and
-    how many unanswerable ones it refuses.
+    `benchmarks/answers.py` prints how many answerable questions the defaults keep, and how many
+    unanswerable ones they refuse.
     """
 
     name: ClassVar[str] = "extractive"
 
     sentences: int = Field(3, ge=1, le=20)
-    threshold: float = Field(0.85, ge=0, le=2)
-    near: float = Field(0.85, ge=0, le=1)
+    answerability: float = Field(0.27, ge=0, le=1)
+    threshold: float = Field(0.0, ge=0, le=2)
+    near: float = Field(0.2, ge=0, le=1)
     streams: ClassVar[bool] = False
 
     budget: int = Field(4_000, ge=64)
@@ -53,8 +55,9 @@ class ExtractiveGenerator(Generator):
         start_time = time.perf_counter()
         packed = pack(hits, self.budget, count_tokens)
         query = respell_question(Query.of(question), packed.passages, self.embedder)
-        candidates = score_candidates(query, packed.passages, self.embedder)
+        candidates = rank_candidates(query, packed.passages, self.embedder)
         best_relevance = max((c.relevance for c in candidates), default=0.0)
+        answerability = estimate_answerability(candidates[0].score) if candidates else 0.0
 
         def make_step() -> ExtractStep:
             return ExtractStep(
@@ -64,12 +67,13 @@ class ExtractiveGenerator(Generator):
                 left_out=packed.omitted_hits,
                 candidates=len(candidates),
                 relevance=round(best_relevance, 3),
+                answerability=round(answerability, 3),
             )
 
         selected = self._select_candidates(candidates)
-        if not selected or best_relevance < self.threshold:
+        if not selected or answerability < self.answerability or best_relevance < self.threshold:
             reason = (
-                explain_low_relevance(query.text, packed.passages, best_relevance, self.threshold)
+                explain_missing_answer(query.text, packed.passages, answerability)
                 if candidates
                 else "nothing was retrieved"
             )
@@ -84,15 +88,15 @@ class ExtractiveGenerator(Generator):
             trace=(make_step(),),
         )
 
-    def _select_candidates(self, candidates: Iterable[Candidate]) -> list[Candidate]:
+    def _select_candidates(self, ranked: Sequence[Candidate]) -> list[Candidate]:
         """Return the candidates to quote, best first, without duplicate texts."""
-        ranked = sorted(candidates, key=lambda c: (-c.score, c.passage.number, c.span))
+        max_distance = -math.log(self.near) if self.near else math.inf
         selected: list[Candidate] = []
         selected_texts: set[str] = set()
         for candidate in ranked:
             text = _collapse_white_space(candidate.text)
             if len(selected) == self.sentences or (
-                selected and candidate.score < self.near * selected[0].score
+                selected and candidate.score < selected[0].score - max_distance
             ):
                 break
             if text not in selected_texts and _render_candidate(candidate).strip():

@@ -12,6 +12,7 @@ from pydantic import Field
 from rag.concurrency import close_at_end
 from rag.embedding import Embedder, StaticEmbedder
 from rag.errors import ModelContextExceeded, QueryError
+from rag.generation.answer_scorer import estimate_answerability, rank_candidates
 from rag.generation.base import (
     AnswerCompleted,
     Event,
@@ -30,7 +31,7 @@ from rag.generation.context_packing import (
     pack,
 )
 from rag.generation.markers import strip_markers
-from rag.generation.relevance import explain_low_relevance, score_candidates
+from rag.generation.relevance import explain_missing_answer
 from rag.llm.base import ChatModel
 from rag.llm.completion import Completion, Source
 from rag.llm.prompting import escape_prompt_markup, render_messages, render_prompt
@@ -71,8 +72,9 @@ class GroundedGenerator(Generator):
     more and told which sentences failed; those that fail again are removed. With ``abstain``, the
     generator abstains.
 
-    The generator also abstains if no sentence of the passages reaches ``relevance`` (0..2, as the
-    extractive generator computes it; then no model is called), if the model says that it does not
+    The generator also abstains if no sentence of the passages reaches ``relevance`` (0..2), or the
+    probability that they hold the answer is below ``answerability`` (0..1; both as the extractive
+    generator computes them; then no model is called), if the model says that it does not
     know, and if no sentence, or a smaller share than ``required``, is supported. The trace then has
     the draft.
     """
@@ -91,6 +93,7 @@ class GroundedGenerator(Generator):
     unsupported: Literal["flag", "drop", "repair", "abstain"] = "flag"
     required: float = Field(0.0, ge=0, le=1)
     relevance: float = Field(0.0, ge=0, le=2)
+    answerability: float = Field(0.0, ge=0, le=1)
     embedder: Embedder = StaticEmbedder()
 
     def answer(
@@ -209,13 +212,12 @@ class GroundedGenerator(Generator):
                 f"no passage fits: the shortest has {packed.shortest_hit_tokens} tokens, and "
                 f"{packed.budget} are available for passages"
             )
-        if self.relevance:
-            candidates = score_candidates(query, packed.passages, self.embedder)
+        if self.relevance or self.answerability:
+            candidates = rank_candidates(query, packed.passages, self.embedder)
             best_relevance = max((candidate.relevance for candidate in candidates), default=0.0)
-            if best_relevance < self.relevance:
-                return explain_low_relevance(
-                    query.text, packed.passages, best_relevance, self.relevance
-                )
+            answerability = estimate_answerability(candidates[0].score) if candidates else 0.0
+            if best_relevance < self.relevance or answerability < self.answerability:
+                return explain_missing_answer(query.text, packed.passages, answerability)
         return ""
 
     def _prepare_attempt(

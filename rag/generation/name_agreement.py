@@ -78,19 +78,31 @@ def find_asked_names(question: str) -> frozenset[str]:
 def has_asked_name(names: Set[str], passage: Passage, span: Span) -> bool:
     """Whether a span has one of the `names`, below its headings or elsewhere in its passage.
 
-    A row of a table has them in its own cells, its headings or the names of its columns. A span
+    A row of a table has them in its own cells, its headings or the names of its columns. The names
+    of the file and its folders count for the whole document. A span
     that has another identifier or year instead does not: P-9 for P-7, 2024 for 2022 where its
     passage does not mention 2022.
     """
     if not names:
         return True
     premise_words = _list_words(passage.premise(span))
+    names = names - (_list_words(passage.document_name) - premise_words)
+    if not names:
+        return True
     mentioned_years = {w for w in _list_words(passage.text) & names if _YEAR.fullmatch(w)}
     if _has_other_identifier(names - mentioned_years, premise_words):
         return False
     if not names.isdisjoint(premise_words):
         return True
     return passage.table_at(span.start) is None and not names.isdisjoint(_list_words(passage.text))
+
+
+def find_unknown_identifiers(question: str, passages: Sequence[Passage]) -> frozenset[str]:
+    """Return the identifiers and years of a question that no passage has."""
+    names = frozenset(name for name in find_asked_names(question) if _is_identifier(name))
+    for passage in passages if names else ():
+        names -= _list_words("\n".join([passage.document_name, *passage.labels, passage.text]))
+    return names
 
 
 def is_about_other_identifier(names: Set[str], passage: Passage, span: Span) -> bool:

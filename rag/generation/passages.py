@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from urllib.parse import unquote, urlsplit
 
 from rag.text.sentences import Span, sentences
 from rag.types import Mark, SourceLocation, Table, format_location
 
 _MAX_RECORD_NAME_CHARACTERS = 120
+_MAX_PATH_PARTS = 3
+_PATH_WORD = re.compile(r"[^\W\d_]+|\d+")
 _HEADING_MARKUP = "#=*_-~ \t\r"
 _HEADING_LINE = re.compile(r"\s*+(?P<line>[^\n]+)(?:\n[ \t]*(?:=+|-+)[ \t]*(?=\n|\Z))?")
 
@@ -67,6 +70,11 @@ class Passage:
         return _join_path(
             self.title, *self.headings_at(offset), *captions, self._find_record_name(offset)
         )
+
+    @property
+    def document_name(self) -> str:
+        """File name and folders of the source as words; "" if the uri has no path."""
+        return _split_path(self.uri)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -208,6 +216,12 @@ class Passage:
         ) == headings[-1].strip(_HEADING_MARKUP)
         has_more = bool(self.text[: match.start()].strip() or self.text[match.end() :].strip())
         return Span(match.start("line"), match.end()) if is_heading and has_more else None
+
+
+@lru_cache(maxsize=1_024)
+def _split_path(uri: str) -> str:
+    parts = re.split(r"!?[/\\]", unquote(urlsplit(uri).path))
+    return " ".join(" ".join(_PATH_WORD.findall(part)) for part in parts[-_MAX_PATH_PARTS:])
 
 
 def _split_at_joints(text: str, joints: tuple[int, ...]) -> list[tuple[int, int]]:

@@ -19,7 +19,7 @@ from rag.generation.name_agreement import (
 from rag.generation.passages import Passage
 from rag.query import Query
 from rag.text.sentences import Span
-from rag.text.tokenization import STOP_WORDS, content_stems, stems
+from rag.text.tokenization import STOP_WORDS, content_stems, stems, words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,7 @@ _CARRIED_TERMS_FACTOR = 0.5  # of the relevance, if only terms of an earlier que
 _PASSAGE_WEIGHT = 0.5  # weight of the passage's score in a sentence's score
 _INCOMPLETE_SENTENCE_PENALTY = 0.4  # for text without a sentence's end: a caption, a heading
 _MISSING_ATTRIBUTE_FACTOR = 0.7  # of the relevance, if the text lacks what is asked of a name
-_UNKNOWN_ATTRIBUTE_FACTOR = 0.55  # the same, if no text has it
+UNKNOWN_ATTRIBUTE_FACTOR = 0.55  # the same, if no text has it
 _WORD = re.compile(r"[^\W_]+(?:[-'’./][^\W_]+)*")
 _MAX_LISTED_WORDS = 4
 _KEY = re.compile(r"([^\W\d][\w -]{0,40}):\s")
@@ -54,17 +54,41 @@ class Candidate(NamedTuple):
         return self.passage.text[self.span.start : self.span.end]
 
 
-class _Features(NamedTuple):
-    """What the relevance of a span depends on."""
+class SpanFeatures(NamedTuple):
+    """What the relevance of a sentence to a question depends on.
+
+    ``text`` has the names of the columns of a row, and ``label`` the title and headings above it.
+    ``shared_stems`` are the stems of the question that one of them has. ``factor`` is below 1 if
+    the sentence lacks the names of the question, or has only words from an earlier question.
+    """
 
     passage: Passage
     span: Span
     text: str
+    label: str
     shared_stems: Set[str]
     cosine: float
-    name_factor: float
+    factor: float
     attribute_factor: float
     has_answer_type: bool
+    lacks_names: bool
+    asked_names: int
+
+    @property
+    def is_table_row(self) -> bool:
+        """Whether the sentence is a row of a table."""
+        return self.passage.table_at(self.span.start) is not None
+
+    @property
+    def is_fragment(self) -> bool:
+        """Whether the text says nothing alone: it is no sentence, and no row of a table."""
+        return not _COMPLETE_SENTENCE.search(self.text) and not self.is_table_row
+
+    @property
+    def has_asked_key(self) -> bool:
+        """Whether the text has the form ``Budget: 8,200 euros``, and the question asks for it."""
+        key = _KEY.match(self.text)
+        return key is not None and set(content_stems(key[1])) <= self.shared_stems
 
 
 def score_candidates(
@@ -79,33 +103,40 @@ def score_candidates(
     name. In the score, rarer words count more, the passage's score is added, and text without a
     number, date or person counts less if the question asks for one.
     """
+    return score_features(query, list_features(query, passages, embedder))
+
+
+def score_features(query: Query, features: Sequence[SpanFeatures]) -> list[Candidate]:
+    """Return the relevance and the score of each sentence; see `score_candidates`."""
     question_stems = set(content_stems(str(query)))
-    if not question_stems:
-        return []
-    features = _list_features(query, question_stems, passages, embedder)
     rarity = _weigh_by_rarity(question_stems, [f.shared_stems for f in features])
     return [_score_span(f, rarity, len(question_stems)) for f in features]
 
 
 def _score_span(
-    features: _Features, rarity: Mapping[str, float], question_length: int
+    features: SpanFeatures, rarity: Mapping[str, float], question_length: int
 ) -> Candidate:
-    passage, span, text, shared_stems, cosine, factor, attribute_factor, has_type = features
-    relevance = (len(shared_stems) / question_length + max(0.0, cosine)) * factor
-    score = factor - 1 + math.fsum(rarity[word] for word in shared_stems) + max(0.0, cosine)
-    score += _PASSAGE_WEIGHT * passage.score
-    if not _is_complete(passage, span, text):
+    shared_stems, cosine = features.shared_stems, max(0.0, features.cosine)
+    relevance = (len(shared_stems) / question_length + cosine) * features.factor
+    score = features.factor - 1 + math.fsum(rarity[word] for word in shared_stems) + cosine
+    score += _PASSAGE_WEIGHT * features.passage.score
+    if features.is_fragment:
         score -= _INCOMPLETE_SENTENCE_PENALTY
-    if not has_type:
+    if not features.has_answer_type:
         score -= _OTHER_TYPE_PENALTY
-    if (key := _KEY.match(text)) and set(content_stems(key[1])) <= shared_stems:
+    if features.has_asked_key:
         score += _KEY_BONUS
-    return Candidate(passage, span, relevance * attribute_factor, score)
+    relevance *= features.attribute_factor
+    return Candidate(features.passage, features.span, relevance, score)
 
 
-def _list_features(
-    query: Query, question_stems: Set[str], passages: Sequence[Passage], embedder: Embedder
-) -> list[_Features]:
+def list_features(
+    query: Query, passages: Sequence[Passage], embedder: Embedder
+) -> list[SpanFeatures]:
+    """Return the features of every quotable sentence; none for a question without a word."""
+    question_stems = set(content_stems(str(query)))
+    if not question_stems:
+        return []
     spans = [(p, span) for p in passages for span in _iterate_quotable_spans(p)]
     texts = [passage.describe(span) for passage, span in spans]
     labels = [passage.label_at(span.start) for passage, span in spans]
@@ -120,16 +151,27 @@ def _list_features(
     names = find_asked_names(query.text)
     attributes = _weigh_attributes(query.text, names, spans, embedder)
     answer_type = find_answer_type(query.text)
-    features: list[_Features] = []
+    features: list[SpanFeatures] = []
     for (passage, span), text, label, cosine, attribute_factor in zip(
         spans, texts, labels, cosines, attributes, strict=True
     ):
         shared_stems = question_stems & (set(stems(text)) | label_stems[label])
         factor = 1.0 if shared_stems & own_stems else _CARRIED_TERMS_FACTOR
-        factor *= 1 if has_asked_name(names, passage, span) else MISSING_NAME_FACTOR
-        has_type = answer_type is None or has_answer_of_type(text, answer_type)
+        lacks_names = not has_asked_name(names, passage, span)
         features.append(
-            _Features(passage, span, text, shared_stems, cosine, factor, attribute_factor, has_type)
+            SpanFeatures(
+                passage,
+                span,
+                text,
+                label,
+                shared_stems,
+                cosine,
+                factor * (MISSING_NAME_FACTOR if lacks_names else 1),
+                attribute_factor,
+                answer_type is None or has_answer_of_type(text, answer_type),
+                lacks_names,
+                len(names),
+            )
         )
     return features
 
@@ -164,7 +206,7 @@ def _weigh_attributes(
             find_texts_with_attribute(attribute, premises, embedder), spans, strict=True
         )
     ]
-    missing_factor = _MISSING_ATTRIBUTE_FACTOR if any(has_attribute) else _UNKNOWN_ATTRIBUTE_FACTOR
+    missing_factor = _MISSING_ATTRIBUTE_FACTOR if any(has_attribute) else UNKNOWN_ATTRIBUTE_FACTOR
     return [1.0 if has else missing_factor for has in has_attribute]
 
 
@@ -192,23 +234,25 @@ def _embed_below_headings(
     return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12))
 
 
-def explain_low_relevance(
-    question: str, passages: Sequence[Passage], relevance: float, threshold: float
-) -> str:
-    """Return why no sentence answers: the words of the question that no passage has."""
+def explain_missing_answer(question: str, passages: Sequence[Passage], answerability: float) -> str:
+    """Return why no sentence answers: the words of the question that no passage has.
+
+    ``answerability`` is the probability that one does.
+    """
     known_stems: set[str] = set()
     for passage in passages:
-        known_stems.update(stems("\n".join([*passage.labels, passage.text])))
+        texts = [passage.document_name, *passage.labels, passage.text]
+        known_stems.update(stems("\n".join(texts)))
     missing = [
         word
         for word in dict.fromkeys(_WORD.findall(question))
         if word.lower() not in STOP_WORDS and known_stems.isdisjoint(stems(word))
     ]
-    reason = "no sentence was relevant enough"
+    reason = "no sentence of the passages that were found seems to answer the question"
     if missing:
         listed = ", ".join(f'"{word}"' for word in missing[:_MAX_LISTED_WORDS])
-        reason += f": the passages that were found do not mention {listed}"
-    return f"{reason} (relevance {relevance:.2f}, needed {threshold:.2f})"
+        reason += f"; they do not mention {listed}"
+    return f"{reason} (probability of an answer: {answerability:.0%})"
 
 
 def _weigh_by_rarity(
@@ -233,13 +277,8 @@ def _iterate_quotable_spans(passage: Passage) -> Iterator[Span]:
         if marker := _LEADING_MARKUP.match(sentence):
             span = Span(start + marker.end(), end)
             sentence = passage.text[span.start : end]
-        if len(stems(sentence)) >= _count_required_words(passage, span, sentence):
+        if len(words(sentence)) >= _count_required_words(passage, span, sentence):
             yield span
-
-
-def _is_complete(passage: Passage, span: Span, text: str) -> bool:
-    """Whether a text says something alone: it is a sentence, or the row of a table."""
-    return bool(_COMPLETE_SENTENCE.search(text)) or passage.table_at(span.start) is not None
 
 
 def _count_required_words(passage: Passage, span: Span, sentence: str) -> int:

@@ -159,7 +159,8 @@ class ExtractStep(Step):
 
     ``passages`` is the number of passages it read, ``left_out`` the number of hits that did not fit
     into the token budget, ``candidates`` the number of sentences, and ``relevance`` (0..2) that of
-    the best sentence.
+    the best sentence. ``answerability`` is the probability (0..1) that the best sentences hold the
+    answer; None in answers of earlier versions.
     """
 
     name: Literal["extract"]
@@ -167,6 +168,7 @@ class ExtractStep(Step):
     left_out: Count
     candidates: Count
     relevance: float
+    answerability: float | None = None
 
 
 class FillStep(Step):

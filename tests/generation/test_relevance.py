@@ -85,6 +85,7 @@ def test_answers(pipeline: Pipeline, question: str, expected: str) -> None:
         "What is the accuracy of the K-50?",  # stands under the K-40
         "What is the salary of Marta Ruiz?",
         "What is Marta Ruiz's birthday?",
+        "How many staff were at Cadiz in 2019?",  # no text mentions the year
     ],
 )
 def test_refusals(pipeline: Pipeline, question: str) -> None:
@@ -93,7 +94,7 @@ def test_refusals(pipeline: Pipeline, question: str) -> None:
 
 def test_a_refusal_names_what_the_passages_do_not_mention(pipeline: Pipeline) -> None:
     reason = pipeline.ask("What is the salary of Marta Ruiz?").reason
-    assert 'do not mention "salary" (relevance 0.' in reason
+    assert 'they do not mention "salary" (probability of an answer: ' in reason
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,335 @@
+"""The learned scorer of sentences: which one answers a question, and whether any does.
+
+The score of a sentence is a weighted sum of the features in `FEATURES`: its log odds of holding the
+answer. The weights are in ``answer_scorer.json``; ``python -m benchmarks.answer_scorer`` learns
+them from questions with known answers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from rag.embedding import Embedder
+from rag.generation.answer_types import find_answer_type
+from rag.generation.name_agreement import find_unknown_identifiers
+from rag.generation.passages import Passage
+from rag.generation.relevance import (
+    UNKNOWN_ATTRIBUTE_FACTOR,
+    Candidate,
+    SpanFeatures,
+    list_features,
+    score_features,
+)
+from rag.query import Query
+from rag.text.spellings import list_pieces
+from rag.text.tokenization import STOP_WORDS, stems, words
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FEATURES = (
+    "words_in_text",
+    "words_in_headings",
+    "words_in_document",
+    "meaning_in_text",
+    "meaning_in_headings",
+    "meaning_in_document",
+    "cosine",
+    "has_answer_type",
+    "lacks_answer_type",
+    "lacks_names",
+    "lacks_attribute",
+    "passage_score",
+    "is_in_first_passage",
+    "is_fragment",
+    "log_length",
+    "is_question",
+    "is_table_row",
+    "has_asked_key",
+    "share_of_new_words",
+    "log_question_length",
+    "relevance",
+    "score",
+    "meaning_below_best",
+    "cosine_below_best",
+    "words_below_best",
+    "asked_names",
+)
+"""The features. ``words_in_`` is the share of the question's words that the sentence has, that it
+or its headings have, or the name of its document; rarer words count more.
+``meaning_in_`` is the same, with a part for words of a similar meaning. ``_below_best`` is the
+difference to the best sentence."""
+
+_COEFFICIENTS_FILE = Path(__file__).with_suffix(".json")
+_MIN_COSINE, _COSINE_RANGE, _MAX_SIMILARITY = 0.2, 0.5, 0.9  # of words that are not the same
+# In log odds. The sets that the weights are learned from have few questions of these kinds.
+_UNKNOWN_IDENTIFIER_PENALTY = 4.0  # no text has an identifier or year of the question
+_UNKNOWN_ATTRIBUTE_PENALTY = 1.0  # no text has what is asked of a name
+_MISSING_ATTRIBUTE_PENALTY = 0.3  # the sentence has not what is asked of a name
+_MAX_CACHED_WORDS = 50_000
+
+
+class _Coefficients(NamedTuple):
+    """The weights of `FEATURES`, and the line from the best log odds to those of an answer."""
+
+    weights: NDArray[np.float64]
+    intercept: float
+    answerability_slope: float
+    answerability_intercept: float
+
+
+def rank_candidates(
+    query: Query, passages: Sequence[Passage], embedder: Embedder
+) -> list[Candidate]:
+    """Return every quotable sentence, best first; the score is its log odds of being the answer."""
+    features = list_features(query, passages, embedder)
+    if not features:
+        return []
+    candidates = score_features(query, features)
+    coefficients = _load_coefficients()
+    matrix = compute_feature_matrix(query, features, candidates, embedder)
+    log_odds = matrix @ coefficients.weights + coefficients.intercept
+    log_odds -= _list_penalties(query, passages, features)
+    scored = [
+        candidate._replace(score=score)
+        for candidate, score in zip(candidates, log_odds.tolist(), strict=True)
+    ]
+    return sorted(scored, key=lambda c: (-c.score, c.passage.number, c.span))
+
+
+def _list_penalties(
+    query: Query, passages: Sequence[Passage], features: Sequence[SpanFeatures]
+) -> NDArray[np.float64]:
+    """Return what the log odds of each sentence are lowered by."""
+    import numpy as np
+
+    penalties = np.array(
+        [
+            _UNKNOWN_ATTRIBUTE_PENALTY
+            if f.attribute_factor == UNKNOWN_ATTRIBUTE_FACTOR
+            else _MISSING_ATTRIBUTE_PENALTY * (f.attribute_factor < 1)
+            for f in features
+        ]
+    )
+    if find_unknown_identifiers(query.text, passages):
+        penalties += _UNKNOWN_IDENTIFIER_PENALTY
+    return penalties
+
+
+def estimate_answerability(best_score: float) -> float:
+    """Return the probability (0..1) that the best sentences hold the answer, by their best score.
+
+    It is calibrated on the questions that the weights were learned from.
+    """
+    coefficients = _load_coefficients()
+    log_odds = coefficients.answerability_slope * best_score + coefficients.answerability_intercept
+    return 1 / (1 + math.exp(-max(-30.0, min(30.0, log_odds))))
+
+
+@lru_cache(maxsize=1)
+def _load_coefficients() -> _Coefficients:
+    import numpy as np
+
+    data = json.loads(_COEFFICIENTS_FILE.read_text(encoding="utf-8"))
+    weights = np.array([data["weights"][name] for name in FEATURES], dtype=np.float64)
+    return _Coefficients(
+        weights,
+        data["intercept"],
+        data["answerability"]["slope"],
+        data["answerability"]["intercept"],
+    )
+
+
+def compute_feature_matrix(
+    query: Query,
+    features: Sequence[SpanFeatures],
+    candidates: Sequence[Candidate],
+    embedder: Embedder,
+) -> NDArray[np.float64]:
+    """Return `FEATURES` for each sentence: float64 ``[n, len(FEATURES)]``."""
+    import numpy as np
+
+    question_words = _list_distinct_words(str(query))
+    matches = _WordMatches(question_words, features, embedder)
+    similar = matches.in_texts()
+    weights = _weigh_words(question_words, features)
+    heading, document = matches.in_headings(), matches.in_documents()
+    with_headings = np.maximum(similar, heading)
+    with_document = np.maximum(with_headings, document)
+
+    def count_same(similarity: NDArray[np.float64]) -> NDArray[np.float64]:
+        shares: NDArray[np.float64] = (similarity >= 1) @ weights
+        return shares
+
+    words_in_document = count_same(with_document)
+    meaning_in_document = with_document @ weights
+    cosines = np.array([f.cosine for f in features])
+    expected_type = find_answer_type(query.text) is not None
+    question_stems = {_stem_word(word) for word in question_words}
+    columns = [
+        count_same(similar),
+        count_same(with_headings),
+        words_in_document,
+        similar @ weights,
+        with_headings @ weights,
+        meaning_in_document,
+        cosines,
+        *_list_flags(features, expected_type),
+        [math.log(1 + len(_list_distinct_words(f.text))) for f in features],
+        [f.text.rstrip().endswith("?") for f in features],
+        [f.is_table_row for f in features],
+        [f.has_asked_key for f in features],
+        [_compute_share_of_new_words(f.text, question_stems) for f in features],
+        [math.log(len(question_words) or 1)] * len(features),
+        [c.relevance for c in candidates],
+        [c.score for c in candidates],
+        meaning_in_document - meaning_in_document.max(),
+        cosines - cosines.max(),
+        words_in_document - words_in_document.max(),
+        [f.asked_names for f in features],
+    ]
+    return np.array(columns, dtype=np.float64).T
+
+
+def _list_flags(features: Sequence[SpanFeatures], expects_type: bool) -> list[list[float]]:
+    """Return the columns from ``has_answer_type`` to ``is_fragment``."""
+    return [
+        [float(expects_type and f.has_answer_type) for f in features],
+        [float(expects_type and not f.has_answer_type) for f in features],
+        [float(f.lacks_names) for f in features],
+        [float(f.attribute_factor < 1) for f in features],
+        [f.passage.score for f in features],
+        [float(f.passage.number == 1) for f in features],
+        [float(f.is_fragment) for f in features],
+    ]
+
+
+def _compute_share_of_new_words(text: str, question_stems: set[str]) -> float:
+    text_words = _list_distinct_words(text)
+    return sum(_stem_word(w) not in question_stems for w in text_words) / max(1, len(text_words))
+
+
+def _weigh_words(words_: Sequence[str], features: Sequence[SpanFeatures]) -> NDArray[np.float64]:
+    """Return weights of the question's words: higher if rarer in the sentences, with the sum 1."""
+    import numpy as np
+
+    count = len(features)
+    counts = Counter(chain.from_iterable(f.shared_stems for f in features))
+    weights = []
+    for word in words_:
+        matching = counts[_stem_word(word)]
+        # A word that no sentence has may only be another word for the same.
+        weights.append(math.log(1 + count / max(1.5, 0.5 + matching)))
+    total = sum(weights)
+    return np.array(weights) / total if total else np.array(weights)
+
+
+class _WordMatches:
+    """How well the words of a question are matched in texts: 1 for the same stem, else by meaning.
+
+    Each method returns ``[n, words of the question]`` for the n sentences.
+    """
+
+    def __init__(
+        self, question_words: Sequence[str], features: Sequence[SpanFeatures], embedder: Embedder
+    ) -> None:
+        self._features = features
+        texts = [f.text for f in features]
+        labels = [f.label for f in features]
+        passages = [f.passage for f in features]
+        known = dict.fromkeys(
+            word
+            for text in dict.fromkeys(
+                [*texts, *labels, *(passage.document_name for passage in passages)]
+            )
+            for word in _list_distinct_words(text)
+        )
+        self._positions = {word: i for i, word in enumerate(known)}
+        self._similarity = _compare_words(question_words, list(known), embedder)
+
+    def in_texts(self) -> NDArray[np.float64]:
+        """Return the matches in the sentences themselves."""
+        return self._match([f.text for f in self._features])
+
+    def in_headings(self) -> NDArray[np.float64]:
+        """Return the matches in the title and the headings above."""
+        return self._match([f.label for f in self._features])
+
+    def in_documents(self) -> NDArray[np.float64]:
+        """Return the matches in the names of the file and its folders."""
+        return self._match([f.passage.document_name for f in self._features])
+
+    def _match(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        import numpy as np
+
+        best: dict[str, NDArray[np.float64]] = {}
+        for text in texts:
+            if text not in best:
+                columns = [self._positions[word] for word in _list_distinct_words(text)]
+                best[text] = (
+                    self._similarity[columns].max(axis=0)
+                    if columns
+                    else np.zeros(self._similarity.shape[1])
+                )
+        return np.array([best[text] for text in texts])
+
+
+def _compare_words(
+    question_words: Sequence[str], known_words: Sequence[str], embedder: Embedder
+) -> NDArray[np.float64]:
+    """Return how similar words are, 0..1: ``[known words, question words]``."""
+    import numpy as np
+
+    if not question_words or not known_words:
+        return np.zeros((len(known_words), len(question_words)))
+    vectors = _embed_words((*known_words, *question_words), embedder)
+    cosines = (vectors[: len(known_words)] @ vectors[len(known_words) :].T).astype(np.float64)
+    similarity: NDArray[np.float64] = np.clip(
+        (cosines - _MIN_COSINE) / _COSINE_RANGE, 0, _MAX_SIMILARITY
+    )
+    positions: dict[str, list[int]] = {}
+    for i, word in enumerate(question_words):
+        positions.setdefault(_stem_word(word), []).append(i)
+    for row, word in enumerate(known_words):
+        if (same := positions.get(_stem_word(word))) is not None:
+            similarity[row, same] = 1.0
+    return similarity
+
+
+_vectors_by_embedder: dict[str, dict[str, NDArray[np.float32]]] = {}
+
+
+def _embed_words(words_: Sequence[str], embedder: Embedder) -> NDArray[np.float32]:
+    """Return a vector for each word; those of earlier questions are cached."""
+    import numpy as np
+
+    cache = _vectors_by_embedder.setdefault(embedder.fingerprint, {})
+    vectors: Mapping[str, NDArray[np.float32]] = cache
+    if missing := [word for word in dict.fromkeys(words_) if word not in cache]:
+        if len(cache) + len(missing) > _MAX_CACHED_WORDS:
+            cache = _vectors_by_embedder[embedder.fingerprint] = {}
+            missing = list(dict.fromkeys(words_))
+        new = dict(zip(missing, embedder.embed_documents(missing), strict=True))
+        vectors = {**{w: cache[w] for w in words_ if w in cache}, **new}
+        cache.update(new)
+    return np.array([vectors[word] for word in words_])
+
+
+@lru_cache(maxsize=8_192)
+def _list_distinct_words(text: str) -> tuple[str, ...]:
+    """Return the words of a text, and the parts of words such as ``kwh_lighting``, each once."""
+    found = dict.fromkeys([*words(text), *list_pieces(text)])
+    return tuple(word for word in found if word not in STOP_WORDS)
+
+
+@lru_cache(maxsize=_MAX_CACHED_WORDS)
+def _stem_word(word: str) -> str:
+    return next(iter(stems(word)), word)

@@ -1,0 +1,130 @@
+"""The learned scorer of sentences: its features, its coefficients and its probability."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rag import ExtractiveGenerator, Pipeline
+from rag.embedding import StaticEmbedder
+from rag.generation import answer_scorer
+from rag.generation.answer_scorer import (
+    FEATURES,
+    compute_feature_matrix,
+    estimate_answerability,
+    rank_candidates,
+)
+from rag.generation.context_packing import pack
+from rag.generation.passages import Passage
+from rag.generation.relevance import list_features, score_features
+from rag.query import Query
+from rag.text.tokens import count_tokens
+
+FILES = {
+    "sites/Oslo/energy_2023.csv": "month,kwh_lighting\nJanuary,11900\nFebruary,12050\n",
+    "sites/Aarhus/energy_2023.csv": "month,kwh_lighting\nJanuary,5200\nFebruary,5100\n",
+    "handbook.md": "# Handbook\n\n## Cars\n\nWho parks where? Every vehicle is parked on the roof. "
+    "The roof closes at ten.\n",
+}
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    folder = tmp_path_factory.mktemp("scorer")
+    for name, text in FILES.items():
+        (folder / "docs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "docs" / name).write_text(text)
+    opened = Pipeline(index=folder / "index")
+    opened.ingest(folder / "docs")
+    return opened
+
+
+def read_passages(pipeline: Pipeline, question: str) -> Sequence[Passage]:
+    return pack(pipeline.search(question, k=8), 4_000, count_tokens).passages
+
+
+def compute(pipeline: Pipeline, question: str) -> dict[str, dict[str, float]]:
+    """Return the features by sentence and name."""
+    query, embedder = Query(question), StaticEmbedder()
+    features = list_features(query, read_passages(pipeline, question), embedder)
+    matrix = compute_feature_matrix(query, features, score_features(query, features), embedder)
+    return {
+        f"{Path(f.passage.uri).parent.name}: {f.text}": dict(zip(FEATURES, row, strict=True))
+        for f, row in zip(features, matrix.tolist(), strict=True)
+    }
+
+
+def test_names_of_file_and_folder_count_for_each_row(pipeline: Pipeline) -> None:
+    rows = compute(pipeline, "lighting in Oslo in January 2023")
+    oslo = next(row for text, row in rows.items() if "11900" in text)
+    aarhus = next(row for text, row in rows.items() if "5200" in text)
+    assert oslo["words_in_document"] == pytest.approx(1)
+    assert oslo["words_in_text"] == pytest.approx(aarhus["words_in_text"])
+    assert aarhus["words_in_document"] < oslo["words_in_document"]
+    assert oslo["lacks_names"] == 0
+    assert compute(pipeline, "lighting in Oslo")[next(t for t in rows if "5200" in t)][
+        "lacks_names"
+    ]
+
+
+def test_words_of_similar_meaning_count_in_part(pipeline: Pipeline) -> None:
+    rows = compute(pipeline, "Where are cars kept?")
+    sentence = next(row for text, row in rows.items() if "vehicle" in text)
+    assert 0 < sentence["meaning_in_text"] < 1
+    assert sentence["words_in_text"] == 0
+
+
+def test_the_question_of_the_source_is_not_the_answer(pipeline: Pipeline) -> None:
+    answer = pipeline.ask("Who parks where?")
+    assert not answer.text.startswith("Who parks where?")
+    rows = compute(pipeline, "Who parks where?")
+    assert {row["is_question"] for row in rows.values()} == {0, 1}
+
+
+def test_the_best_sentence_is_first_and_decides_the_probability(pipeline: Pipeline) -> None:
+    question = "How much lighting was used in Oslo in January 2023?"
+    passages = read_passages(pipeline, question)
+    ranked = rank_candidates(Query(question), passages, StaticEmbedder())
+    scores = [candidate.score for candidate in ranked]
+    assert scores == sorted(scores, reverse=True)
+    assert "11900" in ranked[0].text
+    (step,) = [step for step in pipeline.ask(question).trace if step.name == "extract"]
+    assert step.answerability == pytest.approx(estimate_answerability(scores[0]), abs=0.001)
+
+
+def test_identical_questions_get_identical_answers(pipeline: Pipeline) -> None:
+    """Vectors of words are cached; a full cache changes nothing."""
+    question = "When does the roof close?"
+    first = pipeline.ask(question)
+    cache = answer_scorer._vectors_by_embedder[StaticEmbedder().fingerprint]
+    cache.update({f"filler{i}": np.zeros(1, np.float32) for i in range(60_000)})
+    pipeline.ask("When does the roof of the marquee close?")  # a new word
+    assert pipeline.ask(question).text == first.text
+    assert len(answer_scorer._vectors_by_embedder[StaticEmbedder().fingerprint]) < 60_000
+
+
+def test_no_question_and_no_passage_have_no_candidates(pipeline: Pipeline) -> None:
+    assert rank_candidates(Query("?"), read_passages(pipeline, "roof"), StaticEmbedder()) == []
+    assert rank_candidates(Query("roof"), [], StaticEmbedder()) == []
+
+
+def test_the_probability_decides_whether_there_is_an_answer(pipeline: Pipeline) -> None:
+    question = "When does the roof close?"
+    for minimum, status in ((0.0, "answered"), (1.0, "abstained")):
+        strict = pipeline.replace(generator=ExtractiveGenerator(answerability=minimum))
+        assert strict.ask(question).status == status
+
+
+def test_the_probability_grows_with_the_score() -> None:
+    probabilities = [estimate_answerability(score) for score in (-1e6, -3, -1, 0, 2, 1e6)]
+    assert probabilities == sorted(probabilities)
+    assert 0 <= probabilities[0] < 0.01 and 0.99 < probabilities[-1] <= 1
+
+
+def test_every_feature_has_a_weight() -> None:
+    path = Path(answer_scorer.__file__).with_suffix(".json")
+    data = json.loads(path.read_text())
+    assert list(data["weights"]) == list(FEATURES)
+    assert path.stat().st_size < 200_000
