@@ -69,3 +69,26 @@ def test_extraction_needs_a_chat_model(folder: Path, tmp_path: Path) -> None:
         pipeline.ingest(folder)
         with pytest.raises(ConfigError, match="'grounded'"):
             pipeline.extract("x", Drone)
+
+
+class PricedDrone(BaseModel):
+    name: str
+    price: str
+
+
+class Catalogue(BaseModel):
+    drones: list[PricedDrone]
+
+
+@pytest.mark.parametrize(("price", "is_supported"), [("300 euros", True), ("400 euros", False)])
+def test_value_of_another_item_is_unsupported(
+    tmp_path: Path, price: str, is_supported: bool
+) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "prices.md").write_text(
+        "The price of the Falcon is 300 euros.\n\nThe price of the Heron is 400 euros.\n"
+    )
+    reply = f'{{"drones": [{{"name": "Falcon", "price": "{price}"}}]}}'
+    pipeline, _ = make_pipeline(tmp_path / "docs", tmp_path, reply)
+    extraction = pipeline.extract("What do the drones cost?", Catalogue)
+    assert (extraction.fields["drones.0.price"].status == "supported") is is_supported
