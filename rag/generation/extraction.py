@@ -14,6 +14,7 @@ from rag.generation.context_packing import (
     build_prompt_passages,
     make_boundary,
 )
+from rag.generation.name_agreement import MISSING_NAME_FACTOR
 from rag.generation.passages import Passage
 from rag.generation.quotes import Quote, find_best_quote
 from rag.llm.base import ChatModel
@@ -194,7 +195,7 @@ def _find_evidence(
         claim = f"{label.item_name}, {claim}"
     literal_quote = None
     if not isinstance(value, bool):
-        literal_quote = _find_literal_quote(claim, value, passages, verifier)
+        literal_quote = _find_literal_quote(claim, value, label.item_name, passages, verifier)
     quote = literal_quote or find_best_quote(claim, passages, verifier)
     if quote is None or (quote.support < verifier.partial and literal_quote is None):
         return FieldEvidence(support=quote.support if quote else 0.0)
@@ -211,9 +212,12 @@ def _find_evidence(
 
 
 def _find_literal_quote(
-    claim: str, value: Any, passages: Sequence[Passage], verifier: Verifier
+    claim: str, value: Any, item_name: str, passages: Sequence[Passage], verifier: Verifier
 ) -> Quote | None:
-    """Return the sentence with the value word for word that supports the claim best."""
+    """Return the sentence with the value word for word that supports the claim best.
+
+    The support is lowered if neither the sentence nor its headings have a word of `item_name`.
+    """
     value_words = _split_value_words(_format_value(value))
     if not value_words:
         return None
@@ -225,11 +229,22 @@ def _find_literal_quote(
     ]
     if not spans:
         return None
-    supports = verifier.scores([(claim, p.text[s[0] : s[1]]) for p, s in spans])
+    supports = [
+        support * (MISSING_NAME_FACTOR if _is_about_another(item_name, passage, span) else 1)
+        for support, (passage, span) in zip(
+            verifier.scores([(claim, p.text[s[0] : s[1]]) for p, s in spans]), spans, strict=True
+        )
+    ]
     best_index = max(range(len(spans)), key=lambda i: (float(supports[i]), -i))
     return Quote(
         spans[best_index][0], Span(*spans[best_index][1]), min(1.0, float(supports[best_index]))
     )
+
+
+def _is_about_another(item_name: str, passage: Passage, span: Span) -> bool:
+    """Whether a span, with its headings, has no word of the name of the item."""
+    name_words = set(words(item_name))
+    return bool(name_words) and name_words.isdisjoint(words(passage.premise(span)))
 
 
 def _format_value(value: Any) -> str:
