@@ -127,8 +127,11 @@ def _list_penalties(
 def estimate_answerability(best_score: float) -> float:
     """Return the probability (0..1) that the best sentences hold the answer, by their best score.
 
+    It is 0 for a score that is not finite, as from an embedder that returns no numbers.
     It is calibrated on the questions that the weights were learned from.
     """
+    if not math.isfinite(best_score):
+        return 0.0
     coefficients = _load_coefficients()
     log_odds = coefficients.answerability_slope * best_score + coefficients.answerability_intercept
     return 1 / (1 + math.exp(-max(-30.0, min(30.0, log_odds))))

@@ -42,7 +42,7 @@ class ExtractiveGenerator(Generator):
     sentences: int = Field(3, ge=1, le=20)
     answerability: float = Field(0.27, ge=0, le=1)
     threshold: float = Field(0.0, ge=0, le=2)
-    near: float = Field(0.2, ge=0, le=1)
+    near: float = Field(0.33, ge=0, le=1)
     streams: ClassVar[bool] = False
 
     budget: int = Field(4_000, ge=64)

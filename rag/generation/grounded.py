@@ -31,6 +31,7 @@ from rag.generation.context_packing import (
     pack,
 )
 from rag.generation.markers import strip_markers
+from rag.generation.question_spelling import respell_question
 from rag.generation.relevance import explain_missing_answer
 from rag.llm.base import ChatModel
 from rag.llm.completion import Completion, Source
@@ -213,7 +214,8 @@ class GroundedGenerator(Generator):
                 f"{packed.budget} are available for passages"
             )
         if self.relevance or self.answerability:
-            candidates = rank_candidates(query, packed.passages, self.embedder)
+            respelt = respell_question(query, packed.passages, self.embedder)
+            candidates = rank_candidates(respelt, packed.passages, self.embedder)
             best_relevance = max((candidate.relevance for candidate in candidates), default=0.0)
             answerability = estimate_answerability(candidates[0].score) if candidates else 0.0
             if best_relevance < self.relevance or answerability < self.answerability:

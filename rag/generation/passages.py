@@ -18,6 +18,7 @@ from rag.types import Mark, SourceLocation, Table, format_location
 
 _MAX_RECORD_NAME_CHARACTERS = 120
 _MAX_PATH_PARTS = 3
+_PATH_IDENTIFIER = re.compile(r"(?=[^\W_]*[-.]?\d)[^\W\d_]+[-.]?\d[^\W_]*")
 _PATH_WORD = re.compile(r"[^\W\d_]+|\d+")
 _HEADING_MARKUP = "#=*_-~ \t\r"
 _HEADING_LINE = re.compile(r"\s*+(?P<line>[^\n]+)(?:\n[ \t]*(?:=+|-+)[ \t]*(?=\n|\Z))?")
@@ -220,8 +221,15 @@ class Passage:
 
 @lru_cache(maxsize=1_024)
 def _split_path(uri: str) -> str:
-    parts = re.split(r"!?[/\\]", unquote(urlsplit(uri).path))
-    return " ".join(" ".join(_PATH_WORD.findall(part)) for part in parts[-_MAX_PATH_PARTS:])
+    try:
+        path = urlsplit(uri).path if "://" in uri else uri
+    except ValueError:  # a uri of a connector can be any text
+        path = uri
+    parts = re.split(r"!?[/\\]", unquote(path))[-_MAX_PATH_PARTS:]
+    # With and without division: ``P7-manual`` is about the P7, ``energy_2023`` about 2023.
+    return " ".join(
+        " ".join([*_PATH_WORD.findall(part), *_PATH_IDENTIFIER.findall(part)]) for part in parts
+    ).strip()
 
 
 def _split_at_joints(text: str, joints: tuple[int, ...]) -> list[tuple[int, int]]:

@@ -21,6 +21,7 @@ from rag.text.tokenization import detect_language, stems, words
 _LANGUAGE_SAMPLE_CHUNKS = 16  # first chunks of a document, to detect its language
 _SPARSE_BITS = 7
 _SPARSE_STEP = 1 / 32
+_MAX_SPARSE_WEIGHT = 4.0
 _QUOTED_PHRASE = re.compile(r'"([^"]+)"|“([^”]+)”|„([^“”]+)[“”]|«([^»]+)»|「([^」]+)」')
 
 
@@ -256,7 +257,9 @@ def list_sparse_terms(vector: SparseVector) -> list[str]:
     """
     terms = []
     for token, weight in vector.items():
-        level = min(2**_SPARSE_BITS - 1, round(weight / _SPARSE_STEP))
+        if not weight > 0:  # also no number
+            continue
+        level = min(2**_SPARSE_BITS - 1, round(min(weight, _MAX_SPARSE_WEIGHT) / _SPARSE_STEP))
         terms += [_sparse_term(bit, token) for bit in range(_SPARSE_BITS) if level >> bit & 1]
     return terms
 

@@ -332,6 +332,6 @@ class TantivyIndex(LexicalIndex):
 def _read_encoder_fingerprint(folder: Path) -> str:
     """Return the fingerprint of the sparse encoder that filled the index; "" for none."""
     try:
-        return (folder / _ENCODER_FILE).read_text(encoding="utf-8").strip()
+        return (folder / _ENCODER_FILE).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""

@@ -21,6 +21,7 @@ from rag.generation.passages import Passage
 from rag.generation.relevance import list_features, score_features
 from rag.query import Query
 from rag.text.tokens import count_tokens
+from rag.types import SourceLocation
 
 FILES = {
     "sites/Oslo/energy_2023.csv": "month,kwh_lighting\nJanuary,11900\nFebruary,12050\n",
@@ -121,6 +122,7 @@ def test_the_probability_grows_with_the_score() -> None:
     probabilities = [estimate_answerability(score) for score in (-1e6, -3, -1, 0, 2, 1e6)]
     assert probabilities == sorted(probabilities)
     assert 0 <= probabilities[0] < 0.01 and 0.99 < probabilities[-1] <= 1
+    assert estimate_answerability(float("nan")) == estimate_answerability(float("inf")) == 0
 
 
 def test_every_feature_has_a_weight() -> None:
@@ -128,3 +130,30 @@ def test_every_feature_has_a_weight() -> None:
     data = json.loads(path.read_text())
     assert list(data["weights"]) == list(FEATURES)
     assert path.stat().st_size < 200_000
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("file:///a/b/P7-manual.pdf", {"P7", "P", "7", "manual", "b"}),
+        ("file:///a/ERR-07.md", {"ERR-07", "ERR", "07"}),
+        ("file:///x/energy_2023.csv", {"energy", "2023"}),
+        ("//[notes]/a.md", {"notes", "a"}),  # no valid URL
+        ("http://[x", {"x"}),
+        ("notes/C# guide.md", {"C", "guide"}),
+        ("https://example.org/?q=warranty", set()),
+    ],
+)
+def test_names_of_a_document_of_any_uri(uri: str, words: set[str]) -> None:
+    passage = Passage(1, uri, 0, 1, "x", "", (), SourceLocation(), 1.0)
+    assert words <= set(passage.document_name.split())
+    assert words or not passage.document_name
+
+
+def test_the_identifier_of_the_file_name_is_known(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "P7-manual.md").write_text("The warranty is three years.\n")
+    with Pipeline(index=tmp_path / "index") as pipeline:
+        pipeline.ingest(tmp_path / "docs")
+        assert pipeline.ask("What is the warranty of the P7?").status == "answered"
+        assert pipeline.ask("What is the warranty of the P8?").status == "abstained"

@@ -14,6 +14,7 @@ from rag.embedding import SparseEncoder, SparseVector
 from rag.errors import ConfigError
 from rag.retrieval import SparseRetriever
 from rag.stores import LexicalEntry, SparseQuery, StoreLocation, Tantivy
+from rag.stores.lexical_index import list_sparse_terms
 from rag.stores.memory_lexical import InMemoryLexical
 from rag.stores.tantivy import TantivyIndex
 
@@ -208,3 +209,10 @@ def test_an_index_of_an_earlier_edition_is_opened(tmp_path: Path) -> None:
     with closing(TantivyIndex(tmp_path)) as index:
         assert index.sparse_encoder is None
         assert not index.is_outdated
+
+
+def test_weights_that_are_not_positive_numbers_are_no_terms() -> None:
+    vector = {"a": -0.02, "b": float("nan"), "c": 0.0, "d": float("inf"), "e": 1e9}
+    terms = list_sparse_terms(vector)
+    assert {term.partition(":")[2] for term in terms} == {"d", "e"}
+    assert len(terms) == 14
