@@ -4,10 +4,10 @@
     python -m benchmarks.answer_scorer ../shared/data --write    # and write the weights
 
 The sets are questions to `benchmarks/data/office-folder.tar.xz`, to the folder ``everyday`` of the
-data, and to passages of SQuAD 2 and TAT-QA (EACH of each kind, default 300), and
-questions about other subjects to passages of SQuAD 2 (``foreign``). A sentence is right if
-it holds a reference answer, and is from the right file. For SQuAD 2
-and TAT-QA, each question is also asked without the passages that hold its answer.
+data, to passages of SQuAD 2 and TAT-QA (EACH of each kind, default 300), and questions about other
+subjects to passages of SQuAD 2 (``foreign``). A sentence is right if it holds a reference answer,
+and is from the right file. For SQuAD 2 and TAT-QA, each question is also asked without the passages
+that hold its answer.
 
 The weights are those of a logistic regression on all sentences; each set counts as much as the
 others, the office folders more (WEIGHTS). "first" is the share of answerable questions whose best

@@ -6,7 +6,9 @@
 sites, versions of policies) and 88 questions in a colleague's own words, eight of which nothing
 answers. They were written by people who had not seen the code. ``first`` is the number of
 answerable questions whose best hit is from a right file, ``passage`` the number with an answer in
-one of the eight hits from a right file.
+one of the eight hits from a right file. ``right`` is the number whose answer without a model
+contains a right one, ``wrong`` that of other answers, to answerable questions or not, and
+``refused`` the number of answerable questions without an answer.
 """
 
 from __future__ import annotations
@@ -31,17 +33,20 @@ def main(embedders: list[str]) -> None:
         with tarfile.open(ARCHIVE) as archive:
             archive.extractall(place, filter="data")
         lines = (Path(place) / "questions.jsonl").read_text(encoding="utf-8").splitlines()
-        questions = [question for line in lines if (question := json.loads(line))["answer"]]
-        print(f"{len(questions)} questions{'':<22}{'first':>7}{'passage':>9}")
+        questions = [json.loads(line) for line in lines]
+        columns = f"{'first':>7}{'passage':>9}{'right':>7}{'wrong':>7}{'refused':>9}"
+        print(f"{len(questions)} questions{'':<22}{columns}")
         for embedder in embedders:
             index = Path(place) / f"index-{len(list(Path(place).iterdir()))}"
             pipeline = Pipeline(index=index, embedder=embedder)
             pipeline.ingest(Path(place) / "folder")
             for weight in (0.0, HybridRetriever().document_weight):
                 retriever = HybridRetriever(document_weight=weight)
-                first, passage = measure(pipeline.replace(retriever=retriever), questions)
+                asked = pipeline.replace(retriever=retriever)
+                first, passage = measure(asked, [q for q in questions if q["answer"]])
+                right, wrong, refused = measure_answers(asked, questions)
                 name = f"{embedder[:12]}, document weight {weight:g}"
-                print(f"{name:<34}{first:>7}{passage:>9}")
+                print(f"{name:<34}{first:>7}{passage:>9}{right:>7}{wrong:>7}{refused:>9}")
             pipeline.close()
 
 
@@ -58,6 +63,20 @@ def measure(pipeline: Pipeline, questions: list[dict[str, Any]]) -> tuple[int, i
             for file, hit in zip(files, hits, strict=True)
         )
     return first, passage
+
+
+def measure_answers(pipeline: Pipeline, questions: list[dict[str, Any]]) -> tuple[int, int, int]:
+    """Return the numbers of right answers, of wrong answers, and of answerable ones refused."""
+    right = wrong = refused = 0
+    for question in questions:
+        answer = pipeline.ask(question["question"])
+        if answer.status == "abstained":
+            refused += bool(question["answer"])
+        elif any(normalize(a) in normalize(answer.text) for a in question["answer"]):
+            right += 1
+        else:
+            wrong += 1
+    return right, wrong, refused
 
 
 def normalize(text: str) -> str:

@@ -228,7 +228,7 @@ def _list_models(
     format_model: Callable[[dict[str, Any]], str],
     *,
     as_json: bool,
-    **more: list[dict[str, Any]],
+    **other_lists: list[dict[str, Any]],
 ) -> None:
     from rag.component import component_class, registered_names
 
@@ -241,7 +241,7 @@ def _list_models(
             {"name": name, "what": summary, "extra": component.extra, "models": models}
         )
     if as_json:
-        output.print_json({key: components, **more})
+        output.print_json({key: components, **other_lists})
         return
     for component in components:
         extra = f"  [extra {component['extra']}]" if component["extra"] else ""

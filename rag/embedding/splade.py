@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MODEL_FILES = ("model.onnx", "onnx/model.onnx")
+_MODEL_FILE_PATTERNS = ("*.json", "*.onnx*", "*.safetensors", "*.bin", "*.txt")
+_FileStates = tuple[tuple[str, int, int], ...]
 _POOLING_FILES = ("1_SpladePooling/config.json", "document_1_SpladePooling/config.json")
 
 
@@ -44,6 +47,11 @@ class SentenceTransformerSparseEncoder(SparseEncoder):
     device: Annotated[str | None, NotFingerprinted] = None
     batch: Annotated[int, NotFingerprinted] = Field(16, ge=1, le=10_000)
 
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint that includes the files of a model in a folder."""
+        return _fingerprint_folder(super().fingerprint, Path(self.model))
+
     def encode_documents(self, texts: Sequence[str]) -> list[SparseVector]:
         """See `SparseEncoder.encode_documents`."""
         return self._encode(texts, is_query=False)
@@ -58,29 +66,42 @@ class SentenceTransformerSparseEncoder(SparseEncoder):
         numbers = [i for i, text in enumerate(texts) if text.strip()]
         if not numbers:
             return vectors
-        loaded = _load_model(self.model, self.model_revision, self.device)
-        encode = loaded.model.encode_query if is_query else loaded.model.encode_document
-        with loaded.guard:
-            matrix = encode(
-                [texts[i] for i in numbers],
-                batch_size=self.batch,
-                show_progress_bar=False,
-                convert_to_sparse_tensor=False,
-                save_to_cpu=True,
-            )
-            decoded = [loaded.model.decode(row) for row in matrix]
-        for i, tokens in zip(numbers, decoded, strict=True):
-            vectors[i] = {token: float(weight) for token, weight in tokens if weight > 0}
+        loaded = _load_model(
+            self.model, self.model_revision, self.device, _list_file_states(Path(self.model))
+        )
+        for start in range(0, len(numbers), self.batch):  # a batch is one dense matrix
+            batch = numbers[start : start + self.batch]
+            encoded = loaded.encode([texts[i] for i in batch], is_query=is_query)
+            for i, vector in zip(batch, encoded, strict=True):
+                vectors[i] = vector
         return vectors
 
 
 class _TorchModel(NamedTuple):
+    name: str
     model: Any
     guard: threading.Lock
 
+    def encode(self, texts: Sequence[str], *, is_query: bool) -> list[SparseVector]:
+        """Return the weights of texts, in one batch."""
+        encode = self.model.encode_query if is_query else self.model.encode_document
+        with _translate_inference_errors(self.name), self.guard:
+            matrix = encode(
+                texts,
+                batch_size=len(texts),
+                show_progress_bar=False,
+                convert_to_sparse_tensor=False,
+                save_to_cpu=True,
+            )
+            decoded = [self.model.decode(row) for row in matrix]
+        return [{token: float(w) for token, w in tokens if w > 0} for tokens in decoded]
+
 
 @lru_cache(maxsize=2)
-def _load_model(name: str, revision: str | None, device: str | None) -> _TorchModel:
+def _load_model(
+    name: str, revision: str | None, device: str | None, file_states: _FileStates
+) -> _TorchModel:
+    """Load a model; `file_states` is only a key of the cache."""
     try:
         from sentence_transformers import SparseEncoder as Model
     except ModuleNotFoundError:
@@ -88,7 +109,7 @@ def _load_model(name: str, revision: str | None, device: str | None) -> _TorchMo
     if Path(name).is_absolute() and not Path(name).is_dir():
         raise EmbeddingError(f"cannot load {name}: there is no such folder", model=name)
     try:
-        return _TorchModel(Model(name, revision=revision, device=device), threading.Lock())
+        return _TorchModel(name, Model(name, revision=revision, device=device), threading.Lock())
     except Exception as error:  # whatever torch, transformers and the hub's client raise
         reason = " ".join(str(error).split())[:300]
         raise EmbeddingError(
@@ -105,7 +126,7 @@ class OnnxSparseEncoder(SparseEncoder):
     which are pooled as SPLADE does: the maximum of ``log(1 + relu(logit))`` over the text. If
     ``idf.json`` (token to weight) is present, a query is encoded without the model: each of its
     tokens has that weight. Texts above ``max_tokens`` are truncated. ``threads`` limits the threads
-    of onnxruntime. Another file of the model gives another fingerprint.
+    of onnxruntime. Other files of the model give another fingerprint.
 
     Source: https://arxiv.org/abs/2109.10086, https://arxiv.org/abs/2411.04403 (without inference)
     """
@@ -119,17 +140,17 @@ class OnnxSparseEncoder(SparseEncoder):
 
     @property
     def fingerprint(self) -> str:
-        """Fingerprint that includes the file of the model."""
-        return add_file_to_fingerprint(super().fingerprint, _find_model(self.folder))
+        """Fingerprint that includes the files of the model."""
+        return _fingerprint_folder(super().fingerprint, self.folder)
 
     def encode_documents(self, texts: Sequence[str]) -> list[SparseVector]:
         """See `SparseEncoder.encode_documents`."""
-        loaded = _load_folder(self.folder, self.max_tokens, self.threads)
+        loaded = self._loaded_model
         return [loaded.encode(text) if text.strip() else {} for text in texts]
 
     def encode_query(self, text: str) -> SparseVector:
         """See `SparseEncoder.encode_query`."""
-        loaded = _load_folder(self.folder, self.max_tokens, self.threads)
+        loaded = self._loaded_model
         if not text.strip():
             return {}
         if loaded.idf is None:
@@ -137,8 +158,15 @@ class OnnxSparseEncoder(SparseEncoder):
         tokens = loaded.tokenizer.encode(text, add_special_tokens=False).tokens
         return {token: w for token in tokens if (w := loaded.idf.get(token, 0.0)) > 0}
 
+    @property
+    def _loaded_model(self) -> _OnnxModel:
+        return _load_folder(
+            self.folder, self.max_tokens, self.threads, _list_file_states(self.folder)
+        )
+
 
 class _OnnxModel(NamedTuple):
+    name: str
     session: Any
     tokenizer: Any
     idf: dict[str, float] | None
@@ -153,9 +181,10 @@ class _OnnxModel(NamedTuple):
         mask = np.ones_like(ids)
         inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         names = {item.name for item in self.session.get_inputs()}
-        outputs = self.session.run(
-            None, {name: value for name, value in inputs.items() if name in names}
-        )
+        with _translate_inference_errors(self.name):
+            outputs = self.session.run(
+                None, {name: value for name, value in inputs.items() if name in names}
+            )
         weights = self._pool(np.asarray(outputs[0], dtype=np.float32))
         return {
             self.tokenizer.id_to_token(i): float(weights[i])
@@ -175,7 +204,10 @@ class _OnnxModel(NamedTuple):
 
 
 @lru_cache(maxsize=2)
-def _load_folder(folder: Path, max_tokens: int, threads: int | None) -> _OnnxModel:
+def _load_folder(
+    folder: Path, max_tokens: int, threads: int | None, file_states: _FileStates
+) -> _OnnxModel:
+    """Load a model; `file_states` is only a key of the cache."""
     import onnxruntime
     from tokenizers import Tokenizer
 
@@ -196,11 +228,42 @@ def _load_folder(folder: Path, max_tokens: int, threads: int | None) -> _OnnxMod
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_tokens)
-        return _OnnxModel(session, tokenizer, _read_idf(folder), _has_double_log(folder))
+        return _OnnxModel(
+            str(folder), session, tokenizer, _read_idf(folder), _has_double_log(folder)
+        )
     except Exception as error:  # whatever onnxruntime, tokenizers and json raise
         reason = " ".join(str(error).split())[:300]
         raise EmbeddingError(
             f"cannot load the sparse encoder in {folder}: {reason}", model=str(folder)
+        ) from None
+
+
+def _fingerprint_folder(fingerprint: str, folder: Path) -> str:
+    """Return a fingerprint that includes the files of the model in `folder`, if it is one."""
+    for file in _list_model_files(folder):
+        fingerprint = add_file_to_fingerprint(fingerprint, file)
+    return fingerprint
+
+
+def _list_file_states(folder: Path) -> _FileStates:
+    """Return name, size and time of each file of a model, so that changed files are loaded."""
+    states = [(str(file), file.stat()) for file in _list_model_files(folder)]
+    return tuple((name, state.st_size, state.st_mtime_ns) for name, state in states)
+
+
+def _list_model_files(folder: Path) -> list[Path]:
+    patterns = _MODEL_FILE_PATTERNS if folder.is_dir() else ()
+    return sorted({file for pattern in patterns for file in folder.rglob(pattern)})
+
+
+@contextmanager
+def _translate_inference_errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever torch and onnxruntime raise
+        reason = " ".join(str(error).split())[:300]
+        raise EmbeddingError(
+            f"the sparse encoder {name} cannot encode: {reason}", model=name
         ) from None
 
 

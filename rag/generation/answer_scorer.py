@@ -74,7 +74,8 @@ _MIN_COSINE, _COSINE_RANGE, _MAX_SIMILARITY = 0.2, 0.5, 0.9  # of words that are
 _UNKNOWN_IDENTIFIER_PENALTY = 4.0  # no text has an identifier or year of the question
 _UNKNOWN_ATTRIBUTE_PENALTY = 1.0  # no text has what is asked of a name
 _MISSING_ATTRIBUTE_PENALTY = 0.3  # the sentence has not what is asked of a name
-_MAX_CACHED_WORDS = 50_000
+_MAX_CACHED_WORDS = 50_000  # of an embedder
+_MAX_CACHED_EMBEDDERS = 2
 
 
 class _Coefficients(NamedTuple):
@@ -248,15 +249,15 @@ class _WordMatches:
         texts = [f.text for f in features]
         labels = [f.label for f in features]
         passages = [f.passage for f in features]
-        known = dict.fromkeys(
+        vocabulary = dict.fromkeys(
             word
             for text in dict.fromkeys(
                 [*texts, *labels, *(passage.document_name for passage in passages)]
             )
             for word in _list_distinct_words(text)
         )
-        self._positions = {word: i for i, word in enumerate(known)}
-        self._similarity = _compare_words(question_words, list(known), embedder)
+        self._positions = {word: i for i, word in enumerate(vocabulary)}
+        self._similarity = _compare_words(question_words, list(vocabulary), embedder)
 
     def in_texts(self) -> NDArray[np.float64]:
         """Return the matches in the sentences themselves."""
@@ -314,6 +315,8 @@ def _embed_words(words_: Sequence[str], embedder: Embedder) -> NDArray[np.float3
     """Return a vector for each word; those of earlier questions are cached."""
     import numpy as np
 
+    if len(_vectors_by_embedder) > _MAX_CACHED_EMBEDDERS:
+        _vectors_by_embedder.clear()
     cache = _vectors_by_embedder.setdefault(embedder.fingerprint, {})
     vectors: Mapping[str, NDArray[np.float32]] = cache
     if missing := [word for word in dict.fromkeys(words_) if word not in cache]:
@@ -329,8 +332,8 @@ def _embed_words(words_: Sequence[str], embedder: Embedder) -> NDArray[np.float3
 @lru_cache(maxsize=8_192)
 def _list_distinct_words(text: str) -> tuple[str, ...]:
     """Return the words of a text, and the parts of words such as ``kwh_lighting``, each once."""
-    found = dict.fromkeys([*words(text), *list_pieces(text)])
-    return tuple(word for word in found if word not in STOP_WORDS)
+    distinct_words = dict.fromkeys([*words(text), *list_pieces(text)])
+    return tuple(word for word in distinct_words if word not in STOP_WORDS)
 
 
 @lru_cache(maxsize=_MAX_CACHED_WORDS)

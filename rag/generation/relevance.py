@@ -91,10 +91,8 @@ class SpanFeatures(NamedTuple):
         return key is not None and set(content_stems(key[1])) <= self.shared_stems
 
 
-def score_candidates(
-    query: Query, passages: Sequence[Passage], embedder: Embedder
-) -> list[Candidate]:
-    """Return every quotable sentence with its relevance and score.
+def score_features(query: Query, features: Sequence[SpanFeatures]) -> list[Candidate]:
+    """Return the relevance and the score of each sentence.
 
     The relevance is the share of the question's words that the sentence or its headings have, plus
     the cosine of the question and of the sentence with its headings. It is lowered if the
@@ -103,11 +101,6 @@ def score_candidates(
     name. In the score, rarer words count more, the passage's score is added, and text without a
     number, date or person counts less if the question asks for one.
     """
-    return score_features(query, list_features(query, passages, embedder))
-
-
-def score_features(query: Query, features: Sequence[SpanFeatures]) -> list[Candidate]:
-    """Return the relevance and the score of each sentence; see `score_candidates`."""
     question_stems = set(content_stems(str(query)))
     rarity = _weigh_by_rarity(question_stems, [f.shared_stems for f in features])
     return [_score_span(f, rarity, len(question_stems)) for f in features]

@@ -115,8 +115,7 @@ class HybridRetriever(Retriever):
             )
             if named_documents and (numbers := named_documents.candidates):
                 dense = _add_candidates(dense, index.search_dense(vector, depth, where, numbers))
-                more = search_words(numbers)
-                word_rankings = list(map(_add_candidates, word_rankings, more))
+                word_rankings = list(map(_add_candidates, word_rankings, search_words(numbers)))
             stage_rankings: dict[str, Ranking] = dict(
                 zip(("dense", "lexical", "sparse"), [dense, *word_rankings], strict=False)
             )
@@ -127,7 +126,7 @@ class HybridRetriever(Retriever):
             rows = sorted({row for ranking in stage_rankings.values() for row, _ in ranking})
             (vector_rows, vectors), word_scores = index.run_parallel(
                 lambda: index.vectors_of_rows(rows),
-                lambda: _complete_scores(index, queries, word_rankings, rows),
+                lambda: _complete_scores(index, queries, list(stage_rankings.values())[1:], rows),
             )
             scores = self._rank_candidates(
                 vector, vector_rows, vectors, word_scores, self._weigh_parts(query, index)

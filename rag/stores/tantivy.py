@@ -144,7 +144,8 @@ class TantivyIndex(LexicalIndex):
         """See `LexicalIndex.add`."""
         with self._translate_errors():
             writer = self._open_writer()
-            for stemmed in stem_entries(entries, self._encoder):
+        for stemmed in stem_entries(entries, self._encoder):
+            with self._translate_errors():
                 entry = self._tantivy.Document()
                 entry.add_unsigned("row", stemmed.row)
                 entry.add_unsigned("document", stemmed.document)

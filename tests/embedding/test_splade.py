@@ -70,10 +70,28 @@ def test_all_missing_files_are_named(tmp_path: Path) -> None:
 
 
 def test_another_model_has_another_fingerprint(folder: Path) -> None:
-    before = OnnxSparseEncoder(folder=folder).fingerprint
-    with (folder / "model.onnx").open("ab") as file:
-        file.write(b" ")
-    assert OnnxSparseEncoder(folder=folder).fingerprint != before
+    encoder = OnnxSparseEncoder(folder=folder)
+    for name in ("model.onnx", "tokenizer.json", "model.onnx_data", "idf.json"):
+        before = encoder.fingerprint
+        with (folder / name).open("ab") as file:
+            file.write(b" ")
+        assert encoder.fingerprint != before, name
+
+
+def test_changed_files_are_loaded_again(folder: Path) -> None:
+    encoder = OnnxSparseEncoder(folder=folder)
+    assert len(encoder.encode_query("a b")) > 2
+    (folder / "idf.json").write_text('{"a": 1.5}')
+    assert encoder.encode_query("a b") == {"a": 1.5}
+
+
+def test_errors_of_the_model_are_errors_of_the_encoder(folder: Path) -> None:
+    """A tokenizer of another model has tokens that the model does not know."""
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["zebra"] = 10_000
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(EmbeddingError, match="cannot encode"):
+        OnnxSparseEncoder(folder=folder).encode_documents(["a zebra"])
 
 
 def test_encoders_are_built_by_name(tmp_path: Path) -> None:

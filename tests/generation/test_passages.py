@@ -8,10 +8,10 @@ from connectors.parsers.markdown import find_heading_marks
 from connectors.parsers.text_builder import TextBuilder
 from rag.chunking import Chunker, HeadingChunker, TokenCounter, split_document
 from rag.embedding import StaticEmbedder
+from rag.generation.answer_scorer import rank_candidates
 from rag.generation.context_packing import build_prompt_passages, pack
 from rag.generation.marker_repair import find_supporting_quotes
 from rag.generation.passages import Passage
-from rag.generation.relevance import score_candidates
 from rag.query import Query
 from rag.types import Chunk, Document, Hit, Mark, Table
 from rag.verification import LexicalVerifier
@@ -117,8 +117,8 @@ def test_row_is_described_with_the_names_of_its_columns() -> None:
 def test_header_of_a_table_is_not_quoted() -> None:
     document = build_price_table()
     passages = pack_document(document, HeadingChunker())
-    candidates = score_candidates(Query("What is the price of the P-9 model?"), passages, EMBEDDER)
-    texts = [candidate.text for candidate in sorted(candidates, key=lambda c: -c.score)]
+    candidates = rank_candidates(Query("What is the price of the P-9 model?"), passages, EMBEDDER)
+    texts = [candidate.text for candidate in candidates]
     assert texts[0] == "| P-9 | 84 | 5 kg |"
     assert not any("Model" in text or "---" in text for text in texts)
 

@@ -116,6 +116,24 @@ def test_sparse_scores_are_a_third_part_of_hybrid_retrieval(pipeline: Pipeline) 
     assert hits[0].score > without[0].score or Path(without[0].chunk.uri).stem != "one"
 
 
+def test_a_query_of_phrases_only_finds_only_these(pipeline: Pipeline) -> None:
+    retriever = HybridRetriever(sparse_weight=0.5)
+    hits = retriever.retrieve('"annual leave"', k=3, index=pipeline.open())
+    assert [Path(hit.chunk.uri).stem for hit in hits] == ["one"]
+    vehicles = retriever.retrieve('"inspected" "vacation"', k=3, index=pipeline.open())
+    assert [Path(hit.chunk.uri).stem for hit in vehicles] == ["three"]
+
+
+def test_an_error_of_the_encoder_is_not_a_damaged_index(tmp_path: Path) -> None:
+    location = StoreLocation(tmp_path, "words")
+    config = Tantivy(sparse_encoder=GivenVectors())
+    config.create(location)
+    with closing(config.open(location)) as index:
+        with pytest.raises(ValueError, match="could not convert"):
+            index.add([LexicalEntry(1, 1, "", "token=heavy")])
+        index.end_writing()
+
+
 def test_ranking_is_that_of_the_hits(pipeline: Pipeline) -> None:
     index = pipeline.open()
     for retriever in (SparseRetriever(), HybridRetriever(sparse_weight=0.5)):
