@@ -70,9 +70,13 @@ class NameAgreement:
         return MISSING_NAME_FACTOR if own_names - self._claim_words else 1.0
 
 
-def find_asked_names(question: str) -> frozenset[str]:
-    """Return the names in a question; its first word has a capital in any case."""
-    return find_name_words(_FIRST_WORD.sub("", question))
+def find_asked_names(question: str, carried_terms: Sequence[str] = ()) -> frozenset[str]:
+    """Return the names in a question; its first word has a capital in any case.
+
+    A question that has taken over words of an earlier one asks about the names in them, too.
+    """
+    carried_names = find_name_words(" ".join(carried_terms))
+    return find_name_words(_FIRST_WORD.sub("", question)) | carried_names
 
 
 def has_asked_name(names: Set[str], passage: Passage, span: Span) -> bool:

@@ -141,7 +141,7 @@ def list_features(
     vectors = _embed_below_headings(texts, heading_paths, embedder)
     cosines = (vectors @ embedder.embed_query(str(query))).tolist()
     own_stems = set(content_stems(query.text)) & question_stems
-    names = find_asked_names(query.text)
+    names = find_asked_names(query.text, query.carried_terms)
     attributes = _weigh_attributes(query.text, names, spans, embedder)
     answer_type = find_answer_type(query.text)
     features: list[SpanFeatures] = []

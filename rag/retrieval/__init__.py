@@ -2,6 +2,7 @@
 
 from rag.query import Query
 from rag.retrieval.base import Retriever
+from rag.retrieval.carry_over import CarryOver
 from rag.retrieval.dense import DenseRetriever
 from rag.retrieval.hybrid import HybridRetriever
 from rag.retrieval.late_interaction import LateInteractionRetriever
@@ -9,7 +10,6 @@ from rag.retrieval.lexical import LexicalRetriever
 from rag.retrieval.self_query import SelfQuery
 from rag.retrieval.sparse import SparseRetriever
 from rag.retrieval.transforms import (
-    CarryOver,
     Decompose,
     HyDE,
     MultiQuery,

@@ -13,8 +13,7 @@ from rag.component import Component
 from rag.llm.base import ChatModel
 from rag.llm.prompting import ask, escape_prompt_markup
 from rag.query import Query
-from rag.text.tokenization import STOP_WORDS, stems, words
-from rag.types import NO_ANSWER, Message
+from rag.types import Message
 
 if TYPE_CHECKING:
     from rag.index import Index
@@ -40,93 +39,6 @@ class QueryTransform(Component):
     ) -> list[Query]:
         """Return what `transform` does; a transform that depends on the index overrides this."""
         return self.transform(question, history)
-
-
-# Words that point back to what was said before.
-REFERRING_WORDS = frozenset(
-    """it its itself they them their theirs he him his she her hers this that these those same
-    such former latter instead""".split()
-)
-FOLLOW_UP_OPENING = re.compile(
-    r"\W*(?:and|or|but|so|what about|how about|what if|why not)\b", re.IGNORECASE
-)
-AUXILIARY_VERBS = frozenset({"do", "does", "did"})  # these leave the verb to the end of a question
-MIN_CONTENT_WORDS = 2  # words of content below which a question does not stand by itself
-QUESTION_WORDS = frozenset("what which who whom whose when where why how".split())
-
-
-class CarryOver(QueryTransform):
-    """Completes follow-up questions without a model: it takes over words of an earlier question.
-
-    A question is a follow-up if it refers back ("it", "those", "what about ...") or has almost no
-    content words. Up to ``terms`` words of the last standalone question become its
-    `Query.carried_terms`: after "How long does the battery last?", "And how long does charging it
-    take?" carries "battery". Names are not carried if the question has a name of its own.
-    Questions without an answer are skipped. References are recognized in English; in other
-    languages, only short questions count as follow-ups. The first question of a conversation is not
-    changed.
-    """
-
-    name: ClassVar[str] = "carry-over"
-    for_search_only: ClassVar[bool] = True
-
-    terms: int = Field(6, ge=1, le=50)
-
-    def transform(self, question: str, history: Sequence[Message]) -> list[Query]:
-        """See `QueryTransform.transform`."""
-        if not history or not _is_follow_up(question):
-            return [Query(question)]
-        question_stems = set(stems(question))
-        has_name = any(_is_name(word) for word in _find_subject_words(question)[1:])
-        replies = [*(message.content for message in history[1:]), ""]
-        for message, reply in reversed(list(zip(history, replies, strict=True))):
-            is_unusable = (
-                message.role != "user" or reply == NO_ANSWER or _is_follow_up(message.content)
-            )
-            if is_unusable:
-                continue
-            terms = [
-                word
-                for word in dict.fromkeys(_find_subject_words(message.content))
-                if not question_stems & set(stems(word)) and not (has_name and _is_name(word))
-            ]
-            if terms:
-                return [Query(question, carried_terms=tuple(terms[: self.terms]))]
-        return [Query(question)]
-
-
-MEASURE_PHRASE = re.compile(r"\bhow \w+", re.IGNORECASE)  # long, often, many: not what it is about
-_WORD = re.compile(r"[^\W_][\w'’.-]*[^\W_]|[^\W_]")
-
-
-def _is_name(word: str) -> bool:
-    return word[0].isupper() or word[0].isdigit()
-
-
-def _find_subject_words(question: str) -> list[str]:
-    """Return the words that a question is about, without its verb if that can be recognized."""
-    question = MEASURE_PHRASE.sub("", question)
-    content_words = [
-        w for w in _WORD.findall(question) if w.lower() not in STOP_WORDS | QUESTION_WORDS
-    ]
-    has_auxiliary_verb = AUXILIARY_VERBS.intersection(words(question))
-    if (
-        len(content_words) > 1
-        and has_auxiliary_verb
-        and question.rstrip(" ?.!").endswith(content_words[-1])
-    ):
-        return content_words[:-1]
-    return content_words
-
-
-def _is_follow_up(question: str) -> bool:
-    question_words = words(question)
-    if any(word in REFERRING_WORDS for word in question_words) or FOLLOW_UP_OPENING.match(question):
-        return True
-    return (
-        len([word for word in question_words if word not in STOP_WORDS | QUESTION_WORDS])
-        < MIN_CONTENT_WORDS
-    )
 
 
 class _ModelTransform(QueryTransform):

@@ -164,7 +164,7 @@ def test_carry_over(question: str, before: str, understood: str) -> None:
     assert str(query) == f"{question} ({understood})"
 
 
-def test_carry_over_goes_back_to_a_question_that_stands_by_itself() -> None:
+def test_carry_over_goes_back_to_the_question_before_as_it_was_understood() -> None:
     history = [
         Message(role="user", content="How long does the battery last?"),
         Message(role="assistant", content="34 minutes."),
@@ -172,7 +172,7 @@ def test_carry_over_goes_back_to_a_question_that_stands_by_itself() -> None:
         Message(role="assistant", content="20 minutes."),
     ]
     assert CarryOver().transform("Why is that?", history) == [
-        Query("Why is that?", carried_terms=("battery",))
+        Query("Why is that?", carried_terms=("battery", "last", "cold"))
     ]
 
 
