@@ -18,6 +18,7 @@ from rag.types import (
     Answer,
     CheckStep,
     Citation,
+    ClosestPassage,
     ExtractStep,
     FavouredDocument,
     GenerateStep,
@@ -316,11 +317,14 @@ def _print_abstention(answer: Answer) -> None:
     click.secho(f"({answer.reason})", dim=True)
     for note in answer_notes(answer):
         click.secho(f"({note})", dim=True)
-    if answer.hits:
-        click.secho("nearest passages:", dim=True)
-        for hit in answer.hits[:3]:
-            source = format_source(hit.chunk.uri, hit.chunk.location)
-            click.secho(f"  {source}: {shorten(hit.chunk.text, 120)}", dim=True)
+    if answer.closest:
+        click.echo("\nThe closest passages:")
+    for number, passage in enumerate(answer.closest, start=1):
+        click.secho(
+            f"{number}. {format_source(passage.uri, passage.location)}", bold=True, nl=False
+        )
+        click.secho(f"  ({passage.reason})", dim=True)
+        _print_quote(passage)
 
 
 def format_count(number: int, noun: str) -> str:
@@ -363,9 +367,14 @@ def _print_citation(citation: Citation) -> None:
     if not citation.verified:
         details.append("NOT VERIFIED")
     click.secho(f"  ({', '.join(details)})", dim=True)
-    if citation.heading_context and citation.heading_context != citation.title:
-        click.secho(f"    {shorten(citation.heading_context, 200)}", dim=True)
-    click.echo(f'    "{shorten(citation.quote, 400)}"')
+    _print_quote(citation)
+
+
+def _print_quote(quote: Citation | ClosestPassage) -> None:
+    """Print a quote below what a reader sees beside it: title and headings, the row of a table."""
+    if quote.heading_context and quote.heading_context != quote.title:
+        click.secho(f"    {shorten(quote.heading_context, 200)}", dim=True)
+    click.echo(f'    "{shorten(quote.quote, 400)}"')
 
 
 def format_source(uri: str, location: SourceLocation | None = None) -> str:

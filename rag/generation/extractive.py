@@ -12,6 +12,7 @@ from pydantic import Field
 from rag.embedding import Embedder, StaticEmbedder
 from rag.generation.answer_scorer import estimate_answerability, rank_candidates
 from rag.generation.base import Generator, abstention
+from rag.generation.closest_passages import find_closest_passages
 from rag.generation.context_packing import pack
 from rag.generation.links import remove_uncited_links
 from rag.generation.question_spelling import respell_question
@@ -30,8 +31,9 @@ class ExtractiveGenerator(Generator):
     ranks the sentences. If the probability (0..1) that the best ones hold the answer is below
     ``answerability``, or the best relevance (0..2, see `rag.generation.relevance`) below
     ``threshold``, the generator abstains. It quotes up to ``sentences`` sentences whose odds are at
-    least ``near`` times those of the best. In the answer's text, white space is collapsed and links
-    lead to the cited source only; the citations' quotes are unchanged.
+    least ``near`` times those of the best, each on a line of its own. In the answer's text, white
+    space is collapsed, a row of a table has the names of its columns, and links lead to the cited
+    source only; the citations' quotes are unchanged.
 
     `benchmarks/answers.py` prints how many answerable questions the defaults keep, and how many
     unanswerable ones they refuse.
@@ -78,7 +80,8 @@ class ExtractiveGenerator(Generator):
                 if candidates
                 else "nothing was retrieved"
             )
-            return abstention(reason, hits, trace=(make_step(),))
+            closest = find_closest_passages(query, packed.passages, self.embedder)
+            return abstention(reason, hits, closest=closest, trace=(make_step(),))
         text, sentences, citations = _compose_answer(selected)
         return Answer(
             text=text,
@@ -109,7 +112,7 @@ class ExtractiveGenerator(Generator):
 def _compose_answer(
     candidates: Sequence[Candidate],
 ) -> tuple[str, tuple[Sentence, ...], tuple[Citation, ...]]:
-    """Compose the answer: each sentence on one line, with its marker."""
+    """Compose the answer: each sentence or row on a line of its own, with its marker."""
     parts: list[str] = []
     sentences: list[Sentence] = []
     citations: list[Citation] = []
@@ -129,11 +132,11 @@ def _compose_answer(
         )
         parts.append(text)
         start += len(text) + 1
-    return " ".join(parts), tuple(sentences), tuple(citations)
+    return "\n".join(parts), tuple(sentences), tuple(citations)
 
 
 def _render_candidate(candidate: Candidate) -> str:
-    text = _collapse_white_space(candidate.text)
+    text = _collapse_white_space(candidate.passage.describe(candidate.span))
     source = candidate.passage.uri
     return remove_uncited_links(text, is_cited=lambda url: url == source, is_quoted=lambda _: True)
 

@@ -23,6 +23,7 @@ from rag.generation.base import (
 )
 from rag.generation.citations import CitationWriter, CitedText, cite
 from rag.generation.claims import starts_with_refusal
+from rag.generation.closest_passages import find_closest_passages
 from rag.generation.context_packing import (
     Order,
     PackedPassages,
@@ -147,7 +148,8 @@ class GroundedGenerator(Generator):
         history = self._prepare_history(history)
         packed = self._pack_passages(query, hits, history, self.budget)
         if reason := self._explain_missing_evidence(query, packed, hits):
-            answer = abstention(reason, hits)
+            closest = find_closest_passages(query, packed.passages, self.embedder)
+            answer = abstention(reason, hits, closest=closest)
             yield from replay_events(answer)
             yield AnswerCompleted(answer=answer)
             return
@@ -350,7 +352,12 @@ class GroundedGenerator(Generator):
         )
         trace = (*attempt.steps, check_step)
         if reason:
-            return abstention(reason, attempt.hits, usage=attempt.usage, trace=trace)
+            closest = find_closest_passages(
+                Query(attempt.question), attempt.packed.passages, self.embedder
+            )
+            return abstention(
+                reason, attempt.hits, closest=closest, usage=attempt.usage, trace=trace
+            )
         return Answer(
             text=cited.text,
             status="answered",

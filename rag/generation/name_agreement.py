@@ -109,6 +109,16 @@ def find_unknown_identifiers(question: str, passages: Sequence[Passage]) -> froz
     return names
 
 
+def find_identifiers(names: Set[str], like: Set[str] = frozenset()) -> frozenset[str]:
+    """Return the identifiers and years among `names`; with `like`, those of a form that it has."""
+    shapes = {_SHAPE.sub("0", name) for name in like}
+    return frozenset(
+        name
+        for name in names
+        if _is_identifier(name) and (not shapes or _SHAPE.sub("0", name) in shapes)
+    )
+
+
 def is_about_other_identifier(names: Set[str], passage: Passage, span: Span) -> bool:
     """Whether a span stands below a heading with another identifier than one of the `names`."""
     return _has_other_identifier(names, _list_words(passage.label_at(span.start)))

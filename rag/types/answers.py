@@ -95,11 +95,28 @@ NO_ANSWER = "I could not find an answer to that in the sources."
 """Text of every abstained answer."""
 
 
+class ClosestPassage(LocatedModel):
+    """A passage that comes close to an answer: ``document.text[start:end] == quote``.
+
+    ``reason`` says why it is none, as the end of a sentence about it: "does not mention ...".
+    ``heading_context`` is that of a `Citation`.
+    """
+
+    uri: Text
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+    quote: Text
+    title: Text = ""
+    heading_context: Text = ""
+    reason: Text
+
+
 class Answer(FrozenModel):
     """An answer with its sentences, citations, retrieved hits, usage and timings.
 
     ``status`` is ``abstained`` if the sources do not support an answer; ``reason`` then says why,
-    and ``hits`` are the nearest passages. ``trace`` has a step for each stage, in their order.
+    ``closest`` are the passages that come closest, and ``hits`` are all that were found. ``trace``
+    has a step for each stage, in their order.
     """
 
     text: Text
@@ -107,6 +124,7 @@ class Answer(FrozenModel):
     reason: str = ""
     sentences: tuple[Sentence, ...] = ()
     citations: tuple[Citation, ...] = ()
+    closest: tuple[ClosestPassage, ...] = ()
     hits: tuple[Hit, ...] = ()
     usage: Usage = Usage()
     trace: Trace = ()

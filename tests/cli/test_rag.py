@@ -124,11 +124,11 @@ def test_ask_stream_prints_the_answer_once(ingested_rag: Rag, flags: tuple[str, 
 
 
 @pytest.mark.parametrize("flags", [(), ("--stream",)])
-def test_abstention_prints_the_nearest_passages(ingested_rag: Rag, flags: tuple[str, ...]) -> None:
+def test_abstention_prints_the_closest_passages(ingested_rag: Rag, flags: tuple[str, ...]) -> None:
     result = ingested_rag("ask", "Who is the president of France?", *flags)
     assert result.code == 0
     assert result.out.count("could not find an answer") == 1
-    assert "nearest passages:" in result.out
+    assert "The closest passages:" in result.out
 
 
 def test_chat_answers_questions_from_stdin(rag: Rag, folder: Path) -> None:

@@ -150,12 +150,11 @@ def test_unsupported_sentences_are_marked(pipeline: Pipeline, folder: Path, open
         assert "wavy" in sentence.evaluate("e => getComputedStyle(e).textDecorationStyle")
 
 
-def test_an_abstention_shows_the_nearest_passages(server: Server, open_page: Any) -> None:
+def test_an_abstention_shows_the_closest_passages(server: Server, open_page: Any) -> None:
     visit = open_page(server)
     answer = visit.ask("Who composed the Goldberg variations?")
     expect(answer).to_contain_text("could not find an answer")
-    answer.locator("summary").click()
-    answer.locator(".nearest button").first.click()
+    answer.locator(".closest button").first.click()
     expect(visit.page.locator("#source-body mark")).to_be_visible()
 
 

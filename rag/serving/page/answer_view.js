@@ -1,11 +1,10 @@
-// The view of an answer: its sentences, citation buttons, token counts and nearest passages.
+// The view of an answer: its sentences, citation buttons, token counts and closest passages.
 // Offsets count Unicode code points, as everywhere in citewell; JavaScript's strings count UTF-16 units.
 
 import { createElement, formatCount } from "./dom.js";
 import { openSource } from "./source_panel.js";
 
 const SENTENCE_FLAGS = { unsupported: "not supported", partly: "partly supported" };
-const MAX_NEAREST_PASSAGES = 3;
 
 export class AnswerView {
   constructor(onDraw = () => {}) {
@@ -108,16 +107,21 @@ function createNotes(answer) {
   if (usage.cost_usd) texts.push(`$${usage.cost_usd.toFixed(4)}`);
   const spans = texts.map((text) => createElement("span", { textContent: text }));
   const notes = [createElement("div", { className: "notes quiet" }, ...spans)];
-  if (answer.status === "abstained" && answer.hits.length) notes.push(createNearestPassages(answer.hits));
+  if (answer.closest.length) notes.push(createClosestPassages(answer.closest));
   return notes;
 }
 
-function createNearestPassages(hits) {
-  const details = createElement("details", { className: "nearest" }, createElement("summary", { textContent: "Nearest passages" }));
-  for (const { chunk } of hits.slice(0, MAX_NEAREST_PASSAGES)) {
-    const label = `${chunk.title || chunk.uri}: ${chunk.text.slice(0, 160)} …`;
-    const button = createElement("button", { type: "button", textContent: label });
-    button.addEventListener("click", () => openSource({ ...chunk, quote: chunk.text }, button));
+function createClosestPassages(passages) {
+  const summary = createElement("summary", { textContent: "The closest passages" });
+  const details = createElement("details", { className: "closest", open: true }, summary);
+  for (const passage of passages) {
+    const page = passage.page ? `, page ${passage.page}` : "";
+    const context = passage.heading_context || passage.title || passage.uri;
+    const button = createElement("button", { type: "button" },
+      createElement("strong", { textContent: `${context.slice(0, 200)}${page}` }),
+      createElement("span", { className: "quiet", textContent: ` (${passage.reason})` }),
+      createElement("span", { className: "excerpt", textContent: passage.quote }));
+    button.addEventListener("click", () => openSource(passage, button));
     details.append(button);
   }
   return details;

@@ -1,0 +1,129 @@
+"""The passages that come closest to an answer that was not found, and why each is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence, Set
+
+from rag.embedding import Embedder
+from rag.generation.answer_scorer import rank_candidates
+from rag.generation.answer_types import AnswerType, find_answer_type, has_answer_of_type
+from rag.generation.name_agreement import find_asked_names, find_identifiers, find_name_words
+from rag.generation.passages import Passage
+from rag.generation.quotes import Quote
+from rag.generation.relevance import Candidate
+from rag.query import Query
+from rag.text.sentences import Span
+from rag.text.tokenization import STOP_WORDS, stems, words
+from rag.types import ClosestPassage
+
+_MAX_PASSAGES = 3
+_MAX_CHARACTERS = 400  # of a passage that is shown
+_MAX_LISTED_WORDS = 3
+_ANSWER_NAMES: dict[AnswerType, str] = {
+    "number": "number",
+    "money": "amount of money",
+    "duration": "length of time",
+    "time": "date or time",
+    "person": "person",
+    "contact": "phone number or address",
+}
+
+
+def find_closest_passages(
+    question: Query, passages: Sequence[Passage], embedder: Embedder
+) -> tuple[ClosestPassage, ...]:
+    """Return up to three passages, the closest first: around their best sentences.
+
+    Each has a reason in plain words: what the question names or asks for, and the passage has not.
+    """
+    closest: list[ClosestPassage] = []
+    shown: set[tuple[int, tuple[str, ...]]] = set()
+    for candidate in rank_candidates(question, passages, embedder):
+        passage, span = candidate.passage, candidate.span
+        section = (passage.number, passage.headings_at(span.start))
+        if section in shown:
+            continue
+        shown.add(section)
+        closest.append(_describe(question, candidate))
+        if len(closest) == _MAX_PASSAGES:
+            break
+    return tuple(closest)
+
+
+def _describe(question: Query, candidate: Candidate) -> ClosestPassage:
+    span = _widen(candidate.passage, candidate.span)
+    citation = Quote(candidate.passage, span, 0.0).citation(1, "extractive")
+    fields = {name: getattr(citation, name) for name in ("uri", "start", "end", "quote", "title")}
+    return ClosestPassage(
+        **fields,
+        heading_context=citation.heading_context,
+        location=citation.location,
+        reason=" and ".join(_list_reasons(question, candidate.passage, span)),
+    )
+
+
+def _widen(passage: Passage, span: Span) -> Span:
+    """Return a span with the sentences around it, in the same section and table."""
+    run = next((run for run in passage.runs(max_sentences=1_000) if _is_whole(run, span)), (span,))
+    center = next((i for i, s in enumerate(run) if s.start <= span.start < s.end), 0)
+    first = last = center
+    while True:
+        is_wider = False
+        for new_first, new_last in ((first, last + 1), (first - 1, last)):
+            if new_first < 0 or new_last >= len(run):
+                continue
+            if run[new_last].end - run[new_first].start <= _MAX_CHARACTERS:
+                first, last, is_wider = new_first, new_last, True
+        if not is_wider:
+            return Span(min(run[first].start, span.start), max(run[last].end, span.end))
+
+
+def _is_whole(run: Sequence[Span], span: Span) -> bool:
+    """Whether a run of sentences contains a span and cannot be longer in its section."""
+    return run[0].start <= span.start and span.end <= run[-1].end
+
+
+def _list_reasons(question: Query, passage: Passage, span: Span) -> list[str]:
+    """Return why a span does not answer: at most one reason about words, and one about its kind."""
+    text = passage.text[span.start : span.end]
+    premise = "\n".join([passage.document_name, passage.premise(span)])
+    reasons = [reason for reason in (_find_word_reason(question, premise),) if reason]
+    answer_type = find_answer_type(question.text)
+    if answer_type and not has_answer_of_type(text, answer_type):
+        reasons.append(f"has no {_ANSWER_NAMES[answer_type]}")
+    return reasons or ["has the words of the question, but hardly the answer"]
+
+
+def _find_word_reason(question: Query, premise: str) -> str:
+    asked_names = find_asked_names(question.text, question.carried_terms)
+    known_words = set(find_name_words(premise)) | set(words(premise))
+    missing_names = asked_names - known_words
+    if identifiers := find_identifiers(missing_names):
+        missing = _list_as_written(str(question), identifiers)
+        others = find_identifiers(find_name_words(premise) - asked_names, like=identifiers)
+        if others:
+            return f"is about {_list_as_written(premise, others)}, not {missing}"
+        return f"does not mention {missing}"
+    known_stems = set(stems(premise))
+    missing_words: Set[str] = missing_names or {
+        word
+        for word in words(str(question))
+        if word not in STOP_WORDS and known_stems.isdisjoint(stems(word))
+    }
+    listed = _list_as_written(str(question), missing_words)
+    return f"does not mention {listed}" if listed else ""
+
+
+def _list_as_written(text: str, selected: Set[str]) -> str:
+    """Return the `selected` words of a text in quotation marks, as they are written there."""
+    listed = [
+        f'"{word}"'
+        for word in dict.fromkeys(_iterate_words(text))
+        if selected & {*words(word), *find_name_words(word)}
+    ]
+    return ", ".join(listed[:_MAX_LISTED_WORDS])
+
+
+def _iterate_words(text: str) -> Iterator[str]:
+    for word in text.split():
+        yield word.strip("?!.,;:()[]{}\"'“”„«»")

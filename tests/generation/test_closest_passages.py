@@ -1,0 +1,67 @@
+"""The passages that are shown when there is no answer, and the reasons why they are none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rag import Answer, ExtractiveGenerator, GroundedGenerator, Pipeline, ScriptedChat
+
+FILES = {
+    "pumps.md": "# P-9\n\nThe P-9 is a pump for cellars. It weighs twelve kilos.\n",
+    "sites.md": "# Sites\n\n## Turin\n\nThe Turin site has 120 workers.\n\n"
+    "## Bergen\n\nThe harbour of Bergen freezes in hard winters.\n",
+    "prices.csv": "item,price\nhumidity sensor,84\npressure sensor,120\n",
+}
+
+
+def ask(tmp_path: Path, question: str, **settings: object) -> tuple[Answer, dict[str, str]]:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    with Pipeline(index=tmp_path / "i", **settings) as pipeline:  # type: ignore[arg-type]
+        pipeline.ingest(folder)
+        answer = pipeline.ask(question)
+        texts = {p.uri: pipeline.document(p.uri).text for p in answer.closest}
+    return answer, texts
+
+
+@pytest.mark.parametrize(
+    ("question", "reason"),
+    [
+        ("What does the P-7 weigh?", 'is about "P-9", not "P-7"'),
+        ("What is the phone number of the Bergen site?", "has no phone number"),
+        ("What does the oxygen sensor cost?", 'does not mention "oxygen"'),
+        ("How many workers does the Lisbon site have?", 'does not mention "Lisbon"'),
+    ],
+)
+def test_a_reason_says_what_a_passage_lacks(tmp_path: Path, question: str, reason: str) -> None:
+    answer, _ = ask(tmp_path, question, generator=ExtractiveGenerator(answerability=1.0))
+    assert reason in " | ".join(passage.reason for passage in answer.closest)
+
+
+def test_closest_passages_are_exact_and_of_different_sections(tmp_path: Path) -> None:
+    answer, texts = ask(tmp_path, "How many workers does the Lisbon site have?")
+    assert 1 <= len(answer.closest) <= 3
+    for passage in answer.closest:
+        assert texts[passage.uri][passage.start : passage.end] == passage.quote
+    sections = [(passage.uri, passage.heading_context) for passage in answer.closest]
+    assert len(set(sections)) == len(sections)
+    assert "120 workers" in answer.closest[0].quote
+
+
+def test_an_answer_has_no_closest_passages(tmp_path: Path) -> None:
+    answer, _ = ask(tmp_path, "How many workers does the Turin site have?")
+    assert answer.status == "answered"
+    assert answer.closest == ()
+
+
+def test_a_rejected_draft_of_a_model_shows_the_closest_passages(tmp_path: Path) -> None:
+    generator = GroundedGenerator(
+        model=ScriptedChat(replies=("The harbour was sold to Norway in 1931. [1]",))
+    )
+    answer, _ = ask(tmp_path, "Who bought the harbour of Bergen?", generator=generator)
+    assert answer.status == "abstained"
+    assert "harbour of Bergen" in " ".join(passage.quote for passage in answer.closest)
