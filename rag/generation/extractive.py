@@ -13,14 +13,30 @@ from rag.embedding import Embedder, StaticEmbedder
 from rag.generation.answer_scorer import estimate_answerability, rank_candidates
 from rag.generation.base import Generator, abstention
 from rag.generation.closest_passages import find_closest_passages
+from rag.generation.composed_answers import (
+    select_files,
+    select_items,
+    select_list_below,
+    select_sides,
+    select_summary,
+)
 from rag.generation.context_packing import pack
 from rag.generation.links import remove_uncited_links
+from rag.generation.passages import Passage
+from rag.generation.question_kinds import AskedFor, find_question_kind
 from rag.generation.question_spelling import respell_question
 from rag.generation.quotes import Quote
 from rag.generation.relevance import Candidate, explain_missing_answer
 from rag.query import Query
 from rag.text.tokens import count_tokens
 from rag.types import Answer, Citation, ExtractStep, Hit, Message, Sentence
+
+# What is quoted shows by itself that it is about what is asked for.
+_KINDS_WITH_OWN_CHECK = frozenset({"comparison", "summary", "files"})
+_WITH_A_MODEL = {
+    "comparison": "sentences are quoted as they are, a chat model could compare the passages",
+    "summary": "sentences are quoted as they are, a chat model could sum up the passages",
+}
 
 
 class ExtractiveGenerator(Generator):
@@ -73,16 +89,18 @@ class ExtractiveGenerator(Generator):
                 answerability=round(answerability, 3),
             )
 
-        selected = self._select_candidates(candidates)
-        if not selected or answerability < self.answerability or best_relevance < self.threshold:
-            reason = (
-                explain_missing_answer(query.text, packed.passages, answerability)
-                if candidates
-                else "nothing was retrieved"
-            )
+        asked = find_question_kind(query.text)
+        selected, missing_sides = self._compose(query, asked, candidates, packed.passages)
+        is_sure = answerability >= self.answerability and best_relevance >= self.threshold
+        if is_sure and not selected and asked.kind not in _KINDS_WITH_OWN_CHECK:
+            selected = self._select_candidates(candidates)
+        if not selected or not (is_sure or asked.kind in _KINDS_WITH_OWN_CHECK):
+            reason = self._explain(query, asked, missing_sides, packed.passages, answerability)
             closest = find_closest_passages(query, packed.passages, self.embedder)
             return abstention(reason, hits, closest=closest, trace=(make_step(),))
         text, sentences, citations = _compose_answer(selected)
+        if asked.kind == "list" and len(selected) > self.sentences:
+            text, sentences = _add_count(text, sentences)
         return Answer(
             text=text,
             status="answered",
@@ -91,6 +109,45 @@ class ExtractiveGenerator(Generator):
             hits=tuple(hits),
             trace=(make_step(),),
         )
+
+    def _compose(
+        self,
+        query: Query,
+        asked: AskedFor,
+        ranked: Sequence[Candidate],
+        passages: Sequence[Passage],
+    ) -> tuple[list[Candidate], list[str]]:
+        """Return the quotes of an answer of several parts, and the sides that have none.
+
+        A question for a fact has such quotes only if its best sentence introduces a list.
+        """
+        if asked.kind == "comparison":
+            selected, missing_sides = select_sides(asked, passages, self.embedder)
+            return ([] if missing_sides else selected), missing_sides
+        if asked.kind == "summary":
+            return select_summary(asked, passages, ranked), []
+        if asked.kind == "files":
+            return select_files(asked, passages, ranked), []
+        if asked.kind == "list":
+            return select_items(query, asked, ranked, passages), []
+        return select_list_below(ranked), []
+
+    def _explain(
+        self,
+        query: Query,
+        asked: AskedFor,
+        missing_sides: Sequence[str],
+        passages: Sequence[Passage],
+        answerability: float,
+    ) -> str:
+        if not passages:
+            return "nothing was retrieved"
+        if missing_sides:
+            reason = f"no sentence of the passages is about {' or '.join(missing_sides)}"
+            reason += f' and "{asked.topic}"' if asked.topic else ""
+        else:
+            reason = explain_missing_answer(query.text, passages, answerability)
+        return f"{reason}; {_WITH_A_MODEL[asked.kind]}" if asked.kind in _WITH_A_MODEL else reason
 
     def _select_candidates(self, ranked: Sequence[Candidate]) -> list[Candidate]:
         """Return the candidates to quote, best first, without duplicate texts."""
@@ -133,6 +190,14 @@ def _compose_answer(
         parts.append(text)
         start += len(text) + 1
     return "\n".join(parts), tuple(sentences), tuple(citations)
+
+
+def _add_count(text: str, sentences: tuple[Sentence, ...]) -> tuple[str, tuple[Sentence, ...]]:
+    """Add a line with the number of quotes."""
+    count = f"({len(sentences)} in all)"
+    start = len(text) + 1
+    last = Sentence(start=start, end=start + len(count), support=1.0, status="needs_none")
+    return f"{text}\n{count}", (*sentences, last)
 
 
 def _render_candidate(candidate: Candidate) -> str:

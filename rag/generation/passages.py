@@ -148,6 +148,19 @@ class Passage:
             span for spans in _list_sentences(self.text, *self._find_bounds()) for span in spans
         ]
 
+    def heading_spans(self) -> list[tuple[tuple[str, ...], Span]]:
+        """Return the path and the span of each heading line in `text`."""
+        starts = [(0, self.headings)]
+        for mark in self.marks:
+            if mark.kind == "heading" and isinstance(mark.value, tuple):
+                starts.append((mark.start - self.start, mark.value))
+        spans = {
+            path: span
+            for start, path in starts
+            if path and (span := self._find_heading_line(start, path)) is not None
+        }
+        return sorted(spans.items(), key=lambda item: item[1])
+
     def find_longest_span(self) -> Span | None:
         """Return the longest quotable span, without surrounding white space."""
         joints, _, _ = self._find_bounds()

@@ -1,0 +1,252 @@
+"""Answers of several quotes: the items of a list, the sides of a comparison, a summary, files.
+
+Each function returns the sentences to quote, in the order of the answer, or nothing where the
+passages have no such answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from itertools import groupby
+
+from rag.embedding import Embedder
+from rag.generation.answer_scorer import rank_candidates
+from rag.generation.passages import Passage
+from rag.generation.question_kinds import AskedFor
+from rag.generation.relevance import Candidate
+from rag.query import Query
+from rag.text.sentences import Span
+from rag.text.tokenization import content_stems, stems
+
+_GENERIC_STEMS = frozenset(
+    stems("list listed sell sold offer offered exist existing mention contain have available known")
+)
+MAX_ITEMS = 20  # of a list, and files
+_MAX_SUMMARY_SENTENCES = 5
+_MIN_TOPIC_SHARE = 0.6  # of the words of a topic, in the names of the document
+_QUOTES_PER_SIDE = 2  # of a comparison that does not say what is compared
+
+
+def select_items(
+    query: Query, asked: AskedFor, ranked: Sequence[Candidate], passages: Sequence[Passage]
+) -> list[Candidate]:
+    """Return the rows of a table, the items of a list or the headings that a question asks for.
+
+    The rows are those with the question's words that the best row has, the items those beside the
+    best one, and the headings those with the noun of the question, or below a heading with it.
+    """
+    if headings := _select_headings(asked, passages):
+        return headings[:MAX_ITEMS]
+    if not ranked:
+        return []
+    best = ranked[0]
+    if best.passage.table_at(best.span.start) is not None:
+        return _select_rows(query, asked, best, ranked)[:MAX_ITEMS]
+    if _is_list_item(best):
+        return _list_items_beside(best, ranked)[:MAX_ITEMS]
+    return select_list_below(ranked)
+
+
+def _select_rows(
+    query: Query, asked: AskedFor, best: Candidate, ranked: Sequence[Candidate]
+) -> list[Candidate]:
+    """Return the rows of the table of `best` with all words of the question that `best` has.
+
+    If a question has words that are in no row and no name of the table ("delayed"), none fits.
+    """
+    table = best.passage.table_at(best.span.start)
+    assert table is not None
+    names = "\n".join([best.passage.label_at(best.span.start), table.name, *table.columns])
+    wanted_stems = set(content_stems(" ".join([asked.topic, *query.carried_terms])))
+    wanted_stems -= set(stems(names)) | _GENERIC_STEMS
+
+    def list_shared_stems(candidate: Candidate) -> set[str]:
+        return wanted_stems & set(stems(candidate.passage.describe(candidate.span)))
+
+    needed_stems = list_shared_stems(best)
+    if wanted_stems and not needed_stems:
+        return []
+    rows = [
+        candidate
+        for candidate in ranked
+        if candidate.passage.uri == best.passage.uri
+        and (other := candidate.passage.table_at(candidate.span.start)) is not None
+        and (other.name, other.columns) == (table.name, table.columns)
+        and list_shared_stems(candidate) >= needed_stems
+    ]
+    return sorted(rows, key=_find_position)
+
+
+def select_list_below(ranked: Sequence[Candidate]) -> list[Candidate]:
+    """Return the best sentence with the list below it, if it is the lead-in of one: "Bring:"."""
+    if not ranked or not ranked[0].text.rstrip().endswith((":", "：")):
+        return []
+    best = ranked[0]
+    items = [item for item in _list_items_beside(best, ranked) if item.span > best.span]
+    return [best, *items][: MAX_ITEMS + 1] if items else []
+
+
+def _list_items_beside(best: Candidate, ranked: Sequence[Candidate]) -> list[Candidate]:
+    """Return the items of lists in the section of the best sentence."""
+    section = (best.passage.number, best.passage.headings_at(best.span.start))
+    items = [
+        candidate
+        for candidate in ranked
+        if (candidate.passage.number, candidate.passage.headings_at(candidate.span.start))
+        == section
+        and _is_list_item(candidate)
+    ]
+    return sorted(items, key=_find_position)
+
+
+def _is_list_item(candidate: Candidate) -> bool:
+    """Whether a list marker stands before the sentence."""
+    text = candidate.passage.text
+    line_start = text.rfind("\n", 0, candidate.span.start) + 1
+    marker = text[line_start : candidate.span.start].strip()
+    return bool(marker) and len(marker) <= 4 and not marker[0].isalpha() and marker[-1] in "-*+•.)"
+
+
+def _select_headings(asked: AskedFor, passages: Sequence[Passage]) -> list[Candidate]:
+    """Return at least two headings with the noun that is asked for.
+
+    If there are none, return those directly below a title with it: the products of a "Product
+    catalogue".
+    """
+    topic_stems = content_stems(asked.topic)
+    noun_stems, other_stems = set(topic_stems[:1]), set(topic_stems[1:]) - _GENERIC_STEMS
+    with_noun: dict[tuple[str, ...], Candidate] = {}
+    below_noun: dict[tuple[str, ...], Candidate] = {}
+    for passage in passages if noun_stems else ():
+        for path, span in passage.heading_spans():
+            known_stems = set(stems("\n".join([passage.title, *path, passage.document_name])))
+            if not other_stems <= known_stems and other_stems & known_stems:
+                continue
+            candidate = Candidate(passage, _skip_markup(passage, span), 1.0, 0.0)
+            if noun_stems <= set(stems(path[-1])):
+                with_noun.setdefault((passage.uri, *path[:-1], path[-1]), candidate)
+            elif len(path) == 2 and noun_stems <= set(stems(path[0])):
+                below_noun.setdefault((passage.uri, *path), candidate)
+    for headings in (with_noun, below_noun):
+        siblings = [
+            [candidate for path, candidate in headings.items() if path[:-1] == parent]
+            for parent in dict.fromkeys(path[:-1] for path in headings)
+        ]
+        most = max(siblings, key=len, default=[])
+        if len(most) > 1:
+            return sorted(most, key=_find_position)
+    return []
+
+
+def _skip_markup(passage: Passage, span: Span) -> Span:
+    """Return the span of a heading without its marks."""
+    line = passage.text[span.start : span.end].split("\n")[0]
+    start = span.start + len(line) - len(line.lstrip("#= "))
+    return Span(start, span.start + len(line.rstrip("#= ")))
+
+
+def select_sides(
+    asked: AskedFor, passages: Sequence[Passage], embedder: Embedder
+) -> tuple[list[Candidate], list[str]]:
+    """Return the best quotes for each side of a comparison, and the sides without one."""
+    by_side: dict[str, list[Candidate]] = {}
+    for side in asked.sides:
+        side_stems = set(content_stems(side))
+        query = Query(f"{asked.topic} {side}".strip())
+        topic_stems = set(content_stems(asked.topic)) if asked.topic else set()
+        matching = [
+            candidate
+            for candidate in rank_candidates(query, passages, embedder)
+            if side_stems <= set(stems(_describe(candidate)))
+        ]
+        matching.sort(key=lambda c: _rate_side(c, side_stems, topic_stems), reverse=True)
+        by_side[side] = matching[: 1 if asked.topic else _QUOTES_PER_SIDE]
+    if asked.topic and any(_has_words(quotes, asked.topic) for quotes in by_side.values()):
+        by_side = {
+            side: [c for c in quotes if _has_words([c], asked.topic)]
+            for side, quotes in by_side.items()
+        }
+    selected = [candidate for quotes in by_side.values() for candidate in quotes]
+    distinct = {(candidate.passage.uri, candidate.text): candidate for candidate in selected}
+    return list(distinct.values()), [side for side, quotes in by_side.items() if not quotes]
+
+
+def _has_words(candidates: Sequence[Candidate], topic: str) -> bool:
+    """Whether a sentence has a word of the topic, itself or in its headings."""
+    topic_stems = set(content_stems(topic))
+    return any(topic_stems & set(stems(_describe(candidate))) for candidate in candidates)
+
+
+def _rate_side(
+    candidate: Candidate, side_stems: Set[str], topic_stems: Set[str]
+) -> tuple[int, bool]:
+    """Return how many words of the topic it has, and whether it stands below the side's name."""
+    passage = candidate.passage
+    label = f"{passage.document_name}\n{passage.label_at(candidate.span.start)}"
+    if passage.table_at(candidate.span.start) is not None:
+        label = _describe(candidate)
+    topic_count = len(topic_stems & set(stems(_describe(candidate))))
+    return topic_count, side_stems <= set(stems(label))
+
+
+def select_summary(
+    asked: AskedFor, passages: Sequence[Passage], ranked: Sequence[Candidate]
+) -> list[Candidate]:
+    """Return the first sentences of the sections of the document or section that is meant.
+
+    It is the document whose title, headings or file name have the words of the question; the
+    sections with these words are preferred to others of the document.
+    """
+    topic_stems = set(content_stems(asked.topic))
+    scores: dict[str, float] = {}
+    for passage in passages:
+        names = "\n".join([passage.document_name, *passage.labels])
+        share = len(topic_stems & set(stems(names))) / max(1, len(topic_stems))
+        scores[passage.uri] = max(scores.get(passage.uri, 0.0), share + passage.score / 10)
+    uri = max(scores, key=lambda name: scores[name], default="")
+    if scores.get(uri, 0.0) < _MIN_TOPIC_SHARE:
+        return []
+    ordered = sorted((c for c in ranked if c.passage.uri == uri), key=_find_position)
+    leads = [
+        next(section)
+        for _, section in groupby(ordered, key=lambda c: c.passage.headings_at(c.span.start))
+    ]
+    meant = [c for c in leads if topic_stems <= set(stems(c.passage.label_at(c.span.start)))]
+    leads = meant if len(meant) > 1 else leads
+    if len(leads) < _MAX_SUMMARY_SENTENCES:  # a document of few sections: more of each
+        leads = ordered if len(ordered) <= _MAX_SUMMARY_SENTENCES else _spread(ordered, leads)
+    return _thin_out(leads)
+
+
+def _spread(ordered: Sequence[Candidate], leads: Sequence[Candidate]) -> list[Candidate]:
+    """Return the leads, and the best of the other sentences, in the order of the document."""
+    others = sorted((c for c in ordered if c not in leads), key=lambda c: -c.score)
+    chosen = [*leads, *others[: _MAX_SUMMARY_SENTENCES - len(leads)]]
+    return sorted(chosen, key=_find_position)
+
+
+def _thin_out(leads: Sequence[Candidate]) -> list[Candidate]:
+    """Return at most five of the sentences, evenly from the first to the last."""
+    count = min(len(leads), _MAX_SUMMARY_SENTENCES)
+    return [leads[i * len(leads) // count] for i in range(count)]
+
+
+def select_files(
+    asked: AskedFor, passages: Sequence[Passage], ranked: Sequence[Candidate]
+) -> list[Candidate]:
+    """Return a sentence of each document that has all words of what a question looks for."""
+    needed_stems = set(content_stems(asked.topic))
+    by_document: dict[str, Candidate] = {}
+    for candidate in ranked:
+        if needed_stems <= set(stems(_describe(candidate))):
+            by_document.setdefault(candidate.passage.uri, candidate)
+    return list(by_document.values())[:MAX_ITEMS]
+
+
+def _describe(candidate: Candidate) -> str:
+    passage = candidate.passage
+    return f"{passage.document_name}\n{passage.premise(candidate.span)}"
+
+
+def _find_position(candidate: Candidate) -> tuple[str, int]:
+    return candidate.passage.uri, candidate.passage.start + candidate.span.start

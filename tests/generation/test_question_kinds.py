@@ -1,0 +1,141 @@
+"""Questions that one sentence does not answer: lists, comparisons, summaries, files."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag import Answer, Pipeline
+from rag.generation.question_kinds import find_question_kind
+
+FILES = {
+    "bookings.csv": "booking,guest,hall,state\n"
+    "B-11,Choir Nord,Oak hall,Confirmed\n"
+    "B-12,Chess club,Ash hall,Cancelled\n"
+    "B-13,Choir Nord,Ash hall,Confirmed\n"
+    "B-14,Yoga group,Oak hall,Confirmed\n"
+    "B-15,Film night,Elm hall,Cancelled\n",
+    "halls.md": "# Halls of the centre\n\n"
+    "## Oak hall\n\nThe Oak hall has 120 seats. The rent is 90 euros an evening.\n\n"
+    "## Ash hall\n\nThe Ash hall has 40 seats. The rent is 35 euros an evening.\n\n"
+    "## Elm hall\n\nThe Elm hall is a cinema with a piano.\n",
+    "rules.md": "# House rules\n\n## Before the event\n\nYou need to bring:\n\n"
+    "- a signed contract\n- proof of insurance\n- the deposit in cash\n- a list of guests\n\n"
+    "## Noise\n\nMusic ends at ten. Windows stay closed.\n\n"
+    "## Cleaning\n\nThe hall is swept by the guests. Rubbish is taken home.\n",
+    "minutes.txt": "Minutes of 4 May. Ruth Adler reported on the roof. The roof will be repaired.\n",
+}
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    folder = tmp_path_factory.mktemp("docs")
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    pipeline = Pipeline(index=tmp_path_factory.mktemp("index"))
+    pipeline.ingest(folder)
+    return pipeline
+
+
+def quotes(answer: Answer) -> list[str]:
+    return [citation.quote for citation in answer.citations]
+
+
+def test_all_rows_that_fit_are_listed_and_counted(pipeline: Pipeline) -> None:
+    answer = pipeline.ask("Which bookings are confirmed?")
+    assert [quote.split(";")[0] for quote in quotes(answer)] == [
+        "booking: B-11",
+        "booking: B-13",
+        "booking: B-14",
+    ]
+    everything = pipeline.ask("List all bookings")
+    assert len(everything.citations) == 5
+    assert everything.text.endswith("\n(5 in all)")
+    assert everything.sentences[-1].status == "needs_none"
+
+
+def test_a_row_must_fit_in_all_words(pipeline: Pipeline) -> None:
+    answer = pipeline.ask("Which bookings of Choir Nord are in the Ash hall?")
+    assert [quote.split(";")[0] for quote in quotes(answer)] == ["booking: B-13"]
+
+
+def test_the_items_of_a_list_are_all_quoted(pipeline: Pipeline) -> None:
+    answer = pipeline.ask("Which documents do I need to bring before the event?")
+    assert quotes(answer)[:3] == ["You need to bring:", "a signed contract", "proof of insurance"]
+    assert len(answer.citations) == 5
+
+
+def test_headings_are_the_items(pipeline: Pipeline) -> None:
+    assert quotes(pipeline.ask("Which halls are there?")) == ["Oak hall", "Ash hall", "Elm hall"]
+
+
+def test_each_side_of_a_comparison_is_quoted(pipeline: Pipeline) -> None:
+    answer = pipeline.ask("Compare the rent of the Oak hall and the Ash hall")
+    assert len(answer.citations) == 2
+    assert "90 euros" in quotes(answer)[0]
+    assert "35 euros" in quotes(answer)[1]
+
+
+@pytest.mark.parametrize(
+    ("question", "side"),
+    [
+        ("Compare the Oak hall and the Pine hall", "Pine hall"),
+        ("What is the difference between the rent of the Oak hall and the Elm hall?", "Elm hall"),
+    ],
+)
+def test_a_side_that_is_not_found_is_named(pipeline: Pipeline, question: str, side: str) -> None:
+    answer = pipeline.ask(question)
+    assert answer.status == "abstained"
+    assert f"is about {side}" in answer.reason
+    assert "a chat model could compare" in answer.reason
+
+
+def test_a_summary_has_the_first_sentences_of_the_sections(pipeline: Pipeline) -> None:
+    answer = pipeline.ask("Summarize the house rules")
+    assert {"Music ends at ten.", "The hall is swept by the guests."} <= set(quotes(answer))
+    assert len({citation.uri for citation in answer.citations}) == 1
+
+
+def test_a_summary_of_nothing_is_refused(pipeline: Pipeline) -> None:
+    answer = pipeline.ask("Summarize the moon landing")
+    assert answer.status == "abstained"
+    assert "a chat model could sum up" in answer.reason
+
+
+def test_files_that_mention_something(pipeline: Pipeline) -> None:
+    answer = pipeline.ask("Which files mention the Ash hall?")
+    assert {citation.uri.rsplit("/")[-1] for citation in answer.citations} == {
+        "bookings.csv",
+        "halls.md",
+    }
+    assert pipeline.ask("Which documents mention Rudolf Steiner?").status == "abstained"
+
+
+@pytest.mark.parametrize(
+    ("question", "kind", "topic", "sides"),
+    [
+        ("Which bus goes to Aarhus?", "fact", "Which bus goes to Aarhus?", ()),
+        ("What is the status of order 7?", "fact", "What is the status of order 7?", ()),
+        ("What happens if I lose my badge?", "fact", "What happens if I lose my badge?", ()),
+        ("Which documents do I need to bring?", "list", "documents do I need to bring", ()),
+        ("Which files mention Lene Falk?", "files", "Lene Falk", ()),
+        ("What is the travel report about?", "summary", "the travel report", ()),
+        ("Worum geht es im Reisebericht?", "summary", "Reisebericht", ()),
+        ("Which is cheaper, the Basic plan or the Team plan?", "comparison", "cheaper",
+         ("Basic plan", "Team plan")),
+        ("Compare the number of checks in 2022 and 2024", "comparison", "the number of checks",
+         ("2022", "2024")),
+        ("Is the H-1 heavier than the P-9?", "comparison", "heavier", ("H-1", "P-9")),
+        ("Welche Bestellungen sind offen?", "list", "Bestellungen sind offen", ()),
+    ],
+)  # fmt: skip
+def test_the_kind_of_a_question(
+    question: str, kind: str, topic: str, sides: tuple[str, ...]
+) -> None:
+    assert find_question_kind(question) == (kind, topic, sides)
+
+
+@given(st.text(max_size=400))
+def test_every_text_has_a_kind(text: str) -> None:
+    assert find_question_kind(text).kind
