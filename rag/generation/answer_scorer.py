@@ -29,7 +29,8 @@ from rag.generation.relevance import (
 )
 from rag.query import Query
 from rag.text.spellings import list_pieces
-from rag.text.tokenization import STOP_WORDS, stems, words
+from rag.text.tokenization import STOP_WORDS, content_stems, stems, words
+from rag.types import Table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,6 +75,7 @@ _MIN_COSINE, _COSINE_RANGE, _MAX_SIMILARITY = 0.2, 0.5, 0.9  # of words that are
 _UNKNOWN_IDENTIFIER_PENALTY = 4.0  # no text has an identifier or year of the question
 _UNKNOWN_ATTRIBUTE_PENALTY = 1.0  # no text has what is asked of a name
 _MISSING_ATTRIBUTE_PENALTY = 0.3  # the sentence has not what is asked of a name
+_OTHER_ROW_PENALTY = 1.0  # the question names another row of the table
 _MAX_CACHED_WORDS = 50_000  # of an embedder
 _MAX_CACHED_EMBEDDERS = 2
 
@@ -120,9 +122,28 @@ def _list_penalties(
             for f in features
         ]
     )
+    penalties += _OTHER_ROW_PENALTY * np.array(find_other_rows(query, features))
     if find_unknown_identifiers(query.text, passages):
         penalties += _UNKNOWN_IDENTIFIER_PENALTY
     return penalties
+
+
+def find_other_rows(query: Query, features: Sequence[SpanFeatures]) -> list[bool]:
+    """Return for each sentence whether it is a row, and the question names another of its table."""
+    question_stems = set(stems(str(query)))
+    tables: list[tuple[str, Table] | None] = []
+    named: list[bool] = []
+    for f in features:
+        table = f.passage.table_at(f.span.start)
+        tables.append((f.passage.uri, table) if table else None)
+        row = f.passage.text[f.span.start : f.span.end]
+        label_stems = set(content_stems(table.find_row_label(row))) if table else set()
+        named.append(bool(label_stems) and label_stems <= question_stems)
+    tables_with_named_row = [t for t, is_named in zip(tables, named, strict=True) if is_named]
+    return [
+        table is not None and not is_named and table in tables_with_named_row
+        for table, is_named in zip(tables, named, strict=True)
+    ]
 
 
 def estimate_answerability(best_score: float) -> float:

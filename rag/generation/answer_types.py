@@ -14,14 +14,15 @@ from rag.text.word_lists import CARDINALS
 AnswerType = Literal["number", "money", "duration", "time", "person", "contact"]
 
 _NUMBER_WORDS = "|".join(sorted(map(re.escape, CARDINALS), key=len, reverse=True))
+_AMOUNT = r"(?<!\d)(?!(?:19|20)\d\d(?![\d.,]?\d))\d"  # a number that is no year
 _NUMBER = re.compile(
-    rf"\d|\b(?:{_NUMBER_WORDS}|half|none|no|twice|once|ein|eine|zwei|drei|vier|fünf|sechs|sieben|"
+    rf"{_AMOUNT}|\b(?:{_NUMBER_WORDS}|half|none|no|twice|once|ein|eine|zwei|drei|vier|fünf|sechs|sieben|"
     r"acht|neun|zehn|elf|zwölf|kein|keine)\b",
     re.IGNORECASE,
 )
 _MONEY = re.compile(
-    r"[€$£¥]|\b(?:euros?|eur|dollars?|usd|pounds?|gbp|francs?|chf|cents?|yen|kronor|kroner|free|"
-    r"percent|kostenlos|prozent)\b|%|\d",
+    rf"[€$£¥]|{_AMOUNT}|\b(?:euros?|eur|dollars?|usd|pounds?|gbp|francs?|chf|cents?|yen|kronor|kroner|free|"
+    r"percent|kostenlos|prozent)\b|%",
     re.IGNORECASE,
 )
 _UNIT_OF_TIME = re.compile(
@@ -69,7 +70,8 @@ _QUESTIONS: tuple[tuple[AnswerType, re.Pattern[str]], ...] = (
         "money",
         re.compile(
             r"\bhow\smuch\b|\b(?:price|fee|budget|salary|wage|rent|discount)\b"
-            r"|\bwhat\s(?:does|do|did|is|are|was|were|will)\b.*\bcosts?\b|\bwie\s?viel\b|\bwas\skoste[nt]\b",
+            r"|\bwhat\s(?:does|do|did|is|are|was|were|will)\b.*\bcosts?\b"
+            r"|\bwhat\s(?:do|does|did|must|should|will)\s\w+\s(?:pay|charge|bill)\b|\bwie\s?viel\b|\bwas\skoste[nt]\b",
             re.IGNORECASE,
         ),
     ),
@@ -92,7 +94,14 @@ _QUESTIONS: tuple[tuple[AnswerType, re.Pattern[str]], ...] = (
     ),
     (
         "person",
-        re.compile(r"^\W*(?:to\s|by\s|from\s|for\s)?(?:who|whom|whose|wer|wem|wen)\b", re.I),
+        re.compile(
+            r"^\W*(?:to\s|by\s|from\s|for\s)?(?:who|whom|whose|wer|wem|wen)\b"
+            r"|\bname\sof\s(?:the|our|a|an)\s(?:[\w-]+\s)?(?:person|firm|company|contractor|"
+            r"supplier|employee|owner|customer|partner|agency|insurer|bank|shop|manager|director)\b"
+            r"|\bwhich\s(?:[\w-]+\s)?(?:person|firm|company|contractor|supplier|employee|colleague|"
+            r"customer|partner|agency|insurer|bank|director|manager)\b",
+            re.I,
+        ),
     ),
     (
         "number",

@@ -90,15 +90,18 @@ def has_asked_name(names: Set[str], passage: Passage, span: Span) -> bool:
     if not names:
         return True
     premise_words = _list_words(passage.premise(span))
-    names = names - (_list_words(passage.document_name) - premise_words)
-    if not names:
+    document_words = _list_words(passage.document_name)
+    missing_names = names - (document_words - premise_words)
+    if not missing_names:
         return True
     mentioned_years = {w for w in _list_words(passage.text) & names if _YEAR.fullmatch(w)}
-    if _has_other_identifier(names - mentioned_years, premise_words):
+    other_words = (premise_words | document_words) - names
+    if _has_other_identifier(missing_names - mentioned_years - premise_words, other_words):
         return False
-    if not names.isdisjoint(premise_words):
+    if not missing_names.isdisjoint(premise_words):
         return True
-    return passage.table_at(span.start) is None and not names.isdisjoint(_list_words(passage.text))
+    is_row = passage.table_at(span.start) is not None
+    return not is_row and not missing_names.isdisjoint(_list_words(passage.text))
 
 
 def find_unknown_identifiers(question: str, passages: Sequence[Passage]) -> frozenset[str]:

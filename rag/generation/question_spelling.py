@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from rag.embedding import Embedder
@@ -13,6 +13,7 @@ from rag.query import Query
 from rag.text.spellings import find_query_forms, find_written_forms
 from rag.text.tokenization import STOP_WORDS, stems, words
 from rag.text.typos import find_nearest_words, max_typos
+from rag.text.word_lists import MONTH_NUMBERS
 
 _CAPITALIZED = re.compile(r"\b[^\W\d_a-zß-öø-ÿ]\w*")
 _MAX_CORRECTED_WORDS = 5
@@ -23,11 +24,11 @@ _MIN_NAME_CHARACTERS = 6  # a shorter name has others that differ in one letter
 def respell_question(query: Query, passages: Sequence[Passage], embedder: Embedder) -> Query:
     """Return the query with the words that no passage has, as the passages spell them.
 
-    Identifiers, numbers and dates are replaced by the spelling of the same thing, other words by
+    Identifiers, numbers, months and dates are replaced by the spelling of the same, other words by
     the word of the passages that differs in one letter. A word that is one token for `embedder` is
     a common word and no typo.
     """
-    texts = ["\n".join([*dict.fromkeys(p.labels), p.text]) for p in passages]
+    texts = ["\n".join([p.document_name, *dict.fromkeys(p.labels), p.text]) for p in passages]
     known_words = set().union(*map(words, texts)) if texts else set()
     unknown = [
         word
@@ -40,9 +41,21 @@ def respell_question(query: Query, passages: Sequence[Passage], embedder: Embedd
     similar_words = [w for w in known_words if w[:_MIN_STEM_CHARACTERS] in beginnings]
     known_stems = set(stems("\n".join(similar_words)))
     unknown = [word for word in unknown if known_stems.isdisjoint(stems(word))]
-    text = _replace_forms(query.text, unknown, texts)
+    text = _replace_months(query.text, unknown, known_words)
+    text = _replace_forms(text, unknown, texts)
     text = _replace_typos(text, unknown[:_MAX_CORRECTED_WORDS], texts, embedder)
     return query if text == query.text else replace(query, text=text)
+
+
+def _replace_months(question: str, unknown: Sequence[str], known_words: Set[str]) -> str:
+    """Replace unknown names of months by another name of the same: Nov by November."""
+    for word in unknown:
+        number = MONTH_NUMBERS.get(word)
+        names = [name for name in known_words if number and MONTH_NUMBERS.get(name) == number]
+        if names:
+            best = max(sorted(names), key=len)
+            question = re.sub(rf"\b{re.escape(word)}\b", best.capitalize(), question, flags=re.I)
+    return question
 
 
 def _replace_forms(question: str, unknown: Sequence[str], texts: Sequence[str]) -> str:

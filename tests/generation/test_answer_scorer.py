@@ -14,6 +14,7 @@ from rag.generation.answer_scorer import (
     FEATURES,
     compute_feature_matrix,
     estimate_answerability,
+    find_other_rows,
     rank_candidates,
 )
 from rag.generation.context_packing import pack
@@ -68,6 +69,17 @@ def test_names_of_file_and_folder_count_for_each_row(pipeline: Pipeline) -> None
     assert compute(pipeline, "lighting in Oslo")[next(t for t in rows if "5200" in t)][
         "lacks_names"
     ]
+
+
+def test_a_row_gives_way_to_the_row_that_is_named(pipeline: Pipeline) -> None:
+    query = Query("lighting in Oslo in January 2023")
+    features = list_features(query, read_passages(pipeline, query.text), StaticEmbedder())
+    others = dict(zip((f.text for f in features), find_other_rows(query, features), strict=True))
+    assert [text for text, is_other in others.items() if is_other] == [
+        text for text in others if "February" in text
+    ]
+    unnamed = find_other_rows(Query("lighting in Oslo"), features)
+    assert not any(unnamed)
 
 
 def test_words_of_similar_meaning_count_in_part(pipeline: Pipeline) -> None:

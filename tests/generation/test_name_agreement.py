@@ -7,8 +7,9 @@ from rag.chunking import HeadingChunker, split_document
 from rag.embedding import StaticEmbedder
 from rag.generation.context_packing import pack
 from rag.generation.marker_repair import find_supporting_quotes
-from rag.generation.name_agreement import find_name_words
+from rag.generation.name_agreement import find_name_words, has_asked_name
 from rag.generation.passages import Passage
+from rag.text.sentences import Span
 from rag.types import Hit
 from rag.verification import LexicalVerifier
 
@@ -158,3 +159,21 @@ def test_headings_and_the_lines_below_them_are_not_quoted() -> None:
         "All people have 31 days of leave.",
         "Rooms are cleaned on Friday.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("names", "uri", "text", "expected"),
+    [
+        ({"2023"}, "energy_2024.csv", "The peak was 425 kW.", False),
+        ({"2023"}, "energy_2023.csv", "The peak was 425 kW.", True),
+        ({"2023"}, "report-2024.md", "In 2023, the peak was 425 kW.", True),
+        ({"2023", "2024"}, "report-2024.md", "In 2023, the peak was 425 kW.", True),
+        ({"p7"}, "manual_P-9.md", "It weighs two kilos.", False),
+        ({"p7"}, "manual.md", "The P-9 weighs two kilos.", False),
+    ],
+)
+def test_the_year_of_the_file_is_compared(
+    names: set[str], uri: str, text: str, expected: bool
+) -> None:
+    passage = Passage(1, f"file:///docs/{uri}", 0, len(text), text, "", (), {}, 1.0)
+    assert has_asked_name(names, passage, Span(0, len(text))) == expected

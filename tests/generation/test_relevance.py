@@ -111,6 +111,9 @@ def test_a_refusal_names_what_the_passages_do_not_mention(pipeline: Pipeline) ->
         ("What time does the office open?", "time"),
         ("Who signs the letters?", "person"),
         ("What is the phone number of the reception?", "contact"),
+        ("Which contractor clears the yard?", "person"),
+        ("What is the name of the firm that clears the yard?", "person"),
+        ("What do we pay for a pallet?", "money"),
         ("Why does it leak?", None),
         ("What happens when it leaks?", None),
         ("Where is the office?", None),
@@ -129,6 +132,10 @@ def test_texts_with_a_kind_of_answer() -> None:
     assert has_answer_of_type("It is free.", "money")
     assert not has_answer_of_type("Assembly and test.", "number")
     assert not has_answer_of_type("Two shifts.", "money")
+    assert not has_answer_of_type("Bought new in 2019.", "money")
+    assert has_answer_of_type("| Wrapping | 2019.50 |", "money")
+    assert has_answer_of_type("| Wrapping | 180 |", "money")
+    assert not has_answer_of_type("Staff as of 2019.", "number")
     assert not has_answer_of_type("The glue failed.", "person")
     assert not has_answer_of_type("Room 12.", "contact")
 
@@ -162,15 +169,20 @@ def test_asked_attributes(question: str, attribute: tuple[str, ...]) -> None:
         ("Is the chargin slow?", "Is the charging slow?"),
         ("How long does charging last?", "How long does charging last?"),
         ("How often were they charged?", "How often were they charged?"),  # of the same stem
+        ("How many arrived in Nov 2024?", "How many arrived in November 2024?"),
+        ("Which inspecton rules apply?", "Which inspection rules apply?"),  # in the file's name
         ("", ""),
     ],
 )
 def test_a_question_is_written_as_the_passages_are(question: str, respelled: str) -> None:
     texts = [
         "ERR-07 is shown. The propeller is of nylon, from 2025-02-03. Tim increased the price.",
-        "Charging takes long at the Cadiz site.",
+        "Charging takes long at the Cadiz site. In November, it rained.",
     ]
-    passages = [replace(PASSAGES[0], number=i, text=text) for i, text in enumerate(texts)]
+    passages = [
+        replace(PASSAGES[0], number=i, text=text, uri="truck-inspection.md")
+        for i, text in enumerate(texts)
+    ]
     query = Query(question, carried_terms=("battery",))
     expected = Query(respelled, carried_terms=("battery",))
     assert respell_question(query, passages, StaticEmbedder()) == expected
