@@ -7,11 +7,14 @@ the pages with the answer (``evidence``, from 0). Each line of the output is a c
 ``first`` is the share of questions whose best hit is from the right filing, ``filing`` the share of
 the eight hits that are, and ``page`` the share of questions with a right page among the eight hits.
 ``rank`` is the same for ``first`` with the order of documents (`Pipeline.rank_documents`).
+``refused`` is the share of questions without an answer of the extractive generator, and ``number``
+the number of answers whose quotes have a number of the expected answer, of those that have one.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tempfile
 import time
@@ -22,13 +25,17 @@ from rag import HybridRetriever, Pipeline
 from rag.types import Hit
 
 HITS = 8
+_NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
+_MAX_DAY = 31
 EMBEDDERS = sys.argv[2:] or ["static"]
 
 
 def main(folder: Path) -> None:
     lines = (folder / "questions.jsonl").read_text().splitlines()
     questions = [json.loads(line) for line in lines]
-    print(f"{'':<26}{'first':>7}{'filing':>8}{'page':>7}{'rank':>7}{'ms':>7}")
+    print(
+        f"{'':<26}{'first':>7}{'filing':>8}{'page':>7}{'rank':>7}{'refused':>9}{'number':>9}{'ms':>7}"
+    )
     for embedder in EMBEDDERS:
         with tempfile.TemporaryDirectory() as index:
             pipeline = Pipeline(index=Path(index) / "index", embedder=embedder)
@@ -42,7 +49,8 @@ def main(folder: Path) -> None:
 
 def measure(pipeline: Pipeline, questions: list[dict[str, object]]) -> str:
     """Return the columns of a line."""
-    first = filing = page = rank = 0.0
+    first = filing = page = rank = refused = 0.0
+    with_number = numeric = 0
     started = time.perf_counter()
     for question in questions:
         text, name = str(question["question"]), question["doc_name"]
@@ -55,10 +63,24 @@ def measure(pipeline: Pipeline, questions: list[dict[str, object]]) -> str:
         best = next(iter(pipeline.rank_documents(text, k=1)), "")
         rank += read_name(best) == name
     milliseconds = 1000 * (time.perf_counter() - started) / len(questions)
-    shares = [value / len(questions) for value in (first, filing, page, rank)]
+    for question in questions:
+        answer = pipeline.ask(str(question["question"]))
+        refused += answer.status == "abstained"
+        if numbers := find_numbers(str(question["answer"])):
+            numeric += 1
+            quotes = " ".join(citation.quote for citation in answer.citations)
+            with_number += not numbers.isdisjoint(find_numbers(quotes))
+    shares = [value / len(questions) for value in (first, filing, page, rank, refused)]
     return (
-        f"{shares[0]:>7.2f}{shares[1]:>8.2f}{shares[2]:>7.2f}{shares[3]:>7.2f}{milliseconds:>7.1f}"
+        f"{shares[0]:>7.2f}{shares[1]:>8.2f}{shares[2]:>7.2f}{shares[3]:>7.2f}{shares[4]:>9.2f}"
+        f"{f'{with_number}/{numeric}':>9}{milliseconds:>7.1f}"
     )
+
+
+def find_numbers(text: str) -> set[float]:
+    """Return the numbers in a text, but not years and days of a month."""
+    numbers = (float(n.replace(",", "")) for n in _NUMBER.findall(text))
+    return {number for number in numbers if number > _MAX_DAY and not 1990 <= number <= 2035}
 
 
 def list_pages(hit: Hit) -> list[int]:

@@ -14,6 +14,7 @@ from rag.filters import Filter, Where, join_filters
 from rag.query import Query
 from rag.retrieval.external_passages import external_passages
 from rag.retrieval.fusion import normalize_by_best
+from rag.text.instructions import remove_instructions
 from rag.types import (
     Chunk,
     Citation,
@@ -134,7 +135,8 @@ class Searcher:
         rows = None
         if not self._transforms and not self._postprocessors:
             document_filter = join_filters(query.filter, self._filter, where)
-            rows = self._retriever.rank(str(query), k=depth, index=index, where=document_filter)
+            searched = replace(query, text=remove_instructions(query.text))
+            rows = self._retriever.rank(str(searched), k=depth, index=index, where=document_filter)
         if rows is None:
             hits = self.search(question, depth, where=where).hits
             return _keep_best_scores((hit.chunk.uri, hit.score) for hit in hits), len(hits)
@@ -174,7 +176,11 @@ class Searcher:
     def _transform(
         self, query: Query, history: Sequence[Message], index: Index, timer: _StageTimer
     ) -> list[Query]:
-        """Pass the query through the transforms. Return distinct queries, the first one first."""
+        """Pass the query through the transforms. Return distinct queries, the first one first.
+
+        What the question says about the form of its answer is not searched for.
+        """
+        query = replace(query, text=remove_instructions(query.text))
         queries = [query]
         for transform in self._transforms:
             with tracing.span(f"transform {transform.name}") as span:

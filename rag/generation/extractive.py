@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from pydantic import Field
@@ -28,6 +29,7 @@ from rag.generation.question_spelling import respell_question
 from rag.generation.quotes import Quote
 from rag.generation.relevance import Candidate, explain_missing_answer
 from rag.query import Query
+from rag.text.instructions import remove_instructions
 from rag.text.tokens import count_tokens
 from rag.types import Answer, Citation, ExtractStep, Hit, Message, Sentence
 
@@ -73,7 +75,9 @@ class ExtractiveGenerator(Generator):
         """See `Generator.answer`; `history` is not used."""
         start_time = time.perf_counter()
         packed = pack(hits, self.budget, count_tokens)
-        query = respell_question(Query.of(question), packed.passages, self.embedder)
+        asked_query = Query.of(question)
+        query = replace(asked_query, text=remove_instructions(asked_query.text))
+        query = respell_question(query, packed.passages, self.embedder)
         candidates = rank_candidates(query, packed.passages, self.embedder)
         best_relevance = max((c.relevance for c in candidates), default=0.0)
         answerability = estimate_answerability(candidates[0].score) if candidates else 0.0

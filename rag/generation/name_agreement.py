@@ -12,6 +12,7 @@ from collections.abc import Sequence, Set
 from functools import lru_cache
 
 from rag.generation.passages import Passage
+from rag.text.names import find_years
 from rag.text.sentences import Span
 from rag.text.tokenization import STOP_WORDS, content_stems, words
 
@@ -105,10 +106,20 @@ def has_asked_name(names: Set[str], passage: Passage, span: Span) -> bool:
 
 
 def find_unknown_identifiers(question: str, passages: Sequence[Passage]) -> frozenset[str]:
-    """Return the identifiers and years of a question that no passage has."""
-    names = frozenset(name for name in find_asked_names(question) if _is_identifier(name))
+    """Return the identifiers and years of a question that no passage has.
+
+    "2000 euros" is no year; ``FY24`` is 2024.
+    """
+    years = frozenset(find_years(question))
+    names = years | frozenset(
+        name
+        for name in find_asked_names(question)
+        if _is_identifier(name) and not _YEAR.fullmatch(name) and not find_years(name)
+    )
     for passage in passages if names else ():
-        names -= _list_words("\n".join([passage.document_name, *passage.labels, passage.text]))
+        text = "\n".join([passage.document_name, *passage.labels, passage.text])
+        names -= _list_words(text)
+        names -= frozenset(find_years(text)) if names & years else frozenset()
     return names
 
 

@@ -12,7 +12,12 @@ from rag.text.word_lists import SENTENCE_STARTERS
 
 # -- years and dates -------------------------------------------------------------------------------
 
-_YEAR = re.compile(r"(?<![\w.,/$€£#-])(?:19|20)\d\d(?![^\W_]|[-.,/]\d|\s?[%€$£])")
+_YEAR = re.compile(
+    r"(?<![\w.,/$€£#-])(?:19|20)\d\d(?![^\W_]|[-.,/]\d|\s?[%€$£]|\s(?:euros?|eur|dollars?|usd|pounds?|"
+    r"gbp|francs?|chf|kroner|kronor|nok|sek|dkk|yen|cents?|percent|kg|km|kwh|mm|cm|people|pieces|units|"
+    r"hours|rpm|watts?)\b)",
+    re.IGNORECASE,
+)
 _YEAR_IN_NAME = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 _YEAR_RANGE = re.compile(r"(?<![\d/-])((?:19|20)\d\d)\s?[-–/]\s?((?:19|20)?\d\d)(?![\d/-])")
 _FISCAL_YEAR = re.compile(r"(?<![^\W_])(?:FY|CY|GJ)[ '’-]?((?:19|20)?\d\d)(?!\d)", re.IGNORECASE)

@@ -7,7 +7,11 @@ from rag.chunking import HeadingChunker, split_document
 from rag.embedding import StaticEmbedder
 from rag.generation.context_packing import pack
 from rag.generation.marker_repair import find_supporting_quotes
-from rag.generation.name_agreement import find_name_words, has_asked_name
+from rag.generation.name_agreement import (
+    find_name_words,
+    find_unknown_identifiers,
+    has_asked_name,
+)
 from rag.generation.passages import Passage
 from rag.text.sentences import Span
 from rag.types import Hit
@@ -177,3 +181,18 @@ def test_the_year_of_the_file_is_compared(
 ) -> None:
     passage = Passage(1, f"file:///docs/{uri}", 0, len(text), text, "", (), {}, 1.0)
     assert has_asked_name(names, passage, Span(0, len(text))) == expected
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "unknown"),
+    [
+        ("Who pays for damage above 2000 euros?", "Staff pay up to 50 euros.", set()),
+        ("What was sold in FY2024?", "In 2024, 12 pumps were sold.", set()),
+        ("What was sold in 2024?", "In FY24, 12 pumps were sold.", set()),
+        ("What was sold in 2021?", "In FY24, 12 pumps were sold.", {"2021"}),
+        ("What does the P-7 weigh?", "The P-9 weighs two kilos.", {"p7"}),
+    ],
+)
+def test_identifiers_that_no_passage_has(question: str, text: str, unknown: set[str]) -> None:
+    passage = Passage(1, "file:///docs/a.md", 0, len(text), text, "", (), {}, 1.0)
+    assert find_unknown_identifiers(question, [passage]) == unknown
