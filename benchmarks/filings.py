@@ -14,6 +14,7 @@ the number of answers whose quotes have a number of the expected answer, of thos
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from rag.types import Hit
 HITS = 8
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 _MAX_DAY = 31
+UNITS = (1, 1_000, 1 / 1_000)  # the answer is in millions, and the filing may be in thousands
 EMBEDDERS = sys.argv[2:] or ["static"]
 
 
@@ -69,7 +71,10 @@ def measure(pipeline: Pipeline, questions: list[dict[str, object]]) -> str:
         if numbers := find_numbers(str(question["answer"])):
             numeric += 1
             quotes = " ".join(citation.quote for citation in answer.citations)
-            with_number += not numbers.isdisjoint(find_numbers(quotes))
+            found = find_numbers(quotes)
+            with_number += any(
+                math.isclose(n * u, f) for n in numbers for f in found for u in UNITS
+            )
     shares = [value / len(questions) for value in (first, filing, page, rank, refused)]
     return (
         f"{shares[0]:>7.2f}{shares[1]:>8.2f}{shares[2]:>7.2f}{shares[3]:>7.2f}{shares[4]:>9.2f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,15 +25,20 @@ from rag.generation.composed_answers import (
 from rag.generation.context_packing import pack
 from rag.generation.links import remove_uncited_links
 from rag.generation.passages import Passage
-from rag.generation.question_kinds import AskedFor, find_question_kind
+from rag.generation.question_kinds import AskedFor, QuestionKind, find_question_kind
 from rag.generation.question_spelling import respell_question
 from rag.generation.quotes import Quote
 from rag.generation.relevance import Candidate, explain_missing_answer
 from rag.query import Query
 from rag.text.instructions import remove_instructions
+from rag.text.tokenization import content_stems, stems, words
 from rag.text.tokens import count_tokens
 from rag.types import Answer, Citation, ExtractStep, Hit, Message, Sentence
 
+_MAX_SHORT_WORDS = 4  # a sentence of so many words needs its heading to be understood
+_WITHOUT_SUBJECT = re.compile(
+    r"[^\W\d_a-zß-öø-ÿ][a-zß-öø-ÿ]+s\s(?:the|a|an|all|up|at|in|from|to|with|for)\b"
+)
 # What is quoted shows by itself that it is about what is asked for.
 _KINDS_WITH_OWN_CHECK = frozenset({"comparison", "summary", "files"})
 _WITH_A_MODEL = {
@@ -102,7 +108,7 @@ class ExtractiveGenerator(Generator):
             reason = self._explain(query, asked, missing_sides, packed.passages, answerability)
             closest = find_closest_passages(query, packed.passages, self.embedder)
             return abstention(reason, hits, closest=closest, trace=(make_step(),))
-        text, sentences, citations = _compose_answer(selected)
+        text, sentences, citations = _compose_answer(query, selected, asked.kind)
         if asked.kind == "list" and len(selected) > self.sentences:
             text, sentences = _add_count(text, sentences)
         return Answer(
@@ -171,15 +177,20 @@ class ExtractiveGenerator(Generator):
 
 
 def _compose_answer(
+    query: Query,
     candidates: Sequence[Candidate],
+    kind: QuestionKind = "fact",
 ) -> tuple[str, tuple[Sentence, ...], tuple[Citation, ...]]:
-    """Compose the answer: each sentence or row on a line of its own, with its marker."""
+    """Compose the answer: each sentence or row on a line of its own, with its marker.
+
+    Where quotes of several sections stand together, each has its heading.
+    """
     parts: list[str] = []
     sentences: list[Sentence] = []
     citations: list[Citation] = []
     start = 0
     for marker, candidate in enumerate(candidates, start=1):
-        text = f"{_render_candidate(candidate)} [{marker}]"
+        text = f"{_render_candidate(candidate, query, kind)} [{marker}]"
         quote = Quote(candidate.passage, candidate.span, 1.0)
         citations.append(quote.citation(marker, "extractive"))
         sentences.append(
@@ -204,10 +215,38 @@ def _add_count(text: str, sentences: tuple[Sentence, ...]) -> tuple[str, tuple[S
     return f"{text}\n{count}", (*sentences, last)
 
 
-def _render_candidate(candidate: Candidate) -> str:
+def _render_candidate(
+    candidate: Candidate, query: Query | None = None, kind: QuestionKind = "fact"
+) -> str:
+    """Return a quote as it is shown: on one line, below the headings that it needs."""
     text = _collapse_white_space(candidate.passage.describe(candidate.span))
+    if query is not None and (headings := _list_needed_headings(candidate, text, query, kind)):
+        text = f"{_collapse_white_space(', '.join(headings))}: {text}"
     source = candidate.passage.uri
     return remove_uncited_links(text, is_cited=lambda url: url == source, is_quoted=lambda _: True)
+
+
+def _list_needed_headings(
+    candidate: Candidate, text: str, query: Query, kind: QuestionKind
+) -> list[str]:
+    """Return the headings that say what a short sentence, or one without a subject, is about.
+
+    They are those with words of the question that the sentence lacks, or else the last one.
+    """
+    passage = candidate.passage
+    if passage.table_at(candidate.span.start) is not None:
+        return []
+    stands_alone = len(words(text)) > _MAX_SHORT_WORDS and not _WITHOUT_SUBJECT.match(text)
+    if stands_alone and kind not in _KINDS_WITH_OWN_CHECK:
+        return []
+    headings = passage.headings_at(candidate.span.start)
+    if text in headings:
+        return []
+    headings = tuple(h for h in headings if h != passage.title)
+    missing_stems = set(content_stems(str(query))) - set(stems(text))
+    level_count = 2 if kind in _KINDS_WITH_OWN_CHECK else 1
+    needed = [h for h in headings if missing_stems & set(stems(h))] or list(headings[-level_count:])
+    return needed or ([passage.title] if passage.title and stands_alone else [])
 
 
 def _collapse_white_space(text: str) -> str:

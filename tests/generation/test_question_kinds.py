@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,6 +77,7 @@ def test_each_side_of_a_comparison_is_quoted(pipeline: Pipeline) -> None:
     assert len(answer.citations) == 2
     assert "90 euros" in quotes(answer)[0]
     assert "35 euros" in quotes(answer)[1]
+    assert [line.split(":")[0] for line in answer.text.splitlines()] == ["Oak hall", "Ash hall"]
 
 
 @pytest.mark.parametrize(
@@ -139,3 +142,32 @@ def test_the_kind_of_a_question(
 @given(st.text(max_size=400))
 def test_every_text_has_a_kind(text: str) -> None:
     assert find_question_kind(text).kind
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("When does the music end?", "Noise: Music ends at ten. [1]"),
+        ("What is the accent of the Elm hall?", None),
+        ("How long is the guarantee of the K-50?", "K-50, Guarantee: Three years. [1]"),
+        ("Which valve replaces the K-40?", "K-50: Replaces the K-40, which is no longer made. [1]"),
+    ],
+)
+def test_a_short_sentence_has_the_headings_that_it_needs(
+    tmp_path: Path, question: str, text: str | None
+) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "valves.md").write_text(
+        "# Valves\n\n## K-50\n\nReplaces the K-40, which is no longer made.\n\n"
+        "### Guarantee\n\nThree years.\n"
+    )
+    (folder / "rules.md").write_text(FILES["rules.md"])
+    with Pipeline(index=tmp_path / "i") as pipeline:
+        pipeline.ingest(folder)
+        answer = pipeline.ask(question)
+    if text is None:
+        assert answer.status == "abstained"
+    else:
+        assert answer.text.splitlines()[0] == text
+        assert answer.citations[0].quote in text
