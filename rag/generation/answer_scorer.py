@@ -28,6 +28,11 @@ from rag.generation.relevance import (
     score_features,
 )
 from rag.query import Query
+from rag.text.function_words import (
+    find_function_words,
+    find_stop_words,
+    is_part_of_compound,
+)
 from rag.text.spellings import list_pieces
 from rag.text.tokenization import STOP_WORDS, content_stems, stems, words
 from rag.types import Table
@@ -76,6 +81,7 @@ _UNKNOWN_IDENTIFIER_PENALTY = 4.0  # no text has an identifier or year of the qu
 _UNKNOWN_ATTRIBUTE_PENALTY = 1.0  # no text has what is asked of a name
 _MISSING_ATTRIBUTE_PENALTY = 0.3  # the sentence has not what is asked of a name
 _OTHER_ROW_PENALTY = 1.0  # the question names another row of the table
+_PART_SIMILARITY = 0.7  # of a word and a compound with it
 _MAX_CACHED_WORDS = 50_000  # of an embedder
 _MAX_CACHED_EMBEDDERS = 2
 
@@ -182,8 +188,11 @@ def compute_feature_matrix(
     """Return `FEATURES` for each sentence: float64 ``[n, len(FEATURES)]``."""
     import numpy as np
 
-    question_words = _list_distinct_words(str(query))
-    matches = _WordMatches(question_words, features, embedder)
+    stop_words = find_stop_words(str(query))
+    distinct_words = _list_distinct_words(str(query))
+    question_words = [w for w in distinct_words if w not in stop_words] or distinct_words
+    has_compounds = find_function_words(str(query)).has_compounds
+    matches = _WordMatches(question_words, features, embedder, has_compounds=has_compounds)
     similar = matches.in_texts()
     weights = _weigh_words(question_words, features)
     heading, document = matches.in_headings(), matches.in_documents()
@@ -264,7 +273,12 @@ class _WordMatches:
     """
 
     def __init__(
-        self, question_words: Sequence[str], features: Sequence[SpanFeatures], embedder: Embedder
+        self,
+        question_words: Sequence[str],
+        features: Sequence[SpanFeatures],
+        embedder: Embedder,
+        *,
+        has_compounds: bool,
     ) -> None:
         self._features = features
         texts = [f.text for f in features]
@@ -278,7 +292,9 @@ class _WordMatches:
             for word in _list_distinct_words(text)
         )
         self._positions = {word: i for i, word in enumerate(vocabulary)}
-        self._similarity = _compare_words(question_words, list(vocabulary), embedder)
+        self._similarity = _compare_words(
+            question_words, list(vocabulary), embedder, has_compounds=has_compounds
+        )
 
     def in_texts(self) -> NDArray[np.float64]:
         """Return the matches in the sentences themselves."""
@@ -308,7 +324,11 @@ class _WordMatches:
 
 
 def _compare_words(
-    question_words: Sequence[str], known_words: Sequence[str], embedder: Embedder
+    question_words: Sequence[str],
+    known_words: Sequence[str],
+    embedder: Embedder,
+    *,
+    has_compounds: bool = False,
 ) -> NDArray[np.float64]:
     """Return how similar words are, 0..1: ``[known words, question words]``."""
     import numpy as np
@@ -323,6 +343,12 @@ def _compare_words(
     positions: dict[str, list[int]] = {}
     for i, word in enumerate(question_words):
         positions.setdefault(_stem_word(word), []).append(i)
+    if has_compounds:
+        for i, compound in enumerate(question_words):
+            parts = [
+                row for row, word in enumerate(known_words) if is_part_of_compound(word, compound)
+            ]
+            similarity[parts, i] = np.maximum(similarity[parts, i], _PART_SIMILARITY)
     for row, word in enumerate(known_words):
         if (same := positions.get(_stem_word(word))) is not None:
             similarity[row, same] = 1.0

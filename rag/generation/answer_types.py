@@ -14,7 +14,8 @@ from rag.text.word_lists import CARDINALS
 AnswerType = Literal["number", "money", "duration", "time", "person", "contact"]
 
 _NUMBER_WORDS = "|".join(sorted(map(re.escape, CARDINALS), key=len, reverse=True))
-_AMOUNT = r"(?<!\d)(?!(?:19|20)\d\d(?![\d.,]?\d))\d"  # a number that is no year
+# A number that is no year, and not of a day: "3. Werktag".
+_AMOUNT = r"(?<!\d)(?!(?:19|20)\d\d(?![\d.,]?\d))\d++(?!\.\s[^\W\d])"
 _NUMBER = re.compile(
     rf"{_AMOUNT}|\b(?:{_NUMBER_WORDS}|half|none|no|twice|once|ein|eine|zwei|drei|vier|fünf|sechs|sieben|"
     r"acht|neun|zehn|elf|zwölf|kein|keine)\b",

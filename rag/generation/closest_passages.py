@@ -12,8 +12,9 @@ from rag.generation.passages import Passage
 from rag.generation.quotes import Quote
 from rag.generation.relevance import Candidate
 from rag.query import Query
+from rag.text.function_words import find_stop_words
 from rag.text.sentences import Span
-from rag.text.tokenization import STOP_WORDS, stems, words
+from rag.text.tokenization import stems, words
 from rag.types import ClosestPassage
 
 _MAX_PASSAGES = 3
@@ -105,10 +106,11 @@ def _find_word_reason(question: Query, premise: str) -> str:
             return f"is about {_list_as_written(premise, others)}, not {missing}"
         return f"does not mention {missing}"
     known_stems = set(stems(premise))
+    stop_words = find_stop_words(str(question))
     missing_words: Set[str] = missing_names or {
         word
         for word in words(str(question))
-        if word not in STOP_WORDS and known_stems.isdisjoint(stems(word))
+        if word not in stop_words and known_stems.isdisjoint(stems(word))
     }
     listed = _list_as_written(str(question), missing_words)
     return f"does not mention {listed}" if listed else ""

@@ -15,8 +15,9 @@ from rag.generation.passages import Passage
 from rag.generation.question_kinds import AskedFor
 from rag.generation.relevance import Candidate
 from rag.query import Query
+from rag.text.function_words import question_stems
 from rag.text.sentences import Span
-from rag.text.tokenization import content_stems, stems
+from rag.text.tokenization import stems
 
 _GENERIC_STEMS = frozenset(
     stems("list listed sell sold offer offered exist existing mention contain have available known")
@@ -57,7 +58,7 @@ def _select_rows(
     table = best.passage.table_at(best.span.start)
     assert table is not None
     names = "\n".join([best.passage.label_at(best.span.start), table.name, *table.columns])
-    wanted_stems = set(content_stems(" ".join([asked.topic, *query.carried_terms])))
+    wanted_stems = set(question_stems(" ".join([asked.topic, *query.carried_terms])))
     wanted_stems -= set(stems(names)) | _GENERIC_STEMS
 
     def list_shared_stems(candidate: Candidate) -> set[str]:
@@ -113,7 +114,7 @@ def _select_headings(asked: AskedFor, passages: Sequence[Passage]) -> list[Candi
     If there are none, return those directly below a title with it: the products of a "Product
     catalogue".
     """
-    topic_stems = content_stems(asked.topic)
+    topic_stems = question_stems(asked.topic)
     noun_stems, other_stems = set(topic_stems[:1]), set(topic_stems[1:]) - _GENERIC_STEMS
     with_noun: dict[tuple[str, ...], Candidate] = {}
     below_noun: dict[tuple[str, ...], Candidate] = {}
@@ -151,9 +152,9 @@ def select_sides(
     """Return the best quotes for each side of a comparison, and the sides without one."""
     by_side: dict[str, list[Candidate]] = {}
     for side in asked.sides:
-        side_stems = set(content_stems(side))
+        side_stems = set(question_stems(side))
         query = Query(f"{asked.topic} {side}".strip())
-        topic_stems = set(content_stems(asked.topic)) if asked.topic else set()
+        topic_stems = set(question_stems(asked.topic)) if asked.topic else set()
         matching = [
             candidate
             for candidate in rank_candidates(query, passages, embedder)
@@ -173,7 +174,7 @@ def select_sides(
 
 def _has_words(candidates: Sequence[Candidate], topic: str) -> bool:
     """Whether a sentence has a word of the topic, itself or in its headings."""
-    topic_stems = set(content_stems(topic))
+    topic_stems = set(question_stems(topic))
     return any(topic_stems & set(stems(_describe(candidate))) for candidate in candidates)
 
 
@@ -197,7 +198,7 @@ def select_summary(
     It is the document whose title, headings or file name have the words of the question; the
     sections with these words are preferred to others of the document.
     """
-    topic_stems = set(content_stems(asked.topic))
+    topic_stems = set(question_stems(asked.topic))
     scores: dict[str, float] = {}
     for passage in passages:
         names = "\n".join([passage.document_name, *passage.labels])
@@ -235,7 +236,7 @@ def select_files(
     asked: AskedFor, passages: Sequence[Passage], ranked: Sequence[Candidate]
 ) -> list[Candidate]:
     """Return a sentence of each document that has all words of what a question looks for."""
-    needed_stems = set(content_stems(asked.topic))
+    needed_stems = set(question_stems(asked.topic))
     by_document: dict[str, Candidate] = {}
     for candidate in ranked:
         if needed_stems <= set(stems(_describe(candidate))):

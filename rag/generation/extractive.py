@@ -30,8 +30,9 @@ from rag.generation.question_spelling import respell_question
 from rag.generation.quotes import Quote
 from rag.generation.relevance import Candidate, explain_missing_answer
 from rag.query import Query
+from rag.text.function_words import question_stems
 from rag.text.instructions import remove_instructions
-from rag.text.tokenization import content_stems, stems, words
+from rag.text.tokenization import stems, words
 from rag.text.tokens import count_tokens
 from rag.types import Answer, Citation, ExtractStep, Hit, Message, Sentence
 
@@ -243,7 +244,7 @@ def _list_needed_headings(
     if text in headings:
         return []
     headings = tuple(h for h in headings if h != passage.title)
-    missing_stems = set(content_stems(str(query))) - set(stems(text))
+    missing_stems = set(question_stems(str(query))) - set(stems(text))
     level_count = 2 if kind in _KINDS_WITH_OWN_CHECK else 1
     needed = [h for h in headings if missing_stems & set(stems(h))] or list(headings[-level_count:])
     return needed or ([passage.title] if passage.title and stands_alone else [])

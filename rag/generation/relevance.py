@@ -18,8 +18,14 @@ from rag.generation.name_agreement import (
 )
 from rag.generation.passages import Passage
 from rag.query import Query
+from rag.text.function_words import (
+    find_function_words,
+    find_stop_words,
+    is_part_of_compound,
+    question_stems,
+)
 from rag.text.sentences import Span
-from rag.text.tokenization import STOP_WORDS, content_stems, stems, words
+from rag.text.tokenization import content_stems, stems, words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,9 +107,9 @@ def score_features(query: Query, features: Sequence[SpanFeatures]) -> list[Candi
     name. In the score, rarer words count more, the passage's score is added, and text without a
     number, date or person counts less if the question asks for one.
     """
-    question_stems = set(content_stems(str(query)))
-    rarity = _weigh_by_rarity(question_stems, [f.shared_stems for f in features])
-    return [_score_span(f, rarity, len(question_stems)) for f in features]
+    asked_stems = set(question_stems(str(query)))
+    rarity = _weigh_by_rarity(asked_stems, [f.shared_stems for f in features])
+    return [_score_span(f, rarity, len(asked_stems)) for f in features]
 
 
 def _score_span(
@@ -127,8 +133,8 @@ def list_features(
     query: Query, passages: Sequence[Passage], embedder: Embedder
 ) -> list[SpanFeatures]:
     """Return the features of every quotable sentence; none for a question without a word."""
-    question_stems = set(content_stems(str(query)))
-    if not question_stems:
+    asked_stems = set(question_stems(str(query)))
+    if not asked_stems:
         return []
     spans = [(p, span) for p in passages for span in _iterate_quotable_spans(p)]
     texts = [passage.describe(span) for passage, span in spans]
@@ -140,15 +146,15 @@ def list_features(
     ]  # the names of the columns explain a row better
     vectors = _embed_below_headings(texts, heading_paths, embedder)
     cosines = (vectors @ embedder.embed_query(str(query))).tolist()
-    own_stems = set(content_stems(query.text)) & question_stems
-    names = find_asked_names(query.text, query.carried_terms)
+    own_stems = set(question_stems(query.text)) & asked_stems
+    names = _find_names(query, passages)
     attributes = _weigh_attributes(query.text, names, spans, embedder)
     answer_type = find_answer_type(query.text)
     features: list[SpanFeatures] = []
     for (passage, span), text, label, cosine, attribute_factor in zip(
         spans, texts, labels, cosines, attributes, strict=True
     ):
-        shared_stems = question_stems & (set(stems(text)) | label_stems[label])
+        shared_stems = asked_stems & (set(stems(text)) | label_stems[label])
         factor = 1.0 if shared_stems & own_stems else _CARRIED_TERMS_FACTOR
         lacks_names = not has_asked_name(names, passage, span)
         features.append(
@@ -167,6 +173,23 @@ def list_features(
             )
         )
     return features
+
+
+def _find_names(query: Query, passages: Sequence[Passage]) -> Set[str]:
+    """Return the names in a query.
+
+    Where nouns have capitals, a noun is none if a passage has a part of it: "Kündigungsfrist" asks
+    for a "Frist".
+    """
+    names = find_asked_names(query.text, query.carried_terms)
+    if not names or not find_function_words(query.text).has_compounds:
+        return names
+    known_words = set().union(*(words(passage.text) for passage in passages))
+    return {
+        name
+        for name in names
+        if name in known_words or not any(is_part_of_compound(name, w) for w in known_words)
+    }
 
 
 def _weigh_attributes(
@@ -236,10 +259,11 @@ def explain_missing_answer(question: str, passages: Sequence[Passage], answerabi
     for passage in passages:
         texts = [passage.document_name, *passage.labels, passage.text]
         known_stems.update(stems("\n".join(texts)))
+    stop_words = find_stop_words(question)
     missing = [
         word
         for word in dict.fromkeys(_WORD.findall(question))
-        if word.lower() not in STOP_WORDS and known_stems.isdisjoint(stems(word))
+        if word.lower() not in stop_words and known_stems.isdisjoint(stems(word))
     ]
     reason = "no sentence of the passages that were found seems to answer the question"
     if missing:

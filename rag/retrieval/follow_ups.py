@@ -33,7 +33,7 @@ from rag.retrieval.question_phrases import (
     list_subject_words,
     tokenize,
 )
-from rag.text.follow_up_words import FollowUpWords, find_follow_up_words
+from rag.text.function_words import FunctionWords, find_function_words
 from rag.text.tokenization import stems
 from rag.types import NO_ANSWER
 
@@ -60,7 +60,7 @@ class _Anchor(NamedTuple):
     carried_terms: tuple[str, ...]
     reply: str
 
-    def list_subject_words(self, words: FollowUpWords) -> list[str]:
+    def list_subject_words(self, words: FunctionWords) -> list[str]:
         """Return the words that the question is about, each once."""
         return list(dict.fromkeys([*list_subject_words(self.text, words), *self.carried_terms]))
 
@@ -94,7 +94,7 @@ class _FollowUp:
     """A question that may depend on the one before."""
 
     def __init__(self, question: str, anchor: _Anchor, answered: _Anchor | None) -> None:
-        self.words = find_follow_up_words(f"{anchor.text} {question} {question}")
+        self.words = find_function_words(f"{anchor.text} {question} {question}")
         self.question = question
         self.anchor = anchor
         self.answered = answered or anchor

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rag.text.follow_up_words import FollowUpWords
+from rag.text.function_words import FunctionWords
 from rag.text.tokenization import STOP_WORDS, stems
 from rag.text.word_lists import MONTH_NUMBERS
 
@@ -85,7 +85,7 @@ def tokenize(text: str) -> list[Token]:
 
 
 def find_names(
-    tokens: Sequence[Token], words: FollowUpWords, *, has_first: bool
+    tokens: Sequence[Token], words: FunctionWords, *, has_first: bool
 ) -> list[tuple[int, int]]:
     """Return the spans of the names; those of the first word count with `has_first`.
 
@@ -108,7 +108,7 @@ def find_names(
     return spans
 
 
-def find_name_runs(text: str, words: FollowUpWords) -> list[NameRun]:
+def find_name_runs(text: str, words: FunctionWords) -> list[NameRun]:
     """Return the names in a question, in their order; years and months are none."""
     runs: list[list[Token]] = []
     previous_end = -2
@@ -129,7 +129,7 @@ def find_name_runs(text: str, words: FollowUpWords) -> list[NameRun]:
     return [NameRun(tuple(run)) for run in runs]
 
 
-def list_named_phrases(text: str, words: FollowUpWords) -> set[str]:
+def list_named_phrases(text: str, words: FunctionWords) -> set[str]:
     """Return the words of phrases with a name: "Oslo site", "warranty of the P-40"."""
     tokens = tokenize(text)
     name_words: set[str] = set()
@@ -149,7 +149,7 @@ def list_named_phrases(text: str, words: FollowUpWords) -> set[str]:
     return name_words
 
 
-def find_replaced_span(text: str, element: Element, words: FollowUpWords) -> tuple[int, int] | None:
+def find_replaced_span(text: str, element: Element, words: FunctionWords) -> tuple[int, int] | None:
     """Return the span of a question that an element replaces; None if there is none."""
     tokens = tokenize(text)
     if element.kind not in {"name", "phrase"}:
@@ -183,7 +183,7 @@ def find_replaced_span(text: str, element: Element, words: FollowUpWords) -> tup
 
 
 def _find_modifier(
-    text: str, tokens: Sequence[Token], words: FollowUpWords
+    text: str, tokens: Sequence[Token], words: FunctionWords
 ) -> tuple[int, int] | None:
     """Return the span of the last word between an article and a noun: "the small van"."""
     for article, modifier, noun in reversed(
@@ -198,14 +198,14 @@ def _find_modifier(
     return None
 
 
-def _find_replaced_part(run: NameRun, element: Element, words: FollowUpWords) -> tuple[int, int]:
+def _find_replaced_part(run: NameRun, element: Element, words: FunctionWords) -> tuple[int, int]:
     """Return the span of a name; without the noun before it where nouns have capitals."""
     is_named_noun = words.has_capitalized_nouns and not run.has_digit
     first = -min(len(run.tokens), len(element.tokens)) if is_named_noun else 0
     return run.tokens[first].start, run.end
 
 
-def _find_only_subject(text: str, element: Element, words: FollowUpWords) -> tuple[int, int] | None:
+def _find_only_subject(text: str, element: Element, words: FunctionWords) -> tuple[int, int] | None:
     """Return the only word that a question is about."""
     subjects = list_subject_words(text, words)
     if len(subjects) != 1 or element.kind == "name":
@@ -215,7 +215,7 @@ def _find_only_subject(text: str, element: Element, words: FollowUpWords) -> tup
 
 
 def find_phrase_with_noun(
-    text: str, tokens: Sequence[Token], element: Element, words: FollowUpWords
+    text: str, tokens: Sequence[Token], element: Element, words: FunctionWords
 ) -> tuple[int, int] | None:
     """Return the span of the phrase with the same noun: "Basic plan" for "Team plan"."""
     for head in reversed(element.tokens) if len(element.tokens) > 1 else element.tokens:
@@ -236,7 +236,7 @@ def _extend_to_modifiers(
     tokens: Sequence[Token],
     i: int,
     element: Element,
-    words: FollowUpWords,
+    words: FunctionWords,
     *,
     is_last: bool,
 ) -> tuple[int, int]:
@@ -279,7 +279,7 @@ def _extend_to_modifiers(
 
 
 def _find_phrase_after(
-    text: str, tokens: Sequence[Token], element: Element, words: FollowUpWords
+    text: str, tokens: Sequence[Token], element: Element, words: FunctionWords
 ) -> tuple[int, int] | None:
     """Return the span of the words after the same preposition, without their article."""
     groups = words.preposition_groups
@@ -311,7 +311,7 @@ def append_phrase(text: str, phrase: str) -> str:
     return f"{body} {phrase}{text[len(body) :].strip() or '?'}"
 
 
-def list_content_words(text: str, words: FollowUpWords) -> list[str]:
+def list_content_words(text: str, words: FunctionWords) -> list[str]:
     """Return the words that say something about the topic, in their order."""
     return [
         token.text
@@ -322,7 +322,7 @@ def list_content_words(text: str, words: FollowUpWords) -> list[str]:
     ]
 
 
-def list_subject_words(text: str, words: FollowUpWords) -> list[str]:
+def list_subject_words(text: str, words: FunctionWords) -> list[str]:
     """Return the words that a question is about, without its verb if that can be recognized."""
     content_words = list_content_words(text, words)
     question_words = [token.word for token in tokenize(text)]
@@ -341,7 +341,7 @@ def list_subject_words(text: str, words: FollowUpWords) -> list[str]:
     return content_words
 
 
-def list_item_words(text: str, words: FollowUpWords) -> list[str]:
+def list_item_words(text: str, words: FunctionWords) -> list[str]:
     """Return the words that name an item of a list: its names, or else its first words."""
     first_line = text.strip().strip("|-*• ").partition("|")[0]
     tokens = tokenize(first_line)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from rag.text.line_breaks import find_sentence_lines
-from rag.text.word_lists import ORDINAL_DATE, ends_with_abbreviation
+from rag.text.word_lists import ORDINAL_DATE, SENTENCE_STARTERS, ends_with_abbreviation
 
 
 class Span(NamedTuple):
@@ -34,6 +34,14 @@ _BOUNDARY = re.compile(
     re.VERBOSE,
 )
 _BOUNDARY_OF_WRAPPED_TEXT = re.compile(_STOPS + r"| (?P<wrapped_line>\n)", re.VERBOSE)
+_GERMAN_ORDINAL = re.compile(
+    r"\b(?:am|vom|zum|zur|dem|den|der|die|das|im|des|beim|ab|jede[mnrs]?|ihre[mnrs]?|seine[mnrs]?)\s"
+    r"\d{1,2}\Z",
+    re.IGNORECASE,
+)
+_SECTION_SIGN = re.compile(r"\s*§")
+_DOTTED = re.compile(r"\w\.\w\Z")  # "28 U.S.C. § 586"
+_NEXT_WORD = re.compile(r"\s+([^\W\d_]+)")
 _LIST_NUMBER = re.compile(r"\s*+\d{1,3}\.")
 
 
@@ -74,13 +82,28 @@ def _append_stripped(spans: list[Span], text: str, start: int, end: int) -> None
         spans.append(Span(stripped_start, stripped_start + len(stripped)))
 
 
+def _is_ordinal(text: str, boundary: re.Match[str]) -> bool:
+    """Whether the full stop belongs to a number: "3. Mai", "bis zum 3. Werktag"."""
+    if ORDINAL_DATE.match(text, boundary.end()):
+        return True
+    before = text[max(0, boundary.start() - 20) : boundary.start()]
+    following = _NEXT_WORD.match(text, boundary.end())
+    return (
+        _GERMAN_ORDINAL.search(before) is not None
+        and following is not None
+        and following[1].lower() not in SENTENCE_STARTERS
+    )
+
+
 def _ends_sentence(text: str, start: int, boundary: re.Match[str]) -> bool:
     if boundary.group("stop") != ".":
         return True
     if _LIST_NUMBER.fullmatch(text, start, boundary.end()):
         return False
-    if text[boundary.start() - 1 : boundary.start()].isdigit() and ORDINAL_DATE.match(
-        text, boundary.end()
+    if text[boundary.start() - 1 : boundary.start()].isdigit() and _is_ordinal(text, boundary):
+        return False
+    if _SECTION_SIGN.match(text, boundary.end()) and _DOTTED.search(
+        text[max(start, boundary.start() - 20) : boundary.start()]
     ):
         return False
     return not ends_with_abbreviation(

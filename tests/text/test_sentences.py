@@ -235,11 +235,15 @@ def test_sentences_end_at_the_stops_of_all_scripts(stop: str) -> None:
         "Den 5. juni er en fridag.",
         "Avattu 12. kesäkuuta 2020.",
         "Otevřeno od 1. ledna 2022.",
+        "Sie ist bis zum 3. Werktag fällig.",
+        "Das gilt ab dem 1. des Monats.",
+        "Under 28 U.S.C. § 586, the trustee acts.",
     ],
 )
 def test_full_stop_of_an_ordinal_date_ends_no_sentence(sentence: str) -> None:
     text = f"Vorher. {sentence} Danach."
     assert [text[start:end] for start, end in sentences(text)] == ["Vorher.", sentence, "Danach."]
+    assert split_sentences("Wir kommen am 3. Das ist gut.") == ["Wir kommen am 3.", "Das ist gut."]
 
 
 def test_number_before_another_word_ends_a_sentence() -> None:

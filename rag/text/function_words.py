@@ -1,25 +1,30 @@
-"""Words of follow-up questions in seven languages: openings, pronouns, ordinals, corrections."""
+"""Function words of seven languages: question words, pronouns, and words of follow-ups."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+from rag.text.tokenization import STOP_WORDS, content_stems, stems
+
+_MIN_PART_CHARACTERS = 5  # of a compound
 _WORD = re.compile(r"[^\W\d_]+")
 
 
-@dataclass(frozen=True)
-class FollowUpWords:
+@dataclass(frozen=True, eq=False)
+class FunctionWords:
     """The words of one language, in lower case.
 
     ``noun_substitutes`` are words such as "one" in "the large one".
     ``openings`` begin a follow-up ("what about"). ``things`` and ``persons`` are pronouns;
     ``statements`` point to what was said ("why is that?"); ``places`` are words such as "there".
     ``ordinals`` are the words for the first, the second, ... and the last of a list; ``former`` and
-    ``latter`` are those for one of two.
-    ``corrections`` begin a correction ("no, I meant"). Words of the same group of ``prepositions``
-    mean the same. ``fillers`` are words in which a pronoun does not point back ("does it take").
+    ``latter`` are those for one of two. ``corrections`` begin a correction ("no, I meant"). Words
+    of the same group of ``prepositions`` mean the same. ``fillers`` are phrases in which a pronoun
+    does not point back ("does it take"). ``has_compounds`` says that nouns are written as one word
+    ("Kündigungsfrist").
     """
 
     openings: tuple[str, ...]
@@ -41,6 +46,7 @@ class FollowUpWords:
     auxiliaries: frozenset[str]
     fillers: tuple[str, ...] = ()
     has_capitalized_nouns: bool = False
+    has_compounds: bool = False
 
     @cached_property
     def preposition_groups(self) -> dict[str, int]:
@@ -94,7 +100,7 @@ def _groups(lines: str) -> tuple[frozenset[str], ...]:
     return tuple(_set(line) for line in lines.split(","))
 
 
-_ENGLISH = FollowUpWords(
+_ENGLISH = FunctionWords(
     openings=("and", "or", "but", "so", "then", "also", "what about", "how about", "what of",
               "what if", "why not", "ok", "okay"),
     things=_set("it its itself they them their theirs these those same such this that"),
@@ -126,7 +132,7 @@ _ENGLISH = FollowUpWords(
              "there (?:is|are|was|were)",
              "th(?:is|ese) (?:year|month|week|quarter|morning|company|folder|collection|days)"),
 )  # fmt: skip
-_GERMAN = FollowUpWords(
+_GERMAN = FunctionWords(
     openings=("und", "oder", "aber", "was ist mit", "wie ist es mit", r"wie sieht es (?:mit|bei)",
               "wie steht es (?:mit|um)", "und wie ist das mit", "also", "auch", "dann"),
     things=_set(
@@ -159,13 +165,14 @@ _GERMAN = FollowUpWords(
     who=_set("wer"),
     auxiliaries=_set(
         "ist sind war waren wird werden wurde wurden hat haben hatte hatten kann können darf "
-        "dürfen muss müssen soll sollen gibt viel viele lange kostet kosten"
+        "dürfen muss müssen soll sollen gibt viel viele lange hoch kostet kosten"
     ),
     fillers=("gibt es", "geht es", "ist es (?:möglich|erlaubt|nötig|verboten)", "handelt es sich",
              "dies(?:es|er|en|em) (?:jahr|monat|woche|quartal)s?"),
     has_capitalized_nouns=True,
+    has_compounds=True,
 )  # fmt: skip
-_FRENCH = FollowUpWords(
+_FRENCH = FunctionWords(
     openings=("et", "ou", "mais", "alors", "et pour", "qu['’]en est-il (?:de|du|des|d['’])",
               "quid (?:de|du|des|d['’])", "et concernant", "aussi"),
     things=_set(
@@ -204,7 +211,7 @@ _FRENCH = FollowUpWords(
     fillers=("y a-t-il", "il y a", "est-il", "faut-il", "cette (?:année|semaine)", "ce mois",
              "est-ce qu['’]?(?:e|il)?"),
 )  # fmt: skip
-_SPANISH = FollowUpWords(
+_SPANISH = FunctionWords(
     openings=("y", "e", "o", "pero", "entonces", "y para", "qué (?:hay|pasa) (?:de|del|con)",
               "y qué (?:hay|pasa|tal) (?:de|del|con)", "qué tal", "también"),
     things=_set(
@@ -238,7 +245,7 @@ _SPANISH = FollowUpWords(
     ),
     fillers=("est[ea] (?:año|mes|semana|trimestre)", "a lo largo"),
 )  # fmt: skip
-_ITALIAN = FollowUpWords(
+_ITALIAN = FunctionWords(
     openings=("e", "ed", "o", "ma", "allora", "e per", "che (?:dire|ne è) (?:di|del|della)",
               "e per quanto riguarda", "anche"),
     things=_set(
@@ -273,7 +280,7 @@ _ITALIAN = FollowUpWords(
     ),
     fillers=("quest['’]?[oa]? ?(?:anno|mese|settimana|trimestre)", "c['’]è", "ci sono"),
 )  # fmt: skip
-_PORTUGUESE = FollowUpWords(
+_PORTUGUESE = FunctionWords(
     openings=("e", "ou", "mas", "então", "e para", "e quanto (?:a|ao|à|aos|às)", "que tal",
               "também"),
     things=_set(
@@ -309,7 +316,7 @@ _PORTUGUESE = FollowUpWords(
     ),
     fillers=("est[ea] (?:ano|mês|semana|trimestre)",),
 )  # fmt: skip
-_DUTCH = FollowUpWords(
+_DUTCH = FunctionWords(
     openings=("en", "of", "maar", "dus", "en voor", "hoe zit het met", "en hoe zit het met",
               "wat is er met", "ook", "dan"),
     things=_set(
@@ -339,6 +346,7 @@ _DUTCH = FollowUpWords(
     ),
     fillers=("is het (?:mogelijk|toegestaan|nodig|waar)", "(?:is|zijn|waren) er", "duurt het",
              "dit (?:jaar|kwartaal)", "deze (?:maand|week)"),
+    has_compounds=True,
 )  # fmt: skip
 
 LANGUAGES = (_ENGLISH, _GERMAN, _FRENCH, _SPANISH, _ITALIAN, _PORTUGUESE, _DUTCH)
@@ -346,12 +354,44 @@ LANGUAGES = (_ENGLISH, _GERMAN, _FRENCH, _SPANISH, _ITALIAN, _PORTUGUESE, _DUTCH
 
 
 @lru_cache(maxsize=1_024)
-def find_follow_up_words(text: str) -> FollowUpWords:
+def find_function_words(text: str) -> FunctionWords:
     """Return the words of the language of `text`, by its function words; English if in doubt."""
     text_words = [word.lower() for word in _WORD.findall(text)]
 
-    def count_known(words: FollowUpWords) -> int:
+    def count_known(words: FunctionWords) -> int:
         lists = (words.function_words, words.question_words, words.openings)
         return sum(word in word_list for word_list in lists for word in text_words)
 
     return max(LANGUAGES, key=count_known)
+
+
+def question_stems(question: str) -> list[str]:
+    """Return the stems of a question's words, without the function words of its language.
+
+    If nothing else is left, all stems are returned.
+    """
+    content = content_stems(question)
+    language = find_function_words(question)
+    if language is _ENGLISH:
+        return content
+    function_stems = _stem_function_words(language)
+    return [stem for stem in content if stem not in function_stems] or content
+
+
+def find_stop_words(question: str) -> Set[str]:
+    """Return the words, in lower case, that say nothing about the topic of a question."""
+    language = find_function_words(question)
+    return STOP_WORDS if language is _ENGLISH else STOP_WORDS | language.function_words
+
+
+@lru_cache(maxsize=16)
+def _stem_function_words(language: FunctionWords) -> frozenset[str]:
+    return frozenset(stems(" ".join(language.function_words))) | language.function_words
+
+
+def is_part_of_compound(word: str, compound: str) -> bool:
+    """Whether one of two words begins or ends with the other: Frist, Kündigungsfrist."""
+    shorter, longer = sorted((word, compound), key=len)
+    return _MIN_PART_CHARACTERS <= len(shorter) < len(longer) and (
+        longer.startswith(shorter) or longer.endswith(shorter)
+    )
