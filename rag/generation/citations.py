@@ -18,6 +18,7 @@ from rag.generation.draft_segmentation import (
     is_table_head,
     measure_safe_prefix,
 )
+from rag.generation.foreign_markers import move_lead_in, normalize_markers
 from rag.generation.links import break_link_syntax, remove_uncited_links
 from rag.generation.marker_repair import (
     add_missing_markers,
@@ -97,8 +98,8 @@ class CitationWriter:
         unprocessed = len(self._draft) - self._processed_end
         # Scanning all unfinished text again for every token would take quadratic time.
         if len(self._draft) - self._scanned_end >= unprocessed // _RESCAN_GROWTH_DIVISOR:
-            self._scanned_end = len(self._draft)
             self._advance(final=False)
+            self._scanned_end = len(self._draft)
         return self._take_events()
 
     def finish(self) -> Iterator[Event]:
@@ -134,7 +135,11 @@ class CitationWriter:
                 continue
             fence = CODE_FENCE.search(self._draft, self._processed_end)
             end = fence.start() if fence else len(self._draft)
-            self._write_prose(self._draft[self._processed_end : end], final or fence is not None)
+            is_complete = final or fence is not None
+            if not self.native:  # its offsets are those of the model's text
+                end = self._normalize_markers(end, is_complete)
+                fence = CODE_FENCE.search(self._draft, self._processed_end)
+            self._write_prose(self._draft[self._processed_end : end], is_complete)
             if fence is None:
                 return
             # An indented or quoted fence may be plain text to some renderers.
@@ -144,6 +149,18 @@ class CitationWriter:
             )
             self._processed_end = fence.end()
             self._fence = fence.group(1)
+
+    def _normalize_markers(self, end: int, is_complete: bool) -> int:
+        """Write the markers of the prose up to `end` as ``[1]``. Return its new end."""
+        line_start = self._draft.rfind("\n", 0, self._processed_end) + 1
+        prose = normalize_markers(
+            self._draft[line_start:end],
+            len(self.passages),
+            start=self._processed_end - line_start,
+            final=is_complete,
+        )
+        self._draft = self._draft[:line_start] + prose + self._draft[end:]
+        return line_start + len(prose)
 
     def _write_code(self, final: bool) -> None:
         """Write fenced code unchanged, line by line, up to the closing fence."""
@@ -199,6 +216,7 @@ class CitationWriter:
     # -- checking a sentence ---------------------------------------------------------------
 
     def _check_sentence(self, raw: str, draft_span: Span, is_head: bool) -> None:
+        raw = raw if self.native else move_lead_in(raw, len(self.passages))
         unlinked = remove_uncited_links(
             unlink_markers(raw), is_cited=lambda _: False, is_quoted=self._is_in_passages
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from rag.generation.foreign_markers import OPEN_MARKER, may_be_lead_in
 from rag.generation.links import POSSIBLE_LINK
 from rag.text.sentences import Span
 
@@ -13,9 +14,8 @@ CODE_FENCE = re.compile(r"^[ >]{0,8}+(`{3,}+(?![^\n]*`)|~{3,}+)[^\n]*+\n", re.M)
 
 _TABLE_RULE = re.compile(r"\|?\s*+:?-{2,}+[\s:|-]*+$")
 _LOOKAHEAD_CHARACTERS = 24  # after a full stop, to tell a sentence's end from an abbreviation
-_OPEN_MARKER = re.compile(r"[\[【][\d,;\s–^-]*+\Z")
 # Checking a sentence does not change the text before the first of these characters.
-_UNCHANGING_TEXT = re.compile(r"[^\[【!<`~|\\]*+")
+_UNCHANGING_TEXT = re.compile(r"[^\[【!<`~|\\({^$⁰¹²³⁴-⁹]*+")
 _CHARACTER_OF_UNSPACED_SCRIPT = re.compile("[\u0e01-\u0eff\u3041-\u30ff\u3400-\u9fff]")
 
 
@@ -49,7 +49,7 @@ def count_settled_sentences(prose: str, spans: Sequence[Span]) -> int:
         if not is_settled and "|" not in prose[span.start : span.end]:
             # A line of - : | could still make the sentence a table's head.
             is_settled = len(following) >= _LOOKAHEAD_CHARACTERS and following[0] not in "-:|"
-        if not is_settled or _OPEN_MARKER.match(following) or 0 <= open_code < span.end:
+        if not is_settled or OPEN_MARKER.match(following) or 0 <= open_code < span.end:
             break
         count += 1
     return count
@@ -60,6 +60,8 @@ def measure_safe_prefix(sentence: str) -> int:
 
     It ends with a whole word.
     """
+    if may_be_lead_in(sentence):
+        return 0
     unchanging = _UNCHANGING_TEXT.match(sentence)
     prefix = sentence[: unchanging.end()] if unchanging else ""
     if link := POSSIBLE_LINK.search(prefix):

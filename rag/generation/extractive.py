@@ -24,6 +24,7 @@ from rag.generation.composed_answers import (
 )
 from rag.generation.context_packing import pack
 from rag.generation.links import remove_uncited_links
+from rag.generation.markers import show_as_notes
 from rag.generation.passages import Passage
 from rag.generation.question_kinds import AskedFor, QuestionKind, find_question_kind
 from rag.generation.question_spelling import respell_question
@@ -57,8 +58,8 @@ class ExtractiveGenerator(Generator):
     ``answerability``, or the best relevance (0..2, see `rag.generation.relevance`) below
     ``threshold``, the generator abstains. It quotes up to ``sentences`` sentences whose odds are at
     least ``near`` times those of the best, each on a line of its own. In the answer's text, white
-    space is collapsed, a row of a table has the names of its columns, and links lead to the cited
-    source only; the citations' quotes are unchanged.
+    space is collapsed, a row of a table has the names of its columns, markers of the source are
+    notes (⁽³⁾), and links lead to the cited source only; the citations' quotes are unchanged.
 
     `benchmarks/answers.py` prints how many answerable questions the defaults keep, and how many
     unanswerable ones they refuse.
@@ -220,7 +221,7 @@ def _render_candidate(
     candidate: Candidate, query: Query | None = None, kind: QuestionKind = "fact"
 ) -> str:
     """Return a quote as it is shown: on one line, below the headings that it needs."""
-    text = _collapse_white_space(candidate.passage.describe(candidate.span))
+    text = show_as_notes(_collapse_white_space(candidate.passage.describe(candidate.span)))
     if query is not None and (headings := _list_needed_headings(candidate, text, query, kind)):
         text = f"{_collapse_white_space(', '.join(headings))}: {text}"
     source = candidate.passage.uri

@@ -17,6 +17,9 @@ _IDENTIFIER = re.compile(r"\w[._]\w+\Z")  # sys.argv[2]
 _NUMBERED_LINK = re.compile(r"(?<!!)\[(\^?\d{1,3})\]\([^\s()]*+\)")
 INLINE_CODE = re.compile(r"(?<!`)(`++).{1,500}?(?<!`)\1(?!`)")
 _MAX_RANGE_SPAN = 50
+_SOURCE_MARKER = re.compile(r"\[\^?(\d{1,3}(?:\s?[-–,;]\s?\d{1,3})*)\](?![(:])")
+_NOTE = re.compile("⁽[⁰¹²³⁴⁵⁶⁷⁸⁹,;–\\s-]{1,20}⁾")
+_TO_SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def parse_marker_numbers(marker: str) -> list[int]:
@@ -38,11 +41,19 @@ def unlink_markers(text: str) -> str:
 
 
 def strip_markers(text: str) -> str:
-    """Return the text without its markers; text that only looks like a marker stays."""
+    """Return the text without its markers and notes; what only looks like a marker stays."""
     return apply_outside_code(
-        text,
+        _NOTE.sub("", text),
         lambda part: _MARKER.sub(lambda m: m.group() if _is_not_a_marker(m, part) else "", part),
     )
+
+
+def show_as_notes(text: str) -> str:
+    """Return the text of a source with its own markers as notes: "1874[3]" is "1874⁽³⁾".
+
+    So they cannot be taken for citations of an answer.
+    """
+    return _SOURCE_MARKER.sub(lambda m: f"⁽{m[1].translate(_TO_SUPERSCRIPTS)}⁾", text)
 
 
 def filter_markers(text: str, keep: Callable[[list[int]], list[int]]) -> str:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from itertools import pairwise
 from urllib.parse import unquote, urlsplit
 
+from rag.generation.markers import show_as_notes
 from rag.text.sentences import Span, sentences
 from rag.types import Mark, SourceLocation, Table, format_location
 
@@ -124,15 +125,19 @@ class Passage:
 
     @property
     def text_for_model(self) -> str:
-        """The text; if it begins within a table, below the header row of this table."""
+        """The text; if it begins within a table, below the header row of this table.
+
+        Markers of the source are notes: a model would repeat them as citations.
+        """
         table = self.table_at(0)
+        text = show_as_notes(self.text)
         if table is None or table.layout != "cells" or not table.column_line:
-            return self.text
+            return text
         (mark,) = self._find_marks("table", 0)
         if self.start < mark.start + table.header:
-            return self.text
+            return text
         names = "".join(f" {name} |" for name in table.columns)
-        return f"|{names}\n|{' --- |' * len(table.columns)}\n{self.text}"
+        return f"|{names}\n|{' --- |' * len(table.columns)}\n{text}"
 
     def runs(self, max_sentences: int = 3) -> tuple[tuple[Span, ...], ...]:
         """Return every run of up to `max_sentences` consecutive sentences, as spans of `text`.

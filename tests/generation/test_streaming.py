@@ -28,6 +28,19 @@ DRAFT_PIECES = [
     "The propellers are made of nylon",
     "Never charge in frost.",
     " I don't know.",
+    *(
+        " (1)",
+        " (Source 1",
+        ")",
+        " [Doc 2]",
+        "¹",
+        "²,³",
+        "<sup>1</sup>",
+        " \\[1\\]",
+        " [1 and ",
+        "2]",
+    ),
+    *("Passage 1 says that ", "According to source 2, ", "(1) open", " 10 m²", "(", "{cite: 1}"),
     '"Replace them after 50 hours of flight."',
 ]
 DRAFTS = st.lists(st.sampled_from(DRAFT_PIECES), max_size=14).map("".join)
