@@ -277,7 +277,7 @@ def _format_answer(answer: Answer | str, spans: Sequence[tracing.Span]) -> str:
         span = f"{citation.start}-{citation.end}"
         lines.append(f"[{citation.marker}] {citation.uri} {span}: {citation.quote}")
     for sentence in answer.sentences:
-        if sentence.status in ("partly", "unsupported"):
+        if sentence.status == "partly" or sentence.is_rejected:
             lines.append(f"{sentence.status}: {answer.text[sentence.start : sentence.end]}")
     return "\n".join([*lines, "", tracing.format_tree(spans)])
 

@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 
 _PROGRESS_INTERVAL_SECONDS = 2.0  # between progress lines when stderr is not a terminal
 _MAX_DOCUMENTS_LISTED = 20
+_VERDICTS = {
+    "partly": "only partly supported",
+    "unsupported": "not supported",
+    "contradicted": "contradicted",
+}
 _MAX_TERMS_LISTED = 6  # of one document
 _MAX_FAILURES_LISTED = 20
 _MAX_SKIPPED_LISTED = 5  # files of one reason
@@ -297,10 +302,9 @@ def print_answer(answer: Answer, *, text: bool = True) -> None:
         _print_abstention(answer)
         return
     for sentence in answer.sentences:
-        if sentence.status in ("partly", "unsupported"):
+        if sentence.status == "partly" or sentence.is_rejected:
             claim = shorten(answer.text[sentence.start : sentence.end], 100)
-            verdict = "only partly supported" if sentence.status == "partly" else "not supported"
-            click.secho(f"{verdict} by the sources: {claim}", fg="yellow")
+            click.secho(f"{_VERDICTS[sentence.status]} by the sources: {claim}", fg="yellow")
     for note in answer_notes(answer):
         click.secho(f"({note})", dim=True)
     if answer.citations:

@@ -27,7 +27,7 @@ from rag.generation.marker_repair import (
 )
 from rag.generation.markers import INLINE_CODE, find_marker_numbers, strip_markers, unlink_markers
 from rag.generation.passages import Passage
-from rag.generation.quotes import Quote, has_misquotation
+from rag.generation.quotes import Quote, has_misquotation, is_contradicted
 from rag.llm.completion import NativeCitation
 from rag.text.sentences import Span, sentences
 from rag.types import Citation, CitationMethod, Sentence, SentenceStatus
@@ -240,7 +240,10 @@ class CitationWriter:
                 status, quotes = "unsupported", []
             if status != "supported" and not quotes and is_refusal(claim):
                 status = "needs_none"
-            if self.drop and status == "unsupported":
+            if status in ("partly", "unsupported") and not has_misquotation(claim, self.passages):
+                is_denied = is_contradicted(extract_claim(claim), self.passages, self.verifier)
+                status, quotes = ("contradicted", []) if is_denied else (status, quotes)
+            if self.drop and status in ("unsupported", "contradicted"):
                 self._drop_sentence(raw)
                 return
             methods: dict[int, CitationMethod] = dict.fromkeys(native, "native")

@@ -300,7 +300,7 @@ class GroundedGenerator(Generator):
         failing = [
             strip_markers(cited.text[sentence.start : sentence.end])
             for sentence in cited.sentences
-            if sentence.status == "unsupported"
+            if sentence.is_rejected
         ]
         if not failing or _is_refusal_draft(completion.text):
             return cited
@@ -387,7 +387,7 @@ class GroundedGenerator(Generator):
                 f"{supported} of {total} sentences of the model's draft are supported by "
                 f"the passages; the required share is {self.required:g}"
             )
-        failing = [sentence for sentence in claims if sentence.status == "unsupported"]
+        failing = [sentence for sentence in claims if sentence.is_rejected]
         if self.unsupported == "abstain" and failing:
             first_failing = cited.text[failing[0].start : failing[0].end]
             return f"not supported by the passages: {' '.join(first_failing.split())[:200]}"

@@ -19,6 +19,7 @@ from rag.verification import Verifier, shared_words
 _SUFFICIENT_SUPPORT_SHARE = 0.95  # a shorter quote with this share of the best support is preferred
 _MIN_WORD_SHARE = 0.1  # below this share of common words, whole passages are compared
 _MIN_QUESTION_SIMILARITY = 0.2  # cosine of a question and a related text
+_MAX_DENIALS = 2  # sentences that can deny a claim
 _SPANS_IN_FIRST_ROUND = 3  # a sentence, alone and with each neighbour
 _QUOTATION = re.compile(
     r"(?<![^\s(\[*_—–-])(?:\"(?=\S)([^\"\n]{1,1000})\"|“([^“”\n]{1,1000})”"
@@ -119,6 +120,16 @@ def find_best_quote(
         if supports[i] >= sufficient_support
     )
     return Quote(*spans[i], min(1.0, supports[i]), names_agree=factors[i] == 1)
+
+
+def is_contradicted(claim: str, passages: Sequence[Passage], verifier: Verifier) -> bool:
+    """Whether one of the sentences that share most words with a claim denies it."""
+    spans = _rank_spans(claim, passages, _MAX_DENIALS, max_sentences=1)
+    return any(
+        verifier.contradicts(claim, passage.premise(span))
+        and NameAgreement(claim, "", passages).factor(passage, span) == 1
+        for passage, span in spans
+    )
 
 
 def _measure_own_share(claim: str, passage: Passage, span: Span) -> float:

@@ -111,7 +111,7 @@ class AnswerResult(BaseModel):
             unsupported=[
                 answer.text[sentence.start : sentence.end]
                 for sentence in answer.sentences
-                if sentence.status in ("partly", "unsupported")
+                if sentence.status == "partly" or sentence.is_rejected
             ],
         )
 

@@ -43,7 +43,7 @@ class Citation(LocatedModel):
     method: CitationMethod = "marker"
 
 
-SentenceStatus = Literal["supported", "partly", "unsupported", "needs_none"]
+SentenceStatus = Literal["supported", "partly", "unsupported", "contradicted", "needs_none"]
 
 
 class Sentence(FrozenModel):
@@ -52,7 +52,8 @@ class Sentence(FrozenModel):
     ``citations`` are indices into ``Answer.citations``. ``support`` (0..1) is the best support of
     one citation, or the support of all of them combined. ``status`` compares it with the two
     thresholds of the verifier: ``supported`` (at least the upper one), ``partly`` (at least the
-    lower one) or ``unsupported``. A sentence without a claim (a heading, a question, "Here is the
+    lower one) or ``unsupported``; an unsupported sentence that a passage denies is
+    ``contradicted``. A sentence without a claim (a heading, a question, "Here is the
     list:") has the status ``needs_none``.
     """
 
@@ -61,6 +62,11 @@ class Sentence(FrozenModel):
     citations: tuple[int, ...] = ()
     support: float = Field(default=0.0, ge=0, le=1)
     status: SentenceStatus = "unsupported"
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether ``status`` is ``unsupported`` or ``contradicted``."""
+        return self.status in ("unsupported", "contradicted")
 
     @property
     def is_supported(self) -> bool:

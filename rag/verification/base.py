@@ -43,6 +43,10 @@ class Verifier(Component):
         The score of a pair does not depend on the others. Raises `ModelError` if a model fails.
         """
 
+    def contradicts(self, claim: str, passage: str) -> bool:
+        """Whether a passage denies a claim. A verifier that cannot tell returns False."""
+        return False
+
     def support(self, claims: Sequence[str], passages: Sequence[str]) -> NDArray[np.float32]:
         """Return the support (0..1) of claims by passages: float32 ``[claims, passages]``."""
         pairs = [(claim, passage) for claim in claims for passage in passages]

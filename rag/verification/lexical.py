@@ -11,6 +11,12 @@ from pydantic import Field, model_validator
 
 from rag.embedding import Embedder, StaticEmbedder
 from rag.verification.base import Verifier
+from rag.verification.contradictions import (
+    ALWAYS_DENIES,
+    SAYS_LESS,
+    ContradictionKind,
+    find_contradiction,
+)
 from rag.verification.swap_detection import MAX_CLAIM_TOKENS, is_swapped_statement
 from rag.verification.text_facts import (
     PassageFacts,
@@ -29,6 +35,10 @@ _MIN_SHARE_FOR_DENIAL = 0.7  # share of a claim's words in a sentence that denie
 _MIN_SHARE_FOR_AFFIRMATION = 0.5  # ... and in a sentence that says what the claim denies
 _MIN_SHARE_AT_NUMBER = 0.5  # share of the other words near a number, of the best sentence's share
 _MIN_SHARE_FOR_SAME_STATEMENT = 0.85  # share of words, both ways, of two equal statements
+_MIN_SHARE_TO_CONTRADICT = 0.5  # of a claim's words in a sentence that contradicts it
+_MIN_SHARE_OF_REPETITION = 0.75
+_MAX_REPEATED_TOKENS = (16, 24)  # of a claim and a sentence, for a rule that needs a repetition
+_MAX_DENIED_TOKENS = (24, 32)  # the same, for a denial
 _MAX_POSITIONS_PER_TOKEN = 50  # positions of a token in a passage that are compared
 _MAX_CACHED_VECTORS = 8_192
 
@@ -52,6 +62,9 @@ class LexicalVerifier(Verifier):
     nearest sentence (``negation``, or ``contradiction`` if the sentence clearly is about the
     claim's statement). ``swapped`` is the factor for a sentence that makes the same statement word
     for word about another name or number (in a short claim: about anything else), or denies it.
+    ``denied`` is the factor if the nearest sentence has another quantifier, number, unit, direction
+    or order (`rag.verification.contradictions`), ``says_less`` that if it states a condition, a
+    possibility or a speaker that the claim leaves out.
     These are rules, not understanding: a different statement in the words of the source may pass; a
     paraphrase in different words, or in another language, does not. ``docs/metrics.md`` measures
     the failures.
@@ -76,6 +89,8 @@ class LexicalVerifier(Verifier):
     swapped: float = Field(0.35, ge=0, le=1)
     negation: float = Field(0.95, ge=0, le=1)
     contradiction: float = Field(0.6, ge=0, le=1)
+    denied: float = Field(0.35, ge=0, le=1)
+    says_less: float = Field(0.4, ge=0, le=1)
     embedder: Embedder = StaticEmbedder()
 
     @model_validator(mode="after")
@@ -95,6 +110,15 @@ class LexicalVerifier(Verifier):
         ]
         return np.array(supports, dtype=np.float32)
 
+    def contradicts(self, claim: str, passage: str) -> bool:
+        """Whether the nearest sentence has another number, negation, quantifier or direction."""
+        claim_facts, passage_facts = get_text_facts(claim), get_passage_facts(passage)
+        if not claim_facts.stem_weights:
+            return False
+        sentence = _find_nearest_sentences(claim_facts, passage_facts).sentence
+        kind = _find_contradiction(claim_facts, passage_facts, sentence, min_share=0.0)
+        return kind is not None and kind not in SAYS_LESS
+
     def _score_pair(self, claim: TextFacts, passage: PassageFacts, cosine: float | None) -> float:
         if not claim.stem_weights:
             return 0.0
@@ -106,9 +130,19 @@ class LexicalVerifier(Verifier):
         if self.order:
             score += self.order * _measure_copied_share(claim.tokens, nearest.tokens)
         score *= self._agreement_factor(claim, passage, nearest)
+        score *= self._contradiction_factor(claim, passage, nearest.sentence)
         if claim.is_negated != nearest.sentence.is_negated:
             score *= self._negation_factor(claim, nearest.sentence)
         return min(1.0, score)
+
+    def _contradiction_factor(
+        self, claim: TextFacts, passage: PassageFacts, sentence: TextFacts
+    ) -> float:
+        """Return the factor for a sentence that denies the claim, or says less."""
+        kind = _find_contradiction(claim, passage, sentence)
+        if kind is None:
+            return 1.0
+        return self.says_less if kind in SAYS_LESS else self.denied
 
     def _negation_factor(self, claim: TextFacts, sentence: TextFacts) -> float:
         """Return the factor for a claim and a sentence of which only one is negated."""
@@ -315,6 +349,40 @@ def _has_agreeing_numbers(claim: TextFacts, passage: PassageFacts) -> bool:
         )
         >= _MIN_SHARE_AT_NUMBER * max(shares)
         for number in claim.counting_numbers & passage.combined.numbers
+    )
+
+
+def _find_contradiction(
+    claim: TextFacts,
+    passage: PassageFacts,
+    sentence: TextFacts,
+    min_share: float = _MIN_SHARE_OF_REPETITION,
+) -> ContradictionKind | None:
+    """Return in what the nearest sentence of a passage contradicts a claim; None if in nothing.
+
+    Kinds that are no clear denial need a sentence with `min_share` of the claim's words.
+    """
+    if sentence.share_of(claim) < _MIN_SHARE_TO_CONTRADICT:
+        return None
+    others = tuple(other.text for other in passage.sentences)
+    kind = find_contradiction(claim.text, sentence.text, others)
+    return kind if kind is not None and _is_comparable(claim, sentence, kind, min_share) else None
+
+
+def _is_comparable(
+    claim: TextFacts, sentence: TextFacts, kind: ContradictionKind, min_share: float
+) -> bool:
+    """Whether claim and sentence are short and alike enough for the rule to mean something.
+
+    Another negation is a denial in longer sentences, too; a dropped condition is one only where the
+    claim repeats the sentence.
+    """
+    is_strict = kind in ALWAYS_DENIES
+    max_claim, max_sentence = _MAX_DENIED_TOKENS if is_strict else _MAX_REPEATED_TOKENS
+    return (
+        len(claim.tokens) <= max_claim
+        and len(sentence.tokens) <= max_sentence
+        and (is_strict or sentence.share_of(claim) >= min_share)
     )
 
 

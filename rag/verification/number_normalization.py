@@ -71,14 +71,18 @@ _UNITS = {
 _MEASUREMENT = re.compile(r"(?<![\w.,])(\d++(?:[.,]\d++)*+)[ -]?([^\W\d]++|%|€)")
 
 
+_MINUS = re.compile(r"[−﹣－](?=\d)")
+
+
 @lru_cache(maxsize=8_192)
 def normalize_numbers(text: str) -> str:
     """Return the text with numbers and dates in one form.
 
-    1,577 becomes 1577, 1.5 million 1500000, and 2018-05-03 3 May 2018.
+    1,577 becomes 1577, 1.5 million 1500000, 2018-05-03 3 May 2018, and the minus sign a hyphen.
     """
     if not _NUMERIC_TEXT.search(text):
         return text
+    text = _MINUS.sub("-", text)
     text = _SCALED_NUMBER.sub(_expand_scale, _THOUSANDS_COMMA.sub("", text))
     return _ISO_DATE.sub(lambda date: f"{int(date[3])} {_MONTHS[int(date[2]) - 1]} {date[1]}", text)
 

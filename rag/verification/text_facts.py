@@ -60,6 +60,11 @@ class TextFacts:
         self._texts = texts
         self._parts = parts
 
+    @property
+    def text(self) -> str:
+        """The text; the sentences of a passage are joined."""
+        return " ".join(self._texts)
+
     @cached_property
     def stem_weights(self) -> dict[str, float]:
         """The stems without stop words, with their weights: longer ones count more."""

@@ -84,8 +84,8 @@ def test_draft_in_single_characters(draft: str) -> None:
 def test_drop_removes_exactly_the_unsupported_sentences(draft: str) -> None:
     flagged, _ = write_draft(draft, [])
     dropped, _ = write_draft(draft, [], drop=True)
-    assert all(sentence.status != "unsupported" for sentence in dropped.sentences)
-    failing = sum(sentence.status == "unsupported" for sentence in flagged.sentences)
+    assert not any(sentence.is_rejected for sentence in dropped.sentences)
+    failing = sum(sentence.is_rejected for sentence in flagged.sentences)
     assert len(dropped.dropped) == failing
     assert len(dropped.sentences) == len(flagged.sentences) - failing
 

@@ -4,7 +4,7 @@
 import { createElement, formatCount } from "./dom.js";
 import { openSource } from "./source_panel.js";
 
-const SENTENCE_FLAGS = { unsupported: "not supported", partly: "partly supported" };
+const SENTENCE_FLAGS = { unsupported: "not supported", contradicted: "contradicted", partly: "partly supported" };
 
 export class AnswerView {
   constructor(onDraw = () => {}) {
@@ -77,7 +77,9 @@ export class AnswerView {
     if (SENTENCE_FLAGS[sentence.status]) {
       element.append(createElement("span", {
         className: "flag", textContent: SENTENCE_FLAGS[sentence.status],
-        title: "The sources do not support this sentence, or only part of it.",
+        title: sentence.status === "contradicted"
+          ? "A source says otherwise."
+          : "The sources do not support this sentence, or only part of it.",
       }));
     }
     return element;

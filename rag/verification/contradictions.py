@@ -1,0 +1,460 @@
+"""Contradictions: what a sentence says otherwise than a claim that has its words.
+
+Each rule compares words of one kind, in the places where claim and sentence have the same words
+around them: quantifiers, modal verbs, antonyms, negations, numbers, conditions, speakers, order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from rag.text.tokenization import STOP_WORDS, stems
+from rag.verification.number_normalization import normalize_number
+
+ContradictionKind = Literal[
+    "quantifier", "modality", "direction", "negation", "number", "condition", "speaker", "order"
+]
+
+SAYS_LESS = frozenset({"condition", "speaker", "modality"})
+"""The kinds of which the sentence does not deny the claim."""
+
+ALWAYS_DENIES = frozenset({"negation", "quantifier"})
+"""The kinds that people take for a contradiction in sentences of any length."""
+
+_TOKEN = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|[-−–]?(?<![\w.])\d+(?:[.,:]\d+)*|[€$£¥%°]")
+_SCOPE = 3  # content words after a negation or a quantifier that it can be about
+_NEAR = 3  # content words around a word that say what it is about
+_MAX_TOKENS = 200  # of a text
+
+# Each line is a class, with the classes that a sentence with it entails.
+_QUANTIFIERS: Mapping[str, str] = {
+    word: name
+    for name, listed in {
+        "all": "all every each both always everyone everybody everything entire whole",
+        "most": "most majority mostly usually generally",
+        "half": "half",
+        "some": "some several certain sometimes occasionally partly",
+        "many": "many numerous often",
+        "few": "few rarely seldom hardly",
+        "none": "none neither nobody nothing never no",
+    }.items()
+    for word in listed.split()
+}
+_ENTAILED_QUANTIFIERS: Mapping[str, Set[str]] = {
+    "all": {"all", "most", "some", "many"},
+    "most": {"most", "some", "many"},
+    "half": {"half", "some"},
+    "some": {"some"},
+    "many": {"many", "some"},
+    "few": {"few", "some"},
+    "none": {"none"},
+}
+_POSSIBLE = frozenset(
+    """may might could possibly perhaps maybe probably likely considering plans planning proposes
+    suspect suspects suspected believed expected would apparently allegedly reportedly""".split()
+)
+_PERMITTED = frozenset("may can could optional allowed permitted optionally".split())
+_REQUIRED = frozenset("must shall required obliged mandatory compulsory".split())
+_HEDGES = (
+    _POSSIBLE
+    | _PERMITTED
+    | frozenset(
+        "possible thought rumoured rumored seems appears suggest suggests opinion view if".split()
+    )
+)
+_ANTONYMS = """\
+rise rises rose risen rising increase increases increased grow grows grew raise raised raises \
+| fall falls fell fallen falling decrease decreases decreased decline declined drop dropped lowered
+higher|lower
+more|less fewer
+heavier|lighter
+faster|slower
+longer|shorter
+larger bigger greater|smaller
+older|younger newer
+earlier|later
+better|worse
+before|after
+above over|below under
+open opened opens|closed closes shut
+approve approved approves accept accepted|reject rejected rejects refuse refused
+include includes included|exclude excludes excluded
+win won wins beat beats|lose lost loses
+buy bought buys|sell sold sells
+start started begin began begins|end ended ends stop stopped
+first|last
+maximum most|minimum least
+with|without
+allowed permitted|forbidden prohibited banned
+true|false
+present|absent
+twice|half
+morning|evening
+gain gains profit profits|loss losses
+import imported imports|export exported exports
+left|right
+north northern|south southern
+east eastern|west western
+hot|cold
+his|her
+he|she
+am|pm
+inside|outside
+warm warmer|cool cooler colder
+strong stronger|weak weaker
+public|private
+full|empty
+success succeeded|failure failed
+safe|dangerous""".splitlines()
+"""Words and their opposites."""
+
+_POLARITY: dict[str, list[tuple[int, int]]] = {}
+for _class, _line in enumerate(_ANTONYMS):
+    for _side, _listed in zip((1, -1), _line.split("|"), strict=True):
+        for _word in _listed.split():
+            _POLARITY.setdefault(_word, []).append((_class, _side))
+_COMPARATIVE_CLASSES = frozenset(
+    i for i, line in enumerate(_ANTONYMS) if line.split("|")[0].split()[0].endswith(("er", "more"))
+)
+_NEGATIONS = frozenset(
+    """not no never neither nor none without cannot fails failed nobody nothing n't isnt arent wasnt
+    werent dont doesnt didnt wont cant nicht kein keine keinen nie niemals""".split()
+)
+_REVERSALS = re.compile(r"\b(?:it is false that|anything but|far from|by no means)\b", re.I)
+_CONDITION = re.compile(
+    r"\b(?:if|unless|provided|except|as long as|only|when (?:it|they|he|she) (?:is|are|has|have))\b"
+    r"|\bwithout\b|^had\b.*\bwould\b|\bwenn\b|\bfalls\b|\bsofern\b|\bnur\b",
+    re.IGNORECASE,
+)
+_ANY_CONDITION = re.compile(
+    r"\b(?:if|unless|provided|except|as long as|only|when|would|without|until|depend\w*|wenn|falls|"
+    r"sofern|nur|case|must|no|not|after|for|diluted)\b",
+    re.IGNORECASE,
+)
+_SAYING = frozenset(
+    """say says said claim claims claimed believe believes believed argue argues argued allege
+    alleges alleged suspect suspects think thinks thought rumour rumours rumor according
+    reportedly allegedly accuse accuses accused critics opinion view deny denies""".split()
+)
+_KNOWN_UNITS: Mapping[str, str] = {
+    word: line.split()[0]
+    for line in """\
+€ euro euros eur
+$ dollar dollars usd
+£ pound pounds gbp
+% percent
+h hour hours
+min minute minutes
+s second seconds
+d day days
+week weeks
+month months
+year years
+kg kilogram kilograms kilos kilo
+g gram grams
+mg milligram milligrams
+t tonne tonnes ton tons
+km kilometre kilometres kilometer kilometers
+m metre metres meter meters
+cm centimetre centimetres centimeter centimeters
+mm millimetre millimetres millimeter millimeters
+mW milliwatt milliwatts
+MW megawatt megawatts
+kW kilowatt kilowatts
+W watt watts
+l litre litres liter liters
+ml millilitre millilitres milliliter milliliters
+V volt volts
+mV millivolt millivolts
+am
+pm
+celsius c
+fahrenheit f
+thousand thousands
+million millions mn
+billion billions bn""".splitlines()
+    for word in line.split()
+}
+"""The first name of each unit, by its other names."""
+
+_CURRENCIES = frozenset("€$£¥")
+_UNIT_STEMS = frozenset(stems(" ".join(w for w in _KNOWN_UNITS if w.isalpha() and len(w) > 2)))
+
+
+class _Word(NamedTuple):
+    text: str
+    lower: str
+    stem: str
+    is_content: bool
+
+
+def find_contradiction(
+    claim: str, sentence: str, others: Sequence[str] = ()
+) -> ContradictionKind | None:
+    """Return in what a sentence contradicts a claim, or leaves it open; None if in nothing.
+
+    ``condition``, ``speaker`` and ``modality`` are no denial: the sentence says less than the
+    claim. The sentence should have most of the claim's words; `others` are those of its passage,
+    which may have the claim's numbers.
+    """
+    claim_words, sentence_words = _analyse(claim), _analyse(sentence)
+    shared = {w.stem for w in claim_words if w.is_content} & {
+        w.stem for w in sentence_words if w.is_content
+    }
+    if not shared:
+        return None
+    if _has_other_number(claim_words, [sentence_words, *map(_analyse, others)]):
+        return "number"
+    if _is_negated_otherwise(claim, sentence, claim_words, sentence_words):
+        return "negation"
+    if _has_other_quantifier(claim_words, sentence_words):
+        return "quantifier"
+    if _has_antonym(claim_words, sentence_words):
+        return "direction"
+    if _is_exchanged(claim_words, sentence_words):
+        return "order"
+    if _is_more_certain(claim_words, sentence_words):
+        return "modality"
+    if _CONDITION.search(sentence) and not _ANY_CONDITION.search(claim):
+        return "condition"
+    return "speaker" if _drops_speaker(claim_words, sentence_words) else None
+
+
+@lru_cache(maxsize=4_096)
+def _analyse(text: str) -> tuple[_Word, ...]:
+    text = re.sub(r"\b([ap])\.m\.", r"\1m", text.replace("\u200b", "").replace("’", "'"))
+    text = re.sub(r"\b(\w+)n't\b", r"\1 n't ", text)
+    found: list[_Word] = []
+    for match in re.finditer(r"n't|" + _TOKEN.pattern, text):
+        word = match.group()
+        lower = word.lower()
+        is_content = lower not in STOP_WORDS and lower not in _FUNCTION and word != "n't"
+        stem = (stems(word) or [lower])[0] if word[0].isalpha() else word.replace("−", "-")
+        found.append(_Word(word, lower, stem, is_content))
+        if len(found) == _MAX_TOKENS:
+            break
+    return tuple(found)
+
+
+_FUNCTION = frozenset("may might must shall also".split()) | _NEGATIONS | _QUANTIFIERS.keys()
+
+
+def _list_after(words: Sequence[_Word], i: int, count: int) -> list[str]:
+    return [w.stem for w in words[i + 1 : i + 8] if w.is_content][:count]
+
+
+def _list_before(words: Sequence[_Word], i: int, count: int) -> list[str]:
+    return [w.stem for w in reversed(words[max(0, i - 7) : i]) if w.is_content][:count]
+
+
+def _list_around(words: Sequence[_Word], i: int) -> set[str]:
+    return {*_list_before(words, i, _NEAR), *_list_after(words, i, _NEAR)}
+
+
+# -- the rules ---------------------------------------------------------------------------------
+
+
+def _has_other_quantifier(claim: Sequence[_Word], sentence: Sequence[_Word]) -> bool:
+    """Whether the claim says "all" of what the sentence says "some" of."""
+    for i, word in enumerate(claim):
+        if word.lower not in _QUANTIFIERS:
+            continue
+        asked = _QUANTIFIERS[word.lower]
+        head = _list_after(claim, i, _SCOPE)
+        alike = [
+            _QUANTIFIERS[other.lower]
+            for j, other in enumerate(sentence)
+            if other.lower in _QUANTIFIERS and set(head) & set(_list_after(sentence, j, _SCOPE))
+        ]
+        if alike and not any(asked in _ENTAILED_QUANTIFIERS[name] for name in alike):
+            return True
+    return False
+
+
+def _is_more_certain(claim: Sequence[_Word], sentence: Sequence[_Word]) -> bool:
+    """Whether the claim says "is" or "must" where the sentence says "may" or "can"."""
+    claim_words = {word.lower for word in claim}
+    claim_stems = {word.stem for word in claim if word.is_content}
+    is_required = bool(claim_words & _REQUIRED)
+    for j, word in enumerate(sentence):
+        is_dropped = word.lower in _POSSIBLE and not claim_words & _HEDGES
+        is_tightened = (
+            word.lower in _PERMITTED
+            and is_required
+            and not claim_words & _PERMITTED
+            and not any(w.lower in _REQUIRED for w in sentence)
+        )
+        if (is_dropped or is_tightened) and claim_stems & set(_list_after(sentence, j, 2)):
+            return True
+    return False
+
+
+def _has_antonym(claim: Sequence[_Word], sentence: Sequence[_Word]) -> bool:
+    """Whether a word of the claim stands for its opposite in the sentence."""
+    for i, word in enumerate(claim):
+        for kind, side in _POLARITY.get(word.lower, ()):
+            around = _list_around(claim, i)
+            places = [
+                (len(around & _list_around(sentence, j)), other_side, j)
+                for j, other in enumerate(sentence)
+                for other_kind, other_side in _POLARITY.get(other.lower, ())
+                if other_kind == kind
+            ]
+            if not places:
+                continue
+            best, same_side, j = max(places, key=lambda place: (place[0], place[1] == side))
+            sign = 1 if same_side == side else -1
+            if kind in _COMPARATIVE_CLASSES:
+                sign *= _compare_sides(claim, i, sentence, j)
+            if best and sign < 0:
+                return True
+    return False
+
+
+def _compare_sides(claim: Sequence[_Word], i: int, sentence: Sequence[_Word], j: int) -> int:
+    """Return -1 if what stands before a comparative in one text stands after it in the other."""
+    claim_before, claim_after = _split_content(claim, i)
+    before, after = _split_content(sentence, j)
+    crossed = len((claim_before - claim_after) & (after - before)) and len(
+        (claim_after - claim_before) & (before - after)
+    )
+    straight = len((claim_before - claim_after) & (before - after)) and len(
+        (claim_after - claim_before) & (after - before)
+    )
+    return -1 if crossed and not straight else 1
+
+
+def _split_content(words: Sequence[_Word], i: int) -> tuple[set[str], set[str]]:
+    return (
+        {w.stem for w in words[:i] if w.is_content or w.stem[:1].isdigit()},
+        {w.stem for w in words[i + 1 :] if w.is_content or w.stem[:1].isdigit()},
+    )
+
+
+def _is_negated_otherwise(
+    claim: str, sentence: str, claim_words: Sequence[_Word], sentence_words: Sequence[_Word]
+) -> bool:
+    """Whether only one of the two negates a word that both have."""
+    if bool(_REVERSALS.search(claim)) != bool(_REVERSALS.search(sentence)):
+        return True
+    claim_scope, sentence_scope = _list_negated(claim_words), _list_negated(sentence_words)
+    claim_stems = {w.stem for w in claim_words if w.is_content}
+    sentence_stems = {w.stem for w in sentence_words if w.is_content}
+    has_negation = any(w.lower in _NEGATIONS for w in claim_words)
+    is_denied = bool(sentence_scope & claim_stems) and not has_negation
+    denies = bool(claim_scope & sentence_stems) and not any(
+        w.lower in _NEGATIONS or w.lower == "never" for w in sentence_words
+    )
+    return is_denied or denies
+
+
+def _list_negated(words: Sequence[_Word]) -> set[str]:
+    """Return the stems of the words that a negation is about: the two after it."""
+    return {
+        stem
+        for i, word in enumerate(words)
+        if word.lower in _NEGATIONS and word.lower != "without"
+        for stem in _list_after(words, i, 2)
+    }
+
+
+def _has_other_number(claim: Sequence[_Word], sentences: Sequence[Sequence[_Word]]) -> bool:
+    """Whether another number, unit or sign stands beside the same words.
+
+    The first sentence is the nearest one: a number that it has is only compared in unit and sign.
+    """
+    nearest_values = {value for value, _, _ in _iterate_numbers(sentences[0])}
+    numbers = [number for sentence in sentences for number in _iterate_numbers(sentence)]
+    for value, unit, around in _iterate_numbers(claim):
+        same = [(len(around & a), u) for v, u, a in numbers if v == value]
+        if same:
+            _, same_unit = max(same)
+            if unit and same_unit and unit != same_unit:
+                return True
+        if value in nearest_values:
+            continue
+        others = [
+            (len(around & other_around), other)
+            for other, other_unit, other_around in numbers
+            if other != value and other_unit == unit and _is_year(other) == _is_year(value)
+        ]
+        overlap, other = max(others, default=(0, ""))
+        if overlap >= 2 and overlap > max(same, default=(-1, ""))[0]:
+            return True
+        if overlap and other.lstrip("-") == value.lstrip("-"):
+            return True
+    return False
+
+
+def _is_year(value: str) -> bool:
+    return len(value) == 4 and value[:2] in {"19", "20"}
+
+
+def _iterate_numbers(words: Sequence[_Word]) -> Iterator[tuple[str, str, set[str]]]:
+    """Yield each number with its known unit and the content words around it."""
+    for i, word in enumerate(words):
+        if not word.stem.lstrip("-–")[:1].isdigit():
+            continue
+        following = words[i + 1].text if i + 1 < len(words) else ""
+        if following.lower() in {"degree", "degrees", "°"} and i + 2 < len(words):
+            following = words[i + 2].text
+        before = words[i - 1].text if i else ""
+        unit = _KNOWN_UNITS.get(following) or _KNOWN_UNITS.get(following.lower(), "")
+        if not unit and before in _CURRENCIES:
+            unit = before
+        value = normalize_number(word.stem.replace(",", "").replace("–", "-"))
+        around = {*_list_before(words, i, _NEAR), *_list_after(words, i, 1)}
+        yield value, unit, {s for s in around if s not in _UNIT_STEMS and not s[:1].isdigit()}
+
+
+def _is_exchanged(claim: Sequence[_Word], sentence: Sequence[_Word]) -> bool:
+    """Whether what stands before and after a word is exchanged: "A beat B", "B beat A"."""
+    shared = _list_shared_once(claim, sentence)
+    if len(shared) < 3 or _count_passives(claim) != _count_passives(sentence):
+        return False
+    claim_place = {w.stem: i for i, w in enumerate(claim) if w.stem in shared}
+    place = {w.stem: i for i, w in enumerate(sentence) if w.stem in shared}
+    in_order = sorted(shared, key=claim_place.__getitem__)
+    for k in range(1, len(in_order) - 1):
+        pivot = in_order[k]
+        if _is_listed(claim, claim_place[pivot]) or _is_listed(sentence, place[pivot]):
+            continue
+        before, after = in_order[k - 1], in_order[k + 1]
+        if place[after] < place[pivot] < place[before]:
+            return True
+    return False
+
+
+def _list_shared_once(claim: Sequence[_Word], sentence: Sequence[_Word]) -> set[str]:
+    """Return the stems of content that each of the two has once."""
+
+    def list_once(words: Iterable[_Word]) -> set[str]:
+        listed = [w.stem for w in words if w.is_content]
+        return {stem for stem in listed if listed.count(stem) == 1}
+
+    return list_once(claim) & list_once(sentence)
+
+
+def _count_passives(words: Sequence[_Word]) -> int:
+    return sum(w.lower == "by" for w in words)
+
+
+def _is_listed(words: Sequence[_Word], i: int) -> bool:
+    return any(
+        0 <= k < len(words) and words[k].lower in {"and", "or", "und", "oder"}
+        for k in (i - 1, i + 1)
+    )
+
+
+def _drops_speaker(claim: Sequence[_Word], sentence: Sequence[_Word]) -> bool:
+    """Whether the sentence only reports what the claim states."""
+    if {w.lower for w in claim} & _SAYING:
+        return False
+    claim_stems = {w.stem for w in claim if w.is_content}
+    return any(
+        word.lower in _SAYING and claim_stems & set(_list_after(sentence, j, _SCOPE))
+        for j, word in enumerate(sentence)
+    )
