@@ -71,9 +71,9 @@ def measure(pipeline: Pipeline, questions: list[dict[str, object]]) -> str:
         if numbers := find_numbers(str(question["answer"])):
             numeric += 1
             quotes = " ".join(citation.quote for citation in answer.citations)
-            found = find_numbers(quotes)
+            quoted_numbers = find_numbers(quotes)
             with_number += any(
-                math.isclose(n * u, f) for n in numbers for f in found for u in UNITS
+                math.isclose(n * u, f) for n in numbers for f in quoted_numbers for u in UNITS
             )
     shares = [value / len(questions) for value in (first, filing, page, rank, refused)]
     return (

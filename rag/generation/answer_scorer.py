@@ -138,17 +138,19 @@ def find_other_rows(query: Query, features: Sequence[SpanFeatures]) -> list[bool
     """Return for each sentence whether it is a row, and the question names another of its table."""
     question_stems = set(stems(str(query)))
     tables: list[tuple[str, Table] | None] = []
-    named: list[bool] = []
+    is_named_row: list[bool] = []
     for f in features:
         table = f.passage.table_at(f.span.start)
         tables.append((f.passage.uri, table) if table else None)
         row = f.passage.text[f.span.start : f.span.end]
         label_stems = set(content_stems(table.find_row_label(row))) if table else set()
-        named.append(bool(label_stems) and label_stems <= question_stems)
-    tables_with_named_row = [t for t, is_named in zip(tables, named, strict=True) if is_named]
+        is_named_row.append(bool(label_stems) and label_stems <= question_stems)
+    tables_with_named_row = [
+        t for t, is_named in zip(tables, is_named_row, strict=True) if is_named
+    ]
     return [
         table is not None and not is_named and table in tables_with_named_row
-        for table, is_named in zip(tables, named, strict=True)
+        for table, is_named in zip(tables, is_named_row, strict=True)
     ]
 
 

@@ -38,13 +38,13 @@ def find_closest_passages(
     Each has a reason in plain words: what the question names or asks for, and the passage has not.
     """
     closest: list[ClosestPassage] = []
-    shown: set[tuple[int, tuple[str, ...]]] = set()
+    shown_sections: set[tuple[int, tuple[str, ...]]] = set()
     for candidate in rank_candidates(question, passages, embedder):
         passage, span = candidate.passage, candidate.span
         section = (passage.number, passage.headings_at(span.start))
-        if section in shown:
+        if section in shown_sections:
             continue
-        shown.add(section)
+        shown_sections.add(section)
         closest.append(_describe(question, candidate))
         if len(closest) == _MAX_PASSAGES:
             break

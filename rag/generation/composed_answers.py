@@ -133,9 +133,9 @@ def _select_headings(asked: AskedFor, passages: Sequence[Passage]) -> list[Candi
             [candidate for path, candidate in headings.items() if path[:-1] == parent]
             for parent in dict.fromkeys(path[:-1] for path in headings)
         ]
-        most = max(siblings, key=len, default=[])
-        if len(most) > 1:
-            return sorted(most, key=_find_position)
+        largest_group = max(siblings, key=len, default=[])
+        if len(largest_group) > 1:
+            return sorted(largest_group, key=_find_position)
     return []
 
 
@@ -222,8 +222,8 @@ def select_summary(
 def _spread(ordered: Sequence[Candidate], leads: Sequence[Candidate]) -> list[Candidate]:
     """Return the leads, and the best of the other sentences, in the order of the document."""
     others = sorted((c for c in ordered if c not in leads), key=lambda c: -c.score)
-    chosen = [*leads, *others[: _MAX_SUMMARY_SENTENCES - len(leads)]]
-    return sorted(chosen, key=_find_position)
+    sentences = [*leads, *others[: _MAX_SUMMARY_SENTENCES - len(leads)]]
+    return sorted(sentences, key=_find_position)
 
 
 def _thin_out(leads: Sequence[Candidate]) -> list[Candidate]:

@@ -227,16 +227,16 @@ def find_contradiction(
 def _analyse(text: str) -> tuple[_Word, ...]:
     text = re.sub(r"\b([ap])\.m\.", r"\1m", text.replace("\u200b", "").replace("’", "'"))
     text = re.sub(r"\b(\w+)n't\b", r"\1 n't ", text)
-    found: list[_Word] = []
+    analysed: list[_Word] = []
     for match in re.finditer(r"n't|" + _TOKEN.pattern, text):
         word = match.group()
         lower = word.lower()
         is_content = lower not in STOP_WORDS and lower not in _FUNCTION and word != "n't"
         stem = (stems(word) or [lower])[0] if word[0].isalpha() else word.replace("−", "-")
-        found.append(_Word(word, lower, stem, is_content))
-        if len(found) == _MAX_TOKENS:
+        analysed.append(_Word(word, lower, stem, is_content))
+        if len(analysed) == _MAX_TOKENS:
             break
-    return tuple(found)
+    return tuple(analysed)
 
 
 _FUNCTION = frozenset("may might must shall also".split()) | _NEGATIONS | _QUANTIFIERS.keys()
@@ -262,14 +262,15 @@ def _has_other_quantifier(claim: Sequence[_Word], sentence: Sequence[_Word]) -> 
     for i, word in enumerate(claim):
         if word.lower not in _QUANTIFIERS:
             continue
-        asked = _QUANTIFIERS[word.lower]
+        claimed = _QUANTIFIERS[word.lower]
         head = _list_after(claim, i, _SCOPE)
         alike = [
-            _QUANTIFIERS[other.lower]
-            for j, other in enumerate(sentence)
-            if other.lower in _QUANTIFIERS and set(head) & set(_list_after(sentence, j, _SCOPE))
+            _QUANTIFIERS[sentence_word.lower]
+            for j, sentence_word in enumerate(sentence)
+            if sentence_word.lower in _QUANTIFIERS
+            and set(head) & set(_list_after(sentence, j, _SCOPE))
         ]
-        if alike and not any(asked in _ENTAILED_QUANTIFIERS[name] for name in alike):
+        if alike and not any(claimed in _ENTAILED_QUANTIFIERS[name] for name in alike):
             return True
     return False
 
@@ -297,15 +298,15 @@ def _has_antonym(claim: Sequence[_Word], sentence: Sequence[_Word]) -> bool:
     for i, word in enumerate(claim):
         for kind, side in _POLARITY.get(word.lower, ()):
             around = _list_around(claim, i)
-            places = [
+            matches = [
                 (len(around & _list_around(sentence, j)), other_side, j)
-                for j, other in enumerate(sentence)
-                for other_kind, other_side in _POLARITY.get(other.lower, ())
+                for j, sentence_word in enumerate(sentence)
+                for other_kind, other_side in _POLARITY.get(sentence_word.lower, ())
                 if other_kind == kind
             ]
-            if not places:
+            if not matches:
                 continue
-            best, same_side, j = max(places, key=lambda place: (place[0], place[1] == side))
+            best, same_side, j = max(matches, key=lambda match: (match[0], match[1] == side))
             sign = 1 if same_side == side else -1
             if kind in _COMPARATIVE_CLASSES:
                 sign *= _compare_sides(claim, i, sentence, j)
@@ -377,14 +378,14 @@ def _has_other_number(claim: Sequence[_Word], sentences: Sequence[Sequence[_Word
         if value in nearest_values:
             continue
         others = [
-            (len(around & other_around), other)
-            for other, other_unit, other_around in numbers
-            if other != value and other_unit == unit and _is_year(other) == _is_year(value)
+            (len(around & a), number)
+            for number, number_unit, a in numbers
+            if number != value and number_unit == unit and _is_year(number) == _is_year(value)
         ]
-        overlap, other = max(others, default=(0, ""))
+        overlap, other_value = max(others, default=(0, ""))
         if overlap >= 2 and overlap > max(same, default=(-1, ""))[0]:
             return True
-        if overlap and other.lstrip("-") == value.lstrip("-"):
+        if overlap and other_value.lstrip("-") == value.lstrip("-"):
             return True
     return False
 
@@ -415,15 +416,15 @@ def _is_exchanged(claim: Sequence[_Word], sentence: Sequence[_Word]) -> bool:
     shared = _list_shared_once(claim, sentence)
     if len(shared) < 3 or _count_passives(claim) != _count_passives(sentence):
         return False
-    claim_place = {w.stem: i for i, w in enumerate(claim) if w.stem in shared}
-    place = {w.stem: i for i, w in enumerate(sentence) if w.stem in shared}
-    in_order = sorted(shared, key=claim_place.__getitem__)
+    claim_positions = {w.stem: i for i, w in enumerate(claim) if w.stem in shared}
+    positions = {w.stem: i for i, w in enumerate(sentence) if w.stem in shared}
+    in_order = sorted(shared, key=claim_positions.__getitem__)
     for k in range(1, len(in_order) - 1):
         pivot = in_order[k]
-        if _is_listed(claim, claim_place[pivot]) or _is_listed(sentence, place[pivot]):
+        if _is_listed(claim, claim_positions[pivot]) or _is_listed(sentence, positions[pivot]):
             continue
         before, after = in_order[k - 1], in_order[k + 1]
-        if place[after] < place[pivot] < place[before]:
+        if positions[after] < positions[pivot] < positions[before]:
             return True
     return False
 

@@ -44,5 +44,5 @@ def test_instructions_are_removed(question: str, without: str | None) -> None:
 
 @given(st.text(max_size=300))
 def test_something_is_always_left(text: str) -> None:
-    left = remove_instructions(text)
-    assert left == text or left.strip()
+    remaining = remove_instructions(text)
+    assert remaining == text or remaining.strip()
