@@ -161,7 +161,9 @@ def select_sides(
             if side_stems <= set(stems(_describe(candidate)))
         ]
         matching.sort(key=lambda c: _rate_side(c, side_stems, topic_stems), reverse=True)
-        by_side[side] = matching[: 1 if asked.topic else _QUOTES_PER_SIDE]
+        by_side[side] = (
+            _add_first_of_section(matching) if asked.topic else matching[:_QUOTES_PER_SIDE]
+        )
     if asked.topic and any(_has_words(quotes, asked.topic) for quotes in by_side.values()):
         by_side = {
             side: [c for c in quotes if _has_words([c], asked.topic)]
@@ -170,6 +172,19 @@ def select_sides(
     selected = [candidate for quotes in by_side.values() for candidate in quotes]
     distinct = {(candidate.passage.uri, candidate.text): candidate for candidate in selected}
     return list(distinct.values()), [side for side, quotes in by_side.items() if not quotes]
+
+
+def _add_first_of_section(matching: Sequence[Candidate]) -> list[Candidate]:
+    """Return the best sentence, after the first one of its section: that often says it plainly."""
+    if not matching or matching[0].passage.table_at(matching[0].span.start) is not None:
+        return list(matching[:1])
+    best = matching[0]
+    section = (best.passage.number, best.passage.headings_at(best.span.start))
+    first = min(
+        (c for c in matching if (c.passage.number, c.passage.headings_at(c.span.start)) == section),
+        key=_find_position,
+    )
+    return [best] if first is best else [first, best]
 
 
 def _has_words(candidates: Sequence[Candidate], topic: str) -> bool:
