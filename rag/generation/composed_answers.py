@@ -6,11 +6,13 @@ passages have no such answer.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence, Set
 from itertools import groupby
 
 from rag.embedding import Embedder
 from rag.generation.answer_scorer import rank_candidates
+from rag.generation.name_agreement import find_identifiers, find_name_words
 from rag.generation.passages import Passage
 from rag.generation.question_kinds import AskedFor
 from rag.generation.relevance import Candidate
@@ -21,6 +23,15 @@ from rag.text.tokenization import stems
 
 _GENERIC_STEMS = frozenset(
     stems("list listed sell sold offer offered exist existing mention contain have available known")
+)
+_NEGATION = re.compile(r"\b(?:not|no|without|except|nicht|kein\w*|ohne|außer|pas|sans|sin)\b", re.I)
+_DENIED_WORD = re.compile(r"\b(?:not|no|never|nicht|kein\w*|pas)\s+(\w+)", re.IGNORECASE)
+_ADJECTIVE = re.compile(r"\b(?:\w+er|more|less|better|worse|mehr|weniger)\b", re.IGNORECASE)
+_OR = re.compile(r"\b(?:or|oder|ou)\b", re.IGNORECASE)
+_COMPARISON = re.compile(
+    r"\b(?:over|under|above|below|more|less|fewer|at\sleast|at\smost|before|after|since|until|than|"
+    r"between|über|unter|mehr|weniger|mindestens|höchstens|vor|nach|seit|bis)\b",
+    re.IGNORECASE,
 )
 MAX_ITEMS = 20  # of a list, and files
 _MAX_SUMMARY_SENTENCES = 5
@@ -43,7 +54,7 @@ def select_items(
     best = ranked[0]
     if best.passage.table_at(best.span.start) is not None:
         return _select_rows(query, asked, best, ranked)[:MAX_ITEMS]
-    if _is_list_item(best):
+    if is_list_item(best):
         return _list_items_beside(best, ranked)[:MAX_ITEMS]
     return select_list_below(ranked)
 
@@ -51,9 +62,10 @@ def select_items(
 def _select_rows(
     query: Query, asked: AskedFor, best: Candidate, ranked: Sequence[Candidate]
 ) -> list[Candidate]:
-    """Return the rows of the table of `best` with all words of the question that `best` has.
+    """Return the rows of the table of `best` with all words of the question; the others for "not".
 
-    If a question has words that are in no row and no name of the table ("delayed"), none fits.
+    If a question has words that are in no row and no name of the table ("delayed"), or compares
+    values ("over 3"), none is known to fit.
     """
     table = best.passage.table_at(best.span.start)
     assert table is not None
@@ -64,18 +76,30 @@ def _select_rows(
     def list_shared_stems(candidate: Candidate) -> set[str]:
         return wanted_stems & set(stems(candidate.passage.describe(candidate.span)))
 
-    needed_stems = list_shared_stems(best)
-    if wanted_stems and not needed_stems:
-        return []
     rows = [
         candidate
         for candidate in ranked
         if candidate.passage.uri == best.passage.uri
         and (other := candidate.passage.table_at(candidate.span.start)) is not None
         and (other.name, other.columns) == (table.name, table.columns)
-        and list_shared_stems(candidate) >= needed_stems
     ]
-    return sorted(rows, key=_find_position)
+    known_stems = set().union(*map(list_shared_stems, rows))
+    if known_stems != wanted_stems or _COMPARISON.search(query.text):
+        return []  # it has a condition that no row has in these words
+    is_negated, is_any = bool(_NEGATION.search(query.text)), bool(_OR.search(query.text))
+    matching = []
+    for row in rows:
+        row_stems = {stem for stem in list_shared_stems(row) if not _is_denied(row, stem)}
+        fits = bool(row_stems) if is_any and wanted_stems else row_stems >= wanted_stems
+        if fits != (is_negated and bool(wanted_stems)):
+            matching.append(row)
+    return sorted(matching, key=_find_position)
+
+
+def _is_denied(row: Candidate, stem: str) -> bool:
+    """Whether a row says "not delivered"."""
+    denied = _DENIED_WORD.findall(row.passage.describe(row.span))
+    return any(stem in stems(word) for word in denied)
 
 
 def select_list_below(ranked: Sequence[Candidate]) -> list[Candidate]:
@@ -87,6 +111,14 @@ def select_list_below(ranked: Sequence[Candidate]) -> list[Candidate]:
     return [best, *items][: MAX_ITEMS + 1] if items else []
 
 
+def select_list_around(ranked: Sequence[Candidate], count: int) -> list[Candidate]:
+    """Return the whole list if two of the best `count` sentences are items of it."""
+    if not ranked or not is_list_item(ranked[0]):
+        return []
+    items = _list_items_beside(ranked[0], ranked)
+    return items[:MAX_ITEMS] if sum(c in items for c in ranked[:count]) > 1 else []
+
+
 def _list_items_beside(best: Candidate, ranked: Sequence[Candidate]) -> list[Candidate]:
     """Return the items of lists in the section of the best sentence."""
     section = (best.passage.number, best.passage.headings_at(best.span.start))
@@ -95,12 +127,12 @@ def _list_items_beside(best: Candidate, ranked: Sequence[Candidate]) -> list[Can
         for candidate in ranked
         if (candidate.passage.number, candidate.passage.headings_at(candidate.span.start))
         == section
-        and _is_list_item(candidate)
+        and is_list_item(candidate)
     ]
     return sorted(items, key=_find_position)
 
 
-def _is_list_item(candidate: Candidate) -> bool:
+def is_list_item(candidate: Candidate) -> bool:
     """Whether a list marker stands before the sentence."""
     text = candidate.passage.text
     line_start = text.rfind("\n", 0, candidate.span.start) + 1
@@ -152,19 +184,21 @@ def select_sides(
     """Return the best quotes for each side of a comparison, and the sides without one."""
     by_side: dict[str, list[Candidate]] = {}
     for side in asked.sides:
-        side_stems = set(question_stems(side))
+        side_stems, side_names = set(question_stems(side)), find_name_words(side)
         query = Query(f"{asked.topic} {side}".strip())
         topic_stems = set(question_stems(asked.topic)) if asked.topic else set()
         matching = [
             candidate
             for candidate in rank_candidates(query, passages, embedder)
             if side_stems <= set(stems(_describe(candidate)))
+            and find_identifiers(side_names) <= find_name_words(_describe(candidate))
         ]
         matching.sort(key=lambda c: _rate_side(c, side_stems, topic_stems), reverse=True)
         by_side[side] = (
             _add_first_of_section(matching) if asked.topic else matching[:_QUOTES_PER_SIDE]
         )
-    if asked.topic and any(_has_words(quotes, asked.topic) for quotes in by_side.values()):
+    is_noun = bool(asked.topic) and not _ADJECTIVE.search(asked.topic)
+    if is_noun or any(_has_words(quotes, asked.topic) for quotes in by_side.values()):
         by_side = {
             side: [c for c in quotes if _has_words([c], asked.topic)]
             for side, quotes in by_side.items()
@@ -253,6 +287,8 @@ def select_files(
     """Return a sentence of each document that has all words of what a question looks for."""
     needed_stems = set(question_stems(asked.topic))
     by_document: dict[str, Candidate] = {}
+    if not needed_stems:
+        return []
     for candidate in ranked:
         if needed_stems <= set(stems(_describe(candidate))):
             by_document.setdefault(candidate.passage.uri, candidate)

@@ -16,8 +16,10 @@ from rag.generation.answer_scorer import estimate_answerability, rank_candidates
 from rag.generation.base import Generator, abstention
 from rag.generation.closest_passages import find_closest_passages
 from rag.generation.composed_answers import (
+    is_list_item,
     select_files,
     select_items,
+    select_list_around,
     select_list_below,
     select_sides,
     select_summary,
@@ -86,7 +88,9 @@ class ExtractiveGenerator(Generator):
         asked_query = Query.of(question)
         query = replace(asked_query, text=remove_instructions(asked_query.text))
         query = respell_question(query, packed.passages, self.embedder)
-        candidates = rank_candidates(query, packed.passages, self.embedder)
+        asked = find_question_kind(query.text)
+        searched = replace(query, text=_find_searched_text(query, asked))
+        candidates = rank_candidates(searched, packed.passages, self.embedder)
         best_relevance = max((c.relevance for c in candidates), default=0.0)
         answerability = estimate_answerability(candidates[0].score) if candidates else 0.0
 
@@ -101,14 +105,16 @@ class ExtractiveGenerator(Generator):
                 answerability=round(answerability, 3),
             )
 
-        asked = find_question_kind(query.text)
         selected, missing_sides = self._compose(query, asked, candidates, packed.passages)
         is_sure = answerability >= self.answerability and best_relevance >= self.threshold
-        if is_sure and not selected and asked.kind not in _KINDS_WITH_OWN_CHECK:
+        has_own_check = asked.kind in _KINDS_WITH_OWN_CHECK or (
+            asked.kind == "list" and bool(selected) and not is_list_item(selected[-1])
+        )
+        if is_sure and not selected and not has_own_check:
             selected = self._select_candidates(candidates)
-        if not selected or not (is_sure or asked.kind in _KINDS_WITH_OWN_CHECK):
+        if not selected or not (is_sure or has_own_check):
             reason = self._explain(query, asked, missing_sides, packed.passages, answerability)
-            closest = find_closest_passages(query, packed.passages, self.embedder)
+            closest = find_closest_passages(searched, packed.passages, self.embedder)
             return abstention(reason, hits, closest=closest, trace=(make_step(),))
         text, sentences, citations = _compose_answer(query, selected, asked.kind)
         if asked.kind == "list" and len(selected) > self.sentences:
@@ -142,7 +148,7 @@ class ExtractiveGenerator(Generator):
             return select_files(asked, passages, ranked), []
         if asked.kind == "list":
             return select_items(query, asked, ranked, passages), []
-        return select_list_below(ranked), []
+        return select_list_below(ranked) or select_list_around(ranked, self.sentences), []
 
     def _explain(
         self,
@@ -158,7 +164,8 @@ class ExtractiveGenerator(Generator):
             reason = f"no sentence of the passages is about {' or '.join(missing_sides)}"
             reason += f' and "{asked.topic}"' if asked.topic else ""
         else:
-            reason = explain_missing_answer(query.text, passages, answerability)
+            searched = _find_searched_text(query, asked)
+            reason = explain_missing_answer(searched, passages, answerability)
         return f"{reason}; {_WITH_A_MODEL[asked.kind]}" if asked.kind in _WITH_A_MODEL else reason
 
     def _select_candidates(self, ranked: Sequence[Candidate]) -> list[Candidate]:
@@ -176,6 +183,13 @@ class ExtractiveGenerator(Generator):
                 selected_texts.add(text)
                 selected.append(candidate)
         return selected
+
+
+def _find_searched_text(query: Query, asked: AskedFor) -> str:
+    """Return what a question looks for, without words such as "list all" and "summarize"."""
+    if asked.kind in ("list", "summary", "files"):
+        return asked.topic
+    return query.text
 
 
 def _compose_answer(

@@ -26,7 +26,7 @@ _BARE_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _UNITS = frozenset({"sec", "min"})  # shorter words are units or variables as well
-_BEFORE_NOTE = frozenset(".,;:!?)\"'”’»")
+_BEFORE_NOTE = frozenset(".,;:!?)\"'”’»*")
 _ONLY_SEPARATORS = re.compile(r"[\s,˒]*\Z")  # superscript digits may go on after them
 _CONTEXT_CHARACTERS = 500
 _LABEL = re.compile(r"[\s>*_•-]*\(\d")
@@ -182,5 +182,6 @@ def _is_note_sign(match: re.Match[str], text: str, passage_count: int) -> bool:
     word = re.search(r"(?:[^\W_]|[µ°])*\Z", text[max(0, match.start() - 20) : match.start()])
     before = word.group() if word else ""
     if not before:
-        return text[max(0, match.start() - 20) : match.start()].rstrip(" ")[-1:] in _BEFORE_NOTE
+        last = text[max(0, match.start() - 20) : match.start()].rstrip(" ")[-1:]
+        return last in _BEFORE_NOTE or last.isalpha()
     return before.lower() not in _UNITS and not before[-1].isdigit() and len(before) > 2

@@ -43,6 +43,7 @@ _PERSON = re.compile(r"\b[^\W\d_a-zß-öø-ÿ][\w'’-]+(?: [^\W\d_a-zß-öø-ÿ
 _ENUMERATION = re.compile(r"\s*(?:,|;|\b(?:and|or|und|oder|et|ou|y|o|e|en|of|vs|versus)\b)\s*")
 _MAX_ELLIPSIS_WORDS = 6
 _MIN_CONTENT_WORDS = 2  # words of content below which a question does not stand by itself
+_MAX_CHARACTERS = 500  # of a question that can be a follow-up
 _MAX_ANCHORS = 50  # earlier questions that are looked at
 
 
@@ -59,6 +60,7 @@ class _Anchor(NamedTuple):
     text: str
     carried_terms: tuple[str, ...]
     reply: str
+    list_reply: str = ""  # the last reply with several items
 
     def list_subject_words(self, words: FunctionWords) -> list[str]:
         """Return the words that the question is about, each once."""
@@ -72,9 +74,11 @@ def complete_follow_up(question: str, turns: Sequence[Turn], max_terms: int) -> 
     """
     anchor: _Anchor | None = None
     answered: _Anchor | None = None
+    list_reply = ""
     for turn in turns[-_MAX_ANCHORS:]:
-        query = _complete(turn.question, anchor, answered, max_terms)
-        anchor = _Anchor(query.text, query.carried_terms, turn.reply)
+        query = _complete(_shorten(turn.question), anchor, answered, max_terms)
+        list_reply = turn.reply if len(_split_items(turn.reply)) > 1 else list_reply
+        anchor = _Anchor(query.text, query.carried_terms, turn.reply, list_reply)
         if turn.reply != NO_ANSWER:
             answered = anchor
     return _complete(question, anchor, answered, max_terms)
@@ -83,11 +87,21 @@ def complete_follow_up(question: str, turns: Sequence[Turn], max_terms: int) -> 
 def _complete(
     question: str, anchor: _Anchor | None, answered: _Anchor | None, max_terms: int
 ) -> Query:
-    if anchor is None or not question.strip():
+    if anchor is None or not question.strip() or len(question) > _MAX_CHARACTERS:
         return Query(question)
     follow_up = _FollowUp(question, anchor, answered)
     completed = follow_up.complete()
     return Query(completed.text, carried_terms=completed.carried_terms[:max_terms])
+
+
+def _shorten(question: str) -> str:
+    """Return the beginning of an earlier question on one line."""
+    return " ".join(question[: 10 * _MAX_CHARACTERS].split())[:_MAX_CHARACTERS]
+
+
+def _split_items(reply: str) -> list[str]:
+    """Return the parts of a reply before its markers."""
+    return [] if reply == NO_ANSWER else [part for part in _MARKER.split(reply) if part.strip()]
 
 
 class _FollowUp:
@@ -304,14 +318,14 @@ class _FollowUp:
 
     def _find_item(self, list_place: int) -> list[str]:
         """Return the words of an item of the last reply, or else of a list in the anchor."""
-        parts = [part for part in _MARKER.split(self.anchor.reply) if part.strip()]
+        parts = _split_items(self.anchor.list_reply)
         listed = [part for part in _ENUMERATION.split(self.anchor.text) if part.strip()]
         names = [
             [t.text for t in run.tokens] for run in find_name_runs(self.anchor.text, self.words)
         ]
         if len(listed) > 1 and len(names) > 1:
             items = names
-        elif len(parts) > 1 and self.anchor.reply != NO_ANSWER:
+        elif parts:
             items = [list_item_words(part, self.words) for part in parts]
         else:
             return []

@@ -90,6 +90,7 @@ maximum most|minimum least
 with|without
 allowed permitted|forbidden prohibited banned
 true|false
+yearly annual annually|monthly
 present|absent
 twice|half
 morning|evening
@@ -180,6 +181,9 @@ billion billions bn""".splitlines()
 }
 """The first name of each unit, by its other names."""
 
+_APPROXIMATIONS = frozenset(
+    "than over under least most about around nearly almost approximately up not above below".split()
+)
 _CURRENCIES = frozenset("€$£¥")
 _UNIT_STEMS = frozenset(stems(" ".join(w for w in _KNOWN_UNITS if w.isalpha() and len(w) > 2)))
 
@@ -369,13 +373,14 @@ def _has_other_number(claim: Sequence[_Word], sentences: Sequence[Sequence[_Word
     """
     nearest_values = {value for value, _, _ in _iterate_numbers(sentences[0])}
     numbers = [number for sentence in sentences for number in _iterate_numbers(sentence)]
-    for value, unit, around in _iterate_numbers(claim):
+    claimed = list(_iterate_numbers(claim))
+    for value, unit, around in claimed:
         same = [(len(around & a), u) for v, u, a in numbers if v == value]
         if same:
             _, same_unit = max(same)
             if unit and same_unit and unit != same_unit:
                 return True
-        if value in nearest_values:
+        if value in nearest_values or (same and len(claimed) > 1):
             continue
         others = [
             (len(around & a), number)
@@ -404,6 +409,8 @@ def _iterate_numbers(words: Sequence[_Word]) -> Iterator[tuple[str, str, set[str
             following = words[i + 2].text
         before = words[i - 1].text if i else ""
         unit = _KNOWN_UNITS.get(following) or _KNOWN_UNITS.get(following.lower(), "")
+        if {w.lower for w in words[max(0, i - 2) : i]} & _APPROXIMATIONS:
+            continue
         if not unit and before in _CURRENCIES:
             unit = before
         value = normalize_number(word.stem.replace(",", "").replace("–", "-"))

@@ -62,6 +62,38 @@ def test_a_row_must_fit_in_all_words(pipeline: Pipeline) -> None:
     assert [quote.split(";")[0] for quote in quotes(answer)] == ["booking: B-13"]
 
 
+@pytest.mark.parametrize(
+    ("question", "bookings"),
+    [
+        ("Which bookings are not confirmed?", ["B-12", "B-15"]),
+        ("Which bookings are confirmed or cancelled?", ["B-11", "B-12", "B-13", "B-14", "B-15"]),
+        ("Which bookings are not in the Oak hall?", ["B-12", "B-13", "B-15"]),
+    ],
+)
+def test_negations_and_alternatives_of_a_list(
+    pipeline: Pipeline, question: str, bookings: list[str]
+) -> None:
+    listed = [
+        quote.split(";")[0].removeprefix("booking: ") for quote in quotes(pipeline.ask(question))
+    ]
+    assert listed == bookings
+
+
+@pytest.mark.parametrize(
+    "question", ["Which bookings are delayed?", "Which bookings have more than 12 guests?"]
+)
+def test_a_condition_that_no_row_has_gives_no_complete_list(
+    pipeline: Pipeline, question: str
+) -> None:
+    assert "in all)" not in pipeline.ask(question).text
+
+
+def test_a_refusal_does_not_name_the_command(pipeline: Pipeline) -> None:
+    answer = pipeline.ask("List all unicorns")
+    assert answer.status == "abstained"
+    assert 'do not mention "unicorns" (' in answer.reason
+
+
 def test_the_items_of_a_list_are_all_quoted(pipeline: Pipeline) -> None:
     answer = pipeline.ask("Which documents do I need to bring before the event?")
     assert quotes(answer)[:3] == ["You need to bring:", "a signed contract", "proof of insurance"]

@@ -511,6 +511,21 @@ def test_what_was_asked_last_is_the_anchor_also_without_an_answer() -> None:
     assert query == Query("What are they made of?", carried_terms=("propellers",))
 
 
+def test_an_ordinal_is_that_of_the_last_list() -> None:
+    turns = [
+        Turn("Which valves are blue?", "V-5 is blue. [1] P-10 is blue. [2]"),
+        Turn("What is the weight of the second one?", "P-10 weighs 2 kg. [1]"),
+    ]
+    assert complete_follow_up("And the first one?", turns, 6).carried_terms == ("V-5",)
+
+
+@pytest.mark.parametrize("text", [" " * 50_000 + "rent", ", " * 20_000, "and " * 10_000])
+def test_a_huge_turn_is_read_in_linear_time(text: str) -> None:
+    query = complete_follow_up("And in 2024?", [Turn(text, text)] * 3, 6)
+    assert len(query.text) < 2_000
+    assert complete_follow_up(text, [Turn("Who pays the rent?", "")], 6) == Query(text)
+
+
 def test_the_first_question_is_never_changed() -> None:
     assert complete_follow_up("And the other one?", [], 6) == Query("And the other one?")
 
