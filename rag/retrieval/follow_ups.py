@@ -121,7 +121,7 @@ class _FollowUp:
             rest = rest[: negation.start()]
         self.is_correction = bool((correction or negation) and rest.strip(" .?!"))
         opening = self.words.opening_pattern.match(rest)
-        self.has_opening = bool(opening and (rest[opening.end() :].strip(" .?!") or True))
+        self.has_opening = opening is not None
         self.core = rest[opening.end() :] if opening else rest
         if not self.core.strip(" ?.!¿¡"):
             self.core = rest
@@ -140,7 +140,7 @@ class _FollowUp:
                 return Query(_capitalize(self.core.strip()))
             return self._carry(self._list_carried_words())
         if person := self._find_person():
-            return self._carry(person.split())
+            return self._carry([*person.split(), *self._list_carried_words()])
         if self._refers_back():
             return self._carry(self._list_carried_words())
         if self.is_correction:
@@ -249,7 +249,7 @@ class _FollowUp:
         """Return the words of the anchor that the question needs and does not have."""
         words = self.words
         is_about_reply = not self._count_content_words() or any(
-            token.word in words.statements and token.word not in {"so"} for token in self.tokens
+            token.word in words.statements - {"so"} for token in self.tokens
         )
         anchor = self.answered if is_about_reply else self.anchor
         subject_words = anchor.list_subject_words(words)
