@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
+from itertools import islice
 
-from rag.embedding import Embedder
-from rag.generation.answer_scorer import rank_candidates
 from rag.generation.answer_types import AnswerType, find_answer_type, has_answer_of_type
 from rag.generation.name_agreement import find_asked_names, find_identifiers, find_name_words
 from rag.generation.passages import Passage
@@ -31,24 +30,17 @@ _ANSWER_NAMES: dict[AnswerType, str] = {
 
 
 def find_closest_passages(
-    question: Query, passages: Sequence[Passage], embedder: Embedder
+    question: Query, ranked: Sequence[Candidate]
 ) -> tuple[ClosestPassage, ...]:
-    """Return up to three passages, the closest first: around their best sentences.
+    """Return up to three passages around the best of the `ranked` sentences, of different sections.
 
     Each has a reason in plain words: what the question names or asks for, and the passage has not.
     """
-    closest: list[ClosestPassage] = []
-    shown_sections: set[tuple[int, tuple[str, ...]]] = set()
-    for candidate in rank_candidates(question, passages, embedder):
-        passage, span = candidate.passage, candidate.span
-        section = (passage.number, passage.headings_at(span.start))
-        if section in shown_sections:
-            continue
-        shown_sections.add(section)
-        closest.append(_describe(question, candidate))
-        if len(closest) == _MAX_PASSAGES:
-            break
-    return tuple(closest)
+    best_by_section: dict[tuple[int, tuple[str, ...]], Candidate] = {}
+    for candidate in ranked:
+        best_by_section.setdefault(candidate.section, candidate)
+    best = islice(best_by_section.values(), _MAX_PASSAGES)
+    return tuple(_describe(question, candidate) for candidate in best)
 
 
 def _describe(question: Query, candidate: Candidate) -> ClosestPassage:
@@ -65,23 +57,18 @@ def _describe(question: Query, candidate: Candidate) -> ClosestPassage:
 
 def _widen(passage: Passage, span: Span) -> Span:
     """Return a span with the sentences around it, in the same section and table."""
-    run = next((run for run in passage.runs(max_sentences=1_000) if _is_whole(run, span)), (span,))
-    center = next((i for i, s in enumerate(run) if s.start <= span.start < s.end), 0)
-    first = last = center
+    sentences = passage.sentences_beside(span)
+    first = last = next(i for i, s in enumerate(sentences) if s.start <= span.start < s.end)
     while True:
         is_wider = False
         for new_first, new_last in ((first, last + 1), (first - 1, last)):
-            if new_first < 0 or new_last >= len(run):
+            if new_first < 0 or new_last >= len(sentences):
                 continue
-            if run[new_last].end - run[new_first].start <= _MAX_CHARACTERS:
+            if sentences[new_last].end - sentences[new_first].start <= _MAX_CHARACTERS:
                 first, last, is_wider = new_first, new_last, True
         if not is_wider:
-            return Span(min(run[first].start, span.start), max(run[last].end, span.end))
-
-
-def _is_whole(run: Sequence[Span], span: Span) -> bool:
-    """Whether a run of sentences contains a span and cannot be longer in its section."""
-    return run[0].start <= span.start and span.end <= run[-1].end
+            start = min(sentences[first].start, span.start)
+            return Span(start, max(sentences[last].end, span.end))
 
 
 def _list_reasons(question: Query, passage: Passage, span: Span) -> list[str]:

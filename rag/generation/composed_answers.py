@@ -33,7 +33,6 @@ _COMPARISON = re.compile(
     r"between|über|unter|mehr|weniger|mindestens|höchstens|vor|nach|seit|bis)\b",
     re.IGNORECASE,
 )
-MAX_ITEMS = 20  # of a list, and files
 _MAX_SUMMARY_SENTENCES = 5
 _MIN_TOPIC_SHARE = 0.6  # of the words of a topic, in the names of the document
 _QUOTES_PER_SIDE = 2  # of a comparison that does not say what is compared
@@ -44,18 +43,18 @@ def select_items(
 ) -> list[Candidate]:
     """Return the rows of a table, the items of a list or the headings that a question asks for.
 
-    The rows are those with the question's words that the best row has, the items those beside the
-    best one, and the headings those with the noun of the question, or below a heading with it.
+    The rows are those with all words of the question, the items those beside the best one, and the
+    headings those with the noun of the question, or below a heading with it.
     """
     if headings := _select_headings(asked, passages):
-        return headings[:MAX_ITEMS]
+        return headings
     if not ranked:
         return []
     best = ranked[0]
     if best.passage.table_at(best.span.start) is not None:
-        return _select_rows(query, asked, best, ranked)[:MAX_ITEMS]
+        return _select_rows(query, asked, best, ranked)
     if is_list_item(best):
-        return _list_items_beside(best, ranked)[:MAX_ITEMS]
+        return _list_items_beside(best, ranked)
     return select_list_below(ranked)
 
 
@@ -104,11 +103,11 @@ def _is_denied(row: Candidate, stem: str) -> bool:
 
 def select_list_below(ranked: Sequence[Candidate]) -> list[Candidate]:
     """Return the best sentence with the list below it, if it is the lead-in of one: "Bring:"."""
-    if not ranked or not ranked[0].text.rstrip().endswith((":", "：")):
+    if not ranked or not is_lead_in(ranked[0]):
         return []
     best = ranked[0]
     items = [item for item in _list_items_beside(best, ranked) if item.span > best.span]
-    return [best, *items][: MAX_ITEMS + 1] if items else []
+    return [best, *items] if items else []
 
 
 def select_list_around(ranked: Sequence[Candidate], count: int) -> list[Candidate]:
@@ -116,20 +115,18 @@ def select_list_around(ranked: Sequence[Candidate], count: int) -> list[Candidat
     if not ranked or not is_list_item(ranked[0]):
         return []
     items = _list_items_beside(ranked[0], ranked)
-    return items[:MAX_ITEMS] if sum(c in items for c in ranked[:count]) > 1 else []
+    return items if sum(c in items for c in ranked[:count]) > 1 else []
 
 
 def _list_items_beside(best: Candidate, ranked: Sequence[Candidate]) -> list[Candidate]:
     """Return the items of lists in the section of the best sentence."""
-    section = (best.passage.number, best.passage.headings_at(best.span.start))
-    items = [
-        candidate
-        for candidate in ranked
-        if (candidate.passage.number, candidate.passage.headings_at(candidate.span.start))
-        == section
-        and is_list_item(candidate)
-    ]
+    items = [c for c in ranked if c.section == best.section and is_list_item(c)]
     return sorted(items, key=_find_position)
+
+
+def is_lead_in(candidate: Candidate) -> bool:
+    """Whether a sentence introduces what follows: "You need to bring:"."""
+    return candidate.text.rstrip().endswith((":", "："))
 
 
 def is_list_item(candidate: Candidate) -> bool:
@@ -157,7 +154,7 @@ def _select_headings(asked: AskedFor, passages: Sequence[Passage]) -> list[Candi
                 continue
             candidate = Candidate(passage, _skip_markup(passage, span), 1.0, 0.0)
             if noun_stems <= set(stems(path[-1])):
-                with_noun.setdefault((passage.uri, *path[:-1], path[-1]), candidate)
+                with_noun.setdefault((passage.uri, *path), candidate)
             elif len(path) == 2 and noun_stems <= set(stems(path[0])):
                 below_noun.setdefault((passage.uri, *path), candidate)
     for headings in (with_noun, below_noun):
@@ -213,11 +210,7 @@ def _add_first_of_section(matching: Sequence[Candidate]) -> list[Candidate]:
     if not matching or matching[0].passage.table_at(matching[0].span.start) is not None:
         return list(matching[:1])
     best = matching[0]
-    section = (best.passage.number, best.passage.headings_at(best.span.start))
-    first = min(
-        (c for c in matching if (c.passage.number, c.passage.headings_at(c.span.start)) == section),
-        key=_find_position,
-    )
+    first = min((c for c in matching if c.section == best.section), key=_find_position)
     return [best] if first is best else [first, best]
 
 
@@ -292,7 +285,7 @@ def select_files(
     for candidate in ranked:
         if needed_stems <= set(stems(_describe(candidate))):
             by_document.setdefault(candidate.passage.uri, candidate)
-    return list(by_document.values())[:MAX_ITEMS]
+    return list(by_document.values())
 
 
 def _describe(candidate: Candidate) -> str:

@@ -16,6 +16,7 @@ from rag.generation.answer_scorer import estimate_answerability, rank_candidates
 from rag.generation.base import Generator, abstention
 from rag.generation.closest_passages import find_closest_passages
 from rag.generation.composed_answers import (
+    is_lead_in,
     is_list_item,
     select_files,
     select_items,
@@ -39,6 +40,7 @@ from rag.text.tokenization import stems, words
 from rag.text.tokens import count_tokens
 from rag.types import Answer, Citation, ExtractStep, Hit, Message, Sentence
 
+_MAX_QUOTES = 20
 _MAX_SHORT_WORDS = 4  # a sentence of so many words needs its heading to be understood
 _WITHOUT_SUBJECT = re.compile(
     r"[^\W\d_a-zß-öø-ÿ][a-zß-öø-ÿ]+s\s(?:the|a|an|all|up|at|in|from|to|with|for)\b"
@@ -68,7 +70,7 @@ class ExtractiveGenerator(Generator):
     """
 
     name: ClassVar[str] = "extractive"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
 
     sentences: int = Field(3, ge=1, le=20)
     answerability: float = Field(0.27, ge=0, le=1)
@@ -114,11 +116,11 @@ class ExtractiveGenerator(Generator):
             selected = self._select_candidates(candidates)
         if not selected or not (is_sure or has_own_check):
             reason = self._explain(query, asked, missing_sides, packed.passages, answerability)
-            closest = find_closest_passages(searched, packed.passages, self.embedder)
+            closest = find_closest_passages(searched, candidates)
             return abstention(reason, hits, closest=closest, trace=(make_step(),))
-        text, sentences, citations = _compose_answer(query, selected, asked.kind)
+        text, sentences, citations = _compose_answer(query, selected[:_MAX_QUOTES], asked.kind)
         if asked.kind == "list" and len(selected) > self.sentences:
-            text, sentences = _add_count(text, sentences)
+            text, sentences = _add_count(text, sentences, selected)
         return Answer(
             text=text,
             status="answered",
@@ -223,9 +225,14 @@ def _compose_answer(
     return "\n".join(parts), tuple(sentences), tuple(citations)
 
 
-def _add_count(text: str, sentences: tuple[Sentence, ...]) -> tuple[str, tuple[Sentence, ...]]:
-    """Add a line with the number of quotes."""
-    count = f"({len(sentences)} in all)"
+def _add_count(
+    text: str, sentences: tuple[Sentence, ...], items: Sequence[Candidate]
+) -> tuple[str, tuple[Sentence, ...]]:
+    """Add a line with the number of items; a lead-in is none."""
+    total = sum(not is_lead_in(item) for item in items)
+    scope = "in the passages that were found"
+    is_cut = len(items) > len(sentences)
+    count = f"(the first {len(sentences)} of {total} {scope})" if is_cut else f"({total} {scope})"
     start = len(text) + 1
     last = Sentence(start=start, end=start + len(count), support=1.0, status="needs_none")
     return f"{text}\n{count}", (*sentences, last)

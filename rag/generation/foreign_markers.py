@@ -13,6 +13,10 @@ _NOUN = (
     r"(?:passages?|sources?|documents?|docs?\.?|references?|refs?\.?|citations?|cit(?:e|ed)?|excerpts?|"
     r"chunks?|contexts?|texts?|quellen?|dokumente?|abschnitte?|fuentes?|documentos?|ids?|nos?\.|notes?)"
 )
+_ROUND_NOUN = (  # "(No. 3)" and "(note 3)" are rather words of the statement
+    r"(?:passages?|sources?|documents?|docs?\.?|references?|refs?\.?|citations?|cit(?:e|ed)?|excerpts?|"
+    r"chunks?|contexts?|quellen?|dokumente?|fuentes?|documentos?)"
+)
 _NUMBERS = r"\d{1,2}(?:\s*(?:[-–,;&+/]|,?\s(?:and|und|et|y|e|en)\s)\s*(?:\#|no\.\s?)?\d{1,2}){0,9}"
 _LISTED = rf"{_NOUN}[\s:#]*(?:no\.?\s|number\s|nr\.?\s)?{_NUMBERS}"
 _NAMED = (
@@ -22,7 +26,8 @@ _NAMED = (
 _BARE_BEFORE = re.compile(
     r"(?:\b(?:page|pages|p|pp|step|steps|figure|fig|table|section|sec|eq|equation|line|lines|rule|article|"
     r"art|no|nr|number|version|v|appendix|annex|chapter|item|items|option|part|level|phase|type|class|"
-    r"group|day|week|seite|schritt|abbildung|tabelle|zeile|absatz|étape|paso|of|is|are|was|to|about|than|minus|plus|by|at)\.?|\d|[=<>+*/^-])\s*\Z",
+    r"group|day|week|seite|schritt|abbildung|tabelle|zeile|absatz|étape|paso|of|is|are|was|to|about|"
+    r"than|minus|plus|by|at)\.?|\d|[=<>+*/^-])\s*\Z",
     re.IGNORECASE,
 )
 _UNITS = frozenset({"sec", "min"})  # shorter words are units or variables as well
@@ -43,7 +48,7 @@ _FOREIGN = re.compile(
         |\#\d{{1,2}}|\d{{1,2}}†[^\]\n]{{0,60}})\s*\](?!\())
     |(?P<lenticular>【\s*(?P<l>{_NAMED})\s*】)
     |(?P<brace>\{{\s*(?P<b>{_NAMED})\s*\}})
-    |(?P<round>\(\s*(?P<r>{_NAMED})\s*\))
+    |(?P<round>\(\s*(?P<r>{_NAMED.replace(_NOUN, _ROUND_NOUN)})\s*\))
     |(?P<bare>\(\s*(?P<n>{_NUMBERS})\s*\))
     |(?P<superscript>[{_SUPERSCRIPTS}]+(?:\s?[,˒]\s?[{_SUPERSCRIPTS}]+)*)
     """,

@@ -32,6 +32,7 @@ from rag.generation.context_packing import (
     pack,
 )
 from rag.generation.markers import strip_markers
+from rag.generation.passages import Passage
 from rag.generation.question_spelling import respell_question
 from rag.generation.relevance import explain_missing_answer
 from rag.llm.base import ChatModel
@@ -42,6 +43,7 @@ from rag.types import (
     NO_ANSWER,
     Answer,
     CheckStep,
+    ClosestPassage,
     GenerateStep,
     Hit,
     Message,
@@ -84,7 +86,7 @@ class GroundedGenerator(Generator):
     name: ClassVar[str] = "grounded"
     main_setting: ClassVar[str] = "model"
     reads_history: ClassVar[bool] = True
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
 
     model: ChatModel
     verifier: Verifier = LexicalVerifier()
@@ -148,7 +150,7 @@ class GroundedGenerator(Generator):
         history = self._prepare_history(history)
         packed = self._pack_passages(query, hits, history, self.budget)
         if reason := self._explain_missing_evidence(query, packed, hits):
-            closest = find_closest_passages(query, packed.passages, self.embedder)
+            closest = self._find_closest(query, packed.passages)
             answer = abstention(reason, hits, closest=closest)
             yield from replay_events(answer)
             yield AnswerCompleted(answer=answer)
@@ -223,6 +225,11 @@ class GroundedGenerator(Generator):
             if best_relevance < self.relevance or answerability < self.answerability:
                 return explain_missing_answer(query.text, packed.passages, answerability)
         return ""
+
+    def _find_closest(
+        self, query: Query, passages: Sequence[Passage]
+    ) -> tuple[ClosestPassage, ...]:
+        return find_closest_passages(query, rank_candidates(query, passages, self.embedder))
 
     def _prepare_attempt(
         self, question: str, hits: Sequence[Hit], history: Sequence[Message], packed: PackedPassages
@@ -352,9 +359,7 @@ class GroundedGenerator(Generator):
         )
         trace = (*attempt.steps, check_step)
         if reason:
-            closest = find_closest_passages(
-                Query(attempt.question), attempt.packed.passages, self.embedder
-            )
+            closest = self._find_closest(Query(attempt.question), attempt.packed.passages)
             return abstention(
                 reason, attempt.hits, closest=closest, usage=attempt.usage, trace=trace
             )

@@ -17,7 +17,10 @@ _IDENTIFIER = re.compile(r"\w[._]\w+\Z")  # sys.argv[2]
 _NUMBERED_LINK = re.compile(r"(?<!!)\[(\^?\d{1,3})\]\([^\s()]*+\)")
 INLINE_CODE = re.compile(r"(?<!`)(`++).{1,500}?(?<!`)\1(?!`)")
 _MAX_RANGE_SPAN = 50
-_SOURCE_MARKER = re.compile(r"\[\^?(\d{1,3}(?:\s?[-–,;]\s?\d{1,3})*)\](?![(:])")
+_SOURCE_MARKER = re.compile(
+    r"(?<![:=,(\[{]\s)(?<![:=,(\[{])\[\^?(\d{1,3}(?:\s?[-–,;]\s?\d{1,3})*)\](?![(:\[])"
+)
+_CODE = re.compile(r"[={}]|\w\((?!s\))")  # in a line: an assignment, a block, a call
 _NOTE = re.compile("⁽[⁰¹²³⁴⁵⁶⁷⁸⁹,;–\\s-]{1,20}⁾")
 _TO_SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -51,9 +54,20 @@ def strip_markers(text: str) -> str:
 def show_as_notes(text: str) -> str:
     """Return the text of a source with its own markers as notes: "1874[3]" is "1874⁽³⁾".
 
-    So they cannot be taken for citations of an answer.
+    So they cannot be taken for citations of an answer. Indices and lists of code stay.
     """
-    return _SOURCE_MARKER.sub(lambda m: f"⁽{m[1].translate(_TO_SUPERSCRIPTS)}⁾", text)
+
+    def rewrite(marker: re.Match[str], line: str) -> str:
+        if _IDENTIFIER.search(line[: marker.start()]):
+            return marker.group()
+        return f"⁽{marker[1].translate(_TO_SUPERSCRIPTS)}⁾"
+
+    def rewrite_line(line: str) -> str:
+        if _CODE.search(line):
+            return line
+        return _SOURCE_MARKER.sub(lambda marker: rewrite(marker, line), line)
+
+    return "\n".join(apply_outside_code(line, rewrite_line) for line in text.split("\n"))
 
 
 def filter_markers(text: str, keep: Callable[[list[int]], list[int]]) -> str:

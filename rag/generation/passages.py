@@ -153,6 +153,13 @@ class Passage:
             span for spans in _list_sentences(self.text, *self._find_bounds()) for span in spans
         ]
 
+    def sentences_beside(self, span: Span) -> tuple[Span, ...]:
+        """Return the sentences of the section, table or record that a span is in, also its own."""
+        parts = _list_sentences(self.text, *self._find_bounds())
+        return next(
+            (part for part in parts if part and part[0].start <= span.start < part[-1].end), (span,)
+        )
+
     def heading_spans(self) -> list[tuple[tuple[str, ...], Span]]:
         """Return the path and the span of each heading line in `text`."""
         starts = [(0, self.headings)]

@@ -55,6 +55,11 @@ class Candidate(NamedTuple):
     score: float
 
     @property
+    def section(self) -> tuple[int, tuple[str, ...]]:
+        """The number of the passage, and the headings above the sentence."""
+        return self.passage.number, self.passage.headings_at(self.span.start)
+
+    @property
     def text(self) -> str:
         """The text of the sentence."""
         return self.passage.text[self.span.start : self.span.end]

@@ -24,6 +24,7 @@ class CarryOver(QueryTransform):
     """
 
     name: ClassVar[str] = "carry-over"
+    revision: ClassVar[int] = 2
     for_search_only: ClassVar[bool] = True
 
     terms: int = Field(6, ge=1, le=50)

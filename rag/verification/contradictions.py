@@ -22,7 +22,7 @@ SAYS_LESS = frozenset({"condition", "speaker", "modality"})
 """The kinds of which the sentence does not deny the claim."""
 
 ALWAYS_DENIES = frozenset({"negation", "quantifier"})
-"""The kinds that people take for a contradiction in sentences of any length."""
+"""The kinds that are a denial also where the claim does not repeat the sentence."""
 
 _TOKEN = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|[-−–]?(?<![\w.])\d+(?:[.,:]\d+)*|[€$£¥%°]")
 _SCOPE = 3  # content words after a negation or a quantifier that it can be about
@@ -132,7 +132,7 @@ _CONDITION = re.compile(
 )
 _ANY_CONDITION = re.compile(
     r"\b(?:if|unless|provided|except|as long as|only|when|would|without|until|depend\w*|wenn|falls|"
-    r"sofern|nur|case|must|no|not|after|for|diluted)\b",
+    r"sofern|nur|case|must|no|not|after|for)\b",
     re.IGNORECASE,
 )
 _SAYING = frozenset(
@@ -208,7 +208,7 @@ def find_contradiction(
     shared = {w.stem for w in claim_words if w.is_content} & {
         w.stem for w in sentence_words if w.is_content
     }
-    if not shared:
+    if not shared or claim_words == sentence_words:
         return None
     if _has_other_number(claim_words, [sentence_words, *map(_analyse, others)]):
         return "number"
@@ -351,7 +351,7 @@ def _is_negated_otherwise(
     has_negation = any(w.lower in _NEGATIONS for w in claim_words)
     is_denied = bool(sentence_scope & claim_stems) and not has_negation
     denies = bool(claim_scope & sentence_stems) and not any(
-        w.lower in _NEGATIONS or w.lower == "never" for w in sentence_words
+        w.lower in _NEGATIONS for w in sentence_words
     )
     return is_denied or denies
 

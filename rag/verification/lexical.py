@@ -75,7 +75,7 @@ class LexicalVerifier(Verifier):
     """
 
     name: ClassVar[str] = "lexical"
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
     shortlist: ClassVar[int] = 8
     by_words: ClassVar[bool] = True
 

@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 
 from rag import Answer, ExtractiveGenerator, GroundedGenerator, Pipeline, ScriptedChat
+from rag.generation.closest_passages import find_closest_passages
+from rag.generation.passages import Passage
+from rag.generation.relevance import Candidate
+from rag.query import Query
 
 FILES = {
     "pumps.md": "# P-9\n\nThe P-9 is a pump for cellars. It weighs twelve kilos.\n",
@@ -50,6 +54,15 @@ def test_closest_passages_are_exact_and_of_different_sections(tmp_path: Path) ->
     sections = [(passage.uri, passage.heading_context) for passage in answer.closest]
     assert len(set(sections)) == len(sections)
     assert "120 workers" in answer.closest[0].quote
+
+
+def test_a_passage_is_shown_with_the_sentences_on_both_sides() -> None:
+    text = "Gulls nest on the roof. The harbour freezes in winter. Ferries stop then."
+    passage = Passage(1, "file:///a.md", 0, len(text), text, "", (), {}, 1.0)
+    for word in ("Gulls", "harbour", "Ferries"):
+        span = next(s for s in passage.sentence_spans() if word in text[s.start : s.end])
+        (closest,) = find_closest_passages(Query("ice"), [Candidate(passage, span, 1.0, 1.0)])
+        assert closest.quote == text
 
 
 def test_an_answer_has_no_closest_passages(tmp_path: Path) -> None:

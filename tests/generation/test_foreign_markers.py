@@ -108,6 +108,8 @@ def test_spellings(text: str, normalized: str) -> None:
         "Document 1 must be signed.",
         "According to rule (1), it rains.",
         "The ratio is 3 to (1).",
+        "Bus stop (No. 3) is closed.",
+        "It is explained below (note 2).",
     ],
 )
 def test_numbers_that_are_no_markers_are_untouched(text: str) -> None:
@@ -169,3 +171,5 @@ def test_links_and_code_of_a_source_are_no_notes() -> None:
     assert show_as_notes("See [1](a.html), [2]: b, [a][3] and [4, 5].") == (
         "See [1](a.html), [2]: b, [a]⁽³⁾ and ⁽⁴, ⁵⁾."
     )
+    code = 'ports: [80, 443]\nx = names[1]\n`f[2]`\nsys.argv[1] is read\nprint(rows[0])\n{"a": [1]}'
+    assert show_as_notes(code) == code

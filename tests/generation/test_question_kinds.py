@@ -53,7 +53,7 @@ def test_all_rows_that_fit_are_listed_and_counted(pipeline: Pipeline) -> None:
     ]
     everything = pipeline.ask("List all bookings")
     assert len(everything.citations) == 5
-    assert everything.text.endswith("\n(5 in all)")
+    assert everything.text.endswith("\n(5 in the passages that were found)")
     assert everything.sentences[-1].status == "needs_none"
 
 
@@ -85,7 +85,7 @@ def test_negations_and_alternatives_of_a_list(
 def test_a_condition_that_no_row_has_gives_no_complete_list(
     pipeline: Pipeline, question: str
 ) -> None:
-    assert "in all)" not in pipeline.ask(question).text
+    assert "that were found)" not in pipeline.ask(question).text
 
 
 def test_a_refusal_does_not_name_the_command(pipeline: Pipeline) -> None:
@@ -98,6 +98,7 @@ def test_the_items_of_a_list_are_all_quoted(pipeline: Pipeline) -> None:
     answer = pipeline.ask("Which documents do I need to bring before the event?")
     assert quotes(answer)[:3] == ["You need to bring:", "a signed contract", "proof of insurance"]
     assert len(answer.citations) == 5
+    assert answer.text.endswith("\n(4 in the passages that were found)")  # without the lead-in
 
 
 def test_headings_are_the_items(pipeline: Pipeline) -> None:
@@ -203,3 +204,14 @@ def test_a_short_sentence_has_the_headings_that_it_needs(
     else:
         assert answer.text.splitlines()[0] == text
         assert answer.citations[0].quote in text
+
+
+def test_a_long_list_says_how_much_of_it_is_quoted(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    rows = "".join(f"T-{i},row {i},Open\n" for i in range(30))
+    (tmp_path / "docs" / "tickets.csv").write_text(f"ticket,seat,state\n{rows}")
+    with Pipeline(index=tmp_path / "i") as pipeline:
+        pipeline.ingest(tmp_path / "docs")
+        answer = pipeline.ask("List all open tickets")
+    assert len(answer.citations) == 20
+    assert answer.text.endswith("\n(the first 20 of 30 in the passages that were found)")

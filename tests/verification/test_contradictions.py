@@ -100,7 +100,7 @@ def test_a_sentence_that_a_passage_denies_is_contradicted() -> None:
 @given(st.text(max_size=120), st.text(max_size=120))
 def test_any_texts_can_be_compared(claim: str, sentence: str) -> None:
     find_contradiction(claim, sentence, [sentence])
-    assert find_contradiction(sentence, sentence, [sentence]) in (None, "number", "order")
+    assert find_contradiction(sentence, sentence, [sentence]) is None
 
 
 CASES = Path(os.environ.get("CITEWELL_CASES", Path(__file__).parents[3] / "shared" / "cases"))
