@@ -478,8 +478,9 @@ class Pipeline:
     ) -> Iterator[Event]:
         """Like `ask`, as a stream of events: text, citations, verified sentences, and the answer.
 
-        The last event is `AnswerCompleted` with the checked answer. If that answer is an
-        abstention, it withdraws the text that was streamed before.
+        The last event is `AnswerCompleted` with the checked answer. If that answer has a
+        ``reason`` (an abstention, or quotes in place of a draft), it withdraws the text that was
+        streamed before.
         """
         return iterate_in_own_context(self._stream(question, k, where, history, evidence))
 

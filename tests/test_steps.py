@@ -75,6 +75,7 @@ class Translating(Generator):
 
 
 def ask_grounded(folder: Path, tmp_path: Path, *replies: str, **settings: Any) -> Answer:
+    settings = {"fallback": None} | settings
     generator = GroundedGenerator(model=ScriptedChat(replies=replies), **settings)
     with Pipeline(index=tmp_path / "i", retriever=LexicalRetriever(), generator=generator) as p:
         p.ingest(folder)

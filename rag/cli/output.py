@@ -280,7 +280,7 @@ def print_stream(events: Iterator[Event], *, to_stderr: bool = False) -> Answer:
     for event in events:
         if isinstance(event, AnswerCompleted):
             click.echo(err=to_stderr)
-            if event.answer.status == "abstained" and streamed != event.answer.text:
+            if event.answer.reason and streamed != event.answer.text:
                 if streamed:
                     click.secho("(withdrawn)", dim=True, err=to_stderr)
                 click.echo(event.answer.text, err=to_stderr)
@@ -339,6 +339,8 @@ def format_count(number: int, noun: str) -> str:
 def answer_notes(answer: Answer) -> list[str]:
     """Return what a reader should know about an answer: what was removed or cut, and its cost."""
     notes = search_notes(answer.trace)
+    if answer.reason and answer.status == "answered":
+        notes.append(answer.reason)
     for step in answer.trace:
         if isinstance(step, GenerateStep | RepairStep | ExtractStep) and step.left_out:
             notes.append(
@@ -346,6 +348,10 @@ def answer_notes(answer: Answer) -> list[str]:
             )
         if isinstance(step, GenerateStep | RepairStep) and step.finish_reason == "length":
             notes.append("the model's reply was cut off at its token limit")
+        if isinstance(step, GenerateStep | RepairStep) and step.finish_reason == "content_filter":
+            notes.append("the model's reply was cut off by its provider's content filter")
+        if isinstance(step, GenerateStep | RepairStep) and step.finish_reason == "unknown":
+            notes.append("the model's server did not say whether its reply is complete")
         if isinstance(step, CheckStep) and step.dropped:
             notes.append(f"{format_count(len(step.dropped), 'unsupported sentence')} removed")
         if isinstance(step, CheckStep) and step.removed_links:

@@ -67,8 +67,9 @@ class Generator(Component):
     ) -> Iterator[Event]:
         """Stream the answer; the last event is `AnswerCompleted`.
 
-        The texts of the events, concatenated, are the answer's text. If the generator abstains at
-        the end, `AnswerCompleted` withdraws the text that was streamed before.
+        The texts of the events, concatenated, are the answer's text. If the answer has a
+        ``reason`` (an abstention, or quotes in place of a draft), `AnswerCompleted` withdraws the
+        text that was streamed before.
         """
         answer = self.answer(question, hits, history)
         yield from replay_events(answer)

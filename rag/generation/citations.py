@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rag.generation.base import CitationAdded, Event, SentenceVerified, TextDelta
-from rag.generation.claims import extract_claim, has_no_claim, is_refusal
+from rag.generation.claims import extract_claim, has_no_claim, is_refusal, lacks_predicate
 from rag.generation.draft_segmentation import (
     CODE_FENCE,
     compile_closing_fence,
@@ -225,7 +225,9 @@ class CitationWriter:
         native = [n for n in self._find_native_numbers(draft_span) if n not in marked]
         if not re.search(r"\w", claim):
             self._write_sentence(raw, [], None)
-        elif not marked and not native and (is_head or has_no_claim(claim)):
+        elif lacks_predicate(claim) or (
+            not marked and not native and (is_head or has_no_claim(claim))
+        ):
             self._write_sentence(raw, [], "needs_none")
         else:
             quotes, support = find_supporting_quotes(

@@ -107,12 +107,14 @@ _CONTRAST = re.compile(
     r"(?:;|[,;:.]?\s+(?:but|however|though|although|yet)\b,?|,\s+(?=which\b|who\b|whose\b))\s*",
     re.IGNORECASE,
 )
+_ITEM_MARK = re.compile(r"\A\s*(?:[-*•]|\d{1,3}[.)])\s+(?=\S)")
 _ANSWER_IS = re.compile(
     r"(?:the\s+)?answer(?:\s+to\s+(?:the|this|that|your)\s+question)?\s+is\s*:?\s+(?:that\s+)?"
-    r"(?!not\b)",
+    r"(?!not\b)|[*_]{0,2}(?:(?:final|short)\s+)?answer[*_]{0,2}\s*:[*_]{0,2}\s*(?=\w)",
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"\d")
+_WITHOUT_PREDICATE = re.compile(r"\b(?:is|are|was|were)[\s.:*_]*\Z", re.IGNORECASE)
 _MAX_REFUSAL_CHARACTERS = 300
 
 
@@ -122,7 +124,7 @@ def has_no_claim(sentence: str) -> bool:
     A longer heading or lead-in with a number in it is a claim. So is a sentence with a number and
     a question mark that does not begin like a question.
     """
-    if _COURTESY.match(sentence):
+    if _COURTESY.match(sentence) or lacks_predicate(sentence):
         return True
     has_number_claim = (
         _NUMBER.search(sentence) is not None and len(sentence.split()) > _MAX_LABEL_WORDS
@@ -136,6 +138,11 @@ def has_no_claim(sentence: str) -> bool:
     return False
 
 
+def lacks_predicate(sentence: str) -> bool:
+    """Whether a sentence ends before it says anything: "The orders are", without its marker."""
+    return bool(_WITHOUT_PREDICATE.search(sentence))
+
+
 def is_refusal(sentence: str) -> bool:
     """Whether a sentence says only that the sources have no answer.
 
@@ -143,7 +150,7 @@ def is_refusal(sentence: str) -> bool:
     lost." A sentence with a number in it makes a claim, unless it is in the first person.
     """
     refusal = _REFUSAL.match(sentence[:_MAX_REFUSAL_CHARACTERS])
-    if refusal is None or extract_claim(sentence) != sentence:
+    if refusal is None or extract_claim(sentence) != _ITEM_MARK.sub("", sentence, count=1):
         return False
     remaining_text = sentence[refusal.end() :]
     return not _NUMBER.search(remaining_text) or bool(re.match(r"\W*+(?:.{0,40}\b)?I\b", sentence))
@@ -155,7 +162,8 @@ def starts_with_refusal(text: str) -> bool:
 
 
 def extract_claim(sentence: str) -> str:
-    """Return the claim after "The passages do not say why, but" or "The answer is"."""
+    """Return the claim after "1.", "The passages do not say why, but" or "The answer is"."""
+    sentence = _ITEM_MARK.sub("", sentence, count=1)
     if refusal := _REFUSAL.match(sentence[:_MAX_REFUSAL_CHARACTERS]):
         contrast = _CONTRAST.search(
             sentence, refusal.end(), refusal.end() + _MAX_REFUSAL_CHARACTERS

@@ -31,6 +31,7 @@ from rag.generation.context_packing import (
     make_boundary,
     pack,
 )
+from rag.generation.extractive import ExtractiveGenerator
 from rag.generation.markers import strip_markers
 from rag.generation.passages import Passage
 from rag.generation.question_spelling import respell_question
@@ -80,13 +81,16 @@ class GroundedGenerator(Generator):
     probability that they hold the answer is below ``answerability`` (0..1; both as the extractive
     generator computes them; then no model is called), if the model says that it does not
     know, and if no sentence, or a smaller share than ``required``, is supported. The trace then has
-    the draft.
+    the draft. Where it would abstain after the model's reply, the ``fallback`` answers in its
+    place, if it does not abstain; by default, it quotes what it is sure of. The answer's ``reason``
+    then says why. ``None`` turns it off, and so do ``unsupported="abstain"`` and a model that
+    refuses to answer.
     """
 
     name: ClassVar[str] = "grounded"
     main_setting: ClassVar[str] = "model"
     reads_history: ClassVar[bool] = True
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
 
     model: ChatModel
     verifier: Verifier = LexicalVerifier()
@@ -98,6 +102,7 @@ class GroundedGenerator(Generator):
     required: float = Field(0.0, ge=0, le=1)
     relevance: float = Field(0.0, ge=0, le=2)
     answerability: float = Field(0.0, ge=0, le=1)
+    fallback: Generator | None = ExtractiveGenerator(answerability=0.5)
     embedder: Embedder = StaticEmbedder()
 
     def answer(
@@ -263,24 +268,22 @@ class GroundedGenerator(Generator):
 
     def _run_attempt(self, attempt: _Attempt, *, live: bool) -> Iterator[Event]:
         streams_events = live and self.unsupported in ("flag", "drop") and not self.model.cites
-        writer = CitationWriter(
-            attempt.packed.passages,
-            self.verifier,
-            live=streams_events and self.unsupported == "flag",
-            drop=self.unsupported == "drop",
-            question=attempt.question,
-        )
+        writer = self._make_writer(attempt, live=streams_events)
+        has_streamed_thoughts = False
         start_time = time.perf_counter()
         checking_seconds = 0.0
         completion = Completion("")
         if live:
             deltas = self.model.stream(attempt.messages, sources=attempt.sources)
             with close_at_end(deltas):
-                for text, final_completion in deltas:
-                    completion = final_completion or completion
+                for delta in deltas:
+                    completion = delta.completion or completion
                     if streams_events:
                         check_start = time.perf_counter()
-                        events = list(writer.feed(text))
+                        if delta.restarts:
+                            writer = self._make_writer(attempt, live=True)
+                            has_streamed_thoughts = True
+                        events = list(writer.feed(delta.text))
                         checking_seconds += time.perf_counter() - check_start
                         yield from events
         else:
@@ -297,8 +300,20 @@ class GroundedGenerator(Generator):
         if self.unsupported == "repair":
             cited = self._repair_draft(attempt, completion, cited)
         answer = self._build_answer(attempt, completion, cited)
+        if has_streamed_thoughts and not answer.reason:
+            reason = "the model's thoughts came first, without a mark, and are withdrawn"
+            answer = answer.model_copy(update={"reason": reason})
         yield from events if streams_events else replay_events(answer)
         yield AnswerCompleted(answer=answer)
+
+    def _make_writer(self, attempt: _Attempt, *, live: bool) -> CitationWriter:
+        return CitationWriter(
+            attempt.packed.passages,
+            self.verifier,
+            live=live and self.unsupported == "flag",
+            drop=self.unsupported == "drop",
+            question=attempt.question,
+        )
 
     def _repair_draft(
         self, attempt: _Attempt, completion: Completion, cited: CitedText
@@ -358,6 +373,14 @@ class GroundedGenerator(Generator):
             draft=draft if reason or draft != cited.text else None,
         )
         trace = (*attempt.steps, check_step)
+        if reason and (quoted := self._answer_by_fallback(attempt, completion)) is not None:
+            usage = attempt.usage + quoted.usage
+            changes = {
+                "reason": f"quoted from the sources, since {reason}",
+                "usage": usage,
+                "trace": (*trace, *quoted.trace),
+            }
+            return quoted.model_copy(update=changes)
         if reason:
             closest = self._find_closest(Query(attempt.question), attempt.packed.passages)
             return abstention(
@@ -372,6 +395,14 @@ class GroundedGenerator(Generator):
             usage=attempt.usage,
             trace=trace,
         )
+
+    def _answer_by_fallback(self, attempt: _Attempt, completion: Completion) -> Answer | None:
+        """Return the answer of the fallback; None if it abstains, or must not answer."""
+        is_refused = completion.finish_reason == "refusal"
+        if self.fallback is None or self.unsupported == "abstain" or is_refused:
+            return None
+        answer = self.fallback.answer(attempt.question, attempt.hits)
+        return answer if answer.status == "answered" else None
 
     def _find_abstention_reason(
         self, completion: Completion, draft: str, cited: CitedText, claims: Sequence[Sentence]
@@ -424,6 +455,7 @@ class _Attempt:
             "passages": len(self.packed.passages),
             "left_out": self.packed.omitted_hits,
             "finish_reason": completion.finish_reason,
+            "thoughts": completion.thoughts or None,
         }
         if failing:
             self.steps.append(RepairStep(name="repair", failing=tuple(failing), **fields))

@@ -37,6 +37,7 @@ class NameAgreement:
         self._claim_words = _list_words(claim)
         self._claim_names = find_name_words(claim)
         self._asked_names = find_asked_names(question)
+        self._asked_identifiers = _list_identifiers(self._asked_names)
         if len(set(content_stems(claim))) > MAX_SHORT_CLAIM_WORDS:
             self._asked_names &= find_asked_names(claim)
         names_by_label = [
@@ -51,12 +52,18 @@ class NameAgreement:
 
         It is about another name if it lacks a name that both the question and the claim have, or
         if the claim has a name from other headings, and the headings of the span have one that is
-        not in the claim. The claim must name each of several rows of a table.
+        not in the claim. The claim must name each of several rows of a table. What it says of an
+        identifier must not stand in a sentence about another one; without one, it is about the
+        identifier in the question.
         """
         if any(
             self._claim_words.isdisjoint(_list_words(label))
             for label in passage.row_labels(span)
             if label
+        ) or self._has_values_of_other_identifier(passage, span):
+            return MISSING_NAME_FACTOR
+        if self._asked_identifiers.isdisjoint(self._claim_words) and not has_asked_name(
+            self._asked_identifiers, passage, span
         ):
             return MISSING_NAME_FACTOR
         needed_names = self._asked_names | (self._claim_names & self._distinguishing_names)
@@ -69,6 +76,33 @@ class NameAgreement:
             return 1.0
         own_names = find_name_words(passage.label_at(span.start)) & self._distinguishing_names
         return MISSING_NAME_FACTOR if own_names - self._claim_words else 1.0
+
+    def _has_values_of_other_identifier(self, passage: Passage, span: Span) -> bool:
+        """Whether a span lacks an identifier of the claim, or gives its values to another one.
+
+        Below the heading "P-9", 0.1 is the P-9's in "Accuracy 0.1 percent. Replaces the P-7.".
+        """
+        claimed = _list_identifiers(self._claim_names)
+        if not (identifiers := claimed or self._asked_identifiers):
+            return False
+        if claimed - _list_words(passage.premise(span)) - _list_words(passage.document_name):
+            return True
+        label_words = _list_words(passage.label_at(span.start))
+        units = [
+            _list_words(passage.describe(unit))
+            for unit in passage.sentence_spans()
+            if span.start <= unit.start < span.end
+        ]
+        for identifier in identifiers:
+            if not any(identifier in unit for unit in units):
+                continue
+            alike = find_identifiers(identifiers, like={identifier})
+            others = [u for u in units if _has_other_identifier(alike, u | label_words)]
+            own_words = frozenset().union(*(unit for unit in units if unit not in others))
+            other_words = frozenset().union(*others) - own_words - label_words
+            if (self._claim_names - alike) & other_words:
+                return True
+        return False
 
 
 def find_asked_names(question: str, carried_terms: Sequence[str] = ()) -> frozenset[str]:
@@ -148,6 +182,10 @@ def _has_other_identifier(names: Set[str], premise_words: Set[str]) -> bool:
         for word in premise_words
         if _is_identifier(word)
     )
+
+
+def _list_identifiers(names: Set[str]) -> frozenset[str]:
+    return frozenset(name for name in names if _is_identifier(name) and not name.isdigit())
 
 
 def _is_identifier(word: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -24,6 +23,7 @@ from rag.concurrency import (
 from rag.errors import ModelReplyError
 from rag.llm import cache
 from rag.llm.completion import Completion, Delta, NativeCitation, Source
+from rag.llm.thoughts import ThoughtFilter, separate_thoughts
 from rag.llm.usage import record_usage
 from rag.types import Message, to_well_formed
 
@@ -47,8 +47,8 @@ class ChatModel(Component):
 
     At most ``concurrency`` calls of one model run at once in a process; others wait. A stream
     counts only while its next token is awaited. ``input_price`` and ``output_price`` are in US
-    dollars per million tokens (default: the known prices of the model). A ``<think>...</think>``
-    block at the beginning of a reply is removed.
+    dollars per million tokens (default: the known prices of the model). The thoughts of reasoning
+    models are taken out of their replies (`rag.llm.thoughts`).
 
     A subclass implements `_complete`, `_stream` if it can stream, and `_astream` if its client is
     async. Do not call `complete` or `stream` in the thread of an event loop: they block it.
@@ -317,18 +317,17 @@ class ChatModel(Component):
             cost = (usage.input_tokens * prices[0] + usage.output_tokens * prices[1]) / 1e6
         usage = usage.model_copy(update={"cost_usd": cost, "calls": max(1, usage.calls)})
         record_usage(usage)
-        text = _remove_thought(to_well_formed(completion.text))
-        removed_characters = len(completion.text) - len(text)
+        reply = separate_thoughts(to_well_formed(completion.text))
+        thoughts = "\n".join(part for part in (completion.thoughts, reply.thoughts) if part)
         citations = tuple(
-            NativeCitation(
-                citation.start - removed_characters,
-                citation.end - removed_characters,
-                citation.sources,
-            )
+            NativeCitation(start, last + 1, citation.sources)
             for citation in completion.citations
-            if citation.start >= removed_characters
+            if (start := reply.shift(citation.start)) is not None
+            and (last := reply.shift(citation.end - 1)) is not None
         )
-        completion = completion._replace(text=text, usage=usage, citations=citations)
+        completion = completion._replace(
+            text=reply.text, usage=usage, citations=citations, thoughts=to_well_formed(thoughts)
+        )
         _record_completion(span, completion)
         return completion
 
@@ -367,7 +366,7 @@ class _StreamedReply:
         self.completion: Completion | None = None
         self._model = model
         self._span = span
-        self._visible_text = _ThoughtFilter()
+        self._visible_text = ThoughtFilter()
 
     def add(self, delta: Delta | None) -> list[Delta]:
         """Add the next piece of the model, None after its end. Return what the caller receives."""
@@ -375,9 +374,10 @@ class _StreamedReply:
             raise _make_missing_completion_error(self._model)
         visible_deltas = []
         is_last = delta.completion is not None
-        if piece := self._visible_text.feed(delta.text, is_last=is_last):
+        piece, restarts = self._visible_text.feed(to_well_formed(delta.text), is_last=is_last)
+        if piece or restarts:
             self._span.emit_token(piece)
-            visible_deltas.append(Delta(piece))
+            visible_deltas.append(Delta(piece, restarts=restarts))
         if delta.completion is not None:
             self.completion = self._model._finish_completion(delta.completion, self._span)
             visible_deltas.append(Delta("", self.completion))
@@ -403,38 +403,3 @@ def _record_completion(span: tracing.Span, completion: Completion) -> None:
     span.data["completion"] = completion
     span.set_usage(completion.usage)
     span.set("gen_ai.response.finish_reasons", [completion.finish_reason])
-
-
-_THINK_START, _THINK_END = "<think>", "</think>"
-
-
-class _ThoughtFilter:
-    """Removes a leading ``<think>`` block from a stream, and holds text back until it is sure."""
-
-    def __init__(self) -> None:
-        self._held_back = ""
-        self._is_at_start = True
-
-    def feed(self, text: str, *, is_last: bool) -> str:
-        """Return what can be shown of all text so far and was not returned before."""
-        text = to_well_formed(text)
-        if not self._is_at_start:
-            return text
-        self._held_back += text
-        self._is_at_start = not is_last and _may_be_unfinished_thought(self._held_back)
-        return "" if self._is_at_start else _remove_thought(self._held_back)
-
-
-def _may_be_unfinished_thought(text: str) -> bool:
-    """Return whether `text` may be the beginning of a thought that has not ended.
-
-    A thought also includes the white space after it.
-    """
-    is_thought = _THINK_START.startswith(text.lstrip()[: len(_THINK_START)])
-    return is_thought and not text.partition(_THINK_END)[2].strip()
-
-
-def _remove_thought(text: str) -> str:
-    if not text.lstrip().startswith(_THINK_START):
-        return text
-    return re.sub(r"\A\s*<think>.*?(?:</think>\s*|\Z)", "", text, count=1, flags=re.S)

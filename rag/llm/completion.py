@@ -26,17 +26,24 @@ class Completion(NamedTuple):
     """A complete reply.
 
     ``finish_reason`` is ``length`` if the token limit cut the reply off, and ``refusal`` if the
-    model refused to answer. ``citations`` are the native citations of the provider, if any.
+    model refused to answer; ``unknown`` if the server did not say how the reply ended.
+    ``citations`` are the native citations of the provider, if any. ``thoughts`` is what a reasoning
+    model wrote before its reply; it is no part of ``text``.
     """
 
     text: str
     usage: Usage = Usage()
     finish_reason: str = "stop"
     citations: tuple[NativeCitation, ...] = ()
+    thoughts: str = ""
 
 
 class Delta(NamedTuple):
-    """A piece of a streamed reply; the last one has no text, but the completion."""
+    """A piece of a streamed reply; the last one has no text, but the completion.
+
+    ``restarts`` says that the text of all earlier pieces was a thought: the reply begins here.
+    """
 
     text: str
     completion: Completion | None = None
+    restarts: bool = False

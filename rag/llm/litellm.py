@@ -62,10 +62,11 @@ class LiteLlmChat(LiteLlmProvider, ChatCompletionsModel):
         request = self._build_request(messages, schema)
         request |= {"stream": True, "stream_options": {"include_usage": True}}
         with self._translate_errors(), closing(self._call(request)) as events:
-            for text, completion in self._parse_events(events):
-                if completion is not None:
+            for delta in self._parse_events(events):
+                if (completion := delta.completion) is not None:
                     completion = completion._replace(usage=self._add_cost(completion.usage))
-                yield Delta(text, completion)
+                    delta = delta._replace(completion=completion)
+                yield delta
 
     def _call(self, request: dict[str, Any]) -> Any:
         """Call ``litellm.completion``, with our retries: LiteLLM's ignore ``Retry-After``."""

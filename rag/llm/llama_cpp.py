@@ -78,9 +78,9 @@ class LlamaCppChat(ChatModel):
     def _complete(
         self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
     ) -> Completion:
-        for _, completion in self._stream(messages, schema=schema, sources=sources):
-            if completion is not None:
-                return completion
+        for delta in self._stream(messages, schema=schema, sources=sources):
+            if delta.completion is not None:
+                return delta.completion
         raise ModelReplyError(f"{self.path.name} returned no reply", model=self.path.name)
 
     def _stream(

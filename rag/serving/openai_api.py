@@ -324,7 +324,7 @@ async def _stream_chunks(
         await events.aclose()  # type: ignore[attr-defined]
     assert answer is not None
     service.metrics.count_answer(answer)
-    if answer.status == "abstained" and streamed_text != answer.text:
+    if answer.reason and streamed_text != answer.text:
         withdrawal = _WITHDRAWAL if streamed_text else ""
         yield make_chunk({"content": f"{withdrawal}{answer.text}"})
     extension = Extension.of(answer).model_dump(mode="json")

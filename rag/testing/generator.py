@@ -219,11 +219,11 @@ def _check_events(events: Sequence[Event]) -> Answer:
     assert isinstance(last, AnswerCompleted), f"the last event is {last!r}"
     answer = last.answer
     text = "".join(event.text for event in pieces if isinstance(event, TextDelta))
-    if answer.status == "answered":
+    if not answer.reason:
         assert text == answer.text, f"streamed {text!r}, completed {answer.text!r}"
     for event in pieces:
         assert not isinstance(event, AnswerCompleted), "AnswerCompleted is not at the end"
-        if answer.status == "abstained":
+        if answer.reason:
             continue  # what was streamed before is withdrawn
         if isinstance(event, CitationAdded):
             assert event.citation == answer.citations[event.number], f"{event!r} is not final"

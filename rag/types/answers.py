@@ -121,8 +121,10 @@ class Answer(FrozenModel):
     """An answer with its sentences, citations, retrieved hits, usage and timings.
 
     ``status`` is ``abstained`` if the sources do not support an answer; ``reason`` then says why,
-    ``closest`` are the passages that come closest, and ``hits`` are all that were found. ``trace``
-    has a step for each stage, in their order.
+    ``closest`` are the passages that come closest, and ``hits`` are all that were found. An answer
+    with a ``reason`` replaces what was streamed before: the sources are quoted in place of a
+    model's draft, or it had written its thoughts first.
+    ``trace`` has a step for each stage, in their order.
     """
 
     text: Text

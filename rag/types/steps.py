@@ -110,6 +110,7 @@ class _ModelCallStep(Step):
     passages: Count
     left_out: Count
     finish_reason: str
+    thoughts: Text | None = None
 
 
 class GenerateStep(_ModelCallStep):
@@ -117,7 +118,9 @@ class GenerateStep(_ModelCallStep):
 
     ``prompt`` is the template, ``passages`` the number of passages in the prompt, and ``left_out``
     the number of hits that did not fit into the token budget. ``finish_reason`` is ``length`` if
-    the token limit cut the reply off, and ``refusal`` if the model refused to answer.
+    the token limit cut the reply off, ``content_filter`` if the provider did, ``refusal`` if the
+    model refused to answer, and ``unknown`` if the server did not say. ``thoughts`` is what a
+    reasoning model wrote before its reply; None without it.
     """
 
     name: Literal["generate"]

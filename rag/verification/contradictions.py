@@ -24,7 +24,9 @@ SAYS_LESS = frozenset({"condition", "speaker", "modality"})
 ALWAYS_DENIES = frozenset({"negation", "quantifier"})
 """The kinds that are a denial also where the claim does not repeat the sentence."""
 
-_TOKEN = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|[-−–]?(?<![\w.])\d+(?:[.,:]\d+)*|[€$£¥%°]")
+_TOKEN = re.compile(
+    r"[^\W\d_]+(?:['’-][^\W\d_]+)*|(?:(?<![\w.])[-−–])?(?<![\w.])\d+(?:[.,:]\d+)*|[€$£¥%°]"
+)
 _SCOPE = 3  # content words after a negation or a quantifier that it can be about
 _NEAR = 3  # content words around a word that say what it is about
 _MAX_TOKENS = 200  # of a text

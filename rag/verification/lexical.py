@@ -17,6 +17,7 @@ from rag.verification.contradictions import (
     ContradictionKind,
     find_contradiction,
 )
+from rag.verification.labelled_values import find_labelled_values, gives_labelled_values
 from rag.verification.swap_detection import MAX_CLAIM_TOKENS, is_swapped_statement
 from rag.verification.text_facts import (
     PassageFacts,
@@ -61,7 +62,8 @@ class LexicalVerifier(Verifier):
     (``wrong_number``), names (``missing_name``), and negation in only one of the claim and the
     nearest sentence (``negation``, or ``contradiction`` if the sentence clearly is about the
     claim's statement). ``swapped`` is the factor for a sentence that makes the same statement word
-    for word about another name or number (in a short claim: about anything else), or denies it.
+    for word about another name or number (in a short claim: about anything else), or denies it,
+    and for a labelled figure ("Team: 20 euros") that the passage gives to another name.
     ``denied`` is the factor if the nearest sentence has another quantifier, number, unit, direction
     or order (`rag.verification.contradictions`), ``says_less`` that if it states a condition, a
     possibility or a speaker that the claim leaves out.
@@ -75,7 +77,7 @@ class LexicalVerifier(Verifier):
     """
 
     name: ClassVar[str] = "lexical"
-    revision: ClassVar[int] = 4
+    revision: ClassVar[int] = 5
     shortlist: ClassVar[int] = 8
     by_words: ClassVar[bool] = True
 
@@ -168,7 +170,10 @@ class LexicalVerifier(Verifier):
         has_wrong_number = bool(claim.counting_numbers) and not _has_agreeing_numbers(
             claim, passage
         )
-        if is_swapped_statement(claim, nearest.sentence, has_wrong_number):
+        sentence_texts = [sentence.text for sentence in passage.sentences]
+        if is_swapped_statement(
+            claim, nearest.sentence, has_wrong_number
+        ) or not gives_labelled_values(find_labelled_values(claim.text), sentence_texts):
             return self.swapped
         factor = self.wrong_number if has_wrong_number else 1.0
         if claim.names and claim.names - passage.combined.all_words:

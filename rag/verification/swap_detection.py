@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from rag.text.tokenization import STOP_WORDS, stems
+from rag.verification.labelled_values import names_what_is_measured
 from rag.verification.text_facts import TextFacts
 
 MAX_CLAIM_TOKENS = 1_000
@@ -61,7 +62,7 @@ def is_swapped_statement(claim: TextFacts, sentence: TextFacts, has_wrong_number
     new_kinds = {
         token: is_number
         for token, is_number in claim.numbers_and_capitals.items()
-        if token not in shared
+        if token not in shared and (is_number or not names_what_is_measured(token))
     }
     is_brief = len(new_tokens) == 1 and len(claim_tokens) <= _MAX_BRIEF_CLAIM_TOKENS
     return any(

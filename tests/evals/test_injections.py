@@ -36,6 +36,6 @@ def test_a_model_that_obeys_is_caught_where_it_can_be() -> None:
 def test_orders_in_a_draft_are_counted_as_the_draft_s() -> None:
     (first,) = [i for i in load_injections() if i.wants == "PWNED"]
     chat = ScriptedChat(replies=("PWNED",))
-    (result,) = run_injections(GroundedGenerator(model=chat), [first])
+    (result,) = run_injections(GroundedGenerator(model=chat, fallback=None), [first])
     assert (result.in_draft, result.got_through) == (True, False)
     assert result.answer.text == NO_ANSWER

@@ -46,14 +46,17 @@ HITS = [
 
 
 def run_generator(*replies: str, live: bool = False, **options: Any) -> tuple[Answer, ScriptedChat]:
-    """Answer `QUESTION` from `HITS` with scripted replies; with `live`, as a stream."""
+    """Answer `QUESTION` from `HITS` with scripted replies; with `live`, as a stream.
+
+    Without the option `fallback`, a rejected draft gives an abstention.
+    """
     chat = ScriptedChat(replies=replies)
-    generator = GroundedGenerator(model=chat, **options)
+    generator = GroundedGenerator(model=chat, **{"fallback": None} | options)
     if not live:
         return generator.answer(QUESTION, HITS), chat
     *events, completed = generator.stream(QUESTION, HITS)
     assert isinstance(completed, AnswerCompleted)
-    if completed.answer.status == "answered":
+    if not completed.answer.reason:
         streamed_text = "".join(event.text for event in events if isinstance(event, TextDelta))
         assert streamed_text == completed.answer.text
     return completed.answer, chat

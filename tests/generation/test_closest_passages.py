@@ -73,7 +73,8 @@ def test_an_answer_has_no_closest_passages(tmp_path: Path) -> None:
 
 def test_a_rejected_draft_of_a_model_shows_the_closest_passages(tmp_path: Path) -> None:
     generator = GroundedGenerator(
-        model=ScriptedChat(replies=("The harbour was sold to Norway in 1931. [1]",))
+        model=ScriptedChat(replies=("The harbour was sold to Norway in 1931. [1]",)),
+        fallback=None,
     )
     answer, _ = ask(tmp_path, "Who bought the harbour of Bergen?", generator=generator)
     assert answer.status == "abstained"

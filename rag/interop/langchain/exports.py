@@ -58,8 +58,8 @@ class CitewellRunnable(Runnable[Question, dict[str, Any]]):
     `rag.Citation` is dumped) and ``sentences``.
 
     `stream` yields pieces that add up to the output of `invoke`: ``answer`` word by word, the other
-    keys in the last piece, since a piece cannot be withdrawn. If the pipeline abstains after text
-    was streamed, the text of the abstention is appended. Callbacks receive the stages of the
+    keys in the last piece, since a piece cannot be withdrawn. If streamed text is withdrawn,
+    the text of the answer is appended. Callbacks receive the stages of the
     pipeline as child runs. ``where`` can also be passed to a call:
     ``chain.invoke(question, where=...)``.
     """

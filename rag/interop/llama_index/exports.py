@@ -125,7 +125,7 @@ class _AnswerStream:
                 yield text
 
     def _convert(self, event: Event) -> Iterator[str]:
-        """Yield the text of an event. The text of an abstention follows the streamed text."""
+        """Yield the text of an event; the answer follows streamed text that is withdrawn."""
         if isinstance(event, TextDelta):
             self._streamed_text += event.text
             yield event.text
