@@ -73,12 +73,13 @@ def repair(
 @index_option
 @namespace_option
 @pipeline_option
-def rebuild(index: Path | None, namespace: str, pipeline: str | None) -> None:
-    """Rebuild the vector and lexical stores; nothing is embedded."""
+@click.option("--reembed", is_flag=True, help="Embed all texts again first.")
+def rebuild(index: Path | None, namespace: str, pipeline: str | None, reembed: bool) -> None:
+    """Rebuild the vector and lexical stores; nothing is embedded without --reembed."""
     from rag.index import maintenance
 
     with make_pipeline(pipeline, index, namespace) as opened:
-        maintenance.rebuild(opened.open(check=False))
+        maintenance.rebuild(opened.open(check=False), reembed=reembed)
         click.echo(f"{opened.stats().chunks:,} chunks in the new stores")
 
 

@@ -55,6 +55,8 @@ class Embedder(Component):
     """
 
     kind: ClassVar[str] = "embedder"
+    is_remote: ClassVar[bool] = False
+    """Whether a server embeds, which can load another model under the same name."""
     extra: ClassVar[str] = ""
     """Optional dependency group that it needs; "" for none."""
 

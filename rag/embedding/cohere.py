@@ -37,6 +37,7 @@ class CohereEmbedder(CohereProvider, BatchedEmbedder):
     """
 
     name: ClassVar[str] = "cohere"
+    is_remote: ClassVar[bool] = True
     extra: ClassVar[str] = "cohere"
 
     model: str = Field("embed-v4.0", min_length=1)

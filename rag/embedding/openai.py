@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -13,6 +15,7 @@ from rag.component import NotFingerprinted
 from rag.embedding.base import KnownModel, Side
 from rag.embedding.batched import BatchedEmbedder, tokens_without_prompt
 from rag.errors import EmbeddingError, ModelRequestError
+from rag.providers.dialects import find_batch_size, learn_batch_size
 from rag.providers.openai import AzureOpenAIProvider, OllamaProvider, OpenAIProvider
 from rag.text.tokens import count_tokens
 
@@ -42,6 +45,7 @@ class OpenAIEmbedder(OpenAIProvider, BatchedEmbedder):
     """
 
     name: ClassVar[str] = "openai"
+    is_remote: ClassVar[bool] = True
     extra: ClassVar[str] = "openai"
 
     model: str = Field("text-embedding-3-small", min_length=1)
@@ -95,30 +99,64 @@ class OpenAIEmbedder(OpenAIProvider, BatchedEmbedder):
         return self._request_vectors([prompt + text for text in texts])
 
     def _request_vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the vectors of texts, float32 ``[n, d]``, in as many requests as the server needs.
+
+        A server that takes fewer texts in a request says so when it refuses one.
+        """
         import numpy as np
 
+        vectors: list[NDArray[Any]] = []
+        while (start := len(vectors)) < len(texts):
+            size = find_batch_size(self._endpoint) or len(texts)
+            batch = texts[start : start + size]
+            try:
+                vectors += self._request_batch(batch)
+            except ModelRequestError as error:
+                if not learn_batch_size(self._endpoint, str(error), len(batch)):
+                    raise EmbeddingError(str(error), model=self.model) from None
+        if len({len(vector) for vector in vectors}) > 1:
+            raise EmbeddingError(
+                f"{self._server_name} sent vectors of different lengths", model=self.model
+            )
+        return np.stack(vectors).astype(np.float32)
+
+    def _request_batch(self, texts: Sequence[str]) -> list[NDArray[Any]]:
+        """Return the vectors of texts from one request."""
         request: dict[str, Any] = {"model": self.model, "input": list(texts)}
         if self.dimensions is not None and self._is_openai:
             request["dimensions"] = self.dimensions
         # base64 is what OpenAI's client asks for by itself; some servers know floats only.
         request["encoding_format"] = "base64" if self._is_openai else "float"
-        try:
-            with self._translate_errors():
-                reply = self._get_client().embeddings.create(**request)
-                items = sorted(reply.data, key=lambda item: item.index)
-                if [item.index for item in items] != list(range(len(texts))):
-                    raise EmbeddingError(
-                        f"{self._server_name} sent {len(items)} vectors for {len(texts)} texts",
-                        model=self.model,
-                    )
-                vectors = [_decode_vector(item.embedding) for item in items]
-                if len({len(vector) for vector in vectors}) > 1:
-                    raise EmbeddingError(
-                        f"{self._server_name} sent vectors of different lengths", model=self.model
-                    )
-                return np.stack(vectors).astype(np.float32)
-        except ModelRequestError as error:
-            raise EmbeddingError(str(error), model=self.model) from None
+        with (
+            self._translate_errors(),
+            self._send(lambda client: client.embeddings, request) as response,
+        ):
+            reply = json.loads(response.read().decode("utf-8-sig"))
+            if error := reply.get("error"):
+                reason = error.get("message", error) if isinstance(error, dict) else error
+                raise self._to_embedded_error(str(reason), "")
+            return [_decode_vector(item["embedding"]) for item in self._sort(reply, len(texts))]
+
+    def _sort(self, reply: dict[str, Any], count: int) -> list[dict[str, Any]]:
+        """Return the items of a reply in the order of the texts.
+
+        Some servers leave out ``index``, everywhere or where it is 0; then their order counts.
+        """
+        items = reply.get("data") or []
+        if len(items) != count:
+            raise EmbeddingError(
+                f"{self._server_name} sent {len(items)} vectors for {count} texts",
+                model=self.model,
+            )
+        if {item.get("index") or 0 for item in items} == {0}:
+            return list(items)
+        indices = [item.get("index") or 0 for item in items]
+        if sorted(indices) != list(range(count)):
+            raise EmbeddingError(
+                f"{self._server_name} sent vectors whose `index` is not 0 to {count - 1}",
+                model=self.model,
+            )
+        return [item for _, item in sorted(zip(indices, items, strict=True), key=itemgetter(0))]
 
 
 class AzureOpenAIEmbedder(AzureOpenAIProvider, OpenAIEmbedder):

@@ -151,6 +151,7 @@ class IndexWriter:
             with embedding_span(embedder, len(missing)):
                 new_vectors = embedder.embed_documents(list(missing.values()))
             _check_vectors(new_vectors, len(missing), embedder)
+            self._index.check_vector_length(new_vectors.shape[1])
             vectors.update(zip(missing, (vector.tobytes() for vector in new_vectors), strict=True))
         matrix = np.frombuffer(
             b"".join(vectors[text_hash] for text_hash in hashes), dtype=np.float32
@@ -310,6 +311,23 @@ class IndexWriter:
                 for text, vector in zip(texts, vectors, strict=True)
             ],
         )
+
+    def reembed_all(self) -> None:
+        """Embed the texts of all live chunks again, then rebuild the store set.
+
+        For a server that has another model under the same name. If it is interrupted, run it again.
+        """
+        document_store = self._document_store
+        document_store.delete_unused_embeddings()
+        self._index.probe.forget()
+        last_row = 0
+        while batch := document_store.chunk_rows_after("live", last_row, _CHUNKS_PER_BATCH):
+            rows = [chunk_row.row for chunk_row in batch]
+            last_row = rows[-1]
+            self.embed_again(document_store.chunks(rows))
+        self._index.probe.check()
+        self._index.forget_vectors()
+        self.rebuild()
 
     def is_embedder_working(self) -> bool:
         """Whether the embedder can embed a short text."""

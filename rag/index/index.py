@@ -19,6 +19,7 @@ from rag.embedding.base import Embedder, embedding_span
 from rag.errors import ConfigError, EmbedderMismatch, IndexDamaged, RagIndexError
 from rag.filters import Filter, Where
 from rag.index.commit_protocol import IndexWriter, describe_embedder
+from rag.index.embedder_probe import EmbedderProbe, make_length_error
 from rag.index.live_rows import LiveRows
 from rag.index.paths import (
     check_document_store_kind,
@@ -114,6 +115,8 @@ class Index:
         self._read_pool = ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="citewell-search")
         self._query_vectors: dict[str, NDArray[np.float32]] = {}
         self._result_cache: tuple[int, dict[str, Any]] = (-1, {})
+        self._vector_length: int | None = None
+        self.probe = EmbedderProbe(self.path, embedder)
         self._closed = False
         if not create:
             self._check_embedder(self._last_state)
@@ -167,6 +170,7 @@ class Index:
                 return vector
         with embedding_span(self.embedder, 1):
             vector = self.embedder.embed_query(text)
+        self.check_vector_length(len(vector))
         self._cache_query_vectors({text: vector})
         return vector
 
@@ -177,7 +181,28 @@ class Index:
         if new_texts:
             with embedding_span(self.embedder, len(new_texts)):
                 vectors = self.embedder.embed_queries(new_texts)
+            self.check_vector_length(vectors.shape[1])
             self._cache_query_vectors(dict(zip(new_texts, vectors, strict=True)))
+
+    def check_vector_length(self, length: int) -> None:
+        """Raise `EmbedderMismatch` if the index has vectors of another length."""
+        if self._vector_length != length:
+            self._vector_length = self._find_vector_length()
+        if self._vector_length not in (None, length):
+            raise make_length_error(self.path, self.embedder, self._vector_length, length)
+
+    def forget_vectors(self) -> None:
+        """Forget the vectors of recent queries, after all texts were embedded again."""
+        with self._switch_lock:
+            self._query_vectors.clear()
+            self._vector_length = None
+            self._vector_cache = VectorCache(self.document_store, self.fingerprint)
+
+    def _find_vector_length(self) -> int | None:
+        """Return the length of a stored vector of the embedder; None if there is none."""
+        rows = [row.row for row in self.document_store.chunk_rows_after("live", 0, 1)]
+        found_rows, vectors = self.document_store.vectors(rows, self.fingerprint)
+        return int(vectors.shape[1]) if found_rows else None
 
     def _cache_query_vectors(self, vectors: Mapping[str, NDArray[np.float32]]) -> None:
         with self._switch_lock:

@@ -251,13 +251,17 @@ def _embed_lost_vectors(index: Index, writer: IndexWriter) -> bool:
     return bool(lost_rows)
 
 
-def rebuild(index: Index) -> None:
-    """Fill a new store set from the document store, then switch to it. Embeds nothing.
+def rebuild(index: Index, *, reembed: bool = False) -> None:
+    """Fill a new store set from the document store, then switch to it.
 
-    Searches continue meanwhile.
+    Nothing is embedded, and searches continue meanwhile. With `reembed`, all texts are embedded
+    again first, for a server that has another model under the same name.
     """
     with index.open_writer() as writer:
-        writer.rebuild()
+        if reembed:
+            writer.reembed_all()
+        else:
+            writer.rebuild()
 
 
 def compact(index: Index) -> tuple[int, int]:

@@ -111,6 +111,7 @@ def _run_sync(
             stack.enter_context(count_sources_in_background(connectors, report))
         if index.has_other_embedder(index.document_store.state):
             reembed_documents(index, writer, chunker, report, report_progress)
+        index.probe.check()
         detector = ChangeDetector(index.document_store, index.embedder, parser_pool, chunker, stop)
         decided_batches = Prefetcher(group_into_batches(detector.detect_changes(connectors)), stop)
         embedded_batches = Prefetcher(embed_batches(decided_batches, writer), stop)

@@ -3,61 +3,189 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from rag.errors import ModelReplyError
 from rag.llm.base import JsonSchema
 from rag.llm.completion import Completion, Delta
 from rag.llm.hosted import HostedChat, StreamParser
 from rag.llm.structured import to_strict_schema
-from rag.types import Usage
+from rag.providers.event_streams import EventDecoder
+from rag.types import Message, Usage
+
+_THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
+_FINISH_REASONS = {
+    "max_tokens": "length",
+    "max_output_tokens": "length",
+    "model_length": "length",
+    "safety": "content_filter",
+    "recitation": "content_filter",
+    "prohibited_content": "content_filter",
+    "blocklist": "content_filter",
+    "eos": "stop",
+    "eos_token": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+}
+_MESSAGE_TOKENS = 4  # of a message, besides its text
 
 
 class ChatCompletionsModel(HostedChat):
     """Base class of chat models whose replies have the format of Chat Completions."""
 
-    def _parse_reply(self, reply: Any) -> Completion:
-        if not reply.choices:
+    def _parse_reply(self, reply: Any, messages: Sequence[Message]) -> Completion:
+        """Return the completion of a whole reply: an object of a client, a mapping or a text."""
+        if isinstance(reply, str):  # a stream, or JSON of another content type
+            decoder = EventDecoder()
+            events = decoder.feed(reply.encode(), is_last=True)
+            *_, last = ChatCompletionsParser(self, messages, decoder).parse(events)
+            assert last.completion is not None
+            return last.completion
+        self._check_error(reply)
+        choices = _get(reply, "choices")
+        if not isinstance(choices, Sequence) or not choices:
             raise ModelReplyError(f"the reply of {self.model} has no choices", model=self.model)
-        choice = reply.choices[0]
-        refusal = getattr(choice.message, "refusal", None)
-        text = self._check_text(choice.message.content or refusal or "")
-        is_refusal = refusal and not choice.message.content
-        finish = "refusal" if is_refusal else _read_finish_reason(choice)
-        return Completion(text, convert_usage(reply.usage), finish)
+        piece = _read_choice(self, choices[0])
+        text = self._check_text(piece.text or piece.refusal)
+        usage = convert_usage(_get(reply, "usage"))
+        return Completion(
+            text,
+            self._estimate_usage(messages, text + piece.thoughts) if usage is None else usage,
+            "refusal" if piece.refusal and not piece.text else piece.finish_reason or "unknown",
+            thoughts=self._check_text(piece.thoughts),
+        )
 
-    def _parse_events(self, events: Iterable[Any]) -> Iterator[Delta]:
-        yield from ChatCompletionsParser(self).parse(events)
+    def _parse_events(self, events: Iterable[Any], messages: Sequence[Message]) -> Iterator[Delta]:
+        yield from ChatCompletionsParser(self, messages).parse(events)
+
+    def _estimate_usage(self, messages: Sequence[Message], reply: str) -> Usage:
+        """Return about the usage of a call whose server reports none."""
+        input_tokens = sum(self.count_tokens(m.content) + _MESSAGE_TOKENS for m in messages)
+        return Usage(
+            input_tokens=input_tokens, output_tokens=self.count_tokens(reply), is_estimated=True
+        )
+
+    def _check_error(self, reply: Any) -> None:
+        """Raise the error of a server that sends it with a status of success."""
+        if error := _get(reply, "error"):
+            reason = _get(error, "message") or error
+            raise self._make_embedded_error(str(reason), str(_get(error, "code") or ""))
+
+    def _make_embedded_error(self, reason: str, code: str) -> Exception:
+        """Return the exception for an error in the text of a reply."""
+        return ModelReplyError(f"{self.model} failed: {self._redact_key(reason)}", model=self.model)
 
 
 class ChatCompletionsParser(StreamParser):
-    """Parses the events of a stream of Chat Completions."""
+    """Parses the events of a stream of Chat Completions.
 
-    def __init__(self, model: HostedChat) -> None:
+    A reply without a ``finish_reason`` counts as complete if `decoder` saw the end of the stream.
+    """
+
+    def __init__(
+        self,
+        model: ChatCompletionsModel,
+        messages: Sequence[Message],
+        decoder: EventDecoder | None = None,
+    ) -> None:
+        self._decoder = decoder
         self._model = model
+        self._messages = messages
         self._parts: list[str] = []
-        self._usage = Usage()
+        self._thoughts: list[str] = []
+        self._usage: Usage | None = None
         self._finish_reason = ""
 
     def feed(self, event: Any) -> str:
         """See `StreamParser.feed`."""
-        if (tokens := getattr(event, "usage", None)) is not None:
-            self._usage = convert_usage(tokens)
+        model = self._model
+        model._check_error(event)
+        if (usage := convert_usage(_get(event, "usage"))) is not None:
+            self._usage = usage
+        choices = _get(event, "choices")
         text = ""
-        for choice in event.choices[:1]:
-            refusal = getattr(choice.delta, "refusal", None)
-            self._finish_reason = _read_finish_reason(choice, self._finish_reason)
-            text = self._model._check_text(choice.delta.content or refusal or "")
-            self._finish_reason = "refusal" if refusal else self._finish_reason
+        for choice in choices[:1] if isinstance(choices, Sequence) else ():
+            piece = _read_choice(model, choice)
+            text = model._check_text(piece.text or piece.refusal)
+            self._thoughts.append(model._check_text(piece.thoughts))
+            self._finish_reason = piece.finish_reason or self._finish_reason
+            self._finish_reason = "refusal" if piece.refusal else self._finish_reason
         self._parts.append(text)
         return text
 
     def finish(self) -> Completion:
         """See `StreamParser.finish`."""
-        if not self._finish_reason:
+        text, thoughts = "".join(self._parts), "".join(self._thoughts)
+        is_done = self._decoder is not None and self._decoder.is_done
+        if not self._finish_reason and not (is_done and (text or thoughts)):
             raise self._model._make_incomplete_error()
-        return Completion("".join(self._parts), self._usage, self._finish_reason)
+        usage = self._usage
+        if usage is None:
+            usage = self._model._estimate_usage(self._messages, text + thoughts)
+        return Completion(text, usage, self._finish_reason or "unknown", thoughts=thoughts)
+
+
+class _Piece(NamedTuple):
+    text: str
+    thoughts: str
+    refusal: str
+    finish_reason: str
+
+
+def _read_choice(model: ChatCompletionsModel, choice: Any) -> _Piece:
+    """Return what a choice says, in whichever of the usual fields."""
+    message = _get(choice, "message") or _get(choice, "delta")
+    content = _get(message, "content") if message is not None else _get(choice, "text")
+    texts, thoughts = _read_content(model, content)
+    for field in _THOUGHT_FIELDS:
+        if isinstance(value := _get(message, field), str):
+            thoughts += value
+            break
+    refusal = _get(message, "refusal")
+    reason = _get(choice, "finish_reason")
+    reason = reason if isinstance(reason, str) else ""
+    if reason == "error":
+        model._check_error(choice)
+        raise model._make_embedded_error("the server ended its reply with an error", "")
+    return _Piece(
+        texts,
+        thoughts,
+        refusal if isinstance(refusal, str) else "",
+        _FINISH_REASONS.get(reason.lower(), reason),
+    )
+
+
+def _read_content(model: ChatCompletionsModel, content: Any) -> tuple[str, str]:
+    """Return the text and the thoughts of a content: a text, a part, or a list of parts."""
+    if content is None:
+        return "", ""
+    if isinstance(content, str):
+        return content, ""
+    parts = content if isinstance(content, list | tuple) else [content]
+    texts, thoughts = [], []
+    for part in parts:
+        if isinstance(part, str):
+            texts.append(part)
+            continue
+        kind = _get(part, "type")
+        if kind in ("thinking", "reasoning"):
+            inner = _get(part, kind) or _get(part, "text")
+            thoughts.append("".join(_read_content(model, inner)))
+        elif isinstance(value := _get(part, "text"), str):
+            texts.append(value)
+        elif isinstance(inner := _get(value, "value"), str):  # text: {value: ...}
+            texts.append(inner)
+        elif kind in (None, "text", "output_text"):
+            raise ModelReplyError(f"the reply of {model.model} is not text", model=model.model)
+    return "".join(texts), "".join(thoughts)
+
+
+def _get(value: Any, name: str) -> Any:
+    """Return a field of a mapping or of an object of a client; None if it has none."""
+    if isinstance(value, Mapping):
+        return value.get(name)
+    return getattr(value, name, None)
 
 
 def describe_schema(schema: JsonSchema) -> dict[str, Any]:
@@ -70,18 +198,14 @@ def describe_schema(schema: JsonSchema) -> dict[str, Any]:
     }
 
 
-def make_usage(input_tokens: int | None, output_tokens: int | None) -> Usage:
-    """Return the usage of a call; zero if the server reports a negative number."""
-    if min(input_tokens or 0, output_tokens or 0) < 0:
-        return Usage()
-    return Usage(input_tokens=input_tokens or 0, output_tokens=output_tokens or 0)
+def make_usage(input_tokens: Any, output_tokens: Any) -> Usage | None:
+    """Return the usage of a call; None if the server reports no sensible numbers."""
+    counts = [count or 0 for count in (input_tokens, output_tokens)]
+    if not all(isinstance(count, int) and count >= 0 for count in counts) or not any(counts):
+        return None
+    return Usage(input_tokens=counts[0], output_tokens=counts[1])
 
 
-def convert_usage(usage: Any) -> Usage:
-    """Return the ``usage`` of a reply as ours; zero if the server reports none."""
-    return Usage() if usage is None else make_usage(usage.prompt_tokens, usage.completion_tokens)
-
-
-def _read_finish_reason(choice: Any, default: str = "stop") -> str:
-    reason = choice.finish_reason
-    return reason if isinstance(reason, str) and reason else default
+def convert_usage(usage: Any) -> Usage | None:
+    """Return the ``usage`` of a reply as ours; None if the server reports none."""
+    return make_usage(_get(usage, "prompt_tokens"), _get(usage, "completion_tokens"))

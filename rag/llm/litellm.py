@@ -53,7 +53,7 @@ class LiteLlmChat(LiteLlmProvider, ChatCompletionsModel):
     ) -> Completion:
         with self._translate_errors():
             reply = self._call(self._build_request(messages, schema))
-            completion = self._parse_reply(reply)
+            completion = self._parse_reply(reply, messages)
             return completion._replace(usage=self._add_cost(completion.usage))
 
     def _stream(
@@ -62,7 +62,7 @@ class LiteLlmChat(LiteLlmProvider, ChatCompletionsModel):
         request = self._build_request(messages, schema)
         request |= {"stream": True, "stream_options": {"include_usage": True}}
         with self._translate_errors(), closing(self._call(request)) as events:
-            for delta in self._parse_events(events):
+            for delta in self._parse_events(events, messages):
                 if (completion := delta.completion) is not None:
                     completion = completion._replace(usage=self._add_cost(completion.usage))
                     delta = delta._replace(completion=completion)

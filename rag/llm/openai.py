@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from rag.errors import ModelReplyError
+from rag.errors import ModelError, ModelReplyError
 from rag.llm.base import JsonSchema, KnownChat
 from rag.llm.chat_completions import (
     ChatCompletionsModel,
@@ -18,6 +19,7 @@ from rag.llm.chat_completions import (
 )
 from rag.llm.completion import Completion, Delta, Source
 from rag.llm.hosted import StreamParser
+from rag.providers.event_streams import EventDecoder, aiterate_events, iterate_events
 from rag.providers.openai import AzureOpenAIProvider, OllamaProvider, OpenAIProvider
 from rag.types import Message, Usage
 
@@ -85,42 +87,53 @@ class OpenAIChat(OpenAIProvider, ChatCompletionsModel):
                     )
                 )
             request = self._build_chat_request(messages, schema)
-            return self._parse_reply(self._get_client().chat.completions.create(**request))
+            with self._send(lambda client: client.chat.completions, request) as response:
+                return self._parse_reply(_read_body(response.read()), messages)
 
     def _stream(
         self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
     ) -> Iterator[Delta]:
-        with (
-            self._translate_errors(),
-            self._request_stream(self._get_client(), messages, schema) as events,
-        ):
-            yield from self._make_parser().parse(events)
+        with self._translate_errors():
+            if self.api == "responses":
+                request = self._build_responses_request(messages, schema)
+                with self._get_client().responses.create(**request, stream=True) as responses:
+                    yield from _ResponsesParser(self).parse(responses)
+                return
+            request = self._build_stream_request(messages, schema)
+            with self._send(lambda client: client.chat.completions, request) as response:
+                decoder = EventDecoder()
+                parser = ChatCompletionsParser(self, messages, decoder)
+                yield from parser.parse(iterate_events(response, decoder))
 
     async def _astream(
         self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
     ) -> AsyncIterator[Delta]:
         with self._translate_errors():
-            async with (
-                self._use_async_client() as client,
-                await self._request_stream(client, messages, schema) as events,
-            ):
-                async for delta in self._make_parser().aparse(events):
+            if self.api == "responses":
+                request = self._build_responses_request(messages, schema)
+                async with (
+                    self._use_async_client() as client,
+                    await client.responses.create(**request, stream=True) as responses,
+                ):
+                    async for delta in _ResponsesParser(self).aparse(responses):
+                        yield delta
+                return
+            request = self._build_stream_request(messages, schema)
+            async with self._asend(lambda client: client.chat.completions, request) as response:
+                decoder = EventDecoder()
+                parser = ChatCompletionsParser(self, messages, decoder)
+                events = aiterate_events(response, decoder)
+                async for delta in parser.aparse(events):
                     yield delta
 
-    def _request_stream(
-        self, client: Any, messages: Sequence[Message], schema: JsonSchema | None
-    ) -> Any:
-        """Return the stream of `client`; from an async client, an awaitable that returns it."""
-        if self.api == "responses":
-            request = self._build_responses_request(messages, schema)
-            return client.responses.create(**request, stream=True)
-        request = self._build_chat_request(messages, schema)
-        return client.chat.completions.create(
-            **request, stream=True, stream_options={"include_usage": True}
-        )
+    def _build_stream_request(
+        self, messages: Sequence[Message], schema: JsonSchema | None
+    ) -> dict[str, Any]:
+        stream_options = {"stream": True, "stream_options": {"include_usage": True}}
+        return self._build_chat_request(messages, schema) | stream_options
 
-    def _make_parser(self) -> StreamParser:
-        return _ResponsesParser(self) if self.api == "responses" else ChatCompletionsParser(self)
+    def _make_embedded_error(self, reason: str, code: str) -> ModelError:
+        return self._to_embedded_error(reason, code)
 
     def _build_chat_request(
         self, messages: Sequence[Message], schema: JsonSchema | None
@@ -186,8 +199,21 @@ class OpenAIChat(OpenAIProvider, ChatCompletionsModel):
             reason = getattr(reply.incomplete_details, "reason", None)
             finish = "length" if reason == "max_output_tokens" else str(reason or "incomplete")
         tokens = reply.usage
-        usage = Usage() if tokens is None else make_usage(tokens.input_tokens, tokens.output_tokens)
-        return Completion(text, usage, finish)
+        usage = make_usage(
+            *(getattr(tokens, f"{side}_tokens", None) for side in ("input", "output"))
+        )
+        return Completion(text, usage or Usage(), finish)
+
+
+def _read_body(body: bytes) -> Any:
+    """Return the value of a JSON body; other text as it is."""
+    text = body.decode("utf-8-sig", errors="replace")
+    try:
+        return json.loads(text)
+    except ValueError:
+        if not text.lstrip().startswith(("data:", "event:", ":")):
+            raise
+        return text
 
 
 class _ResponsesParser(StreamParser):

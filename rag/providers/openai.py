@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
+from rag.component import NotFingerprinted
 from rag.errors import (
     ConfigError,
     MissingExtra,
     MissingKey,
     ModelAuthError,
+    ModelContextExceeded,
     ModelError,
     ModelRateLimited,
     ModelReplyError,
@@ -29,6 +38,16 @@ from rag.providers.base import (
     request_error_class,
     strip_query,
 )
+from rag.providers.dialects import (
+    Endpoint,
+    Feature,
+    apply_dialect,
+    find_refused,
+    forget_refusals,
+    guess_refused,
+    list_refused,
+    remember_refusal,
+)
 from rag.providers.retries import parse_retry_after
 from rag.settings import load_settings
 
@@ -40,9 +59,12 @@ class OpenAIProvider(HostedModel):
     """What chat models and embedders that call OpenAI's API share.
 
     ``base_url`` defaults to ``OPENAI_BASE_URL`` and then to OpenAI; ``api_key`` defaults to
-    ``OPENAI_API_KEY``. A local server usually needs no key. For the other settings see
-    `HostedModel`.
+    ``OPENAI_API_KEY``. A local server usually needs no key. ``refuses`` names what the server
+    does not accept (`rag.providers.dialects.Feature`); the rest is learned from its refusals. For
+    the other settings see `HostedModel`.
     """
+
+    refuses: Annotated[tuple[Feature, ...], NotFingerprinted] = ()
 
     _key_variable: ClassVar[str] = "OPENAI_API_KEY"
 
@@ -66,6 +88,42 @@ class OpenAIProvider(HostedModel):
         host = (urlsplit(url).hostname or "") if url else "openai.com"
         return host == "openai.com" or host.endswith(".openai.com")
 
+    @property
+    def _endpoint(self) -> Endpoint:
+        return (strip_query(self._url or "https://api.openai.com/v1"), self.model)
+
+    @property
+    def _refused(self) -> frozenset[Feature]:
+        return frozenset(self.refuses) | list_refused(self._endpoint)
+
+    @contextmanager
+    def _send(self, select_api: _SelectApi, request: Mapping[str, Any]) -> Iterator[Any]:
+        """Give the response to a request, without the parameters that the server refuses."""
+        attempts = _Attempts(self, request)
+        with ExitStack() as stack:
+            for adapted in attempts:
+                api = select_api(self._get_client())
+                with attempts.learn():
+                    call = api.with_streaming_response.create(**adapted)
+                    response = stack.enter_context(call)
+                    break
+            yield response
+
+    @asynccontextmanager
+    async def _asend(
+        self, select_api: _SelectApi, request: Mapping[str, Any]
+    ) -> AsyncIterator[Any]:
+        """Do as `_send` with the async client."""
+        attempts = _Attempts(self, request)
+        async with AsyncExitStack() as stack:
+            for adapted in attempts:
+                api = select_api(await stack.enter_async_context(self._use_async_client()))
+                with attempts.learn():
+                    call = api.with_streaming_response.create(**adapted)
+                    response = await stack.enter_async_context(call)
+                    break
+            yield response
+
     def _get_client(self) -> OpenAI:
         return _create_client(self._client_settings)
 
@@ -76,7 +134,10 @@ class OpenAIProvider(HostedModel):
     def _client_settings(self) -> _ClientSettings:
         if not self._key and self._is_openai:
             raise MissingKey.of(self._key_variable, f"the model {self.model}")
-        return _ClientSettings(self._url, self._key or "none", self.timeout, self.retries)
+        url = self._url
+        if url and "unversioned_url" in self._refused:
+            url = f"{url.rstrip('/')}/v1"
+        return _ClientSettings(url, self._key or "none", self.timeout, self.retries)
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -123,8 +184,19 @@ class OpenAIProvider(HostedModel):
             )
         if isinstance(error, openai.APIStatusError):
             return self._to_status_error(error)
-        return ModelReplyError(  # an error in the middle of a stream
-            f"{server} interrupted its reply with an error: {self._redact_key(str(error))}",
+        return self._to_embedded_error(str(error), "")  # in the middle of a stream
+
+    def _to_embedded_error(self, reason: str, code: str) -> ModelError:
+        """Return our error for one that a server sends in a reply with a status of success."""
+        server = self._server_name
+        if code == "429" or _RATE_LIMITED.search(f"{code} {reason}"):
+            return ModelRateLimited(
+                f"{server} limits the rate of requests: {self._redact_key(reason)}",
+                model=self.model,
+            )
+        error_class = request_error_class(400, reason, code)
+        return (error_class if error_class is ModelContextExceeded else ModelReplyError)(
+            f"{server} interrupted its reply with an error: {self._redact_key(reason)}",
             model=self.model,
         )
 
@@ -160,6 +232,54 @@ class OpenAIProvider(HostedModel):
             retry_after=retry_after,
             model=self.model,
         )
+
+
+_SelectApi = Callable[[Any], Any]
+_MAX_ATTEMPTS = 12
+
+
+class _Attempts:
+    """The attempts to send a request: each leaves out what the server refused before."""
+
+    def __init__(self, provider: OpenAIProvider, request: Mapping[str, Any]) -> None:
+        self._provider = provider
+        self._request = request
+        self._sent: dict[str, Any] = {}
+        self._refused: frozenset[Feature] = frozenset()
+        self._guesses: list[Feature] = []
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for _ in range(_MAX_ATTEMPTS):
+            self._refused = self._provider._refused
+            self._sent = apply_dialect(self._request, self._refused)
+            yield self._sent
+
+    @contextmanager
+    def learn(self) -> Iterator[None]:
+        """Learn from a refusal that says what to leave out; raise any other error."""
+        import openai
+
+        try:
+            yield
+        except openai.APIStatusError as error:
+            feature = self._find_refused(error)
+            if feature is None or feature in self._refused:
+                forget_refusals(self._provider._endpoint, self._guesses)
+                raise
+            remember_refusal(self._provider._endpoint, feature, _read_error_reason(error))
+
+    def _find_refused(self, error: APIStatusError) -> Feature | None:
+        reason, status = _read_error_reason(error), error.status_code
+        if status in (401, 403, 408, 409, 413, 429):
+            return None
+        if (feature := find_refused(reason, self._sent)) is not None:
+            return feature
+        url = self._provider._url or ""
+        if status in (404, 405) and not urlsplit(url).path.strip("/"):
+            return "unversioned_url" if url and not self._provider._is_openai else None
+        guess = guess_refused(reason, self._sent) if status in (400, 422) else None
+        self._guesses += [guess] if guess else []
+        return guess
 
 
 class OllamaProvider(OpenAIProvider):
@@ -211,6 +331,9 @@ class AzureOpenAIProvider(OpenAIProvider):
         return _ClientSettings(
             self._url, self._key, self.timeout, self.retries, azure_api_version=self.api_version
         )
+
+
+_RATE_LIMITED = re.compile(r"\b429\b|rate.?limit|too many requests|quota", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,13 +77,15 @@ class Sentence(FrozenModel):
 class Usage(FrozenModel):
     """Usage of chat models: calls, input and output tokens, and cost in US dollars.
 
-    ``cost_usd`` is None if the price of a model is not known.
+    ``cost_usd`` is None if the price of a model is not known. ``is_estimated`` says that a server
+    reported no tokens, so that they were counted here.
     """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float | None = None
     calls: int = 0
+    is_estimated: bool = False
 
     def __add__(self, other: Usage) -> Usage:
         """Return the sum; its cost is known if both costs are."""
@@ -94,6 +96,7 @@ class Usage(FrozenModel):
             output_tokens=self.output_tokens + other.output_tokens,
             cost_usd=sum(known_costs) if known_costs and len(known_costs) == len(costs) else None,
             calls=self.calls + other.calls,
+            is_estimated=self.is_estimated or other.is_estimated,
         )
 
 

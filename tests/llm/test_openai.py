@@ -155,7 +155,7 @@ def test_unreadable_replies_raise_a_reply_error(scripted_server: Script, body: b
         chat(scripted_server.url).complete(HELLO)
 
 
-@pytest.mark.parametrize("content", [["part"], 5, {"a": 1}])
+@pytest.mark.parametrize("content", [[5], 5, {"a": 1}])
 def test_content_that_is_not_text_raises_a_reply_error(
     scripted_server: Script, content: object
 ) -> None:
@@ -182,9 +182,6 @@ def test_key_quoted_by_the_server_is_redacted(scripted_server: Script, status: i
         b'{"choices":{"a":1}}',
         b"[" * 100_000,
         json.dumps({"choices": [], "error": "x" * 280 + API_KEY}).encode(),
-        json.dumps(
-            {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": API_KEY}}
-        ).encode(),
     ],
 )
 def test_any_malformed_reply_raises_a_model_error_without_the_key(
