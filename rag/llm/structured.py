@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from rag.component import summarize_validation_error
 from rag.errors import ModelReplyError
@@ -33,7 +35,7 @@ def fill(
     for attempt in range(1, tries + 1):
         completion = chat.complete(request, schema=schema)
         fault = ""
-        for value in iterate_json_values(completion.text):
+        for value in _iterate_candidates(completion.text, model):
             try:
                 return model.model_validate(value)
             except ValidationError as error:
@@ -71,16 +73,114 @@ def iterate_json_values(text: str) -> Iterator[Any]:
     That is the whole reply if it is JSON; otherwise the values in code fences; otherwise every
     value that begins with a bracket.
     """
-    if (value := _parse_json(text)) is not _NO_JSON:
-        yield value
-        return
-    has_fenced_json = False
-    for candidate in _FENCED.findall(text):
-        if (value := _parse_json(candidate)) is not _NO_JSON:
-            has_fenced_json = True
-            yield value
-    if not has_fenced_json:
+    if values := find_json_values(text, repair=False):
+        yield from values
+    else:
         yield from _iterate_bracketed_json(text)
+
+
+def _iterate_candidates(text: str, model: type[BaseModel]) -> Iterator[Any]:
+    """Yield what a reply can mean as a value of `model`, in its shape.
+
+    If the reply is not JSON as a whole, that are the objects in it, if need be repaired; without
+    any, its text may be the value of the only field.
+    """
+    if values := find_json_values(text):
+        yield from (_fit_shape(value, model) for value in values)
+        return
+    objects = [value for value in _iterate_bracketed_json(text) if isinstance(value, Mapping)]
+    if not objects and (start := text.find("{")) >= 0:
+        objects = [value for value in _repair_json(text[start:]) if isinstance(value, Mapping)]
+    yield from (_fit_shape(value, model) for value in objects)
+    if not objects and len(text) <= _MAX_WORD_CHARACTERS and text.strip():
+        yield _fit_shape(text, model)
+
+
+def find_json_values(text: str, *, repair: bool = True) -> list[Any]:
+    """Return the values of a reply that is JSON, or has JSON in code fences; else an empty list.
+
+    With `repair`, JSON with common mistakes counts.
+    """
+    if (value := _parse_json(text)) is not _NO_JSON:
+        return [value]
+    fenced = _FENCED.findall(text)
+    values = [value for part in fenced if (value := _parse_json(part)) is not _NO_JSON]
+    if values or not repair:
+        return values
+    return [
+        value
+        for part in (fenced or [text])
+        if part.lstrip().startswith(("{", "["))
+        for value in _repair_json(part.lstrip())
+    ]
+
+
+def _repair_json(text: str) -> Iterator[Any]:
+    """Yield the object or list that a faulty JSON text was meant to be, if it can be told."""
+    from json_repair import repair_json
+
+    if len(text) > _MAX_REPAIRED_CHARACTERS:
+        return
+    with suppress(ValueError, RecursionError, IndexError):
+        value = repair_json(text, return_objects=True)
+        if isinstance(value, dict | list) and value:
+            yield value
+
+
+def _fit_shape(value: Any, model: type[BaseModel]) -> Any:
+    """Return a value in the shape of `model`, where models often write another one.
+
+    A list for its only field, an object inside of another, names in another case, and words for
+    yes and no.
+    """
+    fields = model.model_fields
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
+        return _fit_shape(value[0], model)
+    if not isinstance(value, Mapping):
+        if len(fields) != 1:
+            return value
+        ((name, field),) = fields.items()
+        return {name: _fit_field(value, field)}
+    names = {_normalize_name(name): name for name in fields}
+    fitted = {names.get(_normalize_name(key), key): inner for key, inner in value.items()}
+    if not fields.keys() & fitted.keys() and len(value) == 1:
+        (inner,) = value.values()
+        return _fit_shape(inner, model) if isinstance(inner, Mapping | list | str) else value
+    return {k: _fit_field(v, fields[k]) if k in fields else v for k, v in fitted.items()}
+
+
+def _normalize_name(name: Any) -> str:
+    return re.sub(r"[\s-]+", "_", str(name).strip().lower())
+
+
+def _fit_field(value: Any, field: FieldInfo) -> Any:
+    """Return a value of a field: a choice in the case of its name, a word for yes or no."""
+    inner = next(iter(get_args(field.annotation)), None)
+    if isinstance(value, list) and isinstance(inner, type) and issubclass(inner, BaseModel):
+        return [_fit_shape(item, inner) if isinstance(item, Mapping) else item for item in value]
+    is_choice = get_origin(field.annotation) is Literal or field.annotation is bool
+    if is_choice and isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if not is_choice or not isinstance(value, str):
+        return value
+    word = value.strip().strip(".!*\"'`").lower()
+    if get_origin(field.annotation) is Literal:
+        choices = {str(choice).lower(): choice for choice in get_args(field.annotation)}
+        if word not in choices and "supported" in choices:
+            word = "supported" if word in _YES else "unsupported" if word in _NO else word
+        return choices.get(word, value)
+    if field.annotation is bool:
+        return True if word in _YES else False if word in _NO else value
+    return value
+
+
+_YES = frozenset(
+    "yes true y 1 supported fully_supported entailed entails correct answered attributable "
+    "relevant ja oui sí si".split()
+)
+_NO = frozenset(
+    "no false n 0 unsupported not_supported contradicted incorrect unanswered nein non".split()
+) | {"not supported", "not answered", "not correct"}
 
 
 def _iterate_bracketed_json(text: str) -> Iterator[Any]:
@@ -109,6 +209,8 @@ def _reject_constant(name: str) -> Any:
 
 
 _NO_JSON = object()
+_MAX_WORD_CHARACTERS = 40  # of a reply that is a choice, without JSON
+_MAX_REPAIRED_CHARACTERS = 50_000
 MAX_JSON_STARTS = 200
 _DECODER = json.JSONDecoder(parse_constant=_reject_constant)
 

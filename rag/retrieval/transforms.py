@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -11,6 +10,7 @@ from pydantic import Field
 
 from rag.component import Component
 from rag.llm.base import ChatModel
+from rag.llm.line_replies import parse_line, parse_lines
 from rag.llm.prompting import ask, escape_prompt_markup
 from rag.query import Query
 from rag.types import Message
@@ -18,8 +18,6 @@ from rag.types import Message
 if TYPE_CHECKING:
     from rag.index import Index
 
-_BULLET = re.compile(r"(?:[-*•]|\d{1,3}[.)])\s+")
-_QUOTED = re.compile(r"[\"'“]([^\"'“”]+)[\"'”]")
 MAX_QUERY_CHARACTERS = 2_000  # characters of a query that a model makes
 
 
@@ -49,15 +47,11 @@ class _ModelTransform(QueryTransform):
     model: ChatModel
 
     def _ask_for_lines(self, prompt: str, **inputs: object) -> list[str]:
-        reply_lines = ask(self.model, prompt, **inputs).splitlines()
-        return [item for line in reply_lines if (item := _clean_list_item(line))]
+        lines = parse_lines(ask(self.model, prompt, **inputs))
+        return [line[:MAX_QUERY_CHARACTERS] for line in lines]
 
-
-def _clean_list_item(line: str) -> str:
-    """Remove the list marker of a line, and quotes around the whole line."""
-    text = _BULLET.sub("", line.strip(), count=1) if _BULLET.match(line.strip()) else line.strip()
-    quoted_match = _QUOTED.fullmatch(text)
-    return (quoted_match.group(1) if quoted_match else text).strip()[:MAX_QUERY_CHARACTERS]
+    def _ask_for_line(self, prompt: str, **inputs: object) -> str:
+        return parse_line(ask(self.model, prompt, **inputs))[:MAX_QUERY_CHARACTERS]
 
 
 class Rewrite(_ModelTransform):
@@ -79,8 +73,7 @@ class Rewrite(_ModelTransform):
             Message(role=turn.role, content=escape_prompt_markup(turn.content))
             for turn in history[-self.turns :]
         ]
-        lines = self._ask_for_lines("rewrite", question=question, history=turns)
-        return [Query(lines[0] if lines else question)]
+        return [Query(self._ask_for_line("rewrite", question=question, history=turns) or question)]
 
 
 class MultiQuery(_ModelTransform):
@@ -125,8 +118,8 @@ class StepBack(_ModelTransform):
 
     def transform(self, question: str, history: Sequence[Message]) -> list[Query]:
         """See `QueryTransform.transform`."""
-        lines = self._ask_for_lines("step-back", question=question)
-        return [Query(question), *(Query(line, weight=self.weight) for line in lines[:1])]
+        line = self._ask_for_line("step-back", question=question)
+        return [Query(question), *([Query(line, weight=self.weight)] if line else [])]
 
 
 class Decompose(_ModelTransform):

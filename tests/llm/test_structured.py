@@ -1,5 +1,5 @@
 import json
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -78,3 +78,66 @@ def test_schema_with_arbitrary_property_names_has_no_strict_form() -> None:
         prices: dict[str, float]
 
     assert to_strict_schema(Open.model_json_schema()) is None
+
+
+class Verdict(BaseModel):
+    verdict: Literal["supported", "partly", "unsupported"]
+
+
+class Item(BaseModel):
+    id: int
+    supported: bool
+
+
+class Items(BaseModel):
+    items: list[Item]
+
+
+ITEMS = Items(items=[Item(id=1, supported=True), Item(id=2, supported=False)])
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        '{"items": [{"id": 1, "supported": true}, {"id": 2, "supported": false}]}',
+        "{'items': [{'id': 1, 'supported': True}, {'id': 2, 'supported': False}]}",
+        '{"items": [{"id": 1, "supported": true,}, {"id": 2, "supported": false},],}',
+        '{"items": [{"id": 1, "supported": true}, // yes\n{"id": 2, "supported": false}]}',
+        '[{"id": 1, "supported": true}, {"id": 2, "supported": false}]',
+        '{"items": [{"id": 1, "supported": "Supported"}, {"id": 2, "supported": "No"}]}',
+        '{"Items": [{"ID": "1", "Supported": "yes"}, {"Id": 2, "SUPPORTED": "unsupported"}]}',
+        '{"result": {"items": [{"id": 1, "supported": true}, {"id": 2, "supported": false}]}}',
+        "```json\n{'items': [{'id': 1, 'supported': true}, {'id': 2, 'supported': false}]}\n```",
+        "Here it is:\n{'items': [{'id': 1, 'supported': true}, {'id': 2, 'supported': false}]}",
+        '{"items": [{"id": 1, "supported": true}, {"id": 2, "supported": false}',
+    ],
+)
+def test_json_with_the_usual_mistakes_is_understood(reply: str) -> None:
+    assert (
+        fill(ScriptedChat(replies=(reply,)), [Message(role="user", content="?")], Items, tries=1)
+        == ITEMS
+    )
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ['{"verdict": "Supported"}', '{"Verdict": "SUPPORTED."}', "Supported.", "**supported**",
+     '"supported"', '{"verdict": "yes"}', '["supported"]', '[{"verdict": "supported"}]'],
+)  # fmt: skip
+def test_a_choice_is_understood(reply: str) -> None:
+    assert (
+        fill(
+            ScriptedChat(replies=(reply,)), [Message(role="user", content="?")], Verdict, tries=1
+        ).verdict
+        == "supported"
+    )
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ["It is not supported by passage [1].", '{"verdict": "perhaps"}', "[1]", "", "supported or not",
+     '{"verdict": ["supported", "partly"]}'],
+)  # fmt: skip
+def test_what_is_no_choice_is_refused(reply: str) -> None:
+    with pytest.raises(ModelReplyError):
+        fill(ScriptedChat(replies=(reply,)), [Message(role="user", content="?")], Verdict, tries=1)

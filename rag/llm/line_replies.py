@@ -1,0 +1,115 @@
+"""Replies of models that were asked for a line or a few: the questions in them, and nothing else.
+
+Models write introductions, labels, headings, fences, notes, numbers or JSON around what was asked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rag.llm.structured import find_json_values
+
+_FENCE = re.compile(r"^\s*(?:```|~~~).*$", re.MULTILINE)
+_MARKER = re.compile(r"\s*(?:[-*•–+]\s+|\(?\d{1,2}[.):]\s+|\(?[a-h][.)]\s+|>\s*)")
+_HEADING = re.compile(r"#{1,6}\s+")
+_EMPHASIS = re.compile(r"(\*\*|__|\*|_|`)(?=\S)(.+?)(?<=\S)\1")
+_QUOTED = re.compile(r"[\"“„«»'‘‚`]+(.*?)[\"”“»«'’`]+\s*[.]?", re.DOTALL)
+_NOUNS = (
+    r"(?:questions?|query|queries|versions?|rewrites?|rewriting|rewritten|rephrasings?|"
+    r"variations?|alternatives?|formulations?|output|result|answer|response|reply|perspective|"
+    r"frage|suchanfrage|pregunta|domanda|vraag|requête)"
+)
+_LABEL_TEXT = (
+    r"(?:(?:sure|certainly|of course|okay|ok|great)\W+)?"
+    r"(?:(?:here(?:['’]s| is| are)?|below (?:is|are)|this is|these are)\s+)?"
+    rf"(?:[\w'’-]+\s+){{0,6}}?{_NOUNS}(?:\s*#?\d{{1,2}})?"
+    r"(?:\s+(?:is|are|would be|could be|might be|in english|to search for|from \w+ perspectives?|"
+    r"sorted by \w+|of (?:the|your) question|of it))?"
+)
+_LABEL = re.compile(rf"\s*{_LABEL_TEXT}\s*[:：]\s*", re.IGNORECASE)
+_LABEL_LINE = re.compile(rf"\s*{_LABEL_TEXT}\s*[:：.!]*\s*", re.IGNORECASE)
+_INTRODUCTION = re.compile(
+    r"\s*(?:sure|certainly|of course|okay|here(?:['’]s| is| are)|below|the following|let me|"
+    r"i(?:['’](?:ve|ll|d)| have| will| would| rewrote)|note|explanation|reasoning|this (?:question|"
+    r"version|rewrite|query)|these (?:questions|versions|queries)|hope)\b",
+    re.IGNORECASE,
+)
+_NOTE = re.compile(
+    r"(?:(?<=[?？؟])|(?<=[?？؟][\"”*]))\s*[(\[][^()\[\]]*[)\]]\s*$"
+    r"|\s+[(\[](?:focus|note|this|emphasi|asks|target|rephras|more |using|alternative|broad|narrow)"
+    r"[^()\[\]]*[)\]]\s*$",
+    re.IGNORECASE,
+)
+_IS_QUESTION = re.compile(r"[?？؟][\"”’»)\s]*$")
+_KEYS = re.compile(r"quer|question|rewrit|standalone|search|version|text|output", re.IGNORECASE)
+
+
+def parse_lines(reply: str) -> list[str]:
+    """Return the lines that a model was asked for, in order, without what it wrote around them.
+
+    JSON counts as its strings. If some lines are questions, those that are neither questions nor
+    list items are left out.
+    """
+    if (strings := _read_json(reply)) is not None:
+        return [line for text in strings if (line := _clean(text)[0])]
+    lines = [_clean(line) for line in _FENCE.sub("", reply).splitlines()]
+    found = [(text, is_item) for text, is_item in lines if text]
+    if any(_IS_QUESTION.search(text) for text, _ in found):
+        found = [(text, is_item) for text, is_item in found if is_item or _IS_QUESTION.search(text)]
+    return [text for text, _ in found]
+
+
+def parse_line(reply: str) -> str:
+    """Return the one line that a model was asked for, a question before others; "" if none."""
+    lines = parse_lines(reply)
+    questions = [line for line in lines if _IS_QUESTION.search(line)]
+    return next(iter(questions or lines), "")
+
+
+def _clean(line: str) -> tuple[str, bool]:
+    """Return what a line says, "" if only an introduction or a note; and whether it is an item."""
+    text = line.strip()
+    is_item = False
+    while marker := _MARKER.match(text):
+        is_item = True
+        text = text[marker.end() :]
+    text = _HEADING.sub("", text, count=1) if _HEADING.match(text) else text
+    plain = _EMPHASIS.sub(r"\2", text).strip()
+    if _EMPHASIS.fullmatch(text) or _NOTE.search(text):
+        text = plain
+    if _LABEL_LINE.fullmatch(plain):
+        return "", False
+    label = _LABEL.match(plain)
+    if label is not None:
+        text = plain[label.end() :]
+    elif not is_item and _INTRODUCTION.match(text) and not _IS_QUESTION.search(text):
+        return "", False
+    text = _NOTE.sub("", text).strip()
+    quoted = _QUOTED.fullmatch(text)
+    if quoted and not re.search(r"[\"“”„«»]", quoted[1]):
+        text = quoted[1].strip()
+    if text.endswith((":", "：")) and not is_item:
+        return "", False
+    return (text, is_item) if re.search(r"\w", text) else ("", False)
+
+
+def _read_json(reply: str) -> list[str] | None:
+    """Return the strings of a reply that is JSON, or of JSON in its fence; None without JSON."""
+    if "{" not in reply and "[" not in reply:
+        return None
+    strings = [text for value in find_json_values(reply) for text in _list_strings(value)]
+    return strings or None
+
+
+def _list_strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _list_strings(item)
+    elif isinstance(value, Mapping):
+        named = [inner for key, inner in value.items() if _KEYS.search(str(key))]
+        for inner in named or value.values():
+            yield from _list_strings(inner)
