@@ -18,6 +18,7 @@ from rag.generation.draft_segmentation import (
     is_table_head,
     measure_safe_prefix,
 )
+from rag.generation.draft_unwrapping import DraftUnwrapper
 from rag.generation.foreign_markers import move_lead_in, normalize_markers
 from rag.generation.links import break_link_syntax, remove_uncited_links
 from rag.generation.marker_repair import (
@@ -72,6 +73,7 @@ class CitationWriter:
     native: Sequence[NativeCitation] = ()
     question: str = ""
 
+    _unwrapper: DraftUnwrapper = field(init=False)
     _draft: str = ""
     _processed_end: int = 0  # end of the processed part of the draft
     _scanned_end: int = 0  # end of the draft at the last scan
@@ -92,9 +94,12 @@ class CitationWriter:
     _attributed_count: int = 0
     _removed_link_count: int = 0
 
+    def __post_init__(self) -> None:
+        self._unwrapper = DraftUnwrapper(self.passages)
+
     def feed(self, piece: str) -> Iterator[Event]:
         """Process the next piece of the draft, and return the new events."""
-        self._draft += piece
+        self._draft += piece if self.native else self._unwrapper.feed(piece)
         unprocessed = len(self._draft) - self._processed_end
         # Scanning all unfinished text again for every token would take quadratic time.
         if len(self._draft) - self._scanned_end >= unprocessed // _RESCAN_GROWTH_DIVISOR:
@@ -104,6 +109,8 @@ class CitationWriter:
 
     def finish(self) -> Iterator[Event]:
         """Process the end of the draft, and return the new events."""
+        if not self.native:
+            self._draft += self._unwrapper.feed("", is_last=True)
         self._advance(final=True)
         return self._take_events()
 

@@ -48,6 +48,7 @@ from rag.providers.dialects import (
     list_refused,
     remember_refusal,
 )
+from rag.providers.network_errors import explain_unreachable, remove_api_path
 from rag.providers.retries import parse_retry_after
 from rag.settings import load_settings
 
@@ -71,11 +72,11 @@ class OpenAIProvider(HostedModel):
     @property
     def _url(self) -> str | None:
         if self.base_url:
-            return self.base_url
+            return remove_api_path(self.base_url)
         url = load_settings().openai_base_url
         if url is not None and (fault := find_url_fault(url)):
             raise ConfigError(f"OPENAI_BASE_URL {fault}", setting="OPENAI_BASE_URL")
-        return url
+        return None if url is None else remove_api_path(url)
 
     @property
     def _server_name(self) -> str:
@@ -154,6 +155,9 @@ class OpenAIProvider(HostedModel):
             raise
         except openai.APIError as error:
             raise self._to_model_error(error) from None
+        except ImportError as error:  # of httpx, when it makes a client for a proxy
+            reason = explain_unreachable(self._url or "https://api.openai.com", error)
+            raise ModelUnreachable(f"cannot reach {server}: {reason}", model=self.model) from None
         except Exception as error:
             if is_broken_connection(error):
                 raise ModelUnreachable(
@@ -179,9 +183,8 @@ class OpenAIProvider(HostedModel):
             cause = error.__cause__
             if isinstance(cause, Exception) and is_broken_connection(cause):
                 return ModelUnreachable(f"the connection to {server} broke", model=self.model)
-            return ModelUnreachable(
-                f"cannot reach {server}: is the server running?", model=self.model
-            )
+            reason = explain_unreachable(self._url or "https://api.openai.com", cause)
+            return ModelUnreachable(f"cannot reach {server}: {reason}", model=self.model)
         if isinstance(error, openai.APIStatusError):
             return self._to_status_error(error)
         return self._to_embedded_error(str(error), "")  # in the middle of a stream
@@ -226,6 +229,11 @@ class OpenAIProvider(HostedModel):
                 model=self.model,
             )
         reason = _read_error_reason(error)
+        if status in (404, 405) and reason == NO_REASON:
+            reason = (
+                f"{reason}; `base_url` is the address before /chat/completions, and mostly ends "
+                "in /v1"
+            )
         return request_error_class(status, reason, _read_error_code(error))(
             f"{server} refused the request (HTTP {status}): {self._redact_key(reason)}",
             status=status,
@@ -333,6 +341,7 @@ class AzureOpenAIProvider(OpenAIProvider):
         )
 
 
+NO_REASON = "no reason given"
 _RATE_LIMITED = re.compile(r"\b429\b|rate.?limit|too many requests|quota", re.IGNORECASE)
 
 
@@ -376,7 +385,7 @@ _ASYNC_CLIENTS = AsyncClients(_create_async_client)
 
 def _read_error_reason(error: Any) -> str:
     body = error.body if isinstance(error.body, dict) else {}
-    return str(body.get("message") or "no reason given")
+    return str(body.get("message") or body.get("detail") or body.get("error") or NO_REASON)
 
 
 def _read_error_code(error: Any) -> str:

@@ -1,0 +1,190 @@
+"""Draft unwrapping: an answer without the fence around it and the list of references below it.
+
+Some models write their whole answer into a Markdown fence, and many add a list of their sources,
+which the citations show already. Both are taken off while the draft arrives, whatever its pieces.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+from urllib.parse import unquote
+
+from rag.generation.passages import Passage
+
+_OPENING = re.compile(r"\s*(?P<fence>`{3,}|~{3,})[ \t]*(?P<info>\w*)[ \t]*\n")
+_PROSE_INFO = frozenset({"markdown", "md", "text", "txt", "plaintext", "plain"})
+_PARTIAL_OPENING = re.compile(r"\s*(?:`{1,2}|~{1,2}|`{3,}[^\n]{0,40}|~{3,}[^\n]{0,40})?\Z")
+_PROSE = re.compile(r"\[\d+\]|[.!?。！？][\"”’)*_]*\s*$", re.MULTILINE)
+_WORDS = (
+    "references reference sources source citations citation bibliography footnotes quellen quelle "
+    "quellenangaben literatur références référence fuentes fuente referencias fonti fonte bronnen"
+).split()
+_HEADING = re.compile(
+    rf"[ \t]*(?:#{{1,6}}[ \t]+)?[*_]{{0,3}}(?:{'|'.join(_WORDS)})[*_]{{0,3}}"
+    r"[ \t]*(?::|：|$)[*_]{0,3}(?P<rest>.*)",
+    re.IGNORECASE,
+)
+_NOTE = re.compile(r"[ \t]*\[\^?\d{1,3}\][ \t]*:(?P<rest>.*)")
+_RULE = re.compile(r"[ \t]*(?:-{3,}|\*{3,}|_{3,})[ \t]*")
+_ITEM_MARK = re.compile(r"\s*(?:[-*•]|\(?\d{1,3}[.)]|\[\^?\d{1,3}\]:?)\s*")
+_REFERENCE = re.compile(
+    r"https?://|\b(?:passage|source|document|page|section|chunk|p\.)\s*\.?\s*\[?\d", re.IGNORECASE
+)
+_MARKERS = re.compile(r"[\s,;&]*(?:\[\^?\d{1,3}\][\s,;&]*)*")
+_MAX_REFERENCE_WORDS = 20
+_MIN_NAME_CHARACTERS = 3
+
+
+class DraftUnwrapper:
+    """Takes a draft piece by piece, and returns what belongs to the answer.
+
+    `passages` are the sources: a list of references must name them.
+    """
+
+    def __init__(self, passages: Sequence[Passage]) -> None:
+        self._passages = passages
+        self._source_names: tuple[str, ...] | None = None
+        self._mode = "start"
+        self._held = ""
+        self._opening = ""
+        self._fence = ""
+        self._references = ""
+
+    def feed(self, piece: str, *, is_last: bool = False) -> str:
+        """Return the next text of the answer; what may be no part of it is held back."""
+        text = self._unwrap(piece, is_last)
+        return self._remove_references(text, is_last)
+
+    # -- the fence -------------------------------------------------------------------------
+
+    def _unwrap(self, piece: str, is_last: bool) -> str:
+        if self._mode == "through":
+            return piece
+        self._held += piece
+        if self._mode == "start":
+            if not is_last and _PARTIAL_OPENING.match(self._held):
+                return ""
+            opening = _OPENING.match(self._held)
+            info = opening["info"].lower() if opening else ""
+            if opening is None or (info and info not in _PROSE_INFO):
+                return self._release()
+            self._mode = "prose" if info else "unknown"
+            self._opening, self._fence = opening.group(), opening["fence"]
+            self._held = self._held[opening.end() :]
+        closing = re.search(rf"(?m)^[ \t]*{re.escape(self._fence)}[ \t]*$", self._held)
+        if self._mode == "unknown":
+            return self._decide(closing) if is_last else ""
+        if closing and (is_last or closing.end() < len(self._held)):
+            self._held = self._held[: closing.start()].rstrip("\n") + self._held[closing.end() :]
+            return self._release()
+        if is_last:
+            return self._release()
+        end = self._held.rfind("\n") + 1
+        end = len(self._held[:end].rstrip("\n"))  # the line breaks before a closing fence
+        text, self._held = self._held[:end], self._held[end:]
+        return text
+
+    def _decide(self, closing: re.Match[str] | None) -> str:
+        """Return a draft in a fence of no language: prose is unwrapped, code is kept."""
+        is_whole = closing is not None and not self._held[closing.end() :].strip()
+        if closing is not None and is_whole and _PROSE.search(self._held[: closing.start()]):
+            self._held = self._held[: closing.start()].rstrip("\n")
+        else:
+            self._held = self._opening + self._held
+        return self._release()
+
+    def _release(self) -> str:
+        text, self._held, self._mode = self._held, "", "through"
+        return text
+
+    # -- references ------------------------------------------------------------------------
+
+    def _remove_references(self, text: str, is_last: bool) -> str:
+        self._references += text
+        start = self._find_references(is_last)
+        if start is None:
+            ready, self._references = self._references, ""
+            return ready
+        if is_last and self._is_reference_list(self._references[start:], is_last=True):
+            ready, self._references = self._references[:start].rstrip(), ""
+            return ready
+        if is_last:
+            ready, self._references = self._references, ""
+            return ready
+        start = len(self._references[:start].rstrip())  # the white space before the list
+        ready, self._references = self._references[:start], self._references[start:]
+        return ready
+
+    def _find_references(self, is_last: bool) -> int | None:
+        """Return where a list of references may begin; None if nothing is to be held back."""
+        position = 0
+        for line in self._references.splitlines(keepends=True):
+            is_complete = line.endswith("\n") or is_last
+            text = line.rstrip("\n")
+            may_begin = _may_begin(text, is_complete) or _RULE.fullmatch(text)
+            rest = self._references[position:]
+            if may_begin and self._is_reference_list(rest, is_last=is_last):
+                return position
+            position += len(line)
+        return None
+
+    def _is_reference_list(self, text: str, *, is_last: bool) -> bool:
+        """Whether a text is a list of references, or may become one."""
+        lines = text.split("\n")
+        open_line = None if is_last else lines.pop()
+        entries = 0
+        for line in lines:
+            if not line.strip() or (not entries and _RULE.fullmatch(line)):
+                continue
+            heading = (_HEADING.fullmatch(line) if not entries else None) or _NOTE.fullmatch(line)
+            entry = heading["rest"] if heading else _ITEM_MARK.sub("", line, count=1)
+            if heading and not entry.strip() and not _NOTE.fullmatch(line):
+                entries += 1
+                continue
+            if (not heading and not entries) or not self._is_reference(entry):
+                return False
+            entries += 1
+        if is_last:
+            return entries > 0
+        return open_line is not None and (
+            entries > 0 or _may_begin(open_line, False) or not open_line.strip()
+        )
+
+    def _is_reference(self, entry: str) -> bool:
+        """Whether an entry only names a source: its title, its file, an address or a number."""
+        text = entry.strip().strip("*_`").strip()
+        if _MARKERS.fullmatch(text):
+            return True
+        if len(text.split()) > _MAX_REFERENCE_WORDS:
+            return False
+        if _REFERENCE.search(text):
+            return True
+        lowered = text.lower()
+        return any(name in lowered for name in self._list_source_names())
+
+    def _list_source_names(self) -> Iterable[str]:
+        if self._source_names is None:
+            names: set[str] = set()
+            for passage in self._passages:
+                path = PurePosixPath(unquote(passage.uri))
+                names |= {passage.title, path.name, path.stem, *passage.headings}
+            self._source_names = tuple(
+                name.lower().strip() for name in names if len(name.strip()) >= _MIN_NAME_CHARACTERS
+            )
+        return self._source_names
+
+
+def _may_begin(line: str, is_complete: bool) -> bool:
+    """Whether a line begins a list of references, or may do so when it is complete."""
+    if _HEADING.fullmatch(line) or _NOTE.fullmatch(line):
+        return True
+    if is_complete:
+        return False
+    text = line.lstrip(" \t#*_").lower()
+    if not text:
+        return bool(line)
+    return any(word.startswith(text) or text.rstrip(" *_") == word for word in _WORDS) or bool(
+        re.fullmatch(r"\[\^?\d{0,3}\]?", text)
+    )

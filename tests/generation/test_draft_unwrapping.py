@@ -1,0 +1,87 @@
+"""Fences around a whole answer and lists of references below it are taken off."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag.generation.draft_unwrapping import DraftUnwrapper
+from rag.generation.passages import Passage
+from tests.generation.samples import run_generator
+
+ANSWER = "The battery lasts 34 minutes [1]."
+PASSAGES = [
+    Passage(1, "file:///docs/kite%20manual.md", 0, 9, "A battery.", "Kite 4", ("Power",), {}, 1.0)
+]
+WITH_REFERENCES = [
+    f"{ANSWER}\n\nReferences: kite manual.md",
+    f"{ANSWER}\n\n**Sources:**\n- Kite 4, docs/kite manual.md",
+    f"{ANSWER}\n\n## References\n\n1. Kite 4\n2. Power (https://example.org/x)\n",
+    f"{ANSWER}\n\nSources:\n[1] Kite 4\n[2] kite manual.md, page 3",
+    f"{ANSWER}\n\n---\n*Sources*:\n* Passage 1",
+    f"{ANSWER}\n\nSource: [1]",
+    f"{ANSWER}\nSource:",
+    f"{ANSWER}\n\n[1]: Kite 4",
+    f"{ANSWER}\n\n[^1]: kite manual.md\n[^2]: Kite 4",
+    f"{ANSWER}\n\nQuellen:\n- Kite 4",
+]
+FENCED = [
+    f"```\n{ANSWER}\n```",
+    f"```markdown\n{ANSWER}\n```\n",
+    f"\n~~~text\n{ANSWER}\n~~~",
+    f"````md\n{ANSWER}\n````",
+    f"```markdown\n{ANSWER}\n\nSources:\n- Kite 4\n```",
+]
+KEPT = [
+    "```sh\nrag ingest docs\n```",
+    "```\nrag ingest docs\n```",
+    f"```\n{ANSWER}\n```\nAnd then more.\n```\ncode\n```",
+    f"{ANSWER}\n\nSources: the battery is charged by the sun in Peru.",
+    f"{ANSWER}\n\nSources of error are wind and cold.",
+    f"{ANSWER}\n\n## Sources\n\nThe pump takes water from two sources in the hills above the town.",
+    f"References: Kite 4\n\n{ANSWER}",
+    f"{ANSWER}\n\n---\n\nMore.",
+    "Source",
+    "- a\n- b",
+]
+
+
+def unwrap(draft: str, cuts: list[int] | None = None) -> str:
+    bounds = sorted({0, *(cut % (len(draft) + 1) for cut in cuts or ()), len(draft)})
+    unwrapper = DraftUnwrapper(PASSAGES)
+    pieces = [unwrapper.feed(draft[i:j]) for i, j in zip(bounds, bounds[1:], strict=False)]
+    return "".join(pieces) + unwrapper.feed("", is_last=True)
+
+
+@pytest.mark.parametrize("draft", [*WITH_REFERENCES, *FENCED])
+def test_only_the_answer_is_left(draft: str) -> None:
+    assert unwrap(draft).strip() == ANSWER
+
+
+@pytest.mark.parametrize("draft", KEPT)
+def test_what_is_no_wrapping_is_kept(draft: str) -> None:
+    expected = draft if draft != "Source" else ""
+    assert unwrap(draft) == expected
+
+
+lines = st.sampled_from(
+    ["```", "```md", "~~~", "Sources:", "## References", "- Kite 4", "1. Kite 4", "[1]: Kite 4",
+     "[^1]: x", "---", "", " ", "**Source:** Kite 4", ANSWER, "rag ask", "Sources of error", "S", "["]
+)  # fmt: skip
+
+
+@given(st.lists(lines, max_size=8).map("\n".join), st.lists(st.integers(0, 300), max_size=20))
+def test_the_result_does_not_depend_on_the_pieces(draft: str, cuts: list[int]) -> None:
+    assert unwrap(draft, cuts).rstrip() == unwrap(draft).rstrip()
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("draft", [FENCED[0], FENCED[1], f"{ANSWER}\n\nReferences: passage 1"])
+def test_the_answer_of_a_model_is_checked_without_its_wrapping(draft: str, live: bool) -> None:
+    answer, _ = run_generator(draft, live=live)
+    assert answer.text == ANSWER
+    assert [sentence.status for sentence in answer.sentences] == ["supported"]
+
+
+def test_long_drafts_take_no_long_time() -> None:
+    for draft in ("Sources:\n" + "- Kite 4\n" * 3_000, "S" * 50_000, "```\n" * 5_000, "[" * 50_000):
+        unwrap(draft)
