@@ -360,7 +360,8 @@ def answer_notes(answer: Answer) -> list[str]:
     usage = answer.usage
     if usage.calls:
         cost = f", ${usage.cost_usd:.4f}" if usage.cost_usd else ""
-        tokens = f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out"
+        about = "about " if usage.is_estimated else ""
+        tokens = f"{about}{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out"
         notes.append(f"{format_count(usage.calls, 'chat model call')}: {tokens}{cost}")
     if "```" in answer.text or "~~~" in answer.text:
         notes.append("code in the answer is not verified")

@@ -39,6 +39,7 @@ from rag.generation.relevance import explain_missing_answer
 from rag.llm.base import ChatModel
 from rag.llm.completion import Completion, Source
 from rag.llm.prompting import escape_prompt_markup, render_messages, render_prompt
+from rag.providers.context_length import ASSUMED_CONTEXT_TOKENS
 from rag.query import Query
 from rag.types import (
     NO_ANSWER,
@@ -169,26 +170,25 @@ class GroundedGenerator(Generator):
                     yield event
                 return
             except ModelContextExceeded:
+                history = history[(len(history) + 1) // 2 :]
                 packed = self._pack_half(query, hits, history, packed)
                 if has_started or not packed.passages:
                     raise
 
     def _prepare_history(self, history: Sequence[Message]) -> list[Message]:
-        """Return the conversation, escaped and cut to at most half of the model's context."""
+        """Return the conversation, escaped and cut to at most half of the model's context.
+
+        A model whose context is not known is taken to have a small one.
+        """
         messages_for_model = [
             Message(role=message.role, content=escape_prompt_markup(strip_markers(message.content)))
             for message in history
         ]
-        context_tokens = self.model.context_tokens
-        if context_tokens is not None:
-            history_tokens = (
-                context_tokens - self.model.reply_tokens - _PROMPT_OVERHEAD_TOKENS
-            ) // 2
-            token_counts = [
-                self.model.count_tokens(message.content) for message in messages_for_model
-            ]
-            while messages_for_model and sum(token_counts) > history_tokens:
-                del messages_for_model[0], token_counts[0]
+        context_tokens = self.model.context_tokens or ASSUMED_CONTEXT_TOKENS
+        history_tokens = (context_tokens - self.model.reply_tokens - _PROMPT_OVERHEAD_TOKENS) // 2
+        token_counts = [self.model.count_tokens(message.content) for message in messages_for_model]
+        while messages_for_model and sum(token_counts) > history_tokens:
+            del messages_for_model[0], token_counts[0]
         return messages_for_model
 
     def _pack_passages(

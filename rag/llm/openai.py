@@ -19,6 +19,7 @@ from rag.llm.chat_completions import (
 )
 from rag.llm.completion import Completion, Delta, Source
 from rag.llm.hosted import StreamParser
+from rag.providers.context_length import find_context_length
 from rag.providers.event_streams import EventDecoder, aiterate_events, iterate_events
 from rag.providers.openai import AzureOpenAIProvider, OllamaProvider, OpenAIProvider
 from rag.types import Message, Usage
@@ -71,6 +72,17 @@ class OpenAIChat(OpenAIProvider, ChatCompletionsModel):
     def known_models(cls) -> Iterable[KnownChat]:
         """Return OpenAI's models."""
         return _MODELS.values()
+
+    @property
+    def context_tokens(self) -> int | None:
+        """``context``, that of a known model, or what the server says.
+
+        See `rag.providers.context_length`.
+        """
+        tokens = super().context_tokens
+        if tokens is not None or self._is_openai or (url := self._url) is None:
+            return tokens
+        return find_context_length(url, self.model, self._key)
 
     @property
     def _known_model(self) -> KnownChat | None:

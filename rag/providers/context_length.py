@@ -1,0 +1,104 @@
+"""How much a model reads: asked of the servers that tell, each in its own way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from threading import Lock
+from typing import Any
+
+_log = logging.getLogger(__name__)
+
+ASSUMED_CONTEXT_TOKENS = 8_192
+"""What a model is taken to read whose server does not tell."""
+
+_OLLAMA_DEFAULT_TOKENS = 4_096  # of a model without num_ctx; longer prompts lose their beginning
+_TIMEOUT_SECONDS = 3.0
+_MIN_TOKENS = 256
+_FIELDS = ("max_model_len", "context_length", "max_context_length", "context_window", "n_ctx")
+
+_known: dict[tuple[str, str], int] = {}
+_lock = Lock()
+
+
+def find_context_length(url: str, model: str, key: str) -> int:
+    """Return the context window of a model in tokens.
+
+    llama.cpp, Ollama, vLLM, LM Studio, TGI and others tell it; else `ASSUMED_CONTEXT_TOKENS`. The
+    answer of a server is kept as long as the process lives; no answer is asked for again.
+    """
+    with _lock:
+        if (tokens := _known.get((url, model))) is not None:
+            return tokens
+    try:
+        tokens = _ask_server(url, model, key)
+    except _Unreachable:
+        return ASSUMED_CONTEXT_TOKENS
+    if tokens is None:
+        _log.warning(
+            "%s does not tell how much %s reads: %d tokens are assumed; set `context`",
+            url, model, ASSUMED_CONTEXT_TOKENS,
+        )  # fmt: skip
+    with _lock:
+        return _known.setdefault((url, model), tokens or ASSUMED_CONTEXT_TOKENS)
+
+
+class _Unreachable(Exception):
+    """The server does not answer."""
+
+
+def _ask_server(url: str, model: str, key: str) -> int | None:
+    import httpx
+
+    base = url.rstrip("/")
+    root = base.removesuffix("/v1")
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        with httpx.Client(timeout=_TIMEOUT_SECONDS, headers=headers) as client:
+
+            def ask(method: str, address: str, **options: Any) -> Any:
+                with suppress(httpx.HTTPStatusError, ValueError):
+                    response = client.request(method, address, **options)
+                    response.raise_for_status()
+                    return response.json()
+                return None
+
+            for tokens in _iterate_answers(ask, base, root, model):
+                if isinstance(tokens, int) and tokens >= _MIN_TOKENS:
+                    return tokens
+    except (httpx.HTTPError, httpx.InvalidURL, ImportError):
+        raise _Unreachable from None
+    return None
+
+
+def _iterate_answers(ask: Callable[..., Any], base: str, root: str, model: str) -> Iterator[Any]:
+    """Yield what each kind of server answers, in the order of how exact it is."""
+    props = ask("GET", f"{root}/props")  # llama.cpp: what it was started with
+    yield _get(_get(props, "default_generation_settings"), "n_ctx")
+    yield _get(props, "n_ctx")
+    if ask("GET", f"{root}/api/version") is not None:  # Ollama: the loaded model, its settings
+        for running in _list(ask("GET", f"{root}/api/ps"), "models"):
+            if model in (_get(running, "name"), _get(running, "model")):
+                yield _get(running, "context_length")
+        shown = ask("POST", f"{root}/api/show", json={"model": model})
+        for line in str(_get(shown, "parameters") or "").splitlines():
+            name, _, value = line.partition(" ")
+            if name == "num_ctx" and value.strip().isdigit():
+                yield int(value)
+        yield _OLLAMA_DEFAULT_TOKENS
+    for address in (f"{root}/api/v0/models", f"{base}/models"):  # LM Studio; vLLM and others
+        for listed in _list(ask("GET", address), "data"):
+            if _get(listed, "id") == model:
+                yield _get(listed, "loaded_context_length")
+                yield from (_get(listed, field) for field in _FIELDS)
+    yield _get(ask("GET", f"{root}/info"), "max_total_tokens")  # TGI
+
+
+def _get(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else None
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    found = _get(value, name)
+    return found if isinstance(found, list) else []
