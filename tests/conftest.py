@@ -225,7 +225,7 @@ def scripted_server() -> Iterator[Script]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, daemon=True)
+    thread = Thread(target=lambda: server.serve_forever(poll_interval=0.01), daemon=True)
     thread.start()
     script.url = f"http://127.0.0.1:{server.server_port}/v1"
     yield script

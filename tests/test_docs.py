@@ -228,7 +228,9 @@ def test_the_same_program_in_each(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
     programs = blocks(ROOT / "docs" / "coming-from.md", "python")
     with ThreadingHTTPServer(("127.0.0.1", 0), _Answering) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(
+            target=lambda: server.serve_forever(poll_interval=0.01), daemon=True
+        ).start()
         monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.server_port}/v1")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # other people's

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -129,7 +130,7 @@ class OpenAIEmbedder(OpenAIProvider, BatchedEmbedder):
         request["encoding_format"] = "base64" if self._is_openai else "float"
         with (
             self._translate_errors(),
-            self._send(lambda client: client.embeddings, request) as response,
+            self._send(_call_embeddings, request) as response,
         ):
             reply = json.loads(response.read().decode("utf-8-sig"))
             if error := reply.get("error"):
@@ -190,6 +191,13 @@ class OllamaEmbedder(OllamaProvider, OpenAIEmbedder):
     def usd_per_million_tokens(self) -> float | None:
         """0: the server is the user's own."""
         return 0.0
+
+
+def _call_embeddings(client: Any, request: dict[str, Any]) -> Any:
+    """Send a request as it is: ``client.embeddings`` always adds an encoding."""
+    import httpx
+
+    return nullcontext(client.post("/embeddings", body=request, cast_to=httpx.Response))
 
 
 def _decode_vector(embedding: Any) -> NDArray[Any]:

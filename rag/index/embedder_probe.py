@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag.embedding import Embedder
-from rag.errors import EmbedderMismatch, ModelError
+from rag.errors import EmbedderMismatch, EmbeddingError, ModelError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +44,7 @@ class EmbedderProbe:
 
         try:
             (vector,) = self._embedder.embed_documents([_TEXT])
-        except ModelError:
+        except (ModelError, EmbeddingError):
             return
         self._is_checked = True
         known = self._read()

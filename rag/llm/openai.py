@@ -99,7 +99,7 @@ class OpenAIChat(OpenAIProvider, ChatCompletionsModel):
                     )
                 )
             request = self._build_chat_request(messages, schema)
-            with self._send(lambda client: client.chat.completions, request) as response:
+            with self._send(_call_chat_completions, request) as response:
                 return self._parse_reply(_read_body(response.read()), messages)
 
     def _stream(
@@ -112,7 +112,7 @@ class OpenAIChat(OpenAIProvider, ChatCompletionsModel):
                     yield from _ResponsesParser(self).parse(responses)
                 return
             request = self._build_stream_request(messages, schema)
-            with self._send(lambda client: client.chat.completions, request) as response:
+            with self._send(_call_chat_completions, request) as response:
                 decoder = EventDecoder()
                 parser = ChatCompletionsParser(self, messages, decoder)
                 yield from parser.parse(iterate_events(response, decoder))
@@ -131,7 +131,7 @@ class OpenAIChat(OpenAIProvider, ChatCompletionsModel):
                         yield delta
                 return
             request = self._build_stream_request(messages, schema)
-            async with self._asend(lambda client: client.chat.completions, request) as response:
+            async with self._asend(_call_chat_completions, request) as response:
                 decoder = EventDecoder()
                 parser = ChatCompletionsParser(self, messages, decoder)
                 events = aiterate_events(response, decoder)
@@ -215,6 +215,10 @@ class OpenAIChat(OpenAIProvider, ChatCompletionsModel):
             *(getattr(tokens, f"{side}_tokens", None) for side in ("input", "output"))
         )
         return Completion(text, usage or Usage(), finish)
+
+
+def _call_chat_completions(client: Any, request: dict[str, Any]) -> Any:
+    return client.chat.completions.with_streaming_response.create(**request)
 
 
 def _read_body(body: bytes) -> Any:

@@ -98,30 +98,29 @@ class OpenAIProvider(HostedModel):
         return frozenset(self.refuses) | list_refused(self._endpoint)
 
     @contextmanager
-    def _send(self, select_api: _SelectApi, request: Mapping[str, Any]) -> Iterator[Any]:
-        """Give the response to a request, without the parameters that the server refuses."""
+    def _send(self, call: _Call, request: Mapping[str, Any]) -> Iterator[Any]:
+        """Give the response to a request, without the parameters that the server refuses.
+
+        `call` sends a request with a client, and returns the context manager of its response.
+        """
         attempts = _Attempts(self, request)
         with ExitStack() as stack:
             for adapted in attempts:
-                api = select_api(self._get_client())
+                client = self._get_client()
                 with attempts.learn():
-                    call = api.with_streaming_response.create(**adapted)
-                    response = stack.enter_context(call)
+                    response = stack.enter_context(call(client, adapted))
                     break
             yield response
 
     @asynccontextmanager
-    async def _asend(
-        self, select_api: _SelectApi, request: Mapping[str, Any]
-    ) -> AsyncIterator[Any]:
+    async def _asend(self, call: _Call, request: Mapping[str, Any]) -> AsyncIterator[Any]:
         """Do as `_send` with the async client."""
         attempts = _Attempts(self, request)
         async with AsyncExitStack() as stack:
             for adapted in attempts:
-                api = select_api(await stack.enter_async_context(self._use_async_client()))
+                client = await stack.enter_async_context(self._use_async_client())
                 with attempts.learn():
-                    call = api.with_streaming_response.create(**adapted)
-                    response = await stack.enter_async_context(call)
+                    response = await stack.enter_async_context(call(client, adapted))
                     break
             yield response
 
@@ -242,7 +241,7 @@ class OpenAIProvider(HostedModel):
         )
 
 
-_SelectApi = Callable[[Any], Any]
+_Call = Callable[[Any, dict[str, Any]], Any]
 _MAX_ATTEMPTS = 12
 
 

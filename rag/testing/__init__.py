@@ -23,6 +23,7 @@ from rag.testing.embedder import EmbedderContract
 from rag.testing.generator import GeneratorContract
 from rag.testing.index import IndexContract
 from rag.testing.metric import MetricContract, make_sample_answers
+from rag.testing.model_server import SHAPES, ModelServer, Shape
 from rag.testing.parser import ParserContract
 from rag.testing.postprocessor import PostprocessorContract
 from rag.testing.retriever import RetrieverContract
@@ -42,6 +43,7 @@ from rag.testing.verifier import VerifierContract
 __all__ = [
     "BLANK_TEXTS",
     "HOSTILE_TEXTS",
+    "SHAPES",
     "ChatModelContract",
     "ChunkerContract",
     "ConnectorContract",
@@ -53,11 +55,13 @@ __all__ = [
     "IndexContract",
     "LexicalIndexContract",
     "MetricContract",
+    "ModelServer",
     "ParserContract",
     "PartContract",
     "PostprocessorContract",
     "RetrieverContract",
     "ScriptedChat",
+    "Shape",
     "TransformContract",
     "VectorStoreContract",
     "VerifierContract",

@@ -59,7 +59,7 @@ def serve_site() -> Iterator[Site]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.01))
     thread.start()
     served_site.url = f"http://127.0.0.1:{server.server_port}"
     try:

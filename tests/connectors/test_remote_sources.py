@@ -171,7 +171,7 @@ def test_a_remote_repository_is_fetched_incrementally(
     served_repository = Repo(str(repository))
     application = make_wsgi_chain(DictBackend({"/r": served_repository}))
     server = make_server("127.0.0.1", 0, application, handler_class=_SilentHandler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.01))
     thread.start()
     try:
         uri = f"git+http://127.0.0.1:{server.server_port}/r"

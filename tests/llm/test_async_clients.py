@@ -131,7 +131,7 @@ def server() -> Iterator[Server]:
     handler = type("ScriptHandler", (Handler,), {"script": script})
     http_server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     http_server.daemon_threads = True
-    thread = Thread(target=http_server.serve_forever, daemon=True)
+    thread = Thread(target=lambda: http_server.serve_forever(poll_interval=0.01), daemon=True)
     thread.start()
     script.url = f"http://127.0.0.1:{http_server.server_port}"
     yield script

@@ -225,7 +225,7 @@ def run_proxy(target: Server, token: str, ssl_context: ssl.SSLContext) -> Iterat
     http_server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     http_server.daemon_threads = True
     http_server.socket = ssl_context.wrap_socket(http_server.socket, server_side=True)
-    thread = Thread(target=http_server.serve_forever, daemon=True)
+    thread = Thread(target=lambda: http_server.serve_forever(poll_interval=0.01), daemon=True)
     thread.start()
     yield f"https://localhost:{http_server.server_port}"
     http_server.shutdown()

@@ -1,0 +1,240 @@
+"""Every client of a model server, on servers that misbehave as real ones do."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from rag import AnswerCompleted, GroundedGenerator, Message, OpenAIChat
+from rag.embedding.openai import OpenAIEmbedder
+from rag.errors import ModelError, RagError
+from rag.generation import Generator
+from rag.llm import fill
+from rag.llm.completion import Completion
+from rag.postprocessing import LlmReranker
+from rag.providers.dialects import forget_refusals
+from rag.testing import SHAPES, ModelServer, Shape
+from rag.testing.model_server import REPLY, THOUGHT
+from rag.verification import LlmVerifier
+from tests.generation.samples import HITS, QUESTION
+
+MESSAGES = [
+    Message(role="system", content="Answer from the passages."),
+    Message(role="user", content="How long does the battery last?"),
+]
+ANSWERS = {name: shape for name, shape in SHAPES.items() if shape.expects == "answer"}
+ERRORS = {name: shape for name, shape in SHAPES.items() if shape.expects == "error"}
+# A stream that says neither why nor that it ends may have been cut off.
+UNSAFE_TOGETHER = {"no [DONE]", "JSON lines in place of events"}
+WITHOUT_FINISH = {"no finish_reason", "empty finish_reason", "finish_reason null"}
+
+
+@pytest.fixture(autouse=True)
+def _know_no_server() -> Iterator[None]:
+    yield
+    forget_refusals()
+
+
+def make_chat(server: ModelServer, **options: object) -> OpenAIChat:
+    fields = {"model": "m", "base_url": server.url, "retries": 1, "seed": 1, "timeout": 20}
+    return OpenAIChat.model_validate(fields | options)
+
+
+def complete(chat: OpenAIChat) -> Completion:
+    return chat.complete(MESSAGES)
+
+
+def stream(chat: OpenAIChat) -> Completion:
+    text = ""
+    for delta in chat.stream(MESSAGES):
+        text = delta.text if delta.restarts else text + delta.text
+    assert delta.completion is not None
+    assert text == delta.completion.text
+    return delta.completion
+
+
+def stream_async(chat: OpenAIChat) -> Completion:
+    async def run() -> Completion:
+        text, completion = "", None
+        async for delta in chat.astream(MESSAGES):
+            text = delta.text if delta.restarts else text + delta.text
+            completion = delta.completion
+        assert completion is not None and text == completion.text
+        return completion
+
+    return asyncio.run(run())
+
+
+def complete_async(chat: OpenAIChat) -> Completion:
+    return asyncio.run(chat.acomplete(MESSAGES))
+
+
+CALLS = [complete, stream, stream_async, complete_async]
+every_call = pytest.mark.parametrize("call", CALLS)
+
+
+@every_call
+@pytest.mark.parametrize("name", ANSWERS)
+def test_the_answer_arrives(name: str, call: Callable[[OpenAIChat], Completion]) -> None:
+    with ModelServer(ANSWERS[name]) as server:
+        completion = call(make_chat(server))
+    assert completion.text == REPLY
+    assert completion.usage.input_tokens > 0 and completion.usage.output_tokens > 0
+    assert completion.usage.is_estimated == name.startswith("usage ") or "usage in" in name
+    assert completion.finish_reason in ("stop", "STOP", "unknown")
+    if THOUGHT in ANSWERS[name].text or "reasoning" in name or "thinking parts" in name:
+        assert THOUGHT in completion.thoughts
+
+
+@every_call
+@pytest.mark.parametrize("name", ERRORS)
+def test_there_is_one_clear_error(name: str, call: Callable[[OpenAIChat], Completion]) -> None:
+    with ModelServer(ERRORS[name]) as server, pytest.raises(ModelError) as caught:
+        call(make_chat(server, retries=0))
+    message = str(caught.value)
+    assert len(message) > 20 and "\n" not in message
+    assert "Traceback" not in message
+
+
+@pytest.mark.parametrize("name", [name for name in SHAPES if name in ANSWERS])
+def test_what_is_refused_is_learned_once(name: str) -> None:
+    with ModelServer(ANSWERS[name]) as server:
+        chat = make_chat(server)
+        complete(chat)
+        first_count = len(server.requests)
+        complete(chat)
+    assert len(server.requests) == first_count + 1
+
+
+def test_the_setting_avoids_the_refused_request() -> None:
+    with ModelServer(SHAPES["temperature"]) as server:
+        complete(make_chat(server, refuses=("temperature",)))
+    assert len(server.requests) == 1
+
+
+def test_a_refusal_of_the_content_is_not_taken_for_one_of_a_parameter() -> None:
+    with ModelServer(SHAPES["always a bad request"]) as server:
+        with pytest.raises(ModelError, match="Bad Request"):
+            complete(make_chat(server, retries=0))
+        server.shape = Shape()
+        complete(make_chat(server))
+    assert {"temperature", "seed"} <= server.requests[-1].keys()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    names=st.lists(st.sampled_from(list(ANSWERS)), min_size=2, max_size=4, unique=True),
+    call=st.sampled_from(CALLS),
+)
+def test_answers_arrive_from_servers_with_several_habits(
+    names: list[str], call: Callable[[OpenAIChat], Completion]
+) -> None:
+    chosen = set(names)
+    if chosen & UNSAFE_TOGETHER and chosen & WITHOUT_FINISH:
+        return
+    shape = Shape()
+    for name in sorted(names, key=list(SHAPES).index):
+        shape = shape.combine(SHAPES[name])
+    try:
+        with ModelServer(shape) as server:
+            completion = call(make_chat(server))
+    except ModelError as error:  # two shapes may contradict each other; never in silence
+        assert str(error)
+        return
+    finally:
+        forget_refusals()
+    assert completion.text == REPLY
+
+
+# -- the other clients ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_vectors_arrive_in_order(name: str) -> None:
+    texts = ["x" * (i + 1) for i in range(25)]
+    with ModelServer(ANSWERS[name]) as server:
+        embedder = OpenAIEmbedder(model="m", base_url=server.url, retries=1)
+        vectors = embedder.embed_documents(texts)
+    lengths = vectors[:, 0] / vectors[:, 1]
+    assert [round(float(value)) for value in lengths] == [len(text) for text in texts]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda item: {k: v for k, v in item.items() if k != "index"},
+        lambda item: item | {"index": 0},
+        lambda item: {k: v for k, v in item.items() if k != "index" or v},
+        lambda item: item | {"object": None},
+    ],
+)
+def test_vectors_without_an_index_have_the_order_of_the_texts(edit: Callable[[dict], dict]) -> None:  # type: ignore[type-arg]
+    shape = Shape(edit=(lambda reply: reply | {"data": [edit(item) for item in reply["data"]]},))
+    with ModelServer(shape) as server:
+        vectors = OpenAIEmbedder(model="m", base_url=server.url).embed_documents(["a", "bb", "ccc"])
+    assert [round(float(v[0] / v[1])) for v in vectors] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", [n for n in ERRORS if "stream" not in n and "finish" not in n])
+def test_a_failing_embedding_server_gives_one_clear_error(name: str) -> None:
+    if "content" in name or "choices" in name:
+        return  # embeddings have neither
+    with ModelServer(ERRORS[name]) as server, pytest.raises(RagError) as caught:
+        OpenAIEmbedder(model="m", base_url=server.url, retries=0).embed_documents(["a"])
+    assert len(str(caught.value)) > 10
+
+
+class Facts(BaseModel):
+    minutes: int
+
+
+def with_text(shape: Shape, text: str) -> Shape:
+    return Shape(
+        refuses=shape.refuses,
+        status=shape.status,
+        text=shape.text.replace(REPLY, text),
+        edit=shape.edit,
+        encode=shape.encode,
+        headers=shape.headers,
+        failures=shape.failures,
+    )
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_structured_replies_verdicts_and_grades_arrive(name: str) -> None:
+    shape = ANSWERS[name]
+    with ModelServer(with_text(shape, '{"minutes": 34}')) as server:
+        assert fill(make_chat(server), MESSAGES, Facts) == Facts(minutes=34)
+        server.shape = with_text(shape, '{"verdict": "supported"}')
+        verifier = LlmVerifier(model=make_chat(server), parallel=1)
+        assert verifier.scores([("It lasts.", "It lasts 34 minutes.")])[0] == 1
+        server.shape = with_text(shape, "[2] > [1]")
+        reranker = LlmReranker(model=make_chat(server))
+        assert len(reranker.score(QUESTION, [hit.chunk.text for hit in HITS])) == len(HITS)
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("name", ANSWERS)
+def test_the_answer_of_a_pipeline_is_cited(name: str, live: bool) -> None:
+    with ModelServer(ANSWERS[name]) as server:
+        generator: Generator = GroundedGenerator(model=make_chat(server), fallback=None)
+        if live:
+            *_, last = generator.stream(QUESTION, HITS)
+            assert isinstance(last, AnswerCompleted)
+            answer = last.answer
+        else:
+            answer = generator.answer(QUESTION, HITS)
+    assert answer.text == REPLY
+    assert [sentence.status for sentence in answer.sentences] == ["supported"]
+    assert THOUGHT not in json.dumps(
+        [event.text for event in answer.sentences if hasattr(event, "text")]
+    )
+
+
+def test_there_are_enough_shapes() -> None:
+    assert len(SHAPES) >= 60
+    assert len(ERRORS) >= 15
