@@ -27,6 +27,9 @@ def route_path(scope: Scope) -> str:
 
 
 def read_bearer_key(scope: Scope) -> str | None:
-    """Return the API key of the ``Authorization`` header, or None if it has no bearer token."""
-    scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else None
+    """Return the API key of the ``Authorization`` header or of ``x-api-key``; None without one."""
+    headers = Headers(scope=scope)
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return key.strip()
+    return headers.get("x-api-key", "").strip() or None

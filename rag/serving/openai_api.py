@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rag.generation import AnswerCompleted, TextDelta
 from rag.pipeline import Pipeline
 from rag.serving.api import parse_filter
+from rag.serving.client_tasks import complete_client_task, find_client_task, iterate_events
 from rag.serving.dependencies import ServiceArgument, TenantArgument
 from rag.serving.errors import ApiError, to_api_error
 from rag.serving.service import Service
@@ -235,17 +236,30 @@ async def chat(
     """Answer the last message of the user from the documents."""
     question, history = _read_conversation(body, service)
     where = parse_filter(body.where)
+    pipeline = tenant.pipeline
+    task = find_client_task(question)
+
+    async def complete_task() -> Answer:
+        assert task is not None
+        return await service.run_in_thread(
+            lambda: complete_client_task(task, question, history, pipeline)
+        )
+
     if body.stream:
-        events = tenant.pipeline.astream(question, where=where, history=history)
+        events = (
+            pipeline.astream(question, where=where, history=history)
+            if task is None
+            else iterate_events(await cancel_on_disconnect(request, complete_task()))
+        )
         stream = service.iterate_in_slots(events)
         first_event = await cancel_on_disconnect(request, anext(stream))
         return EventStreamResponse(_stream_chunks(body, first_event, stream, service), stream)
 
     async def ask_pipeline() -> Answer:
         async with service.slot():
-            return await tenant.pipeline.aask(question, where=where, history=history)
+            return await pipeline.aask(question, where=where, history=history)
 
-    answer = await cancel_on_disconnect(request, ask_pipeline())
+    answer = await cancel_on_disconnect(request, complete_task() if task else ask_pipeline())
     service.metrics.count_answer(answer)
     message = ReplyMessage(content=answer.text, citewell=Extension.of(answer))
     reply = ChatReply(
@@ -272,8 +286,10 @@ def _read_conversation(body: ChatRequest, service: Service) -> tuple[str, list[M
             param="response_format",
         )
     messages = [message for message in body.messages if message.role not in ("system", "developer")]
-    if not messages or messages[-1].role != "user":
-        raise ApiError(400, "the last message must be the user's question", "bad_request")
+    while messages and messages[-1].role != "user":  # a reply to go on with, results of tools
+        messages.pop()
+    if not messages:
+        raise ApiError(400, "there is no message of the user", "bad_request")
     *earlier_messages, question = messages
     if unsupported_type := question.first_unsupported_type:
         message = f"questions are only text, not {unsupported_type[:50]!r}"

@@ -44,7 +44,8 @@ class EventStreamResponse(StreamingResponse):
     """
 
     def __init__(self, body: AsyncIterator[str], source: AsyncIterator[Any]) -> None:
-        super().__init__(body, media_type="text/event-stream")
+        headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-cache"}  # of nginx and others
+        super().__init__(body, media_type="text/event-stream", headers=headers)
         self._source = source
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

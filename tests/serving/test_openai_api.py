@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def test_unsupported_requests_are_refused(server: Server) -> None:
     picture: Any = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]
     with pytest.raises(openai.BadRequestError, match="questions are only text"):
         client.chat.completions.create(model="citewell", messages=picture)
-    with pytest.raises(openai.BadRequestError, match="last message"):
+    with pytest.raises(openai.BadRequestError, match="no message of the user"):
         client.chat.completions.create(
             model="citewell", messages=[{"role": "assistant", "content": "x"}]
         )
@@ -122,3 +123,83 @@ def test_other_fields_and_parts_of_chat_clients_are_accepted(server: Server) -> 
         ).json()["error"]["message"]
         == "the body is not JSON"
     )
+
+
+# -- tasks of chat clients -----------------------------------------------------------------
+
+HISTORY = (
+    f"### Chat History:\n<chat_history>\nUSER: {QUESTION}\nASSISTANT: 34 minutes.\n</chat_history>"
+)
+TITLE = (
+    "### Task:\nGenerate a concise, 3-5 word title with an emoji summarizing the chat history.\n"
+    f'### Output:\nJSON format: {{ "title": "your title here" }}\n{HISTORY}'
+)
+TAGS = (
+    "### Task:\nGenerate 1-3 broad tags categorizing the main themes of the chat history.\n"
+    f'### Output:\nJSON format: {{ "tags": ["tag1", "tag2"] }}\n{HISTORY}'
+)
+FOLLOW_UPS = (
+    "### Task:\nSuggest 3-5 relevant follow-up questions or prompts.\n"
+    f'### Output:\nJSON format: {{ "follow_ups": ["Question 1?"] }}\n{HISTORY}'
+)
+LIBRE_TITLE = (
+    "Provide a concise, 5-word-or-less title for the conversation, using title case.\n\n"
+    f"User: {QUESTION}\nAI: 34 minutes."
+)
+
+
+def ask_client(server: Server, text: str, *, stream: bool = False) -> str:
+    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
+    messages: Any = [{"role": "user", "content": text}]
+    if stream:
+        chunks = client.chat.completions.create(model="citewell", messages=messages, stream=True)
+        return "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    completion = client.chat.completions.create(model="citewell", messages=messages)
+    return completion.choices[0].message.content or ""
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_tasks_of_chat_clients_are_no_questions(server: Server, stream: bool) -> None:
+    expected_title = " ".join(QUESTION.split()[:6])
+    assert json.loads(ask_client(server, TITLE, stream=stream)) == {"title": expected_title}
+    assert json.loads(ask_client(server, TAGS, stream=stream)) == {"tags": []}
+    assert json.loads(ask_client(server, FOLLOW_UPS, stream=stream)) == {"follow_ups": []}
+    assert ask_client(server, LIBRE_TITLE, stream=stream) == expected_title
+
+
+def test_tasks_go_to_the_chat_model(pipeline: Pipeline, folder: Path) -> None:
+    model = ScriptedChat(replies=('{"title": "Battery life"}',) * 2)
+    pipeline.ingest(folder)
+    scripted_pipeline = pipeline.model_copy(update={"generator": GroundedGenerator(model=model)})
+    with serve_pipeline(scripted_pipeline) as server:
+        for stream in (False, True):
+            assert ask_client(server, TITLE, stream=stream) == '{"title": "Battery life"}'
+    assert "Generate a concise" in model.requests[0][-1].content
+
+
+@pytest.mark.parametrize(
+    "question",
+    [QUESTION, f"### Task: {QUESTION}", f"What is the title of the chat? {QUESTION}"],
+)
+def test_questions_that_sound_like_tasks_are_answered(server: Server, question: str) -> None:
+    assert "34 minutes" in ask_client(server, question)
+
+
+def test_a_conversation_may_end_in_a_reply_or_a_result_of_a_tool(server: Server) -> None:
+    for last in (
+        {"role": "assistant", "content": "The battery"},
+        {"role": "tool", "content": "{}", "tool_call_id": "1"},
+    ):
+        body = {"model": "citewell", "messages": [{"role": "user", "content": QUESTION}, last]}
+        reply = server.client.post("/v1/chat/completions", json=body).json()
+        assert "34 minutes" in reply["choices"][0]["message"]["content"]
+
+
+def test_streams_are_not_buffered_by_proxies(server: Server) -> None:
+    body = {
+        "model": "citewell",
+        "stream": True,
+        "messages": [{"role": "user", "content": QUESTION}],
+    }
+    response = server.client.post("/v1/chat/completions", json=body)
+    assert response.headers["X-Accel-Buffering"] == "no"
