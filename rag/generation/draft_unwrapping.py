@@ -30,8 +30,12 @@ _NOTE = re.compile(r"[ \t]*\[\^?\d{1,3}\][ \t]*:(?P<rest>.*)")
 _RULE = re.compile(r"[ \t]*(?:-{3,}|\*{3,}|_{3,})[ \t]*")
 _ITEM_MARK = re.compile(r"\s*(?:[-*•]|\(?\d{1,3}[.)]|\[\^?\d{1,3}\]:?)\s*")
 _REFERENCE = re.compile(
-    r"https?://|\b(?:passage|source|document|page|section|chunk|p\.)\s*\.?\s*\[?\d", re.IGNORECASE
+    r"https?://\S+|\b(?:passage|source|document|page|section|chunk|p\.)\s*\.?\s*\[?\d+\]?",
+    re.IGNORECASE,
 )
+_MARKERS_ANYWHERE = re.compile(r"\[\^?\d{1,3}\]")
+_LINKS = frozenset("and of the in on from see page section docs und der die das et de".split())
+_MAX_OTHER_WORDS = 1  # of an entry, besides the name of a source
 _MARKERS = re.compile(r"[\s,;&]*(?:\[\^?\d{1,3}\][\s,;&]*)*")
 _MAX_REFERENCE_WORDS = 20
 _MIN_NAME_CHARACTERS = 3
@@ -51,6 +55,8 @@ class DraftUnwrapper:
         self._opening = ""
         self._fence = ""
         self._references = ""
+        self._is_at_line_start = True  # of what is held back as references
+        self._has_answer = False
 
     def feed(self, piece: str, *, is_last: bool = False) -> str:
         """Return the next text of the answer; what may be no part of it is held back."""
@@ -73,7 +79,7 @@ class DraftUnwrapper:
             self._mode = "prose" if info else "unknown"
             self._opening, self._fence = opening.group(), opening["fence"]
             self._held = self._held[opening.end() :]
-        closing = re.search(rf"(?m)^[ \t]*{re.escape(self._fence)}[ \t]*$", self._held)
+        closing = self._find_closing()
         if self._mode == "unknown":
             return self._decide(closing) if is_last else ""
         if closing and (is_last or closing.end() < len(self._held)):
@@ -85,6 +91,19 @@ class DraftUnwrapper:
         end = len(self._held[:end].rstrip("\n"))  # the line breaks before a closing fence
         text, self._held = self._held[:end], self._held[end:]
         return text
+
+    def _find_closing(self) -> re.Match[str] | None:
+        """Return the line that ends the fence; fences within it end before."""
+        depth = 0
+        lines = re.finditer(rf"(?m)^[ \t]*{re.escape(self._fence)}(?P<info>[^\n`~]*)$", self._held)
+        for line in lines:
+            if line["info"].strip():
+                depth += 1
+            elif depth:
+                depth -= 1
+            else:
+                return line
+        return None
 
     def _decide(self, closing: re.Match[str] | None) -> str:
         """Return a draft in a fence of no language: prose is unwrapped, code is kept."""
@@ -105,22 +124,30 @@ class DraftUnwrapper:
         self._references += text
         start = self._find_references(is_last)
         if start is None:
-            ready, self._references = self._references, ""
-            return ready
-        if is_last and self._is_reference_list(self._references[start:], is_last=True):
-            ready, self._references = self._references[:start].rstrip(), ""
-            return ready
-        if is_last:
-            ready, self._references = self._references, ""
-            return ready
-        start = len(self._references[:start].rstrip())  # the white space before the list
+            start = len(self._references)
+            if not is_last:  # white space before a list
+                start = len(self._references.rstrip())
+        elif not is_last:
+            start = len(self._references[:start].rstrip())
+        elif self._has_answer or self._references[:start].strip():
+            self._references = self._references[:start].rstrip()
+            start = len(self._references)
+        else:  # there is nothing but the list
+            start = len(self._references)
         ready, self._references = self._references[:start], self._references[start:]
+        if ready:
+            self._is_at_line_start = ready.endswith("\n")
+            self._has_answer = self._has_answer or bool(ready.strip())
         return ready
 
     def _find_references(self, is_last: bool) -> int | None:
         """Return where a list of references may begin; None if nothing is to be held back."""
         position = 0
-        for line in self._references.splitlines(keepends=True):
+        for i, line in enumerate(self._references.split("\n")):
+            line = f"{line}\n" if position + len(line) < len(self._references) else line
+            if i == 0 and not self._is_at_line_start:
+                position += len(line)
+                continue
             is_complete = line.endswith("\n") or is_last
             text = line.rstrip("\n")
             may_begin = _may_begin(text, is_complete) or _RULE.fullmatch(text)
@@ -159,10 +186,12 @@ class DraftUnwrapper:
             return True
         if len(text.split()) > _MAX_REFERENCE_WORDS:
             return False
-        if _REFERENCE.search(text):
-            return True
-        lowered = text.lower()
-        return any(name in lowered for name in self._list_source_names())
+        lowered = _MARKERS_ANYWHERE.sub(" ", text.lower())
+        rest = _REFERENCE.sub(" ", lowered)
+        for name in sorted(self._list_source_names(), key=len, reverse=True):
+            rest = rest.replace(name, " ")
+        other_words = [w for w in re.findall(r"\w+", rest) if not w.isdigit() and w not in _LINKS]
+        return rest != lowered and len(other_words) <= _MAX_OTHER_WORDS
 
     def _list_source_names(self) -> Iterable[str]:
         if self._source_names is None:
@@ -183,7 +212,7 @@ def _may_begin(line: str, is_complete: bool) -> bool:
     if is_complete:
         return False
     text = line.lstrip(" \t#*_").lower()
-    if not text:
+    if not text.strip("-"):
         return bool(line)
     return any(word.startswith(text) or text.rstrip(" *_") == word for word in _WORDS) or bool(
         re.fullmatch(r"\[\^?\d{0,3}\]?", text)

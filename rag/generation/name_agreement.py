@@ -85,7 +85,8 @@ class NameAgreement:
         claimed = _list_identifiers(self._claim_names)
         if not (identifiers := claimed or self._asked_identifiers):
             return False
-        if claimed - _list_words(passage.premise(span)) - _list_words(passage.document_name):
+        known = _list_words(passage.premise(span)) | _list_words(passage.document_name)
+        if any(find_identifiers(claimed, like={name}).isdisjoint(known) for name in claimed):
             return True
         label_words = _list_words(passage.label_at(span.start))
         units = [

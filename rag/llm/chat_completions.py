@@ -68,6 +68,11 @@ class ChatCompletionsModel(HostedChat):
 
     def _check_error(self, reply: Any) -> None:
         """Raise the error of a server that sends it with a status of success."""
+        if not _get(reply, "choices") and (
+            _get(reply, "object") == "error" or _get(reply, "detail")
+        ):
+            reason = _get(reply, "message") or _get(reply, "detail")
+            raise self._make_embedded_error(str(reason), str(_get(reply, "code") or ""))
         if error := _get(reply, "error"):
             reason = _get(error, "message") or error
             raise self._make_embedded_error(str(reason), str(_get(error, "code") or ""))
@@ -135,7 +140,9 @@ class _Piece(NamedTuple):
 
 def _read_choice(model: ChatCompletionsModel, choice: Any) -> _Piece:
     """Return what a choice says, in whichever of the usual fields."""
-    message = _get(choice, "message") or _get(choice, "delta")
+    message = _get(choice, "delta")
+    if message is None:
+        message = _get(choice, "message")
     content = _get(message, "content") if message is not None else _get(choice, "text")
     texts, thoughts = _read_content(model, content)
     for field in _THOUGHT_FIELDS:
@@ -145,7 +152,7 @@ def _read_choice(model: ChatCompletionsModel, choice: Any) -> _Piece:
     refusal = _get(message, "refusal")
     reason = _get(choice, "finish_reason")
     reason = reason if isinstance(reason, str) else ""
-    if reason == "error":
+    if reason in ("error", "abort"):
         model._check_error(choice)
         raise model._make_embedded_error("the server ended its reply with an error", "")
     return _Piece(

@@ -17,18 +17,29 @@ _HEADING = re.compile(r"#{1,6}\s+")
 _EMPHASIS = re.compile(r"(\*\*|__|\*|_|`)(?=\S)(.+?)(?<=\S)\1")
 _QUOTED = re.compile(r"[\"“„«»'‘‚`]+(.*?)[\"”“»«'’`]+\s*[.]?", re.DOTALL)
 _NOUNS = (
-    r"(?:questions?|query|queries|versions?|rewrites?|rewriting|rewritten|rephrasings?|"
-    r"variations?|alternatives?|formulations?|output|result|answer|response|reply|perspective|"
+    r"(?:questions?|query|queries|versions?|rewrites?|rewriting|rewritten|rephrased|rephrasings?|"
+    r"variations?|alternatives?|formulations?|output|result|answer|reply|"
     r"frage|suchanfrage|pregunta|domanda|vraag|requête)"
+)
+_ADJECTIVES = (
+    r"(?:the|my|your|a|an|is|are|of|rewritten|standalone|stand-alone|self-contained|rephrased|"
+    r"reformulated|alternative|final|new|improved|updated|search|general|broader|specific|more|"
+    r"step-back|sub|simpler|simplified|possible|generated|different|following|\d{1,2}|one|two|"
+    r"three|four|five|umformulierte|eigenständige)"
 )
 _LABEL_TEXT = (
     r"(?:(?:sure|certainly|of course|okay|ok|great)\W+)?"
     r"(?:(?:here(?:['’]s| is| are)?|below (?:is|are)|this is|these are)\s+)?"
-    rf"(?:[\w'’-]+\s+){{0,6}}?{_NOUNS}(?:\s*#?\d{{1,2}})?"
-    r"(?:\s+(?:is|are|would be|could be|might be|in english|to search for|from \w+ perspectives?|"
-    r"sorted by \w+|of (?:the|your) question|of it))?"
+    rf"(?:{_ADJECTIVES}\s+){{0,6}}?{_NOUNS}(?:\s*#?\d{{1,2}})?"
+    r"(?:\s+(?:is|are|would be|could be|might be|lautet|in english|to search for|"
+    r"of (?:the|your) question))?"
 )
 _LABEL = re.compile(rf"\s*{_LABEL_TEXT}\s*[:：]\s*", re.IGNORECASE)
+_SOURCE_LABEL = re.compile(
+    r"\s*(?:(?:the\s+)?(?:original|initial|previous|last|first|old|user(?:['’]s)?|follow[- ]?up)\s*"
+    r"(?:question|query|version)?|user|assistant|human|ai|history|conversation|context)\s*[:：]",
+    re.IGNORECASE,
+)
 _LABEL_LINE = re.compile(rf"\s*{_LABEL_TEXT}\s*[:：.!]*\s*", re.IGNORECASE)
 _INTRODUCTION = re.compile(
     r"\s*(?:sure|certainly|of course|okay|here(?:['’]s| is| are)|below|the following|let me|"
@@ -37,13 +48,17 @@ _INTRODUCTION = re.compile(
     re.IGNORECASE,
 )
 _NOTE = re.compile(
-    r"(?:(?<=[?？؟])|(?<=[?？؟][\"”*]))\s*[(\[][^()\[\]]*[)\]]\s*$"
-    r"|\s+[(\[](?:focus|note|this|emphasi|asks|target|rephras|more |using|alternative|broad|narrow)"
-    r"[^()\[\]]*[)\]]\s*$",
+    r"\s*[(\[](?:focus|note|this|emphasi|asks|target|rephras|more (?:general|specific)|broader|"
+    r"narrower|alternative)[^()\[\]]*[)\]]\s*$",
     re.IGNORECASE,
 )
 _IS_QUESTION = re.compile(r"[?？؟][\"”’»)\s]*$")
-_KEYS = re.compile(r"quer|question|rewrit|standalone|search|version|text|output", re.IGNORECASE)
+_KEYS = (
+    re.compile(r"rewrit|standalone|rephras|reformul|search", re.I),
+    re.compile(r"quer|question|version|text|output", re.I),
+)
+_SOURCE_KEYS = re.compile(r"original|initial|previous|follow|reason|explan|note|history", re.I)
+_JSON_START = re.compile(r"\s*(?:[{\[]\s*[\"'{\[]|```)")
 
 
 def parse_lines(reply: str) -> list[str]:
@@ -53,9 +68,13 @@ def parse_lines(reply: str) -> list[str]:
     list items are left out.
     """
     if (strings := _read_json(reply)) is not None:
-        return [line for text in strings if (line := _clean(text)[0])]
-    lines = [_clean(line) for line in _FENCE.sub("", reply).splitlines()]
-    found = [(text, is_item) for text, is_item in lines if text]
+        return [" ".join(text.split()) for text in strings if text.strip()]
+    lines = [line for line in _FENCE.sub("", reply).splitlines() if line.strip()]
+    markers = sum(bool(_MARKER.match(line.strip())) for line in lines)
+    cleaned = [_clean(line, has_markers=markers > 1) for line in lines]
+    found = [(text, is_item) for text, is_item in cleaned if text]
+    if not found:  # what looks like an introduction is all there is
+        return [line.strip() for line in lines[:1] if not _LABEL_LINE.fullmatch(line.strip(" #*_"))]
     if any(_IS_QUESTION.search(text) for text, _ in found):
         found = [(text, is_item) for text, is_item in found if is_item or _IS_QUESTION.search(text)]
     return [text for text, _ in found]
@@ -68,11 +87,18 @@ def parse_line(reply: str) -> str:
     return next(iter(questions or lines), "")
 
 
-def _clean(line: str) -> tuple[str, bool]:
-    """Return what a line says, "" if only an introduction or a note; and whether it is an item."""
+def _clean(line: str, *, has_markers: bool) -> tuple[str, bool]:
+    """Return what a line says, "" if only an introduction or a note; and whether it is an item.
+
+    `has_markers` says that several lines have list markers; one number alone may be a date.
+    """
     text = line.strip()
     is_item = False
     while marker := _MARKER.match(text):
+        if not has_markers and re.match(r"\d", text) and not text.startswith("1"):
+            break
+        if not has_markers and text.startswith("1") and not re.match(r"1[.):]\s", text):
+            break
         is_item = True
         text = text[marker.end() :]
     text = _HEADING.sub("", text, count=1) if _HEADING.match(text) else text
@@ -81,6 +107,8 @@ def _clean(line: str) -> tuple[str, bool]:
         text = plain
     if _LABEL_LINE.fullmatch(plain):
         return "", False
+    if _SOURCE_LABEL.match(plain):
+        return "", False
     label = _LABEL.match(plain)
     if label is not None:
         text = plain[label.end() :]
@@ -88,7 +116,7 @@ def _clean(line: str) -> tuple[str, bool]:
         return "", False
     text = _NOTE.sub("", text).strip()
     quoted = _QUOTED.fullmatch(text)
-    if quoted and not re.search(r"[\"“”„«»]", quoted[1]):
+    if quoted and not re.search(r"[\"“”„«»]|'\s|\s'", quoted[1]):
         text = quoted[1].strip()
     if text.endswith((":", "：")) and not is_item:
         return "", False
@@ -97,7 +125,7 @@ def _clean(line: str) -> tuple[str, bool]:
 
 def _read_json(reply: str) -> list[str] | None:
     """Return the strings of a reply that is JSON, or of JSON in its fence; None without JSON."""
-    if "{" not in reply and "[" not in reply:
+    if not _JSON_START.match(reply):
         return None
     strings = [text for value in find_json_values(reply) for text in _list_strings(value)]
     return strings or None
@@ -110,6 +138,9 @@ def _list_strings(value: Any) -> Iterator[str]:
         for item in value:
             yield from _list_strings(item)
     elif isinstance(value, Mapping):
-        named = [inner for key, inner in value.items() if _KEYS.search(str(key))]
-        for inner in named or value.values():
+        items = [(str(k), v) for k, v in value.items() if not _SOURCE_KEYS.search(str(k))]
+        for pattern in _KEYS:
+            if named := [inner for key, inner in items if pattern.search(key)]:
+                break
+        for inner in named or [inner for _, inner in items]:
             yield from _list_strings(inner)

@@ -35,7 +35,8 @@ def fill(
     for attempt in range(1, tries + 1):
         completion = chat.complete(request, schema=schema)
         fault = ""
-        for value in _iterate_candidates(completion.text, model):
+        is_cut = completion.finish_reason == "length"  # its last value may be half of one
+        for value in _iterate_candidates(completion.text, model, repair=not is_cut):
             try:
                 return model.model_validate(value)
             except ValidationError as error:
@@ -79,17 +80,17 @@ def iterate_json_values(text: str) -> Iterator[Any]:
         yield from _iterate_bracketed_json(text)
 
 
-def _iterate_candidates(text: str, model: type[BaseModel]) -> Iterator[Any]:
+def _iterate_candidates(text: str, model: type[BaseModel], *, repair: bool) -> Iterator[Any]:
     """Yield what a reply can mean as a value of `model`, in its shape.
 
     If the reply is not JSON as a whole, that are the objects in it, if need be repaired; without
     any, its text may be the value of the only field.
     """
-    if values := find_json_values(text):
+    if values := find_json_values(text, repair=repair):
         yield from (_fit_shape(value, model) for value in values)
         return
     objects = [value for value in _iterate_bracketed_json(text) if isinstance(value, Mapping)]
-    if not objects and (start := text.find("{")) >= 0:
+    if not objects and repair and (start := text.find("{")) >= 0:
         objects = [value for value in _repair_json(text[start:]) if isinstance(value, Mapping)]
     yield from (_fit_shape(value, model) for value in objects)
     if not objects and len(text) <= _MAX_WORD_CHARACTERS and text.strip():
@@ -144,8 +145,9 @@ def _fit_shape(value: Any, model: type[BaseModel]) -> Any:
     names = {_normalize_name(name): name for name in fields}
     fitted = {names.get(_normalize_name(key), key): inner for key, inner in value.items()}
     if not fields.keys() & fitted.keys() and len(value) == 1:
-        (inner,) = value.values()
-        return _fit_shape(inner, model) if isinstance(inner, Mapping | list | str) else value
+        ((key, inner),) = value.items()
+        is_wrapper = isinstance(inner, Mapping) or _normalize_name(key) in _WRAPPERS
+        return _fit_shape(inner, model) if is_wrapper else value
     return {k: _fit_field(v, fields[k]) if k in fields else v for k, v in fitted.items()}
 
 
@@ -166,6 +168,9 @@ def _fit_field(value: Any, field: FieldInfo) -> Any:
     word = value.strip().strip(".!*\"'`").lower()
     if get_origin(field.annotation) is Literal:
         choices = {str(choice).lower(): choice for choice in get_args(field.annotation)}
+        word = re.sub(r"^(?:verdict|answer|result)\s*[:=]\s*", "", word).strip("*\"'` ")
+        if "partly" in choices and word in ("partially", "partial", "partially supported"):
+            word = "partly"
         if word not in choices and "supported" in choices:
             word = "supported" if word in _YES else "unsupported" if word in _NO else word
         return choices.get(word, value)
@@ -174,6 +179,10 @@ def _fit_field(value: Any, field: FieldInfo) -> Any:
     return value
 
 
+_WRAPPERS = frozenset(
+    "result results answer output response reply value values data json items verdict verdicts "
+    "evaluation assessment".split()
+)
 _YES = frozenset(
     "yes true y 1 supported fully_supported entailed entails correct answered attributable "
     "relevant ja oui sí si".split()

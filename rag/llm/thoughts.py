@@ -12,8 +12,10 @@ from typing import NamedTuple
 
 _NAMES = "think|thinking|thought|thoughts|reasoning|reflection|scratchpad"
 _TAG = re.compile(
-    rf"(?<!`)<\s?(?P<close>/?)\s?(?:{_NAMES})(?:\s+\w+=[^<>]{{0,100}})?\s?/?>"
-    r"|<\|(?P<token>channel|message|start|end|return|call)\|>",
+    rf"(?<!`)<\s?(?P<close>/?)\s?(?:seed:)?(?:{_NAMES})(?:\s+\w+=[^<>]{{0,100}})?\s?/?>"
+    r"|(?<!`)(?:\[|◁)(?P<close_bracket>/?)THINK(?:\]|▷)"
+    r"|(?<!`)<\|(?P<token>channel|message|start|end|return|call)\|>"
+    r"|(?<!`)<\|(?P<edge>begin|end)_of_thought\|>",
     re.IGNORECASE,
 )
 _PARTIAL_TAG = re.compile(

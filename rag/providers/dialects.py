@@ -46,7 +46,7 @@ _MESSAGES: Mapping[str, str] = {
     "temperature": r"\btemperature\b",
     "max_tokens": r"\bmax_tokens\b|max_completion_tokens",
     "max_completion_tokens": r"\bmax_completion_tokens\b",
-    "seed": r"\bseed\b",
+    "seed": r"\bseed\b(?!-)",
     "reasoning_effort": r"reasoning.?effort",
     "system": (
         r"\bsystem['\"`]?\s+(?:role|message|prompt|instruction)|role\b[^.]{0,40}\bsystem\b"
@@ -78,13 +78,34 @@ _WITHOUT_REASON = re.compile(
     r"unknown error|error)?\W*",
     re.IGNORECASE,
 )
+_REFUSED = re.compile(
+    r"unsupported|not support|unavailable|not available|unknown|unrecogni[sz]ed|unexpected|"
+    r"not (?:a )?(?:permitted|allowed|accepted|valid|implemented|enabled)|extra|invalid|does not|must be|"
+    r"must alternate|only|cannot|can't|deprecated|instead|bad\b",
+    re.IGNORECASE,
+)
+_ACCEPTED = re.compile(
+    r"\b(?:allowed|supported|accepted|valid|known|expected)(?: (?:fields?|parameters?|keys?|names?|"
+    r"values?|one of))?\s*(?::|are\b).*",
+    re.IGNORECASE | re.DOTALL,
+)
+_CONTENT = re.compile(
+    r"polic(?:y|ies)|moderation|harmful|unsafe|violat|context (?:length|window)|too long|too large|"
+    r"reduce the length|exceeds",
+    re.IGNORECASE,
+)
 _MAX_BATCH = re.compile(
-    r"(?:larger|greater|more|exceed\w*|at most|maximum|max|limit|up to|under|<=)\D{0,40}(\d{1,5})",
+    r"(?:larger|greater|more|exceed\w*|at most|maximum|max|limit|up to|under|<=)\D{0,40}?"
+    r"(\d{1,5})(?!\d|\s*(?:[kmg]i?b\b|bytes?|s\b|sec|ms\b|tokens?|char))",
     re.IGNORECASE,
 )
 _BATCH = re.compile(
-    r"batch|\binputs?\b|\barray\b|\blist\b|\bitems\b|\btexts\b|\brequests\b", re.IGNORECASE
+    r"\bbatch|too many|number of (?:inputs?|texts?|items)|array\b.{0,30}\b(?:long|length|size|"
+    r"items)|"
+    r"(?:at most|maximum(?: of)?|more than) \d+ (?:inputs?|texts?|items|documents|strings)",
+    re.IGNORECASE,
 )
+_LONG_TEXT = re.compile(r"\btokens?\b|too long|context", re.IGNORECASE)
 
 _refused: dict[Endpoint, dict[Feature, None]] = {}
 _batch_sizes: dict[Endpoint, int] = {}
@@ -97,10 +118,21 @@ def list_refused(endpoint: Endpoint) -> frozenset[Feature]:
         return frozenset(_refused.get(endpoint, ()))
 
 
-def find_refused(reason: str, request: Mapping[str, Any]) -> Feature | None:
-    """Return what in a `request` its refusal is about; None if its `reason` names nothing of it."""
+def find_refused(reason: str, request: Mapping[str, Any], parameter: str = "") -> Feature | None:
+    """Return what in a `request` its refusal is about; None if its `reason` names nothing of it.
+
+    `parameter` is what the error itself names. A reason has to say that something is not accepted;
+    lists of what is accepted, and the name of the model, do not count.
+    """
     features = _list_features(request)
-    return next((f for f in features if _PATTERNS[f].search(reason)), None)
+    if parameter:
+        names = parameter.replace("response_format.", "").split(".")
+        return next((f for f in features if f in names or _PATTERNS[f].fullmatch(names[0])), None)
+    model = re.escape(str(request.get("model") or "\0"))
+    text = _ACCEPTED.sub(" ", re.sub(rf"(?<![\w-]){model}(?![\w-])", " ", reason))
+    if not _REFUSED.search(text) or _CONTENT.search(text):
+        return None
+    return next((f for f in features if _PATTERNS[f].search(text)), None)
 
 
 def guess_refused(reason: str, request: Mapping[str, Any]) -> Feature | None:
@@ -112,13 +144,16 @@ def guess_refused(reason: str, request: Mapping[str, Any]) -> Feature | None:
 
 
 def remember_refusal(endpoint: Endpoint, feature: Feature, reason: str = "") -> None:
-    """Remember that an endpoint refuses a feature, and log it once."""
+    """Remember that an endpoint refuses a feature, and log it."""
     with _lock:
         features = _refused.setdefault(endpoint, {})
         if feature in features:
             return
         features[feature] = None
     url, model = endpoint
+    if feature == "unversioned_url":
+        _log.warning("%s answers below %s/v1; set this as base_url", url, url.rstrip("/"))
+        return
     _log.warning(
         "%s (%s) does not accept %s; requests go without it (setting `refuses`): %s",
         url, model, feature, reason[:200],
@@ -144,7 +179,7 @@ def find_batch_size(endpoint: Endpoint) -> int | None:
 
 def learn_batch_size(endpoint: Endpoint, reason: str, count: int) -> bool:
     """Learn from the refusal of a request with `count` texts; return whether to send fewer."""
-    if count < 2 or not _BATCH.search(reason):
+    if count < 2 or not _BATCH.search(reason) or _LONG_TEXT.search(reason):
         return False
     limits = [int(number) for number in _MAX_BATCH.findall(reason)]
     size = next((limit for limit in limits if 0 < limit < count), count // 2)

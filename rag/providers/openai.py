@@ -43,7 +43,6 @@ from rag.providers.dialects import (
     Feature,
     apply_dialect,
     find_refused,
-    forget_refusals,
     guess_refused,
     list_refused,
     remember_refusal,
@@ -253,17 +252,22 @@ class _Attempts:
         self._request = request
         self._sent: dict[str, Any] = {}
         self._refused: frozenset[Feature] = frozenset()
+        self._found: dict[Feature, str] = {}
         self._guesses: list[Feature] = []
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for _ in range(_MAX_ATTEMPTS):
-            self._refused = self._provider._refused
+            self._refused = self._provider._refused | self._found.keys()
             self._sent = apply_dialect(self._request, self._refused)
             yield self._sent
 
     @contextmanager
     def learn(self) -> Iterator[None]:
-        """Learn from a refusal that says what to leave out; raise any other error."""
+        """Learn from a refusal that says what to leave out; raise any other error.
+
+        What was found is remembered once a request succeeds; of guesses only the last one, since
+        the ones before did not help.
+        """
         import openai
 
         try:
@@ -271,22 +275,30 @@ class _Attempts:
         except openai.APIStatusError as error:
             feature = self._find_refused(error)
             if feature is None or feature in self._refused:
-                forget_refusals(self._provider._endpoint, self._guesses)
                 raise
-            remember_refusal(self._provider._endpoint, feature, _read_error_reason(error))
+            self._found[feature] = _read_error_reason(error)
+        else:
+            for feature, reason in self._found.items():
+                if feature not in self._guesses[:-1]:
+                    remember_refusal(self._provider._endpoint, feature, reason)
 
     def _find_refused(self, error: APIStatusError) -> Feature | None:
         reason, status = _read_error_reason(error), error.status_code
-        if status in (401, 403, 408, 409, 413, 429):
+        if status in (404, 405):
+            url = self._provider._url or ""
+            has_version = bool(urlsplit(url).path.strip("/"))
+            is_unknown = not url or self._provider._is_openai or has_version
+            return "unversioned_url" if not is_unknown and _NO_PAGE.search(reason) else None
+        if status not in (400, 422, 501):
             return None
-        if (feature := find_refused(reason, self._sent)) is not None:
-            return feature
-        url = self._provider._url or ""
-        if status in (404, 405) and not urlsplit(url).path.strip("/"):
-            return "unversioned_url" if url and not self._provider._is_openai else None
-        guess = guess_refused(reason, self._sent) if status in (400, 422) else None
-        self._guesses += [guess] if guess else []
-        return guess
+        code = _read_error_code(error)
+        if request_error_class(400, reason, code) is ModelContextExceeded:
+            return None
+        feature = find_refused(reason, self._sent, _read_error_parameter(error))
+        if feature is None and (guess := guess_refused(reason, self._sent)):
+            self._guesses.append(guess)
+            return guess
+        return feature
 
 
 class OllamaProvider(OpenAIProvider):
@@ -341,6 +353,7 @@ class AzureOpenAIProvider(OpenAIProvider):
 
 
 NO_REASON = "no reason given"
+_NO_PAGE = re.compile(rf"{NO_REASON}|page not found|\A\W*not found\W*\Z|no route", re.IGNORECASE)
 _RATE_LIMITED = re.compile(r"\b429\b|rate.?limit|too many requests|quota", re.IGNORECASE)
 
 
@@ -384,7 +397,23 @@ _ASYNC_CLIENTS = AsyncClients(_create_async_client)
 
 def _read_error_reason(error: Any) -> str:
     body = error.body if isinstance(error.body, dict) else {}
-    return str(body.get("message") or body.get("detail") or body.get("error") or NO_REASON)
+    detail = body.get("detail")
+    if isinstance(detail, list):  # of FastAPI; it repeats the whole request
+        entries = [entry for entry in detail if isinstance(entry, dict)]
+        detail = "; ".join(str(entry.get("msg", "")) for entry in entries)
+    return str(body.get("message") or detail or body.get("error") or NO_REASON)
+
+
+def _read_error_parameter(error: Any) -> str:
+    """Return the parameter that an error names; "" if it names none."""
+    body = error.body if isinstance(error.body, dict) else {}
+    if isinstance(parameter := body.get("param"), str):
+        return parameter
+    detail = body.get("detail")
+    if isinstance(detail, list) and detail and isinstance(detail[0], dict):
+        location = detail[0].get("loc") or ()
+        return ".".join(str(part) for part in location if part != "body")
+    return ""
 
 
 def _read_error_code(error: Any) -> str:

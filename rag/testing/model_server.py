@@ -235,7 +235,9 @@ _REFUSALS = {
     "temperature, status 422": replace(
         _refuse("temperature", "temperature is not a valid parameter"), status=422
     ),
-    "temperature, status 500": replace(_refuse("temperature", "bad temperature"), status=500),
+    "temperature, status 501": replace(
+        _refuse("temperature", "temperature is not implemented"), status=501
+    ),
     "max_tokens": _refuse(
         "max_tokens", "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
     ),

@@ -41,7 +41,7 @@ _ATTRIBUTES = frozenset(
         price cost fee charge salary budget time date day deadline term duration period length
         width height depth size weight capacity range limit maximum minimum average temperature
         pressure speed power voltage frequency phone telephone fax mobile email contact number
-        address extension staff employees people members users visitors guests year age version
+        address extension  year age version
         status note source summary lead delivery shipping example hours opening open start end
         percentage percent share ratio score population area distance dose step item
         passage passages document documents text context article file page section table list

@@ -31,6 +31,7 @@ FENCED = [
     f"````md\n{ANSWER}\n````",
     f"```markdown\n{ANSWER}\n\nSources:\n- Kite 4\n```",
 ]
+NESTED = "Use this:\n\n```bash\nls\n```\n\nThen stop [1]."
 KEPT = [
     "```sh\nrag ingest docs\n```",
     "```\nrag ingest docs\n```",
@@ -42,6 +43,15 @@ KEPT = [
     f"{ANSWER}\n\n---\n\nMore.",
     "Source",
     "- a\n- b",
+    "According to passage [1]: Hotels may cost up to 140 euros. It is in the Travel policy.",
+    "Hotels may cost 140 euros, as stated in source: Kite 4, page 1 [3].",
+    "It cites two sources",
+    "The price (see Sources: Kite 4) is 20 euros.",
+    "(Source: kite manual.md)",
+    "Sources: kite manual.md and Power describe what it costs [1].",
+    "References: Ask the Power team for two letters [1].",
+    "Source: https://example.org/source.zip [1]",
+    f"{ANSWER}\n\nCitation:\nPower costs 20 euros [1].",
 ]
 
 
@@ -59,8 +69,7 @@ def test_only_the_answer_is_left(draft: str) -> None:
 
 @pytest.mark.parametrize("draft", KEPT)
 def test_what_is_no_wrapping_is_kept(draft: str) -> None:
-    expected = draft if draft != "Source" else ""
-    assert unwrap(draft) == expected
+    assert unwrap(draft) == draft
 
 
 lines = st.sampled_from(
@@ -69,9 +78,21 @@ lines = st.sampled_from(
 )  # fmt: skip
 
 
+def test_a_fence_within_the_fence_is_kept() -> None:
+    assert unwrap(f"```markdown\n{NESTED}\n```") == NESTED
+
+
+@pytest.mark.parametrize("draft", [*KEPT, *WITH_REFERENCES, *FENCED, NESTED])
+def test_every_cut_gives_the_same(draft: str) -> None:
+    whole = unwrap(draft)
+    assert unwrap(draft, list(range(len(draft)))) == whole
+    for cut in range(len(draft)):
+        assert unwrap(draft, [cut]) == whole
+
+
 @given(st.lists(lines, max_size=8).map("\n".join), st.lists(st.integers(0, 300), max_size=20))
 def test_the_result_does_not_depend_on_the_pieces(draft: str, cuts: list[int]) -> None:
-    assert unwrap(draft, cuts).rstrip() == unwrap(draft).rstrip()
+    assert unwrap(draft, cuts) == unwrap(draft)
 
 
 @pytest.mark.parametrize("live", [False, True])

@@ -86,3 +86,52 @@ def test_lines_that_are_no_questions_or_look_odd(reply: str, lines: list[str]) -
 def test_long_replies_take_no_long_time() -> None:
     for text in ("the " * 20_000 + ":", "*" * 40_000, "(" * 40_000, "{" * 40_000, "'" * 40_000):
         parse_lines(text)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "Original question: What about Pro?\nRewritten question: What does Pro cost?",
+        "User: What about Pro?\nAssistant: ...\nRewritten: What does Pro cost?",
+        "Follow-up question: And?\nStandalone question: What does Pro cost?",
+        '{"original_question": "And Pro?", "rewritten_question": "What does Pro cost?"}',
+        "Rephrased: What does Pro cost?",
+        "Die Frage lautet: What does Pro cost?",
+    ],
+)
+def test_the_question_before_is_not_taken_for_the_new_one(reply: str) -> None:
+    assert parse_line(reply) == "What does Pro cost?"
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "How do I set `output: json`?",
+        "What is the result: success or failure?",
+        "Which version: 2 or 3?",
+        "Compare versions: 1.0 and 2.0",
+        "Error response: 404 not found",
+        "What's new in version 2: features",
+        "Support response: how long?",
+        "[ERR-07] meaning",
+        "[tool.poetry] section meaning",
+        "{name} placeholder meaning",
+        "Note 10 battery life",
+        "Note taking apps price",
+        "Reasoning models supported",
+        "Explanation of benefits form",
+        "Below zero temperatures effects",
+        "this query is slow in Postgres",
+        "Hope College tuition",
+        "I have a fever",
+        "The following day delivery price",
+        "Sure Petcare price",
+        "What does Pro cost? (per month)",
+        "price of Team (using annual billing)",
+        "10. Mai 2024 Termine",
+        "3. Quartal Umsatz",
+        "'vacation days' policy 'Germany'",
+    ],
+)
+def test_a_question_alone_is_unchanged(question: str) -> None:
+    assert parse_line(question) == question
