@@ -281,11 +281,12 @@ class GroundedGenerator(Generator):
                     if streams_events:
                         check_start = time.perf_counter()
                         if delta.restarts:
-                            writer = self._make_writer(attempt, live=True)
+                            writer = self._make_writer(attempt, live=False)
                             has_streamed_thoughts = True
                         events = list(writer.feed(delta.text))
                         checking_seconds += time.perf_counter() - check_start
-                        yield from events
+                        if not has_streamed_thoughts:  # else the answer comes at the end
+                            yield from events
         else:
             completion = self.model.complete(attempt.messages, sources=attempt.sources)
         model_seconds = time.perf_counter() - start_time - checking_seconds
@@ -303,7 +304,8 @@ class GroundedGenerator(Generator):
         if has_streamed_thoughts and not answer.reason:
             reason = "the model's thoughts came first, without a mark, and are withdrawn"
             answer = answer.model_copy(update={"reason": reason})
-        yield from events if streams_events else replay_events(answer)
+        if not has_streamed_thoughts:
+            yield from events if streams_events else replay_events(answer)
         yield AnswerCompleted(answer=answer)
 
     def _make_writer(self, attempt: _Attempt, *, live: bool) -> CitationWriter:

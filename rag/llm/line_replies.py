@@ -22,7 +22,7 @@ _NOUNS = (
     r"frage|suchanfrage|pregunta|domanda|vraag|requête)"
 )
 _ADJECTIVES = (
-    r"(?:the|my|your|a|an|is|are|of|rewritten|standalone|stand-alone|self-contained|rephrased|"
+    r"(?:the|die|der|my|your|a|an|is|are|of|rewritten|standalone|stand-alone|self-contained|rephrased|"
     r"reformulated|alternative|final|new|improved|updated|search|general|broader|specific|more|"
     r"step-back|sub|simpler|simplified|possible|generated|different|following|\d{1,2}|one|two|"
     r"three|four|five|umformulierte|eigenständige)"
@@ -74,7 +74,9 @@ def parse_lines(reply: str) -> list[str]:
     cleaned = [_clean(line, has_markers=markers > 1) for line in lines]
     found = [(text, is_item) for text, is_item in cleaned if text]
     if not found:  # what looks like an introduction is all there is
-        return [line.strip() for line in lines[:1] if not _LABEL_LINE.fullmatch(line.strip(" #*_"))]
+        first = lines[0].strip() if lines else ""
+        is_text = re.search(r"\w", first) and not _LABEL_LINE.fullmatch(first.strip(" #*_"))
+        return [first] if is_text else []
     if any(_IS_QUESTION.search(text) for text, _ in found):
         found = [(text, is_item) for text, is_item in found if is_item or _IS_QUESTION.search(text)]
     return [text for text, _ in found]

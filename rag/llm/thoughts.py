@@ -19,9 +19,12 @@ _TAG = re.compile(
     re.IGNORECASE,
 )
 _PARTIAL_TAG = re.compile(
-    rf"<(?:\s?/?\s?(?P<name>\w{{0,{max(map(len, _NAMES.split('|')))}}})(?:\s[^<>]{{0,100}})?/?"
-    r"|\|\w{0,8}\|?)\Z"
+    r"<(?:\s?/?\s?(?P<name>[\w:]{0,15})(?:\s[^<>]{0,100})?/?|\|\w{0,20}\|?)\Z"
+    r"|(?:\[|◁)/?(?:T(?:H(?:I(?:NK?)?)?)?)?\Z",
+    re.IGNORECASE,
 )
+_FIRST_NAMES = ("seed:think", *_NAMES.split("|"))
+_QUOTES = " \t\"'“‘«(<"
 _HEADER = re.compile(r"\s*(?P<channel>\w*)[^<]*")
 _MAX_HEADER_CHARACTERS = 200
 _BARE_CHANNELS = re.compile(
@@ -99,7 +102,7 @@ class _Parser:
         self._raw = ""
         self._position = 0
         self._depth = 0
-        self._opening = 0  # where the outermost thought begins
+        self._mentioned = 0  # opening tags that are words of a sentence
         self._channel_is_final = True
         self._header = ""  # the token whose header is being read: channel or start
         self._visible: list[tuple[int, int]] = []
@@ -116,11 +119,6 @@ class _Parser:
 
     def finish(self) -> None:
         self._advance(is_last=True)
-        if (
-            self._depth
-            and self._raw[self._raw.rfind("\n", 0, self._opening) + 1 : self._opening].strip()
-        ):
-            self._show(self._opening, len(self._raw))  # a tag that a sentence mentions
         if self._visible and (bare := _BARE_CHANNELS.match(self._raw)):
             self._restart(bare.end())
             self._show(bare.end(), len(self._raw))
@@ -141,7 +139,8 @@ class _Parser:
 
     def _advance(self, *, is_last: bool) -> None:
         while tag := _TAG.search(self._raw, self._position):
-            if not is_last and tag.end() == len(self._raw) and tag["close"] and not self._depth:
+            is_at_end = tag.end() == len(self._raw)
+            if not is_last and is_at_end and _is_closing(tag) and not self._depth:
                 break  # what follows decides
             self._take(tag.start())
             self._position = tag.end()
@@ -161,7 +160,7 @@ class _Parser:
         if partial is None:
             return end
         name = (partial["name"] or "").lower()
-        may_be_tag = any(known.startswith(name) for known in _NAMES.split("|"))
+        may_be_tag = any(known.startswith(name) for known in _FIRST_NAMES)
         return partial.start() if may_be_tag else end
 
     def _handle_tag(self, tag: re.Match[str]) -> None:
@@ -173,24 +172,33 @@ class _Parser:
                 self._channel_is_final = True
             self._trims_next = True
             return
-        if not tag["close"]:
+        if not _is_closing(tag):
+            if not self._depth and self._text.rpartition("\n")[2].strip():
+                self._mentioned += 1
+                self._show(tag.start(), tag.end())
+                return
             if not tag.group().endswith("/>"):
-                self._opening = self._opening if self._depth else tag.start()
                 self._depth += 1
         elif self._depth:
             self._depth -= 1
-        elif (
-            self._raw[tag.start() - 1 : tag.start()] == " " == self._raw[tag.end() : tag.end() + 1]
-        ):
-            self._show(tag.start(), tag.end())  # a tag that a sentence mentions
+        elif self._mentioned or self._is_in_sentence(tag):
+            self._mentioned = max(0, self._mentioned - 1)
+            self._show(tag.start(), tag.end())
             return
         else:
             self._restart(tag.end())
         self._trims_next = True
 
+    def _is_in_sentence(self, tag: re.Match[str]) -> bool:
+        """Whether a sentence mentions a closing tag: it has spaces or quotation marks around it."""
+        before = self._raw[max(0, tag.start() - 1) : tag.start()]
+        after = self._raw[tag.end() : tag.end() + 1]
+        return bool(before) and before in _QUOTES and after not in ("", "\n", "\r")
+
     def _restart(self, position: int) -> None:
         self.restarted = True
         self._visible, self._text, self._trims_next = [], "", True
+        self._mentioned = 0
         self._position = max(self._position, position)
 
     def _take(self, end: int) -> None:
@@ -213,3 +221,7 @@ class _Parser:
             self._trims_next = False
             self._visible.append((start, end))
             self._text += self._raw[start:end]
+
+
+def _is_closing(tag: re.Match[str]) -> bool:
+    return bool(tag["close"] or tag["close_bracket"] or (tag["edge"] or "").lower() == "end")

@@ -80,8 +80,8 @@ _WITHOUT_REASON = re.compile(
 )
 _REFUSED = re.compile(
     r"unsupported|not support|unavailable|not available|unknown|unrecogni[sz]ed|unexpected|"
-    r"not (?:a )?(?:permitted|allowed|accepted|valid|implemented|enabled)|extra|invalid|does not|must be|"
-    r"must alternate|only|cannot|can't|deprecated|instead|bad\b",
+    r"not (?:a )?(?:permitted|allowed|accepted|valid|implemented|enabled)|extra|invalid|"
+    r"does not|must be|must alternate|only|cannot|can't|deprecated|instead|bad\b",
     re.IGNORECASE,
 )
 _ACCEPTED = re.compile(

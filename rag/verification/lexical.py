@@ -133,7 +133,7 @@ class LexicalVerifier(Verifier):
             score += self.order * _measure_copied_share(claim.tokens, nearest.tokens)
         score *= self._agreement_factor(claim, passage, nearest)
         score *= self._contradiction_factor(claim, passage, nearest.sentence)
-        if claim.is_negated != nearest.sentence.is_negated:
+        if claim.is_negated != _remove_headings(nearest.sentence, passage).is_negated:
             score *= self._negation_factor(claim, nearest.sentence)
         return min(1.0, score)
 
@@ -370,8 +370,26 @@ def _find_contradiction(
     if sentence.share_of(claim) < _MIN_SHARE_TO_CONTRADICT:
         return None
     others = tuple(other.text for other in passage.sentences)
-    kind = find_contradiction(claim.text, sentence.text, others)
+    kind = find_contradiction(claim.text, _remove_headings(sentence, passage).text, others)
+    if kind == "modality" and find_labelled_values(claim.text):
+        return None  # "Berlin: 140 euros" does not say whether this is a limit
     return kind if kind is not None and _is_comparable(claim, sentence, kind, min_share) else None
+
+
+def _remove_headings(sentence: TextFacts, passage: PassageFacts) -> TextFacts:
+    """Return a sentence without the headings before the first one of a premise.
+
+    In "Guide > Plans: The Team plan costs 20 euros.", "Plans" is no verb and "No smoking" no
+    negation of the sentence below it.
+    """
+    if (
+        passage.sentences
+        and sentence is not passage.sentences[0]
+        and sentence is not passage.combined
+    ):
+        return sentence
+    _, separator, rest = sentence.text.partition(": ")
+    return get_text_facts(rest) if separator and rest.strip() else sentence
 
 
 def _is_comparable(

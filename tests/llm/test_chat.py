@@ -47,7 +47,7 @@ class EchoChat(ChatModel):
         ("\n<think>a\nb</think>Yes.", "Yes."),
         ("<think>never ends", ""),
         ("<thinking is hard>", "<thinking is hard>"),
-        ("I <think>so</think>.", "I ."),
+        ("I <think>so</think>.", "I <think>so</think>."),
         ("", ""),
         ("<", "<"),
     ],

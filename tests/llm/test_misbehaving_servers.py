@@ -238,3 +238,86 @@ def test_the_answer_of_a_pipeline_is_cited(name: str, live: bool) -> None:
 def test_there_are_enough_shapes() -> None:
     assert len(SHAPES) >= 60
     assert len(ERRORS) >= 15
+
+
+# -- refusals that are about something else ------------------------------------------------
+
+
+def refuse_always(reason: str, status: int = 400) -> Shape:
+    return Shape(expects="error", status=status, refuses=(lambda _: reason,))
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"),
+    [
+        ("This model's maximum context length is 2048 tokens: reduce messages or max_tokens", 400),
+        ("'max_tokens' is too large: 1024. This model supports at most 512 tokens", 400),
+        ("Prompt rejected by policy: question mentions grammar and temperature", 400),
+        ("the system message violates our content policy", 400),
+        ("model 'seed-oss' not found", 404),
+        ("The model guided-json-schema-7b does not exist", 404),
+        ("temperature sensor overheated", 500),
+        ("Bad gateway for temperature", 502),
+        ("Unknown request. Allowed: model, messages, temperature, seed, max_tokens", 400),
+    ],
+)
+def test_other_refusals_teach_nothing(reason: str, status: int) -> None:
+    with ModelServer(refuse_always(reason, status)) as server:
+        chat = make_chat(server, retries=0)
+        with pytest.raises(ModelError):
+            chat.complete(MESSAGES, schema={"title": "x", "type": "object", "properties": {}})
+        assert len(server.requests) == 1
+        server.shape = Shape()
+        complete(chat)
+    assert {"temperature", "seed", "max_tokens"} <= server.requests[-1].keys()
+
+
+def test_only_the_last_guess_is_remembered() -> None:
+    with ModelServer(SHAPES["no reason, for temperature"]) as server:
+        chat = make_chat(server)
+        complete(chat)
+        complete(chat)
+    assert "temperature" not in server.requests[-1] and "seed" in server.requests[-1]
+
+
+def test_a_text_that_is_too_long_does_not_change_the_size_of_batches() -> None:
+    shape = refuse_always("Input 3 is too long: max 512 tokens")
+    with ModelServer(shape) as server:
+        embedder = OpenAIEmbedder(model="m", base_url=server.url, retries=0, dimensions=3)
+        with pytest.raises(RagError, match="too long"):
+            embedder.embed_documents(["a"] * 8)
+        assert len(server.requests) == 1
+        server.shape = Shape()
+        assert len(embedder.embed_documents(["a"] * 8)) == 8
+    assert len(server.requests) == 2
+
+
+def test_the_parameter_of_an_error_is_understood() -> None:
+    class Refusing(ModelServer):
+        def answer(self, request: dict, path: str) -> tuple[int, str, bytes]:  # type: ignore[type-arg]
+            if "seed" in request:
+                self.requests.append(request)
+                error = {"error": {"message": "Unsupported parameter", "param": "seed"}}
+                return 400, "application/json", json.dumps(error).encode()
+            return super().answer(request, path)
+
+    with Refusing() as server:
+        assert complete(make_chat(server)).text == REPLY
+    assert "temperature" in server.requests[-1]
+
+
+def test_a_model_that_is_not_pulled_is_no_wrong_address() -> None:
+    with ModelServer(refuse_always("model 'm' not found, try pulling it first", 404)) as server:
+        chat = make_chat(server, base_url=server.url.removesuffix("/v1"), retries=0)
+        with pytest.raises(ModelError, match="try pulling"):
+            complete(chat)
+
+
+@pytest.mark.parametrize(
+    "event", [{"detail": "worker died"}, {"object": "error", "message": "worker died", "code": 500}]
+)
+def test_other_errors_within_a_stream_are_errors(event: dict) -> None:  # type: ignore[type-arg]
+    half = f"data: {json.dumps(event)}\n\ndata: [DONE]\n\n".encode()
+    shape = Shape(encode=(lambda body, _: body[: body.index(b"data: ", 300)] + half,))
+    with ModelServer(shape) as server, pytest.raises(ModelError, match="worker died"):
+        stream(make_chat(server))

@@ -32,6 +32,10 @@ MARKED = {
         f"<|start|>assistant<|channel|>commentary<|message|>{THOUGHT}<|end|>"
         f"<|start|>assistant<|channel|>final<|message|>{REPLY}"
     ),
+    "square brackets": f"[THINK]{THOUGHT}[/THINK]{REPLY}",
+    "triangles": f"◁think▷{THOUGHT}◁/think▷{REPLY}",
+    "seed": f"<seed:think>{THOUGHT}</seed:think>{REPLY}",
+    "begin and end": f"<|begin_of_thought|>{THOUGHT}<|end_of_thought|>{REPLY}",
     "harmony without tokens": f"analysis{THOUGHT}assistantfinal{REPLY}",
 }
 CLOSED_ONLY = {
@@ -44,6 +48,13 @@ TEXTS = [
     "Use <think> tags, they work.",
     "End it with </think> and go on.",
     "<thinking is hard>",
+    "- <think> opens a thought\n- </think> closes it",
+    "Wrap it in <think> and </think> tags [1].",
+    'The closing tag is "</think>". It ends thoughts [1].',
+    "It ends with </think>, then the reply [1].",
+    "The token `<|channel|>` names the channel, `<|message|>` begins text [1].",
+    "Use `<think>` to hide [1].",
+    "I think [this] and [That] are [THIS].",
     "a < b and x <y> z",
     "<b>bold</b> <",
     "analysis of the assistant",
@@ -81,7 +92,7 @@ def test_a_thought_that_never_ends_leaves_no_reply() -> None:
 
 pieces = st.sampled_from(
     ["<think>", "</think>", "<THOUGHT a=1>", "</thinking>", "<|channel|>", "<|message|>", "<|end|>",
-     "<|start|>", "final", "analysis", "assistant", "a", "b c", "\n", " ", "<", ">", "`", "</", "|"]
+     "[THINK]", "[/THINK]", "◁think▷", "\"", "<|start|>", "final", "analysis", "assistant", "a", "b c", "\n", " ", "<", ">", "`", "</", "|"]
 )  # fmt: skip
 
 

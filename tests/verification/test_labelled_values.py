@@ -100,3 +100,26 @@ def test_a_long_text_takes_no_long_time() -> None:
         "(1" * 9_000,
     ):
         assert find_labelled_values(text) in ((), find_labelled_values(text))
+
+
+@pytest.mark.parametrize(
+    "heading",
+    ["Plans and pricing", "Pension plans", "May 2024", "Expected delivery", "If you are ill",
+     "Only members", "No smoking", "Not covered", "Unless stated otherwise", "Guide > Plans"],
+)  # fmt: skip
+def test_headings_are_no_words_of_the_sentence_below_them(heading: str) -> None:
+    sentence = "The Team plan costs 30 euros per month."
+    assert is_supported(sentence, f"{heading}: {sentence}")
+    verifier = LexicalVerifier()
+    assert not verifier.contradicts(sentence, f"{heading}: {sentence}")
+    assert verifier.contradicts("The Team plan costs 40 euros per month.", f"{heading}: {sentence}")
+
+
+def test_a_limit_is_the_figure_of_its_label() -> None:
+    assert is_supported(
+        "- Berlin: 140 euros", "Hotels in Berlin may cost up to 140 euros per night."
+    )
+
+
+def test_groups_of_people_are_labels() -> None:
+    assert not is_supported("- Members: 12 euros", "Guests pay 12 euros.")
