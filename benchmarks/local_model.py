@@ -18,13 +18,13 @@ def path() -> Path:
 
 
 @contextmanager
-def serving(context: int = 4096) -> Iterator[tuple[str, str]]:
-    """Run an OpenAI-compatible server; yield its base URL and its key."""
+def serving(context: int = 4096, model: Path | None = None) -> Iterator[tuple[str, str]]:
+    """Run an OpenAI-compatible server of `model`; yield its base URL and its key."""
     import xllamacpp
 
     key = secrets.token_hex(8)
     parameters = xllamacpp.CommonParams()
-    parameters.model.path = str(path())
+    parameters.model.path = str(model or path())
     parameters.n_ctx = context
     parameters.n_parallel = 1
     parameters.hostnames = ["127.0.0.1"]
