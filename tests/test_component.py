@@ -49,6 +49,7 @@ from rag.embedding import (
 from rag.errors import ConfigError, UnknownComponent
 from rag.postprocessing.cohere import CohereReranker
 from rag.postprocessing.llm import LlmReranker
+from rag.providers.context_length import ASSUMED_CONTEXT_TOKENS
 from rag.retrieval.transforms import QueryTransform
 
 KINDS = sorted(
@@ -344,7 +345,8 @@ def test_ollama_calls_its_own_server_without_the_key_of_openai(
 
 def test_ollama_costs_nothing_and_needs_a_model() -> None:
     assert OllamaChat(model="gpt-4o").prices == (0.0, 0.0)
-    assert OllamaChat(model="gpt-4o").context_tokens is None
+    own = OllamaChat(model="gpt-4o", base_url="http://127.0.0.1:1/v1")
+    assert own.context_tokens == ASSUMED_CONTEXT_TOKENS  # not that of OpenAI's model
     assert OllamaEmbedder(model="m").usd_per_million_tokens == 0.0
     assert (*OllamaChat.known_models(), *OllamaEmbedder.known_models()) == ()
     for name in ("chat_model", "embedder"):

@@ -247,7 +247,7 @@ def test_model_errors_have_status_delay_and_model(
 ) -> None:
     headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
     reply = (status, {"Content-Type": "application/json", **headers}, b"{}")
-    scripted_server.replies = [reply]
+    scripted_server.replies = [reply] * 9  # without a reason, parameters are left out in turn
     key = SecretStr(API_KEY)
     chat = OpenAIChat(model="gpt", base_url=scripted_server.url, api_key=key, retries=0)
     error = catch(lambda: chat.complete([]))
@@ -258,7 +258,7 @@ def test_model_errors_without_a_response_have_no_status(scripted_server: Script)
     chat = OpenAIChat(model="gpt", base_url="http://127.0.0.1:9", retries=0)
     error = catch(lambda: chat.complete([]))
     assert (error.status, error.retry_after, error.model) == (None, None, "gpt")
-    scripted_server.replies = [(422, {"Content-Type": "application/json"}, b"{}")]
+    scripted_server.replies = [(422, {"Content-Type": "application/json"}, b"{}")] * 9
     embedder = OpenAIEmbedder(model="e", base_url=scripted_server.url, dimensions=2, retries=0)
     error = catch(lambda: embedder.embed_query("x"))
     assert isinstance(error, EmbeddingError) and error.model == "e"

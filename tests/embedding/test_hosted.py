@@ -104,7 +104,7 @@ def test_a_request_is_tried_again_when_the_server_says(scripted_server: Script) 
             EmbeddingError,
             r"too long for \*\*\*",
         ),
-        (embeddings([vector("a")], [3]), EmbeddingError, "1 vectors for 1"),
+        (embeddings([vector("a")], [3]), EmbeddingError, "`index` is not 0 to 0"),
         (embeddings([[1.0, 2.0]]), EmbeddingError, "2 values, not 4"),
     ],
 )

@@ -20,6 +20,7 @@ from rag.errors import (
 )
 from rag.generation import AnswerCompleted, TextDelta
 from rag.llm import fill, track_usage
+from rag.providers.context_length import ASSUMED_CONTEXT_TOKENS
 from tests.conftest import API_KEY, Script
 
 HELLO = [Message(role="user", content="Say hello.")]
@@ -337,10 +338,11 @@ def test_real_model_follows_the_schema(llama_url: str) -> None:
     assert person.name
 
 
-def test_context_window_is_known_only_at_openai_itself() -> None:
+def test_context_window_of_other_servers_is_assumed_if_they_do_not_tell() -> None:
     dated = OpenAIChat(model="gpt-4o-mini-2024-07-18")
     assert dated.context_tokens == 128_000
-    assert chat("http://127.0.0.1:1/v1", model="gpt-4o-mini").context_tokens is None
+    unknown = chat("http://127.0.0.1:1/v1", model="gpt-4o-mini")
+    assert unknown.context_tokens == ASSUMED_CONTEXT_TOKENS
     assert chat("http://127.0.0.1:1/v1", context=512).context_tokens == 512
 
 
