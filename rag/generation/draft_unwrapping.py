@@ -54,6 +54,7 @@ class DraftUnwrapper:
         self._held = ""
         self._opening = ""
         self._fence = ""
+        self._inner_fences = 0  # that are open where the text that is held back begins
         self._references = ""
         self._is_at_line_start = True  # of what is held back as references
         self._has_answer = False
@@ -79,7 +80,7 @@ class DraftUnwrapper:
             self._mode = "prose" if info else "unknown"
             self._opening, self._fence = opening.group(), opening["fence"]
             self._held = self._held[opening.end() :]
-        closing = self._find_closing()
+        closing, _ = self._find_closing(self._held)
         if self._mode == "unknown":
             return self._decide(closing) if is_last else ""
         if closing and (is_last or closing.end() < len(self._held)):
@@ -90,20 +91,21 @@ class DraftUnwrapper:
         end = self._held.rfind("\n") + 1
         end = len(self._held[:end].rstrip("\n"))  # the line breaks before a closing fence
         text, self._held = self._held[:end], self._held[end:]
+        _, self._inner_fences = self._find_closing(text)
         return text
 
-    def _find_closing(self) -> re.Match[str] | None:
-        """Return the line that ends the fence; fences within it end before."""
-        depth = 0
-        lines = re.finditer(rf"(?m)^[ \t]*{re.escape(self._fence)}(?P<info>[^\n`~]*)$", self._held)
+    def _find_closing(self, text: str) -> tuple[re.Match[str] | None, int]:
+        """Return the line that ends the fence, if any, and how many fences within are open."""
+        open_fences = self._inner_fences
+        lines = re.finditer(rf"(?m)^[ \t]*{re.escape(self._fence)}(?P<info>[^\n`~]*)$", text)
         for line in lines:
             if line["info"].strip():
-                depth += 1
-            elif depth:
-                depth -= 1
+                open_fences += 1
+            elif open_fences:
+                open_fences -= 1
             else:
-                return line
-        return None
+                return line, 0
+        return None, open_fences
 
     def _decide(self, closing: re.Match[str] | None) -> str:
         """Return a draft in a fence of no language: prose is unwrapped, code is kept."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any, Literal, get_args
 
@@ -107,7 +107,7 @@ _BATCH = re.compile(
 )
 _LONG_TEXT = re.compile(r"\btokens?\b|too long|context", re.IGNORECASE)
 
-_refused: dict[Endpoint, dict[Feature, None]] = {}
+_refused: dict[Endpoint, set[Feature]] = {}
 _batch_sizes: dict[Endpoint, int] = {}
 _lock = Lock()
 
@@ -146,10 +146,10 @@ def guess_refused(reason: str, request: Mapping[str, Any]) -> Feature | None:
 def remember_refusal(endpoint: Endpoint, feature: Feature, reason: str = "") -> None:
     """Remember that an endpoint refuses a feature, and log it."""
     with _lock:
-        features = _refused.setdefault(endpoint, {})
+        features = _refused.setdefault(endpoint, set())
         if feature in features:
             return
-        features[feature] = None
+        features.add(feature)
     url, model = endpoint
     if feature == "unversioned_url":
         _log.warning("%s answers below %s/v1; set this as base_url", url, url.rstrip("/"))
@@ -160,13 +160,9 @@ def remember_refusal(endpoint: Endpoint, feature: Feature, reason: str = "") -> 
     )  # fmt: skip
 
 
-def forget_refusals(endpoint: Endpoint | None = None, features: Iterable[Feature] = ()) -> None:
-    """Forget that an endpoint refuses `features`; without an endpoint, forget all refusals."""
+def forget_refusals() -> None:
+    """Forget what all endpoints were found to refuse."""
     with _lock:
-        if endpoint is not None:
-            for feature in features:
-                _refused.get(endpoint, {}).pop(feature, None)
-            return
         _refused.clear()
         _batch_sizes.clear()
 

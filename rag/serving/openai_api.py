@@ -39,7 +39,7 @@ router = APIRouter(prefix="/v1", tags=["OpenAI"])
 MAX_MESSAGES = 1_000
 MAX_TEXTS = 2_048
 MAX_TOKENS_PER_TEXT = 100_000
-_WITHDRAWAL = "\n\n(The text above is withdrawn: the sources do not support it.)\n\n"
+_WITHDRAWAL = "\n\n(The text above is withdrawn.)\n\n"
 
 
 class TextPart(BaseModel):

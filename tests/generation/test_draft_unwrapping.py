@@ -82,7 +82,10 @@ def test_a_fence_within_the_fence_is_kept() -> None:
     assert unwrap(f"```markdown\n{NESTED}\n```") == NESTED
 
 
-@pytest.mark.parametrize("draft", [*KEPT, *WITH_REFERENCES, *FENCED, NESTED])
+@pytest.mark.parametrize(
+    "draft",
+    [*KEPT, *WITH_REFERENCES, *FENCED, NESTED, f"```markdown\n{NESTED}\n```", f"```md\n{NESTED}"],
+)
 def test_every_cut_gives_the_same(draft: str) -> None:
     whole = unwrap(draft)
     assert unwrap(draft, list(range(len(draft)))) == whole

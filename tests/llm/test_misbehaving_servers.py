@@ -18,7 +18,7 @@ from rag.llm.completion import Completion
 from rag.postprocessing import LlmReranker
 from rag.providers.dialects import forget_refusals
 from rag.testing import SHAPES, ModelServer, Shape
-from rag.testing.model_server import REPLY, THOUGHT
+from rag.testing.model_server import REPLY, THOUGHT, Json
 from rag.verification import LlmVerifier
 from tests.generation.samples import HITS, QUESTION
 
@@ -84,7 +84,8 @@ def test_the_answer_arrives(name: str, call: Callable[[OpenAIChat], Completion])
         completion = call(make_chat(server))
     assert completion.text == REPLY
     assert completion.usage.input_tokens > 0 and completion.usage.output_tokens > 0
-    assert completion.usage.is_estimated == name.startswith("usage ") or "usage in" in name
+    reports_none = name.startswith("usage ") and name != "usage in every chunk"
+    assert completion.usage.is_estimated == reports_none
     assert completion.finish_reason in ("stop", "STOP", "unknown")
     if THOUGHT in ANSWERS[name].text or "reasoning" in name or "thinking parts" in name:
         assert THOUGHT in completion.thoughts
@@ -172,7 +173,7 @@ def test_vectors_arrive_in_order(name: str) -> None:
         lambda item: item | {"object": None},
     ],
 )
-def test_vectors_without_an_index_have_the_order_of_the_texts(edit: Callable[[dict], dict]) -> None:  # type: ignore[type-arg]
+def test_vectors_without_an_index_have_the_order_of_the_texts(edit: Callable[[Json], Json]) -> None:
     shape = Shape(edit=(lambda reply: reply | {"data": [edit(item) for item in reply["data"]]},))
     with ModelServer(shape) as server:
         vectors = OpenAIEmbedder(model="m", base_url=server.url).embed_documents(["a", "bb", "ccc"])
@@ -230,9 +231,6 @@ def test_the_answer_of_a_pipeline_is_cited(name: str, live: bool) -> None:
             answer = generator.answer(QUESTION, HITS)
     assert answer.text == REPLY
     assert [sentence.status for sentence in answer.sentences] == ["supported"]
-    assert THOUGHT not in json.dumps(
-        [event.text for event in answer.sentences if hasattr(event, "text")]
-    )
 
 
 def test_there_are_enough_shapes() -> None:
@@ -294,7 +292,7 @@ def test_a_text_that_is_too_long_does_not_change_the_size_of_batches() -> None:
 
 def test_the_parameter_of_an_error_is_understood() -> None:
     class Refusing(ModelServer):
-        def answer(self, request: dict, path: str) -> tuple[int, str, bytes]:  # type: ignore[type-arg]
+        def answer(self, request: Json, path: str) -> tuple[int, str, bytes]:
             if "seed" in request:
                 self.requests.append(request)
                 error = {"error": {"message": "Unsupported parameter", "param": "seed"}}
@@ -316,7 +314,7 @@ def test_a_model_that_is_not_pulled_is_no_wrong_address() -> None:
 @pytest.mark.parametrize(
     "event", [{"detail": "worker died"}, {"object": "error", "message": "worker died", "code": 500}]
 )
-def test_other_errors_within_a_stream_are_errors(event: dict) -> None:  # type: ignore[type-arg]
+def test_other_errors_within_a_stream_are_errors(event: Json) -> None:
     half = f"data: {json.dumps(event)}\n\ndata: [DONE]\n\n".encode()
     shape = Shape(encode=(lambda body, _: body[: body.index(b"data: ", 300)] + half,))
     with ModelServer(shape) as server, pytest.raises(ModelError, match="worker died"):

@@ -1,10 +1,13 @@
 """Thoughts of reasoning models, in every form that models and servers write them."""
 
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag import AnswerCompleted, GroundedGenerator, ScriptedChat, TextDelta
+from rag import AnswerCompleted, GroundedGenerator, Message, ScriptedChat, TextDelta
 from rag.llm.completion import Completion, Delta
 from rag.llm.thoughts import ThoughtFilter, separate_thoughts
 from rag.types import GenerateStep
@@ -109,9 +112,9 @@ def test_a_stream_has_the_text_of_the_complete_reply(raw: str, cuts: list[int]) 
 class PiecewiseChat(ScriptedChat):
     """Streams its reply in pieces of three characters."""
 
-    name = "test-piecewise"
+    name: ClassVar[str] = "test-piecewise"
 
-    def _stream(self, messages, **_):  # type: ignore[no-untyped-def]
+    def _stream(self, messages: Sequence[Message], **_: Any) -> Iterator[Delta]:
         text = self.replies[0]
         for i in range(0, len(text), 3):
             yield Delta(text[i : i + 3])
