@@ -102,9 +102,11 @@ if TYPE_CHECKING:
     from rag.index import Index
     from rag.ingestion import IngestReport
     from rag.llm import (
+        AnthropicChat,
         AzureOpenAIChat,
         ChatModel,
         CohereChat,
+        GeminiChat,
         LiteLlmChat,
         LlamaCppChat,
         OllamaChat,
@@ -121,6 +123,7 @@ __version__ = "0.1.0"
 
 _LAZY_IMPORTS = {
     "AnswerCompleted": "rag.generation",
+    "AnthropicChat": "rag.llm",
     "AzureOpenAIChat": "rag.llm",
     "ChatModel": "rag.llm",
     "Chunker": "rag.chunking",
@@ -131,6 +134,7 @@ _LAZY_IMPORTS = {
     "Embedder": "rag.embedding",
     "Extraction": "rag.generation",
     "ExtractiveGenerator": "rag.generation",
+    "GeminiChat": "rag.llm",
     "Generator": "rag.generation",
     "GroundedGenerator": "rag.generation",
     "HeadingChunker": "rag.chunking",
@@ -160,6 +164,7 @@ _LAZY_IMPORTS = {
 __all__ = [
     "Answer",
     "AnswerCompleted",
+    "AnthropicChat",
     "AzureOpenAIChat",
     "CallCancelled",
     "CallStopped",
@@ -190,6 +195,7 @@ __all__ = [
     "F",
     "FillStep",
     "Filter",
+    "GeminiChat",
     "GenerateStep",
     "Generator",
     "GroundedGenerator",

@@ -27,6 +27,8 @@ class Settings(BaseModel):
     openai_base_url: str | None = Field(None, alias="OPENAI_BASE_URL")
     azure_openai_api_key: SecretStr | None = Field(None, alias="AZURE_OPENAI_API_KEY")
     azure_openai_endpoint: str | None = Field(None, alias="AZURE_OPENAI_ENDPOINT")
+    anthropic_api_key: SecretStr | None = Field(None, alias="ANTHROPIC_API_KEY")
+    gemini_api_key: SecretStr | None = Field(None, alias="GEMINI_API_KEY")
     cohere_api_key: SecretStr | None = Field(None, alias="COHERE_API_KEY")
     chroma_api_key: SecretStr | None = Field(None, alias="CHROMA_API_KEY")
     imap_password: SecretStr | None = Field(None, alias="IMAP_PASSWORD")

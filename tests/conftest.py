@@ -58,6 +58,8 @@ def _clear_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         "AZURE_OPENAI_API_KEY",
         "AZURE_OPENAI_ENDPOINT",
         "OPENAI_BASE_URL",
+        "ANTHROPIC_API_KEY",
+        "GEMINI_API_KEY",
         "COHERE_API_KEY",
         "IMAP_PASSWORD",
         "RAG_INDEX",

@@ -333,14 +333,14 @@ def test_ollama_calls_its_own_server_without_the_key_of_openai(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     monkeypatch.setenv("OPENAI_BASE_URL", "https://example.com/v1")
-    parts = (OllamaChat(model="m"), OllamaEmbedder(model="m"))
-    for part in parts:
-        client = part._get_client()
-        assert str(client.base_url) == "http://localhost:11434/v1/"
-        assert client.api_key == "none"
+    client = OllamaEmbedder(model="m")._get_client()
+    assert str(client.base_url) == "http://localhost:11434/v1/"
+    assert client.api_key == "none"
+    chat = OllamaChat(model="m")
+    assert (chat._url, chat._headers) == ("http://localhost:11434", {})
     other_server = OllamaChat(model="m", base_url="http://gpu:1/v1", api_key=SecretStr("k"))
-    assert str(other_server._get_client().base_url) == "http://gpu:1/v1/"
-    assert other_server._get_client().api_key == "k"
+    assert other_server._url == "http://gpu:1"
+    assert other_server._headers == {"Authorization": "Bearer k"}
 
 
 def test_ollama_costs_nothing_and_needs_a_model() -> None:

@@ -135,7 +135,7 @@ class OpenAIEmbedder(OpenAIProvider, BatchedEmbedder):
             reply = json.loads(response.read().decode("utf-8-sig"))
             if error := reply.get("error"):
                 reason = error.get("message", error) if isinstance(error, dict) else error
-                raise self._to_embedded_error(str(reason), "")
+                raise self._make_embedded_error(str(reason))
             return [_decode_vector(item["embedding"]) for item in self._sort(reply, len(texts))]
 
     def _sort(self, reply: dict[str, Any], count: int) -> list[dict[str, Any]]:

@@ -256,9 +256,7 @@ class GroundedGenerator(Generator):
             sources=[
                 Source(escape_prompt_markup(p.label), escape_prompt_markup(p.text_for_model))
                 for p in passages
-            ]
-            if self.model.cites
-            else [],
+            ],
             prompt=PromptIdentity(**identity),
             packed=packed,
             hits=tuple(hits),

@@ -57,12 +57,14 @@ class ChatModel(Component):
     kind: ClassVar[str] = "chat_model"
     extra: ClassVar[str] = ""
     """Optional dependency group that the model needs; "" for none."""
-    cites: ClassVar[bool] = False
-    """Whether the model takes ``sources`` and returns native citations."""
-
     concurrency: Annotated[int, NotFingerprinted] = Field(8, ge=1, le=1_024)
     input_price: Annotated[float | None, NotFingerprinted] = Field(None, ge=0)
     output_price: Annotated[float | None, NotFingerprinted] = Field(None, ge=0)
+
+    @property
+    def cites(self) -> bool:
+        """Whether the model takes ``sources`` in place of passages in the prompt."""
+        return False
 
     @classmethod
     def known_models(cls) -> Iterable[KnownChat]:

@@ -28,7 +28,6 @@ _FINISH_REASONS = {
     "end_turn": "stop",
     "stop_sequence": "stop",
 }
-_MESSAGE_TOKENS = 4  # of a message, besides its text
 
 
 class ChatCompletionsModel(HostedChat):
@@ -48,6 +47,7 @@ class ChatCompletionsModel(HostedChat):
             raise ModelReplyError(f"the reply of {self.model} has no choices", model=self.model)
         piece = _read_choice(self, choices[0])
         text = self._check_text(piece.text or piece.refusal)
+        self._check_length(len(text) + len(piece.thoughts))
         usage = convert_usage(_get(reply, "usage"))
         return Completion(
             text,
@@ -59,13 +59,6 @@ class ChatCompletionsModel(HostedChat):
     def _parse_events(self, events: Iterable[Any], messages: Sequence[Message]) -> Iterator[Delta]:
         yield from ChatCompletionsParser(self, messages).parse(events)
 
-    def _estimate_usage(self, messages: Sequence[Message], reply: str) -> Usage:
-        """Return about the usage of a call whose server reports none."""
-        input_tokens = sum(self.count_tokens(m.content) + _MESSAGE_TOKENS for m in messages)
-        return Usage(
-            input_tokens=input_tokens, output_tokens=self.count_tokens(reply), is_estimated=True
-        )
-
     def _check_error(self, reply: Any) -> None:
         """Raise the error of a server that sends it with a status of success."""
         if not _get(reply, "choices") and (
@@ -76,10 +69,6 @@ class ChatCompletionsModel(HostedChat):
         if error := _get(reply, "error"):
             reason = _get(error, "message") or error
             raise self._make_embedded_error(str(reason), str(_get(error, "code") or ""))
-
-    def _make_embedded_error(self, reason: str, code: str) -> Exception:
-        """Return the exception for an error in the text of a reply."""
-        return ModelReplyError(f"{self.model} failed: {self._redact_key(reason)}", model=self.model)
 
 
 class ChatCompletionsParser(StreamParser):
@@ -95,7 +84,7 @@ class ChatCompletionsParser(StreamParser):
         decoder: EventDecoder | None = None,
     ) -> None:
         self._decoder = decoder
-        self._model = model
+        self._model: ChatCompletionsModel = model
         self._messages = messages
         self._parts: list[str] = []
         self._thoughts: list[str] = []
@@ -154,7 +143,7 @@ def _read_choice(model: ChatCompletionsModel, choice: Any) -> _Piece:
     reason = reason if isinstance(reason, str) else ""
     if reason in ("error", "abort"):
         model._check_error(choice)
-        raise model._make_embedded_error("the server ended its reply with an error", "")
+        raise model._make_embedded_error("the server ended its reply with an error")
     return _Piece(
         texts,
         thoughts,

@@ -38,11 +38,15 @@ class CohereChat(CohereProvider, HostedChat):
 
     name: ClassVar[str] = "cohere"
     extra: ClassVar[str] = "cohere"
-    cites: ClassVar[bool] = True
 
     model: str = Field("command-a-03-2025", min_length=1)
     temperature: float = Field(0.0, ge=0, le=1)
     seed: int | None = Field(None, ge=0)
+
+    @property
+    def cites(self) -> bool:
+        """Whether passages are sent as documents: always."""
+        return True
 
     @classmethod
     def known_models(cls) -> Iterable[KnownChat]:
@@ -64,6 +68,7 @@ class CohereChat(CohereProvider, HostedChat):
             for part in parts:
                 offsets.append(len(text))
                 text += self._check_text(part.text)
+            self._check_length(len(text))
             return Completion(
                 text,
                 _convert_usage(reply.usage),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
@@ -12,7 +13,14 @@ from rag.errors import ModelReplyError
 from rag.llm.base import ChatModel
 from rag.llm.completion import Completion, Delta
 from rag.providers.base import HostedModel
-from rag.types import to_well_formed
+from rag.providers.reply_limits import ReplyLimits
+from rag.types import Message, Usage, to_well_formed
+
+_MESSAGE_TOKENS = 4  # of a message, besides its text
+_CHARACTERS_PER_TOKEN = 64
+_SMALL_REPLY_CHARACTERS = 100_000
+_BYTES_PER_TOKEN = 4_000  # a token is an event of its own in a stream, with its metadata
+_SMALL_REPLY_BYTES = 4_000_000
 
 
 class HostedChat(HostedModel, ChatModel):
@@ -32,6 +40,11 @@ class HostedChat(HostedModel, ChatModel):
         return self.context or super().context_tokens
 
     @property
+    def _limits(self) -> ReplyLimits:
+        max_bytes = _SMALL_REPLY_BYTES + self.max_output_tokens * _BYTES_PER_TOKEN
+        return replace(super()._limits, max_bytes=max_bytes)
+
+    @property
     def reply_tokens(self) -> int:
         """See `ChatModel.reply_tokens`."""
         return self.max_output_tokens
@@ -41,6 +54,23 @@ class HostedChat(HostedModel, ChatModel):
             raise ModelReplyError(f"the reply of {self.model} is not text", model=self.model)
         return to_well_formed(text)
 
+    def _check_length(self, character_count: int) -> None:
+        """Raise `ModelReplyError` for a reply that no limit of tokens allows."""
+        limit = _SMALL_REPLY_CHARACTERS + self.max_output_tokens * _CHARACTERS_PER_TOKEN
+        if character_count > limit:
+            raise ModelReplyError(
+                f"{self.model} sent more than {limit:,} characters, though max_output_tokens is "
+                f"{self.max_output_tokens}",
+                model=self.model,
+            )
+
+    def _estimate_usage(self, messages: Sequence[Message], reply: str) -> Usage:
+        """Return about the usage of a call whose server reports none."""
+        input_tokens = sum(self.count_tokens(m.content) + _MESSAGE_TOKENS for m in messages)
+        return Usage(
+            input_tokens=input_tokens, output_tokens=self.count_tokens(reply), is_estimated=True
+        )
+
     def _make_incomplete_error(self) -> ModelReplyError:
         return ModelReplyError(
             f"the reply of {self.model} ended unexpectedly; try again", model=self.model
@@ -49,6 +79,9 @@ class HostedChat(HostedModel, ChatModel):
 
 class StreamParser(ABC):
     """Parses the events of one streamed reply, of a synchronous or an async client."""
+
+    _model: HostedChat
+    _length = 0
 
     @abstractmethod
     def feed(self, event: Any) -> str:
@@ -61,13 +94,19 @@ class StreamParser(ABC):
     def parse(self, events: Iterable[Any]) -> Iterator[Delta]:
         """Yield the text of `events` piece by piece, and the completion."""
         for event in events:
-            if text := self.feed(event):
+            if text := self._feed(event):
                 yield Delta(text)
         yield Delta("", self.finish())
 
     async def aparse(self, events: AsyncIterable[Any]) -> AsyncIterator[Delta]:
         """Do as `parse` with the events of an async client."""
         async for event in events:
-            if text := self.feed(event):
+            if text := self._feed(event):
                 yield Delta(text)
         yield Delta("", self.finish())
+
+    def _feed(self, event: Any) -> str:
+        text = self.feed(event)
+        self._length += len(text)
+        self._model._check_length(self._length)
+        return text

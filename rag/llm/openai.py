@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from rag.errors import ModelError, ModelReplyError
+from rag.errors import ModelReplyError
 from rag.llm.base import JsonSchema, KnownChat
 from rag.llm.chat_completions import (
     ChatCompletionsModel,
@@ -20,9 +20,15 @@ from rag.llm.chat_completions import (
 from rag.llm.completion import Completion, Delta, Source
 from rag.llm.hosted import StreamParser
 from rag.providers.context_length import find_context_length
-from rag.providers.event_streams import EventDecoder, aiterate_events, iterate_events
-from rag.providers.openai import AzureOpenAIProvider, OllamaProvider, OpenAIProvider
-from rag.types import Message, Usage
+from rag.providers.event_streams import (
+    EventDecoder,
+    aiterate_events,
+    iterate_events,
+    read_body,
+    read_values,
+)
+from rag.providers.openai import AzureOpenAIProvider, OpenAIProvider
+from rag.types import Message
 
 _MODELS = {  # https://platform.openai.com/docs/pricing, read in 2026
     model.model: model
@@ -93,27 +99,32 @@ class OpenAIChat(OpenAIProvider, ChatCompletionsModel):
     ) -> Completion:
         with self._translate_errors():
             if self.api == "responses":
-                return self._parse_response(
-                    self._get_client().responses.create(
-                        **self._build_responses_request(messages, schema)
-                    )
-                )
+                request = self._build_responses_request(messages, schema)
+                with self._send(_call_responses, request) as response:
+                    parser = _ResponsesParser(self, messages)
+                    for value in read_values(read_body(response, self._limits.max_bytes)):
+                        parser.feed(value)
+                    return parser.finish()
             request = self._build_chat_request(messages, schema)
             with self._send(_call_chat_completions, request) as response:
-                return self._parse_reply(_read_body(response.read()), messages)
+                return self._parse_reply(
+                    _parse_body(read_body(response, self._limits.max_bytes)), messages
+                )
 
     def _stream(
         self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
     ) -> Iterator[Delta]:
         with self._translate_errors():
             if self.api == "responses":
-                request = self._build_responses_request(messages, schema)
-                with self._get_client().responses.create(**request, stream=True) as responses:
-                    yield from _ResponsesParser(self).parse(responses)
+                request = self._build_responses_request(messages, schema) | {"stream": True}
+                with self._send(_call_responses, request) as response:
+                    decoder = EventDecoder(self._limits.max_bytes)
+                    events = iterate_events(response, decoder)
+                    yield from _ResponsesParser(self, messages).parse(events)
                 return
             request = self._build_stream_request(messages, schema)
             with self._send(_call_chat_completions, request) as response:
-                decoder = EventDecoder()
+                decoder = EventDecoder(self._limits.max_bytes)
                 parser = ChatCompletionsParser(self, messages, decoder)
                 yield from parser.parse(iterate_events(response, decoder))
 
@@ -122,17 +133,16 @@ class OpenAIChat(OpenAIProvider, ChatCompletionsModel):
     ) -> AsyncIterator[Delta]:
         with self._translate_errors():
             if self.api == "responses":
-                request = self._build_responses_request(messages, schema)
-                async with (
-                    self._use_async_client() as client,
-                    await client.responses.create(**request, stream=True) as responses,
-                ):
-                    async for delta in _ResponsesParser(self).aparse(responses):
+                request = self._build_responses_request(messages, schema) | {"stream": True}
+                async with self._asend(_call_responses, request) as response:
+                    decoder = EventDecoder(self._limits.max_bytes)
+                    events = aiterate_events(response, decoder)
+                    async for delta in _ResponsesParser(self, messages).aparse(events):
                         yield delta
                 return
             request = self._build_stream_request(messages, schema)
             async with self._asend(_call_chat_completions, request) as response:
-                decoder = EventDecoder()
+                decoder = EventDecoder(self._limits.max_bytes)
                 parser = ChatCompletionsParser(self, messages, decoder)
                 events = aiterate_events(response, decoder)
                 async for delta in parser.aparse(events):
@@ -143,9 +153,6 @@ class OpenAIChat(OpenAIProvider, ChatCompletionsModel):
     ) -> dict[str, Any]:
         stream_options = {"stream": True, "stream_options": {"include_usage": True}}
         return self._build_chat_request(messages, schema) | stream_options
-
-    def _make_embedded_error(self, reason: str, code: str) -> ModelError:
-        return self._to_embedded_error(reason, code)
 
     def _build_chat_request(
         self, messages: Sequence[Message], schema: JsonSchema | None
@@ -194,34 +201,16 @@ class OpenAIChat(OpenAIProvider, ChatCompletionsModel):
             request["text"] = {"format": {"type": "json_schema", **describe_schema(schema)}}
         return request
 
-    def _parse_response(self, reply: Any) -> Completion:
-        if reply.status not in ("completed", "incomplete"):
-            reason = getattr(reply.error, "message", None) or f"status {reply.status}"
-            raise ModelReplyError(
-                f"{self.model} failed: {self._redact_key(str(reason))}", model=self.model
-            )
-        parts = [
-            part for item in reply.output if item.type == "message" for part in item.content or ()
-        ]
-        text = "".join(self._check_text(part.text) for part in parts if part.type == "output_text")
-        finish = "stop"
-        if not text and (refusals := [p.refusal for p in parts if p.type == "refusal"]):
-            text, finish = self._check_text("".join(refusals)), "refusal"
-        elif reply.status == "incomplete":
-            reason = getattr(reply.incomplete_details, "reason", None)
-            finish = "length" if reason == "max_output_tokens" else str(reason or "incomplete")
-        tokens = reply.usage
-        usage = make_usage(
-            *(getattr(tokens, f"{side}_tokens", None) for side in ("input", "output"))
-        )
-        return Completion(text, usage or Usage(), finish)
+
+def _call_responses(client: Any, request: dict[str, Any]) -> Any:
+    return client.responses.with_streaming_response.create(**request)
 
 
 def _call_chat_completions(client: Any, request: dict[str, Any]) -> Any:
     return client.chat.completions.with_streaming_response.create(**request)
 
 
-def _read_body(body: bytes) -> Any:
+def _parse_body(body: bytes) -> Any:
     """Return the value of a JSON body; other text as it is."""
     text = body.decode("utf-8-sig", errors="replace")
     try:
@@ -233,34 +222,90 @@ def _read_body(body: bytes) -> Any:
 
 
 class _ResponsesParser(StreamParser):
-    """Parses the events of a stream of the Responses API."""
+    """Parses a reply of the Responses API, or the events of its stream."""
 
-    def __init__(self, model: OpenAIChat) -> None:
-        self._model = model
+    def __init__(self, model: OpenAIChat, messages: Sequence[Message]) -> None:
+        self._model: OpenAIChat = model
+        self._messages = messages
         self._parts: list[str] = []
-        self._completion: Completion | None = None
+        self._thoughts: list[str] = []
+        self._response: Mapping[str, Any] | None = None
 
     def feed(self, event: Any) -> str:
         model = self._model
-        if event.type in ("response.output_text.delta", "response.refusal.delta"):
-            self._parts.append(model._check_text(event.delta))
+        if not isinstance(event, Mapping):
+            raise ModelReplyError(f"the reply of {model.model} is not readable", model=model.model)
+        kind = event.get("type") or event.get("object")
+        if kind in ("response.output_text.delta", "response.refusal.delta"):
+            self._parts.append(model._check_text(event.get("delta")))
             return self._parts[-1]
-        if event.type in ("response.completed", "response.incomplete"):
-            self._completion = model._parse_response(event.response)
-        elif event.type == "response.failed":
-            model._parse_response(event.response)
-        elif event.type == "error":
-            raise ModelReplyError(
-                f"{model._server_name} interrupted its reply with an error: "
-                f"{model._redact_key(event.message)}",
-                model=model.model,
-            )
+        if kind in ("response.reasoning_text.delta", "response.reasoning_summary_text.delta"):
+            self._thoughts.append(model._check_text(event.get("delta")))
+        elif kind == "response" or kind in _LAST_RESPONSES:
+            response = event if kind == "response" else event.get("response")
+            self._response = response if isinstance(response, Mapping) else {}
+            self._check_status(self._response)
+        elif kind == "error" or event.get("error"):
+            error = event.get("error")
+            fields = error if isinstance(error, Mapping) else event
+            reason = fields.get("message") or error
+            raise model._make_embedded_error(str(reason), str(fields.get("code") or ""))
         return ""
 
+    def _check_status(self, response: Mapping[str, Any]) -> None:
+        """Raise the error of a response that failed."""
+        status = response.get("status") or "completed"
+        if status not in ("completed", "incomplete"):
+            error = response.get("error")
+            reason = error.get("message") if isinstance(error, Mapping) else ""
+            code = error.get("code") if isinstance(error, Mapping) else ""
+            raise self._model._make_embedded_error(reason or f"status {status}", str(code or ""))
+
     def finish(self) -> Completion:
-        if self._completion is None:
-            raise self._model._make_incomplete_error()
-        return self._completion._replace(text="".join(self._parts))
+        model, response = self._model, self._response
+        if response is None:
+            raise model._make_incomplete_error()
+        parts = [
+            part
+            for item in response.get("output") or ()
+            if item.get("type") == "message"
+            for part in item.get("content") or ()
+        ]
+        refusals = "".join(str(p.get("refusal")) for p in parts if p.get("type") == "refusal")
+        whole = "".join(
+            model._check_text(p.get("text")) for p in parts if p.get("type") == "output_text"
+        )
+        text = "".join(self._parts) or whole or refusals
+        model._check_length(len(text))
+        details = response.get("incomplete_details")
+        reason = details.get("reason") if isinstance(details, Mapping) else None
+        finish = "stop"
+        if refusals and not whole:
+            finish = "refusal"
+        elif response.get("status") == "incomplete":
+            finish = "length" if reason == "max_output_tokens" else str(reason or "incomplete")
+        tokens = response.get("usage")
+        tokens = tokens if isinstance(tokens, Mapping) else {}
+        usage = make_usage(tokens.get("input_tokens"), tokens.get("output_tokens"))
+        thoughts = "".join(self._thoughts) or _read_reasoning(response)
+        if usage is None:
+            usage = model._estimate_usage(self._messages, text + thoughts)
+        return Completion(text, usage, finish, thoughts=thoughts)
+
+
+_LAST_RESPONSES = ("response.completed", "response.incomplete", "response.failed")
+
+
+def _read_reasoning(response: Mapping[str, Any]) -> str:
+    """Return the summaries of what a model thought."""
+    parts = [
+        part
+        for item in response.get("output") or ()
+        if item.get("type") == "reasoning"
+        for name in ("summary", "content")
+        for part in item.get(name) or ()
+    ]
+    return "\n".join(str(part.get("text") or "") for part in parts)
 
 
 class AzureOpenAIChat(AzureOpenAIProvider, OpenAIChat):
@@ -276,23 +321,3 @@ class AzureOpenAIChat(AzureOpenAIProvider, OpenAIChat):
     def known_models(cls) -> Iterable[KnownChat]:
         """Return no models: the owner chooses the names of deployments."""
         return ()
-
-
-class OllamaChat(OllamaProvider, OpenAIChat):
-    """Chat models that Ollama runs, on this machine by default.
-
-    ``model`` is a model that was pulled: ``qwen2.5:3b``. ``context`` is the context window that the
-    server is configured with (``OLLAMA_CONTEXT_LENGTH``). For ``base_url`` see `OllamaProvider`,
-    for the other settings `OpenAIChat`.
-    """
-
-    name: ClassVar[str] = "ollama"
-
-    @classmethod
-    def known_models(cls) -> Iterable[KnownChat]:
-        """Return no models: the owner of the server pulls them."""
-        return ()
-
-    @property
-    def _known_model(self) -> KnownChat | None:
-        return KnownChat(self.model, None, 0.0, 0.0)

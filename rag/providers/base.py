@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from threading import Lock
@@ -12,7 +13,16 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 
 from rag.component import Component, NotFingerprinted
-from rag.errors import ModelContextExceeded, ModelError, ModelRequestError
+from rag.errors import (
+    ModelAuthError,
+    ModelContextExceeded,
+    ModelError,
+    ModelRateLimited,
+    ModelReplyError,
+    ModelRequestError,
+    ModelUnreachable,
+)
+from rag.providers.reply_limits import ReplyLimits, ReplyTooLong, ReplyTooSlow
 from rag.providers.retries import DEFAULT_RETRIES, RetryCount
 from rag.settings import load_settings
 
@@ -20,10 +30,11 @@ from rag.settings import load_settings
 class HostedModel(Component):
     """A component that calls a model service over HTTP.
 
-    ``base_url`` and ``api_key`` default to what is set in the environment. ``timeout`` is in
-    seconds and applies to each of up to ``retries`` + 1 attempts. HTTP 429, server errors and
-    connection failures are retried after the delay that the server asks for (``Retry-After``);
-    `rag.providers.retries` has the details.
+    ``base_url`` and ``api_key`` default to what is set in the environment. ``timeout`` is how long
+    the server may send nothing, ``total_timeout`` how long it may take until the end of its reply;
+    both are in seconds and apply to each of up to ``retries`` + 1 attempts. HTTP 429, server
+    errors and connection failures are retried after the delay that the server asks for
+    (``Retry-After``); `rag.providers.retries` has the details.
     """
 
     main_setting: ClassVar[str] = "model"
@@ -32,6 +43,7 @@ class HostedModel(Component):
     base_url: str | None = None
     api_key: SecretStr | None = None
     timeout: Annotated[float, NotFingerprinted] = Field(60.0, gt=0, le=86_400)
+    total_timeout: Annotated[float, NotFingerprinted] = Field(600.0, gt=0, le=86_400)
     retries: RetryCount = DEFAULT_RETRIES
 
     _key_variable: ClassVar[str]
@@ -56,6 +68,71 @@ class HostedModel(Component):
         """
         text = " ".join(text.replace(self._key, "***").split()) if self._key else text
         return text[:300]
+
+    @property
+    @abstractmethod
+    def _server_name(self) -> str:
+        """Name of the server for messages, without the query of a URL, which may contain a key."""
+
+    @property
+    def _limits(self) -> ReplyLimits:
+        return ReplyLimits(self.timeout, self.total_timeout)
+
+    def _make_limit_error(self, error: Exception) -> ModelError:
+        """Return the error for a reply that is too slow or too long."""
+        server = self._server_name
+        if isinstance(error, ReplyTooLong):
+            return ModelReplyError(f"{server} sent {error}", model=self.model)
+        if isinstance(error, ReplyTooSlow):
+            return ModelUnreachable(f"{server}: {error}", model=self.model)
+        return ModelUnreachable(f"{server} did not answer in {self.timeout:g} s", model=self.model)
+
+    def _make_embedded_error(self, reason: str, code: str = "") -> ModelError:
+        """Return the error for one that a server sends in a reply with a status of success."""
+        server = self._server_name
+        if "429" in code.split() or _RATE_LIMITED.search(f"{code} {reason}"):
+            return ModelRateLimited(
+                f"{server} limits the rate of requests: {self._redact_key(reason)}",
+                model=self.model,
+            )
+        error_class = request_error_class(400, reason, code)
+        return (error_class if error_class is ModelContextExceeded else ModelReplyError)(
+            f"{server} interrupted its reply with an error: {self._redact_key(reason)}",
+            model=self.model,
+        )
+
+    def _make_status_error(
+        self,
+        status: int,
+        reason: str = "",
+        *,
+        code: str = "",
+        retry_after: float | None = None,
+    ) -> ModelError:
+        """Return the error for an HTTP status of 400 and above.
+
+        `reason` and `code` are what the server says; `retry_after` are the seconds that it asks to
+        wait.
+        """
+        server = self._server_name
+        if status in (401, 403):
+            return ModelAuthError(
+                f"{server} refused the API key (HTTP {status}): check {self._key_variable}",
+                status=status,
+                model=self.model,
+            )
+        error_class: type[ModelError]
+        if status == 429:
+            error_class = ModelRateLimited
+            message = f"limits the rate of requests, or the quota is used up (HTTP {status})"
+        elif status == 408 or status >= 500:
+            error_class, message = ModelUnreachable, f"failed (HTTP {status})"
+        else:
+            error_class = request_error_class(status, reason, code)
+            message = f"refused the request (HTTP {status}): {self._redact_key(reason)}"
+        return error_class(
+            f"{server} {message}", status=status, retry_after=retry_after, model=self.model
+        )
 
 
 _Settings = TypeVar("_Settings", bound=Hashable)
@@ -120,6 +197,7 @@ class AsyncClients(Generic[_Settings]):
                 del self._open_clients[forgotten_key]
 
 
+_RATE_LIMITED = re.compile(r"\b429\b|rate.?limit|too many requests|quota", re.IGNORECASE)
 _CONTEXT_EXCEEDED = re.compile(
     r"context_length|exceed_context|context (?:length|window|size)|too many tokens|"
     r"maximum (?:context|number of tokens)|prompt is too long|too long",

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
 from rag.errors import (
     MissingExtra,
     MissingKey,
-    ModelAuthError,
     ModelError,
-    ModelRateLimited,
     ModelReplyError,
     ModelUnreachable,
     RagError,
@@ -23,9 +21,9 @@ from rag.providers.base import (
     AsyncClients,
     HostedModel,
     is_broken_connection,
-    request_error_class,
     strip_query,
 )
+from rag.providers.reply_limits import ReplyLimits, ReplyTooLong, ReplyTooSlow
 from rag.providers.retries import acall_with_retries, call_with_retries, parse_retry_after
 
 _Result = TypeVar("_Result")
@@ -41,6 +39,10 @@ class CohereProvider(HostedModel):
     _key_variable: ClassVar[str] = "COHERE_API_KEY"
 
     @property
+    def _server_name(self) -> str:
+        return strip_query(self.base_url or "Cohere")
+
+    @property
     def _request_options(self) -> Any:
         return {"max_retries": self.retries}
 
@@ -54,7 +56,7 @@ class CohereProvider(HostedModel):
     def _client_settings(self) -> _ClientSettings:
         if not self._key:
             raise MissingKey.of(self._key_variable, f"the model {self.model}")
-        return _ClientSettings(self.base_url, self._key, self.timeout)
+        return _ClientSettings(self.base_url, self._key, self._limits)
 
     def _call(self, call: Callable[[], _Result]) -> _Result:
         """Return the result of `call`, with our retries.
@@ -86,19 +88,17 @@ class CohereProvider(HostedModel):
             raise MissingExtra.of("cohere", f"the model {self.model}") from None
         import httpx
 
-        server = strip_query(self.base_url or "Cohere")
+        server = self._server_name
         try:
             yield
         except RagError:
             raise
-        except httpx.TimeoutException:
-            raise ModelUnreachable(
-                f"{server} did not answer in {self.timeout:g} s", model=self.model
-            ) from None
+        except (httpx.TimeoutException, ReplyTooSlow, ReplyTooLong) as error:
+            raise self._make_limit_error(error) from None
         except httpx.ConnectError:
             raise ModelUnreachable(f"cannot reach {server}", model=self.model) from None
         except ApiError as error:
-            raise self._to_model_error(error, server) from None
+            raise self._to_model_error(error) from None
         except Exception as error:
             if is_broken_connection(error):
                 raise ModelUnreachable(
@@ -110,59 +110,49 @@ class CohereProvider(HostedModel):
                 f"{server} sent a reply that cannot be read ({class_name})", model=self.model
             ) from None
 
-    def _to_model_error(self, error: Any, server: str) -> ModelError:
+    def _to_model_error(self, error: Any) -> ModelError:
+        server = self._server_name
         status = int(error.status_code or 0)
         if 200 <= status < 300:  # Cohere's client raises this for a body that is not JSON
             return ModelReplyError(f"{server} sent a reply that cannot be read", model=self.model)
-        if status in (401, 403):
-            return ModelAuthError(
-                f"{server} refused the API key (HTTP {status}): check {self._key_variable}",
-                status=status,
-                model=self.model,
-            )
-        retry_after = parse_retry_after(error.headers)
-        if status == 429:
-            return ModelRateLimited(
-                f"{server} limits the rate of requests, or the quota is used up (HTTP 429)",
-                status=status,
-                retry_after=retry_after,
-                model=self.model,
-            )
-        if status == 408 or status >= 500:
-            return ModelUnreachable(
-                f"{server} failed (HTTP {status})",
-                status=status,
-                retry_after=retry_after,
-                model=self.model,
-            )
         body = error.body if isinstance(error.body, dict) else {}
-        reason = self._redact_key(str(body.get("message") or "no reason given"))
-        return request_error_class(status, reason)(
-            f"{server} refused the request (HTTP {status}): {reason}",
-            status=status,
-            retry_after=retry_after,
-            model=self.model,
-        )
+        reason = str(body.get("message") or "no reason given")
+        retry_after = parse_retry_after(error.headers)
+        return self._make_status_error(status, reason, retry_after=retry_after)
 
 
 @dataclass(frozen=True, slots=True)
 class _ClientSettings:
     base_url: str | None
     api_key: str = field(repr=False)
-    timeout: float
+    limits: ReplyLimits
+
+    def make_arguments(self) -> dict[str, Any]:
+        """Return the arguments of the client, synchronous or async."""
+        return {
+            "base_url": self.base_url,
+            "api_key": self.api_key,
+            "timeout": self.limits.read,
+        }
 
 
 @lru_cache(maxsize=MAX_OPEN_CLIENTS)
 def _create_client(settings: _ClientSettings) -> Any:
     import cohere
+    import httpx
 
-    return cohere.ClientV2(**asdict(settings))
+    limits = settings.limits
+    http_client = httpx.Client(timeout=limits.read, event_hooks=limits.make_hooks())
+    return cohere.ClientV2(**settings.make_arguments(), httpx_client=http_client)
 
 
 def _create_async_client(settings: _ClientSettings) -> Any:
     import cohere
+    import httpx
 
-    return cohere.AsyncClientV2(**asdict(settings))
+    limits = settings.limits
+    http_client = httpx.AsyncClient(timeout=limits.read, event_hooks=limits.make_async_hooks())
+    return cohere.AsyncClientV2(**settings.make_arguments(), httpx_client=http_client)
 
 
 _ASYNC_CLIENTS = AsyncClients(_create_async_client)

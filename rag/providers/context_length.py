@@ -13,13 +13,27 @@ _log = logging.getLogger(__name__)
 ASSUMED_CONTEXT_TOKENS = 8_192
 """What a model is taken to read whose server does not tell."""
 
+OLLAMA_CONTEXT_TOKENS = 16_384
+"""Most tokens that Ollama is asked to make room for; the memory that it takes grows with it."""
+
 _OLLAMA_DEFAULT_TOKENS = 4_096  # of a model without num_ctx; longer prompts lose their beginning
 _TIMEOUT_SECONDS = 3.0
 _MIN_TOKENS = 256
 _FIELDS = ("max_model_len", "context_length", "max_context_length", "context_window", "n_ctx")
 
+_AnswerIterator = Callable[[Callable[..., Any], str, str, str], Iterator[Any]]
+
 _known: dict[tuple[str, str], int] = {}
 _lock = Lock()
+
+
+def choose_ollama_context(url: str, model: str, key: str) -> int:
+    """Return the context window to ask Ollama for, in tokens.
+
+    That of the Modelfile, else what the model can read, at most `OLLAMA_CONTEXT_TOKENS`;
+    `ASSUMED_CONTEXT_TOKENS` if the server does not tell.
+    """
+    return _find(url, model, key, _iterate_ollama_choices)
 
 
 def find_context_length(url: str, model: str, key: str) -> int:
@@ -28,11 +42,15 @@ def find_context_length(url: str, model: str, key: str) -> int:
     llama.cpp, Ollama, vLLM, LM Studio, TGI and others tell it; else `ASSUMED_CONTEXT_TOKENS`. The
     answer of a server is kept as long as the process lives; no answer is asked for again.
     """
+    return _find(url, model, key, _iterate_answers)
+
+
+def _find(url: str, model: str, key: str, iterate_answers: _AnswerIterator) -> int:
     with _lock:
         if (tokens := _known.get((url, model))) is not None:
             return tokens
     try:
-        tokens = _ask_server(url, model, key)
+        tokens = _ask_server(url, model, key, iterate_answers)
     except _Unreachable:
         return ASSUMED_CONTEXT_TOKENS
     if tokens is None:
@@ -48,7 +66,7 @@ class _Unreachable(Exception):
     """The server does not answer."""
 
 
-def _ask_server(url: str, model: str, key: str) -> int | None:
+def _ask_server(url: str, model: str, key: str, iterate_answers: _AnswerIterator) -> int | None:
     import httpx
 
     base = url.rstrip("/")
@@ -64,7 +82,7 @@ def _ask_server(url: str, model: str, key: str) -> int | None:
                     return response.json()
                 return None
 
-            for tokens in _iterate_answers(ask, base, root, model):
+            for tokens in iterate_answers(ask, base, root, model):
                 if isinstance(tokens, int) and tokens >= _MIN_TOKENS:
                     return tokens
     except (httpx.HTTPError, httpx.InvalidURL, ImportError):
@@ -82,10 +100,7 @@ def _iterate_answers(ask: Callable[..., Any], base: str, root: str, model: str) 
             if model in (_get(running, "name"), _get(running, "model")):
                 yield _get(running, "context_length")
         shown = ask("POST", f"{root}/api/show", json={"model": model})
-        for line in str(_get(shown, "parameters") or "").splitlines():
-            name, _, value = line.partition(" ")
-            if name == "num_ctx" and value.strip().isdigit():
-                yield int(value)
+        yield from _read_ollama_parameters(shown)
         yield _OLLAMA_DEFAULT_TOKENS
     for address in (f"{root}/api/v0/models", f"{base}/models"):  # LM Studio; vLLM and others
         for listed in _list(ask("GET", address), "data"):
@@ -93,6 +108,25 @@ def _iterate_answers(ask: Callable[..., Any], base: str, root: str, model: str) 
                 yield _get(listed, "loaded_context_length")
                 yield from (_get(listed, field) for field in _FIELDS)
     yield _get(ask("GET", f"{root}/info"), "max_total_tokens")  # TGI
+
+
+def _iterate_ollama_choices(
+    ask: Callable[..., Any], base: str, root: str, model: str
+) -> Iterator[Any]:
+    shown = ask("POST", f"{root}/api/show", json={"model": model})
+    yield from _read_ollama_parameters(shown)
+    info = _get(shown, "model_info")
+    for name, value in info.items() if isinstance(info, Mapping) else ():
+        if str(name).endswith(".context_length") and isinstance(value, int):
+            yield min(value, OLLAMA_CONTEXT_TOKENS)
+
+
+def _read_ollama_parameters(shown: Any) -> Iterator[int]:
+    """Yield ``num_ctx`` of a Modelfile."""
+    for line in str(_get(shown, "parameters") or "").splitlines():
+        name, _, value = line.partition(" ")
+        if name == "num_ctx" and value.strip().isdigit():
+            yield int(value)
 
 
 def _get(value: Any, name: str) -> Any:

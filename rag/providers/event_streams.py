@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import Any
 
+from rag.providers.reply_limits import MAX_REPLY_BYTES, ReplyTooLong
+
 _FIELDS = ("event:", "id:", "retry:", ":")
 _MAX_STRAY_CHARACTERS = 1_000_000
 
@@ -21,8 +23,10 @@ class EventDecoder:
     what follows it is not read. Raises `ValueError` for data that is no JSON.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int = MAX_REPLY_BYTES) -> None:
         self.is_done = False
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._decode = codecs.getincrementaldecoder("utf-8-sig")(errors="replace").decode
         self._line: list[str] = []
         self._data: list[str] = []
@@ -31,6 +35,9 @@ class EventDecoder:
 
     def feed(self, chunk: bytes, *, is_last: bool = False) -> Iterator[Any]:
         """Yield the values of the events that the next bytes complete."""
+        self._bytes += len(chunk)  # uncompressed
+        if self._bytes > self._max_bytes:
+            raise ReplyTooLong(f"a reply of more than {self._max_bytes:,} bytes")
         text = self._decode(chunk, is_last)
         if self._after_cr and text.startswith("\n"):
             text = text[1:]
@@ -87,6 +94,32 @@ class EventDecoder:
             self._stray.append(line)
 
 
+def read_values(body: bytes) -> Iterator[Any]:
+    """Yield the value of a JSON text, or those of a stream in its place.
+
+    Raises `ValueError` for another text.
+    """
+    text = body.decode("utf-8-sig", errors="replace")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        if not text.lstrip().startswith(("data:", "event:", ":", "error:", "{")):
+            raise
+        yield from EventDecoder().feed(body, is_last=True)
+        return
+    yield from value if isinstance(value, list) else [value]
+
+
+def read_body(response: Any, max_bytes: int) -> bytes:
+    """Return the uncompressed body of a response. Raises `ReplyTooLong`."""
+    body = bytearray()
+    for chunk in response.iter_bytes():
+        body += chunk
+        if len(body) > max_bytes:
+            raise ReplyTooLong(f"a reply of more than {max_bytes:,} bytes")
+    return bytes(body)
+
+
 def iterate_events(response: Any, decoder: EventDecoder) -> Iterator[Any]:
     """Yield the values of the events in a response of OpenAI's client.
 
@@ -107,7 +140,7 @@ def iterate_events(response: Any, decoder: EventDecoder) -> Iterator[Any]:
 
 async def aiterate_events(response: Any, decoder: EventDecoder) -> AsyncIterator[Any]:
     """Do as `iterate_events` with a response of an async client."""
-    chunks = response.iter_bytes()
+    chunks = (getattr(response, "aiter_bytes", None) or response.iter_bytes)()
     async for chunk in chunks:
         for value in decoder.feed(chunk):
             yield value

@@ -5,20 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from rag.errors import (
     MissingExtra,
     MissingKey,
-    ModelAuthError,
-    ModelContextExceeded,
-    ModelError,
-    ModelRateLimited,
     ModelReplyError,
     ModelUnreachable,
     RagError,
 )
-from rag.providers.base import HostedModel, is_broken_connection, request_error_class, strip_query
+from rag.providers.base import HostedModel, is_broken_connection, strip_query
 from rag.providers.retries import parse_retry_after
 
 
@@ -29,6 +25,8 @@ class LiteLlmProvider(HostedModel):
     ``api_key`` defaults to the provider's environment variable (``ANTHROPIC_API_KEY``);
     ``base_url`` is for a private deployment. For the other settings see `HostedModel`.
     """
+
+    _key_variable: ClassVar[str] = "api_key"  # the provider's own, which LiteLLM knows
 
     @property
     def _key(self) -> str:
@@ -70,9 +68,7 @@ class LiteLlmProvider(HostedModel):
     def _to_model_error(self, error: Exception) -> RagError:
         server = self._server_name
         if _has_class_name(error, "APITimeoutError"):
-            return ModelUnreachable(
-                f"{server} did not answer in {self.timeout:g} s", model=self.model
-            )
+            return self._make_limit_error(error)
         causes = list(_iterate_causes(error))
         if any(_has_class_name(cause, "ConnectError") for cause in causes):
             return ModelUnreachable(f"cannot reach {server}", model=self.model)
@@ -95,39 +91,12 @@ class LiteLlmProvider(HostedModel):
     def _to_status_error(
         self, error: Exception, status: int, retry_after: float | None
     ) -> RagError:
-        server = self._server_name
-        if status in (401, 403):
-            if missing := self._missing_variables():
-                return MissingKey.of(missing, f"the model {self.model}")
-            return ModelAuthError(
-                f"{server} refused the API key (HTTP {status}): check api_key",
-                status=status,
-                model=self.model,
-            )
-        if status == 429:
-            return ModelRateLimited(
-                f"{server} limits the rate of requests, or the quota is used up (HTTP {status})",
-                status=status,
-                retry_after=retry_after,
-                model=self.model,
-            )
-        if status == 408 or status >= 500:
-            return ModelUnreachable(
-                f"{server} failed (HTTP {status})",
-                status=status,
-                retry_after=retry_after,
-                model=self.model,
-            )
-        reason = str(error)
-        error_class: type[ModelError] = request_error_class(status, reason, _read_code(error))
+        if status in (401, 403) and (missing := self._missing_variables()):
+            return MissingKey.of(missing, f"the model {self.model}")
+        reason, code = str(error), _read_code(error)
         if _has_class_name(error, "ContextWindowExceededError"):
-            error_class = ModelContextExceeded
-        return error_class(
-            f"{server} refused the request (HTTP {status}): {self._redact_key(reason)}",
-            status=status,
-            retry_after=retry_after,
-            model=self.model,
-        )
+            code = f"context_length {code}"
+        return self._make_status_error(status, reason, code=code, retry_after=retry_after)
 
     def _missing_variables(self) -> list[str]:
         """Return the provider's environment variables that are not set; none with `api_key`."""

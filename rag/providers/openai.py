@@ -21,10 +21,8 @@ from rag.errors import (
     ConfigError,
     MissingExtra,
     MissingKey,
-    ModelAuthError,
     ModelContextExceeded,
     ModelError,
-    ModelRateLimited,
     ModelReplyError,
     ModelUnreachable,
     RagError,
@@ -48,6 +46,7 @@ from rag.providers.dialects import (
     remember_refusal,
 )
 from rag.providers.network_errors import explain_unreachable, remove_api_path
+from rag.providers.reply_limits import ReplyLimits, ReplyTooLong, ReplyTooSlow
 from rag.providers.retries import parse_retry_after
 from rag.settings import load_settings
 
@@ -79,7 +78,6 @@ class OpenAIProvider(HostedModel):
 
     @property
     def _server_name(self) -> str:
-        """Name of the server for messages: its URL without the query, which may contain a key."""
         return strip_query(self._url or "OpenAI")
 
     @property
@@ -136,7 +134,7 @@ class OpenAIProvider(HostedModel):
         url = self._url
         if url and "unversioned_url" in self._refused:
             url = f"{url.rstrip('/')}/v1"
-        return _ClientSettings(url, self._key or "none", self.timeout, self.retries)
+        return _ClientSettings(url, self._key or "none", self._limits, self.retries)
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -156,6 +154,8 @@ class OpenAIProvider(HostedModel):
         except ImportError as error:  # of httpx, when it makes a client for a proxy
             reason = explain_unreachable(self._url or "https://api.openai.com", error)
             raise ModelUnreachable(f"cannot reach {server}: {reason}", model=self.model) from None
+        except (ReplyTooSlow, ReplyTooLong) as error:
+            raise self._make_limit_error(error) from None
         except Exception as error:
             if is_broken_connection(error):
                 raise ModelUnreachable(
@@ -174,69 +174,32 @@ class OpenAIProvider(HostedModel):
 
         server = self._server_name
         if isinstance(error, openai.APITimeoutError):
-            return ModelUnreachable(
-                f"{server} did not answer in {self.timeout:g} s", model=self.model
-            )
+            return self._make_limit_error(error)
         if isinstance(error, openai.APIConnectionError):
             cause = error.__cause__
+            if isinstance(cause, ReplyTooSlow | ReplyTooLong):
+                return self._make_limit_error(cause)
             if isinstance(cause, Exception) and is_broken_connection(cause):
                 return ModelUnreachable(f"the connection to {server} broke", model=self.model)
             reason = explain_unreachable(self._url or "https://api.openai.com", cause)
             return ModelUnreachable(f"cannot reach {server}: {reason}", model=self.model)
         if isinstance(error, openai.APIStatusError):
             return self._to_status_error(error)
-        return self._to_embedded_error(str(error), "")  # in the middle of a stream
-
-    def _to_embedded_error(self, reason: str, code: str) -> ModelError:
-        """Return our error for one that a server sends in a reply with a status of success."""
-        server = self._server_name
-        if code == "429" or _RATE_LIMITED.search(f"{code} {reason}"):
-            return ModelRateLimited(
-                f"{server} limits the rate of requests: {self._redact_key(reason)}",
-                model=self.model,
-            )
-        error_class = request_error_class(400, reason, code)
-        return (error_class if error_class is ModelContextExceeded else ModelReplyError)(
-            f"{server} interrupted its reply with an error: {self._redact_key(reason)}",
-            model=self.model,
-        )
+        return self._make_embedded_error(str(error))  # in the middle of a stream
 
     def _to_status_error(self, error: APIStatusError) -> ModelError:
-        import openai
-
-        server, status = self._server_name, error.status_code
-        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-            return ModelAuthError(
-                f"{server} refused the API key (HTTP {status}): check {self._key_variable}",
-                status=status,
-                model=self.model,
-            )
-        retry_after = parse_retry_after(error.response.headers)
-        if isinstance(error, openai.RateLimitError):
-            return ModelRateLimited(
-                f"{server} limits the rate of requests, or the quota is used up (HTTP {status})",
-                status=status,
-                retry_after=retry_after,
-                model=self.model,
-            )
-        if isinstance(error, openai.InternalServerError):
-            return ModelUnreachable(
-                f"{server} failed (HTTP {status})",
-                status=status,
-                retry_after=retry_after,
-                model=self.model,
-            )
+        status = error.status_code
         reason = _read_error_reason(error)
         if status in (404, 405) and reason == NO_REASON:
             reason = (
                 f"{reason}; `base_url` is the address before /chat/completions, and mostly ends "
                 "in /v1"
             )
-        return request_error_class(status, reason, _read_error_code(error))(
-            f"{server} refused the request (HTTP {status}): {self._redact_key(reason)}",
-            status=status,
-            retry_after=retry_after,
-            model=self.model,
+        return self._make_status_error(
+            status,
+            reason,
+            code=_read_error_code(error),
+            retry_after=parse_retry_after(error.response.headers),
         )
 
 
@@ -348,13 +311,12 @@ class AzureOpenAIProvider(OpenAIProvider):
         if not self._key:
             raise MissingKey.of(self._key_variable, f"the deployment {self.model}")
         return _ClientSettings(
-            self._url, self._key, self.timeout, self.retries, azure_api_version=self.api_version
+            self._url, self._key, self._limits, self.retries, azure_api_version=self.api_version
         )
 
 
 NO_REASON = "no reason given"
 _NO_PAGE = re.compile(rf"{NO_REASON}|page not found|\A\W*not found\W*\Z|no route", re.IGNORECASE)
-_RATE_LIMITED = re.compile(r"\b429\b|rate.?limit|too many requests|quota", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,13 +325,17 @@ class _ClientSettings:
 
     url: str | None
     key: str = field(repr=False)
-    timeout: float
+    limits: ReplyLimits
     retries: int
     azure_api_version: str | None = None
 
     def make_arguments(self) -> dict[str, Any]:
         """Return the arguments of the client, synchronous or async."""
-        arguments = {"api_key": self.key, "timeout": self.timeout, "max_retries": self.retries}
+        arguments = {
+            "api_key": self.key,
+            "timeout": self.limits.read,
+            "max_retries": self.retries,
+        }
         if self.azure_api_version is None:
             return arguments | {"base_url": self.url}
         return arguments | {"azure_endpoint": self.url, "api_version": self.azure_api_version}
@@ -377,10 +343,12 @@ class _ClientSettings:
 
 @lru_cache(maxsize=MAX_OPEN_CLIENTS)
 def _create_client(settings: _ClientSettings) -> OpenAI:
-    from openai import AzureOpenAI, OpenAI
+    from openai import AzureOpenAI, DefaultHttpxClient, OpenAI
 
     create = OpenAI if settings.azure_api_version is None else AzureOpenAI
-    return create(**settings.make_arguments())
+    limits = settings.limits
+    http_client = DefaultHttpxClient(timeout=limits.read, event_hooks=limits.make_hooks())
+    return create(**settings.make_arguments(), http_client=http_client)
 
 
 def _create_async_client(settings: _ClientSettings) -> AsyncOpenAI:
@@ -388,7 +356,10 @@ def _create_async_client(settings: _ClientSettings) -> AsyncOpenAI:
 
     create = AsyncOpenAI if settings.azure_api_version is None else AsyncAzureOpenAI
     # The default HTTP client closes itself when it is collected, in whichever event loop runs then.
-    http_client = DefaultAsyncHttpxClient(timeout=settings.timeout)
+    limits = settings.limits
+    http_client = DefaultAsyncHttpxClient(
+        timeout=limits.read, event_hooks=limits.make_async_hooks()
+    )
     return create(**settings.make_arguments(), http_client=http_client)
 
 

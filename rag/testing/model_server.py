@@ -1,4 +1,8 @@
-"""A server of OpenAI's API that misbehaves as real servers do, to test what calls one.
+"""A server of models that misbehaves as real servers do, to test what calls one.
+
+It speaks the APIs of OpenAI (Chat Completions, Responses, embeddings), Anthropic, Gemini, Ollama
+and Cohere. What a shape edits are replies of Chat Completions; refusals, texts and bytes are the
+same in every API.
 
 Run it on loopback::
 
@@ -20,6 +24,8 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Literal
+
+from rag.testing.wire_formats import WireFormat, find_wire_format
 
 REPLY = "The battery lasts 34 minutes [1]."
 THOUGHT = "Perhaps it is the battery that lasts 99 minutes."
@@ -96,6 +102,10 @@ class ModelServer:
         self._server.server_close()
         self._thread.join()
 
+    def answer_get(self, path: str) -> tuple[int, str, bytes]:
+        """Return status, content type and body for a request without a body: nothing is there."""
+        return 404, _JSON, b"{}"
+
     def answer(self, request: Json, path: str) -> tuple[int, str, bytes]:
         """Return status, content type and body for a request."""
         shape = self.shape
@@ -109,9 +119,26 @@ class ModelServer:
                 return shape.status, _JSON, json.dumps(error).encode()
         if path.endswith("/embeddings"):
             return 200, _JSON, self._encode(_make_vectors(request), is_stream=False)
-        if request.get("stream"):
+        form = find_wire_format(path)
+        is_stream = request.get("stream") or "stream" in path
+        if form is not None:
+            return self._answer_in(form, is_stream=is_stream)
+        if is_stream:
             return 200, "text/event-stream", self._encode(_make_chunks(shape.text), is_stream=True)
         return 200, _JSON, self._encode(_make_reply(shape.text), is_stream=False)
+
+    def _answer_in(self, form: WireFormat, *, is_stream: bool) -> tuple[int, str, bytes]:
+        """Answer in the format of another API."""
+        text = self.shape.text
+        if not is_stream:
+            body = json.dumps(form.make_reply(text)).encode()
+        else:
+            events = form.make_events(text)
+            body = b"".join(_write_event(event, form) for event in events)
+        for encode in self.shape.encode:
+            body = encode(body, is_stream)
+        streamed = "application/x-ndjson" if form.lines else "text/event-stream"
+        return 200, streamed if is_stream else _JSON, body
 
     def _encode(self, value: Any, *, is_stream: bool) -> bytes:
         values = value if is_stream else [value]
@@ -127,6 +154,13 @@ class ModelServer:
         return body
 
 
+def _write_event(event: Json, form: WireFormat) -> bytes:
+    if form.lines:
+        return json.dumps(event).encode() + b"\n"
+    name = f"event: {event['type']}\n" if form.named and "type" in event else ""
+    return f"{name}data: {json.dumps(event)}\n\n".encode()
+
+
 _JSON = "application/json"
 
 
@@ -135,7 +169,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        status, content_type, body = self.server_model.answer(request, self.path)
+        self._send(*self.server_model.answer(request, self.path))
+
+    def do_GET(self) -> None:
+        self._send(*self.server_model.answer_get(self.path))
+
+    def _send(self, status: int, content_type: str, body: bytes) -> None:
         headers = self.server_model.shape.headers if status == 200 else {}
         self.send_response(status)
         self.send_header("Content-Type", content_type)

@@ -228,6 +228,8 @@ def test_doctor_hides_key_values(ingested_rag: Rag) -> None:
     assert result.json["keys"] == {
         "OPENAI_API_KEY": True,
         "AZURE_OPENAI_API_KEY": False,
+        "ANTHROPIC_API_KEY": False,
+        "GEMINI_API_KEY": False,
         "COHERE_API_KEY": False,
         "CHROMA_API_KEY": False,
         "IMAP_PASSWORD": False,
