@@ -106,6 +106,16 @@ class Embedder(Component):
         Raises `EmbeddingError` for texts that it cannot embed, `ModelError` if a server fails.
         """
 
+    def embed_in_parts(
+        self, texts: Sequence[str]
+    ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+        """Embed passages, and yield those of each request as soon as it is answered.
+
+        A part has the indices of its texts, and vectors float32 ``[len(indices), dimension]``.
+        After an error, the parts before it can be kept. Raises the errors of `embed_documents`.
+        """
+        yield list(range(len(texts))), self.embed_documents(texts)
+
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed search queries: float32 ``[len(texts), dimension]``; the same as `embed_query`."""
         import numpy as np

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -61,38 +62,76 @@ class BatchedEmbedder(Embedder):
         vector: NDArray[np.float32] = self._embed_all([text], "query")[0]
         return vector
 
+    def embed_in_parts(
+        self, texts: Sequence[str]
+    ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+        """See `Embedder.embed_in_parts`."""
+        return self._embed_in_parts(texts, "document")
+
     def _embed_all(self, texts: Sequence[str], side: Side) -> NDArray[np.float32]:
         import numpy as np
 
-        out = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        for indices, part in self._embed_in_parts(texts, side):
+            vectors[indices] = part
+        return vectors
+
+    def _embed_in_parts(
+        self, texts: Sequence[str], side: Side
+    ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+        """Yield the vectors of the texts whose last piece is embedded; of blank texts, zeros."""
+        import numpy as np
+
+        sums = np.zeros((len(texts), self.dimension), dtype=np.float32)
         pieces, owners, lengths = self._split_texts(texts)
-        if not pieces:
-            return out
+        missing_counts = Counter(owners)
+        blank = [i for i in range(len(texts)) if i not in missing_counts]
+        yield blank, sums[blank]
+        totals = np.zeros((len(texts), 1), dtype=np.float32)
         order = sorted(range(len(pieces)), key=lambda i: -lengths[i])  # the like beside the like
         batches = list(self._batches(order, lengths))
-        vectors = np.zeros((len(pieces), self.dimension), dtype=np.float32)
+        for batch, vectors in self._embed_batches(batches, pieces, side):
+            for i, vector in zip(batch, vectors, strict=True):
+                sums[owners[i]] += vector * np.float32(lengths[i])
+                totals[owners[i]] += lengths[i]
+            missing_counts.subtract(owners[i] for i in batch)
+            done = sorted({owners[i] for i in batch if not missing_counts[owners[i]]})
+            means = sums[done] / totals[done]
+            yield done, normalize(means) if self.similarity == "cosine" else means
 
-        def embed(batch: list[int]) -> None:
-            vectors[batch] = self._check_vectors(
-                self._embed([pieces[i] for i in batch], side), batch
-            )
+    def _embed_batches(
+        self, batches: Sequence[list[int]], pieces: Sequence[str], side: Side
+    ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+        """Yield each batch with its vectors, in the order in which they are there.
 
-        if self.concurrency == 1 or len(batches) == 1:
+        After an error, no further batch is begun, and those that run are waited for and yielded.
+        """
+
+        def embed(batch: list[int]) -> NDArray[np.float32]:
+            return self._check_vectors(self._embed([pieces[i] for i in batch], side), batch)
+
+        if self.concurrency == 1 or len(batches) <= 1:
             for batch in batches:
-                embed(batch)
-        else:
-            with ThreadPoolExecutor(min(self.concurrency, len(batches))) as threads:
-                try:
-                    list(threads.map(embed, batches))
-                except BaseException:
-                    threads.shutdown(wait=True, cancel_futures=True)
-                    raise
-        weights = np.array(lengths, dtype=np.float32)[:, None]
-        np.add.at(out, owners, vectors * weights)
-        totals = np.zeros((len(texts), 1), dtype=np.float32)
-        np.add.at(totals, owners, weights)
-        np.divide(out, totals, out=out, where=totals > 0)
-        return normalize(out) if self.similarity == "cosine" else out
+                yield batch, embed(batch)
+            return
+        errors: list[BaseException] = []
+        with ThreadPoolExecutor(min(self.concurrency, len(batches))) as threads:
+            batch_of = {threads.submit(embed, batch): batch for batch in batches}
+            try:
+                for future in as_completed(batch_of):
+                    if future.cancelled():
+                        continue
+                    if error := future.exception():
+                        errors.append(error)
+                        for other in batch_of:
+                            other.cancel()
+                        continue
+                    yield batch_of[future], future.result()
+            except BaseException:
+                threads.shutdown(wait=True, cancel_futures=True)
+                raise
+        if errors:
+            raise errors[0]
 
     def _split_texts(self, texts: Sequence[str]) -> tuple[list[str], list[int], list[int]]:
         """Return pieces that fit the model, the index of each piece's text, and their lengths."""

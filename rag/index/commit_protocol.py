@@ -149,16 +149,32 @@ class IndexWriter:
         }
         if missing:
             with embedding_span(embedder, len(missing)):
-                new_vectors = embedder.embed_documents(list(missing.values()))
-            _check_vectors(new_vectors, len(missing), embedder)
-            self._index.check_vector_length(new_vectors.shape[1])
-            vectors.update(zip(missing, (vector.tobytes() for vector in new_vectors), strict=True))
+                vectors |= self._embed_texts(missing)
         matrix = np.frombuffer(
             b"".join(vectors[text_hash] for text_hash in hashes), dtype=np.float32
         )
         return EmbeddedChunks(
             hashes, matrix.reshape(len(chunks), embedder.dimension), frozenset(missing)
         )
+
+    def _embed_texts(self, texts: Mapping[bytes, str]) -> dict[bytes, bytes]:
+        """Return the vector of each text, by its hash.
+
+        Those of a remote embedder are kept at once: if a later request fails, they stay paid for.
+        """
+        embedder = self._index.embedder
+        hashes = list(texts)
+        vectors: dict[bytes, bytes] = {}
+        for indices, part in embedder.embed_in_parts(list(texts.values())):
+            _check_vectors(part, len(indices), embedder)
+            if not indices:
+                continue
+            self._index.check_vector_length(part.shape[1])
+            new = {hashes[i]: vector.tobytes() for i, vector in zip(indices, part, strict=True)}
+            if embedder.is_remote:
+                self._document_store.add_embeddings(self._index.fingerprint, new.items())
+            vectors |= new
+        return vectors
 
     def write(self, batch: Sequence[PendingDocument]) -> None:
         """Write documents and replace their older versions. Searches see all of the batch or none.

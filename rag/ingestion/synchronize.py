@@ -19,6 +19,7 @@ from contextvars import copy_context
 from connectors.base import Connector, Parser
 from connectors.parser_pool import ParserLimits, ParserPool
 from rag.chunking.base import Chunker
+from rag.errors import ModelRateLimited, ModelUnreachable
 from rag.index.index import Index
 from rag.ingestion.batches import embed_batches, group_into_batches, store_batch
 from rag.ingestion.changes import ChangeDetector
@@ -119,6 +120,13 @@ def _run_sync(
             for batch in embedded_batches:
                 store_batch(batch, writer, index, report)
                 report_progress()
+        except (ModelRateLimited, ModelUnreachable) as error:
+            raise type(error)(
+                f"{error}. What was embedded before is kept: the same command goes on from there",
+                status=error.status,
+                retry_after=error.retry_after,
+                model=error.model,
+            ) from error
         finally:
             embedded_batches.close()
             decided_batches.close()

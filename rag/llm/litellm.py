@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from rag.errors import MissingExtra
+from rag.errors import MissingExtra, ModelRequestError
 from rag.llm.base import JsonSchema, KnownChat
 from rag.llm.chat_completions import ChatCompletionsModel, describe_schema
 from rag.llm.completion import Completion, Delta, Source
+from rag.providers.dialects import apply_dialect, list_refused
 from rag.providers.litellm import LiteLlmProvider
 from rag.providers.retries import call_with_retries
 from rag.types import Message, Usage
@@ -64,19 +65,37 @@ class LiteLlmChat(LiteLlmProvider, ChatCompletionsModel):
         with self._translate_errors(), closing(self._call(request)) as events:
             for delta in self._parse_events(events, messages):
                 if (completion := delta.completion) is not None:
+                    if not completion.text:
+                        break
                     completion = completion._replace(usage=self._add_cost(completion.usage))
                     delta = delta._replace(completion=completion)
                 yield delta
+            else:
+                return
+        # LiteLLM passes over what it cannot read in a stream, also errors, without a word.
+        completion = self._complete(messages, schema=schema, sources=sources)
+        yield Delta(completion.text)
+        yield Delta("", completion)
 
     def _call(self, request: dict[str, Any]) -> Any:
-        """Call ``litellm.completion``, with our retries: LiteLLM's ignore ``Retry-After``."""
+        """Call ``litellm.completion``, with our retries: LiteLLM's ignore ``Retry-After``.
+
+        What the server refuses is left out (`rag.providers.dialects`).
+        """
         litellm = self._import_litellm()
 
         def call() -> Any:
             with self._translate_errors():
-                return litellm.completion(**request)
+                return litellm.completion(**adapted)
 
-        return call_with_retries(call, self.retries)
+        while True:
+            refused = list_refused(self._endpoint)
+            adapted = apply_dialect(request, refused)
+            try:
+                return call_with_retries(call, self.retries)
+            except ModelRequestError as error:
+                if not self._learn(error, adapted, refused):
+                    raise
 
     def _build_request(
         self, messages: Sequence[Message], schema: JsonSchema | None

@@ -22,6 +22,7 @@ from rag.errors import (
     ModelRequestError,
     ModelUnreachable,
 )
+from rag.providers.dialects import Endpoint, Feature, find_refused, remember_refusal
 from rag.providers.reply_limits import ReplyLimits, ReplyTooLong, ReplyTooSlow
 from rag.providers.retries import DEFAULT_RETRIES, RetryCount
 from rag.settings import load_settings
@@ -75,8 +76,27 @@ class HostedModel(Component):
         """Name of the server for messages, without the query of a URL, which may contain a key."""
 
     @property
+    def _endpoint(self) -> Endpoint:
+        return (strip_query(self.base_url or ""), self.model)
+
+    @property
     def _limits(self) -> ReplyLimits:
         return ReplyLimits(self.timeout, self.total_timeout)
+
+    def _learn(
+        self, error: ModelRequestError, body: dict[str, Any], refused: frozenset[Feature]
+    ) -> Feature | None:
+        """Remember what a server refuses; None if the error names nothing of the request."""
+        if isinstance(error, ModelContextExceeded):
+            return None
+        flat = dict(body)
+        for options in (value for value in body.values() if isinstance(value, dict)):
+            flat |= options
+        feature = find_refused(str(error), flat)
+        if feature is None or feature in refused:
+            return None
+        remember_refusal(self._endpoint, feature, str(error))
+        return feature
 
     def _make_limit_error(self, error: Exception) -> ModelError:
         """Return the error for a reply that is too slow or too long."""

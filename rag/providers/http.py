@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rag.errors import (
     MissingKey,
-    ModelContextExceeded,
     ModelReplyError,
     ModelRequestError,
     ModelUnreachable,
@@ -22,7 +21,7 @@ from rag.providers.base import (
     is_broken_connection,
     strip_query,
 )
-from rag.providers.dialects import Endpoint, Feature, find_refused, list_refused, remember_refusal
+from rag.providers.dialects import Feature, list_refused
 from rag.providers.network_errors import explain_unreachable
 from rag.providers.reply_limits import ReplyLimits, ReplyTooLong, ReplyTooSlow
 from rag.providers.retries import acall_with_retries, call_with_retries, parse_retry_after
@@ -68,10 +67,6 @@ class HttpProvider(HostedModel):
     @property
     def _headers(self) -> Mapping[str, str]:
         return {}
-
-    @property
-    def _endpoint(self) -> Endpoint:
-        return (self._url, self.model)
 
     @contextmanager
     def _post(
@@ -126,21 +121,6 @@ class HttpProvider(HostedModel):
             except ModelRequestError as error:
                 if not self._learn(error, body, refused):
                     raise
-
-    def _learn(
-        self, error: ModelRequestError, body: Json, refused: frozenset[Feature]
-    ) -> Feature | None:
-        """Remember what a server refuses; None if the error names nothing of the request."""
-        if isinstance(error, ModelContextExceeded):
-            return None
-        flat = dict(body)
-        for options in (value for value in body.values() if isinstance(value, dict)):
-            flat |= options
-        feature = find_refused(str(error), flat)
-        if feature is None or feature in refused:
-            return None
-        remember_refusal(self._endpoint, feature, str(error))
-        return feature
 
     def _open(self, path: str, body: Json) -> httpx.Response:
         with self._translate_errors():

@@ -13,6 +13,7 @@ from contextlib import (
 )
 from dataclasses import dataclass, field
 from functools import lru_cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ from rag.errors import (
     MissingKey,
     ModelContextExceeded,
     ModelError,
+    ModelRateLimited,
     ModelReplyError,
     ModelUnreachable,
     RagError,
@@ -47,7 +49,7 @@ from rag.providers.dialects import (
 )
 from rag.providers.network_errors import explain_unreachable, remove_api_path
 from rag.providers.reply_limits import ReplyLimits, ReplyTooLong, ReplyTooSlow
-from rag.providers.retries import parse_retry_after
+from rag.providers.retries import acall_with_retries, call_with_retries, parse_retry_after
 from rag.settings import load_settings
 
 if TYPE_CHECKING:
@@ -104,8 +106,13 @@ class OpenAIProvider(HostedModel):
         with ExitStack() as stack:
             for adapted in attempts:
                 client = self._get_client()
+
+                def send(client: Any = client, adapted: dict[str, Any] = adapted) -> Any:
+                    with self._raise_transient_errors():
+                        return stack.enter_context(call(client, adapted))
+
                 with attempts.learn():
-                    response = stack.enter_context(call(client, adapted))
+                    response = call_with_retries(send, self.retries)
                     break
             yield response
 
@@ -116,10 +123,31 @@ class OpenAIProvider(HostedModel):
         async with AsyncExitStack() as stack:
             for adapted in attempts:
                 client = await stack.enter_async_context(self._use_async_client())
+
+                async def send(client: Any = client, adapted: dict[str, Any] = adapted) -> Any:
+                    with self._raise_transient_errors():
+                        return await stack.enter_async_context(call(client, adapted))
+
                 with attempts.learn():
-                    response = await stack.enter_async_context(call(client, adapted))
+                    response = await acall_with_retries(send, self.retries)
                     break
             yield response
+
+    @contextmanager
+    def _raise_transient_errors(self) -> Iterator[None]:
+        """Raise errors of OpenAI's client that a retry may help against as ours."""
+        import openai
+
+        try:
+            yield
+        except openai.APIError as error:
+            status = getattr(error, "status_code", 0)
+            if status == HTTPStatus.NOT_IMPLEMENTED:  # of a parameter; it is left out
+                raise
+            ours = self._to_model_error(error)
+            if isinstance(ours, ModelRateLimited | ModelUnreachable):
+                raise ours from None
+            raise
 
     def _get_client(self) -> OpenAI:
         return _create_client(self._client_settings)
@@ -134,7 +162,7 @@ class OpenAIProvider(HostedModel):
         url = self._url
         if url and "unversioned_url" in self._refused:
             url = f"{url.rstrip('/')}/v1"
-        return _ClientSettings(url, self._key or "none", self._limits, self.retries)
+        return _ClientSettings(url, self._key or "none", self._limits)
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -311,7 +339,7 @@ class AzureOpenAIProvider(OpenAIProvider):
         if not self._key:
             raise MissingKey.of(self._key_variable, f"the deployment {self.model}")
         return _ClientSettings(
-            self._url, self._key, self._limits, self.retries, azure_api_version=self.api_version
+            self._url, self._key, self._limits, azure_api_version=self.api_version
         )
 
 
@@ -326,7 +354,6 @@ class _ClientSettings:
     url: str | None
     key: str = field(repr=False)
     limits: ReplyLimits
-    retries: int
     azure_api_version: str | None = None
 
     def make_arguments(self) -> dict[str, Any]:
@@ -334,7 +361,7 @@ class _ClientSettings:
         arguments = {
             "api_key": self.key,
             "timeout": self.limits.read,
-            "max_retries": self.retries,
+            "max_retries": 0,  # `call_with_retries` retries
         }
         if self.azure_api_version is None:
             return arguments | {"base_url": self.url}

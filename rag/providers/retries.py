@@ -1,28 +1,17 @@
-"""Retries of hosted models: the retry count, what is retried (HTTP 429 ...), and `Retry-After`.
+"""Retries of hosted models: the retry count, what is retried, and ``Retry-After``.
 
-OpenAI's client retries on its own; it is given the retry count. So is Cohere's client for
-embeddings and reranking, but it does not retry streams or timeouts. `call_with_retries` does, for
-Cohere's chat and for LiteLLM. The rules:
-
-=====================  ====================  ====================  =====================
-rule                   openai                cohere                `call_with_retries`
-=====================  ====================  ====================  =====================
-HTTP statuses          408, 409, 429, 5xx    408, 409, 429, 5xx    408, 429, 5xx
-connection failures    yes                   yes                   yes
-timeouts               yes                   no                    yes
-``Retry-After``        obeyed; over 120 s:   obeyed, at most 60 s  obeyed; over 120 s:
-                       no retry                                    no retry
-without it, wait for   0.5 s, then doubled   1 s, then doubled     0.5 s, then doubled
-                       (at most 8 s)         (at most 60 s)        (at most 8 s)
-=====================  ====================  ====================  =====================
-
-The first two columns are read from openai 3.52 (``_base_client.py``) and cohere 7.3
-(``core/http_client.py``). Once a stream has begun, it is not retried.
+Retried are HTTP 408, 429 and 5xx, connection failures and timeouts. A delay that the server asks
+for (``Retry-After``) is obeyed; over 120 seconds, there is no retry. Without it, the first wait is
+half a second, and each later one twice as long, at most 8 seconds. Longer waits are logged with
+their end. Once a stream has begun, it is not retried. Cohere's client retries embeddings and
+reranking by itself, not after timeouts.
 """
 
 from __future__ import annotations
 
 import email.utils
+import logging
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -34,11 +23,14 @@ from rag.call_context import check_limits, current_context
 from rag.component import NotFingerprinted
 from rag.errors import ModelRateLimited, ModelUnreachable
 
+_log = logging.getLogger(__name__)
+
 DEFAULT_RETRIES = 2
 MAX_RETRIES = 10
 MAX_RETRY_AFTER_SECONDS = 120.0
 INITIAL_BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 8.0
+LOGGED_WAIT_SECONDS = 2.0
 
 RetryCount = Annotated[int, NotFingerprinted, Field(ge=0, le=MAX_RETRIES)]
 """Type of a setting that holds the number of retries; 0 turns retries off."""
@@ -60,6 +52,7 @@ def call_with_retries(call: Callable[[], _Result], retries: int) -> _Result:
             delay = _delay_before_retry(error, retry)
             if delay is None:
                 raise
+            _log_wait(error, delay)
         time.sleep(delay)
         check_limits()
     return call()
@@ -76,6 +69,7 @@ async def acall_with_retries(call: Callable[[], Awaitable[_Result]], retries: in
             delay = _delay_before_retry(error, retry)
             if delay is None:
                 raise
+            _log_wait(error, delay)
         await asyncio.sleep(delay)
         check_limits()
     return await call()
@@ -90,6 +84,13 @@ def _delay_before_retry(error: ModelRateLimited | ModelUnreachable, retry: int) 
     if remaining_seconds is not None and delay >= remaining_seconds:
         return None
     return delay
+
+
+def _log_wait(error: Exception, seconds: float) -> None:
+    """Say why a call waits, and until when."""
+    if seconds >= LOGGED_WAIT_SECONDS:
+        end = time.strftime("%H:%M:%S", time.localtime(time.time() + seconds))
+        _log.warning("%s: waiting %d s, until %s", error, math.ceil(seconds), end)
 
 
 def backoff_seconds(retry: int) -> float:

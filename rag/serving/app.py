@@ -22,7 +22,7 @@ from starlette.routing import Route
 import rag
 from rag.errors import ConfigError
 from rag.pipeline import Pipeline
-from rag.serving import api, documents_api, openai_api
+from rag.serving import api, documents_api, openai_api, openai_responses
 from rag.serving.dependencies import Authentication, PrincipalArgument, ServiceArgument
 from rag.serving.errors import ApiError, ErrorReply, install_error_handlers
 from rag.serving.keys import KeyStore, open_key_store
@@ -123,7 +123,7 @@ def create_app(
     )
     app.state.service = service
     install_error_handlers(app)
-    for module in (api, documents_api, openai_api):
+    for module in (api, documents_api, openai_api, openai_responses):
         app.include_router(module.router)
     _add_operator_routes(app)
     for path, (name, mime) in _PAGE_FILES.items():

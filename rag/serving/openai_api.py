@@ -9,37 +9,41 @@ refusal. The citations are in ``citewell``, a field of the message that the offi
 from __future__ import annotations
 
 import base64
-import json
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag.generation import AnswerCompleted, TextDelta
 from rag.pipeline import Pipeline
 from rag.serving.api import parse_filter
-from rag.serving.client_tasks import complete_client_task, find_client_task, iterate_events
 from rag.serving.dependencies import ServiceArgument, TenantArgument
 from rag.serving.errors import ApiError, to_api_error
+from rag.serving.openai_replies import (
+    Exchange,
+    Extension,
+    OpenStream,
+    check_model,
+    is_cut_off,
+    to_sse,
+    unknown_model_error,
+)
 from rag.serving.service import Service
 from rag.serving.streaming import (
     EVENT_STREAM,
     KEEP_ALIVE,
     EventStreamResponse,
-    cancel_on_disconnect,
 )
-from rag.types import Answer, Citation, GenerateStep, Message, RepairStep, Sentence
+from rag.types import Answer, Message
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
 MAX_MESSAGES = 1_000
 MAX_TEXTS = 2_048
 MAX_TOKENS_PER_TEXT = 100_000
-_WITHDRAWAL = "\n\n(The text above is withdrawn.)\n\n"
 
 
 class TextPart(BaseModel):
@@ -101,25 +105,6 @@ class ChatRequest(BaseModel):
     where: dict[str, Any] | None = Field(
         None, description="An extension of OpenAI's API: a filter on documents, as in /ask."
     )
-
-
-class Extension(BaseModel):
-    """Status, citations and verified sentences of an answer."""
-
-    status: Literal["answered", "abstained"]
-    reason: str
-    citations: tuple[Citation, ...]
-    sentences: tuple[Sentence, ...]
-
-    @classmethod
-    def of(cls, answer: Answer) -> Extension:
-        """Return the extension for an answer."""
-        return cls(
-            status=answer.status,
-            reason=answer.reason,
-            citations=answer.citations,
-            sentences=answer.sentences,
-        )
 
 
 class Usage(BaseModel):
@@ -225,7 +210,7 @@ async def models(service: ServiceArgument, tenant: TenantArgument) -> ModelList:
 async def model(model: str, service: ServiceArgument, tenant: TenantArgument) -> ModelInfo:
     """Return a model: the pipeline, or the embedder for `/v1/embeddings`."""
     if model not in (service.options.model, embedding_model_name(service.pipeline)):
-        raise _unknown_model_error(model)
+        raise unknown_model_error(model)
     return ModelInfo(id=model)
 
 
@@ -235,32 +220,11 @@ async def chat(
 ) -> Response:
     """Answer the last message of the user from the documents."""
     question, history = _read_conversation(body, service)
-    where = parse_filter(body.where)
-    pipeline = tenant.pipeline
-    task = find_client_task(question)
-
-    async def complete_task() -> Answer:
-        assert task is not None
-        return await service.run_in_thread(
-            lambda: complete_client_task(task, question, history, pipeline)
-        )
-
+    exchange = Exchange(question, history, parse_filter(body.where), tenant, service)
     if body.stream:
-        events = (
-            pipeline.astream(question, where=where, history=history)
-            if task is None
-            else iterate_events(await cancel_on_disconnect(request, complete_task()))
-        )
-        stream = service.iterate_in_slots(events)
-        first_event = await cancel_on_disconnect(request, anext(stream))
-        return EventStreamResponse(_stream_chunks(body, first_event, stream, service), stream)
-
-    async def ask_pipeline() -> Answer:
-        async with service.slot():
-            return await pipeline.aask(question, where=where, history=history)
-
-    answer = await cancel_on_disconnect(request, complete_task() if task else ask_pipeline())
-    service.metrics.count_answer(answer)
+        stream = await exchange.open_stream(request)
+        return EventStreamResponse(_stream_chunks(body, stream), stream.events)
+    answer = await exchange.find_answer(request)
     message = ReplyMessage(content=answer.text, citewell=Extension.of(answer))
     reply = ChatReply(
         id=_new_completion_id(),
@@ -274,8 +238,7 @@ async def chat(
 
 def _read_conversation(body: ChatRequest, service: Service) -> tuple[str, list[Message]]:
     """Return the question and the messages before it. Raises `ApiError`."""
-    if body.model != service.options.model:
-        raise _unknown_model_error(body.model)
+    check_model(body.model, service)
     if body.n not in (None, 1):
         raise ApiError(400, "only one choice is supported: n must be 1", "unsupported", param="n")
     if body.response_format is not None and body.response_format.type != "text":
@@ -285,7 +248,15 @@ def _read_conversation(body: ChatRequest, service: Service) -> tuple[str, list[M
             "unsupported",
             param="response_format",
         )
-    messages = [message for message in body.messages if message.role not in ("system", "developer")]
+    return split_conversation(body.messages)
+
+
+def split_conversation(all_messages: Sequence[ChatMessage]) -> tuple[str, list[Message]]:
+    """Return the question, which is the last message of the user, and the messages before it.
+
+    Raises `ApiError` if there is none, or if it has other parts than text.
+    """
+    messages = [message for message in all_messages if message.role not in ("system", "developer")]
     while messages and messages[-1].role != "user":  # a reply to go on with, results of tools
         messages.pop()
     if not messages:
@@ -302,9 +273,7 @@ def _read_conversation(body: ChatRequest, service: Service) -> tuple[str, list[M
     return question.text, history
 
 
-async def _stream_chunks(
-    body: ChatRequest, first_event: Any, events: AsyncIterator[Any], service: Service
-) -> AsyncIterator[str]:
+async def _stream_chunks(body: ChatRequest, stream: OpenStream) -> AsyncIterator[str]:
     """Yield the pieces of a reply in the format of OpenAI's server."""
     common = {
         "id": _new_completion_id(),
@@ -315,38 +284,24 @@ async def _stream_chunks(
 
     def make_chunk(delta: dict[str, Any], finish_reason: str | None = None) -> str:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        return _to_sse(common | {"choices": [choice]})
+        return to_sse(common | {"choices": [choice]})
 
-    streamed_text = ""
-    answer: Answer | None = None
+    yield make_chunk({"role": "assistant", "content": ""})
     try:
-        yield make_chunk({"role": "assistant", "content": ""})
-        event = first_event
-        while True:
-            if event is None:
+        async for piece in stream.iterate():
+            if piece is None:
                 yield KEEP_ALIVE
-            elif isinstance(event, TextDelta):
-                streamed_text += event.text
-                yield make_chunk({"content": event.text})
-            elif isinstance(event, AnswerCompleted):
-                answer = event.answer
-            event = await anext(events)
-    except StopAsyncIteration:
-        pass
+            elif isinstance(piece, str):
+                yield make_chunk({"content": piece})
+            else:
+                extension = Extension.of(piece).model_dump(mode="json")
+                yield make_chunk({"citewell": extension}, finish_reason=_finish_reason(piece))
+                if body.stream_options is not None and body.stream_options.include_usage:
+                    usage = _to_usage(piece).model_dump()
+                    yield to_sse(common | {"choices": [], "usage": usage})
     except Exception as error:
-        yield _to_sse({"error": to_api_error(error).problem().model_dump()})
+        yield to_sse({"error": to_api_error(error).problem().model_dump()})
         return
-    finally:
-        await events.aclose()  # type: ignore[attr-defined]
-    assert answer is not None
-    service.metrics.count_answer(answer)
-    if answer.reason and streamed_text != answer.text:
-        withdrawal = _WITHDRAWAL if streamed_text else ""
-        yield make_chunk({"content": f"{withdrawal}{answer.text}"})
-    extension = Extension.of(answer).model_dump(mode="json")
-    yield make_chunk({"citewell": extension}, finish_reason=_finish_reason(answer))
-    if body.stream_options is not None and body.stream_options.include_usage:
-        yield _to_sse(common | {"choices": [], "usage": _to_usage(answer).model_dump()})
     yield "data: [DONE]\n\n"
 
 
@@ -357,7 +312,7 @@ async def embeddings(
     """Embed texts with the pipeline's embedder, as passages."""
     embedder = tenant.pipeline.embedder
     if body.model != embedding_model_name(service.pipeline):
-        raise _unknown_model_error(body.model)
+        raise unknown_model_error(body.model)
     if body.dimensions not in (None, embedder.dimension):
         raise ApiError(
             400,
@@ -413,9 +368,7 @@ def embedding_model_name(pipeline: Pipeline) -> str:
 
 def _finish_reason(answer: Answer) -> Literal["stop", "length"]:
     """Return "length" if the model reached its token limit, else "stop"."""
-    calls = [step for step in answer.trace if isinstance(step, GenerateStep | RepairStep)]
-    reasons = {step.finish_reason for step in calls}
-    return "length" if "length" in reasons else "stop"
+    return "length" if is_cut_off(answer) else "stop"
 
 
 def _to_usage(answer: Answer) -> Usage:
@@ -427,14 +380,5 @@ def _to_usage(answer: Answer) -> Usage:
     )
 
 
-def _unknown_model_error(name: str) -> ApiError:
-    return ApiError(404, f"there is no model {name[:100]!r}", "model_not_found", param="model")
-
-
 def _new_completion_id() -> str:
     return f"chatcmpl-{secrets.token_hex(12)}"
-
-
-def _to_sse(value: Any) -> str:
-    """Return a server-sent event."""
-    return f"data: {json.dumps(value)}\n\n"

@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -547,6 +547,10 @@ class DocumentStore(ABC):
         """Delete the failures with these uris."""
 
     # -- the embedding cache -----------------------------------------------------------------
+
+    @abstractmethod
+    def add_embeddings(self, embedder: str, embeddings: Iterable[tuple[bytes, bytes]]) -> None:
+        """Add embeddings (text hash, float32 bytes) to the cache; existing ones stay."""
 
     @abstractmethod
     def cached_embeddings(self, embedder: str, hashes: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -445,6 +445,12 @@ class InMemoryDocumentStore(DocumentStore):
                 self._failures.pop(uri, None)
 
     # -- the embedding cache -----------------------------------------------------------------
+
+    def add_embeddings(self, embedder: str, embeddings: Iterable[tuple[bytes, bytes]]) -> None:
+        """See `DocumentStore.add_embeddings`."""
+        with self._lock:
+            for text_hash, vector in embeddings:
+                self._embeddings.setdefault((embedder, text_hash), vector)
 
     def cached_embeddings(self, embedder: str, hashes: Sequence[bytes]) -> dict[bytes, bytes]:
         """See `DocumentStore.cached_embeddings`."""

@@ -626,6 +626,15 @@ class DocumentStoreContract(PartContract[DocumentStoreConfig]):
             store.remove_deleted_with_chunks()
             assert set(store.cached_embeddings(EMBEDDER, pending.text_hashes)) == set(by_hash)
 
+    def test_embeddings_can_be_added_before_their_chunks(self) -> None:
+        """`add_embeddings` keeps vectors that no chunk has yet, and replaces none."""
+        first, second = (vector.tobytes() for vector in make_vectors(2, seed=9))
+        with self.open_store() as store:
+            store.add_embeddings(EMBEDDER, [(b"a" * 16, first)])
+            store.add_embeddings(EMBEDDER, [(b"a" * 16, second), (b"b" * 16, second)])
+            cached = store.cached_embeddings(EMBEDDER, [b"a" * 16, b"b" * 16])
+            assert cached == {b"a" * 16: first, b"b" * 16: second}, "add_embeddings"
+
     def test_embeddings_can_be_replaced(self) -> None:
         """`replace_embeddings` gives chunks new vectors."""
         pending = make_pending(self.make_document())

@@ -5,6 +5,7 @@ import json
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,7 +24,12 @@ from rag.errors import (
     ModelUnreachable,
 )
 from rag.llm import fill
+from rag.llm.completion import Completion
+from rag.providers.dialects import forget_refusals
+from rag.testing import SHAPES, ModelServer
+from rag.testing.model_server import REPLY
 from tests.conftest import API_KEY, Script
+from tests.llm.test_misbehaving_servers import complete, stream
 from tests.llm.test_openai import JSON, SSE, chunks, completion
 
 HELLO = [Message(role="user", content="Say hello.")]
@@ -297,3 +303,27 @@ def test_closed_stream_closes_the_connection(scripted_server: Script) -> None:
     assert next(deltas).text == "Hel"
     deltas.close()  # type: ignore[attr-defined]
     assert model.complete(HELLO).text == "x"
+
+
+# -- servers that misbehave ----------------------------------------------------------------
+
+
+@needs_litellm
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("call", [complete, stream])
+def test_a_misbehaving_server_gives_the_answer_or_one_clear_error(
+    name: str, call: Callable[[Any], Completion]
+) -> None:
+    shape = SHAPES[name]
+    with ModelServer(shape) as server:
+        model = LiteLlmChat(
+            model="openai/m", base_url=server.url, api_key=SecretStr(API_KEY), retries=0, seed=1
+        )
+        try:
+            text = call(model).text
+        except ModelError as error:
+            assert len(str(error)) > 20
+            assert shape.expects == "error" or not {"temperature", "seed", "CRLF"} & {name}
+        else:
+            assert text == REPLY  # LiteLLM turns a few errors into the end of the reply
+    forget_refusals()

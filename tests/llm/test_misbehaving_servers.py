@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from rag import AnswerCompleted, GroundedGenerator, Message, OpenAIChat
+from rag.cli.output import answer_notes
 from rag.embedding.openai import OpenAIEmbedder
 from rag.errors import ModelError, RagError
 from rag.generation import Generator
@@ -319,3 +320,47 @@ def test_other_errors_within_a_stream_are_errors(event: Json) -> None:
     shape = Shape(encode=(lambda body, _: body[: body.index(b"data: ", 300)] + half,))
     with ModelServer(shape) as server, pytest.raises(ModelError, match="worker died"):
         stream(make_chat(server))
+
+
+# -- what the reader is told ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reason", "note"),
+    [
+        ("content_filter", "cut off by its provider's content filter"),
+        ("SAFETY", "cut off by its provider's content filter"),
+        ("length", "cut off at its token limit"),
+        ("", "did not say whether its reply is complete"),
+    ],
+)
+def test_the_reader_is_told_how_a_reply_ended(reason: str, note: str) -> None:
+    def end(item: Json) -> Json:
+        for choice in item.get("choices") or ():
+            if choice.get("finish_reason"):
+                choice["finish_reason"] = reason
+        return item
+
+    with ModelServer(Shape(edit=(end,))) as server:
+        answer = GroundedGenerator(model=make_chat(server)).answer(QUESTION, HITS)
+    assert any(note in line for line in answer_notes(answer))
+
+
+def test_a_context_error_halves_the_conversation_and_the_passages() -> None:
+    def refuse_long(request: Json) -> str | None:
+        length = sum(len(message["content"]) for message in request["messages"])
+        return "maximum context length exceeded" if length > 3_000 else None
+
+    history = [
+        Message(role=role, content=f"{role} {i} " + "word " * 120)
+        for i in range(8)
+        for role in ("user", "assistant")
+    ]
+    with ModelServer(Shape(refuses=(refuse_long,))) as server:
+        generator = GroundedGenerator(model=make_chat(server, context=8192), fallback=None)
+        answer = generator.answer(QUESTION, HITS, history=history)
+    assert answer.text == REPLY
+    counts = [sum(" word" in m["content"] for m in r["messages"]) for r in server.requests]
+    assert len(counts) >= 3 and counts == sorted(counts, reverse=True)
+    assert counts[-1] < counts[0] / 3
+    assert "assistant 7" in str(server.requests[-2]) or counts[-1] == 0  # the latest stay longest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -165,7 +166,7 @@ def test_a_reply_that_is_too_long_is_an_error(api: str) -> None:
     with ModelServer(Shape(text="word " * 25_000)) as server:
         model = make_model(api, server.url, max_output_tokens=1)
         for call in CALLS:
-            with pytest.raises(ModelError, match="more than (100,064|4,004,000) "):
+            with pytest.raises(ModelError, match=r"more than (100,064|4,004,000) "):
                 call(model)
         padding = b": " + b"x" * 5_000_000 + b"\n\n"
         server.shape = Shape(encode=(lambda body, is_stream: padding + body,))
@@ -573,8 +574,9 @@ def test_a_cancelled_call_closes_its_connection() -> None:
         model = make_model("anthropic", server.url)
 
         async def stop_after_one() -> str:
-            async for delta in model.astream(HELLO):
-                return str(delta.text)
+            async with aclosing(model.astream(HELLO)) as deltas:
+                async for delta in deltas:
+                    return str(delta.text)
             return ""
 
         assert asyncio.run(stop_after_one())

@@ -26,7 +26,7 @@ class DocumentWriter(EmbeddingCache):
         numbers: list[int] = []
         rows: list[int] = []
         with self.transaction():
-            self._add_embeddings(
+            self.add_embeddings(
                 embedder,
                 (
                     (text_hash, vector.tobytes())

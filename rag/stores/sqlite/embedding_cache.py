@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class EmbeddingCache(SqliteConnection):
     """Reads and writes vectors by embedder and text hash."""
 
-    def _add_embeddings(self, embedder: str, embeddings: Iterable[tuple[bytes, bytes]]) -> None:
-        """Add embeddings (text hash, float32 bytes) to the cache; existing ones stay."""
+    def add_embeddings(self, embedder: str, embeddings: Iterable[tuple[bytes, bytes]]) -> None:
+        """See `DocumentStore.add_embeddings`."""
         with self.transaction() as connection:
             connection.executemany(
                 "INSERT OR IGNORE INTO embeddings (embedder, text_hash, vector) VALUES (?, ?, ?)",
@@ -32,7 +32,7 @@ class EmbeddingCache(SqliteConnection):
                 "DELETE FROM embeddings WHERE embedder = ? AND text_hash = ?",
                 ((embedder, text_hash) for text_hash, _ in embeddings),
             )
-            self._add_embeddings(embedder, embeddings)
+            self.add_embeddings(embedder, embeddings)
             connection.executemany(
                 "UPDATE chunks SET embedding ="
                 " (SELECT number FROM embeddings WHERE embedder = ? AND text_hash = ?)"
