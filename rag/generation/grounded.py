@@ -170,8 +170,10 @@ class GroundedGenerator(Generator):
                     yield event
                 return
             except ModelContextExceeded:
+                history_tokens = sum(self.model.count_tokens(m.content) for m in history)
                 history = history[(len(history) + 1) // 2 :]
-                packed = self._pack_half(query, hits, history, packed)
+                if history_tokens <= packed.tokens:  # else the conversation alone is in the way
+                    packed = self._pack_half(query, hits, history, packed)
                 if has_started or not packed.passages:
                     raise
 
