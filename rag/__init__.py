@@ -51,6 +51,7 @@ from rag.errors import (
     SourceNotFound,
     SourceSkipped,
     SourceUnreadable,
+    TooManyDeletions,
     UnknownComponent,
     UnsupportedFormat,
 )
@@ -254,6 +255,7 @@ __all__ = [
     "StaticEmbedder",
     "Step",
     "TextDelta",
+    "TooManyDeletions",
     "TransformStep",
     "UnknownComponent",
     "UnsupportedFormat",

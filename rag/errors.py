@@ -190,6 +190,32 @@ class SourceNotFound(SourceError):
     """The source does not exist."""
 
 
+class TooManyDeletions(SourceError):
+    """A source no longer lists most of its documents; nothing was deleted.
+
+    ``count`` documents of the ``total`` that are indexed would be deleted.
+    """
+
+    def __init__(
+        self, message: str = "", *, uri: str | None = None, count: int = 0, total: int = 0
+    ) -> None:
+        super().__init__(message, uri=uri)
+        self.count = count
+        self.total = total
+
+    @classmethod
+    def of(cls, uri: str, count: int, total: int) -> TooManyDeletions:
+        """Return the error for `count` of `total` documents of the source at `uri`."""
+        return cls(
+            f"{count:,} of the {total:,} documents of {uri} are no longer there (is a folder not "
+            "mounted?), so nothing was deleted; --allow-deletions (allow_deletions=True) deletes "
+            "them, --keep-missing (keep_missing=True) keeps them",
+            uri=uri,
+            count=count,
+            total=total,
+        )
+
+
 class SourceUnreadable(SourceError):
     """The source exists but could not be read this time; its indexed content is kept."""
 

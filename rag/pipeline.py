@@ -223,6 +223,7 @@ class Pipeline:
         self,
         *sources: str | Path | Connector,
         keep_missing: bool = False,
+        allow_deletions: bool = False,
         dry_run: bool = False,
         allow_private: bool = False,
         metadata: Mapping[str, Any] | None = None,
@@ -230,7 +231,10 @@ class Pipeline:
     ) -> IngestReport:
         """Index the sources: paths, uris or connectors. Only changes are read and embedded.
 
-        A document that a source no longer lists is deleted, unless `keep_missing`. The report
+        A document that a source no longer lists is deleted, unless `keep_missing`; if these are
+        most documents of a source, and more than 10, `TooManyDeletions` is raised in place of the
+        deletion, unless `allow_deletions`. Files that moved here from elsewhere move in the index,
+        too. The report
         lists every document that cannot be read, with the reason. If the pipeline has another
         embedder than the index, all documents are embedded again; searches use the old vectors
         until that is complete. A `dry_run` writes nothing and reports the changes and their cost.
@@ -246,6 +250,7 @@ class Pipeline:
         parts = (connectors, self.parser, self.chunker)
         options: dict[str, Any] = {
             "keep_missing": keep_missing,
+            "allow_deletions": allow_deletions,
             "processes": self.processes,
             "limits": self.limits,
             "progress": progress,
@@ -604,6 +609,7 @@ class Pipeline:
         self,
         *sources: str | Path | Connector,
         keep_missing: bool = False,
+        allow_deletions: bool = False,
         dry_run: bool = False,
         allow_private: bool = False,
         progress: Callable[[IngestReport], None] | None = None,
@@ -613,6 +619,7 @@ class Pipeline:
             lambda: self.ingest(
                 *sources,
                 keep_missing=keep_missing,
+                allow_deletions=allow_deletions,
                 dry_run=dry_run,
                 allow_private=allow_private,
                 progress=progress,

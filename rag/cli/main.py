@@ -168,6 +168,9 @@ def cli() -> None:
     "--dry-run", is_flag=True, help="Show what would change and its cost; change nothing."
 )
 @click.option("--keep-missing", is_flag=True, help="Keep documents that a source no longer has.")
+@click.option(
+    "--allow-deletions", is_flag=True, help="Delete even if a source lost most of its documents."
+)
 @click.option("--allow-private", is_flag=True, help="Allow web addresses in private networks.")
 @click.option(
     "--metadata",
@@ -187,6 +190,7 @@ def ingest(
     sources: tuple[str, ...],
     dry_run: bool,
     keep_missing: bool,
+    allow_deletions: bool,
     allow_private: bool,
     metadata: tuple[str, ...],
     index: Path | None,
@@ -210,6 +214,7 @@ def ingest(
             *sources,
             dry_run=dry_run,
             keep_missing=keep_missing,
+            allow_deletions=allow_deletions,
             allow_private=allow_private,
             metadata=fields,
             progress=progress,

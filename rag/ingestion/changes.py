@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,10 +13,18 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 from connectors.base import Connector, FailedPart, Source, apply_source_metadata, is_skipped
+from connectors.files import path_of
 from connectors.parser_pool import ParserPool
 from rag.chunking import Chunker, split_document
 from rag.embedding.base import Embedder
-from rag.errors import NoText, ParseError, RagError, SourceError, SourceUnreadable
+from rag.errors import (
+    NoText,
+    ParseError,
+    RagError,
+    SourceError,
+    SourceUnreadable,
+    TooManyDeletions,
+)
 from rag.ingestion.identity import add_identity
 from rag.ingestion.report import Move
 from rag.stores.document_store import (
@@ -25,6 +34,9 @@ from rag.stores.document_store import (
     PendingDocument,
 )
 from rag.types import Chunk, Document
+
+UNASKED_DELETIONS = 10
+"""How many documents a run may delete that are most of a source."""
 
 _SOURCES_PER_LOOKUP = 500  # sources whose ledger entries are read in one query
 
@@ -99,6 +111,7 @@ class ChangeDetector:
         self._owner_ids: dict[str, str] = {}  # by source uri; connectors with an owner id only
         self._protected_prefixes: list[str] = []  # nothing with these prefixes is deleted
         self._scopes: list[str] = []  # of the connectors, the shortest first
+        self._new_uris: set[str] = set()
         # (content hash, name in the source) -> uri
         self._added_uris: dict[tuple[str, str], str] = {}
 
@@ -321,6 +334,7 @@ class ChangeDetector:
             if earlier_entry is not None:
                 entry = replace(entry, owner_id=earlier_entry.owner_id)
             if earlier_entry is None:
+                self._new_uris.add(document.uri)
                 self._added_uris[content_hash, document.uri[len(source.uri) :]] = document.uri
             if earlier_entry and (earlier_entry.digest, earlier_entry.chunker) == (
                 entry.digest,
@@ -390,6 +404,59 @@ class ChangeDetector:
                 moves.append(Move(uri, new_uri))
         return moves
 
+    def check_deletions(
+        self, connectors: Sequence[Connector], deleted_uris: Sequence[str], moves: Sequence[Move]
+    ) -> None:
+        """Raise `TooManyDeletions` if a source lost most of its documents at once.
+
+        An empty mount point and a listing that comes back short look like that. Documents that
+        moved, and parts that a changed source no longer contains, do not count.
+        """
+        kept = {move.old for move in moves} | set(self._dropped_uris)
+        missing = set(deleted_uris) - kept
+        if len(missing) <= UNASKED_DELETIONS:
+            return
+        for connector in connectors:
+            known = {uri for uri, _, _ in self._document_store.sources(connector.scope)}
+            known -= self._new_uris
+            count = len(missing & known)
+            if count > UNASKED_DELETIONS and count > len(known) / 2:
+                raise TooManyDeletions.of(connector.scope, count, len(known))
+
+    def find_moves_from_elsewhere(self) -> list[Move]:
+        """Return the moves of documents outside the sources of this run.
+
+        A file whose old path is gone, or is the same file by another path (a symbolic link), moved
+        if its bytes were added here. Its neighbours moved with it, also if they were edited, where
+        the old folder is gone and they have the same path below it.
+        """
+        if not self._added_uris:
+            return []
+        elsewhere = [
+            (uri, source)
+            for uri, source, _ in self._document_store.sources("file:")
+            if source not in self._seen_uris
+        ]
+        entries = self._document_store.ledger_by_uri([uri for uri, _ in elsewhere])
+        moves: dict[str, str] = {}
+        roots: dict[str, str] = {}
+        for uri, source in elsewhere:
+            name = uri[len(source) :]
+            new_uri = self._added_uris.get((entries[uri].content_hash, name))
+            if new_uri is None or not _has_moved(source, new_uri[: len(new_uri) - len(name)]):
+                continue
+            moves[uri] = new_uri
+            old_root, new_root = _find_moved_folder(uri, new_uri)
+            if old_root:
+                roots[old_root] = new_root
+        for uri, source in elsewhere:
+            for old_root, new_root in roots.items():
+                new_uri = new_root + uri[len(old_root) :]
+                is_here = source.startswith(old_root) and new_uri in self._new_uris
+                if uri not in moves and is_here and not _exists(source):
+                    moves[uri] = new_uri
+        return [Move(old, new) for old, new in sorted(moves.items())]
+
     def find_stale_failures(self, connectors: Sequence[Connector]) -> list[str]:
         """Return the uris of recorded failures whose source or part no longer exists."""
         missing = self._find_missing(
@@ -414,6 +481,37 @@ class ChangeDetector:
             and connector.owns(source)
             and not source.startswith(protected_prefixes)
         }
+
+
+def _has_moved(old_source: str, new_source: str) -> bool:
+    """Whether a file is no longer at its old uri, or is the same file by another path."""
+    old, new = path_of(old_source), path_of(new_source)
+    if old is None:
+        return False
+    if not os.path.lexists(old):
+        return True
+    return new is not None and os.path.realpath(old) == os.path.realpath(new)
+
+
+def _exists(uri: str) -> bool:
+    path = path_of(uri)
+    return path is None or os.path.lexists(path)
+
+
+def _find_moved_folder(old_uri: str, new_uri: str) -> tuple[str, str]:
+    """Return the highest folder of a moved file that is gone, and its new place.
+
+    Both end with a slash; both are empty if the old folder is still there.
+    """
+    old, new = old_uri.split("/"), new_uri.split("/")
+    same_count = 0
+    while same_count < min(len(old), len(new)) - 1 and old[-1 - same_count] == new[-1 - same_count]:
+        same_count += 1
+    for count in range(same_count, 0, -1):
+        folder = "/".join(old[:-count]) + "/"
+        if not _exists(folder):
+            return folder, "/".join(new[:-count]) + "/"
+    return "", ""
 
 
 def _hash_content(data: bytes, source: Source) -> str:

@@ -29,6 +29,7 @@ def plan(
     chunker: Chunker,
     *,
     keep_missing: bool = False,
+    allow_deletions: bool = False,
     processes: int | None = None,
     limits: ParserLimits | None = None,
     progress: Callable[[IngestReport], None] | None = None,
@@ -62,7 +63,9 @@ def plan(
             report.kept = len(deleted_uris)
         else:
             report.moved = detector.find_moves(deleted_uris)
-            report.deleted = len(deleted_uris)
+            moved_here = detector.find_moves_from_elsewhere()
+            report.moved += moved_here
+            report.deleted = len(deleted_uris) + len(moved_here)
     report.seconds = time.perf_counter() - start_time
     price = embedder.usd_per_million_tokens
     if price is not None and report.tokens is not None:

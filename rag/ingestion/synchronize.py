@@ -38,13 +38,16 @@ def sync(
     chunker: Chunker,
     *,
     keep_missing: bool = False,
+    allow_deletions: bool = False,
     processes: int | None = None,
     limits: ParserLimits | None = None,
     progress: Callable[[IngestReport], None] | None = None,
 ) -> IngestReport:
     """Update `index` with the changes of the sources that `connectors` list.
 
-    Documents that a connector owns and no longer lists are deleted, unless `keep_missing`. When a
+    Documents that a connector owns and no longer lists are deleted, unless `keep_missing`. If more
+    than 10 documents, and more than half of a source, would be deleted, nothing is deleted and
+    `TooManyDeletions` is raised, unless `allow_deletions`; other changes are kept. When a
     source fails, the failure is reported and recorded, the indexed version stays, and the run
     continues. If the index was built with another embedder, all documents are embedded again
     first, and the index switches to its new embedder in one step. `processes` is the number of
@@ -64,6 +67,7 @@ def sync(
             parser_pool,
             chunker,
             keep_missing,
+            allow_deletions,
             progress,
             stop,
         )
@@ -93,6 +97,7 @@ def _run_sync(
     parser_pool: ParserPool,
     chunker: Chunker,
     keep_missing: bool,
+    allow_deletions: bool,
     progress: Callable[[IngestReport], None] | None,
     stop: threading.Event,
 ) -> IngestReport:
@@ -135,7 +140,11 @@ def _run_sync(
             report.kept = len(deleted_uris)
         else:
             report.moved = detector.find_moves(deleted_uris)
-            report.deleted = writer.delete(deleted_uris)
+            if not allow_deletions:
+                detector.check_deletions(connectors, deleted_uris, report.moved)
+            moved_here = detector.find_moves_from_elsewhere()
+            report.moved += moved_here
+            report.deleted = writer.delete([*deleted_uris, *(move.old for move in moved_here)])
         index.document_store.delete_failures(detector.find_stale_failures(connectors))
     report_progress()
     return report
