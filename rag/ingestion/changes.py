@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
@@ -18,6 +19,7 @@ from connectors.parser_pool import ParserPool
 from rag.chunking import Chunker, split_document
 from rag.embedding.base import Embedder
 from rag.errors import (
+    DocumentNotFound,
     NoText,
     ParseError,
     RagError,
@@ -37,6 +39,8 @@ from rag.types import Chunk, Document
 
 UNASKED_DELETIONS = 10
 """How many documents a run may delete that are most of a source."""
+
+_EDITED_SHARE = 0.8  # of the words that a moved and edited file keeps
 
 _SOURCES_PER_LOOKUP = 500  # sources whose ledger entries are read in one query
 
@@ -427,8 +431,9 @@ class ChangeDetector:
         """Return the moves of documents outside the sources of this run.
 
         A file whose old path is gone, or is the same file by another path (a symbolic link), moved
-        if its bytes were added here. Its neighbours moved with it, also if they were edited, where
-        the old folder is gone and they have the same path below it.
+        if its bytes were added here, or a file of the same name with almost the same words. Its
+        neighbours moved with it, however they were edited, where the old folder is gone and they
+        have the same path below it.
         """
         if not self._added_uris:
             return []
@@ -443,6 +448,8 @@ class ChangeDetector:
         for uri, source in elsewhere:
             name = uri[len(source) :]
             new_uri = self._added_uris.get((entries[uri].content_hash, name))
+            if new_uri is None:
+                new_uri = self._find_edited(uri, source)
             if new_uri is None or not _has_moved(source, new_uri[: len(new_uri) - len(name)]):
                 continue
             moves[uri] = new_uri
@@ -456,6 +463,21 @@ class ChangeDetector:
                 if uri not in moves and is_here and not _exists(source):
                     moves[uri] = new_uri
         return [Move(old, new) for old, new in sorted(moves.items())]
+
+    def _find_edited(self, uri: str, source: str) -> str | None:
+        """Return the added document with the name and almost the words of one that is gone."""
+        file_name = uri.rsplit("/", 1)[-1]
+        candidates = [new for new in self._new_uris if new.rsplit("/", 1)[-1] == file_name]
+        if not candidates or _exists(source):
+            return None
+        words = Counter(self._document_store.document(uri).text.split())
+        for candidate in candidates:
+            with suppress(DocumentNotFound):  # in a dry run, nothing is stored
+                new_words = Counter(self._document_store.document(candidate).text.split())
+                common = (words & new_words).total()
+                if common >= _EDITED_SHARE * max(words.total(), new_words.total(), 1):
+                    return candidate
+        return None
 
     def find_stale_failures(self, connectors: Sequence[Connector]) -> list[str]:
         """Return the uris of recorded failures whose source or part no longer exists."""

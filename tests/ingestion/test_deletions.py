@@ -111,6 +111,17 @@ def test_a_moved_folder_is_not_added_beside_the_old_one(
     assert "99" in pipeline.ask("How high was the tide of note 1?").text
 
 
+@pytest.mark.parametrize(("text", "is_moved"), [("99 metres", True), ("gone. " * 9, False)])
+def test_a_moved_file_may_have_been_edited(
+    pipeline: Pipeline, tmp_path: Path, text: str, is_moved: bool
+) -> None:
+    folder = write_notes(tmp_path / "docs", 1)
+    pipeline.ingest(folder)
+    folder.rename(tmp_path / "manuals")
+    (tmp_path / "manuals" / "note 00.txt").write_text(f"Note 0: the tide was {text}.\n")
+    assert len(pipeline.ingest(tmp_path / "manuals").moved) == is_moved
+
+
 def test_a_copied_folder_is_added_beside_the_first(pipeline: Pipeline, tmp_path: Path) -> None:
     folder = write_notes(tmp_path / "docs", 3)
     pipeline.ingest(folder)
