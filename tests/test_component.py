@@ -338,8 +338,8 @@ def test_ollama_calls_its_own_server_without_the_key_of_openai(
     assert client.api_key == "none"
     chat = OllamaChat(model="m")
     assert (chat._url, chat._headers) == ("http://localhost:11434", {})
-    other_server = OllamaChat(model="m", base_url="http://gpu:1/v1", api_key=SecretStr("k"))
-    assert other_server._url == "http://gpu:1"
+    other_server = OllamaChat(model="m", base_url="https://gpu:1/v1", api_key=SecretStr("k"))
+    assert other_server._url == "https://gpu:1"
     assert other_server._headers == {"Authorization": "Bearer k"}
 
 

@@ -505,6 +505,28 @@ def doctor(context: click.Context, index: Path | None, as_json: bool) -> None:
         context.exit(FAILED)
 
 
+@cli.command()
+@click.argument("url", required=False)
+@click.option("--remove", is_flag=True, help="Trust it no longer.")
+def trust(url: str | None, remove: bool) -> None:
+    """Allow API keys to be sent to the server of URL; without URL, list the trusted servers.
+
+    A key from the environment goes only to its provider, and to addresses that stand in the
+    environment, too. A server that a pipeline file or a .env file names gets it once you trust it.
+    """
+    from rag.providers.key_servers import distrust_server, list_trusted_servers, trust_server
+
+    if url is None:
+        for server in list_trusted_servers():
+            click.echo(server)
+    elif not remove:
+        click.echo(f"keys may be sent to {trust_server(url)}")
+    elif distrust_server(url):
+        click.echo("removed")
+    else:
+        raise ConfigError(f"{url} is not trusted")
+
+
 cli.add_command(index_group, name="index")
 cli.add_command(conversations_group, name="conversations")
 cli.add_command(eval_group, name="eval")

@@ -45,10 +45,12 @@ class AnthropicParser(HttpReplyParser):
     def read(self, event: Mapping[str, Any]) -> str:
         """See `HttpReplyParser.read`."""
         kind = event.get("type")
-        if kind == "message":
+        if kind == "message" or (kind is None and "content" in event):
             return self._read_message(event)
         if kind == "message_start":
-            self._read_usage(_get(event, "message", "usage"))
+            usage = _get(event, "message", "usage")
+            if isinstance(usage, Mapping):  # what it says of the output is only a beginning
+                self._read_usage({**usage, "output_tokens": 0})
         elif kind == "content_block_start":
             return self._open_block(event.get("index"), event.get("content_block") or {})
         elif kind == "content_block_delta":
@@ -60,11 +62,14 @@ class AnthropicParser(HttpReplyParser):
             self._read_stop(_get(event, "delta", "stop_reason"))
         elif kind == "message_stop":
             self._finish_reason = self._finish_reason or "unknown"
+            self.is_complete = True
         return ""
 
     def _read_message(self, message: Mapping[str, Any]) -> str:
-        text = ""
-        for i, block in enumerate(message.get("content") or ()):
+        content, text = message.get("content") or (), ""
+        if isinstance(content, str):
+            content = [{"type": "text", "text": content}]
+        for i, block in enumerate(content):
             start = len(text)
             text += self._open_block(i, block)
             self._starts[i] = start
@@ -136,7 +141,9 @@ class AnthropicChat(HttpChat):
     thinking_tokens: int | None = Field(None, ge=1024)
 
     _parser = AnthropicParser
+    _refusable: ClassVar[frozenset[Feature] | None] = frozenset({"temperature"})
     _key_variable: ClassVar[str] = "ANTHROPIC_API_KEY"
+    _own_host: ClassVar[str] = "anthropic.com"
     _service: ClassVar[str] = "Anthropic"
     _default_url: ClassVar[str] = "https://api.anthropic.com"
 

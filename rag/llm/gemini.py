@@ -63,7 +63,7 @@ class GeminiParser(HttpReplyParser):
             self._finish_reason = _FINISH_REASONS.get(str(reason), str(reason).lower())
         parts = _get(_get(candidate, "content"), "parts")
         texts: list[str] = []
-        for part in parts if isinstance(parts, list) else ():
+        for part in parts if isinstance(parts, list) else [parts]:
             text = _get(part, "text")
             if isinstance(text, str):
                 (self._thoughts if _get(part, "thought") else texts).append(text)
@@ -75,16 +75,15 @@ class GeminiParser(HttpReplyParser):
             raise ModelReplyError(
                 "Gemini's filter stopped the reply before its first word", model=self._model.model
             )
-        chunks = self._grounding.get("groundingChunks")
         numbers = [
             _find_sources(chunk, self._call.sources)
-            for chunk in (chunks if isinstance(chunks, list) else ())
+            for chunk in _list(self._grounding, "groundingChunks")
         ]
         encoded = self.text.encode()
-        for support in self._grounding.get("groundingSupports") or ():
+        for support in _list(self._grounding, "groundingSupports"):
             segment = _get(support, "segment")
             start, end = _get(segment, "startIndex") or 0, _get(segment, "endIndex") or 0
-            indices = _get(support, "groundingChunkIndices") or ()
+            indices = _list(support, "groundingChunkIndices")
             if not all(isinstance(value, int) for value in (start, end, *indices)):
                 continue
             cited = [n for i in indices if 0 <= i < len(numbers) for n in numbers[i]]
@@ -116,7 +115,9 @@ class GeminiChat(HttpChat):
     thinking_budget: int | None = Field(None, ge=0)
 
     _parser = GeminiParser
+    _refusable: ClassVar[frozenset[Feature] | None] = frozenset({"temperature", "seed"})
     _key_variable: ClassVar[str] = "GEMINI_API_KEY"
+    _own_host: ClassVar[str] = "generativelanguage.googleapis.com"
     _service: ClassVar[str] = "Gemini"
     _default_url: ClassVar[str] = "https://generativelanguage.googleapis.com/v1beta"
 
@@ -181,8 +182,13 @@ def _find_sources(chunk: Any, sources: Sequence[Source]) -> list[int]:
         with_text = [i for i, s in enumerate(sources) if text in " ".join(s.text.split())]
         if with_text:
             return with_text
-    names = {_get(context, "title"), _get(context, "uri")} - {None, ""}
+    names = [name for name in (_get(context, "title"), _get(context, "uri")) if name]
     return [i for i, source in enumerate(sources) if source.title in names]
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    found = _get(value, name)
+    return found if isinstance(found, list) else []
 
 
 def _get(value: Any, name: str) -> Any:

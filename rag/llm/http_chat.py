@@ -17,10 +17,9 @@ from rag.providers.event_streams import (
     EventDecoder,
     aiterate_events,
     iterate_events,
-    read_body,
     read_values,
 )
-from rag.providers.http import HttpProvider, Json
+from rag.providers.http import HttpProvider, HttpRequest, Json
 from rag.types import Message, Usage
 
 
@@ -74,11 +73,9 @@ class HttpChat(HttpProvider, HostedChat):
         self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
     ) -> Completion:
         call = Call(messages, schema, sources, is_stream=False)
-        with self._post(
-            self._build_path(call), lambda refused: self._build_body(call, refused)
-        ) as response:
+        with self._post(self._make_request(call)) as response:
             parser = self._parser(self, call)
-            for value in read_values(read_body(response, self._limits.max_bytes)):
+            for value in read_values(response.read()):
                 parser.feed(value)
             self._check_length(len(parser.text))
             return parser.finish()
@@ -87,22 +84,26 @@ class HttpChat(HttpProvider, HostedChat):
         self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
     ) -> Iterator[Delta]:
         call = Call(messages, schema, sources, is_stream=True)
-        with self._post(
-            self._build_path(call), lambda refused: self._build_body(call, refused)
-        ) as response:
-            decoder = EventDecoder(self._limits.max_bytes)
-            yield from self._parser(self, call).parse(iterate_events(response, decoder))
+        with self._post(self._make_request(call)) as response:
+            parser = self._parser(self, call)
+            yield from parser.parse(
+                iterate_events(response, EventDecoder(), lambda: parser.is_complete)
+            )
 
     async def _astream(
         self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
     ) -> AsyncIterator[Delta]:
         call = Call(messages, schema, sources, is_stream=True)
-        async with self._apost(
-            self._build_path(call), lambda refused: self._build_body(call, refused)
-        ) as response:
-            events = aiterate_events(response, EventDecoder(self._limits.max_bytes))
-            async for delta in self._parser(self, call).aparse(events):
+        async with self._apost(self._make_request(call)) as response:
+            parser = self._parser(self, call)
+            events = aiterate_events(response, EventDecoder(), lambda: parser.is_complete)
+            async for delta in parser.aparse(events):
                 yield delta
+
+    def _make_request(self, call: Call) -> HttpRequest:
+        return HttpRequest(
+            self._build_path(call), lambda refused: self._build_body(call, refused), call.is_stream
+        )
 
 
 class HttpReplyParser(StreamParser):
@@ -114,6 +115,8 @@ class HttpReplyParser(StreamParser):
         self.text = ""
         self._thoughts: list[str] = []
         self._citations: list[NativeCitation] = []
+        self.is_complete = False
+        """Whether the API says that nothing follows."""
         self._input_tokens = 0
         self._output_tokens = 0
         self._finish_reason = ""
@@ -143,8 +146,14 @@ class HttpReplyParser(StreamParser):
         if not self._finish_reason and not (self.text and not self._call.is_stream):
             raise self._model._make_incomplete_error()
         usage = Usage(input_tokens=self._input_tokens, output_tokens=self._output_tokens)
-        if not usage.output_tokens and not usage.input_tokens:
-            usage = self._model._estimate_usage(self._call.messages, self.text + thoughts)
+        if not usage.output_tokens or not usage.input_tokens:
+            estimated = self._model._estimate_usage(self._call.messages, self.text + thoughts)
+            usage = estimated.model_copy(
+                update={
+                    "input_tokens": usage.input_tokens or estimated.input_tokens,
+                    "output_tokens": usage.output_tokens or estimated.output_tokens,
+                }
+            )
         return Completion(
             self.text,
             usage,

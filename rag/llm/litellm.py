@@ -109,7 +109,7 @@ class LiteLlmChat(LiteLlmProvider, ChatCompletionsModel):
             "num_retries": 0,
             "drop_params": True,
             "base_url": self.base_url,
-            "api_key": self._key or None,
+            "api_key": self._find_key_for_litellm(),
             "temperature": self.temperature,
             "seed": self.seed,
             "reasoning_effort": self.reasoning_effort,

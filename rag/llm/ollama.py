@@ -11,7 +11,6 @@ from rag.llm.http_chat import Call, HttpChat, HttpReplyParser
 from rag.providers.context_length import choose_ollama_context
 from rag.providers.dialects import Feature
 from rag.providers.http import Json
-from rag.providers.network_errors import remove_api_path
 from rag.providers.ollama import DEFAULT_URL, list_models
 
 _FINISH_REASONS = {"stop": "stop", "length": "length"}
@@ -23,10 +22,12 @@ class OllamaParser(HttpReplyParser):
     def read(self, event: Mapping[str, Any]) -> str:
         """See `HttpReplyParser.read`."""
         message = event.get("message")
-        message = message if isinstance(message, Mapping) else {}
+        if not isinstance(message, Mapping):
+            message = {"content": message}
         if isinstance(thoughts := message.get("thinking"), str):
             self._thoughts.append(thoughts)
         if event.get("done"):
+            self.is_complete = True
             self._count_tokens(event.get("prompt_eval_count"), event.get("eval_count"))
             reason = str(event.get("done_reason") or "stop")
             self._finish_reason = _FINISH_REASONS.get(reason, reason)
@@ -56,6 +57,7 @@ class OllamaChat(HttpChat):
     keep_alive: str | None = None
 
     _parser = OllamaParser
+    _refusable: ClassVar[frozenset[Feature] | None] = frozenset()  # it ignores unknown options
     _key_variable: ClassVar[str] = "api_key"
     _service: ClassVar[str] = "Ollama"
     _default_url: ClassVar[str] = DEFAULT_URL
@@ -77,12 +79,7 @@ class OllamaChat(HttpChat):
 
     @property
     def _url(self) -> str:
-        url = remove_api_path(super()._url)
-        return url.removesuffix("/v1").removesuffix("/api").rstrip("/")
-
-    @property
-    def _key(self) -> str:
-        return self.api_key.get_secret_value().strip() if self.api_key else ""
+        return super()._url.removesuffix("/v1").removesuffix("/api").rstrip("/")
 
     @property
     def _headers(self) -> Mapping[str, str]:

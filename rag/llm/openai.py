@@ -24,7 +24,6 @@ from rag.providers.event_streams import (
     EventDecoder,
     aiterate_events,
     iterate_events,
-    read_body,
     read_values,
 )
 from rag.providers.openai import AzureOpenAIProvider, OpenAIProvider
@@ -102,14 +101,12 @@ class OpenAIChat(OpenAIProvider, ChatCompletionsModel):
                 request = self._build_responses_request(messages, schema)
                 with self._send(_call_responses, request) as response:
                     parser = _ResponsesParser(self, messages)
-                    for value in read_values(read_body(response, self._limits.max_bytes)):
+                    for value in read_values(response.read()):
                         parser.feed(value)
                     return parser.finish()
             request = self._build_chat_request(messages, schema)
             with self._send(_call_chat_completions, request) as response:
-                return self._parse_reply(
-                    _parse_body(read_body(response, self._limits.max_bytes)), messages
-                )
+                return self._parse_reply(_parse_body(response.read()), messages)
 
     def _stream(
         self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
@@ -118,13 +115,14 @@ class OpenAIChat(OpenAIProvider, ChatCompletionsModel):
             if self.api == "responses":
                 request = self._build_responses_request(messages, schema) | {"stream": True}
                 with self._send(_call_responses, request) as response:
-                    decoder = EventDecoder(self._limits.max_bytes)
-                    events = iterate_events(response, decoder)
-                    yield from _ResponsesParser(self, messages).parse(events)
+                    decoder = EventDecoder()
+                    responses = _ResponsesParser(self, messages)
+                    events = iterate_events(response, decoder, lambda: responses.is_complete)
+                    yield from responses.parse(events)
                 return
             request = self._build_stream_request(messages, schema)
             with self._send(_call_chat_completions, request) as response:
-                decoder = EventDecoder(self._limits.max_bytes)
+                decoder = EventDecoder()
                 parser = ChatCompletionsParser(self, messages, decoder)
                 yield from parser.parse(iterate_events(response, decoder))
 
@@ -135,14 +133,15 @@ class OpenAIChat(OpenAIProvider, ChatCompletionsModel):
             if self.api == "responses":
                 request = self._build_responses_request(messages, schema) | {"stream": True}
                 async with self._asend(_call_responses, request) as response:
-                    decoder = EventDecoder(self._limits.max_bytes)
-                    events = aiterate_events(response, decoder)
-                    async for delta in _ResponsesParser(self, messages).aparse(events):
+                    decoder = EventDecoder()
+                    responses = _ResponsesParser(self, messages)
+                    events = aiterate_events(response, decoder, lambda: responses.is_complete)
+                    async for delta in responses.aparse(events):
                         yield delta
                 return
             request = self._build_stream_request(messages, schema)
             async with self._asend(_call_chat_completions, request) as response:
-                decoder = EventDecoder(self._limits.max_bytes)
+                decoder = EventDecoder()
                 parser = ChatCompletionsParser(self, messages, decoder)
                 events = aiterate_events(response, decoder)
                 async for delta in parser.aparse(events):
@@ -231,26 +230,50 @@ class _ResponsesParser(StreamParser):
         self._thoughts: list[str] = []
         self._response: Mapping[str, Any] | None = None
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the last event was there."""
+        return self._response is not None
+
     def feed(self, event: Any) -> str:
         model = self._model
         if not isinstance(event, Mapping):
             raise ModelReplyError(f"the reply of {model.model} is not readable", model=model.model)
         kind = event.get("type") or event.get("object")
         if kind in ("response.output_text.delta", "response.refusal.delta"):
-            self._parts.append(model._check_text(event.get("delta")))
-            return self._parts[-1]
+            return self._add(event.get("delta"))
+        if kind == "response.output_text.done" and not self._parts:
+            return self._add(event.get("text"))
         if kind in ("response.reasoning_text.delta", "response.reasoning_summary_text.delta"):
             self._thoughts.append(model._check_text(event.get("delta")))
         elif kind == "response" or kind in _LAST_RESPONSES:
             response = event if kind == "response" else event.get("response")
             self._response = response if isinstance(response, Mapping) else {}
             self._check_status(self._response)
+            if not self._parts:  # no piece came before
+                texts, refusals = self._read_output()
+                return self._add(texts or refusals)
         elif kind == "error" or event.get("error"):
             error = event.get("error")
             fields = error if isinstance(error, Mapping) else event
             reason = fields.get("message") or error
             raise model._make_embedded_error(str(reason), str(fields.get("code") or ""))
         return ""
+
+    def _add(self, text: Any) -> str:
+        self._parts.append(self._model._check_text(text))
+        return self._parts[-1]
+
+    def _read_output(self) -> tuple[str, str]:
+        """Return the text and the refusal in a whole response."""
+        texts, refusals = [], []
+        for item in (self._response or {}).get("output") or ():
+            for part in (item.get("content") or ()) if item.get("type") == "message" else ():
+                if part.get("type") in ("output_text", "text"):
+                    texts.append(self._model._check_text(part.get("text")))
+                elif part.get("type") == "refusal":
+                    refusals.append(str(part.get("refusal") or "no reason given"))
+        return "".join(texts), "".join(refusals)
 
     def _check_status(self, response: Mapping[str, Any]) -> None:
         """Raise the error of a response that failed."""
@@ -265,17 +288,8 @@ class _ResponsesParser(StreamParser):
         model, response = self._model, self._response
         if response is None:
             raise model._make_incomplete_error()
-        parts = [
-            part
-            for item in response.get("output") or ()
-            if item.get("type") == "message"
-            for part in item.get("content") or ()
-        ]
-        refusals = "".join(str(p.get("refusal")) for p in parts if p.get("type") == "refusal")
-        whole = "".join(
-            model._check_text(p.get("text")) for p in parts if p.get("type") == "output_text"
-        )
-        text = "".join(self._parts) or whole or refusals
+        whole, refusals = self._read_output()
+        text = "".join(self._parts)
         model._check_length(len(text))
         details = response.get("incomplete_details")
         reason = details.get("reason") if isinstance(details, Mapping) else None

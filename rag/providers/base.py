@@ -14,6 +14,8 @@ from pydantic import Field, SecretStr, field_validator
 
 from rag.component import Component, NotFingerprinted
 from rag.errors import (
+    ConfigError,
+    MissingKey,
     ModelAuthError,
     ModelContextExceeded,
     ModelError,
@@ -23,6 +25,7 @@ from rag.errors import (
     ModelUnreachable,
 )
 from rag.providers.dialects import Endpoint, Feature, find_refused, remember_refusal
+from rag.providers.key_servers import Origin, explain_withheld_key, find_origin
 from rag.providers.reply_limits import ReplyLimits, ReplyTooLong, ReplyTooSlow
 from rag.providers.retries import DEFAULT_RETRIES, RetryCount
 from rag.settings import load_settings
@@ -49,6 +52,10 @@ class HostedModel(Component):
 
     _key_variable: ClassVar[str]
     """Environment variable of the key; in lower case, the name of its field in the settings."""
+    _refusable: ClassVar[frozenset[Feature] | None] = None
+    """What a request can do without; None for all that a dialect can leave out."""
+    _own_host: ClassVar[str] = ""
+    """Host of the provider, or the end of it: a key of the environment may always go there."""
 
     @field_validator("base_url")
     @classmethod
@@ -59,15 +66,53 @@ class HostedModel(Component):
 
     @property
     def _key(self) -> str:
-        key = self.api_key or getattr(load_settings(), self._key_variable.lower())
-        return str(key.get_secret_value()).strip() if key else ""
+        """The API key; "" if there is none, or if it must not go to this server."""
+        return "" if self._key_obstacle else self._find_key()[0]
+
+    def _find_key(self) -> tuple[str, Origin]:
+        """Return the API key and where it comes from, whichever server it is for."""
+        if self.api_key is not None:
+            return self.api_key.get_secret_value().strip(), "configuration"
+        key = getattr(load_settings(), self._key_variable.lower(), None)
+        return str(key.get_secret_value()).strip() if key else "", find_origin(self._key_variable)
+
+    def _find_url(self) -> tuple[str, Origin]:
+        """Return the base URL and where it comes from; that of the provider is a default."""
+        if not self.base_url:
+            return "", "default"
+        return self.base_url, "default" if self._is_own(self.base_url) else "configuration"
+
+    def _is_own(self, url: str) -> bool:
+        """Whether a URL is one of the provider itself, over https."""
+        host = urlsplit(url).hostname or ""
+        is_own = host == self._own_host or host.endswith(f".{self._own_host}")
+        return bool(self._own_host) and url.startswith("https://") and is_own
+
+    @property
+    def _key_obstacle(self) -> str:
+        """Why the key is not sent; "" if it may be sent, or if there is none."""
+        key, key_origin = self._find_key()
+        url, url_origin = self._find_url()
+        if not key or url_origin == "default":
+            return ""
+        return explain_withheld_key(url, url_origin, key_origin)
+
+    def _make_missing_key_error(self, part: str) -> ConfigError:
+        """Return the error for `part`, whose key is missing or withheld."""
+        if obstacle := self._key_obstacle:
+            return ConfigError(
+                f"{self._key_variable} is not sent to {self._server_name}: {obstacle}",
+                setting="base_url",
+            )
+        return MissingKey.of(self._key_variable, part)
 
     def _redact_key(self, text: str) -> str:
         """Return `text` of a server on one line, at most 300 characters, without the API key.
 
         Servers quote the key that they refuse.
         """
-        text = " ".join(text.replace(self._key, "***").split()) if self._key else text
+        key, _ = self._find_key()
+        text = " ".join(text.replace(key, "***").split()) if key else text
         return text[:300]
 
     @property
@@ -86,16 +131,19 @@ class HostedModel(Component):
     def _learn(
         self, error: ModelRequestError, body: dict[str, Any], refused: frozenset[Feature]
     ) -> Feature | None:
-        """Remember what a server refuses; None if the error names nothing of the request."""
+        """Remember what a server refuses; None if the error names nothing that can be left out."""
         if isinstance(error, ModelContextExceeded):
             return None
         flat = dict(body)
         for options in (value for value in body.values() if isinstance(value, dict)):
             flat |= options
-        feature = find_refused(str(error), flat)
+        if self._refusable is not None:
+            flat = {name: value for name, value in flat.items() if name in self._refusable}
+        reason = str(error).replace(self._server_name, "").replace(self.model, "")
+        feature = find_refused(reason, flat)
         if feature is None or feature in refused:
             return None
-        remember_refusal(self._endpoint, feature, str(error))
+        remember_refusal((self._server_name, self.model), feature, reason, self._endpoint)
         return feature
 
     def _make_limit_error(self, error: Exception) -> ModelError:
@@ -135,21 +183,29 @@ class HostedModel(Component):
         wait.
         """
         server = self._server_name
+        said = "" if reason in ("", NO_REASON) else f": {self._redact_key(reason)}"
         if status in (401, 403):
+            advice = f"check {self._key_variable}"
+            if obstacle := self._key_obstacle:
+                advice = f"{self._key_variable} was not sent, because {obstacle}"
+            elif status == 403 and said:
+                advice = f"{advice} and what it is allowed{said}"
             return ModelAuthError(
-                f"{server} refused the API key (HTTP {status}): check {self._key_variable}",
+                f"{server} refused the API key (HTTP {status}): {advice}",
                 status=status,
                 model=self.model,
             )
         error_class: type[ModelError]
         if status == 429:
             error_class = ModelRateLimited
-            message = f"limits the rate of requests, or the quota is used up (HTTP {status})"
+            message = f"limits the rate of requests, or the quota is used up (HTTP {status}){said}"
         elif status == 408 or status >= 500:
-            error_class, message = ModelUnreachable, f"failed (HTTP {status})"
+            error_class, message = ModelUnreachable, f"failed (HTTP {status}){said}"
         else:
             error_class = request_error_class(status, reason, code)
-            message = f"refused the request (HTTP {status}): {self._redact_key(reason)}"
+            message = (
+                f"refused the request (HTTP {status}): {self._redact_key(reason or NO_REASON)}"
+            )
         return error_class(
             f"{server} {message}", status=status, retry_after=retry_after, model=self.model
         )
@@ -217,6 +273,7 @@ class AsyncClients(Generic[_Settings]):
                 del self._open_clients[forgotten_key]
 
 
+NO_REASON = "no reason given"
 _RATE_LIMITED = re.compile(r"\b429\b|rate.?limit|too many requests|quota", re.IGNORECASE)
 _CONTEXT_EXCEEDED = re.compile(
     r"context_length|exceed_context|context (?:length|window|size)|too many tokens|"

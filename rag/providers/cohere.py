@@ -10,7 +10,6 @@ from typing import Any, ClassVar, TypeVar
 
 from rag.errors import (
     MissingExtra,
-    MissingKey,
     ModelError,
     ModelReplyError,
     ModelUnreachable,
@@ -37,6 +36,7 @@ class CohereProvider(HostedModel):
     """
 
     _key_variable: ClassVar[str] = "COHERE_API_KEY"
+    _own_host: ClassVar[str] = "cohere.com"
 
     @property
     def _server_name(self) -> str:
@@ -55,7 +55,7 @@ class CohereProvider(HostedModel):
     @property
     def _client_settings(self) -> _ClientSettings:
         if not self._key:
-            raise MissingKey.of(self._key_variable, f"the model {self.model}")
+            raise self._make_missing_key_error(f"the model {self.model}")
         return _ClientSettings(self.base_url, self._key, self._limits)
 
     def _call(self, call: Callable[[], _Result]) -> _Result:
@@ -142,7 +142,7 @@ def _create_client(settings: _ClientSettings) -> Any:
     import httpx
 
     limits = settings.limits
-    http_client = httpx.Client(timeout=limits.read, event_hooks=limits.make_hooks())
+    http_client = httpx.Client(**limits.make_client_arguments())
     return cohere.ClientV2(**settings.make_arguments(), httpx_client=http_client)
 
 
@@ -151,7 +151,7 @@ def _create_async_client(settings: _ClientSettings) -> Any:
     import httpx
 
     limits = settings.limits
-    http_client = httpx.AsyncClient(timeout=limits.read, event_hooks=limits.make_async_hooks())
+    http_client = httpx.AsyncClient(**limits.make_async_client_arguments())
     return cohere.AsyncClientV2(**settings.make_arguments(), httpx_client=http_client)
 
 

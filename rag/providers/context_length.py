@@ -8,6 +8,8 @@ from contextlib import suppress
 from threading import Lock
 from typing import Any
 
+from rag.providers.reply_limits import ReplyLimits, ReplyTooLong, ReplyTooSlow
+
 _log = logging.getLogger(__name__)
 
 ASSUMED_CONTEXT_TOKENS = 8_192
@@ -17,13 +19,13 @@ OLLAMA_CONTEXT_TOKENS = 16_384
 """Most tokens that Ollama is asked to make room for; the memory that it takes grows with it."""
 
 _OLLAMA_DEFAULT_TOKENS = 4_096  # of a model without num_ctx; longer prompts lose their beginning
-_TIMEOUT_SECONDS = 3.0
+_LIMITS = ReplyLimits(read=3.0, total=6.0, max_bytes=20_000_000)
 _MIN_TOKENS = 256
 _FIELDS = ("max_model_len", "context_length", "max_context_length", "context_window", "n_ctx")
 
 _AnswerIterator = Callable[[Callable[..., Any], str, str, str], Iterator[Any]]
 
-_known: dict[tuple[str, str], int] = {}
+_known: dict[tuple[str, str, _AnswerIterator], int] = {}
 _lock = Lock()
 
 
@@ -47,7 +49,7 @@ def find_context_length(url: str, model: str, key: str) -> int:
 
 def _find(url: str, model: str, key: str, iterate_answers: _AnswerIterator) -> int:
     with _lock:
-        if (tokens := _known.get((url, model))) is not None:
+        if (tokens := _known.get((url, model, iterate_answers))) is not None:
             return tokens
     try:
         tokens = _ask_server(url, model, key, iterate_answers)
@@ -59,7 +61,7 @@ def _find(url: str, model: str, key: str, iterate_answers: _AnswerIterator) -> i
             url, model, ASSUMED_CONTEXT_TOKENS,
         )  # fmt: skip
     with _lock:
-        return _known.setdefault((url, model), tokens or ASSUMED_CONTEXT_TOKENS)
+        return _known.setdefault((url, model, iterate_answers), tokens or ASSUMED_CONTEXT_TOKENS)
 
 
 class _Unreachable(Exception):
@@ -73,7 +75,7 @@ def _ask_server(url: str, model: str, key: str, iterate_answers: _AnswerIterator
     root = base.removesuffix("/v1")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        with httpx.Client(timeout=_TIMEOUT_SECONDS, headers=headers) as client:
+        with httpx.Client(headers=headers, **_LIMITS.make_client_arguments()) as client:
 
             def ask(method: str, address: str, **options: Any) -> Any:
                 with suppress(httpx.HTTPStatusError, ValueError):
@@ -85,7 +87,7 @@ def _ask_server(url: str, model: str, key: str, iterate_answers: _AnswerIterator
             for tokens in iterate_answers(ask, base, root, model):
                 if isinstance(tokens, int) and tokens >= _MIN_TOKENS:
                     return tokens
-    except (httpx.HTTPError, httpx.InvalidURL, ImportError):
+    except (httpx.HTTPError, httpx.InvalidURL, ImportError, ReplyTooSlow, ReplyTooLong):
         raise _Unreachable from None
     return None
 

@@ -143,10 +143,15 @@ def guess_refused(reason: str, request: Mapping[str, Any]) -> Feature | None:
     return next((feature for feature in _OPTIONAL if feature in features), None)
 
 
-def remember_refusal(endpoint: Endpoint, feature: Feature, reason: str = "") -> None:
-    """Remember that an endpoint refuses a feature, and log it."""
+def remember_refusal(
+    endpoint: Endpoint, feature: Feature, reason: str = "", key: Endpoint | None = None
+) -> None:
+    """Remember that an endpoint refuses a feature, and log it.
+
+    `key` is the endpoint as it is looked up, if that differs from how messages name it.
+    """
     with _lock:
-        features = _refused.setdefault(endpoint, set())
+        features = _refused.setdefault(key or endpoint, set())
         if feature in features:
             return
         features.add(feature)
@@ -155,7 +160,7 @@ def remember_refusal(endpoint: Endpoint, feature: Feature, reason: str = "") -> 
         _log.warning("%s answers below %s/v1; set this as base_url", url, url.rstrip("/"))
         return
     _log.warning(
-        "%s (%s) does not accept %s; requests go without it (setting `refuses`): %s",
+        "%s (%s) does not accept %s; requests go without it: %s",
         url, model, feature, reason[:200],
     )  # fmt: skip
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from rag.providers.reply_limits import MAX_REPLY_BYTES, ReplyTooLong
+from rag.providers.reply_limits import ReplyTooLong, adrain, drain
 
 _FIELDS = ("event:", "id:", "retry:", ":")
-_MAX_STRAY_CHARACTERS = 1_000_000
+_MAX_STRAY_CHARACTERS = 8_000_000
 
 
 class EventDecoder:
@@ -23,21 +22,17 @@ class EventDecoder:
     what follows it is not read. Raises `ValueError` for data that is no JSON.
     """
 
-    def __init__(self, max_bytes: int = MAX_REPLY_BYTES) -> None:
+    def __init__(self) -> None:
         self.is_done = False
-        self._max_bytes = max_bytes
-        self._bytes = 0
         self._decode = codecs.getincrementaldecoder("utf-8-sig")(errors="replace").decode
         self._line: list[str] = []
         self._data: list[str] = []
+        self._stray_length = 0
         self._stray: list[str] = []  # lines of a text that is no stream, perhaps JSON
         self._after_cr = False
 
     def feed(self, chunk: bytes, *, is_last: bool = False) -> Iterator[Any]:
         """Yield the values of the events that the next bytes complete."""
-        self._bytes += len(chunk)  # uncompressed
-        if self._bytes > self._max_bytes:
-            raise ReplyTooLong(f"a reply of more than {self._max_bytes:,} bytes")
         text = self._decode(chunk, is_last)
         if self._after_cr and text.startswith("\n"):
             text = text[1:]
@@ -53,7 +48,8 @@ class EventDecoder:
             yield from self._read_line("".join(self._line))
             yield from self._read_line("")
             if self._stray:
-                yield json.loads("\n".join(self._stray))
+                value = json.loads("\n".join(self._stray))
+                yield from value if isinstance(value, list) else [value]
 
     def _read_line(self, line: str) -> Iterator[Any]:
         """Yield the values of the event that ends with this line."""
@@ -90,8 +86,10 @@ class EventDecoder:
                 return
             except ValueError:
                 pass
-        if sum(map(len, self._stray)) < _MAX_STRAY_CHARACTERS:
-            self._stray.append(line)
+        self._stray_length += len(line)
+        if self._stray_length > _MAX_STRAY_CHARACTERS:
+            raise ReplyTooLong("a long text that is neither a stream nor JSON")
+        self._stray.append(line)
 
 
 def read_values(body: bytes) -> Iterator[Any]:
@@ -110,52 +108,37 @@ def read_values(body: bytes) -> Iterator[Any]:
     yield from value if isinstance(value, list) else [value]
 
 
-def read_body(response: Any, max_bytes: int) -> bytes:
-    """Return the uncompressed body of a response. Raises `ReplyTooLong`."""
-    body = bytearray()
-    for chunk in response.iter_bytes():
-        body += chunk
-        if len(body) > max_bytes:
-            raise ReplyTooLong(f"a reply of more than {max_bytes:,} bytes")
-    return bytes(body)
+def iterate_events(
+    response: Any, decoder: EventDecoder, is_complete: Callable[[], bool] = lambda: False
+) -> Iterator[Any]:
+    """Yield the values of the events in a response.
 
-
-def iterate_events(response: Any, decoder: EventDecoder) -> Iterator[Any]:
-    """Yield the values of the events in a response of OpenAI's client.
-
-    It is then read to its end, if it has one, so that its connection can be used again.
+    Reading ends after ``[DONE]``, and when `is_complete` says that the reply has ended.
     """
     chunks = response.iter_bytes()
     for chunk in chunks:
-        yield from decoder.feed(chunk)
-        if decoder.is_done:
-            break
-    if not decoder.is_done:
-        yield from decoder.feed(b"", is_last=True)
-    elif _has_end(response):
-        with suppress(Exception):  # the reply is complete, whatever happens to the connection
-            for _ in chunks:
-                pass
+        for value in decoder.feed(chunk):
+            yield value
+            if is_complete():
+                break
+        if decoder.is_done or is_complete():
+            drain(response, chunks)
+            return
+    yield from decoder.feed(b"", is_last=True)
 
 
-async def aiterate_events(response: Any, decoder: EventDecoder) -> AsyncIterator[Any]:
+async def aiterate_events(
+    response: Any, decoder: EventDecoder, is_complete: Callable[[], bool] = lambda: False
+) -> AsyncIterator[Any]:
     """Do as `iterate_events` with a response of an async client."""
     chunks = (getattr(response, "aiter_bytes", None) or response.iter_bytes)()
     async for chunk in chunks:
         for value in decoder.feed(chunk):
             yield value
-        if decoder.is_done:
-            break
-    if not decoder.is_done:
-        for value in decoder.feed(b"", is_last=True):
-            yield value
-    elif _has_end(response):
-        with suppress(Exception):
-            async for _ in chunks:
-                pass
-
-
-def _has_end(response: Any) -> bool:
-    """Whether the protocol marks the end of a response, so that its connection stays open."""
-    headers = response.headers
-    return "content-length" in headers or "transfer-encoding" in headers
+            if is_complete():
+                break
+        if decoder.is_done or is_complete():
+            await adrain(response, chunks)
+            return
+    for value in decoder.feed(b"", is_last=True):
+        yield value

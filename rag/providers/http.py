@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rag.errors import (
-    MissingKey,
+    ModelAuthError,
     ModelReplyError,
     ModelRequestError,
     ModelUnreachable,
@@ -22,7 +23,7 @@ from rag.providers.base import (
     strip_query,
 )
 from rag.providers.dialects import Feature, list_refused
-from rag.providers.network_errors import explain_unreachable
+from rag.providers.network_errors import explain_unreachable, remove_api_path
 from rag.providers.reply_limits import ReplyLimits, ReplyTooLong, ReplyTooSlow
 from rag.providers.retries import acall_with_retries, call_with_retries, parse_retry_after
 
@@ -36,16 +37,24 @@ Json = dict[str, Any]
 def _create_client(limits: ReplyLimits) -> httpx.Client:
     import httpx
 
-    return httpx.Client(timeout=limits.read, event_hooks=limits.make_hooks())
+    return httpx.Client(**limits.make_client_arguments())
 
 
 def _create_async_client(limits: ReplyLimits) -> httpx.AsyncClient:
     import httpx
 
-    return httpx.AsyncClient(timeout=limits.read, event_hooks=limits.make_async_hooks())
+    return httpx.AsyncClient(**limits.make_async_client_arguments())
 
 
 _ASYNC_CLIENTS = AsyncClients(_create_async_client)
+
+
+class HttpRequest(NamedTuple):
+    """A request: `make_body` returns its body without what the server refuses."""
+
+    path: str
+    make_body: Callable[[frozenset[Feature]], Json]
+    is_stream: bool
 
 
 class HttpProvider(HostedModel):
@@ -58,7 +67,7 @@ class HttpProvider(HostedModel):
 
     @property
     def _url(self) -> str:
-        return strip_query(self.base_url or self._default_url).rstrip("/")
+        return remove_api_path(strip_query(self.base_url or self._default_url)).rstrip("/")
 
     @property
     def _server_name(self) -> str:
@@ -69,38 +78,43 @@ class HttpProvider(HostedModel):
         return {}
 
     @contextmanager
-    def _post(
-        self, path: str, make_body: Callable[[frozenset[Feature]], Json]
-    ) -> Iterator[httpx.Response]:
-        """Give the response to a request, whose body is not read yet.
+    def _post(self, request: HttpRequest) -> Iterator[httpx.Response]:
+        """Give the response to a request; its body is read already unless it is streamed.
 
-        `make_body` returns the request without the features that the server refuses; what it
-        refuses is learned (`rag.providers.dialects`).
+        What the server refuses is learned and left out (`rag.providers.dialects`).
         """
         with self._translate_errors(), ExitStack() as stack:
-            response = self._send_until_accepted(
-                make_body,
-                lambda body: call_with_retries(lambda: self._open(path, body), self.retries),
-            )
+            while True:
+                refused = list_refused(self._endpoint)
+                body = request.make_body(refused)
+
+                def send(body: Json = body) -> httpx.Response:
+                    return self._open(request, body)
+
+                try:
+                    response = call_with_retries(send, self.retries)
+                    break
+                except ModelRequestError as error:
+                    if not self._learn(error, body, refused):
+                        raise
             stack.callback(response.close)
             yield response
 
     @asynccontextmanager
-    async def _apost(
-        self, path: str, make_body: Callable[[frozenset[Feature]], Json]
-    ) -> AsyncIterator[httpx.Response]:
+    async def _apost(self, request: HttpRequest) -> AsyncIterator[httpx.Response]:
         """Do as `_post` with an async client."""
         with self._translate_errors():
             async with AsyncExitStack() as stack:
                 client = await stack.enter_async_context(_ASYNC_CLIENTS.use(self._limits))
                 while True:
                     refused = list_refused(self._endpoint)
-                    body = make_body(refused)
+                    body = await asyncio.to_thread(request.make_body, refused)
+
+                    async def send(body: Json = body) -> httpx.Response:
+                        return await self._aopen(client, request, body)
+
                     try:
-                        response = await acall_with_retries(
-                            lambda body=body: self._aopen(client, path, body),  # type: ignore[misc]
-                            self.retries,
-                        )
+                        response = await acall_with_retries(send, self.retries)
                         break
                     except ModelRequestError as error:
                         if not self._learn(error, body, refused):
@@ -108,48 +122,41 @@ class HttpProvider(HostedModel):
                 stack.push_async_callback(response.aclose)
                 yield response
 
-    def _send_until_accepted(
-        self,
-        make_body: Callable[[frozenset[Feature]], Json],
-        send: Callable[[Json], httpx.Response],
-    ) -> httpx.Response:
-        while True:
-            refused = list_refused(self._endpoint)
-            body = make_body(refused)
-            try:
-                return send(body)
-            except ModelRequestError as error:
-                if not self._learn(error, body, refused):
-                    raise
-
-    def _open(self, path: str, body: Json) -> httpx.Response:
+    def _open(self, request: HttpRequest, body: Json) -> httpx.Response:
         with self._translate_errors():
             client = _create_client(self._limits)
-            response = client.send(self._build(client, path, body), stream=True)
-            if not response.is_success:
-                try:
+            response = client.send(self._build(client, request.path, body), stream=True)
+            with ExitStack() as stack:
+                stack.callback(response.close)
+                if not response.is_success:
                     response.read()
-                finally:
-                    response.close()
-                raise self._to_status_error(response)
+                    raise self._to_status_error(response)
+                if not request.is_stream:
+                    response.read()
+                stack.pop_all()
             return response
 
-    async def _aopen(self, client: httpx.AsyncClient, path: str, body: Json) -> httpx.Response:
+    async def _aopen(
+        self, client: httpx.AsyncClient, request: HttpRequest, body: Json
+    ) -> httpx.Response:
         with self._translate_errors():
-            response = await client.send(self._build(client, path, body), stream=True)
-            if not response.is_success:
+            async with asyncio.timeout(self._limits.total):  # also of a head that never ends
+                response = await client.send(self._build(client, request.path, body), stream=True)
+                if response.is_success:
+                    return response
                 try:
                     await response.aread()
                 finally:
                     await response.aclose()
-                raise self._to_status_error(response)
-            return response
+            raise await asyncio.to_thread(self._to_status_error, response)
 
     def _build(
         self, client: httpx.Client | httpx.AsyncClient, path: str, body: Json
     ) -> httpx.Request:
         if self._needs_key and not self._key:
-            raise MissingKey.of(self._key_variable, f"the model {self.model}")
+            raise self._make_missing_key_error(f"the model {self.model}")
+        if not all(33 <= ord(character) < 127 for character in self._key):
+            raise ModelAuthError("the API key has characters that no key has", model=self.model)
         return client.build_request("POST", f"{self._url}{path}", json=body, headers=self._headers)
 
     @contextmanager
@@ -162,7 +169,7 @@ class HttpProvider(HostedModel):
             yield
         except RagError:
             raise
-        except (httpx.TimeoutException, ReplyTooSlow, ReplyTooLong) as error:
+        except (httpx.TimeoutException, TimeoutError, ReplyTooSlow, ReplyTooLong) as error:
             raise self._make_limit_error(error) from None
         except (httpx.ConnectError, httpx.ProxyError, httpx.UnsupportedProtocol) as error:
             reason = explain_unreachable(self._url, error)
@@ -181,24 +188,39 @@ class HttpProvider(HostedModel):
             ) from None
 
     def _to_status_error(self, response: httpx.Response) -> RagError:
-        reason, code = _read_error(response)
+        status, (reason, code, delay) = response.status_code, _read_error(response)
+        if response.is_redirect:
+            target = strip_query(response.headers.get("location", ""))
+            reason = f"it moved to {target}; redirects are not followed with a key"
+        elif status in (404, 405) and not reason:
+            reason = "nothing is there; is base_url right?"
         return self._make_status_error(
-            response.status_code,
-            reason,
-            code=code,
-            retry_after=parse_retry_after(response.headers),
+            status, reason, code=code, retry_after=parse_retry_after(response.headers) or delay
         )
 
 
-def _read_error(response: httpx.Response) -> tuple[str, str]:
-    """Return the reason and the codes in the body of an error."""
+def _read_error(response: httpx.Response) -> tuple[str, str, float | None]:
+    """Return the reason and the codes in the body of an error, and the delay that it asks for."""
     try:
         body = response.json()
     except ValueError:
-        return "no reason given", ""
+        text = response.text.strip()
+        return ("" if text.startswith("<") else text[:300]), "", None
     body = body[0] if isinstance(body, list) and body else body
-    error = body.get("error", body) if isinstance(body, dict) else body
+    error = body
+    if isinstance(body, dict):
+        error = body.get("error") or body.get("detail") or body
     if not isinstance(error, dict):
-        return str(error or "no reason given"), ""
+        return str(error or ""), "", None
     codes = (error.get(name) for name in ("code", "type", "status"))
-    return str(error.get("message") or "no reason given"), " ".join(str(c) for c in codes if c)
+    reason = str(error.get("message") or "")
+    return reason, " ".join(str(c) for c in codes if c), _read_delay(error.get("details"))
+
+
+def _read_delay(details: Any) -> float | None:
+    """Return the seconds of ``retryDelay`` ("34s"), which Google sends in place of a header."""
+    for detail in details if isinstance(details, list) else ():
+        delay = detail.get("retryDelay") if isinstance(detail, dict) else None
+        if isinstance(delay, str) and delay.endswith("s"):
+            return parse_retry_after({"retry-after": delay[:-1]})
+    return None

@@ -15,6 +15,7 @@ from rag.errors import (
     RagError,
 )
 from rag.providers.base import HostedModel, is_broken_connection, strip_query
+from rag.providers.key_servers import explain_withheld_key
 from rag.providers.retries import parse_retry_after
 
 
@@ -28,9 +29,15 @@ class LiteLlmProvider(HostedModel):
 
     _key_variable: ClassVar[str] = "api_key"  # the provider's own, which LiteLLM knows
 
-    @property
-    def _key(self) -> str:
-        return self.api_key.get_secret_value().strip() if self.api_key else ""
+    def _find_key_for_litellm(self) -> str | None:
+        """Return the key to pass; None lets LiteLLM read the provider's variable.
+
+        That key is for the provider: another address gets it only if it is trusted.
+        """
+        if self.api_key is not None or self.base_url is None:
+            return self._key or None
+        obstacle = explain_withheld_key(self.base_url, "configuration", "environment")
+        return "none" if obstacle else None
 
     @property
     def _server_name(self) -> str:

@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 _API_PATH = re.compile(
-    r"/(?:chat/completions|completions|responses|embeddings|models)/?(?=\?|\Z)", re.IGNORECASE
+    r"/(?:chat/completions|completions|responses|embeddings|messages|models(?:/[^/?]+:\w+)?|"
+    r"api/(?:chat|generate|embed|tags|show))/?(?=\?|\Z)",
+    re.IGNORECASE,
 )
 _CERTIFICATE = re.compile(r"CERTIFICATE_VERIFY_FAILED|certificate verify failed")
 _NO_TLS = re.compile(r"WRONG_VERSION_NUMBER|record layer failure|http request", re.IGNORECASE)
@@ -18,7 +20,7 @@ _UNKNOWN_HOST = re.compile(
 
 
 def remove_api_path(url: str) -> str:
-    """Return a base URL without the path of a call: ``/chat/completions``, ``/embeddings`` ..."""
+    """Return a base URL without the path of a call: ``/chat/completions``, ``/messages`` ..."""
     return _API_PATH.sub("", url)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from rag.providers.reply_limits import ReplyLimits, ReplyTooLong, ReplyTooSlow
+
 DEFAULT_URL = "http://localhost:11434"
 
-_TIMEOUT_SECONDS = 2.0
+_LIMITS = ReplyLimits(read=2.0, total=4.0, max_bytes=10_000_000)
 
 
 def list_models(url: str = DEFAULT_URL) -> list[str]:
@@ -12,9 +14,11 @@ def list_models(url: str = DEFAULT_URL) -> list[str]:
     import httpx
 
     try:
-        with httpx.Client(timeout=_TIMEOUT_SECONDS) as client:
+        with httpx.Client(**_LIMITS.make_client_arguments()) as client:
             response = client.get(f"{url.rstrip('/')}/api/tags")
             response.raise_for_status()
             return [str(model["name"]) for model in response.json()["models"]]
-    except (httpx.HTTPError, httpx.InvalidURL, ImportError, ValueError, KeyError, TypeError):
+    except (httpx.HTTPError, httpx.InvalidURL, ImportError, ReplyTooSlow, ReplyTooLong):
+        return []
+    except (ValueError, KeyError, TypeError):  # another server than Ollama
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import (
@@ -21,7 +22,6 @@ from rag.component import NotFingerprinted
 from rag.errors import (
     ConfigError,
     MissingExtra,
-    MissingKey,
     ModelContextExceeded,
     ModelError,
     ModelRateLimited,
@@ -31,6 +31,7 @@ from rag.errors import (
 )
 from rag.providers.base import (
     MAX_OPEN_CLIENTS,
+    NO_REASON,
     AsyncClients,
     HostedModel,
     find_url_fault,
@@ -47,6 +48,7 @@ from rag.providers.dialects import (
     list_refused,
     remember_refusal,
 )
+from rag.providers.key_servers import Origin, find_origin
 from rag.providers.network_errors import explain_unreachable, remove_api_path
 from rag.providers.reply_limits import ReplyLimits, ReplyTooLong, ReplyTooSlow
 from rag.providers.retries import acall_with_retries, call_with_retries, parse_retry_after
@@ -68,15 +70,22 @@ class OpenAIProvider(HostedModel):
     refuses: Annotated[tuple[Feature, ...], NotFingerprinted] = ()
 
     _key_variable: ClassVar[str] = "OPENAI_API_KEY"
+    _own_host: ClassVar[str] = "openai.com"
 
     @property
     def _url(self) -> str | None:
+        url, _ = self._find_url()
+        return remove_api_path(url) if url else None
+
+    def _find_url(self) -> tuple[str, Origin]:
         if self.base_url:
-            return remove_api_path(self.base_url)
+            return super()._find_url()
         url = load_settings().openai_base_url
-        if url is not None and (fault := find_url_fault(url)):
+        if url is None:
+            return "", "default"
+        if fault := find_url_fault(url):
             raise ConfigError(f"OPENAI_BASE_URL {fault}", setting="OPENAI_BASE_URL")
-        return None if url is None else remove_api_path(url)
+        return url, "default" if self._is_own(url) else find_origin("OPENAI_BASE_URL")
 
     @property
     def _server_name(self) -> str:
@@ -109,7 +118,10 @@ class OpenAIProvider(HostedModel):
 
                 def send(client: Any = client, adapted: dict[str, Any] = adapted) -> Any:
                     with self._raise_transient_errors():
-                        return stack.enter_context(call(client, adapted))
+                        response = stack.enter_context(call(client, adapted))
+                        if not adapted.get("stream"):
+                            response.read()
+                        return response
 
                 with attempts.learn():
                     response = call_with_retries(send, self.retries)
@@ -126,7 +138,8 @@ class OpenAIProvider(HostedModel):
 
                 async def send(client: Any = client, adapted: dict[str, Any] = adapted) -> Any:
                     with self._raise_transient_errors():
-                        return await stack.enter_async_context(call(client, adapted))
+                        async with asyncio.timeout(self._limits.total):  # also of an endless head
+                            return await stack.enter_async_context(call(client, adapted))
 
                 with attempts.learn():
                     response = await acall_with_retries(send, self.retries)
@@ -148,6 +161,14 @@ class OpenAIProvider(HostedModel):
             if isinstance(ours, ModelRateLimited | ModelUnreachable):
                 raise ours from None
             raise
+        except (TimeoutError, ReplyTooSlow) as error:
+            raise self._make_limit_error(error) from None
+        except Exception as error:
+            if is_broken_connection(error):
+                raise ModelUnreachable(
+                    f"the connection to {self._server_name} broke", model=self.model
+                ) from None
+            raise
 
     def _get_client(self) -> OpenAI:
         return _create_client(self._client_settings)
@@ -158,7 +179,7 @@ class OpenAIProvider(HostedModel):
     @property
     def _client_settings(self) -> _ClientSettings:
         if not self._key and self._is_openai:
-            raise MissingKey.of(self._key_variable, f"the model {self.model}")
+            raise self._make_missing_key_error(f"the model {self.model}")
         url = self._url
         if url and "unversioned_url" in self._refused:
             url = f"{url.rstrip('/')}/v1"
@@ -301,9 +322,7 @@ class OllamaProvider(OpenAIProvider):
 
     base_url: str = "http://localhost:11434/v1"
 
-    @property
-    def _key(self) -> str:
-        return self.api_key.get_secret_value().strip() if self.api_key else ""
+    _key_variable: ClassVar[str] = "api_key"
 
 
 class AzureOpenAIProvider(OpenAIProvider):
@@ -319,7 +338,12 @@ class AzureOpenAIProvider(OpenAIProvider):
 
     @property
     def _url(self) -> str | None:
-        url = self.base_url or load_settings().azure_openai_endpoint
+        return self._find_url()[0]
+
+    def _find_url(self) -> tuple[str, Origin]:
+        if self.base_url:
+            return self.base_url, "configuration"
+        url = load_settings().azure_openai_endpoint
         if url is None:
             raise ConfigError(
                 f"the deployment {self.model} needs the endpoint of its resource: set base_url or "
@@ -328,7 +352,7 @@ class AzureOpenAIProvider(OpenAIProvider):
             )
         if fault := find_url_fault(url):
             raise ConfigError(f"AZURE_OPENAI_ENDPOINT {fault}", setting="AZURE_OPENAI_ENDPOINT")
-        return url
+        return url, find_origin("AZURE_OPENAI_ENDPOINT")
 
     @property
     def _is_openai(self) -> bool:
@@ -337,13 +361,12 @@ class AzureOpenAIProvider(OpenAIProvider):
     @property
     def _client_settings(self) -> _ClientSettings:
         if not self._key:
-            raise MissingKey.of(self._key_variable, f"the deployment {self.model}")
+            raise self._make_missing_key_error(f"the deployment {self.model}")
         return _ClientSettings(
             self._url, self._key, self._limits, azure_api_version=self.api_version
         )
 
 
-NO_REASON = "no reason given"
 _NO_PAGE = re.compile(rf"{NO_REASON}|page not found|\A\W*not found\W*\Z|no route", re.IGNORECASE)
 
 
@@ -374,7 +397,7 @@ def _create_client(settings: _ClientSettings) -> OpenAI:
 
     create = OpenAI if settings.azure_api_version is None else AzureOpenAI
     limits = settings.limits
-    http_client = DefaultHttpxClient(timeout=limits.read, event_hooks=limits.make_hooks())
+    http_client = DefaultHttpxClient(**limits.make_client_arguments())
     return create(**settings.make_arguments(), http_client=http_client)
 
 
@@ -384,9 +407,7 @@ def _create_async_client(settings: _ClientSettings) -> AsyncOpenAI:
     create = AsyncOpenAI if settings.azure_api_version is None else AsyncAzureOpenAI
     # The default HTTP client closes itself when it is collected, in whichever event loop runs then.
     limits = settings.limits
-    http_client = DefaultAsyncHttpxClient(
-        timeout=limits.read, event_hooks=limits.make_async_hooks()
-    )
+    http_client = DefaultAsyncHttpxClient(**limits.make_async_client_arguments())
     return create(**settings.make_arguments(), http_client=http_client)
 
 

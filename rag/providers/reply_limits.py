@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 from rag.call_context import check_limits
@@ -16,56 +20,9 @@ if TYPE_CHECKING:
 MAX_REPLY_BYTES = 300_000_000
 """Most bytes of a reply; the vectors of 2,048 texts have some 130 million as JSON."""
 
-
-@dataclass(frozen=True, slots=True)
-class ReplyLimits:
-    """How long and how large a reply may be.
-
-    ``read`` is how long the server may send nothing, ``total`` how long it may take until the end
-    of the reply, both in seconds: a server that sends a comment now and then is never silent.
-    """
-
-    read: float
-    total: float
-    max_bytes: int = MAX_REPLY_BYTES
-
-    def make_hooks(self) -> dict[str, list[Callable[..., None]]]:
-        """Return event hooks of an HTTP client that end replies at the limits."""
-        return {"request": [self._start], "response": [self._limit]}
-
-    def make_async_hooks(self) -> dict[str, list[Callable[..., Any]]]:
-        """Do as `make_hooks` for an async client."""
-
-        async def start(request: httpx.Request) -> None:
-            self._start(request)
-
-        async def limit(response: httpx.Response) -> None:
-            response.stream = _limit_stream("AsyncByteStream", response, self)
-
-        return {"request": [start], "response": [limit]}
-
-    def _start(self, request: httpx.Request) -> None:
-        request.extensions["citewell_deadline"] = time.monotonic() + self.total
-
-    def _limit(self, response: httpx.Response) -> None:
-        response.stream = _limit_stream("SyncByteStream", response, self)
-
-
-class _Limit:
-    """Counts the bytes of a reply, and raises an error at a limit."""
-
-    def __init__(self, request: httpx.Request, limits: ReplyLimits) -> None:
-        self._request = request
-        self._limits = limits
-        self._bytes = 0
-
-    def add(self, chunk: bytes) -> None:
-        check_limits()
-        self._bytes += len(chunk)
-        if self._bytes > self._limits.max_bytes:
-            raise ReplyTooLong(f"a reply of more than {self._limits.max_bytes:,} bytes")
-        if time.monotonic() > self._request.extensions["citewell_deadline"]:
-            raise ReplyTooSlow(f"no end of the reply in {self._limits.total:g} s")
+_DRAIN_SECONDS = 1.0
+_MAX_PIECE_BYTES = 1_000_000
+_COMPRESSIONS = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": 0}
 
 
 class ReplyTooLong(Exception):
@@ -76,16 +33,105 @@ class ReplyTooSlow(Exception):
     """A reply did not end in time."""
 
 
-def _limit_stream(kind: str, response: Any, limits: ReplyLimits) -> Any:
-    """Return the stream of a response with limits; `kind` is the name of its base class.
+@dataclass(frozen=True, slots=True)
+class ReplyLimits:
+    """How long and how large a reply may be.
 
-    OpenAI's client has a fork of httpx, so the base class is found among those of the stream.
+    ``read`` is how long the server may send nothing, ``total`` how long it may take until the end
+    of the reply, both in seconds: a server that sends a comment now and then is never silent.
+    ``max_bytes`` is what a reply may have once it is uncompressed.
     """
+
+    read: float
+    total: float
+    max_bytes: int = MAX_REPLY_BYTES
+
+    def make_client_arguments(self) -> dict[str, Any]:
+        """Return the arguments of an HTTP client that ends replies at the limits."""
+        hooks: dict[str, list[Callable[..., None]]] = {
+            "request": [self._start],
+            "response": [self._limit],
+        }
+        return {"timeout": self.read, "event_hooks": hooks}
+
+    def make_async_client_arguments(self) -> dict[str, Any]:
+        """Do as `make_client_arguments` for an async client."""
+
+        async def start(request: httpx.Request) -> None:
+            self._start(request)
+
+        async def limit(response: httpx.Response) -> None:
+            _limit_stream("AsyncByteStream", response, self)
+
+        return {"timeout": self.read, "event_hooks": {"request": [start], "response": [limit]}}
+
+    def _start(self, request: httpx.Request) -> None:
+        request.headers["Accept-Encoding"] = "gzip"  # others cannot be bounded below
+        request.extensions["citewell_deadline"] = time.monotonic() + self.total
+
+    def _limit(self, response: httpx.Response) -> None:
+        _limit_stream("SyncByteStream", response, self)
+
+
+def _limit_stream(kind: str, response: Any, limits: ReplyLimits) -> None:
+    """Replace the stream of a response by one with limits, which is uncompressed.
+
+    `kind` is the name of the base class of the stream: OpenAI's client has a fork of httpx. Raises
+    `ValueError` for an encoding that was not asked for.
+    """
+    encoding = response.headers.pop("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "", *_COMPRESSIONS):
+        raise ValueError(f"an encoding that was not asked for: {encoding[:20]}")
     stream = response.stream
     base = next(base for base in type(stream).__mro__ if base.__name__ == kind)
     limited = _make_stream_class(base)()
-    limited.stream, limited.limit = stream, _Limit(response.request, limits)
-    return limited
+    limited.stream = stream
+    limited.limit = _Limit(response.request, limits, _COMPRESSIONS.get(encoding))
+    response.stream = limited
+
+
+class _Limit:
+    """Uncompresses and counts the bytes of a reply, and raises an error at a limit."""
+
+    def __init__(self, request: httpx.Request, limits: ReplyLimits, window: int | None) -> None:
+        self._request = request
+        self._limits = limits
+        self._bytes = 0
+        self._window = window
+        self._decompressor: Any = None
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield the uncompressed bytes of a chunk in pieces."""
+        pieces = iter([chunk]) if self._window is None else self._decompress(chunk)
+        self._check(b"")
+        for piece in pieces:
+            self._check(piece)
+            yield piece
+
+    def _check(self, piece: bytes) -> None:
+        check_limits()
+        self._bytes += len(piece)
+        if self._bytes > self._limits.max_bytes:
+            raise ReplyTooLong(f"a reply of more than {self._limits.max_bytes:,} bytes")
+        if time.monotonic() > self._request.extensions["citewell_deadline"]:
+            raise ReplyTooSlow(f"no end of the reply in {self._limits.total:g} s")
+
+    def _decompress(self, chunk: bytes) -> Iterator[bytes]:
+        if self._decompressor is None:
+            window = (
+                self._window
+                or (  # "deflate" with or without the header of zlib
+                    zlib.MAX_WBITS if chunk[:1] == b"\x78" else -zlib.MAX_WBITS
+                )
+            )
+            self._decompressor = zlib.decompressobj(window)
+        rest = chunk
+        while rest and not self._decompressor.eof:
+            try:
+                yield self._decompressor.decompress(rest, _MAX_PIECE_BYTES)
+            except zlib.error as error:
+                raise ValueError(f"compressed data that is damaged: {error}") from None
+            rest = self._decompressor.unconsumed_tail
 
 
 @lru_cache
@@ -98,13 +144,12 @@ def _make_stream_class(base: Any) -> Any:
 
         def __iter__(self) -> Iterator[bytes]:
             for chunk in self.stream:
-                self.limit.add(chunk)
-                yield chunk
+                yield from self.limit.feed(chunk)
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
             async for chunk in self.stream:
-                self.limit.add(chunk)
-                yield chunk
+                for piece in self.limit.feed(chunk):
+                    yield piece
 
         def close(self) -> None:
             self.stream.close()
@@ -113,3 +158,45 @@ def _make_stream_class(base: Any) -> Any:
             await self.stream.aclose()
 
     return LimitedStream
+
+
+def drain(response: Any, chunks: Iterator[bytes]) -> None:
+    """Read the rest of a complete reply, so that its connection can be used again.
+
+    It may take a second; then the connection is closed, whether the server sends or is silent.
+    """
+    if not _has_end(response):
+        return
+    timer = Timer(_DRAIN_SECONDS, _shut_down, [response])
+    timer.daemon = True
+    timer.start()
+    with suppress(Exception):
+        for _ in chunks:
+            pass
+    timer.cancel()
+
+
+async def adrain(response: Any, chunks: AsyncIterator[bytes]) -> None:
+    """Do as `drain` with a response of an async client."""
+    if not _has_end(response):
+        return
+    with suppress(Exception):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for _ in chunks:
+                pass
+
+
+def _has_end(response: Any) -> bool:
+    """Whether the protocol marks the end of a response, so that its connection stays open."""
+    headers = response.headers
+    return "content-length" in headers or "transfer-encoding" in headers
+
+
+def _shut_down(response: Any) -> None:
+    """Close the socket below a response, so that a blocked read ends."""
+    import socket
+
+    raw = getattr(response, "http_response", response)  # OpenAI's client wraps it
+    stream = raw.extensions.get("network_stream")
+    with suppress(Exception):
+        stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)

@@ -11,11 +11,11 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import AsyncIterator
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rag.serving.api import parse_filter
 from rag.serving.dependencies import ServiceArgument, TenantArgument
@@ -50,20 +50,24 @@ class InputItem(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     type: str = "message"
-    role: Literal["system", "developer", "user", "assistant"] | None = None
-    content: str | list[TextPart] | None = None
+    role: Any = None
+    content: Any = None
 
     def to_message(self) -> ChatMessage | None:
-        """Return the item as a message of a chat; None if it is none."""
+        """Return the item as a message of a chat; None if it is none. Raises `ApiError`."""
         if self.type != "message" or self.role is None:
             return None
-        content = self.content
-        if isinstance(content, list):
-            content = [
+        try:
+            message = ChatMessage(role=self.role, content=self.content)
+        except ValidationError:
+            problem = "a message has a role and content that no message has"
+            raise ApiError(400, problem, "bad_request", param="input") from None
+        if isinstance(message.content, list):
+            message.content = [
                 TextPart(type="text" if part.type in _TEXT_TYPES else part.type, text=part.text)
-                for part in content
+                for part in message.content
             ]
-        return ChatMessage(role=self.role, content=content)
+        return message
 
 
 class TextOptions(BaseModel):
@@ -82,7 +86,10 @@ class ResponsesRequest(BaseModel):
     model: str
     input: str | list[InputItem]
     stream: bool | None = None
-    previous_response_id: str | None = None
+    previous_response_id: Any = None
+    conversation: Any = None
+    prompt: Any = None
+    background: bool | None = None
     text: TextOptions | None = None
     where: _Json | None = Field(
         None, description="An extension of OpenAI's API: a filter on documents, as in /ask."
@@ -109,9 +116,10 @@ async def responses(
 ) -> Response:
     """Answer the last message of the user, in the format of the Responses API."""
     check_model(body.model, service)
-    if body.previous_response_id is not None:
-        message = "nothing is stored: send the conversation as input"
-        raise ApiError(400, message, "unsupported", param="previous_response_id")
+    for name in ("previous_response_id", "conversation", "prompt", "background"):
+        if getattr(body, name):
+            message = "nothing is stored: send the conversation as input"
+            raise ApiError(400, message, "unsupported", param=name)
     form = body.text.format if body.text is not None else None
     if form is not None and form.type != "text":
         message = "replies are text with citations, not JSON"
@@ -151,7 +159,10 @@ class _ResponseDraft:
         if response["status"] == "incomplete":
             response["incomplete_details"] = {"reason": "max_output_tokens"}
         return response | {
-            "output": [self._make_item(text, _make_annotations(answer, text))],
+            "output": [
+                self._make_item(text, _make_annotations(answer, text))
+                | {"status": response["status"]}
+            ],
             "usage": {
                 "input_tokens": usage.input_tokens,
                 "input_tokens_details": {"cached_tokens": 0},

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from rag.errors import ConfigError, IndexDamaged, IndexUnreachable
+from rag.providers.key_servers import Origin, explain_withheld_key, find_origin
 from rag.rwlock import RWLock
 
 if TYPE_CHECKING:
@@ -255,12 +256,15 @@ class ServerDatabase(ChromaDatabase):
 
     def _make_headers(self) -> dict[str, str]:
         key = self._config.api_key
+        origin: Origin = "configuration"
         if key is None:
             from rag.settings import load_settings
 
-            key = load_settings().chroma_api_key
+            key, origin = load_settings().chroma_api_key, find_origin("CHROMA_API_KEY")
         if key is None:
             return {}
+        if obstacle := explain_withheld_key(self._config.url, "configuration", origin):
+            raise ConfigError(f"the key is not sent to {self.location}: {obstacle}", setting="url")
         secret = key.get_secret_value()
         return {"Authorization": f"Bearer {secret}", "X-Chroma-Token": secret}
 

@@ -40,7 +40,7 @@ from rag.testing import SHAPES, ModelServer, Shape
 from rag.testing.model_server import REPLY, THOUGHT
 from tests.conftest import API_KEY, Script
 from tests.generation.samples import HITS, QUESTION, make_hit
-from tests.llm.test_misbehaving_servers import CALLS, MESSAGES, stream, stream_async
+from tests.llm.test_misbehaving_servers import CALLS, MESSAGES, complete, stream, stream_async
 
 SOURCES = [Source("Battery", "It lasts 34 minutes."), Source("Price", "It costs 9 euros.")]
 HELLO = [Message(role="system", content="Be short."), Message(role="user", content="How long?")]
@@ -163,9 +163,9 @@ def test_structured_replies_arrive(api: str) -> None:
 
 @every_api
 def test_a_reply_that_is_too_long_is_an_error(api: str) -> None:
-    with ModelServer(Shape(text="word " * 25_000)) as server:
+    with ModelServer(Shape(text="word " * 21_000)) as server:
         model = make_model(api, server.url, max_output_tokens=1)
-        for call in CALLS:
+        for call in (complete, stream_async):
             with pytest.raises(ModelError, match=r"more than (100,064|4,004,000) "):
                 call(model)
         padding = b": " + b"x" * 5_000_000 + b"\n\n"
@@ -587,3 +587,171 @@ def test_models_have_prices_unless_the_server_is_another() -> None:
     assert AnthropicChat(model="claude-sonnet-4-5", base_url="http://h").prices is None
     assert GeminiChat().context_tokens == 1_048_576
     assert isinstance(OllamaChat(model="m"), ChatModel)
+
+
+# -- shapes that a review found ----------------------------------------------------------------
+
+
+def response_events(*events: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+    return 200, SSE, "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode()
+
+
+TEXT_PART = {"type": "message", "content": [{"type": "text", "text": "It lasts."}]}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        response_events({"type": "response.completed", "response": {"output": [TEXT_PART]}}),
+        response_events(
+            {"type": "response.output_text.done", "text": "It lasts."},
+            {"type": "response.completed", "response": {"output": []}},
+        ),
+        (200, JSON, json.dumps({"object": "response", "output": [TEXT_PART]}).encode()),
+    ],
+)
+def test_the_text_of_a_response_streams_however_late_it_comes(
+    reply: tuple[int, dict[str, str], bytes], scripted_server: Script
+) -> None:
+    scripted_server.replies = [reply]
+    assert stream(make_model("responses", scripted_server.url)).text == "It lasts."
+
+
+def test_a_refusal_without_words_is_a_refusal(scripted_server: Script) -> None:
+    part = {"type": "message", "content": [{"type": "refusal", "refusal": None}]}
+    body = json.dumps({"object": "response", "output": [part]}).encode()
+    scripted_server.replies = [(200, JSON, body)]
+    completion = make_model("responses", scripted_server.url).complete(HELLO)
+    assert (completion.text, completion.finish_reason) == ("no reason given", "refusal")
+
+
+@pytest.mark.parametrize(
+    ("api", "body"),
+    [
+        ("anthropic", {"type": "message", "content": REPLY, "stop_reason": "end_turn"}),
+        ("anthropic", {"content": [{"type": "text", "text": REPLY}], "stop_reason": "end_turn"}),
+        ("ollama", {"message": REPLY, "done": True}),
+        (
+            "gemini",
+            {"candidates": [{"content": {"parts": {"text": REPLY}}, "finishReason": "STOP"}]},
+        ),
+    ],
+)
+def test_texts_in_place_of_lists_are_read(
+    api: str, body: dict[str, Any], scripted_server: Script
+) -> None:
+    scripted_server.replies = [(200, JSON, json.dumps(body).encode())]
+    assert make_model(api, scripted_server.url).complete(HELLO).text == REPLY
+
+
+@pytest.mark.parametrize(
+    "grounding",
+    [
+        {"groundingSupports": 5, "groundingChunks": 5},
+        {"groundingSupports": [{"groundingChunkIndices": 5}], "groundingChunks": [3]},
+        {
+            "groundingSupports": [{"segment": 3, "groundingChunkIndices": [0]}],
+            "groundingChunks": [{"retrievedContext": {"title": ["x"], "uri": {}}}],
+        },
+    ],
+)
+def test_malformed_grounding_is_ignored(grounding: Any, scripted_server: Script) -> None:
+    scripted_server.replies = [make_candidate(REPLY, groundingMetadata=grounding)]
+    completion = gemini(scripted_server).complete(HELLO, sources=SOURCES)
+    assert (completion.text, completion.citations) == (REPLY, ())
+
+
+def test_a_stream_of_gemini_may_be_an_array(scripted_server: Script) -> None:
+    pieces = [
+        {"candidates": [{"content": {"parts": [{"text": "It lasts "}]}}]},
+        {"candidates": [{"content": {"parts": [{"text": "34."}]}, "finishReason": "STOP"}]},
+    ]
+    scripted_server.replies = [(200, JSON, json.dumps(pieces, indent=2).encode())]
+    assert stream(gemini(scripted_server)).text == "It lasts 34."
+
+
+@pytest.mark.parametrize(
+    ("api", "path"),
+    [
+        ("anthropic", "/v1/messages"),
+        ("anthropic", "/v1/"),
+        ("gemini", "/v1beta/models"),
+        ("gemini", "/v1beta/models/gemini-2.5-flash:generateContent"),
+        ("gemini", "/v1beta"),
+        ("ollama", "/api/chat"),
+        ("ollama", "/api/generate"),
+    ],
+)
+def test_the_address_of_a_call_is_a_base_url(api: str, path: str) -> None:
+    with ModelServer() as server:
+        model = make_model(api, "", base_url=server.url.removesuffix("/v1") + path)
+        assert model.complete(HELLO).text == REPLY
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (500, b'{"error": "model requires more system memory"}', "more system memory"),
+        (403, b'{"error": {"message": "the API is disabled"}}', "the API is disabled"),
+        (422, b'{"detail": "no such field"}', "no such field"),
+        (400, b"plain words", "plain words"),
+        (404, b"<html>", "is base_url right"),
+        (429, b'{"error": {"message": "tokens per day"}}', "tokens per day"),
+    ],
+)
+def test_the_reason_of_the_server_is_said(
+    status: int, body: bytes, said: str, scripted_server: Script
+) -> None:
+    scripted_server.replies = [(status, JSON, body)]
+    with pytest.raises(ModelError, match=said):
+        anthropic(scripted_server).complete(HELLO)
+
+
+def test_a_delay_of_google_is_obeyed(scripted_server: Script) -> None:
+    details = [{"@type": "x"}, {"@type": "type.googleapis.com/RetryInfo", "retryDelay": "0.5s"}]
+    error = {"code": 429, "message": "slow down", "details": details}
+    scripted_server.replies = [(429, JSON, json.dumps({"error": error}).encode())]
+    with pytest.raises(ModelRateLimited) as caught:
+        gemini(scripted_server).complete(HELLO)
+    assert caught.value.retry_after == 0.5
+
+
+@pytest.mark.parametrize("api", ["ollama", "anthropic"])
+def test_only_what_a_request_can_do_without_is_learned(
+    api: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    reason = "invalid system prompt: unexpected seed" if api == "anthropic" else "bad temperature"
+    with ModelServer(Shape(refuses=(lambda _: reason,))) as server:
+        with pytest.raises(ModelError, match="refused the request"):
+            make_model(api, server.url).complete(HELLO)
+    assert len(server.requests) == 1 and not caplog.records
+
+
+def test_the_first_count_of_a_stream_is_no_usage(scripted_server: Script) -> None:
+    text = "word " * 150
+    scripted_server.replies = [
+        make_events(
+            {
+                "type": "message_start",
+                "message": {"usage": {"input_tokens": 9, "output_tokens": 1}},
+            },
+            {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+        )
+    ]
+    usage = stream(anthropic(scripted_server)).usage
+    assert usage.is_estimated and usage.input_tokens == 9 and usage.output_tokens > 100
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "a\nb", "two words"])
+def test_an_impossible_key_is_said(key: str, scripted_server: Script) -> None:
+    with pytest.raises(ModelAuthError, match="characters that no key has"):
+        anthropic(scripted_server, api_key=SecretStr(key)).complete(HELLO)
+
+
+def test_two_ways_to_one_server_know_its_window_apart() -> None:
+    with OllamaServer() as server:
+        url = server.url.removesuffix("/v1")
+        ours = make_model("ollama", url, context=None).context_tokens
+        other = OpenAIChat(model="m", base_url=url).context_tokens
+    assert (ours, other) == (OLLAMA_CONTEXT_TOKENS, 8192)
