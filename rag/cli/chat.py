@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rag.cli import output
+from rag.cli import output, terminal
 from rag.cli.options import index_option, json_option, namespace_option, resolve_index
 from rag.errors import QueryError, RagError
 from rag.types import Answer, CheckStep, CondenseStep
@@ -43,8 +43,8 @@ def converse(pipeline: Pipeline, name: str | None, *, latest: bool = False) -> N
     if sys.stdin.isatty():
         if turns:
             turn_count = output.format_count(len(turns), "turn")
-            click.secho(f"{conversation.name}: {turn_count} so far", dim=True)
-        click.secho("Type a question, or /help. Ctrl-D quits.", dim=True)
+            terminal.secho(f"{conversation.name}: {turn_count} so far", dim=True)
+        terminal.secho("Type a question, or /help. Ctrl-D quits.", dim=True)
     while (line := _read_line()) is not None:
         command, _, argument = line.partition(" ")
         if not line:
@@ -54,54 +54,54 @@ def converse(pipeline: Pipeline, name: str | None, *, latest: bool = False) -> N
         if command == "/reset":
             conversation.reset()
             last_answer = None
-            click.echo("Conversation deleted.")
+            terminal.echo("Conversation deleted.")
         elif command.startswith("/"):
             _run_command(command, argument.strip(), conversation, last_answer)
         else:
             last_answer = _answer_question(conversation, line) or last_answer
     if sys.stdin.isatty() and conversation.turns:
-        click.secho(f"Resume with: rag chat --name {conversation.name}", dim=True)
+        terminal.secho(f"Resume with: rag chat --name {conversation.name}", dim=True)
 
 
 def _run_command(
     command: str, argument: str, conversation: Conversation, last_answer: Answer | None
 ) -> None:
     if command == "/help":
-        click.echo(_COMMAND_HELP)
+        terminal.echo(_COMMAND_HELP)
     elif command == "/sources":
         if last_answer is None:
-            click.echo(_NO_ANSWER)
+            terminal.echo(_NO_ANSWER)
         else:
             output.print_hits(last_answer.hits)
     elif command == "/why":
         if last_answer is None:
-            click.echo(_NO_ANSWER)
+            terminal.echo(_NO_ANSWER)
         else:
             explain_answer(last_answer)
     elif command == "/history":
         turns = conversation.turns
         if not turns:
-            click.echo(_NO_ANSWER)
+            terminal.echo(_NO_ANSWER)
         for turn in turns:
-            click.secho(f"{turn.number}. {turn.question}", bold=True)
-            click.echo(f"   {output.shorten(turn.answer.text, 300)}")
+            terminal.secho(f"{turn.number}. {turn.question}", bold=True)
+            terminal.echo(f"   {output.shorten(turn.answer.text, 300)}")
     elif command == "/save":
         _save_conversation(conversation, argument)
     else:
-        click.echo(f"unknown command: {command} (/help lists the commands)", err=True)
+        terminal.echo(f"unknown command: {command} (/help lists the commands)", err=True)
 
 
 def _answer_question(conversation: Conversation, question: str) -> Answer | None:
     try:
         answer = output.print_stream(conversation.stream(question))
     except RagError as error:
-        click.echo(f"rag: {error}", err=True)
+        terminal.echo(f"rag: {error}", err=True)
         return None
     except KeyboardInterrupt:  # stops the answer, not the conversation
-        click.echo("\nstopped", err=True)
+        terminal.echo("\nstopped", err=True)
         return None
     output.print_answer(answer, text=False)
-    click.echo()
+    terminal.echo()
     return answer
 
 
@@ -109,34 +109,34 @@ def explain_answer(answer: Answer) -> None:
     """Print the evidence for each sentence of an answer, or the reason why there is no answer."""
     for step in answer.trace:
         if isinstance(step, CondenseStep):
-            click.secho(f"understood as: {step.question}", dim=True)
+            terminal.secho(f"understood as: {step.question}", dim=True)
     if answer.status == "abstained":
-        click.echo(f"no answer: {answer.reason}")
+        terminal.echo(f"no answer: {answer.reason}")
         drafts = [step.draft for step in answer.trace if isinstance(step, CheckStep)]
         if draft := next(filter(None, drafts), ""):
-            click.secho(f"the model's draft was: {output.shorten(draft, 400)}", dim=True)
+            terminal.secho(f"the model's draft was: {output.shorten(draft, 400)}", dim=True)
     for number, sentence in enumerate(answer.sentences, start=1):
         claim = output.shorten(answer.text[sentence.start : sentence.end], 160)
         verdict = sentence.status.replace("_", " ")
         if sentence.status != "needs_none":
             verdict += f" ({sentence.support:.2f})"
         color = {"supported": "green", "needs_none": None}.get(sentence.status, "yellow")
-        click.echo(f"{number}. {claim}")
-        click.secho(f"   {verdict}", fg=color)
+        terminal.echo(f"{number}. {claim}")
+        terminal.secho(f"   {verdict}", fg=color)
         for i in sentence.citations:
             citation = answer.citations[i]
             source = output.format_source(citation.uri, citation.location)
-            click.echo(f"   [{citation.marker}] {source}, {citation.method}")
-            click.echo(f'       "{output.shorten(citation.quote, 200)}"')
+            terminal.echo(f"   [{citation.marker}] {source}, {citation.method}")
+            terminal.echo(f'       "{output.shorten(citation.quote, 200)}"')
     for step in answer.trace:
-        click.secho(f"{step.label}: {step.seconds * 1000:.0f} ms", dim=True)
+        terminal.secho(f"{step.label}: {step.seconds * 1000:.0f} ms", dim=True)
     for note in output.answer_notes(answer):
-        click.secho(f"({note})", dim=True)
+        terminal.secho(f"({note})", dim=True)
 
 
 def _save_conversation(conversation: Conversation, target: str) -> None:
     if not target:
-        click.echo("Name a file: /save FILE", err=True)
+        terminal.echo("Name a file: /save FILE", err=True)
         return
     path = Path(target).expanduser()
     if path.suffix == ".json":
@@ -148,11 +148,11 @@ def _save_conversation(conversation: Conversation, target: str) -> None:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        click.echo(f"{path} already exists: choose another name", err=True)
+        terminal.echo(f"{path} already exists: choose another name", err=True)
     except OSError as error:
-        click.echo(f"cannot write {path}: {error.strerror}", err=True)
+        terminal.echo(f"cannot write {path}: {error.strerror}", err=True)
     else:
-        click.echo(f"saved to {path}")
+        terminal.echo(f"saved to {path}")
 
 
 def _read_line() -> str | None:
@@ -178,11 +178,11 @@ def conversations_list(index: Path | None, namespace: str, as_json: bool) -> Non
         output.print_json({"conversations": [info._asdict() for info in conversations]})
         return
     if not conversations:
-        click.echo("No conversations.")
+        terminal.echo("No conversations.")
     for info in conversations:
-        click.secho(info.name, bold=True, nl=False)
-        click.echo(f"  {output.format_count(info.turns, 'turn')}, last {info.last}")
-        click.echo(f"    {output.shorten(info.first_question, 100)}")
+        terminal.secho(info.name, bold=True, nl=False)
+        terminal.echo(f"  {output.format_count(info.turns, 'turn')}, last {info.last}")
+        terminal.echo(f"    {output.shorten(info.first_question, 100)}")
 
 
 @conversations_group.command(name="show")
@@ -201,9 +201,9 @@ def conversations_show(name: str, index: Path | None, namespace: str, as_json: b
         output.print_json({"turns": [turn.model_dump(mode="json") for turn in turns]})
         return
     for turn in turns:
-        click.secho(f"{turn.number}. {turn.question}", bold=True)
+        terminal.secho(f"{turn.number}. {turn.question}", bold=True)
         output.print_answer(turn.answer)
-        click.echo()
+        terminal.echo()
 
 
 @conversations_group.command(name="delete")
@@ -217,7 +217,7 @@ def conversations_delete(name: str, index: Path | None, namespace: str) -> None:
         raise QueryError(
             f"there is no conversation {name!r}; list them with: rag conversations list"
         )
-    click.echo(f"{output.format_count(count, 'turn')} deleted")
+    terminal.echo(f"{output.format_count(count, 'turn')} deleted")
 
 
 def _open_store(index: Path | None, namespace: str) -> ConversationStore:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rag.cli import terminal
 from rag.cli.options import (
     index_option,
     json_option,
@@ -70,8 +71,8 @@ def map_command(
         output.print_json({"topics": topic_rows, "html": str(page), "png": str(picture)})
         return
     for topic in corpus_map.topics:
-        click.echo(f"{len(topic.documents):>6,}  {', '.join(topic.terms)}")
-    click.echo(f"Written to {page} and {picture}")
+        terminal.echo(f"{len(topic.documents):>6,}  {', '.join(topic.terms)}")
+    terminal.echo(f"Written to {page} and {picture}")
 
 
 @click.command()
@@ -136,9 +137,9 @@ def duplicates(
         return
     for pair in pairs:
         first, second = output.format_source(pair.first_uri), output.format_source(pair.second_uri)
-        click.echo(f"{pair.shared:>6.0%}  {first}  {second}")
+        terminal.echo(f"{pair.shared:>6.0%}  {first}  {second}")
     if not pairs:
-        click.echo("No duplicates found.")
+        terminal.echo("No duplicates found.")
 
 
 @click.command()
@@ -164,4 +165,4 @@ def outliers(
         output.print_json({"documents": rows})
         return
     for uri, nearness in ranking:
-        click.echo(f"{nearness:>6.2f}  {output.format_source(uri)}")
+        terminal.echo(f"{nearness:>6.2f}  {output.format_source(uri)}")

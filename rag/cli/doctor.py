@@ -8,10 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import click
-
 import rag
-from rag.cli import output
+from rag.cli import output, terminal
 from rag.errors import RagError
 
 _CORE_PACKAGES = (
@@ -63,18 +61,18 @@ def print_diagnosis(index: Path, *, as_json: bool) -> bool:
     if as_json:
         output.print_json(diagnosis)
         return is_fine
-    click.echo(f"citewell {diagnosis['citewell']}, Python {diagnosis['python']}")
+    terminal.echo(f"citewell {diagnosis['citewell']}, Python {diagnosis['python']}")
     for name, package_version in diagnosis["packages"].items():
-        click.echo(f"  {name:<24}{package_version or 'MISSING'}")
-    click.echo("extras")
+        terminal.echo(f"  {name:<24}{package_version or 'MISSING'}")
+    terminal.echo("extras")
     for extra, package_version in diagnosis["extras"].items():
         hint = f"not installed (pip install 'citewell[{extra}]')"
-        click.echo(f"  {extra:<24}{package_version or hint}")
-    click.echo("keys")
+        terminal.echo(f"  {extra:<24}{package_version or hint}")
+    terminal.echo("keys")
     for variable, is_set in diagnosis["keys"].items():
-        click.echo(f"  {variable:<24}{'set' if is_set else 'not set'}")
-    click.echo(f"embedder minilm: {diagnosis['minilm']}")
-    click.echo(f"index {index}: {state}")
+        terminal.echo(f"  {variable:<24}{'set' if is_set else 'not set'}")
+    terminal.echo(f"embedder minilm: {diagnosis['minilm']}")
+    terminal.echo(f"index {index}: {state}")
     return is_fine
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rag.cli import terminal
 from rag.cli.eval_options import load_chat_model, make_progress_printer
 from rag.cli.eval_retrieval import eval_group, load_eval_pipeline
 from rag.cli.options import (
@@ -106,15 +107,17 @@ def generate(
         print_json({"questions": len(questions), "kinds": kinds, "written": str(out)})
         return
     kind_counts = ", ".join(f"{number:,} {kind}" for kind, number in kinds.items())
-    click.echo(f"{len(questions):,} questions ({kind_counts}) written to {out}")
+    terminal.echo(f"{len(questions):,} questions ({kind_counts}) written to {out}")
     if len(questions) < count:
-        click.echo(f"the documents did not suffice for {count:,} questions", err=True)
+        terminal.echo(f"the documents did not suffice for {count:,} questions", err=True)
 
 
 @eval_group.command()
 @click.argument("run_folder", metavar="RUN", type=_FILE)
 @click.option("-o", "--out", type=_FILE, help="Labels file.  [default: RUN/labels.jsonl]")
-@click.option("--terminal", is_flag=True, help="Label in the terminal instead of the browser.")
+@click.option(
+    "--terminal", "in_terminal", is_flag=True, help="Label in the terminal instead of the browser."
+)
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
@@ -122,7 +125,9 @@ def generate(
     help="Port of the page.  [default: a free port]",
 )
 @click.option("--no-browser", is_flag=True, help="Print the address; do not open a browser.")
-def label(run_folder: Path, out: Path | None, terminal: bool, port: int, no_browser: bool) -> None:
+def label(
+    run_folder: Path, out: Path | None, in_terminal: bool, port: int, no_browser: bool
+) -> None:
     """Label the claims of RUN's answers in the browser or terminal: y, n or s (skip).
 
     Labels are appended to a file that `rag eval calibrate` reads. Labelled claims are not shown
@@ -136,12 +141,12 @@ def label(run_folder: Path, out: Path | None, terminal: bool, port: int, no_brow
     require_folder(target)
     tasks = collect_tasks(read_run(run_folder))
     labels = Labels(target)
-    if terminal:
+    if in_terminal:
         _label_in_terminal(tasks, labels)
         return
     server = LabelServer(tasks, labels, port)
-    click.echo(f"Label at {server.url}")
-    click.echo(f"labels: {target}; Ctrl-C stops", err=True)
+    terminal.echo(f"Label at {server.url}")
+    terminal.echo(f"labels: {target}; Ctrl-C stops", err=True)
     if not no_browser:
         import webbrowser
 
@@ -149,17 +154,17 @@ def label(run_folder: Path, out: Path | None, terminal: bool, port: int, no_brow
     try:
         server.serve()
     except KeyboardInterrupt:
-        click.echo(f"{len(labels.done):,} labelled", err=True)
+        terminal.echo(f"{len(labels.done):,} labelled", err=True)
 
 
 def _label_in_terminal(tasks: Sequence[Task], labels: Labels) -> None:
     open_tasks = labels.open_tasks(tasks)
     for number, task in enumerate(open_tasks, start=1):
-        click.echo(f"\n--- {number:,} of {len(open_tasks):,} ---")
+        terminal.echo(f"\n--- {number:,} of {len(open_tasks):,} ---")
         for marker, passage in enumerate(task.contexts, start=1):
-            click.echo(f"[{marker}] {passage}\n")
-        click.echo(f"Question: {task.question}")
-        click.echo(f"Claim: {task.claim}")
+            terminal.echo(f"[{marker}] {passage}\n")
+        terminal.echo(f"Question: {task.question}")
+        terminal.echo(f"Claim: {task.claim}")
         reply = click.prompt(
             "Do the passages support the whole claim? y, n, s (skip), q (quit)",
             type=click.Choice(["y", "n", "s", "q"]),
@@ -168,7 +173,7 @@ def _label_in_terminal(tasks: Sequence[Task], labels: Labels) -> None:
         if reply == "q":
             break
         labels.add(task, {"y": "yes", "n": "no", "s": "skip"}[reply])
-    click.echo(f"{len(labels.done):,} labelled; labels: {labels.path}")
+    terminal.echo(f"{len(labels.done):,} labelled; labels: {labels.path}")
 
 
 @eval_group.command()
@@ -214,17 +219,17 @@ def robustness(
     if as_json:
         print_json(result.as_json() | {"questions": len(items)})
         return
-    click.echo(f"{len(items):,} questions, {passages} passages; 95% intervals")
+    terminal.echo(f"{len(items):,} questions, {passages} passages; 95% intervals")
     if skipped_count := len(loaded_questions) - len(items):
-        click.echo(
+        terminal.echo(
             f"{skipped_count:,} questions skipped: they have no answers or gold, or no retrieved "
             "gold passage contains the answer",
             err=True,
         )
     for _, summary in result.noise:
-        click.echo(f"  {summary.metric:<28}{summary}")
+        terminal.echo(f"  {summary.metric:<28}{summary}")
     for summary in (result.rejection, result.repeated, result.right):
-        click.echo(f"  {summary.metric:<28}{summary}")
+        terminal.echo(f"  {summary.metric:<28}{summary}")
 
 
 @eval_group.command()
@@ -251,4 +256,4 @@ def embeddings(
         print_json(results)
         return
     for name, value in measures.format_lines(results):
-        click.echo(f"  {name:<36}{value}")
+        terminal.echo(f"  {name:<36}{value}")

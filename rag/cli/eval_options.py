@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from rag.cli import terminal
 from rag.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -95,6 +96,6 @@ def make_progress_printer() -> Callable[[int, int], None] | None:
         return None
 
     def print_progress(done: int, total: int) -> None:
-        click.echo(f"\r{done:,} of {total:,} ", err=True, nl=done == total)
+        terminal.echo(f"\r{done:,} of {total:,} ", err=True, nl=done == total)
 
     return print_progress

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from rag.cli import output
+from rag.cli import output, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,20 +23,20 @@ _BAR_CHARACTERS = 24
 
 def print_run(result: RunResult) -> None:
     """Print the scores of an evaluation run with their intervals, and its failures."""
-    click.echo(
+    terminal.echo(
         f"{len(result.questions):,} questions; 95% intervals; support: "
         f"{result.settings.get('backend', '')}"
     )
     if result.stopped:
-        click.echo(f"stopped: {result.stopped}")
+        terminal.echo(f"stopped: {result.stopped}")
     if missing := len(result.questions) - len(result.items):
-        click.echo(f"{missing:,} questions were not asked yet; they count as failed")
+        terminal.echo(f"{missing:,} questions were not asked yet; they count as failed")
     for name, summary in result.summaries.items():
-        click.echo(f"  {name:<30}{summary}")
+        terminal.echo(f"  {name:<30}{summary}")
     for reason, times in result.failure_reasons(_MAX_REASONS_LISTED):
-        click.echo(f"  failed {times:,} times: {reason}", err=True)
+        terminal.echo(f"  failed {times:,} times: {reason}", err=True)
     for name, rate in result.corrected.items():
-        click.echo(
+        terminal.echo(
             f"  {name + ', corrected':<30}{rate['value']:.3f}  [{rate['low']:.3f}, "
             f"{rate['high']:.3f}]  using {rate['labels']:,} labels"
         )
@@ -46,11 +44,13 @@ def print_run(result: RunResult) -> None:
 
 def print_run_comparison(comparisons: Sequence[MetricComparison]) -> None:
     """Print one line for each metric: both means, their difference, and wins of run B."""
-    click.echo(f"  {'':<26}{'A':>7}{'B':>8}   {'B - A':<26}{'p (Holm)':>9}  wins/ties/losses of B")
+    terminal.echo(
+        f"  {'':<26}{'A':>7}{'B':>8}   {'B - A':<26}{'p (Holm)':>9}  wins/ties/losses of B"
+    )
     for comparison in comparisons:
         name = comparison.metric
         if not comparison.n:
-            click.echo(f"  {name:<26}{'-':>7}{'-':>8}   no question has a score in both runs")
+            terminal.echo(f"  {name:<26}{'-':>7}{'-':>8}   no question has a score in both runs")
             continue
         difference = comparison.difference
         estimate = difference.estimate
@@ -59,7 +59,7 @@ def print_run_comparison(comparisons: Sequence[MetricComparison]) -> None:
         verdict = ""
         if comparison.is_regression or comparison.is_improvement:
             verdict = "worse" if comparison.is_regression else "better"
-        click.echo(
+        terminal.echo(
             f"  {name:<26}{comparison.a:>7.3f}{comparison.b:>8.3f}   {interval:<26}"
             f"{comparison.p:>9.4f}  {counts}, detects {difference.detectable:.3f}  "
             f"{verdict}".rstrip()
@@ -68,9 +68,9 @@ def print_run_comparison(comparisons: Sequence[MetricComparison]) -> None:
 
 def print_calibration(calibration: Calibration) -> None:
     """Print how well a metric agrees with human labels, its threshold and its reliability."""
-    click.echo(f"{calibration.metric} by {calibration.judge}")
+    terminal.echo(f"{calibration.metric} by {calibration.judge}")
     unjudged = f", {calibration.failed:,} could not be judged" if calibration.failed else ""
-    click.echo(
+    terminal.echo(
         f"{calibration.n:,} labels, {calibration.positives:,} of them 1{unjudged}; 95% intervals"
     )
     rows = {
@@ -84,13 +84,13 @@ def print_calibration(calibration: Calibration) -> None:
         f"balanced at {calibration.default_threshold:g}": calibration.at_default,
     }
     for name, estimate in rows.items():
-        click.echo(f"  {name:<20}{format_interval(estimate)}")
+        terminal.echo(f"  {name:<20}{format_interval(estimate)}")
     if calibration.auroc.low <= CHANCE_AUROC:
-        click.echo("  the metric may be no better than chance: do not use its threshold")
-    click.echo("  score      labels   share of 1")
+        terminal.echo("  the metric may be no better than chance: do not use its threshold")
+    terminal.echo("  score      labels   share of 1")
     for label_count, score, share in calibration.reliability:
         bar = "#" * round(_BAR_CHARACTERS * share)
-        click.echo(f"  {score:.2f}    {label_count:>8,}   {share:.2f}  {bar}")
+        terminal.echo(f"  {score:.2f}    {label_count:>8,}   {share:.2f}  {bar}")
 
 
 def print_retrieval(result: RetrievalResult) -> None:
@@ -98,12 +98,12 @@ def print_retrieval(result: RetrievalResult) -> None:
     counts = f"{len(result.dataset.judgements):,} queries"
     if result.documents:
         counts += f", {result.documents:,} documents"
-    click.echo(f"{counts}; 95% intervals")
+    terminal.echo(f"{counts}; 95% intervals")
     for name, estimate in result.metrics.items():
-        click.echo(f"  {name:<12}{format_interval(estimate)}")
+        terminal.echo(f"  {name:<12}{format_interval(estimate)}")
     if result.seconds:
         p50, p95 = 1000 * result.latency(0.5), 1000 * result.latency(0.95)
-        click.echo(f"  {'search':<12}{p50:.1f} ms (p50), {p95:.1f} ms (p95)")
+        terminal.echo(f"  {'search':<12}{p50:.1f} ms (p50), {p95:.1f} ms (p95)")
 
 
 def print_retrieval_comparison(
@@ -123,13 +123,13 @@ def print_retrieval_comparison(
             }
         )
         return
-    click.echo(f"{len(result_a.dataset.judgements):,} queries; A: {files[0]}, B: {files[1]}")
-    click.echo(f"  {'':<12}{'A':>7}{'B':>8}   B - A")
+    terminal.echo(f"{len(result_a.dataset.judgements):,} queries; A: {files[0]}, B: {files[1]}")
+    terminal.echo(f"  {'':<12}{'A':>7}{'B':>8}   B - A")
     for name, difference in differences.items():
         a, b = result_a.metrics[name].value, result_b.metrics[name].value
-        click.echo(f"  {name:<12}{a:>7.3f}{b:>8.3f}   {format_difference(difference)}")
+        terminal.echo(f"  {name:<12}{a:>7.3f}{b:>8.3f}   {format_difference(difference)}")
     a, b = 1000 * result_a.latency(0.5), 1000 * result_b.latency(0.5)
-    click.echo(f"  {'ms (p50)':<12}{a:>7.1f}{b:>8.1f}")
+    terminal.echo(f"  {'ms (p50)':<12}{a:>7.1f}{b:>8.1f}")
 
 
 def format_interval(estimate: Estimate) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rag.cli import terminal
 from rag.cli.eval_output import (
     format_difference,
     format_interval,
@@ -164,15 +165,15 @@ def tune(
     if as_json:
         print_json(tuned.as_json() | {"written": str(output)})
         return
-    click.echo(f"{metric} of {tuned.queries:,} queries")
-    click.echo(f"  before      {format_interval(tuned.before)}")
-    click.echo(f"  tuned       {format_interval(tuned.after)}  on the queries used for tuning")
-    click.echo(f"  gain        {format_difference(tuned.gain)}  on queries not used for tuning")
+    terminal.echo(f"{metric} of {tuned.queries:,} queries")
+    terminal.echo(f"  before      {format_interval(tuned.before)}")
+    terminal.echo(f"  tuned       {format_interval(tuned.after)}  on the queries used for tuning")
+    terminal.echo(f"  gain        {format_difference(tuned.gain)}  on queries not used for tuning")
     settings = ", ".join(f"{name} {value}" for name, value in tuned.settings.items())
-    click.echo(f"  settings    {settings}")
+    terminal.echo(f"  settings    {settings}")
     if not tuned.worth_it:
-        click.echo("The interval contains 0: keep your settings, or judge more queries.")
-    click.echo(f"Written to {output}")
+        terminal.echo("The interval contains 0: keep your settings, or judge more queries.")
+    terminal.echo(f"Written to {output}")
 
 
 def load_eval_pipeline(
@@ -213,7 +214,7 @@ def _make_stage_progress(title: str) -> Callable[[str, int, int], None] | None:
         return None
 
     def print_progress(stage: str, done: int, total: int) -> None:
-        click.echo(f"\r{title}: {stage} {done:,} of {total:,} ", err=True, nl=done == total)
+        terminal.echo(f"\r{title}: {stage} {done:,} of {total:,} ", err=True, nl=done == total)
 
     return print_progress
 
@@ -277,9 +278,9 @@ def _measure_retrieval(
         progress=_make_stage_progress(name),
     )
     for uri, reason in result.failures[:_MAX_FAILURES_LISTED]:
-        click.echo(f"not ingested: {uri}: {reason}", err=True)
+        terminal.echo(f"not ingested: {uri}: {reason}", err=True)
     if (unlisted_count := len(result.failures) - _MAX_FAILURES_LISTED) > 0:
-        click.echo(f"and {unlisted_count:,} more", err=True)
+        terminal.echo(f"and {unlisted_count:,} more", err=True)
     return result
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rag.cli import terminal
 from rag.cli.eval_options import (
     load_chat_model,
     make_progress_printer,
@@ -158,7 +159,7 @@ def run(
             judge=chat_model,
             folder=folder,
         )
-        click.echo(str(cost), err=True)
+        terminal.echo(str(cost), err=True)
         _warn_missing_gold(evaluated, loaded_questions)
         if dry_run:
             return
@@ -225,12 +226,14 @@ def _end_run(
     else:
         print_run(result)
         for outcome in outcomes:
-            click.echo(f"gate {outcome.gate}: {outcome.outcome} ({outcome.reason})")
-        click.echo(f"report: {folder / 'report.html'}")
+            terminal.echo(f"gate {outcome.gate}: {outcome.outcome} ({outcome.reason})")
+        terminal.echo(f"report: {folder / 'report.html'}")
     code = exit_code(outcomes)
     if not code and result.failures > max_failure_share * len(result.questions):
         code = TOO_MANY_FAILURES
-        click.echo(f"{result.failures:,} of {len(result.questions):,} questions failed", err=True)
+        terminal.echo(
+            f"{result.failures:,} of {len(result.questions):,} questions failed", err=True
+        )
     if code:
         raise click.exceptions.Exit(code)
 
@@ -253,7 +256,7 @@ def compare(run_a: Path, run_b: Path, as_json: bool) -> None:
     result_a, result_b = read_run(run_a), read_run(run_b)
     comparisons = compare_runs(result_a, result_b)
     if not has_same_judge(result_a, result_b):
-        click.echo(
+        terminal.echo(
             f"support was judged by {result_a.settings.get('backend')} in A and by "
             f"{result_b.settings.get('backend')} in B: a difference could come from the judges",
             err=True,
@@ -267,7 +270,7 @@ def compare(run_a: Path, run_b: Path, as_json: bool) -> None:
             }
         )
         return
-    click.echo(f"A: {run_a}, B: {run_b}")
+    terminal.echo(f"A: {run_a}, B: {run_b}")
     print_run_comparison(comparisons)
 
 
@@ -284,7 +287,7 @@ def report(run_folder: Path, output: Path | None) -> None:
     print_run(result)
     target = output or run_folder / "report.html"
     target.write_text(render_html(result), encoding="utf-8", errors="surrogatepass")
-    click.echo(f"report: {target}")
+    terminal.echo(f"report: {target}")
 
 
 @eval_group.command()
@@ -311,12 +314,12 @@ def metrics(as_json: bool) -> None:
         )
         return
     for group in GROUPS:
-        click.echo(f"{group}:")
+        terminal.echo(f"{group}:")
         for metric in metric_of_name.values():
             if metric.group == group:
                 usual = "*" if metric.usual else " "
-                click.echo(f"  {usual} {metric.name:<30}{metric.summary}")
-    click.echo("* computed by default (without --metrics)")
+                terminal.echo(f"  {usual} {metric.name:<30}{metric.summary}")
+    terminal.echo("* computed by default (without --metrics)")
 
 
 @eval_group.command()
@@ -386,7 +389,7 @@ def _open_eval_pipeline(target: str | None, index: Path | None) -> Iterator[Pipe
 def _warn_missing_judge(metrics: Sequence[Metric]) -> None:
     """Print the metrics that cannot be computed without a judge."""
     if names := [metric.name for metric in metrics if "judge" in metric.needs]:
-        click.echo(f"not computed without a judge (--judge): {', '.join(names)}", err=True)
+        terminal.echo(f"not computed without a judge (--judge): {', '.join(names)}", err=True)
 
 
 def _warn_missing_gold(pipeline: Pipeline | None, questions: Sequence[Question]) -> None:
@@ -403,7 +406,7 @@ def _warn_missing_gold(pipeline: Pipeline | None, questions: Sequence[Question])
     if (unlisted_count := len(missing) - _MAX_GOLD_LISTED) > 0:
         missing = [*missing[:_MAX_GOLD_LISTED], f"and {unlisted_count:,} more"]
     if missing:
-        click.echo(f"gold documents missing from the index: {', '.join(missing)}", err=True)
+        terminal.echo(f"gold documents missing from the index: {', '.join(missing)}", err=True)
 
 
 def _default_folder(path: Path, questions: Sequence[Question], pipeline: Pipeline | None) -> Path:

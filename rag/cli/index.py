@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rag.cli import terminal
 from rag.cli.options import (
     FAILED,
     SOME_FAILED,
@@ -60,11 +61,11 @@ def repair(
     with make_pipeline(pipeline, index, namespace) as opened:
         repair_result = maintenance.repair(opened.open(check=False))
     for problem in repair_result.problems:
-        click.echo(f"fixed: {problem}")
+        terminal.echo(f"fixed: {problem}")
     for uri in repair_result.lost_uris:
-        click.echo(f"lost: {output.format_source(uri)}: ingest its source again", err=True)
+        terminal.echo(f"lost: {output.format_source(uri)}: ingest its source again", err=True)
     if not repair_result.problems:
-        click.echo("No problems found.")
+        terminal.echo("No problems found.")
     if repair_result.lost_uris:
         context.exit(SOME_FAILED)
 
@@ -80,7 +81,7 @@ def rebuild(index: Path | None, namespace: str, pipeline: str | None, reembed: b
 
     with make_pipeline(pipeline, index, namespace) as opened:
         maintenance.rebuild(opened.open(check=False), reembed=reembed)
-        click.echo(f"{opened.stats().chunks:,} chunks in the new stores")
+        terminal.echo(f"{opened.stats().chunks:,} chunks in the new stores")
 
 
 @index_group.command()
@@ -93,7 +94,7 @@ def compact(index: Path | None, namespace: str, pipeline: str | None) -> None:
 
     with make_pipeline(pipeline, index, namespace) as opened:
         before, after = maintenance.compact(opened.open(check=False))
-    click.echo(f"{before / 2**20:,.1f} MiB before, {after / 2**20:,.1f} MiB now")
+    terminal.echo(f"{before / 2**20:,.1f} MiB before, {after / 2**20:,.1f} MiB now")
 
 
 @index_group.command()
@@ -146,10 +147,10 @@ def restore(name: str, index: Path | None, namespace: str, pipeline: str | None)
                 opened.index, name, namespace, opened.document_store
             )
             if damaged_path.exists():
-                click.echo(f"the damaged document store was moved to {damaged_path}", err=True)
+                terminal.echo(f"the damaged document store was moved to {damaged_path}", err=True)
             maintenance.rebuild(opened.open(check=False))
         stats = opened.stats()
-    click.echo(f"restored {name}: {stats.documents:,} documents, {stats.chunks:,} chunks")
+    terminal.echo(f"restored {name}: {stats.documents:,} documents, {stats.chunks:,} chunks")
 
 
 @index_group.command()
@@ -167,4 +168,4 @@ def drop(namespace: str, index: Path | None, pipeline: str | None) -> None:
 
     path, config = resolve_document_store(pipeline, index)
     maintenance.drop(path, namespace, config)
-    click.echo(f"namespace {namespace} deleted")
+    terminal.echo(f"namespace {namespace} deleted")

@@ -20,7 +20,7 @@ import click
 
 import rag
 from rag import tracing
-from rag.cli import eval_datasets, eval_runs  # noqa: F401 (add commands to eval_group)
+from rag.cli import eval_datasets, eval_runs, terminal  # noqa: F401 (add commands to eval_group)
 from rag.cli.chat import conversations_group
 from rag.cli.corpus_analysis import duplicates, map_command, outliers, similar
 from rag.cli.eval_retrieval import eval_group, tune
@@ -63,6 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
             tracing.configure()
         with (
             _plain_warnings(),
+            _print_logs(),
             _print_filter_warnings(),
             cli.make_context("rag", list(arguments)) as context,
         ):
@@ -75,7 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
         error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped", err=True)
+        terminal.echo("stopped", err=True)
         code = INTERRUPTED
     except BrokenPipeError:  # the reader of the output closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -83,9 +84,24 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if os.environ.get("RAG_DEBUG"):
             raise
-        click.echo(f"rag: {_format_error(error)}", err=True)
+        terminal.echo(f"rag: {_format_error(error)}", err=True)
         code = WRONG_USE if _is_wrong_use(error) else FAILED
     sys.exit(code)
+
+
+@contextmanager
+def _print_logs() -> Iterator[None]:
+    """Print log messages that nobody else handles, without control characters."""
+    handler = logging.lastResort
+    if handler is None:
+        yield
+        return
+    formatter = handler.formatter
+    handler.setFormatter(terminal.CleanFormatter())
+    try:
+        yield
+    finally:
+        handler.setFormatter(formatter)
 
 
 @contextmanager
@@ -102,7 +118,7 @@ def _plain_warnings() -> Iterator[None]:
         line: str | None = None,
     ) -> None:
         if issubclass(category, FutureWarning):
-            click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+            terminal.echo(f"warning: {' '.join(str(message).split())}", err=True)
         else:
             default_showwarning(message, category, filename, lineno, file, line)
 
@@ -124,7 +140,7 @@ class _FilterWarnings(logging.Handler):
         message = record.getMessage()
         if message not in self._printed:
             self._printed.add(message)
-            click.echo(f"warning: {' '.join(message.split())}", err=True)
+            terminal.echo(f"warning: {' '.join(message.split())}", err=True)
 
 
 @contextmanager
@@ -311,7 +327,7 @@ def ask(
                 answer = opened.ask(question, k=k, where=parse_where(where))
         finally:
             if trace:
-                click.echo(tracing.format_tree(spans), err=True)
+                terminal.echo(tracing.format_tree(spans), err=True)
     if as_json:
         output.print_json(answer.model_dump(mode="json"))
     else:
@@ -441,7 +457,7 @@ def source(
         raise QueryError(f"--start {start} is greater than the end, {end}")
     text = document.text[start:end]
     if not as_json:
-        output.write_exact(text)
+        terminal.write_exact(text)
         return
     marks = [
         mark.model_dump(mode="json")
@@ -469,7 +485,7 @@ def delete(uris: tuple[str, ...], index: Path | None, namespace: str, pipeline: 
     if not count:
         uri = uris[0] if len(uris) == 1 else None
         raise DocumentNotFound(f"the index has no documents at {', '.join(uris)}", uri=uri)
-    click.echo(f"{count:,} deleted")
+    terminal.echo(f"{count:,} deleted")
 
 
 @cli.command()
@@ -518,11 +534,11 @@ def trust(url: str | None, remove: bool) -> None:
 
     if url is None:
         for server in list_trusted_servers():
-            click.echo(server)
+            terminal.echo(server)
     elif not remove:
-        click.echo(f"keys may be sent to {trust_server(url)}")
+        terminal.echo(f"keys may be sent to {trust_server(url)}")
     elif distrust_server(url):
-        click.echo("removed")
+        terminal.echo("removed")
     else:
         raise ConfigError(f"{url} is not trusted")
 

@@ -12,8 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import click
-
+from rag.cli import terminal
 from rag.types import (
     Answer,
     CheckStep,
@@ -52,14 +51,7 @@ _MAX_LOSSES_LISTED = 10
 
 def print_json(value: Any) -> None:
     """Print `value` as the JSON document of a command."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
-
-
-def write_exact(text: str) -> None:
-    """Write text to stdout as UTF-8, without adding or translating line ends."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode())
-    sys.stdout.buffer.flush()
+    terminal.echo_json(value)
 
 
 class IngestProgress:
@@ -78,7 +70,7 @@ class IngestProgress:
             self._bar = Progress(
                 SpinnerColumn(),
                 BarColumn(bar_width=24),
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 console=Console(stderr=True),
                 transient=True,
             )
@@ -99,7 +91,7 @@ class IngestProgress:
             )
         elif time.monotonic() - self._last_printed > _PROGRESS_INTERVAL_SECONDS:
             self._last_printed = time.monotonic()
-            click.echo(line, err=True)
+            terminal.echo(line, err=True)
 
 
 def format_progress(report: IngestReport) -> str:
@@ -133,11 +125,11 @@ def print_report(report: IngestReport, index: Path, *, summary: bool = True) -> 
     Without `summary`, only the former are printed.
     """
     for failure in report.failed[:_MAX_FAILURES_LISTED]:
-        click.echo(f"failed: {format_source(failure.uri)}: {failure.error}", err=True)
+        terminal.echo(f"failed: {format_source(failure.uri)}: {failure.error}", err=True)
     if unlisted := report.failed[_MAX_FAILURES_LISTED:]:
-        click.echo(f"... and {len(unlisted):,} more:", err=True)
+        terminal.echo(f"... and {len(unlisted):,} more:", err=True)
         for reason, count in Counter(failure.error for failure in unlisted).most_common(5):
-            click.echo(f"  {count:,} x {reason}", err=True)
+            terminal.echo(f"  {count:,} x {reason}", err=True)
     _print_skipped(report)
     _print_losses(report)
     if not summary:
@@ -159,10 +151,10 @@ def print_report(report: IngestReport, index: Path, *, summary: bool = True) -> 
     if report.kept:
         summary_line += f", {report.kept:,} missing but kept"
     if report.reembedded:
-        click.echo(
+        terminal.echo(
             f"{report.reembedded:,} documents re-embedded; the index now uses the new embedder"
         )
-    click.echo(
+    terminal.echo(
         f"{summary_line or 'no documents found'}; {report.chunks:,} chunks written, "
         f"{report.embedded:,} texts embedded, {report.seconds:.1f} s, index {index}"
     )
@@ -177,7 +169,7 @@ def _print_skipped(report: IngestReport) -> None:
         unlisted_count = len(sources) - _MAX_SKIPPED_LISTED
         suffix = f" and {unlisted_count:,} more" if unlisted_count > 0 else ""
         listed = ", ".join(sources[:_MAX_SKIPPED_LISTED])
-        click.echo(f"skipped: {listed}{suffix} ({reason})", err=True)
+        terminal.echo(f"skipped: {listed}{suffix} ({reason})", err=True)
 
 
 def _print_losses(report: IngestReport) -> None:
@@ -186,13 +178,13 @@ def _print_losses(report: IngestReport) -> None:
     for loss in large_losses[:_MAX_LOSSES_LISTED]:
         share = f"{loss.coverage.missing_share:.0%}"
         name = format_source(loss.uri)
-        click.echo(
+        terminal.echo(
             f"warning: {share} of the words of {name} are not in its text; "
             f"see: rag parse {shlex.quote(name)} --check",
             err=True,
         )
     if (unlisted_count := len(large_losses) - _MAX_LOSSES_LISTED) > 0:
-        click.echo(f"warning: the same holds for {unlisted_count:,} more documents", err=True)
+        terminal.echo(f"warning: the same holds for {unlisted_count:,} more documents", err=True)
 
 
 def _print_dry_run(report: IngestReport) -> None:
@@ -209,17 +201,17 @@ def _print_dry_run(report: IngestReport) -> None:
         plan += f" ({len(report.moved):,} of them moved)"
     if report.kept:
         plan += f", keep {report.kept:,} that are missing"
-    click.echo(f"would {plan}" if plan else "no documents found")
+    terminal.echo(f"would {plan}" if plan else "no documents found")
     if report.reembedded:
-        click.echo(f"would re-embed {report.reembedded:,} documents with the new embedder")
+        terminal.echo(f"would re-embed {report.reembedded:,} documents with the new embedder")
     cost = "" if report.cost_usd is None else f", ${report.cost_usd:,.2f}"
     if report.cost_usd is None and report.embedded:
         cost = ", price unknown"
-    click.echo(
+    terminal.echo(
         f"would write {report.chunks:,} chunks; {report.embedded:,} texts to embed, "
         f"{report.tokens or 0:,} tokens{cost}"
     )
-    click.echo("Dry run: nothing was changed.")
+    terminal.echo("Dry run: nothing was changed.")
 
 
 def search_notes(steps: Iterable[TraceStep]) -> list[str]:
@@ -240,33 +232,33 @@ def find_favoured_documents(steps: Iterable[TraceStep]) -> tuple[FavouredDocumen
 
 def print_note(note: str) -> None:
     """Print a note to the reader."""
-    click.secho(f"({note})", dim=True)
+    terminal.secho(f"({note})", dim=True)
 
 
 def print_favoured(documents: Sequence[FavouredDocument]) -> None:
     """List the documents that a question names, with the words that name them."""
     for document in documents:
         names = ", ".join(document.names)
-        click.echo(f"favoured {document.score:.3f}  {format_source(document.uri)}  ({names})")
+        terminal.echo(f"favoured {document.score:.3f}  {format_source(document.uri)}  ({names})")
     if documents:
-        click.echo()
+        terminal.echo()
 
 
 def print_hits(hits: Sequence[Hit], *, explain: bool = False) -> None:
     """List hits, best first; with `explain`, also the score of each stage."""
     if not hits:
-        click.echo("No results.")
+        terminal.echo("No results.")
     for rank, hit in enumerate(hits, start=1):
         chunk = hit.chunk
         stages = ", ".join(f"{name} #{stage.rank}" for name, stage in hit.stage_scores.items())
         heading = f"{rank}. {hit.score:.3f}  {format_source(chunk.uri, chunk.location)}"
-        click.secho(heading + (f"  ({stages})" if stages else ""), bold=True)
+        terminal.secho(heading + (f"  ({stages})" if stages else ""), bold=True)
         if explain:
             for name, stage in hit.stage_scores.items():
-                click.echo(f"   {name:<12}{stage.score:>8.3f}  #{stage.rank}")
+                terminal.echo(f"   {name:<12}{stage.score:>8.3f}  #{stage.rank}")
         if chunk.headings:
-            click.secho("   " + " > ".join(chunk.headings), dim=True)
-        click.echo("   " + shorten(chunk.text, 300) + "\n")
+            terminal.secho("   " + " > ".join(chunk.headings), dim=True)
+        terminal.echo("   " + shorten(chunk.text, 300) + "\n")
 
 
 def print_stream(events: Iterator[Event], *, to_stderr: bool = False) -> Answer:
@@ -279,15 +271,15 @@ def print_stream(events: Iterator[Event], *, to_stderr: bool = False) -> Answer:
     streamed = ""
     for event in events:
         if isinstance(event, AnswerCompleted):
-            click.echo(err=to_stderr)
+            terminal.echo(err=to_stderr)
             if event.answer.reason and streamed != event.answer.text:
                 if streamed:
-                    click.secho("(withdrawn)", dim=True, err=to_stderr)
-                click.echo(event.answer.text, err=to_stderr)
+                    terminal.secho("(withdrawn)", dim=True, err=to_stderr)
+                terminal.echo(event.answer.text, err=to_stderr)
             return event.answer
         if isinstance(event, TextDelta):
             streamed += event.text
-            click.echo(event.text, nl=False, err=to_stderr)
+            terminal.echo(event.text, nl=False, err=to_stderr)
     raise AssertionError("a stream ends with AnswerCompleted")
 
 
@@ -297,18 +289,18 @@ def print_answer(answer: Answer, *, text: bool = True) -> None:
     Without `text` (it has been streamed already), only the notes and citations are printed.
     """
     if text:
-        click.echo(answer.text)
+        terminal.echo(answer.text)
     if answer.status == "abstained":
         _print_abstention(answer)
         return
     for sentence in answer.sentences:
         if sentence.status == "partly" or sentence.is_rejected:
             claim = shorten(answer.text[sentence.start : sentence.end], 100)
-            click.secho(f"{_VERDICTS[sentence.status]} by the sources: {claim}", fg="yellow")
+            terminal.secho(f"{_VERDICTS[sentence.status]} by the sources: {claim}", fg="yellow")
     for note in answer_notes(answer):
-        click.secho(f"({note})", dim=True)
+        terminal.secho(f"({note})", dim=True)
     if answer.citations:
-        click.echo()
+        terminal.echo()
     printed: set[tuple[int, str, int, int]] = set()
     for citation in sorted(answer.citations, key=lambda c: (c.marker, c.start)):
         key = (citation.marker, citation.uri, citation.start, citation.end)
@@ -318,16 +310,16 @@ def print_answer(answer: Answer, *, text: bool = True) -> None:
 
 
 def _print_abstention(answer: Answer) -> None:
-    click.secho(f"({answer.reason})", dim=True)
+    terminal.secho(f"({answer.reason})", dim=True)
     for note in answer_notes(answer):
-        click.secho(f"({note})", dim=True)
+        terminal.secho(f"({note})", dim=True)
     if answer.closest:
-        click.echo("\nThe closest passages:")
+        terminal.echo("\nThe closest passages:")
     for number, passage in enumerate(answer.closest, start=1):
-        click.secho(
+        terminal.secho(
             f"{number}. {format_source(passage.uri, passage.location)}", bold=True, nl=False
         )
-        click.secho(f"  ({passage.reason})", dim=True)
+        terminal.secho(f"  ({passage.reason})", dim=True)
         _print_quote(passage)
 
 
@@ -369,7 +361,7 @@ def answer_notes(answer: Answer) -> list[str]:
 
 
 def _print_citation(citation: Citation) -> None:
-    click.secho(
+    terminal.secho(
         f"[{citation.marker}] {format_source(citation.uri, citation.location)}", bold=True, nl=False
     )
     details = [f"characters {citation.start}-{citation.end}"]
@@ -377,15 +369,15 @@ def _print_citation(citation: Citation) -> None:
         details.append("attributed")
     if not citation.verified:
         details.append("NOT VERIFIED")
-    click.secho(f"  ({', '.join(details)})", dim=True)
+    terminal.secho(f"  ({', '.join(details)})", dim=True)
     _print_quote(citation)
 
 
 def _print_quote(quote: Citation | ClosestPassage) -> None:
     """Print a quote below what a reader sees beside it: title and headings, the row of a table."""
     if quote.heading_context and quote.heading_context != quote.title:
-        click.secho(f"    {shorten(quote.heading_context, 200)}", dim=True)
-    click.echo(f'    "{shorten(quote.quote, 400)}"')
+        terminal.secho(f"    {shorten(quote.heading_context, 200)}", dim=True)
+    terminal.echo(f'    "{shorten(quote.quote, 400)}"')
 
 
 def format_source(uri: str, location: SourceLocation | None = None) -> str:
@@ -442,31 +434,31 @@ def print_stats(
             }
         )
         return
-    click.echo(
+    terminal.echo(
         f"index {index}: {numbers.documents:,} documents, {numbers.chunks:,} chunks, "
         f"{numbers.characters:,} characters, {size_bytes / 2**20:.1f} MiB\n"
         f"embedder: {embedder or 'none yet'}, {numbers.cached_embeddings:,} texts embedded"
     )
     if numbers.unfinished:
-        click.echo(f"{numbers.unfinished:,} documents are incomplete; the next ingest cleans up")
+        terminal.echo(f"{numbers.unfinished:,} documents are incomplete; the next ingest cleans up")
     if namespace_names:
-        click.echo(
+        terminal.echo(
             f"{len(namespace_names):,} namespaces: {shorten(', '.join(namespace_names), 300)}"
         )
     _print_document_names(describe_documents(document_store))
     for failure in failures:
-        click.echo(f"failed: {format_source(failure.uri)}: {failure.error}")
+        terminal.echo(f"failed: {format_source(failure.uri)}: {failure.error}")
 
 
 def _print_document_names(documents: Sequence[dict[str, Any]]) -> None:
     """Print the first documents with the identity terms that few documents have."""
     if documents:
-        click.echo("documents, with the names and years that few of them have:")
+        terminal.echo("documents, with the names and years that few of them have:")
     for document in documents[:_MAX_DOCUMENTS_LISTED]:
         terms = [term["term"] for term in document["terms"][:_MAX_TERMS_LISTED]]
-        click.echo(f"  {format_source(document['uri'])}: {shorten(' | '.join(terms), 160)}")
+        terminal.echo(f"  {format_source(document['uri'])}: {shorten(' | '.join(terms), 160)}")
     if (unlisted_count := len(documents) - _MAX_DOCUMENTS_LISTED) > 0:
-        click.echo(f"  ... and {unlisted_count:,} more (--json lists all)")
+        terminal.echo(f"  ... and {unlisted_count:,} more (--json lists all)")
 
 
 def print_verification(verification: Verification, *, as_json: bool) -> None:
@@ -476,14 +468,16 @@ def print_verification(verification: Verification, *, as_json: bool) -> None:
         return
     problems = verification.problems
     for problem in problems[:_MAX_FAILURES_LISTED]:
-        click.echo(f"{problem}")
+        terminal.echo(f"{problem}")
     if (unlisted_count := len(problems) - _MAX_FAILURES_LISTED) > 0:
-        click.echo(f"... and {unlisted_count:,} more")
+        terminal.echo(f"... and {unlisted_count:,} more")
     checked = f"{verification.documents:,} documents and {verification.chunks:,} chunks checked."
     if verification.is_intact:
-        click.echo(f"{checked} No problems found.")
+        terminal.echo(f"{checked} No problems found.")
     else:
-        click.echo(f"{checked} {len(problems):,} problems found. Fix them with: rag index repair")
+        terminal.echo(
+            f"{checked} {len(problems):,} problems found. Fix them with: rag index repair"
+        )
 
 
 def print_snapshots(snapshots: Sequence[Snapshot], *, as_json: bool) -> None:
@@ -492,12 +486,12 @@ def print_snapshots(snapshots: Sequence[Snapshot], *, as_json: bool) -> None:
         print_json({"snapshots": [snapshot.as_json() for snapshot in snapshots]})
         return
     if not snapshots:
-        click.echo("No snapshots.")
+        terminal.echo("No snapshots.")
     for snapshot in snapshots:
         date = time.strftime("%Y-%m-%d %H:%M", time.localtime(snapshot.taken_at))
         content = f"{snapshot.documents:,} documents, {snapshot.chunks:,} chunks"
         content = "DAMAGED" if snapshot.damaged else content
-        click.echo(f"{snapshot.name}  {date}  {content}, {snapshot.bytes / 2**20:.1f} MiB")
+        terminal.echo(f"{snapshot.name}  {date}  {content}, {snapshot.bytes / 2**20:.1f} MiB")
 
 
 def print_prompts(*, as_json: bool) -> None:
@@ -524,8 +518,8 @@ def print_prompts(*, as_json: bool) -> None:
         return
     for prompt in prompts:
         origin = "" if prompt.path.parent == templates.SHIPPED else f"  (from {prompt.path})"
-        click.echo(f"{prompt.name}  v{prompt.version}  {prompt.digest}{origin}")
-        click.echo(f"    {prompt.description}")
+        terminal.echo(f"{prompt.name}  v{prompt.version}  {prompt.digest}{origin}")
+        terminal.echo(f"    {prompt.description}")
 
 
 def print_prompt(name: str) -> None:
@@ -533,4 +527,6 @@ def print_prompt(name: str) -> None:
     import prompts as templates
     from rag.settings import load_settings
 
-    write_exact(templates.load(name, load_settings().prompts).path.read_text(encoding="utf-8"))
+    terminal.write_exact(
+        templates.load(name, load_settings().prompts).path.read_text(encoding="utf-8")
+    )

@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from rag.cli import output
+from rag.cli import output, terminal
 from rag.errors import SourceError, SourceSkipped
 from rag.types import Coverage, Document, LocationIndex, format_location
 
@@ -26,16 +24,18 @@ def list_sources(*, as_json: bool) -> None:
     if as_json:
         output.print_json({"sources": sources, "formats": formats})
         return
-    click.secho("sources", bold=True)
+    terminal.secho("sources", bold=True)
     for source in sources:
-        click.echo(f"  {source['name']:<10}{source['what']}{_format_extra(source)}")
+        terminal.echo(f"  {source['name']:<10}{source['what']}{_format_extra(source)}")
         for example in source["examples"]:
-            click.secho(f"            rag ingest {example}", dim=True)
-    click.secho("\nformats", bold=True)
+            terminal.secho(f"            rag ingest {example}", dim=True)
+    terminal.secho("\nformats", bold=True)
     for file_format in formats:
         suffixes = output.shorten(" ".join(file_format["suffixes"]), 70)
         library = f"({file_format['library']})"
-        click.echo(f"  {file_format['name']:<10}{suffixes}  {library}{_format_extra(file_format)}")
+        terminal.echo(
+            f"  {file_format['name']:<10}{suffixes}  {library}{_format_extra(file_format)}"
+        )
 
 
 def _format_extra(component: dict[str, Any]) -> str:
@@ -101,7 +101,7 @@ def print_parsed(
         (skipped if is_skipped else failures).append((uri, str(result)))
         if not as_json:
             outcome = "skipped" if is_skipped else "failed"
-            click.echo(f"{outcome}: {output.format_source(uri)}: {result}", err=True)
+            terminal.echo(f"{outcome}: {output.format_source(uri)}: {result}", err=True)
     if as_json:
         excluded_fields = {"text", "marks"} if check else set()
         output.print_json(
@@ -148,20 +148,20 @@ def parse_source(
 
 def _print_coverage(document: Document) -> None:
     """Print how many words of a file are not in the text, which, and what is left out and why."""
-    click.secho(output.format_source(document.uri), bold=True)
+    terminal.secho(output.format_source(document.uri), bold=True)
     coverage = document.coverage
     if coverage is None:
-        click.echo(f"  not measured for {document.mime}")
+        terminal.echo(f"  not measured for {document.mime}")
         return
-    click.echo(
+    terminal.echo(
         f"  {coverage.words:,} words in the file; {coverage.missing:,} "
         f"({coverage.missing_share:.1%}) are missing from the text without a reason"
     )
     if coverage.missing_words:
         suffix = " ..." if coverage.missing > len(coverage.missing_words) else ""
-        click.echo(f"  missing: {' '.join(coverage.missing_words)}{suffix}")
+        terminal.echo(f"  missing: {' '.join(coverage.missing_words)}{suffix}")
     for (reason, name), words in _sum_omissions(coverage).items():
-        click.echo(f"  left out ({reason}): {name}, {words:,} words")
+        terminal.echo(f"  left out ({reason}): {name}, {words:,} words")
 
 
 def _sum_omissions(coverage: Coverage) -> dict[tuple[str, str], int]:
@@ -175,12 +175,12 @@ def _sum_omissions(coverage: Coverage) -> dict[tuple[str, str], int]:
 
 def _print_document(document: Document) -> None:
     """Print a document with its locations in the margin and a line for each heading."""
-    click.secho(output.format_source(document.uri), bold=True)
+    terminal.secho(output.format_source(document.uri), bold=True)
     properties = {"title": document.title, "type": document.mime, **document.metadata}
     for name, value in properties.items():
-        click.secho(f"  {name}: {output.shorten(str(value), 200)}", dim=True)
+        terminal.secho(f"  {name}: {output.shorten(str(value), 200)}", dim=True)
     for origin, terms in document.identity.items():
-        click.secho(f"  identity ({origin}): {output.shorten(' | '.join(terms), 400)}", dim=True)
+        terminal.secho(f"  identity ({origin}): {output.shorten(' | '.join(terms), 400)}", dim=True)
     locations = LocationIndex(document.marks)
     headings = sorted(
         (mark.start, " > ".join(mark.value))
@@ -192,14 +192,14 @@ def _print_document(document: Document) -> None:
     offset, last_label = 0, ""
     for line in document.text.splitlines(keepends=True):
         while heading_start < offset + len(line):
-            click.secho(f"{'':>{_MARGIN_CHARACTERS}} # {heading_path}", dim=True)
+            terminal.secho(f"{'':>{_MARGIN_CHARACTERS}} # {heading_path}", dim=True)
             heading_start, heading_path = next(upcoming_headings)
         label = format_location(locations.locate(offset, offset + len(line.rstrip())))
         margin = output.shorten(label if label != last_label else "", _MARGIN_CHARACTERS)
-        margin = click.style(f"{margin:>{_MARGIN_CHARACTERS}} |", dim=True)
-        click.echo(f"{margin} {line.rstrip()}")
+        margin = terminal.style(f"{margin:>{_MARGIN_CHARACTERS}} |", dim=True)
+        terminal.echo(margin, f" {line.rstrip()}")
         offset, last_label = offset + len(line), label or last_label
-    click.echo()
+    terminal.echo()
 
 
 def list_embedders(*, as_json: bool) -> None:
@@ -210,11 +210,11 @@ def list_embedders(*, as_json: bool) -> None:
     _list_models("embedder", "embedders", _format_embedder, as_json=as_json, presets=presets)
     if as_json:
         return
-    click.secho("presets", bold=True, nl=False)
-    click.echo("  a model with its prompts, by a short name")
+    terminal.secho("presets", bold=True, nl=False)
+    terminal.echo("  a model with its prompts, by a short name")
     for preset in presets:
         length = f"{preset['dimension']:>6,} values{preset['max_tokens']:>9,} tokens"
-        click.echo(f"  {preset['name']:<52}{length}   {preset['embedder']}")
+        terminal.echo(f"  {preset['name']:<52}{length}   {preset['embedder']}")
 
 
 def list_chat_models(*, as_json: bool) -> None:
@@ -245,12 +245,12 @@ def _list_models(
         return
     for component in components:
         extra = f"  [extra {component['extra']}]" if component["extra"] else ""
-        click.secho(component["name"], bold=True, nl=False)
-        click.echo(f"  {output.shorten(component['what'], 90)}{extra}")
+        terminal.secho(component["name"], bold=True, nl=False)
+        terminal.echo(f"  {output.shorten(component['what'], 90)}{extra}")
         for model in component["models"][:_MAX_MODELS_LISTED]:
-            click.echo(f"  {model['model']:<52}{format_model(model)}")
+            terminal.echo(f"  {model['model']:<52}{format_model(model)}")
         if (unlisted_count := len(component["models"]) - _MAX_MODELS_LISTED) > 0:
-            click.secho(f"  and {unlisted_count} more (--json lists all)", dim=True)
+            terminal.secho(f"  and {unlisted_count} more (--json lists all)", dim=True)
 
 
 def _format_chat_model(model: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rag.cli import terminal
 from rag.cli.options import (
     index_option,
     json_option,
@@ -92,11 +93,11 @@ def serve(
     )
 
     def announce(address: str) -> None:
-        click.echo(f"{address}/  (chat page; API reference at /docs; Ctrl-C stops)", err=True)
+        terminal.echo(f"{address}/  (chat page; API reference at /docs; Ctrl-C stops)", err=True)
 
     with make_pipeline(pipeline, index, namespace) as opened:
         if not opened.index.is_dir():
-            click.echo(f"No index at {opened.index} yet; the first upload creates it.", err=True)
+            terminal.echo(f"No index at {opened.index} yet; the first upload creates it.", err=True)
         run(
             opened,
             host=host,
@@ -126,8 +127,8 @@ def keys_add(name: str, namespace: str, index: Path | None) -> None:
     make_folder(path)
     key = open_key_store(path).add(name, namespace)
     scope = f"the namespace {namespace!r}" if namespace else "the default namespace"
-    click.echo(f"Key for {scope}. Copy it now: it is not shown again.", err=True)
-    click.echo(key)
+    terminal.echo(f"Key for {scope}. Copy it now: it is not shown again.", err=True)
+    terminal.echo(key)
 
 
 @keys_group.command(name="list")
@@ -143,9 +144,9 @@ def keys_list(index: Path | None, as_json: bool) -> None:
         output.print_json({"keys": [key._asdict() for key in keys]})
         return
     if not keys:
-        click.echo("No keys.")
+        terminal.echo("No keys.")
     for key in keys:
-        click.echo(f"{key.name}  {key.namespace or '(default namespace)'}  {key.created}")
+        terminal.echo(f"{key.name}  {key.namespace or '(default namespace)'}  {key.created}")
 
 
 @keys_group.command(name="revoke")
@@ -157,7 +158,7 @@ def keys_revoke(name: str, index: Path | None) -> None:
 
     if not open_key_store(resolve_index(index)).revoke(name):
         raise ConfigError(f"there is no key named {name!r}; list them with: rag keys list")
-    click.echo(f"revoked {name}")
+    terminal.echo(f"revoked {name}")
 
 
 @click.command()
@@ -203,7 +204,7 @@ def mcp(
         if http:
 
             def announce(address: str) -> None:
-                click.echo(f"{address}/mcp  (Ctrl-C stops)", err=True)
+                terminal.echo(f"{address}/mcp  (Ctrl-C stops)", err=True)
 
             run_http(server, host=host, port=port, announce=announce)
         else:

@@ -23,6 +23,7 @@ from rag.errors import ConfigError, IndexDamaged, IndexUnreachable
 from rag.index import index as index_module
 from rag.index import maintenance
 from rag.ingestion import IngestReport, batches
+from rag.providers.key_servers import trust_server
 from rag.stores import Chroma
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -245,6 +246,8 @@ def test_server_with_tls_and_token(
     with run_proxy(server, "secret-token", context) as url:
         assert urlsplit(url).scheme == "https"
         monkeypatch.setenv("CHROMA_API_KEY", "secret-token")
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+        trust_server(url)  # the address is from the configuration
         config = make_patient_config(url, certificate=certificate)
         with Pipeline(
             index=tmp_path / "i", vector_store=config, retriever=DenseRetriever()
