@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Iterator
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
@@ -100,7 +102,7 @@ class Files(Connector):
 
         Raises `SourceNotFound` if nothing exists there, or if the folder is an index.
         """
-        files = cls(path=path)
+        files = cls(path=find_spelling(path))
         if os.path.exists(files.path / INDEX_MARK):  # noqa: PTH110 (False without permission)
             raise SourceNotFound(
                 f"{files.path} is the folder of an index, not a source", uri=files.scope
@@ -383,6 +385,22 @@ def _make_failing_source(path: Path, error: SourceError) -> Source:
         raise error
 
     return Source(uri=path.as_uri(), version="", read=read)
+
+
+def find_spelling(path: Path) -> Path:
+    """Return a path as its file system spells it: with composed or decomposed characters.
+
+    A path that exists, or none of whose spellings does, is returned as it is.
+    """
+    text = str(path)
+    if text.isascii() or os.path.lexists(path):
+        return path
+    for form in ("NFC", "NFD"):
+        spelling = Path(unicodedata.normalize(form, text))
+        with suppress(ValueError):
+            if os.path.lexists(spelling):
+                return spelling
+    return path
 
 
 def path_of(uri: str) -> Path | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import threading
+import unicodedata
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from urllib.parse import unquote
 
 from pydantic import BaseModel
 
@@ -231,6 +233,8 @@ class Pipeline:
     ) -> IngestReport:
         """Index the sources: paths, uris or connectors. Only changes are read and embedded.
 
+        Without any, those in the configuration (``sources``).
+
         A document that a source no longer lists is deleted, unless `keep_missing`; if these are
         most documents of a source, and more than 10, `TooManyDeletions` is raised in place of the
         deletion, unless `allow_deletions`. Files that moved here from elsewhere move in the index,
@@ -244,6 +248,11 @@ class Pipeline:
         change, `ConfigError` for metadata that cannot be stored, and `IndexLocked` if another
         process is writing.
         """
+        sources = sources or self.sources
+        if not sources:
+            raise ConfigError(
+                "nothing to index: name a source, or set `sources`", setting="sources"
+            )
         connectors = [self.connector(source, allow_private=allow_private) for source in sources]
         if metadata:
             connectors = _add_metadata(connectors, metadata)
@@ -582,14 +591,33 @@ class Pipeline:
         """
         index = self.open()
         with index.open_writer() as writer:
-            stored_uris = {
-                stored_uri
-                for uri in uris
-                for stored_uri in index.document_store.uris(uri.rstrip("/"))
-                if stored_uri == uri or stored_uri.startswith((uri.rstrip("/") + "/", uri + PART))
-            }
+            stored_uris = {found for uri in uris for found in self.find_documents(uri)}
             index.document_store.delete_failures(uris)
             return writer.delete(sorted(stored_uris))
+
+    def find_documents(self, uri: str) -> list[str]:
+        """Return the uris of the documents at and below a uri, sorted.
+
+        If there are none, other Unicode spellings of the path count: file systems keep a name as
+        it was typed, composed or not.
+        """
+        document_store = self.open().document_store
+        bare = uri.rstrip("/")
+        ends = (f"{bare}/", f"{uri}{PART}")
+        found = [
+            stored
+            for stored in document_store.uris(bare)
+            if stored == uri or stored.startswith(ends)
+        ]
+        if found or unquote(uri).isascii():
+            return found
+        wanted = _compose(bare)
+        return [
+            stored
+            for stored in document_store.uris()
+            if _compose(stored) == wanted
+            or _compose(stored).startswith((f"{wanted}/", f"{wanted}{PART}"))
+        ]
 
     def document(self, uri_or_path: str | Path) -> Document:
         """Return the stored document with this uri, or of this file. Raises `DocumentNotFound`."""
@@ -680,6 +708,11 @@ class Pipeline:
     ) -> Extraction[Model]:
         """Run `extract` in a worker thread."""
         return await _in_thread(lambda: self.extract(question, model, k=k, where=where))
+
+
+def _compose(uri: str) -> str:
+    """Return a uri in the composed spelling of Unicode (NFC), without escapes."""
+    return unicodedata.normalize("NFC", unquote(uri))
 
 
 def _to_uri(uri_or_path: str | Path) -> str:

@@ -65,7 +65,8 @@ FilterSetting = Annotated[
 class PipelineConfig(Component):
     """The parts and settings of a pipeline. Give each part by name or as an instance.
 
-    ``index`` is a folder (default: ``RAG_INDEX`` or ``.rag``). ``k`` is the number of hits that
+    ``index`` is a folder (default: ``RAG_INDEX`` or ``.rag``). ``sources`` are what an ingest
+    without arguments indexes. ``k`` is the number of hits that
     the generator receives. The ``condenser`` rewrites a follow-up question as a standalone
     question. The ``transforms`` turn the question into one or more queries, in their order. The
     ``retriever`` answers each query with hits, and the ``postprocessors`` change the hits, in
@@ -84,6 +85,7 @@ class PipelineConfig(Component):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     index: Annotated[Path, NotFingerprinted] = Field(default_factory=_default_index)
+    sources: Annotated[tuple[str, ...], NotFingerprinted] = ()
     parser: Parser = AutoParser()
     chunker: Chunker = HeadingChunker()
     embedder: Embedder = StaticEmbedder()

@@ -140,7 +140,7 @@ def rag(tmp_path: Path) -> Callable[..., CommandResult]:
             cwd=tmp_path,
             input=stdin.encode(),
             capture_output=True,
-            env={**os.environ, **env},
+            env={**os.environ, "XDG_CONFIG_HOME": str(tmp_path / ".config"), **env},
             timeout=120,
         )
         result = CommandResult(process.returncode, process.stdout.decode(), process.stderr.decode())

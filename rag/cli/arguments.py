@@ -21,15 +21,21 @@ from rag.types.comparison import read_number
 if TYPE_CHECKING:
     from rag.pipeline import Pipeline
 
+DEFAULT_PIPELINE = "rag.yaml"
+"""The pipeline of a folder: every command uses it there, unless ``-p`` names another one."""
+
 
 def load_pipeline(target: str | None, index: Path | None) -> Pipeline:
-    """Load the pipeline that ``-p`` names, or the default one; ``--index`` overrides its index.
+    """Load the pipeline that ``-p`` names; ``--index`` overrides its index.
+
+    Without a name, that of ``rag.yaml`` in the working directory, else the default one.
 
     `target` is a YAML file, or ``module:attribute`` or ``file.py:attribute``, where the attribute
     is a pipeline or a function that returns one. Raises `ConfigError`.
     """
     from rag.pipeline import Pipeline
 
+    target = target or find_default_pipeline()
     if target is None:
         pipeline = Pipeline()
     elif re.search(r"\.ya?ml$", target, re.IGNORECASE):
@@ -40,6 +46,11 @@ def load_pipeline(target: str | None, index: Path | None) -> Pipeline:
         if not isinstance(pipeline, Pipeline):
             raise ConfigError(f"{target} has type {type(pipeline).__name__}, not rag.Pipeline")
     return pipeline if index is None else pipeline.replace(index=index)
+
+
+def find_default_pipeline() -> str | None:
+    """Return the pipeline file of the working directory; None without one."""
+    return DEFAULT_PIPELINE if Path(DEFAULT_PIPELINE).is_file() else None
 
 
 def _load_attribute(target: str) -> Any:
@@ -184,7 +195,9 @@ def _parse_number(text: str) -> int | float | None:
 
 def as_uri(uri_or_path: str) -> str:
     """Return a uri unchanged, and a path as a ``file:`` uri."""
-    path = Path(uri_or_path).expanduser()
+    from connectors.files import find_spelling
+
+    path = find_spelling(Path(uri_or_path).expanduser())
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", uri_or_path) and not path.exists():
         return uri_or_path
     return Path(os.path.abspath(path)).as_uri()  # noqa: PTH100 (keeps symbolic links)

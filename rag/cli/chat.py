@@ -2,33 +2,58 @@
 
 from __future__ import annotations
 
+import atexit
+import glob
 import json
+import os
+import shlex
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from rag.cli import output, terminal
-from rag.cli.options import index_option, json_option, namespace_option, resolve_index
+from rag.cli.arguments import parse_where
+from rag.cli.options import (
+    index_option,
+    json_option,
+    namespace_option,
+    replace_parts,
+    resolve_index,
+)
 from rag.errors import QueryError, RagError
 from rag.types import Answer, CheckStep, CondenseStep
 
 if TYPE_CHECKING:
     from rag.conversation import Conversation, ConversationStore
+    from rag.filters import Filter
     from rag.pipeline import Pipeline
 
 _COMMAND_HELP = """\
 /sources      list the passages retrieved for the last answer
 /why          show the evidence for each sentence
+/where FIELD=VALUE ...   search only matching documents; /where alone ends that
+/model NAME   answer with another chat model, such as ollama:qwen2.5:3b, or none
 /history      list the questions and answers so far
-/save FILE    save the conversation (.md, or .json with all details)
+/export FILE  save the conversation (.md, or .json with all details; also /save)
 /reset        delete the conversation and start again
-/quit         quit (or Ctrl-D)"""
+/quit         quit (or Ctrl-D)
+A line that ends with \\ goes on in the next one. Tab completes commands and paths."""
+_COMMANDS = ("/sources /why /where /model /history /export /save /reset /quit /help").split()
+_KEPT_LINES = 1_000
 _NO_ANSWER = "No question was asked yet."
 
 
-def converse(pipeline: Pipeline, name: str | None, *, latest: bool = False) -> None:
+def converse(
+    pipeline: Pipeline,
+    name: str | None,
+    *,
+    latest: bool = False,
+    where: Sequence[str] = (),
+) -> None:
     """Answer questions from stdin, one a line, until it ends.
 
     With `latest` and without a `name`, the most recent conversation continues. A question that
@@ -38,6 +63,7 @@ def converse(pipeline: Pipeline, name: str | None, *, latest: bool = False) -> N
         conversations = pipeline.conversations.conversations()
         name = conversations[0].name if conversations else None
     conversation = pipeline.chat(name)
+    condition = parse_where(where)
     turns = conversation.turns
     last_answer = turns[-1].answer if turns else None
     if sys.stdin.isatty():
@@ -45,6 +71,7 @@ def converse(pipeline: Pipeline, name: str | None, *, latest: bool = False) -> N
             turn_count = output.format_count(len(turns), "turn")
             terminal.secho(f"{conversation.name}: {turn_count} so far", dim=True)
         terminal.secho("Type a question, or /help. Ctrl-D quits.", dim=True)
+        _prepare_line_editing()
     while (line := _read_line()) is not None:
         command, _, argument = line.partition(" ")
         if not line:
@@ -55,10 +82,18 @@ def converse(pipeline: Pipeline, name: str | None, *, latest: bool = False) -> N
             conversation.reset()
             last_answer = None
             terminal.echo("Conversation deleted.")
+        elif command == "/where":
+            try:
+                condition = parse_where(shlex.split(argument))
+            except (QueryError, ValueError) as error:
+                terminal.echo(f"rag: {error}", err=True)
+        elif command == "/model":
+            pipeline, conversation = _change_model(pipeline, conversation, argument.strip())
         elif command.startswith("/"):
             _run_command(command, argument.strip(), conversation, last_answer)
         else:
-            last_answer = _answer_question(conversation, line) or last_answer
+            answer = _answer_question(conversation, line, condition)
+            last_answer = answer or last_answer
     if sys.stdin.isatty() and conversation.turns:
         terminal.secho(f"Resume with: rag chat --name {conversation.name}", dim=True)
 
@@ -85,15 +120,32 @@ def _run_command(
         for turn in turns:
             terminal.secho(f"{turn.number}. {turn.question}", bold=True)
             terminal.echo(f"   {output.shorten(turn.answer.text, 300)}")
-    elif command == "/save":
+    elif command in ("/save", "/export"):
         _save_conversation(conversation, argument)
     else:
         terminal.echo(f"unknown command: {command} (/help lists the commands)", err=True)
 
 
-def _answer_question(conversation: Conversation, question: str) -> Answer | None:
+def _change_model(
+    pipeline: Pipeline, conversation: Conversation, model: str
+) -> tuple[Pipeline, Conversation]:
+    """Return the pipeline and its conversation with another chat model; the same after an error."""
+    if not model:
+        terminal.echo("Name a model: /model ollama:qwen2.5:3b, or /model none", err=True)
+        return pipeline, conversation
     try:
-        answer = output.print_stream(conversation.stream(question))
+        changed = replace_parts(pipeline, model=model)
+    except RagError as error:
+        terminal.echo(f"rag: {error}", err=True)
+        return pipeline, conversation
+    return changed, changed.chat(conversation.name)
+
+
+def _answer_question(
+    conversation: Conversation, question: str, where: Filter | None
+) -> Answer | None:
+    try:
+        answer = output.print_stream(conversation.stream(question, where=where))
     except RagError as error:
         terminal.echo(f"rag: {error}", err=True)
         return None
@@ -156,10 +208,55 @@ def _save_conversation(conversation: Conversation, target: str) -> None:
 
 
 def _read_line() -> str | None:
+    """Return the next line, joined with those that it goes on in; None at the end."""
+    lines: list[str] = []
+    while True:
+        prompt = ("... " if lines else "> ") if sys.stdin.isatty() else ""
+        try:
+            line = input(prompt).strip()
+        except EOFError:
+            return "\n".join(lines) if lines else None
+        if not line.endswith("\\"):
+            return "\n".join([*lines, line])
+        lines.append(line[:-1].rstrip())
+
+
+def _prepare_line_editing() -> None:
+    """Edit lines, keep them between runs, and complete commands and paths, where that is there."""
     try:
-        return input("> " if sys.stdin.isatty() else "").strip()
-    except EOFError:
-        return None
+        import readline
+    except ImportError:  # Windows
+        return
+    history = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser()
+    history = history / "citewell" / "chat_history"
+    with suppress(OSError):
+        history.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not history.exists():
+            os.close(os.open(history, os.O_CREAT | os.O_WRONLY, 0o600))
+        readline.read_history_file(history)
+    readline.set_history_length(_KEPT_LINES)
+    readline.set_completer_delims(" ")
+    readline.set_completer(complete)
+    is_libedit = "libedit" in (readline.__doc__ or "")
+    readline.parse_and_bind("bind ^I rl_complete" if is_libedit else "tab: complete")
+
+    def save() -> None:
+        with suppress(OSError):
+            readline.write_history_file(history)
+
+    atexit.register(save)
+
+
+def complete(text: str, state: int) -> str | None:
+    """Return the completion number `state` of a word: a command, or a path."""
+    if text.startswith("/") and "/" not in text[1:]:
+        matches = [command for command in _COMMANDS if command.startswith(text)]
+        if matches:
+            return matches[state] if state < len(matches) else None
+    pattern = f"{glob.escape(os.path.expanduser(text))}*"  # noqa: PTH111 (keeps relative paths)
+    paths = sorted(glob.glob(pattern))  # noqa: PTH207
+    paths = [f"{path}/" if os.path.isdir(path) else path for path in paths]  # noqa: PTH112
+    return paths[state] if state < len(paths) else None
 
 
 @click.group()

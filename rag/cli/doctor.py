@@ -10,6 +10,8 @@ from typing import Any
 
 import rag
 from rag.cli import output, terminal
+from rag.cli.arguments import find_default_pipeline
+from rag.cli.init import find_models
 from rag.errors import RagError
 
 _CORE_PACKAGES = (
@@ -23,6 +25,7 @@ _CORE_PACKAGES = (
 )
 _PACKAGE_OF_EXTRA = {
     "openai": "openai",
+    "onnx": "fastembed",
     "cohere": "cohere",
     "llama-cpp": "xllamacpp",
     "local": "sentence-transformers",
@@ -35,6 +38,17 @@ _PACKAGE_OF_EXTRA = {
     "az": "adlfs",
     "langchain": "langchain-core",
     "llama-index": "llama-index-core",
+    "litellm": "litellm",
+    "serve": "fastapi",
+    "mcp": "mcp",
+    "inspect": "textual",
+    "map": "scikit-learn",
+    "legacy": "olefile",
+    "formats": "docutils",
+    "feed": "feedparser",
+    "metrics": "sacrebleu",
+    "otel": "opentelemetry-sdk",
+    "objects": "fsspec",
 }
 
 
@@ -55,8 +69,10 @@ def print_diagnosis(index: Path, *, as_json: bool) -> bool:
             for variable in Settings.secret_variables()
         },
         "minilm": _describe_minilm(),
+        "models": [model.name for model in find_models(Path.cwd())],
         "index": {"path": str(index), "state": state},
     }
+    diagnosis["next"] = _advise(index, diagnosis, is_index_fine)
     is_fine = is_index_fine and all(diagnosis["packages"].values())
     if as_json:
         output.print_json(diagnosis)
@@ -72,8 +88,30 @@ def print_diagnosis(index: Path, *, as_json: bool) -> bool:
     for variable, is_set in diagnosis["keys"].items():
         terminal.echo(f"  {variable:<24}{'set' if is_set else 'not set'}")
     terminal.echo(f"embedder minilm: {diagnosis['minilm']}")
+    models = diagnosis["models"] or ["none (answers are quotes); `rag init` shows the choices"]
+    terminal.echo(f"chat models at hand: {', '.join(models)}")
     terminal.echo(f"index {index}: {state}")
+    terminal.secho("next", bold=True)
+    for advice in diagnosis["next"]:
+        terminal.echo(f"  {advice}")
     return is_fine
+
+
+def _advise(index: Path, diagnosis: dict[str, Any], is_index_fine: bool) -> list[str]:
+    """Return what to do next, the most urgent first."""
+    missing = [name for name, installed in diagnosis["packages"].items() if installed is None]
+    if missing:
+        return ["install the missing packages again: pip install --force-reinstall citewell"]
+    if not is_index_fine:
+        return ["rag index repair", "rag index rebuild, if that does not help"]
+    if not index.exists():
+        if find_default_pipeline() is None:
+            return ["rag init (writes a configuration), or rag ingest FOLDER"]
+        return ["rag ingest (indexes the sources of rag.yaml)"]
+    advice = ["rag ask 'your question', or rag chat"]
+    if diagnosis["models"] and find_default_pipeline() is None:
+        advice.append(f"with a model: rag ask --model {diagnosis['models'][0]} 'your question'")
+    return advice
 
 
 def _describe_minilm() -> str:

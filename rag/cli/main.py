@@ -45,11 +45,12 @@ from rag.cli.options import (
 from rag.cli.serve import keys_group, mcp, serve
 from rag.errors import (
     ConfigError,
-    DocumentNotFound,
     QueryError,
     RagError,
     SourceNotFound,
 )
+
+COMPLETION_VARIABLE = "_RAG_COMPLETE"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -59,6 +60,10 @@ def main(arguments: list[str] | None = None) -> None:
     """
     try:
         arguments = sys.argv[1:] if arguments is None else arguments
+        if instruction := os.environ.get(COMPLETION_VARIABLE):
+            from click.shell_completion import shell_complete
+
+            sys.exit(shell_complete(cli, {}, "rag", COMPLETION_VARIABLE, instruction))
         if any(name.startswith("OTEL_") for name in os.environ):
             tracing.configure()
         with (
@@ -179,7 +184,7 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.argument("sources", nargs=-1, metavar="[SOURCE...]")
 @click.option(
     "--dry-run", is_flag=True, help="Show what would change and its cost; change nothing."
 )
@@ -219,13 +224,16 @@ def ingest(
     A SOURCE is a file, a folder, or an address such as https://example.org/sitemap.xml,
     git+file:///repository or s3://bucket/prefix (`rag sources` lists them). Only new and
     changed documents are read and embedded; documents that a source no longer has are deleted from
-    the index.
+    the index. Without a SOURCE, those of rag.yaml are indexed.
     """
     from rag.cli import output
     from rag.cli.arguments import parse_metadata
 
     fields = parse_metadata(metadata)
-    with make_pipeline(pipeline, index, namespace) as opened, output.IngestProgress() as progress:
+    opened = make_pipeline(pipeline, index, namespace)
+    if not (sources or opened.sources):
+        raise click.UsageError("name a SOURCE, or set `sources` in rag.yaml")
+    with opened, output.IngestProgress() as progress:
         report = opened.ingest(
             *sources,
             dry_run=dry_run,
@@ -271,6 +279,7 @@ def search(
     from rag.cli.arguments import parse_where
 
     with make_pipeline(pipeline, index, namespace) as opened:
+        output.warn_if_empty(opened)
         result = opened.search_with_steps(query, k=k, where=parse_where(where))
     notes = output.search_notes(result.steps)
     favoured = output.find_favoured_documents(result.steps) if explain else ()
@@ -318,6 +327,7 @@ def ask(
     from rag.cli.arguments import parse_where
 
     with make_pipeline(pipeline, index, namespace) as opened, tracing.record_spans() as spans:
+        output.warn_if_empty(opened)
         try:
             if stream:
                 answer = output.print_stream(
@@ -338,6 +348,8 @@ def ask(
 @click.argument("sources", nargs=-1, metavar="[SOURCE...]")
 @click.option("--name", help="Continue or start the conversation NAME.")
 @click.option("--continue", "latest", is_flag=True, help="Continue the latest conversation.")
+@k_option
+@where_option
 @index_option
 @namespace_option
 @pipeline_option
@@ -346,6 +358,8 @@ def chat(
     sources: tuple[str, ...],
     name: str | None,
     latest: bool,
+    k: int | None,
+    where: tuple[str, ...],
     index: Path | None,
     namespace: str,
     pipeline: str | None,
@@ -353,7 +367,7 @@ def chat(
     """Chat with your documents. New and changed SOURCEs are indexed first.
 
     Conversations are saved in the index folder (`rag conversations` lists them). Type /help during
-    a chat for its commands: /sources, /why, /history, /save, /reset.
+    a chat for its commands: /sources, /why, /where, /model, /history, /export, /reset.
     """
     from rag.cli import output
     from rag.cli.chat import converse
@@ -365,7 +379,9 @@ def chat(
             with output.IngestProgress() as progress:
                 report = opened.ingest(*sources, progress=progress)
             output.print_report(report, opened.index)
-        converse(opened, name, latest=latest)
+        output.warn_if_empty(opened)
+        chosen = opened if k is None else opened.replace(k=k)
+        converse(chosen, name, latest=latest, where=where)
 
 
 @cli.command(name="sources")
@@ -469,23 +485,79 @@ def source(
 
 @cli.command()
 @click.argument("uris", nargs=-1, required=True, metavar="URI...")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @index_option
 @namespace_option
 @pipeline_option
-def delete(uris: tuple[str, ...], index: Path | None, namespace: str, pipeline: str | None) -> None:
+def delete(
+    uris: tuple[str, ...], yes: bool, index: Path | None, namespace: str, pipeline: str | None
+) -> None:
     """Delete documents from the index, by uri or path.
 
-    A folder deletes all its documents. Use this when a whole source no longer exists: ingesting a
-    folder again already deletes the documents that it no longer has.
+    A folder deletes all its documents; they are listed first, and on a terminal you are asked.
+    Use this when a whole source no longer exists: ingesting a folder again already deletes the
+    documents that it no longer has.
     """
-    from rag.cli.arguments import as_uri
+    from rag.cli.documents import delete_documents
 
     with make_pipeline(pipeline, index, namespace) as opened:
-        count = opened.delete(*(as_uri(uri) for uri in uris))
-    if not count:
-        uri = uris[0] if len(uris) == 1 else None
-        raise DocumentNotFound(f"the index has no documents at {', '.join(uris)}", uri=uri)
-    terminal.echo(f"{count:,} deleted")
+        delete_documents(opened, uris, yes=yes)
+
+
+@cli.command()
+@click.argument("path", required=False, metavar="[PATH]")
+@where_option
+@click.option("--failed", is_flag=True, help="Only what could not be indexed, with the reason.")
+@index_option
+@namespace_option
+@pipeline_option
+@json_option
+def documents(
+    path: str | None,
+    where: tuple[str, ...],
+    failed: bool,
+    index: Path | None,
+    namespace: str,
+    pipeline: str | None,
+    as_json: bool,
+) -> None:
+    """List the documents of the index, at and below PATH, and what failed."""
+    from rag.cli.documents import list_documents
+
+    with make_pipeline(pipeline, index, namespace) as opened:
+        list_documents(opened, path, where, failed=failed, as_json=as_json)
+
+
+@cli.command()
+@click.option("--documents", metavar="PATH", help="Folder of the documents.")
+@click.option(
+    "--model",
+    metavar="NAME[:MODEL]",
+    help="Chat model: none, ollama:MODEL, openai:MODEL, a GGUF file ...",
+)
+@click.option("--force", is_flag=True, help="Replace rag.yaml.")
+def init(documents: str | None, model: str | None, force: bool) -> None:
+    """Write rag.yaml, .env and a question file for this folder.
+
+    Every command uses rag.yaml in the folder in which it runs. What is not given is asked.
+    """
+    from rag.cli.init import initialize
+
+    initialize(documents, model, force=force)
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that completes `rag` in SHELL.
+
+    For example: rag completion bash > ~/.local/share/bash-completion/completions/rag
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    terminal.write_exact(kind(cli, {}, "rag", COMPLETION_VARIABLE).source() + "\n")
 
 
 @cli.command()

@@ -109,17 +109,20 @@ def make_pipeline(target: str | None, index: Path | None, namespace: str = "") -
     pipeline = load_pipeline(target, index)
     context = click.get_current_context(silent=True)
     if context is not None and (parts := context.meta.get(_PARTS_KEY)):
-        pipeline = _replace_parts(pipeline, **parts)
+        pipeline = replace_parts(pipeline, **parts)
     return pipeline.with_namespace(namespace) if namespace else pipeline
 
 
-def _replace_parts(
+def replace_parts(
     pipeline: Pipeline,
     model: str | None = None,
     embedder: str | None = None,
     reranker: str | None = None,
 ) -> Pipeline:
-    """Return the pipeline with the parts of `parts_options`, and its other settings."""
+    """Return the pipeline with the parts of `parts_options`, and its other settings.
+
+    The model ``none`` is the extractive generator.
+    """
     from rag.generation import GroundedGenerator
 
     changes: dict[str, Any] = {}
@@ -127,7 +130,9 @@ def _replace_parts(
         changes["embedder"] = embedder
     if reranker is not None:
         changes["postprocessors"] = (reranker, *pipeline.postprocessors)
-    if model is not None:
+    if model == "none":
+        changes["generator"] = "extractive"
+    elif model is not None:
         generator = pipeline.generator
         changes["generator"] = (
             generator.replace(model=model)
@@ -141,6 +146,9 @@ def resolve_document_store(
     target: str | None, index: Path | None
 ) -> tuple[Path, DocumentStoreConfig | None]:
     """Return the index folder, and the document store of the pipeline; None for the default."""
+    from rag.cli.arguments import find_default_pipeline
+
+    target = target or find_default_pipeline()
     if target is None:
         return resolve_index(index), None
     pipeline = make_pipeline(target, index)
@@ -148,7 +156,10 @@ def resolve_document_store(
 
 
 def resolve_index(index: Path | None) -> Path:
-    """Return the index folder from ``--index`` or the settings."""
+    """Return the index folder from ``--index``, the pipeline of this folder, or the settings."""
+    from rag.cli.arguments import find_default_pipeline
     from rag.settings import load_settings
 
+    if index is None and (target := find_default_pipeline()):
+        return make_pipeline(target, None).index
     return index or load_settings().index

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rag.generation import Event
     from rag.index.maintenance import Snapshot, Verification
     from rag.ingestion import IngestReport
+    from rag.pipeline import Pipeline
     from rag.stores import DocumentStore, DocumentStoreConfig
 
 _PROGRESS_INTERVAL_SECONDS = 2.0  # between progress lines when stderr is not a terminal
@@ -59,22 +60,17 @@ class IngestProgress:
 
     def __init__(self) -> None:
         self._bar: Any = None
-        self._task: Any = None
-        self._last_printed = time.monotonic()
+        self._report: IngestReport | None = None
+        self._started = self._last_printed = time.monotonic()
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+            from rich.live import Live
 
-            self._bar = Progress(
-                SpinnerColumn(),
-                BarColumn(bar_width=24),
-                TextColumn("{task.description}", markup=False),
-                console=Console(stderr=True),
-                transient=True,
+            self._bar = Live(
+                get_renderable=self._render, console=Console(stderr=True), transient=True
             )
-            self._task = self._bar.add_task("listing ...", total=None)
             self._bar.start()
         return self
 
@@ -83,30 +79,45 @@ class IngestProgress:
             self._bar.stop()
 
     def __call__(self, report: IngestReport) -> None:
-        """Show the progress that `report` states."""
-        line = format_progress(report)
-        if self._bar is not None:
-            self._bar.update(
-                self._task, description=line, completed=report.seen, total=report.total
-            )
-        elif time.monotonic() - self._last_printed > _PROGRESS_INTERVAL_SECONDS:
+        """Show the progress that `report` states; on a terminal, also what it states later."""
+        self._report = report
+        is_due = time.monotonic() - self._last_printed > _PROGRESS_INTERVAL_SECONDS
+        if self._bar is None and is_due:
             self._last_printed = time.monotonic()
-            terminal.echo(line, err=True)
+            terminal.echo(format_progress(report), err=True)
+
+    def _render(self) -> Any:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        report, seconds = self._report, time.monotonic() - self._started
+        line = "opening the index" if report is None else format_progress(report, seconds)
+        total = None if report is None else report.total
+        done = 0 if report is None else max(report.read, report.seen)
+        grid = Table.grid(padding=(0, 1))
+        bar = ProgressBar(total=total, completed=done, width=24, pulse=not total)
+        grid.add_row(bar, Text(line))
+        return grid
 
 
-def format_progress(report: IngestReport) -> str:
-    """Return one line with documents, chunks, rate, failures and the remaining time."""
-    if report.reembedded and not report.seen:
+def format_progress(report: IngestReport, seconds: float | None = None) -> str:
+    """Return one line with documents, chunks, rate, failures and the remaining time.
+
+    `seconds` is how long the ingest runs, if the report is older than that.
+    """
+    seconds = report.seconds if seconds is None else seconds
+    done = max(report.read, report.seen)
+    if report.reembedded and not done:
         return f"{report.reembedded:,} documents re-embedded with the new embedder"
-    total = f" of {report.total:,}" if report.total and report.seen <= report.total else ""
-    parts = [f"{report.seen:,}{total} documents", f"{report.chunks:,} chunks"]
-    if report.seconds > 0:
-        parts.append(f"{report.chunks / report.seconds:,.0f} chunks/s")
+    total = f" of {report.total:,}" if report.total and done <= report.total else ""
+    parts = [f"{done:,}{total} documents", f"{report.chunks:,} chunks"]
+    if seconds > 0 and done:
+        parts.append(f"{done / seconds:,.1f} documents/s")
     if report.failed:
         parts.append(f"{len(report.failed):,} failed")
-    if report.total and 0 < report.seen < report.total:
-        seconds_left = report.seconds / report.seen * (report.total - report.seen)
-        parts.append(f"{format_duration(seconds_left)} left")
+    if report.total and 0 < done < report.total:
+        parts.append(f"{format_duration(seconds / done * (report.total - done))} left")
     return ", ".join(parts)
 
 
@@ -117,6 +128,12 @@ def format_duration(seconds: float) -> str:
     if hours:
         return f"{hours:,} h {minutes} min"
     return f"{minutes} min {full_seconds} s" if minutes else f"{full_seconds} s"
+
+
+def warn_if_empty(pipeline: Pipeline) -> None:
+    """Say on stderr that there is nothing to search. Raises `IndexNotFound`."""
+    if not pipeline.stats().documents:
+        terminal.echo(f"the index {pipeline.index} is empty: rag ingest FOLDER", err=True)
 
 
 def print_report(report: IngestReport, index: Path, *, summary: bool = True) -> None:

@@ -59,8 +59,8 @@ class IngestReport:
     are missing from their source and were kept because of ``keep_missing``; ``reembedded`` those
     that were embedded again for another embedder before the changes. ``chunks`` is the number of
     chunks of the added and updated documents; ``embedded`` the number of texts that were not in
-    the embedding cache. ``seconds`` is wall time. ``total`` is the number of sources, None if
-    unknown.
+    the embedding cache. ``read`` counts the documents that are read so far; it grows while a batch
+    is prepared. ``seconds`` is wall time. ``total`` is the number of sources, None if unknown.
 
     In a dry run, the counts say what an ingest would do. ``tokens`` is the number of tokens in
     the texts to embed, counted by the embedder, and ``cost_usd`` is their price, None if the
@@ -79,6 +79,7 @@ class IngestReport:
     reembedded: int = 0
     chunks: int = 0
     embedded: int = 0
+    read: int = 0
     seconds: float = 0.0
     total: int | None = None
     dry_run: bool = False

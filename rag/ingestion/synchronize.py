@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from contextvars import copy_context
@@ -22,7 +22,7 @@ from rag.chunking.base import Chunker
 from rag.errors import ModelRateLimited, ModelUnreachable
 from rag.index.index import Index
 from rag.ingestion.batches import embed_batches, group_into_batches, store_batch
-from rag.ingestion.changes import ChangeDetector
+from rag.ingestion.changes import ChangeDetector, IngestItem
 from rag.ingestion.prefetch import Prefetcher
 from rag.ingestion.reembedding import reembed_documents
 from rag.ingestion.report import IngestReport
@@ -52,7 +52,8 @@ def sync(
     continues. If the index was built with another embedder, all documents are embedded again
     first, and the index switches to its new embedder in one step. `processes` is the number of
     parser processes and `limits` bounds the time and memory of each source (see `ParserPool`).
-    `progress` is called with the current report after every batch, from the thread that ingests.
+    `progress` is called with the report at the beginning and after every batch, from the thread
+    that ingests; ``read`` in it grows between.
     Raises `IndexLocked` if another process is writing, and `SourceNotFound` if the source of a
     connector does not exist.
     """
@@ -91,6 +92,13 @@ def _lower_priority() -> None:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _INGEST_NICENESS)
 
 
+def _count_reads(items: Iterator[IngestItem], report: IngestReport) -> Iterator[IngestItem]:
+    """Pass the items on, and count them in ``report.read``."""
+    for item in items:
+        report.read += 1
+        yield item
+
+
 def _run_sync(
     index: Index,
     connectors: Sequence[Connector],
@@ -119,7 +127,9 @@ def _run_sync(
             reembed_documents(index, writer, chunker, report, report_progress)
         index.probe.check()
         detector = ChangeDetector(index.document_store, index.embedder, parser_pool, chunker, stop)
-        decided_batches = Prefetcher(group_into_batches(detector.detect_changes(connectors)), stop)
+        changes = _count_reads(detector.detect_changes(connectors), report)
+        report_progress()
+        decided_batches = Prefetcher(group_into_batches(changes), stop)
         embedded_batches = Prefetcher(embed_batches(decided_batches, writer), stop)
         try:
             for batch in embedded_batches:

@@ -64,7 +64,7 @@ def test_terminal_progress_shows_documents_and_rate(tmp_path: Path, folder: Path
     assert process.returncode == 0
     assert "1,502 added" in out
     assert "of 1,502 documents" in screen.decode()
-    assert "chunks/s" in screen.decode()
+    assert "documents/s" in screen.decode()
 
 
 def test_progress_line_shows_counts_and_remaining_time() -> None:
@@ -74,7 +74,7 @@ def test_progress_line_shows_counts_and_remaining_time() -> None:
     report = IngestReport(added=100, chunks=900, seconds=60.0, total=1_101)
     report.failed.append(Failure("u", "broken"))
     assert format_progress(report) == (
-        "101 of 1,101 documents, 900 chunks, 15 chunks/s, 1 failed, 9 min 54 s left"
+        "101 of 1,101 documents, 900 chunks, 1.7 documents/s, 1 failed, 9 min 54 s left"
     )
     assert format_progress(IngestReport(added=3)) == "3 documents, 0 chunks"
     assert format_duration(7_260) == "2 h 1 min"

@@ -150,7 +150,7 @@ def test_chat_continues_and_explains_a_conversation(rag: Rag, folder: Path) -> N
     assert "supported (1.00)" in second.out and "extractive" in second.out
     assert "1. How long does the battery last?" in second.out
     assert "already exists" in second.err
-    assert "/save FILE" in second.out
+    assert "/export FILE" in second.out
     saved = folder.parent / "talk.md"
     assert saved.read_text().count("characters ") >= 2
     turns = json.loads((folder.parent / "talk.json").read_text())["turns"]
@@ -317,6 +317,9 @@ def test_unreachable_endpoint_is_reported(ingested_rag: Rag, tmp_path: Path) -> 
 @pytest.mark.slow
 def test_wrong_api_key_is_reported(ingested_rag: Rag, tmp_path: Path, llama_url: str) -> None:
     (tmp_path / "llm.yaml").write_text(GROUNDED.format(url=llama_url))
+    withheld = ingested_rag("ask", "battery", "-p", "llm.yaml", OPENAI_API_KEY=API_KEY)
+    assert "was not sent" in error_line(withheld) and "rag trust" in error_line(withheld)
+    ingested_rag("trust", llama_url)
     wrong = ingested_rag("ask", "battery", "-p", "llm.yaml", OPENAI_API_KEY="sk-wrong-secret")
     assert wrong.code == 1
     assert "refused the API key" in error_line(wrong)
