@@ -604,19 +604,19 @@ class Pipeline:
         document_store = self.open().document_store
         bare = uri.rstrip("/")
         ends = (f"{bare}/", f"{uri}{PART}")
-        found = [
+        uris = [
             stored
             for stored in document_store.uris(bare)
             if stored == uri or stored.startswith(ends)
         ]
-        if found or unquote(uri).isascii():
-            return found
-        wanted = _compose(bare)
+        if uris or unquote(uri).isascii():
+            return uris
+        composed_uri = _compose(bare)
         return [
             stored
             for stored in document_store.uris()
-            if _compose(stored) == wanted
-            or _compose(stored).startswith((f"{wanted}/", f"{wanted}{PART}"))
+            if _compose(stored) == composed_uri
+            or _compose(stored).startswith((f"{composed_uri}/", f"{composed_uri}{PART}"))
         ]
 
     def document(self, uri_or_path: str | Path) -> Document:

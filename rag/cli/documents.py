@@ -15,15 +15,15 @@ from rag.errors import DocumentNotFound
 
 if TYPE_CHECKING:
     from rag.pipeline import Pipeline
+    from rag.stores import DocumentStore
 
 _MAX_LISTED = 20  # before a deletion
 
 
 def list_documents(
-    pipeline: Pipeline, path: str | None, where: Sequence[str], *, failed: bool, as_json: bool
+    store: DocumentStore, path: str | None, where: Sequence[str], *, failed: bool, as_json: bool
 ) -> None:
     """Print the documents at and below a path, and what failed there with its reason."""
-    store = pipeline.open().document_store
     prefix = "" if path is None else as_uri(path)
     condition = parse_where(where)
     selected = None if condition is None else store.matching_documents(condition)

@@ -37,18 +37,18 @@ def find_models(folder: Path) -> list[FoundModel]:
     from rag.providers.ollama import list_models
     from rag.settings import load_settings
 
-    found = [FoundModel(f"ollama:{name}", "Ollama, on this machine") for name in list_models()]
+    models = [FoundModel(f"ollama:{name}", "Ollama, on this machine") for name in list_models()]
     ggufs = sorted({*folder.glob("*.gguf"), *folder.glob("models/*.gguf")})
-    found += [
+    models += [
         FoundModel(f"llama-cpp:{path.relative_to(folder)}", "a GGUF file, in this process")
         for path in ggufs
     ]
     settings = load_settings()
     for name, variable in _KEY_OF_MODEL.items():
         if getattr(settings, variable.lower()) is not None:
-            model = f"{name}:gpt-4.1-mini" if name == "openai" else name
-            found.append(FoundModel(model, f"{variable} is set"))
-    return found
+            full_name = f"{name}:gpt-4.1-mini" if name == "openai" else name
+            models.append(FoundModel(full_name, f"{variable} is set"))
+    return models
 
 
 def initialize(documents: str | None, model: str | None, *, force: bool) -> None:
@@ -67,8 +67,8 @@ def initialize(documents: str | None, model: str | None, *, force: bool) -> None
         model = _ask_model() if is_asking else "none"
     _check_model(model)
     Path(DEFAULT_PIPELINE).write_text(_make_yaml(documents, model), encoding="utf-8")
-    written = [DEFAULT_PIPELINE, *_write_new_files(model, is_asking)]
-    terminal.echo(f"wrote {', '.join(written)}")
+    file_names = [DEFAULT_PIPELINE, *_write_new_files(model, is_asking)]
+    terminal.echo(f"wrote {', '.join(file_names)}")
     if not Path(documents).exists():
         terminal.echo(f"Put your documents into {documents}.")
     terminal.echo("Next:  rag ingest\n       rag ask 'your question'")
@@ -77,8 +77,8 @@ def initialize(documents: str | None, model: str | None, *, force: bool) -> None
 def _ask_model() -> str:
     models = find_models(Path.cwd())
     terminal.echo("Which model writes the answers?\n  0. none: answers are quotes (no key)")
-    for i, found in enumerate(models, start=1):
-        terminal.echo(f"  {i}. {found.name} ({found.what})")
+    for i, model in enumerate(models, start=1):
+        terminal.echo(f"  {i}. {model.name} ({model.what})")
     terminal.echo("or another one by its name, such as openai:gpt-4.1-mini or model.gguf")
     choice = str(click.prompt("Model", "0")).strip()
     if choice.isdigit() and int(choice) <= len(models):
@@ -139,7 +139,7 @@ def _make_yaml(documents: str, model: str) -> str:
 
 def _write_new_files(model: str, is_asking: bool) -> list[str]:
     """Write the files that are not there yet; return their names."""
-    written = []
+    file_names = []
     variable = _KEY_OF_MODEL.get(model.partition(":")[0])
     if not Path(".env").exists():
         lines = ["# Keys; git must not see this file.\n"]
@@ -151,10 +151,10 @@ def _write_new_files(model: str, is_asking: bool) -> list[str]:
         descriptor = os.open(".env", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.writelines(lines)
-        written.append(".env")
+        file_names.append(".env")
     if not Path("questions.jsonl").exists():
         Path("questions.jsonl").write_text(_QUESTIONS, encoding="utf-8")
-        written.append("questions.jsonl")
+        file_names.append("questions.jsonl")
     if Path(".git").exists():
         ignore_file = Path(".gitignore")
         text = ignore_file.read_text(encoding="utf-8") if ignore_file.exists() else ""
@@ -163,5 +163,5 @@ def _write_new_files(model: str, is_asking: bool) -> list[str]:
             start = "" if not text or text.endswith("\n") else "\n"
             with ignore_file.open("a", encoding="utf-8") as file:
                 file.write(start + "".join(f"{name}\n" for name in missing))
-            written.append(".gitignore")
-    return written
+            file_names.append(".gitignore")
+    return file_names

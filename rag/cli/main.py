@@ -12,7 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -523,9 +523,11 @@ def documents(
 ) -> None:
     """List the documents of the index, at and below PATH, and what failed."""
     from rag.cli.documents import list_documents
+    from rag.index import open_document_store
 
-    with make_pipeline(pipeline, index, namespace) as opened:
-        list_documents(opened, path, where, failed=failed, as_json=as_json)
+    folder, config = resolve_document_store(pipeline, index)
+    with closing(open_document_store(folder, namespace, config)) as store:
+        list_documents(store, path, where, failed=failed, as_json=as_json)
 
 
 @cli.command()

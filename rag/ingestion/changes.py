@@ -416,16 +416,15 @@ class ChangeDetector:
         An empty mount point and a listing that comes back short look like that. Documents that
         moved, and parts that a changed source no longer contains, do not count.
         """
-        kept = {move.old for move in moves} | set(self._dropped_uris)
-        missing = set(deleted_uris) - kept
+        missing = set(deleted_uris) - {move.old for move in moves} - set(self._dropped_uris)
         if len(missing) <= UNASKED_DELETIONS:
             return
         for connector in connectors:
-            known = {uri for uri, _, _ in self._document_store.sources(connector.scope)}
-            known -= self._new_uris
-            count = len(missing & known)
-            if count > UNASKED_DELETIONS and count > len(known) / 2:
-                raise TooManyDeletions.of(connector.scope, count, len(known))
+            indexed_uris = {uri for uri, _, _ in self._document_store.sources(connector.scope)}
+            indexed_uris -= self._new_uris
+            count = len(missing & indexed_uris)
+            if count > UNASKED_DELETIONS and count > len(indexed_uris) / 2:
+                raise TooManyDeletions.of(connector.scope, count, len(indexed_uris))
 
     def find_moves_from_elsewhere(self) -> list[Move]:
         """Return the moves of documents outside the sources of this run.

@@ -187,8 +187,8 @@ def _find_sources(chunk: Any, sources: Sequence[Source]) -> list[int]:
 
 
 def _list(value: Any, name: str) -> list[Any]:
-    found = _get(value, name)
-    return found if isinstance(found, list) else []
+    items = _get(value, name)
+    return items if isinstance(items, list) else []
 
 
 def _get(value: Any, name: str) -> Any:

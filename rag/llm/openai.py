@@ -288,13 +288,13 @@ class _ResponsesParser(StreamParser):
         model, response = self._model, self._response
         if response is None:
             raise model._make_incomplete_error()
-        whole, refusals = self._read_output()
+        output, refusals = self._read_output()
         text = "".join(self._parts)
         model._check_length(len(text))
         details = response.get("incomplete_details")
         reason = details.get("reason") if isinstance(details, Mapping) else None
         finish = "stop"
-        if refusals and not whole:
+        if refusals and not output:
             finish = "refusal"
         elif response.get("status") == "incomplete":
             finish = "length" if reason == "max_output_tokens" else str(reason or "incomplete")

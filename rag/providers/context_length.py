@@ -101,8 +101,8 @@ def _iterate_answers(ask: Callable[..., Any], base: str, root: str, model: str) 
         for running in _list(ask("GET", f"{root}/api/ps"), "models"):
             if model in (_get(running, "name"), _get(running, "model")):
                 yield _get(running, "context_length")
-        shown = ask("POST", f"{root}/api/show", json={"model": model})
-        yield from _read_ollama_parameters(shown)
+        description = ask("POST", f"{root}/api/show", json={"model": model})
+        yield from _read_ollama_parameters(description)
         yield _OLLAMA_DEFAULT_TOKENS
     for address in (f"{root}/api/v0/models", f"{base}/models"):  # LM Studio; vLLM and others
         for listed in _list(ask("GET", address), "data"):
@@ -115,17 +115,17 @@ def _iterate_answers(ask: Callable[..., Any], base: str, root: str, model: str) 
 def _iterate_ollama_choices(
     ask: Callable[..., Any], base: str, root: str, model: str
 ) -> Iterator[Any]:
-    shown = ask("POST", f"{root}/api/show", json={"model": model})
-    yield from _read_ollama_parameters(shown)
-    info = _get(shown, "model_info")
+    description = ask("POST", f"{root}/api/show", json={"model": model})
+    yield from _read_ollama_parameters(description)
+    info = _get(description, "model_info")
     for name, value in info.items() if isinstance(info, Mapping) else ():
         if str(name).endswith(".context_length") and isinstance(value, int):
             yield min(value, OLLAMA_CONTEXT_TOKENS)
 
 
-def _read_ollama_parameters(shown: Any) -> Iterator[int]:
+def _read_ollama_parameters(description: Any) -> Iterator[int]:
     """Yield ``num_ctx`` of a Modelfile."""
-    for line in str(_get(shown, "parameters") or "").splitlines():
+    for line in str(_get(description, "parameters") or "").splitlines():
         name, _, value = line.partition(" ")
         if name == "num_ctx" and value.strip().isdigit():
             yield int(value)

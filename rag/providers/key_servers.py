@@ -68,15 +68,15 @@ def list_trusted_servers() -> list[str]:
 def trust_server(url: str) -> str:
     """Remember that keys may go to the server of a URL; return it. Raises `ConfigError`."""
     server = find_server(url)
-    _write_servers([*(known for known in list_trusted_servers() if known != server), server])
+    _write_servers([*(s for s in list_trusted_servers() if s != server), server])
     return server
 
 
 def distrust_server(url: str) -> bool:
     """Forget a trusted server; return whether it was one."""
-    server, known = find_server(url), list_trusted_servers()
-    _write_servers([other for other in known if other != server])
-    return server in known
+    server, servers = find_server(url), list_trusted_servers()
+    _write_servers([s for s in servers if s != server])
+    return server in servers
 
 
 def _trust_file() -> Path:

@@ -207,8 +207,8 @@ class _ResponseDraft:
             added = part | {"annotation_index": i, "annotation": annotation}
             yield self._event("response.output_text.annotation.added", added)
         yield self._event("response.output_text.done", part | {"text": text, "logprobs": []})
-        made = _make_part(text, annotations)
-        yield self._event("response.content_part.done", part | {"part": made})
+        whole_part = _make_part(text, annotations)
+        yield self._event("response.content_part.done", part | {"part": whole_part})
         done = {"output_index": 0, "item": response["output"][0]}
         yield self._event("response.output_item.done", done)
         yield self._event(f"response.{response['status']}", {"response": response})

@@ -179,9 +179,9 @@ def test_a_reply_that_is_too_long_is_an_error(api: str) -> None:
 
 
 def anthropic(server: Script, **options: Any) -> AnthropicChat:
-    made = make_model("anthropic", server.url, **options)
-    assert isinstance(made, AnthropicChat)
-    return made
+    model = make_model("anthropic", server.url, **options)
+    assert isinstance(model, AnthropicChat)
+    return model
 
 
 def make_message(*blocks: dict[str, Any], **more: Any) -> tuple[int, dict[str, str], bytes]:
@@ -380,9 +380,9 @@ def test_thoughts_of_anthropic_need_room_and_no_temperature(scripted_server: Scr
 
 
 def gemini(server: Script, **options: Any) -> GeminiChat:
-    made = make_model("gemini", server.url, **options)
-    assert isinstance(made, GeminiChat)
-    return made
+    model = make_model("gemini", server.url, **options)
+    assert isinstance(model, GeminiChat)
+    return model
 
 
 def make_candidate(text: str, **more: Any) -> tuple[int, dict[str, str], bytes]:
