@@ -171,8 +171,6 @@ class HttpReplyParser(StreamParser):
 
     def _cite(self, start: int, end: int, numbers: Sequence[int]) -> None:
         """Record a native citation of a span; those of no source are ignored."""
-        source_indices = tuple(
-            dict.fromkeys(n for n in numbers if 0 <= n < len(self._call.sources))
-        )
-        if source_indices and 0 <= start < end:
-            self._citations.append(NativeCitation(start, end, source_indices))
+        indices = tuple(dict.fromkeys(n for n in numbers if 0 <= n < len(self._call.sources)))
+        if indices and 0 <= start < end:
+            self._citations.append(NativeCitation(start, end, indices))

@@ -183,13 +183,13 @@ class HostedModel(Component):
         wait.
         """
         server = self._server_name
-        explanation = "" if reason in ("", NO_REASON) else f": {self._redact_key(reason)}"
+        detail = "" if reason in ("", NO_REASON) else f": {self._redact_key(reason)}"
         if status in (401, 403):
             advice = f"check {self._key_variable}"
             if obstacle := self._key_obstacle:
                 advice = f"{self._key_variable} was not sent, because {obstacle}"
-            elif status == 403 and explanation:
-                advice = f"{advice} and what it is allowed{explanation}"
+            elif status == 403 and detail:
+                advice = f"{advice} and what it is allowed{detail}"
             return ModelAuthError(
                 f"{server} refused the API key (HTTP {status}): {advice}",
                 status=status,
@@ -199,10 +199,10 @@ class HostedModel(Component):
         if status == 429:
             error_class = ModelRateLimited
             message = (
-                f"limits the rate of requests, or the quota is used up (HTTP {status}){explanation}"
+                f"limits the rate of requests, or the quota is used up (HTTP {status}){detail}"
             )
         elif status == 408 or status >= 500:
-            error_class, message = ModelUnreachable, f"failed (HTTP {status}){explanation}"
+            error_class, message = ModelUnreachable, f"failed (HTTP {status}){detail}"
         else:
             error_class = request_error_class(status, reason, code)
             message = (

@@ -226,10 +226,10 @@ def test_tab_completes_commands_and_paths(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "notes.txt").touch()
 
     def complete_all(text: str) -> list[str]:
-        found = []
-        while (match := complete(text, len(found))) is not None:
-            found.append(match)
-        return found
+        matches = []
+        while (match := complete(text, len(matches))) is not None:
+            matches.append(match)
+        return matches
 
     assert complete_all("/wh") == ["/why", "/where"]
     assert complete_all("no") == ["notes [1]/", "notes.txt"]

@@ -98,8 +98,8 @@ def test_a_moved_folder_is_not_added_beside_the_old_one(
 ) -> None:
     folder = write_notes(tmp_path / "docs", 3)
     write_notes(folder / "sub", 2, start=10)
-    other = write_notes(tmp_path / "other", 2, start=20)
-    pipeline.ingest(folder, other)
+    unmoved = write_notes(tmp_path / "other", 2, start=20)
+    pipeline.ingest(folder, unmoved)
     target = tmp_path / "manuals"
     do_move(folder, target)
     edited = next(target.rglob("note 01.txt"))
@@ -144,10 +144,10 @@ def test_a_tree_by_a_symbolic_link_is_indexed_once(pipeline: Pipeline, tmp_path:
     folder = write_notes(tmp_path / "docs", 3)
     link = tmp_path / "link"
     link.symlink_to(folder)
-    for path, other in ((folder, ""), (link, "docs"), (folder, "link")):
+    for path, old_name in ((folder, ""), (link, "docs"), (folder, "link")):
         report = pipeline.ingest(path)
         assert len(names(pipeline)) == 3
-        assert len(report.moved) == (3 if other else 0)
+        assert len(report.moved) == (3 if old_name else 0)
         assert all(name.startswith(f"{path.name}/") for name in names(pipeline))
 
 

@@ -493,8 +493,8 @@ class OllamaServer(ModelServer):
 
     def answer(self, request: dict[str, Any], path: str) -> tuple[int, str, bytes]:
         if path == "/api/show":
-            shown = {"model_info": {"qwen2.context_length": 32768}, "parameters": "stop x"}
-            return 200, JSON["Content-Type"], json.dumps(shown).encode()
+            description = {"model_info": {"qwen2.context_length": 32768}, "parameters": "stop x"}
+            return 200, JSON["Content-Type"], json.dumps(description).encode()
         return super().answer(request, path)
 
     def answer_get(self, path: str) -> tuple[int, str, bytes]:
@@ -752,6 +752,6 @@ def test_an_impossible_key_is_said(key: str, scripted_server: Script) -> None:
 def test_two_ways_to_one_server_know_its_window_apart() -> None:
     with OllamaServer() as server:
         url = server.url.removesuffix("/v1")
-        ours = make_model("ollama", url, context=None).context_tokens
-        other = OpenAIChat(model="m", base_url=url).context_tokens
-    assert (ours, other) == (OLLAMA_CONTEXT_TOKENS, 8192)
+        ollama_tokens = make_model("ollama", url, context=None).context_tokens
+        openai_tokens = OpenAIChat(model="m", base_url=url).context_tokens
+    assert (ollama_tokens, openai_tokens) == (OLLAMA_CONTEXT_TOKENS, 8192)

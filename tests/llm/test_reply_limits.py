@@ -193,10 +193,10 @@ def test_stray_lines_cost_linear_work_and_end() -> None:
 
 
 def test_a_slow_side_request_does_not_block_the_event_loop() -> None:
-    shown = threading.Event()
+    has_begun = threading.Event()
 
     def talk(connection: socket.socket, stop: threading.Event) -> None:
-        shown.wait(5)  # until the loop has run
+        has_begun.wait(5)  # until the loop has run
         connection.sendall(
             b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         )
@@ -204,7 +204,7 @@ def test_a_slow_side_request_does_not_block_the_event_loop() -> None:
     async def run(url: str) -> None:
         task = asyncio.ensure_future(make_model("ollama", url, context=None).acomplete(HELLO))
         await asyncio.sleep(0)
-        shown.set()
+        has_begun.set()
         with pytest.raises(ModelError):
             await task
 
