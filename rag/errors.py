@@ -10,6 +10,7 @@
     ├── SourceError              a source cannot be ingested
     │   ├── SourceNotFound       it does not exist
     │   ├── SourceUnreadable     it exists, but could not be read this time
+    │   ├── TooManyDeletions     it no longer lists most of its documents
     │   ├── SourceSkipped        it is no document: a lock file, a backup copy
     │   ├── ParserNotInstalled   its format needs an extra that is not installed
     │   └── ParseError           its bytes were read, but no usable text was found
@@ -197,7 +198,12 @@ class TooManyDeletions(SourceError):
     """
 
     def __init__(
-        self, message: str = "", *, uri: str | None = None, count: int = 0, total: int = 0
+        self,
+        message: str = "",
+        *,
+        uri: str | None = None,
+        count: int | None = None,
+        total: int | None = None,
     ) -> None:
         super().__init__(message, uri=uri)
         self.count = count

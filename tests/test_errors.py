@@ -99,6 +99,8 @@ def test_every_error_is_exported(error_class: type[RagError]) -> None:
 
 EXAMPLES: dict[str, Any] = {
     "built": "static",
+    "count": 12,
+    "total": 20,
     "component_kind": "chunker",
     "component_name": "nonsense",
     "extra": "ocr",

@@ -125,6 +125,11 @@ def _parse_condition(condition: str) -> Filter:
     if match is None:
         raise QueryError(f"--where {condition}: give FIELD=VALUE, or FIELD>=VALUE, or JSON")
     name, op, value = match.groups()
+    if value.lstrip()[:1] in ("<", ">", "=", "!"):
+        raise QueryError(
+            f"--where {condition}: {op}{value.lstrip()[:1]} is no comparison; for a value that "
+            "begins like this, give JSON"
+        )
     if op in ("=", "==", "!="):
         equals = F(name).in_(_parse_values(value))
         return ~equals if op == "!=" else equals

@@ -123,12 +123,12 @@ def _run_sync(
         writer = stack.enter_context(index.open_writer(allow_other_embedder=True))
         if progress is not None:
             stack.enter_context(count_sources_in_background(connectors, report))
+            report_progress()
         if index.has_other_embedder(index.document_store.state):
             reembed_documents(index, writer, chunker, report, report_progress)
         index.probe.check()
         detector = ChangeDetector(index.document_store, index.embedder, parser_pool, chunker, stop)
         changes = _count_reads(detector.detect_changes(connectors), report)
-        report_progress()
         decided_batches = Prefetcher(group_into_batches(changes), stop)
         embedded_batches = Prefetcher(embed_batches(decided_batches, writer), stop)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -143,7 +144,9 @@ def _create_client(settings: _ClientSettings) -> Any:
 
     limits = settings.limits
     http_client = httpx.Client(**limits.make_client_arguments())
-    return cohere.ClientV2(**settings.make_arguments(), httpx_client=http_client)
+    client = cohere.ClientV2(**settings.make_arguments(), httpx_client=http_client)
+    weakref.finalize(client, http_client.close)  # when the cache forgets it
+    return client
 
 
 def _create_async_client(settings: _ClientSettings) -> Any:

@@ -16,7 +16,6 @@ from rag.errors import (
     RagError,
 )
 from rag.providers.base import (
-    MAX_OPEN_CLIENTS,
     AsyncClients,
     HostedModel,
     is_broken_connection,
@@ -24,7 +23,7 @@ from rag.providers.base import (
 )
 from rag.providers.dialects import Feature, list_refused
 from rag.providers.network_errors import explain_unreachable, remove_api_path
-from rag.providers.reply_limits import ReplyLimits, ReplyTooLong, ReplyTooSlow
+from rag.providers.reply_limits import LIMITS, ReplyLimits, ReplyTooLong, ReplyTooSlow
 from rag.providers.retries import acall_with_retries, call_with_retries, parse_retry_after
 
 if TYPE_CHECKING:
@@ -33,11 +32,12 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-@lru_cache(maxsize=MAX_OPEN_CLIENTS)
-def _create_client(limits: ReplyLimits) -> httpx.Client:
+@lru_cache
+def _open_client() -> httpx.Client:
+    """Return the HTTP client of all synchronous calls; each request has its own limits."""
     import httpx
 
-    return httpx.Client(**limits.make_client_arguments())
+    return httpx.Client(**ReplyLimits(60, 600).make_client_arguments())
 
 
 def _create_async_client(limits: ReplyLimits) -> httpx.AsyncClient:
@@ -124,7 +124,7 @@ class HttpProvider(HostedModel):
 
     def _open(self, request: HttpRequest, body: Json) -> httpx.Response:
         with self._translate_errors():
-            client = _create_client(self._limits)
+            client = _open_client()
             response = client.send(self._build(client, request.path, body), stream=True)
             with ExitStack() as stack:
                 stack.callback(response.close)
@@ -157,7 +157,14 @@ class HttpProvider(HostedModel):
             raise self._make_missing_key_error(f"the model {self.model}")
         if not all(33 <= ord(character) < 127 for character in self._key):
             raise ModelAuthError("the API key has characters that no key has", model=self.model)
-        return client.build_request("POST", f"{self._url}{path}", json=body, headers=self._headers)
+        return client.build_request(
+            "POST",
+            f"{self._url}{path}",
+            json=body,
+            headers=self._headers,
+            timeout=self._limits.read,
+            extensions={LIMITS: self._limits},
+        )
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:

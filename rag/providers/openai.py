@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
@@ -398,7 +399,9 @@ def _create_client(settings: _ClientSettings) -> OpenAI:
     create = OpenAI if settings.azure_api_version is None else AzureOpenAI
     limits = settings.limits
     http_client = DefaultHttpxClient(**limits.make_client_arguments())
-    return create(**settings.make_arguments(), http_client=http_client)
+    client = create(**settings.make_arguments(), http_client=http_client)
+    weakref.finalize(client, http_client.close)  # when the cache forgets it
+    return client
 
 
 def _create_async_client(settings: _ClientSettings) -> AsyncOpenAI:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,11 +16,17 @@ from typing import TYPE_CHECKING, Any
 from rag.call_context import check_limits
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 MAX_REPLY_BYTES = 300_000_000
 """Most bytes of a reply; the vectors of 2,048 texts have some 130 million as JSON."""
 
+LIMITS = "citewell_limits"
+"""Extension of a request: its own `ReplyLimits`, where one client is for many models."""
+
+_DEADLINE = "citewell_deadline"
 _DRAIN_SECONDS = 1.0
 _MAX_PIECE_BYTES = 1_000_000
 _COMPRESSIONS = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": 0}
@@ -52,7 +59,7 @@ class ReplyLimits:
             "request": [self._start],
             "response": [self._limit],
         }
-        return {"timeout": self.read, "event_hooks": hooks}
+        return {"timeout": self.read, "event_hooks": hooks, "verify": _share_ssl_context()}
 
     def make_async_client_arguments(self) -> dict[str, Any]:
         """Do as `make_client_arguments` for an async client."""
@@ -63,14 +70,29 @@ class ReplyLimits:
         async def limit(response: httpx.Response) -> None:
             _limit_stream("AsyncByteStream", response, self)
 
-        return {"timeout": self.read, "event_hooks": {"request": [start], "response": [limit]}}
+        async_hooks = {"request": [start], "response": [limit]}
+        return {"timeout": self.read, "event_hooks": async_hooks, "verify": _share_ssl_context()}
 
     def _start(self, request: httpx.Request) -> None:
         request.headers["Accept-Encoding"] = "gzip"  # others cannot be bounded below
-        request.extensions["citewell_deadline"] = time.monotonic() + self.total
+        limits = request.extensions.get(LIMITS, self)
+        request.extensions[_DEADLINE] = time.monotonic() + limits.total
 
     def _limit(self, response: httpx.Response) -> None:
-        _limit_stream("SyncByteStream", response, self)
+        limits = response.request.extensions.get(LIMITS, self)
+        _limit_stream("SyncByteStream", response, limits)
+
+
+def _share_ssl_context() -> ssl.SSLContext:
+    """Return the TLS settings of all clients: reading the certificates takes 40 ms."""
+    return _make_ssl_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@lru_cache(maxsize=4)
+def _make_ssl_context(file: str | None, folder: str | None) -> ssl.SSLContext:
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 def _limit_stream(kind: str, response: Any, limits: ReplyLimits) -> None:
@@ -113,7 +135,7 @@ class _Limit:
         self._bytes += len(piece)
         if self._bytes > self._limits.max_bytes:
             raise ReplyTooLong(f"a reply of more than {self._limits.max_bytes:,} bytes")
-        if time.monotonic() > self._request.extensions["citewell_deadline"]:
+        if time.monotonic() > self._request.extensions[_DEADLINE]:
             raise ReplyTooSlow(f"no end of the reply in {self._limits.total:g} s")
 
     def _decompress(self, chunk: bytes) -> Iterator[bytes]:

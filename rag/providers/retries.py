@@ -15,6 +15,7 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Annotated, TypeVar
 
 from pydantic import Field
@@ -89,8 +90,8 @@ def _delay_before_retry(error: ModelRateLimited | ModelUnreachable, retry: int) 
 def _log_wait(error: Exception, seconds: float) -> None:
     """Say why a call waits, and until when."""
     if seconds >= LOGGED_WAIT_SECONDS:
-        end = time.strftime("%H:%M:%S", time.localtime(time.time() + seconds))
-        _log.warning("%s: waiting %d s, until %s", error, math.ceil(seconds), end)
+        end = datetime.now() + timedelta(seconds=seconds)
+        _log.warning("%s: waiting %d s, until %s", error, math.ceil(seconds), f"{end:%H:%M:%S}")
 
 
 def backoff_seconds(retry: int) -> float:

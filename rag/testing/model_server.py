@@ -117,6 +117,10 @@ class ModelServer:
             if (reason := refuses(request)) is not None:
                 error = {"error": {"message": reason}} if reason else {}
                 return shape.status, _JSON, json.dumps(error).encode()
+        if path.endswith("/v2/embed"):
+            return 200, _JSON, self._encode_whole(_make_cohere_vectors(request))
+        if path.endswith("/v2/rerank"):
+            return 200, _JSON, self._encode_whole(_make_scores(request))
         if path.endswith("/embeddings"):
             return 200, _JSON, self._encode(_make_vectors(request), is_stream=False)
         form = find_wire_format(path)
@@ -126,6 +130,12 @@ class ModelServer:
         if is_stream:
             return 200, "text/event-stream", self._encode(_make_chunks(shape.text), is_stream=True)
         return 200, _JSON, self._encode(_make_reply(shape.text), is_stream=False)
+
+    def _encode_whole(self, reply: Json) -> bytes:
+        body = json.dumps(reply).encode()
+        for encode in self.shape.encode:
+            body = encode(body, False)
+        return body
 
     def _answer_in(self, form: WireFormat, *, is_stream: bool) -> tuple[int, str, bytes]:
         """Answer in the format of another API."""
@@ -235,6 +245,19 @@ def _make_vectors(request: Json) -> Json:
     ]
     usage = {"prompt_tokens": 3, "total_tokens": 3}
     return {"object": "list", "model": "m", "data": data, "usage": usage}
+
+
+def _make_cohere_vectors(request: Json) -> Json:
+    vectors = [[float(len(text)), 1.0, float(i)] for i, text in enumerate(request["texts"])]
+    return {"id": "1", "embeddings": {"float": vectors}, "texts": request["texts"]}
+
+
+def _make_scores(request: Json) -> Json:
+    """Return a score for each document, the longest first."""
+    lengths = [len(document) for document in request["documents"]]
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    results = [{"index": i, "relevance_score": lengths[i] / (1 + max(lengths))} for i in order]
+    return {"id": "1", "results": results}
 
 
 # -- refusals ------------------------------------------------------------------------------

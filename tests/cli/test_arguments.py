@@ -115,3 +115,11 @@ def test_renamed_settings_are_one_warning_line_each(ingested_rag: Rag, tmp_path:
     assert len(lines) == 2 and all(line.startswith("warning: ") for line in lines)
     assert any("'refiners'" in line and "'postprocessors'" in line for line in lines)
     assert any("'edges-first'" in line and "'lost-in-the-middle'" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "condition", ["year>>2020", "year=>2020", "a===b", "a!=!b", "a< <b", "y>=<1"]
+)
+def test_two_comparisons_are_none(condition: str) -> None:
+    with pytest.raises(QueryError, match="is no comparison"):
+        parse_where([condition])

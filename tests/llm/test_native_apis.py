@@ -9,6 +9,8 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
 from rag import (
@@ -22,6 +24,7 @@ from rag import (
     OllamaChat,
     OpenAIChat,
 )
+from rag.embedding.cohere import CohereEmbedder
 from rag.errors import (
     MissingKey,
     ModelAuthError,
@@ -30,10 +33,12 @@ from rag.errors import (
     ModelRateLimited,
     ModelReplyError,
     ModelUnreachable,
+    RagError,
 )
 from rag.generation import Generator
 from rag.llm import NativeCitation, Source, fill
 from rag.llm.completion import Completion
+from rag.postprocessing.cohere import CohereReranker
 from rag.providers.context_length import OLLAMA_CONTEXT_TOKENS
 from rag.providers.dialects import forget_refusals
 from rag.testing import SHAPES, ModelServer, Shape
@@ -755,3 +760,61 @@ def test_two_ways_to_one_server_know_its_window_apart() -> None:
         ollama_tokens = make_model("ollama", url, context=None).context_tokens
         openai_tokens = OpenAIChat(model="m", base_url=url).context_tokens
     assert (ollama_tokens, openai_tokens) == (OLLAMA_CONTEXT_TOKENS, 8192)
+
+
+# -- every client, and several habits at once --------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    api=st.sampled_from([api for api in APIS if api != "cohere"]),
+    names=st.lists(st.sampled_from(list(ANSWERS)), min_size=2, max_size=4, unique=True),
+    call=st.sampled_from(CALLS),
+)
+def test_answers_arrive_from_servers_with_several_habits(
+    api: str, names: list[str], call: Callable[[Any], Completion]
+) -> None:
+    shape = Shape()
+    for name in sorted(names, key=list(SHAPES).index):
+        shape = shape.combine(SHAPES[name])
+    try:
+        with ModelServer(shape) as server:
+            assert call(make_model(api, server.url, retries=1)).text == REPLY
+    except ModelError as error:  # two shapes may contradict each other; never in silence
+        assert len(str(error)) > 20
+    finally:
+        forget_refusals()
+
+
+TEXTS = ["a", "bbb", "cc"]
+
+
+def embed_with_cohere(url: str, retries: int = 0) -> list[int]:
+    embedder = CohereEmbedder.model_validate(
+        {"base_url": url, "api_key": API_KEY, "retries": retries, "dimensions": 3, "timeout": 20}
+    )
+    vectors = embedder.embed_documents(TEXTS)
+    return [round(float(vector[0] / vector[1])) for vector in vectors]
+
+
+def rerank_with_cohere(url: str, retries: int = 0) -> list[int]:
+    reranker = CohereReranker.model_validate(
+        {"base_url": url, "api_key": API_KEY, "retries": retries, "timeout": 20}
+    )
+    return [round(4 * score) for score in reranker.score("q", TEXTS)]
+
+
+@pytest.mark.parametrize("use", [embed_with_cohere, rerank_with_cohere])
+@pytest.mark.parametrize("name", [n for n in ANSWERS if n not in _REFUSED])
+def test_coheres_vectors_and_scores_arrive(name: str, use: Callable[..., list[int]]) -> None:
+    with ModelServer(ANSWERS[name]) as server:
+        lengths = use(server.url.removesuffix("/v1"), retries=1)
+    assert lengths == [len(text) for text in TEXTS]
+
+
+@pytest.mark.parametrize("use", [embed_with_cohere, rerank_with_cohere])
+@pytest.mark.parametrize("name", ERRORS)
+def test_coheres_failures_are_one_clear_error(name: str, use: Callable[..., list[int]]) -> None:
+    with ModelServer(ERRORS[name]) as server, pytest.raises(RagError) as caught:
+        use(server.url.removesuffix("/v1"))
+    assert len(str(caught.value)) > 20 and API_KEY not in str(caught.value)

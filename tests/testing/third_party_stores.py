@@ -510,6 +510,11 @@ class JournalStore(DocumentStore):
             self._embeddings[embedder, text_hash] = vector
 
     @_writes
+    def add_embeddings(self, embedder: str, embeddings: Iterable[tuple[bytes, bytes]]) -> None:
+        for text_hash, vector in embeddings:
+            self._embeddings.setdefault((embedder, text_hash), vector)
+
+    @_writes
     def delete_unused_embeddings(self) -> int:
         used = {stored.text_hash for stored in self._chunks.values()}
         unused = [key for key in self._embeddings if key[1] not in used]
