@@ -57,7 +57,8 @@ def main(index: Path = Path(".rag-demo")) -> list[Answer]:
 
 
 def _print_progress(report: IngestReport) -> None:
-    print(f"  {report.seen} documents, {report.chunks} chunks", file=sys.stderr)
+    if report.seen:  # the first call comes before any document
+        print(f"  {report.seen} documents, {report.chunks} chunks", file=sys.stderr)
 
 
 def _print_answer(question: str, answer: Answer) -> None:
