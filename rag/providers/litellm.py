@@ -37,7 +37,7 @@ class LiteLlmProvider(HostedModel):
         if self.api_key is not None or self.base_url is None:
             return self._key or None
         obstacle = explain_withheld_key(self.base_url, "configuration", "environment")
-        return "none" if obstacle else None
+        return "none" if obstacle and not self._missing_variables() else None
 
     @property
     def _server_name(self) -> str:

@@ -327,3 +327,13 @@ def test_a_misbehaving_server_gives_the_answer_or_one_clear_error(
         else:
             assert text == REPLY  # LiteLLM turns a few errors into the end of the reply
     forget_refusals()
+
+
+@needs_litellm
+def test_the_key_of_the_environment_is_not_sent_to_another_server(
+    monkeypatch: pytest.MonkeyPatch, scripted_server: Script
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", API_KEY)
+    model = LiteLlmChat(model="openai/m", base_url=scripted_server.url, retries=0)
+    assert model._find_key_for_litellm() == "none"
+    assert LiteLlmChat(model="openai/m")._find_key_for_litellm() is None
