@@ -96,6 +96,6 @@ def make_progress_printer() -> Callable[[int, int], None] | None:
         return None
 
     def print_progress(done: int, total: int) -> None:
-        terminal.echo(f"\r{done:,} of {total:,} ", err=True, nl=done == total)
+        terminal.echo(terminal.LINE_START, f"{done:,} of {total:,} ", err=True, nl=done == total)
 
     return print_progress

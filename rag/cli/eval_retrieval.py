@@ -214,7 +214,8 @@ def _make_stage_progress(title: str) -> Callable[[str, int, int], None] | None:
         return None
 
     def print_progress(stage: str, done: int, total: int) -> None:
-        terminal.echo(f"\r{title}: {stage} {done:,} of {total:,} ", err=True, nl=done == total)
+        line = f"{title}: {stage} {done:,} of {total:,} "
+        terminal.echo(terminal.LINE_START, line, err=True, nl=done == total)
 
     return print_progress
 

@@ -45,6 +45,10 @@ class Styled(str):
     """A clean text with a style of our own."""
 
 
+LINE_START = Styled("\r")
+"""Goes back to the beginning of the line, for progress that overwrites itself."""
+
+
 def style(text: object, **styles: Any) -> Styled:
     """Return a clean text with the styles of `click.style`."""
     return Styled(click.style(clean(str(text)), **styles))

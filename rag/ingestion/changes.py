@@ -442,13 +442,16 @@ class ChangeDetector:
             if source not in self._seen_uris
         ]
         entries = self._document_store.ledger_by_uri([uri for uri, _ in elsewhere])
+        new_uris: dict[str, list[str]] = {}  # by file name
+        for added_uri in self._new_uris:
+            new_uris.setdefault(added_uri.rsplit("/", 1)[-1], []).append(added_uri)
         moves: dict[str, str] = {}
         roots: dict[str, str] = {}
         for uri, source in elsewhere:
             name = uri[len(source) :]
-            new_uri = self._added_uris.get((entries[uri].content_hash, name))
-            if new_uri is None:
-                new_uri = self._find_edited(uri, source)
+            same_uri = self._added_uris.get((entries[uri].content_hash, name))
+            candidates = new_uris.get(uri.rsplit("/", 1)[-1], ())
+            new_uri = same_uri or self._find_edited(uri, source, candidates)
             if new_uri is None or not _has_moved(source, new_uri[: len(new_uri) - len(name)]):
                 continue
             moves[uri] = new_uri
@@ -457,16 +460,14 @@ class ChangeDetector:
                 roots[old_root] = new_root
         for uri, source in elsewhere:
             for old_root, new_root in roots.items():
-                new_uri = new_root + uri[len(old_root) :]
-                is_here = source.startswith(old_root) and new_uri in self._new_uris
+                moved_uri = new_root + uri[len(old_root) :]
+                is_here = source.startswith(old_root) and moved_uri in self._new_uris
                 if uri not in moves and is_here and not _exists(source):
-                    moves[uri] = new_uri
+                    moves[uri] = moved_uri
         return [Move(old, new) for old, new in sorted(moves.items())]
 
-    def _find_edited(self, uri: str, source: str) -> str | None:
-        """Return the added document with the name and almost the words of one that is gone."""
-        file_name = uri.rsplit("/", 1)[-1]
-        candidates = [new for new in self._new_uris if new.rsplit("/", 1)[-1] == file_name]
+    def _find_edited(self, uri: str, source: str, candidates: Sequence[str]) -> str | None:
+        """Return the candidate with almost the words of a document that is gone."""
         if not candidates or _exists(source):
             return None
         words = Counter(self._document_store.document(uri).text.split())

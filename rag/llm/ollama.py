@@ -13,8 +13,6 @@ from rag.providers.dialects import Feature
 from rag.providers.http import Json
 from rag.providers.ollama import DEFAULT_URL, list_models
 
-_FINISH_REASONS = {"stop": "stop", "length": "length"}
-
 
 class OllamaParser(HttpReplyParser):
     """Parses replies of Ollama; the lines of a stream have the format of a whole reply."""
@@ -29,8 +27,7 @@ class OllamaParser(HttpReplyParser):
         if event.get("done"):
             self.is_complete = True
             self._count_tokens(event.get("prompt_eval_count"), event.get("eval_count"))
-            reason = str(event.get("done_reason") or "stop")
-            self._finish_reason = _FINISH_REASONS.get(reason, reason)
+            self._finish_reason = str(event.get("done_reason") or "stop")
         return message.get("content") or ""
 
 

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.cli import terminal
+from rag.cli.eval_options import make_progress_printer
 from rag.testing import ModelServer, Shape
 
 RAG = str(Path(sys.executable).with_name("rag"))
@@ -184,3 +185,14 @@ def test_no_module_of_the_command_line_prints_by_itself() -> None:
             assert not re.search(r"click\.(echo|secho|style)\(|sys\.std(out|err)\.write", text), (
                 path
             )
+
+
+def test_progress_goes_back_to_the_beginning_of_its_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    progress = make_progress_printer()
+    assert progress is not None
+    progress(1, 2)
+    progress(2, 2)
+    assert capsys.readouterr().err == "\r1 of 2 \r2 of 2 \n"
