@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import Context, copy_context
 from functools import lru_cache
-from threading import Lock
-from typing import TypeVar
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from rag.call_context import check_limits, current_context
+from rag.call_context import Cancellation, check_limits, current_context, limit_call
 from rag.errors import DeadlineExceeded
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -23,16 +27,30 @@ _Item = TypeVar("_Item")
 def limit_concurrency(key: str, limit: int) -> Iterator[None]:
     """Run the body of the ``with`` at most `limit` times at once in this process, per `key`.
 
-    Further threads wait. Hold it only while you wait for the model, not while a stream is consumed:
-    the consumer of a stream may call the same model between two tokens and would wait forever.
+    Further threads wait, at most until their call must stop. Hold it only while you wait for the
+    model, not while a stream is consumed: the consumer of a stream may call the same model between
+    two tokens and would wait forever.
     """
     limiter = _get_limiter(key, limit)
     permit = limiter.request()
     try:
-        permit.result()
+        _await_permit(permit)
         yield
     finally:
         limiter.give_back(permit)
+
+
+def _await_permit(permit: Future[None]) -> None:
+    """Wait for a permit. Raises `CallCancelled` or `DeadlineExceeded`."""
+    context = current_context()
+    with ExitStack() as callbacks:
+        for cancellation in context.cancellations:
+            callbacks.enter_context(cancellation.notify(permit.cancel))
+        try:
+            permit.result(context.remaining_seconds)
+        except (CancelledError, TimeoutError):
+            context.check()
+            raise
 
 
 @asynccontextmanager
@@ -171,13 +189,16 @@ async def aclose_at_end(items: AsyncIterator[_Item]) -> AsyncIterator[AsyncItera
             await aclose()
 
 
-def iterate_in_own_context(items: Iterator[_Item]) -> Iterator[_Item]:
+def iterate_in_own_context(
+    items: Iterator[_Item], cancellation: Cancellation | None = None
+) -> Iterator[_Item]:
     """Yield the items of a generator, and run all its steps in one copy of the current context.
 
     Context variables that the generator sets (a usage tracker, a span) keep their values from step
     to step, in whichever thread each step runs, and do not change the consumer's context.
     """
-    context = copy_context()
+    with limit_call(cancellation=cancellation):
+        context = copy_context()
     end = object()
 
     def close() -> None:
@@ -191,18 +212,59 @@ def iterate_in_own_context(items: Iterator[_Item]) -> Iterator[_Item]:
         context.run(close)
 
 
+def iterate_in_background(items: AsyncIterator[_Item]) -> Iterator[_Item]:
+    """Yield the items of an async generator, which runs on an event loop in a thread.
+
+    What it awaits ends at once when the running call must stop (`stop_at_limits`): a synchronous
+    read of a socket would go on until the server sends something.
+    """
+    import asyncio
+
+    loop = _get_background_loop(os.getpid())
+    end = object()
+
+    async def step() -> _Item | object:
+        async with stop_at_limits():
+            return await anext(items, end)
+
+    def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        try:
+            return future.result()
+        finally:
+            future.cancel()  # of an interrupted wait
+
+    try:
+        while (item := run(step())) is not end:
+            yield item
+    finally:
+        if (aclose := getattr(items, "aclose", None)) is not None:
+            run(aclose())
+
+
+@lru_cache(maxsize=1)
+def _get_background_loop(process: int) -> AbstractEventLoop:
+    """Return the event loop of a thread; a forked process has its own."""
+    import asyncio
+
+    loop = asyncio.new_event_loop()
+    Thread(target=loop.run_forever, name="citewell-background", daemon=True).start()
+    return loop
+
+
 async def iterate_in_threads(
     items: Iterator[_Item], *, at_once: bool = False
 ) -> AsyncIterator[_Item]:
     """Yield the items of a generator without blocking the event loop.
 
     Each step runs in a worker thread; `at_once` runs all steps in one go, which is faster if the
-    generator does not wait between items. When this iterator is closed or cancelled, the generator
-    is closed as well.
+    generator does not wait between items. When this iterator is closed or cancelled, what the
+    generator calls is cancelled (`Cancellation`), and the generator is closed as well.
     """
     from anyio import CancelScope, to_thread
 
-    steps = iterate_in_own_context(items)
+    cancellation = Cancellation()
+    steps = iterate_in_own_context(items, cancellation)
     end = object()
     step_lock = Lock()
 
@@ -226,5 +288,6 @@ async def iterate_in_threads(
         while (result := await to_thread.run_sync(step)) is not end:
             yield result  # type: ignore[misc]
     finally:
+        cancellation.cancel()
         with CancelScope(shield=True):
             await to_thread.run_sync(close)

@@ -88,7 +88,9 @@ def print_diagnosis(index: Path, *, as_json: bool) -> bool:
     for variable, is_set in diagnosis["keys"].items():
         terminal.echo(f"  {variable:<24}{'set' if is_set else 'not set'}")
     terminal.echo(f"embedder minilm: {diagnosis['minilm']}")
-    models = diagnosis["models"] or ["none (answers are quotes); `rag init` shows the choices"]
+    models = diagnosis["models"] or [
+        "none (answers are quotes); `rag models list` shows the choices"
+    ]
     terminal.echo(f"chat models at hand: {', '.join(models)}")
     terminal.echo(f"index {index}: {state}")
     terminal.secho("next", bold=True)
@@ -111,6 +113,8 @@ def _advise(index: Path, diagnosis: dict[str, Any], is_index_fine: bool) -> list
     advice = ["rag ask 'your question', or rag chat"]
     if diagnosis["models"] and find_default_pipeline() is None:
         advice.append(f"with a model: rag ask --model {diagnosis['models'][0]} 'your question'")
+    elif not diagnosis["models"]:
+        advice.append("for written answers: rag models list, rag models get NAME, or a key in .env")
     return advice
 
 

@@ -80,6 +80,8 @@ def _ask_model() -> str:
     for i, model in enumerate(models, start=1):
         terminal.echo(f"  {i}. {model.name} ({model.what})")
     terminal.echo("or another one by its name, such as openai:gpt-4.1-mini or model.gguf")
+    if not models:
+        terminal.echo("(`rag models get qwen2.5-coder-1.5b` downloads one that runs here: 1.1 GB)")
     choice = str(click.prompt("Model", "0")).strip()
     if choice.isdigit() and int(choice) <= len(models):
         return "none" if choice == "0" else models[int(choice) - 1].name

@@ -26,6 +26,7 @@ from rag.cli.corpus_analysis import duplicates, map_command, outliers, similar
 from rag.cli.eval_retrieval import eval_group, tune
 from rag.cli.index import index_group
 from rag.cli.inspect import inspect_command
+from rag.cli.models import models_group
 from rag.cli.options import (
     FAILED,
     INTERRUPTED,
@@ -43,6 +44,7 @@ from rag.cli.options import (
     where_option,
 )
 from rag.cli.serve import keys_group, mcp, serve
+from rag.cli.train import train_group
 from rag.errors import (
     ConfigError,
     QueryError,
@@ -403,15 +405,6 @@ def embedders(as_json: bool) -> None:
 
 
 @cli.command()
-@json_option
-def models(as_json: bool) -> None:
-    """List the chat models with context window and price."""
-    from rag.cli import parse
-
-    parse.list_chat_models(as_json=as_json)
-
-
-@cli.command()
 @click.argument("source", metavar="FILE")
 @click.option(
     "--check", is_flag=True, help="Print what is left out of the text, and why, not the text."
@@ -622,6 +615,8 @@ cli.add_command(conversations_group, name="conversations")
 cli.add_command(eval_group, name="eval")
 cli.add_command(inspect_command)
 cli.add_command(keys_group, name="keys")
+cli.add_command(models_group, name="models")
+cli.add_command(train_group, name="train")
 cli.add_command(serve)
 cli.add_command(mcp)
 cli.add_command(tune)

@@ -217,9 +217,12 @@ def list_embedders(*, as_json: bool) -> None:
         terminal.echo(f"  {preset['name']:<52}{length}   {preset['embedder']}")
 
 
-def list_chat_models(*, as_json: bool) -> None:
-    """List the chat model components and the known models of each."""
-    _list_models("chat_model", "models", _format_chat_model, as_json=as_json)
+def list_chat_models(*, as_json: bool, **other_lists: list[dict[str, Any]]) -> None:
+    """List the chat model components and the known models of each.
+
+    With `as_json`, `other_lists` are printed with them.
+    """
+    _list_models("chat_model", "models", _format_chat_model, as_json=as_json, **other_lists)
 
 
 def _list_models(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import click
@@ -17,6 +18,8 @@ from rag.cli.options import (
     resolve_index,
 )
 from rag.errors import ConfigError, MissingExtra
+
+_END_SECONDS = 2.0  # after the server has ended
 
 
 @click.command()
@@ -83,6 +86,7 @@ def serve(
     """
     from rag.serving import Options
     from rag.serving import serve as run
+    from rag.serving.app import end_process_unless
 
     options = Options(
         rate=rate,
@@ -107,6 +111,7 @@ def serve(
             log_level="warning",
             announce=announce,
         )
+    end_process_unless(threading.Event(), _END_SECONDS, code=0)  # threads may wait for a model
 
 
 @click.group(name="keys")

@@ -89,6 +89,36 @@ class MiniLMEmbedder(BatchedEmbedder):
         encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return [len(encoding) for encoding in encodings]
 
+    def list_token_ids(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        """Return the ids of the tokens of each text, without special tokens: int64 ``[tokens]``."""
+        import numpy as np
+
+        encodings = self._model.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
+
+    def embed_tokens(self, texts: Sequence[str], side: Side) -> list[NDArray[np.float32]]:
+        """See `Embedder.embed_tokens`. A text longer than `max_tokens` is read in parts.
+
+        Raises `EmbeddingError` if the model file has only vectors of whole texts.
+        """
+        import numpy as np
+
+        model = self._model
+        token_vectors = []
+        for ids in self.list_token_ids(texts):
+            parts = [
+                _run_model(model, model.add_special_tokens(ids[i : i + _MAX_TOKENS]))
+                for i in range(0, len(ids), _MAX_TOKENS)
+            ]
+            if any(part.ndim != 3 for part in parts):
+                raise EmbeddingError("this model has no vectors of tokens", model=MODEL)
+            vectors = np.concatenate(
+                [np.zeros((0, _DIMENSION), dtype=np.float32), *(part[0, 1:-1] for part in parts)]
+            )
+            norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+            token_vectors.append(vectors / np.maximum(norms, 1e-12))
+        return token_vectors
+
     def _embed(self, texts: Sequence[str], side: Side) -> NDArray[np.float32]:
         """Return the means of the token vectors."""
         import numpy as np
@@ -101,12 +131,7 @@ class MiniLMEmbedder(BatchedEmbedder):
         for i, encoding in enumerate(encodings):
             ids[i, : len(encoding)] = encoding.ids
             mask[i, : len(encoding)] = 1
-        inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        names = {item.name for item in model.session.get_inputs()}
-        outputs = model.session.run(
-            None, {name: value for name, value in inputs.items() if name in names}
-        )
-        token_vectors = np.asarray(outputs[0], dtype=np.float32)
+        token_vectors = _run_model(model, ids, mask)
         if token_vectors.ndim == 2:  # the model has pooled them
             return token_vectors
         weights = mask[:, :, None].astype(np.float32)
@@ -190,6 +215,26 @@ def _download() -> None:
 class _LoadedModel(NamedTuple):
     session: Any
     tokenizer: Any
+
+    def add_special_tokens(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the ids of one text as the model reads them: int64 ``[1, n + 2]``."""
+        import numpy as np
+
+        first, last = (self.tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]"))
+        return np.concatenate([[first], ids, [last]]).astype(np.int64)[None]
+
+
+def _run_model(
+    model: _LoadedModel, ids: NDArray[np.int64], mask: NDArray[np.int64] | None = None
+) -> NDArray[np.float32]:
+    """Return the vectors of all tokens, float32 ``[texts, n, 384]``, or those of the texts."""
+    import numpy as np
+
+    mask = np.ones_like(ids) if mask is None else mask
+    inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+    names = {item.name for item in model.session.get_inputs()}
+    outputs = model.session.run(None, {n: value for n, value in inputs.items() if n in names})
+    return np.asarray(outputs[0], dtype=np.float32)
 
 
 _LOADING = threading.Lock()

@@ -10,11 +10,12 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 from pydantic import Field
 
 from rag import tracing
-from rag.call_context import check_limits
+from rag.call_context import check_limits, current_context
 from rag.component import Component, NotFingerprinted
 from rag.concurrency import (
     aclose_at_end,
     close_at_end,
+    iterate_in_background,
     iterate_in_threads,
     limit_async_concurrency,
     limit_concurrency,
@@ -91,7 +92,7 @@ class ChatModel(Component):
             self._open_span(messages) as span,
             limit_concurrency(self.fingerprint, self.concurrency),
         ):
-            completion = self._complete(messages, schema=schema, sources=sources)
+            completion = self._complete_within_limits(messages, schema, sources)
             if not isinstance(completion, Completion):
                 raise TypeError(f"{type(self).__name__}._complete must return a rag.llm.Completion")
             completion = self._finish_completion(completion, span)
@@ -114,7 +115,7 @@ class ChatModel(Component):
             yield Delta(cached.text)
             yield Delta("", cached)
             return
-        deltas = self._stream(messages, schema=schema, sources=sources)
+        deltas = self._stream_within_limits(messages, schema, sources)
         fingerprint = self.fingerprint
         with self._open_span(messages) as span, close_at_end(deltas):
             reply = _StreamedReply(self, span)
@@ -278,13 +279,43 @@ class ChatModel(Component):
         """
         import asyncio
 
-        hooks = {"_complete", "_stream", "_astream"}
-        definer = next(part for part in type(self).__mro__ if hooks & vars(part).keys())
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             return False
+        return self._has_async_stream
+
+    @property
+    def _has_async_stream(self) -> bool:
+        hooks = {"_complete", "_stream", "_astream"}
+        definer = next(part for part in type(self).__mro__ if hooks & vars(part).keys())
         return "_astream" in vars(definer)
+
+    @property
+    def _stops_at_once(self) -> bool:
+        """Whether a call may have to stop, and can do so while it waits for the model."""
+        context = current_context()
+        is_limited = bool(context.cancellations) or context.deadline is not None
+        return is_limited and self._has_async_stream
+
+    def _stream_within_limits(
+        self, messages: Sequence[Message], schema: JsonSchema | None, sources: Sequence[Source]
+    ) -> Iterator[Delta]:
+        if self._stops_at_once:
+            deltas = self._astream(messages, schema=schema, sources=sources)
+            return iterate_in_background(deltas)
+        return self._stream(messages, schema=schema, sources=sources)
+
+    def _complete_within_limits(
+        self, messages: Sequence[Message], schema: JsonSchema | None, sources: Sequence[Source]
+    ) -> Completion:
+        if not self._stops_at_once:
+            return self._complete(messages, schema=schema, sources=sources)
+        with close_at_end(self._stream_within_limits(messages, schema, sources)) as deltas:
+            for delta in deltas:
+                if delta.completion is not None:
+                    return delta.completion
+        raise _make_missing_completion_error(self)
 
     def _find_cached_reply(
         self, messages: Sequence[Message], schema: JsonSchema | None, sources: Sequence[Source]

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
@@ -25,8 +26,9 @@ from rag.pipeline import Pipeline
 from rag.serving import api, documents_api, openai_api, openai_responses
 from rag.serving.dependencies import Authentication, PrincipalArgument, ServiceArgument
 from rag.serving.errors import ApiError, ErrorReply, install_error_handlers
+from rag.serving.http_protocol import make_http_protocol
 from rag.serving.keys import KeyStore, open_key_store
-from rag.serving.limits import BodyLimit, SameOrigin, SecurityHeaders
+from rag.serving.limits import BodyLimit, CancelledRequests, SameOrigin, SecurityHeaders
 from rag.serving.metrics import RequestMetrics
 from rag.serving.service import Options, Service
 
@@ -42,6 +44,7 @@ _STATUSES = {
     403: "The request comes from another site.",
     404: "The resource does not exist.",
     409: "Another process is writing to the index.",
+    408: "The rest of the request does not arrive.",
     413: "The request is too large.",
     422: "The request does not have the documented format.",
     429: "Too many requests: wait for `Retry-After` seconds.",
@@ -153,6 +156,7 @@ def _add_middleware(app: FastAPI, service: Service, hosts: frozenset[str] | None
     app.add_middleware(SameOrigin, allowed=options.origins, hosts=hosts)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestMetrics, metrics=service.metrics)
+    app.add_middleware(CancelledRequests)
 
 
 def _add_operator_routes(app: FastAPI) -> None:
@@ -216,9 +220,25 @@ def _limit_malloc_arenas() -> None:
 class _Server(uvicorn.Server):
     """Shuts down on a signal without ending the process; a second SIGINT stops it at once."""
 
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.has_ended = threading.Event()
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.should_exit:
+            end_process_unless(self.has_ended, (self.config.timeout_graceful_shutdown or 0) + 4)
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
+
+
+def end_process_unless(has_ended: threading.Event, seconds: float, code: int = 1) -> None:
+    """End this process in `seconds` with an exit code, unless `has_ended` is set before."""
+
+    def watch() -> None:
+        if not has_ended.wait(seconds):
+            os._exit(code)
+
+    threading.Thread(target=watch, name="end of the process", daemon=True).start()
 
 
 def serve(
@@ -228,11 +248,14 @@ def serve(
     port: int = 8000,
     options: Options | None = None,
     proxies: Sequence[str] = (),
-    grace: int = 15,
+    grace: int = 5,
     log_level: str = "info",
     announce: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; then streams have `grace` seconds to end.
+    """Serve until SIGTERM or SIGINT; then requests have `grace` seconds to end.
+
+    Requests that have not ended by then get the error ``shutting_down``. If something cannot be
+    stopped, the process ends a few seconds later all the same: an index is right after that too.
 
     Every request needs a key once the index has keys (``rag keys add``). The ``X-Forwarded-For``
     header is trusted from the addresses in `proxies`. `announce` is called with the address when
@@ -245,6 +268,7 @@ def serve(
     app = create_app(pipeline, keys=keys, options=options, hosts=hosts, open_until_keyed=is_open)
     config = uvicorn.Config(
         app,
+        http=make_http_protocol(),
         log_level=log_level,
         access_log=False,
         server_header=False,
@@ -257,7 +281,11 @@ def serve(
     with open_listener(host, port) as listener:
         if announce is not None:
             announce(format_address(listener))
-        _Server(config).run(sockets=[listener])
+        server = _Server(config)
+        try:
+            server.run(sockets=[listener])
+        finally:
+            server.has_ended.set()
 
 
 def require_key_or_loopback(keys: KeyStore, host: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -12,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag.serving.asgi import ResponseTracker, route_path
-from rag.serving.errors import ApiError
+from rag.serving.errors import ApiError, ErrorReply
 
 _MAX_TRACKED_CLIENTS = 10_000
 
@@ -58,15 +60,45 @@ class SecurityHeaders:
         await self.app(scope, receive, send_with_headers)
 
 
+class CancelledRequests:
+    """ASGI middleware that ends requests with an error when the end of the server cancels them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        tracker = ResponseTracker(send)
+        try:
+            await self.app(scope, receive, tracker)
+        except asyncio.CancelledError:
+            error = ApiError(503, "the server is shutting down", "shutting_down", retry_after=5)
+            if tracker.status is None:
+                await error.response()(scope, receive, send)
+                return
+            is_openai = route_path(scope).startswith("/v1/")
+            reply = ErrorReply(error=error.problem()) if is_openai else error.problem()
+            event = f"event: error\ndata: {reply.model_dump_json()}\n\n".encode()
+            with contextlib.suppress(RuntimeError):  # of a body whose length was announced
+                await send({"type": "http.response.body", "body": event, "more_body": False})
+
+
 class BodyLimit:
     """ASGI middleware that refuses bodies of more bytes than `limit_of` returns for the path.
 
-    The limit also holds for bodies without a ``Content-Length``.
+    The limit also holds for bodies without a ``Content-Length``. A body of which nothing arrives
+    for `idle_seconds` is refused as well.
     """
 
-    def __init__(self, app: ASGIApp, limit_of: Callable[[str], int]) -> None:
+    def __init__(
+        self, app: ASGIApp, limit_of: Callable[[str], int], idle_seconds: float = 30.0
+    ) -> None:
         self.app = app
         self.limit_of = limit_of
+        self.idle_seconds = idle_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -81,11 +113,18 @@ class BodyLimit:
             await refusal(scope, receive, send)
             return
         received_bytes = 0
+        is_complete = False
         too_large = HTTPException(413, message)
+        too_slow = HTTPException(408, f"nothing arrived for {self.idle_seconds:g} s")
 
         async def receive_limited() -> Message:
-            nonlocal received_bytes
-            part = await receive()
+            nonlocal received_bytes, is_complete
+            try:
+                async with asyncio.timeout(None if is_complete else self.idle_seconds):
+                    part = await receive()
+            except TimeoutError:
+                raise too_slow from None
+            is_complete = not part.get("more_body", False)
             received_bytes += len(part.get("body", b""))
             if received_bytes > limit:
                 raise too_large
@@ -95,8 +134,10 @@ class BodyLimit:
         try:
             await self.app(scope, receive_limited, tracker)
         except HTTPException as error:
-            if tracker.status is not None or error is not too_large:
+            if tracker.status is not None or error not in (too_large, too_slow):
                 raise
+            if error is too_slow:
+                refusal = ApiError(408, too_slow.detail, "timeout").response()
             await refusal(scope, receive, send)
 
 

@@ -272,7 +272,7 @@ class Tenants:
 
     # -- closing ---------------------------------------------------------------------------
 
-    async def close(self, grace: float = 10.0) -> None:
+    async def close(self, grace: float = 2.0) -> None:
         """Stop all jobs at their next batch, and close all indexes.
 
         Jobs have `grace` seconds to stop. An index that is still written to after that is left

@@ -14,6 +14,7 @@ import uvicorn
 
 from rag import Pipeline
 from rag.serving import KeyStore, Options, create_app
+from rag.serving.http_protocol import make_http_protocol
 
 QUESTION = "How long does a full battery last?"
 REPLY = "A full battery lasts 34 minutes in calm air [1]."
@@ -70,10 +71,11 @@ def serve_pipeline(
 
 
 @contextmanager
-def serve_app(app: Any) -> Iterator[str]:
+def serve_app(app: Any, *, head_seconds: float = 60) -> Iterator[str]:
     """Serve an ASGI app on loopback in a thread of this process, and yield its address."""
     config = uvicorn.Config(
         app,
+        http=make_http_protocol(head_seconds),
         host="127.0.0.1",
         port=0,
         log_level="error",

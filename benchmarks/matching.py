@@ -1,0 +1,127 @@
+"""Learn the coefficients that the verifier `matching` ships, and measure them on unseen sets.
+
+    python -m benchmarks.matching ../shared/data/labelled MINILM --unseen   # leave one set out
+    python -m benchmarks.matching ../shared/data/labelled MINILM --own      # learn from half a set
+    python -m benchmarks.matching ../shared/data/labelled MINILM --write    # write the coefficients
+
+MINILM is a folder with all-MiniLM-L6-v2 in ONNX (``model.onnx``, ``tokenizer.json``). Each set of
+human judgements (`benchmarks.labelled.SUPPORT`) is scored by the lexical verifier, and by
+``matching`` with coefficients that were learned on the other sets (``--unseen``), or on the other
+half of the same set (``--own``, what `rag train verifier` gives).
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.labelled import SUPPORT
+from evals.agreement import auroc
+from evals.calibration import LabelledRow
+from rag import LexicalVerifier
+from rag.embedding import MiniLMEmbedder
+from rag.embedding.base import Side
+from rag.training import LabelledClaim, train_matching_verifier
+from rag.verification.matching import COEFFICIENTS_FILE, MatchingVerifier, save_coefficients
+
+MIN_ROWS = 300  # of a set that is divided
+
+
+def to_claims(rows: Sequence[LabelledRow], group: str) -> list[LabelledClaim]:
+    return [LabelledClaim(r.text, "\n\n".join(r.contexts), r.label, group) for r in rows]
+
+
+def measure(name: str, rows: Sequence[LabelledClaim], verifier: MatchingVerifier) -> list[float]:
+    """Print and return the AUROC of the lexical verifier and of `verifier` on rows."""
+    labels = np.array([row.is_supported for row in rows])
+    pairs = [(row.claim, row.passage) for row in rows]
+    scores = [LexicalVerifier().scores(pairs), verifier.scores(pairs)]
+    found = [auroc(labels, s.astype(float)) for s in scores]
+    cells = " | ".join(f"{value:.3f}".lstrip("0") for value in (*found, found[1] - found[0]))
+    print(f"| {name} | {len(rows):,} | {cells} |", flush=True)
+    return found
+
+
+class CachedMiniLM(MiniLMEmbedder):
+    """Keeps the vectors of all tokens: 3 GB."""
+
+    name: ClassVar[str] = "minilm-cached"
+    vectors: ClassVar[dict[str, NDArray[np.float32]]] = {}
+
+    def embed_tokens(self, texts: Sequence[str], side: Side) -> list[NDArray[np.float32]]:
+        missing = [text for text in texts if text not in self.vectors]
+        self.vectors.update(zip(missing, super().embed_tokens(missing, side), strict=True))
+        return [self.vectors[text] for text in texts]
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("data", type=Path)
+    options.add_argument("minilm", type=Path)
+    for name in ("--unseen", "--own", "--write"):
+        options.add_argument(name, action="store_true")
+    arguments = options.parse_args()
+    embedder = CachedMiniLM(folder=arguments.minilm)
+    sets = {
+        name: to_claims(list(read(arguments.data / name)), name) for name, read in SUPPORT.items()
+    }
+    if arguments.write:
+        rows = [row for claims in sets.values() for row in claims]
+        head = train_matching_verifier(rows, embedder=embedder, folds=3)
+        save_coefficients(
+            head,
+            COEFFICIENTS_FILE,
+            learned_by="python -m benchmarks.matching LABELLED MINILM --write",
+            learned_from=", ".join(f"{name} ({len(claims):,})" for name, claims in sets.items()),
+        )
+        print(f"blend: {head.blend_weights}, {COEFFICIENTS_FILE.stat().st_size:,} bytes")
+    if arguments.own:
+        print("learned from the other half of the set")
+        measure_all(
+            {
+                name: (list(claims[::2]), list(claims[1::2]))
+                for name, claims in ((n, shuffle(c)) for n, c in sets.items())
+                if len(claims) >= MIN_ROWS
+            },
+            embedder,
+        )
+    if arguments.unseen:
+        print("learned from the other sets")
+        measure_all(
+            {
+                name: ([r for other in sets if other != name for r in sets[other]], claims)
+                for name, claims in sets.items()
+            },
+            embedder,
+        )
+
+
+def shuffle(claims: list[LabelledClaim]) -> list[LabelledClaim]:
+    order = np.random.default_rng(0).permutation(len(claims))
+    return [claims[i] for i in order]
+
+
+def measure_all(
+    divisions: dict[str, tuple[list[LabelledClaim], list[LabelledClaim]]], embedder: MiniLMEmbedder
+) -> None:
+    """Learn from the first rows of each division, and print the AUROC on the second."""
+    print("| set | rows | lexical | matching | difference |\n|---|---|---|---|---|")
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (rows, tested) in divisions.items():
+            path = Path(folder) / f"{name}.json"
+            save_coefficients(train_matching_verifier(rows, embedder=embedder, folds=2), path)
+            verifier = MatchingVerifier(embedder=embedder, coefficients=path)
+            found.append(measure(name, tested, verifier))
+    means = np.mean(found, axis=0)
+    print(f"| mean | | {means[0]:.3f} | {means[1]:.3f} | {means[1] - means[0]:.3f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
