@@ -18,9 +18,10 @@ _MAX_LIST_DEPTH = 5  # that mammoth converts
 _NAMESPACE = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\ue0f0\ue0f1]")
 _LABEL_LINE = re.compile(
-    rf"(?m)^([ \t]*)(?:(?:\d+[.)]|-)[ \t]+)*{LABEL_START}([^{LABEL_END}\n]*){LABEL_END}[ \t]*"
+    rf"(?m)^([ \t]*)(?:(?:\d+[.)]|-)[ \t]+)*"
+    rf"{LABEL_START}([^{LABEL_START}{LABEL_END}\n]*+){LABEL_END}[ \t]*"
 )
-_LABEL = re.compile(rf"{LABEL_START}([^{LABEL_END}\n]*){LABEL_END}[ \t]*")
+_LABEL = re.compile(rf"{LABEL_START}([^{LABEL_START}{LABEL_END}\n]*+){LABEL_END}[ \t]*")
 _SEPARATOR = re.compile(r"([\n\t])")
 
 

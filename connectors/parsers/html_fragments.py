@@ -169,7 +169,7 @@ def insert_tables(text: str, blocks: Mapping[str, str]) -> str:
     """Replace each line with a placeholder by the table, as a block of its own."""
     if not blocks:
         return text
-    prefix = re.escape(re.sub(r"\d+x$", "", next(iter(blocks))))
+    prefix = re.escape(re.sub(r"(?<!\d)\d++x$", "", next(iter(blocks))))
     pattern = re.compile(rf"(?m)(?:^[ \t]*[-*>][ \t]+)?[ \t]*({prefix}\d+x)[ \t]*")
 
     def insert_block(match: re.Match[str]) -> str:

@@ -11,14 +11,14 @@ _MIN_COVERED_SHARE = 0.5  # of the words of the HTML version that the plain text
 _FEW_WORDS = 20
 _MAX_NOTICE_WORDS = 80
 _MAX_NOTICE_SHARE = 0.7  # of the words of the HTML version
-_NO_TEXT = re.compile(r"<(style|script|head|title)\b.*?</\1\s*>|<!--.*?-->", re.I | re.S)
-_CELL = re.compile(r"<t[dh]\b[^<>]*>(.{0,2000}?)</t[dh]\s*>", re.I | re.S)
+_NO_TEXT = re.compile(r"<(style|script|head|title)\b|<!--", re.I)
+_CELL = re.compile(r"<t[dh]\b[^<>]*+>((?:(?!<t[dh]\b).){0,2000}?)</t[dh]\s*+>", re.I | re.S)
 _TAG = re.compile(r"<[^<>]*>")
 _URL = re.compile(r"(?:https?://|www\.|mailto:)\S+")
 _NOTICE = re.compile(
     r"""(?ix)
     \bhtml\b.{0,40}\b(?:version|format|e-?mail|mail|message|nachricht|fähig|support|anzeigen)
-    | (?:see|view|read|display|support|anzeigen|darstell\w*|enable)\b.{0,60}\bhtml\b
+    | (?:see|view|read|display|support|anzeigen|darstell\w{0,9}|enable)\b.{0,60}\bhtml\b
     | (?:view|read|open).{0,40}\b(?:web\s?browser|browser|online)\b
     | (?:im|in\ ihrem)\ browser\b | dans\ (?:votre|un)\ navigateur | en\ (?:su|el)\ navegador
     | nel\ (?:tuo\ )?browser | no\ admite\ html | ne\ (?:supporte|prend)\ pas.{0,30}\bhtml
@@ -28,7 +28,28 @@ _NOTICE = re.compile(
 
 def extract_html_words(markup: str) -> str:
     """Return the visible text of HTML, without its structure."""
-    return " ".join(html.unescape(_TAG.sub(" ", _NO_TEXT.sub(" ", markup))).split())
+    return " ".join(html.unescape(_TAG.sub(" ", _remove_invisible(markup))).split())
+
+
+def _remove_invisible(markup: str) -> str:
+    """Return HTML without comments and the elements that are not shown."""
+    parts: list[str] = []
+    end = 0
+    unclosed: set[str] = set()
+    while opening := _NO_TEXT.search(markup, end):
+        name = (opening[1] or "").lower()
+        closing = None
+        if name not in unclosed:
+            pattern = rf"</{name}\s*+>" if name else "-->"
+            closing = re.compile(pattern, re.I).search(markup, opening.end())
+        if closing is None:
+            unclosed.add(name)
+            parts.append(markup[end : opening.end()])
+            end = opening.end()
+            continue
+        parts += [markup[end : opening.start()], " "]
+        end = closing.end()
+    return "".join([*parts, markup[end:]])
 
 
 def is_stub(plain_text: str, html_text: str) -> bool:

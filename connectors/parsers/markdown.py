@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 _MAX_HEADING_CHARACTERS = (
     200  # characters; a longer paragraph above "---" is one, with a rule below it
 )
-_ATTRIBUTES = re.compile(r"\s*\{(?:[#.:][^{}]*|-|[\w-]+=[^{}]*)\}\s*\Z")  # {#id .class}
-_INLINE = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|(?<!\w)[*_`]+|[*_`]+(?!\w)")
+_ATTRIBUTES = re.compile(r"(?<!\s)\s*+\{(?:[#.:][^{}]*+|-|[\w-]++=[^{}]*+)\}\s*+\Z")  # {#id .class}
+_INLINE = re.compile(r"!?\[([^\[\]]*+)\]\([^()]*+\)|(?<![\w*_`])[*_`]++|(?<![*_`])[*_`]++(?!\w)")
 
 
 class MarkdownParser(Parser):

@@ -151,7 +151,7 @@ def join_lines(text: str) -> str:
         return " ".join(text.split())
     parts = [
         (match.group(1), " ".join(match.group(2).split()))
-        for match in re.finditer(r"([\n\v]*)([^\n\v]+)", text)
+        for match in re.finditer(r"(?<![\n\v])([\n\v]*+)([^\n\v]++)", text)
         if match.group(2).strip()
     ]
     separator = "; " if any(", " in part for _, part in parts) else ", "

@@ -33,6 +33,7 @@ how these dates look, so they stay in ISO form."""
 
 _MAX_CODE_CHARACTERS = 255  # the limit of Excel
 _MAX_DECIMALS = 30
+_MAX_CODE_CHARACTERS = 500  # Excel allows 255
 _TOKEN = re.compile(
     r'"(?P<quoted>[^"]*)"?|\\(?P<escaped>.)|_(?P<space>.)|\*(?P<fill>.)'
     r"|\[(?P<elapsed>h+|m+|s+)\]|\[(?P<bracket>[^\]]*)\]"
@@ -124,7 +125,7 @@ def format_general(value: float) -> str:
 @lru_cache(512)
 def _parse_code(code: str) -> tuple[_Section, ...]:
     sections: list[list[_Part]] = [[]]
-    for match in _TOKEN.finditer(code):
+    for match in _TOKEN.finditer(code[:_MAX_CODE_CHARACTERS]):
         kind, text = match.lastgroup or "other", match.group()
         if kind == "other" and text == ";":
             sections.append([])
@@ -329,7 +330,9 @@ def _fill_digits(
 
 
 def _group_thousands(digits: str) -> str:
-    return re.sub(r"(?<=\d)(?=(?:\d{3})+$)", ",", digits)
+    first = len(digits) % 3
+    groups = [digits[i : i + 3] for i in range(first, len(digits), 3)]
+    return ",".join([digits[:first], *groups] if first else groups)
 
 
 def _render_fraction(value: float, parts: Sequence[_Part]) -> str:

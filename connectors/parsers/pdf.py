@@ -244,7 +244,7 @@ def _mark_bookmarks(
 
 
 _LINE_END_HYPHEN = re.compile("\ufffe|[-\u00ad\u2010]\r?\n")
-_LAST_WORD = re.compile(r"\w+$")
+_LAST_WORD = re.compile(r"(?<!\w)\w++$")
 _FIRST_WORD = re.compile(r"\w+")
 _SPACES = re.compile("[ \xa0]+")
 

@@ -13,8 +13,8 @@ from connectors.parsers.pdf_layout import Line
 _MAX_NUMBERS_PER_LINE = 4  # numbers of a line that are compared with the page number
 _MAX_PAGE_NUMBER_OFFSET = 100  # difference between a printed page number and the page count
 _PAGE_NUMBER = re.compile(
-    r"[^\w]*(?:page|p\.|seite|página|pagina|стр\.?|第)?[^\w]*[0-9]{1,6}"
-    r"(?:[^\w]*(?:of|von|de|di|van|из|/)?[^\w]*[0-9]{1,6})?[^\w]*(?:页|頁)?"
+    r"\W*+(?:(?:page|p|seite|página|pagina|стр|第)\W*+)?[0-9]{1,6}"
+    r"(?:\W*+(?:(?:of|von|de|di|van|из)\W*+)?[0-9]{1,6})?\W*+(?:页|頁)?"
 )
 _ROMAN_NUMBER = re.compile(
     r"[^\w]*(m{0,3}(?:cm|cd|d?c{0,3})(?:xc|xl|l?x{0,3})(?:ix|iv|v?i{0,3}))[^\w]*"

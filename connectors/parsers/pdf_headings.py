@@ -27,7 +27,7 @@ _NUMBER = re.compile(
     r"|kapitel|abschnitt|teil|anhang|chapitre|capítulo)\s+[\dIVXLA-Z]{1,5}(?:\.\d{1,2})*[A-Z]?[.:]?"
     r"|§\s?\d{1,4}[a-z]?)(?=\s+[^\W\d_])"
 )
-_CONTENTS_ENTRY = re.compile(r"(?:\.{4}|(?: \.){3}|…|\s)\s*\d{1,4}$")
+_CONTENTS_ENTRY = re.compile(r"(?:\.{4}|(?: \.){3}|…|(?<!\s)\s)\s*+\d{1,4}$")
 _SENTENCE_END = re.compile(r"[.,;:]$")
 
 

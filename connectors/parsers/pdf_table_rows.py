@@ -18,10 +18,10 @@ _LOOSE_CHARACTER = 0.62  # the same, of a line with wide gaps
 _TAIL_CHARACTERS = 40  # of a line that are searched for a number at its end
 _NUMBER_ENDS = "0123456789)%—–-"
 _TOKEN = re.compile(r"[^\s\ufffe]+\ufffe?")
-_FOOTNOTE = r"(?:\s*\([0-9a-zA-Z]{1,3}\)|\s*[*†‡]+)*"
+_FOOTNOTE = r"(?:\s*+(?:\([0-9a-zA-Z]{1,3}\)|[*†‡]++))*+"
 _VALUE = re.compile(
-    r"[$€£¥]?\s*[(+\-−–—<>~]*\s*[$€£¥]?\s*\d[\d.,]*\s*\)?\s*(?:[%x]|bps?|pts?|pp)?\s*\)?"
-    rf"{_FOOTNOTE}|[$(]*\s*[-–—−]+\s*[)%\s]*{_FOOTNOTE}|\*+|†|[nN]/?[aAmM]|[nN]\.[mM]\."
+    r"[$€£¥]?\s*+[(+\-−–—<>~]*+\s*+[$€£¥]?\s*+\d[\d.,]*+\s*+\)?\s*+(?:[%x]|bps?|pts?|pp)?\s*+\)?"
+    rf"{_FOOTNOTE}|[$(]*+\s*+[-–—−]++[)%\s]*+{_FOOTNOTE}|\*+|†|[nN]/?[aAmM]|[nN]\.[mM]\."
 )
 _LAST_WORD = re.compile(
     r"[$€£¥(+\-−–—<>~]*\d(?:[\d.,]*\d)?[)%x]*(?:\([0-9a-zA-Z]{1,3}\))?[*†‡]*|[$(]*[-–—−]+[)%*†]*"

@@ -28,7 +28,7 @@ _MIN_KIND_SHARE = 0.7  # of the values of a column have its kind
 
 _UNIT = r"(?:\s?(?:%|‰|[$€£¥₹]|°?[A-Za-zµ²³/]{1,4}))?"
 _NUMBER = re.compile(
-    r"[-+−(~<>≈]*\s?(?:[$€£¥₹]|[A-Z]{2,3}\s)?\s?[-+−]?"
+    r"[-+−(~<>≈]{0,5}\s?(?:[$€£¥₹]|[A-Z]{2,3}\s)?\s?[-+−]?"
     r"[.,]?\d[\d.,'’ \u00a0\u202f]*(?:[eE][-+]?\d+)?" + _UNIT + r"\)?"
 )
 _YEAR = re.compile(r"(?:19|20)\d\d(?:\s?[A-Za-z*(][^\d]{0,15}|[/–-]\d\d(?:\d\d)?)?")
@@ -44,7 +44,9 @@ _DATE = re.compile(
     re.IGNORECASE,
 )
 _TIME = re.compile(r"\d{1,4}:\d\d(?::\d\d(?:\.\d+)?)?(?: ?[AaPp][Mm])?")
-_ADDRESS = re.compile(r"\S+@\S+\.\S+|https?://\S+|www\.\S+|\+\d[\d ()/-]{6,}")
+_ADDRESS = re.compile(
+    r"(?<![^\s@])[^\s@]++@[^\s@]+\.[^\s@]+|https?://\S+|www\.\S+|\+\d[\d ()/-]{6,}"
+)
 _MISSING = frozenset({"-", "–", "—", "?", ".", "..", "...", "…", "/", "x", "X", "*"}) | {
     "n/a", "N/A", "n.a.", "na", "NA", "#N/A", "NaN", "nan", "null", "None", "k.A.", "k. A.", "tbd",
     "TBD",

@@ -11,7 +11,7 @@ from connectors.parsers.safe_zip import ZippedFile, local_name, parse_xml
 from rag.errors import ParseError
 from rag.types import to_well_formed
 
-_COMMENT_FILE = re.compile(r"xl/(?:comments\d*|comments/comment\d*|threadedComments/.*)\.xml")
+_COMMENT_FILE = re.compile(r"xl/(?:comments\d*|comments/comment\d*|threadedComments/[^/]*)\.xml")
 
 
 def read_text_boxes(archive: ZippedFile, sheet_path: str) -> Iterator[str]:

@@ -20,7 +20,8 @@ _BLOCK_CHARACTERS = 200_000  # split in one call, to bound the memory
 _MAX_HEADING_CHARACTERS = 300  # of a section that contains only its heading
 _MAX_ROW_LABEL_CHARACTERS = 80
 _CODE_BLOCK = re.compile(
-    r"^[ ]{0,3}(?P<fence>`{3,}|~{3,})[^\n]*\n(?s:.*?)(?:^[ ]{0,3}(?P=fence)[`~]*[ \t]*$|\Z)", re.M
+    r"^[ ]{0,3}(?P<fence>`{3,}+|~{3,}+)[^\n]*+\n(?s:.*?)(?:^[ ]{0,3}(?P=fence)[`~]*+[ \t]*+$|\Z)",
+    re.M,
 )
 _ITEM_END = re.compile(r"\n[ \t]*\n(?=\S)")
 _LIST_ITEM = re.compile(r"^[ \t]*(?:[-*+•◦▪]|\d{1,3}[.)])[ \t]+\S", re.M)

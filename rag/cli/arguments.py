@@ -101,7 +101,7 @@ def _append_import_path(folder: Path) -> None:
         sys.path.append(str(folder))
 
 
-_COMPARISON = re.compile(r"\s*([^=!<>]+?)\s*(==|!=|>=|<=|=|<|>)(.*)", re.S)
+_COMPARISON = re.compile(r"\s*+([^=!<>]*[^=!<>\s])\s*+(==|!=|>=|<=|=|<|>)(.*)", re.S)
 
 
 def parse_where(conditions: Sequence[str]) -> Filter | None:

@@ -45,7 +45,7 @@ _TIME = re.compile(
 )
 _CONTACT = re.compile(r"\d[\d ()/.+-]{3,}\d|\S@\S|https?://|www\.")
 _PERSON = re.compile(
-    r"(?<![.!?:]\s)(?<!^)\b[^\W\d_a-zß-öø-ÿ][\w'’-]+|[^\W\d_a-zß-öø-ÿ][\w'’-]+\s[^\W\d_a-zß-öø-ÿ]"
+    r"(?<![.!?:]\s)(?<!^)\b[^\W\d_a-zß-öø-ÿ][\w'’-]{1,60}|[^\W\d_a-zß-öø-ÿ][\w'’-]{1,60}\s[^\W\d_a-zß-öø-ÿ]"
     r"|\b(?:manager|director|team|department|head|officer|office|staff|chair|secretary|treasurer|"
     r"supervisor|owner|engineer|assistant|board|leitung|leiter|leiterin|abteilung)\b"
 )
@@ -71,7 +71,7 @@ _QUESTIONS: tuple[tuple[AnswerType, re.Pattern[str]], ...] = (
         "money",
         re.compile(
             r"\bhow\smuch\b|\b(?:price|fee|budget|salary|wage|rent|discount)\b"
-            r"|\bwhat\s(?:does|do|did|is|are|was|were|will)\b.*\bcosts?\b"
+            r"|\bwhat\s(?:does|do|did|is|are|was|were|will)\b.{0,200}\bcosts?\b"
             r"|\bwhat\s(?:do|does|did|must|should|will)\s\w+\s(?:pay|charge|bill)\b|\bwie\s?viel\b|\bwas\skoste[nt]\b",
             re.IGNORECASE,
         ),

@@ -6,11 +6,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
 from rag.generation.base import CitationAdded, Event, SentenceVerified, TextDelta
-from rag.generation.claims import extract_claim, has_no_claim, is_refusal, lacks_predicate
+from rag.generation.claims import (
+    extract_claim,
+    has_no_claim,
+    is_prose,
+    is_refusal,
+    lacks_predicate,
+    says_something_new,
+)
 from rag.generation.draft_segmentation import (
     CODE_FENCE,
     compile_closing_fence,
@@ -31,9 +38,15 @@ from rag.generation.passages import Passage
 from rag.generation.quotes import Quote, has_misquotation, is_contradicted
 from rag.llm.completion import NativeCitation
 from rag.text.sentences import Span, sentences
+from rag.text.tokenization import content_stems
 from rag.types import Citation, CitationMethod, Sentence, SentenceStatus
 from rag.verification import Verifier
 
+# Characters that are not displayed but read by programs: zero-width ones, tags, bidi controls.
+_TAGS = range(0xE0000, 0xE0080)
+_INVISIBLE = dict.fromkeys(
+    (0xAD, 0x200B, 0x2060, 0xFEFF, *range(0x202A, 0x202F), *range(0x2066, 0x206A), *_TAGS)
+)
 _RESCAN_GROWTH_DIVISOR = 32  # unfinished text is scanned again once it has grown by 1/32
 
 
@@ -82,7 +95,6 @@ class CitationWriter:
     _gap: str = ""  # white space to write before the next text
     _gap_before_dropped: str = ""
     _fence: str = ""
-    _is_fence_at_margin: bool = False
     _parts: list[str] = field(default_factory=list)
     _text_length: int = 0
     _sentences: list[Sentence] = field(default_factory=list)
@@ -93,12 +105,15 @@ class CitationWriter:
     _dropped_marker_count: int = 0
     _attributed_count: int = 0
     _removed_link_count: int = 0
+    _known_stems: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self._unwrapper = DraftUnwrapper(self.passages)
 
     def feed(self, piece: str) -> Iterator[Event]:
         """Process the next piece of the draft, and return the new events."""
+        if not self.native:  # its offsets are those of the model's text
+            piece = piece.translate(_INVISIBLE)
         self._draft += piece if self.native else self._unwrapper.feed(piece)
         unprocessed = len(self._draft) - self._processed_end
         # Scanning all unfinished text again for every token would take quadratic time.
@@ -149,12 +164,6 @@ class CitationWriter:
             self._write_prose(self._draft[self._processed_end : end], is_complete)
             if fence is None:
                 return
-            # An indented or quoted fence may be plain text to some renderers.
-            self._is_fence_at_margin = fence.group().startswith(fence.group(1))
-            self._write_verbatim(
-                fence.group() if self._is_fence_at_margin else break_link_syntax(fence.group())
-            )
-            self._processed_end = fence.end()
             self._fence = fence.group(1)
 
     def _normalize_markers(self, end: int, is_complete: bool) -> int:
@@ -170,19 +179,41 @@ class CitationWriter:
         return line_start + len(prose)
 
     def _write_code(self, final: bool) -> None:
-        """Write fenced code unchanged, line by line, up to the closing fence."""
-        closing = compile_closing_fence(self._fence).search(self._draft, self._processed_end)
-        if closing is not None and (final or closing.end() < len(self._draft)):
-            code_end, self._fence = closing.end(), ""
-        elif final:
-            code_end = len(self._draft)
-        else:
-            code_end = self._draft.rfind("\n", self._processed_end) + 1 or self._processed_end
-        code = self._draft[self._processed_end : code_end]
-        self._write_verbatim(code if self._is_fence_at_margin else break_link_syntax(code))
-        self._processed_end = code_end
-        if final and code_end == len(self._draft):
-            self._fence = ""
+        """Write fenced code unchanged, once it is complete; prose in a fence is a claim."""
+        opening = CODE_FENCE.match(self._draft, self._processed_end)
+        assert opening is not None
+        closing = compile_closing_fence(self._fence).search(self._draft, opening.end())
+        is_closed = closing is not None and (final or closing.end() < len(self._draft))
+        if not is_closed and not final:
+            return
+        code_end = closing.end() if closing is not None and is_closed else len(self._draft)
+        block = self._draft[self._processed_end : code_end]
+        content = self._draft[opening.end() : closing.start() if closing else code_end]
+        self._processed_end, self._fence = code_end, ""
+        if is_prose(content):
+            self._check_block(block, content)
+            return
+        # An indented or quoted fence may be plain text to some renderers.
+        is_at_margin = opening.group().startswith(opening.group(1))
+        self._write_verbatim(block if is_at_margin else break_link_syntax(block))
+
+    def _check_block(self, block: str, content: str) -> None:
+        """Write a fenced block that holds sentences, as one claim."""
+        claims = [content[span.start : span.end] for span in sentences(content)]
+        support = min(
+            find_supporting_quotes(claim, [], self.passages, self.verifier, self.question)[1]
+            for claim in claims
+        )
+        status = self.verifier.status(support)
+        if self.drop and status == "unsupported":
+            self._drop_sentence(block)
+            return
+        self._flush_gap()
+        start = self._text_length
+        self._write_verbatim(break_link_syntax(block))
+        sentence = Sentence(start=start, end=self._text_length, support=support, status=status)
+        self._events.append(SentenceVerified(number=len(self._sentences), sentence=sentence))
+        self._sentences.append(sentence)
 
     def _write_prose(self, prose: str, final: bool) -> None:
         # Inline code becomes one word, so that no full stop in it ends a sentence.
@@ -233,7 +264,10 @@ class CitationWriter:
         if not re.search(r"\w", claim):
             self._write_sentence(raw, [], None)
         elif lacks_predicate(claim) or (
-            not marked and not native and (is_head or has_no_claim(claim))
+            not marked
+            and not native
+            and (is_head or has_no_claim(claim))
+            and not says_something_new(claim, self._known_words)
         ):
             self._write_sentence(raw, [], "needs_none")
         else:
@@ -247,7 +281,7 @@ class CitationWriter:
             status: SentenceStatus = self.verifier.status(support)
             if has_misquotation(claim, self.passages):
                 status, quotes = "unsupported", []
-            if status != "supported" and not quotes and is_refusal(claim):
+            if status != "supported" and not quotes and is_refusal(claim, self._known_words):
                 status = "needs_none"
             if status in ("partly", "unsupported") and not has_misquotation(claim, self.passages):
                 is_denied = is_contradicted(extract_claim(claim), self.passages, self.verifier)
@@ -259,6 +293,14 @@ class CitationWriter:
             methods |= dict.fromkeys(marked, "marker")
             cited = [(quote, methods.get(quote.passage.number, "attribution")) for quote in quotes]
             self._write_sentence(raw, cited, status, support)
+
+    @property
+    def _known_words(self) -> Set[str]:
+        """The stems of the passages and of the question."""
+        if not self._known_stems:
+            texts = [self.question, *(f"{p.label} {p.text}" for p in self.passages)]
+            self._known_stems = frozenset(stem for text in texts for stem in content_stems(text))
+        return self._known_stems
 
     def _find_native_numbers(self, draft_span: Span) -> list[int]:
         """Return the numbers of the passages that the model's provider cites for a span."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set
+
+from rag.text.tokenization import content_stems, words
 
 _HEADING = re.compile(r"\s*+(?:#{1,6}\s|(?:[-*_]\s*+){3,}+$|[\s:|-]++$)")
 _LEAD_IN = re.compile(r"[:：][*_]*$")
@@ -104,16 +107,30 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _CONTRAST = re.compile(
-    r"(?:;|[,;:.]?\s+(?:but|however|though|although|yet)\b,?|,\s+(?=which\b|who\b|whose\b))\s*",
+    r"(?:;|(?<!\s)[,;:.]?\s++(?:but|however|though|although|yet)\b,?|,\s++(?=which\b|who\b|whose\b))\s*+",
     re.IGNORECASE,
 )
 _ITEM_MARK = re.compile(r"\A\s*(?:[-*•]|\d{1,3}[.)])\s+(?=\S)")
 _ANSWER_IS = re.compile(
-    r"(?:the\s+)?answer(?:\s+to\s+(?:the|this|that|your)\s+question)?\s+is\s*:?\s+(?:that\s+)?"
+    r"(?:the\s+)?answer(?:\s+to\s+(?:the|this|that|your)\s+question)?\s+is(?:\s*+:)?\s++(?:that\s+)?"
     r"(?!not\b)|[*_]{0,2}(?:(?:final|short)\s+)?answer[*_]{0,2}\s*:[*_]{0,2}\s*(?=\w)",
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"\d")
+_FRAME_WORDS = frozenset(
+    content_stems(
+        "summary overview introduction conclusion answer result details detail note notes list key "
+        "main important point points feature features fact facts information description "
+        "background context example examples source sources reference references passage passages "
+        "document documents question step steps section table item items following further more "
+        "other like want know help understand clarify specific explain mention say provide tell "
+        "show find based according next first finally recommendation recommendations"
+    )
+)
+_MIN_WORDS_OF_STATEMENT = 4  # a shorter heading names something and says nothing about it
+_MIN_NEW_WORDS = 2
+_STATED_AFTER_REFUSAL = re.compile(r"\W*+(?:you\s+|me\s+|us\s+)?that\s", re.IGNORECASE)
+_CODE_CHARACTERS = re.compile(r"[=;<>{}$@\\|]|\(\)|^\s*(?:#|//|>>>|\$ )", re.M)
 _WITHOUT_PREDICATE = re.compile(r"\b(?:is|are|was|were)[\s.:*_]*\Z", re.IGNORECASE)
 _MAX_REFUSAL_CHARACTERS = 300
 
@@ -138,13 +155,33 @@ def has_no_claim(sentence: str) -> bool:
     return False
 
 
+def says_something_new(text: str, known_words: Set[str]) -> bool:
+    """Whether a heading, a question, a table head or a lead-in makes a statement of its own.
+
+    `known_words` are the stems of the passages and the question; "Battery life" names what they are
+    about, "The battery explodes after three flights" does not.
+    """
+    if _COURTESY.match(text) or len(words(text)) < _MIN_WORDS_OF_STATEMENT:
+        return False
+    new_words = set(content_stems(text)) - known_words - _FRAME_WORDS
+    return len(new_words) >= _MIN_NEW_WORDS
+
+
+def is_prose(code: str) -> bool:
+    """Whether a fenced block is no code: all it has is words."""
+    return len(words(code)) >= _MIN_WORDS_OF_STATEMENT and not _CODE_CHARACTERS.search(code)
+
+
 def lacks_predicate(sentence: str) -> bool:
     """Whether a sentence ends before it says anything: "The orders are", without its marker."""
     return bool(_WITHOUT_PREDICATE.search(sentence))
 
 
-def is_refusal(sentence: str) -> bool:
+def is_refusal(sentence: str, known_words: Set[str] | None = None) -> bool:
     """Whether a sentence says only that the sources have no answer.
+
+    "I cannot tell you that the battery explodes." is none, if the sources and the question do not
+    have these words (`known_words`, stems).
 
     "The passages do not say why, but it began in 1960." is no refusal, nor is "No information is
     lost." A sentence with a number in it makes a claim, unless it is in the first person.
@@ -153,6 +190,12 @@ def is_refusal(sentence: str) -> bool:
     if refusal is None or extract_claim(sentence) != _ITEM_MARK.sub("", sentence, count=1):
         return False
     remaining_text = sentence[refusal.end() :]
+    if (
+        known_words is not None
+        and _STATED_AFTER_REFUSAL.match(remaining_text)
+        and says_something_new(remaining_text, known_words)
+    ):
+        return False
     return not _NUMBER.search(remaining_text) or bool(re.match(r"\W*+(?:.{0,40}\b)?I\b", sentence))
 
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from rag.generation.passages import Passage
 
-_OPENING = re.compile(r"\s*(?P<fence>`{3,}|~{3,})[ \t]*(?P<info>\w*)[ \t]*\n")
+_OPENING = re.compile(r"\s*+(?P<fence>`{3,}+|~{3,}+)[ \t]*+(?P<info>\w*+)[ \t]*+\n")
 _PROSE_INFO = frozenset({"markdown", "md", "text", "txt", "plaintext", "plain"})
 _PARTIAL_OPENING = re.compile(r"\s*(?:`{1,2}|~{1,2}|`{3,}[^\n]{0,40}|~{3,}[^\n]{0,40})?\Z")
 _PROSE = re.compile(r"\[\d+\]|[.!?。！？][\"”’)*_]*\s*$", re.MULTILINE)
@@ -28,9 +28,9 @@ _HEADING = re.compile(
 )
 _NOTE = re.compile(r"[ \t]*\[\^?\d{1,3}\][ \t]*:(?P<rest>.*)")
 _RULE = re.compile(r"[ \t]*(?:-{3,}|\*{3,}|_{3,})[ \t]*")
-_ITEM_MARK = re.compile(r"\s*(?:[-*•]|\(?\d{1,3}[.)]|\[\^?\d{1,3}\]:?)\s*")
+_ITEM_MARK = re.compile(r"(?<!\s)\s*+(?:[-*•]|\(?\d{1,3}[.)]|\[\^?\d{1,3}\]:?)\s*+")
 _REFERENCE = re.compile(
-    r"https?://\S+|\b(?:passage|source|document|page|section|chunk|p\.)\s*\.?\s*\[?\d+\]?",
+    r"https?://\S+|\b(?:passage|source|document|page|section|chunk|p\.)\s*+(?:\.\s*+)?\[?\d++\]?",
     re.IGNORECASE,
 )
 _MARKERS_ANYWHERE = re.compile(r"\[\^?\d{1,3}\]")

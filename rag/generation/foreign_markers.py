@@ -40,8 +40,8 @@ _TO_DIGITS = str.maketrans(_SUPERSCRIPTS, "0123456789")
 _FOREIGN = re.compile(
     rf"""
     (?P<escaped>\\\[\s*(?P<e>{_NUMBERS})\s*\\\])
-    |(?P<tag><(?P<name>sup|cite|ref|source|citation)\b[^<>\n]{{0,40}}>\s*(?:\[|\()?\s*
-        (?:{_NOUN}[\s:#]*)?(?P<t>{_NUMBERS})\s*(?:\]|\))?\s*</(?P=name)>)
+    |(?P<tag><(?P<name>sup|cite|ref|source|citation)\b[^<>\n]{{0,40}}>\s*+(?:[\[(]\s*+)?
+        (?:{_NOUN}[\s:#]*+)?(?P<t>{_NUMBERS})\s*+(?:[\])]\s*+)?</(?P=name)>)
     |(?P<power>\$?\^\{{?\[?(?P<w>\d{{1,2}}(?:\s*,\s*\d{{1,2}}){{0,9}})\]?\}}?(?:\$|\^))
     |(?P<double>\[\[\s*(?P<d>{_NUMBERS})\s*\]\](?!\())
     |(?P<square>\[\s*(?P<s>{_NAMED}|\d{{1,2}}(?:\s*(?:&|\+|,?\s(?:and|und|et|y|e|en)\s)\s*\d{{1,2}}){{1,9}}
@@ -184,7 +184,7 @@ def _is_note_sign(match: re.Match[str], text: str, passage_count: int) -> bool:
     numbers = _read_numbers(match, passage_count)
     if not all(1 <= number <= passage_count for number in numbers):
         return False
-    word = re.search(r"(?:[^\W_]|[µ°])*\Z", text[max(0, match.start() - 20) : match.start()])
+    word = re.search(r"(?<![^\W_µ°])[^\W_µ°]*+\Z", text[max(0, match.start() - 20) : match.start()])
     before = word.group() if word else ""
     if not before:
         last = text[max(0, match.start() - 20) : match.start()].rstrip(" ")[-1:]

@@ -33,7 +33,8 @@ _LOADING_TAG = re.compile(
     r"<(?=[a-z!/?][^<>]{0,2000}?(?:src|href|style|data|action|poster|background|\bon\w+)\s*=)", re.I
 )
 _DEFINITION_COLON = re.compile(r"\]:")
-_CITATION_MARKER_BEFORE = re.compile(r"[^\s>\[][^\n]*\[\d{1,3}\Z")
+_MARKER_START = re.compile(r"\[\d{1,3}\Z")
+_TEXT = re.compile(r"[^\s>\[]")
 _TRAILING_PUNCTUATION = ".,;:!?*_"
 _POSSIBLE_MARKUP = re.compile(r"[<!]|\]\s*[(:]|//|www\.", re.IGNORECASE)
 _MAX_LINK_NESTING = 8
@@ -107,5 +108,14 @@ def _clean_text_between_links(part: str, is_cited: UrlPredicate, is_quoted: UrlP
 
     part = _TAG.sub("\u2039", _URL.sub(replace_url, part)).replace("](", "] (")
     return _DEFINITION_COLON.sub(
-        lambda m: m.group() if _CITATION_MARKER_BEFORE.search(part[: m.start()]) else "] :", part
+        lambda m: m.group() if _ends_with_marker(part, m.start()) else "] :", part
     )
+
+
+def _ends_with_marker(text: str, position: int) -> bool:
+    """Whether a citation marker in a line, not at its beginning, ends at the bracket there."""
+    start = _MARKER_START.search(text, max(0, position - 4), position)
+    if start is None:
+        return False
+    line_start = text.rfind("\n", 0, start.start()) + 1
+    return _TEXT.search(text, line_start, start.start()) is not None

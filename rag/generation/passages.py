@@ -19,7 +19,7 @@ from rag.types import Mark, SourceLocation, Table, format_location
 
 _MAX_RECORD_NAME_CHARACTERS = 120
 _MAX_PATH_PARTS = 3
-_PATH_IDENTIFIER = re.compile(r"(?=[^\W_]*[-.]?\d)[^\W\d_]+[-.]?\d[^\W_]*")
+_PATH_IDENTIFIER = re.compile(r"(?<![^\W\d_])[^\W\d_]++[-.]?\d[^\W_]*+")
 _PATH_WORD = re.compile(r"[^\W\d_]+|\d+")
 _HEADING_MARKUP = "#=*_-~ \t\r"
 _HEADING_LINE = re.compile(r"\s*+(?P<line>[^\n]+)(?:\n[ \t]*(?:=+|-+)[ \t]*(?=\n|\Z))?")

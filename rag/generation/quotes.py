@@ -27,7 +27,7 @@ _QUOTATION = re.compile(
 )
 _MIN_QUOTATION_CHARACTERS = 20  # shorter ones are names and the like
 _MIN_OWN_SHARE = 0.34  # of the claim's words that are not in the headings of a sentence
-_ELLIPSIS = re.compile(r"\s*(?:\[?(?:…|\.\.\.)\]?)\s*")
+_ELLIPSIS = re.compile(r"(?<!\s)\s*+\[?(?:…|\.\.\.)\]?\s*+")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from typing import Any
 
 from rag.llm.structured import find_json_values
 
-_FENCE = re.compile(r"^\s*(?:```|~~~).*$", re.MULTILINE)
+_FENCE = re.compile(r"^[^\S\n]*+(?:```|~~~).*$", re.MULTILINE)
 _MARKER = re.compile(r"\s*(?:[-*•–+]\s+|\(?\d{1,2}[.):]\s+|\(?[a-h][.)]\s+|>\s*)")
 _HEADING = re.compile(r"#{1,6}\s+")
 _EMPHASIS = re.compile(r"(\*\*|__|\*|_|`)(?=\S)(.+?)(?<=\S)\1")
-_QUOTED = re.compile(r"[\"“„«»'‘‚`]+(.*?)[\"”“»«'’`]+\s*[.]?", re.DOTALL)
+_QUOTED = re.compile(r"[\"“„«»'‘‚`]++(.*?)[\"”“»«'’`]++\s*+[.]?", re.DOTALL)
 _NOUNS = (
     r"(?:questions?|query|queries|versions?|rewrites?|rewriting|rewritten|rephrased|rephrasings?|"
     r"variations?|alternatives?|formulations?|output|result|answer|reply|"
@@ -36,11 +36,12 @@ _LABEL_TEXT = (
 )
 _LABEL = re.compile(rf"\s*{_LABEL_TEXT}\s*[:：]\s*", re.IGNORECASE)
 _SOURCE_LABEL = re.compile(
-    r"\s*(?:(?:the\s+)?(?:original|initial|previous|last|first|old|user(?:['’]s)?|follow[- ]?up)\s*"
-    r"(?:question|query|version)?|user|assistant|human|ai|history|conversation|context)\s*[:：]",
+    r"\s*(?:(?:the\s+)?"
+    r"(?:original|initial|previous|last|first|old|user(?:['’]s)?|follow[- ]?up)\s*+"
+    r"(?:question|query|version)?|user|assistant|human|ai|history|conversation|context)\s*+[:：]",
     re.IGNORECASE,
 )
-_LABEL_LINE = re.compile(rf"\s*{_LABEL_TEXT}\s*[:：.!]*\s*", re.IGNORECASE)
+_LABEL_LINE = re.compile(rf"\s*+{_LABEL_TEXT}\s*+[:：.!]*+\s*+", re.IGNORECASE)
 _INTRODUCTION = re.compile(
     r"\s*(?:sure|certainly|of course|okay|here(?:['’]s| is| are)|below|the following|let me|"
     r"i(?:['’](?:ve|ll|d)| have| will| would| rewrote)|note|explanation|reasoning|this (?:question|"
@@ -48,8 +49,8 @@ _INTRODUCTION = re.compile(
     re.IGNORECASE,
 )
 _NOTE = re.compile(
-    r"\s*[(\[](?:focus|note|this|emphasi|asks|target|rephras|more (?:general|specific)|broader|"
-    r"narrower|alternative)[^()\[\]]*[)\]]\s*$",
+    r"(?<!\s)\s*+[(\[](?:focus|note|this|emphasi|asks|target|rephras|more (?:general|specific)|"
+    r"broader|narrower|alternative)[^()\[\]]*+[)\]]\s*+$",
     re.IGNORECASE,
 )
 _IS_QUESTION = re.compile(r"[?？؟][\"”’»)\s]*$")

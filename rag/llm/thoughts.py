@@ -27,9 +27,7 @@ _FIRST_NAMES = ("seed:think", *_NAMES.split("|"))
 _QUOTES = " \t\"'“‘«(<"
 _HEADER = re.compile(r"\s*(?P<channel>\w*)[^<]*")
 _MAX_HEADER_CHARACTERS = 200
-_BARE_CHANNELS = re.compile(
-    r"\A\s*analysis(?=\S).*?assistant(?:commentary.*?assistant)?final", re.S
-)
+_BARE_CHANNELS = re.compile(r"\A\s*+analysis(?=\S).*?assistantfinal", re.S)
 _FINAL_CHANNELS = frozenset({"final", ""})
 
 

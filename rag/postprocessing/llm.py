@@ -16,7 +16,7 @@ from rag.llm.prompting import ask, escape_prompt_markup
 from rag.postprocessing.base import Reranker
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
-_OF_TEN = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/|of|out of)\s*10\b")
+_OF_TEN = re.compile(r"(?<![\d.])(\d++(?:\.\d++)?)\s*+(?:/|of|out of)\s*+10\b")
 _ORDER = re.compile(r"\d+(?:[\s>,\[\]]+\d+)*")
 
 

@@ -95,7 +95,7 @@ _CONTENT = re.compile(
     re.IGNORECASE,
 )
 _MAX_BATCH = re.compile(
-    r"(?:larger|greater|more|exceed\w*|at most|maximum|max|limit|up to|under|<=)\D{0,40}?"
+    r"(?:larger|greater|more|exceed\w{0,5}|at most|maximum|max|limit|up to|under|<=)\D{0,40}?"
     r"(\d{1,5})(?!\d|\s*(?:[kmg]i?b\b|bytes?|s\b|sec|ms\b|tokens?|char))",
     re.IGNORECASE,
 )

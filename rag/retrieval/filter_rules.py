@@ -114,7 +114,8 @@ _NOUN = re.compile(
     re.IGNORECASE,
 )
 _TOPIC = re.compile(
-    r"\s*\b(?:about|on|regarding|concerning|über|zu[mr]?|wegen|betreffend)\b\s*", re.IGNORECASE
+    r"(?<!\s)\s*+\b(?:about|on|regarding|concerning|über|zu[mr]?|wegen|betreffend)\b\s*+",
+    re.IGNORECASE,
 )
 _ALL_OF = re.compile(
     r"\b(?:which|what|any|all|every|in|my|our|find|list|show|welche|alle|in\sden)"
@@ -130,10 +131,10 @@ _WROTE = re.compile(
     r"|\b(?:schrieb|schickte|mailte)\s(?P<name2>[^\W_][\w.'’-]*)",
     re.IGNORECASE,
 )
-_POSSESSIVE = re.compile(r"(?P<name>(?:[^\W\d_][\w.-]*\s){0,3}[^\W\d_][\w.-]*)['’]s?\s$")
+_POSSESSIVE = re.compile(r"(?P<name>(?:[^\W\d_][\w.-]{0,60}\s){0,3}[^\W\d_][\w.-]{0,60})['’]s?\s$")
 _TAGGED = re.compile(r"\b(?:tagged|labell?ed|filed)\s(?:as|with|under)?\s?", re.IGNORECASE)
 _CHANGED = re.compile(r"\b(?:modified|changed|updated|edited|geändert)\b", re.IGNORECASE)
-_IS = re.compile(r"\s*(?:is|are|=|:|equals|ist)?\s*[\"'“]?", re.IGNORECASE)
+_IS = re.compile(r"\s*+(?:(?:is|are|=|:|equals|ist)\s*+)?[\"'“]?", re.IGNORECASE)
 _FILLERS = re.compile(
     r"(?:\s*(?:,|and|that|which|were|was|are|is|sent|received|written|dated|created|published|"
     r"modified|changed|updated|issued)\b)*\s*",
@@ -143,7 +144,7 @@ _WORD = re.compile(r"[^\W_]+(?:[-.'’&@][^\W_]+)*")
 _NAME_PART = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
 _POSSESSIVE_END = re.compile(r"['’]s$")
 _OR = re.compile(
-    r"\s*(?:,\s*(?:and|or|und|oder)?|\b(?:and|or|und|oder)|[&/])\s*(?:from\s|by\s|to\s)?"
+    r"\s*+(?:,\s*+(?:and|or|und|oder)?|\b(?:and|or|und|oder)|[&/])\s*+(?:from\s|by\s|to\s)?"
 )
 _ENDS_WITH_OR = re.compile(r"(?:,|\b(?:and|or|und|oder))\s*$")
 _WRITTEN = re.compile(
@@ -575,7 +576,7 @@ def _drop_overlaps(conditions: Sequence[_Condition]) -> list[_Condition]:
 
 
 _DANGLING = re.compile(
-    r"(?:\b(?:from|by|in|of|the|with|to|for|and|von|aus|im|mit)\s*)+(?=[?.!,]|$)"
+    r"(?:\b(?:from|by|in|of|the|with|to|for|and|von|aus|im|mit)\s{0,3}){1,5}(?=[?.!,]|$)"
 )
 
 
@@ -586,7 +587,7 @@ def _cut(question: str, conditions: Sequence[_Condition]) -> str:
     text = question
     for start, end in sorted(spans, reverse=True):
         text = f"{text[:start]} {text[end:]}"
-    text = re.sub(r"\s+([?.!,;])", r"\1", " ".join(text.split()))
+    text = re.sub(r"(?<!\s)\s++([?.!,;])", r"\1", " ".join(text.split()))
     text = _DANGLING.sub("", text).strip(" ,")
     is_empty = all(word.lower() in STOP_WORDS for word in words(text))
     return question if is_empty else text

@@ -38,9 +38,11 @@ from rag.text.tokenization import stems
 from rag.types import NO_ANSWER
 
 _ARTICLES = frozenset("the a an der die das le la el il o de".split())
-_MARKER = re.compile(r"\s*\[\d{1,3}\]\s*")
-_PERSON = re.compile(r"\b[^\W\d_a-zß-öø-ÿ][\w'’-]+(?: [^\W\d_a-zß-öø-ÿ][\w'’-]+)+")
-_ENUMERATION = re.compile(r"\s*(?:,|;|\b(?:and|or|und|oder|et|ou|y|o|e|en|of|vs|versus)\b)\s*")
+_MARKER = re.compile(r"(?<!\s)\s*+\[\d{1,3}\]\s*+")
+_PERSON = re.compile(r"\b[^\W\d_a-zß-öø-ÿ][\w'’-]{1,60}(?: [^\W\d_a-zß-öø-ÿ][\w'’-]{1,60}){1,6}")
+_ENUMERATION = re.compile(
+    r"(?<!\s)\s*+(?:,|;|\b(?:and|or|und|oder|et|ou|y|o|e|en|of|vs|versus)\b)\s*+"
+)
 _MAX_ELLIPSIS_WORDS = 6
 _MIN_CONTENT_WORDS = 2  # words of content below which a question does not stand by itself
 _MAX_CHARACTERS = 500  # of a question that can be a follow-up

@@ -22,7 +22,7 @@ _LANGUAGE_SAMPLE_CHUNKS = 16  # first chunks of a document, to detect its langua
 _SPARSE_BITS = 7
 _SPARSE_STEP = 1 / 32
 _MAX_SPARSE_WEIGHT = 4.0
-_QUOTED_PHRASE = re.compile(r'"([^"]+)"|“([^”]+)”|„([^“”]+)[“”]|«([^»]+)»|「([^」]+)」')
+_QUOTED_PHRASE = re.compile(r'"([^"]++)"|“([^“”]++)”|„([^„“”]++)[“”]|«([^«»]++)»|「([^「」]++)」')
 
 
 class LexicalIndexConfig(DerivedStoreConfig):

@@ -11,7 +11,7 @@ from rag.text.word_lists import MONTH_NUMBERS, ORDINALS
 MONTH_PATTERN = "|".join(sorted(map(re.escape, MONTH_NUMBERS), key=len, reverse=True))
 _YEAR = r"(?:19|20)\d\d"
 _ORDINAL = r"(?:st|nd|rd|th|er|\.|º|ª)?"
-_OF = r"(?:\s+(?:of|de|del))?"
+_OF = r"[\s-]*+(?:(?<=\s)(?:of|de|del)\b)?"
 _NUMERIC_DATE = re.compile(
     rf"(?<![\w.])(?P<y1>{_YEAR})[-/.](?P<m1>\d\d?)(?:[-/.](?P<d1>\d\d?))?(?!\w|[-/.]\d)"
     rf"|(?<![\w.])(?P<y2>{_YEAR})(?P<m2>0[1-9]|1[0-2])(?P<d2>0[1-9]|[12]\d|3[01])(?!\w|[.,]\d)"
@@ -20,10 +20,10 @@ _NUMERIC_DATE = re.compile(
     rf"|(?P<y3>{_YEAR})\s?年\s?(?P<m3>\d\d?)\s?月(?:\s?(?P<d3>\d\d?)\s?日)?"
 )
 _NAMED_DATE = re.compile(
-    rf"(?<![\w.])(?P<d1>\d\d?){_ORDINAL}[\s-]*{_OF}[\s-]*(?P<m1>{MONTH_PATTERN})\.?(?!\w)"
-    rf"(?:,?{_OF}[\s-]*(?P<y1>{_YEAR})(?!\d))?"
-    rf"|(?<!\w)(?P<m2>{MONTH_PATTERN})\.?[\s-]+(?P<d2>\d\d?){_ORDINAL}(?:,?\s+(?P<y2>{_YEAR}))?(?!\w)"
-    rf"|(?<!\w)(?P<m3>{MONTH_PATTERN})\.?,?{_OF}[\s-]*(?P<y3>{_YEAR})(?!\w)",
+    rf"(?<![\w.])(?P<d1>\d\d?){_ORDINAL}{_OF}[\s-]*+(?P<m1>{MONTH_PATTERN})\.?(?!\w)"
+    rf"(?:,?{_OF}[\s-]*+(?P<y1>{_YEAR})(?!\d))?"
+    rf"|(?<!\w)(?P<m2>{MONTH_PATTERN})\.?[\s-]++(?P<d2>\d\d?){_ORDINAL}(?:,?\s+(?P<y2>{_YEAR}))?(?!\w)"
+    rf"|(?<!\w)(?P<m3>{MONTH_PATTERN})\.?,?{_OF}[\s-]*+(?P<y3>{_YEAR})(?!\w)",
     re.IGNORECASE,
 )
 NOT_IN_WORD = re.compile(r"[^\w-]+|(?<=\d)-|-(?=\d)")

@@ -35,7 +35,7 @@ _LEAD_IN = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _UNIT = re.compile(
-    r"\s*\((?:please\s)?(?:(?:answer\s|expressed\s|stated\s|given\s|rounded\s)?(?:in|to|as)\s)"
+    r"(?<!\s)\s*+\((?:please\s)?(?:(?:answer\s|expressed\s|stated\s|given\s|rounded\s)?(?:in|to|as)\s)"
     r"(?:an?\s|the\s)?(?:us\s?[d$]|usd|eur|gbp|\$|€|£|%|units?\b|percent|millions?|billions?|thousands?|"
     r"dollars?|euros?|one\b|two\b|decimal|words?\b|tons?\b|tonnes?\b|kg\b|km\b|days?\b|years?\b)"
     r"[^()]{0,80}\)",

@@ -36,7 +36,7 @@ _LONG_WORD = re.compile(rf"\S{{{_MAX_WORD_COLUMNS + 1},}}")
 _WIDE_CHARACTER = re.compile("[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\uff00-\uff60]")
 _FIRST_CHARACTER = re.compile(r"[\"'“”„«‚‘’(*_+€$£§¿¡]{0,3}(\w)")
 _FIRST_WORD = re.compile(r"[^\W\d_]+")
-_LAST_WORD = re.compile(r"([^\W\d_]+)$")
+_LAST_WORD = re.compile(r"(?<![^\W\d_])([^\W\d_]++)$")
 _SENTENCE_END = re.compile(
     r"[.!?…。！？｡।॥؟۔։።។။།][\"'”’»)\]]{0,4}(?:\s{0,2}\[\d[\d,;\s–-]{0,40}\]){0,9}$"
 )

@@ -373,7 +373,7 @@ _SPELT_NAMES = {
     ".net": ("dotnet",),
 }
 _SPELT_SIGN = re.compile(r"\s?[\[({]\s?(at|dot)\s?[\])}]\s?", re.IGNORECASE)
-_WORD_WITH_ACCENT = re.compile(r"[^\W\d_]*[^\W\d_\x00-\x7f][^\W\d_]*")
+_WORD_WITH_ACCENT = re.compile(r"(?<![^\W\d_])[a-zA-Z]*+[^\W\d_a-zA-Z][^\W\d_]*+")
 _VIETNAMESE = re.compile(r"[Ạ-ỹƠơƯưĂăĨĩŨũ]")
 _LATIN_ACCENT = re.compile(r"[À-ɏḀ-ỿ]")
 _HASH = re.compile(

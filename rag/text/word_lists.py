@@ -9,7 +9,7 @@ _ABBREVIATIONS = frozenset(
     llc dept est approx jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri
     sat sun u.s u.k e.g i.e a.m p.m ph.d sec eq ch art para gen col sgt capt lt hon rev""".split()
 )
-_LAST_WORD = re.compile(r"([^\W\d_](?:[\w.]*\w)?)\.$")
+_LAST_WORD = re.compile(r"(?<![^\W\d_])([^\W\d_](?:[\w.]{0,60}\w)?)\.$")
 
 # A line that ends with one of these words continues on the next line.
 CONTINUED_WORDS = frozenset(

@@ -49,7 +49,9 @@ class LabelledClaim(NamedTuple):
     group: str = ""
 
 
-class _Example(NamedTuple):
+class Example(NamedTuple):
+    """A labelled claim as the network reads it."""
+
     claim: NDArray[np.float16]
     passage: NDArray[np.float16]
     flags: NDArray[np.float32]
@@ -83,28 +85,49 @@ def train_matching_verifier(
             f"{labels.sum():,} supported claims and {(~labels).sum():,} others: at least "
             f"{MIN_LABELS_PER_KIND} of each are needed"
         )
-    _import_torch()
     report = progress or (lambda done, total: None)
-    total = folds + 2
-    report(0, total)
-    examples = _make_examples(rows, embedder or MiniLMEmbedder(), lexical or LexicalVerifier())
-    report(1, total)
-    order = np.random.default_rng(seed).permutation(len(rows))
-    matches = np.zeros(len(rows))
-    for fold in range(folds):
-        tested = order[fold::folds]
-        network = _train([examples[i] for i in np.setdiff1d(order, tested)], seed)
-        matches[tested] = _predict(network, [examples[i] for i in tested])
-        report(fold + 2, total)
-    blend = _fit_blend(examples, matches)
-    network = _train(examples, seed)
-    report(total, total)
-    return _to_head(network, blend)
+    steps = folds + 2
+    report(0, steps)
+    _import_torch()
+    examples = make_examples(rows, embedder or MiniLMEmbedder(), lexical or LexicalVerifier())
+    report(1, steps)
+    divisions = np.random.default_rng(seed).permutation(np.arange(len(rows)) % folds)
+    matches = predict_unseen(
+        examples, divisions, seed=seed, progress=lambda done: report(done + 1, steps)
+    )
+    head = to_head(train_network(examples, seed), fit_blend(examples, matches))
+    report(steps, steps)
+    return head
 
 
-def _make_examples(
+def predict_unseen(
+    examples: Sequence[Example],
+    divisions: NDArray[np.int64],
+    *,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> NDArray[np.float64]:
+    """Return what networks say about examples that they were not trained on: float64 ``[n]``.
+
+    `divisions` numbers the division of each example; a network is trained without each of them.
+    """
+    import numpy as np
+
+    matches = np.zeros(len(examples))
+    for done, division in enumerate(np.unique(divisions), start=1):
+        is_tested = divisions == division
+        tested = [e for e, is_one in zip(examples, is_tested, strict=True) if is_one]
+        others = [e for e, is_one in zip(examples, is_tested, strict=True) if not is_one]
+        matches[is_tested] = predict(train_network(others, seed), tested)
+        if progress:
+            progress(done)
+    return matches
+
+
+def make_examples(
     rows: Sequence[LabelledClaim], embedder: MiniLMEmbedder, lexical: LexicalVerifier
-) -> list[_Example]:
+) -> list[Example]:
+    """Return the vectors, the flags and the lexical support of each row."""
     import numpy as np
 
     supports = lexical.scores([(row.claim, row.passage) for row in rows])
@@ -117,7 +140,7 @@ def _make_examples(
         claim, passage = vectors[row.claim][:MAX_CLAIM_TOKENS], vectors[row.passage]
         chosen = select_tokens(claim, passage) if len(claim) else np.arange(0)
         examples.append(
-            _Example(
+            Example(
                 claim.astype(np.float16),
                 passage[chosen].astype(np.float16),
                 flag_equal_tokens(ids[row.claim][:MAX_CLAIM_TOKENS], ids[row.passage][chosen]),
@@ -192,7 +215,7 @@ def _make_network() -> Any:
     return Network()
 
 
-def _make_batch(examples: Sequence[_Example]) -> tuple[Any, ...]:
+def _make_batch(examples: Sequence[Example]) -> tuple[Any, ...]:
     torch = _import_torch()
     claim_length = max(1, *(len(example.claim) for example in examples))
     passage_length = max(1, *(len(example.passage) for example in examples))
@@ -211,7 +234,8 @@ def _make_batch(examples: Sequence[_Example]) -> tuple[Any, ...]:
     return claim, claim_mask, passage, passage_mask, flags
 
 
-def _train(examples: Sequence[_Example], seed: int) -> Any:
+def train_network(examples: Sequence[Example], seed: int) -> Any:
+    """Return a torch module that is trained on examples."""
     import numpy as np
 
     torch = _import_torch()
@@ -251,7 +275,8 @@ def _train(examples: Sequence[_Example], seed: int) -> Any:
     return network.eval()
 
 
-def _predict(network: Any, examples: Sequence[_Example]) -> NDArray[np.float64]:
+def predict(network: Any, examples: Sequence[Example]) -> NDArray[np.float64]:
+    """Return the output of a network for each example: float64 ``[n]``."""
     import numpy as np
 
     torch = _import_torch()
@@ -264,8 +289,8 @@ def _predict(network: Any, examples: Sequence[_Example]) -> NDArray[np.float64]:
     return matches
 
 
-def _fit_blend(
-    examples: Sequence[_Example], matches: NDArray[np.float64]
+def fit_blend(
+    examples: Sequence[Example], matches: NDArray[np.float64]
 ) -> tuple[float, float, float]:
     """Return the weights of a logistic regression, none of them negative, and its intercept."""
     import numpy as np
@@ -286,7 +311,8 @@ def _fit_blend(
     return lexical_weight, match_weight, intercept
 
 
-def _to_head(network: Any, blend: tuple[float, float, float]) -> MatchingHead:
+def to_head(network: Any, blend: tuple[float, float, float]) -> MatchingHead:
+    """Return the parameters of a network, with how it is blended."""
     state = {name: value.detach().numpy() for name, value in network.state_dict().items()}
     return MatchingHead(
         projection=state["projection.weight"].T.copy(),

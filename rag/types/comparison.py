@@ -26,7 +26,7 @@ ORDER_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
 }
 _PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
-_ZERO_PADDED_INTEGER = re.compile(r"0+([0-9]+)")
+_ZERO_PADDED_INTEGER = re.compile(r"0([0-9]+)")
 _YEAR = re.compile(r"[1-9][0-9]{3}")
 _DATE = re.compile(
     r"(?P<month>[0-9]{4}-[0-9]{2})(?P<day>-[0-9]{2}(?:[Tt ]"

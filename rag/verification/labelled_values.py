@@ -16,6 +16,7 @@ from rag.text.tokenization import STOP_WORDS, stems, words
 from rag.verification.number_normalization import find_numbers, find_numbers_in_names
 
 _MAX_LABEL_WORDS = 6
+_MAX_CHARACTERS = 400
 _MAX_WORDS = 14  # of a label and its value; a longer part says more than a figure
 _SIMILAR = 0.3  # cosine of a label's word and a word that means nearly the same
 _EMPHASIS = re.compile(r"[*_`]+")
@@ -94,7 +95,7 @@ def names_what_is_measured(word: str) -> bool:
 
 
 def _split_label(part: str) -> Iterator[tuple[str, str]]:
-    if len(part.split()) > _MAX_WORDS:
+    if len(part) > _MAX_CHARACTERS or len(part.split()) > _MAX_WORDS:
         return
     for pattern in (_LABEL_FIRST, _LABEL_AS_ADVERBIAL, _LABEL_LAST):
         if match := pattern.match(part.strip()):
