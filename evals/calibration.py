@@ -15,7 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evals.agreement import auroc, balanced_accuracy, best_threshold, f1, kappa, tnr, tpr
+from evals.agreement import (
+    apply_platt,
+    auroc,
+    balanced_accuracy,
+    best_threshold,
+    calibration_error,
+    f1,
+    fit_platt,
+    kappa,
+    tnr,
+    tpr,
+)
 from evals.datasets import numbered_lines
 from evals.judges import SupportJudge
 from evals.metrics import Case
@@ -202,6 +213,9 @@ class Calibration:
     default_threshold: float
     at_default: Estimate
     reliability: tuple[tuple[int, float, float], ...]
+    curve: tuple[float, float]
+    calibration_error: float
+    curve_error: float
     rectifier: tuple[float, float]
     unit: str = "answer"
     scores: tuple[float, ...] = field(default=(), repr=False)
@@ -235,6 +249,9 @@ class Calibration:
         fields["reliability"] = [
             {"n": n, "score": score, "share": share} for n, score, share in self.reliability
         ]
+        fields["curve"] = {"slope": self.curve[0], "intercept": self.curve[1]}
+        fields["calibration_error"] = self.calibration_error
+        fields["curve_error"] = self.curve_error
         fields["rectifier"] = {"mean": self.rectifier[0], "standard_error": self.rectifier[1]}
         return fields
 
@@ -283,6 +300,9 @@ def calibrate(
         default_threshold=judge.threshold,
         at_default=estimate(balanced_accuracy, scores >= judge.threshold),
         reliability=tuple(_compute_reliability(labels, scores)),
+        curve=fit_platt(labels, scores),
+        calibration_error=calibration_error(labels, scores),
+        curve_error=calibration_error(labels, _cross_validate_curve(scores, labels)),
         rectifier=(float(errors.mean()), float(errors.std(ddof=1) / math.sqrt(n))),
         unit="answer" if any(row.is_answer for row in rows) else "claim",
         scores=tuple(scores.tolist()),
@@ -352,6 +372,23 @@ def _cross_validate(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> N
             threshold = best_threshold(training_labels, scores[training_rows])
             verdicts[test_rows] = scores[test_rows] >= threshold
     return verdicts
+
+
+def _cross_validate_curve(
+    scores: NDArray[np.float64], labels: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return the probability of each row by a curve that was fitted on the other folds."""
+    import numpy as np
+
+    order = np.random.default_rng(0).permutation(len(labels))
+    probabilities = scores.copy()
+    for fold in range(_FOLDS):
+        test_rows = order[fold::_FOLDS]
+        training_rows = np.setdiff1d(order, test_rows)
+        if labels[training_rows].any() and not labels[training_rows].all():
+            curve = fit_platt(labels[training_rows], scores[training_rows])
+            probabilities[test_rows] = apply_platt(scores[test_rows], curve)
+    return probabilities
 
 
 def _compute_reliability(

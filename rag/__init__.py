@@ -118,7 +118,13 @@ if TYPE_CHECKING:
     from rag.pipeline_config import PipelineConfig
     from rag.postprocessing import Postprocessor
     from rag.retrieval import DenseRetriever, HybridRetriever, LexicalRetriever, Retriever
-    from rag.verification import LexicalVerifier, LlmVerifier, NliVerifier, Verifier
+    from rag.verification import (
+        LexicalVerifier,
+        LlmVerifier,
+        MatchingVerifier,
+        NliVerifier,
+        Verifier,
+    )
 
 __version__ = "0.1.0"
 
@@ -147,6 +153,7 @@ _LAZY_IMPORTS = {
     "LiteLlmChat": "rag.llm",
     "LlamaCppChat": "rag.llm",
     "LlmVerifier": "rag.verification",
+    "MatchingVerifier": "rag.verification",
     "NliVerifier": "rag.verification",
     "OllamaChat": "rag.llm",
     "OpenAIChat": "rag.llm",
@@ -215,6 +222,7 @@ __all__ = [
     "LlamaCppChat",
     "LlmVerifier",
     "Mark",
+    "MatchingVerifier",
     "Message",
     "MissingExtra",
     "MissingKey",

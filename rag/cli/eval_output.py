@@ -91,6 +91,14 @@ def print_calibration(calibration: Calibration) -> None:
     for label_count, score, share in calibration.reliability:
         bar = "#" * round(_BAR_CHARACTERS * share)
         terminal.echo(f"  {score:.2f}    {label_count:>8,}   {share:.2f}  {bar}")
+    slope, intercept = calibration.curve
+    terminal.echo(
+        f"  as a probability: 1 / (1 + exp(-({slope:.2f} * log(s / (1 - s)) {intercept:+.2f})))"
+    )
+    terminal.echo(
+        f"  calibration error {calibration.curve_error:.3f} (of the scores themselves: "
+        f"{calibration.calibration_error:.3f})"
+    )
 
 
 def print_retrieval(result: RetrievalResult) -> None:

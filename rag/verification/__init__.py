@@ -3,12 +3,14 @@
 from rag.verification.base import Verifier
 from rag.verification.lexical import LexicalVerifier
 from rag.verification.llm import LlmVerifier
+from rag.verification.matching import MatchingVerifier
 from rag.verification.nli import NliVerifier, OnnxNliVerifier
 from rag.verification.text_facts import shared_words
 
 __all__ = [
     "LexicalVerifier",
     "LlmVerifier",
+    "MatchingVerifier",
     "NliVerifier",
     "OnnxNliVerifier",
     "Verifier",

@@ -8,9 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from evals.agreement import auroc, balanced_accuracy, best_threshold, f1, kappa
+from evals.agreement import (
+    apply_platt,
+    auroc,
+    balanced_accuracy,
+    best_threshold,
+    calibration_error,
+    f1,
+    fit_platt,
+    kappa,
+)
 from evals.calibration import (
     LabelledRow,
     calibrate,
@@ -190,3 +201,39 @@ def test_lexical_judge_beats_the_baselines(data: Path) -> None:
     assert sum(ours.values()) / len(ours) >= best + 0.015
     for name, value in ours.items():
         assert value >= max(aurocs[name] for aurocs in floors.values()) - 0.03, name
+
+
+@given(st.floats(0.3, 3), st.floats(-2, 2), st.integers(0, 1_000))
+@settings(max_examples=25)
+def test_the_curve_that_made_the_labels_is_found(slope: float, intercept: float, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    scores = random.uniform(0.02, 0.98, 4_000)
+    probabilities = apply_platt(scores, (slope, intercept))
+    labels = random.uniform(size=len(scores)) < probabilities
+    if 100 < labels.sum() < len(labels) - 100:
+        found = apply_platt(scores, fit_platt(labels, scores))
+        assert np.abs(found - probabilities).mean() < 0.03
+        assert calibration_error(labels, found) < 0.06
+
+
+def test_scores_that_say_nothing_or_the_contrary_get_the_rate() -> None:
+    scores = np.linspace(0.01, 0.99, 200)
+    labels = scores < 0.3
+    slope, intercept = fit_platt(labels, scores)
+    assert slope == 0
+    assert apply_platt(scores, (slope, intercept)) == pytest.approx(labels.mean(), abs=0.02)
+
+
+def test_separable_scores_give_no_infinite_curve() -> None:
+    scores = np.array([0.1] * 20 + [0.9] * 20)
+    labels = scores > 0.5
+    slope, intercept = fit_platt(labels, scores)
+    assert 0 < slope < 10
+    assert apply_platt(scores, (slope, intercept)).max() < 1
+
+
+def test_the_calibration_error_is_the_gap_of_the_bins() -> None:
+    labels = np.array([True, True, False, False])
+    assert calibration_error(labels, np.array([0.95, 0.95, 0.05, 0.05])) == pytest.approx(0.05)
+    assert calibration_error(labels, np.array([0.5, 0.5, 0.5, 0.5])) == 0
+    assert calibration_error(~labels, np.array([0.9, 0.9, 0.1, 0.1])) == pytest.approx(0.9)
