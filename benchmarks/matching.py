@@ -86,11 +86,7 @@ def main() -> None:
     if arguments.own:
         print("learned from the other half of the set")
         measure_all(
-            {
-                name: (list(claims[::2]), list(claims[1::2]))
-                for name, claims in ((n, shuffle(c)) for n, c in sets.items())
-                if len(claims) >= MIN_ROWS
-            },
+            {name: divide(claims) for name, claims in sets.items() if len(claims) >= MIN_ROWS},
             embedder,
         )
 
@@ -128,9 +124,12 @@ def measure_unseen(
         print(f"blend: {head.blend_weights}, {COEFFICIENTS_FILE.stat().st_size:,} bytes")
 
 
-def shuffle(claims: list[LabelledClaim]) -> list[LabelledClaim]:
-    order = np.random.default_rng(0).permutation(len(claims))
-    return [claims[i] for i in order]
+def divide(claims: list[LabelledClaim]) -> tuple[list[LabelledClaim], list[LabelledClaim]]:
+    """Return two halves that have no claim in common."""
+    distinct = sorted({claim.claim for claim in claims})
+    order = np.random.default_rng(0).permutation(len(distinct))
+    learned = {distinct[i] for i in order[::2]}
+    return [c for c in claims if c.claim in learned], [c for c in claims if c.claim not in learned]
 
 
 def measure_all(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import threading
-import unicodedata
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
@@ -14,7 +13,7 @@ from urllib.parse import unquote
 
 from pydantic import BaseModel
 
-from connectors import PART, Connector, Files, connect
+from connectors import Connector, Files, connect
 from connectors.with_metadata import WithMetadata
 from rag import tracing
 from rag.component import build
@@ -37,6 +36,7 @@ from rag.generation import (
 from rag.generation.citation_verifier import CitationVerifier
 from rag.generation.extraction import Model
 from rag.index import Index, open_document_store
+from rag.index.document_paths import select_below
 from rag.index.paths import CONVERSATIONS_FILE, namespace_folder, validate_name
 from rag.ingestion import IngestReport, plan, sync
 from rag.llm.usage import track_usage
@@ -602,22 +602,10 @@ class Pipeline:
         it was typed, composed or not.
         """
         document_store = self.open().document_store
-        bare = uri.rstrip("/")
-        ends = (f"{bare}/", f"{uri}{PART}")
-        uris = [
-            stored
-            for stored in document_store.uris(bare)
-            if stored == uri or stored.startswith(ends)
-        ]
+        uris = select_below(document_store.uris(uri.rstrip("/")), uri)
         if uris or unquote(uri).isascii():
             return uris
-        composed_uri = _compose(bare)
-        return [
-            stored
-            for stored in document_store.uris()
-            if _compose(stored) == composed_uri
-            or _compose(stored).startswith((f"{composed_uri}/", f"{composed_uri}{PART}"))
-        ]
+        return select_below(document_store.uris(), uri)
 
     def document(self, uri_or_path: str | Path) -> Document:
         """Return the stored document with this uri, or of this file. Raises `DocumentNotFound`."""
@@ -708,11 +696,6 @@ class Pipeline:
     ) -> Extraction[Model]:
         """Run `extract` in a worker thread."""
         return await _in_thread(lambda: self.extract(question, model, k=k, where=where))
-
-
-def _compose(uri: str) -> str:
-    """Return a uri in the composed spelling of Unicode (NFC), without escapes."""
-    return unicodedata.normalize("NFC", unquote(uri))
 
 
 def _to_uri(uri_or_path: str | Path) -> str:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from rag.cli import output, terminal
 from rag.cli.arguments import as_uri, parse_where
 from rag.errors import DocumentNotFound
+from rag.index.document_paths import select_below
 
 if TYPE_CHECKING:
     from rag.pipeline import Pipeline
     from rag.stores import DocumentStore
+    from rag.stores.document_store import DocumentInfo, FailureEntry
+
+    _Record = TypeVar("_Record", DocumentInfo, FailureEntry)
 
 _MAX_LISTED = 20  # before a deletion
 
@@ -29,10 +33,10 @@ def list_documents(
     selected = None if condition is None else store.matching_documents(condition)
     documents = [
         info
-        for info in (() if failed else store.documents())
-        if _is_below(info.uri, prefix) and (selected is None or info.number in selected)
+        for info in ([] if failed else _choose_below(store.documents(), prefix))
+        if selected is None or info.number in selected
     ]
-    failures = [] if where else [f for f in store.failures() if _is_below(f.uri, prefix)]
+    failures = [] if where else _choose_below(store.failures(), prefix)
     if as_json:
         output.print_json(
             {
@@ -68,11 +72,13 @@ def list_documents(
     terminal.echo(", ".join(counts), err=True)
 
 
-def _is_below(uri: str, prefix: str) -> bool:
-    from connectors.base import PART
-
-    bare = prefix.rstrip("/")
-    return not prefix or uri == prefix or uri.startswith((f"{bare}/", f"{bare}{PART}"))
+def _choose_below(records: Iterable[_Record], prefix: str) -> list[_Record]:
+    """Return the records of documents at and below a uri; all if it is empty."""
+    records = list(records)
+    if not prefix:
+        return records
+    uris = set(select_below([record.uri for record in records], prefix))
+    return [record for record in records if record.uri in uris]
 
 
 def _format_time(seconds: float) -> str:
