@@ -350,5 +350,8 @@ def _check_relative_gate(gate: Gate, comparison: MetricComparison) -> GateResult
     if (estimate.high < gate.bar) if is_minimum else (estimate.low > gate.bar):
         return GateResult(str(gate), REGRESSED, reason)
     detectable = comparison.difference.detectable
-    reason += f"; this many questions can detect a difference of {detectable:.3f}"
+    if detectable is None:
+        reason += "; so few questions can detect no difference"
+    else:
+        reason += f"; this many questions can detect a difference of {detectable:.3f}"
     return GateResult(str(gate), INCONCLUSIVE, reason)

@@ -37,7 +37,8 @@ class Difference:
 
     ``p`` is the two-sided probability of a difference at least this large if the two did not
     differ. ``wins``, ``ties`` and ``losses`` count questions. ``detectable`` is the smallest
-    difference that a sample of this size and variance detects with a power of 80% at p < .05.
+    difference that a sample of this size and variance detects with a power of 80% at p < .05; None
+    if it would be more than 1, the largest difference of two scores.
     """
 
     estimate: Estimate
@@ -45,7 +46,7 @@ class Difference:
     wins: int = 0
     ties: int = 0
     losses: int = 0
-    detectable: float = 0.0
+    detectable: float | None = None
 
 
 def estimate_mean(
@@ -265,8 +266,18 @@ def _make_difference(
         wins=sum(value > _TIE_TOLERANCE for value in differences),
         ties=sum(abs(value) <= _TIE_TOLERANCE for value in differences),
         losses=sum(value < -_TIE_TOLERANCE for value in differences),
-        detectable=(NORMAL_QUANTILE_95 + _POWER_QUANTILE_80) * error,
+        detectable=_find_detectable(differences, error),
     )
+
+
+def _find_detectable(differences: Sequence[float], error: float) -> float | None:
+    if not (math.isfinite(error) and error > 0):
+        # equal differences say nothing about the variance: one of each kind is added
+        n = len(differences) + 2
+        mean = sum(differences) / n
+        error = math.sqrt(sum((d - mean) ** 2 for d in (*differences, 1.0, -1.0))) / n
+    detectable = (NORMAL_QUANTILE_95 + _POWER_QUANTILE_80) * error
+    return detectable if detectable <= 1 else None
 
 
 def harmonic_mean(precision: float, recall: float) -> float:

@@ -61,9 +61,13 @@ def print_run_comparison(comparisons: Sequence[MetricComparison]) -> None:
             verdict = "worse" if comparison.is_regression else "better"
         terminal.echo(
             f"  {name:<26}{comparison.a:>7.3f}{comparison.b:>8.3f}   {interval:<26}"
-            f"{comparison.p:>9.4f}  {counts}, detects {difference.detectable:.3f}  "
+            f"{comparison.p:>9.4f}  {counts}, {_describe_detectable(difference.detectable)}  "
             f"{verdict}".rstrip()
         )
+
+
+def _describe_detectable(detectable: float | None) -> str:
+    return "too few to detect any" if detectable is None else f"detects {detectable:.3f}"
 
 
 def print_calibration(calibration: Calibration) -> None:

@@ -83,8 +83,7 @@ async def cancel_on_disconnect(request: Request, work: Awaitable[_T]) -> _T:
 
 
 async def cancel_task(task: asyncio.Task[Any]) -> None:
-    """Cancel a task that is not done, and wait until it has ended."""
-    if not task.done():
-        task.cancel()
-        with contextlib.suppress(BaseException):
-            await task
+    """Cancel a task that is not done, and wait until it has ended; its error is of no interest."""
+    task.cancel()
+    with contextlib.suppress(BaseException):
+        await task

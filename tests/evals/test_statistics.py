@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evals.statistics import compare_means, estimate_mean, estimate_ratio, holm
@@ -106,7 +106,7 @@ def test_holm_corrects_for_the_number_of_comparisons() -> None:
 def test_difference_counts_wins_ties_and_losses() -> None:
     difference = compare_means([0.0, 0.5, 1.0, 0.25], [1.0, 0.5, 0.5, 1.0])
     assert (difference.wins, difference.ties, difference.losses) == (2, 1, 1)
-    assert difference.detectable > 0
+    assert difference.detectable is None  # of so few questions
     no_difference = compare_means([0.3] * 8, [0.3] * 8)
     assert (no_difference.p, no_difference.estimate.value, no_difference.ties) == (1.0, 0.0, 8)
     assert compare_means([], []).p == 1.0
@@ -115,3 +115,24 @@ def test_difference_counts_wins_ties_and_losses() -> None:
 def test_p_is_never_zero() -> None:
     difference = compare_means([0.0] * 40, [1.0] * 40, resamples=999)
     assert difference.p == pytest.approx(1 / 1000)  # (b + 1) / (m + 1)
+
+
+@pytest.mark.parametrize("values", [[0.0], [1.0], [0.0, 1.0], [0.0] * 2])
+def test_so_few_questions_detect_nothing(values: list[float]) -> None:
+    assert compare_means([0.0] * len(values), values).detectable is None
+
+
+def test_equal_scores_of_many_questions_detect_a_small_difference() -> None:
+    few, many = ([0.5] * n for n in (20, 500))
+    for_few = compare_means(few, few).detectable
+    for_many = compare_means(many, many).detectable
+    assert for_few is not None and for_many is not None
+    assert 0 < for_many < for_few < 1
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_what_is_detected_is_a_possible_difference(pairs: list[tuple[float, float]]) -> None:
+    first, second = zip(*pairs, strict=True)
+    detectable = compare_means(list(first), list(second)).detectable
+    assert detectable is None or 0 < detectable <= 1

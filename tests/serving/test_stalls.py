@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import json
 import os
 import signal
@@ -11,7 +13,7 @@ import socketserver
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -22,6 +24,7 @@ import pytest
 from rag import Pipeline
 from rag.serving import Options, create_app
 from rag.serving.limits import BodyLimit
+from rag.serving.service import Service
 from tests.serving.conftest import QUESTION, REPLY, serve_app, serve_pipeline
 
 HEADERS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
@@ -226,3 +229,30 @@ def test_a_body_that_stops_is_refused() -> None:
     start, body = asyncio.run(run())
     assert start["status"] == 408
     assert json.loads(body["body"])["error"]["code"] == "timeout"
+
+
+def test_the_end_of_a_stream_that_nobody_reads_is_no_log_line(
+    caplog: pytest.LogCaptureFixture, pipeline: Pipeline
+) -> None:
+    """A client may go while the last event is being made."""
+
+    async def run() -> None:
+        service = Service(pipeline, None, Options())
+        has_ended = asyncio.Event()
+
+        async def make_events() -> AsyncIterator[int]:
+            yield 1
+            has_ended.set()
+
+        events = service.iterate_in_slots(make_events())
+        assert await anext(events) == 1
+        waiting = asyncio.ensure_future(anext(events))
+        await has_ended.wait()
+        waiting.cancel()
+        with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration):
+            await waiting
+        await events.aclose()  # type: ignore[attr-defined]
+
+    asyncio.run(run())
+    gc.collect()
+    assert "never retrieved" not in caplog.text
