@@ -95,6 +95,13 @@ class RunResult:
         """The summary of each metric over all answers."""
         return {m.name: m.summarise(self.scores[m.name]) for m in self.metrics}
 
+    def _repr_html_(self) -> str:
+        from rag.types.html_view import render_table
+
+        rows = [(name, str(summary)) for name, summary in self.summaries.items()]
+        title = f"{self.name}: {len(self.questions):,} questions, {self.failures:,} failed"
+        return render_table(title, ("metric", "mean, 95% interval, answers"), rows)
+
     @property
     def failures(self) -> int:
         """Number of questions without an answer or with a failed metric."""

@@ -92,6 +92,20 @@ class IngestReport:
         outcomes = (self.added, self.updated, self.unchanged, self.deleted)
         return sum(outcomes) + len(self.failed) + len(self.skipped)
 
+    def _repr_html_(self) -> str:
+        from rag.types.html_view import render_table
+
+        names = ("added", "updated", "unchanged", "deleted", "kept", "chunks")
+        title = "What an ingest would do" if self.dry_run else f"Ingest ({self.seconds:.1f} s)"
+        counts = [(name, f"{getattr(self, name):,}") for name in names]
+        counts += [("failed", f"{len(self.failed):,}"), ("skipped", f"{len(self.skipped):,}")]
+        tables = [render_table(title, ("documents", "number"), counts)]
+        if problems := [(f.uri, f.error) for f in self.failed]:
+            tables.append(render_table("Failed", ("document", "reason"), problems))
+        if skips := [(s.uri, s.reason) for s in self.skipped]:
+            tables.append(render_table("Skipped", ("file", "reason"), skips))
+        return "".join(tables)
+
     def as_json(self) -> dict[str, Any]:
         """Return what ``rag ingest --json`` prints."""
         payload: dict[str, Any] = {

@@ -140,6 +140,11 @@ class Answer(FrozenModel):
     usage: Usage = Usage()
     trace: Trace = ()
 
+    def _repr_html_(self) -> str:
+        from rag.types.html_view import render_answer
+
+        return render_answer(self)
+
 
 class Message(FrozenModel):
     """A message of a conversation with a chat model."""

@@ -107,3 +107,8 @@ class Hit(FrozenModel):
         if isinstance(data, Mapping) and "origins" in data:
             return {RENAMED_FIELDS.get(key, key): value for key, value in data.items()}
         return data
+
+    def _repr_html_(self) -> str:
+        from rag.types.html_view import render_hit
+
+        return render_hit(self)
