@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from rag.generation.base import CitationAdded, Event, SentenceVerified, TextDelta
 from rag.generation.claims import (
     extract_claim,
+    find_prose,
     has_no_claim,
-    is_prose,
     is_refusal,
     lacks_predicate,
     says_something_new,
@@ -190,16 +190,16 @@ class CitationWriter:
         block = self._draft[self._processed_end : code_end]
         content = self._draft[opening.end() : closing.start() if closing else code_end]
         self._processed_end, self._fence = code_end, ""
-        if is_prose(content):
-            self._check_block(block, content)
+        if prose := find_prose(content):
+            self._check_block(block, prose)
             return
         # An indented or quoted fence may be plain text to some renderers.
         is_at_margin = opening.group().startswith(opening.group(1))
         self._write_verbatim(block if is_at_margin else break_link_syntax(block))
 
-    def _check_block(self, block: str, content: str) -> None:
+    def _check_block(self, block: str, prose: str) -> None:
         """Write a fenced block that holds sentences, as one claim."""
-        claims = [content[span.start : span.end] for span in sentences(content)]
+        claims = [prose[span.start : span.end] for span in sentences(prose)]
         support = min(
             find_supporting_quotes(claim, [], self.passages, self.verifier, self.question)[1]
             for claim in claims

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Set
 
-from rag.text.tokenization import content_stems, words
+from rag.text.function_words import find_stop_words
+from rag.text.tokenization import stems, words
 
 _HEADING = re.compile(r"\s*+(?:#{1,6}\s|(?:[-*_]\s*+){3,}+$|[\s:|-]++$)")
 _LEAD_IN = re.compile(r"[:：][*_]*$")
@@ -118,19 +119,24 @@ _ANSWER_IS = re.compile(
 )
 _NUMBER = re.compile(r"\d")
 _FRAME_WORDS = frozenset(
-    content_stems(
+    stems(
         "summary overview introduction conclusion answer result details detail note notes list key "
         "main important point points feature features fact facts information description "
         "background context example examples source sources reference references passage passages "
         "document documents question step steps section table item items following further more "
-        "other like want know help understand clarify specific explain mention say provide tell "
-        "show find based according next first finally recommendation recommendations"
+        "other like want know help assist need anything something else understand clarify specific "
+        "explain mention say provide tell show find based according next first finally "
+        "recommendation recommendations zusammenfassung überblick antwort ergebnis hinweis angaben "
+        "folgende weitere frage quelle quellen dokument résumé réponse résultat suivants sources "
+        "resumen respuesta resultado siguiente fuentes documento"
     )
 )
 _MIN_WORDS_OF_STATEMENT = 4  # a shorter heading names something and says nothing about it
 _MIN_NEW_WORDS = 2
 _STATED_AFTER_REFUSAL = re.compile(r"\W*+(?:you\s+|me\s+|us\s+)?that\s", re.IGNORECASE)
-_CODE_CHARACTERS = re.compile(r"[=;<>{}$@\\|]|\(\)|^\s*(?:#|//|>>>|\$ )", re.M)
+_CODE_CHARACTERS = re.compile(r"[=;<>{}$@\\|]|\(\)|^\s*(?:#|//)", re.M)
+_QUOTE_MARKS = re.compile(r"^[ >]+", re.M)
+_SENTENCE_START = re.compile(r"\s*[^\W\d_a-z]")
 _WITHOUT_PREDICATE = re.compile(r"\b(?:is|are|was|were)[\s.:*_]*\Z", re.IGNORECASE)
 _MAX_REFUSAL_CHARACTERS = 300
 
@@ -161,15 +167,29 @@ def says_something_new(text: str, known_words: Set[str]) -> bool:
     `known_words` are the stems of the passages and the question; "Battery life" names what they are
     about, "The battery explodes after three flights" does not.
     """
-    if _COURTESY.match(text) or len(words(text)) < _MIN_WORDS_OF_STATEMENT:
+    all_words = words(text)
+    if _COURTESY.match(text) or len(all_words) < _MIN_WORDS_OF_STATEMENT:
         return False
-    new_words = set(content_stems(text)) - known_words - _FRAME_WORDS
+    stop_words = find_stop_words(text)
+    content = " ".join(word for word in all_words if word not in stop_words)
+    new_words = set(stems(content)) - known_words - _FRAME_WORDS
     return len(new_words) >= _MIN_NEW_WORDS
 
 
-def is_prose(code: str) -> bool:
-    """Whether a fenced block is no code: all it has is words."""
-    return len(words(code)) >= _MIN_WORDS_OF_STATEMENT and not _CODE_CHARACTERS.search(code)
+def find_prose(block: str) -> str:
+    """Return the sentences in the content of a fenced block: all of it, if it has no code.
+
+    Comments of code are code.
+    """
+    content = _QUOTE_MARKS.sub("", block)
+    if not _CODE_CHARACTERS.search(content):
+        return content if _is_sentence(content) else ""
+    lines = [line for line in content.splitlines() if not _CODE_CHARACTERS.search(line)]
+    return "\n".join(line for line in lines if _is_sentence(line) and _SENTENCE_START.match(line))
+
+
+def _is_sentence(text: str) -> bool:
+    return len(words(text)) >= _MIN_WORDS_OF_STATEMENT
 
 
 def lacks_predicate(sentence: str) -> bool:

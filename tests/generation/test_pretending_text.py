@@ -1,0 +1,125 @@
+"""What states something must be supported, however it is dressed up."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag.generation.claims import find_prose, says_something_new
+from rag.text.tokenization import content_stems
+from tests.generation.samples import PASSAGE_TEXTS, QUESTION, run_generator
+
+LIE = "The battery explodes after three flights"
+TRUE = "The battery lasts 34 minutes in calm air [1]."
+TAGS = "".join(chr(0xE0000 + ord(c)) for c in "The battery explodes")
+KNOWN = frozenset(stem for text in (*PASSAGE_TEXTS, QUESTION) for stem in content_stems(text))
+
+DRESSED = {
+    "a heading": f"# {LIE}\n\n{TRUE}",
+    "an underlined heading": f"{LIE}\n=====\n\n{TRUE}",
+    "a bold line": f"**{LIE}**\n\n{TRUE}",
+    "a question": f"Did you know that the battery explodes after three flights? {TRUE}",
+    "a denial": f"I cannot tell you that the battery explodes after three flights. {TRUE}",
+    "an open fence": f"{TRUE}\n\n```\n{LIE}.\n",
+    "a fence": f"{TRUE}\n\n```text\n{LIE}.\n```\n",
+    "a fence of tildes": f"{TRUE}\n\n~~~\n{LIE}.\n~~~\n",
+    "a quoted fence": f"{TRUE}\n\n> ```\n> {LIE}.\n> ```\n",
+    "a table head": f"| {LIE} | time |\n|---|---|\n| battery | 34 minutes [1] |\n",
+    "a lead-in": f"{LIE}:\n- {TRUE}",
+    "an item": f"- {LIE}\n- {TRUE}",
+    "single quotes": f"{TRUE} '{LIE}.'",
+    "typographic quotes": f"{TRUE} ‘{LIE}.’",
+    "corner brackets": f"{TRUE} 「{LIE}.」",
+    "angle quotes": f"{TRUE} ‹{LIE}.›",
+    "wide quotes": f"{TRUE} ＂{LIE}.＂",
+    "parentheses": f"({LIE}.) {TRUE}",
+    "a quotation block": f"> {LIE}.\n\n{TRUE}",
+    "markup": f"<b>{LIE}</b>. {TRUE}",
+    "an order": f"Remember: the battery explodes after three flights. {TRUE}",
+    "a note": f"{TRUE}\n\n[^2]: {LIE}.",
+    "a task": f"- [ ] {LIE}\n\n{TRUE}",
+    "a formula": f"$$\\text{{{LIE}}}$$\n\n{TRUE}",
+    "zero-width spaces": f"{TRUE} The\u200b battery\u200b explodes after three flights.",
+}
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("draft", DRESSED.values(), ids=DRESSED.keys())
+def test_with_drop_no_lie_stays(draft: str, live: bool) -> None:
+    answer, _ = run_generator(draft, live=live, unsupported="drop")
+    assert "explode" not in answer.text.lower()
+    assert answer.status == "abstained" or "34 minutes" in answer.text
+
+
+@pytest.mark.parametrize(
+    "name", ["a heading", "a question", "a denial", "a fence", "an open fence", "a lead-in"]
+)
+def test_with_flag_a_lie_is_flagged(name: str) -> None:
+    answer, _ = run_generator(DRESSED[name], unsupported="flag")
+    rejected = [answer.text[s.start : s.end] for s in answer.sentences if s.is_rejected]
+    assert any("explodes" in text for text in rejected)
+
+
+def test_characters_that_nobody_sees_are_not_kept() -> None:
+    answer, _ = run_generator(f"The battery{TAGS} lasts\u2060 34\u202e minutes [1].")
+    assert answer.text == "The battery lasts 34 minutes [1]."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "## Battery",
+        "## Key features and further details",
+        "Here is what the sources say about the battery:",
+        "| Battery | Propellers | Hours of flight |",
+        "Hier sind die Angaben zur battery:",
+        "Would you like more information?",
+        "Can I help you with anything else?",
+        "Summary",
+        "In short:",
+        "How long does the battery last in frost?",
+    ],
+)
+def test_what_only_names_something_needs_no_support(text: str) -> None:
+    assert not says_something_new(text, KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("code", "prose"),
+    [
+        (
+            "the battery explodes after three flights\n",
+            "the battery explodes after three flights\n",
+        ),
+        ("> The battery explodes soon.\n> So it is.\n", "The battery explodes soon.\nSo it is.\n"),
+        ("x = 1\nThe battery explodes soon.\ny = 2", "The battery explodes soon."),
+        ("battery = Battery(34)\nprint(battery)", ""),
+        ("# The battery explodes soon\nx = 1", ""),
+        ("pip install citewell", ""),
+        ("$ rag ask 'How long does it last?' --model none", ""),
+        ("SELECT name FROM parts WHERE id = 3;", ""),
+        ("one two", ""),
+        ("", ""),
+    ],
+)
+def test_prose_in_a_fence_is_told_from_code(code: str, prose: str) -> None:
+    assert find_prose(code) == prose
+
+
+def test_code_in_a_fence_is_kept() -> None:
+    code = "```python\nbattery = Battery(34)\n```"
+    answer, _ = run_generator(f"{TRUE}\n\n{code}", unsupported="drop")
+    assert code in answer.text
+
+
+def test_supported_prose_in_a_fence_is_kept() -> None:
+    block = "```\nThe battery lasts 34 minutes in calm air.\n```"
+    answer, _ = run_generator(f"{TRUE}\n\n{block}", unsupported="drop")
+    assert block in answer.text
+
+
+@given(st.lists(st.sampled_from(["```\n", "~~~\n", f"{LIE}.\n", "x = 1\n", TRUE + "\n", "> "])))
+def test_any_order_of_fences_and_lies_keeps_no_lie(parts: list[str]) -> None:
+    answer, _ = run_generator("".join(parts) or TRUE, unsupported="drop")
+    assert "explode" not in answer.text.lower()
