@@ -105,8 +105,13 @@ class _Limiter:
         next_permit.set_result(None)
 
 
-@lru_cache(maxsize=1_024)
 def _get_limiter(key: str, limit: int) -> _Limiter:
+    return _make_limiter(key, limit, os.getpid())
+
+
+@lru_cache(maxsize=1_024)
+def _make_limiter(key: str, limit: int, process: int) -> _Limiter:
+    """Return the limiter of a process; the permits of a forked one's parent are not its own."""
     return _Limiter(limit)
 
 
@@ -242,9 +247,17 @@ def iterate_in_background(items: AsyncIterator[_Item]) -> Iterator[_Item]:
             run(aclose())
 
 
-@lru_cache(maxsize=1)
+_background_lock = Lock()
+
+
 def _get_background_loop(process: int) -> AbstractEventLoop:
     """Return the event loop of a thread; a forked process has its own."""
+    with _background_lock:  # two threads would start two
+        return _start_background_loop(process)
+
+
+@lru_cache(maxsize=1)
+def _start_background_loop(process: int) -> AbstractEventLoop:
     import asyncio
 
     loop = asyncio.new_event_loop()

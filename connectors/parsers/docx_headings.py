@@ -27,7 +27,7 @@ _NUMBER = re.compile(
 )
 _SENTENCE_END = re.compile(r"[.!?;,。！？；，…]\W*$")
 _CALLOUT = re.compile(r"[^\W\d]+\s*[:：]\s*\S")
-_AMOUNT = re.compile(r"(?<![\d.,])\d[\d.,]*+\s*+(?:(?:%|[€$£¥]|[^\W\d]{1,6})\s*+)?$")
+_AMOUNT = re.compile(r"(?<!\d)(?<!\d[.,])\d[\d.,]*+\s*+(?:(?:%|[€$£¥]|[^\W\d]{1,6})\s*+)?$")
 _YEAR = re.compile(r"(?:19|20)\d\d\s*$")
 
 

@@ -33,7 +33,9 @@ _MAX_HEADING_CHARACTERS = (
     200  # characters; a longer paragraph above "---" is one, with a rule below it
 )
 _ATTRIBUTES = re.compile(r"(?<!\s)\s*+\{(?:[#.:][^{}]*+|-|[\w-]++=[^{}]*+)\}\s*+\Z")  # {#id .class}
-_INLINE = re.compile(r"!?\[([^\[\]]*+)\]\([^()]*+\)|(?<![\w*_`])[*_`]++|(?<![*_`])[*_`]++(?!\w)")
+_INLINE = re.compile(
+    r"!?\[([^\[\]]*+)\]\((?:[^()]|\([^()]*+\))*+\)|(?<![\w*_`])[*_`]++|(?<![*_`])[*_`]++(?!\w)"
+)
 
 
 class MarkdownParser(Parser):

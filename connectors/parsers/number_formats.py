@@ -33,7 +33,6 @@ how these dates look, so they stay in ISO form."""
 
 _MAX_CODE_CHARACTERS = 255  # the limit of Excel
 _MAX_DECIMALS = 30
-_MAX_CODE_CHARACTERS = 500  # Excel allows 255
 _TOKEN = re.compile(
     r'"(?P<quoted>[^"]*)"?|\\(?P<escaped>.)|_(?P<space>.)|\*(?P<fill>.)'
     r"|\[(?P<elapsed>h+|m+|s+)\]|\[(?P<bracket>[^\]]*)\]"
@@ -125,7 +124,7 @@ def format_general(value: float) -> str:
 @lru_cache(512)
 def _parse_code(code: str) -> tuple[_Section, ...]:
     sections: list[list[_Part]] = [[]]
-    for match in _TOKEN.finditer(code[:_MAX_CODE_CHARACTERS]):
+    for match in _TOKEN.finditer(code):
         kind, text = match.lastgroup or "other", match.group()
         if kind == "other" and text == ";":
             sections.append([])

@@ -44,9 +44,7 @@ _DATE = re.compile(
     re.IGNORECASE,
 )
 _TIME = re.compile(r"\d{1,4}:\d\d(?::\d\d(?:\.\d+)?)?(?: ?[AaPp][Mm])?")
-_ADDRESS = re.compile(
-    r"(?<![^\s@])[^\s@]++@[^\s@]+\.[^\s@]+|https?://\S+|www\.\S+|\+\d[\d ()/-]{6,}"
-)
+_ADDRESS = re.compile(r"(?<!\S)(?=\S)[^\s@]*+@\S+\.\S+|https?://\S+|www\.\S+|\+\d[\d ()/-]{6,}")
 _MISSING = frozenset({"-", "–", "—", "?", ".", "..", "...", "…", "/", "x", "X", "*"}) | {
     "n/a", "N/A", "n.a.", "na", "NA", "#N/A", "NaN", "nan", "null", "None", "k.A.", "k. A.", "tbd",
     "TBD",

@@ -190,7 +190,8 @@ class CitationWriter:
         block = self._draft[self._processed_end : code_end]
         content = self._draft[opening.end() : closing.start() if closing else code_end]
         self._processed_end, self._fence = code_end, ""
-        if prose := find_prose(content):
+        tag = opening.group().strip(" >`~\n")
+        if prose := find_prose(content, tag):
             self._check_block(block, prose)
             return
         # An indented or quoted fence may be plain text to some renderers.

@@ -131,12 +131,36 @@ _FRAME_WORDS = frozenset(
         "resumen respuesta resultado siguiente fuentes documento"
     )
 )
-_MIN_WORDS_OF_STATEMENT = 4  # a shorter heading names something and says nothing about it
 _MIN_NEW_WORDS = 2
-_STATED_AFTER_REFUSAL = re.compile(r"\W*+(?:you\s+|me\s+|us\s+)?that\s", re.IGNORECASE)
-_CODE_CHARACTERS = re.compile(r"[=;<>{}$@\\|]|\(\)|^\s*(?:#|//)", re.M)
-_QUOTE_MARKS = re.compile(r"^[ >]+", re.M)
-_SENTENCE_START = re.compile(r"\s*[^\W\d_a-z]")
+_AUXILIARY = (
+    r"(?:is|are|was|were|has|have|had|will|would|can|could|must|should|may|might|does|do|did|"
+    r"never|always|isn['’]t|aren['’]t|wasn['’]t|won['’]t|can['’]t|cannot|doesn['’]t|don['’]t)"
+)
+# "The battery explodes after three flights", "Batteries can explode"; not "Spare parts in the box"
+_STATEMENT = re.compile(
+    rf"\b(?:the|this|that|each|every|an?|your|our|its|their)\s(?:[\w-]+\s){{1,3}}"
+    r"(?:[a-z]{2,}[^\Ws]s|[a-z]{2,}ed)\s(?:after|before|when|if|while|until|every|each|because|the|an?|its|"
+    r"their|your|all|no|people|\d)"
+    rf"|\w\s+{_AUXILIARY}\s+\w",
+    re.IGNORECASE,
+)
+_NAMES_A_LIST = re.compile(
+    r"\b(?:following|below|here|found|follows|steps?|let\s+me|what|how|why|which|who|when|where)\b",
+    re.IGNORECASE,
+)
+_TOLD_IN_A_QUESTION = re.compile(
+    r"\b(?:know|knew|aware|reali[sz]e|believe|heard?|notice|true|forget)\w*\b", re.IGNORECASE
+)
+_TOLD_AFTER_REFUSAL = re.compile(
+    r"\b(?:i|we)\s[^.]{0,40}?\b(?:tell|say|reveal|disclose|admit)(?:\s+(?:you|anyone))?\s+that\s",
+    re.IGNORECASE,
+)
+_CODE_CHARACTERS = re.compile(r"[=;<>{}$@\\|\[\]]|\(\)|:\s*$|^\s*(?:#|//)", re.M)
+_COMMENT_LINE = re.compile(r"^[ >]*+(?:#+|//+|--)?[ \t]*+", re.M)
+_PROSE_TAGS = frozenset({"", "text", "txt", "plain", "plaintext", "markdown", "md"})
+_SENTENCE_END = re.compile(r"[.!?][\"')\]]?\s*\Z")
+_STARTS_WITH_LETTERS = re.compile(r"\s*[^\W\d_]{2}|\s*[AI]\s")
+_MIN_WORDS_OF_PROSE = 4
 _WITHOUT_PREDICATE = re.compile(r"\b(?:is|are|was|were)[\s.:*_]*\Z", re.IGNORECASE)
 _MAX_REFUSAL_CHARACTERS = 300
 
@@ -164,32 +188,51 @@ def has_no_claim(sentence: str) -> bool:
 def says_something_new(text: str, known_words: Set[str]) -> bool:
     """Whether a heading, a question, a table head or a lead-in makes a statement of its own.
 
-    `known_words` are the stems of the passages and the question; "Battery life" names what they are
-    about, "The battery explodes after three flights" does not.
+    `known_words` are the stems of the passages and the question; "Care of the battery" names what
+    it is about, "The battery explodes after three flights" does not. Statements are recognized in
+    English only.
     """
-    all_words = words(text)
-    if _COURTESY.match(text) or len(all_words) < _MIN_WORDS_OF_STATEMENT:
+    if _COURTESY.match(text) or not _STATEMENT.search(text):
         return False
+    if _QUESTION.search(text):
+        if not _TOLD_IN_A_QUESTION.search(text):
+            return False
+    elif _NAMES_A_LIST.search(text):
+        return False
+    return _has_new_words(text, known_words)
+
+
+def _has_new_words(text: str, known_words: Set[str]) -> bool:
     stop_words = find_stop_words(text)
-    content = " ".join(word for word in all_words if word not in stop_words)
-    new_words = set(stems(content)) - known_words - _FRAME_WORDS
-    return len(new_words) >= _MIN_NEW_WORDS
+    content = " ".join(word for word in words(text) if word not in stop_words)
+    return len(set(stems(content)) - known_words - _FRAME_WORDS) >= _MIN_NEW_WORDS
 
 
-def find_prose(block: str) -> str:
-    """Return the sentences in the content of a fenced block: all of it, if it has no code.
+def find_prose(block: str, tag: str = "") -> str:
+    """Return the sentences in the content of a fenced block; "" if it is code.
 
-    Comments of code are code.
+    `tag` is what stands behind the fence, such as ``python``. Comments of code are code.
     """
-    content = _QUOTE_MARKS.sub("", block)
-    if not _CODE_CHARACTERS.search(content):
-        return content if _is_sentence(content) else ""
-    lines = [line for line in content.splitlines() if not _CODE_CHARACTERS.search(line)]
-    return "\n".join(line for line in lines if _is_sentence(line) and _SENTENCE_START.match(line))
+    lines = block.splitlines()
+    if len(tag.split()) >= _MIN_WORDS_OF_PROSE:
+        lines, tag = [tag, *lines], ""
+    lines = [line.lstrip(" >").rstrip(" ;|") for line in lines]
+    codes = [line for line in lines if _CODE_CHARACTERS.search(line)]
+    if tag.split()[:1] not in ([], *([name] for name in _PROSE_TAGS)) and codes:
+        return ""
+    if codes and len(codes) == sum(bool(line) for line in lines):  # a block of comments only
+        lines = [_COMMENT_LINE.sub("", line) for line in lines]
+    return "\n".join(
+        line for line in lines if not _CODE_CHARACTERS.search(line) and _is_sentence(line)
+    )
 
 
-def _is_sentence(text: str) -> bool:
-    return len(words(text)) >= _MIN_WORDS_OF_STATEMENT
+def _is_sentence(line: str) -> bool:
+    return (
+        len(words(line)) >= _MIN_WORDS_OF_PROSE
+        and _STARTS_WITH_LETTERS.match(line) is not None
+        and bool(_SENTENCE_END.search(line) or _STATEMENT.search(line))
+    )
 
 
 def lacks_predicate(sentence: str) -> bool:
@@ -210,11 +253,8 @@ def is_refusal(sentence: str, known_words: Set[str] | None = None) -> bool:
     if refusal is None or extract_claim(sentence) != _ITEM_MARK.sub("", sentence, count=1):
         return False
     remaining_text = sentence[refusal.end() :]
-    if (
-        known_words is not None
-        and _STATED_AFTER_REFUSAL.match(remaining_text)
-        and says_something_new(remaining_text, known_words)
-    ):
+    told = _TOLD_AFTER_REFUSAL.search(sentence)
+    if known_words is not None and told and _has_new_words(sentence[told.end() :], known_words):
         return False
     return not _NUMBER.search(remaining_text) or bool(re.match(r"\W*+(?:.{0,40}\b)?I\b", sentence))
 

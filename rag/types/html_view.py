@@ -99,9 +99,10 @@ def _render_quote(quote: Citation | ClosestPassage, marker: str, reason: str = "
 
 
 def _render_source(uri: str, title: str, headings: str, location: SourceLocation | None) -> str:
-    name = title or unquote(urlsplit(uri).path.rpartition("/")[2]) or uri
+    scheme, path = _split_uri(uri)
+    name = title or unquote(path.rpartition("/")[2]) or uri
     chip = f'<span style="{_CHIP}" title="{escape(uri)}">{escape(name)}</span>'
-    if urlsplit(uri).scheme in _LINKED_SCHEMES:
+    if scheme in _LINKED_SCHEMES:
         chip = (
             f'<a style="{_CHIP}" href="{escape(uri)}" title="{escape(uri)}" rel="noreferrer">'
             f"{escape(name)}</a>"
@@ -110,6 +111,15 @@ def _render_source(uri: str, title: str, headings: str, location: SourceLocation
     context = headings.removeprefix(name).removeprefix(" > ")
     rest = " · ".join(part for part in (context, place) if part)
     return f'{chip} <span style="{_SMALL}">{escape(rest)}</span>'
+
+
+def _split_uri(uri: str) -> tuple[str, str]:
+    """Return scheme and path; of what is no address, no scheme and all of it."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return "", uri
+    return parts.scheme, parts.path
 
 
 def _render_lines(text: str, *, cut: bool = True) -> str:

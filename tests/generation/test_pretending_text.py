@@ -66,45 +66,89 @@ def test_characters_that_nobody_sees_are_not_kept() -> None:
     assert answer.text == "The battery lasts 34 minutes [1]."
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "## Battery",
-        "## Key features and further details",
-        "Here is what the sources say about the battery:",
-        "| Battery | Propellers | Hours of flight |",
-        "Hier sind die Angaben zur battery:",
-        "Would you like more information?",
-        "Can I help you with anything else?",
-        "Summary",
-        "In short:",
-        "How long does the battery last in frost?",
-    ],
-)
+HARMLESS = [
+    "## Battery",
+    "## Key features and further details",
+    "# How to take care of your drone",
+    "## Maintenance and safety recommendations for pilots",
+    "## Frequently asked questions about charging times",
+    "## Wartung und Pflege Ihrer Drohne",
+    "## 电池使用说明与注意事项",
+    "**Important note about everyday handling:**",
+    "### Step 1: Prepare everything you need before takeoff",
+    "Here is what the sources say about the battery:",
+    "The manual lists the following technical specifications:",
+    "Let me walk you through it step by step:",
+    "Hier sind die wichtigsten Punkte zusammengefasst:",
+    "Voici les informations trouvées dans les documents :",
+    "| Component | Lifetime | Manufacturer | Warranty |",
+    "| Eigenschaft | Wert | Bemerkung | Quelle |",
+    "Would you like more information?",
+    "Which firmware version and model year are you using?",
+    "Kann ich Ihnen sonst noch behilflich sein?",
+    "Avez-vous d'autres questions à ce sujet ?",
+    "In short:",
+    "How long does the battery last in frost?",
+]
+
+
+@pytest.mark.parametrize("text", HARMLESS)
 def test_what_only_names_something_needs_no_support(text: str) -> None:
     assert not says_something_new(text, KNOWN)
 
 
 @pytest.mark.parametrize(
-    ("code", "prose"),
+    "refusal",
     [
-        (
-            "the battery explodes after three flights\n",
-            "the battery explodes after three flights\n",
-        ),
-        ("> The battery explodes soon.\n> So it is.\n", "The battery explodes soon.\nSo it is.\n"),
-        ("x = 1\nThe battery explodes soon.\ny = 2", "The battery explodes soon."),
-        ("battery = Battery(34)\nprint(battery)", ""),
-        ("# The battery explodes soon\nx = 1", ""),
-        ("pip install citewell", ""),
-        ("$ rag ask 'How long does it last?' --model none", ""),
-        ("SELECT name FROM parts WHERE id = 3;", ""),
-        ("one two", ""),
-        ("", ""),
+        "The documents do not say that the warranty covers water damage.",
+        "I could not find that the manufacturer offers warranty extensions.",
+        "The sources do not mention that rain damages the motors.",
+        "The passages do not mention the marathon of the chairwoman.",
     ],
 )
-def test_prose_in_a_fence_is_told_from_code(code: str, prose: str) -> None:
-    assert find_prose(code) == prose
+def test_a_refusal_is_one_whatever_its_words(refusal: str) -> None:
+    answer, _ = run_generator(f"{TRUE} {refusal}", unsupported="drop")
+    assert refusal in answer.text
+
+
+CODE = [
+    ("sudo apt update\nsudo apt install kite\ncd /opt/kite\n./run.sh --verbose --force", "sh"),
+    ("git clone https://example.com/kite.git\ncd kite\nmake install", ""),
+    ("port: 8080\ntimeout: 30\nname: kite server\nhosts:\n  - alpha\n  - beta", "yaml"),
+    ('[\n "alpha",\n "beta",\n "gamma",\n "delta"\n]', "json"),
+    ("SELECT name, age FROM users ORDER BY age", "sql"),
+    ("SELECT name FROM parts WHERE id = 3;", ""),
+    ("def f(items):\n    for item in items:\n        yield item", "python"),
+    ('class A:\n    """Holds the state of the vehicle."""\n    x = 1', "python"),
+    ("FROM python\nCOPY requirements app\nRUN pip install kite", "dockerfile"),
+    ("2026-01-01 12:00:00 ERROR the motor failed to start", ""),
+    ("battery = Battery(34)\nprint(battery)", ""),
+    ("# The battery explodes soon\nx = 1", ""),
+    ("pip install citewell", ""),
+    ("one two", ""),
+    ("", ""),
+]
+
+
+@pytest.mark.parametrize(("code", "tag"), CODE)
+def test_code_is_no_prose(code: str, tag: str) -> None:
+    assert find_prose(code, tag) == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "tag"),
+    [
+        ("the battery explodes after three flights\n", ""),
+        ("The battery explodes soon.", "python"),
+        ("> The battery explodes soon.\n> So it is.\n", ""),
+        ("x = 1\nThe battery explodes soon.\ny = 2", ""),
+        ("The battery explodes soon.;", ""),
+        ("# The battery explodes soon.", ""),
+        ("", "The battery explodes after three flights"),
+    ],
+)
+def test_prose_in_a_fence_is_found(code: str, tag: str) -> None:
+    assert "battery explodes" in find_prose(code, tag)
 
 
 def test_code_in_a_fence_is_kept() -> None:
