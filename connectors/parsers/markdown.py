@@ -11,6 +11,7 @@ from connectors.base import Parser
 from connectors.parsers.embedded_data import log_embedded_data, remove_embedded_data
 from connectors.parsers.front_matter import split_front_matter
 from connectors.parsers.markdown_tables import (
+    INLINE_MARKUP,
     find_line_starts,
     list_table_marks,
     make_block_parser,
@@ -33,9 +34,6 @@ _MAX_HEADING_CHARACTERS = (
     200  # characters; a longer paragraph above "---" is one, with a rule below it
 )
 _ATTRIBUTES = re.compile(r"(?<!\s)\s*+\{(?:[#.:][^{}]*+|-|[\w-]++=[^{}]*+)\}\s*+\Z")  # {#id .class}
-_INLINE = re.compile(
-    r"!?\[([^\[\]]*+)\]\((?:[^()]|\([^()]*+\))*+\)|(?<![\w*_`])[*_`]++|(?<![*_`])[*_`]++(?!\w)"
-)
 
 
 class MarkdownParser(Parser):
@@ -106,4 +104,4 @@ def _list_headings(
 
 def _strip_inline_markup(heading: str) -> str:
     heading = _ATTRIBUTES.sub("", heading)
-    return _INLINE.sub(lambda match: match.group(1) or "", heading).strip()
+    return INLINE_MARKUP.sub(lambda match: match.group(1) or "", heading).strip()

@@ -22,7 +22,10 @@ _MAX_SAMPLE_ROWS = 50  # of a table that are examined for a second header row
 _MAX_SPANNED_CELLS = 1_000_000  # of a grid; in a larger one, few spans are repeated
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _TABLE_NUMBER = re.compile(r"(?i)(?:table|tabelle|tableau|tabla|tabella|tabel|tab\.|表)\s*[\dIVX:]")
-_INLINE = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|(?<!\w)[*_`]+|[*_`]+(?!\w)")
+INLINE_MARKUP = re.compile(
+    r"!?\[([^\[\]]*+)\]\((?:[^()]|\([^()]*+\))*+\)|(?<![\w*_`])[*_`]++|(?<![*_`])[*_`]++(?!\w)"
+)
+"""Links, whose words are group 1, and emphasis."""
 _BREAK = re.compile(r"(?i)<br\s*/?>")
 _BOLD = re.compile(r"\s*(\*\*|__)(?=\S)[^*_]+\1\s*:?\s*")
 _SENTENCE_END = re.compile(r"[.!?。！？]$")
@@ -350,5 +353,5 @@ def _select_caption(content: str, caption: str) -> str:
 def _clean_name(text: str) -> str:
     """Return a line of Markdown as plain text."""
     text = _BREAK.sub(" ", text[: 4 * MAX_CAPTION_CHARACTERS])
-    text = _INLINE.sub(lambda match: match.group(1) or "", text)
+    text = INLINE_MARKUP.sub(lambda match: match.group(1) or "", text)
     return " ".join(_ESCAPED.sub(r"\1", text).split())

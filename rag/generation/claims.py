@@ -155,7 +155,7 @@ _TOLD_AFTER_REFUSAL = re.compile(
     r"\b(?:i|we)\s[^.]{0,40}?\b(?:tell|say|reveal|disclose|admit)(?:\s+(?:you|anyone))?\s+that\s",
     re.IGNORECASE,
 )
-_CODE_CHARACTERS = re.compile(r"[=;<>{}$@\\|\[\]]|\(\)|:\s*$|^\s*(?:#|//)", re.M)
+_CODE_CHARACTERS = re.compile(r"[=;<>{}$@\\|\[\]]|\(\)|:[ \t]*+$|^[ \t]*+(?:#|//)", re.M)
 _COMMENT_LINE = re.compile(r"^[ >]*+(?:#+|//+|--)?[ \t]*+", re.M)
 _PROSE_TAGS = frozenset({"", "text", "txt", "plain", "plaintext", "markdown", "md"})
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]?\s*\Z")
