@@ -398,7 +398,7 @@ def find_slow_text(
     for before, unit, after in program.make_attacks():
         growth = 0.0
         try:
-            for repeats in (80, 300, 900):
+            for repeats in (30, 120, 900):
                 if (growth := measure_growth(before, unit, after, repeats)) < MAX_GROWTH:
                     break
         except TooManySteps:
