@@ -49,13 +49,13 @@ def measure(name: str, rows: Sequence[LabelledClaim], verifier: MatchingVerifier
     labels = np.array([row.is_supported for row in rows])
     pairs = [(row.claim, row.passage) for row in rows]
     scores = [LexicalVerifier().scores(pairs), verifier.scores(pairs)]
-    found = [auroc(labels, s.astype(float)) for s in scores]
-    print_line(name, len(rows), found)
-    return found
+    aurocs = [auroc(labels, s.astype(float)) for s in scores]
+    print_line(name, len(rows), aurocs)
+    return aurocs
 
 
-def print_line(name: str, n: int, found: Sequence[float]) -> None:
-    print(f"| {name} | {n:,} | {found[0]:.3f} | {found[1]:.3f} | {found[1] - found[0]:+.3f} |")
+def print_line(name: str, n: int, aurocs: Sequence[float]) -> None:
+    print(f"| {name} | {n:,} | {aurocs[0]:.3f} | {aurocs[1]:.3f} | {aurocs[1] - aurocs[0]:+.3f} |")
 
 
 class CachedMiniLM(MiniLMEmbedder):
@@ -103,16 +103,16 @@ def measure_unseen(
     matches = predict_unseen(examples, np.unique(names, return_inverse=True)[1])
     print("learned from the other sets\n| set | rows | lexical | matching | difference |")
     print("|---|---|---|---|---|")
-    found = []
+    aurocs = []
     for name in sets:
         is_other = names != name
         others = [example for example, is_one in zip(examples, is_other, strict=True) if is_one]
         lexical_weight, match_weight, _ = fit_blend(others, matches[is_other])
         tested = ~is_other
         blended = lexical_weight * lexical[tested] + match_weight * matches[tested]
-        found.append([auroc(labels[tested], scores) for scores in (lexical[tested], blended)])
-        print_line(name, int(tested.sum()), found[-1])
-    print_line("mean", len(rows), list(np.mean(found, axis=0)))
+        aurocs.append([auroc(labels[tested], scores) for scores in (lexical[tested], blended)])
+        print_line(name, int(tested.sum()), aurocs[-1])
+    print_line("mean", len(rows), list(np.mean(aurocs, axis=0)))
     if write:
         head = to_head(train_network(examples, 0), fit_blend(examples, matches))
         save_coefficients(
@@ -137,14 +137,14 @@ def measure_all(
 ) -> None:
     """Learn from the first rows of each division, and print the AUROC on the second."""
     print("| set | rows | lexical | matching | difference |\n|---|---|---|---|---|")
-    found = []
+    aurocs = []
     with tempfile.TemporaryDirectory() as folder:
         for name, (rows, tested) in divisions.items():
             path = Path(folder) / f"{name}.json"
             save_coefficients(train_matching_verifier(rows, embedder=embedder, folds=2), path)
             verifier = MatchingVerifier(embedder=embedder, coefficients=path)
-            found.append(measure(name, tested, verifier))
-    print_line("mean", 0, list(np.mean(found, axis=0)))
+            aurocs.append(measure(name, tested, verifier))
+    print_line("mean", 0, list(np.mean(aurocs, axis=0)))
 
 
 if __name__ == "__main__":

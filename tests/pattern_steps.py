@@ -49,12 +49,12 @@ class Program:
         self.text, self.steps, self.limit = text, 0, limit
         if is_anchored:
             self.groups = {}
-            self.matcher(0, lambda place: place if place == len(text) else None)
+            self.matcher(0, lambda offset: offset if offset == len(text) else None)
             return self.steps
         position = 0
         while position <= len(text):
             self.groups = {}
-            end = self.matcher(position, lambda place: place)
+            end = self.matcher(position, lambda offset: offset)
             position = end if end is not None and end > position else position + 1
         return self.steps
 
@@ -71,7 +71,7 @@ class Program:
         def run(number: int, position: int, k: Continuation) -> int | None:
             if number == len(matchers):
                 return k(position)
-            return matchers[number](position, lambda place: run(number + 1, place, k))
+            return matchers[number](position, lambda offset: run(number + 1, offset, k))
 
         if len(matchers) == 1:
             return matchers[0]
@@ -103,8 +103,10 @@ class Program:
         """Return the test of a node that matches one character, or None."""
         ignore_case = bool(flags & re.IGNORECASE)
         if op is sre.LITERAL or op is sre.NOT_LITERAL:
-            wanted = chr(argument)
-            spellings = {wanted, wanted.lower(), wanted.upper()} if ignore_case else {wanted}
+            expected = chr(argument)
+            spellings = (
+                {expected, expected.lower(), expected.upper()} if ignore_case else {expected}
+            )
             return lambda c: (c in spellings) == (op is sre.LITERAL)
         if op is sre.ANY:
             return (lambda c: True) if flags & re.DOTALL else (lambda c: c != "\n")
@@ -127,14 +129,14 @@ class Program:
                 tests.append(lambda c, low=low, high=high: low <= ord(c) <= high)
             else:
                 tests.append(CATEGORIES[argument])
-        known: dict[str, bool] = {}
+        results: dict[str, bool] = {}
 
         def test(c: str) -> bool:
-            if c not in known:
+            if c not in results:
                 spellings = {c, c.lower()[:1], c.upper()[:1]} if ignore_case else {c}
-                is_in = any(one(s) for one in tests for s in spellings if s)
-                known[c] = is_in != is_negated
-            return known[c]
+                is_in = any(matches(s) for matches in tests for s in spellings if s)
+                results[c] = is_in != is_negated
+            return results[c]
 
         return test
 
@@ -155,10 +157,10 @@ class Program:
             def close(end: int) -> int | None:
                 before = self.groups.get(group)
                 self.groups[group] = (position, end)
-                found = k(end)
-                if found is None and before is not None:
+                end_of_match = k(end)
+                if end_of_match is None and before is not None:
                     self.groups[group] = before
-                return found
+                return end_of_match
 
             return body(position, close)
 
@@ -182,10 +184,10 @@ class Program:
         body = self._sequence(items, flags)
 
         def repeat(position: int, count: int, k: Continuation) -> int | None:
-            def again(place: int) -> int | None:
-                if place == position and count >= low:
+            def again(offset: int) -> int | None:
+                if offset == position and count >= low:
                     return None
-                return repeat(place, count + 1, k)
+                return repeat(offset, count + 1, k)
 
             if op is sre.MIN_REPEAT and count >= low and (end := k(position)) is not None:
                 return end
@@ -202,7 +204,7 @@ class Program:
         def match(position: int, k: Continuation) -> int | None:
             count = 0
             while count < high:
-                end = body(position, lambda place: place)
+                end = body(position, lambda offset: offset)
                 if end is None or (end == position and count >= low):
                     break
                 position, count = end, count + 1
@@ -215,35 +217,35 @@ class Program:
     ) -> Matcher:
         def match(position: int, k: Continuation) -> int | None:
             if op is sre.MIN_REPEAT:
-                place = position
+                offset = position
                 while True:
-                    count = place - position
-                    if count >= low and (end := k(place)) is not None:
+                    count = offset - position
+                    if count >= low and (end := k(offset)) is not None:
                         return end
                     self._tick()
-                    if count >= high or place >= len(self.text) or not test(self.text[place]):
+                    if count >= high or offset >= len(self.text) or not test(self.text[offset]):
                         return None
-                    place += 1
-            place = position
-            while place < len(self.text) and place - position < high:
+                    offset += 1
+            offset = position
+            while offset < len(self.text) and offset - position < high:
                 self._tick()
-                if not test(self.text[place]):
+                if not test(self.text[offset]):
                     break
-                place += 1
+                offset += 1
             if op is sre.POSSESSIVE_REPEAT:
-                return k(place) if place - position >= low else None
-            while place - position >= low:
-                if (end := k(place)) is not None:
+                return k(offset) if offset - position >= low else None
+            while offset - position >= low:
+                if (end := k(offset)) is not None:
                     return end
                 self._tick()
-                place -= 1
+                offset -= 1
             return None
 
         return match
 
     def _atomic(self, body: Matcher) -> Matcher:
         def match(position: int, k: Continuation) -> int | None:
-            end = body(position, lambda place: place)
+            end = body(position, lambda offset: offset)
             return None if end is None else k(end)
 
         return match
@@ -251,7 +253,7 @@ class Program:
     def _look(self, body: Matcher, width: int, *, is_wanted: bool) -> Matcher:
         def match(position: int, k: Continuation) -> int | None:
             start = position - width
-            end = body(start, lambda place: place) if start >= 0 else None
+            end = body(start, lambda offset: offset) if start >= 0 else None
             return k(position) if (end is not None) == is_wanted else None
 
         return match
@@ -283,10 +285,10 @@ class Program:
             if group not in self.groups:
                 return None
             start, end = self.groups[group]
-            wanted = self.text[start:end]
-            self.steps += len(wanted)
+            expected = self.text[start:end]
+            self.steps += len(expected)
             self._tick()
-            return k(position + len(wanted)) if self.text.startswith(wanted, position) else None
+            return k(position + len(expected)) if self.text.startswith(expected, position) else None
 
         return match
 

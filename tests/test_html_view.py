@@ -58,12 +58,12 @@ def test_an_answer_shows_its_text_its_quotes_and_where_they_are(
 ) -> None:
     pipeline.ingest(folder)
     answer = pipeline.ask("How long does a full battery last?")
-    shown = show(answer)
+    view = show(answer)
     assert answer.citations
     for citation in answer.citations:
-        assert citation.quote in shown.text
-        assert f"[{citation.marker}]" in shown.text
-        assert Path(citation.uri).name in shown.text or citation.title in shown.text
+        assert citation.quote in view.text
+        assert f"[{citation.marker}]" in view.text
+        assert Path(citation.uri).name in view.text or citation.title in view.text
     hit = show(answer.hits[0])
     assert answer.hits[0].chunk.text[:60] in hit.text
     assert f"{answer.hits[0].score:.3f}" in hit.text
@@ -73,9 +73,9 @@ def test_an_abstention_shows_what_comes_closest(pipeline: Pipeline, folder: Path
     pipeline.ingest(folder)
     answer = pipeline.ask("Who won the battery prize of 1874?")
     assert answer.status == "abstained"
-    shown = show(answer)
-    assert answer.reason in shown.text
-    assert all(passage.reason in shown.text for passage in answer.closest)
+    view = show(answer)
+    assert answer.reason in view.text
+    assert all(passage.reason in view.text for passage in answer.closest)
 
 
 def test_sentences_that_are_not_supported_are_marked() -> None:
@@ -102,25 +102,25 @@ def test_hostile_text_is_shown_as_text() -> None:
     report = IngestReport(
         failed=[Failure("file:///a", HOSTILE)], skipped=[Skip("file:///b", HOSTILE)]
     )
-    for shown in (show(answer), show(report)):
-        assert HOSTILE in shown.text
-        assert not shown.tags & {"script", "img"}
-        assert shown.links == []
+    for view in (show(answer), show(report)):
+        assert HOSTILE in view.text
+        assert not view.tags & {"script", "img"}
+        assert view.links == []
 
 
 @given(st.text(max_size=80), st.text(max_size=80))
 def test_any_text_is_escaped(text: str, quote: str) -> None:
     citation = Citation(marker=1, uri="https://a.example/x", start=0, end=1, quote=quote)
-    shown = show(Answer(text=text, status="answered", citations=(citation,)))
-    assert shown.links == ["https://a.example/x"]
+    view = show(Answer(text=text, status="answered", citations=(citation,)))
+    assert view.links == ["https://a.example/x"]
     assert Reader(render_table(text, (quote,), [(text,)])).tags >= {"table", "td"}
 
 
 def test_a_report_shows_counts_and_reasons() -> None:
     report = IngestReport(added=1_234, failed=[Failure("file:///a.pdf", "it is encrypted")])
-    shown = show(report)
-    assert "1,234" in shown.text
-    assert "it is encrypted" in shown.text
+    view = show(report)
+    assert "1,234" in view.text
+    assert "it is encrypted" in view.text
     assert "What an ingest would do" in show(IngestReport(dry_run=True)).text
 
 
@@ -130,10 +130,10 @@ def test_a_run_shows_its_metrics(pipeline: Pipeline, folder: Path, tmp_path: Pat
         id="1", question="How long does a full battery last?", answers=("34 minutes",)
     )
     result = run(pipeline, [question], tmp_path / "run")
-    shown = show(result)
+    view = show(result)
     for name, summary in result.summaries.items():
-        assert name in shown.text
-        assert str(summary) in shown.text
+        assert name in view.text
+        assert str(summary) in view.text
 
 
 @pytest.mark.parametrize(
@@ -141,5 +141,5 @@ def test_a_run_shows_its_metrics(pipeline: Pipeline, folder: Path, tmp_path: Pat
 )
 def test_only_addresses_of_the_web_are_links(uri: str) -> None:
     citation = Citation(marker=1, uri=uri, start=0, end=1, quote="x")
-    shown = show(Answer(text="x", status="answered", citations=(citation,)))
-    assert shown.links == []
+    view = show(Answer(text="x", status="answered", citations=(citation,)))
+    assert view.links == []

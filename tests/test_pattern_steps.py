@@ -56,10 +56,10 @@ def collect_patterns() -> dict[Found, str]:
             uses = (own_uses if variable.startswith("_") else all_uses).get(variable, set())
             is_anchored = bool(uses) and uses <= ANCHORED
             for pattern in find_patterns(value):
-                found = Found(pattern.pattern, pattern.flags, is_anchored)
-                patterns.setdefault(found, f"{name}.{variable}")
-        for line, found in find_literal_patterns(module):
-            patterns.setdefault(found, f"{name}:{line}")
+                case = Found(pattern.pattern, pattern.flags, is_anchored)
+                patterns.setdefault(case, f"{name}.{variable}")
+        for line, case in find_literal_patterns(module):
+            patterns.setdefault(case, f"{name}:{line}")
     return patterns
 
 
@@ -119,11 +119,11 @@ PATTERNS = collect_patterns()
 
 
 @pytest.mark.parametrize(
-    "found",
-    [pytest.param(found, id=f"{place}-{i}") for i, (found, place) in enumerate(PATTERNS.items())],
+    "case",
+    [pytest.param(case, id=f"{origin}-{i}") for i, (case, origin) in enumerate(PATTERNS.items())],
 )
-def test_the_steps_grow_with_the_text(found: Found) -> None:
-    if PATTERNS[found] in BOUNDED:
+def test_the_steps_grow_with_the_text(case: Found) -> None:
+    if PATTERNS[case] in BOUNDED:
         return
-    slow = find_slow_text(re.compile(found.pattern, found.flags), is_anchored=found.is_anchored)
-    assert slow is None, f"{PATTERNS[found]}: {found.pattern}: {slow}"
+    slow = find_slow_text(re.compile(case.pattern, case.flags), is_anchored=case.is_anchored)
+    assert slow is None, f"{PATTERNS[case]}: {case.pattern}: {slow}"

@@ -253,8 +253,12 @@ def is_refusal(sentence: str, known_words: Set[str] | None = None) -> bool:
     if refusal is None or extract_claim(sentence) != _ITEM_MARK.sub("", sentence, count=1):
         return False
     remaining_text = sentence[refusal.end() :]
-    told = _TOLD_AFTER_REFUSAL.search(sentence)
-    if known_words is not None and told and _has_new_words(sentence[told.end() :], known_words):
+    statement = _TOLD_AFTER_REFUSAL.search(sentence)
+    if (
+        known_words is not None
+        and statement
+        and _has_new_words(sentence[statement.end() :], known_words)
+    ):
         return False
     return not _NUMBER.search(remaining_text) or bool(re.match(r"\W*+(?:.{0,40}\b)?I\b", sentence))
 

@@ -123,10 +123,10 @@ def download_gguf_model(model: GgufModel, folder: Path, *, endpoint: str | None 
             f"cannot download {model.name} ({reason}). By hand: save {model.url} as {path}",
             model=model.name,
         ) from None
-    if (found := compute_sha256(path)) != model.sha256:
+    if (digest := compute_sha256(path)) != model.sha256:
         path.unlink()
         raise ModelError(
-            f"{model.url} is not the expected file (sha256 {found}, expected {model.sha256}); it "
+            f"{model.url} is not the expected file (sha256 {digest}, expected {model.sha256}); it "
             "was deleted",
             model=model.name,
         )

@@ -138,12 +138,12 @@ def make_examples(
     examples = []
     for row, support, weight in zip(rows, supports, weights, strict=True):
         claim, passage = vectors[row.claim][:MAX_CLAIM_TOKENS], vectors[row.passage]
-        chosen = select_tokens(claim, passage) if len(claim) else np.arange(0)
+        token_rows = select_tokens(claim, passage) if len(claim) else np.arange(0)
         examples.append(
             Example(
                 claim.astype(np.float16),
-                passage[chosen].astype(np.float16),
-                flag_equal_tokens(ids[row.claim][:MAX_CLAIM_TOKENS], ids[row.passage][chosen]),
+                passage[token_rows].astype(np.float16),
+                flag_equal_tokens(ids[row.claim][:MAX_CLAIM_TOKENS], ids[row.passage][token_rows]),
                 row.is_supported,
                 to_log_odds(float(support)),
                 weight,
@@ -306,8 +306,8 @@ def fit_blend(
         return float(weights @ losses + _BLEND_PENALTY * (parameters[:2] ** 2).sum())
 
     bounds = [(0, None), (0, None), (None, None)]
-    found = minimize(loss, np.array([1.0, 0.5, 0.0]), method="L-BFGS-B", bounds=bounds)
-    lexical_weight, match_weight, intercept = map(float, found.x)
+    minimum = minimize(loss, np.array([1.0, 0.5, 0.0]), method="L-BFGS-B", bounds=bounds)
+    lexical_weight, match_weight, intercept = map(float, minimum.x)
     return lexical_weight, match_weight, intercept
 
 

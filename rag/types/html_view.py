@@ -107,9 +107,9 @@ def _render_source(uri: str, title: str, headings: str, location: SourceLocation
             f'<a style="{_CHIP}" href="{escape(uri)}" title="{escape(uri)}" rel="noreferrer">'
             f"{escape(name)}</a>"
         )
-    place = format_location(location) if location is not None else ""
+    location_text = format_location(location) if location is not None else ""
     context = headings.removeprefix(name).removeprefix(" > ")
-    rest = " · ".join(part for part in (context, place) if part)
+    rest = " · ".join(part for part in (context, location_text) if part)
     return f'{chip} <span style="{_SMALL}">{escape(rest)}</span>'
 
 

@@ -183,13 +183,15 @@ def select_tokens(
         np.concatenate([similarities, padding]).reshape(blocks, _BLOCK_TOKENS, -1).max(axis=1)
     )
     best = np.full(by_block.shape[1], -1, dtype=np.float32)
-    chosen: list[int] = []
+    block_numbers: list[int] = []
     for _ in range(MAX_PASSAGE_TOKENS // _BLOCK_TOKENS):
         gains = np.maximum(by_block, best).sum(axis=1) + 1e-3 * by_block.sum(axis=1)
-        gains[chosen] = -np.inf
-        chosen.append(int(gains.argmax()))
-        best = np.maximum(best, by_block[chosen[-1]])
-    rows = [np.arange(i * _BLOCK_TOKENS, min(n, (i + 1) * _BLOCK_TOKENS)) for i in sorted(chosen)]
+        gains[block_numbers] = -np.inf
+        block_numbers.append(int(gains.argmax()))
+        best = np.maximum(best, by_block[block_numbers[-1]])
+    rows = [
+        np.arange(i * _BLOCK_TOKENS, min(n, (i + 1) * _BLOCK_TOKENS)) for i in sorted(block_numbers)
+    ]
     return np.concatenate(rows)
 
 
@@ -229,18 +231,20 @@ def _project_cached(
     fingerprint = embedder.fingerprint
     keys = {text: (fingerprint, head.digest, text) for text in texts}
     with _tokens_lock:
-        found = {text: _tokens[key] for text, key in keys.items() if key in _tokens}
-    missing = [text for text in keys if text not in found]
+        tokens_by_text = {text: _tokens[key] for text, key in keys.items() if key in _tokens}
+    missing = [text for text in keys if text not in tokens_by_text]
     if missing:
         ids = embedder.list_token_ids(missing)
         vectors = embedder.embed_tokens(missing, "document")
-        found |= {t: head.project(i, v) for t, i, v in zip(missing, ids, vectors, strict=True)}
+        tokens_by_text |= {
+            t: head.project(i, v) for t, i, v in zip(missing, ids, vectors, strict=True)
+        }
     with _tokens_lock:
         for text in missing:
-            _tokens[keys[text]] = found[text]
+            _tokens[keys[text]] = tokens_by_text[text]
         while len(_tokens) > _MAX_CACHED_TEXTS:
             _tokens.popitem(last=False)
-    return found
+    return tokens_by_text
 
 
 # -- the file --------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ def test_other_spellings_count_only_if_there_is_no_equal_one() -> None:
 def test_what_is_selected_does_not_depend_on_the_spelling(paths: list[str], path: str) -> None:
     composed = [to_uri(f"/{p}") for p in paths]
     decomposed = [to_uri(f"/{p}", "NFD") for p in paths]
-    chosen = [composed.index(uri) for uri in select_below(composed, to_uri(f"/{path}"))]
-    others = [decomposed.index(u) for u in select_below(decomposed, to_uri(f"/{path}", "NFD"))]
-    assert chosen == others
+    numbers = [composed.index(uri) for uri in select_below(composed, to_uri(f"/{path}"))]
+    other_numbers = [
+        decomposed.index(u) for u in select_below(decomposed, to_uri(f"/{path}", "NFD"))
+    ]
+    assert numbers == other_numbers
