@@ -170,7 +170,7 @@ def _parse_value(text: str) -> Scalar:
     return to_well_formed(text) if number is None or str(number) != text else number
 
 
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
+_NUMBER = re.compile(r"[-+]?(?:\d++\.?\d*+|\.\d++)(?:[eE][-+]?\d++)?", re.ASCII)
 
 
 def _parse_values(text: str) -> list[Scalar]:

@@ -15,11 +15,12 @@ DEFAULT_FOLDER = Path("models")
 
 
 @click.group(invoke_without_command=True)
+@json_option
 @click.pass_context
-def models_group(context: click.Context) -> None:
+def models_group(context: click.Context, as_json: bool) -> None:
     """List chat models, and download one that runs in this process."""
     if context.invoked_subcommand is None:
-        context.invoke(models_list)
+        context.invoke(models_list, as_json=as_json)
 
 
 @models_group.command(name="list")
