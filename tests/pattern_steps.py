@@ -20,7 +20,7 @@ Matcher = Callable[[int, Continuation], int | None]
 
 CHARACTERS = " \n\ta1.,-_[](){}<>\"'`*:;/\\|#=@&%$!?^~+é日　“„«」ﷺ"
 UNBOUNDED = 50  # repeats of fewer texts are not pumped
-MAX_STEPS = 900_000  # 500 per character of the longest text
+MAX_STEPS = 600_000  # 500 per character of the longest text
 MAX_GROWTH = 2.7  # of the steps, if the text is twice as long: 2 is linear, 4 quadratic
 
 
@@ -386,7 +386,7 @@ def find_slow_text(
     """Return the unit of a text whose steps grow faster than its length, and by how much; or None.
 
     Twice the repeats of a linear pattern take twice the steps. The lengths are beyond the bounds of
-    the pattern's own repeats, up to 1,800.
+    the pattern's own repeats, up to 1,200.
     """
     program = Program(pattern)
 
@@ -400,7 +400,7 @@ def find_slow_text(
     for before, unit, after in program.make_attacks():
         growth = 0.0
         try:
-            for repeats in (30, 120, 900):
+            for repeats in (30, 120, 600):
                 if (growth := measure_growth(before, unit, after, repeats)) < MAX_GROWTH:
                     break
         except TooManySteps:
