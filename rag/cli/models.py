@@ -25,7 +25,7 @@ def models_group(context: click.Context, as_json: bool) -> None:
 
 @models_group.command(name="list")
 @json_option
-def models_list(as_json: bool = False) -> None:
+def models_list(as_json: bool) -> None:
     """List the chat models at hand, GGUF files to download, and known models with prices."""
     from rag.cli import parse
     from rag.llm.gguf_models import GGUF_MODELS

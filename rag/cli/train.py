@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from rag.cli import terminal
 from rag.cli.eval_options import make_progress_printer
 from rag.cli.options import require_folder
-
-if TYPE_CHECKING:
-    from evals.calibration import LabelledRow
-    from rag.training import LabelledClaim
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -51,24 +45,23 @@ def train_verifier(labelled: Path, out: Path, minilm: Path | None, seed: int) ->
 
     from evals.calibration import load_labelled
     from rag.embedding import MiniLMEmbedder
-    from rag.training import train_matching_verifier
+    from rag.training import LabelledClaim, train_matching_verifier
     from rag.verification.matching import save_coefficients
 
     require_folder(out)
-    rows = [claim for row in load_labelled(labelled) for claim in _list_claims(row)]
+    rows = [
+        LabelledClaim(row.text, "\n\n".join(row.contexts), row.label)
+        for row in load_labelled(labelled)
+    ]
     embedder = MiniLMEmbedder(folder=minilm)
     head = train_matching_verifier(
         rows, embedder=embedder, seed=seed, progress=make_progress_printer()
     )
     save_coefficients(head, out, learned_from=f"{len(rows):,} labels ({labelled.name})")
     lexical_weight, match_weight, _ = head.blend_weights
-    terminal.echo(f"wrote {out}: {len(rows):,} labels, weight of the log odds of the lexical ")
-    terminal.echo(f"support {lexical_weight:.2f}, of the learned match {match_weight:.2f}")
+    terminal.echo(
+        f"wrote {out} from {len(rows):,} labels; weights: {lexical_weight:.2f} (lexical), "
+        f"{match_weight:.2f} (learned)"
+    )
     folder = f", embedder: {{type: minilm, folder: {json.dumps(str(minilm))}}}" if minilm else ""
     terminal.echo(f"verifier: {{type: matching, coefficients: {out}{folder}}}")
-
-
-def _list_claims(row: LabelledRow) -> Iterator[LabelledClaim]:
-    from rag.training import LabelledClaim
-
-    yield LabelledClaim(row.text, "\n\n".join(row.contexts), row.label)

@@ -183,10 +183,9 @@ class CitationWriter:
         opening = CODE_FENCE.match(self._draft, self._processed_end)
         assert opening is not None
         closing = compile_closing_fence(self._fence).search(self._draft, opening.end())
-        is_closed = closing is not None and (final or closing.end() < len(self._draft))
-        if not is_closed and not final:
+        if not final and (closing is None or closing.end() == len(self._draft)):
             return
-        code_end = closing.end() if closing is not None and is_closed else len(self._draft)
+        code_end = closing.end() if closing else len(self._draft)
         block = self._draft[self._processed_end : code_end]
         content = self._draft[opening.end() : closing.start() if closing else code_end]
         self._processed_end, self._fence = code_end, ""

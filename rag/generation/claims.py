@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Set
+from functools import lru_cache
 
 from rag.text.function_words import find_stop_words
 from rag.text.tokenization import stems, words
@@ -118,18 +119,16 @@ _ANSWER_IS = re.compile(
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"\d")
-_FRAME_WORDS = frozenset(
-    stems(
-        "summary overview introduction conclusion answer result details detail note notes list key "
-        "main important point points feature features fact facts information description "
-        "background context example examples source sources reference references passage passages "
-        "document documents question step steps section table item items following further more "
-        "other like want know help assist need anything something else understand clarify specific "
-        "explain mention say provide tell show find based according next first finally "
-        "recommendation recommendations zusammenfassung überblick antwort ergebnis hinweis angaben "
-        "folgende weitere frage quelle quellen dokument résumé réponse résultat suivants sources "
-        "resumen respuesta resultado siguiente fuentes documento"
-    )
+_FRAME_WORDS = (
+    "summary overview introduction conclusion answer result details detail note notes list key "
+    "main important point points feature features fact facts information description "
+    "background context example examples source sources reference references passage passages "
+    "document documents question step steps section table item items following further more "
+    "other like want know help assist need anything something else understand clarify specific "
+    "explain mention say provide tell show find based according next first finally "
+    "recommendation recommendations zusammenfassung überblick antwort ergebnis hinweis angaben "
+    "folgende weitere frage quelle quellen dokument résumé réponse résultat suivants sources "
+    "resumen respuesta resultado siguiente fuentes documento"
 )
 _MIN_NEW_WORDS = 2
 _AUXILIARY = (
@@ -205,7 +204,13 @@ def says_something_new(text: str, known_words: Set[str]) -> bool:
 def _has_new_words(text: str, known_words: Set[str]) -> bool:
     stop_words = find_stop_words(text)
     content = " ".join(word for word in words(text) if word not in stop_words)
-    return len(set(stems(content)) - known_words - _FRAME_WORDS) >= _MIN_NEW_WORDS
+    return len(set(stems(content)) - known_words - _list_frame_stems()) >= _MIN_NEW_WORDS
+
+
+@lru_cache(maxsize=1)
+def _list_frame_stems() -> frozenset[str]:
+    """Return the stems of words that announce what follows."""
+    return frozenset(stems(_FRAME_WORDS))
 
 
 def find_prose(block: str, tag: str = "") -> str:

@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 from rag.errors import ConfigError, ModelError, ModelUnreachable
 
-_BLOCK_BYTES = 1 << 20
-
 
 class GgufModel(NamedTuple):
     """A GGUF file on the Hugging Face Hub.
@@ -135,8 +133,5 @@ def download_gguf_model(model: GgufModel, folder: Path, *, endpoint: str | None 
 
 def compute_sha256(path: Path) -> str:
     """Return the SHA-256 of a file, as hexadecimal digits."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -256,3 +257,33 @@ def test_the_end_of_a_stream_that_nobody_reads_is_no_log_line(
     asyncio.run(run())
     gc.collect()
     assert "never retrieved" not in caplog.text
+
+
+@pytest.mark.parametrize(("has_ended", "code"), [(False, 7), (True, 0)])
+def test_a_process_ends_although_a_thread_never_does(has_ended: bool, code: int) -> None:
+    program = """
+import sys, threading
+from rag.serving.app import end_process_unless
+has_ended = threading.Event()
+if sys.argv[1] == "True":
+    has_ended.set()
+end_process_unless(has_ended, 0.1, code=7)
+threading.Event().wait(None if sys.argv[1] == "False" else 0.5)
+"""
+    arguments = [sys.executable, "-c", program, str(has_ended)]
+    process = subprocess.run(arguments, timeout=WAIT_SECONDS, check=False)
+    assert process.returncode == code
+
+
+def test_threads_that_begin_at_once_share_one_background_loop() -> None:
+    from rag import concurrency
+
+    concurrency._start_background_loop.cache_clear()
+    barrier = threading.Barrier(20)
+
+    def get_loop(_: int) -> object:
+        barrier.wait()
+        return concurrency._get_background_loop(os.getpid())
+
+    with ThreadPoolExecutor(20) as threads:
+        assert len(set(map(id, threads.map(get_loop, range(20))))) == 1
