@@ -60,6 +60,7 @@ from rag.import_guard import require_own_packages as _require_own_packages
 from rag.query import Query
 from rag.types import (
     Answer,
+    CacheStep,
     CheckFieldsStep,
     CheckStep,
     Chunk,
@@ -86,6 +87,7 @@ from rag.types import (
 )
 
 if TYPE_CHECKING:
+    from rag.answers import AnswerCache, AnswerChange
     from rag.chunking import Chunker, HeadingChunker
     from rag.component import register
     from rag.conversation import Conversation
@@ -129,6 +131,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY_IMPORTS = {
+    "AnswerCache": "rag.answers",
+    "AnswerChange": "rag.answers",
     "AnswerCompleted": "rag.generation",
     "AnthropicChat": "rag.llm",
     "AzureOpenAIChat": "rag.llm",
@@ -171,9 +175,12 @@ _LAZY_IMPORTS = {
 
 __all__ = [
     "Answer",
+    "AnswerCache",
+    "AnswerChange",
     "AnswerCompleted",
     "AnthropicChat",
     "AzureOpenAIChat",
+    "CacheStep",
     "CallCancelled",
     "CallStopped",
     "Cancellation",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import re
 import threading
@@ -16,6 +17,7 @@ from pydantic import BaseModel
 from connectors import Connector, Files, connect
 from connectors.with_metadata import WithMetadata
 from rag import tracing
+from rag.answers import AnswerChange, AnswerHistory, CachedAnswers, CacheLookup
 from rag.component import build
 from rag.concurrency import (
     close_at_end,
@@ -32,13 +34,21 @@ from rag.generation import (
     Event,
     Extraction,
     GroundedGenerator,
+    replay_events,
 )
 from rag.generation.citation_verifier import CitationVerifier
 from rag.generation.extraction import Model
 from rag.index import Index, open_document_store
 from rag.index.document_paths import select_below
-from rag.index.paths import CONVERSATIONS_FILE, namespace_folder, validate_name
+from rag.index.paths import (
+    ANSWER_CACHE_FILE,
+    ANSWER_HISTORY_FILE,
+    CONVERSATIONS_FILE,
+    namespace_folder,
+    validate_name,
+)
 from rag.ingestion import IngestReport, plan, sync
+from rag.llm.prompting import hash_templates
 from rag.llm.usage import track_usage
 from rag.pipeline_config import PipelineConfig
 from rag.query import Query
@@ -51,6 +61,7 @@ from rag.types import Answer, Citation, Document, Hit, Message, Usage, flatten_m
 if TYPE_CHECKING:
     from connectors import Parser
     from connectors.parser_pool import ParserLimits
+    from rag.answers import AnswerCache
     from rag.chunking import Chunker
     from rag.embedding import Embedder
     from rag.generation import Generator
@@ -88,6 +99,7 @@ class Pipeline:
         document_store: DocumentStoreConfig
         vector_store: VectorStoreConfig
         lexical_index: LexicalIndexConfig
+        answer_cache: AnswerCache | None
         namespace: str
         processes: int | None
         limits: ParserLimits
@@ -388,6 +400,50 @@ class Pipeline:
         result = searcher.search(question, k, where=where, history=history)
         return searcher.add_evidence(result, evidence, where)
 
+    def _search_and_look_up(
+        self,
+        question: str | Query,
+        k: int | None,
+        where: Where | None,
+        history: Sequence[Message],
+        evidence: Sequence[Citation],
+    ) -> tuple[SearchResult, CacheLookup | None]:
+        """Search, and return how to find the answer in the cache; None if it has none of these.
+
+        Only answers from the documents of the index are cached, and none of a conversation.
+        """
+        if self.answer_cache is None or history or evidence or self.retriever.is_external:
+            return self._search(question, k, where, history, evidence), None
+        index = self._open_for_search(False)
+        cached_answers = CachedAnswers(
+            self._namespace_folder / ANSWER_CACHE_FILE,
+            self.answer_cache,
+            f"{self.fingerprint} {hash_templates()}",
+            index.document_store,
+        )
+        index_state = cached_answers.read_index_state()
+        result = self._search(question, k, where, history)
+        query = result.query
+        lookup = CacheLookup(
+            cached_answers,
+            str(query),
+            index.embed_query(str(query)),
+            result.hits,
+            where=join_filters(query.filter, where),
+            k=self.k if k is None else k,
+            index_state=index_state,
+        )
+        return result, lookup
+
+    def _find_cached(self, lookup: CacheLookup | None) -> Answer | None:
+        """Return an earlier answer of which every quote is still in its source."""
+        if lookup is None:
+            return None
+        with tracing.span("look up answer"):
+            return lookup.find(
+                lambda answer: all(c.verified for c in self.verify(answer).citations)
+            )
+
     def more_like(self, uri: str, *, k: int | None = None, where: Where | None = None) -> list[Hit]:
         """Return up to `k` documents that are similar to the document `uri`, by their best chunk.
 
@@ -416,10 +472,13 @@ class Pipeline:
         The usage of the answer includes every model call.
         """
         with track_usage() as tracker, self._span("ask") as span:
-            result = self._search(question, k, where, history, evidence)
-            with tracing.span(f"generate {self.generator.name}"):
-                answer = self.generator.answer(result.query, result.hits, history)
+            result, lookup = self._search_and_look_up(question, k, where, history, evidence)
+            cached = self._find_cached(lookup)
+            with tracing.span(f"generate {self.generator.name}") if not cached else nullcontext():
+                answer = cached or self.generator.answer(result.query, result.hits, history)
             answer = self._complete_answer(answer, result, tracker.usage)
+            if lookup is not None and cached is None:
+                lookup.store(answer)
             _record_answer(span, answer)
             return answer
 
@@ -440,6 +499,23 @@ class Pipeline:
         return map_concurrently(
             lambda question: self.ask(question, k=k, where=where), checked_questions, concurrency
         )
+
+    def ask_again(
+        self,
+        question: str,
+        *,
+        since: datetime.datetime | None = None,
+        where: Where | None = None,
+    ) -> AnswerChange:
+        """Answer a question, and compare the answer with the last one of `ask_again`.
+
+        With `since`, with the last one before that time. The answer is stored in the index folder
+        if it is the first one or has changed.
+        """
+        answer = self.ask(question, where=where)
+        store = None if self.retriever.is_external else self.open().document_store
+        history = AnswerHistory(self._namespace_folder / ANSWER_HISTORY_FILE)
+        return history.compare(question, answer, store, where=join_filters(where), since=since)
 
     def answer(
         self,
@@ -507,9 +583,15 @@ class Pipeline:
         evidence: Sequence[Citation],
     ) -> Iterator[Event]:
         with track_usage() as tracker, self._span("ask") as span:
-            result = self._search(question, k, where, history, evidence)
+            result, lookup = self._search_and_look_up(question, k, where, history, evidence)
             verifier = self._citation_verifier()
             answer: Answer | None = None
+            if (cached := self._find_cached(lookup)) is not None:
+                answer = self._complete_answer(cached, result, tracker.usage)
+                yield from replay_events(answer)
+                _record_answer(span, answer)
+                yield AnswerCompleted(answer=answer)
+                return
             with tracing.span(f"generate {self.generator.name}"):
                 events = self.generator.stream(result.query, result.hits, history)
                 with close_at_end(events):
@@ -523,6 +605,8 @@ class Pipeline:
                         yield event
             if answer is not None:
                 answer = self._complete_answer(answer, result, tracker.usage)
+                if lookup is not None:
+                    lookup.store(answer)
                 _record_answer(span, answer)
                 yield AnswerCompleted(answer=answer)
 
@@ -580,8 +664,11 @@ class Pipeline:
     @property
     def conversations(self) -> ConversationStore:
         """The conversations stored in the index folder."""
-        folder = namespace_folder(self.index, self.namespace)
-        return ConversationStore(folder / CONVERSATIONS_FILE)
+        return ConversationStore(self._namespace_folder / CONVERSATIONS_FILE)
+
+    @property
+    def _namespace_folder(self) -> Path:
+        return namespace_folder(self.index, self.namespace)
 
     def delete(self, *uris: str) -> int:
         """Delete the documents at and below these uris. Return the number of deleted documents.

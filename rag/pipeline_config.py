@@ -18,6 +18,7 @@ from pydantic import (
 from connectors import Parser
 from connectors.parser_pool import ParserLimits
 from connectors.parsers.auto import AutoParser
+from rag.answers import AnswerCache
 from rag.chunking import Chunker, HeadingChunker
 from rag.component import Component, NotFingerprinted, warn_renamed
 from rag.embedding import Embedder, StaticEmbedder
@@ -62,6 +63,12 @@ FilterSetting = Annotated[
 ]
 
 
+def _to_answer_cache(value: Any) -> Any:
+    if value is True:
+        return AnswerCache()
+    return None if value is False else value
+
+
 class PipelineConfig(Component):
     """The parts and settings of a pipeline. Give each part by name or as an instance.
 
@@ -99,6 +106,9 @@ class PipelineConfig(Component):
     document_store: DocumentStoreConfig = Sqlite()
     vector_store: VectorStoreConfig = Chroma()
     lexical_index: LexicalIndexConfig = Tantivy()
+    answer_cache: Annotated[
+        AnswerCache | None, BeforeValidator(_to_answer_cache), NotFingerprinted
+    ] = None
     namespace: Annotated[str, NotFingerprinted] = ""
     processes: Annotated[int | None, NotFingerprinted] = Field(None, ge=0, le=256)
     limits: Annotated[ParserLimits, NotFingerprinted] = ParserLimits()

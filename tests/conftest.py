@@ -13,13 +13,16 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from rag import Pipeline, StaticEmbedder
 from rag.index import Index
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Reproducible runs that do not depend on the load of the machine.
 settings.register_profile(
@@ -48,6 +51,7 @@ A full battery lasts 34 minutes in calm air. Charging takes 90 minutes. Never ch
 The propellers are made of nylon. Replace them after 50 hours of flight.
 """
 NOTES = "Flight of 3 May: the kite lost a propeller over the lake. It was found two days later.\n"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +110,21 @@ def index(tmp_path: Path, embedder: StaticEmbedder) -> Iterator[Index]:
     opened = Index(tmp_path / "index", embedder, create=True)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium; the tests are skipped if it is not installed."""
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip("no browser; install one with: apt-get install chromium")
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=60_000)  # the machine may be busy
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="session")

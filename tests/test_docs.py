@@ -18,6 +18,7 @@ from textwrap import dedent
 
 import click
 import pytest
+from playwright.sync_api import Browser
 
 import rag
 from evals.metrics import GROUPS, all_metrics
@@ -241,8 +242,8 @@ def test_the_same_program_in_each(
 
 
 @pytest.mark.slow
-def test_the_site_is_built(tmp_path: Path) -> None:
-    """Without a warning, every page in the menu, and nothing in it from another host."""
+def test_the_site_is_built(tmp_path: Path, browser: Browser) -> None:
+    """Without a warning, with every page of the menu; search needs no server and no host."""
     command = [
         sys.executable,
         "-m",
@@ -268,6 +269,17 @@ def test_the_site_is_built(tmp_path: Path) -> None:
         )
     reference = (tmp_path / "site" / "reference" / "pipeline.html").read_text(encoding="utf-8")
     assert "Index the sources: paths, uris or connectors" in reference
+
+    visit = browser.new_page()
+    foreign_urls: list[str] = []
+    visit.on("request", lambda r: foreign_urls.append(r.url) if "http" in r.url[:5] else None)
+    visit.goto((tmp_path / "site" / "index.html").as_uri())
+    visit.click("[data-md-component=search-query]")
+    visit.keyboard.type("answer cache")
+    visit.locator(".md-search-result__item a").first.wait_for(timeout=60_000)
+    assert "cache of answers" in visit.locator(".md-search-result__item").first.inner_text()
+    assert not foreign_urls
+    visit.close()
 
 
 def test_every_link_leads_somewhere() -> None:

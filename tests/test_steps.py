@@ -237,7 +237,16 @@ def test_custom_step_cannot_have_a_built_in_name(name: str) -> None:
 
 def test_built_in_names() -> None:
     assert sorted(BUILT_IN_STEP_NAMES) == [
-        *("check", "check_fields", "condense", "extract", "fill", "generate", "postprocess"),
+        *(
+            "cache",
+            "check",
+            "check_fields",
+            "condense",
+            "extract",
+            "fill",
+            "generate",
+            "postprocess",
+        ),
         *("repair", "retrieve", "transform", "verify"),
     ]
 

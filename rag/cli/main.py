@@ -7,6 +7,7 @@ one JSON document. Each command imports the heavy packages it needs when it runs
 
 from __future__ import annotations
 
+import datetime
 import logging
 import os
 import sys
@@ -41,6 +42,7 @@ from rag.cli.options import (
     pipeline_option,
     resolve_document_store,
     resolve_index,
+    since_option,
     where_option,
 )
 from rag.cli.serve import keys_group, mcp, serve
@@ -304,6 +306,7 @@ def search(
 @k_option
 @where_option
 @click.option("--stream", is_flag=True, help="Print the answer while it is written.")
+@since_option
 @click.option("--trace", is_flag=True, help="Print each stage with its time and tokens to stderr.")
 @index_option
 @namespace_option
@@ -315,6 +318,7 @@ def ask(
     k: int | None,
     where: tuple[str, ...],
     stream: bool,
+    since: datetime.datetime | None,
     trace: bool,
     index: Path | None,
     namespace: str,
@@ -325,9 +329,17 @@ def ask(
 
     With --stream and --json, the text streams to stderr, and the JSON answer goes to stdout.
     """
-    from rag.cli import output
+    from rag.cli import monitor, output
     from rag.cli.arguments import parse_where
 
+    if since is not None:
+        if stream or trace:
+            raise click.UsageError("--since cannot be used with --stream or --trace")
+        with make_pipeline(pipeline, index, namespace) as opened:
+            output.warn_if_empty(opened)
+            chosen = opened if k is None else opened.replace(k=k)
+            monitor.ask_since(chosen, question, since, parse_where(where), as_json=as_json)
+        return
     with make_pipeline(pipeline, index, namespace) as opened, tracing.record_spans() as spans:
         output.warn_if_empty(opened)
         try:
@@ -344,6 +356,55 @@ def ask(
         output.print_json(answer.model_dump(mode="json"))
     else:
         output.print_answer(answer, text=not stream)
+
+
+@cli.command(name="monitor")
+@click.argument("questions", type=click.Path(path_type=Path), metavar="QUESTIONS")
+@click.argument("sources", nargs=-1, metavar="[SOURCE...]")
+@click.option("--sync", is_flag=True, help="First index the sources of rag.yaml.")
+@since_option
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if an answer has changed.")
+@index_option
+@namespace_option
+@pipeline_option
+@parts_options
+@json_option
+@click.pass_context
+def monitor_command(
+    context: click.Context,
+    questions: Path,
+    sources: tuple[str, ...],
+    sync: bool,
+    since: datetime.datetime | None,
+    exit_code: bool,
+    index: Path | None,
+    namespace: str,
+    pipeline: str | None,
+    as_json: bool,
+) -> None:
+    """Ask a question set again, and print the answers that have changed since the last time.
+
+    QUESTIONS is a file as for `rag eval run`: JSON lines with a "question", for example. SOURCEs
+    are indexed first. Of each changed answer, the new and the old sentences and citations are
+    printed, with the reason why a citation is gone.
+    """
+    from rag.cli import monitor, output
+
+    with make_pipeline(pipeline, index, namespace) as opened:
+        if sync and not (sources or opened.sources):
+            raise click.UsageError("--sync needs `sources` in rag.yaml, or name a SOURCE")
+        monitor.check_questions(questions)
+        failed = False
+        if sources or sync:
+            with output.IngestProgress() as progress:
+                report = opened.ingest(*sources, progress=progress)
+            output.print_report(report, opened.index, summary=not as_json)
+            failed = bool(report.failed)
+        changed = monitor.ask_set(opened, questions, since, as_json=as_json)
+    if exit_code and changed:
+        context.exit(FAILED)
+    if failed:
+        context.exit(SOME_FAILED)
 
 
 @cli.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -94,6 +95,34 @@ def k_option(command: _F) -> _F:
     return click.option("-k", type=click.IntRange(1, 1000), help="Number of hits.  [default: 8]")(
         command
     )
+
+
+class _Time(click.ParamType):  # type: ignore[type-arg]
+    """A date or time in ISO 8601 form, in the zone of the system without one, or ``last``."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> datetime.datetime:
+        if isinstance(value, datetime.datetime):
+            return value
+        if value == "last":
+            return datetime.datetime.max.replace(tzinfo=datetime.UTC)
+        try:
+            return datetime.datetime.fromisoformat(value).astimezone()
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no date such as 2026-11-01, and not 'last'", param, context)
+
+
+def since_option(command: _F) -> _F:
+    """Add ``--since``, the time of the earlier answer to compare with."""
+    return click.option(
+        "--since",
+        type=_Time(),
+        metavar="WHEN",
+        help="Compare with the last answer before WHEN: a date such as 2026-11-01, or 'last'.",
+    )(command)
 
 
 def require_folder(output: Path | None) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from rag.cli import terminal
 from rag.types import (
     Answer,
+    CacheStep,
     CheckStep,
     Citation,
     ClosestPassage,
@@ -361,6 +362,8 @@ def answer_notes(answer: Answer) -> list[str]:
             notes.append("the model's reply was cut off by its provider's content filter")
         if isinstance(step, GenerateStep | RepairStep) and step.finish_reason == "unknown":
             notes.append("the model's server did not say whether its reply is complete")
+        if isinstance(step, CacheStep):
+            notes.append(f"the answer of {step.answered_at} to: {shorten(step.question, 100)}")
         if isinstance(step, CheckStep) and step.dropped:
             notes.append(f"{format_count(len(step.dropped), 'unsupported sentence')} removed")
         if isinstance(step, CheckStep) and step.removed_links:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import Field, ValidationError
 
-from rag.errors import IndexDamaged, RagIndexError
+from rag.errors import IndexDamaged
+from rag.stores.sqlite.private_database import PrivateDatabase
 from rag.types import Answer, FrozenModel, Text
 
 if TYPE_CHECKING:
@@ -65,6 +64,7 @@ class ConversationStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._database = PrivateDatabase(path, _SCHEMA, _FORMAT, "conversations")
 
     def add(
         self,
@@ -77,7 +77,7 @@ class ConversationStore:
     ) -> Turn:
         """Append a turn to a conversation, and return it."""
         timestamp = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        with self._transaction(write=True) as connection:
+        with self._database.transaction(write=True) as connection:
             ((last_number,),) = connection.execute(
                 "SELECT coalesce(max(number), 0) FROM turns WHERE conversation = ?", (conversation,)
             )
@@ -105,7 +105,7 @@ class ConversationStore:
 
     def turns(self, conversation: str) -> list[Turn]:
         """Return the turns of a conversation, oldest first; none for an unknown name."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             rows = connection.execute(
                 "SELECT number, at, question, standalone, answer FROM turns"
                 " WHERE conversation = ? ORDER BY number",
@@ -133,7 +133,7 @@ class ConversationStore:
         """Return the vectors of the turns by their numbers, without those of other embedders."""
         import numpy as np
 
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             rows = connection.execute(
                 "SELECT number, vector FROM turns WHERE conversation = ? AND embedder = ?",
                 (conversation, embedder),
@@ -142,7 +142,7 @@ class ConversationStore:
 
     def conversations(self) -> list[ConversationInfo]:
         """Return all conversations, the latest first."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             rows: Sequence[tuple[str, int, str, str]] = connection.execute(
                 "SELECT conversation, count(*), max(at), (SELECT question FROM turns f"
                 " WHERE f.conversation = t.conversation ORDER BY number LIMIT 1)"
@@ -152,45 +152,7 @@ class ConversationStore:
 
     def delete(self, conversation: str) -> int:
         """Delete a conversation; return its number of turns."""
-        with self._transaction(write=True) as connection:
+        with self._database.transaction(write=True) as connection:
             return connection.execute(
                 "DELETE FROM turns WHERE conversation = ?", (conversation,)
             ).rowcount
-
-    @contextmanager
-    def _transaction(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
-        """Open a connection for one transaction, which is rolled back on errors.
-
-        Without `write`, a missing file is not created: an empty database in memory is read instead.
-        """
-        file_exists = self.path.is_file()
-        try:
-            with closing(
-                sqlite3.connect(
-                    self.path if write or file_exists else ":memory:",
-                    timeout=30,
-                    isolation_level=None,
-                )
-            ) as connection:
-                format_number = connection.execute("PRAGMA user_version").fetchone()[0]
-                if format_number not in (0, _FORMAT):
-                    raise RagIndexError(
-                        f"{self.path} has format {format_number} of another version of citewell; "
-                        f"this version reads format {_FORMAT}",
-                        path=self.path,
-                    )
-                connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-                if write or not file_exists:
-                    connection.execute(_SCHEMA)
-                    connection.execute(f"PRAGMA user_version = {_FORMAT}")
-                yield connection
-                connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            if "is full" in str(error):
-                raise RagIndexError.disk_full(self.path) from error
-            raise RagIndexError(f"cannot use {self.path}: {error}", path=self.path) from error
-        except sqlite3.DatabaseError as error:
-            raise IndexDamaged(
-                f"{self.path} is damaged ({error}); it contains conversations only: move it away",
-                path=self.path,
-            ) from error

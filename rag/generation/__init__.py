@@ -8,6 +8,7 @@ from rag.generation.base import (
     SentenceVerified,
     TextDelta,
     last_answer,
+    replay_events,
 )
 from rag.generation.context_packing import pack
 from rag.generation.extraction import Extraction, FieldEvidence
@@ -31,4 +32,5 @@ __all__ = [
     "TextDelta",
     "last_answer",
     "pack",
+    "replay_events",
 ]

@@ -20,9 +20,17 @@ from rag.stores.sqlite.schema import SNAPSHOTS_FOLDER, STORE_SETS_FOLDER
 
 NAMESPACES_FOLDER = "namespaces"
 CONVERSATIONS_FILE = "conversations.sqlite"
+ANSWER_CACHE_FILE = "answer_cache.sqlite"
+ANSWER_HISTORY_FILE = "answer_history.sqlite"
 UPLOADS_FOLDER = "uploads"
 KEYS_FILE = "keys.sqlite"
-_DATABASE_FILES = (DOCUMENT_STORE_FILE, CONVERSATIONS_FILE, KEYS_FILE)
+_DATABASE_FILES = (
+    DOCUMENT_STORE_FILE,
+    CONVERSATIONS_FILE,
+    ANSWER_CACHE_FILE,
+    ANSWER_HISTORY_FILE,
+    KEYS_FILE,
+)
 _INDEX_ENTRIES = {
     INDEX_MARK,
     ".gitignore",

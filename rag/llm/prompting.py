@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 from rag.llm.base import ChatModel
@@ -50,6 +51,20 @@ def render_prompt(prompt: str, **inputs: object) -> tuple[list[Message], dict[st
     template = load(prompt, load_settings().prompts)
     rendered = [Message.model_validate(message) for message in template.render(**inputs)]
     return rendered, template.identity
+
+
+def hash_templates() -> str:
+    """Return a hash of all templates, which changes when one is edited."""
+    from prompts import PromptError, load, names
+
+    folder = load_settings().prompts
+    digest = hashlib.sha256()
+    for name in names(folder):
+        try:
+            digest.update(f"{name} {load(name, folder).identity['hash']}\n".encode())
+        except PromptError as error:
+            digest.update(f"{name} {error}\n".encode())
+    return digest.hexdigest()
 
 
 def render_messages(prompt: str, **inputs: object) -> list[Message]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from rag.errors import ConfigError, IndexDamaged, RagIndexError
+from rag.errors import ConfigError
 from rag.index.paths import KEYS_FILE, validate_name
+from rag.stores.sqlite.private_database import PrivateDatabase
 
 _KEY_PREFIX = "cw-"
 _KEY_BYTES = 32
+_FORMAT = 1
 _SCHEMA = """\
 CREATE TABLE IF NOT EXISTS keys (
     hash TEXT PRIMARY KEY,
@@ -51,6 +50,7 @@ class KeyStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._database = PrivateDatabase(path, _SCHEMA, _FORMAT, "keys")
 
     def add(self, name: str, namespace: str = "") -> str:
         """Create a key and return it; it cannot be shown again.
@@ -63,7 +63,7 @@ class KeyStore:
         key = _KEY_PREFIX + secrets.token_urlsafe(_KEY_BYTES)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         try:
-            with self._connection(write=True) as connection:
+            with self._database.transaction(write=True) as connection:
                 connection.execute(
                     "INSERT INTO keys VALUES (?, ?, ?, ?)", (_hash_key(key), name, namespace, now)
                 )
@@ -75,7 +75,7 @@ class KeyStore:
         """Return the name and the namespace of a key, or None if it is not known."""
         if not self.path.is_file() or not key.startswith(_KEY_PREFIX):
             return None
-        with self._connection() as connection:
+        with self._database.transaction() as connection:
             row = connection.execute(
                 "SELECT name, namespace FROM keys WHERE hash = ?", (_hash_key(key),)
             ).fetchone()
@@ -85,7 +85,7 @@ class KeyStore:
         """Delete the key of that name, and return whether it existed."""
         if not self.path.is_file():
             return False
-        with self._connection(write=True) as connection:
+        with self._database.transaction(write=True) as connection:
             cursor = connection.execute("DELETE FROM keys WHERE name = ?", (name,))
             return cursor.rowcount > 0
 
@@ -93,33 +93,9 @@ class KeyStore:
         """Return all keys, sorted by name."""
         if not self.path.is_file():
             return []
-        with self._connection() as connection:
+        with self._database.transaction() as connection:
             rows = connection.execute("SELECT name, namespace, created FROM keys ORDER BY name")
             return [KeyInfo(*row) for row in rows.fetchall()]
-
-    @contextmanager
-    def _connection(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
-        try:
-            if not self.path.exists():  # readable for its owner only, from the start
-                os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-            with closing(
-                sqlite3.connect(self.path, timeout=30, isolation_level=None)
-            ) as connection:
-                connection.execute(_SCHEMA)
-                if write:
-                    connection.execute("BEGIN IMMEDIATE")
-                yield connection
-                if write:
-                    connection.execute("COMMIT")
-        except (sqlite3.OperationalError, OSError) as error:
-            raise RagIndexError(f"cannot use {self.path}: {error}", path=self.path) from error
-        except sqlite3.IntegrityError:
-            raise
-        except sqlite3.DatabaseError as error:
-            raise IndexDamaged(
-                f"{self.path} is damaged ({error}): move it away and create new keys",
-                path=self.path,
-            ) from error
 
 
 def _hash_key(key: str) -> str:

@@ -43,6 +43,7 @@ from rag.types.source_location import (
 )
 from rag.types.steps import (
     BuiltInStep,
+    CacheStep,
     CheckFieldsStep,
     CheckStep,
     CondenseStep,
@@ -68,6 +69,7 @@ __all__ = [
     "NO_ANSWER",
     "Answer",
     "BuiltInStep",
+    "CacheStep",
     "CheckFieldsStep",
     "CheckStep",
     "Chunk",

@@ -136,6 +136,17 @@ class RepairStep(_ModelCallStep):
     failing: tuple[Text, ...]
 
 
+class CacheStep(Step):
+    """The answer is one that was given before, from the same versions of the documents.
+
+    ``question`` is the question that it was given to, and ``answered_at`` when (ISO 8601, UTC).
+    """
+
+    name: Literal["cache"]
+    question: Text
+    answered_at: str
+
+
 class CheckStep(Step):
     """The verifier compared the sentences of the draft with the passages.
 
@@ -215,6 +226,7 @@ BuiltInStep = Annotated[
     | PostprocessStep
     | GenerateStep
     | RepairStep
+    | CacheStep
     | CheckStep
     | ExtractStep
     | FillStep

@@ -8,32 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from rag import GroundedGenerator, Pipeline, ScriptedChat
 from tests.conftest import ROOT
 from tests.serving.conftest import QUESTION, Server, serve_pipeline
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 HOSTILE = """\
 <script>window.pwned = 1; fetch("https://evil.example/x")</script>
 <img src="https://evil.example/y.png" onerror="window.pwned = 2">
 <iframe src="https://evil.example/z"></iframe> javascript:alert(1) ]]> --> </pre></mark>
 The launch code of the </script><svg onload=alert(1)> rocket is 7719. &lt;b&gt;
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium; the tests are skipped if it is not installed."""
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip("no browser; install one with: apt-get install chromium")
-    expect.set_options(timeout=60_000)  # the machine may be busy
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 class Visit:

@@ -1,0 +1,82 @@
+"""Whether two questions ask for the same thing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag.answers.same_meaning import depends_on_today, mean_the_same
+
+PAIRS = Path(__file__).parents[2] / "benchmarks" / "question_pairs.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("question", "other"),
+    [
+        ("What does the H-120 cost?", "Please tell me the price of the H-120."),
+        ("What is the price of the heater?", "What is the cost of the heater?"),
+        ("WHO APPROVES TRAVEL EXPENSES?", "Who approves travel expenses?"),
+        ("What are the opening hours of the Oslo site?", "Oslo site opening hours"),
+        ("In 2023, how many members were there?", "How many members were there in 2023?"),
+        ("Who signs contracts?", "Who signs contarcts?"),
+        ("How many days of leave are there?", "How many days of leave are there"),
+        ("Wie hoch ist die Miete?", "Wie hoch ist die Miete"),
+    ],
+)
+def test_the_same_in_other_words(question: str, other: str) -> None:
+    assert mean_the_same(question, other)
+    assert mean_the_same(other, question)
+
+
+@pytest.mark.parametrize(
+    ("question", "other"),
+    [
+        ("What was the rent in 2023?", "What was the rent in 2024?"),
+        ("May I smoke in the yard?", "Why may I not smoke in the yard?"),
+        ("Does Anna report to Ben?", "Does Ben report to Anna?"),
+        ("Which documents did we send to the auditor?", "Which documents did the auditor send us?"),
+        ("How many part-time workers are there?", "How many full-time workers are there?"),
+        ("What is the maximum load?", "What is the minimum load?"),
+        ("What is the Einfuhr limit?", "What is the Ausfuhr limit?"),
+        ("What is the net price?", "What is the gross price?"),
+        ("What must be done before delivery?", "What must be done after delivery?"),
+        ("Who leads the sales department?", "Who leads the support department?"),
+        ("When is the canteen open?", "Where is the canteen?"),
+        ("What is the notice period?", "What is the notice period during probation?"),
+        ("What is in box 1.5?", "What is in box 15?"),
+        ("", "What?"),
+    ],
+)
+def test_another_question(question: str, other: str) -> None:
+    assert not mean_the_same(question, other)
+    assert not mean_the_same(other, question)
+
+
+def test_no_pair_of_different_questions_counts_as_the_same() -> None:
+    pairs = [json.loads(line) for line in PAIRS.read_text(encoding="utf-8").splitlines()]
+    mistaken = [p for p in pairs if not p["same"] and mean_the_same(p["a"], p["b"])]
+    assert not mistaken
+    recognized = sum(mean_the_same(p["a"], p["b"]) for p in pairs if p["same"])
+    assert recognized >= 24
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_any_two_texts_are_compared_in_both_directions_alike(text: str, other: str) -> None:
+    assert mean_the_same(text, text)
+    assert mean_the_same(text, other) == mean_the_same(other, text)
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["What was ordered last month?", "Is the office open today?", "Wer hat heute Dienst?"],
+)
+def test_a_question_about_today(question: str) -> None:
+    assert depends_on_today(question)
+
+
+def test_a_question_about_a_date_does_not_depend_on_today() -> None:
+    assert not depends_on_today("What was the rent in March 2023?")
