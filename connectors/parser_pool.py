@@ -14,15 +14,18 @@ import struct
 import subprocess
 import sys
 import threading
-from typing import IO, Any
+from typing import IO
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from connectors.base import PART, FailedPart, Parser, attach_uri
+from connectors.parser_replies import Reply, decode_reply, encode_reply
 from rag.errors import RagError, SourceError
 from rag.types import Document
 
 _LENGTH_FORMAT = struct.Struct(">Q")
+_READY = b"ready"
+_MIN_CHARACTERS_LIMIT = 1_000_000  # of a source, whatever its size
 
 
 class ParserLimits(BaseModel):
@@ -30,6 +33,8 @@ class ParserLimits(BaseModel):
 
     ``seconds`` limits the wall time, ``memory_mb`` the address space of the worker process in MiB
     (enforced on Linux only), and ``characters`` the text of all documents of the source together.
+    A source of more than a million characters may have at most ``characters_per_byte`` for each of
+    its bytes, so that a small file cannot keep an index busy for long.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,6 +42,20 @@ class ParserLimits(BaseModel):
     seconds: float = Field(120.0, gt=0)
     memory_mb: int = Field(4_096, ge=256)
     characters: int = Field(100_000_000, ge=1)
+    characters_per_byte: float = Field(50.0, gt=0)
+
+    def check_characters(self, characters: int, source_bytes: int) -> None:
+        """Raise `SourceError` if a source has too many characters of text."""
+        if characters > self.characters:
+            raise SourceError(
+                f"more than {self.characters:,} characters of text (limits.characters)"
+            )
+        proportion = int(self.characters_per_byte * source_bytes)
+        if characters > max(proportion, _MIN_CHARACTERS_LIMIT):
+            raise SourceError(
+                f"more than {self.characters_per_byte:g} characters of text for each of its "
+                f"{source_bytes:,} bytes (limits.characters_per_byte)"
+            )
 
 
 def choose_process_count() -> int:
@@ -135,7 +154,8 @@ class _Worker:
         except Exception:
             return False
         try:
-            return bool(self._request((sys.path, pickled_parser, limits.memory_mb)) == "ready")
+            request = pickle.dumps((sys.path, pickled_parser, limits.memory_mb))
+            return self._request(request) == _READY
         except (EOFError, OSError, ValueError):
             return False
 
@@ -152,7 +172,7 @@ class _Worker:
         timer.daemon = True
         timer.start()
         try:
-            reply = self._request((data, uri, mime, limits))
+            reply = decode_reply(self._request(pickle.dumps((data, uri, mime, limits))))
         except (EOFError, OSError, ValueError):
             self.stop()
             if timed_out.is_set():
@@ -169,7 +189,7 @@ class _Worker:
             raise reply
         raise SourceError(f"a component failed ({reply})")
 
-    def _request(self, request: Any) -> Any:
+    def _request(self, request: bytes) -> bytes:
         assert self._process.stdin is not None and self._process.stdout is not None
         _send_message(self._process.stdin, request)
         return _receive_message(self._process.stdout)
@@ -185,14 +205,13 @@ class _Worker:
                         pipe.close()
 
 
-def _send_message(pipe: IO[bytes], message: Any) -> None:
-    body = pickle.dumps(message)
+def _send_message(pipe: IO[bytes], body: bytes) -> None:
     pipe.write(_LENGTH_FORMAT.pack(len(body)))
     pipe.write(body)
     pipe.flush()
 
 
-def _receive_message(pipe: IO[bytes]) -> Any:
+def _receive_message(pipe: IO[bytes]) -> bytes:
     header = pipe.read(_LENGTH_FORMAT.size)
     if len(header) < _LENGTH_FORMAT.size:
         raise EOFError
@@ -200,7 +219,7 @@ def _receive_message(pipe: IO[bytes]) -> Any:
     body = pipe.read(length)
     if len(body) < length:
         raise EOFError
-    return pickle.loads(body)
+    return bytes(body)
 
 
 def _run_worker() -> None:
@@ -214,17 +233,17 @@ def _run_worker() -> None:
         os.open(os.devnull, os.O_RDONLY), 0
     )  # a program that a parser starts must not read the requests
     with contextlib.suppress(EOFError, BrokenPipeError):
-        import_path, pickled_parser, memory_mb = _receive_message(requests)
+        import_path, pickled_parser, memory_mb = pickle.loads(_receive_message(requests))
         sys.path[:] = import_path
         try:
             parser: Parser = pickle.loads(pickled_parser)
         except Exception as error:
-            _send_message(replies, f"{type(error).__name__}: {error}")
+            _send_message(replies, f"{type(error).__name__}: {error}".encode(errors="replace"))
             return
         _limit_memory(memory_mb)
-        _send_message(replies, "ready")
+        _send_message(replies, _READY)
         while True:
-            data, uri, mime, limits = _receive_message(requests)
+            data, uri, mime, limits = pickle.loads(_receive_message(requests))
             _send_message(replies, _make_reply(parser, data, uri, mime, limits))
             del data
 
@@ -241,10 +260,10 @@ def _limit_memory(megabytes: int) -> None:
 
 def _make_reply(
     parser: Parser, data: bytes, uri: str, mime: str | None, limits: ParserLimits
-) -> Any:
+) -> bytes:
+    reply: Reply
     try:
-        reply: Any = _parse_source(parser, data, uri, mime, limits)
-        pickle.dumps(reply)
+        return encode_reply(_parse_source(parser, data, uri, mime, limits))
     except RagError as error:
         reply = error
     except MemoryError:
@@ -252,7 +271,7 @@ def _make_reply(
         reply = SourceError(f"parsing takes {memory} (limits.memory_mb)")
     except Exception as error:
         reply = " ".join(f"{type(error).__name__}: {error}".split())
-    return reply
+    return encode_reply(reply)
 
 
 def _parse_source(
@@ -263,10 +282,7 @@ def _parse_source(
     for part in parser.documents(data, uri=uri, mime=mime):
         parts.append(part)
         characters += len(part.text) if isinstance(part, Document) else 0
-        if characters > limits.characters:
-            raise SourceError(
-                f"more than {limits.characters:,} characters of text (limits.characters)"
-            )
+        limits.check_characters(characters, len(data))
     _check_uris(parser, uri, parts)
     return parts
 

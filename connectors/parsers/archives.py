@@ -34,6 +34,7 @@ _ARCHIVE_ERRORS = (
     *(zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, ValueError, NotImplementedError),
     *(RuntimeError, zlib.error, lzma.LZMAError, KeyError),
 )
+_MIN_UNPACKED_LIMIT = 2_000_000  # bytes of an archive, whatever its size
 _SKIPPED_FILES = re.compile(r"(^|/)(\.[^/.]|__MACOSX(/|$))")
 
 
@@ -43,7 +44,8 @@ class ArchiveParser(Container):
     In a ZIP, side files (``name.ext.meta.yaml``) set the title and the metadata of their documents.
 
     Hidden files, links and devices are skipped. Unpacking stops at ``max_files`` files or
-    ``max_bytes`` unpacked bytes, because a larger archive may be an attack.
+    ``max_bytes`` unpacked bytes, and above two million bytes at ``max_ratio`` unpacked bytes for
+    each packed one, because a larger archive may be an attack.
     """
 
     name: ClassVar[str] = "archive"
@@ -60,31 +62,33 @@ class ArchiveParser(Container):
 
     max_files: int = Field(10_000, ge=1)
     max_bytes: int = Field(2**30, ge=1)
+    max_ratio: float = Field(100.0, ge=1)
 
     def unpack(self, data: bytes, *, uri: str) -> Iterator[Part | FailedPart]:
         """List the files; each is unpacked when it is read."""
+        limit = min(self.max_bytes, max(_MIN_UNPACKED_LIMIT, int(self.max_ratio * len(data))))
         if data.startswith(b"PK"):
             files = _list_zip_files(data, uri)
         else:
-            data = self._decompress(data, uri)
+            data = self._decompress(data, limit)
             if not is_tar(data):
                 name = PurePosixPath(unquote(urlsplit(uri).path)).stem
                 yield Part(name or "file", lambda: data)
                 return
             files = _list_tar_files(data)
-        yield from self._enforce_limits(files, uri)
+        yield from self._enforce_limits(files, uri, limit)
 
     def _enforce_limits(
-        self, files: Iterator[tuple[int, Part | FailedPart]], uri: str
+        self, files: Iterator[tuple[int, Part | FailedPart]], uri: str, limit: int
     ) -> Iterator[Part | FailedPart]:
         file_count = unpacked_bytes = 0
         try:
             for file_bytes, part in files:
                 file_count, unpacked_bytes = file_count + 1, unpacked_bytes + file_bytes
-                if file_count > self.max_files or unpacked_bytes > self.max_bytes:
+                if file_count > self.max_files or unpacked_bytes > limit:
                     raise ParseError(
-                        f"more than {self.max_files:,} files or {self.max_bytes:,} bytes unpacked "
-                        "(max_files, max_bytes): the remaining files are skipped"
+                        f"more than {self.max_files:,} files or {limit:,} bytes unpacked "
+                        f"({self._name_limits(limit)}): the remaining files are skipped"
                     )
                 yield part
         except _ARCHIVE_ERRORS as error:
@@ -99,17 +103,20 @@ class ArchiveParser(Container):
         if not file_count:
             raise NoText("the archive contains no files")
 
-    def _decompress(self, data: bytes, uri: str) -> bytes:
+    def _name_limits(self, limit: int) -> str:
+        return f"max_files, {'max_bytes' if limit == self.max_bytes else 'max_ratio'}"
+
+    def _decompress(self, data: bytes, limit: int) -> bytes:
         for signature, module in ((b"\x1f\x8b", gzip), (b"BZh", bz2), (b"\xfd7zXZ", lzma)):
             if not data.startswith(signature):
                 continue
             try:
                 with module.open(io.BytesIO(data)) as file:
-                    data = file.read(self.max_bytes + 1)
+                    data = file.read(limit + 1)
             except _ARCHIVE_ERRORS as error:
                 raise ParseError(f"damaged: {error}") from None
-            if len(data) > self.max_bytes:
-                raise ParseError(f"more than {self.max_bytes:,} bytes unpacked (max_bytes)")
+            if len(data) > limit:
+                raise ParseError(f"more than {limit:,} bytes unpacked ({self._name_limits(limit)})")
         return data
 
 

@@ -150,6 +150,12 @@ class ConversationStore:
             ).fetchall()
         return [ConversationInfo(*row) for row in rows]
 
+    def count(self) -> int:
+        """Return the number of conversations."""
+        with self._database.transaction() as connection:
+            row = connection.execute("SELECT count(DISTINCT conversation) FROM turns").fetchone()
+            return int(row[0])
+
     def delete(self, conversation: str) -> int:
         """Delete a conversation; return its number of turns."""
         with self._database.transaction(write=True) as connection:

@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from rag.errors import DocumentNotFound
 from rag.filters import Filter
 from rag.generation import AnswerCompleted, CitationAdded, Event, SentenceVerified, TextDelta
+from rag.pipeline import Pipeline
 from rag.serving.dependencies import ServiceArgument, TenantArgument
 from rag.serving.errors import ApiError, to_api_error
-from rag.serving.service import Service
+from rag.serving.service import Options, Service
 from rag.serving.streaming import (
     EVENT_STREAM,
     KEEP_ALIVE,
@@ -159,6 +160,7 @@ async def ask(
     if body.conversation is None:
         pipeline_events = pipeline.astream(body.question, where=where, history=body.history)
     else:
+        await to_thread.run_sync(_check_quota, pipeline, body.conversation, service.options)
         conversation = await to_thread.run_sync(pipeline.chat, body.conversation)
         pipeline_events = conversation.astream(body.question, where=where)
     events = service.iterate_in_slots(pipeline_events)
@@ -169,6 +171,14 @@ async def ask(
     answer = await cancel_on_disconnect(request, _complete_answer(events))
     service.metrics.count_answer(answer)
     return answer
+
+
+def _check_quota(pipeline: Pipeline, name: str, options: Options) -> None:
+    """Raise `ApiError` if a new conversation would be one too many."""
+    limit, store = options.namespace_conversations, pipeline.conversations
+    if store.count() >= limit and not store.turns(name):
+        message = f"there may be at most {limit:,} conversations: delete some first"
+        raise ApiError(413, message, "quota_exceeded")
 
 
 async def _complete_answer(events: AsyncIterator[Event | None]) -> Answer:

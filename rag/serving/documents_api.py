@@ -149,8 +149,7 @@ async def upload(
 
     try:
         await service.run_in_thread(stage_files)
-        max_bytes = service.options.namespace_bytes
-        return await service.tenants.upload(tenant, staged_uploads, max_bytes)
+        return await service.tenants.upload(tenant, staged_uploads, service.options)
     finally:
         tenant.uploads.discard(staged_uploads)  # stored files have moved, and are not affected
 

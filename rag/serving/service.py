@@ -36,9 +36,10 @@ class Options:
     minute for each key (or address, without keys), up to ``burst`` at once. ``concurrency`` is the
     number of requests that are processed at once (default: 16 if the pipeline waits for a chat
     model, else one for each core, but at least 2); up to ``waiting`` more requests wait.
-    ``upload_bytes`` limits one upload request, ``namespace_bytes`` all uploads of a namespace, and
-    ``body_bytes`` every other request. Pages of the sites in ``origins`` may use the server (CORS);
-    none by default.
+    ``upload_bytes`` limits one upload request, and ``body_bytes`` every other request. A namespace
+    may have ``namespace_bytes`` of uploads, ``namespace_documents`` documents from uploads and
+    ``namespace_conversations`` conversations. Pages of the sites in ``origins`` may use the server
+    (CORS); none by default.
     """
 
     model: str = "citewell"
@@ -49,6 +50,8 @@ class Options:
     body_bytes: int = 1_000_000
     upload_bytes: int = 100_000_000
     namespace_bytes: int = 5_000_000_000
+    namespace_documents: int = 100_000
+    namespace_conversations: int = 10_000
     origins: tuple[str, ...] = ()
 
 

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 from anyio import to_thread
 from pydantic import BaseModel
@@ -128,6 +128,25 @@ class Tenant:
         return self.users > 0 or any(job.is_open for job in self.jobs.values())
 
 
+class UploadQuota(Protocol):
+    """What the uploads of a namespace may have together."""
+
+    @property
+    def namespace_bytes(self) -> int:
+        """Bytes of all files."""
+
+    @property
+    def namespace_documents(self) -> int:
+        """Documents, of which a file may have several."""
+
+
+def _count_uploaded_documents(tenant: Tenant) -> int:
+    try:
+        return len(tenant.pipeline.open().document_store.uris(SCHEME))
+    except IndexNotFound:
+        return 0
+
+
 class Tenants:
     """The tenants of a server, by namespace.
 
@@ -189,12 +208,12 @@ class Tenants:
     # -- uploads ---------------------------------------------------------------------------
 
     async def upload(
-        self, tenant: Tenant, staged_uploads: Sequence[StagedUpload], max_bytes: int
+        self, tenant: Tenant, staged_uploads: Sequence[StagedUpload], quota: UploadQuota
     ) -> JobInfo:
         """Store files and ingest them in the background: all of them, or none.
 
-        Raises `ApiError` if all uploads of the namespace would have more than `max_bytes`, or if
-        too many jobs are open.
+        Raises `ApiError` if the uploads of the namespace would exceed the quota, or if too many
+        jobs are open.
         """
         async with tenant.storing:
             open_jobs = sum(job.is_open for job in tenant.jobs.values())
@@ -204,8 +223,14 @@ class Tenants:
             names = [staged.upload.name for staged in staged_uploads]
             uploads = await to_thread.run_sync(tenant.uploads.uploads)
             size = sum(upload.size for upload in uploads if upload.name not in names)
-            if size + sum(staged.upload.size for staged in staged_uploads) > max_bytes:
-                message = f"all uploads together may have at most {max_bytes:,} bytes"
+            size += sum(staged.upload.size for staged in staged_uploads)
+            if size > quota.namespace_bytes:
+                message = f"all uploads together may have at most {quota.namespace_bytes:,} bytes"
+                raise ApiError(413, message, "quota_exceeded")
+            new_names = {*names} - {upload.name for upload in uploads}
+            documents = await to_thread.run_sync(_count_uploaded_documents, tenant)
+            if documents + len(new_names) > quota.namespace_documents:
+                message = f"uploads may have at most {quota.namespace_documents:,} documents"
                 raise ApiError(413, message, "quota_exceeded")
             await to_thread.run_sync(tenant.uploads.keep, staged_uploads)
             return self._start_job(tenant, names)

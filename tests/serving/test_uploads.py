@@ -70,6 +70,35 @@ def test_uploads_of_a_namespace_have_a_size_limit(pipeline: Pipeline) -> None:
         assert (response.status_code, response.json()["error"]["code"]) == (413, "quota_exceeded")
 
 
+def test_documents_and_conversations_of_a_namespace_have_a_limit(pipeline: Pipeline) -> None:
+    options = Options(namespace_documents=2, namespace_conversations=1, rate=1e9, burst=10**9)
+    with serve_pipeline(pipeline, options=options) as server:
+        for name in ("a.txt", "b.txt"):
+            assert server.upload(name, b"The kite flies.")["state"] == "done"
+        response = server.client.post("/documents", files={"files": ("c.txt", b"One more.")})
+        assert (response.status_code, response.json()["error"]["code"]) == (413, "quota_exceeded")
+        assert server.upload("b.txt", b"The kite lands.")["state"] == "done", "replaced"
+
+        def ask(conversation: str) -> int:
+            body = {"question": "What does the kite do?", "conversation": conversation}
+            return server.client.post("/ask", json=body).status_code
+
+        assert [ask("first"), ask("first"), ask("second")] == [200, 200, 413]
+
+
+def test_a_file_name_of_200_bytes_is_taken(server: Server) -> None:
+    name = "ä" * 98 + ".txt"
+    assert len(name.encode()) == 200
+    assert server.upload(name, b"The kite flies.")["state"] == "done"
+    documents = server.client.get("/documents").json()["documents"]
+    (uri,) = [document["uri"] for document in documents if "upload:" in document["uri"]]
+    parameters = {"uri": uri}
+    assert server.client.get("/documents/source", params=parameters).json()["text"]
+    assert server.client.delete("/documents", params=parameters).json() == {"deleted": 1}
+    response = server.client.post("/documents", files={"files": ("ä" + name, b"The kite flies.")})
+    assert response.status_code == 400
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -221,7 +250,7 @@ async def test_concurrent_first_requests_of_a_namespace_keep_all_uploads(
         async with tenants.lease("") as tenant:
             name, content = f"{number}.txt", io.BytesIO(b"word " * 100_000)
             staged = await to_thread.run_sync(tenant.uploads.stage, name, content)
-            await tenants.upload(tenant, [staged], 10**9)
+            await tenants.upload(tenant, [staged], Options())
 
     async with anyio.create_task_group() as group:
         for number in range(8):

@@ -291,7 +291,7 @@ def assert_equal_contents(index: LexicalIndex, entries: Sequence[LexicalEntry]) 
 
 
 @pytest.mark.parametrize("merge_factor", [0, memory_lexical._MERGE_FACTOR])
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(operations=OPERATIONS)
 @example(
     operations=[
