@@ -73,6 +73,9 @@ _T = TypeVar("_T")
 
 _MAX_CHUNKS_PER_RANKED_DOCUMENT = 8
 _MAX_RANKED_CHUNKS = 2_000
+_SETTINGS_OF_INDEX = frozenset(
+    {"index", "namespace", "embedder", "document_store", "vector_store", "lexical_index"}
+)
 
 
 class Pipeline:
@@ -110,6 +113,7 @@ class Pipeline:
         else:
             self.configuration = config.replace(**settings) if settings else config
         self._opened: Index | None = None
+        self._lender: Pipeline | None = None
         self._guard = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
@@ -142,6 +146,18 @@ class Pipeline:
     def replace(self, **settings: Any) -> Self:
         """Return a pipeline with other settings. It opens the index again: close it, too."""
         return type(self)(self.configuration.replace(**settings))
+
+    def share(self, **settings: Any) -> Self:
+        """Return a pipeline with other settings for questions, over the open index of this one.
+
+        It cannot have another index, namespace, embedder or store. Closing it does nothing. Raises
+        `ConfigError`.
+        """
+        if fixed := sorted(_SETTINGS_OF_INDEX & settings.keys()):
+            raise ConfigError(f"{fixed[0]} cannot differ in a shared index", setting=fixed[0])
+        shared = self.replace(**settings)
+        shared._lender = self
+        return shared
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:
         """Return a pipeline with other settings; see `replace`."""
@@ -206,6 +222,8 @@ class Pipeline:
         another embedder are reported only when an operation meets them, which
         `rag.index.maintenance` needs.
         """
+        if self._lender is not None:
+            return self._lender.open(create=create, check=check)
         with self._guard:
             if self._opened is not None and not self._opened.document_store.storage_exists():
                 stale, self._opened = self._opened, None  # its files were deleted or replaced

@@ -17,6 +17,7 @@ from rag.cli.options import (
     pipeline_option,
     resolve_index,
 )
+from rag.component import build
 from rag.errors import ConfigError, MissingExtra
 
 _END_SECONDS = 2.0  # after the server has ended
@@ -48,6 +49,13 @@ _END_SECONDS = 2.0  # after the server has ended
     help="Maximum size of an upload in megabytes.",
 )
 @click.option(
+    "--allow-model",
+    "models",
+    multiple=True,
+    metavar="NAME:MODEL",
+    help="Chat model that a question may ask for; 'none' quotes the sources. Repeatable.",
+)
+@click.option(
     "--cors-origin",
     "origins",
     multiple=True,
@@ -71,6 +79,7 @@ def serve(
     rate: float,
     concurrency: int | None,
     max_upload_mb: int,
+    models: tuple[str, ...],
     origins: tuple[str, ...],
     proxies: tuple[str, ...],
     index: Path | None,
@@ -93,8 +102,13 @@ def serve(
         burst=max(10, round(rate / 6)),
         concurrency=concurrency,
         upload_bytes=max_upload_mb * 10**6,
+        models=models,
         origins=origins,
     )
+
+    for model in models:
+        if model != "none":
+            build("chat_model", model)  # a wrong name is an error now, not at the first question
 
     def announce(address: str) -> None:
         terminal.echo(f"{address}/  (chat page; API reference at /docs; Ctrl-C stops)", err=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import secrets
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from rag.concurrency import iterate_in_threads
@@ -123,8 +123,11 @@ class Conversation:
         """Delete all turns; the name stays."""
         self._store.delete(self.name)
 
-    def transcript(self) -> str:
-        """Return the conversation as Markdown, each answer with its citations."""
+    def transcript(self, show_uri: Callable[[str], str] = str) -> str:
+        """Return the conversation as Markdown, each answer with its citations.
+
+        `show_uri` returns a uri in the form to print.
+        """
         parts = [f"# {self.name}\n"]
         for turn in self.turns:
             parts.append(f"## {turn.question}\n\n{turn.answer.text}\n")
@@ -135,7 +138,7 @@ class Conversation:
                 quote = remove_uncited_links(
                     quote, is_cited=lambda _: False, is_quoted=lambda _: True
                 )
-                source = f"{citation.uri}, characters {citation.start}-{citation.end}"
+                source = f"{show_uri(citation.uri)}, characters {citation.start}-{citation.end}"
                 parts.append(f'- [{citation.marker}] {source}: "{quote}"')
             parts.append("")
         return "\n".join(parts)

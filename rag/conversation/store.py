@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
-from rag.errors import IndexDamaged
+from rag.errors import IndexDamaged, QueryError
 from rag.stores.sqlite.private_database import PrivateDatabase
 from rag.types import Answer, FrozenModel, Text
 
@@ -28,6 +29,14 @@ CREATE TABLE IF NOT EXISTS turns (
     answer TEXT NOT NULL,
     embedder TEXT NOT NULL,
     vector BLOB NOT NULL,
+    PRIMARY KEY (conversation, number)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS feedback (
+    conversation TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    at TEXT NOT NULL,
+    rating TEXT NOT NULL,
+    comment TEXT NOT NULL,
     PRIMARY KEY (conversation, number)
 ) WITHOUT ROWID"""
 
@@ -53,6 +62,16 @@ class ConversationInfo(NamedTuple):
     turns: int
     last: str
     first_question: str
+
+
+class Feedback(FrozenModel):
+    """What a person thinks of an answer: ``up`` or ``down``, with a comment."""
+
+    conversation: str
+    number: int = Field(ge=1)
+    at: str
+    rating: Literal["up", "down"]
+    comment: Text = ""
 
 
 class ConversationStore:
@@ -140,15 +159,72 @@ class ConversationStore:
             ).fetchall()
         return {number: np.frombuffer(vector, dtype="<f4") for number, vector in rows}
 
-    def conversations(self) -> list[ConversationInfo]:
-        """Return all conversations, the latest first."""
+    def conversations(self, text: str = "") -> list[ConversationInfo]:
+        """Return all conversations, the latest first.
+
+        With `text`, only those whose name, questions or answers contain it, in any case.
+        """
         with self._database.transaction() as connection:
+            connection.create_function("has_text", 1, lambda value: text.casefold() in value)
+            connection.create_function("casefold", 1, str.casefold)
             rows: Sequence[tuple[str, int, str, str]] = connection.execute(
                 "SELECT conversation, count(*), max(at), (SELECT question FROM turns f"
                 " WHERE f.conversation = t.conversation ORDER BY number LIMIT 1)"
-                " FROM turns t GROUP BY conversation ORDER BY max(at) DESC, conversation"
+                " FROM turns t GROUP BY conversation"
+                " HAVING max(has_text(casefold(conversation || char(10) || question || char(10) ||"
+                " coalesce(json_extract(answer, '$.text'), ''))))"
+                " ORDER BY max(at) DESC, conversation"
             ).fetchall()
         return [ConversationInfo(*row) for row in rows]
+
+    def rename(self, conversation: str, name: str) -> int:
+        """Give a conversation another name; return its number of turns, 0 if there is none.
+
+        Raises `QueryError` if the name is taken.
+        """
+        try:
+            with self._database.transaction(write=True) as connection:
+                connection.execute(
+                    "UPDATE feedback SET conversation = ? WHERE conversation = ?",
+                    (name, conversation),
+                )
+                return connection.execute(
+                    "UPDATE turns SET conversation = ? WHERE conversation = ?",
+                    (name, conversation),
+                ).rowcount
+        except sqlite3.IntegrityError:
+            raise QueryError(f"a conversation is called {name!r} already") from None
+
+    def give_feedback(
+        self, conversation: str, number: int, rating: Literal["up", "down"] | None, comment: str
+    ) -> bool:
+        """Store what a person thinks of a turn, or forget it; return whether the turn exists."""
+        timestamp = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        with self._database.transaction(write=True) as connection:
+            turn = (conversation, number)
+            exists = connection.execute(
+                "SELECT 1 FROM turns WHERE conversation = ? AND number = ?", turn
+            ).fetchone()
+            connection.execute("DELETE FROM feedback WHERE conversation = ? AND number = ?", turn)
+            if exists and rating is not None:
+                connection.execute(
+                    "INSERT INTO feedback VALUES (?, ?, ?, ?, ?)",
+                    (*turn, timestamp, rating, comment),
+                )
+        return exists is not None
+
+    def feedback(self, conversation: str | None = None) -> list[Feedback]:
+        """Return the feedback on a conversation, or on all, the oldest first."""
+        if not self._database.exists:
+            return []
+        with self._database.transaction(write=True) as connection:  # adds the table to older files
+            rows = connection.execute(
+                "SELECT conversation, number, at, rating, comment FROM feedback"
+                " WHERE ?1 IS NULL OR conversation = ?1 ORDER BY at, conversation, number",
+                (conversation,),
+            ).fetchall()
+        names = ("conversation", "number", "at", "rating", "comment")
+        return [Feedback(**dict(zip(names, row, strict=True))) for row in rows]
 
     def count(self) -> int:
         """Return the number of conversations."""
@@ -156,9 +232,11 @@ class ConversationStore:
             row = connection.execute("SELECT count(DISTINCT conversation) FROM turns").fetchone()
             return int(row[0])
 
-    def delete(self, conversation: str) -> int:
-        """Delete a conversation; return its number of turns."""
+    def delete(self, conversation: str, first: int = 1) -> int:
+        """Delete a conversation, or its turns from number `first` on; return their number."""
         with self._database.transaction(write=True) as connection:
+            turns = (conversation, first)
+            connection.execute("DELETE FROM feedback WHERE conversation = ? AND number >= ?", turns)
             return connection.execute(
-                "DELETE FROM turns WHERE conversation = ?", (conversation,)
+                "DELETE FROM turns WHERE conversation = ? AND number >= ?", turns
             ).rowcount

@@ -1,4 +1,4 @@
-"""citewell's own routes for questions, searches and conversations."""
+"""citewell's own routes for questions and searches."""
 
 from __future__ import annotations
 
@@ -7,12 +7,21 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag.errors import DocumentNotFound
+from rag.component import build
 from rag.filters import Filter
-from rag.generation import AnswerCompleted, CitationAdded, Event, SentenceVerified, TextDelta
+from rag.generation import (
+    AnswerCompleted,
+    CitationAdded,
+    Event,
+    ExtractiveGenerator,
+    Generator,
+    GroundedGenerator,
+    SentenceVerified,
+    TextDelta,
+)
 from rag.pipeline import Pipeline
 from rag.serving.dependencies import ServiceArgument, TenantArgument
 from rag.serving.errors import ApiError, to_api_error
@@ -23,6 +32,7 @@ from rag.serving.streaming import (
     EventStreamResponse,
     cancel_on_disconnect,
 )
+from rag.serving.tenants import Tenant
 from rag.types import Answer, Hit, Message
 
 router = APIRouter()
@@ -31,8 +41,6 @@ MAX_QUESTION_CHARACTERS = 20_000
 MAX_HISTORY_MESSAGES = 200
 MAX_HITS = 100
 MAX_CONVERSATION_NAME_CHARACTERS = 200
-MAX_LISTED_CONVERSATIONS = 1_000
-MAX_LISTED_QUESTION_CHARACTERS = 200
 
 FILTER_EXAMPLE: dict[str, Any] = {
     "and": [
@@ -56,15 +64,6 @@ _EVENT_NAMES = {
     AnswerCompleted: "done",
 }
 
-ConversationName = Annotated[
-    str,
-    Query(
-        min_length=1,
-        max_length=MAX_CONVERSATION_NAME_CHARACTERS,
-        description="Name of a conversation.",
-    ),
-]
-
 
 class Question(BaseModel):
     """A question, with or without a conversation.
@@ -78,6 +77,10 @@ class Question(BaseModel):
     question: str = Field(min_length=1, max_length=MAX_QUESTION_CHARACTERS)
     where: DocumentFilter = None
     history: list[Message] = Field([], max_length=MAX_HISTORY_MESSAGES)
+    model: str | None = Field(
+        None, max_length=200, description="One of the models that /settings lists."
+    )
+    k: int | None = Field(None, ge=1, le=MAX_HITS, description="Number of hits for the answer.")
     conversation: str | None = Field(
         None, min_length=1, max_length=MAX_CONVERSATION_NAME_CHARACTERS
     )
@@ -106,40 +109,12 @@ class DeletionCount(BaseModel):
     deleted: int
 
 
-class ConversationEntry(BaseModel):
-    """A conversation in the list."""
-
-    name: str
-    turns: int
-    last: str
-    first_question: str
-
-
-class ConversationList(BaseModel):
-    """Conversations, the latest first."""
-
-    conversations: list[ConversationEntry]
-
-
-class TurnEntry(BaseModel):
-    """A question and its answer."""
-
-    number: int
-    at: str
-    question: str
-    answer: Answer
-
-
-class Turns(BaseModel):
-    """The turns of a conversation, oldest first."""
-
-    name: str
-    turns: list[TurnEntry]
-
-
-def parse_filter(where: dict[str, Any] | None) -> Filter | None:
+async def parse_filter(where: dict[str, Any] | None, tenant: Tenant) -> Filter | None:
     """Return the filter of a request body. Raises `QueryError`."""
-    return None if where is None else Filter.of(where)
+    if where is None:
+        return None
+    public_uris = await to_thread.run_sync(tenant.read_public_uris)
+    return Filter.of(public_uris.resolve_in(where))
 
 
 @router.post("/ask", tags=["Questions"], responses=EVENT_STREAM)
@@ -152,18 +127,18 @@ async def ask(
     `citation`, `sentence` (its verification), and at the end `done` with the complete answer, or
     `error`.
     """
-    where = parse_filter(body.where)
+    where = await parse_filter(body.where, tenant)
     if body.conversation is not None and body.history:
         message = "a conversation has its own history: send either conversation or history"
         raise ApiError(400, message, "bad_request")
-    pipeline = tenant.pipeline
+    pipeline = _choose_pipeline(tenant.pipeline, body, service.options)
     if body.conversation is None:
         pipeline_events = pipeline.astream(body.question, where=where, history=body.history)
     else:
         await to_thread.run_sync(_check_quota, pipeline, body.conversation, service.options)
         conversation = await to_thread.run_sync(pipeline.chat, body.conversation)
         pipeline_events = conversation.astream(body.question, where=where)
-    events = service.iterate_in_slots(pipeline_events)
+    events = service.iterate_in_slots(tenant.publish_events(pipeline_events))
     if body.stream:
         first_event = await cancel_on_disconnect(request, anext(events))
         stream = _stream_events(first_event, events, service)
@@ -171,6 +146,26 @@ async def ask(
     answer = await cancel_on_disconnect(request, _complete_answer(events))
     service.metrics.count_answer(answer)
     return answer
+
+
+def _choose_pipeline(pipeline: Pipeline, body: Question, options: Options) -> Pipeline:
+    """Return the pipeline with the model and the number of hits that a request asks for."""
+    changes: dict[str, Any] = {} if body.k is None else {"k": body.k}
+    if body.model is not None:
+        if body.model not in options.models:
+            message = f"the model {body.model[:100]!r} is not offered: see /settings"
+            raise ApiError(400, message, "unknown_model", param="model")
+        changes["generator"] = make_generator(pipeline.generator, body.model)
+    return pipeline.share(**changes) if changes else pipeline
+
+
+def make_generator(generator: Generator, model: str) -> Generator:
+    """Return a generator with another chat model; ``none`` quotes the sources."""
+    if model == "none":
+        return ExtractiveGenerator()
+    if isinstance(generator, GroundedGenerator):
+        return generator.replace(model=model)
+    return GroundedGenerator(model=build("chat_model", model))
 
 
 def _check_quota(pipeline: Pipeline, name: str, options: Options) -> None:
@@ -220,57 +215,10 @@ def _to_sse(name: str, value: Any) -> str:
 @router.post("/search", tags=["Questions"])
 async def search(body: Search, service: ServiceArgument, tenant: TenantArgument) -> Hits:
     """Find passages."""
-    where = parse_filter(body.where)
-    hits = await service.run_in_thread(
-        lambda: tenant.pipeline.search(body.query, k=body.k, where=where)
-    )
-    return Hits(hits=hits)
+    where = await parse_filter(body.where, tenant)
 
+    def find_hits() -> Hits:
+        hits = tenant.pipeline.search(body.query, k=body.k, where=where)
+        return tenant.read_public_uris().hide_in(Hits(hits=hits))
 
-@router.get("/conversations", tags=["Conversations"])
-async def conversations(service: ServiceArgument, tenant: TenantArgument) -> ConversationList:
-    """List the conversations."""
-    store = tenant.pipeline.conversations
-    infos = await service.run_in_thread(store.conversations)
-    return ConversationList(
-        conversations=[
-            ConversationEntry(
-                name=info.name,
-                turns=info.turns,
-                last=info.last,
-                first_question=info.first_question[:MAX_LISTED_QUESTION_CHARACTERS],
-            )
-            for info in infos[:MAX_LISTED_CONVERSATIONS]
-        ]
-    )
-
-
-@router.get("/conversation", tags=["Conversations"])
-async def conversation(
-    name: ConversationName, service: ServiceArgument, tenant: TenantArgument
-) -> Turns:
-    """Return a conversation; an unknown name has no turns."""
-    turns = await service.run_in_thread(lambda: tenant.pipeline.conversations.turns(name))
-    return Turns(
-        name=name,
-        turns=[
-            TurnEntry(number=turn.number, at=turn.at, question=turn.question, answer=turn.answer)
-            for turn in turns
-        ],
-    )
-
-
-@router.delete("/conversation", tags=["Conversations"])
-async def forget(
-    name: ConversationName, service: ServiceArgument, tenant: TenantArgument
-) -> DeletionCount:
-    """Delete a conversation."""
-
-    def delete_turns() -> int:
-        store = tenant.pipeline.conversations
-        return store.delete(name) if store.path.is_file() else 0
-
-    deleted = await service.run_in_thread(delete_turns)
-    if not deleted:
-        raise DocumentNotFound(f"there is no conversation {name!r}")
-    return DeletionCount(deleted=deleted)
+    return await service.run_in_thread(find_hits)

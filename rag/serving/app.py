@@ -23,7 +23,14 @@ from starlette.routing import Route
 import rag
 from rag.errors import ConfigError
 from rag.pipeline import Pipeline
-from rag.serving import api, documents_api, openai_api, openai_responses
+from rag.serving import (
+    api,
+    conversations_api,
+    documents_api,
+    openai_api,
+    openai_responses,
+    settings_api,
+)
 from rag.serving.dependencies import Authentication, PrincipalArgument, ServiceArgument
 from rag.serving.errors import ApiError, ErrorReply, install_error_handlers
 from rag.serving.http_protocol import make_http_protocol
@@ -126,9 +133,10 @@ def create_app(
     )
     app.state.service = service
     install_error_handlers(app)
-    for module in (api, documents_api, openai_api, openai_responses):
+    for module in (api, conversations_api, documents_api, openai_api, openai_responses):
         app.include_router(module.router)
     _add_operator_routes(app)
+    app.include_router(settings_api.router)
     for path, (name, mime) in _PAGE_FILES.items():
         app.router.routes.append(Route(path, _static_endpoint(name, mime), methods=["GET"]))
 
@@ -149,7 +157,7 @@ def _add_middleware(app: FastAPI, service: Service, hosts: frozenset[str] | None
         app.add_middleware(
             CORSMiddleware,
             allow_origins=options.origins,
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["*"],
             expose_headers=["Citewell-Marked-At", "Retry-After"],
         )

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated
 
 import anyio
-from anyio import BrokenWorkerProcess, to_process
+from anyio import BrokenWorkerProcess, to_process, to_thread
 from fastapi import APIRouter, File, Query, UploadFile
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
@@ -27,7 +27,7 @@ from rag.serving.uploads import (
     normalize_file_name,
 )
 from rag.stores import DocumentInfo
-from rag.types import Mark
+from rag.types import Mark, Metadata
 
 router = APIRouter(tags=["Documents"])
 
@@ -36,6 +36,8 @@ MAX_OFFSET = 10**12  # characters
 MAX_LISTED_DOCUMENTS = 1_000
 MAX_FILES_PER_REQUEST = 50
 MAX_MARKS = 10_000
+MAX_LISTED_HEADINGS = 100
+MAX_HEADING_CHARACTERS = 200
 MAX_PAGES = 100_000
 MAX_MARKED_CHARACTERS = 20_000
 SOURCE_WINDOW_CHARACTERS = 100_000
@@ -55,6 +57,17 @@ class DocumentEntry(BaseModel):
     characters: int
     chunks: int
     written: float
+
+
+class DocumentFacts(BaseModel):
+    """What is known about a document, besides its text."""
+
+    uri: str
+    title: str
+    mime: str
+    characters: int
+    metadata: Metadata
+    headings: list[str]
 
 
 class DocumentList(BaseModel):
@@ -106,11 +119,12 @@ async def documents(
             return DocumentList(documents=[], total=0, failures=[])
         infos = document_store.documents()
         failures = document_store.failures()[:limit]
-        return DocumentList(
+        listed = DocumentList(
             documents=[_to_entry(info) for info in infos[offset : offset + limit]],
             total=len(infos),
             failures=[FailedSource(uri=entry.uri, error=entry.error) for entry in failures],
         )
+        return tenant.read_public_uris().hide_in(listed)
 
     return await service.run_in_thread(list_documents)
 
@@ -154,12 +168,52 @@ async def upload(
         tenant.uploads.discard(staged_uploads)  # stored files have moved, and are not affected
 
 
+async def _resolve(tenant: Tenant, uri: str) -> str:
+    """Return the uri that a client means."""
+    public_uris = await to_thread.run_sync(tenant.read_public_uris)
+    return public_uris.resolve(uri)
+
+
+@router.post("/documents/ingest", status_code=202)
+async def ingest(service: ServiceArgument, tenant: TenantArgument) -> JobInfo:
+    """Ingest all uploads again, and the sources that the server is configured with.
+
+    Only what has changed is read, and what failed for a reason that may be gone. The ingest runs
+    in the background: see `/jobs/{id}`.
+    """
+    return await service.tenants.ingest_again(tenant)
+
+
+@router.get("/documents/info")
+async def info(uri: DocumentUri, service: ServiceArgument, tenant: TenantArgument) -> DocumentFacts:
+    """Return the metadata of a document."""
+    resolved = await _resolve(tenant, uri)
+
+    def read() -> DocumentFacts:
+        document = tenant.pipeline.document(resolved)
+        facts = DocumentFacts(
+            uri=document.uri,
+            title=document.title,
+            mime=document.mime,
+            characters=len(document.text),
+            metadata=document.metadata,
+            headings=[
+                document.text[mark.start : mark.end][:MAX_HEADING_CHARACTERS]
+                for mark in document.marks
+                if mark.kind == "heading"
+            ][:MAX_LISTED_HEADINGS],
+        )
+        return tenant.read_public_uris().hide_in(facts)
+
+    return await service.run_in_thread(read)
+
+
 @router.delete("/documents")
 async def delete(
     uri: DocumentUri, service: ServiceArgument, tenant: TenantArgument
 ) -> DeletionCount:
     """Delete a document, or all documents below a uri, and their uploads."""
-    deleted = await service.tenants.delete(tenant, uri)
+    deleted = await service.tenants.delete(tenant, await _resolve(tenant, uri))
     if not deleted:
         raise DocumentNotFound(f"there is no document {uri[:200]!r}", uri=uri)
     return DeletionCount(deleted=deleted)
@@ -181,7 +235,8 @@ async def source(
     is_incomplete = (start is None) != (end is None)
     if is_incomplete or (start is not None and end is not None and start > end):
         raise QueryError("a span needs a start and an end, and the end must not precede the start")
-    return await service.run_in_thread(lambda: _read_source(tenant, uri, start, end))
+    resolved = await _resolve(tenant, uri)
+    return await service.run_in_thread(lambda: _read_source(tenant, resolved, start, end))
 
 
 def _read_source(tenant: Tenant, uri: str, start: int | None, end: int | None) -> SourceText:
@@ -197,7 +252,7 @@ def _read_source(tenant: Tenant, uri: str, start: int | None, end: int | None) -
     page = document.location_at(center, end).get("page")
     marks = [mark for mark in document.marks if mark.end > window_start and mark.start < window_end]
     return SourceText(
-        uri=document.uri,
+        uri=tenant.read_public_uris().hide(document.uri),
         title=document.title,
         mime=document.mime,
         characters=length,
@@ -229,7 +284,8 @@ async def page(
     The header `Citewell-Marked-At` is the vertical position of the first highlighted word, from 0
     (top) to 1 (bottom). It is absent if no word is highlighted.
     """
-    data, quote = await service.run_in_thread(lambda: _read_pdf(tenant, uri, start, end))
+    resolved = await _resolve(tenant, uri)
+    data, quote = await service.run_in_thread(lambda: _read_pdf(tenant, resolved, start, end))
     picture = await _draw_page(service, data, number, quote)
     headers = {}
     if picture.marked_at is not None:
@@ -288,7 +344,8 @@ def _file_reader(tenant: Tenant, uri: str) -> Callable[[], bytes] | None:
 @router.get("/jobs")
 async def jobs(tenant: TenantArgument) -> JobList:
     """List the ingests since the server started, the latest first."""
-    return JobList(jobs=[job.info for job in reversed(tenant.jobs.values())])
+    public_uris = await to_thread.run_sync(tenant.read_public_uris)
+    return JobList(jobs=[public_uris.hide_in(j.info) for j in reversed(tenant.jobs.values())])
 
 
 @router.get("/jobs/{id}")
@@ -297,4 +354,5 @@ async def job(id: str, tenant: TenantArgument) -> JobInfo:
     ingest_job = tenant.jobs.get(id)
     if ingest_job is None:
         raise ApiError(404, "there is no such job", "not_found")
-    return ingest_job.info
+    public_uris = await to_thread.run_sync(tenant.read_public_uris)
+    return public_uris.hide_in(ingest_job.info)

@@ -220,7 +220,7 @@ async def chat(
 ) -> Response:
     """Answer the last message of the user from the documents."""
     question, history = _read_conversation(body, service)
-    exchange = Exchange(question, history, parse_filter(body.where), tenant, service)
+    exchange = Exchange(question, history, await parse_filter(body.where, tenant), tenant, service)
     if body.stream:
         stream = await exchange.open_stream(request)
         return EventStreamResponse(_stream_chunks(body, stream), stream.events)

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal, NamedTuple
 
+from anyio import to_thread
 from fastapi import Request
 from pydantic import BaseModel
 
@@ -63,13 +64,15 @@ class Exchange(NamedTuple):
                 lambda: complete_client_task(task, question, list(self.history), pipeline)
             )
         async with self.service.slot():
-            return await pipeline.aask(question, where=self.where, history=self.history)
+            answer = await pipeline.aask(question, where=self.where, history=self.history)
+            public_uris = await to_thread.run_sync(self.tenant.read_public_uris)
+            return public_uris.hide_in(answer)
 
     async def open_stream(self, request: Request) -> OpenStream:
         """Return the answer piece by piece, after its first event."""
         if find_client_task(self.question) is None:
-            events = self.tenant.pipeline.astream(
-                self.question, where=self.where, history=self.history
+            events = self.tenant.publish_events(
+                self.tenant.pipeline.astream(self.question, where=self.where, history=self.history)
             )
         else:
             events = iterate_events(await cancel_on_disconnect(request, self._find_answer()))

@@ -125,7 +125,7 @@ async def responses(
         message = "replies are text with citations, not JSON"
         raise ApiError(400, message, "unsupported", param="text")
     question, history = split_conversation(_read_input(body.input))
-    exchange = Exchange(question, history, parse_filter(body.where), tenant, service)
+    exchange = Exchange(question, history, await parse_filter(body.where, tenant), tenant, service)
     draft = _ResponseDraft(body.model)
     if body.stream:
         stream = await exchange.open_stream(request)
@@ -284,7 +284,7 @@ async def completions(
     prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
     if len(prompts) != 1:
         raise ApiError(400, "only one prompt is supported", "unsupported", param="prompt")
-    exchange = Exchange(prompts[0], (), parse_filter(body.where), tenant, service)
+    exchange = Exchange(prompts[0], (), await parse_filter(body.where, tenant), tenant, service)
     common = {
         "id": f"cmpl-{secrets.token_hex(12)}",
         "object": "text_completion",

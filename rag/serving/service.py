@@ -38,11 +38,13 @@ class Options:
     model, else one for each core, but at least 2); up to ``waiting`` more requests wait.
     ``upload_bytes`` limits one upload request, and ``body_bytes`` every other request. A namespace
     may have ``namespace_bytes`` of uploads, ``namespace_documents`` documents from uploads and
-    ``namespace_conversations`` conversations. Pages of the sites in ``origins`` may use the server
-    (CORS); none by default.
+    ``namespace_conversations`` conversations. Clients may choose one of the chat ``models``, such
+    as ``openai:gpt-4.1-mini``; ``none`` quotes the sources. Pages of the sites in ``origins`` may
+    use the server (CORS); none by default.
     """
 
     model: str = "citewell"
+    models: tuple[str, ...] = ()
     rate: float = 600.0
     burst: int = 100
     concurrency: int | None = None

@@ -15,12 +15,14 @@ from typing import Literal, Protocol
 from anyio import to_thread
 from pydantic import BaseModel
 
-from connectors import PART
+from connectors import PART, Connector
 from rag.errors import IndexNotFound, QueryError, RagError
+from rag.generation import Event
 from rag.index.paths import UPLOADS_FOLDER, namespace_folder
 from rag.ingestion import IngestReport
 from rag.pipeline import Pipeline
 from rag.serving.errors import ApiError, to_api_error
+from rag.serving.public_uris import PublicUris
 from rag.serving.uploads import SCHEME, StagedUpload, Uploads, UploadStore, upload_uri
 
 _log = logging.getLogger(__name__)
@@ -88,7 +90,7 @@ class Job:
         first_failures = report.failed[:_MAX_REPORTED_FAILURES]
         self.info = self.info.model_copy(
             update={
-                "seen": min(report.seen, self.info.total),
+                "seen": min(report.seen, self.info.total) if self.info.total else report.seen,
                 "added": report.added,
                 "updated": report.updated,
                 "unchanged": report.unchanged,
@@ -121,6 +123,35 @@ class Tenant:
     starting: asyncio.Lock = field(default_factory=asyncio.Lock)
     storing: asyncio.Lock = field(default_factory=asyncio.Lock)
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _public_uris: tuple[str, PublicUris] | None = None
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources of the pipeline, which belong to the namespace without a name."""
+        return () if self.namespace else tuple(self.pipeline.sources)
+
+    def read_public_uris(self) -> PublicUris:
+        """Return the spelling of uris for clients, for the documents that are indexed now."""
+        try:
+            store = self.pipeline.open().document_store
+        except IndexNotFound:
+            return PublicUris(())
+        state = f"{store.id} {store.generation}"
+        if self._public_uris is None or self._public_uris[0] != state:
+            failed_uris = [failure.uri for failure in store.failures()]
+            self._public_uris = (state, PublicUris([*store.uris("file:"), *failed_uris]))
+        return self._public_uris[1]
+
+    async def publish_events(self, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
+        """Yield the events of an answer with the uris for clients."""
+        try:
+            public_uris: PublicUris | None = None
+            async for event in events:
+                if public_uris is None:
+                    public_uris = await to_thread.run_sync(self.read_public_uris)
+                yield public_uris.hide_in(event)
+        finally:
+            await events.aclose()  # type: ignore[attr-defined]
 
     @property
     def is_busy(self) -> bool:
@@ -235,7 +266,23 @@ class Tenants:
             await to_thread.run_sync(tenant.uploads.keep, staged_uploads)
             return self._start_job(tenant, names)
 
-    def _start_job(self, tenant: Tenant, names: Sequence[str]) -> JobInfo:
+    async def ingest_again(self, tenant: Tenant) -> JobInfo:
+        """Ingest all uploads of a namespace again, and the sources of the pipeline.
+
+        Raises `ApiError` if there is nothing to ingest, or an ingest is waiting already.
+        """
+        async with tenant.storing:
+            if any(job.is_open for job in tenant.jobs.values()):
+                message = "an ingest is running: try again when it is done"
+                raise ApiError(409, message, "busy", retry_after=_BUSY_RETRY_SECONDS)
+            uploads = await to_thread.run_sync(tenant.uploads.uploads)
+            if not uploads and not tenant.sources:
+                raise ApiError(409, "there is nothing to ingest: upload files", "nothing_to_ingest")
+            return self._start_job(tenant, [upload.name for upload in uploads], tenant.sources)
+
+    def _start_job(
+        self, tenant: Tenant, names: Sequence[str], sources: Sequence[str] = ()
+    ) -> JobInfo:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         info = JobInfo(
             id=secrets.token_hex(8),
@@ -248,12 +295,14 @@ class Tenants:
         ended_ids = [job_id for job_id, job in tenant.jobs.items() if not job.is_open]
         for job_id in ended_ids[: max(0, len(tenant.jobs) - _MAX_REMEMBERED_JOBS)]:
             del tenant.jobs[job_id]
-        task = asyncio.create_task(self._run_job(tenant, job, tuple(names)))
+        task = asyncio.create_task(self._run_job(tenant, job, tuple(names), sources))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return info
 
-    async def _run_job(self, tenant: Tenant, job: Job, names: tuple[str, ...]) -> None:
+    async def _run_job(
+        self, tenant: Tenant, job: Job, names: tuple[str, ...], sources: Sequence[str]
+    ) -> None:
         try:
             async with tenant.writing, self._writers:
                 if job.stop:
@@ -261,9 +310,10 @@ class Tenants:
                 job.info.state = "running"
                 async with tenant.storing:
                     await to_thread.run_sync(tenant.uploads.sweep)
-                source = Uploads(folder=tenant.uploads.folder, names=names)
+                uploads = Uploads(folder=tenant.uploads.folder, names=names)
+                connectors: list[str | Connector] = [*([uploads] if names else ()), *sources]
                 report = await to_thread.run_sync(
-                    lambda: tenant.pipeline.ingest(source, progress=job.report_progress)
+                    lambda: tenant.pipeline.ingest(*connectors, progress=job.report_progress)
                 )
                 job.copy_report(report)
                 job.info.seen, job.info.state = job.info.total, "done"

@@ -64,7 +64,10 @@ def test_an_error_of_another_package_becomes_the_nearest_one_of_ours() -> None:
     metadata=st.dictionaries(
         st.text(min_size=1, max_size=5),
         st.one_of(
-            st.text(), st.integers(-(2**60), 2**60), st.floats(allow_nan=False, allow_infinity=False), st.booleans()
+            st.text(),
+            st.integers(-(2**60), 2**60),
+            st.floats(allow_nan=False, allow_infinity=False),
+            st.booleans(),
         ),
     ),
 )

@@ -25,7 +25,8 @@ def test_the_official_client_gets_an_answer_with_citations(
     message: Any = completion.choices[0].message
     assert "34 minutes" in message.content and completion.choices[0].finish_reason == "stop"
     (citation,) = message.citewell["citations"]
-    text = pipeline.document(citation["uri"]).text
+    public_uris = PublicUris(pipeline.open().document_store.uris())
+    text = pipeline.document(public_uris.resolve(citation["uri"])).text
     assert text[citation["start"] : citation["end"]] == citation["quote"]
     assert citation["verified"]
 

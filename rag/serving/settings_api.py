@@ -1,0 +1,105 @@
+"""Routes for the page: what the server offers, and formulas as MathML."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+import rag
+from rag.errors import IndexNotFound
+from rag.generation import Generator, GroundedGenerator
+from rag.llm.base import ChatModel
+from rag.serving.api import MAX_HITS
+from rag.serving.dependencies import ServiceArgument, TenantArgument
+from rag.serving.errors import ApiError
+from rag.serving.tenants import Tenant
+
+router = APIRouter(tags=["Server"])
+
+MAX_FORMULA_CHARACTERS = 2_000
+
+
+class ServerSettings(BaseModel):
+    """How the server answers, and what a client may choose. Keys and paths are not among it.
+
+    ``models`` are the chat models that a question may name, and ``model`` is that of a question
+    without one ("" if the sources are quoted). ``fields`` are the metadata fields of the documents.
+    """
+
+    version: str
+    namespace: str
+    model: str
+    models: list[str]
+    generator: str
+    embedder: str
+    retriever: str
+    postprocessors: list[str]
+    k: int
+    max_k: int
+    fields: list[str]
+    has_sources: bool
+
+
+@router.get("/settings")
+async def settings(service: ServiceArgument, tenant: TenantArgument) -> ServerSettings:
+    """Return how the server answers, and what a client may choose."""
+
+    def read() -> ServerSettings:
+        pipeline = tenant.pipeline
+        return ServerSettings(
+            version=rag.__version__,
+            namespace=tenant.namespace,
+            model=_name_model(pipeline.generator),
+            models=list(service.options.models),
+            generator=pipeline.generator.name,
+            embedder=pipeline.embedder.name,
+            retriever=pipeline.retriever.name,
+            postprocessors=[part.name for part in pipeline.postprocessors],
+            k=pipeline.k,
+            max_k=MAX_HITS,
+            fields=_list_fields(tenant),
+            has_sources=bool(pipeline.sources),
+        )
+
+    return await service.run_in_thread(read)
+
+
+def _name_model(generator: Generator) -> str:
+    """Return the name of the chat model of a generator, without the path of a file."""
+    if not isinstance(generator, GroundedGenerator):
+        return ""
+    model: ChatModel = generator.model
+    name = str(getattr(model, "model", "") or getattr(model, "path", ""))
+    return f"{model.name}:{name.replace(chr(92), '/').rpartition('/')[2]}" if name else model.name
+
+
+def _list_fields(tenant: Tenant) -> list[str]:
+    try:
+        return tenant.pipeline.open().document_store.metadata_fields()
+    except IndexNotFound:
+        return []
+
+
+@router.get(
+    "/math", response_class=Response, responses={200: {"content": {"application/mathml+xml": {}}}}
+)
+async def math(
+    service: ServiceArgument,
+    tenant: TenantArgument,
+    tex: Annotated[str, Query(min_length=1, max_length=MAX_FORMULA_CHARACTERS)],
+    is_block: bool = False,
+) -> Response:
+    """Return a formula in LaTeX as MathML."""
+    from latex2mathml.converter import convert
+
+    display = "block" if is_block else "inline"
+    try:
+        mathml = await service.run_in_thread(lambda: str(convert(tex, display=display)))
+    except ApiError:
+        raise
+    except Exception:  # the library has no common base class of its errors
+        raise ApiError(400, "this is no formula in LaTeX", "bad_formula", param="tex") from None
+    return Response(mathml, media_type="application/mathml+xml")
