@@ -42,7 +42,8 @@ _FOREIGN = re.compile(
     (?P<escaped>\\\[\s*(?P<e>{_NUMBERS})\s*\\\])
     |(?P<tag><(?P<name>sup|cite|ref|source|citation)\b[^<>\n]{{0,40}}>\s*+(?:[\[(]\s*+)?
         (?:{_NOUN}[\s:#]*+)?(?P<t>{_NUMBERS})\s*+(?:[\])]\s*+)?</(?P=name)>)
-    |(?P<power>\$?\^\{{?\[?(?P<w>\d{{1,2}}(?:\s*,\s*\d{{1,2}}){{0,9}})\]?\}}?(?:\$|\^))
+    |(?P<power>\$\^\{{?\[?(?P<w>\d{{1,2}}(?:\s*,\s*\d{{1,2}}){{0,9}})\]?\}}?\$
+        |\^\{{?\[?(?P<x>\d{{1,2}}(?:\s*,\s*\d{{1,2}}){{0,9}})\]?\}}?\^)
     |(?P<double>\[\[\s*(?P<d>{_NUMBERS})\s*\]\](?!\())
     |(?P<square>\[\s*(?P<s>{_NAMED}|\d{{1,2}}(?:\s*(?:&|\+|,?\s(?:and|und|et|y|e|en)\s)\s*\d{{1,2}}){{1,9}}
         |\#\d{{1,2}}|\d{{1,2}}†[^\]\n]{{0,60}})\s*\](?!\())
@@ -107,7 +108,7 @@ def _rewrite(match: re.Match[str], text: str, passage_count: int) -> str:
         return match.group()
     if match["bare"] and not _is_bare_marker(match, text):
         return match.group()
-    if match["superscript"] and not _is_note_sign(match, text, passage_count):
+    if (match["superscript"] or match["power"]) and not _is_note_sign(match, text, passage_count):
         return match.group()
     before = text[match.start() - 1 : match.start()]
     space = "" if not before or before.isspace() else " "
@@ -154,7 +155,7 @@ def _read_numbers(match: re.Match[str], passage_count: int) -> list[int]:
             for number in ([int(run)] if int(run) <= passage_count else map(int, run))
         ]
         return list(dict.fromkeys(numbers))
-    text = next(match[name] for name in "etwdslbrn" if match[name])
+    text = next(match[name] for name in "etwxdslbrn" if match[name])
     text = text.partition("†")[0]
     listed: list[int] = []
     for piece in re.split(r"[,;&+/]|\b(?:and|und|et|y|e|en)\b", text):

@@ -62,6 +62,7 @@ _STATUSES = {
 }
 _HTML = "text/html; charset=utf-8"
 _SCRIPT = "text/javascript; charset=utf-8"
+_JSON = "application/json"
 _SCRIPTS = (
     "answer_view.js",
     "app.js",
@@ -69,15 +70,21 @@ _SCRIPTS = (
     "docs.js",
     "documents.js",
     "dom.js",
+    "filters.js",
+    "i18n.js",
+    "markdown.js",
     "server.js",
+    "settings.js",
     "source_panel.js",
 )
+_LANGUAGES = ("de", "en", "es", "fr", "zh")
 _PAGE_FILES = {
     "/": ("index.html", _HTML),
     "/docs": ("docs.html", _HTML),
     "/page/style.css": ("style.css", "text/css; charset=utf-8"),
     "/page/icon.svg": ("icon.svg", "image/svg+xml"),
     **{f"/page/{name}": (name, _SCRIPT) for name in _SCRIPTS},
+    **{f"/page/lang/{code}.json": (f"lang/{code}.json", _JSON) for code in _LANGUAGES},
 }
 _PUBLIC_PATHS = frozenset({*_PAGE_FILES, "/healthz", "/openapi.json"})
 _M_ARENA_MAX = -8  # the parameter of mallopt, from malloc.h

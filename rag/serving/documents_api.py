@@ -198,9 +198,9 @@ async def info(uri: DocumentUri, service: ServiceArgument, tenant: TenantArgumen
             characters=len(document.text),
             metadata=document.metadata,
             headings=[
-                document.text[mark.start : mark.end][:MAX_HEADING_CHARACTERS]
+                str(mark.value[-1])[:MAX_HEADING_CHARACTERS]
                 for mark in document.marks
-                if mark.kind == "heading"
+                if mark.kind == "heading" and isinstance(mark.value, tuple) and mark.value
             ][:MAX_LISTED_HEADINGS],
         )
         return tenant.read_public_uris().hide_in(facts)

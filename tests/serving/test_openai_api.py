@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from rag import GroundedGenerator, Pipeline, ScriptedChat
+from rag.serving.public_uris import PublicUris
 from tests.serving.conftest import QUESTION, REPLY, Server, serve_pipeline
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -8,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from rag import GroundedGenerator, Pipeline, ScriptedChat
+from rag.serving import Options
 from tests.conftest import ROOT
 from tests.serving.conftest import QUESTION, Server, serve_pipeline
 
@@ -188,7 +192,7 @@ def test_uploads_show_their_progress_and_can_be_asked_about(server: Server, open
     expect(page.locator("#jobs .problem")).to_contain_text("broken.pdf")
     expect(page.locator("#failures summary")).to_contain_text("1 file could not be read")
     page.on("dialog", lambda dialog: dialog.accept())
-    page.get_by_label("Delete the document Kettle").click()
+    page.locator("#documents").get_by_label("Delete the document Kettle").click()
     expect(page.locator("#documents")).not_to_contain_text("Kettle")
 
 
@@ -265,9 +269,9 @@ def test_the_page_works_with_the_keyboard_alone(server: Server, open_page: Any) 
 def test_all_controls_have_accessible_names(server: Server, open_page: Any) -> None:
     visit = open_page(server)
     visit.ask(QUESTION).locator(".chip").first.click()
-    for control in visit.page.locator("button, input, textarea").all():
+    for control in visit.page.locator("button, input, textarea, select").all():
         accessible_name = control.evaluate(
-            "e => e.getAttribute('aria-label') || e.innerText.trim() || (e.labels && e.labels.length)"
+            "e => e.getAttribute('aria-label') || e.textContent.trim() || (e.labels && e.labels.length)"
         )
         assert accessible_name, control.evaluate("e => e.outerHTML")
 
@@ -370,7 +374,315 @@ def test_deleting_a_part_deletes_its_archive_after_confirmation(
         dialog.accept()
 
     page.on("dialog", accept)
-    page.get_by_label("Delete the document inner one.txt").click()
+    page.locator("#documents").get_by_label("Delete the document inner one.txt").click()
     expect(page.locator("#documents")).not_to_contain_text("inner")
     assert dialog_messages == ["Delete “birds.zip” and all files in it from the index?"]
     expect(page.locator("#documents .open").first).to_be_focused()
+
+
+# -- views, filters, feedback, languages -----------------------------------------------------
+
+
+MARKDOWN_REPLY = """\
+## Plans
+
+| Plan | Price |
+|---|---|
+| Team | 20 euros [1] |
+| Pro | 30 euros [1] |
+
+The energy is given by $E = mc^2$ [1]. It costs $5 and $6 [1].
+
+```python
+print("<b>x</b>")
+```
+"""
+
+
+@pytest.fixture
+def rich_server(pipeline: Pipeline, tmp_path: Path) -> Iterator[Server]:
+    """A server with two folders, metadata, a failure, and a model that writes Markdown."""
+    docs = tmp_path / "docs"
+    (docs / "prices").mkdir(parents=True)
+    (docs / "prices" / "plans.md").write_text(
+        "---\nyear: 2025\nowner: Ruth\n---\n# Plans\n\n| Plan | Price |\n|---|---|\n"
+        "| Team | 20 euros |\n| Pro | 30 euros |\n\n"
+        "The energy is given by $E = mc^2$. It costs $5 and $6.\n"
+    )
+    (docs / "handbook.md").write_text("# Handbook\n\nA full battery lasts 34 minutes.\n")
+    (docs / "broken.pdf").write_bytes(b"%PDF-1.4 no")
+    pipeline.ingest(docs)
+    chat = ScriptedChat(replies=(MARKDOWN_REPLY,) * 9)
+    generator = GroundedGenerator(model=chat, fallback=None)
+    options = Options(models=("none",), rate=1e9, burst=10**9)
+    with serve_pipeline(pipeline.replace(generator=generator), options=options) as server:
+        yield server
+
+
+def test_tables_formulas_and_code_are_drawn(rich_server: Server, open_page: Any) -> None:
+    visit = open_page(rich_server)
+    answer = visit.ask("What do the plans cost?")
+    expect(answer.locator(".answer-text td").nth(0)).to_have_text("Team")
+    expect(answer.locator(".answer-text td").nth(1).locator(".chip")).to_have_text("1")
+    expect(answer.locator("math msup")).to_have_text("c2")
+    expect(answer.locator("pre.code")).to_have_text('print("<b>x</b>")\n')
+    expect(answer.locator(".answer-text")).to_contain_text("It costs $5 and $6")
+
+
+def test_the_trace_of_an_answer_is_shown(rich_server: Server, open_page: Any) -> None:
+    visit = open_page(rich_server)
+    answer = visit.ask("What do the plans cost?")
+    trace = answer.locator(".trace")
+    trace.locator("summary").click()
+    for stage in ("retrieve", "generate", "check", "verify"):
+        expect(trace.get_by_role("cell", name=stage, exact=True)).to_be_visible()
+    expect(trace).to_contain_text("prompt grounded")
+    expect(trace).to_contain_text("lexical #")
+    trace.get_by_role("button", name="Plans").first.click()
+    expect(visit.page.locator("#source-body mark")).to_contain_text("Team")
+
+
+def test_an_answer_is_rated_with_a_reason(rich_server: Server, open_page: Any) -> None:
+    visit = open_page(rich_server)
+    answer = visit.ask("What do the plans cost?")
+    answer.get_by_label("Bad answer").click()
+    answer.get_by_label("Why? (optional)").fill("too long")
+    visit.page.keyboard.press("Enter")
+    expect(answer.locator(".comment")).to_be_hidden()
+    visit.page.reload()
+    expect(visit.page.get_by_label("Bad answer")).to_have_attribute("aria-pressed", "true")
+    (feedback,) = rich_server.client.get("/feedback").json()["feedback"]
+    assert (feedback["rating"], feedback["comment"]) == ("down", "too long")
+    assert feedback["question"] == "What do the plans cost?" and "Team" in feedback["answer"]
+    visit.page.get_by_label("Bad answer").click()
+    expect(visit.page.get_by_label("Bad answer")).to_have_attribute("aria-pressed", "false")
+    expect(visit.page.locator("#status")).to_have_text("")
+    assert rich_server.client.get("/feedback").json()["feedback"] == []
+
+
+def test_a_question_is_edited_and_asked_again(server: Server, open_page: Any) -> None:
+    visit = open_page(server)
+    page = visit.page
+    visit.ask("How long does the battery last?")
+    visit.ask("How long does charging take?")
+    page.get_by_label("Edit and ask again: How long does the battery last?").click()
+    expect(page.locator("#question")).to_have_value("How long does the battery last?")
+    page.keyboard.press("Escape")
+    expect(page.locator("#question")).to_have_value("")
+    page.get_by_label("Edit and ask again: How long does the battery last?").click()
+    page.fill("#question", "What are the propellers made of?")
+    page.keyboard.press("Enter")
+    expect(page.locator(".answer:not(.writing)")).to_have_count(1)
+    expect(page.locator(".answer")).to_contain_text("nylon")
+    (conversation,) = server.client.get("/conversations").json()["conversations"]
+    turns = server.client.get("/conversation", params={"name": conversation["name"]}).json()
+    assert [turn["question"] for turn in turns["turns"]] == ["What are the propellers made of?"]
+
+
+def test_conversations_are_searched_renamed_and_exported(server: Server, open_page: Any) -> None:
+    visit = open_page(server)
+    page = visit.page
+    visit.ask("How long does the battery last?")
+    page.click("#new-conversation")
+    visit.ask("What are the propellers made of?")
+    page.fill("#search-conversations", "BATTERY")
+    expect(page.locator("#conversations .open")).to_have_count(1)
+    page.fill("#search-conversations", "no such words")
+    expect(page.locator("#conversations")).to_have_text("Nothing found")
+    page.fill("#search-conversations", "")
+    expect(page.locator("#conversations .open")).to_have_count(2)
+    page.on("dialog", lambda dialog: dialog.accept("Propellers: notes"))
+    page.click("#rename-conversation")
+    expect(page.locator("#current-conversation")).to_have_text("Propellers: notes")
+    with page.expect_download() as download:
+        page.click("#export-markdown")
+    assert download.value.suggested_filename == "Propellers notes.md"
+    text = Path(download.value.path()).read_text(encoding="utf-8")
+    assert "## What are the propellers made of?" in text and "nylon" in text
+    with page.expect_download() as download:
+        page.click("#export-json")
+    exported = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
+    assert exported["turns"][0]["question"] == "What are the propellers made of?"
+    for export in (text, json.dumps(exported)):
+        assert "file:///docs/" in export and str(ROOT) not in export
+
+
+def test_documents_are_filtered_chosen_and_described(rich_server: Server, open_page: Any) -> None:
+    visit = open_page(rich_server)
+    page = visit.page
+    page.keyboard.press("Escape")
+    page.click("#open-documents")
+    rows = page.locator("#document-rows tr")
+    expect(rows).to_have_count(3)
+    expect(rows.nth(0)).to_contain_text("docs/broken.pdf")
+    expect(rows.nth(0)).to_contain_text("failed not a PDF")
+    page.fill("#document-filter", "hand")
+    expect(rows).to_have_count(1)
+    page.fill("#document-filter", "")
+    page.get_by_label("Metadata of Plans").click()
+    expect(page.locator("#metadata-body")).to_contain_text("ownerRuth")
+    expect(page.locator("#metadata-body li")).to_have_text(["Plans"])
+    page.locator("#metadata-dialog button").click()
+    page.get_by_label("Select Handbook").check()
+    page.click("#open-chat")
+    expect(page.locator("#filters")).to_contain_text("1 document selected")
+    with page.expect_request("**/ask") as request:
+        visit.ask("battery")
+    assert request.value.post_data_json["where"] == {"and": [{"uri": ["file:///docs/handbook.md"]}]}
+    page.locator(".filter-chip").click()
+    page.click("#open-filter")
+    page.select_option("#filter-folder", label="docs/prices/")
+    page.select_option("#filter-field", "year")
+    page.select_option("#filter-op", ">=")
+    page.fill("#filter-value", "2025")
+    page.get_by_role("button", name="Apply").click()
+    with page.expect_response("**/ask") as response:
+        visit.ask("What do the plans cost?")
+    answer = response.value.text()
+    assert "plans.md" in answer and "handbook.md" not in answer
+
+
+def test_documents_are_indexed_again(pipeline: Pipeline, tmp_path: Path, open_page: Any) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "a.md").write_text("# Kite\n\nThe kite is red.\n")
+    configured = pipeline.replace(sources=(str(docs),))
+    configured.ingest()
+    with serve_pipeline(configured) as server:
+        visit = open_page(server)
+        (docs / "b.md").write_text("# Boat\n\nThe boat is blue.\n")
+        visit.page.click("#open-documents")
+        visit.page.click("#ingest-again")
+        expect(visit.page.locator("#view-documents-panel .status")).to_have_text(
+            "1 added, 0 updated, 1 unchanged"
+        )
+        expect(visit.page.locator("#document-rows tr")).to_have_count(2)
+
+
+def test_a_model_and_the_number_of_passages_are_chosen(rich_server: Server, open_page: Any) -> None:
+    visit = open_page(rich_server)
+    page = visit.page
+    page.click("#open-settings")
+    page.select_option("#setting-model", "none")
+    page.fill("#setting-k", "2")
+    page.keyboard.press("Tab")
+    page.click("#open-chat")
+    with page.expect_request("**/ask") as request:
+        answer = visit.ask("How long does a full battery last?")
+    assert request.value.post_data_json["model"] == "none"
+    assert request.value.post_data_json["k"] == 2
+    expect(answer).to_contain_text("A full battery lasts 34 minutes.")
+    assert answer.locator("table").count() >= 0 and "Team" not in answer.inner_text()
+    refused = rich_server.client.post("/ask", json={"question": "x", "model": "openai:gpt-4.1"})
+    assert refused.json()["error"]["code"] == "unknown_model"
+
+
+def test_a_link_opens_the_citation(server: Server, open_page: Any) -> None:
+    visit = open_page(server)
+    visit.ask(QUESTION).locator(".chip").first.click()
+    mark = visit.page.locator("#source-body mark")
+    expect(mark).to_be_visible()
+    link, quote = visit.page.url, mark.inner_text()
+    assert "#source=" in link
+    other = open_page(server).page
+    other.goto(link)
+    other.reload()
+    expect(other.locator("#source-body mark")).to_have_text(quote)
+    other.keyboard.press("Escape")
+    assert "#" not in other.url
+
+
+def test_keys_are_listed_and_change_the_view(server: Server, open_page: Any) -> None:
+    page = open_page(server).page
+    page.locator("#open-help").focus()
+    page.keyboard.press("?")
+    expect(page.locator("#help-dialog")).to_be_visible()
+    expect(page.locator("#help-dialog dt")).to_have_count(8)
+    page.keyboard.press("Escape")
+    for key, panel in (("d", "documents"), ("s", "settings"), ("c", "chat")):
+        page.locator("#open-help").focus()
+        page.keyboard.press(key)
+        expect(page.locator(f"#view-{panel}-panel")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("code", "ask", "documents"),
+    [
+        ("de", "Fragen", "Dokumente"),
+        ("fr", "Demander", "Documents"),
+        ("es", "Preguntar", "Documentos"),
+        ("zh", "提问", "文档"),
+        ("pt", "Ask", "Documents"),
+    ],
+)
+def test_the_page_speaks_the_language_of_the_browser(
+    server: Server, open_page: Any, code: str, ask: str, documents: str
+) -> None:
+    page = open_page(server, locale=code).page
+    expect(page.locator("#send")).to_have_text(ask)
+    expect(page.locator("#open-documents")).to_have_text(documents)
+    assert page.evaluate("document.documentElement.lang") == (code if code != "pt" else "en")
+
+
+def test_a_language_is_chosen(server: Server, open_page: Any) -> None:
+    page = open_page(server).page
+    page.click("#open-settings")
+    page.select_option("#setting-language", "de")
+    expect(page.locator("#send")).to_have_text("Fragen")
+
+
+def test_every_language_has_every_text() -> None:
+    folder = ROOT / "rag" / "serving" / "page" / "lang"
+    texts = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in folder.glob("*.json")}
+    assert sorted(texts) == ["de", "en", "es", "fr", "zh"]
+    scripts = "".join(p.read_text(encoding="utf-8") for p in folder.parent.glob("*.[jh][st]*"))
+    for code, language in texts.items():
+        assert language.keys() == texts["en"].keys(), code
+        for key, text in language.items():
+            names = sorted(re.findall(r"\{\w+\}", text))
+            assert names == sorted(re.findall(r"\{\w+\}", texts["en"][key])), (code, key)
+    facts = {"version", "namespace", "generator", "embedder", "retriever", "postprocessors"}
+    for key in texts["en"].keys() - {"language", *facts}:
+        assert f'"{key.removesuffix("_one")}"' in scripts or key.startswith("scheme_"), key
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_axe_finds_nothing_on_any_view(
+    rich_server: Server, open_page: Any, scheme: str, width: int
+) -> None:
+    axe = Axe()
+    visit = open_page(rich_server, color_scheme=scheme, viewport={"width": width, "height": 800})
+    page = visit.page
+
+    def check(view: str) -> None:
+        violations = axe.run(page).response["violations"]
+        assert not [(v["id"], v["nodes"][0]["target"]) for v in violations], view
+        assert not page.evaluate("document.documentElement.scrollWidth > innerWidth"), view
+
+    answer = visit.ask("What do the plans cost?")
+    answer.locator(".trace summary").click()
+    check("chat")
+    answer.locator(".chip").first.click()
+    expect(page.locator("#source-body mark")).to_be_visible()
+    check("source")
+    page.click("#close-source")
+    page.click("#open-filter")
+    check("filter")
+    page.keyboard.press("Escape")
+    page.click("#open-help")
+    check("help")
+    page.keyboard.press("Escape")
+    page.click("#open-documents")
+    expect(page.locator("#document-rows tr")).to_have_count(3)
+    check("documents")
+    page.get_by_label("Metadata of Plans").click()
+    expect(page.locator("#metadata-body li")).to_have_count(1)
+    check("metadata")
+    page.locator("#metadata-dialog button").click()
+    page.click("#open-settings")
+    expect(page.locator("#server-facts dd").first).to_be_visible()
+    check("settings")
+    page.goto(f"{rich_server.url}/docs")
+    expect(page.locator("section").first).to_be_visible()
+    check("docs")

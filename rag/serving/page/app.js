@@ -1,13 +1,19 @@
-// The chat page: starts the other modules, and handles keys, buttons and the color scheme.
+// The chat page: starts the other modules, and handles views, keys, buttons and the color scheme.
 
-import { ask, isAsking, resizeQuestion, restoreConversation, startConversation, stopAsking } from "./conversation.js";
-import { uploadFiles } from "./documents.js";
-import { byId, closeSidebar, showStatus } from "./dom.js";
+import {
+  ask, cancelEdit, isAsking, listenToConversations, resizeQuestion, restoreConversation, startConversation, stopAsking,
+} from "./conversation.js";
+import { documentUris, listenToDocuments } from "./documents.js";
+import { byId, closeSidebar, createIcon, showStatus } from "./dom.js";
+import { listenToFilter } from "./filters.js";
+import { loadTexts, t } from "./i18n.js";
 import { hasKey } from "./server.js";
-import { closeSource, isSourceOpen, listenToSourcePanel } from "./source_panel.js";
+import { listenToSettings, loadSettings, metadataFields } from "./settings.js";
+import { closeSource, isSourceOpen, listenToSourcePanel, openLinkedSource } from "./source_panel.js";
 
 const THEME_ITEM = "citewell-theme";
 const THEME_ICONS = { auto: "◐", light: "☀", dark: "☾" };
+const VIEWS = ["chat", "documents", "settings"];
 
 const readTheme = () => {
   const theme = localStorage.getItem(THEME_ITEM);
@@ -18,14 +24,28 @@ function setTheme(theme) {
   if (theme === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
   localStorage.setItem(THEME_ITEM, theme);
+  const label = t("change_scheme", { scheme: t(`scheme_${theme}`) });
   byId("theme").textContent = THEME_ICONS[theme];
-  byId("theme").title = `Color scheme: ${theme}`;
-  byId("theme").setAttribute("aria-label", `Color scheme: ${theme}. Change it.`);
+  byId("theme").title = label;
+  byId("theme").setAttribute("aria-label", label);
 }
 
 function selectNextTheme() {
   const themes = Object.keys(THEME_ICONS);
   setTheme(themes[(themes.indexOf(readTheme()) + 1) % themes.length]);
+}
+
+function showView(name) {
+  for (const view of VIEWS) {
+    byId(`view-${view}-panel`).hidden = view !== name;
+    const button = byId(`open-${view}`);
+    if (view === name) button.setAttribute("aria-current", "page");
+    else button.removeAttribute("aria-current");
+  }
+  closeSidebar();
+  if (name === "settings") loadSettings();
+  if (name === "chat") byId("question").focus();
+  else byId(`view-${name}-title`).focus();
 }
 
 function listenToQuestion() {
@@ -47,18 +67,10 @@ function listenToQuestion() {
   byId("stop").addEventListener("click", stopAsking);
 }
 
-function listenToSidebar() {
-  byId("new-conversation").addEventListener("click", startConversation);
-  byId("add-files").addEventListener("click", () => byId("files").click());
-  byId("files").addEventListener("change", () => {
-    uploadFiles([...byId("files").files]);
-    byId("files").value = "";
-  });
-  document.addEventListener("dragover", (event) => event.preventDefault());
-  document.addEventListener("drop", (event) => {
-    event.preventDefault();
-    uploadFiles([...event.dataTransfer.files]);
-  });
+function listenToButtons() {
+  for (const view of VIEWS) byId(`open-${view}`).addEventListener("click", () => showView(view));
+  byId("conversations").addEventListener("click", (event) => { if (event.target.closest(".open")) showView("chat"); });
+  byId("new-conversation").addEventListener("click", () => showView("chat"));
   byId("open-sidebar").addEventListener("click", () => {
     const isShown = byId("sidebar").classList.toggle("shown");
     byId("open-sidebar").setAttribute("aria-expanded", String(isShown));
@@ -69,40 +81,61 @@ function listenToSidebar() {
     location.reload();
   });
   byId("theme").addEventListener("click", selectNextTheme);
+  byId("open-help").addEventListener("click", () => byId("help-dialog").showModal());
 }
 
 function handleEscape() {
-  if (byId("key-dialog").open) return;
+  if (document.querySelector("dialog[open]")) return;
   if (byId("sidebar").classList.contains("shown")) {
     closeSidebar();
     byId("open-sidebar").focus();
   } else if (isSourceOpen()) closeSource();
-  else stopAsking();
+  else if (isAsking()) stopAsking();
+  else cancelEdit();
 }
+
+const SHORTCUTS = {
+  "/": () => { showView("chat"); byId("question").focus(); },
+  "?": () => byId("help-dialog").showModal(),
+  n: () => { startConversation(); showView("chat"); },
+  c: () => showView("chat"),
+  d: () => showView("documents"),
+  s: () => showView("settings"),
+};
 
 function listenToKeys() {
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") handleEscape();
-    const isTyping = /^(INPUT|TEXTAREA)$/.test(document.activeElement?.tagName || "");
-    if (event.key === "/" && !isTyping && !event.ctrlKey && !event.metaKey) {
+    const isTyping = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName || "");
+    if (isTyping || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+    const shortcut = SHORTCUTS[event.key];
+    if (shortcut) {
       event.preventDefault();
-      byId("question").focus();
+      shortcut();
     }
   });
 }
 
 async function start() {
+  await loadTexts();
+  for (const button of document.querySelectorAll("[data-icon]")) button.append(createIcon(button.dataset.icon));
   setTheme(readTheme());
   byId("forget-key").hidden = !hasKey();
   listenToQuestion();
-  listenToSidebar();
+  listenToButtons();
+  listenToConversations();
+  listenToDocuments();
+  listenToFilter(documentUris, metadataFields);
+  listenToSettings();
   listenToSourcePanel();
   listenToKeys();
   addEventListener("unhandledrejection", (event) => {
-    showStatus(event.reason?.message || "Unexpected error", true);
+    showStatus(event.reason?.message || t("unexpected"), true);
   });
   await restoreConversation();
+  await loadSettings();
   byId("question").focus();
+  openLinkedSource();
 }
 
 start();

@@ -1,16 +1,22 @@
 // The conversation that is shown, and the list of all conversations.
 
 import { AnswerView } from "./answer_view.js";
-import { byId, closeSidebar, createElement, formatCount, showStatus } from "./dom.js";
 import { loadDocuments } from "./documents.js";
-import { encodeQuery, readEvents, request, requestJson } from "./server.js";
+import { byId, closeSidebar, createElement, createIconButton, showStatus } from "./dom.js";
+import { currentFilter } from "./filters.js";
+import { t, tCount } from "./i18n.js";
+import { encodeQuery, readEvents, request, requestJson, sendJson } from "./server.js";
+import { questionSettings } from "./settings.js";
 import { closeSource } from "./source_panel.js";
 
 const NAME_ITEM = "citewell-conversation";
+const GENERATED_NAME = /^\d{4}-\d\d-\d\d \d\d:\d\d [0-9a-f]{1,4}$/;
 const FOLLOW_DISTANCE = 200; // pixels from the end within which the view follows the answer
 
 let currentName = null; // name of the conversation that is shown
 let askController = null; // AbortController of the question that is being answered
+let lastNumber = 0; // number of the last turn that is shown
+let editedNumber = null; // number of the turn whose question is being edited
 let lastOpening = 0; // number of the last conversation opened: a late response to an earlier one is ignored
 
 export const isAsking = () => askController !== null;
@@ -44,23 +50,67 @@ function createName() {
   return `${minute} ${Math.random().toString(16).slice(2, 6)}`;
 }
 
-const createQuestion = (text) => createElement("div", { className: "question-text", textContent: text });
+function createQuestion(text, number) {
+  const editButton = createIconButton("pencil", `${t("edit")}: ${text.slice(0, 100)}`, "icon edit");
+  const box = createElement("div", { className: "question-text" }, createElement("span", { textContent: text }), editButton);
+  box.dataset.number = number;
+  editButton.addEventListener("click", () => editQuestion(text, number));
+  return box;
+}
+
+function editQuestion(text, number) {
+  if (isAsking()) return;
+  editedNumber = number;
+  byId("question").value = text;
+  resizeQuestion();
+  showStatus(t("editing"));
+  byId("question").focus();
+}
+
+export function cancelEdit() {
+  if (editedNumber === null) return false;
+  editedNumber = null;
+  byId("question").value = "";
+  resizeQuestion();
+  showStatus("");
+  return true;
+}
+
+// Deletes the turn that is edited and all after it.
+async function replaceTurns() {
+  const first = editedNumber;
+  editedNumber = null;
+  if (currentName) {
+    await request(`/conversation?${encodeQuery({ name: currentName, first })}`, { method: "DELETE" }).catch((error) => {
+      if (error.status !== 404) throw error; // it was never stored
+    });
+  }
+  let isAfter = false;
+  for (const box of [...byId("messages").children]) {
+    isAfter ||= Number(box.dataset.number) === first;
+    if (isAfter) box.remove();
+  }
+  lastNumber = first - 1;
+}
 
 export async function ask(question) {
   byId("empty")?.remove();
+  if (editedNumber !== null) await replaceTurns();
   currentName ??= createName();
   sessionStorage.setItem(NAME_ITEM, currentName);
   const name = currentName;
+  const number = lastNumber + 1;
   const view = new AnswerView(followAnswer);
-  const questionBox = createQuestion(question);
+  const questionBox = createQuestion(question, number);
   byId("messages").append(questionBox, view.box);
   byId("messages").scrollTop = byId("messages").scrollHeight;
   showStatus("");
   setAskController(new AbortController());
   try {
     await streamAnswer(question, name, view);
-    const citations = formatCount(view.citations.length, "citation");
-    showStatus(view.answer.status === "abstained" ? "No answer in the sources" : `Answered, with ${citations}`);
+    lastNumber = number;
+    view.turn = { conversation: name, number };
+    showStatus(view.answer.status === "abstained" ? t("no_answer") : tCount("answered", view.citations.length));
     followAnswer();
   } catch (error) {
     showFailure(error, question, questionBox, view);
@@ -74,21 +124,21 @@ async function streamAnswer(question, conversation, view) {
   const response = await request("/ask", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ question, conversation, stream: true }),
+    body: JSON.stringify({ question, conversation, stream: true, where: currentFilter(), ...questionSettings() }),
     signal: askController.signal,
   });
   for await (const [event, value] of readEvents(response)) {
     if (event === "error") throw new Error(value.message);
     view.handleEvent(event, value);
   }
-  if (!view.answer) throw new Error("The connection was lost before the answer was complete.");
+  if (!view.answer) throw new Error(t("connection_lost"));
 }
 
 function showFailure(error, question, questionBox, view) {
   const isStopped = error.name === "AbortError";
   view.box.classList.remove("writing");
-  if (isStopped) showStatus("Stopped");
-  else showStatus(error.code === "nothing_ingested" ? "No documents yet. Upload some first." : error.message, true);
+  if (isStopped) showStatus(t("stopped"));
+  else showStatus(error.code === "nothing_ingested" ? t("no_documents_short") : error.message, true);
   if (view.text) return;
   view.box.remove();
   if (!isStopped && !byId("question").value) {
@@ -98,11 +148,15 @@ function showFailure(error, question, questionBox, view) {
   }
 }
 
-function createListItem({ name, first_question: question }) {
-  const openButton = createElement("button", { type: "button", className: "open", textContent: question, title: question });
+// A name that the page made is not shown, but the first question; one that a person gave is.
+const showName = (name, question) => (GENERATED_NAME.test(name) ? question : name);
+
+function createListItem({ name, first_question: firstQuestion }) {
+  const question = showName(name, firstQuestion);
+  const openButton = createElement("button", { type: "button", className: "open", textContent: question, title: firstQuestion });
   openButton.addEventListener("click", () => openConversation(name));
   const deleteButton = createElement("button", { type: "button", className: "icon", textContent: "✕" });
-  deleteButton.setAttribute("aria-label", `Delete the conversation: ${question}`);
+  deleteButton.setAttribute("aria-label", t("delete_conversation", { name: question }));
   deleteButton.addEventListener("click", () => deleteConversation(name, question));
   const item = createElement("li", {}, openButton, deleteButton);
   if (name === currentName) {
@@ -113,10 +167,41 @@ function createListItem({ name, first_question: question }) {
 }
 
 export async function loadConversations() {
-  const { conversations } = await requestJson("/conversations");
+  const search = byId("search-conversations").value.trim();
+  const { conversations } = await requestJson(`/conversations?${encodeQuery(search ? { search } : {})}`);
+  if (search !== byId("search-conversations").value.trim()) return;
   byId("conversations").replaceChildren(...conversations.map(createListItem));
+  if (search && !conversations.length) {
+    byId("conversations").append(createElement("li", { className: "note quiet", textContent: t("no_conversations") }));
+  }
   const currentButton = byId("conversations").querySelector(".current > .open");
   byId("current-conversation").textContent = currentButton ? currentButton.textContent : "";
+  byId("conversation-actions").hidden = !currentButton;
+}
+
+async function renameConversation() {
+  const name = prompt(t("rename_prompt"), byId("current-conversation").textContent)?.trim();
+  if (!name || name === currentName) return;
+  await sendJson(`/conversation?${encodeQuery({ name: currentName })}`, "PATCH", { name });
+  currentName = name;
+  sessionStorage.setItem(NAME_ITEM, name);
+  await loadConversations();
+}
+
+async function exportConversation(format) {
+  const response = await request(`/conversation/export?${encodeQuery({ name: currentName, format })}`);
+  const link = createElement("a", { href: URL.createObjectURL(await response.blob()) });
+  link.download = `${byId("current-conversation").textContent.replace(/[^\p{L}\p{N} -]+/gu, "").slice(0, 60).trim() || "conversation"}.${format === "json" ? "json" : "md"}`;
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+export function listenToConversations() {
+  byId("new-conversation").addEventListener("click", startConversation);
+  byId("search-conversations").addEventListener("input", loadConversations);
+  byId("rename-conversation").addEventListener("click", renameConversation);
+  byId("export-markdown").addEventListener("click", () => exportConversation("markdown"));
+  byId("export-json").addEventListener("click", () => exportConversation("json"));
 }
 
 async function openConversation(name) {
@@ -129,9 +214,11 @@ async function openConversation(name) {
   byId("messages").replaceChildren();
   for (const turn of turns) {
     const view = new AnswerView();
-    view.complete(turn.answer);
-    byId("messages").append(createQuestion(turn.question), view.box);
+    view.complete(turn.answer, { conversation: name, number: turn.number }, turn);
+    byId("messages").append(createQuestion(turn.question, turn.number), view.box);
   }
+  lastNumber = turns.at(-1)?.number ?? 0;
+  editedNumber = null;
   if (!turns.length) showEmpty();
   byId("messages").scrollTop = byId("messages").scrollHeight;
   closeSource();
@@ -142,7 +229,7 @@ async function openConversation(name) {
 }
 
 async function deleteConversation(name, question) {
-  if (!confirm(`Delete the conversation “${question}”?`)) return;
+  if (!confirm(t("confirm_delete_conversation", { name: question }))) return;
   await request(`/conversation?${encodeQuery({ name })}`, { method: "DELETE" });
   if (name === currentName) startConversation();
   await loadConversations();
@@ -153,6 +240,8 @@ export function startConversation() {
   stopAsking();
   lastOpening += 1;
   currentName = null;
+  lastNumber = 0;
+  editedNumber = null;
   sessionStorage.removeItem(NAME_ITEM);
   closeSource();
   closeSidebar();

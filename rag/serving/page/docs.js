@@ -42,14 +42,14 @@ function describeFields(schema) {
 
 function createOperation(path, method, operation) {
   const section = createElement("section");
-  const title = createElement("h3", {}, createText("span", method.toUpperCase(), "method"), createText("code", path));
+  const title = createElement("h2", {}, createText("span", method.toUpperCase(), "method"), createText("code", path));
   section.append(title, renderCode("p", operation.description || operation.summary || ""));
   const parameters = (operation.parameters || []).map((parameter) => [
     optionalName(parameter.name, parameter.required),
     `${describeType(parameter.schema)} in ${parameter.in}`,
     parameter.description || "",
   ]);
-  if (parameters.length) section.append(createText("h4", "Parameters"), createTable(parameters));
+  if (parameters.length) section.append(createText("h3", "Parameters"), createTable(parameters));
   for (const [mediaType, body] of Object.entries(operation.requestBody?.content || {})) {
     section.append(createText("p", `Body: ${describeType(body.schema)} as ${mediaType}`));
   }

@@ -1,12 +1,13 @@
 // Requests to the server, and the dialog that asks for an API key.
 
 import { byId } from "./dom.js";
+import { t } from "./i18n.js";
 
 const KEY_ITEM = "citewell-key";
 
 export class ServerError extends Error {
   constructor(status, problem) {
-    super(problem?.message || `The server answered with status ${status}.`);
+    super(problem?.message || t("server_status", { status }));
     this.status = status;
     this.code = problem?.code;
   }
@@ -28,7 +29,7 @@ async function fetchFromServer(path, options) {
     return await fetch(resolveUrl(path), options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Error("The server cannot be reached. Is it running?");
+    throw new Error(t("unreachable"));
   }
 }
 
@@ -47,12 +48,21 @@ export async function request(path, options = {}) {
 
 export const requestJson = async (path, options) => (await request(path, options)).json();
 
+export const sendJson = (path, method, body) => requestJson(path, {
+  method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+});
+
+export async function requestXml(path, values) {
+  const response = await request(`${path}?${encodeQuery(values)}`);
+  return new DOMParser().parseFromString(await response.text(), "application/xml");
+}
+
 let pendingKey = null; // one dialog for all requests that wait for a key
 
 export function askForKey(problem = "") {
   if (pendingKey) return pendingKey;
   byId("forget-key").hidden = true;
-  byId("key-problem").textContent = problem || (hasKey() ? "Unknown API key." : "");
+  byId("key-problem").textContent = problem || (hasKey() ? t("key_unknown") : "");
   sessionStorage.removeItem(KEY_ITEM);
   byId("key").value = "";
   byId("key-dialog").showModal();
@@ -61,7 +71,7 @@ export function askForKey(problem = "") {
       pendingKey = null;
       const key = byId("key").value.trim();
       if (key && !/^[!-~]+$/.test(key)) {
-        askForKey("This is not a valid API key.").then(resolve);
+        askForKey(t("key_invalid")).then(resolve);
       } else if (key) {
         sessionStorage.setItem(KEY_ITEM, key);
         byId("forget-key").hidden = false;

@@ -1,6 +1,7 @@
 // The panel with the source of a citation: its text, or a page of its PDF, scrolled to the quote.
 
 import { byId, createElement, showStatus } from "./dom.js";
+import { t } from "./i18n.js";
 import { encodeQuery, request, requestJson } from "./server.js";
 
 let currentSource = null; // the source that is shown
@@ -24,15 +25,17 @@ export async function openSource(citation, trigger) {
   byId("source-title").textContent = citation.title || citation.uri;
   byId("source-location").textContent = "";
   byId("views").hidden = true;
-  byId("source-body").replaceChildren(createElement("p", { className: "quiet", textContent: "Loading …" }));
+  byId("source-body").replaceChildren(createElement("p", { className: "quiet", textContent: t("loading") }));
   byId("source-title").focus({ preventScroll: true });
   const parameters = { uri: citation.uri };
   if (citation.end > citation.start) Object.assign(parameters, { start: citation.start, end: citation.end });
+  history.replaceState(null, "", `#${encodeQuery({ source: citation.uri, start: parameters.start ?? "", end: parameters.end ?? "" })}`);
   const opening = ++lastOpening;
   try {
     const source = await requestJson(`/documents/source?${encodeQuery(parameters)}`);
     if (opening !== lastOpening) return;
     currentSource = { ...source, lastPage: findLastPage(source) };
+    byId("source-title").textContent = source.title || source.uri;
     const context = citation.heading_context ? ` · ${citation.heading_context}` : "";
     byId("source-location").textContent = describeLocation(source, citation.quote) + context;
     byId("views").hidden = !source.pictures;
@@ -47,10 +50,10 @@ export async function openSource(citation, trigger) {
 }
 
 function describeLocation(source, quote) {
-  const page = source.page ? `, page ${source.page}` : "";
-  if (source.end === null) return `${source.uri}${page}, ${source.characters.toLocaleString()} characters`;
-  const isStale = readSpan(source) !== quote;
-  return `${source.uri}${page}, characters ${source.start}–${source.end}${isStale ? " (changed since it was cited)" : ""}`;
+  const page = source.page ? t("page_number", { page: source.page }) : "";
+  if (source.end === null) return `${source.uri}${page}, ${t("characters", { count: source.characters.toLocaleString() })}`;
+  const isStale = quote !== undefined && readSpan(source) !== quote;
+  return `${source.uri}${page}, ${t("span", { start: source.start, end: source.end })}${isStale ? t("changed") : ""}`;
 }
 
 function readSpan(source) {
@@ -62,7 +65,7 @@ function findLastPage(source) {
 }
 
 function showQuoteOnly(quote) {
-  byId("source-location").textContent = "The index does not contain this source. The quoted text:";
+  byId("source-location").textContent = t("source_gone");
   byId("source-body").replaceChildren(createElement("pre", {}, createElement("mark", { textContent: quote })));
 }
 
@@ -112,8 +115,7 @@ async function showPage(number) {
 }
 
 function showPicture(picture, number, markedAt) {
-  const suffix = markedAt === null ? "" : ", with the cited words highlighted";
-  const image = createElement("img", { alt: `Page ${number}${suffix}`, title: "Zoom in or out" });
+  const image = createElement("img", { alt: t(markedAt === null ? "picture" : "picture_marked", { page: number }) });
   image.addEventListener("load", () => {
     URL.revokeObjectURL(image.src);
     const box = byId("source-body");
@@ -124,8 +126,22 @@ function showPicture(picture, number, markedAt) {
   byId("source-body").replaceChildren(image);
 }
 
+// Opens the source that the address of the page names, so that a citation can be sent as a link.
+export function openLinkedSource() {
+  const values = new URLSearchParams(location.hash.slice(1));
+  const uri = values.get("source");
+  if (!uri || (isSourceOpen() && currentSource?.uri === uri && String(currentSource.start ?? "") === values.get("start"))) return;
+  openSource({ uri, start: Number(values.get("start")) || 0, end: Number(values.get("end")) || 0 });
+}
+
+async function copyLink() {
+  await navigator.clipboard.writeText(location.href);
+  showStatus(t("copied"));
+}
+
 export function closeSource() {
   if (!isSourceOpen()) return;
+  history.replaceState(null, "", location.pathname + location.search);
   lastOpening += 1;
   byId("source").hidden = true;
   byId("body").classList.remove("with-source");
@@ -137,6 +153,8 @@ export function closeSource() {
 
 export function listenToSourcePanel() {
   byId("close-source").addEventListener("click", closeSource);
+  byId("copy-link").addEventListener("click", copyLink);
+  addEventListener("hashchange", openLinkedSource);
   byId("view-page").addEventListener("click", () => showPage(currentSource.shownPage || currentSource.page || 1));
   byId("view-text").addEventListener("click", showText);
   byId("previous-page").addEventListener("click", () => showPage(currentSource.shownPage - 1));
