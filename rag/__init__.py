@@ -128,7 +128,7 @@ if TYPE_CHECKING:
         Verifier,
     )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _LAZY_IMPORTS = {
     "AnswerCache": "rag.answers",

@@ -376,6 +376,33 @@ def with_formats(page: str) -> str:
     return text
 
 
+GALLERY = (
+    "chat_with_folder",
+    "wiki_bot",
+    "nightly_evaluation",
+    "invoices_to_table",
+    "compare_contracts",
+)
+
+
+def gallery() -> str:
+    """Return the page with the programs of the gallery."""
+    parts = [
+        "# Gallery\n\nFive complete programs of under fifty lines each, to start from. The tests run "
+        "all of them.\nThis page is generated from `pipelines/gallery`: "
+        "`python -m tests.test_docs`.\n"
+    ]
+    for name in GALLERY:
+        source = (ROOT / "pipelines" / "gallery" / f"{name}.py").read_text(encoding="utf-8")
+        title = name.replace("_", " ").capitalize()
+        parts.append(f'## {title}\n\n```py title="pipelines/gallery/{name}.py"\n{source}```\n')
+    return "\n".join(parts)
+
+
+def test_the_gallery_is_current() -> None:
+    assert (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8") == gallery()
+
+
 def reference() -> str:
     parts = [
         "# The command line\n\nGenerated from the command itself: `python -m tests.test_docs`.\n"
@@ -399,6 +426,7 @@ def commands(
 if __name__ == "__main__":
     (ROOT / "docs" / "api.md").write_text(public_names(), encoding="utf-8")
     (ROOT / "docs" / "cli.md").write_text(reference(), encoding="utf-8")
+    (ROOT / "docs" / "gallery.md").write_text(gallery(), encoding="utf-8")
     sources = ROOT / "docs" / "sources.md"
     sources.write_text(with_formats(sources.read_text(encoding="utf-8")), encoding="utf-8")
     metrics = ROOT / "docs" / "metrics.md"

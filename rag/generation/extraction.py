@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel, Field
@@ -214,19 +214,16 @@ def _find_evidence(
 def _find_literal_quote(
     claim: str, value: Any, item_name: str, passages: Sequence[Passage], verifier: Verifier
 ) -> Quote | None:
-    """Return the sentence with the value word for word that supports the claim best.
+    """Return the sentence (or heading) with the value word for word that supports the claim best.
 
     The support is lowered if neither the sentence nor its headings have a word of `item_name`.
     """
     value_words = _split_value_words(_format_value(value))
     if not value_words:
         return None
-    spans = [
-        (passage, span)
-        for passage in passages
-        for span in passage.sentence_spans()
-        if _has_words_in_order(value_words, passage.text[span[0] : span[1]])
-    ]
+    spans = _find_spans(value_words, passages, Passage.sentence_spans) or _find_spans(
+        value_words, passages, _list_headings
+    )
     if not spans:
         return None
     supports = [
@@ -239,6 +236,29 @@ def _find_literal_quote(
     return Quote(
         spans[best_index][0], Span(*spans[best_index][1]), min(1.0, float(supports[best_index]))
     )
+
+
+def _list_headings(passage: Passage) -> list[Span]:
+    """Return the spans of the headings, without their marks."""
+    headings: list[Span] = []
+    for _, span in passage.heading_spans():
+        mark = re.match(r"[#=\s]*", passage.text[span.start : span.end])
+        headings.append(Span(span.start + (mark.end() if mark else 0), span.end))
+    return headings
+
+
+def _find_spans(
+    value_words: Sequence[str],
+    passages: Sequence[Passage],
+    list_spans: Callable[[Passage], Sequence[Span]],
+) -> list[tuple[Passage, Span]]:
+    """Return the spans of passages that have the words of a value, in their order."""
+    return [
+        (passage, span)
+        for passage in passages
+        for span in list_spans(passage)
+        if _has_words_in_order(value_words, passage.text[span[0] : span[1]])
+    ]
 
 
 def _is_about_another(item_name: str, passage: Passage, span: Span) -> bool:

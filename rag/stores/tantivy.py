@@ -94,11 +94,6 @@ class TantivyIndex(LexicalIndex):
                     raise
                 self._schema, self._has_forms = self._build_schema(has_forms=False), False
                 self._index = self._open_index()
-            # By default, a thread of tantivy reloads after a commit, too. On a busy machine, it may
-            # end after the reload for the next commit: searches would see the earlier state.
-            self._index.config_reader("manual")
-        analyzer = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build()
-        self._index.register_tokenizer("stems", analyzer)
         # A search scores its candidates with the same query again.
         self._plans: dict[LexicalQuery, Sequence[Clause]] = {}
         self._writer: Any = None
@@ -119,33 +114,52 @@ class TantivyIndex(LexicalIndex):
 
     def _open_index(self) -> Any:
         try:
-            return self._tantivy.Index(self._schema, path=str(self._path))
+            return self._configure(self._tantivy.Index(self._schema, path=str(self._path)))
         except ValueError as error:
             if "Lockfile" not in str(error):
                 raise
-            return self._tantivy.Index(self._schema, path=self._link_files())
+            return self._open_links()
+
+    def _open_links(self) -> Any:
+        return self._configure(self._tantivy.Index(self._schema, path=self._link_files()))
+
+    def _configure(self, index: Any) -> Any:
+        # By default, a thread of tantivy reloads after a commit, too. On a busy machine, it may end
+        # after the reload for the next commit: searches would see the earlier state.
+        index.config_reader("manual")
+        tantivy = self._tantivy
+        analyzer = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build()
+        index.register_tokenizer("stems", analyzer)
+        return index
 
     def _link_files(self) -> str:
         """Make a folder of links to the files: tantivy needs to write a lock even for reading."""
         self._links_folder = tempfile.TemporaryDirectory()
-        for file in self._path.iterdir():
-            if not file.name.endswith(".lock"):
-                (Path(self._links_folder.name) / file.name).symlink_to(file.resolve())
+        self._update_links(Path(self._links_folder.name))
         return self._links_folder.name
 
+    def _update_links(self, links: Path) -> None:
+        """Link to the files that a writer has added."""
+        for file in self._path.iterdir():
+            if not file.name.endswith(".lock"):
+                with suppress(FileExistsError):
+                    (links / file.name).symlink_to(file.resolve())
+
     @contextmanager
-    def _translate_errors(self) -> Iterator[None]:
+    def _translate_errors(self, *, is_writing: bool = False) -> Iterator[None]:
         try:
             yield
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RuntimeError) as error:
+            if is_writing:
+                self._drop_writer()  # after an error, tantivy refuses all further calls
             raise IndexDamaged.from_store_error(error, "tantivy", self._path) from error
 
     def add(self, entries: Iterable[LexicalEntry]) -> None:
         """See `LexicalIndex.add`."""
-        with self._translate_errors():
+        with self._translate_errors(is_writing=True):
             writer = self._open_writer()
         for stemmed in stem_entries(entries, self._encoder):
-            with self._translate_errors():
+            with self._translate_errors(is_writing=True):
                 entry = self._tantivy.Document()
                 entry.add_unsigned("row", stemmed.row)
                 entry.add_unsigned("document", stemmed.document)
@@ -160,7 +174,7 @@ class TantivyIndex(LexicalIndex):
 
     def delete(self, rows: Sequence[int]) -> None:
         """See `LexicalIndex.delete`."""
-        with self._translate_errors():
+        with self._translate_errors(is_writing=True):
             self._open_writer().delete_documents_by_query(
                 self._tantivy.Query.term_set_query(self._schema, "row", list(rows))
             )
@@ -168,8 +182,9 @@ class TantivyIndex(LexicalIndex):
     def commit(self) -> None:
         """See `LexicalIndex.commit`."""
         if self._writer is not None:
-            with self._translate_errors():
+            with self._translate_errors(is_writing=True):
                 self._writer.commit()
+            _follow_folder_rights(self._path)
             self._reload()
 
     def refresh(self, generation: int) -> None:
@@ -177,8 +192,15 @@ class TantivyIndex(LexicalIndex):
         self._reload()
 
     def _reload(self) -> None:
+        if self._links_folder is not None:
+            self._update_links(Path(self._links_folder.name))
         with self._translate_errors():
-            self._index.reload()
+            try:
+                self._index.reload()
+            except ValueError as error:
+                if "Lockfile" not in str(error) or self._links_folder is not None:
+                    raise
+                self._index = self._open_links()  # its folder can no longer be written
         self._plans = {}  # a plan depends on the counts of words
 
     def storage_exists(self) -> bool:
@@ -191,6 +213,11 @@ class TantivyIndex(LexicalIndex):
 
     def end_writing(self) -> None:
         """Close the writer, which holds tantivy's own lock on the folder."""
+        if self._writer is not None:
+            self._drop_writer()
+            _follow_folder_rights(self._path)
+
+    def _drop_writer(self) -> None:
         with self._lock:
             if self._writer is not None:
                 with suppress(RuntimeError, ValueError):  # a writer is unusable after an error
@@ -336,3 +363,12 @@ def _read_encoder_fingerprint(folder: Path) -> str:
         return (folder / _ENCODER_FILE).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
+
+
+def _follow_folder_rights(folder: Path) -> None:
+    """Give the files the rights of their folder: tantivy makes them readable for the owner only."""
+    mode = folder.stat().st_mode & 0o666
+    for file in folder.iterdir():
+        with suppress(OSError):  # merged away meanwhile, or of another owner
+            if file.stat().st_mode & 0o666 != mode:
+                file.chmod(mode)

@@ -92,3 +92,17 @@ def test_value_of_another_item_is_unsupported(
     pipeline, _ = make_pipeline(tmp_path / "docs", tmp_path, reply)
     extraction = pipeline.extract("What do the drones cost?", Catalogue)
     assert (extraction.fields["drones.0.price"].status == "supported") is is_supported
+
+
+def test_a_value_that_stands_in_a_heading_only_is_found(tmp_path: Path) -> None:
+    class Invoice(BaseModel):
+        number: str
+
+    path = tmp_path / "a.md"
+    path.write_text("# Invoice 2025-17\n\nThe total is 480 euros.\n")
+    generator = GroundedGenerator(model=ScriptedChat(replies=('{"number": "2025-17"}',)))
+    with Pipeline(index=tmp_path / "index", generator=generator) as pipeline:
+        pipeline.ingest(path)
+        evidence = pipeline.extract("the invoice", Invoice).fields["number"]
+    assert evidence.status != "unsupported"
+    assert [citation.quote for citation in evidence.citations] == ["Invoice 2025-17"]

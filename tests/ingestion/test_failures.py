@@ -88,6 +88,106 @@ def test_a_full_disk_loses_no_documents(tmp_path: Path, folder: Path) -> None:
     assert "full" in completed.stdout or "No space" in completed.stdout
 
 
+SEARCH_ON_A_FULL_DISK = """
+import sys
+from pathlib import Path
+from rag import Pipeline
+from rag.errors import RagIndexError
+
+disk, docs = map(Path, sys.argv[1:])
+question = "How long does the battery last?"
+with Pipeline(index=disk / "index", processes=0) as pipeline:
+    pipeline.ingest(docs)
+fill = (disk / "fill").open("wb", buffering=0)
+try:
+    while True:
+        fill.write(b"x" * 4096)
+except OSError:
+    pass
+with Pipeline(index=disk / "index", processes=0) as pipeline:
+    assert "34 minutes" in pipeline.ask(question).text
+    (docs / "new.md").write_text("The new kite is blue. " * 200)
+    for _ in range(2):
+        try:
+            pipeline.ingest(docs)
+        except RagIndexError as error:
+            assert "no space left" in str(error), error
+        else:
+            raise AssertionError("the disk is not full")
+        assert "34 minutes" in pipeline.ask(question).text
+    fill.truncate(0)
+    assert pipeline.ingest(docs).added == 1
+    assert "blue" in pipeline.ask("What color is the new kite?").text
+"""
+
+
+def test_a_new_process_searches_on_a_full_disk(tmp_path: Path, folder: Path) -> None:
+    if not can_mount_without_root():
+        pytest.skip("no file system can be mounted here")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = f'mount -t tmpfs -o size=8m tmpfs {disk} && exec "$@"'
+    command = [sys.executable, "-c", SEARCH_ON_A_FULL_DISK, str(disk), str(folder)]
+    completed = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", mount, "sh", *command], capture_output=True, text=True
+    )
+    assert completed.returncode == 0, completed.stderr
+
+
+FOLLOW_UPDATES = """
+import sys
+from pathlib import Path
+from rag import Pipeline
+
+with Pipeline(index=Path(sys.argv[1])) as pipeline:
+    for line in sys.stdin:
+        print(pipeline.ask(line).text.replace("\\n", " "), flush=True)
+"""
+
+
+def test_another_user_searches_and_sees_updates(tmp_path: Path, folder: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can write where another process of this user cannot")
+    index = tmp_path / "index"
+    old_umask = os.umask(0o022)
+    try:
+        with Pipeline(index=index) as pipeline:
+            pipeline.ingest(folder)
+        modes = {p: p.stat().st_mode & 0o044 for p in index.rglob("*") if p.is_file()}
+        assert set(modes.values()) == {0o044}, modes
+        for path in (index, *index.rglob("*")):  # the reader may not write, root still may
+            if path.is_dir():
+                path.chmod(0o555)
+        reader = subprocess.Popen(
+            [*drop_root_powers(), sys.executable, "-c", FOLLOW_UPDATES, str(index)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert reader.stdin is not None and reader.stdout is not None
+
+        def ask() -> str:
+            print("How long does the battery last?", file=reader.stdin, flush=True)
+            return reader.stdout.readline()
+
+        assert "34 minutes" in ask()
+        for minutes in (41, 42, 43):
+            text = f"# Kite 4\n\nA full battery lasts {minutes} minutes in calm air.\n"
+            (folder / "handbook.md").write_text(text)
+            with Pipeline(index=index) as pipeline:
+                pipeline.ingest(folder)
+            assert f"{minutes} minutes" in ask()
+        with Pipeline(index=index) as pipeline:  # while the writer has it open, too
+            (folder / "handbook.md").write_text("# Kite 4\n\nA full battery lasts 50 minutes.\n")
+            pipeline.ingest(folder)
+            assert "50 minutes" in ask()
+        reader.communicate(timeout=60)
+        assert reader.returncode == 0
+    finally:
+        os.umask(old_umask)
+        for path in (index, *index.rglob("*")):
+            if path.is_dir():
+                path.chmod(0o755)
+
+
 def test_a_read_only_index_can_be_searched(
     rag: Callable[..., CommandResult], tmp_path: Path, folder: Path
 ) -> None:

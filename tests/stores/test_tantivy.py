@@ -10,7 +10,7 @@ from rag.stores.tantivy import Tantivy, TantivyIndex
 def test_only_a_refresh_shows_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reload by a thread of tantivy could show an earlier commit than the last refresh did."""
     policies: list[str] = []
-    open_index = TantivyIndex._open_index
+    configure = TantivyIndex._configure
 
     class RecordingIndex:
         def __init__(self, index: Any) -> None:
@@ -24,7 +24,9 @@ def test_only_a_refresh_shows_a_commit(tmp_path: Path, monkeypatch: pytest.Monke
             return getattr(self._index, name)
 
     monkeypatch.setattr(
-        TantivyIndex, "_open_index", lambda index: RecordingIndex(open_index(index))
+        TantivyIndex,
+        "_configure",
+        lambda store, index: configure(store, RecordingIndex(index))._index,
     )
     location = StoreLocation(tmp_path, "words")
     Tantivy().create(location)

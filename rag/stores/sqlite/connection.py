@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import threading
 import time
@@ -28,6 +29,7 @@ _T = TypeVar("_T")
 
 SQL_PARAMETERS_PER_STATEMENT = 500  # far below SQLite's default limit of 32,766
 _WAL_ATTEMPTS, _WAL_PAUSE_SECONDS = 100, 0.05
+_MIN_FREE_BYTES = 65_536  # less does not hold the log files
 _BUSY_TIMEOUT_SECONDS = 30  # how long SQLite waits for a lock of another connection
 
 
@@ -49,6 +51,7 @@ class SqliteConnection(DocumentStore):
         self._read_lock, self._write_lock = threading.RLock(), threading.RLock()
         self._lazy_write_connection: sqlite3.Connection | None = None
         self._location_indexes: dict[int, LocationIndex] = {}
+        self._immutable_signature: tuple[int, ...] | None = None
         with self._translate_errors():
             if create:
                 self._refuse_empty_file()
@@ -110,11 +113,18 @@ class SqliteConnection(DocumentStore):
             raise IndexDamaged.document_store(self.path, "it is empty or missing")
 
     def _connect_for_reading(self) -> sqlite3.Connection:
-        """Open for reading. In a folder without write permission the file counts as immutable."""
+        """Open for reading.
+
+        Where SQLite cannot make its log files, in a folder without write permission or on a full
+        disk, the file counts as immutable until it changes.
+        """
         modes = ["mode=rw"]  # with "ro" SQLite does not remove its log files on close
         if not os.access(self.path.parent, os.W_OK):
             modes = ["mode=ro", "immutable=1"]
+        elif not self._has_log():
+            modes.append("immutable=1")
         for mode in modes:
+            signature = self._read_signature()
             try:
                 connection = sqlite3.connect(
                     f"{self.path.absolute().as_uri()}?{mode}",
@@ -127,11 +137,37 @@ class SqliteConnection(DocumentStore):
                 connection.execute("PRAGMA query_only = ON")
                 register_filter_functions(connection)
                 connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+                self._immutable_signature = signature if mode == "immutable=1" else None
                 return connection
-            except sqlite3.OperationalError:
-                if mode == modes[-1]:
+            except sqlite3.OperationalError as error:
+                if mode == modes[-1] or (mode == "mode=rw" and not _is_out_of_space(error)):
                     raise
         raise AssertionError("there is at least one mode")
+
+    def _is_disk_full(self) -> bool:
+        return shutil.disk_usage(self.path.parent).free < _MIN_FREE_BYTES
+
+    def _has_log(self) -> bool:
+        """Whether the write-ahead log holds transactions that are not in the file yet."""
+        log = self.path.with_name(f"{self.path.name}-wal")
+        return log.exists() and log.stat().st_size > 0
+
+    def _read_signature(self) -> tuple[int, ...]:
+        """Return what changes when a writer opens, changes or closes the file."""
+        stat = self.path.stat()
+        return (stat.st_ino, stat.st_mtime_ns, stat.st_size, self._has_log())
+
+    def _follow_changes(self) -> None:
+        """Open the file again if it counted as immutable and has changed."""
+        with self._read_lock:
+            if self._immutable_signature is None or self._read_connection.in_transaction:
+                return
+            if self.path.exists() and self._read_signature() != self._immutable_signature:
+                old_connection, self._read_connection = (
+                    self._read_connection,
+                    self._connect_for_reading(),
+                )
+                old_connection.close()
 
     def _create_schema(self) -> None:
         with self.transaction() as connection:
@@ -167,7 +203,7 @@ class SqliteConnection(DocumentStore):
         except sqlite3.ProgrammingError as error:
             raise RagIndexError(f"{self.path} was closed while in use", path=self.path) from error
         except sqlite3.OperationalError as error:
-            if "is full" in str(error):
+            if "is full" in str(error) or ("disk I/O" in str(error) and self._is_disk_full()):
                 raise RagIndexError.disk_full(self.path) from error
             raise RagIndexError(f"cannot use {self.path}: {error}", path=self.path) from error
         except sqlite3.DatabaseError as error:
@@ -176,6 +212,7 @@ class SqliteConnection(DocumentStore):
     def _fetch_rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         try:
             with self._read_lock, self._translate_errors():
+                self._follow_changes()
                 return self._read_connection.execute(sql, values).fetchall()
         except (OverflowError, UnicodeEncodeError) as error:
             raise QueryError(f"a value cannot be looked up: {error}") from None
@@ -199,6 +236,7 @@ class SqliteConnection(DocumentStore):
             if self._read_connection.in_transaction:
                 yield
                 return
+            self._follow_changes()
             self._read_connection.execute("BEGIN")
             try:
                 yield
@@ -248,6 +286,11 @@ class SqliteConnection(DocumentStore):
 
     def _increment_generation(self) -> None:
         self._write_connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
+
+
+def _is_out_of_space(error: sqlite3.OperationalError) -> bool:
+    """Whether SQLite failed to make its log files; it does not say why."""
+    return any(text in str(error) for text in ("disk I/O error", "unable to open", "is full"))
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:
