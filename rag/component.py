@@ -154,6 +154,18 @@ class Component(BaseModel):
         """Return a component with other settings, validated. Raises `ConfigError`."""
         return type(self).from_config({**self.__dict__, **settings})
 
+    def __getstate__(self) -> dict[Any, Any]:
+        """Return the state for a pickle, without secrets: they are not to be on a disk."""
+        state = super().__getstate__()
+        secrets = {
+            name: SecretStr("") if field.is_required() else None
+            for name, field in type(self).model_fields.items()
+            if _is_secret(field)
+        }
+        if secrets:
+            state = {**state, "__dict__": {**state["__dict__"], **secrets}}
+        return state
+
     def _dump_fields(self, *, for_fingerprint: bool) -> dict[str, Any]:
         skipped = {
             name

@@ -567,7 +567,8 @@ class Pipeline:
 
     def _complete_answer(self, answer: Answer, result: SearchResult, usage: Usage) -> Answer:
         """Verify the citations, and add the steps of the search and the usage."""
-        answer = self._citation_verifier().verify_answer(answer, result.passages)
+        with self.open(create=self.retriever.is_external).in_use():
+            answer = self._citation_verifier().verify_answer(answer, result.passages)
         return answer.model_copy(
             update={
                 "usage": usage if usage.calls else answer.usage,

@@ -95,6 +95,19 @@ class Searcher:
         if not 1 <= k <= MAX_HITS:
             raise QueryError(f"k must be from 1 to {MAX_HITS:,}, not {k}")
         index = self._open_index(self._retriever.is_external)
+        with index.in_use():
+            return self._search(query, query_for_generator, k, where, history, index, timer)
+
+    def _search(
+        self,
+        query: Query,
+        query_for_generator: Query,
+        k: int,
+        where: Where | None,
+        history: Sequence[Message],
+        index: Index,
+        timer: _StageTimer,
+    ) -> SearchResult:
         document_filter = join_filters(query.filter, self._filter, where)
         queries = self._transform(replace(query, filter=None), history, index, timer)
         depth = max([k, *(part.input_depth for part in self._postprocessors)])

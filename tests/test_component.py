@@ -1,4 +1,6 @@
+import copy
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -551,3 +553,14 @@ def test_parser_registered_at_run_time_reads_its_format(processes: int, pools: l
         (document,) = pools[-1].parse(b"a-b", uri="file:///a.dashes", mime=None)
         assert document.text == "a b"
         assert pools[-1].processes == processes
+
+
+def test_a_pickle_holds_no_key() -> None:
+    model = OpenAIChat(model="gpt-4.1-mini", api_key="sk-very-secret")
+    pipeline = Pipeline(generator=GroundedGenerator(model=model))
+    for value in (model, pipeline.generator, pipeline, pipeline.configuration):
+        data = pickle.dumps(value)
+        assert b"sk-very-secret" not in data
+        assert type(pickle.loads(data)) is type(value)
+    assert pickle.loads(pickle.dumps(model)).api_key is None
+    assert copy.deepcopy(model).api_key == model.api_key

@@ -1,6 +1,9 @@
 """The pipeline: its methods for loops and event loops, and its configuration."""
 
+import os
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,6 +29,7 @@ from rag import (
     TextDelta,
 )
 from rag.llm import Completion, Delta
+from rag.retrieval import QueryTransform
 
 REPLY = "A full battery lasts 34 minutes [1]."
 
@@ -251,3 +255,65 @@ def test_pipelines_share_a_configuration(tmp_path: Path) -> None:
     configuration = PipelineConfig(index=tmp_path / "i", k=2)
     assert Pipeline(configuration).configuration is configuration
     assert Pipeline(configuration, k=9).k == 9 and configuration.k == 2
+
+
+# -- closing and forking -----------------------------------------------------------------------
+
+
+def test_closing_lets_running_searches_finish(tmp_path: Path, folder: Path) -> None:
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    class SlowTransform(QueryTransform):
+        name: ClassVar[str] = "slow"
+
+        def transform(self, query: str, history: Sequence[Message] = ()) -> list[Query]:
+            has_begun.set()
+            may_end.wait(30)
+            return [Query(query)]
+
+    pipeline = Pipeline(index=tmp_path / "index", transforms=(SlowTransform(),))
+    pipeline.ingest(folder)
+    hits: list[Any] = []
+    search = threading.Thread(target=lambda: hits.extend(pipeline.search("battery")))
+    search.start()
+    assert has_begun.wait(30)
+    closing = threading.Thread(target=pipeline.close)
+    closing.start()
+    may_end.set()
+    search.join(60)
+    closing.join(60)
+    assert hits and not closing.is_alive()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only POSIX systems fork")
+def test_a_fork_of_the_process_gets_an_error_that_says_what_to_do(
+    pipeline: Pipeline, folder: Path, tmp_path: Path
+) -> None:
+    pipeline.ingest(folder)
+    script = FORK.format(index=str(pipeline.index))
+    pipeline.close()
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert "before this process was forked" in ran.stdout and "34 minutes" in ran.stdout
+
+
+FORK = """
+import os
+from rag import Pipeline
+from rag.errors import RagIndexError
+
+pipeline = Pipeline(index={index!r})
+pipeline.search("battery")
+if (child := os.fork()) == 0:
+    try:
+        pipeline.search("battery")
+    except RagIndexError as error:
+        os.write(1, str(error).encode())
+        pipeline.close()
+        os._exit(0)
+    os._exit(1)
+_, status = os.waitpid(child, 0)
+assert status == 0, status
+os.write(1, pipeline.ask("How long does the battery last?").text.encode())
+pipeline.close()
+"""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -118,12 +119,35 @@ class Index:
         self._vector_length: int | None = None
         self.probe = EmbedderProbe(self.path, embedder)
         self._closed = False
+        self._process_id = os.getpid()
+        self._closing_lock = RWLock()
         if not create:
             self._check_embedder(self._last_state)
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep the files open for several reads: `close` waits for the end of the block.
+
+        Raises `RagIndexError` in a fork of the process that opened the index.
+        """
+        self._check_process()
+        with self._closing_lock.read():
+            yield
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process_id:
+            raise RagIndexError(
+                f"the index at {self.path} was opened before this process was forked, and its "
+                "stores do not survive that: open a new pipeline in the child process, before or "
+                "without the parent's, or start the child with 'spawn'",
+                path=self.path,
+            )
+
     def close(self) -> None:
         """Close all files after the running searches and the ingest end."""
-        with self._usage_lock.write():
+        if os.getpid() != self._process_id:
+            return  # the files are those of the parent process
+        with self._closing_lock.write(), self._usage_lock.write():
             self._closed = True
             self._read_pool.shutdown()
             self._store_set.close()
@@ -219,6 +243,7 @@ class Index:
         case `search` is run again, up to five times. Raises `EmbedderMismatch` if the index was
         re-embedded with another embedder.
         """
+        self._check_process()
         for is_last_attempt in (False, False, False, False, True):
             with self._switch_lock:
                 state = self.document_store.state
@@ -540,6 +565,7 @@ class Index:
         holds the lock. With `allow_other_embedder`, the index may have vectors of another
         embedder; then call `IndexWriter.adopt_embedder` before other writes.
         """
+        self._check_process()
         with self._usage_lock.read(), hold_write_lock(self.path):
             self._check_storage_exists()
             state = self.document_store.state

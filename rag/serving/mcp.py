@@ -293,14 +293,18 @@ def _to_tool_error(error: RagError) -> ToolError:
 class NamespaceAuthentication:
     """ASGI middleware that requires a key of a namespace."""
 
-    def __init__(self, app: ASGIApp, keys: KeyStore, namespace: str) -> None:
+    def __init__(
+        self, app: ASGIApp, keys: KeyStore, namespace: str, open_until_keyed: bool = False
+    ) -> None:
         self.app = app
         self.keys = keys
         self.namespace = namespace
+        self.open_until_keyed = open_until_keyed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
-        if scope["type"] == "http":
+        is_open = self.open_until_keyed and not await to_thread.run_sync(self.keys.keys)
+        if scope["type"] == "http" and not is_open:
             key = read_bearer_key(scope)
             principal = await to_thread.run_sync(self.keys.holder, key or "")
             if principal is None or principal.namespace != self.namespace:
@@ -311,17 +315,26 @@ class NamespaceAuthentication:
 
 
 def mcp_app(
-    server: DocumentServer, *, keys: KeyStore | None = None, host: str = "127.0.0.1"
+    server: DocumentServer,
+    *,
+    keys: KeyStore | None = None,
+    host: str = "127.0.0.1",
+    open_until_keyed: bool = False,
 ) -> Any:
     """Return an ASGI app that serves MCP at ``/mcp`` (streamable HTTP).
 
-    With `keys`, every request needs a key of the pipeline's namespace. Without, the app only
-    answers requests for `host` and for the names of the loopback address, and refuses requests
-    from pages of other sites.
+    With `keys`, every request needs a key of the pipeline's namespace. Without (or, with
+    `open_until_keyed`, while the store has no key), the app only answers requests for `host` and
+    for the names of the loopback address, and refuses requests from pages of other sites.
     """
-    if keys is not None:
+    authentication = {
+        "keys": keys,
+        "namespace": server.pipeline.namespace,
+        "open_until_keyed": open_until_keyed,
+    }
+    if keys is not None and not open_until_keyed:
         app: Any = server.streamable_http_app(host=host)
-        app.add_middleware(NamespaceAuthentication, keys=keys, namespace=server.pipeline.namespace)
+        app.add_middleware(NamespaceAuthentication, **authentication)
         return app
     names = [f"[{name}]" if ":" in name else name for name in {*_LOOPBACK_NAMES, host}]
     security = TransportSecuritySettings(
@@ -329,7 +342,10 @@ def mcp_app(
         allowed_hosts=[f"{name}:*" for name in names],
         allowed_origins=[f"http://{name}:*" for name in names],
     )
-    return server.streamable_http_app(host=host, transport_security=security)
+    app = server.streamable_http_app(host=host, transport_security=security)
+    if keys is not None:
+        app.add_middleware(NamespaceAuthentication, **authentication)
+    return app
 
 
 def run_stdio(server: DocumentServer) -> None:
@@ -356,7 +372,7 @@ def run_http(
 
     keys = open_key_store(server.pipeline.index)
     is_open = require_key_or_loopback(keys, host)
-    app = mcp_app(server, keys=None if is_open else keys, host=host)
+    app = mcp_app(server, keys=keys, host=host, open_until_keyed=is_open)
     config = uvicorn.Config(app, log_level="warning", server_header=False, proxy_headers=False)
     with open_listener(host, port) as listener:
         if announce is not None:

@@ -124,3 +124,19 @@ def test_an_onnx_folder_with_prompts_and_long_texts(tmp_path: Path) -> None:
 def test_an_embedder_without_token_vectors_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no vectors of single tokens"):
         OnnxEmbedder(model=str(tmp_path)).embed_tokens(["a"], "query")
+
+
+def test_the_python_of_a_models_folder_is_not_run(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    ran = tmp_path / "ran"
+    (folder / "evil.py").write_text(
+        f"from pathlib import Path\nPath({str(ran)!r}).touch()\n\nclass Evil:\n    pass\n"
+    )
+    (folder / "modules.json").write_text(
+        '[{"idx": 0, "name": "0", "path": "", "type": "evil.Evil"}]'
+    )
+    (folder / "config_sentence_transformers.json").write_text("{}")
+    with pytest.raises(EmbeddingError):
+        SentenceTransformerEmbedder(model=str(folder)).embed_documents(["kite"])
+    assert not ran.exists()
