@@ -155,12 +155,15 @@ class Component(BaseModel):
         return type(self).from_config({**self.__dict__, **settings})
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Return the state for a pickle, without secrets: they are not to be on a disk."""
+        """Return the state for a pickle, without keys and passwords: they stay in this process.
+
+        An address that is a secret as a whole is kept, since nothing works without it.
+        """
         state = super().__getstate__()
         secrets = {
-            name: SecretStr("") if field.is_required() else None
+            name: None
             for name, field in type(self).model_fields.items()
-            if _is_secret(field)
+            if _is_secret(field) and not field.is_required()
         }
         if secrets:
             state = {**state, "__dict__": {**state["__dict__"], **secrets}}
