@@ -200,7 +200,7 @@ class Component(BaseModel):
             return cls(**fields)
         except ValidationError as error:
             problems = summarize_validation_error(error)
-            if "no such setting" in problems:
+            if any(e["type"] == "extra_forbidden" and len(e["loc"]) == 1 for e in error.errors()):
                 problems += f" (settings: {', '.join(cls.model_fields) or 'none'})"
             setting = ".".join(str(part) for part in error.errors()[0]["loc"]) or None
             message = f"{cls.kind} {cls.name!r}: {problems}"

@@ -524,16 +524,21 @@ class Pipeline:
         *,
         since: datetime.datetime | None = None,
         where: Where | None = None,
+        series: str = "",
     ) -> AnswerChange:
         """Answer a question, and compare the answer with the last one of `ask_again`.
 
         With `since`, with the last one before that time. The answer is stored in the index folder
-        if it is the first one or has changed.
+        if it is the first one or has changed; where that is not possible, a warning is logged.
+        Each `series` has its own earlier answers: that of `rag monitor` is called so.
         """
         answer = self.ask(question, where=where)
         store = None if self.retriever.is_external else self.open().document_store
         history = AnswerHistory(self._namespace_folder / ANSWER_HISTORY_FILE)
-        return history.compare(question, answer, store, where=join_filters(where), since=since)
+        document_filter = join_filters(where)
+        return history.compare(
+            question, answer, store, where=document_filter, since=since, series=series
+        )
 
     def answer(
         self,

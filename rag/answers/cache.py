@@ -13,13 +13,14 @@ import json
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rag.answers.same_meaning import depends_on_today, mean_the_same
-from rag.errors import RagIndexError
+from rag.errors import IndexDamaged, RagIndexError
 from rag.filters import Filter
 from rag.stores.document_store import DocumentStore
 from rag.stores.sqlite.private_database import PrivateDatabase
@@ -50,9 +51,10 @@ _SECONDS_PER_DAY = 86_400
 class AnswerCache(BaseModel):
     """Settings of a cache of answers.
 
-    An answer is given again to a question that asks the same in other words: the cosine of the two
-    is at least ``similarity``, and they agree in names, numbers, negations and the other words that
-    count (see `mean_the_same`). The cache keeps the latest ``answers`` answers, for ``days`` days.
+    An answer is given again to a question that asks the same: the cosine of the two is at least
+    ``similarity``, and they have the same words, but for politeness, articles, plurals and some
+    synonyms (see `mean_the_same`). The cache keeps the latest ``answers`` answers, for ``days``
+    days.
 
     >>> AnswerCache(days=7).answers
     1000
@@ -174,6 +176,13 @@ class CachedAnswers:
         with self._database.transaction(write=True) as connection:
             return connection.execute("DELETE FROM answers").rowcount
 
+    def report_failure(self, error: RagIndexError) -> None:
+        """Report a cache that cannot be used; a damaged one is deleted, and begins anew."""
+        if isinstance(error, IndexDamaged):
+            with suppress(OSError):
+                self._database.path.unlink(missing_ok=True)
+        _log.warning("the answer cache cannot be used: %s", error)
+
     def read_index_state(self) -> str:
         """Return what identifies the contents of the index at this moment."""
         return f"{self._document_store.id} {self._document_store.generation}"
@@ -257,7 +266,7 @@ class CacheLookup:
                 hit_uris=self._list_uris(),
             )
         except RagIndexError as error:
-            _log.warning("the answer cache cannot be read: %s", error)
+            self._cached_answers.report_failure(error)
             return None
         if cached is None or not is_current(cached.answer):
             return None
@@ -292,7 +301,7 @@ class CacheLookup:
                 index_state=self._index_state,
             )
         except RagIndexError as error:
-            _log.warning("the answer is not stored in the answer cache: %s", error)
+            self._cached_answers.report_failure(error)
 
     def _list_uris(self) -> set[str]:
         return {hit.chunk.uri for hit in self._hits}

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import datetime
 import json
+import logging
 from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from rag.answers.changes import AnswerChange, compare_answers
-from rag.errors import DocumentNotFound, IndexDamaged
+from rag.errors import DocumentNotFound, IndexDamaged, RagIndexError
 from rag.filters import Filter
 from rag.stores.document_store import DocumentStore
 from rag.stores.sqlite.private_database import PrivateDatabase
 from rag.types import Answer, FrozenModel, Text
+
+_log = logging.getLogger(__name__)
 
 _FORMAT = 1
 _SCHEMA = """\
@@ -38,14 +41,16 @@ class EarlierAnswer(FrozenModel):
 class AnswerHistory:
     """Earlier answers in the SQLite file `path`, which the first answer creates.
 
-    A question is known by its text and its filter. Threads and processes may share a history.
-    Methods raise `RagIndexError` if the file cannot be used.
+    A question is known by its text, its filter and the series in which it is asked. Threads and
+    processes may share a history. Methods raise `RagIndexError` if the file cannot be used.
     """
 
     def __init__(self, path: Path) -> None:
         self._database = PrivateDatabase(path, _SCHEMA, _FORMAT, "earlier answers")
 
-    def add(self, question: str, answer: Answer, where: Filter | None = None) -> EarlierAnswer:
+    def add(
+        self, question: str, answer: Answer, where: Filter | None = None, *, series: str = ""
+    ) -> EarlierAnswer:
         """Store the answer to a question with the present time."""
         earlier = EarlierAnswer(
             question=_normalize(question),
@@ -57,7 +62,7 @@ class AnswerHistory:
                 "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)",
                 (
                     earlier.question,
-                    _to_key(where),
+                    _to_key(where, series),
                     earlier.at,
                     earlier.answer.model_dump_json(),
                 ),
@@ -72,6 +77,7 @@ class AnswerHistory:
         *,
         where: Filter | None = None,
         since: datetime.datetime | None = None,
+        series: str = "",
     ) -> AnswerChange:
         """Compare an answer with the latest one, or the latest one from before `since`.
 
@@ -79,10 +85,15 @@ class AnswerHistory:
         whether the documents that the earlier answer cites still have their quotes; None if they
         are not stored.
         """
-        latest = self.find(question, where)
-        earlier = self.find(question, where, before=since) if since else latest
+        latest = self.find(question, where, series=series)
+        earlier = self.find(question, where, before=since, series=series) if since else latest
         if latest is None or _compare(question, answer, latest, document_store).has_changed:
-            self.add(question, answer, where)
+            try:
+                self.add(question, answer, where, series=series)
+            except RagIndexError as error:
+                if isinstance(error, IndexDamaged):
+                    raise
+                _log.warning("the answer is not stored for later comparison: %s", error)
         if earlier is None:
             return AnswerChange(question=question, answer=answer)
         return _compare(question, answer, earlier, document_store)
@@ -93,6 +104,7 @@ class AnswerHistory:
         where: Filter | None = None,
         *,
         before: datetime.datetime | None = None,
+        series: str = "",
     ) -> EarlierAnswer | None:
         """Return the latest answer to a question, or the latest one from `before` that time.
 
@@ -107,7 +119,7 @@ class AnswerHistory:
                 " ORDER BY at DESC LIMIT 1",
                 (
                     _normalize(question),
-                    _to_key(where),
+                    _to_key(where, series),
                     latest.isoformat(timespec="microseconds"),
                 ),
             ).fetchone()
@@ -142,5 +154,6 @@ def _normalize(question: str) -> str:
     return " ".join(question.split())
 
 
-def _to_key(where: Filter | None) -> str:
-    return json.dumps(where.to_json(), sort_keys=True) if where is not None else ""
+def _to_key(where: Filter | None, series: str) -> str:
+    condition = json.dumps(where.to_json(), sort_keys=True) if where is not None else ""
+    return f"{series}\n{condition}" if series else condition

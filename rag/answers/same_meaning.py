@@ -1,9 +1,10 @@
 """Whether two questions, or two sentences, mean the very same thing.
 
 A cosine alone cannot tell: "the rent in 2023" and "the rent in 2024" have nearly the same vector.
-So the words are compared: a word that only one of the questions has must be a synonym of a word
-that only the other has, or say nothing. In doubt, the answer is no: a cache that misses costs a
-call of the model, and one that mixes up questions gives a wrong answer.
+So the words are compared, one by one. Both texts must have the same ones; only politeness,
+articles, the ending of a plural, the order of a few phrases and listed synonyms may differ. In
+doubt, the answer is no: a cache that misses costs a call of the model, and one that mixes up
+questions gives a wrong answer.
 """
 
 from __future__ import annotations
@@ -16,59 +17,70 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from rapidfuzz.distance import OSA
-
-from rag.embedding import StaticEmbedder
 from rag.text.date_ranges import find_date_ranges
-from rag.text.tokenization import detect_language, stems
+from rag.text.tokenization import detect_language
 from rag.text.word_lists import CARDINALS
 from rag.verification.contradictions import find_contradiction
 
-MIN_SYNONYM_COSINE = 0.6
 _MAX_CHARACTERS = 1_000  # of a text that is compared
-_MIN_SHARED_AFFIX = 3  # letters; words that share so many at an end are contrasts: Einfuhr, Ausfuhr
-_MIN_TYPO_CHARACTERS = 5
-_TOKEN = re.compile(r"n't\b|[^\W_]+(?:[-_./:,][^\W_]+)*")
-_SUFFIX = re.compile(r"['’](?:s|re|ve|ll|d|m)\b", re.IGNORECASE)
+_COMPARED_LANGUAGES = frozenset({"en", "de", "fr", "es"})  # texts in others must be equal
+_TOKEN = re.compile(r"n't\b|[^\W_]+(?:[-_./:,][^\W_]+)*|[+#%‰<>=≥≤≠±*/\\^&@§$€£°−]|(?<!\w)-(?=\w)")
+_SUFFIX = re.compile(r"['’](?:s|re|ve|d|m)\b", re.IGNORECASE)
+_WILL = re.compile(r"(?:\bwo(?=n['’]t\b)|['’]ll\b)", re.IGNORECASE)
 _NUMBER_SIGN = re.compile(r"\b(?:no|nr)\.?\s(?=\w*\d)|#(?=\d)", re.IGNORECASE)
 _FRONTED_PHRASE = re.compile(
     r"^\s*((?:in|at|on|for|during|under)\s[^,?]{1,80}),\s+([^?]+)", re.IGNORECASE
+)
+# "What is", "Who are": the verb says no more than the question word. "Who is paid" keeps "paid".
+_COPULA = re.compile(
+    r"\b(what|which|who|where|when|how|was|welches?|wer|wo|wann|wie|quels?|quelles?|qui|où|quand|qué|"
+    r"cuál|cuáles|quién|dónde|cuándo)(?:\s(?:is|are|does|do|ist|sind|est|sont|es|son)|['’]s|['’]re)\b",
+    re.IGNORECASE,
 )
 _LOOSE_PREPOSITION = re.compile(
     r"\b(?:of|in|at|on|for|with|von|vom|der|des|im|du|de|del|en)\b", re.IGNORECASE
 )
 _FILLERS = frozenset(
-    """a an the please tell know exactly me give show want need like would could you i we us our
-    my your find out say let hello hi sorry bother mind telling thanks thank kindly quick
-    question but wondering just do does did is are was were be been am being has have had
-    there it its this that these those of in at on for with what which how much and so can may
-    will shall about information info regarding concerning according going one bitte sag sagen
-    mir uns der die das den dem des ein eine einen einem einer eines ist sind war waren hat
-    haben wird werden ich wir man du sie es welche welcher welches was wie von im in am an für
-    bei können könnten le la les l un une des de du d est sont a ont je nous vous on quel
-    quelle quels quelles que comment merci el los las del en es son ha han por favor cuál
-    cuáles qué me puede puedes dime cómo se""".split()
+    """a an the please tell know exactly me give show want need like would could you i we us our my
+    your find out say let hello hi sorry bother mind telling thanks thank kindly quick question but
+    wondering just there it its this that these those of in at on for what which how much and so can
+    may about information info regarding concerning according one   do does bitte sag sagen mir
+    uns die das den dem des ein eine einen einem einer eines   ich wir man du sie  welche
+    welcher welches was wie von im am an für könnten der le la les l un une du d   je nous
+    vous on quel quelle quels quelles comment merci el los las del en   por favor cuál cuáles
+    qué me puede puedes dime cómo de""".split()
 )
+_PAST, _FUTURE = "‹past›", "‹future›"
 _EQUAL_WORDS = {
     "not": "n't", "cannot": "n't", "no": "n't", "never": "n't", "whats": "what", "whom": "who",
-    "whose": "who", "begins": "start", "begin": "start", "telephone": "phone",
-    "vacation": "holiday", "buy": "purchase", "nr": "number", "max": "maximum", "min": "minimum",
-    "percent": "%", "yearly": "annual", "limited": "ltd", "incorporated": "inc", "company": "firm",
+    "was": _PAST, "were": _PAST, "did": _PAST, "had": _PAST, "will": _FUTURE, "shall": _FUTURE,
+    "nr": "number", "percent": "%", "prozent": "%", "ltd": "limited", "inc": "incorporated",
+}  # fmt: skip
+_SYNONYMS = {
+    word: group.split()[0]
+    for group in (
+        "price cost prices costs", "begin start begins starts", "phone telephone", "buy purchase",
+        "holiday vacation", "holidays vacations", "annual yearly", "maximum max", "minimum min",
+        "firm company", "firms companies", "email e-mail mail", "boss manager", "car vehicle",
+        "cars vehicles", "repair fix", "site location", "sites locations", "located situated",
+        "preis kosten", "telefon telefonnummer", "urlaub ferien",
+    )
+    for word in group.split()
 }  # fmt: skip
 _RELATIVE_TIME = re.compile(
     r"\b(?:today|tomorrow|yesterday|tonight|now|current|currently|ago|recent|recently|latest|newest|"
-    r"(?:this|last|next|past|coming|previous)\s(?:week|month|quarter|year|spring|summer|autumn|fall|"
-    r"winter)|heute|morgen|gestern|jetzt|aktuelle?[nmrs]?|derzeit|neueste[nmrs]?|"
-    r"(?:letzte|nächste|vorige|diese)[nmrs]?\s(?:woche|monat|quartal|jahr)|aujourd.hui|demain|hier|"
-    r"maintenant|actuel|actuelle|actuellement|hoy|mañana|ayer|ahora|actual|actualmente|oggi|domani|"
-    r"ieri|adesso|vandaag|gisteren|nu|hoje|amanhã|ontem|agora)\b",
+    r"until|till|left|remaining|still|already|yet|expired?|expires|overdue|due|soon|upcoming|next|"
+    r"old|age|valid|heute|morgen|gestern|jetzt|noch|schon|bereits|bald|"
+    r"fällig\w{0,2}|abgelaufen|gültig|aktuelle?[nmrs]?|derzeit|neueste[nmrs]?|letzte[nmrs]?|"
+    r"nächste[nmrs]?|vorige[nmrs]?|diese[nmrs]?|aujourd.hui|demain|hier|maintenant|encore|déjà|bientôt|"
+    r"prochaine?s?|derni\w{1,4}|échue?s?|valables?|actuel\w{0,5}|hoy|mañana|ayer|ahora|todavía|aún|ya|"
+    r"próxim[oa]s?|últim[oa]s?|pasad[oa]s?|vencid[oa]s?|actual\w{0,5})\b",
     re.IGNORECASE,
 )
 
 
 class _Word(NamedTuple):
     text: str
-    stem: str
     is_exact: bool
     """Whether only the same word is equal to it: a name, a number, or a word such as "before"."""
 
@@ -85,8 +97,10 @@ def mean_the_same(text: str, other: str) -> bool:
         return True
     if max(len(text), len(other)) > _MAX_CHARACTERS:
         return False
+    if _normalize(text) == _normalize(other):
+        return True
     language = detect_language(text)
-    if language != detect_language(other):
+    if language not in _COMPARED_LANGUAGES or language != detect_language(other):
         return False
     words, other_words = _analyse(text, language), _analyse(other, language)
     if not words or not other_words:
@@ -106,11 +120,13 @@ def _contradict(text: str, other: str) -> bool:
 
 
 def depends_on_today(question: str) -> bool:
-    """Return whether the answer may be another one tomorrow: "last month", "the latest".
+    """Return whether the answer may be another one tomorrow: "last month", "is it still valid".
 
     >>> depends_on_today("What was ordered last month?")
     True
     """
+    if detect_language(question) not in _COMPARED_LANGUAGES:
+        return True  # its words for time are not known
     today = datetime.date.today()
     ranges, later_ranges = (
         [(period.first, period.last) for period in find_date_ranges(question, day)]
@@ -119,31 +135,42 @@ def depends_on_today(question: str) -> bool:
     return ranges != later_ranges or _RELATIVE_TIME.search(question) is not None
 
 
+def _normalize(text: str) -> str:
+    """Return a text without its spacing and the signs at its end; case counts within words."""
+    return " ".join(unicodedata.normalize("NFKC", text).split()).rstrip(" ?？.!。")
+
+
 @lru_cache(maxsize=4_096)
 def _analyse(text: str, language: str) -> tuple[_Word, ...]:
-    """Return the words of a text that count, in their order."""
+    """Return the words and signs of a text that count, in their order."""
     text = unicodedata.normalize("NFKC", text)
     if text.isupper():
         text = text.lower()
+    text = _COPULA.sub(r"\1", _WILL.sub(" will ", text))
     text = re.sub(r"n['’]t\b", " n't", _SUFFIX.sub("", text))
-    text = _NUMBER_SIGN.sub("number ", text)
-    text = _FRONTED_PHRASE.sub(r"\2 \1", text)
+    text = _FRONTED_PHRASE.sub(_move_to_end, _NUMBER_SIGN.sub("number ", text))
     analysed: list[_Word] = []
     for number, match in enumerate(_TOKEN.finditer(text)):
         raw = match.group()
-        lower = raw.lower()
-        lower = _EQUAL_WORDS.get(lower, lower)
+        lower = _EQUAL_WORDS.get(raw.lower(), raw.lower())
         if (value := CARDINALS.get(lower)) is not None and lower != "one":
             lower = str(value)
-        if lower in _FILLERS and not (raw.isupper() and len(raw) > 1):
-            continue
-        has_digit = any(map(str.isdigit, lower))
         is_name = raw[0].isupper() and number > 0 and language != "de"
-        if not has_digit and lower != "n't":
-            lower = re.sub(r"[-_./:,]", "", lower)
-        stem = lower if has_digit else _fold_accents(" ".join(stems(lower, language)))
-        analysed.append(_Word(lower, stem, is_name or has_digit or lower in _DECISIVE_WORDS))
+        if lower in _FILLERS and not is_name:
+            continue
+        is_sign = len(raw) == 1 or not any(map(str.isalnum, raw)) or lower in (_PAST, _FUTURE)
+        is_exact = is_name or is_sign or any(map(str.isdigit, lower)) or lower in _DECISIVE_WORDS
+        if is_sign and raw.isalpha() and number > 0:
+            lower = raw  # the options -v and -V
+        elif not is_exact:
+            lower = _fold_accents(_SYNONYMS.get(lower, lower))
+        analysed.append(_Word(lower, is_exact))
     return tuple(analysed)
+
+
+def _move_to_end(match: re.Match[str]) -> str:
+    phrase = match[1]
+    return f"{match[2]} {phrase[:1].lower()}{phrase[1:]}"
 
 
 def _fold_accents(text: str) -> str:
@@ -169,50 +196,29 @@ _DECISIVE_WORDS = (
 
 def _align(words: Sequence[_Word], others: Sequence[_Word]) -> list[tuple[int, int]] | None:
     """Return which word of one text is which of the other; None if a word is left over."""
+    if len(words) != len(others):
+        return None
     pairs: list[tuple[int, int]] = []
     free = dict(enumerate(others))
-    left: list[int] = []
     for i, word in enumerate(words):
-        j = next((j for j, other in free.items() if other.stem == word.stem), None)
-        if j is None:
-            left.append(i)
-        else:
-            pairs.append((i, j))
-            del free[j]
-    if len(left) != len(free):
-        return None
-    for i in left:
-        j = next((j for j, other in free.items() if _is_same_word(words[i], other)), None)
+        j = next((j for j, other in free.items() if _is_same_word(word, other)), None)
         if j is None:
             return None
         pairs.append((i, j))
         del free[j]
-    return sorted(pairs)
+    return pairs
 
 
 def _is_same_word(word: _Word, other: _Word) -> bool:
-    """Whether two words are synonyms, or one is a misspelling of the other."""
-    if word.is_exact or other.is_exact:
-        return False
-    if _is_misspelling(word.text, other.text) or _is_misspelling(other.text, word.text):
-        return True
-    return (
-        not _share_affix(word.text, other.text)
-        and _cosine(word.text, other.text) >= MIN_SYNONYM_COSINE
-    )
+    """Whether two words are equal but for the ending of a plural, or for the case of a name."""
+    if word.text.casefold() != other.text.casefold():
+        return not (word.is_exact or other.is_exact) and _is_plural(word.text, other.text)
+    return word.text == other.text or len(word.text) > 1
 
 
-def _is_misspelling(text: str, word: str) -> bool:
-    """Whether a text is one edit away from a word, and less common: in more pieces."""
-    if min(len(text), len(word)) < _MIN_TYPO_CHARACTERS or OSA.distance(text, word) != 1:
-        return False
-    pieces, word_pieces = StaticEmbedder().count_tokens([text, word])
-    return pieces > word_pieces
-
-
-def _share_affix(word: str, other: str) -> bool:
-    head, tail = word[:_MIN_SHARED_AFFIX], word[-_MIN_SHARED_AFFIX:]
-    return other.startswith(head) or other.endswith(tail)
+def _is_plural(word: str, other: str) -> bool:
+    shorter, longer = sorted((word, other), key=len)
+    return len(shorter) > 3 and longer in (f"{shorter}s", f"{shorter}es", f"{shorter[:-1]}ies")
 
 
 def _is_in_order(pairs: Sequence[tuple[int, int]]) -> bool:
@@ -232,9 +238,3 @@ def _is_rearranged(text: str, other: str, pairs: Sequence[tuple[int, int]]) -> b
         and any(position > after for after in positions[middle + 1 :])
         for middle, position in enumerate(positions)
     )
-
-
-@lru_cache(maxsize=16_384)
-def _cosine(word: str, other: str) -> float:
-    vectors = StaticEmbedder().embed_documents([word, other])
-    return float(vectors[0] @ vectors[1])

@@ -400,8 +400,8 @@ def monitor_command(
                 report = opened.ingest(*sources, progress=progress)
             output.print_report(report, opened.index, summary=not as_json)
             failed = bool(report.failed)
-        changed = monitor.ask_set(opened, questions, since, as_json=as_json)
-    if exit_code and changed:
+        result = monitor.ask_set(opened, questions, since, as_json=as_json)
+    if result.failed or (exit_code and result.changed):
         context.exit(FAILED)
     if failed:
         context.exit(SOME_FAILED)

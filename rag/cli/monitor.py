@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rag.cli import output, terminal
+from rag.errors import RagError
 
 if TYPE_CHECKING:
     from rag.answers import AnswerChange
     from rag.filters import Filter
     from rag.pipeline import Pipeline
 
+_SERIES = "monitor"  # its earlier answers are not those of `rag ask --since`
 _REASONS = {
     "new": "new",
     "document_deleted": "the document is no longer in the index",
@@ -46,17 +48,33 @@ def check_questions(path: Path) -> None:
     load_questions(path)
 
 
+class MonitorResult(NamedTuple):
+    """How many answers have changed, and how many questions failed."""
+
+    changed: int
+    failed: int
+
+
 def ask_set(
     pipeline: Pipeline, path: Path, since: datetime.datetime | None, *, as_json: bool
-) -> int:
-    """Ask all questions of a set again, and print what has changed. Return how many have."""
+) -> MonitorResult:
+    """Ask all questions of a set again, and print what has changed.
+
+    A question that fails is named, and the others go on.
+    """
     from evals.questions import load_questions
 
     output.warn_if_empty(pipeline)
     questions = list(dict.fromkeys(question.question for question in load_questions(path)))
     changes: list[AnswerChange] = []
+    failures: list[dict[str, str]] = []
     for question in questions:
-        change = pipeline.ask_again(question, since=since)
+        try:
+            change = pipeline.ask_again(question, since=since, series=_SERIES)
+        except RagError as error:
+            failures.append({"question": question, "error": str(error)})
+            terminal.secho(f"{output.shorten(question, 100)}: {error}", fg="red", err=True)
+            continue
         changes.append(change)
         if change.has_changed and not as_json:
             terminal.secho(question, bold=True)
@@ -71,12 +89,14 @@ def ask_set(
                 "changed": changed,
                 "first": first,
                 "changes": [_to_json(change) for change in changes],
+                "failures": failures,
             }
         )
-    asked_first = f", {first:,} asked for the first time" if first else ""
+    asked_first = f", {first:,} without an earlier answer" if first else ""
+    failed = f", {len(failures):,} failed" if failures else ""
     noun = output.format_count(len(questions), "question")
-    terminal.echo(f"{noun}: {changed:,} changed{asked_first}", err=as_json)
-    return changed
+    terminal.echo(f"{noun}: {changed:,} changed{asked_first}{failed}", err=as_json)
+    return MonitorResult(changed, len(failures))
 
 
 def _print_change(change: AnswerChange) -> None:

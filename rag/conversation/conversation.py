@@ -74,7 +74,7 @@ class Conversation:
         history_tokens: int = 1_500,
         evidence: int = 3,
     ) -> None:
-        self.name = _generate_name() if name is None else _validate_name(name)
+        self.name = _generate_name() if name is None else validate_conversation_name(name)
         self.history_tokens = history_tokens
         self.evidence = evidence
         self._pipeline = pipeline
@@ -85,14 +85,24 @@ class Conversation:
         """Turns of the conversation, oldest first."""
         return self._store.turns(self.name)
 
-    def ask(self, question: str, *, where: Where | None = None) -> Answer:
-        """Answer the next question; see `rag.Pipeline.ask`."""
-        return last_answer(self.stream(question, where=where))
+    def ask(
+        self, question: str, *, where: Where | None = None, replaces: int | None = None
+    ) -> Answer:
+        """Answer the next question; see `rag.Pipeline.ask`, and `stream` for `replaces`."""
+        return last_answer(self.stream(question, where=where, replaces=replaces))
 
-    def stream(self, question: str, *, where: Where | None = None) -> Iterator[Event]:
-        """Answer the next question as a stream of events; see `rag.Pipeline.stream`."""
+    def stream(
+        self, question: str, *, where: Where | None = None, replaces: int | None = None
+    ) -> Iterator[Event]:
+        """Answer the next question as a stream of events; see `rag.Pipeline.stream`.
+
+        With `replaces`, the question takes the place of the turn with this number and of all turns
+        after it, when its answer is complete. The last event has the number of the new turn. A
+        conversation that is deleted meanwhile stays deleted.
+        """
         question = to_well_formed(question)
-        turns = self.turns
+        all_turns = self.turns
+        turns = [turn for turn in all_turns if replaces is None or turn.number < replaces]
         selected_turns = self._select_turns(question, turns)
         history = [message for turn in selected_turns for message in _to_messages(turn)]
         if turns and not selected_turns and count_tokens(turns[-1].question) <= self.history_tokens:
@@ -101,22 +111,28 @@ class Conversation:
             question, where=where, history=history, evidence=self._collect_evidence(selected_turns)
         ):
             if isinstance(event, AnswerCompleted):
-                self._store_turn(question, event.answer)
+                turn = self._store_turn(question, event.answer, replaces, bool(all_turns))
+                event = event.model_copy(update={"turn": turn.number if turn else None})
             yield event
 
-    async def aask(self, question: str, *, where: Where | None = None) -> Answer:
+    async def aask(
+        self, question: str, *, where: Where | None = None, replaces: int | None = None
+    ) -> Answer:
         """Run `ask` without blocking the event loop; a cancelled call stops at the next token."""
         answer: Answer | None = None
-        async for event in self.astream(question, where=where):
+        async for event in self.astream(question, where=where, replaces=replaces):
             if isinstance(event, AnswerCompleted):
                 answer = event.answer
         assert answer is not None
         return answer
 
-    async def astream(self, question: str, *, where: Where | None = None) -> AsyncIterator[Event]:
+    async def astream(
+        self, question: str, *, where: Where | None = None, replaces: int | None = None
+    ) -> AsyncIterator[Event]:
         """Run `stream` with each step in a worker thread."""
         at_once = not self._pipeline.generator.streams
-        async for event in iterate_in_threads(self.stream(question, where=where), at_once=at_once):
+        events = self.stream(question, where=where, replaces=replaces)
+        async for event in iterate_in_threads(events, at_once=at_once):
             yield event
 
     def reset(self) -> None:
@@ -194,7 +210,9 @@ class Conversation:
                 citations.setdefault((citation.uri, citation.start), citation)
         return list(citations.values())[: self.evidence]
 
-    def _store_turn(self, question: str, answer: Answer) -> None:
+    def _store_turn(
+        self, question: str, answer: Answer, replaces: int | None, must_exist: bool
+    ) -> Turn | None:
         embedder = self._pipeline.embedder
         standalone = next(
             (step.question for step in answer.trace if isinstance(step, CondenseStep)),
@@ -203,7 +221,16 @@ class Conversation:
         vector = _normalize(
             embedder.embed_query(f"{standalone}\n{answer.text}"[:_MAX_EMBEDDED_CHARACTERS])
         )
-        self._store.add(self.name, question, standalone, answer, vector, embedder.fingerprint)
+        return self._store.add(
+            self.name,
+            question,
+            standalone,
+            answer,
+            vector,
+            embedder.fingerprint,
+            replaces=replaces,
+            must_exist=must_exist,
+        )
 
 
 def _to_messages(turn: Turn) -> list[Message]:
@@ -226,7 +253,8 @@ def _normalize(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     return vector / length if length else vector
 
 
-def _validate_name(name: str) -> str:
+def validate_conversation_name(name: str) -> str:
+    """Return a name without spaces around it. Raises `QueryError` if it is not valid."""
     if not name.strip() or not name.isprintable() or len(name) > _MAX_NAME_CHARACTERS:
         raise QueryError(
             f"{name[:80]!r} is not a valid name for a conversation: use 1 to "

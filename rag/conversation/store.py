@@ -93,10 +93,24 @@ class ConversationStore:
         answer: Answer,
         vector: NDArray[np.float32],
         embedder: str,
-    ) -> Turn:
-        """Append a turn to a conversation, and return it."""
+        *,
+        replaces: int | None = None,
+        must_exist: bool = False,
+    ) -> Turn | None:
+        """Append a turn to a conversation, and return it.
+
+        With `replaces`, it takes the place of the turn with this number and of all after it. With
+        `must_exist`, nothing is added to a conversation without turns, and None is returned.
+        """
         timestamp = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         with self._database.transaction(write=True) as connection:
+            exists = connection.execute(
+                "SELECT 1 FROM turns WHERE conversation = ?", (conversation,)
+            ).fetchone()
+            if must_exist and not exists:
+                return None
+            if replaces is not None:
+                _delete_turns(connection, conversation, replaces)
             ((last_number,),) = connection.execute(
                 "SELECT coalesce(max(number), 0) FROM turns WHERE conversation = ?", (conversation,)
             )
@@ -240,3 +254,12 @@ class ConversationStore:
             return connection.execute(
                 "DELETE FROM turns WHERE conversation = ? AND number >= ?", turns
             ).rowcount
+
+
+def _delete_turns(connection: sqlite3.Connection, conversation: str, first: int) -> int:
+    """Delete the turns from number `first` on, with their feedback; return their number."""
+    turns = (conversation, first)
+    connection.execute("DELETE FROM feedback WHERE conversation = ? AND number >= ?", turns)
+    return connection.execute(
+        "DELETE FROM turns WHERE conversation = ? AND number >= ?", turns
+    ).rowcount

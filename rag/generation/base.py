@@ -34,9 +34,13 @@ class SentenceVerified(FrozenModel):
 
 
 class AnswerCompleted(FrozenModel):
-    """The last event of a stream: the complete, checked answer."""
+    """The last event of a stream: the complete, checked answer.
+
+    ``turn`` is its number in the conversation in which it was stored; None outside of one.
+    """
 
     answer: Answer
+    turn: int | None = None
 
 
 Event = TextDelta | CitationAdded | SentenceVerified | AnswerCompleted

@@ -84,6 +84,13 @@ class Question(BaseModel):
     conversation: str | None = Field(
         None, min_length=1, max_length=MAX_CONVERSATION_NAME_CHARACTERS
     )
+    replaces: int | None = Field(
+        None,
+        ge=1,
+        le=10**9,
+        description="Number of the turn of the conversation that the question replaces, with all "
+        "turns after it, when its answer is complete.",
+    )
     stream: bool = False
 
 
@@ -114,7 +121,7 @@ async def parse_filter(where: dict[str, Any] | None, tenant: Tenant) -> Filter |
     if where is None:
         return None
     public_uris = await to_thread.run_sync(tenant.read_public_uris)
-    return Filter.of(public_uris.resolve_in(where))
+    return public_uris.translate(Filter.of(where))
 
 
 @router.post("/ask", tags=["Questions"], responses=EVENT_STREAM)
@@ -131,13 +138,15 @@ async def ask(
     if body.conversation is not None and body.history:
         message = "a conversation has its own history: send either conversation or history"
         raise ApiError(400, message, "bad_request")
+    if body.conversation is None and body.replaces is not None:
+        raise ApiError(400, "replaces needs a conversation", "bad_request", param="replaces")
     pipeline = _choose_pipeline(tenant.pipeline, body, service.options)
     if body.conversation is None:
         pipeline_events = pipeline.astream(body.question, where=where, history=body.history)
     else:
         await to_thread.run_sync(_check_quota, pipeline, body.conversation, service.options)
         conversation = await to_thread.run_sync(pipeline.chat, body.conversation)
-        pipeline_events = conversation.astream(body.question, where=where)
+        pipeline_events = conversation.astream(body.question, where=where, replaces=body.replaces)
     events = service.iterate_in_slots(tenant.publish_events(pipeline_events))
     if body.stream:
         first_event = await cancel_on_disconnect(request, anext(events))

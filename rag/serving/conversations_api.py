@@ -9,6 +9,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag.conversation import Conversation
+from rag.conversation.conversation import validate_conversation_name
 from rag.conversation.store import ConversationStore, Feedback, Turn
 from rag.errors import DocumentNotFound
 from rag.serving.api import MAX_CONVERSATION_NAME_CHARACTERS, DeletionCount
@@ -179,13 +180,13 @@ async def rename(
     name: ConversationName, body: NewName, service: ServiceArgument, tenant: TenantArgument
 ) -> NewName:
     """Give a conversation another name."""
-    store = tenant.pipeline.conversations
+    store, new_name = tenant.pipeline.conversations, validate_conversation_name(body.name)
     renamed = await service.run_in_thread(
-        lambda: store.path.is_file() and store.rename(name, body.name)
+        lambda: store.path.is_file() and store.rename(name, new_name)
     )
     if not renamed:
         raise DocumentNotFound(f"there is no conversation {name!r}")
-    return body
+    return NewName(name=new_name)
 
 
 @router.delete("/conversation")

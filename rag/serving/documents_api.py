@@ -27,7 +27,7 @@ from rag.serving.uploads import (
     normalize_file_name,
 )
 from rag.stores import DocumentInfo
-from rag.types import Mark, Metadata
+from rag.types import Document, Mark, Metadata
 
 router = APIRouter(tags=["Documents"])
 
@@ -190,7 +190,7 @@ async def info(uri: DocumentUri, service: ServiceArgument, tenant: TenantArgumen
     resolved = await _resolve(tenant, uri)
 
     def read() -> DocumentFacts:
-        document = tenant.pipeline.document(resolved)
+        document = _read_document(tenant, resolved, uri)
         facts = DocumentFacts(
             uri=document.uri,
             title=document.title,
@@ -236,11 +236,22 @@ async def source(
     if is_incomplete or (start is not None and end is not None and start > end):
         raise QueryError("a span needs a start and an end, and the end must not precede the start")
     resolved = await _resolve(tenant, uri)
-    return await service.run_in_thread(lambda: _read_source(tenant, resolved, start, end))
+    return await service.run_in_thread(lambda: _read_source(tenant, resolved, uri, start, end))
 
 
-def _read_source(tenant: Tenant, uri: str, start: int | None, end: int | None) -> SourceText:
-    document = tenant.pipeline.document(uri)
+def _read_document(tenant: Tenant, uri: str, public_uri: str) -> Document:
+    """Return a document. Raises `DocumentNotFound`, which names it as the client did."""
+    try:
+        return tenant.pipeline.open().document_store.document(uri)
+    except DocumentNotFound:
+        message = f"there is no document {public_uri[:200]!r}"
+        raise DocumentNotFound(message, uri=public_uri) from None
+
+
+def _read_source(
+    tenant: Tenant, uri: str, public_uri: str, start: int | None, end: int | None
+) -> SourceText:
+    document = _read_document(tenant, uri, public_uri)
     length = len(document.text)
     if end is not None and end > length:
         raise QueryError(f"the document has only {length:,} characters")
@@ -285,7 +296,7 @@ async def page(
     (top) to 1 (bottom). It is absent if no word is highlighted.
     """
     resolved = await _resolve(tenant, uri)
-    data, quote = await service.run_in_thread(lambda: _read_pdf(tenant, resolved, start, end))
+    data, quote = await service.run_in_thread(lambda: _read_pdf(tenant, resolved, uri, start, end))
     picture = await _draw_page(service, data, number, quote)
     headers = {}
     if picture.marked_at is not None:
@@ -293,12 +304,12 @@ async def page(
     return Response(picture.png, media_type="image/png", headers=headers)
 
 
-def _read_pdf(tenant: Tenant, uri: str, start: int, end: int) -> tuple[bytes, str]:
+def _read_pdf(tenant: Tenant, uri: str, public_uri: str, start: int, end: int) -> tuple[bytes, str]:
     """Return the bytes of a PDF, and the text of a span. Raises `DocumentNotFound`."""
     document_store = tenant.pipeline.open().document_store
+    is_pdf = _read_document(tenant, uri, public_uri).mime == "application/pdf"
     quote_end = min(end, start + MAX_MARKED_CHARACTERS)
     quote = document_store.text(uri, start, quote_end) if end > start else ""
-    is_pdf = document_store.document(uri).mime == "application/pdf"
     read_file = _file_reader(tenant, uri) if is_pdf else None
     if read_file is None:
         raise DocumentNotFound("only pages of PDF files that have not changed can be drawn")

@@ -15,11 +15,28 @@ from urllib.parse import unquote
 
 from pydantic import BaseModel
 
+from connectors.base import PART
+from rag.filters import All, AnyOf, Compare, Filter, Not
+from rag.types import Document, Metadata
+from rag.types.comparison import normalize_field
+
 _Model = TypeVar("_Model", bound=BaseModel)
 
 _FILE = "file://"
+_NO_URI = "\ufffd"  # of no document
 _MIN_ROOT_DEPTH = 2  # folders; a shorter common path says nothing about what was indexed
-_URI_KEYS = frozenset({"uri", "source"})
+_TEXT_KEYS = frozenset(
+    {
+        "text",
+        "quote",
+        "question",
+        "draft",
+        "thoughts",
+        "heading_context",
+        "comment",
+        "first_question",
+    }
+)
 _MESSAGE_KEYS = frozenset({"error", "reason"})
 
 
@@ -27,7 +44,8 @@ class PublicUris:
     """The two spellings of the uris of an index; `uris` are those of its documents."""
 
     def __init__(self, uris: Iterable[str]) -> None:
-        self._uris = [uri for uri in uris if uri.startswith(_FILE)]
+        self._all_uris = list(uris)
+        self._uris = [uri for uri in self._all_uris if uri.startswith(_FILE)]
 
     @cached_property
     def _aliases(self) -> dict[str, str]:
@@ -72,19 +90,38 @@ class PublicUris:
             return model
         return type(model).model_validate(self._hide_in_value("", model.model_dump(mode="json")))
 
-    def resolve_in(self, value: Any) -> Any:
-        """Return a filter of a client, in its JSON form, with the uris that it means."""
-        if isinstance(value, str):
-            return self.resolve(value) if value.startswith(_FILE) else value
-        if isinstance(value, Mapping):
-            return {key: self.resolve_in(item) for key, item in value.items()}
-        return [self.resolve_in(item) for item in value] if isinstance(value, list) else value
+    def translate(self, where: Filter) -> Filter:
+        """Return a filter of a client for the uris of the index.
+
+        Comparisons of uris are made with the public spelling, so that a filter cannot ask for the
+        path on the server letter by letter; only a whole uri is understood in both spellings.
+        """
+        if isinstance(where, All | AnyOf):
+            return type(where)(tuple(self.translate(item) for item in where.conditions))
+        if isinstance(where, Not):
+            return Not(self.translate(where.condition))
+        if not isinstance(where, Compare) or where.op == "exists":
+            return where
+        field = normalize_field(where.field)
+        if field == "uri" and isinstance(where.value, tuple):
+            uris = [self.resolve(str(value)) for value in where.value]
+            return Compare(where.field, "in", tuple(dict.fromkeys((*where.value, *uris))))
+        if field not in ("uri", "part_of"):
+            return where
+        matching = [uri for uri in self._all_uris if where.matches(self._make_public(uri))]
+        return Compare("uri", "in", tuple(matching) or (_NO_URI,))
+
+    def _make_public(self, uri: str) -> Document:
+        """Return a document with the public uri, and with that of the archive that it is in."""
+        container, mark, _ = uri.partition(PART)
+        metadata: Metadata = {"part_of": self.hide(container)} if mark else {}
+        return Document.model_construct(uri=self.hide(uri), text="", metadata=metadata)
 
     def _hide_in_value(self, key: str, value: Any) -> Any:
         if isinstance(value, str):
-            if key in _URI_KEYS:
-                return self.hide(value)
-            return self._hide_in_message(value) if key in _MESSAGE_KEYS else value
+            if key in _MESSAGE_KEYS:
+                return self._hide_in_message(value)
+            return self.hide(value) if key not in _TEXT_KEYS else value
         if isinstance(value, Mapping):
             return {name: self._hide_in_value(name, item) for name, item in value.items()}
         if isinstance(value, Sequence):

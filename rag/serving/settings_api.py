@@ -20,6 +20,16 @@ from rag.serving.tenants import Tenant
 router = APIRouter(tags=["Server"])
 
 MAX_FORMULA_CHARACTERS = 2_000
+_MATHML = "http://www.w3.org/1998/Math/MathML"
+_MATHML_ELEMENTS = frozenset(
+    """math mrow mi mn mo ms mtext mspace mfrac msqrt mroot msub msup msubsup munder mover
+    munderover mtable mtr mtd mfenced menclose mstyle mpadded mphantom mmultiscripts mprescripts
+    none""".split()
+)
+_MATHML_ATTRIBUTES = frozenset(
+    """display mathvariant stretchy fence form lspace rspace linethickness columnalign rowspacing
+    columnspacing accent open close notation""".split()
+)
 
 
 class ServerSettings(BaseModel):
@@ -97,9 +107,29 @@ async def math(
 
     display = "block" if is_block else "inline"
     try:
-        mathml = await service.run_in_thread(lambda: str(convert(tex, display=display)))
+        mathml = await service.run_in_thread(
+            lambda: remove_foreign_markup(str(convert(tex, display=display)))
+        )
     except ApiError:
         raise
     except Exception:  # the library has no common base class of its errors
         raise ApiError(400, "this is no formula in LaTeX", "bad_formula", param="tex") from None
     return Response(mathml, media_type="application/mathml+xml")
+
+
+def remove_foreign_markup(mathml: str) -> str:
+    """Return MathML with elements and attributes of MathML only; other elements become text."""
+    from lxml import etree
+
+    root = etree.fromstring(mathml, etree.XMLParser(resolve_entities=False))
+    for element in list(root.iter()):
+        name = etree.QName(element).localname if isinstance(element.tag, str) else ""
+        if name not in _MATHML_ELEMENTS:
+            text = "".join(element.itertext())
+            for child in list(element):
+                element.remove(child)
+            element.tag, element.text = f"{{{_MATHML}}}mtext", text
+        for attribute in list(element.attrib):
+            if attribute not in _MATHML_ATTRIBUTES:
+                del element.attrib[attribute]
+    return str(etree.tostring(root, encoding="unicode"))

@@ -73,6 +73,7 @@ class Job:
 
     info: JobInfo
     stop: bool = False
+    max_added: int | None = None
 
     @property
     def is_open(self) -> bool:
@@ -84,6 +85,8 @@ class Job:
         if self.stop:
             raise _StopIngest
         self.copy_report(report)
+        if self.max_added is not None and report.added > self.max_added:
+            raise _QuotaExceeded("uploads have more documents than the namespace may have")
 
     def copy_report(self, report: IngestReport) -> None:
         """Copy the counts and the first failures of the ingest."""
@@ -99,6 +102,10 @@ class Job:
                 "failed": [FailedSource(uri=f.uri, error=f.error) for f in first_failures],
             }
         )
+
+
+class _QuotaExceeded(Exception):
+    """Ends an ingest whose archives have too many documents."""
 
 
 class _StopIngest(Exception):
@@ -139,7 +146,7 @@ class Tenant:
         state = f"{store.id} {store.generation}"
         if self._public_uris is None or self._public_uris[0] != state:
             failed_uris = [failure.uri for failure in store.failures()]
-            self._public_uris = (state, PublicUris([*store.uris("file:"), *failed_uris]))
+            self._public_uris = (state, PublicUris([*store.uris(), *failed_uris]))
         return self._public_uris[1]
 
     async def publish_events(self, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
@@ -264,7 +271,8 @@ class Tenants:
                 message = f"uploads may have at most {quota.namespace_documents:,} documents"
                 raise ApiError(413, message, "quota_exceeded")
             await to_thread.run_sync(tenant.uploads.keep, staged_uploads)
-            return self._start_job(tenant, names)
+            max_added = quota.namespace_documents - documents
+            return self._start_job(tenant, names, max_added=max_added)
 
     async def ingest_again(self, tenant: Tenant) -> JobInfo:
         """Ingest all uploads of a namespace again, and the sources of the pipeline.
@@ -281,7 +289,12 @@ class Tenants:
             return self._start_job(tenant, [upload.name for upload in uploads], tenant.sources)
 
     def _start_job(
-        self, tenant: Tenant, names: Sequence[str], sources: Sequence[str] = ()
+        self,
+        tenant: Tenant,
+        names: Sequence[str],
+        sources: Sequence[str] = (),
+        *,
+        max_added: int | None = None,
     ) -> JobInfo:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         info = JobInfo(
@@ -291,7 +304,7 @@ class Tenants:
             created=now,
             total=len(names),
         )
-        job = tenant.jobs[info.id] = Job(info)
+        job = tenant.jobs[info.id] = Job(info, max_added=max_added)
         ended_ids = [job_id for job_id, job in tenant.jobs.items() if not job.is_open]
         for job_id in ended_ids[: max(0, len(tenant.jobs) - _MAX_REMEMBERED_JOBS)]:
             del tenant.jobs[job_id]
@@ -319,6 +332,8 @@ class Tenants:
                 job.info.seen, job.info.state = job.info.total, "done"
         except _StopIngest:
             job.info.state = "stopped"
+        except _QuotaExceeded as error:
+            job.info.state, job.info.error = "failed", str(error)
         except Exception as error:
             job.info.state, job.info.error = "failed", to_api_error(error).message
         finally:

@@ -200,13 +200,15 @@ def test_old_answers_expire(tmp_path: Path, docs: Path) -> None:
         assert not is_cached(pipeline.ask(PRICE_QUESTION))
 
 
-def test_a_damaged_cache_is_reported_and_the_question_answered(
+def test_a_damaged_cache_is_reported_and_begins_anew(
     cached: Pipeline, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "index" / ANSWER_CACHE_FILE).write_bytes(b"no database" * 100)
     with caplog.at_level(logging.WARNING):
         assert cached.ask(PRICE_QUESTION).text == "The heater costs 450 euros [1]."
     assert "answer cache" in caplog.text
+    cached.ask(PRICE_QUESTION)
+    assert is_cached(cached.ask(PRICE_QUESTION)), "it begins anew"
 
 
 def test_only_the_owner_can_read_the_cache(cached: Pipeline, tmp_path: Path) -> None:

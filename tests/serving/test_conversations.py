@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rag import ConfigError, Pipeline
+from rag import AnswerCompleted, ConfigError, Pipeline
 from rag.serving import Options
 from tests.serving.conftest import QUESTION, Server, serve_pipeline
 
@@ -108,5 +108,56 @@ def test_formulas_are_mathml(server: Server) -> None:
     assert "<mfrac>" in reply.text
     bad = server.client.get("/math", params={"tex": r"\frac{"})
     assert bad.status_code in (200, 400)
-    hostile = server.client.get("/math", params={"tex": "<script>alert(1)</script>"})
-    assert "<script>" not in hostile.text
+    for tex in (
+        "<script>alert(1)</script>",
+        r"\text{<script>alert(1)</script>}",
+        r"\href{javascript:alert(1)}{x}",
+        r"\class{evil}{x}",
+    ):
+        hostile = server.client.get("/math", params={"tex": tex}).text
+        assert "<script" not in hostile and "javascript:" not in hostile, tex
+        assert "class=" not in hostile and "style=" not in hostile
+
+
+@pytest.mark.parametrize("name", ["   ", "a\nb", "a\0", "\x1b[31mred", "\u202ex", "x" * 201])
+def test_a_conversation_gets_no_name_that_it_could_not_begin_with(
+    server: Server, name: str
+) -> None:
+    ask(server, QUESTION, "c")
+    reply = server.client.patch("/conversation", params={"name": "c"}, json={"name": name})
+    assert reply.status_code in (400, 422)
+    assert list_names(server) == ["c"]
+
+
+def test_a_replaced_turn_goes_only_when_the_new_answer_is_complete(
+    pipeline: Pipeline, folder: Path
+) -> None:
+    pipeline.ingest(folder)
+    conversation = pipeline.chat("c")
+    for question in ("battery", "propellers", "charging"):
+        conversation.ask(question)
+
+    def questions() -> list[str]:
+        return [turn.question for turn in pipeline.conversations.turns("c")]
+
+    events = conversation.stream("What is the Kite 4?", replaces=2)
+    next(events)
+    events.close()  # as when the client stops
+    assert questions() == ["battery", "propellers", "charging"]
+    *_, completed = conversation.stream("What is the Kite 4?", replaces=2)
+    assert isinstance(completed, AnswerCompleted) and completed.turn == 2
+    assert questions() == ["battery", "What is the Kite 4?"]
+
+
+def test_a_conversation_that_is_deleted_while_it_answers_stays_deleted(
+    pipeline: Pipeline, folder: Path
+) -> None:
+    pipeline.ingest(folder)
+    conversation = pipeline.chat("c")
+    conversation.ask("battery")
+    events = conversation.stream("propellers")
+    next(events)
+    pipeline.conversations.delete("c")
+    *_, completed = events
+    assert isinstance(completed, AnswerCompleted) and completed.turn is None
+    assert pipeline.conversations.turns("c") == []

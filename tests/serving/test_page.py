@@ -686,3 +686,76 @@ def test_axe_finds_nothing_on_any_view(
     page.goto(f"{rich_server.url}/docs")
     expect(page.locator("section").first).to_be_visible()
     check("docs")
+
+
+def test_a_failed_edit_keeps_the_conversation(server: Server, open_page: Any) -> None:
+    visit = open_page(server)
+    page = visit.page
+    visit.ask("How long does the battery last?")
+    visit.ask("How long does charging take?")
+    page.route("**/ask", lambda route: route.fulfill(status=500, json={"error": {"message": "no"}}))
+    page.get_by_label("Edit and ask again: How long does the battery last?").click()
+    page.fill("#question", "What are the propellers made of?")
+    page.keyboard.press("Enter")
+    expect(page.locator("#status.error")).to_have_text("no")
+    expect(page.locator(".answer")).to_have_count(2)
+    page.unroute("**/ask")
+    page.reload()
+    expect(page.locator(".answer")).to_have_count(2)
+
+
+def test_two_pages_of_one_conversation_rate_their_own_turns(server: Server, open_page: Any) -> None:
+    first = open_page(server)
+    first.ask("How long does the battery last?")
+    (conversation,) = server.client.get("/conversations").json()["conversations"]
+    body = {"question": "How long does charging take?", "conversation": conversation["name"]}
+    assert server.client.post("/ask", json=body).status_code == 200
+    answer = first.ask("What are the propellers made of?")
+    with first.page.expect_response("**/feedback*"):
+        answer.get_by_label("Bad answer").click()
+    (feedback,) = server.client.get("/feedback").json()["feedback"]
+    assert (feedback["number"], feedback["question"]) == (3, "What are the propellers made of?")
+
+
+def test_back_closes_what_was_opened(server: Server, open_page: Any) -> None:
+    visit = open_page(server)
+    page = visit.page
+    visit.ask(QUESTION).locator(".chip").first.click()
+    expect(page.locator("#source")).to_be_visible()
+    page.go_back()
+    expect(page.locator("#source")).to_be_hidden()
+    expect(page.locator(".answer")).to_have_count(1)
+    page.click("#open-documents")
+    page.go_back()
+    expect(page.locator("#view-chat-panel")).to_be_visible()
+    page.go_forward()
+    expect(page.locator("#view-documents-panel")).to_be_visible()
+
+
+def test_another_language_keeps_the_question_that_is_being_written(
+    server: Server, open_page: Any
+) -> None:
+    page = open_page(server).page
+    page.fill("#question", "half a questi")
+    page.click("#open-settings")
+    page.select_option("#setting-language", "de")
+    expect(page.locator("#send")).to_have_text("Fragen")
+    expect(page.locator("#view-settings-panel")).to_be_visible()
+    expect(page.locator("#question")).to_have_value("half a questi")
+
+
+def test_words_between_formulas_stay_words(
+    pipeline: Pipeline, tmp_path: Path, open_page: Any
+) -> None:
+    text = (
+        "The area formula of a box is $$a^2 + b$$ and its volume formula is $$c^3$$ for all boxes."
+    )
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "a.md").write_text(f"# Boxes\n\n{text}\n")
+    pipeline.ingest(docs)
+    with serve_pipeline(pipeline) as server:
+        answer = open_page(server).ask("What is the area formula of a box?")
+        expect(answer.locator("math")).to_have_count(2)
+        expect(answer.locator(".answer-text")).to_contain_text("for all boxes.")
+        expect(answer.locator(".answer-text")).to_contain_text("and its volume formula is")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import httpx
@@ -107,3 +108,41 @@ def test_what_clients_see_can_be_used(hiding_server: Server, tmp_path: Path) -> 
         assert {hit["chunk"]["uri"] for hit in hits} == {uri["uri"]}, json.dumps(where)
     assert client.delete("/documents", params=uri).json() == {"deleted": 1}
     assert client.get("/documents/source", params=uri).status_code == 404
+
+
+def test_errors_name_a_document_as_the_client_did(hiding_server: Server, tmp_path: Path) -> None:
+    for uri in ("nope.md", "../x", "~/x", "file:///docs/nope.md", "file:///docs/%", "x" * 3_000):
+        for path in ("info", "source", "page"):
+            parameters = {"uri": uri, "number": 1}
+            reply = hiding_server.client.get(f"/documents/{path}", params=parameters)
+            assert reply.status_code == 404
+            for hidden in (str(tmp_path), str(Path.cwd()), str(Path.home())):
+                assert hidden not in reply.text, (path, uri)
+
+
+def test_filters_do_not_tell_the_path(pipeline: Pipeline, folder: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(folder / "kites.zip", "w") as archive:
+        archive.writestr("inner.md", "# Inner\n\nThe inner battery lasts 5 minutes.\n")
+    pipeline.ingest(folder)
+    with serve_pipeline(pipeline) as server:
+
+        def count(where: object) -> int:
+            body = {"query": "battery", "where": where}
+            return len(server.client.post("/search", json=body).json()["hits"])
+
+        hidden = folder.as_uri()
+        for field in ("uri", "part_of", "URI"):
+            for op, value in (
+                ("startswith", hidden[:9]),
+                ("startswith", hidden),
+                ("contains", str(folder.parent)),
+                ("contains", f"{tmp_path.name}/"),
+            ):
+                assert count({"field": field, "op": op, "value": value}) == 0, (field, op, value)
+        assert count({"field": "uri", "op": "startswith", "value": "file:///docs/"}) > 0
+        assert count({"field": "uri", "op": "contains", "value": "/docs/"}) > 0
+        assert count({"not": {"field": "uri", "op": "startswith", "value": hidden}}) > 0
+        inner = {"field": "part_of", "op": "==", "value": "file:///docs/kites.zip"}
+        assert count(inner) == 1
+        reply = server.client.post("/search", json={"query": "inner battery"})
+        assert "file:///docs/kites.zip" in reply.text and str(tmp_path) not in reply.text

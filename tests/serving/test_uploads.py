@@ -86,6 +86,17 @@ def test_documents_and_conversations_of_a_namespace_have_a_limit(pipeline: Pipel
         assert [ask("first"), ask("first"), ask("second")] == [200, 200, 413]
 
 
+def test_documents_of_an_archive_count(pipeline: Pipeline) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for i in range(40):
+            archive.writestr(f"{i}.md", f"Kite {i} flies.")
+    options = Options(namespace_documents=3, rate=1e9, burst=10**9)
+    with serve_pipeline(pipeline, options=options) as server:
+        job = server.upload("kites.zip", buffer.getvalue())
+        assert job["state"] == "failed" and "more documents" in job["error"]
+
+
 def test_a_file_name_of_200_bytes_is_taken(server: Server) -> None:
     name = "ä" * 98 + ".txt"
     assert len(name.encode()) == 200

@@ -27,7 +27,10 @@ export class AnswerView {
     if (name === "text") this.text += value.text;
     else if (name === "citation") this.citations[value.number] = value.citation;
     else if (name === "sentence") this.sentences[value.number] = value.sentence;
-    else if (name === "done") this.complete(value.answer);
+    else if (name === "done") {
+      this.number = value.turn;
+      this.complete(value.answer);
+    }
     if (name !== "done" && !this.isDrawScheduled) {
       this.isDrawScheduled = true;
       requestAnimationFrame(() => {

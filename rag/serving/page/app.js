@@ -6,7 +6,7 @@ import {
 import { documentUris, listenToDocuments } from "./documents.js";
 import { byId, closeSidebar, createIcon, showStatus } from "./dom.js";
 import { listenToFilter } from "./filters.js";
-import { loadTexts, t } from "./i18n.js";
+import { DRAFT_ITEM, loadTexts, t } from "./i18n.js";
 import { hasKey } from "./server.js";
 import { listenToSettings, loadSettings, metadataFields } from "./settings.js";
 import { closeSource, isSourceOpen, listenToSourcePanel, openLinkedSource } from "./source_panel.js";
@@ -33,6 +33,25 @@ function setTheme(theme) {
 function selectNextTheme() {
   const themes = Object.keys(THEME_ICONS);
   setTheme(themes[(themes.indexOf(readTheme()) + 1) % themes.length]);
+}
+
+// Shows what the address names: a view, or a source beside the chat.
+function followAddress() {
+  const values = new URLSearchParams(location.hash.slice(1));
+  if (values.get("source")) {
+    showView("chat");
+    openLinkedSource();
+  } else {
+    closeSource();
+    showView(VIEWS.includes(values.get("view")) ? values.get("view") : "chat");
+  }
+}
+
+function openView(name) {
+  const hash = name === "chat" ? "" : `#view=${name}`;
+  if (location.hash !== hash) history.pushState(null, "", location.pathname + location.search + hash);
+  closeSource();
+  showView(name);
 }
 
 function showView(name) {
@@ -68,9 +87,9 @@ function listenToQuestion() {
 }
 
 function listenToButtons() {
-  for (const view of VIEWS) byId(`open-${view}`).addEventListener("click", () => showView(view));
-  byId("conversations").addEventListener("click", (event) => { if (event.target.closest(".open")) showView("chat"); });
-  byId("new-conversation").addEventListener("click", () => showView("chat"));
+  for (const view of VIEWS) byId(`open-${view}`).addEventListener("click", () => openView(view));
+  byId("conversations").addEventListener("click", (event) => { if (event.target.closest(".open")) openView("chat"); });
+  byId("new-conversation").addEventListener("click", () => openView("chat"));
   byId("open-sidebar").addEventListener("click", () => {
     const isShown = byId("sidebar").classList.toggle("shown");
     byId("open-sidebar").setAttribute("aria-expanded", String(isShown));
@@ -95,12 +114,12 @@ function handleEscape() {
 }
 
 const SHORTCUTS = {
-  "/": () => { showView("chat"); byId("question").focus(); },
+  "/": () => { openView("chat"); byId("question").focus(); },
   "?": () => byId("help-dialog").showModal(),
-  n: () => { startConversation(); showView("chat"); },
-  c: () => showView("chat"),
-  d: () => showView("documents"),
-  s: () => showView("settings"),
+  n: () => { startConversation(); openView("chat"); },
+  c: () => openView("chat"),
+  d: () => openView("documents"),
+  s: () => openView("settings"),
 };
 
 function listenToKeys() {
@@ -134,8 +153,12 @@ async function start() {
   });
   await restoreConversation();
   await loadSettings();
+  byId("question").value ||= sessionStorage.getItem(DRAFT_ITEM) || "";
+  sessionStorage.removeItem(DRAFT_ITEM);
+  resizeQuestion();
   byId("question").focus();
-  openLinkedSource();
+  if (location.hash) followAddress();
+  addEventListener("popstate", followAddress);
 }
 
 start();

@@ -15,7 +15,6 @@ const FOLLOW_DISTANCE = 200; // pixels from the end within which the view follow
 
 let currentName = null; // name of the conversation that is shown
 let askController = null; // AbortController of the question that is being answered
-let lastNumber = 0; // number of the last turn that is shown
 let editedNumber = null; // number of the turn whose question is being edited
 let lastOpening = 0; // number of the last conversation opened: a late response to an earlier one is ignored
 
@@ -33,6 +32,7 @@ function setAskController(controller) {
   askController = controller;
   byId("send").hidden = controller !== null;
   byId("stop").hidden = controller === null;
+  byId("rename-conversation").disabled = controller !== null;
 }
 
 function showEmpty() {
@@ -53,13 +53,13 @@ function createName() {
 function createQuestion(text, number) {
   const editButton = createIconButton("pencil", `${t("edit")}: ${text.slice(0, 100)}`, "icon edit");
   const box = createElement("div", { className: "question-text" }, createElement("span", { textContent: text }), editButton);
-  box.dataset.number = number;
-  editButton.addEventListener("click", () => editQuestion(text, number));
+  box.dataset.number = number ?? "";
+  editButton.addEventListener("click", () => editQuestion(text, Number(box.dataset.number)));
   return box;
 }
 
 function editQuestion(text, number) {
-  if (isAsking()) return;
+  if (isAsking() || !number) return; // a question without a number was not stored
   editedNumber = number;
   byId("question").value = text;
   resizeQuestion();
@@ -76,40 +76,36 @@ export function cancelEdit() {
   return true;
 }
 
-// Deletes the turn that is edited and all after it.
-async function replaceTurns() {
-  const first = editedNumber;
-  editedNumber = null;
-  if (currentName) {
-    await request(`/conversation?${encodeQuery({ name: currentName, first })}`, { method: "DELETE" }).catch((error) => {
-      if (error.status !== 404) throw error; // it was never stored
-    });
-  }
+// Removes the turns that an edited question has replaced, up to the new one.
+function removeReplaced(first, newQuestion) {
   let isAfter = false;
   for (const box of [...byId("messages").children]) {
+    if (box === newQuestion) return;
     isAfter ||= Number(box.dataset.number) === first;
     if (isAfter) box.remove();
   }
-  lastNumber = first - 1;
 }
 
 export async function ask(question) {
   byId("empty")?.remove();
-  if (editedNumber !== null) await replaceTurns();
+  const replaces = editedNumber;
+  editedNumber = null;
   currentName ??= createName();
   sessionStorage.setItem(NAME_ITEM, currentName);
   const name = currentName;
-  const number = lastNumber + 1;
   const view = new AnswerView(followAnswer);
-  const questionBox = createQuestion(question, number);
+  const questionBox = createQuestion(question, null);
   byId("messages").append(questionBox, view.box);
   byId("messages").scrollTop = byId("messages").scrollHeight;
   showStatus("");
   setAskController(new AbortController());
   try {
-    await streamAnswer(question, name, view);
-    lastNumber = number;
-    view.turn = { conversation: name, number };
+    await streamAnswer({ question, conversation: name, replaces }, view);
+    if (view.number) {
+      questionBox.dataset.number = view.number;
+      view.turn = { conversation: name, number: view.number };
+    }
+    if (replaces !== null) removeReplaced(replaces, questionBox);
     showStatus(view.answer.status === "abstained" ? t("no_answer") : tCount("answered", view.citations.length));
     followAnswer();
   } catch (error) {
@@ -120,11 +116,11 @@ export async function ask(question) {
   }
 }
 
-async function streamAnswer(question, conversation, view) {
+async function streamAnswer(body, view) {
   const response = await request("/ask", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ question, conversation, stream: true, where: currentFilter(), ...questionSettings() }),
+    body: JSON.stringify({ ...body, stream: true, where: currentFilter(), ...questionSettings() }),
     signal: askController.signal,
   });
   for await (const [event, value] of readEvents(response)) {
@@ -180,6 +176,7 @@ export async function loadConversations() {
 }
 
 async function renameConversation() {
+  if (isAsking()) return; // the answer is stored under the present name
   const name = prompt(t("rename_prompt"), byId("current-conversation").textContent)?.trim();
   if (!name || name === currentName) return;
   await sendJson(`/conversation?${encodeQuery({ name: currentName })}`, "PATCH", { name });
@@ -217,7 +214,6 @@ async function openConversation(name) {
     view.complete(turn.answer, { conversation: name, number: turn.number }, turn);
     byId("messages").append(createQuestion(turn.question, turn.number), view.box);
   }
-  lastNumber = turns.at(-1)?.number ?? 0;
   editedNumber = null;
   if (!turns.length) showEmpty();
   byId("messages").scrollTop = byId("messages").scrollHeight;
@@ -240,7 +236,6 @@ export function startConversation() {
   stopAsking();
   lastOpening += 1;
   currentName = null;
-  lastNumber = 0;
   editedNumber = null;
   sessionStorage.removeItem(NAME_ITEM);
   closeSource();

@@ -4,6 +4,7 @@ import { resolveUrl } from "./server.js";
 
 export const LANGUAGES = { en: "English", de: "Deutsch", fr: "Français", es: "Español", zh: "中文" };
 const LANGUAGE_ITEM = "citewell-language";
+export const DRAFT_ITEM = "citewell-draft"; // the question that was being written
 
 let texts = {};
 
@@ -15,6 +16,8 @@ export function chosenLanguage() {
 
 export function setLanguage(code) {
   localStorage.setItem(LANGUAGE_ITEM, code);
+  sessionStorage.setItem(DRAFT_ITEM, document.getElementById("question").value);
+  location.hash = "view=settings";
   location.reload();
 }
 

@@ -4,7 +4,7 @@
 import { createElement } from "./dom.js";
 import { requestXml } from "./server.js";
 
-const INLINE = /(\*\*[^*\n]+\*\*|`[^`\n]+`|\\\([^\n]{1,500}?\\\)|\$(?![\s$])[^$\n]{1,500}?\$(?!\d))/;
+const INLINE = /(\*\*[^*\n]+\*\*|`[^`\n]+`|\\\([^\n]{1,500}?\\\)|\$\$[^$\n]{1,500}\$\$|(?<!\$)\$(?![\s$])[^$\n]{1,500}?\$(?![\d$]))/;
 const TABLE_ROW = /^ *\|.*\| *$/;
 const TABLE_RULE = /^ *\|[\s:|-]+\| *$/;
 const MATHML = "http://www.w3.org/1998/Math/MathML";
@@ -35,7 +35,7 @@ export function splitBlocks(codePoints) {
       const fence = line.trim().slice(0, 3);
       while (end < lines.length && !textOf(lines[end]).trim().startsWith(fence)) end += 1;
       end = Math.min(end + 1, lines.length);
-    } else if (/^ *\$\$/.test(line)) {
+    } else if (/^ *\$\$(?!.*\$\$ *\S)/.test(line)) {
       kind = "formula";
       if (!/\$\$ *$/.test(line.trim().slice(2))) {
         while (end < lines.length && !/\$\$ *$/.test(textOf(lines[end]))) end += 1;
@@ -45,7 +45,7 @@ export function splitBlocks(codePoints) {
       kind = "table";
       while (end < lines.length && TABLE_ROW.test(textOf(lines[end]))) end += 1;
     } else {
-      const startsBlock = (j) => /^ {0,3}(```|~~~)|^ *\$\$/.test(textOf(lines[j]))
+      const startsBlock = (j) => /^ {0,3}(```|~~~)|^ *\$\$(?!.*\$\$ *\S)/.test(textOf(lines[j]))
         || (TABLE_ROW.test(textOf(lines[j])) && j + 1 < lines.length && TABLE_RULE.test(textOf(lines[j + 1])));
       while (end < lines.length && !startsBlock(end)) end += 1;
     }
@@ -112,7 +112,7 @@ function copyMathml(source) {
   return element;
 }
 
-const isFormula = (piece) => piece.startsWith("\\(") || (piece.startsWith("$") && /[a-zA-Z\\^_=]/.test(piece.slice(1, -1)) && !/\s\$$/.test(piece));
+const isFormula = (piece) => piece.startsWith("\\(") || piece.startsWith("$$") || (piece.startsWith("$") && /[a-zA-Z\\^_=]/.test(piece.slice(1, -1)) && !/\s\$$/.test(piece));
 
 // Renders text within a sentence: bold, code, formulas, and the marks of headings and lists.
 export function renderInline(text) {

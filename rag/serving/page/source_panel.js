@@ -29,7 +29,9 @@ export async function openSource(citation, trigger) {
   byId("source-title").focus({ preventScroll: true });
   const parameters = { uri: citation.uri };
   if (citation.end > citation.start) Object.assign(parameters, { start: citation.start, end: citation.end });
-  history.replaceState(null, "", `#${encodeQuery({ source: citation.uri, start: parameters.start ?? "", end: parameters.end ?? "" })}`);
+  const hash = `#${encodeQuery({ source: citation.uri, start: parameters.start ?? "", end: parameters.end ?? "" })}`;
+  if (location.hash.startsWith("#source=")) history.replaceState(null, "", hash);
+  else if (location.hash !== hash) history.pushState(null, "", hash); // so that Back closes the source
   const opening = ++lastOpening;
   try {
     const source = await requestJson(`/documents/source?${encodeQuery(parameters)}`);
@@ -141,7 +143,7 @@ async function copyLink() {
 
 export function closeSource() {
   if (!isSourceOpen()) return;
-  history.replaceState(null, "", location.pathname + location.search);
+  if (location.hash.startsWith("#source=")) history.replaceState(null, "", location.pathname + location.search);
   lastOpening += 1;
   byId("source").hidden = true;
   byId("body").classList.remove("with-source");
@@ -154,7 +156,6 @@ export function closeSource() {
 export function listenToSourcePanel() {
   byId("close-source").addEventListener("click", closeSource);
   byId("copy-link").addEventListener("click", copyLink);
-  addEventListener("hashchange", openLinkedSource);
   byId("view-page").addEventListener("click", () => showPage(currentSource.shownPage || currentSource.page || 1));
   byId("view-text").addEventListener("click", showText);
   byId("previous-page").addEventListener("click", () => showPage(currentSource.shownPage - 1));
