@@ -145,7 +145,8 @@ def _answer_question(
     conversation: Conversation, question: str, where: Filter | None
 ) -> Answer | None:
     try:
-        answer = output.print_stream(conversation.stream(question, where=where))
+        events = conversation.stream(question, where=where)
+        answer = output.print_stream(events, is_markdown=conversation.writes_markdown)
     except RagError as error:
         terminal.echo(f"rag: {error}", err=True)
         return None

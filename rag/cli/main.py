@@ -345,7 +345,9 @@ def ask(
         try:
             if stream:
                 answer = output.print_stream(
-                    opened.stream(question, k=k, where=parse_where(where)), to_stderr=as_json
+                    opened.stream(question, k=k, where=parse_where(where)),
+                    to_stderr=as_json,
+                    is_markdown=opened.generator.streams,
                 )
             else:
                 answer = opened.ask(question, k=k, where=parse_where(where))

@@ -279,16 +279,25 @@ def print_hits(hits: Sequence[Hit], *, explain: bool = False) -> None:
         terminal.echo("   " + shorten(chunk.text, 300) + "\n")
 
 
-def print_stream(events: Iterator[Event], *, to_stderr: bool = False) -> Answer:
+def print_stream(
+    events: Iterator[Event], *, to_stderr: bool = False, is_markdown: bool = False
+) -> Answer:
     """Print an answer while it arrives, and return it when it is complete and verified.
 
-    A streamed draft can be withdrawn; the final answer is then printed below it.
+    A streamed draft can be withdrawn; the final answer is then printed below it. With
+    `is_markdown`, as models write it, tables, lists and code are drawn on a terminal.
     """
+    from rag.cli.markdown_stream import MarkdownStream
     from rag.generation import AnswerCompleted, TextDelta
 
     streamed = ""
+    markdown = None
+    if is_markdown and not to_stderr and sys.stdout.isatty():
+        markdown = MarkdownStream()
     for event in events:
         if isinstance(event, AnswerCompleted):
+            if markdown is not None:
+                markdown.finish()
             terminal.echo(err=to_stderr)
             if event.answer.reason and streamed != event.answer.text:
                 if streamed:
@@ -297,7 +306,10 @@ def print_stream(events: Iterator[Event], *, to_stderr: bool = False) -> Answer:
             return event.answer
         if isinstance(event, TextDelta):
             streamed += event.text
-            terminal.echo(event.text, nl=False, err=to_stderr)
+            if markdown is not None:
+                markdown.write(event.text)
+            else:
+                terminal.echo(event.text, nl=False, err=to_stderr)
     raise AssertionError("a stream ends with AnswerCompleted")
 
 

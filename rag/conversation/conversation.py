@@ -81,6 +81,11 @@ class Conversation:
         self._store = store
 
     @property
+    def writes_markdown(self) -> bool:
+        """Whether a model writes the answers; quotes are no Markdown."""
+        return self._pipeline.generator.streams
+
+    @property
     def turns(self) -> list[Turn]:
         """Turns of the conversation, oldest first."""
         return self._store.turns(self.name)
