@@ -28,9 +28,9 @@ def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
     )
     client.execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
-    shown = "".join(str(output.get("data", {}).get("text/html", "")) for output in outputs)
+    html = "".join(str(output.get("data", {}).get("text/html", "")) for output in outputs)
     if path.stem == "answers":
-        assert "34 minutes" in shown and "Prices" in shown and "<progress" in shown
+        assert "34 minutes" in html and "Prices" in html and "<progress" in html
     assert not [output for output in outputs if output["output_type"] == "error"]
 
 
@@ -41,24 +41,24 @@ def test_there_are_three_notebooks() -> None:
 def test_progress_is_shown_in_a_notebook_only(
     pipeline: Pipeline, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown: list[str] = []
+    updates: list[str] = []
 
     class Display:
         def update(self, html: Any) -> None:
-            shown.append(html.data)
+            updates.append(html.data)
 
     def display(html: Any, *, display_id: bool) -> Display:
-        shown.append(html.data)
+        updates.append(html.data)
         return Display()
 
     pipeline.ingest(folder, progress=NotebookProgress())
-    assert not shown
+    assert not updates
     monkeypatch.setattr("IPython.get_ipython", lambda: object())
     monkeypatch.setattr("IPython.display.display", display)
     progress = NotebookProgress()
     progress(IngestReport(total=2, read=2, added=2, chunks=3))
-    assert shown == ['<progress value="2" max="2"></progress> 2 of 2 documents, 3 chunks']
+    assert updates == ['<progress value="2" max="2"></progress> 2 of 2 documents, 3 chunks']
     progress(1, 4)
-    assert len(shown) == 1, "too soon"
+    assert len(updates) == 1, "too soon"
     progress(4, 4)
-    assert shown[-1] == '<progress value="4" max="4"></progress> 4 of 4 done'
+    assert updates[-1] == '<progress value="4" max="4"></progress> 4 of 4 done'

@@ -270,12 +270,14 @@ class CacheLookup:
             return None
         if cached is None or not is_current(cached.answer):
             return None
-        at = datetime.datetime.fromtimestamp(cached.at, datetime.UTC).isoformat(timespec="seconds")
+        answered_at = datetime.datetime.fromtimestamp(cached.at, datetime.UTC).isoformat(
+            timespec="seconds"
+        )
         step = CacheStep(
             name="cache",
             seconds=time.perf_counter() - start_time,
             question=cached.question,
-            answered_at=at,
+            answered_at=answered_at,
         )
         return cached.answer.model_copy(
             update={"hits": self._hits, "trace": (step,), "usage": Usage()}

@@ -93,12 +93,12 @@ def _list_sentences(answer: Answer) -> list[str]:
 
 def _list_missing(sentences: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
     """Return the sentences that no other one is equal to in meaning."""
-    known = {_normalize(other) for other in others}
+    normalized_others = {_normalize(sentence) for sentence in others}
     return tuple(
         sentence
         for sentence in sentences
-        if _normalize(sentence) not in known
-        and not any(mean_the_same(sentence, other) for other in others)
+        if _normalize(sentence) not in normalized_others
+        and not any(mean_the_same(sentence, candidate) for candidate in others)
     )
 
 

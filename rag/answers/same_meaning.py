@@ -201,7 +201,7 @@ def _align(words: Sequence[_Word], others: Sequence[_Word]) -> list[tuple[int, i
     pairs: list[tuple[int, int]] = []
     free = dict(enumerate(others))
     for i, word in enumerate(words):
-        j = next((j for j, other in free.items() if _is_same_word(word, other)), None)
+        j = next((j for j, candidate in free.items() if _is_same_word(word, candidate)), None)
         if j is None:
             return None
         pairs.append((i, j))

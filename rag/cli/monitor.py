@@ -103,9 +103,10 @@ def _print_change(change: AnswerChange) -> None:
     if change.earlier is None:
         terminal.secho("(there is no earlier answer to compare with)", dim=True)
         return
-    at = datetime.datetime.fromisoformat(change.earlier_at).astimezone()
+    answered_at = datetime.datetime.fromisoformat(change.earlier_at).astimezone()
     terminal.secho(
-        f"{'changed' if change.has_changed else 'unchanged'} since {at:%Y-%m-%d %H:%M}", dim=True
+        f"{'changed' if change.has_changed else 'unchanged'} since {answered_at:%Y-%m-%d %H:%M}",
+        dim=True,
     )
     if change.answer.status != change.earlier.status:
         terminal.echo(f"  {change.earlier.status} -> {change.answer.status}")

@@ -147,4 +147,4 @@ def _find_roots(folders: Set[str]) -> list[str]:
         groups[folder.split("/")[len(parts) + 1]].add(folder)
     if root in folders and parts:
         return [root]
-    return [found for group in groups.values() for found in _find_roots(group)]
+    return [path for group in groups.values() for path in _find_roots(group)]

@@ -140,11 +140,11 @@ def test_what_else_must_be_equal(cached: Pipeline, docs: Path, tmp_path: Path) -
     assert not is_cached(cached.ask(PRICE_QUESTION, where=F("title") == "Heater"))
     assert is_cached(cached.ask(PRICE_QUESTION, where=F("title") == "Heater"))
     concise = GroundedGenerator(model=QuotingChat(), prompt="concise", fallback=None)
-    with cached.replace(generator=concise) as other:
-        assert not is_cached(other.ask(PRICE_QUESTION))
-    with cached.with_namespace("other") as other:
-        other.ingest(docs)
-        assert not is_cached(other.ask(PRICE_QUESTION))
+    with cached.replace(generator=concise) as concise_pipeline:
+        assert not is_cached(concise_pipeline.ask(PRICE_QUESTION))
+    with cached.with_namespace("other") as namesake:
+        namesake.ingest(docs)
+        assert not is_cached(namesake.ask(PRICE_QUESTION))
 
 
 def test_an_edited_prompt_template_forgets_the_answer(

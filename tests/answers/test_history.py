@@ -96,8 +96,8 @@ def test_other_words_of_the_same_meaning_are_no_change() -> None:
     earlier = make_answer("The price of the heater is 450 euros [1].")
     answer = make_answer("The cost of the heater is 450 euros [1].")
     assert not compare_answers(QUESTION, answer, earlier).has_changed
-    other = make_answer("The cost of the heater is 480 euros [1].")
-    assert compare_answers(QUESTION, other, earlier).has_changed
+    dearer = make_answer("The cost of the heater is 480 euros [1].")
+    assert compare_answers(QUESTION, dearer, earlier).has_changed
     minus = make_answer("The minimum is -5 degrees [1].")
     plus = make_answer("The minimum is 5 degrees [1].")
     assert compare_answers(QUESTION, minus, plus).has_changed

@@ -45,12 +45,12 @@ def test_monitor_prints_the_answers_that_changed(rag: Rag, docs: Path) -> None:
 
 def test_ask_since_and_monitor_have_their_own_earlier_answers(rag: Rag, docs: Path) -> None:
     rag("monitor", "q.jsonl", docs)
-    asked = rag("ask", QUESTION, "--since", "last")
-    assert "there is no earlier answer" in asked.out
+    result = rag("ask", QUESTION, "--since", "last")
+    assert "there is no earlier answer" in result.out
     write_price(docs, 480)
     rag("ingest", docs)
-    asked = rag("ask", QUESTION, "--since", "last")
-    assert "+ The H-120 costs 480 euros." in asked.out
+    result = rag("ask", QUESTION, "--since", "last")
+    assert "+ The H-120 costs 480 euros." in result.out
     assert "1 changed" in rag("monitor", "q.jsonl").out
 
 

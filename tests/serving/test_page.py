@@ -584,12 +584,12 @@ def test_a_link_opens_the_citation(server: Server, open_page: Any) -> None:
     expect(mark).to_be_visible()
     link, quote = visit.page.url, mark.inner_text()
     assert "#source=" in link
-    other = open_page(server).page
-    other.goto(link)
-    other.reload()
-    expect(other.locator("#source-body mark")).to_have_text(quote)
-    other.keyboard.press("Escape")
-    assert "#" not in other.url
+    second_page = open_page(server).page
+    second_page.goto(link)
+    second_page.reload()
+    expect(second_page.locator("#source-body mark")).to_have_text(quote)
+    second_page.keyboard.press("Escape")
+    assert "#" not in second_page.url
 
 
 def test_keys_are_listed_and_change_the_view(server: Server, open_page: Any) -> None:
