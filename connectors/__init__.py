@@ -71,7 +71,7 @@ def _connect_uri(text: str, name: str, options: dict[str, Any]) -> Connector:
                     raise SourceNotFound(
                         f"{_remove_credentials(text)}: {_describe_error(error)}"
                     ) from None
-    raise SourceNotFound(f"no connector reads {name}:// sources (`rag sources` lists them): {text}")
+    raise SourceNotFound(f"no connector reads {name}:// sources (`rag formats` lists them): {text}")
 
 
 def connectors() -> list[type[Connector]]:

@@ -231,7 +231,7 @@ class Parser(Component):
     ``formats`` maps the media types it reads to their file suffixes. ``library`` names the
     package that parses. ``keeps`` and ``drops`` say which content of a file is in the document.
     ``extra`` is the name of the optional dependencies, and ``packages`` are the modules that it
-    installs. ``rag sources`` prints these fields.
+    installs. ``rag formats`` prints these fields.
     """
 
     kind: ClassVar[str] = "parser"

@@ -418,7 +418,7 @@ def commands(
 ) -> list[tuple[tuple[str, ...], click.Command]]:
     all_commands = [(path, command)]
     if isinstance(command, click.Group):
-        for name in sorted(command.commands):
+        for name in sorted(n for n, c in command.commands.items() if not c.hidden):
             all_commands += commands(command.commands[name], (*path, name))
     return all_commands
 

@@ -7,6 +7,7 @@ one JSON document. Each command imports the heavy packages it needs when it runs
 
 from __future__ import annotations
 
+import copy
 import datetime
 import logging
 import os
@@ -226,7 +227,7 @@ def ingest(
     """Index SOURCEs; only changes are read.
 
     A SOURCE is a file, a folder, or an address such as https://example.org/sitemap.xml,
-    git+file:///repository or s3://bucket/prefix (`rag sources` lists them). Only new and
+    git+file:///repository or s3://bucket/prefix (`rag formats` lists them). Only new and
     changed documents are read and embedded; documents that a source no longer has are deleted from
     the index. Without a SOURCE, those of rag.yaml are indexed.
     """
@@ -449,9 +450,9 @@ def chat(
         converse(chosen, name, latest=latest, where=where)
 
 
-@cli.command(name="sources")
+@cli.command(name="formats")
 @json_option
-def sources_command(as_json: bool) -> None:
+def formats_command(as_json: bool) -> None:
     """List the supported sources and file formats."""
     from rag.cli import parse
 
@@ -504,7 +505,7 @@ def parse(
 @namespace_option
 @pipeline_option
 @json_option
-def source(
+def show(
     uri: str,
     start: int,
     end: int | None,
@@ -537,6 +538,18 @@ def source(
         if mark.start < end and mark.end > start
     ]
     output.print_json({"uri": document.uri, "title": document.title, "text": text, "marks": marks})
+
+
+def _add_old_name(name: str, command: click.Command) -> None:
+    """Keep a command under its name of version 0.1, with a warning, out of the help."""
+    old_command = copy.copy(command)
+    old_command.hidden = True
+    old_command.deprecated = f"use `rag {command.name}`"
+    cli.add_command(old_command, name)
+
+
+_add_old_name("source", show)
+_add_old_name("sources", formats_command)
 
 
 @cli.command()

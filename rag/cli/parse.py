@@ -1,4 +1,4 @@
-"""``rag sources``, ``parse``, ``embedders`` and ``models``: supported inputs and models."""
+"""``rag formats``, ``parse``, ``embedders`` and ``models``: supported inputs and models."""
 
 from __future__ import annotations
 

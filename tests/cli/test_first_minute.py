@@ -178,7 +178,7 @@ def test_both_spellings_of_a_name_are_one(
     path.write_text("The overview has 34 pages.\n")
     typed_path = f"docs/{unicodedata.normalize(typed, name)}"
     assert rag("ingest", typed_path).code == 0
-    assert rag("source", typed_path).out.startswith("The overview")
+    assert rag("show", typed_path).out.startswith("The overview")
     assert len(rag("documents", typed_path, "--json").json["documents"]) == 1
     path.unlink()  # the index alone knows the name
     assert rag("delete", typed_path).out == "1 deleted\n"
@@ -302,3 +302,13 @@ def test_doctor_ends_with_what_to_do_next(rag: Rag, docs: Path) -> None:
     declared = {"serve", "mcp", "onnx", "litellm", "map", "formats", "legacy", "otel", "metrics"}
     assert declared <= set(report["extras"])
     assert report["next"]
+
+
+def test_commands_of_the_first_version_work_with_a_warning(rag: Rag, docs: Path) -> None:
+    rag("ingest", docs)
+    for old, new in (("source", "show"), ("sources", "formats")):
+        arguments = [docs / "kite.md"] if old == "source" else []
+        old_result, new_result = rag(old, *arguments), rag(new, *arguments)
+        assert old_result.code == 0 and old_result.out == new_result.out
+        assert f"use `rag {new}`" in old_result.err
+        assert f"  {old} " not in rag("--help").out and f"  {new} " in rag("--help").out

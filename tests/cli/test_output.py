@@ -13,7 +13,7 @@ from tests.cli.conftest import Rag
 
 def test_help_lists_every_command(rag: Rag) -> None:
     help_text = rag("--help").out
-    for command in ("ingest", "search", "ask", "chat", "source", "stats", "doctor", "prompts"):
+    for command in ("ingest", "search", "ask", "chat", "show", "stats", "doctor", "prompts"):
         assert f"  {command} " in help_text
         assert rag(command, "--help").code == 0
 

@@ -102,7 +102,7 @@ def test_ask_json_prints_a_verified_answer(ingested_rag: Rag) -> None:
     assert "90 minutes" in answer.text
     for citation in answer.citations:
         span = ("--start", str(citation.start), "--end", str(citation.end))
-        assert ingested_rag("source", citation.uri, *span).out == citation.quote
+        assert ingested_rag("show", citation.uri, *span).out == citation.quote
         assert citation.verified
 
 
@@ -184,15 +184,15 @@ def test_source_prints_the_exact_text(rag: Rag, folder: Path) -> None:
     rag("ingest", "docs")
     uri = (folder / "exact.md").as_uri()
     for name in (uri, "docs/exact.md"):
-        document = rag("source", name, "--json").json
+        document = rag("show", name, "--json").json
         assert document["text"] == text
         assert document["uri"] == uri
         assert document["title"] == "Ünï"
         assert document["marks"][0]["value"] == ["Ünï"]
-    part = rag("source", uri, "--start", "2", "--end", "5", "--json").json
+    part = rag("show", uri, "--start", "2", "--end", "5", "--json").json
     assert part["text"] == text[2:5]
-    assert rag("source", uri, "--start", "5", "--end", "2").code == 2
-    assert "no document" in error_line(rag("source", "docs/nothing.md"))
+    assert rag("show", uri, "--start", "5", "--end", "2").code == 2
+    assert "no document" in error_line(rag("show", "docs/nothing.md"))
 
 
 def test_delete_removes_documents_of_a_missing_source(ingested_rag: Rag, folder: Path) -> None:
@@ -210,8 +210,8 @@ def test_source_accepts_relative_paths(rag: Rag, folder: Path) -> None:
     (folder / "meeting: notes.md").write_text("The meeting was short.")
     rag("ingest", "docs")
     for path in ("docs/../docs/notes.txt", "./docs/notes.txt"):
-        assert rag("source", path).code == 0
-    assert rag("source", "docs/meeting: notes.md").out == "The meeting was short."
+        assert rag("show", path).code == 0
+    assert rag("show", "docs/meeting: notes.md").out == "The meeting was short."
 
 
 def test_stats_counts_documents(ingested_rag: Rag, folder: Path) -> None:
@@ -289,7 +289,7 @@ def test_usage_errors_print_the_usage(rag: Rag, arguments: tuple[str, ...]) -> N
 
 
 def test_commands_without_an_index_fail(rag: Rag) -> None:
-    for command in (("ask", "x"), ("search", "x"), ("source", "x"), ("stats",)):
+    for command in (("ask", "x"), ("search", "x"), ("show", "x"), ("stats",)):
         result = rag(*command, "--index", "elsewhere")
         assert result.code == 1
         assert "no index at elsewhere" in error_line(result)

@@ -148,8 +148,8 @@ def test_json_and_piped_text_stay_exact(hostile: Path) -> None:
     hits: Any = json.loads(run("search", "--json", "battery"))["hits"]
     assert any(ATTACK in hit["chunk"]["text"] for hit in hits)
     uri = hits[0]["chunk"]["uri"]
-    assert ATTACK.encode() in run("source", uri)
-    assert_safe(run_in_terminal("source", uri, folder=hostile))
+    assert ATTACK.encode() in run("show", uri)
+    assert_safe(run_in_terminal("show", uri, folder=hostile))
 
 
 @given(st.text())
