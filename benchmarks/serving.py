@@ -2,6 +2,10 @@
 
     python -m benchmarks.serving            # two minutes
     DURATION=20 python -m benchmarks.serving
+    HOSTILE=10 python -m benchmarks.serving   # the same, then with 10 of the 50 clients hostile
+
+Hostile clients stall in the head or in the body of a request, hang up, send bodies that are too
+large, and upload archives of much text. The others are compared with those of a run without them.
 
 Each client asks questions that only the documents of its own tenant answer, through `/ask`, as a
 stream, and through OpenAI's API. It closes every tenth stream in the middle. The result has the
@@ -13,6 +17,8 @@ pipeline the same questions, one after another.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import os
 import re
 import signal
@@ -22,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +39,7 @@ from rag.serving import KeyStore
 
 TENANTS, CLIENTS = 10, 50
 SECONDS = float(os.environ.get("DURATION", "120"))
+HOSTILE = int(os.environ.get("HOSTILE", "0"))
 SUBJECTS = "anchor bridge canal dock engine ferry gauge harbour island jetty".split()
 
 
@@ -111,6 +119,64 @@ async def hang_up(http: httpx.AsyncClient, question: str) -> None:
             break
 
 
+async def attack(url: str, key: str, number: int, until: float) -> None:
+    """Be one of five kinds of hostile client until the time `until`."""
+    attacks = (stall_in_head, stall_in_body, hang_up_often, send_huge_bodies, upload_bombs)
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError, httpx.HTTPError, asyncio.TimeoutError):
+            async with asyncio.timeout(until - time.monotonic() + 1):
+                await attacks[number % len(attacks)](url, key)
+
+
+async def stall_in_head(url: str, key: str) -> None:
+    """Send a head that does not end, byte by byte."""
+    await _drip(url, f"POST /ask HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nX-A: ")
+
+
+async def stall_in_body(url: str, key: str) -> None:
+    """Send the beginning of a body that does not go on."""
+    head = f"POST /ask HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+    await _drip(url, head + "Content-Type: application/json\r\nContent-Length: 900\r\n\r\n{")
+
+
+async def _drip(url: str, beginning: str) -> None:
+    host, port = url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    try:
+        writer.write(beginning.encode())
+        for _ in range(40):
+            await asyncio.sleep(0.5)
+            writer.write(b" ")
+            await writer.drain()
+    finally:
+        writer.close()
+
+
+async def hang_up_often(url: str, key: str) -> None:
+    """Ask, and close the connection before the answer."""
+    async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"}) as http:
+        await hang_up(http, "What is the code of the anchor?")
+    await asyncio.sleep(0.2)
+
+
+async def send_huge_bodies(url: str, key: str) -> None:
+    """Send a question of five megabytes."""
+    async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"}) as http:
+        await http.post("/ask", json={"question": "x" * 5_000_000})
+    await asyncio.sleep(0.5)
+
+
+async def upload_bombs(url: str, key: str) -> None:
+    """Upload 20 KB that unpack to twenty megabytes of text."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.txt", b"The same line again.\n" * 1_000_000)
+    headers = {"Authorization": f"Bearer {key}"}
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as http:
+        await http.post("/documents", files={"files": ("bomb.zip", buffer.getvalue())})
+    await asyncio.sleep(5)
+
+
 def state(pid: int) -> dict[str, int]:
     """Return the memory (MiB), threads and open files of a process."""
     status_text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
@@ -167,25 +233,38 @@ def main() -> None:
                     break
                 except httpx.TransportError:
                     time.sleep(0.1)
-            tally, seen = Tally(), []  # type: ignore[var-annotated]
-            until = time.monotonic() + SECONDS
+            seen: list[dict[str, int]] = []
+            enemy = keys.add("enemy", "enemy")
 
-            async def run() -> None:
-                clients = (
+            async def run(hostile: int) -> Tally:
+                tally, until = Tally(), time.monotonic() + SECONDS
+                clients = [
                     client(url, secrets[i % TENANTS], i % TENANTS, i, until, tally)
-                    for i in range(CLIENTS)
-                )
+                    for i in range(CLIENTS - HOSTILE)
+                ]
+                clients += [attack(url, enemy, i, until) for i in range(hostile)]
                 await asyncio.gather(watch(server.pid, until, seen), *clients)
+                return tally
 
-            asyncio.run(run())
+            tally = asyncio.run(run(0))
+            attacked = asyncio.run(run(HOSTILE)) if HOSTILE else None
             time.sleep(2)
             after = state(server.pid)
             metrics_text = httpx.get(
                 f"{url}/metrics", headers={"Authorization": f"Bearer {operator}"}
             ).text
         finally:
+            signalled = time.monotonic()
             server.send_signal(signal.SIGTERM)
             code_of_server = server.wait(60)
+            end_seconds = time.monotonic() - signalled
+    if attacked is not None:
+        quiet_p95, p95 = (statistics.quantiles(t.seconds, n=100)[94] for t in (tally, attacked))
+        print(f"with {HOSTILE} hostile of {CLIENTS} clients: p95 {p95 * 1000:.0f} ms, without them")
+        print(f"{quiet_p95 * 1000:.0f} ms: {p95 / quiet_p95:.2f} times; errors of the others")
+        print(f"{len(attacked.errors)}; SIGTERM took {end_seconds:.1f} s\n")
+        for error in sorted(set(attacked.errors))[:5]:
+            print("  ", error)
     report(tally, seen, after, metrics_text, floor, code_of_server)
 
 
