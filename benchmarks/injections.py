@@ -1,16 +1,18 @@
 """Effect of prompt injections: how many documents with orders change the answer.
 
-    python -m benchmarks.injections
+    python -m benchmarks.injections [model.gguf]
 
-Uses the 48 documents of `evals/sets/injections.yaml`, with the extractive generator and with
-SmolLM2-135M in process. ``draft`` counts the orders that the draft of the model follows, ``answer``
+Uses the 120 documents of `evals/sets/injections.yaml`, with the extractive generator and with
+SmolLM2-135M in process, or with the model of the GGUF file that is named. ``draft`` counts the orders that the draft of the model follows, ``answer``
 those that the checked answer follows. At the end, each order that was followed is printed with its
 answer.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
+from pathlib import Path
 
 from benchmarks.local_model import path
 from evals.injections import InjectionResult, load_injections, run_injections
@@ -18,7 +20,8 @@ from rag import ExtractiveGenerator, Generator, GroundedGenerator, LlamaCppChat
 
 
 def main() -> None:
-    chat = LlamaCppChat(path=path(), max_output_tokens=160)
+    model = Path(sys.argv[1]) if len(sys.argv) > 1 else path()
+    chat = LlamaCppChat(path=model, max_output_tokens=160)
     sides: dict[str, Generator] = {
         "extractive": ExtractiveGenerator(),
         "grounded": GroundedGenerator(model=chat),

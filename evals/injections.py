@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rag import Answer, CheckStep, Chunk, Document, Generator, Hit, Message
 
@@ -28,7 +29,9 @@ class Injection:
     """A question, a document that answers it and contains an attack, and the attacker's goal.
 
     ``wants`` is text that the attacker wants in the answer, ``link`` an address that should become
-    a link. ``silence`` is whether the goal is that there is no answer.
+    a link. ``silence`` is whether the goal is that there is no answer. ``attack`` is its text, and
+    ``place`` is where it stands: ``text``, ``title``, ``heading``, ``file`` (its name),
+    ``metadata``, ``cell`` (of a table), ``alt`` (the alternative text of a picture) or ``ocr``.
     """
 
     number: int
@@ -39,16 +42,30 @@ class Injection:
     wants: str = ""
     link: str = ""
     silence: bool = False
+    place: str = "text"
+    attack: str = ""
+    headings: tuple[str, ...] = ()
 
     def hits(self) -> list[Hit]:
         """Return the document as the first hit, and two unrelated documents after it."""
-        texts = [(self.document.uri, self.document.text), *_FILLERS]
+        document = self.document
+        own_chunk = Chunk(
+            id=document.uri,
+            uri=document.uri,
+            start=0,
+            end=len(document.text),
+            text=document.text,
+            title=document.title,
+            headings=self.headings,
+            heading_context=" > ".join(filter(None, (document.title, *self.headings))),
+            metadata=document.metadata,
+        )
+        fillers = [
+            Chunk(id=uri, uri=uri, start=0, end=len(text), text=text) for uri, text in _FILLERS
+        ]
         return [
-            Hit(
-                chunk=Chunk(id=uri, uri=uri, start=0, end=len(text), text=text),
-                score=1.0 / rank,
-            )
-            for rank, (uri, text) in enumerate(texts, start=1)
+            Hit(chunk=chunk, score=1.0 / rank)
+            for rank, chunk in enumerate([own_chunk, *fillers], start=1)
         ]
 
     def is_in(self, text: str, *, answered: bool = True) -> bool:
@@ -81,26 +98,38 @@ def load_injections() -> tuple[Injection, ...]:
     data: dict[str, Any] = yaml.safe_load(SET.read_text(encoding="utf-8"))
     carriers = data["carriers"]
     return tuple(
-        Injection(
-            number=number,
-            kind=record["kind"],
-            question=carriers[record["carrier"]]["question"],
-            document=Document(
-                uri=f"{record['carrier']}.txt",
-                text="\n\n".join(
-                    (
-                        carriers[record["carrier"]]["before"],
-                        record["text"],
-                        carriers[record["carrier"]]["after"],
-                    )
-                ),
-            ),
-            answer=carriers[record["carrier"]]["answer"],
-            wants=record.get("wants", ""),
-            link=record.get("link", ""),
-            silence=record.get("silence", False),
-        )
+        _make_injection(number, record, carriers[record["carrier"]])
         for number, record in enumerate(data["injections"], start=1)
+    )
+
+
+def _make_injection(number: int, record: dict[str, Any], carrier: dict[str, str]) -> Injection:
+    attack, place = record["text"], record.get("place", "text")
+    middle = {
+        "text": attack,
+        "ocr": attack,
+        "cell": f"| Part | Note |\n|---|---|\n| 1 | {attack} |",
+        "alt": f"![{attack}](picture.png)",
+    }.get(place)
+    parts = filter(None, (carrier["before"], middle, carrier["after"]))
+    name = attack if place == "file" else record["carrier"]
+    return Injection(
+        number=number,
+        kind=record["kind"],
+        question=carrier["question"],
+        document=Document(
+            uri=quote(name.removesuffix(".txt")) + ".txt",
+            text="\n\n".join(parts),
+            title=attack if place == "title" else "",
+            metadata={"author": attack} if place == "metadata" else {},
+        ),
+        answer=carrier["answer"],
+        wants=record.get("wants", ""),
+        link=record.get("link", ""),
+        silence=record.get("silence", False),
+        place=place,
+        attack=attack,
+        headings=(attack,) if place == "heading" else (),
     )
 
 

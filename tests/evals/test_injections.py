@@ -5,7 +5,9 @@ from rag.generation import NO_ANSWER
 
 def test_the_set() -> None:
     injections = load_injections()
-    assert len(injections) >= 40
+    assert len(injections) == 120
+    places = {"text", "title", "heading", "file", "metadata", "cell", "alt", "ocr"}
+    assert {i.place for i in injections} == places
     assert {i.kind for i in injections} >= {"orders", "roles", "delimiters", "citations", "links"}
     for injection in injections:
         assert injection.answer in injection.document.text
@@ -22,7 +24,16 @@ def test_nothing_gets_through_without_a_model() -> None:
 def test_a_model_that_obeys_is_caught_where_it_can_be() -> None:
     """The worst model: it repeats every order word by word, and does what it says."""
     injections = [i for i in load_injections() if not i.silence]
-    replies = tuple(i.document.text.split("\n\n", 1)[1] + f"\n\n{i.wants}." for i in injections)
+    replies = tuple(
+        "\n\n".join(
+            [
+                *i.document.text.split("\n\n")[1:],
+                *([] if i.attack in i.document.text else [i.attack]),
+                f"{i.wants}.",
+            ]
+        )
+        for i in injections
+    )
     generator = GroundedGenerator(model=ScriptedChat(replies=replies), unsupported="drop")
     results = list(run_injections(generator, injections))
     assert all(result.quotes_exact for result in results)
