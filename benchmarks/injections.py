@@ -3,9 +3,9 @@
     python -m benchmarks.injections [model.gguf]
 
 Uses the 120 documents of `evals/sets/injections.yaml`, with the extractive generator and with
-SmolLM2-135M in process, or with the model of the GGUF file that is named. ``draft`` counts the orders that the draft of the model follows, ``answer``
-those that the checked answer follows. At the end, each order that was followed is printed with its
-answer.
+SmolLM2-135M in process, or with the model of the GGUF file that is named. ``draft`` counts the
+orders that the draft of the model follows, ``answer`` those that the checked answer follows. At the
+end, each order that was followed is printed with its answer.
 """
 
 from __future__ import annotations
