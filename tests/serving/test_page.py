@@ -594,6 +594,7 @@ def test_a_link_opens_the_citation(server: Server, open_page: Any) -> None:
 
 def test_keys_are_listed_and_change_the_view(server: Server, open_page: Any) -> None:
     page = open_page(server).page
+    expect(page.locator("#question")).to_be_focused()  # the page has started
     page.locator("#open-help").focus()
     page.keyboard.press("?")
     expect(page.locator("#help-dialog")).to_be_visible()
