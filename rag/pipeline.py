@@ -445,7 +445,6 @@ class Pipeline:
         lookup = CacheLookup(
             cached_answers,
             str(query),
-            index.embed_query(str(query)),
             result.hits,
             where=join_filters(query.filter, where),
             k=self.k if k is None else k,
@@ -453,14 +452,17 @@ class Pipeline:
         )
         return result, lookup
 
-    def _find_cached(self, lookup: CacheLookup | None) -> Answer | None:
-        """Return an earlier answer of which every quote is still in its source."""
+    def _find_cached(
+        self, lookup: CacheLookup | None, result: SearchResult, usage: Usage
+    ) -> Answer | None:
+        """Return an earlier answer, complete; none of which a quote is not in its source."""
         if lookup is None:
             return None
         with tracing.span("look up answer"):
-            return lookup.find(
-                lambda answer: all(c.verified for c in self.verify(answer).citations)
-            )
+            if (cached := lookup.find()) is None:
+                return None
+            answer = self._complete_answer(cached, result, usage)
+            return answer if all(c.verified for c in answer.citations) else None
 
     def more_like(self, uri: str, *, k: int | None = None, where: Where | None = None) -> list[Hit]:
         """Return up to `k` documents that are similar to the document `uri`, by their best chunk.
@@ -491,12 +493,13 @@ class Pipeline:
         """
         with track_usage() as tracker, self._span("ask") as span:
             result, lookup = self._search_and_look_up(question, k, where, history, evidence)
-            cached = self._find_cached(lookup)
-            with tracing.span(f"generate {self.generator.name}") if not cached else nullcontext():
-                answer = cached or self.generator.answer(result.query, result.hits, history)
-            answer = self._complete_answer(answer, result, tracker.usage)
-            if lookup is not None and cached is None:
-                lookup.store(answer)
+            answer = self._find_cached(lookup, result, tracker.usage)
+            if answer is None:
+                with tracing.span(f"generate {self.generator.name}"):
+                    answer = self.generator.answer(result.query, result.hits, history)
+                answer = self._complete_answer(answer, result, tracker.usage)
+                if lookup is not None:
+                    lookup.store(answer)
             _record_answer(span, answer)
             return answer
 
@@ -609,9 +612,8 @@ class Pipeline:
         with track_usage() as tracker, self._span("ask") as span:
             result, lookup = self._search_and_look_up(question, k, where, history, evidence)
             verifier = self._citation_verifier()
-            answer: Answer | None = None
-            if (cached := self._find_cached(lookup)) is not None:
-                answer = self._complete_answer(cached, result, tracker.usage)
+            answer = self._find_cached(lookup, result, tracker.usage)
+            if answer is not None:
                 yield from replay_events(answer)
                 _record_answer(span, answer)
                 yield AnswerCompleted(answer=answer)

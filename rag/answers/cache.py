@@ -12,10 +12,10 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -26,10 +26,6 @@ from rag.stores.document_store import DocumentStore
 from rag.stores.sqlite.private_database import PrivateDatabase
 from rag.types import Answer, CacheStep, GenerateStep, Hit, RepairStep, Usage
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 _log = logging.getLogger(__name__)
 
 _FORMAT = 1
@@ -39,7 +35,6 @@ CREATE TABLE IF NOT EXISTS answers (
     scope TEXT NOT NULL,
     question TEXT NOT NULL,
     at REAL NOT NULL,
-    vector BLOB NOT NULL,
     versions TEXT NOT NULL,
     index_state TEXT NOT NULL,
     answer TEXT NOT NULL
@@ -51,10 +46,9 @@ _SECONDS_PER_DAY = 86_400
 class AnswerCache(BaseModel):
     """Settings of a cache of answers.
 
-    An answer is given again to a question that asks the same: the cosine of the two is at least
-    ``similarity``, and they have the same words, but for politeness, articles, plurals and some
-    synonyms (see `mean_the_same`). The cache keeps the latest ``answers`` answers, for ``days``
-    days.
+    An answer is given again to a question that asks the same: in the same words, but for
+    politeness, articles, plurals and some synonyms (see `mean_the_same`). The cache keeps the
+    latest ``answers`` answers, for ``days`` days.
 
     >>> AnswerCache(days=7).answers
     1000
@@ -62,7 +56,6 @@ class AnswerCache(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    similarity: float = Field(0.7, ge=0, le=1)
     answers: int = Field(1_000, ge=1, le=100_000)
     days: float = Field(30.0, gt=0)
 
@@ -93,7 +86,6 @@ class CachedAnswers:
     def find(
         self,
         question: str,
-        vector: NDArray[np.float32],
         *,
         where: Filter | None,
         k: int,
@@ -101,8 +93,8 @@ class CachedAnswers:
     ) -> CachedAnswer | None:
         """Return an answer to the same question, from the versions that the index has now.
 
-        `vector` is the embedding of the question, and `hit_uris` are the documents that its search
-        has found: none of them may be newer than the answer.
+        `hit_uris` are the documents that its search has found: none of them may be newer than the
+        answer.
         """
         if not self._database.exists:
             return None
@@ -111,21 +103,22 @@ class CachedAnswers:
         oldest = now - self._settings.days * _SECONDS_PER_DAY
         with self._database.transaction() as connection:
             rows = connection.execute(
-                "SELECT number, question, vector FROM answers"
+                "SELECT number, question FROM answers"
                 " WHERE scope = ? AND at BETWEEN ? AND ? ORDER BY number DESC",
                 (scope, oldest, now),
             ).fetchall()
-        for number in self._list_same_meanings(question, vector, rows):
+        for number, earlier_question in rows:
+            if not mean_the_same(question, earlier_question):
+                continue
             with self._database.transaction() as connection:
                 row = connection.execute(
-                    "SELECT question, at, versions, index_state, answer FROM answers"
-                    " WHERE number = ?",
+                    "SELECT at, versions, index_state, answer FROM answers WHERE number = ?",
                     (number,),
                 ).fetchone()
-            if row is None or not self._is_current(json.loads(row[2]), row[3], hit_uris):
+            if row is None or not self._is_current(json.loads(row[1]), row[2], hit_uris):
                 continue
             try:
-                return CachedAnswer(Answer.model_validate_json(row[4]), row[0], row[1])
+                return CachedAnswer(Answer.model_validate_json(row[3]), earlier_question, row[0])
             except ValidationError:
                 continue  # written by a later edition
         return None
@@ -133,7 +126,6 @@ class CachedAnswers:
     def add(
         self,
         question: str,
-        vector: NDArray[np.float32],
         answer: Answer,
         *,
         where: Filter | None,
@@ -151,13 +143,12 @@ class CachedAnswers:
                 (scope, question, now - self._settings.days * _SECONDS_PER_DAY),
             )
             connection.execute(
-                "INSERT INTO answers (scope, question, at, vector, versions, index_state, answer)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO answers (scope, question, at, versions, index_state, answer)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
                 (
                     scope,
                     question,
                     now,
-                    vector.astype("<f4").tobytes(),
                     json.dumps(dict(versions)),
                     index_state,
                     stored.model_dump_json(),
@@ -168,13 +159,6 @@ class CachedAnswers:
                 " ORDER BY number DESC LIMIT 1 OFFSET ?)",
                 (self._settings.answers,),
             )
-
-    def clear(self) -> int:
-        """Delete all answers; return their number."""
-        if not self._database.exists:
-            return 0
-        with self._database.transaction(write=True) as connection:
-            return connection.execute("DELETE FROM answers").rowcount
 
     def report_failure(self, error: RagIndexError) -> None:
         """Report a cache that cannot be used; a damaged one is deleted, and begins anew."""
@@ -199,26 +183,6 @@ class CachedAnswers:
         key = "\0".join((self._fingerprint, filter_json, str(k), today))
         return hashlib.sha256(key.encode()).hexdigest()
 
-    def _list_same_meanings(
-        self, question: str, vector: NDArray[np.float32], rows: list[tuple[int, str, bytes]]
-    ) -> Iterator[int]:
-        """Yield the numbers of the rows whose questions ask the same, the most similar first."""
-        import numpy as np
-
-        rows = [row for row in rows if len(row[2]) == 4 * len(vector)]
-        if not rows:
-            return
-        vectors = np.frombuffer(b"".join(row[2] for row in rows), dtype="<f4")
-        cosines = _normalize(vectors.reshape(len(rows), -1)) @ _normalize(vector[None])[0]
-        for i in np.argsort(-cosines, kind="stable"):
-            number, earlier_question, _ = rows[i]
-            if earlier_question == question:
-                yield number
-            elif cosines[i] < self._settings.similarity:
-                return
-            elif mean_the_same(question, earlier_question):
-                yield number
-
     def _is_current(
         self, versions: Mapping[str, str], index_state: str, hit_uris: Collection[str]
     ) -> bool:
@@ -239,7 +203,6 @@ class CacheLookup:
         self,
         cached_answers: CachedAnswers,
         question: str,
-        vector: NDArray[np.float32],
         hits: Sequence[Hit],
         *,
         where: Filter | None,
@@ -248,19 +211,17 @@ class CacheLookup:
     ) -> None:
         self._cached_answers = cached_answers
         self._question = question
-        self._vector = vector
         self._hits = tuple(hits)
         self._where = where
         self._k = k
         self._index_state = index_state
 
-    def find(self, is_current: Callable[[Answer], bool]) -> Answer | None:
-        """Return an earlier answer, with the present hits, for which `is_current` is true."""
+    def find(self) -> Answer | None:
+        """Return an earlier answer, with the present hits."""
         start_time = time.perf_counter()
         try:
             cached = self._cached_answers.find(
                 self._question,
-                self._vector,
                 where=self._where,
                 k=self._k,
                 hit_uris=self._list_uris(),
@@ -268,7 +229,7 @@ class CacheLookup:
         except RagIndexError as error:
             self._cached_answers.report_failure(error)
             return None
-        if cached is None or not is_current(cached.answer):
+        if cached is None:
             return None
         answered_at = datetime.datetime.fromtimestamp(cached.at, datetime.UTC).isoformat(
             timespec="seconds"
@@ -295,7 +256,6 @@ class CacheLookup:
                 return  # a document changed since the search began
             self._cached_answers.add(
                 self._question,
-                self._vector,
                 answer,
                 where=self._where,
                 k=self._k,
@@ -321,11 +281,3 @@ def _is_repeatable(answer: Answer) -> bool:
             if isinstance(step, GenerateStep | RepairStep)
         )
     )
-
-
-def _normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    import numpy as np
-
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    normalized: NDArray[np.float32] = vectors / np.maximum(lengths, 1e-12)
-    return normalized

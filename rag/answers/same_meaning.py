@@ -99,8 +99,8 @@ def mean_the_same(text: str, other: str) -> bool:
         return False
     if _normalize(text) == _normalize(other):
         return True
-    language = detect_language(text)
-    if language not in _COMPARED_LANGUAGES or language != detect_language(other):
+    language = _detect_language(text)
+    if language not in _COMPARED_LANGUAGES or language != _detect_language(other):
         return False
     words, other_words = _analyse(text, language), _analyse(other, language)
     if not words or not other_words:
@@ -125,7 +125,7 @@ def depends_on_today(question: str) -> bool:
     >>> depends_on_today("What was ordered last month?")
     True
     """
-    if detect_language(question) not in _COMPARED_LANGUAGES:
+    if _detect_language(question) not in _COMPARED_LANGUAGES:
         return True  # its words for time are not known
     today = datetime.date.today()
     ranges, later_ranges = (
@@ -138,6 +138,9 @@ def depends_on_today(question: str) -> bool:
 def _normalize(text: str) -> str:
     """Return a text without its spacing and the signs at its end; case counts within words."""
     return " ".join(unicodedata.normalize("NFKC", text).split()).rstrip(" ?？.!。")
+
+
+_detect_language = lru_cache(maxsize=4_096)(detect_language)
 
 
 @lru_cache(maxsize=4_096)
