@@ -1,4 +1,4 @@
-"""A cache of answers by the meaning of their questions, for the versions of the documents.
+"""A cache of answers, for the same questions and the same versions of the documents.
 
 A stored answer has the digests of all documents that its search found. It is given again only
 while the index has exactly these versions of them, which is looked up at each question. So nothing

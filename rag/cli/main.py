@@ -396,14 +396,14 @@ def monitor_command(
     with make_pipeline(pipeline, index, namespace) as opened:
         if sync and not (sources or opened.sources):
             raise click.UsageError("--sync needs `sources` in rag.yaml, or name a SOURCE")
-        monitor.check_questions(questions)
+        texts = monitor.load_question_texts(questions)
         failed = False
         if sources or sync:
             with output.IngestProgress() as progress:
                 report = opened.ingest(*sources, progress=progress)
             output.print_report(report, opened.index, summary=not as_json)
             failed = bool(report.failed)
-        result = monitor.ask_set(opened, questions, since, as_json=as_json)
+        result = monitor.ask_set(opened, texts, since, as_json=as_json)
     if result.failed or (exit_code and result.changed):
         context.exit(FAILED)
     if failed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,11 +42,11 @@ def ask_since(
     _print_change(change)
 
 
-def check_questions(path: Path) -> None:
-    """Raise `QueryError` if the question set cannot be read."""
+def load_question_texts(path: Path) -> list[str]:
+    """Return the questions of a set, each once. Raises `QueryError`."""
     from evals.questions import load_questions
 
-    load_questions(path)
+    return list(dict.fromkeys(question.question for question in load_questions(path)))
 
 
 class MonitorResult(NamedTuple):
@@ -56,16 +57,17 @@ class MonitorResult(NamedTuple):
 
 
 def ask_set(
-    pipeline: Pipeline, path: Path, since: datetime.datetime | None, *, as_json: bool
+    pipeline: Pipeline,
+    questions: Sequence[str],
+    since: datetime.datetime | None,
+    *,
+    as_json: bool,
 ) -> MonitorResult:
     """Ask all questions of a set again, and print what has changed.
 
     A question that fails is named, and the others go on.
     """
-    from evals.questions import load_questions
-
     output.warn_if_empty(pipeline)
-    questions = list(dict.fromkeys(question.question for question in load_questions(path)))
     changes: list[AnswerChange] = []
     failures: list[dict[str, str]] = []
     for question in questions:

@@ -152,22 +152,15 @@ def replace_parts(
 
     The model ``none`` is the extractive generator.
     """
-    from rag.generation import GroundedGenerator
+    from rag.generation import with_chat_model
 
     changes: dict[str, Any] = {}
     if embedder is not None:
         changes["embedder"] = embedder
     if reranker is not None:
         changes["postprocessors"] = (reranker, *pipeline.postprocessors)
-    if model == "none":
-        changes["generator"] = "extractive"
-    elif model is not None:
-        generator = pipeline.generator
-        changes["generator"] = (
-            generator.replace(model=model)
-            if isinstance(generator, GroundedGenerator)
-            else {"type": "grounded", "model": model}
-        )
+    if model is not None:
+        changes["generator"] = with_chat_model(pipeline.generator, model)
     return pipeline.replace(**changes)
 
 

@@ -13,7 +13,7 @@ from rag.generation.base import (
 from rag.generation.context_packing import pack
 from rag.generation.extraction import Extraction, FieldEvidence
 from rag.generation.extractive import ExtractiveGenerator
-from rag.generation.grounded import GroundedGenerator
+from rag.generation.grounded import GroundedGenerator, with_chat_model
 from rag.generation.passages import Passage
 from rag.types import NO_ANSWER
 
@@ -33,4 +33,5 @@ __all__ = [
     "last_answer",
     "pack",
     "replay_events",
+    "with_chat_model",
 ]

@@ -479,3 +479,15 @@ def _has_answer(sentence: Sentence, cited: CitedText) -> bool:
         return False
     by_model = any(cited.citations[i].method != "attribution" for i in sentence.citations)
     return by_model or not starts_with_refusal(cited.text[sentence.start : sentence.end])
+
+
+def with_chat_model(generator: Generator, model: str) -> Generator:
+    """Return a generator with the chat model of this name; ``none`` is the extractive generator.
+
+    A grounded generator keeps its other settings. Raises `ConfigError`.
+    """
+    if model == "none":
+        return ExtractiveGenerator()
+    if isinstance(generator, GroundedGenerator):
+        return generator.replace(model=model)
+    return GroundedGenerator.from_config({"model": model})

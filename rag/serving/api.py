@@ -10,17 +10,14 @@ from anyio import to_thread
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag.component import build
 from rag.filters import Filter
 from rag.generation import (
     AnswerCompleted,
     CitationAdded,
     Event,
-    ExtractiveGenerator,
-    Generator,
-    GroundedGenerator,
     SentenceVerified,
     TextDelta,
+    with_chat_model,
 )
 from rag.pipeline import Pipeline
 from rag.serving.dependencies import ServiceArgument, TenantArgument
@@ -164,17 +161,8 @@ def _choose_pipeline(pipeline: Pipeline, body: Question, options: Options) -> Pi
         if body.model not in options.models:
             message = f"the model {body.model[:100]!r} is not offered: see /settings"
             raise ApiError(400, message, "unknown_model", param="model")
-        changes["generator"] = make_generator(pipeline.generator, body.model)
+        changes["generator"] = with_chat_model(pipeline.generator, body.model)
     return pipeline.share(**changes) if changes else pipeline
-
-
-def make_generator(generator: Generator, model: str) -> Generator:
-    """Return a generator with another chat model; ``none`` quotes the sources."""
-    if model == "none":
-        return ExtractiveGenerator()
-    if isinstance(generator, GroundedGenerator):
-        return generator.replace(model=model)
-    return GroundedGenerator(model=build("chat_model", model))
 
 
 def _check_quota(pipeline: Pipeline, name: str, options: Options) -> None:

@@ -13,7 +13,7 @@ from rag.errors import IndexNotFound
 from rag.generation import Generator, GroundedGenerator
 from rag.llm.base import ChatModel
 from rag.serving.api import MAX_HITS
-from rag.serving.dependencies import ServiceArgument, TenantArgument
+from rag.serving.dependencies import PrincipalArgument, ServiceArgument, TenantArgument
 from rag.serving.errors import ApiError
 from rag.serving.tenants import Tenant
 
@@ -98,7 +98,7 @@ def _list_fields(tenant: Tenant) -> list[str]:
 )
 async def math(
     service: ServiceArgument,
-    tenant: TenantArgument,
+    _: PrincipalArgument,
     tex: Annotated[str, Query(min_length=1, max_length=MAX_FORMULA_CHARACTERS)],
     is_block: bool = False,
 ) -> Response:

@@ -86,7 +86,9 @@ class Job:
             raise _StopIngest
         self.copy_report(report)
         if self.max_added is not None and report.added > self.max_added:
-            raise _QuotaExceeded("uploads have more documents than the namespace may have")
+            raise _QuotaExceeded(
+                "the files have more documents than the namespace may have: they were removed"
+            )
 
     def copy_report(self, report: IngestReport) -> None:
         """Copy the counts and the first failures of the ingest."""
@@ -325,9 +327,15 @@ class Tenants:
                     await to_thread.run_sync(tenant.uploads.sweep)
                 uploads = Uploads(folder=tenant.uploads.folder, names=names)
                 connectors: list[str | Connector] = [*([uploads] if names else ()), *sources]
-                report = await to_thread.run_sync(
-                    lambda: tenant.pipeline.ingest(*connectors, progress=job.report_progress)
-                )
+                try:
+                    report = await to_thread.run_sync(
+                        lambda: tenant.pipeline.ingest(*connectors, progress=job.report_progress)
+                    )
+                except _QuotaExceeded:
+                    async with tenant.storing:
+                        for name in names:
+                            await to_thread.run_sync(_delete_documents, tenant, upload_uri(name))
+                    raise
                 job.copy_report(report)
                 job.info.seen, job.info.state = job.info.total, "done"
         except _StopIngest:

@@ -95,6 +95,10 @@ def test_documents_of_an_archive_count(pipeline: Pipeline) -> None:
     with serve_pipeline(pipeline, options=options) as server:
         job = server.upload("kites.zip", buffer.getvalue())
         assert job["state"] == "failed" and "more documents" in job["error"]
+        assert server.client.get("/documents").json()["total"] == 0
+        store = server.app.state.service.tenants._tenants[""].uploads
+        assert store.uploads() == [], "a restart would ingest it"
+        assert server.upload("a.md", b"The kite flies.")["state"] == "done"
 
 
 def test_a_file_name_of_200_bytes_is_taken(server: Server) -> None:

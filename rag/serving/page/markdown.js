@@ -7,13 +7,6 @@ import { requestXml } from "./server.js";
 const INLINE = /(\*\*[^*\n]+\*\*|`[^`\n]+`|\\\([^\n]{1,500}?\\\)|\$\$[^$\n]{1,500}\$\$|(?<!\$)\$(?![\s$])[^$\n]{1,500}?\$(?![\d$]))/;
 const TABLE_ROW = /^ *\|.*\| *$/;
 const TABLE_RULE = /^ *\|[\s:|-]+\| *$/;
-const MATHML = "http://www.w3.org/1998/Math/MathML";
-const MATHML_ELEMENTS = new Set(
-  ("math mrow mi mn mo ms mtext mspace mfrac msqrt mroot msub msup msubsup munder mover munderover mtable mtr mtd " +
-  "mfenced menclose mstyle mpadded mphantom mmultiscripts mprescripts none").split(" "));
-const MATHML_ATTRIBUTES = new Set(
-  "display mathvariant stretchy fence form lspace rspace linethickness columnalign rowspacing columnspacing accent open close notation".split(" "));
-
 const formulas = new Map(); // the request for each formula
 
 // Splits a text into blocks: { kind: "table" | "code" | "formula" | "text", start, end, lines }. Offsets are code points.
@@ -97,19 +90,7 @@ async function drawFormula(element, tex, isBlock) {
   const key = `${isBlock} ${tex}`;
   if (!formulas.has(key)) formulas.set(key, requestXml("/math", { tex, is_block: isBlock }).catch(() => null));
   const xml = await formulas.get(key);
-  if (xml) element.replaceChildren(copyMathml(xml.documentElement));
-}
-
-function copyMathml(source) {
-  if (source.nodeType === Node.TEXT_NODE) return document.createTextNode(source.data);
-  const name = source.localName;
-  if (!MATHML_ELEMENTS.has(name)) return document.createTextNode(source.textContent);
-  const element = document.createElementNS(MATHML, name);
-  for (const { name: attribute, value } of source.attributes || []) {
-    if (MATHML_ATTRIBUTES.has(attribute)) element.setAttribute(attribute, value);
-  }
-  for (const child of source.childNodes) element.append(copyMathml(child));
-  return element;
+  if (xml) element.replaceChildren(document.importNode(xml.documentElement, true)); // only MathML: the server sees to it
 }
 
 const isFormula = (piece) => piece.startsWith("\\(") || piece.startsWith("$$") || (piece.startsWith("$") && /[a-zA-Z\\^_=]/.test(piece.slice(1, -1)) && !/\s\$$/.test(piece));
