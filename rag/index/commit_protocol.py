@@ -18,6 +18,9 @@ A batch of documents is written in four steps:
 
 A deletion is a transaction that marks documents as deleted, followed by step 4.
 
+At the end of a session, the lexical index may be filled again from the live chunks, because deleted
+ones affect its scores (`IndexWriter.merge_lexical_index`). One commit replaces its contents.
+
 A process that is killed at any point leaves an index that searches can use:
 
 * in step 1: the document store rolls the transaction back;
@@ -68,6 +71,8 @@ if TYPE_CHECKING:
     from rag.index.index import Index
 
 _CHUNKS_PER_BATCH = 5_000
+_MAX_DELETED_SHARE = 0.25  # of the live chunks, in a lexical index that counts deleted ones
+_MAX_CHUNKS_TO_MERGE_ALWAYS = 1_000  # a lexical index of this size is filled in a moment
 
 
 class EmbeddedChunks(NamedTuple):
@@ -360,6 +365,18 @@ class IndexWriter:
             self._store_set.lexical.commit()
             self._document_store.remove_chunks(rows)
         self._document_store.remove_deleted_documents()
+
+    def merge_lexical_index(self) -> None:
+        """Fill the lexical index again if its scores depend too much on deleted chunks.
+
+        In one commit of the lexical index, which contains the live chunks before and after. After
+        a failure, it stays as it was.
+        """
+        lexical, live_count = self._store_set.lexical, self._document_store.chunk_count()
+        share = _MAX_DELETED_SHARE if live_count > _MAX_CHUNKS_TO_MERGE_ALWAYS else 0.0
+        if lexical.deleted_count > share * live_count:
+            lexical.replace_all(self._store_set.read_lexical_entries())
+            lexical.commit()
 
 
 def describe_embedder(embedder: Embedder) -> str:

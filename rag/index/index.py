@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -579,6 +579,8 @@ class Index:
             try:
                 writer.recover()
                 yield writer
+                with suppress(IndexDamaged):  # the next writer tries again
+                    writer.merge_lexical_index()
             except OSError as error:
                 if error.errno == errno.ENOSPC:
                     raise RagIndexError.disk_full(self.path) from error

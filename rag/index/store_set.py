@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -159,14 +159,22 @@ class StoreSet:
         live = self._document_store.live_rows()
         stored = set(index.rows())
         index.delete(sorted(stored - live.keys()))
-        for rows in split_rows(sorted(live.keys() - stored)):
-            chunks = self._document_store.chunks(rows)
-            index.add(
-                LexicalEntry(row, live[row], chunks[row].heading_context, chunks[row].text)
-                for row in rows
-                if row in chunks
-            )
+        index.add(self._read_entries({row: live[row] for row in live.keys() - stored}))
         index.commit()
+
+    def read_lexical_entries(self) -> Iterator[LexicalEntry]:
+        """Read the live chunks for the lexical index."""
+        return self._read_entries(self._document_store.live_rows())
+
+    def _read_entries(self, documents: Mapping[int, int]) -> Iterator[LexicalEntry]:
+        """Read the chunks of these rows, with their documents, in the order of the rows."""
+        for rows in split_rows(sorted(documents)):
+            chunks = self._document_store.chunks(rows)
+            for row in rows:
+                if row in chunks:
+                    yield LexicalEntry(
+                        row, documents[row], chunks[row].heading_context, chunks[row].text
+                    )
 
     # -- state -------------------------------------------------------------------------------
 

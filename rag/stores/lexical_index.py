@@ -123,6 +123,11 @@ class LexicalIndex(ABC):
         Unknown rows are ignored.
         """
 
+    def replace_all(self, entries: Iterable[LexicalEntry]) -> None:
+        """Remove all chunks and add these. Searches see the old ones until `commit`."""
+        self.delete(self.rows())
+        self.add(entries)
+
     @abstractmethod
     def commit(self) -> None:
         """Make additions and deletions durable, and visible to this process."""
@@ -164,6 +169,14 @@ class LexicalIndex(ABC):
         It can be searched. The next ingest fills a new one from the document store.
         """
         return False
+
+    @property
+    def deleted_count(self) -> int:
+        """Number of removed chunks that still affect scores; 0, the default, if none can.
+
+        If there are many, the writer calls `replace_all`.
+        """
+        return 0
 
     @abstractmethod
     def languages(self) -> list[str]:

@@ -30,6 +30,7 @@ from rag.text.tokenization import STEMMED_LANGUAGES
 
 _MAX_BOOLEAN_CLAUSES = 500  # up to here, a boolean query is faster than tantivy's term set query
 _MAX_CACHED_PLANS = 32
+_MAX_CACHED_COUNTS = 10_000  # of chunks by term, in an index with deleted chunks
 _WRITER_HEAP_BYTES = 64_000_000  # buffer of a writer before it writes a segment
 _ENCODER_FILE = "sparse-encoder"  # holds the fingerprint of the sparse encoder
 _UNDETERMINED_LANGUAGE = "und"  # ISO 639-2: undetermined; for text without a stemmer
@@ -94,8 +95,7 @@ class TantivyIndex(LexicalIndex):
                     raise
                 self._schema, self._has_forms = self._build_schema(has_forms=False), False
                 self._index = self._open_index()
-        # A search scores its candidates with the same query again.
-        self._plans: dict[LexicalQuery, Sequence[Clause]] = {}
+        self._snapshot = self._take_snapshot()
         self._writer: Any = None
         self._lock = threading.Lock()
 
@@ -179,6 +179,12 @@ class TantivyIndex(LexicalIndex):
                 self._tantivy.Query.term_set_query(self._schema, "row", list(rows))
             )
 
+    def replace_all(self, entries: Iterable[LexicalEntry]) -> None:
+        """See `LexicalIndex.replace_all`."""
+        with self._translate_errors(is_writing=True):
+            self._open_writer().delete_all_documents()
+        self.add(entries)
+
     def commit(self) -> None:
         """See `LexicalIndex.commit`."""
         if self._writer is not None:
@@ -201,7 +207,10 @@ class TantivyIndex(LexicalIndex):
                 if "Lockfile" not in str(error) or self._links_folder is not None:
                     raise
                 self._index = self._open_links()  # its folder can no longer be written
-        self._plans = {}  # a plan depends on the counts of words
+        self._snapshot = self._take_snapshot()
+
+    def _take_snapshot(self) -> _Snapshot:
+        return _Snapshot(self._index.searcher(), self._tantivy, self._schema)
 
     def storage_exists(self) -> bool:
         """See `LexicalIndex.storage_exists`."""
@@ -209,7 +218,7 @@ class TantivyIndex(LexicalIndex):
 
     def count(self) -> int:
         """See `LexicalIndex.count`."""
-        return int(self._index.searcher().num_docs)
+        return self._snapshot.chunk_count
 
     def end_writing(self) -> None:
         """Close the writer, which holds tantivy's own lock on the folder."""
@@ -242,39 +251,37 @@ class TantivyIndex(LexicalIndex):
         self, query: LexicalQuery, k: int, documents: Collection[int] | None = None
     ) -> list[tuple[int, float]]:
         """See `LexicalIndex.search`."""
-        tantivy_query = self._build_query(query)
+        snapshot = self._snapshot
+        tantivy_query = self._build_query(query, snapshot)
         if tantivy_query is None or k < 1:
             return []
         if documents is not None:
             tantivy_query = self._restrict_query(tantivy_query, "document", documents)
-        return self._run_query(tantivy_query, k)
+        return self._run_query(tantivy_query, k, snapshot)
 
     def scores(self, query: LexicalQuery, rows: Sequence[int]) -> dict[int, float]:
         """See `LexicalIndex.scores`."""
-        tantivy_query = self._build_query(query)
+        snapshot = self._snapshot
+        tantivy_query = self._build_query(query, snapshot)
         if tantivy_query is None or not rows:
             return {}
-        return dict(self._run_query(self._restrict_query(tantivy_query, "row", rows), len(rows)))
+        restricted = self._restrict_query(tantivy_query, "row", rows)
+        return dict(self._run_query(restricted, len(rows), snapshot))
 
     def languages(self) -> list[str]:
         """See `LexicalIndex.languages`."""
-        searcher = self._index.searcher()
-        counts = {
-            name: searcher.doc_freq("language", name or _UNDETERMINED_LANGUAGE)
-            for name in (*STEMMED_LANGUAGES, "")
-        }
-        return sorted((name for name in counts if counts[name]), key=lambda name: -counts[name])
+        return self._snapshot.list_languages()
 
     def inverse_document_frequency(self, stem: str) -> float:
         """See `LexicalIndex.inverse_document_frequency`."""
-        searcher = self._index.searcher()
-        chunk_count = searcher.doc_freq("body", stem)
-        return compute_idf(chunk_count, searcher.num_docs) if chunk_count else 0.0
+        snapshot = self._snapshot
+        matching = snapshot.count_chunks("body", stem)
+        return compute_idf(matching, snapshot.chunk_count) if matching else 0.0
 
     def list_stems(self, prefix: str) -> dict[str, int]:
         """See `LexicalIndex.list_stems`."""
         with self._translate_errors():
-            return dict(self._index.searcher().terms_with_prefix("body", prefix))
+            return self._snapshot.list_stems(prefix)
 
     @property
     def sparse_encoder(self) -> SparseEncoder | None:
@@ -286,33 +293,38 @@ class TantivyIndex(LexicalIndex):
         """See `LexicalIndex.is_outdated`."""
         return not self._has_forms or self._is_other_encoder
 
-    def _build_query(self, query: LexicalQuery) -> Any:
+    @property
+    def deleted_count(self) -> int:
+        """See `LexicalIndex.deleted_count`."""
+        return self._snapshot.deleted_count
+
+    def _build_query(self, query: LexicalQuery, snapshot: _Snapshot) -> Any:
         """Translate the query for tantivy; None if no chunk can match it."""
-        plans = self._plans  # before the searcher: a commit meanwhile discards them with this plan
-        searcher = self._index.searcher()
 
         def count_chunks(field: str, stem: str) -> int:
             has_field = {"forms": self._has_forms, "sparse": bool(self._encoder_fingerprint)}
-            if not has_field.get(field, True):
-                return 0
-            return int(searcher.doc_freq(field, stem))
+            return snapshot.count_chunks(field, stem) if has_field.get(field, True) else 0
 
-        clauses = plans.get(query)
+        clauses = snapshot.plans.get(query)
         if clauses is None:
             clauses = plan_query(
-                query, self.languages(), count_chunks, searcher.num_docs, self.list_stems
+                query,
+                snapshot.list_languages(),
+                count_chunks,
+                snapshot.chunk_count,
+                snapshot.list_stems,
             )
-            if len(plans) >= _MAX_CACHED_PLANS:
-                plans.clear()
-            plans[query] = clauses
+            if len(snapshot.plans) >= _MAX_CACHED_PLANS:
+                snapshot.plans.clear()
+            snapshot.plans[query] = clauses
         if not clauses:
             return None
         should = self._tantivy.Occur.Should
         return self._tantivy.Query.boolean_query(
-            [(should, self._translate_clause(clause)) for clause in clauses]
+            [(should, self._translate_clause(clause, snapshot)) for clause in clauses]
         )
 
-    def _translate_clause(self, clause: Clause) -> Any:
+    def _translate_clause(self, clause: Clause, snapshot: _Snapshot) -> Any:
         query, schema = self._tantivy.Query, self._schema
         if isinstance(clause, SparseClause):
             term = query.term_query(schema, "sparse", clause.term, "basic")
@@ -320,14 +332,20 @@ class TantivyIndex(LexicalIndex):
         if isinstance(clause, PhraseClause):
             return query.disjunction_max_query(
                 [
-                    query.phrase_query(schema, "body", list(form))
-                    if len(form) > 1
-                    else query.term_query(schema, "body", form[0])
+                    query.boost_query(
+                        query.phrase_query(schema, "body", list(form))
+                        if len(form) > 1
+                        else query.term_query(schema, "body", form[0]),
+                        snapshot.correct_idf("body", form),
+                    )
                     for form in clause.forms
                 ]
             )
         terms = [
-            query.boost_query(query.term_query(schema, clause.field, stem), boost)
+            query.boost_query(
+                query.term_query(schema, clause.field, stem),
+                boost * snapshot.correct_idf(clause.field, [stem]),
+            )
             for stem, boost in clause.boosts.items()
         ]
         return terms[0] if len(terms) == 1 else query.disjunction_max_query(terms)
@@ -346,15 +364,83 @@ class TantivyIndex(LexicalIndex):
 
     def rows(self) -> list[int]:
         """See `LexicalIndex.rows`."""
+        snapshot = self._snapshot
         all_chunks = self._tantivy.Query.all_query()
-        return [row for row, _ in self._run_query(all_chunks, max(1, self.count()))]
+        chunk_count = max(1, snapshot.chunk_count)
+        return [row for row, _ in self._run_query(all_chunks, chunk_count, snapshot)]
 
-    def _run_query(self, query: Any, k: int) -> list[tuple[int, float]]:
+    def _run_query(self, query: Any, k: int, snapshot: _Snapshot) -> list[tuple[int, float]]:
         with self._translate_errors():
-            searcher = self._index.searcher()
+            searcher = snapshot.searcher
             hits = searcher.search(query, limit=k, count=False).hits
             rows: list[Any] = searcher.fast_field_values("row", [address for _, address in hits])
         return [(row, float(score)) for row, (score, _) in zip(rows, hits, strict=True)]
+
+
+class _Snapshot:
+    """The index as of one commit, with counts of its live chunks.
+
+    tantivy counts deleted chunks in its statistics until it merges their segment, which may be
+    never. Their words would weigh less than in a new index, so the counts here leave them out, and
+    `correct_idf` corrects the weights of a query. Only the mean length of fields still includes
+    deleted chunks, until `TantivyIndex.replace_all`.
+    """
+
+    def __init__(self, searcher: Any, tantivy: Any, schema: Any) -> None:
+        self.searcher = searcher
+        self.chunk_count = int(searcher.num_docs)
+        # A search scores its candidates with the same query again.
+        self.plans: dict[LexicalQuery, Sequence[Clause]] = {}
+        self._tantivy = tantivy
+        self._schema = schema
+        self._counts: dict[tuple[str, str], int] = {}
+        self._languages: list[str] | None = None
+        self._stored_count: int = sum(
+            searcher.doc_freq("language", name or _UNDETERMINED_LANGUAGE)
+            for name in (*STEMMED_LANGUAGES, "")
+        )  # each chunk has one language
+        self.deleted_count = self._stored_count - self.chunk_count
+
+    def count_chunks(self, field: str, term: str) -> int:
+        """Return the number of live chunks that have the term in the field."""
+        stored_count = int(self.searcher.doc_freq(field, term))
+        if not (stored_count and self.deleted_count):
+            return stored_count
+        count = self._counts.get((field, term))
+        if count is None:
+            query = self._tantivy.Query.term_query(self._schema, field, term, "basic")
+            count = int(self.searcher.search(query, limit=1, count=True).count)
+            if len(self._counts) >= _MAX_CACHED_COUNTS:
+                self._counts.clear()
+            self._counts[field, term] = count
+        return count
+
+    def correct_idf(self, field: str, terms: Sequence[str]) -> float:
+        """Return by what tantivy's BM25 score of a term or phrase is to be multiplied."""
+        if not self.deleted_count:
+            return 1.0
+        live = stored = 0.0
+        for term in terms:
+            live += compute_idf(self.count_chunks(field, term), self.chunk_count)
+            stored += compute_idf(self.searcher.doc_freq(field, term), self._stored_count)
+        return live / stored
+
+    def list_languages(self) -> list[str]:
+        """Return the languages of the live chunks, the most frequent first."""
+        if self._languages is None:
+            counts = {
+                name: self.count_chunks("language", name or _UNDETERMINED_LANGUAGE)
+                for name in (*STEMMED_LANGUAGES, "")
+            }
+            self._languages = sorted(filter(counts.get, counts), key=lambda name: -counts[name])
+        return self._languages
+
+    def list_stems(self, prefix: str) -> dict[str, int]:
+        """Return the stems of live chunks that start with `prefix`, with their chunk counts."""
+        counts = dict(self.searcher.terms_with_prefix("body", prefix))
+        if self.deleted_count:
+            counts = {stem: self.count_chunks("body", stem) for stem in counts}
+        return {stem: count for stem, count in counts.items() if count}
 
 
 def _read_encoder_fingerprint(folder: Path) -> str:

@@ -3,8 +3,11 @@
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import sys
+import tarfile
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -36,12 +39,14 @@ from rag.stores import (
 from rag.stores.chroma import ChromaCollection
 from rag.stores.exact import ExactVectorStore
 from rag.stores.memory_lexical import InMemoryLexical, InMemoryLexicalIndex
+from rag.stores.sqlite import migrations
 from rag.stores.tantivy import TantivyIndex
 
 WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda omicron sigma".split()
 CHUNKER = HeadingChunker(size=48, overlap=4)
 FORK_SERVER = multiprocessing.get_context("forkserver")
 FORK_SERVER.set_forkserver_preload(["tests.index.preload"])
+OLD_INDEX = Path(__file__).parent.parent / "fixtures" / "index-0.1.tar.xz"
 PARSER_PROCESSES = 0  # parse in this process: a killed process would leave workers running
 
 
@@ -74,7 +79,7 @@ EVERY_PAIR = pytest.mark.parametrize(
     ids=lambda stores: f"{stores.vector_store.name}-{stores.lexical_index.name}",
 )
 
-STEPS: dict[type, tuple[str, ...]] = {
+STEPS: dict[object, tuple[str, ...]] = {
     SqliteDocumentStore: (
         "add_pending",
         "make_live",
@@ -90,10 +95,11 @@ STEPS: dict[type, tuple[str, ...]] = {
     ),
     ChromaCollection: ("upsert", "delete"),
     ExactVectorStore: ("upsert", "delete"),
-    TantivyIndex: ("add", "delete", "commit"),
+    TantivyIndex: ("add", "delete", "replace_all", "commit"),
     InMemoryLexicalIndex: ("add", "delete", "commit"),
     StoreSet: ("create", "remove"),
     IndexWriter: ("embed",),
+    migrations: ("_read_version",),
 }
 
 
@@ -145,7 +151,7 @@ def _install_kill(remaining_steps: int) -> None:
         if remaining_steps <= 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def wrap_method(owner: type, name: str) -> None:
+    def wrap_method(owner: object, name: str) -> None:
         original = getattr(owner, name)
 
         def call_between_steps(*args: object, **kwargs: object) -> object:
@@ -167,8 +173,9 @@ def run_in_child(task: Callable[..., None], *args: object) -> None:
     assert not kill_at(sys.maxsize, task, *args)
 
 
-def assert_complete_answers(stores: Stores, index_path: Path, embedder: StaticEmbedder) -> None:
+def assert_complete_answers(stores: Stores, index_path: Path) -> None:
     """Check that searches find exactly one version of each document, with all its chunks."""
+    embedder = read_embedder(index_path)
     index = stores.open_index(index_path, embedder)
     hits = HybridRetriever().retrieve("document alpha beta", k=1_000, index=index)
     for uri in index.document_store.uris():
@@ -180,10 +187,9 @@ def assert_complete_answers(stores: Stores, index_path: Path, embedder: StaticEm
     index.close()
 
 
-def assert_recovery(
-    stores: Stores, index_path: Path, docs: Path, clean_path: Path, embedder: StaticEmbedder
-) -> None:
+def assert_recovery(stores: Stores, index_path: Path, docs: Path, clean_path: Path) -> None:
     """Ingest once more, and compare with an index that never crashed."""
+    embedder = read_embedder(index_path)
     index = stores.open_index(index_path, embedder, create=True)
     cached = index.document_store.stats().cached_embeddings
     first = sync(index, [Files(path=docs)], AutoParser(), CHUNKER, processes=PARSER_PROCESSES)
@@ -194,113 +200,159 @@ def assert_recovery(
     assert list_store_set_numbers(index.path) == [index.document_store.state.store_set_number]
     clean = stores.open_index(clean_path, embedder, create=True)
     sync(clean, [Files(path=docs)], AutoParser(), CHUNKER, processes=PARSER_PROCESSES)
-    for query in ("alpha beta", "document 3 sigma"):
-        dense_hits = [
-            sorted(
-                (hit.chunk.id, round(hit.score, 5))
-                for hit in DenseRetriever().retrieve(query, k=1_000, index=i)
-            )
-            for i in (index, clean)
-        ]
-        assert dense_hits[0] == dense_hits[1]
-        # BM25 counts deleted chunks in word frequencies until segments merge, so the scores may
-        # differ a little. The hits may not.
-        lexical_hits = [
-            sorted(h.chunk.id for h in LexicalRetriever().retrieve(query, k=1_000, index=i))
-            for i in (index, clean)
-        ]
-        assert lexical_hits[0] == lexical_hits[1]
+    for query in ("alpha beta", "document 3 sigma", "kappa lambda omicron the theta"):
+        for retriever in (DenseRetriever(), LexicalRetriever()):
+            scores = [
+                sorted(
+                    (hit.chunk.id, round(hit.score, 5))
+                    for hit in retriever.retrieve(query, k=1_000, index=i)
+                )
+                for i in (index, clean)
+            ]
+            assert scores[0] == scores[1], retriever.name
     clean.close()
     index.close()
 
 
+def ingest_with_other_embedder(stores: Stores, index_path: Path, docs: Path) -> None:
+    """Embed all texts again, with the embedder that the index does not have."""
+    other = {StaticEmbedder: OtherEmbedder(), OtherEmbedder: StaticEmbedder()}
+    ingest(stores, index_path, docs, other[type(read_embedder(index_path))])
+
+
+def ingest_again(stores: Stores, index_path: Path, docs: Path) -> None:
+    ingest(stores, index_path, docs, read_embedder(index_path))
+
+
+def compact(stores: Stores, index_path: Path, _: Path) -> None:
+    with closing(stores.open_index(index_path, read_embedder(index_path))) as index:
+        maintenance.compact(index)
+
+
+def rebuild(stores: Stores, index_path: Path, _: Path) -> None:
+    with closing(stores.open_index(index_path, read_embedder(index_path))) as index:
+        maintenance.rebuild(index)
+
+
+def take_snapshot(stores: Stores, index_path: Path, name: str) -> None:
+    with closing(stores.open_index(index_path, read_embedder(index_path))) as index:
+        maintenance.snapshot(index, name)
+
+
+def restore(stores: Stores, index_path: Path, _: Path) -> None:
+    with closing(stores.open_index(index_path, read_embedder(index_path))) as index:
+        names = [snapshot.name for snapshot in maintenance.snapshots(index_path)]
+        maintenance.restore(index, names[-1])
+
+
+def damage(stores: Stores, index_path: Path, _: Path) -> None:
+    """Remove chunks from the vector store and the lexical index."""
+    with closing(stores.open_index(index_path, read_embedder(index_path))) as index:
+        rows = list(index.document_store.live_rows())
+        index.vectors.delete(rows[:2])
+        index.lexical.delete(rows[-2:])
+        index.lexical.commit()
+        index.lexical.end_writing()
+
+
+def repair(stores: Stores, index_path: Path, _: Path) -> None:
+    with closing(stores.open_index(index_path, read_embedder(index_path))) as index:
+        maintenance.repair(index)
+
+
+def read_embedder(index_path: Path) -> StaticEmbedder:
+    """Return the embedder of the vectors that the index has."""
+    with closing(SqliteDocumentStore(index_path / "library.sqlite", read_only=True)) as documents:
+        fingerprint = documents.state.embedder_fingerprint
+    other = OtherEmbedder()
+    return other if fingerprint == other.fingerprint else StaticEmbedder()
+
+
+# The steps of each task, about: a task may end before the step at which it is to die.
+TASKS: dict[Callable[[Stores, Path, Path], None], int] = {
+    ingest_again: 30,
+    ingest_with_other_embedder: 60,
+    compact: 14,
+    rebuild: 14,
+    restore: 16,
+    repair: 18,
+}
+
+
 @pytest.mark.slow
 @EVERY_PAIR
-def test_ingest_killed_at_many_points_answers_and_recovers(stores: Stores, tmp_path: Path) -> None:
+def test_an_index_survives_kills_at_any_point_of_any_task(stores: Stores, tmp_path: Path) -> None:
+    """For more than the default: ``CITEWELL_KILLS=200 pytest tests/index/test_crashes.py``."""
+    # The other stores keep nothing of their own across a crash, so fewer points are enough.
+    enough = int(os.environ.get("CITEWELL_KILLS", 40 if stores == Stores() else 12))
     rng = random.Random(20)
     docs, index_path = tmp_path / "docs", tmp_path / "index"
     docs.mkdir()
     edit_documents(docs, rng)
     run_in_child(ingest, stores, index_path, docs, StaticEmbedder())
+    run_in_child(take_snapshot, stores, index_path, "first")
     edit_documents(docs, rng)
-    # The other stores keep nothing of their own across a crash, so fewer points are enough.
-    enough = 45 if stores == Stores() else 12
-    kill_count = 0
-    for attempt in range(2 * enough):
-        step = rng.randint(1, 30)
-        kill_count += kill_at(step, ingest, stores, index_path, docs, StaticEmbedder())
-        run_in_child(assert_complete_answers, stores, index_path, StaticEmbedder())
-        if rng.random() < 0.3:
-            clean = tmp_path / f"clean{attempt}"
-            run_in_child(assert_recovery, stores, index_path, docs, clean, StaticEmbedder())
+    kills: Counter[str] = Counter()
+    while kills.total() < enough:
+        # Each task at least once, then any of them.
+        task = next((t for t in TASKS if not kills[t.__name__]), rng.choice(list(TASKS)))
+        step = rng.randint(1, TASKS[task])
+        if task is repair:
+            run_in_child(damage, stores, index_path, docs)
+        has_died = kill_at(step, task, stores, index_path, docs)
+        kills[task.__name__] += has_died
+        if task is repair and has_died:  # until then, the damage may be there
+            run_in_child(repair, stores, index_path, docs)
+        run_in_child(assert_complete_answers, stores, index_path)
+        if rng.random() < 0.25:
+            clean = tmp_path / f"clean{kills.total()}-{step}"
+            run_in_child(assert_recovery, stores, index_path, docs, clean)
+            shutil.rmtree(clean)
+        if rng.random() < 0.7:
             edit_documents(docs, rng)
-        elif rng.random() < 0.5:
-            edit_documents(docs, rng)
-        if kill_count == enough:
-            break
-    assert kill_count == enough
+    clean = tmp_path / "clean"
+    run_in_child(assert_recovery, stores, index_path, docs, clean)
+    assert set(kills) == {task.__name__ for task in TASKS}
+
+
+def open_old_index(stores: Stores, index_path: Path, docs: Path) -> None:
+    """Convert an index of version 0.1 to this format, and add a folder."""
+    ingest(stores, index_path, docs, StaticEmbedder())
+
+
+def assert_old_documents_answer(stores: Stores, index_path: Path) -> None:
+    with closing(stores.open_index(index_path)) as index:
+        hits = HybridRetriever().retrieve("kettle litres", k=1_000, index=index)
+        uris = [hit.chunk.uri for hit in hits]
+        assert uris.count("notes:kettle") == 1
+        assert {"notes:fan", "notes:lamp"} < set(index.document_store.uris())
+        assert "notes:radio" not in {*uris, *index.document_store.uris()}
 
 
 @pytest.mark.slow
 @EVERY_PAIR
-def test_reembedding_killed_at_many_points_answers_and_recovers(
-    stores: Stores, tmp_path: Path
-) -> None:
-    rng = random.Random(21)
+def test_a_migration_survives_kills_at_any_point(stores: Stores, tmp_path: Path) -> None:
+    rng = random.Random(23)
     docs = tmp_path / "docs"
     docs.mkdir()
     edit_documents(docs, rng)
-    switch_count = 0
-    for attempt, step in enumerate(range(4, 200, 9)):
-        index_path = tmp_path / f"index{attempt}"
-        run_in_child(ingest, stores, index_path, docs, StaticEmbedder())
-        if not kill_at(step, ingest, stores, index_path, docs, OtherEmbedder()):
-            break
-        file = index_path / "library.sqlite"
-        with closing(SqliteDocumentStore(file, read_only=True)) as document_store:
-            fingerprint = document_store.state.embedder_fingerprint
-        has_switched = fingerprint == OtherEmbedder().fingerprint
-        switch_count += has_switched
-        embedder = OtherEmbedder() if has_switched else StaticEmbedder()
-        run_in_child(assert_complete_answers, stores, index_path, embedder)
-        if attempt % 3 == 2:  # with the old embedder, the old index is still complete
-            reverted = tmp_path / f"reverted{step}"
-            run_in_child(assert_recovery, stores, index_path, docs, reverted, StaticEmbedder())
-        clean = tmp_path / f"clean{step}"
-        run_in_child(assert_recovery, stores, index_path, docs, clean, OtherEmbedder())
-    assert attempt >= 6
-    assert 0 < switch_count < attempt
+    kill_count = 0
+    for step in (1, 3, 4, 7, 12, 20):
+        folder = tmp_path / str(step)
+        with tarfile.open(OLD_INDEX) as archive:
+            archive.extractall(folder, filter="data")
+        index_path = folder / "index"
+        kill_count += kill_at(step, open_old_index, stores, index_path, docs)
+        run_in_child(assert_old_documents_answer, stores, index_path)
+        run_in_child(open_old_index, stores, index_path, docs)
+        run_in_child(assert_old_documents_answer, stores, index_path)
+        run_in_child(assert_intact, stores, index_path)
+    assert kill_count >= 5
 
 
-def take_snapshot(stores: Stores, index_path: Path) -> None:
-    index = stores.open_index(index_path)
-    maintenance.snapshot(index, "before")
-    index.close()
-
-
-def restore_snapshot(stores: Stores, index_path: Path) -> None:
-    index = stores.open_index(index_path)
-    maintenance.restore(index, "before")
-    index.close()
-
-
-@pytest.mark.slow
-@EVERY_PAIR
-def test_restore_killed_at_many_points_answers_and_recovers(stores: Stores, tmp_path: Path) -> None:
-    rng = random.Random(22)
-    docs, index_path = tmp_path / "docs", tmp_path / "index"
-    docs.mkdir()
-    edit_documents(docs, rng)
-
-    run_in_child(ingest, stores, index_path, docs, StaticEmbedder())
-    run_in_child(take_snapshot, stores, index_path)
-    for step in range(1, 14):
-        edit_documents(docs, rng)
-        run_in_child(ingest, stores, index_path, docs, StaticEmbedder())
-        kill_at(step, restore_snapshot, stores, index_path)
-        run_in_child(assert_complete_answers, stores, index_path, StaticEmbedder())
-        clean = tmp_path / f"clean{step}"
-        run_in_child(assert_recovery, stores, index_path, docs, clean, StaticEmbedder())
+def assert_intact(stores: Stores, index_path: Path) -> None:
+    with closing(stores.open_index(index_path)) as index:
+        assert maintenance.verify(index).problems == []
 
 
 def test_store_set_of_a_killed_build_is_removed(tmp_path: Path, folder: Path) -> None:

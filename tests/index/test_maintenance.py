@@ -1,5 +1,6 @@
 """Verify, repair, rebuild and compact; indexes that are damaged, replaced or locked."""
 
+import random
 import shutil
 import subprocess
 import sys
@@ -12,8 +13,10 @@ import pytest
 
 from rag import DenseRetriever, Pipeline, StaticEmbedder
 from rag.errors import IndexDamaged, IndexLocked, IndexNotFound, RagIndexError
-from rag.index import Index, maintenance
+from rag.index import Index, commit_protocol, maintenance
 from rag.index.store_set import list_store_set_numbers
+from rag.stores.lexical_index import BM25Query
+from rag.stores.tantivy import TantivyIndex
 from tests.index.helpers import (
     add_vector,
     change_vector,
@@ -239,3 +242,71 @@ def test_store_set_of_another_document_store_is_filled_again(tmp_path: Path, fol
         assert pipeline.ingest(folder).embedded == 0
         assert pipeline.search("battery") == expected
         assert maintenance.verify(pipeline.open()).problems == []
+
+
+@pytest.mark.parametrize("max_chunks", [1_000, 0])  # a small index; a large one
+def test_the_ranking_after_updates_is_that_of_a_new_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_chunks: int
+) -> None:
+    monkeypatch.setattr(commit_protocol, "_MAX_CHUNKS_TO_MERGE_ALWAYS", max_chunks)
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    generator = random.Random(7)
+    vocabulary = [f"word{letter}{other}" for letter in "abcdefgh" for other in "klmnop"]
+
+    def write_document(number: int) -> None:
+        words = generator.choices(vocabulary, range(1, 49), k=generator.randint(5, 40))
+        (folder / f"{number}.txt").write_text("the text of " + " ".join(words), encoding="utf-8")
+
+    for number in range(40):
+        write_document(number)
+    ingest_folder(tmp_path / "updated", folder).close()
+    for _ in range(2):
+        for number in generator.sample(range(40), 20):
+            write_document(number)
+        ingest_folder(tmp_path / "updated", folder).close()
+    with (
+        closing(ingest_folder(tmp_path / "updated", folder)) as index,
+        closing(ingest_folder(tmp_path / "new", folder)) as new_index,
+    ):
+        assert index.lexical.deleted_count == 0
+        for word in vocabulary:
+            query = BM25Query(f"the {word} {generator.choice(vocabulary)}")
+            scores = [score for _, score in index.lexical.search(query, 50)]
+            assert scores == [score for _, score in new_index.lexical.search(query, 50)]
+        assert maintenance.verify(index).is_intact
+
+
+def test_a_few_deleted_chunks_of_a_large_index_are_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit_protocol, "_MAX_CHUNKS_TO_MERGE_ALWAYS", 0)
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    for number in range(10):
+        (folder / f"{number}.txt").write_text(f"Paragraph {number}.", encoding="utf-8")
+    with closing(ingest_folder(tmp_path / "i", folder)) as index:
+        deleted_counts = []
+        for uri in index.document_store.uris()[:3]:
+            with index.open_writer() as writer:
+                writer.delete([uri])
+            deleted_counts.append(index.lexical.deleted_count)
+        assert deleted_counts == [1, 2, 0]  # more than a quarter of the seven that are left
+
+
+def test_an_ingest_does_not_fail_if_the_merge_does(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise IndexDamaged("the disk is full")
+
+    with closing(ingest_folder(tmp_path / "i", folder)) as index:
+        monkeypatch.setattr(TantivyIndex, "replace_all", fail)
+        with index.open_writer() as writer:
+            writer.delete(index.document_store.uris()[:1])
+        assert index.lexical.deleted_count > 0
+        monkeypatch.undo()
+        with index.open_writer():
+            pass
+        assert index.lexical.deleted_count == 0
+        assert maintenance.verify(index).is_intact

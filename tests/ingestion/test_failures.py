@@ -121,13 +121,52 @@ with Pipeline(index=disk / "index", processes=0) as pipeline:
 """
 
 
-def test_a_new_process_searches_on_a_full_disk(tmp_path: Path, folder: Path) -> None:
+CRASH_ON_A_FULL_DISK = """
+import subprocess
+import sys
+from pathlib import Path
+from rag import Pipeline
+from rag.errors import RagIndexError
+
+disk, docs = map(Path, sys.argv[1:])
+index = disk / "index"
+question = "How long does the battery last?"
+ingest = f"pipeline = Pipeline(index={str(index)!r}, processes=0); pipeline.ingest({str(docs)!r})"
+crash = f"import os; from rag import Pipeline; {ingest}; os.kill(os.getpid(), 9)"
+subprocess.run([sys.executable, "-c", crash])
+assert (index / "library.sqlite-wal").stat().st_size > 0
+(index / "library.sqlite-shm").unlink()  # a machine without power does not keep it
+fill = (disk / "fill").open("wb", buffering=0)
+try:
+    while True:
+        fill.write(b"x" * 4096)
+except OSError:
+    pass
+with Pipeline(index=index, processes=0) as pipeline:
+    for _ in range(2):
+        assert "34 minutes" in pipeline.ask(question).text
+        try:
+            pipeline.ingest(docs)
+        except RagIndexError as error:
+            assert "no space left" in str(error), error
+        else:
+            raise AssertionError("the disk is not full")
+    fill.truncate(0)
+    assert "34 minutes" in pipeline.ask(question).text
+    (docs / "new.md").write_text("The new kite is blue. " * 200)
+    assert pipeline.ingest(docs).added == 1
+    assert "blue" in pipeline.ask("What color is the new kite?").text
+"""
+
+
+@pytest.mark.parametrize("script", [SEARCH_ON_A_FULL_DISK, CRASH_ON_A_FULL_DISK])
+def test_a_new_process_searches_on_a_full_disk(tmp_path: Path, folder: Path, script: str) -> None:
     if not can_mount_without_root():
         pytest.skip("no file system can be mounted here")
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = f'mount -t tmpfs -o size=8m tmpfs {disk} && exec "$@"'
-    command = [sys.executable, "-c", SEARCH_ON_A_FULL_DISK, str(disk), str(folder)]
+    command = [sys.executable, "-c", script, str(disk), str(folder)]
     completed = subprocess.run(
         ["unshare", "-rm", "sh", "-c", mount, "sh", *command], capture_output=True, text=True
     )

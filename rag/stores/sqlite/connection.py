@@ -30,6 +30,7 @@ _T = TypeVar("_T")
 SQL_PARAMETERS_PER_STATEMENT = 500  # far below SQLite's default limit of 32,766
 _WAL_ATTEMPTS, _WAL_PAUSE_SECONDS = 100, 0.05
 _MIN_FREE_BYTES = 65_536  # less does not hold the log files
+_EXCLUSIVE_MODE = "mode=rw&exclusive"  # SQLite ignores the second part
 _BUSY_TIMEOUT_SECONDS = 30  # how long SQLite waits for a lock of another connection
 
 
@@ -52,6 +53,7 @@ class SqliteConnection(DocumentStore):
         self._lazy_write_connection: sqlite3.Connection | None = None
         self._location_indexes: dict[int, LocationIndex] = {}
         self._immutable_signature: tuple[int, ...] | None = None
+        self._is_exclusive = False
         with self._translate_errors():
             if create:
                 self._refuse_empty_file()
@@ -87,6 +89,10 @@ class SqliteConnection(DocumentStore):
         if self._lazy_write_connection is None:
             if self._read_only:
                 raise RagIndexError(f"{self.path} was opened for reading only", path=self.path)
+            if self._is_exclusive:
+                self._follow_changes()
+                if self._is_exclusive:
+                    raise RagIndexError.disk_full(self.path)
             self._lazy_write_connection = self._connect_for_writing()
             self._lazy_write_connection.execute("PRAGMA foreign_keys = ON")
         return self._lazy_write_connection
@@ -116,32 +122,39 @@ class SqliteConnection(DocumentStore):
         """Open for reading.
 
         Where SQLite cannot make its log files, in a folder without write permission or on a full
-        disk, the file counts as immutable until it changes.
+        disk, the file counts as immutable until it changes. If a crash left transactions in the
+        log of a full disk, this process has the file for itself: then SQLite needs no new file.
         """
         modes = ["mode=rw"]  # with "ro" SQLite does not remove its log files on close
         if not os.access(self.path.parent, os.W_OK):
             modes = ["mode=ro", "immutable=1"]
-        elif not self._has_log():
-            modes.append("immutable=1")
+        else:
+            modes.append(_EXCLUSIVE_MODE if self._has_log() else "immutable=1")
         for mode in modes:
             signature = self._read_signature()
+            connection = sqlite3.connect(
+                f"{self.path.absolute().as_uri()}?{mode}",
+                uri=True,
+                timeout=_BUSY_TIMEOUT_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
             try:
-                connection = sqlite3.connect(
-                    f"{self.path.absolute().as_uri()}?{mode}",
-                    uri=True,
-                    timeout=_BUSY_TIMEOUT_SECONDS,
-                    isolation_level=None,
-                    check_same_thread=False,
-                )
+                if mode == _EXCLUSIVE_MODE:
+                    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
                 connection.execute("PRAGMA cache_size = -131072")
                 connection.execute("PRAGMA query_only = ON")
                 register_filter_functions(connection)
                 connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-                self._immutable_signature = signature if mode == "immutable=1" else None
-                return connection
-            except sqlite3.OperationalError as error:
-                if mode == modes[-1] or (mode == "mode=rw" and not _is_out_of_space(error)):
+            except sqlite3.Error as error:
+                connection.close()
+                is_expected = mode != "mode=rw" or _is_out_of_space(error)
+                if mode == modes[-1] or not is_expected:
                     raise
+            else:
+                self._immutable_signature = signature if mode == "immutable=1" else None
+                self._is_exclusive = mode == _EXCLUSIVE_MODE
+                return connection
         raise AssertionError("there is at least one mode")
 
     def _is_disk_full(self) -> bool:
@@ -158,16 +171,23 @@ class SqliteConnection(DocumentStore):
         return (stat.st_ino, stat.st_mtime_ns, stat.st_size, self._has_log())
 
     def _follow_changes(self) -> None:
-        """Open the file again if it counted as immutable and has changed."""
+        """Open the file again if it counted as immutable and has changed, or the disk has space."""
         with self._read_lock:
-            if self._immutable_signature is None or self._read_connection.in_transaction:
+            if self._read_connection.in_transaction:
                 return
-            if self.path.exists() and self._read_signature() != self._immutable_signature:
+            if self._is_exclusive:
+                if not self._is_disk_full():
+                    self._read_connection.close()
+                    self._read_connection = self._connect_for_reading()
+            elif self._immutable_signature is not None and self._has_changed():
                 old_connection, self._read_connection = (
                     self._read_connection,
                     self._connect_for_reading(),
                 )
                 old_connection.close()
+
+    def _has_changed(self) -> bool:
+        return self.path.exists() and self._read_signature() != self._immutable_signature
 
     def _create_schema(self) -> None:
         with self.transaction() as connection:
