@@ -308,7 +308,7 @@ class SqliteConnection(DocumentStore):
         self._write_connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
 
 
-def _is_out_of_space(error: sqlite3.OperationalError) -> bool:
+def _is_out_of_space(error: sqlite3.Error) -> bool:
     """Whether SQLite failed to make its log files; it does not say why."""
     return any(text in str(error) for text in ("disk I/O error", "unable to open", "is full"))
 
