@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, settings
 
 from rag import Pipeline, StaticEmbedder
 from rag.index import Index
+from tests.command_server import CommandServer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -148,20 +149,32 @@ class CommandResult:
         return json.loads(self.out)
 
 
+@pytest.fixture(scope="session")
+def command_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandServer]:
+    server = CommandServer(tmp_path_factory.mktemp("server"))
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def rag(tmp_path: Path) -> Callable[..., CommandResult]:
-    """Run the installed ``rag`` command as a process in `tmp_path`."""
+def rag(tmp_path: Path, command_server: CommandServer) -> Callable[..., CommandResult]:
+    """Run the installed ``rag`` command as a process in `tmp_path`, as a new one with `via`."""
     command = Path(sys.executable).with_name("rag")
 
     def run(*arguments: str, stdin: str = "", via: Sequence[str] = (), **env: str) -> CommandResult:
-        process = subprocess.run(
-            [*via, str(command), *map(str, arguments)],
-            cwd=tmp_path,
-            input=stdin.encode(),
-            capture_output=True,
-            env={**os.environ, "XDG_CONFIG_HOME": str(tmp_path / ".config"), **env},
-            timeout=120,
-        )
+        environment = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path / ".config"), **env}
+        words = [str(argument) for argument in arguments]
+        if via or any(name.startswith(("PYTHON", "LC_", "LANG")) for name in env):
+            process = subprocess.run(
+                [*via, str(command), *words],
+                cwd=tmp_path,
+                input=stdin.encode(),
+                capture_output=True,
+                env=environment,
+                timeout=120,
+            )
+        else:
+            process = command_server.run(words, tmp_path, environment, stdin.encode())
         result = CommandResult(process.returncode, process.stdout.decode(), process.stderr.decode())
         assert "Traceback" not in result.err, result.err
         return result
