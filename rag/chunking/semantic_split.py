@@ -11,6 +11,7 @@ import unicodedata
 from enum import IntEnum
 from typing import NamedTuple
 
+from rag.call_context import check_limits
 from rag.text.sentences import Span
 
 # Letters of scripts without spaces between words, or with sentence ends that semchunk ignores:
@@ -98,11 +99,16 @@ def split_semantically(text: str, start: int, end: int, target_characters: int) 
     from semchunk import chunk
 
     try:
-        # `len` counts characters; with memoize, semchunk would keep every text in memory.
-        _, offsets = chunk(piece, target_characters, len, offsets=True, memoize=False)
+        # With memoize, semchunk would keep every text in memory.
+        _, offsets = chunk(piece, target_characters, _count_characters, offsets=True, memoize=False)
     except RecursionError:  # text of ever longer runs of breaks
         return _split_at_breaks(text, start, end, target_characters)
     return [strip_span(text, start + a, start + b) for a, b in offsets if piece[a:b].strip()]
+
+
+def _count_characters(piece: str) -> int:
+    check_limits()  # a large text takes many seconds
+    return len(piece)
 
 
 def _is_other_script(piece: str) -> bool:
@@ -117,6 +123,7 @@ def _is_other_script(piece: str) -> bool:
 def _split_at_breaks(text: str, start: int, end: int, target_characters: int) -> list[Span]:
     spans = []
     while (first := _NOT_SPACE.search(text, start, end)) is not None:
+        check_limits()
         start = first.start()
         is_last = end - start <= target_characters
         cut = end if is_last else _find_cut(text, start, start + target_characters)

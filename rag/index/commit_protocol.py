@@ -47,8 +47,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from rag.call_context import check_limits
 from rag.component import NotFingerprinted
 from rag.embedding.base import Embedder, embedding_span
 from rag.errors import EmbeddingError, IndexDamaged, RagError
@@ -71,6 +74,7 @@ if TYPE_CHECKING:
     from rag.index.index import Index
 
 _CHUNKS_PER_BATCH = 5_000
+_TEXTS_PER_LOCAL_CALL = 1_024  # of a local embedder, between two checks of limits
 _MAX_DELETED_SHARE = 0.25  # of the live chunks, in a lexical index that counts deleted ones
 _MAX_CHUNKS_TO_MERGE_ALWAYS = 1_000  # a lexical index of this size is filled in a moment
 
@@ -168,17 +172,20 @@ class IndexWriter:
         Those of a remote embedder are kept at once: if a later request fails, they stay paid for.
         """
         embedder = self._index.embedder
-        hashes = list(texts)
         vectors: dict[bytes, bytes] = {}
-        for indices, part in embedder.embed_in_parts(list(texts.values())):
-            _check_vectors(part, len(indices), embedder)
-            if not indices:
-                continue
-            self._index.check_vector_length(part.shape[1])
-            new = {hashes[i]: vector.tobytes() for i, vector in zip(indices, part, strict=True)}
-            if embedder.is_remote:
-                self._document_store.add_embeddings(self._index.fingerprint, new.items())
-            vectors |= new
+        size = len(texts) if embedder.is_remote else _TEXTS_PER_LOCAL_CALL
+        remaining = iter(texts)
+        while hashes := list(islice(remaining, size)):
+            check_limits()
+            for indices, part in embedder.embed_in_parts([texts[h] for h in hashes]):
+                _check_vectors(part, len(indices), embedder)
+                if not indices:
+                    continue
+                self._index.check_vector_length(part.shape[1])
+                new = {hashes[i]: vector.tobytes() for i, vector in zip(indices, part, strict=True)}
+                if embedder.is_remote:
+                    self._document_store.add_embeddings(self._index.fingerprint, new.items())
+                vectors |= new
         return vectors
 
     def write(self, batch: Sequence[PendingDocument]) -> None:
@@ -198,7 +205,7 @@ class IndexWriter:
             ]
             vectors = np.concatenate([pending.vectors for pending in batch])
             vectors_written = self._vector_pool.submit(
-                self._store_set.vectors.upsert, rows, owners, vectors, chunks
+                copy_context().run, self._store_set.vectors.upsert, rows, owners, vectors, chunks
             )
             try:
                 self._store_set.lexical.add(

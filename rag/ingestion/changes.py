@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 from connectors.base import Connector, FailedPart, Source, apply_source_metadata, is_skipped
 from connectors.files import path_of
 from connectors.parser_pool import ParserPool
+from rag.call_context import check_limits
 from rag.chunking import Chunker, split_document
 from rag.embedding.base import Embedder
 from rag.errors import (
@@ -100,10 +101,8 @@ class ChangeDetector:
         embedder: Embedder,
         parser_pool: ParserPool,
         chunker: Chunker,
-        stop: threading.Event,
     ) -> None:
         self._document_store = document_store
-        self._stop_event = stop
         self._embedder = embedder
         self._parser_pool = parser_pool
         self._chunker = chunker
@@ -139,7 +138,7 @@ class ChangeDetector:
                         )
                         pending_items.append(
                             self._skip_unchanged(source, record)
-                            or pool.submit(self._read_source, source, record)
+                            or pool.submit(copy_context().run, self._read_source, source, record)
                         )
                         while len(pending_items) > 2 * readers or isinstance(
                             pending_items[0], list
@@ -241,8 +240,7 @@ class ChangeDetector:
 
         Runs in a reader thread.
         """
-        if self._stop_event.is_set():
-            raise KeyboardInterrupt
+        check_limits()
         try:
             return self._decide_source(source, record)
         except SourceUnreadable as error:

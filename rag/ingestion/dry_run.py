@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -48,7 +47,7 @@ def plan(
             stack.enter_context(count_sources_in_background(connectors, report))
         parser_pool = ParserPool(parser, processes, limits)
         stack.callback(parser_pool.close)
-        detector = ChangeDetector(document_store, embedder, parser_pool, chunker, threading.Event())
+        detector = ChangeDetector(document_store, embedder, parser_pool, chunker)
         cost = _CostEstimate(document_store, embedder, report)
         for chunks in chunk_stored_documents(document_store, embedder, chunker, report):
             cost.add(chunks)

@@ -9,20 +9,21 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, TypeVar
 
+from rag.call_context import check_limits
+
 _T = TypeVar("_T")
 
 
 class Prefetcher(Iterator[_T]):
     """Run an iterator in a background thread, up to `depth` items ahead of its consumer.
 
-    An exception of the iterator is raised in the consumer. `close` stops the thread. When `stop`
-    is set, the consumer gets a `KeyboardInterrupt`.
+    An exception of the iterator is raised in the consumer. `close` stops the thread. When the call
+    is cancelled or its deadline passes, the consumer gets `CallCancelled` or `DeadlineExceeded`.
     """
 
     _END_OF_ITEMS = object()
 
-    def __init__(self, items: Iterator[_T], stop: threading.Event, depth: int = 2) -> None:
-        self._stop_event = stop
+    def __init__(self, items: Iterator[_T], depth: int = 2) -> None:
         self._queue: queue.Queue[Any] = queue.Queue(maxsize=depth)
         self._closed_event = threading.Event()
         self._error: BaseException | None = None
@@ -57,10 +58,10 @@ class Prefetcher(Iterator[_T]):
         return False
 
     def _get_item(self) -> Any:
-        while not self._stop_event.is_set():
+        while True:
+            check_limits()
             with suppress(queue.Empty):
                 return self._queue.get(timeout=0.1)
-        raise KeyboardInterrupt
 
     def __next__(self) -> _T:
         item = self._get_item()

@@ -18,8 +18,9 @@ from contextvars import copy_context
 
 from connectors.base import Connector, Parser
 from connectors.parser_pool import ParserLimits, ParserPool
+from rag.call_context import Cancellation, check_limits, limit_call
 from rag.chunking.base import Chunker
-from rag.errors import ModelRateLimited, ModelUnreachable
+from rag.errors import CallCancelled, DeadlineExceeded, ModelRateLimited, ModelUnreachable
 from rag.index.index import Index
 from rag.ingestion.batches import embed_batches, group_into_batches, store_batch
 from rag.ingestion.changes import ChangeDetector, IngestItem
@@ -52,12 +53,14 @@ def sync(
     continues. If the index was built with another embedder, all documents are embedded again
     first, and the index switches to its new embedder in one step. `processes` is the number of
     parser processes and `limits` bounds the time and memory of each source (see `ParserPool`).
+    A run ends within moments when its call is cancelled or its deadline passes (`limit_call`); what
+    was written stays, and the next run goes on from there.
     `progress` is called with the report at the beginning and after every batch, from the thread
     that ingests; ``read`` in it grows between.
     Raises `IndexLocked` if another process is writing, and `SourceNotFound` if the source of a
     connector does not exist.
     """
-    stop = threading.Event()
+    stop = Cancellation()
     parser_pool = ParserPool(parser, processes, limits)
     with ThreadPoolExecutor(1, "citewell-ingest", initializer=_lower_priority) as pool:
         sync_future = pool.submit(
@@ -75,7 +78,7 @@ def sync(
         try:
             return sync_future.result()
         except BaseException:  # Ctrl-C reaches the main thread only
-            stop.set()
+            stop.cancel()
             raise
         finally:
             parser_pool.close()
@@ -107,19 +110,19 @@ def _run_sync(
     keep_missing: bool,
     allow_deletions: bool,
     progress: Callable[[IngestReport], None] | None,
-    stop: threading.Event,
+    stop: Cancellation,
 ) -> IngestReport:
     start_time = time.perf_counter()
     report = IngestReport()
 
     def report_progress() -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
+        check_limits()
         report.seconds = time.perf_counter() - start_time
         if progress is not None:
             progress(report)
 
     with ExitStack() as stack:
+        stack.enter_context(limit_call(cancellation=stop))
         writer = stack.enter_context(index.open_writer(allow_other_embedder=True))
         if progress is not None:
             stack.enter_context(count_sources_in_background(connectors, report))
@@ -127,14 +130,17 @@ def _run_sync(
         if index.has_other_embedder(index.document_store.state):
             reembed_documents(index, writer, chunker, report, report_progress)
         index.probe.check()
-        detector = ChangeDetector(index.document_store, index.embedder, parser_pool, chunker, stop)
+        detector = ChangeDetector(index.document_store, index.embedder, parser_pool, chunker)
         changes = _count_reads(detector.detect_changes(connectors), report)
-        decided_batches = Prefetcher(group_into_batches(changes), stop)
-        embedded_batches = Prefetcher(embed_batches(decided_batches, writer), stop)
+        decided_batches = Prefetcher(group_into_batches(changes))
+        embedded_batches = Prefetcher(embed_batches(decided_batches, writer))
         try:
             for batch in embedded_batches:
                 store_batch(batch, writer, index, report)
                 report_progress()
+        except (CallCancelled, DeadlineExceeded):
+            parser_pool.close()  # the threads may wait for a parser
+            raise
         except (ModelRateLimited, ModelUnreachable) as error:
             raise type(error)(
                 f"{error}. What was embedded before is kept: the same command goes on from there",

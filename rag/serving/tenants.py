@@ -16,7 +16,8 @@ from anyio import to_thread
 from pydantic import BaseModel
 
 from connectors import PART, Connector
-from rag.errors import IndexNotFound, QueryError, RagError
+from rag.call_context import Cancellation, limit_call
+from rag.errors import CallCancelled, IndexNotFound, QueryError, RagError
 from rag.generation import Event
 from rag.index.paths import UPLOADS_FOLDER, namespace_folder
 from rag.ingestion import IngestReport
@@ -69,10 +70,10 @@ class JobInfo(BaseModel):
 
 @dataclass
 class Job:
-    """A job; ``stop`` is set to end it early."""
+    """A job; its ``cancellation`` ends it early."""
 
     info: JobInfo
-    stop: bool = False
+    cancellation: Cancellation = field(default_factory=Cancellation)
     max_added: int | None = None
 
     @property
@@ -81,9 +82,7 @@ class Job:
         return self.info.state in ("waiting", "running")
 
     def report_progress(self, report: IngestReport) -> None:
-        """Copy the progress of the ingest. Raises `_StopIngest` if the job is stopped."""
-        if self.stop:
-            raise _StopIngest
+        """Copy the progress of the ingest."""
         self.copy_report(report)
         if self.max_added is not None and report.added > self.max_added:
             raise _QuotaExceeded(
@@ -108,10 +107,6 @@ class Job:
 
 class _QuotaExceeded(Exception):
     """Ends an ingest whose archives have too many documents."""
-
-
-class _StopIngest(Exception):
-    """Ends an ingest whose job was stopped."""
 
 
 @dataclass
@@ -320,17 +315,20 @@ class Tenants:
     ) -> None:
         try:
             async with tenant.writing, self._writers:
-                if job.stop:
+                if job.cancellation.is_cancelled:
                     return
                 job.info.state = "running"
                 async with tenant.storing:
                     await to_thread.run_sync(tenant.uploads.sweep)
                 uploads = Uploads(folder=tenant.uploads.folder, names=names)
                 connectors: list[str | Connector] = [*([uploads] if names else ()), *sources]
+
+                def ingest() -> IngestReport:
+                    with limit_call(cancellation=job.cancellation):
+                        return tenant.pipeline.ingest(*connectors, progress=job.report_progress)
+
                 try:
-                    report = await to_thread.run_sync(
-                        lambda: tenant.pipeline.ingest(*connectors, progress=job.report_progress)
-                    )
+                    report = await to_thread.run_sync(ingest)
                 except _QuotaExceeded:
                     async with tenant.storing:
                         for name in names:
@@ -338,7 +336,7 @@ class Tenants:
                     raise
                 job.copy_report(report)
                 job.info.seen, job.info.state = job.info.total, "done"
-        except _StopIngest:
+        except CallCancelled:
             job.info.state = "stopped"
         except _QuotaExceeded as error:
             job.info.state, job.info.error = "failed", str(error)
@@ -371,14 +369,14 @@ class Tenants:
     # -- closing ---------------------------------------------------------------------------
 
     async def close(self, grace: float = 2.0) -> None:
-        """Stop all jobs at their next batch, and close all indexes.
+        """Stop all jobs, and close all indexes.
 
         Jobs have `grace` seconds to stop. An index that is still written to after that is left
         open, as after a crash, and the next start of the server resumes the ingest.
         """
         for tenant in self._tenants.values():
             for job in tenant.jobs.values():
-                job.stop = True
+                job.cancellation.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace)
         for tenant in self._tenants.values():

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
+from rag.call_context import check_limits
 from rag.component import NotFingerprinted
 from rag.errors import IndexDamaged
 from rag.stores.chroma_database import EmbeddedDatabase, ServerDatabase
@@ -160,6 +161,7 @@ class ChromaCollection(VectorStore):
     ) -> None:
         """See `VectorStore.upsert`. The chunks are stored only if ``store_text`` is set."""
         for part in self._split_rows(rows):
+            check_limits()
             arguments: dict[str, Any] = {"ids": _to_ids(rows[part]), "embeddings": vectors[part]}
             if self._config.store_text:
                 arguments["documents"] = [chunk.text for chunk in chunks[part]]

@@ -10,6 +10,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import ClassVar, NamedTuple
 
+from rag.call_context import check_limits
 from rag.embedding.sparse import SparseEncoder, SparseVector
 from rag.stores.location import DerivedStoreConfig, StoreLocation
 from rag.text.spellings import (
@@ -245,6 +246,7 @@ def stem_entries(
         full_texts = [f"{chunk.heading_context}\n{chunk.text}" for chunk in chunks]
         vectors = encoder.encode_documents(full_texts) if encoder else [{} for _ in chunks]
         for chunk, full_text, vector in zip(chunks, full_texts, vectors, strict=True):
+            check_limits()
             row, _, heading_context, text = chunk
             if heading_context not in stemmed_headings:
                 stemmed_headings[heading_context] = list(stems(heading_context, language))
