@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rag.filters import Filter
+from rag.types.base import to_well_formed
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,13 @@ class Query:
     weight: float = 1.0
     is_filter_optional: bool = False
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Replace lone surrogates, which no model and no store can encode."""
+        object.__setattr__(self, "text", to_well_formed(self.text))
+        object.__setattr__(
+            self, "carried_terms", tuple(to_well_formed(term) for term in self.carried_terms)
+        )
 
     @classmethod
     def of(cls, question: str | Query) -> Query:

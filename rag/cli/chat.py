@@ -25,7 +25,7 @@ from rag.cli.options import (
     resolve_index,
 )
 from rag.errors import QueryError, RagError
-from rag.types import Answer, CheckStep, CondenseStep
+from rag.types import Answer, CondenseStep
 
 if TYPE_CHECKING:
     from rag.conversation import Conversation, ConversationStore
@@ -165,9 +165,7 @@ def explain_answer(answer: Answer) -> None:
             terminal.secho(f"understood as: {step.question}", dim=True)
     if answer.status == "abstained":
         terminal.echo(f"no answer: {answer.reason}")
-        drafts = [step.draft for step in answer.trace if isinstance(step, CheckStep)]
-        if draft := next(filter(None, drafts), ""):
-            terminal.secho(f"the model's draft was: {output.shorten(draft, 400)}", dim=True)
+        output.print_draft(answer)
     for number, sentence in enumerate(answer.sentences, start=1):
         claim = output.shorten(answer.text[sentence.start : sentence.end], 160)
         verdict = sentence.status.replace("_", " ")

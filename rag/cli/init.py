@@ -58,7 +58,10 @@ def initialize(documents: str | None, model: str | None, *, force: bool) -> None
     ``rag.yaml`` exists, unless `force`.
     """
     if Path(DEFAULT_PIPELINE).exists() and not force:
-        raise ConfigError(f"{DEFAULT_PIPELINE} exists; --force replaces it")
+        raise ConfigError(
+            f"{DEFAULT_PIPELINE} exists: edit it, or choose a model for one command with --model; "
+            "--force replaces it"
+        )
     is_asking = sys.stdin.isatty()
     if documents is None:
         guess = next((name for name in ("docs", "documents") if Path(name).is_dir()), "docs")

@@ -328,7 +328,8 @@ def ask(
 ) -> None:
     """Answer QUESTION from the index, with citations.
 
-    With --stream and --json, the text streams to stderr, and the JSON answer goes to stdout.
+    With --stream and --json, the text streams to stderr, and the JSON answer goes to stdout. The
+    exit code is 1 if the index is empty.
     """
     from rag.cli import monitor, output
     from rag.cli.arguments import parse_where
@@ -342,7 +343,7 @@ def ask(
             monitor.ask_since(chosen, question, since, parse_where(where), as_json=as_json)
         return
     with make_pipeline(pipeline, index, namespace) as opened, tracing.record_spans() as spans:
-        output.warn_if_empty(opened)
+        is_empty = output.warn_if_empty(opened)
         try:
             if stream:
                 answer = output.print_stream(
@@ -355,10 +356,14 @@ def ask(
         finally:
             if trace:
                 terminal.echo(tracing.format_tree(spans), err=True)
+    if trace:
+        output.print_draft(answer)
     if as_json:
         output.print_json(answer.model_dump(mode="json"))
     else:
         output.print_answer(answer, text=not stream)
+    if is_empty:
+        sys.exit(1)
 
 
 @cli.command(name="monitor")

@@ -131,10 +131,12 @@ def format_duration(seconds: float) -> str:
     return f"{minutes} min {full_seconds} s" if minutes else f"{full_seconds} s"
 
 
-def warn_if_empty(pipeline: Pipeline) -> None:
-    """Say on stderr that there is nothing to search. Raises `IndexNotFound`."""
-    if not pipeline.stats().documents:
+def warn_if_empty(pipeline: Pipeline) -> bool:
+    """Say on stderr that there is nothing to search; return whether so. Raises `IndexNotFound`."""
+    is_empty = not pipeline.stats().documents
+    if is_empty:
         terminal.echo(f"the index {pipeline.index} is empty: rag ingest FOLDER", err=True)
+    return is_empty
 
 
 def print_report(report: IngestReport, index: Path, *, summary: bool = True) -> None:
@@ -337,6 +339,13 @@ def print_answer(answer: Answer, *, text: bool = True) -> None:
         if key not in printed:  # several sentences may cite the same quote
             printed.add(key)
             _print_citation(citation)
+
+
+def print_draft(answer: Answer) -> None:
+    """Print on stderr what the model wrote, if none of it is in the answer."""
+    drafts = [step.draft for step in answer.trace if isinstance(step, CheckStep)]
+    if draft := next(filter(None, drafts), ""):
+        terminal.secho(f"the model's draft was: {shorten(draft, 400)}", dim=True, err=True)
 
 
 def _print_abstention(answer: Answer) -> None:

@@ -14,6 +14,7 @@ from pydantic import Field
 from rag.component import NotFingerprinted
 from rag.embedding.base import Embedder, Side
 from rag.errors import ConfigError, EmbeddingError
+from rag.types.base import to_well_formed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,6 +83,7 @@ class BatchedEmbedder(Embedder):
         """Yield the vectors of the texts whose last piece is embedded; of blank texts, zeros."""
         import numpy as np
 
+        texts = [to_well_formed(text) for text in texts]
         sums = np.zeros((len(texts), self.dimension), dtype=np.float32)
         pieces, owners, lengths = self._split_texts(texts)
         missing_counts = Counter(owners)

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from rag.embedding.base import Embedder, KnownModel, Side
 from rag.errors import EmbeddingError
+from rag.types.base import to_well_formed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,7 +146,7 @@ def _embed(texts: Sequence[str], dimension: int) -> NDArray[np.float32]:
     import numpy as np
 
     model = _load_model()
-    prepared = ["" if text.isspace() else lower_capitals(text) for text in texts]
+    prepared = ["" if text.isspace() else lower_capitals(to_well_formed(text)) for text in texts]
     if (
         sum(map(len, prepared)) < MAX_SINGLE_THREAD_CHARACTERS
     ):  # not worth waking the threads a batch is spread over

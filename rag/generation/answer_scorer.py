@@ -33,6 +33,7 @@ from rag.text.function_words import (
     find_stop_words,
     is_part_of_compound,
 )
+from rag.text.number_ranges import find_quantities, find_ranges
 from rag.text.spellings import list_pieces
 from rag.text.tokenization import STOP_WORDS, content_stems, stems, words
 from rag.types import Table
@@ -81,6 +82,8 @@ _UNKNOWN_IDENTIFIER_PENALTY = 4.0  # no text has an identifier or year of the qu
 _UNKNOWN_ATTRIBUTE_PENALTY = 1.0  # no text has what is asked of a name
 _MISSING_ATTRIBUTE_PENALTY = 0.3  # the sentence has not what is asked of a name
 _OTHER_ROW_PENALTY = 1.0  # the question names another row of the table
+_OTHER_RANGE_PENALTY = 3.0  # the number of the question is in the range of another text
+_RIGHT_RANGE_BONUS = 2.0  # it is in a range of the text
 _PART_SIMILARITY = 0.7  # of a word and a compound with it
 _MAX_CACHED_WORDS = 50_000  # of an embedder
 _MAX_CACHED_EMBEDDERS = 2
@@ -129,9 +132,31 @@ def _list_penalties(
         ]
     )
     penalties += _OTHER_ROW_PENALTY * np.array(find_other_rows(query, features))
+    penalties += find_range_penalties(query.text, [f.text for f in features])
     if find_unknown_identifiers(query.text, passages):
         penalties += _UNKNOWN_IDENTIFIER_PENALTY
     return penalties
+
+
+def find_range_penalties(question: str, texts: Sequence[str]) -> NDArray[np.float64]:
+    """Return what the log odds of texts with a range of numbers are lowered by.
+
+    The question "for 45 km" asks for the row "20–60 km", and not for "up to 20 km". The unit may
+    stand in the name of the column. Without a range for the number, nothing is lowered.
+    """
+    import numpy as np
+
+    penalties = np.zeros(len(texts))
+    for quantity in find_quantities(question):
+        for i, text in enumerate(texts):
+            ranges = [r for r in find_ranges(text) if r.unit in ("", quantity.unit)]
+            if not any(r.unit for r in ranges) and quantity.unit not in stems(text):
+                continue
+            if any(r.contains(quantity) for r in ranges):
+                penalties[i] -= _RIGHT_RANGE_BONUS
+            elif ranges:
+                penalties[i] += _OTHER_RANGE_PENALTY
+    return penalties if (penalties < 0).any() else np.zeros(len(texts))
 
 
 def find_other_rows(query: Query, features: Sequence[SpanFeatures]) -> list[bool]:

@@ -36,6 +36,7 @@ from rag.generation.relevance import Candidate, explain_missing_answer
 from rag.query import Query
 from rag.text.function_words import question_stems
 from rag.text.instructions import remove_instructions
+from rag.text.sentences import Span
 from rag.text.tokenization import stems, words
 from rag.text.tokens import count_tokens
 from rag.types import Answer, Citation, ExtractStep, Hit, Message, Sentence
@@ -44,6 +45,13 @@ _MAX_QUOTES = 20
 _MAX_SHORT_WORDS = 4  # a sentence of so many words needs its heading to be understood
 _WITHOUT_SUBJECT = re.compile(
     r"[^\W\d_a-zß-öø-ÿ][a-zß-öø-ÿ]+s\s(?:the|a|an|all|up|at|in|from|to|with|for)\b"
+)
+_MAX_EXCEPTION_CHARACTERS = 200
+_EXCEPTION = re.compile(
+    r"(?:After that|Afterwards|Thereafter|Otherwise|However|But|Except|Unless|Only if|"
+    r"In other cases|Danach|Sonst|Andernfalls|Allerdings|Jedoch|Aber|Außer|Ensuite|Sinon|"
+    r"Cependant|Mais|"
+    r"Después|De lo contrario|Sin embargo|Pero)\b"
 )
 # What is quoted shows by itself that it is about what is asked for.
 _KINDS_WITH_OWN_CHECK = frozenset({"comparison", "summary", "files"})
@@ -70,7 +78,7 @@ class ExtractiveGenerator(Generator):
     """
 
     name: ClassVar[str] = "extractive"
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
 
     sentences: int = Field(3, ge=1, le=20)
     answerability: float = Field(0.27, ge=0, le=1)
@@ -183,8 +191,37 @@ class ExtractiveGenerator(Generator):
                 break
             if text not in selected_texts and _render_candidate(candidate).strip():
                 selected_texts.add(text)
-                selected.append(candidate)
-        return selected
+                selected.append(_extend_over_exception(candidate))
+        return [
+            candidate
+            for i, candidate in enumerate(selected)
+            if not any(_is_within(candidate, other) for other in selected[:i])
+        ]
+
+
+def _extend_over_exception(candidate: Candidate) -> Candidate:
+    """Add the next sentence if it limits this one: "Free for ten days. After that, 50 %"."""
+    passage, span = candidate.passage, candidate.span
+    if passage.table_at(span.start) is not None:
+        return candidate
+    following = (s for s in passage.sentences_beside(span) if s.start >= span.end)
+    sentence = next(following, None)
+    if (
+        sentence is None
+        or sentence.end - sentence.start > _MAX_EXCEPTION_CHARACTERS
+        or "\n\n" in passage.text[span.end : sentence.start]
+        or not _EXCEPTION.match(passage.text, sentence.start, sentence.end)
+    ):
+        return candidate
+    return candidate._replace(span=Span(span.start, sentence.end))
+
+
+def _is_within(candidate: Candidate, other: Candidate) -> bool:
+    return (
+        candidate.passage == other.passage
+        and other.span.start <= candidate.span.start
+        and candidate.span.end <= other.span.end
+    )
 
 
 def _find_searched_text(query: Query, asked: AskedFor) -> str:

@@ -91,7 +91,7 @@ class GroundedGenerator(Generator):
     name: ClassVar[str] = "grounded"
     main_setting: ClassVar[str] = "model"
     reads_history: ClassVar[bool] = True
-    revision: ClassVar[int] = 5
+    revision: ClassVar[int] = 6
 
     model: ChatModel
     verifier: Verifier = LexicalVerifier()

@@ -12,9 +12,11 @@ from collections.abc import Sequence, Set
 from functools import lru_cache
 
 from rag.generation.passages import Passage
+from rag.text.function_words import find_function_words
 from rag.text.names import find_years
 from rag.text.sentences import Span
 from rag.text.tokenization import STOP_WORDS, content_stems, words
+from rag.text.word_lists import SENTENCE_STARTERS
 
 MAX_SHORT_CLAIM_WORDS = 2  # a claim of at most so many words has no meaning alone
 MISSING_NAME_FACTOR = 0.3  # of the support, if the sentence is about another name
@@ -23,6 +25,7 @@ _SHAPE = re.compile(r"\d+")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _POSSESSIVE = re.compile(r"['’]s?$")
 _FIRST_WORD = re.compile(r"^\W*[^\W\d_]+\b(?![-./]?\d)")
+_PERSON = re.compile(r"\b[A-ZÄÖÜÀ-Þ][a-zß-ÿ]{1,20} (?:[A-Z]\. )?[A-ZÄÖÜÀ-Þ][a-zß-ÿ]{1,20}\b")
 _NAME = re.compile(r"(?<![\w])(?:[^\W\d_a-zß-öø-ÿ]|\d|\w*\d)[\w'’]*(?:[-./]\w+)*")
 
 
@@ -46,6 +49,7 @@ class NameAgreement:
         ]
         shared_names = frozenset.intersection(*names_by_label) if names_by_label else frozenset()
         self._distinguishing_names = frozenset().union(*names_by_label) - shared_names
+        self._names_unknown_person = _names_unknown_person(claim, question, passages)
 
     def factor(self, passage: Passage, span: Span) -> float:
         """Return the factor of the support by a span: below 1 if the span is about another name.
@@ -54,8 +58,10 @@ class NameAgreement:
         if the claim has a name from other headings, and the headings of the span have one that is
         not in the claim. The claim must name each of several rows of a table. What it says of an
         identifier must not stand in a sentence about another one; without one, it is about the
-        identifier in the question.
+        identifier in the question. A person that the claim names must be named in some passage.
         """
+        if self._names_unknown_person:
+            return MISSING_NAME_FACTOR
         if any(
             self._claim_words.isdisjoint(_list_words(label))
             for label in passage.row_labels(span)
@@ -104,6 +110,21 @@ class NameAgreement:
             if (self._claim_names - alike) & other_words:
                 return True
         return False
+
+
+def _names_unknown_person(claim: str, question: str, passages: Sequence[Passage]) -> bool:
+    """Whether a claim has a name of two words of which no passage has either."""
+    people = [
+        _list_words(match.group())
+        for match in _PERSON.finditer(claim)
+        if match.group().partition(" ")[0].lower() not in SENTENCE_STARTERS
+    ]
+    if not people or find_function_words(claim).has_capitalized_nouns:
+        return False
+    known = _list_words(question).union(
+        *(_list_words(" ".join((p.document_name, *p.labels, p.text))) for p in passages)
+    )
+    return any(person.isdisjoint(known) for person in people)
 
 
 def find_asked_names(question: str, carried_terms: Sequence[str] = ()) -> frozenset[str]:

@@ -21,6 +21,12 @@ _MAX_RECORD_NAME_CHARACTERS = 120
 _MAX_PATH_PARTS = 3
 _PATH_IDENTIFIER = re.compile(r"(?<![^\W\d_])[^\W\d_]++[-.]?\d[^\W_]*+")
 _PATH_WORD = re.compile(r"[^\W\d_]+|\d+")
+_FIRST_PERSON = re.compile(
+    r"\b(?:I|[Ww]e|[Mm]y|[Oo]ur|[Ii]ch|[Ww]ir|[Mm]ein|[Uu]nser|[Nn]ous|[Jj]e)\b"
+)
+_SENDER = re.compile(
+    r"(?:[A-Z][\w-]{1,20}:[^\n]*\n){0,3}(?:From|Von|De):[ \t]*+(?P<name>[^\n<]{1,80})"
+)
 _HEADING_MARKUP = "#=*_-~ \t\r"
 _HEADING_LINE = re.compile(r"\s*+(?P<line>[^\n]+)(?:\n[ \t]*(?:=+|-+)[ \t]*(?=\n|\Z))?")
 
@@ -102,9 +108,19 @@ class Passage:
         return [table.find_row_label(row) for row in rows]
 
     def premise(self, span: Span) -> str:
-        """Return what a reader knows from a span: its text below its title and headings."""
+        """Return what a reader knows from a span: its text below its title and headings.
+
+        Who writes "we" in a mail is the sender.
+        """
         label = self.label_at(span.start)
+        if _FIRST_PERSON.search(self.text, span.start, span.end):
+            label = _join_path(label, self._find_sender())
         return f"{label}: {self.describe(span)}" if label else self.describe(span)
+
+    def _find_sender(self) -> str:
+        """Return the sender of a mail; "" for other sources, and below the head of the mail."""
+        match = _SENDER.match(self.text) if self.start == 0 else None
+        return match["name"].strip() if match else ""
 
     def table_at(self, offset: int) -> Table | None:
         """Return the table at `offset` of `text`; None if there is none."""

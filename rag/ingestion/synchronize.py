@@ -21,6 +21,7 @@ from connectors.parser_pool import ParserLimits, ParserPool
 from rag.call_context import Cancellation, check_limits, limit_call
 from rag.chunking.base import Chunker
 from rag.errors import CallCancelled, DeadlineExceeded, ModelRateLimited, ModelUnreachable
+from rag.index.commit_protocol import IndexWriter
 from rag.index.index import Index
 from rag.ingestion.batches import embed_batches, group_into_batches, store_batch
 from rag.ingestion.changes import ChangeDetector, IngestItem
@@ -151,16 +152,28 @@ def _run_sync(
         finally:
             embedded_batches.close()
             decided_batches.close()
-        deleted_uris = detector.find_deleted(connectors)
         if keep_missing:
-            report.kept = len(deleted_uris)
+            report.kept = len(detector.find_deleted(connectors))
         else:
-            report.moved = detector.find_moves(deleted_uris)
-            if not allow_deletions:
-                detector.check_deletions(connectors, deleted_uris, report.moved)
-            moved_here = detector.find_moves_from_elsewhere()
-            report.moved += moved_here
-            report.deleted = writer.delete([*deleted_uris, *(move.old for move in moved_here)])
+            _delete_missing(writer, detector, connectors, report, allow_deletions=allow_deletions)
         index.document_store.delete_failures(detector.find_stale_failures(connectors))
     report_progress()
     return report
+
+
+def _delete_missing(
+    writer: IndexWriter,
+    detector: ChangeDetector,
+    connectors: Sequence[Connector],
+    report: IngestReport,
+    *,
+    allow_deletions: bool,
+) -> None:
+    """Delete the documents that their connectors no longer list, and those that moved."""
+    deleted_uris = detector.find_deleted(connectors)
+    report.moved = detector.find_moves(deleted_uris)
+    if not allow_deletions:
+        detector.check_deletions(connectors, deleted_uris, report.moved)
+    moved_here = detector.find_moves_from_elsewhere()
+    report.moved += moved_here
+    report.deleted = writer.delete([*deleted_uris, *(move.old for move in moved_here)])

@@ -210,7 +210,7 @@ async def models(service: ServiceArgument, tenant: TenantArgument) -> ModelList:
 async def model(model: str, service: ServiceArgument, tenant: TenantArgument) -> ModelInfo:
     """Return a model: the pipeline, or the embedder for `/v1/embeddings`."""
     if model not in (service.options.model, embedding_model_name(service.pipeline)):
-        raise unknown_model_error(model)
+        raise unknown_model_error(model, service.options.model)
     return ModelInfo(id=model)
 
 
@@ -312,7 +312,7 @@ async def embeddings(
     """Embed texts with the pipeline's embedder, as passages."""
     embedder = tenant.pipeline.embedder
     if body.model != embedding_model_name(service.pipeline):
-        raise unknown_model_error(body.model)
+        raise unknown_model_error(body.model, embedding_model_name(service.pipeline))
     if body.dimensions not in (None, embedder.dimension):
         raise ApiError(
             400,

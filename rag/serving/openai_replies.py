@@ -126,12 +126,13 @@ def is_cut_off(answer: Answer) -> bool:
 def check_model(name: str, service: Service) -> None:
     """Raise `ApiError` unless this is the name of the pipeline."""
     if name != service.options.model:
-        raise unknown_model_error(name)
+        raise unknown_model_error(name, service.options.model)
 
 
-def unknown_model_error(name: str) -> ApiError:
-    """Return the error for a model that the server does not have."""
-    return ApiError(404, f"there is no model {name[:100]!r}", "model_not_found", param="model")
+def unknown_model_error(name: str, known_name: str) -> ApiError:
+    """Return the error for a model that the server does not have; it has `known_name`."""
+    message = f"there is no model {name[:100]!r}; this server has {known_name!r}"
+    return ApiError(404, message, "model_not_found", param="model")
 
 
 def to_sse(value: Any, name: str = "") -> str:

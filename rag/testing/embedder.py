@@ -78,6 +78,12 @@ class EmbedderContract(PartContract[Embedder]):
             assert not embedder.embed_query(blank).any(), f"the blank query {blank[:9]!r} has one"
         assert embedder.embed_query(question).any(), f"the query {question!r} has no vector"
 
+    def test_text_that_cannot_be_encoded_is_embedded(self) -> None:
+        """A lone surrogate, as in broken JSON of a client, is no error."""
+        embedder, (question, passage, _) = self.make_part(), self.related_texts()
+        assert embedder.embed_query(f"{question} \ud800").any()
+        assert embedder.embed_documents([f"\udfff {passage}"]).any()
+
     def test_vector_does_not_depend_on_the_batch(self) -> None:
         """A text has the same vector alone, in a batch, and in another order."""
         import numpy as np

@@ -8,6 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from rag import GroundedGenerator, ScriptedChat
+from rag.cli.output import print_draft
+from rag.types import Chunk, Hit
 from tests.cli.conftest import Rag
 
 
@@ -16,6 +21,15 @@ def test_help_lists_every_command(rag: Rag) -> None:
     for command in ("ingest", "search", "ask", "chat", "show", "stats", "doctor", "prompts"):
         assert f"  {command} " in help_text
         assert rag(command, "--help").code == 0
+
+
+def test_a_draft_that_is_not_in_the_answer_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    hit = Hit(chunk=Chunk(id="a", uri="a", start=0, end=14, text="Lasts 34 days."), score=1.0)
+    reply = "It was invented by llamas\x1b in Peru [1]."
+    generator = GroundedGenerator(model=ScriptedChat(replies=(reply,)), fallback=None)
+    print_draft(generator.answer("How long does it last?", [hit]))
+    error = capsys.readouterr().err
+    assert "the model's draft was: It was invented by llamas" in error and "\x1b" not in error
 
 
 def test_json_output_is_one_document(ingested_rag: Rag) -> None:

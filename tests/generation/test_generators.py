@@ -241,3 +241,10 @@ def test_extractive_is_deterministic(pipeline: Pipeline, folder: Path) -> None:
     answers = {pipeline.ask("How long does charging take?").text for _ in range(3)}
     assert len(answers) == 1
     assert ExtractiveGenerator() == pipeline.generator
+
+
+def test_a_question_that_cannot_be_encoded_is_answered(pipeline: Pipeline, folder: Path) -> None:
+    pipeline.ingest(folder)
+    hits = pipeline.search("battery")
+    answer = ExtractiveGenerator().answer("How long does the battery last? \ud800", hits)
+    assert "34 minutes" in answer.text

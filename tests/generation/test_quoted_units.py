@@ -1,0 +1,97 @@
+"""What is quoted as one unit: the row of a range, a sentence with its exception, a mail's sender."""
+
+from pathlib import Path
+
+import pytest
+
+from rag import Answer, ExtractiveGenerator, GroundedGenerator, Pipeline, ScriptedChat
+
+FEES = """\
+# Delivery
+
+| Zone | Distance | Fee |
+| --- | --- | --- |
+| A | up to 20 km | 35 euros |
+| B | 20–60 km | 70 euros |
+| C | over 60 km | on request |
+
+## Group size
+
+One guide leads 1 to 8 guests. Two guides lead 9 to 20 guests.
+"""
+TERMS = """\
+# Cancelling
+
+You can cancel free of charge up to 10 days before the party. After that, we charge 50 % of the rent.
+
+# Deposit
+
+The deposit is 100 euros. Otherwise pay cash.
+
+The keys are at the gate.
+"""
+MAIL = """\
+From: Lena Fuchs <lena@example.com>
+To: office@example.com
+Subject: Heater
+Date: Mon, 05 May 2025 10:00:00 +0200
+
+The heater did not work on Saturday. We ask for a refund of 320 euros, half of the rent.
+
+Lena Fuchs
+"""
+
+
+@pytest.fixture
+def office(tmp_path: Path, pipeline: Pipeline) -> Pipeline:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "fees.md").write_text(FEES, encoding="utf-8")
+    (docs / "terms.md").write_text(TERMS, encoding="utf-8")
+    (docs / "heater.eml").write_text(MAIL, encoding="utf-8")
+    pipeline.ingest(docs)
+    return pipeline
+
+
+def quote(office: Pipeline, question: str) -> str:
+    return office.replace(generator=ExtractiveGenerator(answerability=0.1)).ask(question).text
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "other"),
+    [
+        ("What is the delivery fee for 12 km?", "35 euros", "70"),
+        ("What is the delivery fee for 45 km?", "70 euros", "35"),
+        ("What is the delivery fee for 75 km?", "on request", "35"),
+        ("How many guides lead 15 guests?", "Two guides", "One guide"),
+    ],
+)
+def test_the_row_whose_range_has_the_number_is_quoted(
+    office: Pipeline, question: str, answer: str, other: str
+) -> None:
+    text = quote(office, question)
+    assert answer in text and other not in text
+
+
+def test_a_number_outside_of_all_ranges_changes_nothing(office: Pipeline) -> None:
+    assert "guides lead" in quote(office, "How many guides lead 99 guests?")
+
+
+def test_a_sentence_is_quoted_with_its_exception(office: Pipeline) -> None:
+    answer = office.ask("Is it free of charge to cancel before the party?")
+    assert "After that, we charge 50 %" in answer.text
+    assert all(citation.verified for citation in answer.citations)
+    text = quote(office, "How much is the deposit?")
+    assert "100 euros. Otherwise pay cash. [1]" in text
+
+
+def test_who_writes_we_in_a_mail_is_its_sender(office: Pipeline) -> None:
+    assert claim_refund(office, "Lena Fuchs").status == "answered"
+    assert claim_refund(office, "The customer").status == "answered"
+    assert claim_refund(office, "Jonas Weber").status == "abstained"
+
+
+def claim_refund(office: Pipeline, person: str) -> Answer:
+    reply = f"{person} wants a refund of 320 euros, half of the rent [1]."
+    generator = GroundedGenerator(model=ScriptedChat(replies=(reply,)), fallback=None)
+    return office.replace(generator=generator, k=1).ask("How much refund does Lena Fuchs want?")
