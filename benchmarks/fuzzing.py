@@ -201,7 +201,8 @@ class PageView:
 
     def check_answer(self, text: str) -> None:
         """Draw an answer: only known elements, no address, and each word of the text."""
-        drawn = self._page.evaluate(self.SCRIPT, text.replace("\ud800", ""))
+        text = text.replace("\ud800", "")
+        drawn = self._page.evaluate(self.SCRIPT, text)
         assert set(drawn["names"]) <= self.NAMES, f"other elements: {drawn['names']}"
         assert not drawn["urls"], "an element with an address or a style"
         lost = [w for w in re.findall(r"[a-zA-Z]{3,}", text) if w not in drawn["text"]]

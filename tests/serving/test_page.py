@@ -357,6 +357,28 @@ def test_markdown_of_models_is_rendered_and_html_is_not(
         assert answer.locator("b").count() == 0
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Press `34 and $x_1$ then.",
+        "It is **34 and $x_1$ then.",
+        "`34` and **9**",
+        "``",
+        "**",
+        "$5 or $6",
+    ],
+)
+def test_no_letter_of_an_answer_is_lost(server: Server, open_page: Any, text: str) -> None:
+    page = open_page(server).page
+    script = """async (text) => {
+        const { renderInline } = await import("/page/markdown.js");
+        return renderInline(text).map((node) => node.textContent ?? node).join("");
+    }"""
+    drawn = page.evaluate(script, text)
+    letters = [c for c in text if c.isalnum()]
+    assert [c for c in drawn if c.isalnum()] == letters
+
+
 def test_deleting_a_part_deletes_its_archive_after_confirmation(
     server: Server, open_page: Any
 ) -> None:

@@ -105,12 +105,13 @@ export function renderInline(text) {
     else {
       if (bullet) nodes.push(`${bullet[1]}• `);
       const content = bullet ? line.slice(bullet[0].length) : line;
-      for (const piece of content.split(INLINE)) {
-        if (piece.startsWith("**") && piece.length > 4) nodes.push(createElement("strong", { textContent: piece.slice(2, -2) }));
-        else if (piece.startsWith("`") && piece.length > 2) nodes.push(createElement("code", { textContent: piece.slice(1, -1) }));
-        else if (piece.length > 2 && isFormula(piece)) nodes.push(createFormula(piece, false));
+      content.split(INLINE).forEach((piece, i) => {
+        const isMarkup = i % 2 === 1; // a match of INLINE
+        if (isMarkup && piece.startsWith("**")) nodes.push(createElement("strong", { textContent: piece.slice(2, -2) }));
+        else if (isMarkup && piece.startsWith("`")) nodes.push(createElement("code", { textContent: piece.slice(1, -1) }));
+        else if (isMarkup && isFormula(piece)) nodes.push(createFormula(piece, false));
         else if (piece) nodes.push(piece);
-      }
+      });
     }
   }
   return nodes;
