@@ -360,8 +360,8 @@ def test_markdown_of_models_is_rendered_and_html_is_not(
 @pytest.mark.parametrize(
     "text",
     [
-        "Press `34 and $x_1$ then.",
-        "It is **34 and $x_1$ then.",
+        "`34 min$x_1$ then.",
+        "**34 min$x_1$ then.",
         "`34` and **9**",
         "``",
         "**",
