@@ -38,6 +38,10 @@ CREATE TABLE IF NOT EXISTS feedback (
     rating TEXT NOT NULL,
     comment TEXT NOT NULL,
     PRIMARY KEY (conversation, number)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS renames (
+    old TEXT NOT NULL PRIMARY KEY,
+    new TEXT NOT NULL
 ) WITHOUT ROWID"""
 
 
@@ -100,15 +104,16 @@ class ConversationStore:
         """Append a turn to a conversation, and return it.
 
         With `replaces`, it takes the place of the turn with this number and of all after it. With
-        `must_exist`, nothing is added to a conversation without turns, and None is returned.
+        `must_exist`, nothing is added to a conversation without turns, and None is returned; one
+        that was renamed since its last turn gets the turn under its new name.
         """
         timestamp = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         with self._database.transaction(write=True) as connection:
-            exists = connection.execute(
-                "SELECT 1 FROM turns WHERE conversation = ?", (conversation,)
-            ).fetchone()
-            if must_exist and not exists:
-                return None
+            if must_exist:
+                current_name = _find_current_name(connection, conversation)
+                if current_name is None:
+                    return None
+                conversation = current_name
             if replaces is not None:
                 _delete_turns(connection, conversation, replaces)
             ((last_number,),) = connection.execute(
@@ -202,10 +207,16 @@ class ConversationStore:
                     "UPDATE feedback SET conversation = ? WHERE conversation = ?",
                     (name, conversation),
                 )
-                return connection.execute(
+                turn_count = connection.execute(
                     "UPDATE turns SET conversation = ? WHERE conversation = ?",
                     (name, conversation),
                 ).rowcount
+                connection.execute("DELETE FROM renames WHERE old = ?", (name,))
+                if turn_count and name != conversation:
+                    connection.execute(
+                        "INSERT OR REPLACE INTO renames VALUES (?, ?)", (conversation, name)
+                    )
+                return turn_count
         except sqlite3.IntegrityError:
             raise QueryError(f"a conversation is called {name!r} already") from None
 
@@ -251,9 +262,29 @@ class ConversationStore:
         with self._database.transaction(write=True) as connection:
             turns = (conversation, first)
             connection.execute("DELETE FROM feedback WHERE conversation = ? AND number >= ?", turns)
+            if first == 1:
+                connection.execute("DELETE FROM renames WHERE new = ?", (conversation,))
             return connection.execute(
                 "DELETE FROM turns WHERE conversation = ? AND number >= ?", turns
             ).rowcount
+
+
+def _find_current_name(connection: sqlite3.Connection, conversation: str) -> str | None:
+    """Return the name of the conversation that has, or had, this name; None without turns."""
+    seen: set[str] = set()
+    while conversation not in seen:
+        seen.add(conversation)
+        if connection.execute(
+            "SELECT 1 FROM turns WHERE conversation = ?", (conversation,)
+        ).fetchone():
+            return conversation
+        row = connection.execute(
+            "SELECT new FROM renames WHERE old = ?", (conversation,)
+        ).fetchone()
+        if row is None:
+            return None
+        (conversation,) = row
+    return None
 
 
 def _delete_turns(connection: sqlite3.Connection, conversation: str, first: int) -> int:

@@ -20,7 +20,7 @@ from rag import (
     TextDelta,
     TransformStep,
 )
-from rag.conversation import ConversationStore
+from rag.conversation import ConversationStore, Turn
 from rag.errors import IndexDamaged, IndexNotFound, ModelReplyError, QueryError, RagIndexError
 
 BATTERY = "How long does the battery last?"
@@ -260,3 +260,28 @@ def test_conversation_accepts_any_pipeline_and_store(
     conversation = Conversation(ingested_pipeline, ConversationStore(tmp_path / "mine.sqlite"), "x")
     assert conversation.ask(BATTERY).status == "answered"
     assert (tmp_path / "mine.sqlite").exists()
+
+
+def add_turn(store: ConversationStore, name: str, *, must_exist: bool = True) -> Turn | None:
+    answer = Answer(text="Yes.", status="answered")
+    vector = np.ones(3, dtype=np.float32)
+    return store.add(name, "Is it?", "Is it?", answer, vector, "e", must_exist=must_exist)
+
+
+def test_the_answer_to_a_conversation_that_is_renamed_meanwhile_is_kept(tmp_path: Path) -> None:
+    store = ConversationStore(tmp_path / "conversations.sqlite")
+    add_turn(store, "a", must_exist=False)
+    store.rename("a", "b")
+    store.rename("b", "c")
+    turn = add_turn(store, "a")
+    assert turn is not None and turn.number == 2
+    assert [(info.name, info.turns) for info in store.conversations()] == [("c", 2)]
+    add_turn(store, "a", must_exist=False)  # a new conversation under the old name
+    add_turn(store, "a")
+    assert {info.name: info.turns for info in store.conversations()} == {"a": 2, "c": 2}
+    store.rename("c", "b")
+    store.rename("b", "c")  # there and back again
+    assert add_turn(store, "b") is not None
+    store.delete("c")
+    assert add_turn(store, "b") is None
+    assert {info.name: info.turns for info in store.conversations()} == {"a": 2}
