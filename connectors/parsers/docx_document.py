@@ -10,6 +10,7 @@ from connectors.parsers.docx_blocks import (
     Block,
     iterate_paragraphs,
 )
+from connectors.parsers.docx_embedded import insert_embedded_documents
 from connectors.parsers.docx_headings import join_titles, set_heading_levels
 from connectors.parsers.docx_markup import write_package
 from connectors.parsers.docx_numbering import Numbering
@@ -81,6 +82,7 @@ def prepare_word_document(archive: ZippedFile, hidden: bool = False) -> WordDocu
     styles = StyleSheet(parse_part(archive, find("styles", "styles"), _DESCRIPTION))
     numbering = Numbering(parse_part(archive, find("numbering", "numbering"), _DESCRIPTION), styles)
     log = OmissionLog()
+    insert_embedded_documents(parts.body, archive, relationships, log)
     comments = _read_comments(parts.comments)
     context = DocumentContext(archive, styles, numbering, comments, log, hidden)
     source_texts = [

@@ -13,6 +13,7 @@ from connectors.parsers.docx_markup import replace_labels
 from connectors.parsers.html_fragments import to_markdown
 from connectors.parsers.markdown import find_structure_marks
 from connectors.parsers.markdown_tables import find_table_marks, format_table
+from connectors.parsers.office_parts import convert_strict_package
 from connectors.parsers.opendocument import read_open_document
 from connectors.parsers.presentations import read_presentation
 from connectors.parsers.safe_zip import ZippedFile, describe_error, read_office_properties
@@ -36,7 +37,7 @@ class DocxParser(Parser):
     """
 
     name: ClassVar[str] = "docx"
-    revision: ClassVar[int] = 4
+    revision: ClassVar[int] = 5
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {_DOCX: (".docx", ".docm", ".dotx")}
     library: ClassVar[str] = "mammoth, lxml"
     keeps: ClassVar[str] = (
@@ -248,7 +249,7 @@ class PptxParser(Parser):
     """
 
     name: ClassVar[str] = "pptx"
-    revision: ClassVar[int] = 4
+    revision: ClassVar[int] = 5
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {_PPTX: (".pptx", ".pptm", ".potx", ".ppsx")}
     library: ClassVar[str] = "python-pptx, lxml"
     keeps: ClassVar[str] = (
@@ -263,6 +264,7 @@ class PptxParser(Parser):
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data`. The title is the document title, that of a title slide or the file name."""
+        data = convert_strict_package(data, "PowerPoint presentation")
         archive = ZippedFile(data, "PowerPoint presentation")
         try:
             content = read_presentation(data, archive, self.notes, self.hidden)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import posixpath
 import re
+import zipfile
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -25,6 +27,8 @@ _RELATIONSHIP_IDS = (
     "{http://purl.oclc.org/ooxml/officeDocument/relationships}",
 )
 _STRICT = b"http://purl.oclc.org/ooxml/"
+_STRICT_ADDRESS = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w{1,40})/")
+_USUAL_ADDRESS = rb"http://schemas.openxmlformats.org/\1/2006/"
 _STRICT_NAMESPACES = {
     _STRICT + b"wordprocessingml/main": WORD,
     _STRICT + b"drawingml/main": DRAWING,
@@ -116,6 +120,25 @@ def parse_required_part(archive: ZippedFile, name: str, description: str) -> Any
     if damage:
         raise ParseError(f"a damaged {description}: {name}: {damage}")
     return root
+
+
+def convert_strict_package(data: bytes, description: str) -> bytes:
+    """Return an Office file with the usual namespaces in place of those of ISO's strict variant.
+
+    Libraries do not read that variant, which Office offers as "Strict Open XML". Other files are
+    returned as they are. Raises `ParseError`.
+    """
+    archive = ZippedFile(data, description)
+    if not any(_STRICT in archive.read(name) for name in archive.names if name.endswith(".rels")):
+        return data
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as converted:
+        for name in sorted(archive.names):
+            content = archive.read(name)
+            if name.endswith((".xml", ".rels")):
+                content = _STRICT_ADDRESS.sub(_USUAL_ADDRESS, content)
+            converted.writestr(name, content)
+    return buffer.getvalue()
 
 
 def find_unused_branches(root: Any) -> set[Any]:

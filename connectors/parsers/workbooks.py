@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from connectors.base import Parser
 from connectors.parsers.hidden_cells import NO_HIDDEN_LINES, HiddenLines, remove_hidden_lines
+from connectors.parsers.office_parts import convert_strict_package
 from connectors.parsers.omissions import OmissionLog
 from connectors.parsers.records import Fields, SheetTables, build_table_document, write_rows
 from connectors.parsers.safe_zip import (
@@ -30,7 +31,7 @@ class SheetParser(Parser):
     """
 
     name: ClassVar[str] = "sheet"
-    revision: ClassVar[int] = 4
+    revision: ClassVar[int] = 5
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": (".xlsx", ".xlsm"),
         "application/vnd.ms-excel.sheet.binary.macroenabled.12": (".xlsb",),
@@ -51,6 +52,8 @@ class SheetParser(Parser):
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data`. The title is the document title or the file name."""
+        if data[:2] == b"PK":
+            data = convert_strict_package(data, "workbook")
         archive = ZippedFile(data, "workbook") if data[:2] == b"PK" else None
         metadata = read_office_properties(archive) if archive else {}
         builder = TextBuilder()

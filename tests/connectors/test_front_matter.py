@@ -115,3 +115,35 @@ def test_headings_of_both_kinds(line_end: str) -> None:
 def test_attributes_are_not_in_the_heading(attributes: str) -> None:
     assert list_headings(parse(f"# Pump {attributes}\n"))[0][0] == ("Pump",)
     assert list_headings(parse(f"Pump {attributes}\n====\n"))[0][0] == ("Pump",)
+
+
+@pytest.mark.parametrize(
+    ("block", "title", "metadata"),
+    [
+        (
+            '---\ntitle: Plan: the second\ntags: [a, b\nauthor: "Ann\n---\n',
+            "Plan: the second",
+            {"tags": "[a, b", "author": "Ann"},
+        ),
+        (
+            "---\n# made by hand\ntitle: A\nsummary: @home\n  in two lines\nby:\n  - Ann\n  - Bo\n---\n",
+            "A",
+            {"summary": "@home in two lines", "by": "Ann Bo"},
+        ),
+        ('+++\ntitle = "The pump\nby = Ann\n+++\n', "The pump", {"by": "Ann"}),
+        ("---\ntitle: A\n\ttags: x\n---\n", "A tags: x", {}),
+    ],
+)
+def test_front_matter_that_is_not_valid_is_read_by_line(
+    block: str, title: str, metadata: dict[str, str]
+) -> None:
+    document = parse(block + "# Body\n\nText.\n")
+    assert document.title == title
+    assert document.metadata == metadata
+    assert document.text == "# Body\n\nText.\n"
+    assert list_headings(document) == [(("Body",), "# Body")]
+
+
+def test_a_rule_and_an_underlined_heading_are_no_front_matter() -> None:
+    text = "---\nOur plan for the year\n---\n\nText.\n"
+    assert parse(text).text == text

@@ -98,8 +98,8 @@ def test_front_matter_becomes_metadata() -> None:
     assert document.text == "# H\n\nText.\n"
 
 
-@pytest.mark.parametrize("text", ["---\nnot: [closed\n---\nText.", "---\n- a list\n---\nText."])
-def test_invalid_front_matter_is_kept_as_text(text: str) -> None:
+def test_a_list_in_front_matter_is_kept_as_text() -> None:
+    text = "---\n- a list\n---\nText."
     assert parse(text, "a.md").text == text
 
 
