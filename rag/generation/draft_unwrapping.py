@@ -1,7 +1,8 @@
-"""Draft unwrapping: an answer without the fence around it and the list of references below it.
+"""Draft unwrapping: an answer without labels, the fence around it and the references below it.
 
-Some models write their whole answer into a Markdown fence, and many add a list of their sources,
-which the citations show already. Both are taken off while the draft arrives, whatever its pieces.
+Some models write their whole answer into a Markdown fence, or "Answer:" before it, and many add a
+list of their sources, which the citations show already. All are taken off while the draft arrives,
+whatever its pieces.
 """
 
 from __future__ import annotations
@@ -15,6 +16,20 @@ from rag.generation.passages import Passage
 
 _OPENING = re.compile(r"\s*+(?P<fence>`{3,}+|~{3,}+)[ \t]*+(?P<info>\w*+)[ \t]*+\n")
 _PROSE_INFO = frozenset({"markdown", "md", "text", "txt", "plaintext", "plain"})
+_ANSWER_LABEL = "final answer|answer|antwort|réponse|respuesta|risposta|答案|回答"
+_QUESTION_LABEL = "question|q|frage|pregunta|domanda|问题"
+_LABELS = re.compile(
+    rf"\s*+(?:[*_]{{0,3}}(?:{_QUESTION_LABEL})[ ]?[:：][^\n]{{0,500}}\n\s*+"
+    rf"[*_]{{0,3}}(?:{_ANSWER_LABEL}|a)[ ]?[:：][*_]{{0,3}}\s*+"
+    rf"|[*_]{{0,3}}(?:{_ANSWER_LABEL})[ ]?[:：][*_]{{0,3}}\s*+)(?=\S)",
+    re.IGNORECASE,
+)
+_PARTIAL_LABELS = re.compile(
+    rf"\s*+(?:[*_]{{0,3}}(?:{_QUESTION_LABEL})[ ]?[:：][^\n]{{0,500}}(?:\n\s*+[*_]{{0,3}}"
+    rf"[^\W\d_]{{0,12}}(?:[ ][^\W\d_]{{0,6}})?[:：]?[*_]{{0,3}}\s*+)?"
+    rf"|[*_]{{0,3}}[^\W\d_]{{0,12}}(?:[ ][^\W\d_]{{0,6}})?[:：]?[*_]{{0,3}}\s*+)\Z",
+    re.IGNORECASE,
+)
 _PARTIAL_OPENING = re.compile(r"\s*(?:`{1,2}|~{1,2}|`{3,}[^\n]{0,40}|~{3,}[^\n]{0,40})?\Z")
 _PROSE = re.compile(r"\[\d+\]|[.!?。！？][\"”’)*_]*\s*$", re.MULTILINE)
 _WORDS = (
@@ -58,11 +73,23 @@ class DraftUnwrapper:
         self._references = ""
         self._is_at_line_start = True  # of what is held back as references
         self._has_answer = False
+        self._beginning: str | None = ""  # None: the labels are behind
 
     def feed(self, piece: str, *, is_last: bool = False) -> str:
         """Return the next text of the answer; what may be no part of it is held back."""
-        text = self._unwrap(piece, is_last)
+        text = self._unwrap(self._remove_labels(piece, is_last), is_last)
         return self._remove_references(text, is_last)
+
+    def _remove_labels(self, piece: str, is_last: bool) -> str:
+        """Remove "Answer:" at the beginning, also after the question."""
+        if self._beginning is None:
+            return piece
+        text = self._beginning + piece
+        if not is_last and _PARTIAL_LABELS.match(text):
+            self._beginning = text
+            return ""
+        self._beginning = None
+        return _LABELS.sub("", text, count=1) if _LABELS.match(text) else text
 
     # -- the fence -------------------------------------------------------------------------
 

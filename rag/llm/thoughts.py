@@ -2,7 +2,8 @@
 
 Models and servers mark thoughts by tags (``<think>``, ``<thinking>``, ``<thought>`` ..., in any
 case, with attributes, nested, several times), by a closing tag alone, where the prompt template has
-opened it, and by the channels of the harmony format. A tag in inline code is text.
+opened it, and by the channels of the harmony format. A tag in inline code is text. Tokens that end
+a turn (``<|im_end|>``, ``</s>``), which some servers leave in the text, are removed, too.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ _TAG = re.compile(
     rf"(?<!`)<\s?(?P<close>/?)\s?(?:seed:)?(?:{_NAMES})(?:\s+\w+=[^<>]{{0,100}})?\s?/?>"
     r"|(?<!`)(?:\[|◁)(?P<close_bracket>/?)THINK(?:\]|▷)"
     r"|(?<!`)<\|(?P<token>channel|message|start|end|return|call)\|>"
-    r"|(?<!`)<\|(?P<edge>begin|end)_of_thought\|>",
+    r"|(?<!`)<\|(?P<edge>begin|end)_of_thought\|>"
+    r"|(?<!`)(?P<special><\|(?:im_(?:start|end)|eo[tm]_id|eot|eos|endoftext|end_of_text)\|>"
+    r"|<(?:end_of_turn|eos)>|</s>(?=\s*\Z))",
     re.IGNORECASE,
 )
 _PARTIAL_TAG = re.compile(
@@ -23,7 +26,7 @@ _PARTIAL_TAG = re.compile(
     r"|(?:\[|◁)/?(?:T(?:H(?:I(?:NK?)?)?)?)?\Z",
     re.IGNORECASE,
 )
-_FIRST_NAMES = ("seed:think", *_NAMES.split("|"))
+_FIRST_NAMES = ("seed:think", "s", "end_of_turn", "eos", *_NAMES.split("|"))
 _QUOTES = " \t\"'“‘«(<"
 _HEADER = re.compile(r"\s*(?P<channel>\w*)[^<]*")
 _MAX_HEADER_CHARACTERS = 200
@@ -138,7 +141,9 @@ class _Parser:
     def _advance(self, *, is_last: bool) -> None:
         while tag := _TAG.search(self._raw, self._position):
             is_at_end = tag.end() == len(self._raw)
-            if not is_last and is_at_end and _is_closing(tag) and not self._depth:
+            is_open = _is_closing(tag) and not self._depth
+            may_end_text = tag["special"] and not self._raw[tag.end() :].strip()
+            if not is_last and ((is_at_end and is_open) or may_end_text):
                 break  # what follows decides
             self._take(tag.start())
             self._position = tag.end()
@@ -162,6 +167,8 @@ class _Parser:
         return partial.start() if may_be_tag else end
 
     def _handle_tag(self, tag: re.Match[str]) -> None:
+        if tag["special"]:
+            return  # ends a turn; a server left it in the text
         token = (tag["token"] or "").lower()
         if token:
             if token in ("channel", "start"):

@@ -31,6 +31,16 @@ FENCED = [
     f"````md\n{ANSWER}\n````",
     f"```markdown\n{ANSWER}\n\nSources:\n- Kite 4\n```",
 ]
+LABELLED = [
+    f"Answer: {ANSWER}",
+    f"**Answer:** {ANSWER}",
+    f"Final answer: {ANSWER}",
+    f"Q: How long does it last?\nA: {ANSWER}",
+    f"**Question:** How long?\n\n**Answer:**\n{ANSWER}",
+    f"问题：多久？\n答案：{ANSWER}",
+    f"Antwort: {ANSWER}",
+    f"Answer:\n```markdown\n{ANSWER}\n```",
+]
 NESTED = "Use this:\n\n```bash\nls\n```\n\nThen stop [1]."
 KEPT = [
     "```sh\nrag ingest docs\n```",
@@ -41,6 +51,11 @@ KEPT = [
     f"{ANSWER}\n\n## Sources\n\nThe pump takes water from two sources in the hills above the town.",
     f"References: Kite 4\n\n{ANSWER}",
     f"{ANSWER}\n\n---\n\nMore.",
+    "A: the pump. B: the valve.",
+    "Q: How long does it last?",
+    "Answer:",
+    "Answering takes long. Answer: no.",
+    "Question: is it 34 minutes?\nThen ask again.",
     "Source",
     "- a\n- b",
     "According to passage [1]: Hotels may cost up to 140 euros. It is in the Travel policy.",
@@ -62,7 +77,7 @@ def unwrap(draft: str, cuts: list[int] | None = None) -> str:
     return "".join(pieces) + unwrapper.feed("", is_last=True)
 
 
-@pytest.mark.parametrize("draft", [*WITH_REFERENCES, *FENCED])
+@pytest.mark.parametrize("draft", [*WITH_REFERENCES, *FENCED, *LABELLED])
 def test_only_the_answer_is_left(draft: str) -> None:
     assert unwrap(draft).strip() == ANSWER
 
@@ -74,7 +89,7 @@ def test_what_is_no_wrapping_is_kept(draft: str) -> None:
 
 lines = st.sampled_from(
     ["```", "```md", "~~~", "Sources:", "## References", "- Kite 4", "1. Kite 4", "[1]: Kite 4",
-     "[^1]: x", "---", "", " ", "**Source:** Kite 4", ANSWER, "rag ask", "Sources of error", "S", "["]
+     "[^1]: x", "---", "", " ", "**Source:** Kite 4", ANSWER, "Answer: ", "Q: x", "A: y", "rag ask", "Sources of error", "S", "["]
 )  # fmt: skip
 
 
@@ -84,7 +99,15 @@ def test_a_fence_within_the_fence_is_kept() -> None:
 
 @pytest.mark.parametrize(
     "draft",
-    [*KEPT, *WITH_REFERENCES, *FENCED, NESTED, f"```markdown\n{NESTED}\n```", f"```md\n{NESTED}"],
+    [
+        *KEPT,
+        *WITH_REFERENCES,
+        *FENCED,
+        *LABELLED,
+        NESTED,
+        f"```markdown\n{NESTED}\n```",
+        f"```md\n{NESTED}",
+    ],
 )
 def test_every_cut_gives_the_same(draft: str) -> None:
     whole = unwrap(draft)

@@ -39,6 +39,10 @@ MARKED = {
     "triangles": f"◁think▷{THOUGHT}◁/think▷{REPLY}",
     "seed": f"<seed:think>{THOUGHT}</seed:think>{REPLY}",
     "begin and end": f"<|begin_of_thought|>{THOUGHT}<|end_of_thought|>{REPLY}",
+    "end of a turn": f"<think>{THOUGHT}</think>{REPLY}<|im_end|>",
+    "end of a turn of Llama": f"<think>{THOUGHT}</think>{REPLY}<|eot_id|>",
+    "end of a turn of Gemma": f"<think>{THOUGHT}</think>{REPLY}<end_of_turn>",
+    "end of a sequence": f"<think>{THOUGHT}</think>{REPLY}</s>",
     "harmony without tokens": f"analysis{THOUGHT}assistantfinal{REPLY}",
 }
 CLOSED_ONLY = {
@@ -62,6 +66,8 @@ TEXTS = [
     "<b>bold</b> <",
     "analysis of the assistant",
     "|channel| < |",
+    "The <s>old</s> new price [1].",
+    "`<|im_end|>` ends a turn.",
 ]
 
 
@@ -95,7 +101,7 @@ def test_a_thought_that_never_ends_leaves_no_reply() -> None:
 
 pieces = st.sampled_from(
     ["<think>", "</think>", "<THOUGHT a=1>", "</thinking>", "<|channel|>", "<|message|>", "<|end|>",
-     "[THINK]", "[/THINK]", "◁think▷", "\"", "<|start|>", "final", "analysis", "assistant", "a", "b c", "\n", " ", "<", ">", "`", "</", "|"]
+     "[THINK]", "[/THINK]", "</s>", "<|im_end|>", "◁think▷", "\"", "<|start|>", "final", "analysis", "assistant", "a", "b c", "\n", " ", "<", ">", "`", "</", "|"]
 )  # fmt: skip
 
 
