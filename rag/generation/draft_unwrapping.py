@@ -19,16 +19,13 @@ _PROSE_INFO = frozenset({"markdown", "md", "text", "txt", "plaintext", "plain"})
 _ANSWER_LABEL = "final answer|answer|antwort|réponse|respuesta|risposta|答案|回答"
 _QUESTION_LABEL = "question|q|frage|pregunta|domanda|问题"
 _LABELS = re.compile(
-    rf"\s*+(?:[*_]{{0,3}}(?:{_QUESTION_LABEL})[ ]?[:：][^\n]{{0,500}}\n\s*+"
+    rf"(?:[*_]{{0,3}}(?:{_QUESTION_LABEL})[ ]?[:：][^\n]{{0,500}}\n\s*+"
     rf"[*_]{{0,3}}(?:{_ANSWER_LABEL}|a)[ ]?[:：][*_]{{0,3}}\s*+"
     rf"|[*_]{{0,3}}(?:{_ANSWER_LABEL})[ ]?[:：][*_]{{0,3}}\s*+)(?=\S)",
     re.IGNORECASE,
 )
-_PARTIAL_LABELS = re.compile(
-    rf"\s*+(?:[*_]{{0,3}}(?:{_QUESTION_LABEL})[ ]?[:：][^\n]{{0,500}}(?:\n\s*+[*_]{{0,3}}"
-    rf"[^\W\d_]{{0,12}}(?:[ ][^\W\d_]{{0,6}})?[:：]?[*_]{{0,3}}\s*+)?"
-    rf"|[*_]{{0,3}}[^\W\d_]{{0,12}}(?:[ ][^\W\d_]{{0,6}})?[:：]?[*_]{{0,3}}\s*+)\Z",
-    re.IGNORECASE,
+_QUESTION_LINE = re.compile(
+    rf"[*_]{{0,3}}(?:{_QUESTION_LABEL})[ ]?[:：][^\n]{{0,500}}", re.IGNORECASE
 )
 _PARTIAL_OPENING = re.compile(r"\s*(?:`{1,2}|~{1,2}|`{3,}[^\n]{0,40}|~{3,}[^\n]{0,40})?\Z")
 _PROSE = re.compile(r"\[\d+\]|[.!?。！？][\"”’)*_]*\s*$", re.MULTILINE)
@@ -85,11 +82,12 @@ class DraftUnwrapper:
         if self._beginning is None:
             return piece
         text = self._beginning + piece
-        if not is_last and _PARTIAL_LABELS.match(text):
+        if not is_last and _may_begin_labels(text):
             self._beginning = text
             return ""
         self._beginning = None
-        return _LABELS.sub("", text, count=1) if _LABELS.match(text) else text
+        labels = _LABELS.match(text, len(text) - len(text.lstrip()))
+        return text[labels.end() :] if labels else text
 
     # -- the fence -------------------------------------------------------------------------
 
@@ -232,6 +230,22 @@ class DraftUnwrapper:
                 name.lower().strip() for name in names if len(name.strip()) >= _MIN_NAME_CHARACTERS
             )
         return self._source_names
+
+
+def _may_begin_labels(text: str) -> bool:
+    """Whether a beginning may become a label, or a question and a label."""
+    answer_labels = [*_ANSWER_LABEL.split("|"), "a"]
+    line, line_break, rest = text.lstrip().partition("\n")
+    if _QUESTION_LINE.fullmatch(line):
+        return not line_break or _may_become(rest, answer_labels)
+    if not line_break and _may_become(line, _QUESTION_LABEL.split("|")):
+        return True
+    return _may_become(text, answer_labels)
+
+
+def _may_become(text: str, labels: Sequence[str]) -> bool:
+    beginning = text.strip(" *_\t\n").rstrip(":：").rstrip().lower()
+    return any(label.startswith(beginning) for label in labels)
 
 
 def _may_begin(line: str, is_complete: bool) -> bool:
