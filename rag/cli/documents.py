@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -105,3 +106,8 @@ def delete_documents(pipeline: Pipeline, paths: Sequence[str], *, yes: bool) -> 
         noun = output.format_count(len(uris), "document")
         click.confirm(f"Delete {noun} from the index (not the files)?", abort=True, err=True)
     terminal.echo(f"{pipeline.delete(*prefixes):,} deleted")
+    if any(Path(path).exists() for path in paths):
+        terminal.echo(
+            "the next ingest of the folder adds what is still there; .ragignore excludes files",
+            err=True,
+        )

@@ -135,6 +135,7 @@ def test_delete_lists_what_goes(rag: Rag, docs: Path) -> None:
     result = rag("delete", "docs")
     assert (result.out, result.code) == ("2 deleted\n", 0)
     assert "docs/kite.md" in result.err and "desk.md" in result.err
+    assert ".ragignore" in result.err  # the files are still there
 
 
 def talk(*arguments: str, folder: Path, says: str, **env: str) -> str:
