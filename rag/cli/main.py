@@ -357,7 +357,7 @@ def ask(
             if trace:
                 terminal.echo(tracing.format_tree(spans), err=True)
     if trace:
-        output.print_draft(answer)
+        output.print_draft(answer, err=True)
     if as_json:
         output.print_json(answer.model_dump(mode="json"))
     else:

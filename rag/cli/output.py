@@ -341,11 +341,11 @@ def print_answer(answer: Answer, *, text: bool = True) -> None:
             _print_citation(citation)
 
 
-def print_draft(answer: Answer) -> None:
-    """Print on stderr what the model wrote, if none of it is in the answer."""
+def print_draft(answer: Answer, *, err: bool = False) -> None:
+    """Print what the model wrote, if none of it is in the answer; with `err` on stderr."""
     drafts = [step.draft for step in answer.trace if isinstance(step, CheckStep)]
     if draft := next(filter(None, drafts), ""):
-        terminal.secho(f"the model's draft was: {shorten(draft, 400)}", dim=True, err=True)
+        terminal.secho(f"the model's draft was: {shorten(draft, 400)}", dim=True, err=err)
 
 
 def _print_abstention(answer: Answer) -> None:

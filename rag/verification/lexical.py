@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from rag.embedding import Embedder, StaticEmbedder
+from rag.text.tokenization import STOP_WORDS, stems, words
 from rag.verification.base import Verifier
 from rag.verification.contradictions import (
     ALWAYS_DENIES,
@@ -42,6 +43,9 @@ _MAX_REPEATED_TOKENS = (16, 24)  # of a claim and a sentence, for a rule that ne
 _MAX_DENIED_TOKENS = (24, 32)  # the same, for a denial
 _MAX_POSITIONS_PER_TOKEN = 50  # positions of a token in a passage that are compared
 _MAX_CACHED_VECTORS = 8_192
+_MIN_SHORT_STEMS, _MAX_SHORT_STEMS = 2, 3  # of a claim, for the rule of the invented predicate
+_MIN_SIMILAR_WORD = 0.45  # cosine of two words
+_MAX_KNOWN_WORDS = 300  # of a passage that a word is compared with
 
 
 class LexicalVerifier(Verifier):
@@ -66,7 +70,8 @@ class LexicalVerifier(Verifier):
     and for a labelled figure ("Team: 20 euros") that the passage gives to another name.
     ``denied`` is the factor if the nearest sentence has another quantifier, number, unit, direction
     or order (`rag.verification.contradictions`), ``says_less`` that if it states a condition, a
-    possibility or a speaker that the claim leaves out.
+    possibility or a speaker that the claim leaves out. ``invented`` is that for a claim of two or
+    three words whose last word has no like in the passage.
     These are rules, not understanding: a different statement in the words of the source may pass; a
     paraphrase in different words, or in another language, does not. ``docs/metrics.md`` measures
     the failures.
@@ -77,7 +82,7 @@ class LexicalVerifier(Verifier):
     """
 
     name: ClassVar[str] = "lexical"
-    revision: ClassVar[int] = 5
+    revision: ClassVar[int] = 6
     shortlist: ClassVar[int] = 8
     by_words: ClassVar[bool] = True
 
@@ -93,6 +98,7 @@ class LexicalVerifier(Verifier):
     contradiction: float = Field(0.6, ge=0, le=1)
     denied: float = Field(0.35, ge=0, le=1)
     says_less: float = Field(0.4, ge=0, le=1)
+    invented: float = Field(0.5, ge=0, le=1)
     embedder: Embedder = StaticEmbedder()
 
     @model_validator(mode="after")
@@ -133,9 +139,33 @@ class LexicalVerifier(Verifier):
             score += self.order * _measure_copied_share(claim.tokens, nearest.tokens)
         score *= self._agreement_factor(claim, passage, nearest)
         score *= self._contradiction_factor(claim, passage, nearest.sentence)
+        if self.similarity and self._has_invented_predicate(claim, passage):
+            score *= self.invented
         if claim.is_negated != _remove_headings(nearest.sentence, passage).is_negated:
             score *= self._negation_factor(claim, nearest.sentence)
         return min(1.0, score)
+
+    def _has_invented_predicate(self, claim: TextFacts, passage: PassageFacts) -> bool:
+        """Whether a claim of two or three words says something of which the passage has no word.
+
+        "The battery explodes." shares half of its words with any sentence about the battery.
+        """
+        stem_count = len(claim.stem_weights)
+        if not _MIN_SHORT_STEMS <= stem_count <= _MAX_SHORT_STEMS or claim.numbers:
+            return False
+        last_word = next(
+            (w for w in reversed(words(claim.text)) if claim.stem_weights.keys() & set(stems(w))),
+            "",
+        )
+        if not last_word or passage.combined.stem_weights.keys() & set(stems(last_word)):
+            return False
+        known_words = [
+            word
+            for word in sorted(passage.combined.all_words - STOP_WORDS)[:_MAX_KNOWN_WORDS]
+            if word.isalpha()
+        ]
+        vectors = _embed_cached(self.embedder, [last_word, *known_words])
+        return not known_words or bool((vectors[1:] @ vectors[0]).max() < _MIN_SIMILAR_WORD)
 
     def _contradiction_factor(
         self, claim: TextFacts, passage: PassageFacts, sentence: TextFacts

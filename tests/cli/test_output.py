@@ -27,7 +27,7 @@ def test_a_draft_that_is_not_in_the_answer_is_printed(capsys: pytest.CaptureFixt
     hit = Hit(chunk=Chunk(id="a", uri="a", start=0, end=14, text="Lasts 34 days."), score=1.0)
     reply = "It was invented by llamas\x1b in Peru [1]."
     generator = GroundedGenerator(model=ScriptedChat(replies=(reply,)), fallback=None)
-    print_draft(generator.answer("How long does it last?", [hit]))
+    print_draft(generator.answer("How long does it last?", [hit]), err=True)
     error = capsys.readouterr().err
     assert "the model's draft was: It was invented by llamas" in error and "\x1b" not in error
 

@@ -281,3 +281,29 @@ def test_vectors_of_any_length_are_compared_by_their_cosine() -> None:
     pairs = [("Batteries last long.", PASSAGE), ("It was sold.", PASSAGE), ("", PASSAGE)]
     scores = LexicalVerifier(embedder=LongVectors()).scores(pairs)
     assert scores == pytest.approx(VERIFIER.scores(pairs))
+
+
+@pytest.mark.parametrize(
+    ("claim", "is_supported"),
+    [
+        ("The battery explodes.", False),
+        ("The museum is haunted.", False),
+        ("Charging is forbidden.", False),
+        ("The museum closes.", True),
+        ("Charging takes long.", True),
+        ("The museum is closed.", True),
+    ],
+)
+def test_a_short_claim_with_an_invented_predicate_is_not_supported(
+    claim: str, is_supported: bool
+) -> None:
+    passage = (
+        "The battery lasts 34 minutes. Charging takes 90 minutes, which is long. "
+        "The museum closes at five. Tickets are sold at the door."
+    )
+    verifier = LexicalVerifier()
+    (score,) = verifier.scores([(claim, passage)])
+    assert (score >= verifier.threshold) == is_supported
+    if not is_supported:
+        (without_rule,) = verifier.replace(invented=1.0).scores([(claim, passage)])
+        assert without_rule > score

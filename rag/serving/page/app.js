@@ -20,9 +20,13 @@ const readTheme = () => {
   return theme in THEME_ICONS ? theme : "auto";
 };
 
-function setTheme(theme) {
+function applyColors(theme) {
   if (theme === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
+}
+
+function setTheme(theme) {
+  applyColors(theme);
   localStorage.setItem(THEME_ITEM, theme);
   const label = t("change_scheme", { scheme: t(`scheme_${theme}`) });
   byId("theme").textContent = THEME_ICONS[theme];
@@ -136,6 +140,7 @@ function listenToKeys() {
 }
 
 async function start() {
+  applyColors(readTheme()); // before anything is waited for: the page does not change its colors
   await loadTexts();
   for (const button of document.querySelectorAll("[data-icon]")) button.append(createIcon(button.dataset.icon));
   setTheme(readTheme());
