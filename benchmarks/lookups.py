@@ -43,12 +43,12 @@ def main() -> None:
     for path in sorted(DATA.glob("lookups-*.jsonl")):
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         queries = [line for line in lines if "query" in line]
-        with tempfile.TemporaryDirectory() as place:
+        with tempfile.TemporaryDirectory() as work:
             for line in lines:
                 if "text" in line:
-                    (Path(place) / line["file"]).write_text(line["text"], encoding="utf-8")
-            pipeline = Pipeline(index=Path(place) / ".index")
-            pipeline.ingest(place)
+                    (Path(work) / line["file"]).write_text(line["text"], encoding="utf-8")
+            pipeline = Pipeline(index=Path(work) / ".index")
+            pipeline.ingest(work)
             print(f"{path.stem}, {len(queries)} queries{'first':>12}{'three':>7}{'ms':>7}")
             for name, retriever in RETRIEVERS.items():
                 print(f"{name:<30}{measure(pipeline.replace(retriever=retriever), queries)}")
@@ -75,15 +75,15 @@ def measure_typos(folder: Path) -> None:
     misspelt = replace(
         clean, queries={key: add_typo(text, chance) for key, text in clean.queries.items()}
     )
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as work:
         for name, dataset, typo_weight in (
             ("clean", clean, 0.7),
             ("typos, not recognised", misspelt, 0.0),
             ("typos", misspelt, 0.7),
         ):
             retriever = HybridRetriever(lexical=LexicalRetriever(typo_weight=typo_weight))
-            pipeline = Pipeline(index=Path(place) / "unused", retriever=retriever)
-            result = evaluate_retrieval(pipeline, dataset, index=Path(place), timed=False)
+            pipeline = Pipeline(index=Path(work) / "unused", retriever=retriever)
+            result = evaluate_retrieval(pipeline, dataset, index=Path(work), timed=False)
             print(f"{name:<24}{result.metrics['ndcg@10'].value:.4f}")
 
 

@@ -142,21 +142,21 @@ def _last_turn(question: dict[str, Any]) -> str:
 @contextmanager
 def _open_folder(name: str) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
     """Yield the documents and the questions of a folder."""
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as work:
         folder = Path(name)
         if name == "office":
             with tarfile.open(ARCHIVE) as archive:
-                archive.extractall(place, filter="data")
-            folder = Path(place)
+                archive.extractall(work, filter="data")
+            folder = Path(work)
         docs = folder / ("folder" if name == "office" else "docs")
         yield docs, _read_lines(folder / "questions.jsonl")
 
 
 @contextmanager
 def _open_pipeline(docs: Path, generator: GroundedGenerator | None) -> Iterator[Pipeline]:
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as work:
         options: dict[str, Any] = {"generator": generator} if generator else {}
-        with Pipeline(index=Path(place) / "index", k=PASSAGES, **options) as pipeline:
+        with Pipeline(index=Path(work) / "index", k=PASSAGES, **options) as pipeline:
             pipeline.ingest(docs)
             yield pipeline
 

@@ -29,22 +29,22 @@ HITS = 8
 
 
 def main(embedders: list[str]) -> None:
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as work:
         with tarfile.open(ARCHIVE) as archive:
-            archive.extractall(place, filter="data")
-        lines = (Path(place) / "questions.jsonl").read_text(encoding="utf-8").splitlines()
+            archive.extractall(work, filter="data")
+        lines = (Path(work) / "questions.jsonl").read_text(encoding="utf-8").splitlines()
         questions = [json.loads(line) for line in lines]
         columns = f"{'first':>7}{'passage':>9}{'right':>7}{'wrong':>7}{'refused':>9}"
         print(f"{len(questions)} questions{'':<22}{columns}")
         for embedder in embedders:
-            index = Path(place) / f"index-{len(list(Path(place).iterdir()))}"
+            index = Path(work) / f"index-{len(list(Path(work).iterdir()))}"
             pipeline = Pipeline(index=index, embedder=embedder)
-            pipeline.ingest(Path(place) / "folder")
+            pipeline.ingest(Path(work) / "folder")
             for weight in (0.0, HybridRetriever().document_weight):
                 retriever = HybridRetriever(document_weight=weight)
-                asked = pipeline.replace(retriever=retriever)
-                first, passage = measure(asked, [q for q in questions if q["answer"]])
-                right, wrong, refused = measure_answers(asked, questions)
+                variant = pipeline.replace(retriever=retriever)
+                first, passage = measure(variant, [q for q in questions if q["answer"]])
+                right, wrong, refused = measure_answers(variant, questions)
                 name = f"{embedder[:12]}, document weight {weight:g}"
                 print(f"{name:<34}{first:>7}{passage:>9}{right:>7}{wrong:>7}{refused:>9}")
             pipeline.close()

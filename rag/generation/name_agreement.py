@@ -121,10 +121,10 @@ def _names_unknown_person(claim: str, question: str, passages: Sequence[Passage]
     ]
     if not people or find_function_words(claim).has_capitalized_nouns:
         return False
-    known = _list_words(question).union(
+    mentioned_words = _list_words(question).union(
         *(_list_words(" ".join((p.document_name, *p.labels, p.text))) for p in passages)
     )
-    return any(person.isdisjoint(known) for person in people)
+    return any(person.isdisjoint(mentioned_words) for person in people)
 
 
 def find_asked_names(question: str, carried_terms: Sequence[str] = ()) -> frozenset[str]:

@@ -149,12 +149,12 @@ class _QueryPlanner:
         edits = "\n".join(list_edits(word))
         candidates = {stem for language in self._languages for stem in stems(edits, language)}
         counts = ((stem, self._count_chunks("body", stem)) for stem in candidates)
-        found = {stem: count for stem, count in counts if count}
-        if not found and max_typos(word) > 1 and self._list_stems is not None:
+        matching = {stem: count for stem, count in counts if count}
+        if not matching and max_typos(word) > 1 and self._list_stems is not None:
             for form in forms:
                 prefix = form[:_STABLE_PREFIX_CHARACTERS]
-                found |= find_words_with_two_typos(form, self._list_stems(prefix))
-        best = sorted(found, key=lambda stem: (-found[stem], stem))
+                matching |= find_words_with_two_typos(form, self._list_stems(prefix))
+        best = sorted(matching, key=lambda stem: (-matching[stem], stem))
         return best[:_MAX_SIMILAR_STEMS]
 
     def _is_known_form(self, word: str) -> bool:

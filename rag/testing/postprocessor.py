@@ -61,19 +61,19 @@ class PostprocessorContract(PartContract[Postprocessor]):
         """Each hit is an input hit or overlaps one in its document; there are not more of them."""
         postprocessor = self.make_part()
         with self.make_index() as index:
-            given = self.sample_hits(index)
-            hits = postprocessor.process(QUERY, given, index=index)
-            assert len(hits) <= len(given), f"{len(hits)} hits from {len(given)}"
+            sample = self.sample_hits(index)
+            hits = postprocessor.process(QUERY, sample, index=index)
+            assert len(hits) <= len(sample), f"{len(hits)} hits from {len(sample)}"
             for hit in hits:
-                assert any(_overlap(hit, other) for other in given), f"a new hit: {hit.chunk}"
+                assert any(_overlap(hit, other) for other in sample), f"a new hit: {hit.chunk}"
 
     def test_chunks_are_exact(self) -> None:
         """The text of a chunk is the span of the stored document; an id keeps its chunk."""
         postprocessor = self.make_part()
         with self.make_index() as index:
-            given = self.sample_hits(index)
-            chunks = {hit.chunk.id: hit.chunk for hit in given}
-            for hit in postprocessor.process(QUERY, given, index=index):
+            sample = self.sample_hits(index)
+            chunks = {hit.chunk.id: hit.chunk for hit in sample}
+            for hit in postprocessor.process(QUERY, sample, index=index):
                 chunk = hit.chunk
                 text = index.document_store.text(chunk.uri, chunk.start, chunk.end)
                 assert text == chunk.text, f"{chunk.uri}[{chunk.start}:{chunk.end}] is inexact"
@@ -86,13 +86,13 @@ class PostprocessorContract(PartContract[Postprocessor]):
         """
         postprocessor = self.make_part()
         with self.make_index() as index:
-            given = self.sample_hits(index)
-            hits = postprocessor.process(QUERY, given, index=index)
+            sample = self.sample_hits(index)
+            hits = postprocessor.process(QUERY, sample, index=index)
         spans = [(hit.chunk.uri, hit.chunk.start, hit.chunk.end) for hit in hits]
         assert len(set(spans)) == len(spans), "a span is a hit twice"
         scores = [hit.score for hit in hits]
         assert all(map(math.isfinite, scores)), f"the scores are {scores}"
-        has_new_scores = not set(scores) <= {hit.score for hit in given}
+        has_new_scores = not set(scores) <= {hit.score for hit in sample}
         if has_new_scores and not postprocessor.must_be_last:
             assert scores == sorted(scores, reverse=True), f"the scores are not sorted: {scores}"
 
@@ -100,21 +100,21 @@ class PostprocessorContract(PartContract[Postprocessor]):
         """The list of hits and the hits in it stay as they are."""
         postprocessor = self.make_part()
         with self.make_index() as index:
-            given = self.sample_hits(index)
-            copies = [hit.model_copy(deep=True) for hit in given]
-            postprocessor.process(QUERY, given, index=index)
-            assert given == copies, "the postprocessor changed its input"
+            sample = self.sample_hits(index)
+            copies = [hit.model_copy(deep=True) for hit in sample]
+            postprocessor.process(QUERY, sample, index=index)
+            assert sample == copies, "the postprocessor changed its input"
 
     def test_unusual_hits_are_accepted(self) -> None:
         """One hit, equal scores, negative scores and the reversed order raise no error."""
         postprocessor = self.make_part()
         with self.make_index() as index:
-            given = self.sample_hits(index)
-            equal = [hit.model_copy(update={"score": 0.0}) for hit in given]
+            sample = self.sample_hits(index)
+            equal = [hit.model_copy(update={"score": 0.0}) for hit in sample]
             negative = [
-                hit.model_copy(update={"score": -float(rank)}) for rank, hit in enumerate(given)
+                hit.model_copy(update={"score": -float(rank)}) for rank, hit in enumerate(sample)
             ]
-            for hits in (given[:1], equal, negative, given[::-1]):
+            for hits in (sample[:1], equal, negative, sample[::-1]):
                 processed = postprocessor.process(QUERY, hits, index=index)
                 assert len(processed) <= len(hits), f"{len(processed)} hits from {len(hits)}"
 
@@ -122,19 +122,21 @@ class PostprocessorContract(PartContract[Postprocessor]):
         """Any text can be the query."""
         postprocessor = self.make_part()
         with self.make_index() as index:
-            given = self.sample_hits(index)[:3]
+            sample = self.sample_hits(index)[:3]
             for query in (*HOSTILE_TEXTS.values(), *BLANK_TEXTS):
-                hits = postprocessor.process(query[:20_000], given, index=index)
-                assert len(hits) <= len(given), f"{len(hits)} hits for {query[:80]!r}"
+                hits = postprocessor.process(query[:20_000], sample, index=index)
+                assert len(hits) <= len(sample), f"{len(hits)} hits for {query[:80]!r}"
 
     def test_hits_are_the_same_in_every_run(self) -> None:
         """Two calls and two threads give equal hits."""
         postprocessor = self.make_part()
         with self.make_index() as index:
-            given = self.sample_hits(index)
-            expected = postprocessor.process(QUERY, given, index=index)
-            assert postprocessor.process(QUERY, given, index=index) == expected, "the second call"
-            for hits in call_from_threads(lambda: postprocessor.process(QUERY, given, index=index)):
+            sample = self.sample_hits(index)
+            expected = postprocessor.process(QUERY, sample, index=index)
+            assert postprocessor.process(QUERY, sample, index=index) == expected, "the second call"
+            for hits in call_from_threads(
+                lambda: postprocessor.process(QUERY, sample, index=index)
+            ):
                 assert hits == expected, "two threads at once have other hits"
 
     def test_requested_numbers_of_hits_are_not_negative(self) -> None:
@@ -156,9 +158,9 @@ class PostprocessorContract(PartContract[Postprocessor]):
         """A reranker reorders; hits below its depth come last, in their old order."""
         reranker = self._make_reranker().model_copy(update={"depth": 3})
         with self.make_index() as index:
-            given = self.sample_hits(index)
-            hits = reranker.process(QUERY, given, index=index)
-        ids, given_ids = ([hit.chunk.id for hit in some] for some in (hits, given))
+            sample = self.sample_hits(index)
+            hits = reranker.process(QUERY, sample, index=index)
+        ids, given_ids = ([hit.chunk.id for hit in some] for some in (hits, sample))
         assert set(ids[:3]) == set(given_ids[:3]), "the first three hits are others"
         assert ids[3:] == given_ids[3:], "hits below the depth have another order"
         scores = [hit.score for hit in hits]

@@ -50,11 +50,11 @@ class NumberRange(NamedTuple):
 
 def find_quantities(text: str) -> list[Quantity]:
     """Return the numbers that have a unit: "45 km"."""
-    found = [
+    quantities = [
         Quantity(_parse_number(match["number"]), _stem_unit(match["unit"]))
         for match in _QUANTITY.finditer(text)
     ]
-    return [quantity for quantity in found if quantity.unit]
+    return [quantity for quantity in quantities if quantity.unit]
 
 
 def find_ranges(text: str) -> list[NumberRange]:

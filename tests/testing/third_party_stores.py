@@ -329,15 +329,15 @@ class JournalStore(DocumentStore):
 
     @_writes
     def discard(self, state: Literal["pending", "staged"], *, except_embedder: str = "") -> int:
-        found = [
+        documents = [
             stored
             for stored in self._documents.values()
             if stored.state == state
             and not (except_embedder and stored.embedder == except_embedder)
         ]
-        for stored in found:
+        for stored in documents:
             stored.state = "deleted"
-        return len(found)
+        return len(documents)
 
     @_reads
     def deleted_chunk_rows(self, limit: int) -> list[int]:
@@ -358,20 +358,20 @@ class JournalStore(DocumentStore):
     # -- reading chunks ----------------------------------------------------------------------
 
     def _select(self, state: State, after: int, limit: int) -> list[ChunkRow]:
-        found = (
+        rows = (
             ChunkRow(row, stored.document)
             for row, stored in self._chunks.items()  # in the order of rows, as they only grow
             if row > after and self._documents[stored.document].state == state
         )
-        return list(islice(found, limit))
+        return list(islice(rows, limit))
 
     @_reads
     def chunk_rows_after(self, state: State, after: int, limit: int) -> list[ChunkRow]:
         return self._select(state, after, limit)
 
     def _in_state(self, rows: Sequence[int], state: State) -> dict[int, _StoredChunk]:
-        found = {row: self._chunks[row] for row in rows if row in self._chunks}
-        return {r: c for r, c in found.items() if self._documents[c.document].state == state}
+        chunks = {row: self._chunks[row] for row in rows if row in self._chunks}
+        return {r: c for r, c in chunks.items() if self._documents[c.document].state == state}
 
     @_reads
     def live_documents_by_row(self, rows: Sequence[int]) -> dict[int, int]:
@@ -422,8 +422,8 @@ class JournalStore(DocumentStore):
     @_reads
     def documents_to_stage(self, after: int, limit: int) -> list[tuple[int, str]]:
         staged = {d.document.uri for d in self._documents.values() if d.state == "staged"}
-        found = sorted((n, u) for u, n in self._live.items() if n > after and u not in staged)
-        return found[:limit]
+        documents = sorted((n, u) for u, n in self._live.items() if n > after and u not in staged)
+        return documents[:limit]
 
     @_reads
     def stats(self) -> Stats:
@@ -484,16 +484,16 @@ class JournalStore(DocumentStore):
 
     @_reads
     def cached_embeddings(self, embedder: str, hashes: Sequence[bytes]) -> dict[bytes, bytes]:
-        found = {h: self._embeddings.get((embedder, h)) for h in hashes}
-        return {text_hash: data for text_hash, data in found.items() if data is not None}
+        vectors = {h: self._embeddings.get((embedder, h)) for h in hashes}
+        return {text_hash: data for text_hash, data in vectors.items() if data is not None}
 
     @_reads
     def vectors(self, rows: Sequence[int], embedder: str) -> tuple[list[int], Vectors]:
         known = [row for row in sorted(set(rows)) if row in self._chunks]
-        found = {
+        vectors = {
             row: self._embeddings.get((embedder, self._chunks[row].text_hash)) for row in known
         }
-        data = {row: vector for row, vector in found.items() if vector is not None}
+        data = {row: vector for row, vector in vectors.items() if vector is not None}
         lengths = {len(vector) for vector in data.values()}
         if len(lengths) > 1 or any(length % 4 for length in lengths):
             raise IndexDamaged("the vectors have different lengths", path=self._path)
@@ -678,11 +678,11 @@ class _Postings:
 
     def _count_phrase(self, form: tuple[str, ...]) -> dict[int, int]:
         candidates = set.intersection(*(set(self.counts.get(("body", s), ())) for s in form))
-        found = {}
+        counts = {}
         for i in candidates:
             body = self.entries[i].body
-            found[i] = sum(tuple(body[j : j + len(form)]) == form for j in range(len(body)))
-        return {i: count for i, count in found.items() if count}
+            counts[i] = sum(tuple(body[j : j + len(form)]) == form for j in range(len(body)))
+        return {i: count for i, count in counts.items() if count}
 
     def _score(self, name: str, counts: dict[int, int], weight: float) -> dict[int, float]:
         scores = {}
