@@ -21,7 +21,7 @@ from rag.cli.output import format_progress
 from rag.ingestion import IngestReport
 from rag.testing import ModelServer
 from rag.testing.model_server import REPLY
-from tests.conftest import CommandResult
+from tests.conftest import API_KEY, ROOT, CommandResult
 
 Rag = Callable[..., CommandResult]
 RAG = str(Path(sys.executable).with_name("rag"))
@@ -73,6 +73,38 @@ def test_a_model_of_init_answers(rag: Rag, docs: Path, tmp_path: Path) -> None:
         rag("ingest")
         assert REPLY.split("[")[0].strip() in rag("ask", "How long does the battery last?").out
         assert "34 minutes" in rag("ask", "--model", "none", "How long does it last?").out
+
+
+def test_components_are_chosen_without_a_pipeline_file(rag: Rag, docs: Path) -> None:
+    rag("ingest", "docs", "--namespace", "n")
+    with ModelServer() as server:
+        options = ("--namespace", "n", "-k", "1", "--where", "uri=docs/kite.md", "--json")
+        answer = rag(
+            "ask",
+            "How long does the battery last?",
+            *("--model", "openai:m", "--embedder", "static", *options),
+            OPENAI_BASE_URL=server.url,
+            OPENAI_API_KEY=API_KEY,
+        ).json
+        assert answer["usage"]["calls"] == 1
+        assert [hit["chunk"]["uri"].rpartition("/")[2] for hit in answer["hits"]] == ["kite.md"]
+        result = rag("ask", "x", "--namespace", "n", "--reranker", "nonsense:m")
+        assert result.code == 2 and "nonsense" in result.err
+
+
+def test_the_readme_begins_with_the_first_minute() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    beginning = readme[: readme.index("## From a clone")]
+    for text in (
+        "pip install citewell",
+        "uv tool install citewell",
+        "rag init",
+        "rag ingest",
+        "rag ask",
+        "--model",
+        "(docs/troubleshooting.md)",
+    ):
+        assert text in beginning, text
 
 
 @pytest.mark.parametrize("model", ["nonsense:x", "openai:", "missing.gguf:"])
