@@ -137,7 +137,8 @@ Text.
         "exponent": 1000.0,
         "truth": True,
     }
-    assert parse("---\na: &x 1\nb: *x\n---\nText.", "a.md").metadata == {}
+    aliases = parse("---\na: &x 1\nb: *x\n---\nText.", "a.md")
+    assert aliases.metadata == {"a": "&x 1", "b": "*x"}  # are not resolved
 
 
 def test_date_of_a_mail_is_a_moment() -> None:
