@@ -377,9 +377,12 @@ class IndexWriter:
         """Fill the lexical index again if its scores depend too much on deleted chunks.
 
         In one commit of the lexical index, which contains the live chunks before and after. After
-        a failure, it stays as it was.
+        a failure, it stays as it was. With a sparse encoder, only `maintenance.compact` does it: it
+        would have to encode all chunks again.
         """
         lexical, live_count = self._store_set.lexical, self._document_store.chunk_count()
+        if lexical.sparse_encoder is not None:
+            return
         share = _MAX_DELETED_SHARE if live_count > _MAX_CHUNKS_TO_MERGE_ALWAYS else 0.0
         if lexical.deleted_count > share * live_count:
             lexical.replace_all(self._store_set.read_lexical_entries())

@@ -310,3 +310,13 @@ def test_an_ingest_does_not_fail_if_the_merge_does(
             pass
         assert index.lexical.deleted_count == 0
         assert maintenance.verify(index).is_intact
+
+
+def test_no_chunk_is_encoded_again_for_the_statistics(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(ingest_folder(tmp_path / "i", folder)) as index:
+        monkeypatch.setattr(TantivyIndex, "sparse_encoder", object())
+        with index.open_writer() as writer:
+            writer.delete(index.document_store.uris()[1:])
+        assert index.lexical.deleted_count == 1
