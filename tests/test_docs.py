@@ -11,6 +11,7 @@ import sys
 import threading
 import types
 import warnings
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import takewhile
 from pathlib import Path
@@ -407,20 +408,22 @@ def reference() -> str:
     parts = [
         "# The command line\n\nGenerated from the command itself: `python -m tests.test_docs`.\n"
     ]
-    for path, command in commands(cli, ("rag",)):
-        context = click.Context(command, info_name=" ".join(path), terminal_width=90)
-        parts.append(f"## {' '.join(path)}\n\n```\n{command.get_help(context).rstrip()}\n```\n")
+    for context in contexts(cli, "rag"):
+        help_text = context.command.get_help(context).rstrip()
+        parts.append(f"## {context.command_path}\n\n```\n{help_text}\n```\n")
     return "\n".join(parts)
 
 
-def commands(
-    command: click.Command, path: tuple[str, ...]
-) -> list[tuple[tuple[str, ...], click.Command]]:
-    all_commands = [(path, command)]
+def contexts(
+    command: click.Command, name: str, parent: click.Context | None = None
+) -> Iterator[click.Context]:
+    """Those in which click prints the help of `command` and of all below it."""
+    settings = {"terminal_width": 90, **command.context_settings}
+    context = click.Context(command, parent=parent, info_name=name, **settings)
+    yield context
     if isinstance(command, click.Group):
         for name in sorted(n for n, c in command.commands.items() if not c.hidden):
-            all_commands += commands(command.commands[name], (*path, name))
-    return all_commands
+            yield from contexts(command.commands[name], name, context)
 
 
 if __name__ == "__main__":
