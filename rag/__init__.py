@@ -55,36 +55,7 @@ from rag.errors import (
     UnknownComponent,
     UnsupportedFormat,
 )
-from rag.filters import F, Filter
 from rag.import_guard import require_own_packages as _require_own_packages
-from rag.query import Query
-from rag.types import (
-    Answer,
-    CacheStep,
-    CheckFieldsStep,
-    CheckStep,
-    Chunk,
-    Citation,
-    CondenseStep,
-    CustomStep,
-    Document,
-    ExtractStep,
-    FillStep,
-    GenerateStep,
-    Hit,
-    Mark,
-    Message,
-    PostprocessStep,
-    PromptIdentity,
-    RepairStep,
-    RetrieveStep,
-    Sentence,
-    StageScore,
-    Step,
-    TransformStep,
-    Usage,
-    VerifyStep,
-)
 
 if TYPE_CHECKING:
     from rag.answers import AnswerCache, AnswerChange
@@ -92,6 +63,7 @@ if TYPE_CHECKING:
     from rag.component import register
     from rag.conversation import Conversation
     from rag.embedding import Embedder, StaticEmbedder
+    from rag.filters import F, Filter
     from rag.generation import (
         AnswerCompleted,
         CitationAdded,
@@ -119,7 +91,35 @@ if TYPE_CHECKING:
     from rag.pipeline import Pipeline
     from rag.pipeline_config import PipelineConfig
     from rag.postprocessing import Postprocessor
+    from rag.query import Query
     from rag.retrieval import DenseRetriever, HybridRetriever, LexicalRetriever, Retriever
+    from rag.types import (
+        Answer,
+        CacheStep,
+        CheckFieldsStep,
+        CheckStep,
+        Chunk,
+        Citation,
+        CondenseStep,
+        CustomStep,
+        Document,
+        ExtractStep,
+        FillStep,
+        GenerateStep,
+        Hit,
+        Mark,
+        Message,
+        PostprocessStep,
+        PromptIdentity,
+        RepairStep,
+        RetrieveStep,
+        Sentence,
+        StageScore,
+        Step,
+        TransformStep,
+        Usage,
+        VerifyStep,
+    )
     from rag.verification import (
         LexicalVerifier,
         LlmVerifier,
@@ -131,24 +131,39 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _LAZY_IMPORTS = {
+    "Answer": "rag.types",
     "AnswerCache": "rag.answers",
     "AnswerChange": "rag.answers",
     "AnswerCompleted": "rag.generation",
     "AnthropicChat": "rag.llm",
     "AzureOpenAIChat": "rag.llm",
+    "CacheStep": "rag.types",
     "ChatModel": "rag.llm",
+    "CheckFieldsStep": "rag.types",
+    "CheckStep": "rag.types",
+    "Chunk": "rag.types",
     "Chunker": "rag.chunking",
+    "Citation": "rag.types",
     "CitationAdded": "rag.generation",
     "CohereChat": "rag.llm",
+    "CondenseStep": "rag.types",
     "Conversation": "rag.conversation",
+    "CustomStep": "rag.types",
     "DenseRetriever": "rag.retrieval",
+    "Document": "rag.types",
     "Embedder": "rag.embedding",
+    "ExtractStep": "rag.types",
     "Extraction": "rag.generation",
     "ExtractiveGenerator": "rag.generation",
+    "F": "rag.filters",
+    "FillStep": "rag.types",
+    "Filter": "rag.filters",
     "GeminiChat": "rag.llm",
+    "GenerateStep": "rag.types",
     "Generator": "rag.generation",
     "GroundedGenerator": "rag.generation",
     "HeadingChunker": "rag.chunking",
+    "Hit": "rag.types",
     "HybridRetriever": "rag.retrieval",
     "Index": "rag.index",
     "IngestReport": "rag.ingestion",
@@ -157,19 +172,32 @@ _LAZY_IMPORTS = {
     "LiteLlmChat": "rag.llm",
     "LlamaCppChat": "rag.llm",
     "LlmVerifier": "rag.verification",
+    "Mark": "rag.types",
     "MatchingVerifier": "rag.verification",
+    "Message": "rag.types",
     "NliVerifier": "rag.verification",
     "OllamaChat": "rag.llm",
     "OpenAIChat": "rag.llm",
     "Pipeline": "rag.pipeline",
     "PipelineConfig": "rag.pipeline_config",
+    "PostprocessStep": "rag.types",
     "Postprocessor": "rag.postprocessing",
+    "PromptIdentity": "rag.types",
+    "Query": "rag.query",
+    "RepairStep": "rag.types",
+    "RetrieveStep": "rag.types",
     "Retriever": "rag.retrieval",
     "ScriptedChat": "rag.llm",
+    "Sentence": "rag.types",
     "SentenceVerified": "rag.generation",
+    "StageScore": "rag.types",
     "StaticEmbedder": "rag.embedding",
+    "Step": "rag.types",
     "TextDelta": "rag.generation",
+    "TransformStep": "rag.types",
+    "Usage": "rag.types",
     "Verifier": "rag.verification",
+    "VerifyStep": "rag.types",
     "register": "rag.component",
 }
 
