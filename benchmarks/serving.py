@@ -247,6 +247,7 @@ def main() -> None:
                 return tally
 
             tally = asyncio.run(run(0))
+            states_before_attack = len(seen)
             attacked = asyncio.run(run(HOSTILE)) if HOSTILE else None
             time.sleep(2)
             after = state(server.pid)
@@ -262,7 +263,9 @@ def main() -> None:
         quiet_p95, p95 = (statistics.quantiles(t.seconds, n=100)[94] for t in (tally, attacked))
         print(f"with {HOSTILE} hostile of {CLIENTS} clients: p95 {p95 * 1000:.0f} ms, without them")
         print(f"{quiet_p95 * 1000:.0f} ms: {p95 / quiet_p95:.2f} times; errors of the others")
-        print(f"{len(attacked.errors)}; SIGTERM took {end_seconds:.1f} s\n")
+        print(f"{len(attacked.errors)}; SIGTERM took {end_seconds:.1f} s")
+        last_half = seen[(states_before_attack + len(seen)) // 2 :]
+        print(f"memory in the last half: {last_half[0]['rss']} to {last_half[-1]['rss']} MiB\n")
         for error in sorted(set(attacked.errors))[:5]:
             print("  ", error)
     report(tally, seen, after, metrics_text, floor, code_of_server)

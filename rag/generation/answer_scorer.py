@@ -147,10 +147,13 @@ def find_range_penalties(question: str, texts: Sequence[str]) -> NDArray[np.floa
     import numpy as np
 
     penalties = np.zeros(len(texts))
-    for quantity in find_quantities(question):
-        for i, text in enumerate(texts):
-            ranges = [r for r in find_ranges(text) if r.unit in ("", quantity.unit)]
-            if not any(r.unit for r in ranges) and quantity.unit not in stems(text):
+    quantities = dict.fromkeys(find_quantities(question))
+    for i, text in enumerate(texts if quantities else ()):
+        all_ranges = find_ranges(text)
+        text_stems = set(stems(text)) if all_ranges else set()
+        for quantity in quantities if all_ranges else ():
+            ranges = [r for r in all_ranges if r.unit in ("", quantity.unit)]
+            if not any(r.unit for r in ranges) and quantity.unit not in text_stems:
                 continue
             if any(r.contains(quantity) for r in ranges):
                 penalties[i] -= _RIGHT_RANGE_BONUS

@@ -96,7 +96,7 @@ def _find_word_reason(question: Query, premise: str) -> str:
     stop_words = find_stop_words(str(question))
     missing_words: Set[str] = missing_names or {
         word
-        for word in words(str(question))
+        for word in dict.fromkeys(words(str(question)))
         if word not in stop_words and known_stems.isdisjoint(stems(word))
     }
     listed = _list_as_written(str(question), missing_words)

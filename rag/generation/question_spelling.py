@@ -49,11 +49,11 @@ def respell_question(query: Query, passages: Sequence[Passage], embedder: Embedd
 
 def _replace_months(question: str, unknown: Sequence[str], known_words: Set[str]) -> str:
     """Replace unknown names of months by another name of the same: Nov by November."""
+    known_months = sorted(known_words & MONTH_NUMBERS.keys())
     for word in unknown:
-        number = MONTH_NUMBERS.get(word)
-        names = [name for name in known_words if number and MONTH_NUMBERS.get(name) == number]
+        names = [name for name in known_months if MONTH_NUMBERS[name] == MONTH_NUMBERS.get(word)]
         if names:
-            best = max(sorted(names), key=len)
+            best = max(names, key=len)
             question = re.sub(rf"\b{re.escape(word)}\b", best.capitalize(), question, flags=re.I)
     return question
 
@@ -62,10 +62,11 @@ def _replace_forms(question: str, unknown: Sequence[str], texts: Sequence[str]) 
     """Replace identifiers, numbers and dates with unknown words by their spelling in a text."""
     if not unknown or not any(map(str.isdigit, question)):
         return question
+    unknown_words = set(unknown)
     spans = [
         span
         for span in find_query_forms(question)
-        if not set(unknown).isdisjoint(span.words) and any(map(str.isdigit, "".join(span.forms)))
+        if not unknown_words.isdisjoint(span.words) and any(map(str.isdigit, "".join(span.forms)))
     ]
     if not spans:
         return question
@@ -74,10 +75,13 @@ def _replace_forms(question: str, unknown: Sequence[str], texts: Sequence[str]) 
         for form in find_written_forms(text):
             written.setdefault(form.text, text[form.start : form.end])
     replaced: list[tuple[int, int, str]] = []
+    replaced_characters: set[int] = set()
     for span in spans:
         spelling = next((written[form] for form in span.forms if form in written), None)
-        if spelling and all(span.end <= start or end <= span.start for start, end, _ in replaced):
+        characters = range(span.start, span.end)
+        if spelling and replaced_characters.isdisjoint(characters):
             replaced.append((span.start, span.end, spelling))
+            replaced_characters.update(characters)
     for start, end, spelling in sorted(replaced, reverse=True):
         question = f"{question[:start]}{spelling}{question[end:]}"
     return question

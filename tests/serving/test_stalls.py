@@ -13,7 +13,7 @@ import socketserver
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -23,9 +23,11 @@ import httpx
 import pytest
 
 from rag import Pipeline
+from rag.embedding import static
 from rag.serving import Options, create_app
 from rag.serving.limits import BodyLimit
 from rag.serving.service import Service
+from tests.conftest import HANDBOOK
 from tests.serving.conftest import QUESTION, REPLY, serve_app, serve_pipeline
 
 HEADERS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
@@ -287,3 +289,45 @@ def test_threads_that_begin_at_once_share_one_background_loop() -> None:
 
     with ThreadPoolExecutor(20) as threads:
         assert len(set(map(id, threads.map(get_loop, range(20))))) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/ask", {"question": QUESTION}),
+        ("/ask", {"question": QUESTION, "stream": True}),
+        ("/ask", {"question": QUESTION, "conversation": "c"}),
+        ("/search", {"query": QUESTION}),
+        (
+            "/v1/chat/completions",
+            {"model": "citewell", "messages": [{"role": "user", "content": QUESTION}]},
+        ),
+        ("/v1/responses", {"model": "citewell", "input": QUESTION}),
+        ("/v1/embeddings", {"model": "static", "input": QUESTION}),
+    ],
+)
+def test_work_for_a_request_does_not_hold_the_event_loop(
+    pipeline: Pipeline,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    body: dict[str, Any],
+) -> None:
+    """While an embedder computes, the server answers other requests."""
+    computes, goes_on = threading.Event(), threading.Event()
+    embed = static._embed
+
+    def embed_slowly(texts: Sequence[str], dimension: int) -> Any:
+        computes.set()
+        assert goes_on.wait(WAIT_SECONDS)
+        return embed(texts, dimension)
+
+    (tmp_path / "handbook.md").write_text(HANDBOOK)
+    pipeline.ingest(tmp_path / "handbook.md")
+    monkeypatch.setattr(static, "_embed", embed_slowly)
+    with serve_pipeline(pipeline) as server, ThreadPoolExecutor(1) as pool:
+        request = pool.submit(server.client.post, path, json=body)
+        assert computes.wait(WAIT_SECONDS)
+        assert httpx.get(f"{server.url}/healthz", timeout=WAIT_SECONDS / 2).status_code == 200
+        goes_on.set()
+        assert request.result().status_code == 200, request.result().text
