@@ -31,6 +31,7 @@ _NUMBER = re.compile(
     r"[-+−(~<>≈]{0,5}\s?(?:[$€£¥₹]|[A-Z]{2,3}\s)?\s?[-+−]?"
     r"[.,]?\d[\d.,'’ \u00a0\u202f]*(?:[eE][-+]?\d+)?" + _UNIT + r"\)?"
 )
+_UNIT_AT_END = re.compile(r"(?:[%‰]|°?[A-Za-zµ²³/]{1,4})$")
 _YEAR = re.compile(r"(?:19|20)\d\d(?:\s?[A-Za-z*(][^\d]{0,15}|[/–-]\d\d(?:\d\d)?)?")
 _MONTH = r"(?:jan|feb|mar|mär|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)[a-zäé]{0,6}\.?"
 _DATE = re.compile(
@@ -50,8 +51,13 @@ _MISSING = frozenset({"-", "–", "—", "?", ".", "..", "...", "…", "/", "x",
     "TBD",
 }  # fmt: skip
 _VALUE_NAMES = frozenset(
-    "value values wert werte valeur valor valore amount description beschreibung meaning content "
-    "answer antwort details data setting result comment".split()
+    "value values wert werte valeur valor valore amount betrag quantity menge quantité cantidad "
+    "description beschreibung meaning content answer antwort details data setting result comment "
+    "limit limits rating requirement specification".split()
+)
+_LABEL_NAMES = frozenset(
+    "item items parameter property attribute field feature characteristic measure metric indicator "
+    "merkmal eigenschaft kennzahl feld paramètre propriété parámetro propiedad".split()
 )
 _NOTE_START = re.compile(
     r"[*†‡¹²³]|\d\)|\(\d|\(?(?:notes?|sources?|legend|remarks?|quellen?|hinweise?|anmerkung(?:en)?|"
@@ -358,10 +364,18 @@ def _is_form(rows: Grid) -> bool:
     kinds = _list_kinds(below, 1)
     if classify_value(first[1]) not in ("text", ""):
         return not count_header_rows(rows)
-    if first[1].casefold() in _VALUE_NAMES or not below:
+    if first[1].casefold() in _VALUE_NAMES or first[0].casefold() in _LABEL_NAMES or not below:
         return False
     merged = {"number" if kind == "year" else kind for kind in kinds}
-    return len(merged) > 1 and len(set(kinds)) * 2 > min(len(kinds), 4)
+    is_mixed = len(set(kinds)) * 2 > min(len(kinds), 4) or len(_find_units(below)) > 1
+    return len(merged) > 1 and is_mixed
+
+
+def _find_units(rows: Grid) -> set[str]:
+    """Return the units of the numbers in the second column; a currency is none."""
+    texts = [row[1] for row in rows if classify_value(row[1]) == "number"]
+    units = {match[0] for text in texts if (match := _UNIT_AT_END.search(text))}
+    return {unit for unit in units if not unit.isupper()}
 
 
 def _pad(row: Sequence[str], width: int) -> list[str]:

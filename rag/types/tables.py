@@ -39,7 +39,10 @@ class Table(FrozenModel):
         return " | ".join(name for name in self.columns if name)
 
     def describe_row(self, row: str) -> str:
-        """Return a row as pairs of column name and value: ``Country: Japan; Per day: 60``."""
+        """Return a row as pairs of column name and value: ``Country: Japan; Per day: 60``.
+
+        A label and its value in a table without names are a pair: ``Rated load: 1400 kg``.
+        """
         if self.layout == "pairs":
             return row
         parts: list[str] = []
@@ -48,6 +51,8 @@ class Table(FrozenModel):
             name = self.columns[i] if i < len(self.columns) else ""
             if value:
                 parts.append(f"{name}: {value}" if name and name != value else value)
+        if len(parts) == 2 and not any(self.columns):
+            return f"{parts[0].rstrip(':')}: {parts[1]}"
         return "; ".join(parts)
 
     def find_row_label(self, row: str) -> str:

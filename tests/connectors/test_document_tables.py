@@ -202,7 +202,7 @@ def test_html_tables_without_header_name_no_columns() -> None:
     )
     ((table, rows),) = list_tables(document)
     assert table.columns == ("", "")
-    assert rows == ["Name; Bob", "Phone; 12"]
+    assert rows == ["Name: Bob", "Phone: 12"]
 
 
 @pytest.mark.parametrize(

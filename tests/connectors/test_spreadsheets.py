@@ -120,12 +120,25 @@ def test_titles_and_notes_are_text_and_the_title_is_the_caption() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["Invoice|4711\nDate|2024-03-01\nTo|ACME", "Invoice:|x\nTo:|ACME", "Name|Ann\nBorn|1987\nTo|ACME\nOn|1.5.2024"],
+    ["Invoice|4711\nDate|2024-03-01\nTo|ACME", "Invoice:|x\nTo:|ACME", "Name|Ann\nBorn|1987\nTo|ACME\nOn|1.5.2024",
+     "Maker|Halden\nTo|ACME\nLoad|1400 kg\nLift|7.2 m\nBattery|24 V, lithium\nTyres|rubber"],
 )  # fmt: skip
 def test_form_has_labels_and_values(text: str) -> None:
     document = parse(make_csv(text), "a.csv")
     assert "To: ACME" in list_rows(document)
     assert len(list_rows(document)) == text.count("\n") + 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Chair|Price\nOak|120 EUR\nPine|90 USD\nBeech|on request\nAsh|on request\nElm|sold",
+        "Parameter|Reading\nLoad|1400 kg\nLift|7.2 m\nBattery|24 V, lithium\nTyres|rubber",
+        "Part|Limit\nLoad|1400 kg\nLift|7.2 m\nBattery|24 V, lithium\nTyres|rubber",
+    ],
+)
+def test_names_above_values_with_units_are_a_header(text: str) -> None:
+    assert find_columns(text) == [tuple(text.split("\n")[0].split("|"))]
 
 
 def test_labels_of_groups_are_repeated() -> None:
