@@ -19,6 +19,7 @@ from rag.verification.contradictions import (
     find_contradiction,
 )
 from rag.verification.labelled_values import find_labelled_values, gives_labelled_values
+from rag.verification.parallel_clauses import gives_figures_to_others
 from rag.verification.swap_detection import MAX_CLAIM_TOKENS, is_swapped_statement
 from rag.verification.text_facts import (
     PassageFacts,
@@ -67,7 +68,8 @@ class LexicalVerifier(Verifier):
     nearest sentence (``negation``, or ``contradiction`` if the sentence clearly is about the
     claim's statement). ``swapped`` is the factor for a sentence that makes the same statement word
     for word about another name or number (in a short claim: about anything else), or denies it,
-    and for a labelled figure ("Team: 20 euros") that the passage gives to another name.
+    and for a figure that the passage gives to another name ("Team: 20 euros") or, in two parallel
+    clauses, to something else ("adults pay 12 euros, children 6").
     ``denied`` is the factor if the nearest sentence has another quantifier, number, unit, direction
     or order (`rag.verification.contradictions`), ``says_less`` that if it states a condition, a
     possibility or a speaker that the claim leaves out. ``invented`` is that for a claim of two or
@@ -82,7 +84,7 @@ class LexicalVerifier(Verifier):
     """
 
     name: ClassVar[str] = "lexical"
-    revision: ClassVar[int] = 6
+    revision: ClassVar[int] = 7
     shortlist: ClassVar[int] = 8
     by_words: ClassVar[bool] = True
 
@@ -123,6 +125,8 @@ class LexicalVerifier(Verifier):
         claim_facts, passage_facts = get_text_facts(claim), get_passage_facts(passage)
         if not claim_facts.stem_weights:
             return False
+        if gives_figures_to_others(claim, [s.text for s in passage_facts.sentences]):
+            return True
         sentence = _find_nearest_sentences(claim_facts, passage_facts).sentence
         kind = _find_contradiction(claim_facts, passage_facts, sentence, min_share=0.0)
         return kind is not None and kind not in SAYS_LESS
@@ -201,9 +205,11 @@ class LexicalVerifier(Verifier):
             claim, passage
         )
         sentence_texts = [sentence.text for sentence in passage.sentences]
-        if is_swapped_statement(
-            claim, nearest.sentence, has_wrong_number
-        ) or not gives_labelled_values(find_labelled_values(claim.text), sentence_texts):
+        if (
+            is_swapped_statement(claim, nearest.sentence, has_wrong_number)
+            or not gives_labelled_values(find_labelled_values(claim.text), sentence_texts)
+            or gives_figures_to_others(claim.text, sentence_texts)
+        ):
             return self.swapped
         factor = self.wrong_number if has_wrong_number else 1.0
         if claim.names and claim.names - passage.combined.all_words:

@@ -1,0 +1,117 @@
+"""Parallel clauses: "adults pay 12 euros, children 6 euros" gives each figure to one of two."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple
+
+from rag.text.tokenization import STOP_WORDS, stems, words
+from rag.verification.number_normalization import find_numbers, find_units, normalize_numbers
+
+_MAX_CLAUSE_WORDS = 20
+_MAX_OWN_WORDS = 4  # that only one of two clauses has; more say something else, not the same
+_MAX_PASSAGE_CLAUSES = 200
+_BREAK = re.compile(
+    r"[;\n]|,(?=\s)|\s(?:and|but|while|whereas|und|aber|während|et|mais|tandis que|y|pero|"
+    r"mientras que)(?=\s)",
+    re.IGNORECASE,
+)
+_COMPARISON = re.compile(
+    r"\b(?:respectively|unlike|than|instead|rather|not|beziehungsweise|bzw|statt|als|nicht|"
+    r"respectivement|que|pas|respectivamente|no)\b",
+    re.IGNORECASE,
+)
+
+
+class Clause(NamedTuple):
+    """The figures of a clause, their units, and the stems of its other words."""
+
+    numbers: frozenset[str]
+    units: frozenset[str]
+    stems: frozenset[str]
+
+
+def gives_figures_to_others(claim: str, sentences: Sequence[str]) -> bool:
+    """Whether a claim gives a figure to what the passage gives another figure of the same kind.
+
+    Two clauses in a row that differ in their figures and in a few words are parallel: "The red
+    valve opens at 5 bar, the blue valve at 7 bar." A claim with one clause's figure and the other
+    clause's words, without its own, is wrong: "The red valve opens at 7 bar."
+    """
+    claimed = [c for c in _list_claim_clauses(claim) if c.numbers]
+    if not claimed or _COMPARISON.search(claim):
+        return False
+    clauses = _list_clauses(tuple(sentences))
+    if len(clauses) < 2:
+        return False
+    return any(
+        _is_exchanged(part, own, other, clauses)
+        for part in claimed
+        for first, second in pairwise(clauses)
+        for own, other in ((first, second), (second, first))
+        if part.numbers <= own.numbers
+    )
+
+
+def _is_exchanged(part: Clause, own: Clause, other: Clause, clauses: Sequence[Clause]) -> bool:
+    """Whether a part of a claim has the figures of `own`, and the words of `other`."""
+    own_words, other_words = own.stems - other.stems, other.stems - own.stems
+    is_parallel = (
+        0 < len(own_words) <= _MAX_OWN_WORDS
+        and 0 < len(other_words) <= _MAX_OWN_WORDS
+        and own.numbers.isdisjoint(other.numbers)
+        and own.units == other.units
+        and (own.units or own.stems & other.stems or len(own.numbers) == len(other.numbers) > 1)
+    )
+    if not is_parallel or 3 * len(other_words & part.stems) < 2 * len(other_words):
+        return False
+    if 2 * len(own_words & part.stems) > len(own_words):
+        return False
+    return not any(part.numbers <= c.numbers and other_words <= c.stems for c in clauses)
+
+
+def _list_claim_clauses(claim: str) -> list[Clause]:
+    """Return the clauses of a claim if each has a figure, else the claim as one."""
+    parts = [part for part in _BREAK.split(claim) if part.strip()]
+    if len(parts) > 1 and all(map(find_numbers, parts)):
+        return [_read_clause(part) for part in parts]
+    return [_read_clause(claim)]
+
+
+@lru_cache(maxsize=256)
+def _list_clauses(sentences: tuple[str, ...]) -> list[Clause]:
+    """Return the clauses with figures; a part without one belongs to the clause after it."""
+    clauses: list[Clause] = []
+    for sentence in sentences:
+        clauses += _split_sentence(sentence)
+        if len(clauses) >= _MAX_PASSAGE_CLAUSES:
+            break
+    return clauses
+
+
+def _split_sentence(sentence: str) -> Iterator[Clause]:
+    start = 0
+    ends = [match.start() for match in _BREAK.finditer(sentence)]
+    for end in (*ends, len(sentence)):
+        part = sentence[start:end]
+        if not find_numbers(part):
+            continue
+        start = end
+        if len(part.split()) <= _MAX_CLAUSE_WORDS:
+            yield _read_clause(part)
+
+
+@lru_cache(maxsize=2_048)
+def _read_clause(text: str) -> Clause:
+    numbers = frozenset(find_numbers(text))
+    units = find_units(text)
+    unit_words = {unit for _, unit in units}
+    other_words = [
+        word
+        for word in words(normalize_numbers(text))
+        if word not in STOP_WORDS and not word[0].isdigit() and word not in unit_words
+    ]
+    return Clause(numbers, frozenset(unit_words), frozenset(stems(" ".join(other_words))))

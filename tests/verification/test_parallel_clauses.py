@@ -1,0 +1,60 @@
+"""Figures of parallel clauses: each belongs to its own clause."""
+
+from __future__ import annotations
+
+import pytest
+
+from rag import LexicalVerifier
+from rag.verification.parallel_clauses import gives_figures_to_others
+
+VALVES = "The red valve opens at 5 bar, the blue valve at 7 bar."
+PRICES = "Adults pay 12 euros, children 6 euros."
+PLANS = "Team costs 30 euros a month. Pro costs 20 euros a month."
+HOURS = "Opening hours: Monday 9 to 17, Saturday 10 to 14."
+TYRES = "New tyres last 40,000 km; retreaded tyres last 25,000 km."
+GERMAN = "Der rote Hahn öffnet bei 5 bar und der blaue Hahn bei 7 bar."
+
+
+@pytest.mark.parametrize(
+    ("passage", "claim"),
+    [
+        (VALVES, "The red valve opens at 7 bar."),
+        (VALVES, "The blue valve opens at 5 bar."),
+        (VALVES, "The red valve opens at 7 bar and the blue valve at 5 bar."),
+        (PRICES, "Adults pay 6 euros."),
+        (PRICES, "Children pay 12 euros."),
+        (PLANS, "Team costs 20 euros and Pro costs 30 euros a month."),
+        (HOURS, "It is open Monday 10 to 14 and Saturday 9 to 17."),
+        (TYRES, "Retreaded tyres last 40,000 km."),
+        (GERMAN, "Der rote Hahn öffnet bei 7 bar."),
+    ],
+)
+def test_an_exchanged_figure_is_not_supported(passage: str, claim: str) -> None:
+    verifier = LexicalVerifier()
+    support = float(verifier.scores([(claim, passage)])[0])
+    assert verifier.status(support) == "unsupported"
+    assert verifier.contradicts(claim, passage)
+
+
+@pytest.mark.parametrize(
+    ("passage", "claim"),
+    [
+        (VALVES, "The red valve opens at 5 bar."),
+        (VALVES, "The blue valve opens at 7 bar."),
+        (VALVES, "The blue valve opens at 7 bar, unlike the red valve."),
+        (VALVES, "The red valve opens earlier than the blue one, at 5 bar."),
+        (f"{VALVES} Since 2024, the red valve opens at 7 bar.", "The red valve opens at 7 bar."),
+        (PRICES, "Children pay 6 euros."),
+        (PRICES, "Adults and children pay 12 and 6 euros."),
+        (PRICES, "Adults and children pay 12 and 6 euros respectively."),
+        (PLANS, "Pro costs 20 euros and Team 30 euros a month."),
+        (HOURS, "On Saturday it is open 10 to 14."),
+        (TYRES, "New tyres last 40,000 km."),
+        ("It was founded in 1999, and has 12 staff.", "The founders have 12 staff since 1999."),
+        ("The pump weighs 5 kg, the hose 7 m.", "The pump weighs 5 kg."),
+        ("", "It has 12 staff."),
+        ("12", "13"),
+    ],
+)
+def test_a_figure_in_its_own_clause_is_not_exchanged(passage: str, claim: str) -> None:
+    assert not gives_figures_to_others(claim, [passage])
