@@ -49,11 +49,13 @@ class OmissionLog:
 
     def measure(self, text: str, source_texts: Iterable[str]) -> Coverage:
         """Compare the `text` of the document with all text of the file, in `source_texts`."""
-        word_count = 0
         source_tokens: Counter[str] = Counter()
         for part in source_texts:
-            word_count += len(list_words(part))
             source_tokens.update(part.split())
+        word_count = sum(
+            count if token.isalnum() and token.isascii() else count * len(list_words(token))
+            for token, count in source_tokens.items()
+        )
         # What is the same on both sides is not divided into words: most of the text is.
         text_tokens = Counter(text.split())
         source_words = Counter(list_words("\n".join((source_tokens - text_tokens).elements())))

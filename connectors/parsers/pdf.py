@@ -171,7 +171,7 @@ def _join_source_words(texts: Iterable[str], text: str) -> Iterator[str]:
 
     for page in texts:
         if _LINE_END_HYPHEN.search(page):
-            words = words or set(list_words(text))
+            words = words or set(list_words("\n".join(set(text.split()))))
             page = _LINE_END_HYPHEN.sub(join_parts, page)
         yield clean_characters(page).replace("\u00ad", "")
 

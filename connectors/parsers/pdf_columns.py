@@ -153,13 +153,13 @@ def _divide_joined_columns(lines: list[Line], boxes: CharacterBoxes) -> list[Lin
 def _grow_region(reader: _GapReader, seed: int, start: int) -> _Region | None:
     """Return the region of lines around `seed` that have the same gaps; None if it is too small."""
     lines = reader.lines
-    starts = range(max(start, seed - 2), min(seed, len(lines) - 3) + 1)
-    starts_of_text = [first for first in starts if _may_be_columns(reader, first, first + 3)]
-    if not starts_of_text:
-        return None
     seed_gutters = [(start, end) for _, start, end in reader.find_gaps(seed)]
+    if not seed_gutters:
+        return None
     best = _Region(seed, seed)
-    for first in starts_of_text if seed_gutters else ():
+    for first in range(max(start, seed - 2), min(seed, len(lines) - 3) + 1):
+        if not _may_be_columns(reader, first, first + 3):
+            continue
         window = range(first, first + 3)
         gutters = seed_gutters
         for i in window:

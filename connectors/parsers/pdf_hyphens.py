@@ -44,10 +44,13 @@ def join_divided_words(pages: list[list[Line]]) -> list[list[Line]]:
     """
     if not any(_ends_with_hyphen(line) for page in pages for line in page):
         return [_clean_page(page) for page in pages]
-    word_counts: Counter[str] = Counter()
+    token_counts: Counter[str] = Counter()
     for page in pages:
-        text = "\n".join(_list_whole_words(page))
-        word_counts.update(_WORD.findall(text.lower()))
+        token_counts.update("\n".join(_list_whole_words(page)).lower().split())
+    word_counts: Counter[str] = Counter()
+    for token, count in token_counts.items():
+        for word in _WORD.findall(token):
+            word_counts[word] += count
     return [_clean_page(_join_page(page, word_counts)) for page in pages]
 
 
