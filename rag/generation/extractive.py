@@ -33,6 +33,7 @@ from rag.generation.question_kinds import AskedFor, QuestionKind, find_question_
 from rag.generation.question_spelling import respell_question
 from rag.generation.quotes import Quote
 from rag.generation.relevance import Candidate, explain_missing_answer
+from rag.generation.versions import put_newest_first
 from rag.query import Query
 from rag.text.function_words import question_stems
 from rag.text.instructions import remove_instructions
@@ -69,7 +70,8 @@ class ExtractiveGenerator(Generator):
     ranks the sentences. If the probability (0..1) that the best ones hold the answer is below
     ``answerability``, or the best relevance (0..2, see `rag.generation.relevance`) below
     ``threshold``, the generator abstains. It quotes up to ``sentences`` sentences whose odds are at
-    least ``near`` times those of the best, each on a line of its own. In the answer's text, white
+    least ``near`` times those of the best, each on a line of its own; of several versions of a
+    document, the newest first (`rag.generation.versions`). In the answer's text, white
     space is collapsed, a row of a table has the names of its columns, markers of the source are
     notes (⁽³⁾), and links lead to the cited source only; the citations' quotes are unchanged.
 
@@ -78,7 +80,7 @@ class ExtractiveGenerator(Generator):
     """
 
     name: ClassVar[str] = "extractive"
-    revision: ClassVar[int] = 4
+    revision: ClassVar[int] = 5
 
     sentences: int = Field(3, ge=1, le=20)
     answerability: float = Field(0.27, ge=0, le=1)
@@ -126,6 +128,8 @@ class ExtractiveGenerator(Generator):
             reason = self._explain(query, asked, missing_sides, packed.passages, answerability)
             closest = find_closest_passages(searched, candidates)
             return abstention(reason, hits, closest=closest, trace=(make_step(),))
+        if asked.kind == "fact":
+            selected = put_newest_first(query.text, selected, candidates)
         text, sentences, citations = _compose_answer(query, selected[:_MAX_QUOTES], asked.kind)
         if asked.kind == "list" and len(selected) > self.sentences:
             text, sentences = _add_count(text, sentences, selected)
