@@ -11,7 +11,7 @@ from rag.generation.passages import Passage
 from rag.generation.quotes import Quote
 from rag.generation.relevance import Candidate
 from rag.query import Query
-from rag.text.function_words import find_stop_words
+from rag.text.function_words import VAGUE_VERBS, find_stop_words
 from rag.text.sentences import Span
 from rag.text.tokenization import stems, words
 from rag.types import ClosestPassage
@@ -93,7 +93,7 @@ def _find_word_reason(question: Query, premise: str) -> str:
             return f"is about {_list_as_written(premise, others)}, not {missing}"
         return f"does not mention {missing}"
     known_stems = set(stems(premise))
-    stop_words = find_stop_words(str(question))
+    stop_words = find_stop_words(str(question)) | VAGUE_VERBS
     missing_words: Set[str] = missing_names or {
         word
         for word in dict.fromkeys(words(str(question)))

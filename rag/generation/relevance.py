@@ -19,6 +19,7 @@ from rag.generation.name_agreement import (
 from rag.generation.passages import Passage
 from rag.query import Query
 from rag.text.function_words import (
+    VAGUE_VERBS,
     find_function_words,
     find_stop_words,
     is_part_of_compound,
@@ -264,7 +265,7 @@ def explain_missing_answer(question: str, passages: Sequence[Passage], answerabi
     for passage in passages:
         texts = [passage.document_name, *passage.labels, passage.text]
         known_stems.update(stems("\n".join(texts)))
-    stop_words = find_stop_words(question)
+    stop_words = find_stop_words(question) | VAGUE_VERBS
     missing = [
         word
         for word in dict.fromkeys(_WORD.findall(question))

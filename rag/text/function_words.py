@@ -353,6 +353,14 @@ LANGUAGES = (_ENGLISH, _GERMAN, _FRENCH, _SPANISH, _ITALIAN, _PORTUGUESE, _DUTCH
 """English, German, French, Spanish, Italian, Portuguese and Dutch."""
 
 
+VAGUE_VERBS = frozenset(
+    "want wants wanted need needs needed get gets got give gives gave take takes took tell know "
+    "find look say says said make makes made happen happens happened möchte möchten brauche "
+    "brauchen wollen bekomme bekommen veux voulons besoin quiero queremos necesito".split()
+)
+"""Verbs of a question that a passage with the answer need not have."""
+
+
 @lru_cache(maxsize=1_024)
 def find_function_words(text: str) -> FunctionWords:
     """Return the words of the language of `text`, by its function words; English if in doubt."""

@@ -38,6 +38,7 @@ def ask(tmp_path: Path, question: str, **settings: object) -> tuple[Answer, dict
         ("What does the P-7 weigh?", 'is about "P-9", not "P-7"'),
         ("What is the phone number of the Bergen site?", "has no phone number"),
         ("What does the oxygen sensor cost?", 'does not mention "oxygen"'),
+        ("What do I need to get for the oxygen sensor?", 'does not mention "oxygen"'),
         ("How many workers does the Lisbon site have?", 'does not mention "Lisbon"'),
     ],
 )
