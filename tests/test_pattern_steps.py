@@ -107,7 +107,7 @@ BOUNDED = {
     "connectors.file_names._COPIES": "a file name has at most 255 bytes",
     "connectors.parsers.mail_quotes._ATTRIBUTION": "tried at the beginning only, repeats bounded",
     "connectors.parsers.number_formats._TOKEN": "reads 255 characters of a number format",
-    "connectors.parsers.pdf_hyphens:113": "reads a word within the last 200 characters of a line",
+    "connectors.parsers.pdf_hyphens._LAST_CHAIN": "reads a word within the last 200 characters of a line",
     "rag.generation.claims._REFUSAL": "reads the first 300 characters of a sentence",
     "rag.verification.labelled_values._LABEL_FIRST": "reads at most 400 characters",
     "rag.verification.labelled_values._LABEL_AS_ADVERBIAL": "reads at most 400 characters",

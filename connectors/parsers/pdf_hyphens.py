@@ -13,6 +13,7 @@ _LAST_TOKEN = re.compile(rf"(?<!\S)(\S*\w)[{_HYPHENS}]\s*+$")
 _FIRST_TOKEN = re.compile(r"\s*(\w\S*)")
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _LAST_LETTERS = re.compile(r"(?<![^\W\d_])[^\W\d_]++$")
+_LAST_CHAIN = re.compile(r"(?<![^\W\d_])[^\W\d_]++(?:-[^\W\d_]++)*+$")
 _FIRST_LETTERS = re.compile(r"[^\W\d_]+")
 _ADDRESS = re.compile(
     r"(?i)://|www\.|@|\\|^[./~]{0,8}/[\w.-]{1,80}/|[\w-]\.(?:com|org|net|edu|gov|io|de|fr|uk|eu|info)\b"
@@ -113,7 +114,7 @@ def choose_hyphen(first: str, second: str, word_counts: Mapping[str, int]) -> st
     left, right = start[0], end[0]
     joined_count = word_counts.get((left + right).lower(), 0)
     hyphenated_count = word_counts.get(f"{left}-{right}".lower(), 0)
-    word_match = re.search(r"(?<![^\W\d_])[^\W\d_]++(?:-[^\W\d_]++)*+$", first)
+    word_match = _LAST_CHAIN.search(first)
     chain = word_match[0].lower().split("-") if word_match else [left.lower()]
     is_known_chain = len(chain) > 1 and word_counts.get("-".join([*chain, right.lower()]))
     if hyphenated_count > joined_count or is_known_chain:

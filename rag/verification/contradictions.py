@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from functools import lru_cache
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from rag.text.tokenization import STOP_WORDS, stems
@@ -245,6 +246,7 @@ def _analyse(text: str) -> tuple[_Word, ...]:
     return tuple(analysed)
 
 
+_BE = frozenset("is are was were be been being gets got".split())
 _FUNCTION = frozenset("may might must shall also".split()) | _NEGATIONS | _QUANTIFIERS.keys()
 
 
@@ -449,7 +451,12 @@ def _list_shared_once(claim: Sequence[_Word], sentence: Sequence[_Word]) -> set[
 
 
 def _count_passives(words: Sequence[_Word]) -> int:
-    return sum(w.lower == "by" for w in words)
+    """Return how many verbs are in the passive voice: "was beaten by", "is needed"."""
+    participles = sum(
+        first.lower in _BE and second.lower.endswith(("ed", "en", "ne", "wn"))
+        for first, second in pairwise(words)
+    )
+    return max(participles, sum(w.lower == "by" for w in words))
 
 
 def _is_listed(words: Sequence[_Word], i: int) -> bool:

@@ -20,6 +20,7 @@ from rag.verification.contradictions import (
 )
 from rag.verification.labelled_values import find_labelled_values, gives_labelled_values
 from rag.verification.parallel_clauses import gives_figures_to_others
+from rag.verification.paraphrases import unify_wordings
 from rag.verification.swap_detection import MAX_CLAIM_TOKENS, is_swapped_statement
 from rag.verification.text_facts import (
     PassageFacts,
@@ -41,6 +42,7 @@ _MIN_SHARE_FOR_SAME_STATEMENT = 0.85  # share of words, both ways, of two equal 
 _MIN_SHARE_TO_CONTRADICT = 0.5  # of a claim's words in a sentence that contradicts it
 _MIN_SHARE_OF_REPETITION = 0.75
 _MAX_REPEATED_TOKENS = (16, 24)  # of a claim and a sentence, for a rule that needs a repetition
+_MAX_BRIEF_TOKENS = 4  # of a claim such as "Smoking is allowed."
 _MAX_DENIED_TOKENS = (24, 32)  # the same, for a denial
 _MAX_POSITIONS_PER_TOKEN = 50  # positions of a token in a passage that are compared
 _MAX_CACHED_VECTORS = 8_192
@@ -127,8 +129,9 @@ class LexicalVerifier(Verifier):
             return False
         if gives_figures_to_others(claim, [s.text for s in passage_facts.sentences]):
             return True
-        sentence = _find_nearest_sentences(claim_facts, passage_facts).sentence
-        kind = _find_contradiction(claim_facts, passage_facts, sentence, min_share=0.0)
+        nearest = _find_nearest_sentences(claim_facts, passage_facts)
+        wording = _unify(claim_facts, passage_facts, nearest)
+        kind = _find_contradiction(wording, passage_facts, min_share=0.0)
         return kind is not None and kind not in SAYS_LESS
 
     def _score_pair(self, claim: TextFacts, passage: PassageFacts, cosine: float | None) -> float:
@@ -138,15 +141,17 @@ class LexicalVerifier(Verifier):
         if not nearest.share:  # no word in common
             return max(0.0, cosine or 0.0) * self.similarity
         similarity = self.similarity if cosine is not None else 0.0
-        score = (1 - self.order - similarity) * nearest.share + similarity * max(0.0, cosine or 0.0)
+        wording = _unify(claim, passage, nearest)
+        share = max(nearest.share, wording.share)
+        score = (1 - self.order - similarity) * share + similarity * max(0.0, cosine or 0.0)
         if self.order:
-            score += self.order * _measure_copied_share(claim.tokens, nearest.tokens)
-        score *= self._agreement_factor(claim, passage, nearest)
-        score *= self._contradiction_factor(claim, passage, nearest.sentence)
+            score += self.order * _measure_copied_share(wording.claim.tokens, wording.tokens)
+        score *= self._agreement_factor(claim, passage, wording)
+        score *= self._contradiction_factor(passage, wording)
         if self.similarity and self._has_invented_predicate(claim, passage):
             score *= self.invented
-        if claim.is_negated != _remove_headings(nearest.sentence, passage).is_negated:
-            score *= self._negation_factor(claim, nearest.sentence)
+        if wording.claim.is_negated != wording.statement.is_negated:
+            score *= self._negation_factor(wording.claim, wording.sentence)
         return min(1.0, score)
 
     def _has_invented_predicate(self, claim: TextFacts, passage: PassageFacts) -> bool:
@@ -171,11 +176,9 @@ class LexicalVerifier(Verifier):
         vectors = _embed_cached(self.embedder, [last_word, *known_words])
         return not known_words or bool((vectors[1:] @ vectors[0]).max() < _MIN_SIMILAR_WORD)
 
-    def _contradiction_factor(
-        self, claim: TextFacts, passage: PassageFacts, sentence: TextFacts
-    ) -> float:
+    def _contradiction_factor(self, passage: PassageFacts, wording: _Wording) -> float:
         """Return the factor for a sentence that denies the claim, or says less."""
-        kind = _find_contradiction(claim, passage, sentence)
+        kind = _find_contradiction(wording, passage)
         if kind is None:
             return 1.0
         return self.says_less if kind in SAYS_LESS else self.denied
@@ -198,7 +201,7 @@ class LexicalVerifier(Verifier):
         return self.contradiction if is_contradiction else self.negation
 
     def _agreement_factor(
-        self, claim: TextFacts, passage: PassageFacts, nearest: _NearestSentences
+        self, claim: TextFacts, passage: PassageFacts, wording: _Wording
     ) -> float:
         """Return the factor for the claim's names and numbers."""
         has_wrong_number = bool(claim.counting_numbers) and not _has_agreeing_numbers(
@@ -206,7 +209,7 @@ class LexicalVerifier(Verifier):
         )
         sentence_texts = [sentence.text for sentence in passage.sentences]
         if (
-            is_swapped_statement(claim, nearest.sentence, has_wrong_number)
+            is_swapped_statement(wording.claim, wording.sentence, has_wrong_number)
             or not gives_labelled_values(find_labelled_values(claim.text), sentence_texts)
             or gives_figures_to_others(claim.text, sentence_texts)
         ):
@@ -289,11 +292,6 @@ class _NearestSentences(NamedTuple):
     sentences: tuple[TextFacts, ...]
     sentence: TextFacts
 
-    @property
-    def tokens(self) -> list[str]:
-        """The tokens of the sentences, in order."""
-        return [token for sentence in self.sentences for token in sentence.tokens]
-
 
 def _find_nearest_sentences(claim: TextFacts, passage: PassageFacts) -> _NearestSentences:
     weights, sentences = claim.stem_weights, passage.sentences
@@ -318,6 +316,44 @@ def _find_nearest_sentences(claim: TextFacts, passage: PassageFacts) -> _Nearest
         sentences[start : start + _SENTENCES_PER_WINDOW],
         nearest,
     )
+
+
+class _Wording(NamedTuple):
+    """A claim and the sentences nearest to it, in unified wordings.
+
+    ``statement`` is the nearest sentence without the headings in front of it.
+    """
+
+    claim: TextFacts
+    sentences: tuple[TextFacts, ...]
+    sentence: TextFacts
+    statement: TextFacts
+
+    @property
+    def share(self) -> float:
+        """The share of the claim's words that the nearest sentence has."""
+        return self.sentence.share_of(self.claim)
+
+    @property
+    def tokens(self) -> list[str]:
+        """The tokens of the sentences, in order."""
+        return [token for sentence in self.sentences for token in sentence.tokens]
+
+
+def _unify(claim: TextFacts, passage: PassageFacts, nearest: _NearestSentences) -> _Wording:
+    return _Wording(
+        _unify_facts(claim),
+        tuple(map(_unify_facts, nearest.sentences)),
+        _unify_facts(nearest.sentence),
+        _unify_facts(_remove_headings(nearest.sentence, passage)),
+    )
+
+
+def _unify_facts(facts: TextFacts) -> TextFacts:
+    """Return the facts of a text in unified wordings; the same ones if nothing would be left."""
+    text = unify_wordings(facts.text)
+    unified = facts if text == facts.text else get_text_facts(text)
+    return unified if unified.stem_weights else facts
 
 
 def _measure_copied_share(claim_tokens: Sequence[str], tokens: Sequence[str]) -> float:
@@ -394,19 +430,17 @@ def _has_agreeing_numbers(claim: TextFacts, passage: PassageFacts) -> bool:
 
 
 def _find_contradiction(
-    claim: TextFacts,
-    passage: PassageFacts,
-    sentence: TextFacts,
-    min_share: float = _MIN_SHARE_OF_REPETITION,
+    wording: _Wording, passage: PassageFacts, min_share: float = _MIN_SHARE_OF_REPETITION
 ) -> ContradictionKind | None:
     """Return in what the nearest sentence of a passage contradicts a claim; None if in nothing.
 
     Kinds that are no clear denial need a sentence with `min_share` of the claim's words.
     """
+    claim, sentence = wording.claim, wording.sentence
     if sentence.share_of(claim) < _MIN_SHARE_TO_CONTRADICT:
         return None
     others = tuple(other.text for other in passage.sentences)
-    kind = find_contradiction(claim.text, _remove_headings(sentence, passage).text, others)
+    kind = find_contradiction(claim.text, wording.statement.text, others)
     if kind == "modality" and find_labelled_values(claim.text):
         return None  # "Berlin: 140 euros" does not say whether this is a limit
     return kind if kind is not None and _is_comparable(claim, sentence, kind, min_share) else None
@@ -434,14 +468,18 @@ def _is_comparable(
     """Whether claim and sentence are short and alike enough for the rule to mean something.
 
     Another negation is a denial in longer sentences, too; a dropped condition is one only where the
-    claim repeats the sentence.
+    claim repeats the sentence. The opposite of one word is half of a brief claim.
     """
     is_strict = kind in ALWAYS_DENIES
     max_claim, max_sentence = _MAX_DENIED_TOKENS if is_strict else _MAX_REPEATED_TOKENS
     return (
         len(claim.tokens) <= max_claim
         and len(sentence.tokens) <= max_sentence
-        and (is_strict or sentence.share_of(claim) >= min_share)
+        and (
+            is_strict
+            or sentence.share_of(claim) >= min_share
+            or (kind == "direction" and len(claim.tokens) <= _MAX_BRIEF_TOKENS)
+        )
     )
 
 

@@ -1,0 +1,76 @@
+"""Claims in other words than their source: neither refused nor called contradicted."""
+
+from __future__ import annotations
+
+import pytest
+
+from rag import LexicalVerifier
+from rag.verification.paraphrases import unify_wordings
+
+SAME = [
+    ("Smoking is prohibited.", "Smoking is not allowed."),
+    ("Smoking is prohibited.", "Smoking isn't permitted."),
+    ("Dogs are not allowed.", "Dogs are forbidden."),
+    ("The office is closed on Sundays.", "The office is not open on Sundays."),
+    ("At most 10 people may enter.", "No more than 10 people may enter."),
+    ("At least two people must be present.", "No fewer than two people must be present."),
+    ("The contract cannot be cancelled.", "It is impossible to cancel the contract."),
+    ("The load must not exceed 900 kg.", "The load must be at most 900 kg."),
+    ("The annual fee is 40 euros.", "The yearly fee is 40 euros."),
+    ("The fee is 40 euros per month.", "The fee is 40 euros every month."),
+    ("Visitors must wear a helmet.", "Visitors are required to wear a helmet."),
+    ("The price rose by 10 percent.", "The price increased by 10 percent."),
+    ("Sales fell by 5 percent.", "Sales declined by 5 percent."),
+    ("The gate opens at 8 a.m.", "The gate opens at 8:00."),
+    ("The gate closes at 8:30 pm.", "The gate closes at 20:30."),
+    ("The visit lasts half an hour.", "The visit lasts 30 minutes."),
+    ("The front door needs a code.", "A code is needed for the front door."),
+    ("The course starts in May.", "The course begins in May."),
+]
+OTHER = [
+    ("Smoking is prohibited.", "Smoking is allowed."),
+    ("Smoking is prohibited.", "Smoking is not prohibited."),
+    ("The office is closed on Sundays.", "The office is open on Sundays."),
+    ("At most 10 people may enter.", "At least 10 people may enter."),
+    ("At most 10 people may enter.", "No fewer than 10 people may enter."),
+    ("The contract cannot be cancelled.", "It is possible to cancel the contract."),
+    ("The annual fee is 40 euros.", "The monthly fee is 40 euros."),
+    ("The price rose by 10 percent.", "The price decreased by 10 percent."),
+    ("The gate opens at 8 a.m.", "The gate opens at 8 p.m."),
+    ("The gate opens at 8 a.m.", "The gate opens at 20:00."),
+    ("The visit lasts half an hour.", "The visit lasts 90 minutes."),
+    ("The lift is not working.", "The lift is working."),
+    ("Anna beat Ben.", "Ben beat Anna."),
+]
+
+
+@pytest.mark.parametrize(("passage", "claim"), SAME)
+@pytest.mark.parametrize("context", ["", " Guests sign in at the desk. The yard is lit at night."])
+def test_other_words_for_the_same_are_supported(passage: str, claim: str, context: str) -> None:
+    verifier = LexicalVerifier()
+    support = float(verifier.scores([(claim, passage + context)])[0])
+    assert verifier.status(support) == "supported"
+    assert not verifier.contradicts(claim, passage + context)
+
+
+@pytest.mark.parametrize(("passage", "claim"), OTHER)
+def test_like_words_for_the_opposite_are_not(passage: str, claim: str) -> None:
+    verifier = LexicalVerifier()
+    support = float(verifier.scores([(claim, passage)])[0])
+    assert verifier.status(support) != "supported"
+
+
+@pytest.mark.parametrize("text", ["", "per day", "n't", "It is required to", "can't", "\u2019t"])
+def test_a_text_of_wordings_alone_has_a_score(text: str) -> None:
+    assert (
+        0
+        <= float(
+            LexicalVerifier().scores(
+                [
+                    (text, "It is required to."),
+                ]
+            )[0]
+        )
+        <= 1
+    )
+    assert unify_wordings(unify_wordings(text)) == unify_wordings(text)
