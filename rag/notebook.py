@@ -1,4 +1,4 @@
-"""Progress in Jupyter notebooks, where answers, hits and reports show themselves, too."""
+"""A progress bar for ingests and evaluation runs in Jupyter notebooks."""
 
 from __future__ import annotations
 

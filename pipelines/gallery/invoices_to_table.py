@@ -1,4 +1,4 @@
-"""Invoices to a table: number, date, supplier and total of each file, and where they stand.
+"""Invoices to a table: number, date, supplier and total of each file, and a quote of the total.
 
     python -m pipelines.gallery.invoices_to_table FOLDER MODEL > invoices.csv
 

@@ -1,4 +1,4 @@
-"""``rag documents`` and ``rag delete``: what the index has, and what leaves it."""
+"""``rag documents`` and ``rag delete``: list the documents of the index, and delete some."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one way to the terminal: what documents, file names and models say cannot drive it.
+"""Output to the terminal, without control characters from documents, file names and models.
 
 A control character in a text could set the title of the window, write the clipboard, or hide and
 reorder what is shown. It is printed as a sign in its place. JSON stays exact: there, such a

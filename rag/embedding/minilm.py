@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2 on onnxruntime: a small transformer with nothing to install.
+"""all-MiniLM-L6-v2 on onnxruntime: a small transformer that needs no extra package.
 
 The core already has onnxruntime, as Chroma needs it. The model comes from a folder, or from the
 download of Chroma (80 MB, with a checksum), which Chroma keeps in its cache.

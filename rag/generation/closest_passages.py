@@ -1,4 +1,4 @@
-"""The passages that come closest to an answer that was not found, and why each is none."""
+"""For an abstention: the passages closest to an answer, and why each is not an answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What kind of question it is, where one sentence is no answer: a list, a comparison, a summary.
+"""Kinds of questions that one sentence cannot answer: lists, comparisons, summaries.
 
 The words are English, German, French and Spanish. Every other question asks for a fact.
 """

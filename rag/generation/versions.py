@@ -1,4 +1,4 @@
-"""Versions: of quotes that say the same with other values, the newest stands first."""
+"""Versions: if old and new versions of a document are quoted, the newest comes first."""
 
 from __future__ import annotations
 

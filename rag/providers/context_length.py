@@ -1,4 +1,4 @@
-"""How much a model reads: asked of the servers that tell, each in its own way."""
+"""Context length of a model: read from the server, if its API says it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is in the way of a model service, in plain words: proxies, certificates, addresses."""
+"""Explains why a model service cannot be reached: proxies, certificates, addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of the replies of model services: they end, in time and in size, whatever servers do."""
+"""Limits on the time and the size of replies from model services."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the text of a document does not have of its file, and why."""
+"""Coverage of a file: which of its words are not in the text of the document, and why."""
 
 from __future__ import annotations
 

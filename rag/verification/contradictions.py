@@ -1,4 +1,4 @@
-"""Contradictions: what a sentence says otherwise than a claim that has its words.
+"""Contradictions: sentences that have the words of a claim, but state something else.
 
 Each rule compares words of one kind, in the places where claim and sentence have the same words
 around them: quantifiers, modal verbs, antonyms, negations, numbers, conditions, speakers, order.
