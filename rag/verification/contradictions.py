@@ -112,7 +112,8 @@ strong stronger|weak weaker
 public|private
 full|empty
 success succeeded|failure failed
-safe|dangerous""".splitlines()
+safe|dangerous
+activated|deactivated""".splitlines()
 """Words and their opposites."""
 
 _POLARITY: dict[str, list[tuple[int, int]]] = {}
@@ -312,8 +313,8 @@ def _has_antonym(claim: Sequence[_Word], sentence: Sequence[_Word]) -> bool:
                 for other_kind, other_side in _POLARITY.get(sentence_word.lower, ())
                 if other_kind == kind
             ]
-            if not matches:
-                continue
+            if not matches or _has_both_sides(claim, kind) > _has_both_sides(sentence, kind):
+                continue  # "opens at 9 and closes at 17" for "open from 9 to 17"
             best, same_side, j = max(matches, key=lambda match: (match[0], match[1] == side))
             sign = 1 if same_side == side else -1
             if kind in _COMPARATIVE_CLASSES:
@@ -321,6 +322,11 @@ def _has_antonym(claim: Sequence[_Word], sentence: Sequence[_Word]) -> bool:
             if best and sign < 0:
                 return True
     return False
+
+
+def _has_both_sides(words: Sequence[_Word], kind: int) -> bool:
+    sides = {side for w in words for k, side in _POLARITY.get(w.lower, ()) if k == kind}
+    return len(sides) > 1
 
 
 def _compare_sides(claim: Sequence[_Word], i: int, sentence: Sequence[_Word], j: int) -> int:

@@ -27,6 +27,8 @@ daily: per day|every day|each day
 rise: rises|rose|risen|rising|increase|increases|increased|increasing|grow|grows|grew|grown|went up
 fall: falls|fell|fallen|falling|decrease|decreases|decreased|decline|declines|declined|went down
 free: free of charge|at no cost|at no charge|costs nothing
+activated: turned on|switched on
+deactivated: turned off|switched off
 begin: begins|began|begun|start|starts|started|commences|commenced
 end: ends|ended|finish|finishes|finished|concludes
 buy: buys|bought|purchase|purchases|purchased
@@ -39,6 +41,9 @@ _FORMS = {
 _WORDING = re.compile(
     rf"(?<![\w-])(?:{'|'.join(sorted(map(re.escape, _FORMS), key=len, reverse=True))})(?![\w-])",
     re.IGNORECASE,
+)
+_NOTHING_ALLOWED = re.compile(
+    r"\bno ((?:[\w-]+ ){1,3}?)(?:(?:is|are) )?(?:allowed|permitted)\b", re.IGNORECASE
 )
 _CONTRACTION = re.compile(r"\b(\w{1,10})n't\b", re.IGNORECASE)
 _CONTRACTIONS = {"can't": "cannot", "won't": "will not", "shan't": "shall not"}
@@ -53,5 +58,6 @@ def unify_wordings(text: str) -> str:
             lambda match: _CONTRACTIONS.get(match[0].lower(), f"{match[1]} not"),
             text.replace("’", "'"),
         )
+    text = _NOTHING_ALLOWED.sub(r"\1is forbidden", text)
     unified = _WORDING.sub(lambda match: _FORMS[match[0].lower()], text)
     return _EXPLETIVE.sub("cannot ", unified)

@@ -25,6 +25,11 @@ SAME = [
     ("The gate closes at 8:30 pm.", "The gate closes at 20:30."),
     ("The visit lasts half an hour.", "The visit lasts 30 minutes."),
     ("The front door needs a code.", "A code is needed for the front door."),
+    ("The warranty is two years.", "The warranty is 24 months."),
+    ("Reply within 14 days.", "Reply within two weeks."),
+    ("Alcohol is banned on the premises.", "No alcohol is allowed on the premises."),
+    ("The library is open from 9 to 17.", "The library opens at 9 and closes at 17."),
+    ("The heating is turned off at 22:00.", "At 10 pm, the heating is switched off."),
     ("The course starts in May.", "The course begins in May."),
 ]
 OTHER = [
@@ -40,6 +45,9 @@ OTHER = [
     ("The gate opens at 8 a.m.", "The gate opens at 20:00."),
     ("The visit lasts half an hour.", "The visit lasts 90 minutes."),
     ("The lift is not working.", "The lift is working."),
+    ("The heating is turned off at 22:00.", "The heating is turned on at 22:00."),
+    ("The warranty is two years.", "The warranty is 36 months."),
+    ("Reply within 14 days.", "Reply within 14 weeks."),
     ("Anna beat Ben.", "Ben beat Anna."),
 ]
 
