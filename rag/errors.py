@@ -214,8 +214,8 @@ class TooManyDeletions(SourceError):
         """Return the error for `count` of `total` documents of the source at `uri`."""
         return cls(
             f"{count:,} of the {total:,} documents of {uri} are no longer there (is a folder not "
-            "mounted?), so nothing was deleted; --allow-deletions (allow_deletions=True) deletes "
-            "them, --keep-missing (keep_missing=True) keeps them",
+            "mounted, or a file overwritten?), so nothing was deleted; --allow-deletions "
+            "(allow_deletions=True) deletes them, --keep-missing (keep_missing=True) keeps them",
             uri=uri,
             count=count,
             total=total,

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel
 
@@ -51,6 +51,7 @@ from rag.ingestion import IngestReport, plan, sync
 from rag.llm.prompting import hash_templates
 from rag.llm.usage import track_usage
 from rag.pipeline_config import PipelineConfig
+from rag.providers.key_servers import explain_withheld_key, find_origin, find_server
 from rag.query import Query
 from rag.retrieval.external_passages import external_passages
 from rag.searcher import MAX_HITS, Searcher, SearchResult, check_question
@@ -319,7 +320,21 @@ class Pipeline:
         if not isinstance(source, str | Path):
             return cast(Connector, build("connector", source))
         password = load_settings().imap_password
+        if password and source in self.sources:
+            self._check_mail_server(str(source))
         return connect(source, allow_private=allow_private, imap_password=password)
+
+    def _check_mail_server(self, source: str) -> None:
+        """Raise `ConfigError` if a source of the configuration would get a password of the user."""
+        parts = urlsplit(source)
+        if parts.scheme not in ("imap", "imaps") or parts.password:
+            return
+        origin = find_origin("IMAP_PASSWORD")
+        if obstacle := explain_withheld_key(source, "configuration", origin):
+            raise ConfigError(
+                f"IMAP_PASSWORD was not sent to {find_server(source)}: {obstacle}",
+                setting="sources",
+            )
 
     def search(
         self,

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from rag import AnthropicChat, CohereChat, ConfigError, GeminiChat, Message, ModelError, OpenAIChat
+from rag import (
+    AnthropicChat,
+    CohereChat,
+    ConfigError,
+    GeminiChat,
+    Message,
+    ModelError,
+    OpenAIChat,
+    Pipeline,
+)
 from rag.cli.main import cli
 from rag.embedding.openai import AzureOpenAIEmbedder, OpenAIEmbedder
 from rag.providers.key_servers import find_server, list_trusted_servers, trust_server
@@ -135,3 +144,35 @@ def test_trusted_servers_are_listed_and_removed() -> None:
     assert list_trusted_servers() == ["https://b.org:8443"]
     for url in ("a.org", "ftp://a.org", "http://[x"):
         assert CliRunner().invoke(cli, ["trust", url]).exit_code != 0
+
+
+@pytest.mark.parametrize(
+    ("source", "argument", "trusted", "is_sent"),
+    [
+        ("imaps://me@mail.example.org/INBOX", False, "", False),
+        ("imap://me@127.0.0.1:1143/INBOX", False, "", False),
+        ("imaps://me@mail.example.org/INBOX", True, "", True),  # the user typed it
+        ("imaps://me@mail.example.org/INBOX", False, "imaps://mail.example.org", True),
+        ("imaps://me@mail.example.org/INBOX", False, "imaps://mail.example.com", False),
+        ("imaps://me:own@mail.example.org/INBOX", False, "", True),  # not the user's password
+    ],
+)
+def test_the_mail_password_does_not_go_to_a_server_of_the_configuration(
+    monkeypatch: pytest.MonkeyPatch,
+    home: Path,
+    source: str,
+    argument: bool,
+    trusted: str,
+    is_sent: bool,
+) -> None:
+    monkeypatch.setenv("IMAP_PASSWORD", "secret")
+    if trusted:
+        trust_server(trusted)
+    pipeline = Pipeline(index=home / "index", sources=() if argument else (source,))
+    if is_sent:
+        assert pipeline.connector(source).name == "mailbox"
+    else:
+        with pytest.raises(
+            ConfigError, match=r"IMAP_PASSWORD was not sent to imaps?://.*rag trust"
+        ):
+            pipeline.connector(source)

@@ -17,6 +17,7 @@ from textual.worker import get_current_worker
 
 from rag import tracing
 from rag.cli.stage_rankings import StageRanking, collect_chat_calls, collect_rankings
+from rag.cli.terminal import clean
 from rag.pipeline import Pipeline
 from rag.types import Answer, Chunk, Document, Hit, format_location
 
@@ -94,17 +95,17 @@ class InspectApp(App[None]):
             self.sub_title += f" (the first {_MAX_DOCUMENT_ROWS:,} are listed)"
         for info in document_infos[:_MAX_DOCUMENT_ROWS]:
             documents.add_row(
-                Text(info.title or info.uri, no_wrap=True),
+                Text(clean(info.title or info.uri), no_wrap=True),
                 Text(f"{info.chunks:,}", justify="right"),
                 Text(f"{info.characters:,}", justify="right"),
-                info.mime,
+                clean(info.mime),
                 key=info.uri,
             )
         self.query_one("#chunks", DataTable).add_columns("#", "Span", "Tokens", "Location", "Text")
         failures = self.query_one("#failures", DataTable)
         failures.add_columns("Source", "Error")
         for failure in document_store.failures()[:_MAX_DOCUMENT_ROWS]:
-            failures.add_row(Text(failure.uri), Text(failure.error))
+            failures.add_row(Text(clean(failure.uri)), Text(clean(failure.error)))
         self.query_one("#answer-box").border_title = "Answer"
         self.query_one("#sent-box").border_title = "Messages to the chat model"
         documents.focus()
@@ -157,8 +158,10 @@ class InspectApp(App[None]):
             location = format_location(chunk.location) or " > ".join(chunk.headings)
             excerpt = _escape_controls(" ".join(chunk.text.split())[:60])
             span = f"{chunk.start:,}-{chunk.end:,}"
-            table.add_row(str(number), span, f"{tokens:,}", Text(location), Text(excerpt))
-        self.query_one("#text-box").border_title = escape(document.uri)
+            table.add_row(
+                str(number), span, f"{tokens:,}", Text(clean(location)), Text(clean(excerpt))
+            )
+        self.query_one("#text-box").border_title = escape(clean(document.uri))
         self._render_text(None)
 
     @on(DataTable.RowHighlighted, "#chunks")
@@ -227,12 +230,12 @@ class InspectApp(App[None]):
         spans: Sequence[tracing.Span],
     ) -> None:
         self._show_rankings(rankings)
-        self.query_one("#answer", Static).update(_escape_controls(_format_answer(answer, spans)))
+        self.query_one("#answer", Static).update(clean(_format_answer(answer, spans)))
         if calls:
             messages = "\n\n".join(_format_call(call) for call in calls)
         else:
             messages = f"The generator {self._pipeline.generator.name!r} calls no chat model."
-        self.query_one("#sent", Static).update(_escape_controls(messages))
+        self.query_one("#sent", Static).update(clean(messages))
 
     def _show_rankings(self, rankings: Sequence[StageRanking]) -> None:
         table = self.query_one("#rankings", DataTable)
@@ -242,14 +245,16 @@ class InspectApp(App[None]):
         table.add_columns("#", *(f"{stage.name} ({len(stage.hits)})" for stage in rankings))
         for rank in range(min(_MAX_RANKING_ROWS, max(len(stage.hits) for stage in rankings))):
             cells = [
-                Text(_format_hit(*stage.hits[rank])) if rank < len(stage.hits) else ""
+                Text(clean(_format_hit(*stage.hits[rank]))) if rank < len(stage.hits) else ""
                 for stage in rankings
             ]
             table.add_row(str(rank + 1), *cells)
 
 
 _CONTROL_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {
-    0x7F: 0x2421
+    0x7F: 0x2421,
+    **dict.fromkeys((*range(0x80, 0xA0), 0x61C, 0x200E, 0x200F), 0x2426),
+    **dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0x2426),
 }
 
 

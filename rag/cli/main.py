@@ -12,11 +12,12 @@ import datetime
 import logging
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 
@@ -93,7 +94,7 @@ def main(arguments: list[str] | None = None) -> None:
         code = 0
     except Exception as error:
         if os.environ.get("RAG_DEBUG"):
-            raise
+            terminal.echo(traceback.format_exc(), nl=False, err=True)
         terminal.echo(f"rag: {_format_error(error)}", err=True)
         code = WRONG_USE if _is_wrong_use(error) else FAILED
     sys.exit(code)
@@ -101,17 +102,29 @@ def main(arguments: list[str] | None = None) -> None:
 
 @contextmanager
 def _print_logs() -> Iterator[None]:
-    """Print log messages that nobody else handles, without control characters."""
+    """Print log messages without control characters, whichever library logs and prints them."""
+    make_record = logging.getLogRecordFactory()
+
+    def make_clean_record(*args: Any, **fields: Any) -> logging.LogRecord:
+        record = make_record(*args, **fields)
+        record.msg = terminal.clean(str(record.msg))
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                terminal.clean(value) if isinstance(value, str) else value for value in record.args
+            )
+        return record
+
     handler = logging.lastResort
-    if handler is None:
-        yield
-        return
-    formatter = handler.formatter
-    handler.setFormatter(terminal.CleanFormatter())
+    formatter = handler.formatter if handler else None
+    logging.setLogRecordFactory(make_clean_record)
+    if handler:
+        handler.setFormatter(terminal.CleanFormatter())
     try:
         yield
     finally:
-        handler.setFormatter(formatter)
+        logging.setLogRecordFactory(make_record)
+        if handler:
+            handler.setFormatter(formatter)
 
 
 @contextmanager

@@ -179,7 +179,7 @@ class CitationWriter:
         return line_start + len(prose)
 
     def _write_code(self, final: bool) -> None:
-        """Write fenced code unchanged, once it is complete; prose in a fence is a claim."""
+        """Write fenced code without links, once it is complete; prose in a fence is a claim."""
         opening = CODE_FENCE.match(self._draft, self._processed_end)
         assert opening is not None
         closing = compile_closing_fence(self._fence).search(self._draft, opening.end())
@@ -193,9 +193,7 @@ class CitationWriter:
         if prose := find_prose(content, tag):
             self._check_block(block, prose)
             return
-        # An indented or quoted fence may be plain text to some renderers.
-        is_at_margin = opening.group().startswith(opening.group(1))
-        self._write_verbatim(block if is_at_margin else break_link_syntax(block))
+        self._write_verbatim(break_link_syntax(block))  # renderers do not agree on what is code
 
     def _check_block(self, block: str, prose: str) -> None:
         """Write a fenced block that holds sentences, as one claim."""

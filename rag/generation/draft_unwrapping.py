@@ -47,6 +47,9 @@ _REFERENCE = re.compile(
 )
 _MARKERS_ANYWHERE = re.compile(r"\[\^?\d{1,3}\]")
 _LINKS = frozenset("and of the in on from see page section docs und der die das et de".split())
+_MAX_WHITE_SPACE = 64  # characters in a row
+_WHITE_SPACE = re.compile(rf"\s{{{_MAX_WHITE_SPACE + 1},}}")
+_MAX_REFERENCE_LINES = 100
 _MAX_OTHER_WORDS = 1  # of an entry, besides the name of a source
 _MARKERS = re.compile(r"[\s,;&]*(?:\[\^?\d{1,3}\][\s,;&]*)*")
 _MAX_REFERENCE_WORDS = 20
@@ -71,11 +74,27 @@ class DraftUnwrapper:
         self._is_at_line_start = True  # of what is held back as references
         self._has_answer = False
         self._beginning: str | None = ""  # None: the labels are behind
+        self._ends_with_return = False
+        self._trailing_breaks = 0
 
     def feed(self, piece: str, *, is_last: bool = False) -> str:
         """Return the next text of the answer; what may be no part of it is held back."""
-        text = self._unwrap(self._remove_labels(piece, is_last), is_last)
+        text = self._unwrap(self._remove_labels(self._unify_breaks(piece), is_last), is_last)
         return self._remove_references(text, is_last)
+
+    def _unify_breaks(self, piece: str) -> str:
+        """Return a piece with one kind of line break, and without endless blank lines."""
+        if self._ends_with_return and piece.startswith("\n"):
+            piece = piece[1:]
+        self._ends_with_return = piece.endswith("\r") or (self._ends_with_return and not piece)
+        if "\r" in piece:
+            piece = piece.replace("\r\n", "\n").replace("\r", "\n")
+        if not piece.strip():
+            free = max(0, _MAX_WHITE_SPACE - self._trailing_breaks)
+            self._trailing_breaks += len(piece)
+            return piece[:free]
+        self._trailing_breaks = len(piece) - len(piece.rstrip())
+        return _WHITE_SPACE.sub(lambda run: run[0][:_MAX_WHITE_SPACE], piece)
 
     def _remove_labels(self, piece: str, is_last: bool) -> str:
         """Remove "Answer:" at the beginning, also after the question."""
@@ -170,23 +189,27 @@ class DraftUnwrapper:
     def _find_references(self, is_last: bool) -> int | None:
         """Return where a list of references may begin; None if nothing is to be held back."""
         position = 0
-        for i, line in enumerate(self._references.split("\n")):
-            line = f"{line}\n" if position + len(line) < len(self._references) else line
-            if i == 0 and not self._is_at_line_start:
-                position += len(line)
-                continue
-            is_complete = line.endswith("\n") or is_last
-            text = line.rstrip("\n")
-            may_begin = _may_begin(text, is_complete) or _RULE.fullmatch(text)
-            rest = self._references[position:]
-            if may_begin and self._is_reference_list(rest, is_last=is_last):
-                return position
-            position += len(line)
+        lines = self._references.split("\n")
+        for i, text in enumerate(lines):
+            is_complete = i + 1 < len(lines) or is_last
+            if i or self._is_at_line_start:
+                is_repeated_rule = i > 0 and _RULE.fullmatch(lines[i - 1])
+                may_begin = _may_begin(text, is_complete) or _RULE.fullmatch(text)
+                if (
+                    may_begin
+                    and not is_repeated_rule
+                    and self._is_reference_list(
+                        lines[i : i + _MAX_REFERENCE_LINES + 1], is_last=is_last
+                    )
+                ):
+                    return position
+            position += len(text) + 1
         return None
 
-    def _is_reference_list(self, text: str, *, is_last: bool) -> bool:
-        """Whether a text is a list of references, or may become one."""
-        lines = text.split("\n")
+    def _is_reference_list(self, lines: list[str], *, is_last: bool) -> bool:
+        """Whether lines are a list of references, or may become one."""
+        if len(lines) > _MAX_REFERENCE_LINES:
+            return False
         open_line = None if is_last else lines.pop()
         entries = 0
         for line in lines:

@@ -32,6 +32,7 @@ from rag.generation.context_packing import (
     pack,
 )
 from rag.generation.extractive import ExtractiveGenerator
+from rag.generation.links import remove_all_links
 from rag.generation.markers import strip_markers
 from rag.generation.passages import Passage
 from rag.generation.question_spelling import respell_question
@@ -411,7 +412,8 @@ class GroundedGenerator(Generator):
     ) -> str:
         """Return the reason to abstain; empty if the answer is good."""
         if completion.finish_reason == "refusal":
-            return f"the model refused to answer: {' '.join(draft.split())[:200]}"
+            words = remove_all_links(" ".join(draft.split()))
+            return f"the model refused to answer: {words[:200]}"
         if not draft:
             return "the model gave an empty reply"
         if not any(_has_answer(sentence, cited) for sentence in claims):

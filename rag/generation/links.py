@@ -32,6 +32,7 @@ _TAG = re.compile(r"<(?=[a-zA-Z/!?])")
 _LOADING_TAG = re.compile(
     r"<(?=[a-z!/?][^<>]{0,2000}?(?:src|href|style|data|action|poster|background|\bon\w+)\s*=)", re.I
 )
+_AUTOLINK = re.compile(r"<(?=[a-z][a-z0-9+.-]{1,31}:)", re.IGNORECASE)
 _DEFINITION_COLON = re.compile(r"\]:")
 _MARKER_START = re.compile(r"\[\d{1,3}\Z")
 _TEXT = re.compile(r"[^\s>\[]")
@@ -66,9 +67,19 @@ def remove_uncited_links(text: str, is_cited: UrlPredicate, is_quoted: UrlPredic
     return "".join([*parts, _clean_prose(text[code_end:], is_cited, is_quoted)])
 
 
+def remove_all_links(text: str) -> str:
+    """Return a text that no source was cited for, without HTML markup, links and addresses."""
+    return remove_uncited_links(text, _is_no_source, _is_no_source)
+
+
+def _is_no_source(_: str) -> bool:
+    return False
+
+
 def break_link_syntax(code: str) -> str:
     """Return code in which no renderer finds a link or an image."""
-    return _LOADING_TAG.sub("\u2039", code).replace("](", "] (").replace("]:", "] :")
+    code = _AUTOLINK.sub("\u2039", _LOADING_TAG.sub("\u2039", code))
+    return code.replace("](", "] (").replace("]:", "] :")
 
 
 def _clean_prose(part: str, is_cited: UrlPredicate, is_quoted: UrlPredicate) -> str:

@@ -15,7 +15,7 @@ _MARKER = re.compile(
 _ZERO = re.compile(r"(?<!\d)0(?!\d)")
 _IDENTIFIER = re.compile(r"\w\.\w++\Z|(?<!\w)(?=\w+_\w)\w++\Z")  # sys.argv[2]
 _NUMBERED_LINK = re.compile(r"(?<!!)\[(\^?\d{1,3})\]\([^\s()]*+\)")
-INLINE_CODE = re.compile(r"(?<!`)(`++).{1,500}?(?<!`)\1(?!`)")
+INLINE_CODE = re.compile(r"(?<![`\\])(`++).{1,500}?(?<!`)\1(?!`)")
 _MAX_RANGE_SPAN = 50
 _SOURCE_MARKER = re.compile(
     r"(?<![:=,(\[{]\s)(?<![:=,(\[{])\[\^?(\d{1,3}(?:\s?[-–,;]\s?\d{1,3})*)\](?![(:\[])"

@@ -110,6 +110,7 @@ class ChangeDetector:
         self._chunker_fingerprint = chunker.fingerprint
         self._seen_uris: set[str] = set()  # uris of all listed sources
         self._dropped_uris: list[str] = []  # documents that their source no longer contains
+        self._emptied: dict[str, tuple[int, int]] = {}  # by source: lost documents, all before
         self._fixed_failure_uris: list[str] = []  # failures that no longer occur
         self._owner_ids: dict[str, str] = {}  # by source uri; connectors with an owner id only
         self._protected_prefixes: list[str] = []  # nothing with these prefixes is deleted
@@ -347,7 +348,10 @@ class ChangeDetector:
                 outcome = "updated" if earlier_entry else "added"
                 items.append(IngestItem(document.uri, outcome, entry, document))
         item_uris = {item.uri for item in items if item.outcome != "skipped"}
-        self._dropped_uris += [uri for uri in record.entries if uri not in item_uris]
+        dropped_uris = [uri for uri in record.entries if uri not in item_uris]
+        self._dropped_uris += dropped_uris
+        if len(dropped_uris) > UNASKED_DELETIONS and 2 * len(item_uris) < len(record.entries):
+            self._emptied[source.uri] = (len(dropped_uris), len(record.entries))
         self._fixed_failure_uris += [
             failure.uri for failure in record.failures if failure.uri not in item_uris
         ]
@@ -411,9 +415,11 @@ class ChangeDetector:
     ) -> None:
         """Raise `TooManyDeletions` if a source lost most of its documents at once.
 
-        An empty mount point and a listing that comes back short look like that. Documents that
-        moved, and parts that a changed source no longer contains, do not count.
+        An empty mount point and a listing that comes back short look like that, and an archive or
+        a mailbox that was overwritten. Documents that moved do not count.
         """
+        for uri, (count, total) in self._emptied.items():
+            raise TooManyDeletions.of(uri, count, total)
         missing = set(deleted_uris) - {move.old for move in moves} - set(self._dropped_uris)
         if len(missing) <= UNASKED_DELETIONS:
             return

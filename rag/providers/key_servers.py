@@ -34,7 +34,7 @@ def explain_withheld_key(url: str, url_origin: Origin, key_origin: Origin) -> st
     if url_origin == "default" or server in list_trusted_servers():
         return ""
     parts = urlsplit(url)
-    if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+    if parts.scheme not in ("https", "imaps") and parts.hostname not in _LOOPBACK:
         return f"it would go over the network in clear; `rag trust {server}` allows it"
     if url_origin in (key_origin, "environment"):
         return ""
@@ -51,7 +51,7 @@ def find_server(url: str) -> str:
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         parts, port = urlsplit(""), ""
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https", "imap", "imaps") or not parts.hostname:
         raise ConfigError("a server is http:// or https://, a host, and perhaps a port")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}{port}"

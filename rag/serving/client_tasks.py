@@ -2,7 +2,8 @@
 
 Open WebUI, LibreChat and others send prompts of their own as messages of the user: "Generate a
 concise title for the chat". They get a plain completion of the pipeline's chat model; without a
-model, a title from the first question, and no tags and suggestions.
+model, a title from the first question, and no tags and suggestions. No source is searched. The
+reply is not checked, but it has no links.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import AsyncIterator
 from typing import Literal
 
 from rag.generation import AnswerCompleted, Event, GroundedGenerator, TextDelta
+from rag.generation.links import remove_all_links
 from rag.pipeline import Pipeline
 from rag.types import Answer, Message
 
@@ -54,7 +56,8 @@ def complete_client_task(
     generator = pipeline.generator
     if isinstance(generator, GroundedGenerator):
         completion = generator.model.complete([*history, Message(role="user", content=text)])
-        reply, usage = completion.text.strip(), completion.usage
+        reply = remove_all_links(completion.text.strip())
+        usage = completion.usage
         if reply:
             return Answer(text=reply, status="answered", reason=_NOT_CHECKED, usage=usage)
     reply = _complete_without_model(task, text, history)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +132,29 @@ async def test_app_escapes_markup_and_control_characters(pipeline: Pipeline) -> 
         assert "\x1b" not in str(content) and "\x0c" not in str(content)
         assert len(content.plain) == len(pipeline.document(uri).text)
         assert "a[/b]=1" in str(app.query_one("#text-box").border_title).replace("\\", "")
+
+
+async def test_hostile_titles_and_texts_cannot_control_the_terminal(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    title = "Hi\\e]52;c;ZXZpbA==\\e\\\\\\e[2J \u202e"
+    (folder / "a.md").write_text(
+        f'---\ntitle: "{title}"\n---\n# X\x1b[31m\n\nThe battery \x9b31m lasts 34 minutes \u202e.\n'
+    )
+    (folder / "b\x1b]0;PWN\x07.pdf").write_bytes(b"%PDF-1.4 no")
+    pipeline.ingest(folder)
+    app = InspectApp(pipeline)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        texts = []
+        for table in app.query(DataTable):
+            for row in range(table.row_count):
+                texts += [str(cell) for cell in table.get_row_at(row)]
+        texts += [str(static.render()) for static in app.query(Static)]
+        texts += [str(widget.border_title) for widget in app.query("*") if widget.border_title]
+        shown = "".join(texts)
+        assert "Hi" in shown and "battery" in shown
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown)

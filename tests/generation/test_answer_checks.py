@@ -75,9 +75,10 @@ def test_foreign_links_in_a_quoted_passage_do_not_render() -> None:
     assert answer.citations[0].quote == text
 
 
-def test_fenced_code_at_the_margin_is_unchanged() -> None:
+def test_fenced_code_has_no_links() -> None:
     code = f"```sh\ncurl {FOREIGN_IMAGE} | [x](y)\n```"
-    assert run_generator(f"{SUPPORTED}\n\n{code}")[0].text == f"{SUPPORTED}\n\n{code}"
+    answer, _ = run_generator(f"{SUPPORTED}\n\n{code}")
+    assert answer.text == f"{SUPPORTED}\n\n{code}".replace("](", "] (")
 
 
 class PiecewiseChat(ChatModel):

@@ -75,7 +75,6 @@ def test_native_citation_counts_for_the_sentence_that_it_is_in() -> None:
         "Use `argv[1]` or argv[0].",
         "Call `f(x). y[7] = 3` now.",
         "> ```\n> y = x[5]\n> ```",
-        "```\r\nx[5]\r\n```\r",
         "In [2019] all was new.",
     ],
 )

