@@ -140,15 +140,25 @@ _STATEMENT = re.compile(
     rf"\b(?:the|this|that|each|every|an?|your|our|its|their)\s(?:[\w-]+\s){{1,3}}"
     r"(?:[a-z]{2,}[^\Ws]s|[a-z]{2,}ed)\s(?:after|before|when|if|while|until|every|each|because|the|an?|its|"
     r"their|your|all|no|people|\d)"
-    rf"|\w\s+{_AUXILIARY}\s+\w",
+    rf"|\w\s+{_AUXILIARY}\s+\w"
+    # "Batteries explode without warning", "The CEO stole the company funds"
+    r"|(?:\A[^\w\n-]{0,8}|\b(?:the|these|our|all)\s)[^\W_]{2,30}\s"
+    r"(?!for\b|with\b|from\b|into\b|and\b|about\b|during\b|under\b|over\b|the\b)[a-z]{3,20}\s"
+    r"(?:after|before|when|if|while|until|every|because|without|the|their|your|all|people)\b"
+    r"|\b(?:the|this|our|its|their)\s[\w-]{1,30}\s(?:stole|killed|fled|died|broke|fell|rose|won|lost|"
+    r"sold|bought|made|took|gave|left|began|became|went|came|met|paid|sent|built|burnt|caught|hid)\b",
     re.IGNORECASE,
 )
 _NAMES_A_LIST = re.compile(
     r"\b(?:following|below|here|found|follows|steps?|let\s+me|what|how|why|which|who|when|where)\b",
     re.IGNORECASE,
 )
+_ASKS = re.compile(r"\W{0,8}(?:what|how|why|which|who|when|where)\b", re.IGNORECASE)
 _TOLD_IN_A_QUESTION = re.compile(
-    r"\b(?:know|knew|aware|reali[sz]e|believe|heard?|notice|true|forget)\w*\b", re.IGNORECASE
+    r"\b(?:know|knew|aware|reali[sz]e|believe|heard?|notice|true|forget|remember)\w*\b"
+    r"|,\s(?:right|correct|no|yes|isn['’]t\sit|(?:do|does|did|is|are|was|were|has|have|will|can)n['’]t\s\w+)\?"
+    r"|n['’]t\sit\s\w+\sthat\b",
+    re.IGNORECASE,
 )
 _TOLD_AFTER_REFUSAL = re.compile(
     r"\b(?:i|we)\s[^.]{0,40}?\b(?:tell|say|reveal|disclose|admit)(?:\s+(?:you|anyone))?\s+that\s",
@@ -196,7 +206,7 @@ def says_something_new(text: str, known_words: Set[str]) -> bool:
     if _QUESTION.search(text):
         if not _TOLD_IN_A_QUESTION.search(text):
             return False
-    elif _NAMES_A_LIST.search(text):
+    elif _ASKS.match(text) or (text.rstrip(" *_").endswith(":") and _NAMES_A_LIST.search(text)):
         return False
     return _has_new_words(text, known_words)
 
