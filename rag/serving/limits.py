@@ -170,6 +170,8 @@ class SameOrigin:
         if self.hosts is not None and _host_name(f"//{host}") not in self.hosts:
             return "this server only answers requests for its own host names"
         origin = headers.get("origin")
+        if origin is None and not self.allowed and _is_embedded_elsewhere(headers):
+            return "requests from other sites are not allowed"
         if (
             origin is None
             or "*" in self.allowed
@@ -178,6 +180,17 @@ class SameOrigin:
         ):
             return ""
         return "requests from other sites are not allowed"
+
+
+def _is_embedded_elsewhere(headers: Headers) -> bool:
+    """Whether a page of another site loads this as an image, a script or the like.
+
+    Browsers send no ``Origin`` for these. A link on another site may lead here.
+    """
+    return (
+        headers.get("sec-fetch-site") in ("cross-site", "same-site")
+        and headers.get("sec-fetch-mode") != "navigate"
+    )
 
 
 def _host_name(url: str) -> str:

@@ -104,6 +104,21 @@ def test_other_origins_and_other_host_names_are_refused(server: Server) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("site", "mode", "code"),
+    [
+        ("cross-site", "no-cors", 403),  # <img src="http://localhost:8000/documents">
+        ("same-site", "no-cors", 403),  # of a page on another port
+        ("cross-site", "navigate", 200),  # a link
+        ("same-origin", "cors", 200),
+        ("none", "navigate", 200),
+    ],
+)
+def test_other_sites_cannot_embed_replies(server: Server, site: str, mode: str, code: int) -> None:
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode}
+    assert server.client.get("/documents", headers=headers).status_code == code
+
+
 def test_allowed_origins_may_use_the_api(pipeline: Pipeline, folder: Path) -> None:
     pipeline.ingest(folder)
     with serve_pipeline(pipeline, options=Options(origins=("https://app.example",))) as server:
