@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
@@ -348,14 +348,18 @@ class ChangeDetector:
                 outcome = "updated" if earlier_entry else "added"
                 items.append(IngestItem(document.uri, outcome, entry, document))
         item_uris = {item.uri for item in items if item.outcome != "skipped"}
-        dropped_uris = [uri for uri in record.entries if uri not in item_uris]
-        self._dropped_uris += dropped_uris
-        if len(dropped_uris) > UNASKED_DELETIONS and 2 * len(item_uris) < len(record.entries):
-            self._emptied[source.uri] = (len(dropped_uris), len(record.entries))
+        self._drop_parts(source, record, item_uris)
         self._fixed_failure_uris += [
             failure.uri for failure in record.failures if failure.uri not in item_uris
         ]
         return items
+
+    def _drop_parts(self, source: Source, record: _SourceRecord, item_uris: Set[str]) -> None:
+        """Drop the documents that a source no longer contains, and note if these are most."""
+        dropped_uris = [uri for uri in record.entries if uri not in item_uris]
+        self._dropped_uris += dropped_uris
+        if len(dropped_uris) > UNASKED_DELETIONS and 2 * len(item_uris) < len(record.entries):
+            self._emptied[source.uri] = (len(dropped_uris), len(record.entries))
 
     def _parse_data(self, source: Source, data: bytes) -> Sequence[Document | FailedPart]:
         """Parse the bytes of a source. A source with a title and no text has the title as text."""
