@@ -14,7 +14,7 @@ from rag.text.tokenization import stems, words
 _MAX_COMPARED = 20  # candidates
 _MIN_SHARED_STEMS = 0.7  # of the words of two sentences or two names, without numbers
 _VERSION = re.compile(
-    r"(?<![^\W_])(?:v|ver|version|rev|revision|stand|fassung)[ ._-]?(\d{1,4})\b", re.I
+    r"(?<![^\W_])(?:v|ver|version|rev|revision|stand|fassung)[ ._-]?(\d{1,4})\b", re.IGNORECASE
 )
 _SUPERSEDED_WORDS = frozenset(
     "old older draft superseded obsolete archive archived archiv previous outdated alt entwurf "
@@ -26,7 +26,7 @@ _VERSION_WORDS = _SUPERSEDED_WORDS | frozenset(
 )
 _PAST = re.compile(
     r"\b(?:(?:19|20)\d\d|old|older|oldest|former|formerly|previous|previously|earlier|earliest|"
-    r"first|original|originally|draft|superseded|used to|was|were|did|alt\w*|früher\w*|vorherig\w*|"
+    r"first|original|originally|draft|superseded|used to|was|were|did|alt(?:e[nrs]?)?|früher\w*|vorherig\w*|"
     r"erste\w*|war|waren|ancien\w*|précédent\w*|avant|était|antes|anterior\w*|antigu\w*|era)\b",
     re.IGNORECASE,
 )
@@ -56,22 +56,26 @@ def put_newest_first(
         tuple(part for part, known in zip(age, zip(*ages, strict=True), strict=True) if all(known))
         for age in ages
     ]
-    current = [not is_superseded(candidate) for candidate in versions]
+    current = [not _is_superseded(candidate) for candidate in versions]
     order = sorted(range(len(versions)), key=lambda i: (current[i], keys[i]), reverse=True)
     newest_first = [versions[i] for i in order]
     return [*newest_first, *(c for c in others if not any(c is v for v in versions))]
 
 
-def is_superseded(candidate: Candidate) -> bool:
-    """Whether the name of the document says that another version has replaced it."""
-    return not _SUPERSEDED_WORDS.isdisjoint(words(_name_document(candidate)))
+def _is_superseded(candidate: Candidate) -> bool:
+    """Whether the name of the document, or a folder, says that a newer version has replaced it."""
+    return not _SUPERSEDED_WORDS.isdisjoint(words(_name_with_versions(candidate)))
 
 
 def _is_other_version(first: Candidate, second: Candidate) -> bool:
     if first.passage.uri == second.passage.uri or first.text == second.text:
         return False
     names = (_name_document(first), _name_document(second))
-    return _are_alike(first.text, second.text) and _are_alike(*names, ignored=_VERSION_WORDS)
+    return (
+        _list_folders(first) == _list_folders(second)
+        and _are_alike(first.text, second.text)
+        and _are_alike(*names, ignored=_VERSION_WORDS)
+    )
 
 
 def _are_alike(first: str, second: str, ignored: frozenset[str] = frozenset()) -> bool:
@@ -91,12 +95,29 @@ def _are_alike(first: str, second: str, ignored: frozenset[str] = frozenset()) -
 
 def _name_document(candidate: Candidate) -> str:
     passage = candidate.passage
-    return f"{passage.title}\n{unquote(passage.uri.rsplit('/', 2)[-1])}"
+    return f"{passage.title}\n{unquote(passage.uri).rsplit('/', 1)[-1]}"
+
+
+def _name_with_versions(candidate: Candidate) -> str:
+    """Return the name of a document and the folders that name its version."""
+    folders = unquote(candidate.passage.uri).split("/")[:-1]
+    return "\n".join([_name_document(candidate), *filter(_names_version, folders)])
+
+
+def _list_folders(candidate: Candidate) -> list[str]:
+    """Return the folders of a document without those that name a version, such as ``old``."""
+    folders = unquote(candidate.passage.uri).split("/")[:-1]
+    return [folder for folder in folders if not _names_version(folder)]
+
+
+def _names_version(folder: str) -> bool:
+    folder_words = words(folder)
+    return bool(folder_words) and all(w in _VERSION_WORDS or w.isdigit() for w in folder_words)
 
 
 def _read_age(candidate: Candidate) -> tuple[str, int]:
     """Return the latest date (ISO 8601) and the highest version in a name; "" and 0 for none."""
-    name = _name_document(candidate).replace("_", " ")
+    name = _name_with_versions(candidate).replace("_", " ")
     forms = find_written_dates(name, frozenset(words(name)))
     written_dates = [form.text.lstrip("@") for form in forms]
     dates = [date for date in written_dates if date[:1].isdigit()]

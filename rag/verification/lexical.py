@@ -18,6 +18,7 @@ from rag.verification.contradictions import (
     ContradictionKind,
     find_contradiction,
 )
+from rag.verification.equal_measures import restate_measures
 from rag.verification.labelled_values import find_labelled_values, gives_labelled_values
 from rag.verification.parallel_clauses import gives_figures_to_others
 from rag.verification.paraphrases import unify_wordings
@@ -117,13 +118,16 @@ class LexicalVerifier(Verifier):
 
         cosines = self._nearest_cosines(pairs) if self.similarity else [None] * len(pairs)
         supports = [
-            self._score_pair(get_text_facts(claim), get_passage_facts(passage), cosine)
+            self._score_pair(
+                get_text_facts(restate_measures(claim, passage)), get_passage_facts(passage), cosine
+            )
             for (claim, passage), cosine in zip(pairs, cosines, strict=True)
         ]
         return np.array(supports, dtype=np.float32)
 
     def contradicts(self, claim: str, passage: str) -> bool:
         """Whether the nearest sentence has another number, negation, quantifier or direction."""
+        claim = restate_measures(claim, passage)
         claim_facts, passage_facts = get_text_facts(claim), get_passage_facts(passage)
         if not claim_facts.stem_weights:
             return False

@@ -28,7 +28,7 @@ NUMBER_STEMS = {stems(word)[0]: number for word, number in NUMBER_WORDS.items()}
 """The stems of `NUMBER_WORDS`, with their digits."""
 
 _NUMBER = re.compile(r"(?:(?<![\w.)\]-])-)?\d+(?:[.,:/]\d+)*")
-_NUMERIC_TEXT = re.compile(r"\d|illion|thousand|hour|month|days|minute", re.IGNORECASE)
+_NUMERIC_TEXT = re.compile(r"\d|illion|thousand", re.IGNORECASE)
 _SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _SCALED_NUMBER = re.compile(
     rf"(?<![\w,.])(\d[\d,]*+|{'|'.join(NUMBER_WORDS)})(?:\.(\d++))?[ -]"
@@ -71,19 +71,6 @@ _UNITS = {
 _MEASUREMENT = re.compile(r"(?<![\w.,])(\d++(?:[.,]\d++)*+)[ -]?([^\W\d]++|%|€)")
 
 
-_CLOCK = re.compile(r"(?<![\w.:,])(\d{1,2})(?::(\d\d))?\s?([ap])(?:\.\s?m\.|m\b)", re.IGNORECASE)
-_PARTS_OF_HOURS = {
-    "an hour and a half": "90 minutes",
-    "one and a half hours": "90 minutes",
-    "three quarters of an hour": "45 minutes",
-    "half an hour": "30 minutes",
-    "quarter of an hour": "15 minutes",
-}
-_PART_OF_HOUR = re.compile(rf"\b(?:{'|'.join(_PARTS_OF_HOURS)})\b", re.IGNORECASE)
-_LONGER_UNITS = {"month": (12, "years"), "day": (7, "weeks"), "minute": (60, "hours")}
-_DURATION = re.compile(
-    rf"(?<![\w.,:-])(\d{{1,4}}|{'|'.join(NUMBER_WORDS)})[ -](month|day|minute)s?\b", re.IGNORECASE
-)
 _MINUS = re.compile(r"[−﹣－](?=\d)")
 
 
@@ -91,32 +78,13 @@ _MINUS = re.compile(r"[−﹣－](?=\d)")
 def normalize_numbers(text: str) -> str:
     """Return the text with numbers and dates in one form.
 
-    1,577 becomes 1577, 1.5 million 1500000, 2018-05-03 3 May 2018, 8 p.m. 20:00, half an hour 30
-    minutes, 24 months 2 years, 14 days 2 weeks, and the minus sign a hyphen.
+    1,577 becomes 1577, 1.5 million 1500000, 2018-05-03 3 May 2018, and the minus sign a hyphen.
     """
     if not _NUMERIC_TEXT.search(text):
         return text
-    text = _PART_OF_HOUR.sub(lambda match: _PARTS_OF_HOURS[match[0].lower()], text)
-    text = _CLOCK.sub(_write_24_hours, text)
-    text = _DURATION.sub(_write_in_longer_unit, text)
     text = _MINUS.sub("-", text)
     text = _SCALED_NUMBER.sub(_expand_scale, _THOUSANDS_COMMA.sub("", text))
     return _ISO_DATE.sub(lambda date: f"{int(date[3])} {_MONTHS[int(date[2]) - 1]} {date[1]}", text)
-
-
-def _write_24_hours(clock: re.Match[str]) -> str:
-    hour, minutes, half = int(clock[1]), clock[2] or "00", clock[3].lower()
-    if not 1 <= hour <= 12:
-        return clock.group()
-    return f"{hour % 12 + 12 * (half == 'p')}:{minutes}"
-
-
-def _write_in_longer_unit(duration: re.Match[str]) -> str:
-    """Write months as years, days as weeks and minutes as hours if no rest is left."""
-    size, unit = _LONGER_UNITS[duration[2].lower()]
-    number = duration[1].lower()
-    count, rest = divmod(int(NUMBER_WORDS.get(number, number)), size)
-    return duration.group() if rest or not count else f"{count} {unit}"
 
 
 def _expand_scale(scaled_number: re.Match[str]) -> str:

@@ -8,6 +8,10 @@ from urllib.parse import unquote
 import pytest
 
 from rag import Answer, Pipeline
+from rag.generation.passages import Passage
+from rag.generation.relevance import Candidate
+from rag.generation.versions import put_newest_first
+from rag.text.sentences import Span
 
 RULES = "# House rules\n\nThe gate closes at {}. Visitors sign in at the desk.\n"
 PRICES = "Service,Unit,Price EUR\nStorage,pallet per month,{}\nWrapping,pallet,4.20\n"
@@ -25,6 +29,8 @@ GATE, STORAGE, FEE = (
         (GATE, {"rules v1.md": RULES.format("20:00"), "rules v2.md": RULES.format("22:00")}, 1),
         (GATE, {"rules v10.md": RULES.format("20:00"), "rules v9.md": RULES.format("22:00")}, 0),
         (GATE, {"a/old/rules.md": RULES.format("20:00"), "a/rules.md": RULES.format("22:00")}, 1),
+        (GATE, {"old/rules.md": RULES.format("20:00"), "rules.md": RULES.format("22:00")}, 1),
+        (GATE, {"2024/rules.md": RULES.format("22:00"), "2023/rules.md": RULES.format("20:00")}, 0),
         (GATE, {"rules draft.md": RULES.format("20:00"), "rules.md": RULES.format("22:00")}, 1),
         (GATE, {"rules (Entwurf).md": RULES.format("20:00"), "rules.md": RULES.format("22:00")}, 1),
         (STORAGE, {"Prices 2023.csv": PRICES.format("12.50"), "Prices 2024.csv": PRICES.format("13.80")}, 1),
@@ -63,6 +69,23 @@ def test_documents_with_other_names_are_no_versions(pipeline: Pipeline, tmp_path
     }
     answer = ask(pipeline, tmp_path, "How much is parking at the Berlin yard?", files)
     assert "5 euros" in answer.text.split("\n")[0]
+
+
+def test_documents_of_other_folders_are_no_versions() -> None:
+    """The price list of Oslo of 2023 is not replaced by that of Aarhus of 2024."""
+    first, second = (
+        Candidate(
+            Passage(1, f"file:///sites/{name}.csv", 0, 9, text, "", (), {}, 1.0),
+            Span(0, len(text)),
+            1.0,
+            1.0,
+        )
+        for name, text in [
+            ("Oslo/prices 2023", "Storage costs 12 euros."),
+            ("Aarhus/prices 2024", "Storage costs 13 euros."),
+        ]
+    )
+    assert put_newest_first("How much is storage?", [first, second], []) == [first, second]
 
 
 def ask(pipeline: Pipeline, folder: Path, question: str, files: dict[str, str]) -> Answer:

@@ -1,0 +1,86 @@
+"""Equal measures: "24 months" in a claim is "two years" where the passage writes that.
+
+Only the claim is restated, and only if the passage has no such measure in the claim's form: "14
+working days" and "8 to 10 p.m." stay as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+from rag.verification.number_normalization import NUMBER_WORDS
+
+_BASE_UNITS = {
+    "minute": ("minutes", 1),
+    "hour": ("minutes", 60),
+    "day": ("days", 1),
+    "week": ("days", 7),
+    "month": ("months", 1),
+    "year": ("months", 12),
+}
+_PARTS_OF_HOURS = {
+    "an hour and a half": 90,
+    "one and a half hours": 90,
+    "three quarters of an hour": 45,
+    "half an hour": 30,
+    "a quarter of an hour": 15,
+}
+_MEASURE = re.compile(
+    rf"\b(?P<part>{'|'.join(_PARTS_OF_HOURS)})\b"
+    r"|(?<![\w.:,])(?P<hour>\d{1,2})(?::(?P<minute>\d\d))?\s?(?P<half>[ap])(?:\.\s?m\.|m\b)"
+    r"|(?<![\w.:,])(?P<hour24>\d{1,2}):(?P<minute24>\d\d)(?![\w:])"
+    rf"|(?<![\w.,:-])(?P<count>\d{{1,4}}|one|{'|'.join(NUMBER_WORDS)})[ -]"
+    rf"(?P<unit>{'|'.join(_BASE_UNITS)})s?\b",
+    re.IGNORECASE,
+)
+
+
+class Measure(NamedTuple):
+    """A duration or a time of day: its place in a text, and its kind and value in base units."""
+
+    start: int
+    end: int
+    text: str
+    value: tuple[str, int]
+
+
+def restate_measures(claim: str, passage: str) -> str:
+    """Return the claim with its durations and times of day in the form that the passage has."""
+    claimed = list(_find_measures(claim))
+    if not claimed:
+        return claim
+    forms = _list_forms(passage)
+    for measure in reversed(claimed):
+        equal = forms.get(measure.value, ())
+        if equal and measure.text not in equal:
+            claim = f"{claim[: measure.start]}{equal[0]}{claim[measure.end :]}"
+    return claim
+
+
+@lru_cache(maxsize=1_024)
+def _list_forms(passage: str) -> dict[tuple[str, int], list[str]]:
+    forms: dict[tuple[str, int], list[str]] = {}
+    for measure in _find_measures(passage):
+        forms.setdefault(measure.value, []).append(measure.text)
+    return forms
+
+
+def _find_measures(text: str) -> Iterator[Measure]:
+    for match in _MEASURE.finditer(text):
+        yield Measure(*match.span(), match[0].lower(), _read_value(match))
+
+
+def _read_value(match: re.Match[str]) -> tuple[str, int]:
+    if part := match["part"]:
+        return "minutes", _PARTS_OF_HOURS[part.lower()]
+    if match["half"]:
+        hour = int(match["hour"]) % 12 + 12 * (match["half"].lower() == "p")
+        return "clock", 60 * hour + int(match["minute"] or 0)
+    if match["hour24"]:
+        return "clock", 60 * int(match["hour24"]) + int(match["minute24"])
+    kind, size = _BASE_UNITS[match["unit"].lower()]
+    count = match["count"].lower()
+    return kind, size * (1 if count == "one" else int(NUMBER_WORDS.get(count, count)))
