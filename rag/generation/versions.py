@@ -26,8 +26,8 @@ _VERSION_WORDS = _SUPERSEDED_WORDS | frozenset(
 )
 _PAST = re.compile(
     r"\b(?:(?:19|20)\d\d|old|older|oldest|former|formerly|previous|previously|earlier|earliest|"
-    r"first|original|originally|draft|superseded|used to|was|were|did|alt(?:e[nrs]?)?|früher\w*|vorherig\w*|"
-    r"erste\w*|war|waren|ancien\w*|précédent\w*|avant|était|antes|anterior\w*|antigu\w*|era)\b",
+    r"first|original|originally|draft|superseded|used to|was|were|did|alt(?:e[nrs]?)?|früher\w*|"
+    r"vorherig\w*|erste\w*|war|waren|ancien\w*|précédent\w*|avant|était|antes|anterior\w*|antigu\w*|era)\b",
     re.IGNORECASE,
 )
 

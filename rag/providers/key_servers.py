@@ -52,7 +52,7 @@ def find_server(url: str) -> str:
     except ValueError:
         parts, port = urlsplit(""), ""
     if parts.scheme not in ("http", "https", "imap", "imaps") or not parts.hostname:
-        raise ConfigError("a server is http:// or https://, a host, and perhaps a port")
+        raise ConfigError("a server is http://, https:// or imaps://, a host, and perhaps a port")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}{port}"
 
