@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pty
 import re
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from rag.cli import terminal
 from rag.cli.eval_options import make_progress_printer
+from rag.cli.main import cli, main
 from rag.testing import ModelServer, Shape
 
 RAG = str(Path(sys.executable).with_name("rag"))
@@ -196,3 +198,19 @@ def test_progress_goes_back_to_the_beginning_of_its_line(
     progress(1, 2)
     progress(2, 2)
     assert capsys.readouterr().err == "\r1 of 2 \r2 of 2 \n"
+
+
+def test_records_of_other_libraries_and_tracebacks_are_clean(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        logging.getLogger("other").warning("from %s", "evil\x1b[31m\x9b")
+        raise RuntimeError("broken \x1b]0;PWN\x07")
+
+    monkeypatch.setenv("RAG_DEBUG", "1")
+    monkeypatch.setattr(cli, "invoke", fail)
+    with pytest.raises(SystemExit):
+        main(["formats"])
+    printed = capsys.readouterr().err
+    assert "Traceback" in printed and "PWN" in printed
+    assert "\x1b" not in printed and "\x9b" not in printed

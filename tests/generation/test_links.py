@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from rag import ExtractiveGenerator
-from rag.generation.links import LINK_PLACEHOLDER, remove_uncited_links
+from rag.generation.links import LINK_PLACEHOLDER, remove_all_links, remove_uncited_links
 from tests.generation.samples import QUESTION, make_hit, run_generator
 
 SOURCE = "https://docs.example/manual"
@@ -105,3 +105,11 @@ def test_a_document_cannot_link_by_escaped_backticks() -> None:
     answer = ExtractiveGenerator().answer(QUESTION, [hit])
     assert answer.status == "answered"
     assert "href" not in MarkdownIt("commonmark").render(answer.text)
+
+
+def test_a_text_without_sources_has_no_links() -> None:
+    """Such as the words of a model that refuses, and replies to tasks of chat clients."""
+    text = remove_all_links(f"No ![x]({EVIL}) <img src={EVIL}> [a]({EVIL}) {SOURCE} `<{EVIL}>`")
+    html = MarkdownIt("commonmark").render(text)
+    assert "src=" not in re.sub("‹[^<]*", "", html)
+    assert "href=" not in html
