@@ -110,7 +110,7 @@ class ChangeDetector:
         self._chunker_fingerprint = chunker.fingerprint
         self._seen_uris: set[str] = set()  # uris of all listed sources
         self._dropped_uris: list[str] = []  # documents that their source no longer contains
-        self._emptied: dict[str, tuple[int, int]] = {}  # by source: lost documents, all before
+        self._emptied: dict[str, tuple[list[str], int]] = {}  # by source: lost uris, all before
         self._fixed_failure_uris: list[str] = []  # failures that no longer occur
         self._owner_ids: dict[str, str] = {}  # by source uri; connectors with an owner id only
         self._protected_prefixes: list[str] = []  # nothing with these prefixes is deleted
@@ -359,7 +359,7 @@ class ChangeDetector:
         dropped_uris = [uri for uri in record.entries if uri not in item_uris]
         self._dropped_uris += dropped_uris
         if len(dropped_uris) > UNASKED_DELETIONS and 2 * len(item_uris) < len(record.entries):
-            self._emptied[source.uri] = (len(dropped_uris), len(record.entries))
+            self._emptied[source.uri] = (dropped_uris, len(record.entries))
 
     def _parse_data(self, source: Source, data: bytes) -> Sequence[Document | FailedPart]:
         """Parse the bytes of a source. A source with a title and no text has the title as text."""
@@ -422,9 +422,12 @@ class ChangeDetector:
         An empty mount point and a listing that comes back short look like that, and an archive or
         a mailbox that was overwritten. Documents that moved do not count.
         """
-        for uri, (count, total) in self._emptied.items():
-            raise TooManyDeletions.of(uri, count, total)
-        missing = set(deleted_uris) - {move.old for move in moves} - set(self._dropped_uris)
+        moved_uris = {move.old for move in moves}
+        for uri, (lost_uris, total) in self._emptied.items():
+            count = len(set(lost_uris) - moved_uris)
+            if count > UNASKED_DELETIONS and count > total / 2:
+                raise TooManyDeletions.of(uri, count, total)
+        missing = set(deleted_uris) - moved_uris - set(self._dropped_uris)
         if len(missing) <= UNASKED_DELETIONS:
             return
         for connector in connectors:
