@@ -741,6 +741,23 @@ def test_two_pages_of_one_conversation_rate_their_own_turns(server: Server, open
     assert (feedback["number"], feedback["question"]) == (3, "What are the propellers made of?")
 
 
+def test_a_question_that_is_sent_while_the_page_loads_is_asked(
+    pipeline: Pipeline, folder: Path, browser: Browser
+) -> None:
+    pipeline.ingest(folder)
+    with serve_pipeline(pipeline) as server, browser.new_context() as context:
+        page = context.new_page()
+
+        def ask_before_the_texts_arrive(route: Any) -> None:
+            page.fill("#question", QUESTION)
+            page.keyboard.press("Enter")
+            route.continue_()
+
+        page.route("**/page/lang/*.json", ask_before_the_texts_arrive)
+        page.goto(server.url)
+        expect(page.locator(".answer:not(.writing)")).to_have_count(1)
+
+
 def test_back_closes_what_was_opened(server: Server, open_page: Any) -> None:
     visit = open_page(server)
     page = visit.page

@@ -72,8 +72,9 @@ function showView(name) {
 }
 
 function listenToQuestion() {
-  byId("ask").addEventListener("submit", (event) => {
+  byId("ask").addEventListener("submit", async (event) => {
     event.preventDefault();
+    await started; // a question that is sent while the page loads is asked afterwards
     const question = byId("question").value.trim();
     if (!question || isAsking()) return;
     byId("question").value = "";
@@ -141,11 +142,11 @@ function listenToKeys() {
 
 async function start() {
   applyColors(readTheme()); // before anything is waited for: the page does not change its colors
+  listenToQuestion(); // likewise: Enter in it is not lost
   await loadTexts();
   for (const button of document.querySelectorAll("[data-icon]")) button.append(createIcon(button.dataset.icon));
   setTheme(readTheme());
   byId("forget-key").hidden = !hasKey();
-  listenToQuestion();
   listenToButtons();
   listenToConversations();
   listenToDocuments();
@@ -166,4 +167,4 @@ async function start() {
   addEventListener("popstate", followAddress);
 }
 
-start();
+const started = start();
