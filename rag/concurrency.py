@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -217,34 +218,72 @@ def iterate_in_own_context(
         context.run(close)
 
 
-def iterate_in_background(items: AsyncIterator[_Item]) -> Iterator[_Item]:
-    """Yield the items of an async generator, which runs on an event loop in a thread.
+def run_in_background(coroutine: Coroutine[Any, Any, _Out]) -> _Out:
+    """Return the result of a coroutine, which runs on an event loop in a thread.
 
     What it awaits ends at once when the running call must stop (`stop_at_limits`): a synchronous
     read of a socket would go on until the server sends something.
     """
+
+    async def run() -> _Out:
+        async with stop_at_limits():
+            return await coroutine
+
+    future = _start_in_background(run())
+    try:
+        return future.result()
+    finally:
+        future.cancel()  # of an interrupted wait
+
+
+def iterate_in_background(items: AsyncIterator[_Item]) -> Iterator[_Item]:
+    """Yield the items of an async generator, whose steps run as in `run_in_background`.
+
+    It is closed at the end. This is not waited for where nothing could end it: when an iterator
+    that nobody closed is collected in the thread of the event loop, or at the end of the process.
+    """
     import asyncio
 
-    loop = _get_background_loop(os.getpid())
     end = object()
+    step_lock = asyncio.Lock()  # an interrupted step ends a little later than its wait
+    last_step: asyncio.Task[Any] | None = None
 
     async def step() -> _Item | object:
-        async with stop_at_limits():
+        nonlocal last_step
+        last_step = asyncio.current_task()
+        async with step_lock:
             return await anext(items, end)
 
-    def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
-        try:
-            return future.result()
-        finally:
-            future.cancel()  # of an interrupted wait
+    async def close() -> None:
+        if last_step is not None:  # it goes on if its wait was interrupted before it had begun
+            last_step.cancel()
+        async with step_lock, aclose_at_end(items):
+            pass
 
     try:
-        while (item := run(step())) is not end:
-            yield item
+        while (item := run_in_background(step())) is not end:
+            yield item  # type: ignore[misc]
     finally:
-        if (aclose := getattr(items, "aclose", None)) is not None:
-            run(aclose())
+        if not sys.is_finalizing():
+            closing = _start_in_background(close())
+            if not _is_running(_get_background_loop(os.getpid())):
+                closing.result()
+
+
+def _is_running(loop: AbstractEventLoop) -> bool:
+    """Whether an event loop runs in this thread."""
+    import asyncio
+
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
+def _start_in_background(coroutine: Coroutine[Any, Any, _Out]) -> Future[_Out]:
+    import asyncio
+
+    return asyncio.run_coroutine_threadsafe(coroutine, _get_background_loop(os.getpid()))
 
 
 _background_lock = Lock()

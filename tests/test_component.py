@@ -335,9 +335,8 @@ def test_ollama_calls_its_own_server_without_the_key_of_openai(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     monkeypatch.setenv("OPENAI_BASE_URL", "https://example.com/v1")
-    client = OllamaEmbedder(model="m")._get_client()
-    assert str(client.base_url) == "http://localhost:11434/v1/"
-    assert client.api_key == "none"
+    settings = OllamaEmbedder(model="m")._client_settings
+    assert (settings.url, settings.key) == ("http://localhost:11434/v1", "none")
     chat = OllamaChat(model="m")
     assert (chat._url, chat._headers) == ("http://localhost:11434", {})
     other_server = OllamaChat(model="m", base_url="https://gpu:1/v1", api_key=SecretStr("k"))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from rag.component import NotFingerprinted
+from rag.concurrency import run_in_background
 from rag.embedding.base import KnownModel, Side
 from rag.embedding.batched import BatchedEmbedder
 from rag.errors import EmbeddingError, ModelRequestError
-from rag.providers.cohere import CohereProvider
+from rag.providers.cohere import REQUEST_OPTIONS, CohereProvider
 from rag.text.tokens import count_tokens
 
 if TYPE_CHECKING:
@@ -88,17 +89,21 @@ class CohereEmbedder(CohereProvider, BatchedEmbedder):
 
         # Only v4 models take a length; of others that many values are kept.
         dimension_options = {"output_dimension": self.dimensions} if "v4" in self.model else {}
+
+        async def embed(client: Any) -> Any:
+            return await client.embed(
+                model=self.model,
+                texts=list(texts),
+                input_type=f"search_{side}",
+                embedding_types=[self.precision],
+                truncate="NONE",
+                request_options=REQUEST_OPTIONS,
+                **{key: value for key, value in dimension_options.items() if value},
+            )
+
         try:
+            reply = run_in_background(self._call(embed))
             with self._translate_errors():
-                reply = self._get_client().embed(
-                    model=self.model,
-                    texts=list(texts),
-                    input_type=f"search_{side}",
-                    embedding_types=[self.precision],
-                    truncate="NONE",
-                    request_options=self._request_options,
-                    **{key: value for key, value in dimension_options.items() if value},
-                )
                 values = getattr(reply.embeddings, _FIELDS[self.precision])
                 return np.asarray(values, dtype=np.float32)
         except ModelRequestError as error:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from rag.component import NotFingerprinted
+from rag.concurrency import run_in_background
 from rag.embedding.base import KnownModel, Side
 from rag.embedding.batched import BatchedEmbedder, tokens_without_prompt
 from rag.errors import EmbeddingError, ModelRequestError
@@ -128,15 +129,16 @@ class OpenAIEmbedder(OpenAIProvider, BatchedEmbedder):
             request["dimensions"] = self.dimensions
         # base64 is what OpenAI's client asks for by itself; some servers know floats only.
         request["encoding_format"] = "base64" if self._is_openai else "float"
-        with (
-            self._translate_errors(),
-            self._send(_call_embeddings, request) as response,
-        ):
-            reply = json.loads(response.read().decode("utf-8-sig"))
+        with self._translate_errors():
+            reply = json.loads(run_in_background(self._request(request)).decode("utf-8-sig"))
             if error := reply.get("error"):
                 reason = error.get("message", error) if isinstance(error, dict) else error
                 raise self._make_embedded_error(str(reason))
             return [_decode_vector(item["embedding"]) for item in self._sort(reply, len(texts))]
+
+    async def _request(self, request: dict[str, Any]) -> bytes:
+        async with self._send(_call_embeddings, request) as response:
+            return bytes(response.content)
 
     def _sort(self, reply: dict[str, Any], count: int) -> list[dict[str, Any]]:
         """Return the items of a reply in the order of the texts.
@@ -193,11 +195,12 @@ class OllamaEmbedder(OllamaProvider, OpenAIEmbedder):
         return 0.0
 
 
-def _call_embeddings(client: Any, request: dict[str, Any]) -> Any:
+@asynccontextmanager
+async def _call_embeddings(client: Any, request: dict[str, Any]) -> AsyncIterator[Any]:
     """Send a request as it is: ``client.embeddings`` always adds an encoding."""
     import httpx
 
-    return nullcontext(client.post("/embeddings", body=request, cast_to=httpx.Response))
+    yield await client.post("/embeddings", body=request, cast_to=httpx.Response)
 
 
 def _decode_vector(embedding: Any) -> NDArray[Any]:

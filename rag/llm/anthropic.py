@@ -182,7 +182,7 @@ class AnthropicChat(HttpChat):
             "model": self.model,
             "max_tokens": self.max_output_tokens + (self.thinking_tokens or 0),
             "messages": messages,
-            "stream": call.is_stream,
+            "stream": True,
         }
         if call.system:
             body["system"] = call.system

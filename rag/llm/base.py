@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Annotated, Any, ClassVar, NamedTuple
@@ -10,7 +9,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 from pydantic import Field
 
 from rag import tracing
-from rag.call_context import check_limits, current_context
+from rag.call_context import check_limits
 from rag.component import Component, NotFingerprinted
 from rag.concurrency import (
     aclose_at_end,
@@ -19,6 +18,7 @@ from rag.concurrency import (
     iterate_in_threads,
     limit_async_concurrency,
     limit_concurrency,
+    run_in_background,
     stop_at_limits,
 )
 from rag.errors import ModelReplyError
@@ -51,8 +51,8 @@ class ChatModel(Component):
     dollars per million tokens (default: the known prices of the model). The thoughts of reasoning
     models are taken out of their replies (`rag.llm.thoughts`).
 
-    A subclass implements `_complete`, `_stream` if it can stream, and `_astream` if its client is
-    async. Do not call `complete` or `stream` in the thread of an event loop: they block it.
+    A subclass implements `_astream` if its client is async, or `_complete`, and `_stream` if it
+    can stream. Do not call `complete` or `stream` in the thread of an event loop: they block it.
     """
 
     kind: ClassVar[str] = "chat_model"
@@ -92,7 +92,7 @@ class ChatModel(Component):
             self._open_span(messages) as span,
             limit_concurrency(self.fingerprint, self.concurrency),
         ):
-            completion = self._complete_within_limits(messages, schema, sources)
+            completion = self._complete(messages, schema=schema, sources=sources)
             if not isinstance(completion, Completion):
                 raise TypeError(f"{type(self).__name__}._complete must return a rag.llm.Completion")
             completion = self._finish_completion(completion, span)
@@ -115,7 +115,7 @@ class ChatModel(Component):
             yield Delta(cached.text)
             yield Delta("", cached)
             return
-        deltas = self._stream_within_limits(messages, schema, sources)
+        deltas = self._stream(messages, schema=schema, sources=sources)
         fingerprint = self.fingerprint
         with self._open_span(messages) as span, close_at_end(deltas):
             reply = _StreamedReply(self, span)
@@ -149,13 +149,11 @@ class ChatModel(Component):
         if cached := await cached_reply.aget():
             return cached
         with self._open_span(messages) as span:
-            deltas = self._astream(messages, schema=schema, sources=sources)
             async with (
                 stop_at_limits(),
                 limit_async_concurrency(self.fingerprint, self.concurrency),
-                aclose_at_end(deltas),
             ):
-                completion = await _read_completion(self, deltas)
+                completion = await self._acomplete(messages, schema=schema, sources=sources)
             completion = self._finish_completion(completion, span)
         await cached_reply.aput(completion)
         return completion
@@ -238,7 +236,6 @@ class ChatModel(Component):
 
         return count_tokens(text)
 
-    @abstractmethod
     def _complete(
         self,
         messages: Sequence[Message],
@@ -246,7 +243,16 @@ class ChatModel(Component):
         schema: JsonSchema | None,
         sources: Sequence[Source],
     ) -> Completion:
-        """Implement `complete`."""
+        """Implement `complete`; by default, it does as `_acomplete`, or collects `_stream`."""
+        if self._prefers_async():
+            return run_in_background(self._acomplete(messages, schema=schema, sources=sources))
+        if type(self)._stream is ChatModel._stream:
+            raise TypeError(f"{type(self).__name__} implements neither _complete nor _astream")
+        with close_at_end(self._stream(messages, schema=schema, sources=sources)) as deltas:
+            for delta in deltas:
+                if delta.completion is not None:
+                    return delta.completion
+        raise _make_missing_completion_error(self)
 
     def _stream(
         self,
@@ -255,10 +261,30 @@ class ChatModel(Component):
         schema: JsonSchema | None,
         sources: Sequence[Source],
     ) -> Iterator[Delta]:
-        """Implement `stream`; by default, the reply of `_complete` is yielded in one piece."""
+        """Implement `stream`; by default by `_astream`, or by `_complete` in one piece."""
+        if self._prefers_async("_complete"):
+            yield from iterate_in_background(
+                self._astream(messages, schema=schema, sources=sources)
+            )
+            return
         completion = self._complete(messages, schema=schema, sources=sources)
         yield Delta(completion.text)
         yield Delta("", completion)
+
+    async def _acomplete(
+        self,
+        messages: Sequence[Message],
+        *,
+        schema: JsonSchema | None,
+        sources: Sequence[Source],
+    ) -> Completion:
+        """Implement `acomplete`; by default, the reply of `_astream` is collected."""
+        deltas = self._astream(messages, schema=schema, sources=sources)
+        async with aclose_at_end(deltas):
+            async for delta in deltas:
+                if delta.completion is not None:
+                    return delta.completion
+        raise _make_missing_completion_error(self)
 
     def _astream(
         self,
@@ -267,7 +293,7 @@ class ChatModel(Component):
         schema: JsonSchema | None,
         sources: Sequence[Source],
     ) -> AsyncIterator[Delta]:
-        """Implement `astream` and `acomplete` for asyncio; without it, they use threads."""
+        """Implement all calls for asyncio: synchronous ones run on an event loop in a thread."""
         raise NotImplementedError
 
     @property
@@ -283,39 +309,17 @@ class ChatModel(Component):
             asyncio.get_running_loop()
         except RuntimeError:
             return False
-        return self._has_async_stream
+        return self._prefers_async("_complete", "_stream")
 
-    @property
-    def _has_async_stream(self) -> bool:
-        hooks = {"_complete", "_stream", "_astream"}
-        definer = next(part for part in type(self).__mro__ if hooks & vars(part).keys())
-        return "_astream" in vars(definer)
+    def _prefers_async(self, *other_hooks: str) -> bool:
+        """Whether `_astream` is implemented, and `other_hooks` are not by a class below that one.
 
-    @property
-    def _stops_at_once(self) -> bool:
-        """Whether a call may have to stop, and can do so while it waits for the model."""
-        context = current_context()
-        is_limited = bool(context.cancellations) or context.deadline is not None
-        return is_limited and self._has_async_stream
-
-    def _stream_within_limits(
-        self, messages: Sequence[Message], schema: JsonSchema | None, sources: Sequence[Source]
-    ) -> Iterator[Delta]:
-        if self._stops_at_once:
-            deltas = self._astream(messages, schema=schema, sources=sources)
-            return iterate_in_background(deltas)
-        return self._stream(messages, schema=schema, sources=sources)
-
-    def _complete_within_limits(
-        self, messages: Sequence[Message], schema: JsonSchema | None, sources: Sequence[Source]
-    ) -> Completion:
-        if not self._stops_at_once:
-            return self._complete(messages, schema=schema, sources=sources)
-        with close_at_end(self._stream_within_limits(messages, schema, sources)) as deltas:
-            for delta in deltas:
-                if delta.completion is not None:
-                    return delta.completion
-        raise _make_missing_completion_error(self)
+        A subclass that replaces another hook of a model with `_astream` means its own.
+        """
+        for part in type(self).__mro__:
+            if part is ChatModel or not {"_astream", *other_hooks}.isdisjoint(vars(part)):
+                return part is not ChatModel and "_astream" in vars(part)
+        return False
 
     def _find_cached_reply(
         self, messages: Sequence[Message], schema: JsonSchema | None, sources: Sequence[Source]
@@ -421,14 +425,6 @@ def _make_missing_completion_error(model: ChatModel) -> ModelReplyError:
     return ModelReplyError(
         f"the stream of {model.name!r} ended without its completion", model=model.model_id
     )
-
-
-async def _read_completion(model: ChatModel, deltas: AsyncIterator[Delta]) -> Completion:
-    """Return the completion at the end of `deltas`."""
-    async for delta in deltas:
-        if delta.completion is not None:
-            return delta.completion
-    raise _make_missing_completion_error(model)
 
 
 def _record_completion(span: tracing.Span, completion: Completion) -> None:

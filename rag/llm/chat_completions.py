@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rag.errors import ModelReplyError
 from rag.llm.base import JsonSchema
-from rag.llm.completion import Completion, Delta
+from rag.llm.completion import Completion
 from rag.llm.hosted import HostedChat, StreamParser
 from rag.llm.structured import to_strict_schema
 from rag.providers.event_streams import EventDecoder
@@ -34,13 +34,7 @@ class ChatCompletionsModel(HostedChat):
     """Base class of chat models whose replies have the format of Chat Completions."""
 
     def _parse_reply(self, reply: Any, messages: Sequence[Message]) -> Completion:
-        """Return the completion of a whole reply: an object of a client, a mapping or a text."""
-        if isinstance(reply, str):  # a stream, or JSON of another content type
-            decoder = EventDecoder()
-            events = decoder.feed(reply.encode(), is_last=True)
-            *_, last = ChatCompletionsParser(self, messages, decoder).parse(events)
-            assert last.completion is not None
-            return last.completion
+        """Return the completion of a whole reply: an object of a client, or a mapping."""
         self._check_error(reply)
         choices = _get(reply, "choices")
         if not isinstance(choices, Sequence) or not choices:
@@ -55,9 +49,6 @@ class ChatCompletionsModel(HostedChat):
             "refusal" if piece.refusal and not piece.text else piece.finish_reason or "unknown",
             thoughts=self._check_text(piece.thoughts),
         )
-
-    def _parse_events(self, events: Iterable[Any], messages: Sequence[Message]) -> Iterator[Delta]:
-        yield from ChatCompletionsParser(self, messages).parse(events)
 
     def _check_error(self, reply: Any) -> None:
         """Raise the error of a server that sends it with a status of success."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, ClassVar
 
 from pydantic import Field
 
-from rag.concurrency import aclose_at_end, close_at_end
+from rag.concurrency import aclose_at_end
 from rag.errors import ModelReplyError
 from rag.llm.base import JsonSchema, KnownChat
 from rag.llm.completion import Completion, Delta, NativeCitation, Source
 from rag.llm.hosted import HostedChat, StreamParser
-from rag.providers.cohere import CohereProvider
+from rag.providers.cohere import REQUEST_OPTIONS, CohereProvider
 from rag.types import Message, Usage
 
 _MODELS = {  # https://cohere.com/pricing, read in 2026
@@ -57,57 +56,25 @@ class CohereChat(CohereProvider, HostedChat):
     def _known_model(self) -> KnownChat | None:
         return _MODELS.get(self.model) if self.base_url is None else None
 
-    def _complete(
-        self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
-    ) -> Completion:
-        request = self._build_request(messages, schema, sources)
-        reply = self._call(lambda: self._get_client().chat(**request))
-        with self._translate_errors():
-            parts = [part for part in reply.message.content or () if part.type == "text"]
-            offsets, text = [], ""
-            for part in parts:
-                offsets.append(len(text))
-                text += self._check_text(part.text)
-            self._check_length(len(text))
-            return Completion(
-                text,
-                _convert_usage(reply.usage),
-                _convert_finish_reason(reply.finish_reason),
-                _convert_citations(reply.message.citations or (), offsets, len(sources), text),
-            )
-
-    def _stream(
-        self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
-    ) -> Iterator[Delta]:
-        request = self._build_request(messages, schema, sources)
-
-        def start() -> tuple[list[Any], Iterator[Any]]:
-            events = self._get_client().chat_stream(**request)
-            return list(islice(events, 1)), events
-
-        first_events, events = self._call(start)
-        with self._translate_errors(), close_at_end(events):
-            parser = _CohereParser(self, len(sources))
-            yield from parser.parse(chain(first_events, events))
-
     async def _astream(
         self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
     ) -> AsyncIterator[Delta]:
         request = self._build_request(messages, schema, sources)
+
+        async def start(client: Any) -> tuple[list[Any], AsyncIterator[Any]]:
+            events = client.chat_stream(**request)
+            async for event in events:
+                return [event], events
+            return [], events
+
         with self._translate_errors():
-            async with self._use_async_client() as client:
-
-                async def start() -> tuple[list[Any], AsyncIterator[Any]]:
-                    events = client.chat_stream(**request)
-                    async for event in events:
-                        return [event], events
-                    return [], events
-
-                first_events, events = await self._acall(start)
+            async with self._use_client():  # it stays open until the end of the stream
+                first_events, events = await self._call(start)
                 async with aclose_at_end(events):
                     parser = _CohereParser(self, len(sources))
-                    async for delta in parser.aparse(_chain(first_events, events)):
-                        yield delta
+                    async with aclose_at_end(parser.parse(_chain(first_events, events))) as deltas:
+                        async for delta in deltas:
+                            yield delta
 
     def _build_request(
         self, messages: Sequence[Message], schema: JsonSchema | None, sources: Sequence[Source]
@@ -117,7 +84,7 @@ class CohereChat(CohereProvider, HostedChat):
             "messages": [{"role": m.role, "content": m.content} for m in messages],
             "max_tokens": self.max_output_tokens,
             "temperature": self.temperature,
-            "request_options": {"max_retries": 0},  # `_call` retries
+            "request_options": REQUEST_OPTIONS,
         }
         if self.seed is not None:
             request["seed"] = self.seed

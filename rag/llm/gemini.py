@@ -141,10 +141,9 @@ class GeminiChat(HttpChat):
         )
 
     def _build_path(self, call: Call) -> str:
-        method = "streamGenerateContent?alt=sse" if call.is_stream else "generateContent"
         model = quote(self.model.removeprefix("models/"), safe="")
         version = "" if re.search(r"/v1(?:beta|alpha)?\d*\Z", self._url) else "/v1beta"
-        return f"{version}/models/{model}:{method}"
+        return f"{version}/models/{model}:streamGenerateContent?alt=sse"
 
     def _build_body(self, call: Call, refused: frozenset[Feature]) -> Json:
         config: Json = {"maxOutputTokens": self.max_output_tokens}

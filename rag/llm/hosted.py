@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
 
+from rag.concurrency import aclose_at_end
 from rag.errors import ModelReplyError
-from rag.llm.base import ChatModel
-from rag.llm.completion import Completion, Delta
+from rag.llm.base import ChatModel, JsonSchema
+from rag.llm.completion import Completion, Delta, Source
 from rag.providers.base import HostedModel
 from rag.providers.reply_limits import ReplyLimits
+from rag.providers.retries import acall_with_retries
 from rag.types import Message, Usage, to_well_formed
 
 _MESSAGE_TOKENS = 4  # of a message, besides its text
@@ -49,6 +51,17 @@ class HostedChat(HostedModel, ChatModel):
         """See `ChatModel.reply_tokens`."""
         return self.max_output_tokens
 
+    async def _acomplete(
+        self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
+    ) -> Completion:
+        """See `ChatModel._acomplete`. A reply that breaks off is asked for again."""
+        model = self.model_copy(update={"retries": 0})  # it is retried as a whole
+
+        async def call() -> Completion:
+            return await ChatModel._acomplete(model, messages, schema=schema, sources=sources)
+
+        return await acall_with_retries(call, self.retries)
+
     def _check_text(self, text: Any) -> str:
         if not isinstance(text, str):
             raise ModelReplyError(f"the reply of {self.model} is not text", model=self.model)
@@ -78,7 +91,7 @@ class HostedChat(HostedModel, ChatModel):
 
 
 class StreamParser(ABC):
-    """Parses the events of one streamed reply, of a synchronous or an async client."""
+    """Parses the events of one streamed reply."""
 
     _model: HostedChat
     _length = 0
@@ -91,21 +104,16 @@ class StreamParser(ABC):
     def finish(self) -> Completion:
         """Return the completion after the last event. Raises `ModelReplyError` if it has no end."""
 
-    def parse(self, events: Iterable[Any]) -> Iterator[Delta]:
-        """Yield the text of `events` piece by piece, and the completion."""
-        for event in events:
-            if text := self._feed(event):
-                yield Delta(text)
+    async def parse(self, events: AsyncIterator[Any]) -> AsyncIterator[Delta]:
+        """Yield the text of `events` piece by piece, and the completion; close `events`."""
+        async with aclose_at_end(events):
+            async for event in events:
+                if text := self.feed_within_limit(event):
+                    yield Delta(text)
         yield Delta("", self.finish())
 
-    async def aparse(self, events: AsyncIterable[Any]) -> AsyncIterator[Delta]:
-        """Do as `parse` with the events of an async client."""
-        async for event in events:
-            if text := self._feed(event):
-                yield Delta(text)
-        yield Delta("", self.finish())
-
-    def _feed(self, event: Any) -> str:
+    def feed_within_limit(self, event: Any) -> str:
+        """Do as `feed`. Raises `ModelReplyError` if the whole text is too long."""
         text = self.feed(event)
         self._length += len(text)
         self._model._check_length(self._length)

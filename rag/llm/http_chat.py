@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
+from rag.concurrency import aclose_at_end
 from rag.errors import ModelReplyError
 from rag.llm.base import JsonSchema
 from rag.llm.completion import Completion, Delta, NativeCitation, Source
@@ -15,9 +16,7 @@ from rag.llm.hosted import HostedChat, StreamParser
 from rag.providers.dialects import Feature
 from rag.providers.event_streams import (
     EventDecoder,
-    aiterate_events,
     iterate_events,
-    read_values,
 )
 from rag.providers.http import HttpProvider, HttpRequest, Json
 from rag.types import Message, Usage
@@ -29,7 +28,6 @@ class Call(NamedTuple):
     messages: Sequence[Message]
     schema: JsonSchema | None
     sources: Sequence[Source]
-    is_stream: bool
 
     @property
     def system(self) -> str:
@@ -69,41 +67,19 @@ class HttpChat(HttpProvider, HostedChat):
     def _build_body(self, call: Call, refused: frozenset[Feature]) -> Json:
         """Return the request without the features that the server refuses."""
 
-    def _complete(
-        self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
-    ) -> Completion:
-        call = Call(messages, schema, sources, is_stream=False)
-        with self._post(self._make_request(call)) as response:
-            parser = self._parser(self, call)
-            for value in read_values(response.read()):
-                parser.feed(value)
-            self._check_length(len(parser.text))
-            return parser.finish()
-
-    def _stream(
-        self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
-    ) -> Iterator[Delta]:
-        call = Call(messages, schema, sources, is_stream=True)
-        with self._post(self._make_request(call)) as response:
-            parser = self._parser(self, call)
-            yield from parser.parse(
-                iterate_events(response, EventDecoder(), lambda: parser.is_complete)
-            )
-
     async def _astream(
         self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
     ) -> AsyncIterator[Delta]:
-        call = Call(messages, schema, sources, is_stream=True)
-        async with self._apost(self._make_request(call)) as response:
-            parser = self._parser(self, call)
-            events = aiterate_events(response, EventDecoder(), lambda: parser.is_complete)
-            async for delta in parser.aparse(events):
-                yield delta
-
-    def _make_request(self, call: Call) -> HttpRequest:
-        return HttpRequest(
-            self._build_path(call), lambda refused: self._build_body(call, refused), call.is_stream
+        call = Call(messages, schema, sources)
+        request = HttpRequest(
+            self._build_path(call), lambda refused: self._build_body(call, refused)
         )
+        async with self._post(request) as response:
+            parser = self._parser(self, call)
+            events = iterate_events(response, EventDecoder(), lambda: parser.is_complete)
+            async with aclose_at_end(parser.parse(events)) as deltas:
+                async for delta in deltas:
+                    yield delta
 
 
 class HttpReplyParser(StreamParser):
@@ -143,7 +119,7 @@ class HttpReplyParser(StreamParser):
     def finish(self) -> Completion:
         """See `StreamParser.finish`."""
         thoughts = "".join(self._thoughts)
-        if not self._finish_reason and not (self.text and not self._call.is_stream):
+        if not self._finish_reason:
             raise self._model._make_incomplete_error()
         usage = Usage(input_tokens=self._input_tokens, output_tokens=self._output_tokens)
         if not usage.output_tokens or not usage.input_tokens:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from rag.errors import MissingExtra, ModelRequestError
 from rag.llm.base import JsonSchema, KnownChat
-from rag.llm.chat_completions import ChatCompletionsModel, describe_schema
+from rag.llm.chat_completions import ChatCompletionsModel, ChatCompletionsParser, describe_schema
 from rag.llm.completion import Completion, Delta, Source
 from rag.providers.dialects import apply_dialect, list_refused
 from rag.providers.litellm import LiteLlmProvider
@@ -63,14 +63,14 @@ class LiteLlmChat(LiteLlmProvider, ChatCompletionsModel):
         request = self._build_request(messages, schema)
         request |= {"stream": True, "stream_options": {"include_usage": True}}
         with self._translate_errors(), closing(self._call(request)) as events:
-            for delta in self._parse_events(events, messages):
-                if (completion := delta.completion) is not None:
-                    if not completion.text:
-                        break
-                    completion = completion._replace(usage=self._add_cost(completion.usage))
-                    delta = delta._replace(completion=completion)
-                yield delta
-            else:
+            parser = ChatCompletionsParser(self, messages)
+            for event in events:
+                if text := parser.feed_within_limit(event):
+                    yield Delta(text)
+            completion = parser.finish()
+            if completion.text:
+                usage = self._add_cost(completion.usage)
+                yield Delta("", completion._replace(usage=usage))
                 return
         # LiteLLM passes over what it cannot read in a stream, also errors, without a word.
         completion = self._complete(messages, schema=schema, sources=sources)

@@ -94,7 +94,7 @@ class OllamaChat(HttpChat):
         body: Json = {
             "model": self.model,
             "messages": [{"role": m.role, "content": m.content} for m in call.messages],
-            "stream": call.is_stream,
+            "stream": True,
             "options": options,
         }
         if call.schema is not None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from rag.concurrency import aclose_at_end
 from rag.errors import ModelReplyError
 from rag.llm.base import JsonSchema, KnownChat
 from rag.llm.chat_completions import (
@@ -22,9 +22,7 @@ from rag.llm.hosted import StreamParser
 from rag.providers.context_length import find_context_length
 from rag.providers.event_streams import (
     EventDecoder,
-    aiterate_events,
     iterate_events,
-    read_values,
 )
 from rag.providers.openai import AzureOpenAIProvider, OpenAIProvider
 from rag.types import Message
@@ -93,59 +91,28 @@ class OpenAIChat(OpenAIProvider, ChatCompletionsModel):
     def _known_model(self) -> KnownChat | None:
         return _MODELS.get(_DATE_SUFFIX.sub("", self.model)) if self._is_openai else None
 
-    def _complete(
-        self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
-    ) -> Completion:
-        with self._translate_errors():
-            if self.api == "responses":
-                request = self._build_responses_request(messages, schema)
-                with self._send(_call_responses, request) as response:
-                    parser = _ResponsesParser(self, messages)
-                    for value in read_values(response.read()):
-                        parser.feed(value)
-                    return parser.finish()
-            request = self._build_chat_request(messages, schema)
-            with self._send(_call_chat_completions, request) as response:
-                return self._parse_reply(_parse_body(response.read()), messages)
-
-    def _stream(
-        self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
-    ) -> Iterator[Delta]:
-        with self._translate_errors():
-            if self.api == "responses":
-                request = self._build_responses_request(messages, schema) | {"stream": True}
-                with self._send(_call_responses, request) as response:
-                    decoder = EventDecoder()
-                    responses = _ResponsesParser(self, messages)
-                    events = iterate_events(response, decoder, lambda: responses.is_complete)
-                    yield from responses.parse(events)
-                return
-            request = self._build_stream_request(messages, schema)
-            with self._send(_call_chat_completions, request) as response:
-                decoder = EventDecoder()
-                parser = ChatCompletionsParser(self, messages, decoder)
-                yield from parser.parse(iterate_events(response, decoder))
-
     async def _astream(
         self, messages: Sequence[Message], *, schema: JsonSchema | None, sources: Sequence[Source]
     ) -> AsyncIterator[Delta]:
         with self._translate_errors():
             if self.api == "responses":
                 request = self._build_responses_request(messages, schema) | {"stream": True}
-                async with self._asend(_call_responses, request) as response:
+                async with self._send(_call_responses, request) as response:
                     decoder = EventDecoder()
                     responses = _ResponsesParser(self, messages)
-                    events = aiterate_events(response, decoder, lambda: responses.is_complete)
-                    async for delta in responses.aparse(events):
-                        yield delta
+                    events = iterate_events(response, decoder, lambda: responses.is_complete)
+                    async with aclose_at_end(responses.parse(events)) as deltas:
+                        async for delta in deltas:
+                            yield delta
                 return
             request = self._build_stream_request(messages, schema)
-            async with self._asend(_call_chat_completions, request) as response:
+            async with self._send(_call_chat_completions, request) as response:
                 decoder = EventDecoder()
                 parser = ChatCompletionsParser(self, messages, decoder)
-                events = aiterate_events(response, decoder)
-                async for delta in parser.aparse(events):
-                    yield delta
+                events = iterate_events(response, decoder)
+                async with aclose_at_end(parser.parse(events)) as deltas:
+                    async for delta in deltas:
+                        yield delta
 
     def _build_stream_request(
         self, messages: Sequence[Message], schema: JsonSchema | None
@@ -207,17 +174,6 @@ def _call_responses(client: Any, request: dict[str, Any]) -> Any:
 
 def _call_chat_completions(client: Any, request: dict[str, Any]) -> Any:
     return client.chat.completions.with_streaming_response.create(**request)
-
-
-def _parse_body(body: bytes) -> Any:
-    """Return the value of a JSON body; other text as it is."""
-    text = body.decode("utf-8-sig", errors="replace")
-    try:
-        return json.loads(text)
-    except ValueError:
-        if not text.lstrip().startswith(("data:", "event:", ":")):
-            raise
-        return text
 
 
 class _ResponsesParser(StreamParser):

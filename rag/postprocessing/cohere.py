@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
+from rag.concurrency import run_in_background
 from rag.errors import ModelReplyError
 from rag.postprocessing.base import Reranker
-from rag.providers.cohere import CohereProvider
+from rag.providers.cohere import REQUEST_OPTIONS, CohereProvider
 
 
 class CohereReranker(CohereProvider, Reranker):
@@ -27,15 +28,19 @@ class CohereReranker(CohereProvider, Reranker):
 
     def score(self, query: str, texts: Sequence[str]) -> Sequence[float]:
         """See `Reranker.score`."""
-        with self._translate_errors():
-            reply = self._get_client().rerank(
+
+        async def rerank(client: Any) -> Any:
+            return await client.rerank(
                 model=self.model,
                 query=query,
                 documents=list(texts),
                 top_n=len(texts),
                 max_tokens_per_doc=self.max_tokens,
-                request_options=self._request_options,
+                request_options=REQUEST_OPTIONS,
             )
+
+        reply = run_in_background(self._call(rerank))
+        with self._translate_errors():
             scores = {int(result.index): float(result.relevance_score) for result in reply.results}
             if scores.keys() != set(range(len(texts))):
                 raise ModelReplyError(

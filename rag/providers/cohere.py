@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import weakref
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
 from rag.errors import (
@@ -17,16 +16,17 @@ from rag.errors import (
     RagError,
 )
 from rag.providers.base import (
-    MAX_OPEN_CLIENTS,
     AsyncClients,
     HostedModel,
     is_broken_connection,
     strip_query,
 )
 from rag.providers.reply_limits import ReplyLimits, ReplyTooLong, ReplyTooSlow
-from rag.providers.retries import acall_with_retries, call_with_retries, parse_retry_after
+from rag.providers.retries import acall_with_retries, parse_retry_after
 
 _Result = TypeVar("_Result")
+
+REQUEST_OPTIONS: Any = {"max_retries": 0}  # `CohereProvider._call` retries
 
 
 class CohereProvider(HostedModel):
@@ -43,15 +43,8 @@ class CohereProvider(HostedModel):
     def _server_name(self) -> str:
         return strip_query(self.base_url or "Cohere")
 
-    @property
-    def _request_options(self) -> Any:
-        return {"max_retries": self.retries}
-
-    def _get_client(self) -> Any:
-        return _create_client(self._client_settings)
-
-    def _use_async_client(self) -> AbstractAsyncContextManager[Any]:
-        return _ASYNC_CLIENTS.use(self._client_settings)
+    def _use_client(self) -> AbstractAsyncContextManager[Any]:
+        return _CLIENTS.use(self._client_settings)
 
     @property
     def _client_settings(self) -> _ClientSettings:
@@ -59,26 +52,19 @@ class CohereProvider(HostedModel):
             raise self._make_missing_key_error(f"the model {self.model}")
         return _ClientSettings(self.base_url, self._key, self._limits)
 
-    def _call(self, call: Callable[[], _Result]) -> _Result:
-        """Return the result of `call`, with our retries.
+    async def _call(self, call: Callable[[Any], Awaitable[_Result]]) -> _Result:
+        """Return the result of `call` with a client, with our retries.
 
         Cohere's client retries neither timeouts nor streams.
         """
 
-        def call_and_translate() -> _Result:
+        async def call_within_limits() -> _Result:
             with self._translate_errors():
-                return call()
+                async with asyncio.timeout(self._limits.total):  # also of a head that never ends
+                    return await call(client)
 
-        return call_with_retries(call_and_translate, self.retries)
-
-    async def _acall(self, call: Callable[[], Awaitable[_Result]]) -> _Result:
-        """Do as `_call` with the async client."""
-
-        async def call_and_translate() -> _Result:
-            with self._translate_errors():
-                return await call()
-
-        return await acall_with_retries(call_and_translate, self.retries)
+        async with self._use_client() as client:
+            return await acall_with_retries(call_within_limits, self.retries)
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -94,7 +80,7 @@ class CohereProvider(HostedModel):
             yield
         except RagError:
             raise
-        except (httpx.TimeoutException, ReplyTooSlow, ReplyTooLong) as error:
+        except (httpx.TimeoutException, TimeoutError, ReplyTooSlow, ReplyTooLong) as error:
             raise self._make_limit_error(error) from None
         except httpx.ConnectError:
             raise ModelUnreachable(f"cannot reach {server}", model=self.model) from None
@@ -129,7 +115,7 @@ class _ClientSettings:
     limits: ReplyLimits
 
     def make_arguments(self) -> dict[str, Any]:
-        """Return the arguments of the client, synchronous or async."""
+        """Return the arguments of the client."""
         return {
             "base_url": self.base_url,
             "api_key": self.api_key,
@@ -137,25 +123,13 @@ class _ClientSettings:
         }
 
 
-@lru_cache(maxsize=MAX_OPEN_CLIENTS)
 def _create_client(settings: _ClientSettings) -> Any:
     import cohere
     import httpx
 
     limits = settings.limits
-    http_client = httpx.Client(**limits.make_client_arguments())
-    client = cohere.ClientV2(**settings.make_arguments(), httpx_client=http_client)
-    weakref.finalize(client, http_client.close)  # when the cache forgets it
-    return client
-
-
-def _create_async_client(settings: _ClientSettings) -> Any:
-    import cohere
-    import httpx
-
-    limits = settings.limits
-    http_client = httpx.AsyncClient(**limits.make_async_client_arguments())
+    http_client = httpx.AsyncClient(**limits.make_client_arguments())
     return cohere.AsyncClientV2(**settings.make_arguments(), httpx_client=http_client)
 
 
-_ASYNC_CLIENTS = AsyncClients(_create_async_client)
+_CLIENTS = AsyncClients(_create_client)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from threading import Lock
 from typing import Any
 
-from rag.providers.reply_limits import ReplyLimits, ReplyTooLong, ReplyTooSlow
+from rag.providers.reply_limits import ReplyLimits, ReplyTooLong, ReplyTooSlow, fetch
 
 _log = logging.getLogger(__name__)
 
@@ -74,19 +74,18 @@ def _ask_server(url: str, model: str, key: str, iterate_answers: _AnswerIterator
     base = url.rstrip("/")
     root = base.removesuffix("/v1")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
+
+    def ask(method: str, address: str, **options: Any) -> Any:
+        with suppress(httpx.HTTPStatusError, ValueError):
+            response = fetch(_LIMITS, method, address, headers=headers, **options)
+            response.raise_for_status()
+            return response.json()
+        return None
+
     try:
-        with httpx.Client(headers=headers, **_LIMITS.make_client_arguments()) as client:
-
-            def ask(method: str, address: str, **options: Any) -> Any:
-                with suppress(httpx.HTTPStatusError, ValueError):
-                    response = client.request(method, address, **options)
-                    response.raise_for_status()
-                    return response.json()
-                return None
-
-            for tokens in iterate_answers(ask, base, root, model):
-                if isinstance(tokens, int) and tokens >= _MIN_TOKENS:
-                    return tokens
+        for tokens in iterate_answers(ask, base, root, model):
+            if isinstance(tokens, int) and tokens >= _MIN_TOKENS:
+                return tokens
     except (httpx.HTTPError, httpx.InvalidURL, ImportError, ReplyTooSlow, ReplyTooLong):
         raise _Unreachable from None
     return None

@@ -18,6 +18,7 @@ _log = logging.getLogger(__name__)
 
 Feature = Literal[
     "stream_options",
+    "stream",
     "json_schema",
     "json_object",
     "temperature",
@@ -41,6 +42,7 @@ Endpoint = tuple[str, str]
 
 _MESSAGES: Mapping[str, str] = {
     "stream_options": r"stream.?options|include_usage",
+    "stream": r"\bstream(?:ing|ed)?\b(?!.?options)",
     "json_schema": r"response.?format|json.?schema|structured.?output|guided|grammar",
     "json_object": r"response.?format|json.?(?:object|mode)",
     "temperature": r"\btemperature\b",
@@ -200,6 +202,9 @@ def apply_dialect(request: Mapping[str, Any], refused: frozenset[Feature]) -> di
     for name in _DROPPED:
         if name in refused:
             adapted.pop(name, None)
+    if "stream" in refused:
+        adapted.pop("stream", None)
+        adapted.pop("stream_options", None)
     if "max_tokens" in refused and "max_tokens" in adapted:
         adapted["max_completion_tokens"] = adapted.pop("max_tokens")
     elif "max_completion_tokens" in refused and "max_completion_tokens" in adapted:

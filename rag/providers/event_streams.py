@@ -7,7 +7,8 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from rag.providers.reply_limits import ReplyTooLong, adrain, drain
+from rag.concurrency import aclose_at_end
+from rag.providers.reply_limits import ReplyTooLong, drain
 
 _FIELDS = ("event:", "id:", "retry:", ":")
 _MAX_STRAY_CHARACTERS = 8_000_000
@@ -92,53 +93,22 @@ class EventDecoder:
         self._stray.append(line)
 
 
-def read_values(body: bytes) -> Iterator[Any]:
-    """Yield the value of a JSON text, or those of a stream in its place.
-
-    Raises `ValueError` for another text.
-    """
-    text = body.decode("utf-8-sig", errors="replace")
-    try:
-        value = json.loads(text)
-    except ValueError:
-        if not text.lstrip().startswith(("data:", "event:", ":", "error:", "{")):
-            raise
-        yield from EventDecoder().feed(body, is_last=True)
-        return
-    yield from value if isinstance(value, list) else [value]
-
-
-def iterate_events(
+async def iterate_events(
     response: Any, decoder: EventDecoder, is_complete: Callable[[], bool] = lambda: False
-) -> Iterator[Any]:
+) -> AsyncIterator[Any]:
     """Yield the values of the events in a response.
 
     Reading ends after ``[DONE]``, and when `is_complete` says that the reply has ended.
     """
-    chunks = response.iter_bytes()
-    for chunk in chunks:
-        for value in decoder.feed(chunk):
-            yield value
-            if is_complete():
-                break
-        if decoder.is_done or is_complete():
-            drain(response, chunks)
-            return
-    yield from decoder.feed(b"", is_last=True)
-
-
-async def aiterate_events(
-    response: Any, decoder: EventDecoder, is_complete: Callable[[], bool] = lambda: False
-) -> AsyncIterator[Any]:
-    """Do as `iterate_events` with a response of an async client."""
     chunks = (getattr(response, "aiter_bytes", None) or response.iter_bytes)()
-    async for chunk in chunks:
-        for value in decoder.feed(chunk):
-            yield value
-            if is_complete():
-                break
-        if decoder.is_done or is_complete():
-            await adrain(response, chunks)
-            return
+    async with aclose_at_end(chunks):
+        async for chunk in chunks:
+            for value in decoder.feed(chunk):
+                yield value
+                if is_complete():
+                    break
+            if decoder.is_done or is_complete():
+                await drain(response, chunks)
+                return
     for value in decoder.feed(b"", is_last=True):
         yield value

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
-from functools import lru_cache
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rag.errors import (
@@ -23,8 +22,8 @@ from rag.providers.base import (
 )
 from rag.providers.dialects import Feature, list_refused
 from rag.providers.network_errors import explain_unreachable, remove_api_path
-from rag.providers.reply_limits import LIMITS, ReplyLimits, ReplyTooLong, ReplyTooSlow
-from rag.providers.retries import acall_with_retries, call_with_retries, parse_retry_after
+from rag.providers.reply_limits import ReplyLimits, ReplyTooLong, ReplyTooSlow
+from rag.providers.retries import acall_with_retries, parse_retry_after
 
 if TYPE_CHECKING:
     import httpx
@@ -32,21 +31,13 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-@lru_cache
-def _open_client() -> httpx.Client:
-    """Return the HTTP client of all synchronous calls; each request has its own limits."""
+def _create_client(limits: ReplyLimits) -> httpx.AsyncClient:
     import httpx
 
-    return httpx.Client(**ReplyLimits(60, 600).make_client_arguments())
+    return httpx.AsyncClient(**limits.make_client_arguments())
 
 
-def _create_async_client(limits: ReplyLimits) -> httpx.AsyncClient:
-    import httpx
-
-    return httpx.AsyncClient(**limits.make_async_client_arguments())
-
-
-_ASYNC_CLIENTS = AsyncClients(_create_async_client)
+_CLIENTS = AsyncClients(_create_client)
 
 
 class HttpRequest(NamedTuple):
@@ -54,7 +45,6 @@ class HttpRequest(NamedTuple):
 
     path: str
     make_body: Callable[[frozenset[Feature]], Json]
-    is_stream: bool
 
 
 class HttpProvider(HostedModel):
@@ -77,41 +67,21 @@ class HttpProvider(HostedModel):
     def _headers(self) -> Mapping[str, str]:
         return {}
 
-    @contextmanager
-    def _post(self, request: HttpRequest) -> Iterator[httpx.Response]:
-        """Give the response to a request; its body is read already unless it is streamed.
+    @asynccontextmanager
+    async def _post(self, request: HttpRequest) -> AsyncIterator[httpx.Response]:
+        """Give the streamed response to a request.
 
         What the server refuses is learned and left out (`rag.providers.dialects`).
         """
-        with self._translate_errors(), ExitStack() as stack:
-            while True:
-                refused = list_refused(self._endpoint)
-                body = request.make_body(refused)
-
-                def send(body: Json = body) -> httpx.Response:
-                    return self._open(request, body)
-
-                try:
-                    response = call_with_retries(send, self.retries)
-                    break
-                except ModelRequestError as error:
-                    if not self._learn(error, body, refused):
-                        raise
-            stack.callback(response.close)
-            yield response
-
-    @asynccontextmanager
-    async def _apost(self, request: HttpRequest) -> AsyncIterator[httpx.Response]:
-        """Do as `_post` with an async client."""
         with self._translate_errors():
             async with AsyncExitStack() as stack:
-                client = await stack.enter_async_context(_ASYNC_CLIENTS.use(self._limits))
+                client = await stack.enter_async_context(_CLIENTS.use(self._limits))
                 while True:
                     refused = list_refused(self._endpoint)
                     body = await asyncio.to_thread(request.make_body, refused)
 
                     async def send(body: Json = body) -> httpx.Response:
-                        return await self._aopen(client, request, body)
+                        return await self._open(client, request, body)
 
                     try:
                         response = await acall_with_retries(send, self.retries)
@@ -122,21 +92,7 @@ class HttpProvider(HostedModel):
                 stack.push_async_callback(response.aclose)
                 yield response
 
-    def _open(self, request: HttpRequest, body: Json) -> httpx.Response:
-        with self._translate_errors():
-            client = _open_client()
-            response = client.send(self._build(client, request.path, body), stream=True)
-            with ExitStack() as stack:
-                stack.callback(response.close)
-                if not response.is_success:
-                    response.read()
-                    raise self._to_status_error(response)
-                if not request.is_stream:
-                    response.read()
-                stack.pop_all()
-            return response
-
-    async def _aopen(
+    async def _open(
         self, client: httpx.AsyncClient, request: HttpRequest, body: Json
     ) -> httpx.Response:
         with self._translate_errors():
@@ -150,9 +106,7 @@ class HttpProvider(HostedModel):
                     await response.aclose()
             raise await asyncio.to_thread(self._to_status_error, response)
 
-    def _build(
-        self, client: httpx.Client | httpx.AsyncClient, path: str, body: Json
-    ) -> httpx.Request:
+    def _build(self, client: httpx.AsyncClient, path: str, body: Json) -> httpx.Request:
         if self._needs_key and not self._key:
             raise self._make_missing_key_error(f"the model {self.model}")
         if not all(33 <= ord(character) < 127 for character in self._key):
@@ -162,8 +116,6 @@ class HttpProvider(HostedModel):
             f"{self._url}{path}",
             json=body,
             headers=self._headers,
-            timeout=self._limits.read,
-            extensions={LIMITS: self._limits},
         )
 
     @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rag.providers.reply_limits import ReplyLimits, ReplyTooLong, ReplyTooSlow
+from rag.providers.reply_limits import ReplyLimits, ReplyTooLong, ReplyTooSlow, fetch
 
 DEFAULT_URL = "http://localhost:11434"
 
@@ -14,10 +14,9 @@ def list_models(url: str = DEFAULT_URL) -> list[str]:
     import httpx
 
     try:
-        with httpx.Client(**_LIMITS.make_client_arguments()) as client:
-            response = client.get(f"{url.rstrip('/')}/api/tags")
-            response.raise_for_status()
-            return [str(model["name"]) for model in response.json()["models"]]
+        response = fetch(_LIMITS, "GET", f"{url.rstrip('/')}/api/tags")
+        response.raise_for_status()
+        return [str(model["name"]) for model in response.json()["models"]]
     except (httpx.HTTPError, httpx.InvalidURL, ImportError, ReplyTooSlow, ReplyTooLong):
         return []
     except (ValueError, KeyError, TypeError):  # another server than Ollama

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
-    ExitStack,
     asynccontextmanager,
     contextmanager,
 )
 from dataclasses import dataclass, field
-from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from urllib.parse import urlsplit
@@ -31,7 +28,6 @@ from rag.errors import (
     RagError,
 )
 from rag.providers.base import (
-    MAX_OPEN_CLIENTS,
     NO_REASON,
     AsyncClients,
     HostedModel,
@@ -52,11 +48,11 @@ from rag.providers.dialects import (
 from rag.providers.key_servers import Origin, find_origin
 from rag.providers.network_errors import explain_unreachable, remove_api_path
 from rag.providers.reply_limits import ReplyLimits, ReplyTooLong, ReplyTooSlow
-from rag.providers.retries import acall_with_retries, call_with_retries, parse_retry_after
+from rag.providers.retries import acall_with_retries, parse_retry_after
 from rag.settings import load_settings
 
 if TYPE_CHECKING:
-    from openai import APIError, APIStatusError, AsyncOpenAI, OpenAI
+    from openai import APIError, APIStatusError, AsyncOpenAI
 
 
 class OpenAIProvider(HostedModel):
@@ -106,36 +102,16 @@ class OpenAIProvider(HostedModel):
     def _refused(self) -> frozenset[Feature]:
         return frozenset(self.refuses) | list_refused(self._endpoint)
 
-    @contextmanager
-    def _send(self, call: _Call, request: Mapping[str, Any]) -> Iterator[Any]:
+    @asynccontextmanager
+    async def _send(self, call: _Call, request: Mapping[str, Any]) -> AsyncIterator[Any]:
         """Give the response to a request, without the parameters that the server refuses.
 
         `call` sends a request with a client, and returns the context manager of its response.
         """
         attempts = _Attempts(self, request)
-        with ExitStack() as stack:
-            for adapted in attempts:
-                client = self._get_client()
-
-                def send(client: Any = client, adapted: dict[str, Any] = adapted) -> Any:
-                    with self._raise_transient_errors():
-                        response = stack.enter_context(call(client, adapted))
-                        if not adapted.get("stream"):
-                            response.read()
-                        return response
-
-                with attempts.learn():
-                    response = call_with_retries(send, self.retries)
-                    break
-            yield response
-
-    @asynccontextmanager
-    async def _asend(self, call: _Call, request: Mapping[str, Any]) -> AsyncIterator[Any]:
-        """Do as `_send` with the async client."""
-        attempts = _Attempts(self, request)
         async with AsyncExitStack() as stack:
             for adapted in attempts:
-                client = await stack.enter_async_context(self._use_async_client())
+                client = await stack.enter_async_context(self._use_client())
 
                 async def send(client: Any = client, adapted: dict[str, Any] = adapted) -> Any:
                     with self._raise_transient_errors():
@@ -171,11 +147,8 @@ class OpenAIProvider(HostedModel):
                 ) from None
             raise
 
-    def _get_client(self) -> OpenAI:
-        return _create_client(self._client_settings)
-
-    def _use_async_client(self) -> AbstractAsyncContextManager[AsyncOpenAI]:
-        return _ASYNC_CLIENTS.use(self._client_settings)
+    def _use_client(self) -> AbstractAsyncContextManager[AsyncOpenAI]:
+        return _CLIENTS.use(self._client_settings)
 
     @property
     def _client_settings(self) -> _ClientSettings:
@@ -381,40 +354,28 @@ class _ClientSettings:
     azure_api_version: str | None = None
 
     def make_arguments(self) -> dict[str, Any]:
-        """Return the arguments of the client, synchronous or async."""
+        """Return the arguments of the client."""
         arguments = {
             "api_key": self.key,
             "timeout": self.limits.read,
-            "max_retries": 0,  # `call_with_retries` retries
+            "max_retries": 0,  # `acall_with_retries` retries
         }
         if self.azure_api_version is None:
             return arguments | {"base_url": self.url}
         return arguments | {"azure_endpoint": self.url, "api_version": self.azure_api_version}
 
 
-@lru_cache(maxsize=MAX_OPEN_CLIENTS)
-def _create_client(settings: _ClientSettings) -> OpenAI:
-    from openai import AzureOpenAI, DefaultHttpxClient, OpenAI
-
-    create = OpenAI if settings.azure_api_version is None else AzureOpenAI
-    limits = settings.limits
-    http_client = DefaultHttpxClient(**limits.make_client_arguments())
-    client = create(**settings.make_arguments(), http_client=http_client)
-    weakref.finalize(client, http_client.close)  # when the cache forgets it
-    return client
-
-
-def _create_async_client(settings: _ClientSettings) -> AsyncOpenAI:
+def _create_client(settings: _ClientSettings) -> AsyncOpenAI:
     from openai import AsyncAzureOpenAI, AsyncOpenAI, DefaultAsyncHttpxClient
 
     create = AsyncOpenAI if settings.azure_api_version is None else AsyncAzureOpenAI
     # The default HTTP client closes itself when it is collected, in whichever event loop runs then.
     limits = settings.limits
-    http_client = DefaultAsyncHttpxClient(**limits.make_async_client_arguments())
+    http_client = DefaultAsyncHttpxClient(**limits.make_client_arguments())
     return create(**settings.make_arguments(), http_client=http_client)
 
 
-_ASYNC_CLIENTS = AsyncClients(_create_async_client)
+_CLIENTS = AsyncClients(_create_client)
 
 
 def _read_error_reason(error: Any) -> str:

@@ -6,14 +6,14 @@ import asyncio
 import os
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 from rag.call_context import check_limits
+from rag.concurrency import run_in_background
 
 if TYPE_CHECKING:
     import ssl
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 MAX_REPLY_BYTES = 300_000_000
 """Most bytes of a reply; the vectors of 2,048 texts have some 130 million as JSON."""
-
-LIMITS = "citewell_limits"
-"""Extension of a request: its own `ReplyLimits`, where one client is for many models."""
 
 _DEADLINE = "citewell_deadline"
 _DRAIN_SECONDS = 1.0
@@ -54,33 +51,37 @@ class ReplyLimits:
     max_bytes: int = MAX_REPLY_BYTES
 
     def make_client_arguments(self) -> dict[str, Any]:
-        """Return the arguments of an HTTP client that ends replies at the limits."""
-        hooks: dict[str, list[Callable[..., None]]] = {
-            "request": [self._start],
-            "response": [self._limit],
-        }
-        return {"timeout": self.read, "event_hooks": hooks, "verify": _share_ssl_context()}
+        """Return the arguments of an async HTTP client that ends replies at the limits.
 
-    def make_async_client_arguments(self) -> dict[str, Any]:
-        """Do as `make_client_arguments` for an async client."""
+        The time until the head of the reply is limited by its caller.
+        """
 
         async def start(request: httpx.Request) -> None:
-            self._start(request)
+            request.headers["Accept-Encoding"] = "gzip"  # others cannot be bounded below
+            request.extensions[_DEADLINE] = time.monotonic() + self.total
 
         async def limit(response: httpx.Response) -> None:
-            _limit_stream("AsyncByteStream", response, self)
+            _limit_stream(response, self)
 
-        async_hooks = {"request": [start], "response": [limit]}
-        return {"timeout": self.read, "event_hooks": async_hooks, "verify": _share_ssl_context()}
+        hooks = {"request": [start], "response": [limit]}
+        return {"timeout": self.read, "event_hooks": hooks, "verify": _share_ssl_context()}
 
-    def _start(self, request: httpx.Request) -> None:
-        request.headers["Accept-Encoding"] = "gzip"  # others cannot be bounded below
-        limits = request.extensions.get(LIMITS, self)
-        request.extensions[_DEADLINE] = time.monotonic() + limits.total
 
-    def _limit(self, response: httpx.Response) -> None:
-        limits = response.request.extensions.get(LIMITS, self)
-        _limit_stream("SyncByteStream", response, limits)
+def fetch(limits: ReplyLimits, method: str, url: str, **options: Any) -> httpx.Response:
+    """Return the response to a request, read to its end. Raises errors of httpx, and at a limit."""
+    import httpx
+
+    async def send() -> httpx.Response:
+        try:
+            async with (
+                asyncio.timeout(limits.total),
+                httpx.AsyncClient(**limits.make_client_arguments()) as client,
+            ):
+                return await client.request(method, url, **options)
+        except TimeoutError:
+            raise ReplyTooSlow(f"no end of the reply in {limits.total:g} s") from None
+
+    return run_in_background(send())
 
 
 def _share_ssl_context() -> ssl.SSLContext:
@@ -95,17 +96,17 @@ def _make_ssl_context(file: str | None, folder: str | None) -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _limit_stream(kind: str, response: Any, limits: ReplyLimits) -> None:
+def _limit_stream(response: Any, limits: ReplyLimits) -> None:
     """Replace the stream of a response by one with limits, which is uncompressed.
 
-    `kind` is the name of the base class of the stream: OpenAI's client has a fork of httpx. Raises
-    `ValueError` for an encoding that was not asked for.
+    Raises `ValueError` for an encoding that was not asked for.
     """
     encoding = response.headers.pop("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "", *_COMPRESSIONS):
         raise ValueError(f"an encoding that was not asked for: {encoding[:20]}")
     stream = response.stream
-    base = next(base for base in type(stream).__mro__ if base.__name__ == kind)
+    # OpenAI's client has a fork of httpx, with a base class of its own.
+    base = next(base for base in type(stream).__mro__ if base.__name__ == "AsyncByteStream")
     limited = _make_stream_class(base)()
     limited.stream = stream
     limited.limit = _Limit(response.request, limits, _COMPRESSIONS.get(encoding))
@@ -164,17 +165,10 @@ def _make_stream_class(base: Any) -> Any:
         stream: Any
         limit: _Limit
 
-        def __iter__(self) -> Iterator[bytes]:
-            for chunk in self.stream:
-                yield from self.limit.feed(chunk)
-
         async def __aiter__(self) -> AsyncIterator[bytes]:
             async for chunk in self.stream:
                 for piece in self.limit.feed(chunk):
                     yield piece
-
-        def close(self) -> None:
-            self.stream.close()
 
         async def aclose(self) -> None:
             await self.stream.aclose()
@@ -182,24 +176,11 @@ def _make_stream_class(base: Any) -> Any:
     return LimitedStream
 
 
-def drain(response: Any, chunks: Iterator[bytes]) -> None:
+async def drain(response: Any, chunks: AsyncIterator[bytes]) -> None:
     """Read the rest of a complete reply, so that its connection can be used again.
 
     It may take a second; then the connection is closed, whether the server sends or is silent.
     """
-    if not _has_end(response):
-        return
-    timer = Timer(_DRAIN_SECONDS, _shut_down, [response])
-    timer.daemon = True
-    timer.start()
-    with suppress(Exception):
-        for _ in chunks:
-            pass
-    timer.cancel()
-
-
-async def adrain(response: Any, chunks: AsyncIterator[bytes]) -> None:
-    """Do as `drain` with a response of an async client."""
     if not _has_end(response):
         return
     with suppress(Exception):
@@ -212,13 +193,3 @@ def _has_end(response: Any) -> bool:
     """Whether the protocol marks the end of a response, so that its connection stays open."""
     headers = response.headers
     return "content-length" in headers or "transfer-encoding" in headers
-
-
-def _shut_down(response: Any) -> None:
-    """Close the socket below a response, so that a blocked read ends."""
-    import socket
-
-    raw = getattr(response, "http_response", response)  # OpenAI's client wraps it
-    stream = raw.extensions.get("network_stream")
-    with suppress(Exception):
-        stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)

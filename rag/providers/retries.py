@@ -3,8 +3,7 @@
 Retried are HTTP 408, 429 and 5xx, connection failures and timeouts. A delay that the server asks
 for (``Retry-After``) is obeyed; over 120 seconds, there is no retry. Without it, the first wait is
 half a second, and each later one twice as long, at most 8 seconds. Longer waits are logged with
-their end. Once a stream has begun, it is not retried. Cohere's client retries embeddings and
-reranking by itself, not after timeouts.
+their end. Once a stream has begun, it is not retried.
 """
 
 from __future__ import annotations

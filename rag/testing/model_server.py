@@ -280,6 +280,12 @@ def _refuse_system(request: Json) -> str | None:
     return "System role not supported" if "system" in roles else None
 
 
+def _refuse_stream(request: Json) -> str | None:
+    """Refuse what OpenAI refuses to organizations that it has not verified."""
+    reason = "Your organization must be verified to stream this model."
+    return reason if request.get("stream") else None
+
+
 def _refuse_large_batch(reason: str) -> Shape:
     return Shape(refuses=(lambda request: reason if len(request.get("input", ())) > 10 else None,))
 
@@ -291,6 +297,7 @@ _REFUSALS = {
     "stream_options, unknown name": _refuse(
         "stream_options", 'Invalid JSON payload received. Unknown name "stream_options"'
     ),
+    "stream": Shape(refuses=(_refuse_stream,)),
     "temperature": _refuse(
         "temperature", "Unsupported value: 'temperature' does not support 0 with this model."
     ),
@@ -459,15 +466,17 @@ def _in_streams(change: Callable[[bytes], bytes]) -> Shape:
 def _to_json_body(body: bytes) -> bytes:
     """Return a whole reply in place of a stream."""
     events = [json.loads(line[6:]) for line in body.split(b"\n") if line.startswith(b"data: {")]
+    choices = [choice for event in events for choice in event.get("choices") or ()]
+    messages = [choice.get("delta") or choice.get("message") or {} for choice in choices]
     text = "".join(
-        choice.get("delta", {}).get("content") or ""
-        for event in events
-        for choice in event.get("choices") or ()
+        message.get("content") or choice.get("text") or ""
+        for message, choice in zip(messages, choices, strict=True)
     )
     return json.dumps(_make_reply(text)).encode()
 
 
 _BYTES = {
+    "JSON in place of a stream": _in_streams(_to_json_body),  # the first: others edit its bytes
     "byte order mark": Shape(encode=(lambda body, _: b"\xef\xbb\xbf" + body,)),
     "CRLF": _in_streams(lambda body: body.replace(b"\n", b"\r\n")),
     "CR": _in_streams(lambda body: body.replace(b"\n", b"\r")),
@@ -484,7 +493,6 @@ _BYTES = {
     "no empty line at the end": _in_streams(lambda body: body.rstrip(b"\n")),
     "two [DONE]": _in_streams(lambda body: body + b"data: [DONE]\n\n"),
     "text after [DONE]": _in_streams(lambda body: body + b"data: {half\n\n<html>"),
-    "JSON in place of a stream": _in_streams(_to_json_body),
     "JSON lines in place of events": _in_streams(
         lambda body: body.replace(b"data: [DONE]\n\n", b"").replace(b"data: ", b"")
     ),

@@ -1,7 +1,8 @@
 """What all chat models have in common."""
 
+import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, ClassVar
 
 import anyio
@@ -154,3 +155,65 @@ def test_scripted_chat_is_thread_safe() -> None:
 def test_token_estimates_are_additive_over_lines(first: str, second: str) -> None:
     assert 0 <= estimate_tokens(first) <= len(first)
     assert estimate_tokens(f"{first}\n{second}") == estimate_tokens(first) + estimate_tokens(second)
+
+
+# -- which of the hooks are used -----------------------------------------------------------
+
+
+class AsyncEcho(ChatModel):
+    """Replies with "async", in two pieces."""
+
+    name: ClassVar[str] = "async-echo"
+
+    async def _astream(self, messages: Sequence[Message], **_: Any) -> AsyncIterator[Delta]:
+        yield Delta("as")
+        yield Delta("ync")
+        yield Delta("", Completion("async", finish_reason="stop"))
+
+
+class WithOwnComplete(AsyncEcho):
+    def _complete(self, messages: Sequence[Message], **options: Any) -> Completion:
+        return super()._complete(messages, **options)._replace(text="own")
+
+
+class WithOwnStream(AsyncEcho):
+    def _stream(self, messages: Sequence[Message], **options: Any) -> Iterator[Delta]:
+        for delta in super()._stream(messages, **options):
+            yield delta._replace(text=delta.text.upper())
+
+
+class OnlyStream(ChatModel):
+    name: ClassVar[str] = "only-stream"
+
+    def _stream(self, messages: Sequence[Message], **options: Any) -> Iterator[Delta]:
+        yield Delta("x")
+        yield Delta("", Completion("x"))
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "pieces"),
+    [
+        (AsyncEcho(), "async", ["as", "ync", ""]),
+        (WithOwnComplete(), "own", ["own", ""]),
+        (WithOwnStream(), "async", ["AS", "YNC", ""]),
+        (OnlyStream(), "x", ["x", ""]),
+    ],
+)
+def test_calls_use_the_hooks_that_a_model_has(
+    model: ChatModel, text: str, pieces: list[str]
+) -> None:
+    async def collect() -> list[str]:
+        return [delta.text async for delta in model.astream(HELLO)]
+
+    assert model.complete(HELLO).text == text
+    assert [delta.text for delta in model.stream(HELLO)] == pieces
+    assert asyncio.run(collect()) == pieces
+
+
+def test_a_model_without_hooks_says_so() -> None:
+    class Mute(ChatModel):
+        name: ClassVar[str] = "mute"
+
+    for call in (Mute().complete, lambda messages: list(Mute().stream(messages))):
+        with pytest.raises(TypeError, match="Mute implements neither _complete nor _astream"):
+            call(HELLO)

@@ -37,23 +37,6 @@ def make_citation(start: int, end: int, *documents: str, **more: Any) -> dict[st
     return {"start": start, "end": end, "text": "t", "sources": sources} | more
 
 
-def reply(text: str, *citations: dict[str, Any], **more: Any) -> tuple[int, dict[str, str], bytes]:
-    body = {
-        "id": "1",
-        "finish_reason": "COMPLETE",
-        "message": {
-            "role": "assistant",
-            "content": [{"type": "text", "text": text}],
-            "citations": list(citations),
-        },
-        "usage": {
-            "billed_units": {"input_tokens": 10, "output_tokens": 4},
-            "tokens": {"input_tokens": 500, "output_tokens": 20},
-        },
-    } | more
-    return 200, JSON, json.dumps(body).encode()
-
-
 def stream(*events: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
     body = "".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in events)
     return 200, SSE, body.encode()
@@ -85,6 +68,10 @@ END = {
 }
 
 
+def reply(text: str, *citations: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+    return stream(*make_stream(text, citations=citations), END)
+
+
 def test_documents_are_sent_and_citations_are_converted(scripted_server: Script) -> None:
     scripted_server.replies = [reply("It lasts 34 minutes.", make_citation(9, 19, "0"))]
     completion = chat(scripted_server, seed=3).complete(HELLO, sources=SOURCES)
@@ -95,7 +82,7 @@ def test_documents_are_sent_and_citations_are_converted(scripted_server: Script)
         "id": "1",
         "data": {"title": "Price", "text": "It costs 9 euros."},
     }
-    assert (sent["seed"], sent["max_tokens"], sent["stream"]) == (3, 1024, False)
+    assert (sent["seed"], sent["max_tokens"], sent["stream"]) == (3, 1024, True)
 
 
 @pytest.mark.parametrize(
@@ -129,10 +116,7 @@ def test_stream_returns_the_same_text_citations_and_usage(scripted_server: Scrip
 def test_native_citations_are_resolved_to_exact_spans(scripted_server: Script, live: bool) -> None:
     text = "A full battery lasts 34 minutes. Rockets are cheap."
     citations = (make_citation(21, 31, "1"), make_citation(33, 40, "0"))
-    plain = reply(text, *citations)
-    scripted_server.replies = [
-        stream(*make_stream(text, citations=citations), END) if live else plain
-    ]
+    scripted_server.replies = [reply(text, *citations)]
     hits = [
         make_hit("a", 0, "It costs 9 euros."),
         make_hit("b", 7, "Oh. The battery lasts 34 minutes."),

@@ -231,6 +231,8 @@ def test_chat_request_has_only_the_configured_parameters(scripted_server: Script
             "messages": [{"role": "user", "content": "Say hello."}],
             "max_tokens": 7,
             "seed": 1,
+            "stream": True,
+            "stream_options": {"include_usage": True},
         }
     ]
 

@@ -13,12 +13,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from rag import CohereChat
+from rag.embedding.cohere import CohereEmbedder
 from rag.embedding.openai import OpenAIEmbedder
 from rag.errors import ModelError, ModelReplyError, ModelUnreachable
 from rag.llm.completion import Completion
+from rag.postprocessing.cohere import CohereReranker
+from rag.providers.context_length import ASSUMED_CONTEXT_TOKENS, find_context_length
 from rag.providers.event_streams import EventDecoder
-from rag.providers.reply_limits import ReplyTooLong
+from rag.providers.ollama import list_models
+from rag.providers.reply_limits import ReplyLimits, ReplyTooLong
 from rag.testing.model_server import REPLY
 from rag.testing.wire_formats import find_wire_format
 from tests.llm.test_misbehaving_servers import complete, complete_async, stream, stream_async
@@ -81,12 +87,58 @@ def test_comments_without_end_end_in_time(api: str, call: Callable[[Any], Comple
             call(model)
 
 
-@pytest.mark.parametrize("api", ["anthropic", "responses"])
-def test_a_head_without_end_ends_in_time(api: str) -> None:
+def embed(url: str, **limits: float) -> None:
+    OpenAIEmbedder(model="m", base_url=url, dimensions=3, **limits).embed_documents(["a"])
+
+
+def embed_with_cohere(url: str, **limits: float) -> None:
+    CohereEmbedder(base_url=url, api_key=SecretStr("k"), **limits).embed_documents(["a"])
+
+
+def rerank(url: str, **limits: float) -> None:
+    CohereReranker(base_url=url, api_key=SecretStr("k"), **limits).score("q", ["a"])
+
+
+def chat_with(api: str, call: Callable[[Any], Completion]) -> Callable[..., Any]:
+    def chat(url: str, **limits: float) -> Completion:
+        return call(make_model(api, url, **limits))
+
+    return chat
+
+
+def chat_with_cohere(url: str, **limits: float) -> None:
+    complete(CohereChat(base_url=url, api_key=SecretStr("k"), **limits))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        *(
+            chat_with(api, call)
+            for api in ("anthropic", "gemini", "ollama", "responses")
+            for call in (complete, stream, complete_async, stream_async)
+        ),
+        chat_with_cohere,
+        embed,
+        embed_with_cohere,
+        rerank,
+    ],
+)
+@pytest.mark.parametrize(
+    "start", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 102 Processing\r\n\r\n", b"HTTP/1.1 200 "]
+)
+def test_a_head_without_end_ends_in_time(call: Callable[..., Any], start: bytes) -> None:
+    piece = {b"200 ": b"x", b"OK\r\n": b"X: y\r\n"}.get(start[-4:], start)
+    with serve(send_forever(piece, start)) as url, pytest.raises(ModelUnreachable):
+        call(url, timeout=0.5, total_timeout=0.6, retries=0)
+
+
+def test_the_context_length_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("context_length", "ollama"):
+        monkeypatch.setattr(f"rag.providers.{module}._LIMITS", ReplyLimits(0.5, 0.6))
     with serve(send_forever(b"X: y\r\n", b"HTTP/1.1 200 OK\r\n")) as url:
-        model = make_model(api, url, timeout=0.5, total_timeout=0.6)
-        with pytest.raises(ModelUnreachable):
-            stream_async(model)
+        assert find_context_length(url, "m", "") == ASSUMED_CONTEXT_TOKENS
+        assert list_models(url) == []
 
 
 def make_body(api: str) -> bytes:
@@ -220,9 +272,7 @@ def test_a_reply_that_breaks_off_is_asked_for_again() -> None:
         nonlocal count
         count += 1
         length = 500 if count < 3 else None
-        form = find_wire_format("/v1/messages")
-        assert form is not None
-        body = json.dumps(form.make_reply(REPLY)).encode()
+        body = make_body("anthropic")
         head = (
             f"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length or len(body)}\r\n\r\n"
         )
@@ -230,7 +280,12 @@ def test_a_reply_that_breaks_off_is_asked_for_again() -> None:
 
     with serve(talk) as url:
         assert complete(make_model("anthropic", url, retries=2)).text == REPLY
-    assert count == 3
+        count = 0
+        assert complete_async(make_model("anthropic", url, retries=2)).text == REPLY
+        count = 0
+        with pytest.raises(ModelUnreachable):
+            complete(make_model("anthropic", url, retries=1))
+    assert count == 2
 
 
 def test_every_api_is_tried() -> None:
