@@ -63,6 +63,7 @@ from rag.types.comparison import (
 )
 
 MAX_NESTING_DEPTH = 50
+MAX_COMPARISONS = 5_000
 DOCUMENT_FIELDS = ("uri", "title", "mime")
 """Fields of the document itself; they hide metadata of the same name."""
 
@@ -133,7 +134,9 @@ class Filter:
         value may also be a mapping of operators, as in Chroma: ``{"year": {"$gte": 2020}}``. Raises
         `QueryError` for an unknown operator, and for a mixture of the JSON form and that of Chroma.
         """
-        return _FilterParser().parse(where, 0)
+        condition = _FilterParser().parse(where, 0)
+        _check_size(condition)
+        return condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -492,6 +495,19 @@ def _check_depth(where: Filter) -> None:
         if not level:
             return
     raise _make_nesting_error()
+
+
+def _check_size(where: Filter) -> None:
+    """Raise `QueryError` for more comparisons than the SQL of a document store takes."""
+    level: list[Filter] = [where]
+    count = 0
+    while level:
+        count += sum(isinstance(condition, Compare) for condition in level)
+        if count > MAX_COMPARISONS:
+            raise QueryError(
+                f"a filter has {MAX_COMPARISONS:,} comparisons at most; use in_ for several values"
+            )
+        level = [operand for condition in level for operand in list_operands(condition)]
 
 
 def list_operands(condition: Filter) -> Sequence[Filter]:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag import Document, F, Filter
+from rag import Document, F, Filter, Pipeline
 from rag.errors import QueryError
-from rag.filters import MAX_NESTING_DEPTH, All, AnyOf
+from rag.filters import MAX_COMPARISONS, MAX_NESTING_DEPTH, All, AnyOf
 from rag.stores.sqlite.filter_sql import filter_to_sql, register_filter_functions
 
 OLD = Document(uri="file:///a", text="x", metadata={"year": 2019, "lang": "en", "tags": ("a", 1)})
@@ -404,6 +404,18 @@ def test_too_deep_nesting_raises_a_query_error() -> None:
         deep = (deep & F("b").exists()) | F("c").exists()
     with pytest.raises(QueryError, match="nested"):
         Filter.of(deep)
+
+
+def test_more_comparisons_than_a_store_takes_raise_a_query_error(
+    pipeline: Pipeline, folder: Path
+) -> None:
+    pipeline.ingest(folder)
+    most = {"$or": [{f"f{i}": i} for i in range(MAX_COMPARISONS)]}
+    pipeline.search("battery", where=Filter.of(most))
+    for where in ({"$and": [most, {"x": 1}]}, {f"f{i}": i for i in range(30_000)}):
+        with pytest.raises(QueryError, match=r"5,000 comparisons at most; use in_"):
+            pipeline.search("battery", where=where)
+    Filter.of({"uri": {"$in": [str(i) for i in range(30_000)]}})
 
 
 def test_python_and_or_with_filters_raise_a_type_error() -> None:

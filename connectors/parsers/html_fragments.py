@@ -22,6 +22,12 @@ from rag.types import to_well_formed
 
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 _HEADING_SIGN = re.compile(r"^(\s{0,3})#(?=#{0,5}\s)")
+_CONTROLS = dict.fromkeys((*range(9), *range(14, 32), 0x7F, 0xFFFE, 0xFFFF), "") | {
+    0x0B: " ",
+    0x0C: " ",
+}
+_TERMINAL_COLOR = re.compile(r"\x1b\[[0-9;]{0,20}[A-Za-z]")
+_CONTROL_REFERENCE = re.compile(r"&#(?:[xX](?P<hex>[0-9a-fA-F]{1,8})|(?P<decimal>[0-9]{1,8}));?")
 _DROPPED_TAGS = ("script", "style", "head", "noscript", "template", "svg")
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _WIDER_ENCODINGS = {  # as browsers read them
@@ -68,11 +74,22 @@ def parse_html(html: str | bytes) -> Any:
     if isinstance(html, bytes):
         html = _decode_html(html)
     parser = lxml.html.HTMLParser(encoding="utf-8", huge_tree=True)
-    data = to_well_formed(html.replace("\0", "")).encode()
+    data = to_well_formed(_remove_controls(html)).encode()
     try:
         return lxml.html.document_fromstring(data, parser=parser, ensure_head_body=True)
     except (LxmlError, ValueError, AssertionError) as error:
         raise ParseError(f"broken HTML: {error}") from None
+
+
+def _remove_controls(html: str) -> str:
+    """Return HTML without control characters, which no tree can hold, and terminal colors."""
+    html = _TERMINAL_COLOR.sub("", html).translate(_CONTROLS)
+    return _CONTROL_REFERENCE.sub(_remove_if_control, html)
+
+
+def _remove_if_control(reference: re.Match[str]) -> str:
+    code = int(reference["hex"], 16) if reference["hex"] else int(reference["decimal"])
+    return "" if code in _CONTROLS else reference.group()
 
 
 def _decode_html(data: bytes) -> str:

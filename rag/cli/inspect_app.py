@@ -17,7 +17,7 @@ from textual.worker import get_current_worker
 
 from rag import tracing
 from rag.cli.stage_rankings import StageRanking, collect_chat_calls, collect_rankings
-from rag.cli.terminal import clean
+from rag.cli.terminal import clean, clean_in_place
 from rag.pipeline import Pipeline
 from rag.types import Answer, Chunk, Document, Hit, format_location
 
@@ -156,7 +156,7 @@ class InspectApp(App[None]):
         table.clear()
         for number, (chunk, tokens) in enumerate(zip(chunks, counts, strict=True), start=1):
             location = format_location(chunk.location) or " > ".join(chunk.headings)
-            excerpt = _escape_controls(" ".join(chunk.text.split())[:60])
+            excerpt = clean_in_place(" ".join(chunk.text.split())[:60])
             span = f"{chunk.start:,}-{chunk.end:,}"
             table.add_row(
                 str(number), span, f"{tokens:,}", Text(clean(location)), Text(clean(excerpt))
@@ -177,7 +177,7 @@ class InspectApp(App[None]):
         document = self._document
         if document is None:
             return
-        styled_text = Text(_escape_controls(document.text[:_MAX_TEXT_CHARACTERS]))
+        styled_text = Text(clean_in_place(document.text[:_MAX_TEXT_CHARACTERS]))
         for number, chunk in enumerate(self._chunks):
             styled_text.stylize(_CHUNK_STYLES[number % 2], chunk.start, chunk.end)
         if selected is not None:
@@ -249,21 +249,6 @@ class InspectApp(App[None]):
                 for stage in rankings
             ]
             table.add_row(str(rank + 1), *cells)
-
-
-_CONTROL_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {
-    0x7F: 0x2421,
-    **dict.fromkeys((*range(0x80, 0xA0), 0x61C, 0x200E, 0x200F), 0x2426),
-    **dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0x2426),
-}
-
-
-def _escape_controls(text: str) -> str:
-    """Replace control characters by their Unicode pictures.
-
-    A terminal would execute them. One character for one keeps the offsets of the chunks valid.
-    """
-    return text.translate(_CONTROL_PICTURES)
 
 
 def _format_hit(hit: Hit, score: float) -> str:

@@ -26,6 +26,11 @@ def clean(text: str) -> str:
     return _UNSAFE.sub(_name, text.replace("\r\n", "\n"))
 
 
+def clean_in_place(text: str) -> str:
+    """Do as `clean` with one sign for each character, so that offsets stay valid."""
+    return _UNSAFE.sub(lambda match: _name(match) if len(_name(match)) == 1 else "\u2426", text)
+
+
 def _name(match: re.Match[str]) -> str:
     code = ord(match.group())
     if code < 0x20:

@@ -31,6 +31,7 @@ from rag.pipeline import Pipeline
 from rag.serving.asgi import read_bearer_key
 from rag.serving.errors import ApiError
 from rag.serving.keys import KeyStore, open_key_store
+from rag.serving.limits import SameOrigin
 from rag.types import Answer, Citation, Hit
 
 _log = logging.getLogger(__name__)
@@ -343,6 +344,7 @@ def mcp_app(
         allowed_origins=[f"http://{name}:*" for name in names],
     )
     app = server.streamable_http_app(host=host, transport_security=security)
+    app.add_middleware(SameOrigin, allowed=(), hosts=None)  # a page of another port is foreign
     if keys is not None:
         app.add_middleware(NamespaceAuthentication, **authentication)
     return app

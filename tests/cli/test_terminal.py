@@ -159,6 +159,8 @@ def test_clean_texts_have_no_control_characters(text: str) -> None:
     cleaned = terminal.clean(text)
     assert not UNSAFE.search(cleaned)
     assert terminal.clean(cleaned) == cleaned
+    in_place = terminal.clean_in_place(text)
+    assert terminal.clean(in_place) == in_place and len(in_place) == len(text)
     if not terminal._UNSAFE.search(text):
         assert cleaned == text
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -279,3 +281,19 @@ def test_any_nesting_of_elements_is_read(body: str) -> None:
     document = parse_page(f"<p>{PROSE}</p>{body}")
     assert "The ferry office" in document.text
     assert isinstance(to_markdown(body), str)
+
+
+@pytest.mark.parametrize(
+    "control",
+    ["\x1b[31m", "\x1b", "\x08", "\x00", "\x7f", "\ufffe", "&#27;", "&#x1B;", "&#8;", "&#0000007;"],
+)
+def test_control_characters_do_not_break_a_page(control: str) -> None:
+    page = f"<h1>Pumps{control}</h1><p title='a{control}'>Pump{control} P-7 runs at 4&#9;bar.</p>"
+    text = to_markdown(page)
+    assert "# Pumps" in text and "Pump P-7 runs at 4" in text
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\ufffe]|&#", text)
+
+
+def test_a_form_feed_divides_words() -> None:
+    assert "one two" in to_markdown("<p>one\x0ctwo</p>")
+    assert "‹five›" in to_markdown("<p>&#x2039;five&#8250;</p>")

@@ -159,9 +159,17 @@ async def test_http_refuses_other_host_names_and_origins(filled_pipeline: Pipeli
             assert (await client.list_tools()).tools
         accept_headers = {"Accept": "application/json, text/event-stream"}
         ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
-        for foreign_headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
+        foreign: list[dict[str, str]] = [
+            {"Host": "evil.example"},
+            {"Origin": "https://evil.example"},
+            {"Origin": "http://localhost:1"},  # another program of this machine
+            {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
+        ]
+        for foreign_headers in foreign:
             response = httpx.post(url, json=ping, headers={**accept_headers, **foreign_headers})
             assert response.status_code in (403, 421)
+        own = httpx.post(url, json=ping, headers={**accept_headers, "Origin": address})
+        assert own.status_code not in (403, 421)
 
 
 def test_other_hosts_than_loopback_require_a_key(rag: Callable[..., Any], folder: Path) -> None:
