@@ -6,12 +6,14 @@ passages have no such answer.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence, Set
 from itertools import groupby
 
 from rag.embedding import Embedder
 from rag.generation.answer_scorer import rank_candidates
+from rag.generation.list_items import find_list, is_list_item
 from rag.generation.name_agreement import find_identifiers, find_name_words
 from rag.generation.passages import Passage
 from rag.generation.question_kinds import AskedFor
@@ -53,8 +55,8 @@ def select_items(
     best = ranked[0]
     if best.passage.table_at(best.span.start) is not None:
         return _select_rows(query, asked, best, ranked)
-    if is_list_item(best):
-        return _list_items_beside(best, ranked)
+    if is_list_item(best.passage, best.span):
+        return _list_items(best, ranked)
     return select_list_below(ranked)
 
 
@@ -105,36 +107,35 @@ def select_list_below(ranked: Sequence[Candidate]) -> list[Candidate]:
     """Return the best sentence with the list below it, if it is the lead-in of one: "Bring:"."""
     if not ranked or not is_lead_in(ranked[0]):
         return []
-    best = ranked[0]
-    items = [item for item in _list_items_beside(best, ranked) if item.span > best.span]
-    return [best, *items] if items else []
+    items = _list_items(ranked[0], ranked)
+    return [ranked[0], *items] if items else []
 
 
-def select_list_around(ranked: Sequence[Candidate], count: int) -> list[Candidate]:
-    """Return the whole list if two of the best `count` sentences are items of it."""
-    if not ranked or not is_list_item(ranked[0]):
+def select_list_around(
+    ranked: Sequence[Candidate], near_best: Sequence[Candidate]
+) -> list[Candidate]:
+    """Return the list of the best sentence if another one that is near it is an item, too."""
+    if not ranked or not is_list_item(ranked[0].passage, ranked[0].span):
         return []
-    items = _list_items_beside(ranked[0], ranked)
-    return items if sum(c in items for c in ranked[:count]) > 1 else []
+    items = _list_items(ranked[0], ranked)
+    return items if sum(candidate in items for candidate in near_best) > 1 else []
 
 
-def _list_items_beside(best: Candidate, ranked: Sequence[Candidate]) -> list[Candidate]:
-    """Return the items of lists in the section of the best sentence."""
-    items = [c for c in ranked if c.section == best.section and is_list_item(c)]
-    return sorted(items, key=_find_position)
+def _list_items(best: Candidate, ranked: Sequence[Candidate]) -> list[Candidate]:
+    """Return the items of the list that a sentence is an item of or introduces, in their order.
+
+    An item that is too short to be ranked is one, too.
+    """
+    known = {c.span: c for c in ranked if c.passage == best.passage}
+    return [
+        known.get(span, Candidate(best.passage, span, 0.0, -math.inf))
+        for span in find_list(best.passage, best.span)
+    ]
 
 
 def is_lead_in(candidate: Candidate) -> bool:
     """Whether a sentence introduces what follows: "You need to bring:"."""
     return candidate.text.rstrip().endswith((":", "："))
-
-
-def is_list_item(candidate: Candidate) -> bool:
-    """Whether a list marker stands before the sentence."""
-    text = candidate.passage.text
-    line_start = text.rfind("\n", 0, candidate.span.start) + 1
-    marker = text[line_start : candidate.span.start].strip()
-    return bool(marker) and len(marker) <= 4 and not marker[0].isalpha() and marker[-1] in "-*+•.)"
 
 
 def _select_headings(asked: AskedFor, passages: Sequence[Passage]) -> list[Candidate]:

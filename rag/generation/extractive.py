@@ -17,7 +17,6 @@ from rag.generation.base import Generator, abstention
 from rag.generation.closest_passages import find_closest_passages
 from rag.generation.composed_answers import (
     is_lead_in,
-    is_list_item,
     select_files,
     select_items,
     select_list_around,
@@ -27,6 +26,7 @@ from rag.generation.composed_answers import (
 )
 from rag.generation.context_packing import pack
 from rag.generation.links import remove_uncited_links
+from rag.generation.list_items import is_list_item
 from rag.generation.markers import show_as_notes
 from rag.generation.passages import Passage
 from rag.generation.question_kinds import AskedFor, QuestionKind, find_question_kind
@@ -80,7 +80,7 @@ class ExtractiveGenerator(Generator):
     """
 
     name: ClassVar[str] = "extractive"
-    revision: ClassVar[int] = 5
+    revision: ClassVar[int] = 6
 
     sentences: int = Field(3, ge=1, le=20)
     answerability: float = Field(0.27, ge=0, le=1)
@@ -120,7 +120,7 @@ class ExtractiveGenerator(Generator):
         selected, missing_sides = self._compose(query, asked, candidates, packed.passages)
         is_sure = answerability >= self.answerability and best_relevance >= self.threshold
         has_own_check = asked.kind in _KINDS_WITH_OWN_CHECK or (
-            asked.kind == "list" and bool(selected) and not is_list_item(selected[-1])
+            asked.kind == "list" and bool(selected) and not _is_item(selected[-1])
         )
         if is_sure and not selected and not has_own_check:
             selected = self._select_candidates(candidates)
@@ -162,7 +162,14 @@ class ExtractiveGenerator(Generator):
             return select_files(asked, passages, ranked), []
         if asked.kind == "list":
             return select_items(query, asked, ranked, passages), []
-        return select_list_below(ranked) or select_list_around(ranked, self.sentences), []
+        near_best = ranked[: self.sentences]
+        near_best = [c for c in near_best if c.score >= ranked[0].score - self._max_distance]
+        return select_list_below(ranked) or select_list_around(ranked, near_best), []
+
+    @property
+    def _max_distance(self) -> float:
+        """The log of ``near``: how much lower the log odds of a quote may be than the best."""
+        return -math.log(self.near) if self.near else math.inf
 
     def _explain(
         self,
@@ -184,13 +191,12 @@ class ExtractiveGenerator(Generator):
 
     def _select_candidates(self, ranked: Sequence[Candidate]) -> list[Candidate]:
         """Return the candidates to quote, best first, without duplicate texts."""
-        max_distance = -math.log(self.near) if self.near else math.inf
         selected: list[Candidate] = []
         selected_texts: set[str] = set()
         for candidate in ranked:
             text = _collapse_white_space(candidate.text)
             if len(selected) == self.sentences or (
-                selected and candidate.score < selected[0].score - max_distance
+                selected and candidate.score < selected[0].score - self._max_distance
             ):
                 break
             if text not in selected_texts and _render_candidate(candidate).strip():
@@ -218,6 +224,10 @@ def _extend_over_exception(candidate: Candidate) -> Candidate:
     ):
         return candidate
     return candidate._replace(span=Span(span.start, sentence.end))
+
+
+def _is_item(candidate: Candidate) -> bool:
+    return is_list_item(candidate.passage, candidate.span)
 
 
 def _is_within(candidate: Candidate, other: Candidate) -> bool:

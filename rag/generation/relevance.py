@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rag.embedding import Embedder
 from rag.generation.answer_types import find_answer_type, has_answer_of_type
 from rag.generation.asked_attribute import find_asked_attribute, find_texts_with_attribute
+from rag.generation.list_items import LIST_MARKER
 from rag.generation.name_agreement import (
     MISSING_NAME_FACTOR,
     find_asked_names,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_LEADING_MARKUP = re.compile(r"(?:[-*+•>]|\d{1,3}[.)])\s+")
+_QUOTE_MARKER = re.compile(r">\s+")
 _NOT_PROSE = re.compile(r"#{1,6}\s|\|?[\s:|-]+\|?$")
 _CARRIED_TERMS_FACTOR = 0.5  # of the relevance, if only terms of an earlier question are shared
 _PASSAGE_WEIGHT = 0.5  # weight of the passage's score in a sentence's score
@@ -297,7 +298,7 @@ def _iterate_quotable_spans(passage: Passage) -> Iterator[Span]:
         sentence = passage.text[start:end]
         if _NOT_PROSE.match(sentence):
             continue
-        if marker := _LEADING_MARKUP.match(sentence):
+        if marker := LIST_MARKER.match(sentence) or _QUOTE_MARKER.match(sentence):
             span = Span(start + marker.end(), end)
             sentence = passage.text[span.start : end]
         if len(words(sentence)) >= _count_required_words(passage, span, sentence):

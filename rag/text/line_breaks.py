@@ -23,7 +23,8 @@ _MAX_KEY_CHARACTERS = 30
 _MIN_LINES_OF_LIST = 5  # so many lines that all begin with a capital are not wrapped text
 
 _QUOTE = re.compile(r"(?:[ \t]{0,3}>)++")
-_BULLET = re.compile(r"[-*+•◦▪‣●○■·–—][ \t]")
+BULLETS = "-*+•◦▪▫‣●○■□·–—➢✓"
+_BULLET = re.compile(rf"[{re.escape(BULLETS)}][ \t]")
 _NUMBER = re.compile(r"\(?(?:(\d{1,3})[.)]|([a-z])\))[ \t]")
 _HEADING = re.compile(r"#{1,6}[ \t]")
 _RULE = re.compile(r"[-=_*~+]{3,}$")
