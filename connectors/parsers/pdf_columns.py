@@ -8,7 +8,7 @@ stay in their rows. Columns that are drawn as lines of their own are ordered by 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -32,6 +32,7 @@ _MAX_DEPTH = 4
 _SAME_LINE = 0.4  # of the line height, between the centres of the parts of a line
 _MAX_PART_GAP = 0.6  # of the line height, between two words
 _MAX_BULLET_GAP = 5.0  # of the line height, between a bullet and its text
+_MIN_BULLET_GAP = 0.6  # of the height of a line; a space has a quarter
 BULLETS = frozenset("•‣◦▪·●○■□–—-➢✓*")
 
 Interval = tuple[float, float]
@@ -39,6 +40,7 @@ Interval = tuple[float, float]
 
 def order_lines(lines: list[Line], boxes: CharacterBoxes) -> list[Line]:
     """Return the lines of a page in reading order: column after column."""
+    _write_round_bullets(lines, boxes)
     lines = _divide_joined_columns(lines, boxes)
     text_lines = [line for line in lines if line.text.strip()]
     if len(text_lines) >= 2 * _MIN_COLUMN_LINES:
@@ -46,6 +48,16 @@ def order_lines(lines: list[Line], boxes: CharacterBoxes) -> list[Line]:
         if ordered_lines != text_lines:
             return ordered_lines
     return lines
+
+
+def _write_round_bullets(lines: Iterable[Line], boxes: CharacterBoxes) -> None:
+    """Write "◦" for the letter "o" that word processors draw as the bullet of inner lists."""
+    for line in lines:
+        if line.text.startswith("o "):
+            position = len(line.text) - len(line.text[1:].lstrip())
+            bullet_end, text_start = boxes.get_edges(line.start, line.start + position)
+            if text_start - bullet_end >= _MIN_BULLET_GAP * (line.y_max - line.y_min):
+                line.text = f"◦{line.text[1:]}"
 
 
 def join_split_lines(lines: list[Line]) -> list[Line]:

@@ -137,3 +137,15 @@ def test_bullets_that_are_drawn_alone_stand_before_their_text() -> None:
         "• the old quay, with cranes",
         "• the new basin, with boats",
     ]
+
+
+def test_an_o_far_from_its_text_is_a_bullet() -> None:
+    page = Page()
+    page.write(72, 720, "Each visitor gets these things at the door:")
+    for i, text in enumerate(("a helmet", "a vest with a number")):
+        page.write(108, 704 - 13 * i, "o")
+        page.write(126, 704 - 13 * i, text)
+    page.write(72, 650, "o contrato vale um ano")
+    lines = parse(page).text.split("\n")
+    assert lines[1:3] == ["◦ a helmet", "◦ a vest with a number"]
+    assert lines[3] == "o contrato vale um ano"
