@@ -30,6 +30,15 @@ class Numbers:
             self.closed.set()
 
 
+@pytest.fixture
+def sigint() -> Iterator[None]:
+    """Handle SIGINT as Python does: a process that was started in the background ignores it."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("sigint")
 def test_an_interrupted_wait_closes_the_generator() -> None:
     numbers = Numbers()
     items = iterate_in_background(numbers.iterate())
