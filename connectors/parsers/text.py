@@ -18,7 +18,9 @@ from connectors.parsers.encoding_detection import (
     guess_encoding,
 )
 from connectors.parsers.omissions import OmissionLog
+from connectors.parsers.plain_headings import find_plain_headings
 from connectors.parsers.terminal_codes import remove_terminal_codes
+from connectors.parsers.text_builder import build_heading_marks
 from rag.errors import NoText, UnsupportedFormat
 from rag.types import Document, to_well_formed
 
@@ -41,25 +43,29 @@ class TextParser(Parser):
     """Text as written; the encoding is that of the byte order mark, UTF-8, or guessed."""
 
     name: ClassVar[str] = "text"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"text/plain": (".txt", ".text", ".log")}
     library: ClassVar[str] = "chardet"
-    keeps: ClassVar[str] = "the text as written, in any encoding"
+    keeps: ClassVar[str] = "the text as written, in any encoding; headings"
     drops: ClassVar[str] = (
         "data in base64, codes that control a terminal, overwritten progress lines"
     )
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
-        """Decode `data`. The title is the file name."""
+        """Decode `data`. The title is the heading of the whole text, or else the file name."""
         text, sizes = remove_embedded_data(remove_terminal_codes(decode(data)))
         require_text(text)
         log = OmissionLog()
         log_embedded_data(log, sizes)
+        file_name = extract_file_name(uri)
+        headings = [] if file_name.lower().endswith(".log") else find_plain_headings(text)
+        titles = [heading.text for heading in headings if heading.level == 1]
         return Document(
             uri=uri,
             text=text,
-            title=extract_file_name(uri),
+            title=titles[0] if len(titles) == 1 else file_name,
             mime=mime or "text/plain",
+            marks=build_heading_marks(headings, len(text)),
             coverage=log.count_unchanged(text),
         )
 

@@ -40,7 +40,20 @@ _DAY = (
     "before|every|each|wenn|sobald|nach|vor|jeden|jede|jährlich|monatlich|wöchentlich|täglich"
 )
 _TIME = re.compile(
-    rf"\d|\b(?:{_DAY}|{MONTH_PATTERN})\b",
+    rf"\d[:.h]\d\d(?!\d)|\d\s?(?:[ap]\.?m\b|uhr|o'clock|h\b)|(?<!\d)(?:19|20)\d\d(?![\d.,]?\d)"
+    r"|\d[./-]\d\d?[./-]|\d(?:st|nd|rd|th)\b|(?<!\d)\d\d?\s?[-–]\s?\d\d?(?!\d)"
+    r"|\b(?:at|from|until|till|by|around|since|between|um|ab|bis|gegen|von|zwischen|seit|am|vom|zum)"
+    r"\s(?:the\s)?\d\d?(?!\d)|\b(?:q[1-4]|(?:week|day|kw|calendar\sweek)\s?\d)"
+    rf"|\b(?:{_DAY}|{MONTH_PATTERN})\b",
+    re.IGNORECASE,
+)
+# A date, time, ordinal or identifier is no amount: "2025-03-04", "10:30", "5th", "SN-88213".
+_NO_AMOUNT = re.compile(
+    rf"(?<!\d)\d\d?(?:st|nd|rd|th|\.)?\s?(?:of\s)?(?:{MONTH_PATTERN})\b"
+    rf"|\b(?:{MONTH_PATTERN})\.?\s\d\d?(?![\d.,]?\d)"
+    r"|(?<!\d)(?:19|20)\d\d-\d[\d-]*+|(?<!\d)\d\d?([./])\d\d?\1(?:\d\d){0,2}(?!\d)"
+    r"|(?<!\d)\d\d?:\d\d(?::\d\d)?(?:\s?[+-]\d{4})?|(?<!\d)\d{3,12}-\d{3,12}(?!\d)"
+    r"|\d(?:st|nd|rd|th)\b|\b(?!(?:eur|usd|gbp|chf)\d)[^\W\d_]++[-_/]?\d[\w-]*+",
     re.IGNORECASE,
 )
 _CONTACT = re.compile(r"\d[\d ()/.+-]{3,}\d|\S@\S|https?://|www\.")
@@ -131,6 +144,8 @@ def find_answer_type(question: str) -> AnswerType | None:
 
 def has_answer_of_type(text: str, kind: AnswerType) -> bool:
     """Whether a text has an answer of this kind."""
+    if kind in ("number", "money"):
+        text = _NO_AMOUNT.sub(" ", text)
     if kind == "duration":
         return bool(_UNIT_OF_TIME.search(text)) or bool(re.search(r"\d\d?:\d\d", text))
     return bool(_ANSWERS[kind].search(text))

@@ -7,7 +7,12 @@ import re
 _ABBREVIATIONS = frozenset(
     """mr mrs ms dr prof sr jr st vs etc eg ie cf al fig figs no nos vol pp p ed eds inc ltd corp co
     llc dept est approx jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri
-    sat sun u.s u.k e.g i.e a.m p.m ph.d sec eq ch art para gen col sgt capt lt hon rev""".split()
+    sat sun u.s u.k e.g i.e a.m p.m ph.d sec eq ch art para gen col sgt capt lt hon rev
+    bzw ggf evtl inkl exkl zzgl vgl bspw sog z.b d.h u.a i.d.r p.ex""".split()
+)
+_ABBREVIATIONS_BEFORE_NUMBERS = frozenset(
+    """ext extn tel fax mob nr num ref rm apt pos max min ca ver abs kap bd tab abb hr dl pag pág
+    núm av ap""".split()
 )
 _LAST_WORD = re.compile(r"(?<![^\W\d_])([^\W\d_](?:[\w.]{0,60}\w)?)\.$")
 
@@ -62,6 +67,9 @@ def ends_with_abbreviation(text_before: str, text_after: str) -> bool:
     lowercase_word = word.group(1).lower()
     if len(lowercase_word) == 1 and lowercase_word != "i":  # an initial
         return True
+    if lowercase_word in _ABBREVIATIONS_BEFORE_NUMBERS:
+        is_unit = text_before[: word.start()].rstrip()[-1:].isdigit()  # "10 min."
+        return not is_unit and text_after[:2].lstrip("+(")[:1].isdigit()
     return lowercase_word in _ABBREVIATIONS and not (
         lowercase_word in {"etc", "inc", "co"} and text_after[:1].isupper()
     )

@@ -141,6 +141,44 @@ def test_texts_with_a_kind_of_answer() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "Friday, 14 November",
+        "2023-04-11",
+        "open 8-12 and 14-17",
+        "at 5 p.m.",
+        "by the 5th",
+        "in 2024",
+        "am 5. jedes Monats",
+        "um 8 Uhr",
+        "5.4.2025",
+        "week 34",
+        "Q3",
+        "10:30",
+        "seit 1999",
+    ],
+)
+def test_texts_with_a_time(text: str) -> None:
+    assert has_answer_of_type(text, "time")
+
+
+@pytest.mark.parametrize(
+    "text", ["18,200 euros", "8 spaces", "Price: 1849", "3.5 hours", "32kg", "EUR1,200", "20/30"]
+)
+def test_amounts_are_no_times(text: str) -> None:
+    assert has_answer_of_type(text, "number") and has_answer_of_type(text, "money")
+    assert not has_answer_of_type(text, "time")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Subject: Invoice 2025-0341", "Date: Mon, 10 Mar 2025 14:02:00 +0100", "SN-88213", "the P-7"],
+)
+def test_dates_and_identifiers_are_no_amounts(text: str) -> None:
+    assert not has_answer_of_type(text, "money") and not has_answer_of_type(text, "number")
+
+
+@pytest.mark.parametrize(
     ("question", "attribute"),
     [
         ("What is the accuracy of the K-50?", ("accuracy",)),

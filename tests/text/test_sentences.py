@@ -42,6 +42,11 @@ def split_into_lines(text: str) -> list[str]:
     ("text", "expected"),
     [
         ("One. Two! Three?", ["One.", "Two!", "Three?"]),
+        ("Call reception (ext. 100). Then wait.", 2),
+        ("Tel. +49 40 123. Ask for Ms Li.", 2),
+        ("It takes 10 min. 5 people wait.", 2),
+        ("Load it with max. 20 kg. Then close it.", 2),
+        ("Die Miete inkl. Strom und zzgl. Wasser beträgt 400 Euro. Nr. 5 ist frei.", 2),
         ("Dr. Smith met J. R. Jones, i.e. the boss. He left.", 2),
         ("It costs 3.5 euros. That is 1,000.50 too much.", 2),
         ("See Fig. 3 for details. Then stop.", 2),
