@@ -47,12 +47,14 @@ _TIME = re.compile(
     rf"|\b(?:{_DAY}|{MONTH_PATTERN})\b",
     re.IGNORECASE,
 )
-# A date, time, ordinal or identifier is no amount: "2025-03-04", "10:30", "5th", "SN-88213".
+# A date, time, ordinal or identifier is no amount: "10:30", "5th", "SN-88213", "No. 9".
 _NO_AMOUNT = re.compile(
     rf"(?<!\d)\d\d?(?:st|nd|rd|th|\.)?\s?(?:of\s)?(?:{MONTH_PATTERN})\b"
     rf"|\b(?:{MONTH_PATTERN})\.?\s\d\d?(?![\d.,]?\d)"
     r"|(?<!\d)(?:19|20)\d\d-\d[\d-]*+|(?<!\d)\d\d?([./])\d\d?\1(?:\d\d){0,2}(?!\d)"
     r"|(?<!\d)\d\d?:\d\d(?::\d\d)?(?:\s?[+-]\d{4})?|(?<!\d)\d{3,12}-\d{3,12}(?!\d)"
+    r"|(?:\b(?:no|nr|num|room|flat|page|section|chapter|figure|table|version|step|item|article|"
+    r"paragraph|raum|zimmer|wohnung|seite|kapitel|tabelle|artikel)\.?\s|[§#№]\s?)\d++"
     r"|\d(?:st|nd|rd|th)\b|\b(?!(?:eur|usd|gbp|chf)\d)[^\W\d_]++[-_/]?\d[\w-]*+",
     re.IGNORECASE,
 )

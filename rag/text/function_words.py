@@ -124,7 +124,7 @@ _ENGLISH = FunctionWords(
     who=_set("who"),
     auxiliaries=_set(
         "do does did is are was were be been has have had can could will would shall should may "
-        "might must am isn aren don doesn didn i you we"
+        "might must am isn aren don doesn didn i you we me us"
     ),
     fillers=(r"(?:does|did|will|would) it take", r"it takes?", r"take it",
              r"(?:is|was) it (?:possible|allowed|necessary|true|required|ok|okay|forbidden|safe|"
@@ -165,7 +165,11 @@ _GERMAN = FunctionWords(
     who=_set("wer"),
     auxiliaries=_set(
         "ist sind war waren wird werden wurde wurden hat haben hatte hatten kann können darf "
-        "dürfen muss müssen soll sollen gibt viel viele lange hoch kostet kosten"
+        "dürfen muss müssen soll sollen gibt viel viele lange hoch kostet kosten ich du wir ihr "
+        "man mich dich uns euch mir dir mein meine meinen meinem meiner dein deine deinen deinem "
+        "deiner unser unsere unseren unserem unserer euer eure euren eurem bin bist seid habe "
+        "hast habt kannst könnt könnte könnten darfst dürft musst müsst müsste müssten sollst "
+        "sollte sollten will willst wollen möchte möchten werde wirst"
     ),
     fillers=("gibt es", "geht es", "ist es (?:möglich|erlaubt|nötig|verboten)", "handelt es sich",
              "dies(?:es|er|en|em) (?:jahr|monat|woche|quartal)s?"),
@@ -206,7 +210,8 @@ _FRENCH = FunctionWords(
     who=_set("qui"),
     auxiliaries=_set(
         "est sont était étaient a ont avait avaient peut peuvent doit doivent fait font t coûte "
-        "coûtent"
+        "coûtent je j tu nous vous m moi mon ma mes ton tes notre nos votre vos suis sommes êtes "
+        "ai avons avez avoir être peux pouvons pouvez puis dois devons devez veux voulons voulez"
     ),
     fillers=("y a-t-il", "il y a", "est-il", "faut-il", "cette (?:année|semaine)", "ce mois",
              "est-ce qu['’]?(?:e|il)?"),
@@ -241,7 +246,9 @@ _SPANISH = FunctionWords(
     who=_set("quién quiénes"),
     auxiliaries=_set(
         "es son era eran está están estaba ha han hay puede pueden debe deben tiene tienen cuesta "
-        "cuestan fue fueron"
+        "cuestan fue fueron yo tú usted ustedes nosotros me nos mi mis tus nuestro nuestra "
+        "nuestros nuestras soy somos he hemos puedo podemos debo debemos tengo tenemos quiero "
+        "queremos tener"
     ),
     fillers=("est[ea] (?:año|mes|semana|trimestre)", "a lo largo"),
 )  # fmt: skip
@@ -276,7 +283,9 @@ _ITALIAN = FunctionWords(
     ),
     who=_set("chi"),
     auxiliaries=_set(
-        "è sono era erano ha hanno può possono deve devono c costa costano fu"
+        "è sono era erano ha hanno può possono deve devono c costa costano fu io noi voi mi ti ci "
+        "mio mia miei mie nostro nostra nostri nostre vostro vostra siamo ho abbiamo avere posso "
+        "possiamo devo dobbiamo voglio vogliamo"
     ),
     fillers=("quest['’]?[oa]? ?(?:anno|mese|settimana|trimestre)", "c['’]è", "ci sono"),
 )  # fmt: skip
@@ -312,7 +321,9 @@ _PORTUGUESE = FunctionWords(
     ),
     who=_set("quem"),
     auxiliaries=_set(
-        "é são era eram está estão há pode podem deve devem tem têm custa custam foi foram"
+        "é são era eram está estão há pode podem deve devem tem têm custa custam foi foram eu "
+        "você vocês nós me meu minha meus minhas nosso nossa nossos nossas sou somos estou tenho "
+        "temos ter posso podemos devo devemos quero queremos"
     ),
     fillers=("est[ea] (?:ano|mês|semana|trimestre)",),
 )  # fmt: skip
@@ -342,7 +353,8 @@ _DUTCH = FunctionWords(
     who=_set("wie"),
     auxiliaries=_set(
         "is zijn was waren wordt worden werd heeft hebben had kan kunnen mag mogen moet moeten "
-        "zal zullen kost kosten lang doet"
+        "zal zullen kost kosten lang doet ik jij je u wij we jullie mij ons mijn jouw uw onze ben "
+        "bent heb hebt kun kunt wil willen wilt word"
     ),
     fillers=("is het (?:mogelijk|toegestaan|nodig|waar)", "(?:is|zijn|waren) er", "duurt het",
              "dit (?:jaar|kwartaal)", "deze (?:maand|week)"),

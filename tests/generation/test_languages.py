@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rag import Pipeline
+from rag.text.function_words import question_stems
 
 FILES = {
     "vertrag.md": "# Mietvertrag\n\n## Kündigung\n\nDas Mietverhältnis kann mit einer Frist von drei "
@@ -58,3 +59,20 @@ def test_a_refusal_names_no_function_words(pipeline: Pipeline, question: str, mi
     answer = pipeline.ask(question)
     assert answer.status == "abstained"
     assert missing in answer.reason
+
+
+@pytest.mark.parametrize(
+    ("question", "content"),
+    [
+        ("Can you tell me where I can park?", ["park"]),
+        ("Darf ich einen Hund halten?", ["hund", "halten"]),
+        ("Können wir unser Auto hier abstellen?", ["auto", "hier", "abstellen"]),
+        ("Est-ce que je peux avoir un chien ?", ["chien"]),
+        ("¿Puedo tener un perro?", ["perro"]),
+        ("Posso avere un cane?", ["cane"]),
+        ("Posso ter um cão?", ["cão"]),
+        ("Mag ik een hond houden?", ["hond", "houden"]),
+    ],
+)
+def test_first_and_second_persons_are_no_topic(question: str, content: list[str]) -> None:
+    assert [stem for stem in question_stems(question) if stem != "tell"] == content

@@ -172,7 +172,16 @@ def test_amounts_are_no_times(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["Subject: Invoice 2025-0341", "Date: Mon, 10 Mar 2025 14:02:00 +0100", "SN-88213", "the P-7"],
+    [
+        "Subject: Invoice 2025-0341",
+        "Date: Mon, 10 Mar 2025 14:02:00 +0100",
+        "SN-88213",
+        "the P-7",
+        "space no. 9",
+        "Wohnung 14",
+        "§ 3",
+        "see page 12",
+    ],
 )
 def test_dates_and_identifiers_are_no_amounts(text: str) -> None:
     assert not has_answer_of_type(text, "money") and not has_answer_of_type(text, "number")
