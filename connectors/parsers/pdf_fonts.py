@@ -85,7 +85,7 @@ def _replace_unassigned(text: str) -> str:
     for character in unassigned:
         text = text.replace(character, UNREADABLE)
     private_count = len(_PRIVATE_USE.findall(text))
-    if private_count > MAX_UNREADABLE_SHARE * len(_SPACE.sub("", text)):
+    if private_count and private_count > MAX_UNREADABLE_SHARE * len(_SPACE.sub("", text)):
         text = _PRIVATE_USE.sub(UNREADABLE, text)
     return text
 

@@ -133,11 +133,23 @@ class CharacterBoxes:
         """Return position in the line, start and end (x) of each gap wide enough for columns."""
         min_width = _GAP_SHARE * (line.y_max - line.y_min)
         gaps: list[tuple[int, float, float]] = []
-        get_edges, offset = self.get_edges, line.start
-        for space in _GAP.finditer(line.text):
-            gap_start, gap_end = get_edges(offset + space.start() - 1, offset + space.end())
+        get_char_box, page, box, reference, offset = (
+            self._get_char_box,
+            self._page,
+            self._box,
+            self._reference,
+            line.start,
+        )
+        for space in _GAP.finditer(
+            line.text
+        ):  # as `get_edges`, without the calls: most time is here
+            start, end = space.span()
+            get_char_box(page, offset + start - 1, reference)
+            gap_start = box.right
+            get_char_box(page, offset + end, reference)
+            gap_end = box.left
             if gap_end - gap_start >= min_width:
-                gaps.append((space.start(), gap_start, gap_end))
+                gaps.append((start, gap_start, gap_end))
         return gaps
 
 
@@ -170,6 +182,16 @@ class _RotatedBoxes(CharacterBoxes):
 
     def get_edges(self, first: int, second: int) -> tuple[float, float]:
         return self.get_box(first)[2], self.get_box(second)[0]
+
+    def find_gaps(self, line: Line) -> list[tuple[int, float, float]]:
+        min_width = _GAP_SHARE * (line.y_max - line.y_min)
+        spaces = [space.span() for space in _GAP.finditer(line.text)]
+        edges = [self.get_edges(line.start + start - 1, line.start + end) for start, end in spaces]
+        return [
+            (start, *gap)
+            for (start, _), gap in zip(spaces, edges, strict=True)
+            if gap[1] - gap[0] >= min_width
+        ]
 
     def locate(self, line: Line) -> None:
         stripped = line.text.strip()
