@@ -46,6 +46,7 @@ import re
 import unicodedata
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -67,6 +68,7 @@ MAX_COMPARISONS = 5_000
 DOCUMENT_FIELDS = ("uri", "title", "mime")
 """Fields of the document itself; they hide metadata of the same name."""
 
+_reads_paths: ContextVar[bool] = ContextVar("reads_paths", default=True)
 _URI_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _STRING_OPERATORS: dict[str, Callable[[str, str], bool]] = {
     "startswith": str.startswith,
@@ -127,14 +129,21 @@ class Filter:
         """Return the filter as plain data: ``{"field", "op", "value"}``, ``{"and": [...]}`` ..."""
 
     @staticmethod
-    def of(where: Where) -> Filter:
+    def of(where: Where, *, paths: bool = True) -> Filter:
         """Return the filter for a filter, its JSON form, or a mapping of fields to values.
+
+        Without `paths`, a ``uri`` cannot be written as a path: that of a client says nothing about
+        the folders of a server.
 
         With a mapping, every field must equal its value, or one of its values if it is a list. The
         value may also be a mapping of operators, as in Chroma: ``{"year": {"$gte": 2020}}``. Raises
         `QueryError` for an unknown operator, and for a mixture of the JSON form and that of Chroma.
         """
-        condition = _FilterParser().parse(where, 0)
+        token = _reads_paths.set(paths)
+        try:
+            condition = _FilterParser().parse(where, 0)
+        finally:
+            _reads_paths.reset(token)
         _check_size(condition)
         return condition
 
@@ -299,7 +308,7 @@ class F:
     def _equal_one_of(self, operands: Sequence[Scalar]) -> Filter:
         if normalize_field(self.name) == "uri":
             uris = [uri for operand in operands for uri in _list_uris_of_path(operand)]
-            operands = [*operands, *(uri for uri in uris if uri not in operands)]
+            operands = [*operands, *dict.fromkeys(uris)]
         return Compare(self.name, "in", tuple(operands))
 
     def _match_string(self, op: str, text: str) -> Filter:
@@ -366,7 +375,7 @@ def _read_field_values(document: Document, field: str) -> list[Scalar] | None:
 
 def _list_uris_of_path(path: Scalar) -> list[str]:
     """Return the ``file:`` uris of a path, as the names of files can be written; [] for a uri."""
-    if not isinstance(path, str) or not path or _URI_SCHEME.match(path):
+    if not _reads_paths.get() or not isinstance(path, str) or not path or _URI_SCHEME.match(path):
         return []
     try:
         absolute = os.path.abspath(Path(path).expanduser())  # noqa: PTH100 (keeps symbolic links)

@@ -186,7 +186,7 @@ class PipelineConfig(Component):
             reason = getattr(error, "strerror", None) or error
             raise ConfigError(f"{where}cannot be read: {reason}") from None
         except Exception as error:  # PyYAML does not wrap the errors of its constructors
-            raise ConfigError(f"{where}not YAML: {' '.join(str(error).split())[:300]}") from None
+            raise ConfigError(f"{where}not YAML: {_describe_yaml_error(error)}") from None
         if not isinstance(plain, dict | None):
             raise ConfigError(f"{where}a pipeline must be a mapping of settings")
         try:
@@ -194,3 +194,11 @@ class PipelineConfig(Component):
         except ConfigError as error:
             error.args = (f"{where}{error}",)
             raise
+
+
+def _describe_yaml_error(error: Exception) -> str:
+    """Return the problem and its place, without the line itself: it may hold a key."""
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or (type(error).__name__ if mark else error)
+    place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return f"{' '.join(str(problem).split())[:300]}{place}"

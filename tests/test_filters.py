@@ -418,6 +418,26 @@ def test_more_comparisons_than_a_store_takes_raise_a_query_error(
     Filter.of({"uri": {"$in": [str(i) for i in range(30_000)]}})
 
 
+def test_many_paths_are_read_in_linear_time() -> None:
+    class Counted(str):
+        comparisons = 0
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            Counted.comparisons += 1
+            return str.__eq__(self, other)
+
+    Filter.of({"uri": {"$in": [Counted(f"u{i}") for i in range(2_000)]}})
+    assert Counted.comparisons < 50_000
+
+
+def test_paths_of_clients_are_no_paths(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.md")
+    assert Filter.of({"uri": path}) != Filter.of({"uri": path}, paths=False)
+    assert Filter.of({"uri": path}, paths=False).to_json()["value"] == path
+    assert Filter.of({"uri": path}).to_json()["op"] == "in"
+
+
 def test_python_and_or_with_filters_raise_a_type_error() -> None:
     with pytest.raises(TypeError, match="parentheses"):
         (F("a") == 1) and (F("b") == 2)

@@ -14,6 +14,7 @@ from rag.generation.claims import (
     extract_claim,
     find_prose,
     has_no_claim,
+    has_symbol_letters,
     is_refusal,
     lacks_predicate,
     says_something_new,
@@ -47,6 +48,7 @@ _TAGS = range(0xE0000, 0xE0080)
 _INVISIBLE = dict.fromkeys(
     (0xAD, 0x200B, 0x2060, 0xFEFF, *range(0x202A, 0x202F), *range(0x2066, 0x206A), *_TAGS)
 )
+_CONTEXT_CHARACTERS = 1_200  # that tell what a marker is; inline code has half of that
 _RESCAN_GROWTH_DIVISOR = 32  # unfinished text is scanned again once it has grown by 1/32
 
 
@@ -89,6 +91,7 @@ class CitationWriter:
     _unwrapper: DraftUnwrapper = field(init=False)
     _draft: str = ""
     _processed_end: int = 0  # end of the processed part of the draft
+    _context_start: int = 0
     _scanned_end: int = 0  # end of the draft at the last scan
     _written_ahead: int = 0  # characters of the next sentence that are already written
     _sentence_start: int = 0  # where the current sentence begins in the text
@@ -168,15 +171,31 @@ class CitationWriter:
 
     def _normalize_markers(self, end: int, is_complete: bool) -> int:
         """Write the markers of the prose up to `end` as ``[1]``. Return its new end."""
-        line_start = self._draft.rfind("\n", 0, self._processed_end) + 1
+        start = self._context_start = self._find_context()
         prose = normalize_markers(
-            self._draft[line_start:end],
+            self._draft[start:end],
             len(self.passages),
-            start=self._processed_end - line_start,
+            start=self._processed_end - start,
             final=is_complete,
         )
-        self._draft = self._draft[:line_start] + prose + self._draft[end:]
-        return line_start + len(prose)
+        self._draft = self._draft[:start] + prose + self._draft[end:]
+        return start + len(prose)
+
+    def _find_context(self) -> int:
+        """Return where the text begins that tells what a marker after the checked text is.
+
+        It begins with the line, or in a long line outside of inline code.
+        """
+        line_start = self._draft.rfind("\n", 0, self._processed_end) + 1
+        start = max(line_start, self._context_start)
+        if self._processed_end - start < 2 * _CONTEXT_CHARACTERS:
+            return start
+        limit = code_end = self._processed_end - _CONTEXT_CHARACTERS
+        for code in INLINE_CODE.finditer(self._draft, start, self._processed_end):
+            if code.start() >= limit:
+                break
+            code_end = max(limit, code.end())
+        return code_end
 
     def _write_code(self, final: bool) -> None:
         """Write fenced code without links, once it is complete; prose in a fence is a claim."""
@@ -259,10 +278,12 @@ class CitationWriter:
         claim = strip_markers(unlinked).strip()
         marked = [n for n in find_marker_numbers(unlinked) if 0 < n <= len(self.passages)]
         native = [n for n in self._find_native_numbers(draft_span) if n not in marked]
-        if not re.search(r"\w", claim):
+        has_signs = has_symbol_letters(claim)
+        if not has_signs and not re.search(r"\w", claim):
             self._write_sentence(raw, [], None)
         elif lacks_predicate(claim) or (
             not marked
+            and not has_signs
             and not native
             and (is_head or has_no_claim(claim))
             and not says_something_new(claim, self._known_words)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import re
+import unicodedata
 from collections.abc import Set
 from functools import lru_cache
 
@@ -149,6 +151,11 @@ _STATEMENT = re.compile(
     r"sold|bought|made|took|gave|left|began|became|went|came|met|paid|sent|built|burnt|caught|hid)\b",
     re.IGNORECASE,
 )
+_MARKUP = re.compile(r"[*_`~\\]|[<‹][^<>‹]{0,100}>")
+_POSSESSIVE = re.compile(r"(?<=\w)['’]s\b")
+_INNER_PUNCTUATION = re.compile(
+    r"[,;:()\[\]{}\"“”„«»‹›–—|]|(?<!\w)-|-(?!\w)|(?<!\w)['‘’]|['‘’](?!\w)"
+)
 _NAMES_A_LIST = re.compile(
     r"\b(?:following|below|here|found|follows|steps?|let\s+me|what|how|why|which|who|when|where)\b",
     re.IGNORECASE,
@@ -166,9 +173,14 @@ _TOLD_AFTER_REFUSAL = re.compile(
 )
 _CODE_CHARACTERS = re.compile(r"[=;<>{}$@\\|\[\]]|\(\)|:[ \t]*+$|^[ \t]*+(?:#|//)", re.M)
 _COMMENT_LINE = re.compile(r"^[ >]*+(?:#+|//+|--)?[ \t]*+", re.M)
+_SYMBOL_LETTER = re.compile(
+    "[\u249c-\u24e9\u2801-\u28ff\U0001f110-\U0001f189\U0001f1e6-\U0001f1ff]"
+)
+_MIN_SYMBOL_LETTERS = 8  # some are in use: flags, ratings
 _PROSE_TAGS = frozenset({"", "text", "txt", "plain", "plaintext", "markdown", "md"})
-_SENTENCE_END = re.compile(r"[.!?][\"')\]]?\s*\Z")
-_STARTS_WITH_LETTERS = re.compile(r"\s*[^\W\d_]{2}|\s*[AI]\s")
+_SENTENCE_END = re.compile(r"[.!?][\"'”’»)\]*_`~]{0,4}\s*\Z")
+_STARTS_WITH_LETTERS = re.compile(r"[\W\d_]{0,12}(?:[^\W\d_]{2}|[AI]\s)")
+_SHORT_SENTENCE = re.compile(r"[\W\d_]{0,12}(?:The|This|That|These|Your|Our|It|He|She|We|They)\s")
 _MIN_WORDS_OF_PROSE = 4
 _WITHOUT_PREDICATE = re.compile(r"\b(?:is|are|was|were)[\s.:*_]*\Z", re.IGNORECASE)
 _MAX_REFUSAL_CHARACTERS = 300
@@ -201,7 +213,7 @@ def says_something_new(text: str, known_words: Set[str]) -> bool:
     it is about, "The battery explodes after three flights" does not. Statements are recognized in
     English only.
     """
-    if _COURTESY.match(text) or not _STATEMENT.search(text):
+    if _COURTESY.match(text) or not _STATEMENT.search(_strip_markup(text)):
         return False
     if _QUESTION.search(text):
         if not _TOLD_IN_A_QUESTION.search(text):
@@ -209,6 +221,13 @@ def says_something_new(text: str, known_words: Set[str]) -> bool:
     elif _ASKS.match(text) or (text.rstrip(" *_").endswith(":") and _NAMES_A_LIST.search(text)):
         return False
     return _has_new_words(text, known_words)
+
+
+def _strip_markup(text: str) -> str:
+    """Return a text as it is read: without emphasis, tags, entities and punctuation within it."""
+    text = unicodedata.normalize("NFKC", html.unescape(text))
+    text = _POSSESSIVE.sub("", _MARKUP.sub("", text))
+    return " ".join(_INNER_PUNCTUATION.sub(" ", text).split())
 
 
 def _has_new_words(text: str, known_words: Set[str]) -> bool:
@@ -221,6 +240,11 @@ def _has_new_words(text: str, known_words: Set[str]) -> bool:
 def _list_frame_stems() -> frozenset[str]:
     """Return the stems of words that announce what follows."""
     return frozenset(stems(_FRAME_WORDS))
+
+
+def has_symbol_letters(text: str) -> bool:
+    """Whether a text is written in signs that look like letters and are none: Ⓣⓗⓔ, 🆃🅷🅴, ⠞⠓⠑."""
+    return len(_SYMBOL_LETTER.findall(text)) >= _MIN_SYMBOL_LETTERS
 
 
 def find_prose(block: str, tag: str = "") -> str:
@@ -243,10 +267,11 @@ def find_prose(block: str, tag: str = "") -> str:
 
 
 def _is_sentence(line: str) -> bool:
+    word_count = len(words(line))
     return (
-        len(words(line)) >= _MIN_WORDS_OF_PROSE
+        word_count >= (3 if _SHORT_SENTENCE.match(line) else _MIN_WORDS_OF_PROSE)
         and _STARTS_WITH_LETTERS.match(line) is not None
-        and bool(_SENTENCE_END.search(line) or _STATEMENT.search(line))
+        and bool(_SENTENCE_END.search(line) or _STATEMENT.search(_strip_markup(line)))
     )
 
 

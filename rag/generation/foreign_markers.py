@@ -152,7 +152,9 @@ def _read_numbers(match: re.Match[str], passage_count: int) -> list[int]:
         numbers = [
             number
             for run in runs
-            for number in ([int(run)] if int(run) <= passage_count else map(int, run))
+            for number in (
+                [int(run)] if len(run) < 4 and int(run) <= passage_count else map(int, run)
+            )
         ]
         return list(dict.fromkeys(numbers))
     text = next(match[name] for name in "etwxdslbrn" if match[name])

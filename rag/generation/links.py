@@ -20,7 +20,7 @@ _TARGET = (
     r"(?:\s++[\"'(][^\n]{0,200}?[\"')])?\s*+\)"
 )
 _LINK = re.compile(r"(!?)\[((?:[^\[\]\n]|\[[^\[\]\n]*+\]){0,500})\]" + _TARGET)
-_IMAGE_BY_NAME = re.compile(r"!\[([^\[\]\n]{0,500})\](?!\()(?:\[[^\[\]\n]{0,200}\])?")
+_IMAGE_BY_NAME = re.compile(r"!\[([^\[\]]{0,500})\](?!\()(?:\[[^\[\]]{0,200}\])?")
 _DEFINITION = re.compile(r"^[ >]{0,3}\[[^\]\n]{1,200}\]:[ \t]*<?((?:[\w+.-]+:|//)\S*).*$", re.M)
 _URL = re.compile(
     r"<?(?:(?<![A-Za-z0-9+.-])[a-z][a-z0-9+.-]{1,20}://|(?<![A-Za-z0-9])www\.(?=\w)"
@@ -35,7 +35,9 @@ _LOADING_TAG = re.compile(
 _AUTOLINK = re.compile(r"<(?=[a-z][a-z0-9+.-]{1,31}:)", re.IGNORECASE)
 _DEFINITION_COLON = re.compile(r"\]:")
 _MARKER_START = re.compile(r"\[\d{1,3}\Z")
-_TEXT = re.compile(r"[^\s>\[]")
+_LINE_MARKS = re.compile(r"(?:[\s>*+-]|\d{1,9}[.)](?=\s))*+")  # of quotations and lists
+_TEXT = re.compile(r"\w")
+_IMAGE_START = re.compile(r"!(?=\[)")
 _TRAILING_PUNCTUATION = ".,;:!?*_"
 _POSSIBLE_MARKUP = re.compile(r"[<!]|\]\s*[(:]|//|www\.", re.IGNORECASE)
 _MAX_LINK_NESTING = 8
@@ -118,6 +120,7 @@ def _clean_text_between_links(part: str, is_cited: UrlPredicate, is_quoted: UrlP
         return (f"`{url}`" if is_quoted(url) else LINK_PLACEHOLDER) + address[len(url) :]
 
     part = _TAG.sub("\u2039", _URL.sub(replace_url, part)).replace("](", "] (")
+    part = _IMAGE_START.sub("! ", part)
     return _DEFINITION_COLON.sub(
         lambda m: m.group() if _ends_with_marker(part, m.start()) else "] :", part
     )
@@ -129,4 +132,5 @@ def _ends_with_marker(text: str, position: int) -> bool:
     if start is None:
         return False
     line_start = text.rfind("\n", 0, start.start()) + 1
-    return _TEXT.search(text, line_start, start.start()) is not None
+    marks = _LINE_MARKS.match(text, line_start, start.start())
+    return _TEXT.search(text, marks.end() if marks else line_start, start.start()) is not None

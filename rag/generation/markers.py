@@ -18,7 +18,8 @@ _NUMBERED_LINK = re.compile(r"(?<!!)\[(\^?\d{1,3})\]\([^\s()]*+\)")
 INLINE_CODE = re.compile(r"(?<![`\\])(`++).{1,500}?(?<!`)\1(?!`)")
 _MAX_RANGE_SPAN = 50
 _SOURCE_MARKER = re.compile(
-    r"(?<![:=,(\[{]\s)(?<![:=,(\[{])\[\^?(\d{1,3}(?:\s?[-–,;]\s?\d{1,3})*)\](?![(:\[])"
+    r"(?<![:=(\[{]\s)(?<![:=(\[{])(?<!(?<!\]),)(?<!(?<!\]),\s)"  # also after another: [1],[2]
+    r"\\?\[\^?(\d{1,3}(?:\s?[-–,;]\s?\d{1,3})*)\\?\](?!\(|:(?=\S)|\[(?!\^?\d))"
 )
 _CODE = re.compile(r"[={}]|\w\((?!s\))")  # in a line: an assignment, a block, a call
 _NOTE = re.compile("⁽[⁰¹²³⁴⁵⁶⁷⁸⁹,;–\\s-]{1,20}⁾")

@@ -8,6 +8,7 @@ from contextlib import suppress
 from threading import Lock
 from typing import Any
 
+from rag.providers.base import strip_query
 from rag.providers.reply_limits import ReplyLimits, ReplyTooLong, ReplyTooSlow, fetch
 
 _log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ def _find(url: str, model: str, key: str, iterate_answers: _AnswerIterator) -> i
     if tokens is None:
         _log.warning(
             "%s does not tell how much %s reads: %d tokens are assumed; set `context`",
-            url, model, ASSUMED_CONTEXT_TOKENS,
+            strip_query(url), model, ASSUMED_CONTEXT_TOKENS,
         )  # fmt: skip
     with _lock:
         return _known.setdefault((url, model, iterate_answers), tokens or ASSUMED_CONTEXT_TOKENS)

@@ -117,8 +117,11 @@ async def parse_filter(where: dict[str, Any] | None, tenant: Tenant) -> Filter |
     """Return the filter of a request body. Raises `QueryError`."""
     if where is None:
         return None
-    public_uris = await to_thread.run_sync(tenant.read_public_uris)
-    return public_uris.translate(Filter.of(where))
+
+    def parse() -> Filter:
+        return tenant.read_public_uris().translate(Filter.of(where, paths=False))
+
+    return await to_thread.run_sync(parse)  # a filter can have many values
 
 
 @router.post("/ask", tags=["Questions"], responses=EVENT_STREAM)

@@ -172,6 +172,9 @@ def test_markers_of_a_source_are_shown_as_notes(tmp_path: Path) -> None:
 
 
 def test_links_and_code_of_a_source_are_no_notes() -> None:
+    assert show_as_notes("1874[1][2], gates[1],[2] and [3], [4]; a\\[5\\]") == (
+        "1874⁽¹⁾⁽²⁾, gates⁽¹⁾,⁽²⁾ and ⁽³⁾, ⁽⁴⁾; a⁽⁵⁾"
+    )
     assert show_as_notes("See [1](a.html), [2]: b, [a][3] and [4, 5].") == (
         "See [1](a.html), [2]: b, [a]⁽³⁾ and ⁽⁴, ⁵⁾."
     )

@@ -87,6 +87,17 @@ FENCES_THAT_RENDERERS_SEE_OTHERWISE = [
     f"{TRUE} \\`<{EVIL}>\\` is nice",
     f"{TRUE} \\`![x]({EVIL})\\`",
     f"{TRUE}\n\n```\n<{EVIL}>\n```\n",
+    *(
+        f"The battery lasts ![34\nminutes][1] in calm air [1].\n\n{mark}[1]: {address} 'x'"
+        for mark in ("", "- ", "* ", "1. ", "> 1. ", "- - ", "  + ")
+        for address in (
+            "https:\\/\\/evil.example/p.png",
+            "https:/evil.example/p.png",
+            "https:evil.example",
+            "data:evil.example",
+        )
+    ),
+    f"{TRUE} ![34 [x] minutes][1]\n\n1. [1]: {EVIL}",
 ]
 
 
@@ -96,7 +107,7 @@ FENCES_THAT_RENDERERS_SEE_OTHERWISE = [
 def test_no_link_hides_in_what_may_be_code(draft: str, unsupported: str, live: bool) -> None:
     answer, _ = run_generator(draft, live=live, unsupported=unsupported)
     html = MarkdownIt("commonmark").render(answer.text)
-    assert "34 minutes" in html
+    assert "34 minutes" in " ".join(html.split())
     assert "evil.example" not in "".join(re.findall(r'(?:src|href)="[^"]*"', html))
 
 

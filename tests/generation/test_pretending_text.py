@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.generation.claims import find_prose, says_something_new
+from rag.generation.foreign_markers import normalize_markers
 from rag.text.tokenization import content_stems
 from tests.generation.samples import PASSAGE_TEXTS, QUESTION, run_generator
 
@@ -49,6 +52,77 @@ DRESSED = {
     "a formula": f"$$\\text{{{LIE}}}$$\n\n{TRUE}",
     "zero-width spaces": f"{TRUE} The\u200b battery\u200b explodes after three flights.",
 }
+
+
+DRESSED |= {
+    f"{place} with {dress}": form.format(lie=lie, true=TRUE)
+    for place, form in {
+        "a heading": "## {lie}\n\n{true}",
+        "a table head": "| {lie} | x |\n|---|---|\n| battery | 34 minutes [1] |\n\n{true}",
+        "a lead-in": "{lie}:\n\n- {true}",
+        "a question": "Did you know that {lie}? {true}",
+        "a fence": "```\n{lie}.\n```\n\n{true}",
+    }.items()
+    for dress, lie in {
+        "emphasis": "The **battery** explodes after three flights",
+        "underscores": "The battery _explodes_ after three flights",
+        "code": "The battery `explodes` after three flights",
+        "a comma": "The battery, explodes after three flights",
+        "parentheses": "The battery (explodes) after three flights",
+        "quotation marks": "The “battery” explodes after three flights",
+        "wide letters": "The ｂａｔｔｅｒｙ explodes after three flights",
+        "a line through": "The ~~battery~~ explodes after three flights",
+    }.items()
+} | {
+    f"a fence with {mark}": f"```\n{mark} The battery explodes after three flights.\n```\n\n{TRUE}"
+    for mark in ("-", "*", "1.", '"', "(", "**", "⚠️")
+}
+DRESSED["a short fence"] = f"```\nThe battery explodes.\n```\n\n{TRUE}"
+
+
+@pytest.mark.parametrize("text", ["Ⓣⓗⓔ ⓑⓐⓣⓣⓔⓡⓨ ⓔⓧⓟⓛⓞⓓⓔⓢ.", "🆃🅷🅴 🅱🅰🆃🆃🅴🆁🆈 🅱🆄🆁🅽🆂.", "⠞⠓⠑⠀⠃⠁⠞⠞⠑⠗⠽."])
+@pytest.mark.parametrize("form", ["{} {}", "## {1}\n\n{0}", "{0}\n\n{1}"])
+def test_signs_that_look_like_letters_are_no_decoration(text: str, form: str) -> None:
+    draft = form.format(TRUE, text)
+    dropped, _ = run_generator(draft, unsupported="drop")
+    assert text[:3] not in dropped.text and "34 minutes" in dropped.text
+    flagged, _ = run_generator(draft, unsupported="flag")
+    assert any(
+        text[:3] in flagged.text[s.start : s.end] for s in flagged.sentences if s.is_rejected
+    )
+
+
+def test_flags_and_ratings_are_decoration() -> None:
+    answer, _ = run_generator(f"{TRUE}\n\n🇩🇪 🇫🇷\n\n⭐⭐⭐⭐⭐\n", unsupported="drop")
+    assert "🇩🇪 🇫🇷" in answer.text and "⭐" in answer.text
+
+
+def test_thousands_of_superscript_digits_are_no_marker() -> None:
+    for live in (False, True):
+        answer, _ = run_generator(f"{TRUE} {'¹' * 5_000}", live=live)
+        assert "34 minutes" in answer.text
+
+
+@pytest.mark.parametrize(
+    "unit", ["It was not. ", "`a b` lasts. ", "The battery lasts 34 minutes. "]
+)
+def test_the_steps_of_a_stream_grow_with_its_text(
+    unit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = 0
+
+    def count(text: str, *arguments: Any, **options: Any) -> str:
+        nonlocal read
+        read += len(text)
+        return normalize_markers(text, *arguments, **options)
+
+    monkeypatch.setattr("rag.generation.citations.normalize_markers", count)
+    characters = []
+    for size in (4_000, 8_000):
+        read = 0
+        run_generator(unit * (size // len(unit)), live=True, unsupported="drop")
+        characters.append(read)
+    assert characters[1] < 2.5 * characters[0]
 
 
 @pytest.mark.parametrize("live", [False, True], ids=["whole", "stream"])

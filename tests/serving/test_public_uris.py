@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -139,6 +140,14 @@ def test_filters_do_not_tell_the_path(pipeline: Pipeline, folder: Path, tmp_path
                 ("contains", f"{tmp_path.name}/"),
             ):
                 assert count({"field": field, "op": op, "value": value}) == 0, (field, op, value)
+        document = folder / "handbook.md"
+        for path in (
+            str(document),
+            os.path.relpath(document),
+            f"~/{os.path.relpath(document, Path.home())}",
+        ):
+            assert count({"uri": path}) == 0
+            assert count({"field": "uri", "op": "startswith", "value": path}) == 0
         assert count({"field": "uri", "op": "startswith", "value": "file:///docs/"}) > 0
         assert count({"field": "uri", "op": "contains", "value": "/docs/"}) > 0
         assert count({"not": {"field": "uri", "op": "startswith", "value": hidden}}) > 0
