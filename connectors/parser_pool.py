@@ -143,6 +143,8 @@ class _Worker:
             [sys.executable, "-P", "-m", "connectors.parser_pool"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            # A crash report may hold control characters of the file.
+            stderr=None if os.environ.get("RAG_DEBUG") else subprocess.DEVNULL,
         )
         self._stop_lock = threading.Lock()
         self.alive = True
@@ -180,7 +182,9 @@ class _Worker:
                     f"parsing takes more than {limits.seconds:g} s (limits.seconds)"
                 ) from None
             code = self._process.returncode
-            raise SourceError(f"the parser process crashed (exit code {code})") from None
+            raise SourceError(
+                f"the parser process crashed (exit code {code}; RAG_DEBUG=1 shows its output)"
+            ) from None
         finally:
             timer.cancel()
         if isinstance(reply, list):

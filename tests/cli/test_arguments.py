@@ -50,6 +50,11 @@ def test_working_directory_does_not_shadow_packages(ingested_rag: Rag, tmp_path:
     [
         ("nothing.yaml", {}, "cannot be read"),
         ("bad.yaml", {"bad.yaml": "k: [1"}, "not YAML"),
+        (
+            "bad.yaml",
+            {"bad.yaml": 'k: 1\napi_key: "sk-SECRET\nx: 1'},
+            "not YAML: found unexpected end of stream, line 3",
+        ),
         ("bad.yaml", {"bad.yaml": "- 1"}, "a pipeline must be a mapping"),
         ("bad.yaml", {"bad.yaml": "retreiver: hybrid"}, "retreiver: no such setting"),
         (

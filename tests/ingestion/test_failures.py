@@ -19,6 +19,7 @@ from tests.cli.test_index import drop_root_powers
 from tests.conftest import CommandResult
 
 # Fills a small file system, ingests, frees it, and ingests again.
+HINT = "RAG_DEBUG=1 shows its output"
 FULL_DISK = """
 import os
 import sys
@@ -360,8 +361,8 @@ def test_a_parser_crash_fails_only_its_document(
             report = pipeline.ingest(TextConnector(texts=tuple(texts)))
             assert report.added == 27
             assert {f.uri: f.error for f in report.failed} == {
-                "text:3": "the parser process crashed (exit code 7)",
-                "text:17": "the parser process crashed (exit code 7)",
+                "text:3": f"the parser process crashed (exit code 7; {HINT})",
+                "text:17": f"the parser process crashed (exit code 7; {HINT})",
                 "text:5": "a component failed (ValueError: a bug)",
             }
             assert maintenance.verify(pipeline.open()).problems == []
@@ -374,17 +375,23 @@ class AbortingParser(Parser):
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         if data.startswith(b"%PDF"):
+            os.write(2, b"\x1b]0;owned\x07")
             os.abort()
         subprocess.run([sys.executable, "-c", "import sys; sys.stdin.read()"], check=True)
         return Document(uri=uri, text=data.decode())
 
 
-def test_parsers_abort_only_their_process_and_programs_cannot_read_requests(tmp_path: Path) -> None:
+def test_parsers_abort_only_their_process_and_programs_cannot_read_requests(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     texts = ("one", "%PDF-1.7", "two", "three")
     with Pipeline(index=tmp_path / "i", parser=AbortingParser(), processes=1) as pipeline:
         report = pipeline.ingest(TextConnector(texts=texts))
     assert report.added == 3
-    assert [f.error for f in report.failed] == ["the parser process crashed (exit code -6)"]
+    assert [f.error for f in report.failed] == [
+        f"the parser process crashed (exit code -6; {HINT})"
+    ]
+    assert "owned" not in capfd.readouterr().err  # what a parser prints may come from the file
 
 
 def test_a_hanging_parser_fails_only_its_document(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from rag.providers.context_length import ASSUMED_CONTEXT_TOKENS, find_context_le
 from rag.providers.event_streams import EventDecoder
 from rag.providers.ollama import list_models
 from rag.providers.reply_limits import ReplyLimits, ReplyTooLong
-from rag.testing.model_server import REPLY
+from rag.testing.model_server import REPLY, ModelServer, Shape
 from rag.testing.wire_formats import find_wire_format
 from tests.llm.test_misbehaving_servers import complete, complete_async, stream, stream_async
 from tests.llm.test_native_apis import APIS, HELLO, make_model
@@ -131,6 +131,14 @@ def test_a_head_without_end_ends_in_time(call: Callable[..., Any], start: bytes)
     piece = {b"200 ": b"x", b"OK\r\n": b"X: y\r\n"}.get(start[-4:], start)
     with serve(send_forever(piece, start)) as url, pytest.raises(ModelUnreachable):
         call(url, timeout=0.5, total_timeout=0.6, retries=0)
+
+
+def test_the_message_about_the_context_length_has_no_key(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with ModelServer(Shape()) as server:
+        find_context_length(f"{server.url}?key=SECRET", "m", "")
+    assert "does not tell how much m reads" in caplog.text and "SECRET" not in caplog.text
 
 
 def test_the_context_length_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
