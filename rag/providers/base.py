@@ -153,6 +153,9 @@ class HostedModel(Component):
             return ModelReplyError(f"{server} sent {error}", model=self.model)
         if isinstance(error, ReplyTooSlow):
             return ModelUnreachable(f"{server}: {error}", model=self.model)
+        if isinstance(error, TimeoutError):  # of the whole call
+            reason = f"no end of the reply in {self.total_timeout:g} s"
+            return ModelUnreachable(f"{server}: {reason}", model=self.model)
         return ModelUnreachable(f"{server} did not answer in {self.timeout:g} s", model=self.model)
 
     def _make_embedded_error(self, reason: str, code: str = "") -> ModelError:

@@ -213,6 +213,9 @@ class OpenAIProvider(HostedModel):
     def _to_status_error(self, error: APIStatusError) -> ModelError:
         status = error.status_code
         reason = _read_error_reason(error)
+        if 300 <= status < 400:
+            target = strip_query(error.response.headers.get("location", ""))
+            reason = f"it moved to {target}; redirects are not followed with a key"
         if status in (404, 405) and reason == NO_REASON:
             reason = (
                 f"{reason}; `base_url` is the address before /chat/completions, and mostly ends "

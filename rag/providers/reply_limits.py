@@ -64,7 +64,12 @@ class ReplyLimits:
             _limit_stream(response, self)
 
         hooks = {"request": [start], "response": [limit]}
-        return {"timeout": self.read, "event_hooks": hooks, "verify": _share_ssl_context()}
+        return {
+            "timeout": self.read,
+            "event_hooks": hooks,
+            "verify": _share_ssl_context(),
+            "follow_redirects": False,  # what is sent is for this host only
+        }
 
 
 def fetch(limits: ReplyLimits, method: str, url: str, **options: Any) -> httpx.Response:

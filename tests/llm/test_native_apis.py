@@ -25,6 +25,7 @@ from rag import (
     OpenAIChat,
 )
 from rag.embedding.cohere import CohereEmbedder
+from rag.embedding.openai import OpenAIEmbedder
 from rag.errors import (
     MissingKey,
     ModelAuthError,
@@ -572,6 +573,17 @@ def test_a_redirect_is_not_followed_with_the_key(scripted_server: Script) -> Non
     scripted_server.replies = [(302, elsewhere, b"")]
     with pytest.raises(ModelError, match="302"):
         anthropic(scripted_server).complete(HELLO)
+
+
+@pytest.mark.parametrize("status", [302, 307, 308])
+@pytest.mark.parametrize("provider", [OpenAIChat, CohereChat, OpenAIEmbedder])
+def test_no_prompt_follows_a_redirect(scripted_server: Script, provider: Any, status: int) -> None:
+    with ModelServer() as elsewhere:
+        scripted_server.replies = [(status, {"Location": f"{elsewhere.url}/chat/completions"}, b"")]
+        model = provider(model="m", base_url=scripted_server.url, api_key=SecretStr("k"), retries=0)
+        with pytest.raises(ModelError, match=str(status)):
+            model.complete(HELLO) if hasattr(model, "complete") else model.embed_documents(["a"])
+        assert not elsewhere.requests
 
 
 def test_a_cancelled_call_closes_its_connection() -> None:

@@ -129,7 +129,8 @@ def chat_with_cohere(url: str, **limits: float) -> None:
 )
 def test_a_head_without_end_ends_in_time(call: Callable[..., Any], start: bytes) -> None:
     piece = {b"200 ": b"x", b"OK\r\n": b"X: y\r\n"}.get(start[-4:], start)
-    with serve(send_forever(piece, start)) as url, pytest.raises(ModelUnreachable):
+    message = r"no end of the reply in 0\.6 s"
+    with serve(send_forever(piece, start)) as url, pytest.raises(ModelUnreachable, match=message):
         call(url, timeout=0.5, total_timeout=0.6, retries=0)
 
 
