@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
+import sqlite3
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -23,6 +25,7 @@ from rag.errors import (
     ModelUnreachable,
     QueryError,
     RagError,
+    RagIndexError,
     SourceError,
 )
 from rag.serving.asgi import ResponseTracker
@@ -110,6 +113,9 @@ def to_api_error(error: Exception) -> ApiError:
         message = "the chat model is rate-limited: try again later"
         delay = _choose_delay(error, _RATE_LIMIT_RETRY_SECONDS)
         return ApiError(429, message, "model_busy", retry_after=delay)
+    if _is_disk_full(error):
+        _log.error("%s", error)
+        return ApiError(507, "the disk of the server is full", "disk_full")
     is_unexpected = not isinstance(error, RagError)
     _log.error("%s: %s", type(error).__name__, error, exc_info=is_unexpected)
     if isinstance(error, ModelContextExceeded):
@@ -196,3 +202,15 @@ async def _handle_http_exception(_: Request, error: Exception) -> JSONResponse:
 
 async def _handle_error(_: Request, error: Exception) -> JSONResponse:
     return to_api_error(error).response()
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that caused it, says that no space is left."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        is_of_index = isinstance(error, RagIndexError | sqlite3.Error)
+        if is_of_index and ("no space left" in str(error) or "disk is full" in str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 import re
 import socket
+import sqlite3
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,13 @@ import pytest
 from PIL import Image
 
 from rag import GroundedGenerator, Pipeline, ScriptedChat
-from rag.errors import ModelError, ModelRateLimited, ModelUnreachable
+from rag.errors import (
+    ModelError,
+    ModelRateLimited,
+    ModelUnreachable,
+    RagError,
+    RagIndexError,
+)
 from rag.serving import Options
 from tests.conftest import HANDBOOK, ROOT
 from tests.serving.conftest import QUESTION, Server, serve_pipeline
@@ -132,6 +140,26 @@ def test_client_is_asked_to_wait_as_long_as_the_model(
 
     response = to_api_error(error).response()
     assert (response.status_code, response.headers.get("retry-after")) == (status, delay)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "/secret/uploads"),
+        sqlite3.OperationalError("database or disk is full"),
+        RagIndexError.disk_full("/secret/index"),
+    ],
+)
+def test_a_full_disk_is_named(error: Exception) -> None:
+    from rag.serving.errors import to_api_error
+
+    wrapped = RagError("the conversation cannot be written")
+    wrapped.__cause__ = error
+    for raised in (error, wrapped):
+        api_error = to_api_error(raised)
+        assert (api_error.status, api_error.code) == (507, "disk_full")
+        assert "/secret" not in str(api_error.response().body)
+    assert to_api_error(ModelError("the disk is full")).status == 502
 
 
 def test_ask_without_an_index_returns_not_found(keyed_server: Server) -> None:
