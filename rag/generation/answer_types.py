@@ -9,6 +9,7 @@ import re
 from typing import Literal
 
 from rag.text.date_forms import MONTH_PATTERN
+from rag.text.tokenization import words
 from rag.text.word_lists import CARDINALS
 
 AnswerType = Literal["number", "money", "duration", "time", "person", "contact"]
@@ -62,9 +63,14 @@ _CONTACT = re.compile(r"\d[\d ()/.+-]{3,}\d|\S@\S|https?://|www\.")
 _PERSON = re.compile(
     r"(?<![.!?:]\s)(?<!^)\b[^\W\d_a-zß-öø-ÿ][\w'’-]{1,60}|[^\W\d_a-zß-öø-ÿ][\w'’-]{1,60}\s[^\W\d_a-zß-öø-ÿ]"
     r"|\b(?:manager|director|team|department|head|officer|office|staff|chair|secretary|treasurer|"
-    r"supervisor|owner|engineer|assistant|board|leitung|leiter|leiterin|abteilung)\b"
+    r"supervisor|owner|engineer|assistant|board|tenants?|landlord|members?|customers?|clients?|captain|"
+    r"coach|employees?|employer|colleagues?|everyone|everybody|anyone|anybody|nobody|guests?|visitors?|"
+    r"parents?|teachers?|doctor|nurse|drivers?|users?|applicants?|suppliers?|sellers?|buyers?|lead|chief|"
+    r"leitung|leiter|leiterin|abteilung|mieter|vermieter|kunden?|mitarbeiter|jeder)\b"
+    r"|\bby\s(?:the|an?|your|our|its)\s[a-z]"
 )
 
+_WORD = re.compile(r"[^\W\d_]+")
 _QUESTIONS: tuple[tuple[AnswerType, re.Pattern[str]], ...] = (
     (
         "contact",
@@ -142,6 +148,17 @@ _ANSWERS: dict[AnswerType, re.Pattern[str]] = {
 def find_answer_type(question: str) -> AnswerType | None:
     """Return the kind of answer that a question asks for; None if it asks for no such kind."""
     return next((kind for kind, pattern in _QUESTIONS if pattern.search(question)), None)
+
+
+def has_new_answer(question: str, text: str, kind: AnswerType) -> bool:
+    """Whether a text has an answer of this kind, and a person whom the question does not name.
+
+    "Ask the captain." does not say who the captain is.
+    """
+    if kind == "person":
+        asked_words = set(words(question))
+        text = _WORD.sub(lambda m: " " if m.group().lower() in asked_words else m.group(), text)
+    return has_answer_of_type(text, kind)
 
 
 def has_answer_of_type(text: str, kind: AnswerType) -> bool:

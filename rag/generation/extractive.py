@@ -13,6 +13,7 @@ from pydantic import Field
 
 from rag.embedding import Embedder, StaticEmbedder
 from rag.generation.answer_scorer import estimate_answerability, rank_candidates
+from rag.generation.answer_types import find_answer_type, has_new_answer
 from rag.generation.base import Generator, abstention
 from rag.generation.closest_passages import find_closest_passages
 from rag.generation.composed_answers import (
@@ -43,6 +44,7 @@ from rag.text.tokens import count_tokens
 from rag.types import Answer, Citation, ExtractStep, Hit, Message, Sentence
 
 _MAX_QUOTES = 20
+_SURE_ENOUGH = 0.5  # of a sentence without an answer of the asked kind; four of ten are right
 _MAX_SHORT_WORDS = 4  # a sentence of so many words needs its heading to be understood
 _WITHOUT_SUBJECT = re.compile(
     r"[^\W\d_a-zß-öø-ÿ][a-zß-öø-ÿ]+s\s(?:the|a|an|all|up|at|in|from|to|with|for)\b"
@@ -118,7 +120,10 @@ class ExtractiveGenerator(Generator):
             )
 
         selected, missing_sides = self._compose(query, asked, candidates, packed.passages)
-        is_sure = answerability >= self.answerability and best_relevance >= self.threshold
+        is_sure = (
+            answerability >= self._required_answerability(query, candidates)
+            and best_relevance >= self.threshold
+        )
         has_own_check = asked.kind in _KINDS_WITH_OWN_CHECK or (
             asked.kind == "list" and bool(selected) and not _is_item(selected[-1])
         )
@@ -162,9 +167,27 @@ class ExtractiveGenerator(Generator):
             return select_files(asked, passages, ranked), []
         if asked.kind == "list":
             return select_items(query, asked, ranked, passages), []
-        near_best = ranked[: self.sentences]
-        near_best = [c for c in near_best if c.score >= ranked[0].score - self._max_distance]
+        near_best = self._list_near_best(ranked)
         return select_list_below(ranked) or select_list_around(ranked, near_best), []
+
+    def _required_answerability(self, query: Query, ranked: Sequence[Candidate]) -> float:
+        """Return ``answerability``, or more if no good sentence has an answer of the asked kind.
+
+        "Ask the captain." is hardly an answer to "Who is the captain?".
+        """
+        kind = find_answer_type(query.text)
+        if kind is None or not self.answerability:
+            return self.answerability
+        has_kind = any(
+            has_new_answer(query.text, c.passage.describe(c.span), kind)
+            for c in self._list_near_best(ranked)
+        )
+        return self.answerability if has_kind else max(self.answerability, _SURE_ENOUGH)
+
+    def _list_near_best(self, ranked: Sequence[Candidate]) -> list[Candidate]:
+        """Return the best sentences, as far as their odds are near those of the best one."""
+        best = ranked[: self.sentences]
+        return [c for c in best if c.score >= ranked[0].score - self._max_distance]
 
     @property
     def _max_distance(self) -> float:

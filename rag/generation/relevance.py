@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, NamedTuple
 
 from rag.embedding import Embedder
-from rag.generation.answer_types import find_answer_type, has_answer_of_type
+from rag.generation.answer_types import find_answer_type, has_new_answer
 from rag.generation.asked_attribute import find_asked_attribute, find_texts_with_attribute
 from rag.generation.list_items import LIST_MARKER
 from rag.generation.name_agreement import (
@@ -174,7 +174,7 @@ def list_features(
                 cosine,
                 factor * (MISSING_NAME_FACTOR if lacks_names else 1),
                 attribute_factor,
-                answer_type is None or has_answer_of_type(text, answer_type),
+                answer_type is None or has_new_answer(query.text, text, answer_type),
                 lacks_names,
                 len(names),
             )

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag import Pipeline, StaticEmbedder
-from rag.generation.answer_types import find_answer_type, has_answer_of_type
+from rag import ExtractiveGenerator, Pipeline, StaticEmbedder
+from rag.generation.answer_types import find_answer_type, has_answer_of_type, has_new_answer
 from rag.generation.asked_attribute import find_asked_attribute
 from rag.generation.question_spelling import respell_question
 from rag.query import Query
-from tests.generation.samples import PASSAGES
+from tests.generation.samples import PASSAGES, make_hit
 
 FILES = {
     "catalogue.md": """# Catalogue
@@ -185,6 +185,20 @@ def test_amounts_are_no_times(text: str) -> None:
 )
 def test_dates_and_identifiers_are_no_amounts(text: str) -> None:
     assert not has_answer_of_type(text, "money") and not has_answer_of_type(text, "number")
+
+
+def test_a_sentence_that_only_repeats_the_person_of_the_question_is_no_answer() -> None:
+    text = "The code of the door is changed on the first of each month; ask the captain."
+    assert not has_new_answer("Who is the captain?", text, "person")
+    assert has_new_answer("Who knows the code of the door?", text, "person")
+    assert has_new_answer("Who pays for repairs?", "Repairs are paid by the tenant.", "person")
+    assert has_new_answer("How many hours is a week?", "A week has 37 hours.", "number")
+    hit = make_hit("a", 0, text)
+    generator = ExtractiveGenerator()
+    assert generator.answer("Who is the captain?", [hit]).status == "abstained"
+    assert generator.answer("When is the code of the door changed?", [hit]).status == "answered"
+    sure = ExtractiveGenerator(answerability=0)
+    assert sure.answer("Who is the captain?", [hit]).status == "answered"
 
 
 @pytest.mark.parametrize(
