@@ -46,7 +46,6 @@ import re
 import unicodedata
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -64,11 +63,10 @@ from rag.types.comparison import (
 )
 
 MAX_NESTING_DEPTH = 50
-MAX_COMPARISONS = 5_000
+MAX_COMPARISONS = 10_000
 DOCUMENT_FIELDS = ("uri", "title", "mime")
 """Fields of the document itself; they hide metadata of the same name."""
 
-_reads_paths: ContextVar[bool] = ContextVar("reads_paths", default=True)
 _URI_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _STRING_OPERATORS: dict[str, Callable[[str, str], bool]] = {
     "startswith": str.startswith,
@@ -139,11 +137,7 @@ class Filter:
         value may also be a mapping of operators, as in Chroma: ``{"year": {"$gte": 2020}}``. Raises
         `QueryError` for an unknown operator, and for a mixture of the JSON form and that of Chroma.
         """
-        token = _reads_paths.set(paths)
-        try:
-            condition = _FilterParser().parse(where, 0)
-        finally:
-            _reads_paths.reset(token)
+        condition = _FilterParser(F if paths else _FieldWithoutPaths).parse(where, 0)
         _check_size(condition)
         return condition
 
@@ -307,16 +301,19 @@ class F:
 
     def _equal_one_of(self, operands: Sequence[Scalar]) -> Filter:
         if normalize_field(self.name) == "uri":
-            uris = [uri for operand in operands for uri in _list_uris_of_path(operand)]
+            uris = [uri for operand in operands for uri in self._list_uris(operand)]
             operands = [*operands, *dict.fromkeys(uris)]
         return Compare(self.name, "in", tuple(operands))
 
     def _match_string(self, op: str, text: str) -> Filter:
         texts = [text]
         if normalize_field(self.name) == "uri" and not _URI_SCHEME.match(text):
-            texts += _list_uris_of_path(text) if op == "startswith" else [_quote_path(text)]
+            texts += self._list_uris(text) if op == "startswith" else [_quote_path(text)]
         conditions = [Compare(self.name, op, item) for item in dict.fromkeys(texts)]
         return conditions[0] if len(conditions) == 1 else AnyOf(tuple(conditions))
+
+    def _list_uris(self, path: Scalar) -> list[str]:
+        return _list_uris_of_path(path)
 
     def _check_scalar(self, value: object) -> Scalar:
         value = convert_scalar(value)
@@ -332,6 +329,16 @@ class F:
                 "values, and exists to select documents that have the field"
             )
         return cast(Scalar, value)
+
+
+class _FieldWithoutPaths(F):
+    """A field of a filter of a client, who cannot write a uri as a path of this machine."""
+
+    __slots__ = ()
+    __hash__ = None
+
+    def _list_uris(self, path: Scalar) -> list[str]:
+        return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,7 +382,7 @@ def _read_field_values(document: Document, field: str) -> list[Scalar] | None:
 
 def _list_uris_of_path(path: Scalar) -> list[str]:
     """Return the ``file:`` uris of a path, as the names of files can be written; [] for a uri."""
-    if not _reads_paths.get() or not isinstance(path, str) or not path or _URI_SCHEME.match(path):
+    if not isinstance(path, str) or not path or _URI_SCHEME.match(path):
         return []
     try:
         absolute = os.path.abspath(Path(path).expanduser())  # noqa: PTH100 (keeps symbolic links)
@@ -394,7 +401,8 @@ def _quote_path(path: str) -> str:
 class _FilterParser:
     """Parses one filter, whose operators must all be of one form: ours or that of Chroma."""
 
-    def __init__(self) -> None:
+    def __init__(self, make_field: Callable[[Any], F]) -> None:
+        self._make_field = make_field
         self._operators_by_form: dict[str, str] = {}
 
     def parse(self, where: Any, depth: int) -> Filter:
@@ -419,7 +427,7 @@ class _FilterParser:
                 return All(operands) if key == "and" else AnyOf(operands)
         if where.keys() <= {"field", "op", "value"} and {"field", "op"} <= where.keys():
             self._note_form("JSON", "op")
-            return _parse_comparison(where)
+            return _parse_comparison(where, self._make_field)
         return _require_all([self._parse_entry(key, where[key], depth) for key in where])
 
     def _parse_entry(self, key: Any, value: Any, depth: int) -> Filter:
@@ -427,9 +435,10 @@ class _FilterParser:
         if isinstance(key, str) and key.startswith("$"):
             return self._parse_logical(key, value, depth)
         if isinstance(value, Mapping):
-            return self._parse_operators(F(key), value, depth + 1)
+            return self._parse_operators(self._make_field(key), value, depth + 1)
         is_list = isinstance(value, list | tuple | set | frozenset)
-        return F(key).in_(value) if is_list else F(key) == value
+        field = self._make_field(key)
+        return field.in_(value) if is_list else field == value
 
     def _parse_logical(self, op: str, operand: Any, depth: int) -> Filter:
         if op not in LOGICAL_OPERATORS:
@@ -531,8 +540,8 @@ def _is_filter_list(value: Any) -> bool:
     return is_list and all(isinstance(item, Mapping | Filter) for item in value)
 
 
-def _parse_comparison(where: Mapping[str, Any]) -> Filter:
-    field, op = F(where["field"]), where["op"]
+def _parse_comparison(where: Mapping[str, Any], make_field: Callable[[Any], F]) -> Filter:
+    field, op = make_field(where["field"]), where["op"]
     if op not in OPERATORS:
         raise QueryError(f"no such operator: {op!r}; operators: {', '.join(OPERATORS)}")
     if op == "exists":

@@ -413,7 +413,7 @@ def test_more_comparisons_than_a_store_takes_raise_a_query_error(
     most = {"$or": [{f"f{i}": i} for i in range(MAX_COMPARISONS)]}
     pipeline.search("battery", where=Filter.of(most))
     for where in ({"$and": [most, {"x": 1}]}, {f"f{i}": i for i in range(30_000)}):
-        with pytest.raises(QueryError, match=r"5,000 comparisons at most; use in_"):
+        with pytest.raises(QueryError, match=r"10,000 comparisons at most; use in_"):
             pipeline.search("battery", where=where)
     Filter.of({"uri": {"$in": [str(i) for i in range(30_000)]}})
 

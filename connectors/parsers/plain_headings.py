@@ -16,6 +16,7 @@ _MIN_UNDERLINE_SHARE = 0.5  # of the length of the line above
 _UNDERLINE = re.compile(r"([=\-~*#])\1{2,}")
 _NUMBERED = re.compile(r"(?P<number>\d{1,2}(?:\.\d{1,2}){0,3})[.)]?[ \t]+(?=[^\W_a-z])")
 _SENTENCE_END = (".", "!", "?", ";", ",", ":", "…", "。", "！", "？")
+_INNER_SENTENCE_END = re.compile(r"[^\W\d_]{4}[.!?][ \t]")
 _KEY = re.compile(r"[^\s:]{1,20}(?:[ \t][^\s:]{1,20}){0,2}:[ \t]")
 _GREETING = re.compile(
     r"(?:hi|hello|hey|dear|good (?:morning|afternoon|day)|hallo|liebe[rs]?|sehr geehrte|guten tag|"
@@ -80,6 +81,7 @@ def _may_be_heading(line: _Line) -> bool:
         and not text.endswith(_SENTENCE_END)
         and any(character.isalpha() for character in text)
         and not _TIMESTAMP.match(text)
+        and not _INNER_SENTENCE_END.search(text)
     )
 
 

@@ -84,6 +84,7 @@ def test_headings(text: str, headings: list[tuple[int, str]]) -> None:
         "Hi all\n\nthe machine is broken.\n",
         "Dear Ms Brandt\n\nWe have a question.\n",
         "From: Lena\n\nHello.\n",
+        "One sentence ends here. Another\n\ngoes on.\n",
         "The first sentence ends here.\n\nThe second one, too.\n",
         "- milk\n\n- bread\n",
         "2025-01-01 12:00 start\n\n2025-01-01 12:01 stop\n",
