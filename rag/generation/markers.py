@@ -58,6 +58,9 @@ def show_as_notes(text: str) -> str:
     So they cannot be taken for citations of an answer. Indices and lists of code stay.
     """
 
+    if "[" not in text:
+        return text
+
     def rewrite(marker: re.Match[str], line: str) -> str:
         if _IDENTIFIER.search(line[: marker.start()]):
             return marker.group()
