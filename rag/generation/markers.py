@@ -57,7 +57,6 @@ def show_as_notes(text: str) -> str:
 
     So they cannot be taken for citations of an answer. Indices and lists of code stay.
     """
-
     if "[" not in text:
         return text
 
