@@ -140,9 +140,8 @@ class CharacterBoxes:
             self._reference,
             line.start,
         )
-        for space in _GAP.finditer(
-            line.text
-        ):  # as `get_edges`, without the calls: most time is here
+        # As `get_edges`, without a call for each space: much time is spent here.
+        for space in _GAP.finditer(line.text):
             start, end = space.span()
             get_char_box(page, offset + start - 1, reference)
             gap_start = box.right

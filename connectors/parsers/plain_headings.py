@@ -134,7 +134,7 @@ def _find_capitals(lines: list[_Line]) -> dict[int, int]:
 
 
 def _find_numbered(lines: list[_Line]) -> dict[int, int]:
-    """Return the lines of the longest sequence of numbers that begins with 1; at least two."""
+    """Return the lines whose numbers go on from 1; none if one of them is an item of a list."""
     headings: dict[int, int] = {}
     last: tuple[int, ...] = ()
     for i, line in enumerate(lines[:-1]):
@@ -145,7 +145,7 @@ def _find_numbered(lines: list[_Line]) -> dict[int, int]:
         if not _follows(last, number):
             continue
         if not _may_be_heading(line) or not _has_text_below(line, lines[i + 1]):
-            return {}  # it is a list
+            return {}
         headings[i] = len(number) + 1
         last = number
     return headings if len(headings) > 1 else {}

@@ -44,7 +44,7 @@ from rag.text.tokens import count_tokens
 from rag.types import Answer, Citation, ExtractStep, Hit, Message, Sentence
 
 _MAX_QUOTES = 20
-_SURE_ENOUGH = 0.5  # of a sentence without an answer of the asked kind; four of ten are right
+_SURE_ENOUGH = 0.5  # that a sentence without an answer of the asked kind holds one in other words
 _MAX_SHORT_WORDS = 4  # a sentence of so many words needs its heading to be understood
 _WITHOUT_SUBJECT = re.compile(
     r"[^\W\d_a-zß-öø-ÿ][a-zß-öø-ÿ]+s\s(?:the|a|an|all|up|at|in|from|to|with|for)\b"
