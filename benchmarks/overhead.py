@@ -6,6 +6,7 @@
 Every side gets the same eight passages of SQuAD 2 and a model that returns its four sentences with
 markers at once. Each question has other passages and another reply, so nothing is cached. The time
 includes the prompt, the parsing of markers and, for citewell, the verification of every sentence.
+The sentences are copies from the passages; for "reworded" each lacks one word in its middle.
 The result is the median of 200 questions. Each side runs in a process of its own, the sides take
 turns, and the best of three runs counts.
 """
@@ -45,7 +46,8 @@ SAID = {"reply": ""}
 
 def main(data: Path, peers: str | None) -> None:
     lines = "\n".join(json.dumps(question) for question in load_questions(data)) + "\n"
-    commands = {"citewell": [sys.executable, "-m", "benchmarks.overhead", "--own"]}
+    own_command = [sys.executable, "-m", "benchmarks.overhead", "--own"]
+    commands = {"citewell": own_command, "reworded": [*own_command, "--reworded"]}
     for name in ("haystack", "langchain", "llama-index") if peers else ():
         script = str(Path(__file__).with_name("answers_peers.py"))
         commands[name] = [str(peers), script, name, "instant", "", "0"]
@@ -68,16 +70,20 @@ def load_questions(data: Path) -> list[dict[str, Any]]:
     out = []
     for _ in range(QUESTIONS):
         passages = generator.sample(rows, PASSAGES)
-        sentences_said = []
+        copied, reworded = [], []
         for i in (0, 2, 5, 0):
             text = passages[i]["text"]
             a, b = generator.choice(sentences(text))
-            sentences_said.append(f"{text[a:b].rstrip('. ')} [{i + 1}].")
+            said = text[a:b].rstrip(". ").split(" ")
+            copied.append(f"{' '.join(said)} [{i + 1}].")
+            middle = len(said) // 2
+            reworded.append(f"{' '.join(said[:middle] + said[middle + 1 :])} [{i + 1}].")
         out.append(
             {
                 "question": "What do the passages say?",
                 "passages": [[f"doc:{p['_id']}", p["text"]] for p in passages],
-                "reply": " ".join(sentences_said),
+                "reply": " ".join(copied),
+                "reworded": " ".join(reworded),
             }
         )
     return out
@@ -88,7 +94,7 @@ def own() -> None:
     times = []
     for line in sys.stdin:
         question = json.loads(line)
-        SAID["reply"] = question["reply"]
+        SAID["reply"] = question["reworded" if "--reworded" in sys.argv else "reply"]
         hits = [
             Hit(chunk=Chunk(id=uri, uri=uri, start=0, end=len(text), text=text), score=1 / (i + 1))
             for i, (uri, text) in enumerate(question["passages"])

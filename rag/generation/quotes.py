@@ -14,7 +14,7 @@ from rag.generation.passages import Passage
 from rag.text.sentences import Span
 from rag.text.tokenization import content_stems
 from rag.types import Citation, CitationMethod, SourceLocation
-from rag.verification import Verifier, shared_words
+from rag.verification import Verifier, is_repetition, shared_words
 
 _SUFFICIENT_SUPPORT_SHARE = 0.95  # a shorter quote with this share of the best support is preferred
 _MIN_WORD_SHARE = 0.1  # below this share of common words, whole passages are compared
@@ -82,10 +82,11 @@ def find_best_quote(
 ) -> Quote | None:
     """Return the shortest span of up to three consecutive sentences that supports `claim` best.
 
-    The verifier scores the spans that share most words with the claim. It scores the first few
-    alone, since they mostly suffice. If hardly any words are shared, as in another language, it
-    scores whole passages. For a verifier that compares words, a claim of one or two words ("300
-    hours.") has a meaning only as an answer to the `question`, so the quote must be related to it.
+    The verifier scores the spans that share most words with the claim: a repetition of the claim
+    alone, then the first few, since they mostly suffice. If hardly any words are shared, as in
+    another language, it scores whole passages. For a verifier that compares words, a claim of one
+    or two words ("300 hours.") has a meaning only as an answer to the `question`, so the quote
+    must be related to it.
     """
     if not claim.strip():
         return None
@@ -97,7 +98,12 @@ def find_best_quote(
     agreement = NameAgreement(claim, question, passages)
     supports: list[float] = []
     factors: list[float] = []
-    for span_group in (spans[:_SPANS_IN_FIRST_ROUND], spans[_SPANS_IN_FIRST_ROUND:]):
+    repetition_count = next((1 for p, s in spans[:1] if is_repetition(claim, p.describe(s))), 0)
+    for span_group in (
+        spans[:repetition_count],
+        spans[repetition_count:_SPANS_IN_FIRST_ROUND],
+        spans[_SPANS_IN_FIRST_ROUND:],
+    ):
         if span_group and max(supports, default=0.0) < verifier.threshold:
             pairs = [(claim, p.premise(s)) for p, s in span_group]
             with tracing.span(f"verify {verifier.name}", attributes={"citewell.pairs": len(pairs)}):

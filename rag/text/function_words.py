@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Set
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -60,6 +61,11 @@ class FunctionWords:
             self.things, self.persons, self.statements, self.places, self.articles,
             self.noun_substitutes, self.preposition_groups, self.question_words, self.auxiliaries,
         )  # fmt: skip
+
+    @cached_property
+    def list_counts(self) -> Counter[str]:
+        """In how many of the lists of function words, question words and openings a word is."""
+        return Counter((*self.function_words, *self.question_words, *self.openings))
 
     @cached_property
     def opening_pattern(self) -> re.Pattern[str]:
@@ -378,9 +384,8 @@ def find_function_words(text: str) -> FunctionWords:
     """Return the words of the language of `text`, by its function words; English if in doubt."""
     text_words = [word.lower() for word in _WORD.findall(text)]
 
-    def count_known(words: FunctionWords) -> int:
-        lists = (words.function_words, words.question_words, words.openings)
-        return sum(word in word_list for word_list in lists for word in text_words)
+    def count_known(language: FunctionWords) -> int:
+        return sum(language.list_counts.get(word, 0) for word in text_words)
 
     return max(LANGUAGES, key=count_known)
 

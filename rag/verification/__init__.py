@@ -5,7 +5,7 @@ from rag.verification.lexical import LexicalVerifier
 from rag.verification.llm import LlmVerifier
 from rag.verification.matching import MatchingVerifier
 from rag.verification.nli import NliVerifier, OnnxNliVerifier
-from rag.verification.text_facts import shared_words
+from rag.verification.text_facts import is_repetition, shared_words
 
 __all__ = [
     "LexicalVerifier",
@@ -14,5 +14,6 @@ __all__ = [
     "NliVerifier",
     "OnnxNliVerifier",
     "Verifier",
+    "is_repetition",
     "shared_words",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from functools import lru_cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Literal, NamedTuple
 
 from rag.text.tokenization import STOP_WORDS, stems
@@ -30,6 +30,7 @@ _TOKEN = re.compile(
 )
 _SCOPE = 3  # content words after a negation or a quantifier that it can be about
 _NEAR = 3  # content words around a word that say what it is about
+_TOKEN_OR_NEGATION = re.compile(r"n't|" + _TOKEN.pattern)
 _MAX_TOKENS = 200  # of a text
 
 # Each line is a class, with the classes that a sentence with it entails.
@@ -113,6 +114,36 @@ public|private
 full|empty
 success succeeded|failure failed
 safe|dangerous
+on|off
+exceed exceeds exceeded exceeding|most maximum
+optional voluntary|mandatory compulsory obligatory required
+enabled|disabled
+works working|broken
+online|offline
+upstairs|downstairs
+indoor indoors|outdoor outdoors
+one-way|two-way
+high|low
+old|new
+early|late
+upper|lower
+front|back rear
+top|bottom
+internal|external
+input|output
+positive|negative
+wet|dry
+summer|winter
+spring|autumn
+weekday weekdays|weekend weekends
+entrance|exit
+arrive arrives arrived arrival|leave leaves left departure depart departs
+offen geöffnet|geschlossen
+mehr|weniger
+mit|ohne
+höher|niedriger
+höchstens maximal|mindestens
+freiwillig|verpflichtend pflicht vorgeschrieben
 activated|deactivated""".splitlines()
 """Words and their opposites."""
 
@@ -121,6 +152,14 @@ for _class, _line in enumerate(_ANTONYMS):
     for _side, _listed in zip((1, -1), _line.split("|"), strict=True):
         for _word in _listed.split():
             _POLARITY.setdefault(_word, []).append((_class, _side))
+_OPPOSITE_PREFIXES = (
+    "non-", "non", "nicht-", "un", "in", "im", "il", "ir", "dis", "de"
+)  # fmt: skip
+_ADJECTIVE = re.compile(
+    r"(?:able|ible|ive|ient|dent|quent|al|id|ete|rect|rate|quate|ar|ure|ous|ite|ise)$"
+)
+_MIN_OPPOSITE_CHARACTERS = 4
+_NO_OPPOSITES = frozenset("less covered counted played".split())  # of unless, discovered
 _COMPARATIVE_CLASSES = frozenset(
     i for i, line in enumerate(_ANTONYMS) if line.split("|")[0].split()[0].endswith(("er", "more"))
 )
@@ -214,8 +253,14 @@ def find_contradiction(
     }
     if not shared or claim_words == sentence_words:
         return None
-    if _has_other_number(claim_words, [sentence_words, *map(_analyse, others)]):
+    if _has_other_number(claim, [sentence, *others]):
         return "number"
+    return _find_other_contradiction(claim, sentence)
+
+
+@lru_cache(maxsize=1_024)  # a claim is compared with a sentence alone and beside its neighbours
+def _find_other_contradiction(claim: str, sentence: str) -> ContradictionKind | None:
+    claim_words, sentence_words = _analyse(claim), _analyse(sentence)
     if _is_negated_otherwise(claim, sentence, claim_words, sentence_words):
         return "negation"
     if _has_other_quantifier(claim_words, sentence_words):
@@ -235,16 +280,16 @@ def find_contradiction(
 def _analyse(text: str) -> tuple[_Word, ...]:
     text = re.sub(r"\b([ap])\.m\.", r"\1m", text.replace("\u200b", "").replace("’", "'"))
     text = re.sub(r"\b(\w+)n't\b", r"\1 n't ", text)
-    analysed: list[_Word] = []
-    for match in re.finditer(r"n't|" + _TOKEN.pattern, text):
-        word = match.group()
-        lower = word.lower()
-        is_content = lower not in STOP_WORDS and lower not in _FUNCTION and word != "n't"
-        stem = (stems(word) or [lower])[0] if word[0].isalpha() else word.replace("−", "-")
-        analysed.append(_Word(word, lower, stem, is_content))
-        if len(analysed) == _MAX_TOKENS:
-            break
-    return tuple(analysed)
+    matches = islice(_TOKEN_OR_NEGATION.finditer(text), _MAX_TOKENS)
+    return tuple(_analyse_word(match.group()) for match in matches)
+
+
+@lru_cache(maxsize=16_384)
+def _analyse_word(word: str) -> _Word:
+    lower = word.lower()
+    is_content = lower not in STOP_WORDS and lower not in _FUNCTION and word != "n't"
+    stem = (stems(word) or [lower])[0] if word[0].isalpha() else word.replace("−", "-")
+    return _Word(word, lower, stem, is_content)
 
 
 _BE = frozenset("is are was were be been being gets got".split())
@@ -321,7 +366,34 @@ def _has_antonym(claim: Sequence[_Word], sentence: Sequence[_Word]) -> bool:
                 sign *= _compare_sides(claim, i, sentence, j)
             if best and sign < 0:
                 return True
+    return _has_negated_form(claim, sentence) or _has_negated_form(sentence, claim)
+
+
+def _has_negated_form(words: Sequence[_Word], others: Sequence[_Word]) -> bool:
+    """Whether a word stands in the other text only with a negating prefix, near the same words."""
+    known = {word.lower: i for i, word in enumerate(words)}
+    for j, other in enumerate(others):
+        for prefix in _OPPOSITE_PREFIXES if other.is_content else ():
+            base = other.lower.removeprefix(prefix)
+            if (
+                base != other.lower
+                and base in known
+                and other.lower not in known
+                and not any(word.lower == base for word in others)
+                and _is_negatable(prefix, base)
+                and _list_around(words, known[base]) & _list_around(others, j)
+            ):
+                return True
     return False
+
+
+def _is_negatable(prefix: str, base: str) -> bool:
+    """Whether a prefix makes the opposite of a word: "incomplete", but not "inform"."""
+    if len(base) < _MIN_OPPOSITE_CHARACTERS or base in _NO_OPPOSITES:
+        return False
+    if prefix in {"dis", "de"}:
+        return base.endswith("ed") or base.startswith("agree")
+    return prefix in {"non-", "non", "nicht-", "un"} or bool(_ADJECTIVE.search(base))
 
 
 def _has_both_sides(words: Sequence[_Word], kind: int) -> bool:
@@ -376,14 +448,14 @@ def _list_negated(words: Sequence[_Word]) -> set[str]:
     }
 
 
-def _has_other_number(claim: Sequence[_Word], sentences: Sequence[Sequence[_Word]]) -> bool:
+def _has_other_number(claim: str, sentences: Sequence[str]) -> bool:
     """Whether another number, unit or sign stands beside the same words.
 
     The first sentence is the nearest one: a number that it has is only compared in unit and sign.
     """
-    nearest_values = {value for value, _, _ in _iterate_numbers(sentences[0])}
-    numbers = [number for sentence in sentences for number in _iterate_numbers(sentence)]
-    claimed = list(_iterate_numbers(claim))
+    claimed = _list_numbers(claim)
+    nearest_values = {value for value, _, _ in _list_numbers(sentences[0])}
+    numbers = [number for sentence in sentences for number in _list_numbers(sentence)]
     for value, unit, around in claimed:
         same = [(len(around & a), u) for v, u, a in numbers if v == value]
         if same:
@@ -409,8 +481,13 @@ def _is_year(value: str) -> bool:
     return len(value) == 4 and value[:2] in {"19", "20"}
 
 
+@lru_cache(maxsize=4_096)
+def _list_numbers(text: str) -> tuple[tuple[str, str, set[str]], ...]:
+    """Return each number with its known unit and the content words around it."""
+    return tuple(_iterate_numbers(_analyse(text)))
+
+
 def _iterate_numbers(words: Sequence[_Word]) -> Iterator[tuple[str, str, set[str]]]:
-    """Yield each number with its known unit and the content words around it."""
     for i, word in enumerate(words):
         if not word.stem.lstrip("-–")[:1].isdigit():
             continue

@@ -7,7 +7,6 @@ working days" and "8 to 10 p.m." stay as they are.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -49,7 +48,7 @@ class Measure(NamedTuple):
 
 def restate_measures(claim: str, passage: str) -> str:
     """Return the claim with its durations and times of day in the form that the passage has."""
-    claimed = list(_find_measures(claim))
+    claimed = _find_measures(claim)
     if not claimed:
         return claim
     forms = _list_forms(passage)
@@ -68,9 +67,12 @@ def _list_forms(passage: str) -> dict[tuple[str, int], list[str]]:
     return forms
 
 
-def _find_measures(text: str) -> Iterator[Measure]:
-    for match in _MEASURE.finditer(text):
-        yield Measure(*match.span(), match[0].lower(), _read_value(match))
+@lru_cache(maxsize=1_024)
+def _find_measures(text: str) -> tuple[Measure, ...]:
+    return tuple(
+        Measure(*match.span(), match[0].lower(), _read_value(match))
+        for match in _MEASURE.finditer(text)
+    )
 
 
 def _read_value(match: re.Match[str]) -> tuple[str, int]:

@@ -28,6 +28,7 @@ from rag.verification.text_facts import (
     TextFacts,
     get_passage_facts,
     get_text_facts,
+    is_repetition,
     split_passage,
 )
 
@@ -87,7 +88,7 @@ class LexicalVerifier(Verifier):
     """
 
     name: ClassVar[str] = "lexical"
-    revision: ClassVar[int] = 7
+    revision: ClassVar[int] = 8
     shortlist: ClassVar[int] = 8
     by_words: ClassVar[bool] = True
 
@@ -134,8 +135,8 @@ class LexicalVerifier(Verifier):
         if gives_figures_to_others(claim, [s.text for s in passage_facts.sentences]):
             return True
         nearest = _find_nearest_sentences(claim_facts, passage_facts)
-        wording = _unify(claim_facts, passage_facts, nearest)
-        kind = _find_contradiction(wording, passage_facts, min_share=0.0)
+        wordings = _list_wordings(claim_facts, passage_facts, nearest)
+        kind = _find_contradiction(wordings, passage_facts, min_share=0.0)
         return kind is not None and kind not in SAYS_LESS
 
     def _score_pair(self, claim: TextFacts, passage: PassageFacts, cosine: float | None) -> float:
@@ -145,13 +146,16 @@ class LexicalVerifier(Verifier):
         if not nearest.share:  # no word in common
             return max(0.0, cosine or 0.0) * self.similarity
         similarity = self.similarity if cosine is not None else 0.0
-        wording = _unify(claim, passage, nearest)
+        wordings = _list_wordings(claim, passage, nearest)
+        wording = wordings[0]
         share = max(nearest.share, wording.share)
         score = (1 - self.order - similarity) * share + similarity * max(0.0, cosine or 0.0)
         if self.order:
             score += self.order * _measure_copied_share(wording.claim.tokens, wording.tokens)
+        if is_repetition(claim.text, wording.statement.text):
+            return min(1.0, score)
         score *= self._agreement_factor(claim, passage, wording)
-        score *= self._contradiction_factor(passage, wording)
+        score *= self._contradiction_factor(passage, wordings)
         if self.similarity and self._has_invented_predicate(claim, passage):
             score *= self.invented
         if wording.claim.is_negated != wording.statement.is_negated:
@@ -180,9 +184,9 @@ class LexicalVerifier(Verifier):
         vectors = _embed_cached(self.embedder, [last_word, *known_words])
         return not known_words or bool((vectors[1:] @ vectors[0]).max() < _MIN_SIMILAR_WORD)
 
-    def _contradiction_factor(self, passage: PassageFacts, wording: _Wording) -> float:
+    def _contradiction_factor(self, passage: PassageFacts, wordings: Sequence[_Wording]) -> float:
         """Return the factor for a sentence that denies the claim, or says less."""
-        kind = _find_contradiction(wording, passage)
+        kind = _find_contradiction(wordings, passage)
         if kind is None:
             return 1.0
         return self.says_less if kind in SAYS_LESS else self.denied
@@ -344,13 +348,22 @@ class _Wording(NamedTuple):
         return [token for sentence in self.sentences for token in sentence.tokens]
 
 
-def _unify(claim: TextFacts, passage: PassageFacts, nearest: _NearestSentences) -> _Wording:
-    return _Wording(
+def _list_wordings(
+    claim: TextFacts, passage: PassageFacts, nearest: _NearestSentences
+) -> tuple[_Wording, ...]:
+    """Return the texts in unified wordings; if these are less alike, after the original ones.
+
+    "Not open" is "closed", but to "open" it is the nearer one: only a negation is between them.
+    """
+    statement = _remove_headings(nearest.sentence, passage)
+    original = _Wording(claim, nearest.sentences, nearest.sentence, statement)
+    unified = _Wording(
         _unify_facts(claim),
         tuple(map(_unify_facts, nearest.sentences)),
         _unify_facts(nearest.sentence),
-        _unify_facts(_remove_headings(nearest.sentence, passage)),
+        _unify_facts(statement),
     )
+    return (unified,) if unified.share >= original.share else (original, unified)
 
 
 def _unify_facts(facts: TextFacts) -> TextFacts:
@@ -434,17 +447,30 @@ def _has_agreeing_numbers(claim: TextFacts, passage: PassageFacts) -> bool:
 
 
 def _find_contradiction(
-    wording: _Wording, passage: PassageFacts, min_share: float = _MIN_SHARE_OF_REPETITION
+    wordings: Sequence[_Wording],
+    passage: PassageFacts,
+    min_share: float = _MIN_SHARE_OF_REPETITION,
 ) -> ContradictionKind | None:
     """Return in what the nearest sentence of a passage contradicts a claim; None if in nothing.
 
-    Kinds that are no clear denial need a sentence with `min_share` of the claim's words.
+    Kinds that are no clear denial need a sentence with `min_share` of the claim's words. In a brief
+    claim, the word whose opposite the sentence has may be most of it: "The lift is closed."
     """
+    kinds = (_find_kind(wording, passage, min_share) for wording in wordings)
+    return next((kind for kind in kinds if kind is not None), None)
+
+
+def _find_kind(
+    wording: _Wording, passage: PassageFacts, min_share: float
+) -> ContradictionKind | None:
     claim, sentence = wording.claim, wording.sentence
-    if sentence.share_of(claim) < _MIN_SHARE_TO_CONTRADICT:
+    is_far = wording.share < _MIN_SHARE_TO_CONTRADICT
+    if is_far and len(claim.tokens) > _MAX_BRIEF_TOKENS:
         return None
     others = tuple(other.text for other in passage.sentences)
     kind = find_contradiction(claim.text, wording.statement.text, others)
+    if is_far and kind != "direction":
+        return None
     if kind == "modality" and find_labelled_values(claim.text):
         return None  # "Berlin: 140 euros" does not say whether this is a limit
     return kind if kind is not None and _is_comparable(claim, sentence, kind, min_share) else None

@@ -103,14 +103,15 @@ def normalize_number(number: str) -> str:
     return re.sub(r"\.0+$", "", number)
 
 
-def find_numbers(text: str) -> set[str]:
+@lru_cache(maxsize=8_192)
+def find_numbers(text: str) -> frozenset[str]:
     """Return the normalized numbers of a text, number words included."""
     normalized = normalize_numbers(text)
     numbers = {NUMBER_WORDS[word] for word in words(normalized) if word in NUMBER_WORDS}
     if _NUMERIC_TEXT.search(normalized):
         numbers |= {normalize_number(number) for number in _NUMBER.findall(normalized)}
         numbers |= {re.sub(", ", "", number) for number in _SPACED_THOUSANDS.findall(normalized)}
-    return numbers
+    return frozenset(numbers)
 
 
 def find_numbers_in_names(text: str) -> set[str]:

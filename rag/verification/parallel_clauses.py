@@ -41,8 +41,8 @@ def gives_figures_to_others(claim: str, sentences: Sequence[str]) -> bool:
     valve opens at 5 bar, the blue valve at 7 bar." A claim with one clause's figure and the other
     clause's words, without its own, is wrong: "The red valve opens at 7 bar."
     """
-    claimed = [c for c in _list_claim_clauses(claim) if c.numbers]
-    if not claimed or _COMPARISON.search(claim):
+    claimed = _list_claim_clauses(claim)
+    if not claimed:
         return False
     clauses = _list_clauses(tuple(sentences))
     if len(clauses) < 2:
@@ -73,8 +73,14 @@ def _is_exchanged(part: Clause, own: Clause, other: Clause, clauses: Sequence[Cl
     return not any(part.numbers <= c.numbers and other_words <= c.stems for c in clauses)
 
 
+@lru_cache(maxsize=256)
 def _list_claim_clauses(claim: str) -> list[Clause]:
-    """Return the clauses of a claim if each has a figure, else the claim as one."""
+    """Return the clauses of a claim if each has a figure, else the claim as one.
+
+    Return nothing if the claim compares, or has no figure.
+    """
+    if not find_numbers(claim) or _COMPARISON.search(claim):
+        return []
     parts = [part for part in _BREAK.split(claim) if part.strip()]
     if len(parts) > 1 and all(map(find_numbers, parts)):
         return [_read_clause(part) for part in parts]

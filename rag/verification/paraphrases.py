@@ -19,6 +19,8 @@ allowed: permitted|not forbidden|not prohibited|erlaubt|gestattet
 closed: not open|shut
 must: has to|have to|had to|is required to|are required to|is obliged to|are obliged to
 cannot: can not|can't|is not possible to|is impossible to|is unable to|are unable to
+available: in stock
+unavailable: out of stock|not in stock|not available|sold out
 broken: out of order|out of service|defective
 yearly: annual|annually|per year|every year|each year|per annum
 monthly: per month|every month|each month

@@ -49,6 +49,12 @@ def shared_words(claim: str, texts: Sequence[str]) -> tuple[dict[str, float], li
     ]
 
 
+def is_repetition(claim: str, text: str) -> bool:
+    """Whether a text is the claim word for word; a full stop at its end may be missing."""
+    claim_words, text_words = (each.rstrip(" .").split() for each in (claim, text))
+    return claim_words == text_words
+
+
 class TextFacts:
     """The facts that must agree between a claim and a passage; each is computed on first use.
 

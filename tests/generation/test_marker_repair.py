@@ -14,7 +14,7 @@ from rag.generation.marker_repair import (
     drop_wrong_markers,
     find_supporting_quotes,
 )
-from rag.verification import Verifier
+from rag.verification import LexicalVerifier, Verifier
 from tests.generation.samples import (
     PASSAGES,
     QUESTION,
@@ -50,6 +50,33 @@ class BatteryVerifier(Verifier):
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         return np.array([0.4 if "battery" in text else 0.3 for _, text in pairs], np.float32)
+
+
+class RecordingVerifier(LexicalVerifier):
+    """Records the passages that it compares."""
+
+    name: ClassVar[str] = "recording"
+    premises: ClassVar[list[str]] = []
+
+    def scores(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        self.premises.extend(premise for _, premise in pairs)
+        return super().scores(pairs)
+
+
+@pytest.mark.parametrize(
+    ("claim", "is_repetition"),
+    [
+        ("The battery lasts 34 minutes.", True),
+        ("The  battery lasts 34 minutes", True),
+        ("The battery lasts 35 minutes.", False),
+        ("The battery lasts for 34 minutes.", False),
+    ],
+)
+def test_only_a_sentence_word_for_word_is_compared_alone(claim: str, is_repetition: bool) -> None:
+    verifier = RecordingVerifier()
+    verifier.premises.clear()
+    find_supporting_quotes(claim, [1], PASSAGES, verifier, QUESTION)
+    assert (len(verifier.premises) == 1) == is_repetition
 
 
 @pytest.mark.parametrize(

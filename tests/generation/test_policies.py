@@ -212,7 +212,7 @@ def test_llm_verifier_supports_a_claim_in_another_language() -> None:
 
 
 def test_failing_verifier_raises_an_error() -> None:
-    judge = LlmVerifier(model=ScriptedChat(replies=("x", "y")))
+    judge = LlmVerifier(model=ScriptedChat(replies=("x", "x")))
     with pytest.raises(ModelReplyError):
         run_generator(SUPPORTED, verifier=judge)
 

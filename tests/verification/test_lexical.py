@@ -14,7 +14,7 @@ from rag import LexicalVerifier, StaticEmbedder
 from rag.text.sentences import sentences
 from rag.verification.number_normalization import normalize_numbers
 from rag.verification.swap_detection import is_swapped_statement
-from rag.verification.text_facts import get_text_facts
+from rag.verification.text_facts import get_text_facts, is_repetition
 
 VERIFIER = LexicalVerifier()
 
@@ -307,3 +307,29 @@ def test_a_short_claim_with_an_invented_predicate_is_not_supported(
     if not is_supported:
         (without_rule,) = verifier.replace(invented=1.0).scores([(claim, passage)])
         assert without_rule > score
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "The red valve opens at 5 bar, the blue valve at 7 bar.",
+        "Not before 2019, and never in Berlin, were 5 €, or -5 °C, forbidden",
+        "If it rains, the tour to Oslo may start at 9 a.m., not at 8",
+    ],
+)
+def test_repeated_sentence_is_supported_whatever_it_says(sentence: str) -> None:
+    assert measure_support(sentence, f"Tours > Oslo: {sentence} The Team plan has 7 seats.") > 0.8
+
+
+@pytest.mark.parametrize(
+    ("claim", "sentence"),
+    [
+        ("The pump needs -5 °C.", "The pump needs 5 °C."),
+        ("The fee is $5.", "The fee is €5."),
+        ("The lift isn't open.", "The lift is open."),
+        ("Anna pays Ben.", "Ben pays Anna."),
+    ],
+)
+def test_sentence_with_the_same_words_is_no_repetition(claim: str, sentence: str) -> None:
+    assert not is_repetition(claim, sentence)
+    assert measure_support(claim, sentence) < VERIFIER.threshold
