@@ -38,7 +38,9 @@ _DAY = (
     "monday|tuesday|wednesday|thursday|friday|saturday|sunday|montag|dienstag|mittwoch|donnerstag|"
     "freitag|samstag|sonntag|today|tomorrow|noon|midnight|spring|summer|autumn|winter|weekdays?|"
     "weekends?|daily|always|never|annually|yearly|quarterly|monthly|weekly|when|if|once|upon|after|"
-    "before|every|each|wenn|sobald|nach|vor|jeden|jede|jährlich|monatlich|wöchentlich|täglich"
+    "before|every|each|within|(?:end|beginning|start|middle)\\sof|in\\sthe\\s(?:morning|afternoon|"
+    "evening)|at\\sany\\stime|as\\ssoon\\sas|during|wenn|sobald|nach|vor|jeden|jede|jährlich|monatlich|"
+    "wöchentlich|täglich|ende|anfang|mitte|innerhalb|binnen|jederzeit|morgens|abends|[mdfs]\\w{3,9}tags"
 )
 _TIME = re.compile(
     rf"\d[:.h]\d\d(?!\d)|\d\s?(?:[ap]\.?m\b|uhr|o'clock|h\b)|(?<!\d)(?:19|20)\d\d(?![\d.,]?\d)"

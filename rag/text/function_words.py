@@ -390,6 +390,26 @@ def find_function_words(text: str) -> FunctionWords:
     return max(LANGUAGES, key=count_known)
 
 
+_FORMAL_ADDRESS = re.compile(r"^\W*Sie\s[^\W\d_]+(?:en|ern|eln|ind)\b")  # or "they", in German
+_EXPLETIVE = re.compile(
+    r"^\W*(?:it(?:['’]s|\s(?:is|was|will\sbe|may\sbe))\s(?:not\s)?[\w-]+\s(?:to|that|for|if|when)\b"
+    r"|es\s(?:gibt|gilt|ist\s(?:nicht\s)?[\w-]+,?\s(?:zu|dass|wenn))\b"
+    r"|il\s(?:y\sa|n['’]y\sa|faut|est\s(?:[\w-]+\s){1,2}(?:de|que))\b)",
+    re.IGNORECASE,
+)
+
+
+def points_back(sentence: str) -> bool:
+    """Whether a sentence begins with a pronoun for something that an earlier sentence names."""
+    first_word = _WORD.search(sentence)
+    if first_word is None or _EXPLETIVE.match(sentence) or _FORMAL_ADDRESS.match(sentence):
+        return False
+    language = find_function_words(sentence)
+    if language.filler_pattern is not None and language.filler_pattern.match(sentence):
+        return False
+    return first_word.group().lower() in language.things | language.persons
+
+
 def question_stems(question: str) -> list[str]:
     """Return the stems of a question's words, without the function words of its language.
 

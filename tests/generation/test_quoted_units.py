@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from rag import Answer, ExtractiveGenerator, GroundedGenerator, Pipeline, ScriptedChat
+from rag.text.function_words import points_back
 
 FEES = """\
 # Delivery
@@ -29,6 +30,12 @@ You can cancel free of charge up to 10 days before the party. After that, we cha
 The deposit is 100 euros. Otherwise pay cash.
 
 The keys are at the gate.
+
+# Parking
+
+A parking place costs 40 euros a month. It can be cancelled at the end of a quarter. The barrier is opened with a card.
+
+It closes by itself.
 """
 MAIL = """\
 From: Lena Fuchs <lena@example.com>
@@ -83,6 +90,42 @@ def test_a_sentence_is_quoted_with_its_exception(office: Pipeline) -> None:
     assert all(citation.verified for citation in answer.citations)
     text = quote(office, "How much is the deposit?")
     assert "100 euros. Otherwise pay cash. [1]" in text
+
+
+def test_a_sentence_with_a_pronoun_is_quoted_with_what_it_points_to(office: Pipeline) -> None:
+    answer = office.ask("When can the parking place be cancelled?")
+    quote_ = "A parking place costs 40 euros a month. It can be cancelled at the end of a quarter."
+    assert answer.text.count("costs 40 euros") == 1
+    assert answer.citations[0].quote == quote_
+    assert all(citation.verified for citation in answer.citations)
+
+
+def test_a_pronoun_does_not_point_into_another_paragraph(office: Pipeline) -> None:
+    text = quote(office, "Does the barrier close by itself?")
+    assert "with a card. It closes" not in text
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        ("It can be paid in three instalments.", True),
+        ("Its lead time is 9 weeks.", True),
+        ("This model has a warranty of 3 years.", True),
+        ("Sie kann in drei Raten gezahlt werden.", True),
+        ("Elle coûte 5 euros.", True),
+        ("It is not allowed to smoke.", False),
+        ("It takes two days.", False),
+        ("This year, we are closed in May.", False),
+        ("There is coffee.", False),
+        ("Sie können die Kaution in Raten zahlen.", False),
+        ("Es gibt Kaffee.", False),
+        ("Il faut payer.", False),
+        ("Itinerary: Oslo", False),
+        ("", False),
+    ],
+)
+def test_pronouns_point_back_unless_they_stand_for_nothing(sentence: str, expected: bool) -> None:
+    assert points_back(sentence) == expected
 
 
 def test_who_writes_we_in_a_mail_is_its_sender(office: Pipeline) -> None:
