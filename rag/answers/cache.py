@@ -47,7 +47,7 @@ class AnswerCache(BaseModel):
     """Settings of a cache of answers.
 
     An answer is given again to a question that asks the same: in the same words, but for
-    politeness, articles, plurals and some synonyms (see `mean_the_same`). The cache keeps the
+    politeness, articles and some synonyms (see `mean_the_same`). The cache keeps the
     latest ``answers`` answers, for ``days`` days.
 
     >>> AnswerCache(days=7).answers

@@ -1,8 +1,8 @@
 """Whether two questions, or two sentences, mean the very same thing.
 
 A cosine alone cannot tell: "the rent in 2023" and "the rent in 2024" have nearly the same vector.
-So the words are compared, one by one. Both texts must have the same ones; only politeness,
-articles, the ending of a plural, the order of a few phrases and listed synonyms may differ. In
+So the words are compared, one by one. Both texts must have the same ones, with the same capitals
+and accents; only politeness, articles, the order of a few phrases and listed synonyms may differ. In
 doubt, the answer is no: a cache that misses costs a call of the model, and one that mixes up
 questions gives a wrong answer.
 """
@@ -24,7 +24,21 @@ from rag.verification.contradictions import find_contradiction
 
 _MAX_CHARACTERS = 1_000  # of a text that is compared
 _COMPARED_LANGUAGES = frozenset({"en", "de", "fr", "es"})  # texts in others must be equal
-_TOKEN = re.compile(r"n't\b|[^\W_]+(?:[-_./:,][^\W_]+)*|[+#%‰<>=≥≤≠±*/\\^&@§$€£°−]|(?<!\w)-(?=\w)")
+_TOKEN = re.compile(
+    r"n't\b|[^\W_]+(?:[-_./:,][^\W_]+)*|[^\w\s.,;:!?'\"’‘“”„«»()\[\]…¿¡？。-]|(?<!\w)-(?=\w)|(?<=\d\s)-"
+)
+_POLITE_BEGINNING = re.compile(
+    r"^\W*(?:(?:please|kindly|hi|hello|hey|sorry|bitte|hallo)[\s,.!]+)*"
+    r"(?:(?:(?:can|could|would|will)\s(?:you|someone|anyone)|(?:can|could|may)\s(?:i|we))\s(?:please\s|kindly\s)?"
+    r"(?:(?:tell|give|show|let)(?:\s(?:me|us))?(?:\sknow)?|say|ask|know|have|get|find\sout)\b"
+    r"|(?:kannst\sdu|können\ssie|könnten\ssie)\s(?:(?:mir|uns)\s)?(?:bitte\s)?(?=\w[^?]*\ssagen\b))?",
+    re.IGNORECASE,
+)
+_POLITE_END = re.compile(
+    r"(?<![\s,.!?])[\s,.!?]++(?:please|kindly|thanks|thank\syou|bitte|danke|merci|s['’]il\s(?:vous|te)\spla[iî]t|"
+    r"por\sfavor|gracias)\W*+$",
+    re.IGNORECASE,
+)
 _SUFFIX = re.compile(r"['’](?:s|re|ve|d|m)\b", re.IGNORECASE)
 _WILL = re.compile(r"(?:\bwo(?=n['’]t\b)|['’]ll\b)", re.IGNORECASE)
 _NUMBER_SIGN = re.compile(r"\b(?:no|nr)\.?\s(?=\w*\d)|#(?=\d)", re.IGNORECASE)
@@ -41,12 +55,12 @@ _LOOSE_PREPOSITION = re.compile(
     r"\b(?:of|in|at|on|for|with|von|vom|der|des|im|du|de|del|en)\b", re.IGNORECASE
 )
 _FILLERS = frozenset(
-    """a an the please tell know exactly me give show want need like would could you i we us our my
-    your find out say let hello hi sorry bother mind telling thanks thank kindly quick question but
-    wondering just there it its this that these those of in at on for what which how much and so can
-    may about information info regarding concerning according one   do does bitte sag sagen mir
-    uns die das den dem des ein eine einen einem einer eines   ich wir man du sie  welche
-    welcher welches was wie von im am an für könnten der le la les l un une du d   je nous
+    """a an the tell know exactly me give show want need like you i we us our my
+    your find out say let hello hi sorry bother mind telling quick question but
+    wondering just there it its this that these those of in at on for what which how much and so
+    about information info regarding concerning according one   do does bitte sag sagen mir
+    uns die das den dem des ein eine einen einem einer eines   ich wir man du  welche
+    welcher welches was wie von im am an für der le la les l un une du d   je nous
     vous on quel quelle quels quelles comment merci el los las del en   por favor cuál cuáles
     qué me puede puedes dime cómo de""".split()
 )
@@ -81,8 +95,8 @@ _RELATIVE_TIME = re.compile(
 
 class _Word(NamedTuple):
     text: str
-    is_exact: bool
-    """Whether only the same word is equal to it: a name, a number, or a word such as "before"."""
+    capitals: int
+    """1 if it begins with a capital within the text, 2 if it has no other letters; else 0."""
 
 
 def mean_the_same(text: str, other: str) -> bool:
@@ -99,6 +113,7 @@ def mean_the_same(text: str, other: str) -> bool:
         return False
     if _normalize(text) == _normalize(other):
         return True
+    text, other = _remove_politeness(text), _remove_politeness(other)
     language = _detect_language(text)
     if language not in _COMPARED_LANGUAGES or language != _detect_language(other):
         return False
@@ -137,7 +152,12 @@ def depends_on_today(question: str) -> bool:
 
 def _normalize(text: str) -> str:
     """Return a text without its spacing and the signs at its end; case counts within words."""
-    return " ".join(unicodedata.normalize("NFKC", text).split()).rstrip(" ?？.!。")
+    return " ".join(unicodedata.normalize("NFC", text).split()).rstrip(" ?？.!。")
+
+
+def _remove_politeness(text: str) -> str:
+    """Return a text without "could you please tell me". Not in NFKC, in which 10² is 102."""
+    return _POLITE_END.sub("", _POLITE_BEGINNING.sub("", unicodedata.normalize("NFC", text)))
 
 
 _detect_language = lru_cache(maxsize=4_096)(detect_language)
@@ -146,7 +166,6 @@ _detect_language = lru_cache(maxsize=4_096)(detect_language)
 @lru_cache(maxsize=4_096)
 def _analyse(text: str, language: str) -> tuple[_Word, ...]:
     """Return the words and signs of a text that count, in their order."""
-    text = unicodedata.normalize("NFKC", text)
     if text.isupper():
         text = text.lower()
     text = _COPULA.sub(r"\1", _WILL.sub(" will ", text))
@@ -166,18 +185,15 @@ def _analyse(text: str, language: str) -> tuple[_Word, ...]:
         if is_sign and raw.isalpha() and number > 0:
             lower = raw  # the options -v and -V
         elif not is_exact:
-            lower = _fold_accents(_SYNONYMS.get(lower, lower))
-        analysed.append(_Word(lower, is_exact))
+            lower = _SYNONYMS.get(lower, lower)
+        has_capitals = raw.isalpha() and raw != raw.lower() and (number > 0 or not raw.istitle())
+        analysed.append(_Word(lower, has_capitals + raw.isupper() if has_capitals else 0))
     return tuple(analysed)
 
 
 def _move_to_end(match: re.Match[str]) -> str:
     phrase = match[1]
     return f"{match[2]} {phrase[:1].lower()}{phrase[1:]}"
-
-
-def _fold_accents(text: str) -> str:
-    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
 
 
 _DECISIVE_WORDS = (
@@ -213,15 +229,8 @@ def _align(words: Sequence[_Word], others: Sequence[_Word]) -> list[tuple[int, i
 
 
 def _is_same_word(word: _Word, other: _Word) -> bool:
-    """Whether two words are equal but for the ending of a plural, or for the case of a name."""
-    if word.text.casefold() != other.text.casefold():
-        return not (word.is_exact or other.is_exact) and _is_plural(word.text, other.text)
-    return word.text == other.text or len(word.text) > 1
-
-
-def _is_plural(word: str, other: str) -> bool:
-    shorter, longer = sorted((word, other), key=len)
-    return len(shorter) > 3 and longer in (f"{shorter}s", f"{shorter}es", f"{shorter[:-1]}ies")
+    """Whether two words are equal. With capitals it may be another: Turkey, turkey; US, us."""
+    return word.text == other.text and word.capitals == other.capitals
 
 
 def _is_in_order(pairs: Sequence[tuple[int, int]]) -> bool:

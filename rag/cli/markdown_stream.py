@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rag.cli import terminal
 
@@ -16,7 +16,7 @@ _NO_PROSE = re.compile(r"\s*(?:[-*+|>#]|\d+[.)]\s|$)")
 
 
 class MarkdownStream:
-    """Prints Markdown on a terminal as it arrives. `finish` prints what is left.
+    """Prints Markdown on a terminal as it arrives; at the end of the block, what is left.
 
     A finished block is printed once and stays; the block that is being written is drawn anew with
     each piece. Links are shown as text, and control characters as signs.
@@ -39,8 +39,14 @@ class MarkdownStream:
         if self._pending.strip():
             self._draw()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.finish()
+
     def finish(self) -> None:
-        """Print the rest of the text."""
+        """Print the rest of the text, and stop drawing."""
         self._stop()
         if self._pending.strip():
             self._console.print(_render(self._pending))

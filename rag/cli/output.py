@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -290,28 +290,33 @@ def print_stream(
     `is_markdown`, as models write it, tables, lists and code are drawn on a terminal.
     """
     from rag.cli.markdown_stream import MarkdownStream
+
+    if is_markdown and not to_stderr and sys.stdout.isatty():
+        with MarkdownStream() as markdown:  # which stops drawing after Ctrl-C, too
+            answer, streamed = _write_deltas(events, markdown.write)
+    else:
+        answer, streamed = _write_deltas(
+            events, lambda text: terminal.echo(text, nl=False, err=to_stderr)
+        )
+    terminal.echo(err=to_stderr)
+    if answer.reason and streamed != answer.text:
+        if streamed:
+            terminal.secho("(withdrawn)", dim=True, err=to_stderr)
+        terminal.echo(answer.text, err=to_stderr)
+    return answer
+
+
+def _write_deltas(events: Iterator[Event], write: Callable[[str], None]) -> tuple[Answer, str]:
+    """Write the text of a stream as it arrives; return the answer, and what was written."""
     from rag.generation import AnswerCompleted, TextDelta
 
     streamed = ""
-    markdown = None
-    if is_markdown and not to_stderr and sys.stdout.isatty():
-        markdown = MarkdownStream()
     for event in events:
         if isinstance(event, AnswerCompleted):
-            if markdown is not None:
-                markdown.finish()
-            terminal.echo(err=to_stderr)
-            if event.answer.reason and streamed != event.answer.text:
-                if streamed:
-                    terminal.secho("(withdrawn)", dim=True, err=to_stderr)
-                terminal.echo(event.answer.text, err=to_stderr)
-            return event.answer
+            return event.answer, streamed
         if isinstance(event, TextDelta):
             streamed += event.text
-            if markdown is not None:
-                markdown.write(event.text)
-            else:
-                terminal.echo(event.text, nl=False, err=to_stderr)
+            write(event.text)
     raise AssertionError("a stream ends with AnswerCompleted")
 
 

@@ -6,11 +6,14 @@ import os
 import pty
 import re
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from rag.cli.markdown_stream import keep_line_breaks, split_finished_blocks
+from rag.cli.output import print_stream
+from rag.generation import Event, TextDelta
 
 TEXT = """\
 # Plans
@@ -106,3 +109,25 @@ def test_a_fence_is_one_block() -> None:
 def test_lines_of_a_paragraph_stay_lines() -> None:
     assert keep_line_breaks("a\nb\n\n- c\n- d") == "a  \nb\n\n- c\n- d"
     assert keep_line_breaks("```\na\nb\n```") == "```\na\nb\n```"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_interrupted_stream_is_not_drawn_any_more(
+    error: type[BaseException], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    threads = set(threading.enumerate())
+
+    def break_off() -> Iterator[Event]:
+        yield TextDelta(text="The *Team* plan costs ")
+        assert len(set(threading.enumerate()) - threads) == 1
+        raise error
+
+    with pytest.raises(error):
+        print_stream(break_off(), is_markdown=True)
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(timeout=10)
+    assert not set(threading.enumerate()) - threads
+    assert "plan costs" in capsys.readouterr().out
