@@ -10,6 +10,7 @@ _SYSTEM_FILES = {
     "desktop.ini": "folder settings of Windows",
     ".ds_store": "folder settings of macOS",
     "icon\r": "a folder icon of macOS",
+    "rag.yaml": "the pipeline of citewell",
 }
 _LEFTOVERS = (
     (re.compile(r"(?s)~\$.+"), "the lock file of an open Office document"),

@@ -715,8 +715,11 @@ class Pipeline:
         """Delete the documents at and below these uris. Return the number of deleted documents.
 
         Use it for sources that no longer exist: `ingest` itself deletes what an existing source no
-        longer lists. Raises `IndexLocked` if another process is writing.
+        longer lists. Raises `IndexLocked` if another process is writing, and `QueryError` if a uri is
+        empty.
         """
+        if not all(uri.strip() for uri in uris):
+            raise QueryError("a uri is empty: nothing was deleted")
         index = self.open()
         with index.open_writer() as writer:
             stored_uris = {found for uri in uris for found in self.find_documents(uri)}
@@ -827,7 +830,9 @@ class Pipeline:
 
 
 def _to_uri(uri_or_path: str | Path) -> str:
-    """Return a uri unchanged, and a path as a ``file:`` uri."""
+    """Return a uri unchanged, and a path as a ``file:`` uri. Raises `QueryError` for ""."""
+    if not str(uri_or_path).strip():
+        raise QueryError("a uri or path is empty")
     path = Path(uri_or_path).expanduser()
     if (
         isinstance(uri_or_path, str)

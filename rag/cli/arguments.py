@@ -199,9 +199,11 @@ def _parse_number(text: str) -> int | float | None:
 
 
 def as_uri(uri_or_path: str) -> str:
-    """Return a uri unchanged, and a path as a ``file:`` uri."""
+    """Return a uri unchanged, and a path as a ``file:`` uri. Raises `QueryError` for ""."""
     from connectors.files import find_spelling
 
+    if not uri_or_path.strip():
+        raise QueryError("a path is empty: write . for the current folder")
     path = find_spelling(Path(uri_or_path).expanduser())
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", uri_or_path) and not path.exists():
         return uri_or_path

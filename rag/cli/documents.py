@@ -28,7 +28,10 @@ _MAX_LISTED = 20  # before a deletion
 def list_documents(
     store: DocumentStore, path: str | None, where: Sequence[str], *, failed: bool, as_json: bool
 ) -> None:
-    """Print the documents at and below a path, and what failed there with its reason."""
+    """Print the documents at and below a path, and what failed there with its reason.
+
+    Raises `DocumentNotFound` if there is nothing at the path.
+    """
     prefix = "" if path is None else as_uri(path)
     condition = parse_where(where)
     selected = None if condition is None else store.matching_documents(condition)
@@ -38,6 +41,8 @@ def list_documents(
         if selected is None or info.number in selected
     ]
     failures = [] if where else _choose_below(store.failures(), prefix)
+    if path is not None and not (documents or failures or where or failed):
+        raise DocumentNotFound(f"the index has no documents at {path}", uri=prefix)
     if as_json:
         output.print_json(
             {

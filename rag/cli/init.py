@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ _QUESTIONS = (
     '{"question": "Replace this by a question about your documents", "answers": ["its answer"]}\n'
 )
 _IGNORED = (".env", ".rag/")
+_QUESTIONS_FILE = "questions.jsonl"
 
 
 class FoundModel(NamedTuple):
@@ -66,13 +68,17 @@ def initialize(documents: str | None, model: str | None, *, force: bool) -> None
     if documents is None:
         guess = next((name for name in ("docs", "documents") if Path(name).is_dir()), "docs")
         documents = click.prompt("Folder of the documents", guess) if is_asking else guess
+    if not documents.strip():
+        raise ConfigError("the folder of the documents is empty: write . for the current folder")
     if model is None:
         model = _ask_model() if is_asking else "none"
     _check_model(model)
     Path(DEFAULT_PIPELINE).write_text(_make_yaml(documents, model), encoding="utf-8")
     file_names = [DEFAULT_PIPELINE, *_write_new_files(model, is_asking)]
+    if Path.cwd().is_relative_to(Path(documents).resolve()):
+        file_names += _add_lines(Path(".ragignore"), [_QUESTIONS_FILE])
     terminal.echo(f"wrote {', '.join(file_names)}")
-    if not Path(documents).exists():
+    if "://" not in documents and not Path(documents).exists():
         terminal.echo(f"Put your documents into {documents}.")
     terminal.echo("Next:  rag ingest\n       rag ask 'your question'")
 
@@ -85,18 +91,29 @@ def _ask_model() -> str:
     terminal.echo("or another one by its name, such as openai:gpt-4.1-mini or model.gguf")
     if not models:
         terminal.echo("(`rag models get qwen2.5-coder-1.5b` downloads one that runs here: 1.1 GB)")
-    choice = str(click.prompt("Model", "0")).strip()
-    if choice.isdigit() and int(choice) <= len(models):
-        return "none" if choice == "0" else models[int(choice) - 1].name
-    return choice
+    while True:
+        choice = str(click.prompt("Model", "0")).strip()
+        if choice.isdigit() and int(choice) <= len(models):
+            return "none" if choice == "0" else models[int(choice) - 1].name
+        try:
+            _check_model(choice)
+        except ConfigError as error:
+            terminal.echo(f"rag: {error}", err=True)
+        else:
+            return choice
 
 
 def _check_model(model: str) -> None:
-    """Raise `ConfigError` for a model that cannot be built."""
+    """Raise `ConfigError` for a model that cannot be built, and for a file that is not there."""
     from rag.component import build
 
-    if model != "none":
-        build("chat_model", _name_model(model))
+    if model == "none":
+        return
+    name = _name_model(model)
+    build("chat_model", name)
+    file_name = name.removeprefix("llama-cpp:")
+    if file_name != name and not Path(file_name).expanduser().is_file():
+        raise ConfigError(f"there is no file {file_name}; `rag models get` downloads one")
 
 
 def _name_model(model: str) -> str:
@@ -157,16 +174,21 @@ def _write_new_files(model: str, is_asking: bool) -> list[str]:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.writelines(lines)
         file_names.append(".env")
-    if not Path("questions.jsonl").exists():
-        Path("questions.jsonl").write_text(_QUESTIONS, encoding="utf-8")
-        file_names.append("questions.jsonl")
+    if not Path(_QUESTIONS_FILE).exists():
+        Path(_QUESTIONS_FILE).write_text(_QUESTIONS, encoding="utf-8")
+        file_names.append(_QUESTIONS_FILE)
     if Path(".git").exists():
-        ignore_file = Path(".gitignore")
-        text = ignore_file.read_text(encoding="utf-8") if ignore_file.exists() else ""
-        missing = [name for name in _IGNORED if name not in text.split()]
-        if missing:
-            start = "" if not text or text.endswith("\n") else "\n"
-            with ignore_file.open("a", encoding="utf-8") as file:
-                file.write(start + "".join(f"{name}\n" for name in missing))
-            file_names.append(".gitignore")
+        file_names += _add_lines(Path(".gitignore"), _IGNORED)
     return file_names
+
+
+def _add_lines(path: Path, lines: Sequence[str]) -> list[str]:
+    """Add the lines that a file lacks; return its name if it was written."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    missing = [line for line in lines if line not in text.split()]
+    if not missing:
+        return []
+    start = "" if not text or text.endswith("\n") else "\n"
+    with path.open("a", encoding="utf-8") as file:
+        file.write(start + "".join(f"{line}\n" for line in missing))
+    return [path.name]

@@ -212,7 +212,9 @@ async def info(uri: DocumentUri, service: ServiceArgument, tenant: TenantArgumen
 async def delete(
     uri: DocumentUri, service: ServiceArgument, tenant: TenantArgument
 ) -> DeletionCount:
-    """Delete a document, or all documents below a uri, and their uploads."""
+    """Delete a document, or all documents below the uri of a folder, and their uploads."""
+    if not uri.partition(":")[2].strip("/ "):  # file:///
+        raise QueryError(f"{uri[:200]!r} names no document and no folder: nothing was deleted")
     deleted = await service.tenants.delete(tenant, await _resolve(tenant, uri))
     if not deleted:
         raise DocumentNotFound(f"there is no document {uri[:200]!r}", uri=uri)

@@ -107,7 +107,40 @@ def test_the_readme_begins_with_the_first_minute() -> None:
         assert text in beginning, text
 
 
-@pytest.mark.parametrize("model", ["nonsense:x", "openai:", "missing.gguf:"])
+def test_the_files_of_init_are_no_documents(rag: Rag, docs: Path, tmp_path: Path) -> None:
+    assert rag("init", "--documents", ".").code == 0
+    (tmp_path / "questions.jsonl").write_text('{"question": "Who?", "answers": ["Ada"]}')
+    rag("ingest")
+    names = {info["uri"].rpartition("/")[2] for info in rag("documents", "--json").json["documents"]}
+    assert "kite.md" in names and not names & {"rag.yaml", "questions.jsonl", ".env"}
+    assert (tmp_path / ".ragignore").read_text() == "questions.jsonl\n"
+    rag("init", "--documents", ".", "--force")
+    assert (tmp_path / ".ragignore").read_text() == "questions.jsonl\n"
+
+
+def test_init_of_another_folder_writes_no_ragignore(rag: Rag, docs: Path, tmp_path: Path) -> None:
+    rag("init", "--documents", "docs")
+    assert not (tmp_path / ".ragignore").exists()
+
+
+@pytest.mark.parametrize("documents", ["", " "])
+def test_init_refuses_an_empty_folder_name(rag: Rag, tmp_path: Path, documents: str) -> None:
+    assert rag("init", "--documents", documents).code == 2
+    assert not (tmp_path / "rag.yaml").exists()
+
+
+def test_init_does_not_ask_for_a_folder_at_an_address(rag: Rag) -> None:
+    result = rag("init", "--documents", "https://example.org/sitemap.xml")
+    assert result.code == 0 and "Put your documents" not in result.out
+
+
+def test_init_asks_again_after_a_wrong_model(docs: Path, tmp_path: Path) -> None:
+    printed = talk("init", "--documents", "docs", folder=tmp_path, says="nonsense:x\nno.gguf\n0\n")
+    assert "nonsense" in printed and "there is no file no.gguf" in printed
+    assert (tmp_path / "rag.yaml").exists()
+
+
+@pytest.mark.parametrize("model", ["nonsense:x", "openai:", "missing.gguf:", "missing.gguf"])
 def test_init_refuses_a_model_that_cannot_be(rag: Rag, tmp_path: Path, model: str) -> None:
     assert rag("init", "--model", model).code == 2
     assert not (tmp_path / "rag.yaml").exists()
@@ -168,6 +201,24 @@ def test_delete_lists_what_goes(rag: Rag, docs: Path) -> None:
     assert (result.out, result.code) == ("2 deleted\n", 0)
     assert "docs/kite.md" in result.err and "desk.md" in result.err
     assert ".ragignore" in result.err  # the files are still there
+
+
+@pytest.mark.parametrize("command", ["delete", "documents", "show", "similar"])
+@pytest.mark.parametrize("path", ["", " "])
+def test_an_empty_path_is_not_the_current_folder(
+    rag: Rag, docs: Path, command: str, path: str
+) -> None:
+    rag("ingest", "docs")
+    result = rag(command, path)
+    assert result.code == 2 and "empty" in result.err
+    assert len(rag("documents", "--json").json["documents"]) == 2
+
+
+def test_documents_at_an_unknown_path_are_an_error(rag: Rag, docs: Path) -> None:
+    rag("ingest", "docs")
+    result = rag("documents", "nowhere")
+    assert result.code != 0 and "no documents at nowhere" in result.err
+    assert rag("documents", "docs").code == 0
 
 
 def talk(*arguments: str, folder: Path, says: str, **env: str) -> str:

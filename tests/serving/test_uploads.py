@@ -213,6 +213,14 @@ def test_stored_uploads_are_ingested_after_a_restart(pipeline: Pipeline) -> None
     assert not list(store.folder.glob("*.partial"))
 
 
+@pytest.mark.parametrize("uri", ["file:///", "upload:///", "file:", "file:// /", "x:////"])
+def test_a_uri_without_a_name_deletes_nothing(server: Server, uri: str) -> None:
+    server.upload("a.md", b"The kite flies.")
+    response = server.client.delete("/documents", params={"uri": uri})
+    assert response.status_code == 400 and "nothing was deleted" in response.text
+    assert server.client.get("/documents").json()["total"] > 0
+
+
 def test_a_part_of_an_upload_cannot_be_deleted_alone(server: Server) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
