@@ -7,7 +7,7 @@
 MINILM is a folder with all-MiniLM-L6-v2 in ONNX (``model.onnx``, ``tokenizer.json``). Each set of
 human judgements (`benchmarks.labelled.SUPPORT`) is scored by the lexical verifier, and by
 ``matching`` with coefficients that were learned on the other sets (``--unseen``), or on the other
-half of the same set (``--own``, what `rag train verifier` gives).
+half of the same set, with other passages (``--own``, what `rag train verifier` gives).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from rag.embedding import MiniLMEmbedder
 from rag.embedding.base import Side
 from rag.training import LabelledClaim, train_matching_verifier
 from rag.training.verifier import (
+    divide_rows,
     fit_blend,
     make_examples,
     predict_unseen,
@@ -125,11 +126,13 @@ def measure_unseen(
 
 
 def divide(claims: list[LabelledClaim]) -> tuple[list[LabelledClaim], list[LabelledClaim]]:
-    """Return two halves that have no claim in common."""
-    distinct = sorted({claim.claim for claim in claims})
-    order = np.random.default_rng(0).permutation(len(distinct))
-    learned = {distinct[i] for i in order[::2]}
-    return [c for c in claims if c.claim in learned], [c for c in claims if c.claim not in learned]
+    """Return two halves that have no claim and no passage in common."""
+    divisions = divide_rows(claims, 2)
+    first, second = (
+        [claim for claim, division in zip(claims, divisions, strict=True) if division == i]
+        for i in range(2)
+    )
+    return first, second
 
 
 def measure_all(

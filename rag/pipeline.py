@@ -715,8 +715,8 @@ class Pipeline:
         """Delete the documents at and below these uris. Return the number of deleted documents.
 
         Use it for sources that no longer exist: `ingest` itself deletes what an existing source no
-        longer lists. Raises `IndexLocked` if another process is writing, and `QueryError` if a uri is
-        empty.
+        longer lists. Raises `IndexLocked` if another process is writing, and `QueryError` for an
+        empty uri.
         """
         if not all(uri.strip() for uri in uris):
             raise QueryError("a uri is empty: nothing was deleted")

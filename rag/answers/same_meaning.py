@@ -2,8 +2,8 @@
 
 A cosine alone cannot tell: "the rent in 2023" and "the rent in 2024" have nearly the same vector.
 So the words are compared, one by one. Both texts must have the same ones, with the same capitals
-and accents; only politeness, articles, the order of a few phrases and listed synonyms may differ. In
-doubt, the answer is no: a cache that misses costs a call of the model, and one that mixes up
+and accents; only politeness, articles, the order of a few phrases and listed synonyms may differ.
+In doubt, the answer is no: a cache that misses costs a call of the model, and one that mixes up
 questions gives a wrong answer.
 """
 

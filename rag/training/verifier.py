@@ -71,10 +71,10 @@ def train_matching_verifier(
 ) -> MatchingHead:
     """Learn the network, and how it is blended with the lexical verifier.
 
-    The blend is fitted on what networks say about rows that they have not seen (in `folds`), by
-    logistic regression: a network that adds nothing gets a small weight. `progress` is called with
-    (steps done, steps). The result is the same for the same rows, seed and machine. Raises
-    `ConfigError` for fewer than 20 rows of a kind, `MissingExtra` without torch, and
+    The blend is fitted on what networks say about claims and passages that they have not seen (in
+    `folds`), by logistic regression: a network that adds nothing gets a small weight. `progress` is
+    called with (steps done, steps). The result is the same for the same rows, seed and machine.
+    Raises `ConfigError` for fewer than 20 rows of a kind, `MissingExtra` without torch, and
     `EmbeddingError` if the model of the embedder is not at hand.
     """
     import numpy as np
@@ -91,7 +91,7 @@ def train_matching_verifier(
     _import_torch()
     examples = make_examples(rows, embedder or MiniLMEmbedder(), lexical or LexicalVerifier())
     report(1, steps)
-    divisions = np.random.default_rng(seed).permutation(np.arange(len(rows)) % folds)
+    divisions = divide_rows(rows, folds, seed)
     matches = predict_unseen(
         examples, divisions, seed=seed, progress=lambda done: report(done + 1, steps)
     )
@@ -122,6 +122,30 @@ def predict_unseen(
         if progress:
             progress(done)
     return matches
+
+
+def divide_rows(rows: Sequence[LabelledClaim], count: int, seed: int = 0) -> NDArray[np.int64]:
+    """Return the number of the division of each row: int64 ``[n]``, from 0 to `count` - 1.
+
+    Rows with the same claim or the same passage are in one division: of two versions of a claim
+    about one passage, one would give the answer to the other away. Only if more than half of the
+    rows belong together are they divided one by one.
+    """
+    import numpy as np
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    claims = np.unique([row.claim for row in rows], return_inverse=True)[1]
+    passages = np.unique([row.passage for row in rows], return_inverse=True)[1] + claims.max() + 1
+    size = int(passages.max()) + 1
+    graph = coo_array((np.ones(len(rows)), (claims, passages)), shape=(size, size))
+    _, components = connected_components(graph, directed=False)
+    groups = np.unique(components[claims], return_inverse=True)[1]
+    if np.bincount(groups).max() > len(rows) / 2:
+        groups = np.arange(len(rows))
+    group_divisions = np.random.default_rng(seed).permutation(np.arange(groups.max() + 1) % count)
+    divisions: NDArray[np.int64] = group_divisions[groups].astype(np.int64)
+    return divisions
 
 
 def make_examples(

@@ -15,6 +15,7 @@ from rag.component import build
 from rag.embedding import MiniLMEmbedder
 from rag.errors import ConfigError
 from rag.training import LabelledClaim, train_matching_verifier
+from rag.training.verifier import divide_rows
 from rag.verification.matching import (
     COEFFICIENTS_FILE,
     MAX_PASSAGE_TOKENS,
@@ -141,6 +142,23 @@ def test_training_learns_what_words_alone_do_not_say(
     lexical = LexicalVerifier(similarity=0.0).scores(pairs)
     assert lexical[0] == pytest.approx(lexical[1])
     assert paraphrase > 0.7 > 0.3 > other
+
+
+def test_rows_with_a_common_claim_or_passage_are_not_divided() -> None:
+    rows = [LabelledClaim(f"claim {i // 2}", f"passage {i // 3}", True) for i in range(40)]
+    rows += [LabelledClaim(f"c{i}", f"p{i}", True) for i in range(60)]
+    divisions = divide_rows(rows, 5)
+    assert set(divisions) == set(range(5))
+    for key in ("claim", "passage"):
+        by_text: dict[str, set[int]] = {}
+        for row, division in zip(rows, divisions, strict=True):
+            by_text.setdefault(getattr(row, key), set()).add(int(division))
+        assert all(len(found) == 1 for found in by_text.values())
+
+
+def test_claims_about_one_passage_are_divided_one_by_one() -> None:
+    rows = [LabelledClaim(f"claim {i}", "the passage", True) for i in range(40)]
+    assert np.bincount(divide_rows(rows, 4)).tolist() == [10] * 4
 
 
 def test_too_few_labels_are_refused(embedder: MiniLMEmbedder) -> None:
