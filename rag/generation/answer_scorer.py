@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from rag.embedding import Embedder
-from rag.generation.answer_types import find_answer_type
+from rag.generation.answer_types import find_answer_type, has_currency
 from rag.generation.name_agreement import find_unknown_identifiers
 from rag.generation.passages import Passage
 from rag.generation.relevance import (
@@ -29,6 +29,7 @@ from rag.generation.relevance import (
 )
 from rag.query import Query
 from rag.text.function_words import (
+    VAGUE_VERBS,
     find_function_words,
     find_stop_words,
     is_part_of_compound,
@@ -84,6 +85,8 @@ _MISSING_ATTRIBUTE_PENALTY = 0.3  # the sentence has not what is asked of a name
 _OTHER_ROW_PENALTY = 1.0  # the question names another row of the table
 _OTHER_RANGE_PENALTY = 3.0  # the number of the question is in the range of another text
 _RIGHT_RANGE_BONUS = 2.0  # it is in a range of the text
+_ONLY_CARRIED_PENALTY = 4.0  # it has only words of an earlier question, none of a follow-up
+_MIN_OWN_SIMILARITY = 0.3  # of a word of a follow-up and a word of an answer: a cosine of .35
 _PART_SIMILARITY = 0.7  # of a word and a compound with it
 _MAX_CACHED_WORDS = 50_000  # of an embedder
 _MAX_CACHED_EMBEDDERS = 2
@@ -102,6 +105,8 @@ def rank_candidates(
     query: Query, passages: Sequence[Passage], embedder: Embedder
 ) -> list[Candidate]:
     """Return every quotable sentence, best first; the score is its log odds of being the answer."""
+    import numpy as np
+
     features = list_features(query, passages, embedder)
     if not features:
         return []
@@ -110,6 +115,9 @@ def rank_candidates(
     matrix = compute_feature_matrix(query, features, candidates, embedder)
     log_odds = matrix @ coefficients.weights + coefficients.intercept
     log_odds -= _list_penalties(query, passages, features)
+    if query.carried_terms:
+        is_new = find_answers_to_follow_up(query, features, embedder)
+        log_odds -= _ONLY_CARRIED_PENALTY * ~np.array(is_new)
     scored = [
         candidate._replace(score=score)
         for candidate, score in zip(candidates, log_odds.tolist(), strict=True)
@@ -160,6 +168,32 @@ def find_range_penalties(question: str, texts: Sequence[str]) -> NDArray[np.floa
             elif ranges:
                 penalties[i] += _OTHER_RANGE_PENALTY
     return penalties if (penalties < 0).any() else np.zeros(len(texts))
+
+
+def find_answers_to_follow_up(
+    query: Query, features: Sequence[SpanFeatures], embedder: Embedder
+) -> list[bool]:
+    """Return which sentences have a word of a follow-up itself, or one of a similar meaning.
+
+    "And the dishwasher?" after a question about the warranty of the kettle is answered by nothing
+    that says only "warranty" or "kettle". A question without a word of its own, such as "When?",
+    is answered by its kind of answer; "Why?" by no sentence.
+    """
+    import numpy as np
+
+    stop_words = find_stop_words(query.text) | VAGUE_VERBS
+    own_words = [w for w in _list_distinct_words(query.text) if w not in stop_words]
+    kind = find_answer_type(query.text)
+    if not own_words:
+        return [kind is not None and f.has_answer_type for f in features]
+    has_compounds = find_function_words(query.text).has_compounds
+    matches = _WordMatches(own_words, features, embedder, has_compounds=has_compounds)
+    similarities = (matches.in_texts(), matches.in_headings(), matches.in_documents())
+    best = np.maximum.reduce(similarities).max(axis=1)
+    return [
+        bool(similarity >= _MIN_OWN_SIMILARITY) or (kind == "money" and has_currency(f.text))
+        for similarity, f in zip(best, features, strict=True)
+    ]
 
 
 def find_other_rows(query: Query, features: Sequence[SpanFeatures]) -> list[bool]:

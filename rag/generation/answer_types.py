@@ -27,6 +27,11 @@ _MONEY = re.compile(
     r"percent|kostenlos|prozent)\b|%",
     re.IGNORECASE,
 )
+_CURRENCY = re.compile(
+    r"[€$£¥]\s?\d|\d\s?(?:[€$£¥]|(?:euros?|eur|dollars?|usd|pounds?|gbp|francs?|chf|cents?|yen|kronor|"
+    r"kroner)\b)",
+    re.IGNORECASE,
+)
 _UNIT_OF_TIME = re.compile(
     r"\b(?:seconds?|minutes?|min|hours?|days?|weeks?|months?|quarters?|years?|shifts?|daily|weekly|"
     r"monthly|yearly|annually|quarterly|hourly|once|twice|immediately|at\sonce|overnight|permanently|"
@@ -161,6 +166,11 @@ def has_new_answer(question: str, text: str, kind: AnswerType) -> bool:
         asked_words = set(words(question))
         text = _WORD.sub(lambda m: " " if m.group().lower() in asked_words else m.group(), text)
     return has_answer_of_type(text, kind)
+
+
+def has_currency(text: str) -> bool:
+    """Whether a text has an amount of money with its currency."""
+    return _CURRENCY.search(text) is not None
 
 
 def has_answer_of_type(text: str, kind: AnswerType) -> bool:

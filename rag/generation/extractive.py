@@ -14,6 +14,7 @@ from pydantic import Field
 from rag.embedding import Embedder, StaticEmbedder
 from rag.generation.answer_scorer import estimate_answerability, rank_candidates
 from rag.generation.answer_types import find_answer_type, has_new_answer
+from rag.generation.antecedents import find_antecedents
 from rag.generation.base import Generator, abstention
 from rag.generation.closest_passages import find_closest_passages
 from rag.generation.composed_answers import (
@@ -36,7 +37,7 @@ from rag.generation.quotes import Quote
 from rag.generation.relevance import Candidate, explain_missing_answer
 from rag.generation.versions import put_newest_first
 from rag.query import Query
-from rag.text.function_words import points_back, question_stems
+from rag.text.function_words import question_stems
 from rag.text.instructions import remove_instructions
 from rag.text.sentences import Span
 from rag.text.tokenization import stems, words
@@ -50,7 +51,6 @@ _WITHOUT_SUBJECT = re.compile(
     r"[^\W\d_a-zß-öø-ÿ][a-zß-öø-ÿ]+s\s(?:the|a|an|all|up|at|in|from|to|with|for)\b"
 )
 _MAX_EXCEPTION_CHARACTERS = 200
-_MAX_ANTECEDENTS, _MAX_ANTECEDENT_CHARACTERS = 2, 300  # sentences that a pronoun points back to
 _EXCEPTION = re.compile(
     r"(?:After that|Afterwards|Thereafter|Otherwise|However|But|Except|Unless|Only if|"
     r"In other cases|Danach|Sonst|Andernfalls|Allerdings|Jedoch|Aber|Außer|Ensuite|Sinon|"
@@ -252,25 +252,13 @@ def _extend_over_exception(candidate: Candidate) -> Candidate:
 
 
 def _extend_over_antecedent(candidate: Candidate, quoted: Sequence[Candidate]) -> Candidate:
-    """Add the sentences before, as far as a pronoun at the beginning points back to them.
+    """Add the sentences that a pronoun at the beginning points back to, unless they are quoted.
 
-    "It can be paid in three instalments." does not say what can. What is quoted already is not
-    quoted again.
+    "It can be paid in three instalments." does not say what can.
     """
-    passage, span = candidate.passage, candidate.span
-    if passage.table_at(span.start) is not None or is_list_item(passage, span):
-        return candidate
-    earlier = [s for s in passage.sentences_beside(span) if s.end <= span.start]
-    for sentence in reversed(earlier[-_MAX_ANTECEDENTS:]):
-        text = passage.text[sentence.start : sentence.end]
-        if (
-            not points_back(passage.text[span.start : span.end])
-            or len(text) > _MAX_ANTECEDENT_CHARACTERS
-            or text.endswith("?")
-            or "\n\n" in passage.text[sentence.end : span.start]
-            or is_list_item(passage, sentence)
-            or any(_is_within(candidate._replace(span=sentence), other) for other in quoted)
-        ):
+    span = candidate.span
+    for sentence in find_antecedents(candidate.passage, span):
+        if any(_is_within(candidate._replace(span=sentence), other) for other in quoted):
             break
         span = Span(sentence.start, span.end)
     return candidate._replace(span=span)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rag.embedding import Embedder
 from rag.generation.answer_types import find_answer_type, has_new_answer
+from rag.generation.antecedents import find_antecedents
 from rag.generation.asked_attribute import find_asked_attribute, find_texts_with_attribute
 from rag.generation.list_items import LIST_MARKER
 from rag.generation.name_agreement import (
@@ -70,7 +71,8 @@ class Candidate(NamedTuple):
 class SpanFeatures(NamedTuple):
     """What the relevance of a sentence to a question depends on.
 
-    ``text`` has the names of the columns of a row, and ``label`` the title and headings above it.
+    ``text`` has the names of the columns of a row, and ``label`` the title and headings above it,
+    and the sentences that a pronoun at its beginning points back to.
     ``shared_stems`` are the stems of the question that one of them has. ``factor`` is below 1 if
     the sentence lacks the names of the question, or has only words from an earlier question.
     """
@@ -145,7 +147,8 @@ def list_features(
         return []
     spans = [(p, span) for p in passages for span in _iterate_quotable_spans(p)]
     texts = [passage.describe(span) for passage, span in spans]
-    labels = [passage.label_at(span.start) for passage, span in spans]
+    contexts = [_find_context(passage, span) for passage, span in spans]
+    labels = [label for label, _ in contexts]
     label_stems = {label: set(stems(label)) for label in set(labels)}
     heading_paths = [
         "" if passage.table_at(span.start) else " > ".join(passage.headings_at(span.start))
@@ -158,12 +161,12 @@ def list_features(
     attributes = _weigh_attributes(query.text, names, spans, embedder)
     answer_type = find_answer_type(query.text)
     features: list[SpanFeatures] = []
-    for (passage, span), text, label, cosine, attribute_factor in zip(
-        spans, texts, labels, cosines, attributes, strict=True
+    for (passage, span), text, (label, known_span), cosine, attribute_factor in zip(
+        spans, texts, contexts, cosines, attributes, strict=True
     ):
         shared_stems = asked_stems & (set(stems(text)) | label_stems[label])
         factor = 1.0 if shared_stems & own_stems else _CARRIED_TERMS_FACTOR
-        lacks_names = not has_asked_name(names, passage, span)
+        lacks_names = not has_asked_name(names, passage, known_span)
         features.append(
             SpanFeatures(
                 passage,
@@ -180,6 +183,18 @@ def list_features(
             )
         )
     return features
+
+
+def _find_context(passage: Passage, span: Span) -> tuple[str, Span]:
+    """Return what a sentence is about, and the span of it with the sentences it points back to.
+
+    "It is led by Kari Moe." is about the Oslo site below "The Oslo site has 12 employees.".
+    """
+    label, start = passage.label_at(span.start), span.start
+    for sentence in find_antecedents(passage, span):
+        start = sentence.start
+    earlier_text = passage.text[start : span.start].strip()
+    return f"{label} {earlier_text}".strip(), Span(start, span.end)
 
 
 def _find_names(query: Query, passages: Sequence[Passage]) -> Set[str]:

@@ -24,7 +24,10 @@ PAIRS = Path(__file__).parents[2] / "benchmarks" / "question_pairs.jsonl"
         ("Hello, could you please tell me the opening hours?", "What are the opening hours?"),
         ("What is the rent, please?", "What is the rent? Thanks!"),
         ("what is the price of the h-120?", "What is the price of the H-120?"),
-        ("What are the payment terms for Kestrel Ltd?", "What are the terms of payment for Kestrel Limited?"),
+        (
+            "What are the payment terms for Kestrel Ltd?",
+            "What are the terms of payment for Kestrel Limited?",
+        ),
         ("In 2023, how many members were there?", "How many members were there in 2023?"),
         ("Who signs the contracts?", "Who signs contracts"),
         ("How many days of leave are there?", "How many days of leave are there"),

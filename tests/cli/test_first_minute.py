@@ -111,7 +111,9 @@ def test_the_files_of_init_are_no_documents(rag: Rag, docs: Path, tmp_path: Path
     assert rag("init", "--documents", ".").code == 0
     (tmp_path / "questions.jsonl").write_text('{"question": "Who?", "answers": ["Ada"]}')
     rag("ingest")
-    names = {info["uri"].rpartition("/")[2] for info in rag("documents", "--json").json["documents"]}
+    names = {
+        info["uri"].rpartition("/")[2] for info in rag("documents", "--json").json["documents"]
+    }
     assert "kite.md" in names and not names & {"rag.yaml", "questions.jsonl", ".env"}
     assert (tmp_path / ".ragignore").read_text() == "questions.jsonl\n"
     rag("init", "--documents", ".", "--force")
