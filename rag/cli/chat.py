@@ -200,8 +200,9 @@ def _save_conversation(conversation: Conversation, target: str) -> None:
             file.write(text)
     except FileExistsError:
         terminal.echo(f"{path} already exists: choose another name", err=True)
-    except OSError as error:
-        terminal.echo(f"cannot write {path}: {error.strerror}", err=True)
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
+        reason = error.strerror if isinstance(error, OSError) else error
+        terminal.echo(f"cannot write {path}: {reason}", err=True)
     else:
         terminal.echo(f"saved to {path}")
 

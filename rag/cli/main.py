@@ -35,6 +35,7 @@ from rag.cli.options import (
     INTERRUPTED,
     SOME_FAILED,
     WRONG_USE,
+    SourceName,
     index_option,
     json_option,
     k_option,
@@ -202,7 +203,7 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("sources", nargs=-1, metavar="[SOURCE...]")
+@click.argument("sources", nargs=-1, metavar="[SOURCE...]", type=SourceName())
 @click.option(
     "--dry-run", is_flag=True, help="Show what would change and its cost; change nothing."
 )
@@ -381,7 +382,7 @@ def ask(
 
 @cli.command(name="monitor")
 @click.argument("questions", type=click.Path(path_type=Path), metavar="QUESTIONS")
-@click.argument("sources", nargs=-1, metavar="[SOURCE...]")
+@click.argument("sources", nargs=-1, metavar="[SOURCE...]", type=SourceName())
 @click.option("--sync", is_flag=True, help="First index the sources of rag.yaml.")
 @since_option
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if an answer has changed.")
@@ -429,7 +430,7 @@ def monitor_command(
 
 
 @cli.command()
-@click.argument("sources", nargs=-1, metavar="[SOURCE...]")
+@click.argument("sources", nargs=-1, metavar="[SOURCE...]", type=SourceName())
 @click.option("--name", help="Continue or start the conversation NAME.")
 @click.option("--continue", "latest", is_flag=True, help="Continue the latest conversation.")
 @k_option
@@ -487,7 +488,7 @@ def embedders(as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("source", metavar="FILE")
+@click.argument("source", metavar="FILE", type=SourceName())
 @click.option(
     "--check", is_flag=True, help="Print what is left out of the text, and why, not the text."
 )
@@ -516,7 +517,7 @@ def parse(
 
 
 @cli.command()
-@click.argument("uri")
+@click.argument("uri", metavar="URI", type=SourceName())
 @click.option("--start", type=click.IntRange(0), default=0, help="Offset of the first character.")
 @click.option("--end", type=click.IntRange(0), help="Offset after the last character.")
 @index_option
@@ -571,7 +572,7 @@ _add_old_name("sources", formats_command)
 
 
 @cli.command()
-@click.argument("uris", nargs=-1, required=True, metavar="URI...")
+@click.argument("uris", nargs=-1, required=True, metavar="URI...", type=SourceName())
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @index_option
 @namespace_option
@@ -592,7 +593,7 @@ def delete(
 
 
 @cli.command()
-@click.argument("path", required=False, metavar="[PATH]")
+@click.argument("path", required=False, metavar="[PATH]", type=SourceName())
 @where_option
 @click.option("--failed", is_flag=True, help="Only what could not be indexed, with the reason.")
 @index_option
@@ -618,7 +619,7 @@ def documents(
 
 
 @cli.command()
-@click.option("--documents", metavar="PATH", help="Folder of the documents.")
+@click.option("--documents", metavar="PATH", type=SourceName(), help="Folder of the documents.")
 @click.option(
     "--model",
     metavar="NAME[:MODEL]",

@@ -103,7 +103,10 @@ def ask_set(
 
 def _print_change(change: AnswerChange) -> None:
     if change.earlier is None:
-        terminal.secho("(there is no earlier answer to compare with)", dim=True)
+        terminal.secho(
+            "(there is no earlier answer to compare with; this one is kept for the next time)",
+            dim=True,
+        )
         return
     answered_at = datetime.datetime.fromisoformat(change.earlier_at).astimezone()
     terminal.secho(

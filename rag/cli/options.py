@@ -12,6 +12,8 @@ import click
 from rag.errors import ConfigError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from rag.pipeline import Pipeline
     from rag.stores import DocumentStoreConfig
 
@@ -97,6 +99,20 @@ def k_option(command: _F) -> _F:
     )
 
 
+class SourceName(click.ParamType):  # type: ignore[type-arg]
+    """A file, a folder or a uri; a shell completes it as a file."""
+
+    name = "source"
+
+    def shell_complete(
+        self, context: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Let the shell list its files."""
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type="file")]
+
+
 class _Time(click.ParamType):  # type: ignore[type-arg]
     """A date or time in ISO 8601 form, in the zone of the system without one, or ``last``."""
 
@@ -110,9 +126,12 @@ class _Time(click.ParamType):  # type: ignore[type-arg]
         if value == "last":
             return datetime.datetime.max.replace(tzinfo=datetime.UTC)
         try:
-            return datetime.datetime.fromisoformat(value).astimezone()
+            time = datetime.datetime.fromisoformat(value).astimezone()
         except (ValueError, OverflowError):
             self.fail(f"{value!r} is no date such as 2026-11-01, and not 'last'", param, context)
+        if time > datetime.datetime.now(datetime.UTC):
+            self.fail(f"{value} is in the future", param, context)
+        return time
 
 
 def since_option(command: _F) -> _F:

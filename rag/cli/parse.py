@@ -30,11 +30,12 @@ def list_sources(*, as_json: bool) -> None:
         for example in source["examples"]:
             terminal.secho(f"            rag ingest {example}", dim=True)
     terminal.secho("\nformats", bold=True)
+    width = max(len(file_format["name"]) for file_format in formats) + 2
     for file_format in formats:
         suffixes = output.shorten(" ".join(file_format["suffixes"]), 70)
         library = f"({file_format['library']})"
         terminal.echo(
-            f"  {file_format['name']:<10}{suffixes}  {library}{_format_extra(file_format)}"
+            f"  {file_format['name']:<{width}}{suffixes}  {library}{_format_extra(file_format)}"
         )
 
 

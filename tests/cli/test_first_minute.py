@@ -354,6 +354,25 @@ def test_bash_completes_an_option(rag: Rag, tmp_path: Path) -> None:
     assert process.stdout.strip() == "--where", process.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "ingest",
+        "chat",
+        "parse",
+        "show",
+        "delete",
+        "documents",
+        "monitor q.jsonl",
+        "init --documents",
+    ],
+)
+def test_the_shell_completes_files(rag: Rag, words: str) -> None:
+    env = {"_RAG_COMPLETE": "bash_complete", "COMP_WORDS": f"rag {words} tra"}
+    completed = rag(**env, COMP_CWORD=str(len(words.split()) + 1)).out
+    assert completed.strip() in {"file,tra", "file,"}
+
+
 def test_progress_counts_from_the_first_documents(tmp_path: Path, pipeline: Pipeline) -> None:
     folder = tmp_path / "many"
     folder.mkdir()
