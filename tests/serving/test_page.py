@@ -655,6 +655,31 @@ def test_a_language_is_chosen(server: Server, open_page: Any) -> None:
     expect(page.locator("#send")).to_have_text("Fragen")
 
 
+def test_what_has_no_answer_is_said_in_the_language_of_the_page(
+    server: Server, open_page: Any
+) -> None:
+    visit = open_page(server, locale="de")
+    answer = visit.ask("Who is the emperor of Mars?")
+    expect(answer).to_contain_text("Dazu habe ich in den Quellen keine Antwort gefunden.")
+    visit.page.reload()
+    expect(visit.page.locator(".answer")).to_contain_text("keine Antwort gefunden")
+
+
+def test_times_and_statuses_of_the_documents_view(rich_server: Server, open_page: Any) -> None:
+    visit = open_page(rich_server, locale="de", viewport={"width": 1280, "height": 800})
+    visit.ask(QUESTION)
+    page = visit.page
+    page.click("#open-documents")
+    row = page.locator("#document-rows tr").last
+    assert re.search(r"\d\d\.\d\d\.\d\d, \d\d:\d\d", row.inner_text())
+    expect(page.locator("#view-documents-panel [role=status]")).to_be_empty()
+    for delete_button in row.get_by_label(re.compile("löschen")).all():
+        box = delete_button.bounding_box()
+        assert box is not None and box["x"] + box["width"] <= 1280
+    is_wider = "e => e.scrollWidth > e.clientWidth"
+    assert not page.locator("#document-table").locator("..").evaluate(is_wider)
+
+
 def test_every_language_has_every_text() -> None:
     folder = ROOT / "rag" / "serving" / "page" / "lang"
     texts = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in folder.glob("*.json")}

@@ -2,11 +2,12 @@
 // Offsets count Unicode code points, as everywhere in citewell; JavaScript's strings count UTF-16 units.
 
 import { createElement, createIconButton, showStatus } from "./dom.js";
-import { t } from "./i18n.js";
+import { formatNumber, t } from "./i18n.js";
 import { createCode, createFormula, createTable, renderInline, splitBlocks } from "./markdown.js";
 import { encodeQuery, request } from "./server.js";
 import { openSource } from "./source_panel.js";
 
+const NO_ANSWER = "I could not find an answer to that in the sources."; // of the server, shown in the language of the page
 const SENTENCE_FLAGS = { unsupported: "not_supported", contradicted: "contradicted", partly: "partly_supported" };
 
 export class AnswerView {
@@ -42,7 +43,7 @@ export class AnswerView {
   }
 
   complete(answer, turn = null, feedback = {}) {
-    this.text = answer.text;
+    this.text = answer.text === NO_ANSWER ? t("no_answer_text") : answer.text;
     this.sentences = answer.sentences;
     this.citations = answer.citations;
     this.answer = answer;
@@ -149,7 +150,7 @@ function createNotes(answer) {
   const usage = answer.usage;
   if (answer.reason) texts.push(answer.reason);
   if (usage.calls) {
-    texts.push(t("tokens", { input: usage.input_tokens.toLocaleString(), output: usage.output_tokens.toLocaleString() }));
+    texts.push(t("tokens", { input: formatNumber(usage.input_tokens), output: formatNumber(usage.output_tokens) }));
   }
   if (usage.cost_usd) texts.push(`$${usage.cost_usd.toFixed(4)}`);
   const spans = texts.map((text) => createElement("span", { textContent: text }));

@@ -59,6 +59,7 @@ function openView(name) {
 }
 
 function showView(name) {
+  if (byId(`view-${name}-panel`).hidden) showStatus(""); // that of the view before
   for (const view of VIEWS) {
     byId(`view-${view}-panel`).hidden = view !== name;
     const button = byId(`open-${view}`);

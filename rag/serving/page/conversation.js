@@ -137,7 +137,7 @@ function showFailure(error, question, questionBox, view) {
   else showStatus(error.code === "nothing_ingested" ? t("no_documents_short") : error.message, true);
   if (view.text) return;
   view.box.remove();
-  if (!isStopped && !byId("question").value) {
+  if (!byId("question").value) {
     byId("question").value = question; // so that it can be sent again
     resizeQuestion();
     questionBox.remove();

@@ -2,7 +2,7 @@
 
 import { byId, closeSidebar, createElement, createIconButton, showStatus } from "./dom.js";
 import { isSelected, toggleDocument } from "./filters.js";
-import { t, tCount } from "./i18n.js";
+import { formatNumber, formatTime, t, tCount } from "./i18n.js";
 import { askForKey, authorizationHeaders, encodeQuery, request, requestJson, resolveUrl, ServerError } from "./server.js";
 import { closeSource, currentUri, openSource } from "./source_panel.js";
 
@@ -19,7 +19,14 @@ export const documentUris = () => listed.documents.map((info) => info.uri);
 
 const nameOf = (info) => info.title || decodeURIComponent(info.uri.split("/").pop());
 
-const showPath = (uri) => decodeURIComponent(uri.replace(/^(file|upload):\/\/\//, ""));
+function showPath(uri) {
+  const path = uri.replace(/^(file|upload):\/\/\//, "");
+  try {
+    return decodeURIComponent(path);
+  } catch { // a percent sign that is no escape
+    return path;
+  }
+}
 
 function createDeleteButton(info) {
   const button = createElement("button", { type: "button", className: "icon", textContent: "✕" });
@@ -41,10 +48,10 @@ function createListItem(info) {
 export async function loadDocuments() {
   const { documents, total, failures } = await requestJson("/documents?limit=1000");
   listed = { documents, failures };
-  byId("document-count").textContent = total ? total.toLocaleString() : "";
+  byId("document-count").textContent = total ? formatNumber(total) : "";
   byId("documents").replaceChildren(...documents.map(createListItem));
   if (total > documents.length) {
-    const text = t("and_more", { count: (total - documents.length).toLocaleString() });
+    const text = t("and_more", { count: formatNumber(total - documents.length) });
     byId("documents").append(createElement("li", { className: "note quiet", textContent: text }));
   }
   byId("failures").hidden = !failures.length;
@@ -87,8 +94,8 @@ function createDocumentRow(info) {
   const path = createElement("span", { className: "quiet path", textContent: showPath(info.uri) });
   const detailsButton = createIconButton("info", t("metadata_of", { name: nameOf(info) }));
   detailsButton.addEventListener("click", () => showMetadata(info));
-  return createRow(box, createElement("span", {}, openButton, path), info.mime, info.chunks.toLocaleString(),
-    new Date(1000 * info.written).toLocaleString([], { dateStyle: "short", timeStyle: "short" }), t("ready"),
+  return createRow(box, createElement("span", {}, openButton, path), info.mime, formatNumber(info.chunks),
+    formatTime(info.written), t("ready"),
     createElement("span", { className: "row-actions" }, detailsButton, createDeleteButton(info)));
 }
 

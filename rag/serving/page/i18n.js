@@ -39,5 +39,10 @@ export function t(key, values = {}) {
 
 // The text for a count, of which there is one for 1.
 export function tCount(key, count, values = {}) {
-  return t(count === 1 && `${key}_one` in texts ? `${key}_one` : key, { count: count.toLocaleString(), ...values });
+  return t(count === 1 && `${key}_one` in texts ? `${key}_one` : key, { count: formatNumber(count), ...values });
 }
+
+export const formatNumber = (number) => number.toLocaleString(document.documentElement.lang);
+
+export const formatTime = (seconds) => new Date(1000 * seconds).toLocaleString(
+  document.documentElement.lang, { dateStyle: "short", timeStyle: "short" });

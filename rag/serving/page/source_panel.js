@@ -1,7 +1,7 @@
 // The panel with the source of a citation: its text, or a page of its PDF, scrolled to the quote.
 
 import { byId, createElement, showStatus } from "./dom.js";
-import { t } from "./i18n.js";
+import { formatNumber, t } from "./i18n.js";
 import { encodeQuery, request, requestJson } from "./server.js";
 
 let currentSource = null; // the source that is shown
@@ -53,7 +53,7 @@ export async function openSource(citation, trigger) {
 
 function describeLocation(source, quote) {
   const page = source.page ? t("page_number", { page: source.page }) : "";
-  if (source.end === null) return `${source.uri}${page}, ${t("characters", { count: source.characters.toLocaleString() })}`;
+  if (source.end === null) return `${source.uri}${page}, ${t("characters", { count: formatNumber(source.characters) })}`;
   const isStale = quote !== undefined && readSpan(source) !== quote;
   return `${source.uri}${page}, ${t("span", { start: source.start, end: source.end })}${isStale ? t("changed") : ""}`;
 }
