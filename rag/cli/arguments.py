@@ -198,6 +198,13 @@ def _parse_number(text: str) -> int | float | None:
     return number if math.isfinite(number) else None
 
 
+def find_pipeline_above() -> Path | None:
+    """Return the nearest ``rag.yaml`` in a folder above the current one, unless this has one."""
+    files = (folder / DEFAULT_PIPELINE for folder in (Path.cwd(), *Path.cwd().parents))
+    found = next((path for path in files if path.is_file()), None)
+    return None if found is None or found.parent == Path.cwd() else found
+
+
 def as_uri(uri_or_path: str) -> str:
     """Return a uri unchanged, and a path as a ``file:`` uri. Raises `QueryError` for ""."""
     from connectors.files import find_spelling

@@ -52,6 +52,7 @@ from rag.cli.serve import keys_group, mcp, serve
 from rag.cli.train import train_group
 from rag.errors import (
     ConfigError,
+    IndexNotFound,
     QueryError,
     RagError,
     SourceNotFound,
@@ -182,9 +183,18 @@ def _print_filter_warnings() -> Iterator[None]:
 
 def _format_error(error: Exception) -> str:
     if isinstance(error, RagError) or _is_prompt_error(error):
-        return " ".join(str(error).split())
+        message = " ".join(str(error).split())
+        return message + _describe_pipeline_above() if isinstance(error, IndexNotFound) else message
     kind = type(error).__name__
     return f"unexpected {kind}: {' '.join(str(error).split())} (RAG_DEBUG=1 shows the traceback)"
+
+
+def _describe_pipeline_above() -> str:
+    """Say where the ``rag.yaml`` is that a command in a subfolder does not use; else ""."""
+    from rag.cli.arguments import find_pipeline_above
+
+    path = find_pipeline_above()
+    return f" ({path} is only used by commands in its own folder)" if path else ""
 
 
 def _is_wrong_use(error: Exception) -> bool:

@@ -524,6 +524,8 @@ def print_verification(verification: Verification, *, as_json: bool) -> None:
         terminal.echo(
             f"{checked} {len(problems):,} problems found. Fix them with: rag index repair"
         )
+        if any("interrupted" in problem.what for problem in problems):
+            terminal.echo("(What an interrupted ingest left is also removed by the next one.)")
 
 
 def print_snapshots(snapshots: Sequence[Snapshot], *, as_json: bool) -> None:

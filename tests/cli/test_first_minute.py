@@ -63,6 +63,18 @@ def test_every_command_finds_the_file(rag: Rag, docs: Path, tmp_path: Path) -> N
     assert rag("stats", "-p", str(tmp_path / "none.yaml")).code != 0
 
 
+def test_a_command_in_a_subfolder_says_where_the_pipeline_is(
+    rag: Rag, docs: Path, tmp_path: Path
+) -> None:
+    rag("init")
+    process = subprocess.run(
+        [RAG, "ask", "How long?"], cwd=tmp_path / "docs", capture_output=True, text=True
+    )
+    assert f"({tmp_path / 'rag.yaml'} is only used by commands in its own folder)" in process.stderr
+    result = rag("ask", "How long?")
+    assert "no index at" in result.err and "only used" not in result.err
+
+
 def test_a_model_of_init_answers(rag: Rag, docs: Path, tmp_path: Path) -> None:
     assert rag("init", "--model", "ollama:m").code == 0
     with ModelServer() as server:
