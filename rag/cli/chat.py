@@ -83,10 +83,7 @@ def converse(
             last_answer = None
             terminal.echo("Conversation deleted.")
         elif command == "/where":
-            try:
-                condition = parse_where(shlex.split(argument))
-            except (QueryError, ValueError) as error:
-                terminal.echo(f"rag: {error}", err=True)
+            condition = _change_filter(pipeline, condition, argument)
         elif command == "/model":
             pipeline, conversation = _change_model(pipeline, conversation, argument.strip())
         elif command.startswith("/"):
@@ -126,6 +123,19 @@ def _run_command(
         terminal.echo(f"unknown command: {command} (/help lists the commands)", err=True)
 
 
+def _change_filter(pipeline: Pipeline, condition: Filter | None, text: str) -> Filter | None:
+    """Return the filter that a text gives, and say what it selects; the same after an error."""
+    try:
+        changed = parse_where(shlex.split(text))
+        count = None if changed is None else output.count_matching(pipeline, changed)
+    except (RagError, ValueError) as error:
+        terminal.echo(f"rag: {error}", err=True)
+        return condition
+    selected = "all documents" if count is None else output.format_count(count, "document")
+    terminal.secho(f"searching {selected}", dim=True)
+    return changed
+
+
 def _change_model(
     pipeline: Pipeline, conversation: Conversation, model: str
 ) -> tuple[Pipeline, Conversation]:
@@ -138,6 +148,7 @@ def _change_model(
     except RagError as error:
         terminal.echo(f"rag: {error}", err=True)
         return pipeline, conversation
+    terminal.secho(f"answers by {model}" if model != "none" else "answers are quotes", dim=True)
     return changed, changed.chat(conversation.name)
 
 

@@ -308,8 +308,9 @@ def search(
     from rag.cli.arguments import parse_where
 
     with make_pipeline(pipeline, index, namespace) as opened:
-        output.warn_if_empty(opened)
-        result = opened.search_with_steps(query, k=k, where=parse_where(where))
+        condition = parse_where(where)
+        output.warn_if_empty(opened, condition)
+        result = opened.search_with_steps(query, k=k, where=condition)
     notes = output.search_notes(result.steps)
     favoured = output.find_favoured_documents(result.steps) if explain else ()
     if as_json:
@@ -362,21 +363,23 @@ def ask(
         if stream or trace:
             raise click.UsageError("--since cannot be used with --stream or --trace")
         with make_pipeline(pipeline, index, namespace) as opened:
-            output.warn_if_empty(opened)
+            condition = parse_where(where)
+            output.warn_if_empty(opened, condition)
             chosen = opened if k is None else opened.replace(k=k)
-            monitor.ask_since(chosen, question, since, parse_where(where), as_json=as_json)
+            monitor.ask_since(chosen, question, since, condition, as_json=as_json)
         return
     with make_pipeline(pipeline, index, namespace) as opened, tracing.record_spans() as spans:
-        is_empty = output.warn_if_empty(opened)
+        condition = parse_where(where)
+        is_empty = output.warn_if_empty(opened, condition)
         try:
             if stream:
                 answer = output.print_stream(
-                    opened.stream(question, k=k, where=parse_where(where)),
+                    opened.stream(question, k=k, where=condition),
                     to_stderr=as_json,
                     is_markdown=opened.generator.streams,
                 )
             else:
-                answer = opened.ask(question, k=k, where=parse_where(where))
+                answer = opened.ask(question, k=k, where=condition)
         finally:
             if trace:
                 terminal.echo(tracing.format_tree(spans), err=True)

@@ -32,6 +32,7 @@ from rag.types import (
 )
 
 if TYPE_CHECKING:
+    from rag.filters import Filter
     from rag.generation import Event
     from rag.index.maintenance import Snapshot, Verification
     from rag.ingestion import IngestReport
@@ -131,12 +132,22 @@ def format_duration(seconds: float) -> str:
     return f"{minutes} min {full_seconds} s" if minutes else f"{full_seconds} s"
 
 
-def warn_if_empty(pipeline: Pipeline) -> bool:
-    """Say on stderr that there is nothing to search; return whether so. Raises `IndexNotFound`."""
+def warn_if_empty(pipeline: Pipeline, where: Filter | None = None) -> bool:
+    """Say on stderr that there is nothing to search; return whether the index is empty.
+
+    With the filter `where`, also say that no document matches it. Raises `IndexNotFound`.
+    """
     is_empty = not pipeline.stats().documents
     if is_empty:
         terminal.echo(f"the index {pipeline.index} is empty: rag ingest FOLDER", err=True)
+    elif where is not None and not count_matching(pipeline, where):
+        terminal.echo("no document matches the filter", err=True)
     return is_empty
+
+
+def count_matching(pipeline: Pipeline, where: Filter) -> int:
+    """Return how many documents match a filter."""
+    return len(pipeline.open().document_store.matching_documents(where))
 
 
 def print_report(report: IngestReport, index: Path, *, summary: bool = True) -> None:

@@ -9,11 +9,10 @@ from rag.generation.answer_types import AnswerType, find_answer_type, has_answer
 from rag.generation.name_agreement import find_asked_names, find_identifiers, find_name_words
 from rag.generation.passages import Passage
 from rag.generation.quotes import Quote
-from rag.generation.relevance import Candidate
+from rag.generation.relevance import Candidate, find_unmentioned_words
 from rag.query import Query
-from rag.text.function_words import VAGUE_VERBS, find_stop_words
 from rag.text.sentences import Span
-from rag.text.tokenization import stems, words
+from rag.text.tokenization import words
 from rag.types import ClosestPassage
 
 _MAX_PASSAGES = 3
@@ -92,12 +91,8 @@ def _find_word_reason(question: Query, premise: str) -> str:
         if others:
             return f"is about {_list_as_written(premise, others)}, not {missing}"
         return f"does not mention {missing}"
-    known_stems = set(stems(premise))
-    stop_words = find_stop_words(str(question)) | VAGUE_VERBS
     missing_words: Set[str] = missing_names or {
-        word
-        for word in dict.fromkeys(words(str(question)))
-        if word not in stop_words and known_stems.isdisjoint(stems(word))
+        part for word in find_unmentioned_words(str(question), [premise]) for part in words(word)
     }
     listed = _list_as_written(str(question), missing_words)
     return f"does not mention {listed}" if listed else ""

@@ -28,6 +28,7 @@ from rag.text.function_words import (
     question_stems,
 )
 from rag.text.sentences import Span
+from rag.text.spellings import list_pieces
 from rag.text.tokenization import content_stems, stems, words
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ _PASSAGE_WEIGHT = 0.5  # weight of the passage's score in a sentence's score
 _INCOMPLETE_SENTENCE_PENALTY = 0.4  # for text without a sentence's end: a caption, a heading
 _MISSING_ATTRIBUTE_FACTOR = 0.7  # of the relevance, if the text lacks what is asked of a name
 UNKNOWN_ATTRIBUTE_FACTOR = 0.55  # the same, if no text has it
+_DEGREE = re.compile(r"\b(?:how|wie)\s([^\W\d_]+)", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_]+(?:[-'’./][^\W_]+)*")
 _MAX_LISTED_WORDS = 4
 _KEY = re.compile(r"([^\W\d][\w -]{0,40}):\s")
@@ -277,21 +279,25 @@ def explain_missing_answer(question: str, passages: Sequence[Passage], answerabi
 
     ``answerability`` is the probability that one does.
     """
-    known_stems: set[str] = set()
-    for passage in passages:
-        texts = [passage.document_name, *passage.labels, passage.text]
-        known_stems.update(stems("\n".join(texts)))
-    stop_words = find_stop_words(question) | VAGUE_VERBS
-    missing = [
-        word
-        for word in dict.fromkeys(_WORD.findall(question))
-        if word.lower() not in stop_words and known_stems.isdisjoint(stems(word))
-    ]
+    texts = [text for p in passages for text in (p.document_name, *p.labels, p.text)]
     reason = "no sentence of the passages that were found seems to answer the question"
-    if missing:
+    if missing := find_unmentioned_words(question, texts):
         listed = ", ".join(f'"{word}"' for word in missing[:_MAX_LISTED_WORDS])
         reason += f"; they do not mention {listed}"
     return f"{reason} (probability of an answer: {answerability:.0%})"
+
+
+def find_unmentioned_words(question: str, texts: Sequence[str]) -> list[str]:
+    """Return the words of a question that no text has, as written; not "long" in "how long"."""
+    text = "\n".join(texts)
+    known_stems = {*stems(text), *stems(" ".join(list_pieces(text)))}
+    ignored_words = find_stop_words(question) | VAGUE_VERBS
+    ignored_words |= {match[1].lower() for match in _DEGREE.finditer(question)}
+    return [
+        word
+        for word in dict.fromkeys(_WORD.findall(question))
+        if word.lower() not in ignored_words and known_stems.isdisjoint(stems(word))
+    ]
 
 
 def _weigh_by_rarity(

@@ -366,6 +366,28 @@ def test_bash_completes_an_option(rag: Rag, tmp_path: Path) -> None:
     assert process.stdout.strip() == "--where", process.stderr
 
 
+def test_a_filter_that_matches_nothing_is_said(rag: Rag, docs: Path) -> None:
+    rag("ingest", "docs")
+    for command in ("ask", "search"):
+        for condition in ("year>=abc", "uri=docs/none.md"):
+            result = rag(command, "How long does the battery last?", "--where", condition)
+            assert "no document matches the filter" in result.err, (command, condition)
+        assert "matches" not in rag(command, "battery", "--where", "uri=docs/kite.md").err
+
+
+def test_chat_says_what_a_filter_selects(rag: Rag, docs: Path) -> None:
+    rag("ingest", "docs")
+    lines = "/where uri=docs/kite.md\n/where year=5\n/where\n/where (\n/where 'x\n/model none\n"
+    result = rag("chat", stdin=lines)
+    said = [line for line in result.out.splitlines() if line]
+    assert said == [
+        "searching 1 document",
+        "searching 0 documents",
+        "searching all documents",
+        "answers are quotes",
+    ]
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -91,7 +91,8 @@ def test_filters_take_printed_paths_and_name_unknown_fields(rag: Rag, folder: Pa
     result = rag("search", "birds", "--where", "yaer=2025")
     assert result.code == 0
     assert result.err.splitlines() == [
-        "warning: no document has the field 'yaer' of the filter; the nearest field is 'year'"
+        "warning: no document has the field 'yaer' of the filter; the nearest field is 'year'",
+        "no document matches the filter",
     ]
 
 

@@ -9,7 +9,7 @@ import pytest
 from rag import Answer, ExtractiveGenerator, GroundedGenerator, Pipeline, ScriptedChat
 from rag.generation.closest_passages import find_closest_passages
 from rag.generation.passages import Passage
-from rag.generation.relevance import Candidate
+from rag.generation.relevance import Candidate, find_unmentioned_words
 from rag.query import Query
 
 FILES = {
@@ -80,3 +80,17 @@ def test_a_rejected_draft_of_a_model_shows_the_closest_passages(tmp_path: Path) 
     answer, _ = ask(tmp_path, "Who bought the harbour of Bergen?", generator=generator)
     assert answer.status == "abstained"
     assert "harbour of Bergen" in " ".join(passage.quote for passage in answer.closest)
+
+
+@pytest.mark.parametrize(
+    ("question", "texts", "expected"),
+    [
+        ("How much RAM does osprey have?", ["name: osprey; ram_gb: 128"], []),
+        ("How long is the warranty of the lamp?", ["The lamp is red."], ["warranty"]),
+        ("Wie hoch ist die Miete?", ["Die Kaution ist niedrig."], ["Miete"]),
+        ("Who leads the Oslo site?", ["The Oslo site is led by Kari."], ["leads"]),
+        ("Where is the T-800?", ["The T-800 is in Oslo."], []),
+    ],
+)
+def test_words_that_no_text_has(question: str, texts: list[str], expected: list[str]) -> None:
+    assert find_unmentioned_words(question, texts) == expected
