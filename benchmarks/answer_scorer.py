@@ -2,6 +2,10 @@
 
     python -m benchmarks.answer_scorer ../shared/data            # leave one set out
     python -m benchmarks.answer_scorer ../shared/data --write    # and write the weights
+    python -m benchmarks.answer_scorer ../shared/data --minilm MINILM --write   # with MiniLM, too
+
+MINILM is a folder with all-MiniLM-L6-v2 in ONNX. With it, the features have the cosine of MiniLM,
+and the weights for it are written beside the others, on the same scale of probabilities.
 
 The sets are questions to `benchmarks/data/office-folder.tar.xz`, to the folder ``everyday`` of the
 data, to passages of SQuAD 2 and TAT-QA (EACH of each kind, default 300), and questions about other
@@ -35,7 +39,12 @@ from numpy.typing import NDArray
 
 from benchmarks.office_folder import ARCHIVE
 from rag import ExtractiveGenerator, Hit, Pipeline
-from rag.generation.answer_scorer import FEATURES, compute_feature_matrix
+from rag.embedding import MiniLMEmbedder
+from rag.generation.answer_scorer import (
+    FEATURES,
+    SENTENCE_FEATURES,
+    compute_feature_matrix,
+)
 from rag.generation.context_packing import pack
 from rag.generation.question_spelling import respell_question
 from rag.generation.relevance import list_features, score_features
@@ -44,6 +53,7 @@ from rag.text.tokens import count_tokens
 
 WEIGHTS = {"office": 2.0, "everyday": 3.0, "foreign": 2.0}
 REGULARIZATION = 20.0  # of standardized weights, for 1,000 sentences in each set
+GENERATORS = [ExtractiveGenerator()]  # the one that the features are those of
 FILE = Path(__file__).resolve().parent.parent / "rag" / "generation" / "answer_scorer.json"
 TOP = 3
 
@@ -73,13 +83,18 @@ class Model:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("data", type=Path)
+    options.add_argument("--minilm", type=Path)
     options.add_argument("--write", action="store_true")
     arguments = options.parse_args()
+    if arguments.minilm:
+        GENERATORS[0] = ExtractiveGenerator(
+            sentence_embedder=MiniLMEmbedder(folder=arguments.minilm)
+        )
     with tempfile.TemporaryDirectory() as work:
         sets = {name: list(examples) for name, examples in read_sets(arguments.data, Path(work))}
     columns = f"{'questions':>10}{'first':>8}{'any':>8}{'auroc':>8}"
     print(f"{'tested on':12}{columns}   hand-made score: first, any")
-    by_hand = Model(np.eye(len(FEATURES))[FEATURES.index("score")], 0.0)
+    by_hand = Model(np.eye(len(list_feature_names()))[FEATURES.index("score")], 0.0)
     for name in sets:
         if not any(example.answerable for example in sets[name]):
             continue
@@ -136,20 +151,26 @@ def read_passages(questions: Iterator[Any]) -> Iterator[Example]:
 def make_example(
     question: str, hits: Sequence[Hit], answers: Sequence[str], files: Sequence[str]
 ) -> Example:
-    generator = ExtractiveGenerator()
+    (generator,) = GENERATORS
     passages = pack(hits, generator.budget, count_tokens).passages
     query = respell_question(Query.of(question), passages, generator.embedder)
     features = list_features(query, passages, generator.embedder)
     candidates = score_features(query, features)
-    matrix = np.zeros((0, len(FEATURES)))
+    matrix = np.zeros((0, len(list_feature_names())))
     if features:
-        matrix = compute_feature_matrix(query, features, candidates, generator.embedder)
+        embedders = generator.embedder, generator.sentence_embedder
+        matrix = compute_feature_matrix(query, features, candidates, *embedders)
     is_right = [
         holds_answer(candidate.text, answers)
         and (not files or unquote(candidate.passage.uri).split("!/")[0].endswith(tuple(files)))
         for candidate in candidates
     ]
     return Example(matrix, np.array(is_right, dtype=bool), bool(answers))
+
+
+def list_feature_names() -> tuple[str, ...]:
+    with_sentences = GENERATORS[0].sentence_embedder is not None
+    return (*FEATURES, *SENTENCE_FEATURES) if with_sentences else FEATURES
 
 
 def holds_answer(text: str, answers: Sequence[str]) -> bool:
@@ -238,15 +259,27 @@ def write(sets: dict[str, list[Example]]) -> None:
         weights.append(np.full(len(best), 100 / len(best)))
     column = np.concatenate(scores)[:, None]
     slope, intercept = _fit_logistic(column, np.concatenate(labels), np.concatenate(weights), 0.0)
-    data = {
-        "made_by": "python -m benchmarks.answer_scorer DATA --write",
-        "weights": {
-            name: round(float(weight), 5)
-            for name, weight in zip(FEATURES, model.weights, strict=True)
-        },
-        "intercept": round(model.intercept, 5),
-        "answerability": {"slope": round(float(slope[0]), 5), "intercept": round(intercept, 5)},
+    slope, intercept = float(slope[0]), float(intercept)
+    data = json.loads(FILE.read_text(encoding="utf-8"))
+    if GENERATORS[0].sentence_embedder is not None:
+        known = data["answerability"]  # the scores get the scale that this line is for
+        scale = slope / known["slope"]
+        learned = data["with_sentence_embedder"] = {
+            "made_by": "python -m benchmarks.answer_scorer DATA --minilm MINILM --write"
+        }
+        model = Model(
+            model.weights * scale,
+            model.intercept * scale + (intercept - known["intercept"]) / known["slope"],
+        )
+    else:
+        learned = data
+        learned["made_by"] = "python -m benchmarks.answer_scorer DATA --write"
+        learned["answerability"] = {"slope": round(slope, 5), "intercept": round(intercept, 5)}
+    learned["weights"] = {
+        name: round(float(weight), 5)
+        for name, weight in zip(list_feature_names(), model.weights, strict=True)
     }
+    learned["intercept"] = round(model.intercept, 5)
     FILE.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     print(f"written to {FILE.name}")
 

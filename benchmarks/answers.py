@@ -3,6 +3,7 @@
     python3 -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/peers.txt
     python -m benchmarks.answers ../shared/data .venv-peers/bin/python
     python -m benchmarks.answers ../shared/data --extractive    # without a model
+    python -m benchmarks.answers ../shared/data --extractive --minilm MINILM
 
 The questions are from SQuAD 2, HotpotQA, MuSiQue and TAT-QA. SQuAD 2 has answerable questions, and
 unanswerable ones whose passages seem to answer them. The set ``foreign`` asks questions of other
@@ -28,29 +29,43 @@ The columns, by system and set:
 With ``--extractive``, only the extractive generator is measured, in other columns: ``first`` and
 ``any``, the share of answerable questions whose first quote, or any quote, contains a reference;
 ``refused``, the share of them that it refuses; ``gold out``, the share that it refuses without the
-passages that contain a reference; and ``unansw.``, the share of unanswerable questions refused.
+passages that contain a reference; and ``unansw.``, the share of unanswerable questions refused. The
+last line is the AUROC of the answerability: questions of SQuAD 2 that have an answer against those
+of ``foreign``. MINILM is a folder with all-MiniLM-L6-v2 in ONNX.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.local_model import serving
 from connectors.dataset import Dataset
+from evals.agreement import auroc
 from evals.metrics.correctness import compute_word_f1, normalise_answer
-from rag import ExtractiveGenerator, GroundedGenerator, Hit, LexicalVerifier, OpenAIChat, Pipeline
+from rag import (
+    ExtractiveGenerator,
+    GroundedGenerator,
+    Hit,
+    LexicalVerifier,
+    OpenAIChat,
+    Pipeline,
+)
+from rag.embedding import MiniLMEmbedder
 from rag.generation.claims import starts_with_refusal
 from rag.generation.markers import find_marker_numbers, strip_markers
 from rag.text.sentences import sentences
+from rag.types import ExtractStep
 
 EACH = int(os.environ.get("EACH", "40"))
 K, MOST_TOKENS = 4, 160
@@ -122,8 +137,11 @@ def main(data: Path, peers: str | None) -> None:
                 print(f"{side:22}{name:10}{len(questions):4}{row(questions, replies)}", flush=True)
 
 
-def measure_extractive(data: Path) -> None:
+def measure_extractive(data: Path, minilm: Path | None = None) -> None:
     generator = ExtractiveGenerator()
+    if minilm:
+        generator = ExtractiveGenerator(sentence_embedder=MiniLMEmbedder(folder=minilm))
+    probabilities: dict[str, list[float]] = {}
     print(f"{'set':10}{'n':>5}{'first':>8}{'any':>8}{'refused':>9}{'gold out':>10}{'unansw.':>9}")
     with tempfile.TemporaryDirectory() as folder:
         for name, read in SETS.items():
@@ -131,6 +149,9 @@ def measure_extractive(data: Path) -> None:
             first, any_, refused, gold_out, unanswerable = [], [], [], [], []
             for question in questions:
                 answer = generator.answer(question.text, question.hits)
+                if question.answerable or name == "foreign":
+                    (step,) = (step for step in answer.trace if isinstance(step, ExtractStep))
+                    probabilities.setdefault(name, []).append(step.answerability or 0.0)
                 is_refused = answer.status == "abstained"
                 if not question.answerable:
                     unanswerable.append(is_refused)
@@ -151,6 +172,9 @@ def measure_extractive(data: Path) -> None:
                 )
             ]
             print(f"{name:10}{len(questions):5}{''.join(shares)}", flush=True)
+    asked, foreign_ = probabilities["squad2"], probabilities["foreign"]
+    labels = np.array([True] * len(asked) + [False] * len(foreign_))
+    print(f"squad2 against foreign: AUROC {auroc(labels, np.array(asked + foreign_)):.3f}")
 
 
 def remove_gold_passages(question: Question) -> list[Hit]:
@@ -350,9 +374,13 @@ def scores(text: str, references: Sequence[str]) -> tuple[float, float, float]:
 
 
 if __name__ == "__main__":
-    arguments = [argument for argument in sys.argv[1:] if argument != "--extractive"]
-    data_folder = Path(arguments[0] if arguments else "../shared/data")
-    if "--extractive" in sys.argv:
-        measure_extractive(data_folder)
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("data", type=Path, nargs="?", default=Path("../shared/data"))
+    options.add_argument("peers", nargs="?")
+    options.add_argument("--extractive", action="store_true")
+    options.add_argument("--minilm", type=Path)
+    arguments = options.parse_args()
+    if arguments.extractive:
+        measure_extractive(arguments.data, arguments.minilm)
     else:
-        main(data_folder, arguments[1] if len(arguments) > 1 else None)
+        main(arguments.data, arguments.peers)

@@ -11,6 +11,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -21,7 +22,7 @@ from connectors.parsers.auto import AutoParser
 from rag.answers import AnswerCache
 from rag.chunking import Chunker, HeadingChunker
 from rag.component import Component, NotFingerprinted, warn_renamed
-from rag.embedding import Embedder, StaticEmbedder
+from rag.embedding import Embedder, MiniLMEmbedder, StaticEmbedder
 from rag.errors import ConfigError
 from rag.filters import Filter
 from rag.generation import ExtractiveGenerator, Generator
@@ -100,7 +101,7 @@ class PipelineConfig(Component):
     transforms: tuple[QueryTransform, ...] = ()
     retriever: Retriever = HybridRetriever()
     postprocessors: tuple[Postprocessor, ...] = ()
-    generator: Generator = ExtractiveGenerator()
+    generator: Generator = Field(ExtractiveGenerator(), validate_default=True)
     k: int = Field(8, ge=1, le=1_000)
     filter: FilterSetting = None
     document_store: DocumentStoreConfig = Sqlite()
@@ -132,6 +133,19 @@ class PipelineConfig(Component):
         except ConfigError as error:
             raise ValueError(str(error)) from None
         return self
+
+    @field_validator("generator")
+    @classmethod
+    def _compare_sentences(cls, generator: Generator, info: ValidationInfo) -> Generator:
+        """Let the extractive generator use MiniLM where the index does, unless it is told what."""
+        embedder = info.data.get("embedder")
+        if (
+            isinstance(embedder, MiniLMEmbedder)
+            and type(generator) is ExtractiveGenerator
+            and "sentence_embedder" not in generator.model_fields_set
+        ):
+            return generator.replace(sentence_embedder=embedder)
+        return generator
 
     @field_validator("transforms", "postprocessors", mode="before")
     @classmethod

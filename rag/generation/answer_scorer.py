@@ -29,6 +29,7 @@ from rag.generation.relevance import (
 )
 from rag.query import Query
 from rag.text.function_words import (
+    LANGUAGES,
     VAGUE_VERBS,
     find_function_words,
     find_stop_words,
@@ -76,6 +77,10 @@ or its headings have, or the name of its document; rarer words count more.
 ``meaning_in_`` is the same, with a part for words of a similar meaning. ``_below_best`` is the
 difference to the best sentence."""
 
+SENTENCE_FEATURES = ("sentence_cosine", "sentence_cosine_below_best")
+"""The features that a sentence embedder adds: the cosine of the question and of the sentence, alone
+or below its headings, whichever is more."""
+
 _COEFFICIENTS_FILE = Path(__file__).with_suffix(".json")
 _MIN_COSINE, _COSINE_RANGE, _MAX_SIMILARITY = 0.2, 0.5, 0.9  # of words that are not the same
 # In log odds. The sets that the weights are learned from have few questions of these kinds.
@@ -88,7 +93,7 @@ _RIGHT_RANGE_BONUS = 2.0  # it is in a range of the text
 _ONLY_CARRIED_PENALTY = 4.0  # it has only words of an earlier question, none of a follow-up
 _MIN_OWN_SIMILARITY = 0.3  # of a word of a follow-up and a word of an answer: a cosine of .35
 _PART_SIMILARITY = 0.7  # of a word and a compound with it
-_MAX_CACHED_WORDS = 50_000  # of an embedder
+_MAX_CACHED_TEXTS = 50_000  # words and sentences of an embedder
 _MAX_CACHED_EMBEDDERS = 2
 
 
@@ -102,17 +107,31 @@ class _Coefficients(NamedTuple):
 
 
 def rank_candidates(
-    query: Query, passages: Sequence[Passage], embedder: Embedder
+    query: Query,
+    passages: Sequence[Passage],
+    embedder: Embedder,
+    sentence_embedder: Embedder | None = None,
 ) -> list[Candidate]:
-    """Return every quotable sentence, best first; the score is its log odds of being the answer."""
+    """Return every quotable sentence, best first; the score is its log odds of being the answer.
+
+    `embedder` compares words. A `sentence_embedder`, such as `MiniLMEmbedder`, compares whole
+    sentences with the question, too; the weights for it were learned with MiniLM. One for English
+    alone is not asked about questions in other languages.
+    """
     import numpy as np
 
+    if (
+        sentence_embedder is not None
+        and not sentence_embedder.is_multilingual
+        and find_function_words(query.text) is not LANGUAGES[0]
+    ):
+        sentence_embedder = None
     features = list_features(query, passages, embedder)
     if not features:
         return []
     candidates = score_features(query, features)
-    coefficients = _load_coefficients()
-    matrix = compute_feature_matrix(query, features, candidates, embedder)
+    coefficients = _load_coefficients(with_sentences=sentence_embedder is not None)
+    matrix = compute_feature_matrix(query, features, candidates, embedder, sentence_embedder)
     log_odds = matrix @ coefficients.weights + coefficients.intercept
     log_odds -= _list_penalties(query, passages, features)
     if query.carried_terms:
@@ -229,15 +248,17 @@ def estimate_answerability(best_score: float) -> float:
     return 1 / (1 + math.exp(-max(-30.0, min(30.0, log_odds))))
 
 
-@lru_cache(maxsize=1)
-def _load_coefficients() -> _Coefficients:
+@lru_cache(maxsize=2)
+def _load_coefficients(*, with_sentences: bool = False) -> _Coefficients:
+    """Return the weights; those for a sentence embedder give log odds on the same scale."""
     import numpy as np
 
     data = json.loads(_COEFFICIENTS_FILE.read_text(encoding="utf-8"))
-    weights = np.array([data["weights"][name] for name in FEATURES], dtype=np.float64)
+    learned = data["with_sentence_embedder"] if with_sentences else data
+    features = (*FEATURES, *SENTENCE_FEATURES) if with_sentences else FEATURES
     return _Coefficients(
-        weights,
-        data["intercept"],
+        np.array([learned["weights"][name] for name in features], dtype=np.float64),
+        learned["intercept"],
         data["answerability"]["slope"],
         data["answerability"]["intercept"],
     )
@@ -248,8 +269,12 @@ def compute_feature_matrix(
     features: Sequence[SpanFeatures],
     candidates: Sequence[Candidate],
     embedder: Embedder,
+    sentence_embedder: Embedder | None = None,
 ) -> NDArray[np.float64]:
-    """Return `FEATURES` for each sentence: float64 ``[n, len(FEATURES)]``."""
+    """Return `FEATURES` for each sentence: float64 ``[n, features]``.
+
+    With a `sentence_embedder`, `SENTENCE_FEATURES` follow them.
+    """
     import numpy as np
 
     stop_words = find_stop_words(str(query))
@@ -294,7 +319,28 @@ def compute_feature_matrix(
         words_in_document - words_in_document.max(),
         [f.asked_names for f in features],
     ]
+    if sentence_embedder is not None:
+        sentence_cosines = _compare_sentences(query, features, sentence_embedder)
+        columns += [sentence_cosines, sentence_cosines - sentence_cosines.max()]
     return np.array(columns, dtype=np.float64).T
+
+
+def _compare_sentences(
+    query: Query, features: Sequence[SpanFeatures], embedder: Embedder
+) -> NDArray[np.float64]:
+    """Return the cosine of a question with each sentence, alone or below its headings."""
+    import numpy as np
+
+    paths = [
+        f.label if f.is_table_row else " > ".join(f.passage.headings_at(f.span.start))
+        for f in features
+    ]
+    premises = [
+        f"{path}: {f.text}" if path else f.text for path, f in zip(paths, features, strict=True)
+    ]
+    vectors = _embed_texts([*(f.text for f in features), *premises], embedder)
+    cosines = vectors @ embedder.embed_query(str(query)).astype(np.float64)
+    return np.maximum(cosines[: len(features)], cosines[len(features) :])
 
 
 def _list_flags(features: Sequence[SpanFeatures], expects_type: bool) -> list[list[float]]:
@@ -399,7 +445,7 @@ def _compare_words(
 
     if not question_words or not known_words:
         return np.zeros((len(known_words), len(question_words)))
-    vectors = _embed_words((*known_words, *question_words), embedder)
+    vectors = _embed_texts((*known_words, *question_words), embedder)
     cosines = (vectors[: len(known_words)] @ vectors[len(known_words) :].T).astype(np.float64)
     similarity: NDArray[np.float64] = np.clip(
         (cosines - _MIN_COSINE) / _COSINE_RANGE, 0, _MAX_SIMILARITY
@@ -422,22 +468,22 @@ def _compare_words(
 _vectors_by_embedder: dict[str, dict[str, NDArray[np.float32]]] = {}
 
 
-def _embed_words(words_: Sequence[str], embedder: Embedder) -> NDArray[np.float32]:
-    """Return a vector for each word; those of earlier questions are cached."""
+def _embed_texts(texts: Sequence[str], embedder: Embedder) -> NDArray[np.float32]:
+    """Return a vector for each word or sentence; those of earlier questions are cached."""
     import numpy as np
 
     if len(_vectors_by_embedder) > _MAX_CACHED_EMBEDDERS:
         _vectors_by_embedder.clear()
     cache = _vectors_by_embedder.setdefault(embedder.fingerprint, {})
     vectors: Mapping[str, NDArray[np.float32]] = cache
-    if missing := [word for word in dict.fromkeys(words_) if word not in cache]:
-        if len(cache) + len(missing) > _MAX_CACHED_WORDS:
+    if missing := [text for text in dict.fromkeys(texts) if text not in cache]:
+        if len(cache) + len(missing) > _MAX_CACHED_TEXTS:
             cache = _vectors_by_embedder[embedder.fingerprint] = {}
-            missing = list(dict.fromkeys(words_))
+            missing = list(dict.fromkeys(texts))
         new = dict(zip(missing, embedder.embed_documents(missing), strict=True))
-        vectors = {**{w: cache[w] for w in words_ if w in cache}, **new}
+        vectors = {**{text: cache[text] for text in texts if text in cache}, **new}
         cache.update(new)
-    return np.array([vectors[word] for word in words_])
+    return np.array([vectors[text] for text in texts])
 
 
 @lru_cache(maxsize=8_192)
@@ -447,6 +493,6 @@ def _list_distinct_words(text: str) -> tuple[str, ...]:
     return tuple(word for word in distinct_words if word not in STOP_WORDS)
 
 
-@lru_cache(maxsize=_MAX_CACHED_WORDS)
+@lru_cache(maxsize=_MAX_CACHED_TEXTS)
 def _stem_word(word: str) -> str:
     return next(iter(stems(word)), word)

@@ -70,13 +70,16 @@ class ExtractiveGenerator(Generator):
 
     It cannot hallucinate, since it only quotes. First, the question is written as the passages
     spell it (`rag.generation.question_spelling`). A learned scorer (`rag.generation.answer_scorer`)
-    ranks the sentences. If the probability (0..1) that the best ones hold the answer is below
-    ``answerability``, or the best relevance (0..2, see `rag.generation.relevance`) below
-    ``threshold``, the generator abstains. It quotes up to ``sentences`` sentences whose odds are at
-    least ``near`` times those of the best, each on a line of its own; of several versions of a
-    document, the newest first (`rag.generation.versions`). In the answer's text, white
-    space is collapsed, a row of a table has the names of its columns, markers of the source are
-    notes (⁽³⁾), and links lead to the cited source only; the citations' quotes are unchanged.
+    ranks the sentences. It compares words with ``embedder``, and, if there is one, whole sentences
+    with ``sentence_embedder`` (better and slower: `MiniLMEmbedder`). If the probability (0..1) that
+    the best ones hold the answer is below ``answerability``, or the best relevance (0..2, see
+    `rag.generation.relevance`) below ``threshold``, the generator abstains. It quotes up to
+    ``sentences`` sentences whose odds are at least ``near`` times those of the best, each on a line
+    of its own; of several versions of a document, the newest first (`rag.generation.versions`). A
+    sentence comes with those that its pronoun points back to (`rag.generation.antecedents`). In the
+    answer's text, white space is collapsed, a row of a table has the names of its columns, markers
+    of the source are notes (⁽³⁾), and links lead to the cited source only; the citations' quotes
+    are unchanged.
 
     `benchmarks/answers.py` prints how many answerable questions the defaults keep, and how many
     unanswerable ones they refuse.
@@ -93,6 +96,7 @@ class ExtractiveGenerator(Generator):
 
     budget: int = Field(4_000, ge=64)
     embedder: Embedder = StaticEmbedder()
+    sentence_embedder: Embedder | None = None
 
     def answer(
         self, question: str | Query, hits: Sequence[Hit], history: Sequence[Message] = ()
@@ -105,7 +109,9 @@ class ExtractiveGenerator(Generator):
         query = respell_question(query, packed.passages, self.embedder)
         asked = find_question_kind(query.text)
         searched = replace(query, text=_find_searched_text(query, asked))
-        candidates = rank_candidates(searched, packed.passages, self.embedder)
+        candidates = rank_candidates(
+            searched, packed.passages, self.embedder, self.sentence_embedder
+        )
         best_relevance = max((c.relevance for c in candidates), default=0.0)
         answerability = estimate_answerability(candidates[0].score) if candidates else 0.0
 
