@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rag.embedding import Embedder
 from rag.generation.answer_types import find_answer_type, has_currency
-from rag.generation.name_agreement import find_unknown_identifiers
+from rag.generation.name_agreement import find_unknown_identifiers, find_unknown_names
 from rag.generation.passages import Passage
 from rag.generation.relevance import (
     UNKNOWN_ATTRIBUTE_FACTOR,
@@ -85,6 +85,7 @@ _COEFFICIENTS_FILE = Path(__file__).with_suffix(".json")
 _MIN_COSINE, _COSINE_RANGE, _MAX_SIMILARITY = 0.2, 0.5, 0.9  # of words that are not the same
 # In log odds. The sets that the weights are learned from have few questions of these kinds.
 _UNKNOWN_IDENTIFIER_PENALTY = 4.0  # no text has an identifier or year of the question
+_UNKNOWN_NAME_PENALTY = 1.5  # no text has a name of the question
 _UNKNOWN_ATTRIBUTE_PENALTY = 1.0  # no text has what is asked of a name
 _MISSING_ATTRIBUTE_PENALTY = 0.3  # the sentence has not what is asked of a name
 _OTHER_ROW_PENALTY = 1.0  # the question names another row of the table
@@ -162,6 +163,8 @@ def _list_penalties(
     penalties += find_range_penalties(query.text, [f.text for f in features])
     if find_unknown_identifiers(query.text, passages):
         penalties += _UNKNOWN_IDENTIFIER_PENALTY
+    elif find_unknown_names(query.text, passages):
+        penalties += _UNKNOWN_NAME_PENALTY
     return penalties
 
 

@@ -179,6 +179,19 @@ def find_unknown_identifiers(question: str, passages: Sequence[Passage]) -> froz
     return names
 
 
+def find_unknown_names(question: str, passages: Sequence[Passage]) -> frozenset[str]:
+    """Return the names of a question, without digits, that no passage has: "Berlin".
+
+    Where nouns have capitals, none is known to be a name.
+    """
+    if find_function_words(question).has_capitalized_nouns:
+        return frozenset()
+    names = frozenset(name for name in find_asked_names(question) if name.isalpha())
+    for passage in passages if names else ():
+        names -= _list_words("\n".join([passage.document_name, *passage.labels, passage.text]))
+    return names
+
+
 def find_identifiers(names: Set[str], like: Set[str] = frozenset()) -> frozenset[str]:
     """Return the identifiers and years among `names`; with `like`, those of a form that it has."""
     shapes = {_SHAPE.sub("0", name) for name in like}

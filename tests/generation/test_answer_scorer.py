@@ -3,21 +3,25 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from rag import ExtractiveGenerator, Pipeline
-from rag.embedding import StaticEmbedder
+from rag.embedding import Embedder, MiniLMEmbedder, StaticEmbedder
 from rag.generation import answer_scorer
 from rag.generation.answer_scorer import (
     FEATURES,
+    SENTENCE_FEATURES,
     compute_feature_matrix,
     estimate_answerability,
     find_other_rows,
     rank_candidates,
 )
 from rag.generation.context_packing import pack
+from rag.generation.name_agreement import find_unknown_names
 from rag.generation.passages import Passage
 from rag.generation.relevance import list_features, score_features
 from rag.query import Query
@@ -169,3 +173,95 @@ def test_the_identifier_of_the_file_name_is_known(tmp_path: Path) -> None:
         pipeline.ingest(tmp_path / "docs")
         assert pipeline.ask("What is the warranty of the P7?").status == "answered"
         assert pipeline.ask("What is the warranty of the P8?").status == "abstained"
+
+
+class RoofEmbedder(Embedder):
+    """All that is about a roof, and every question, is one way; the rest is another way."""
+
+    name: ClassVar[str] = "roof"
+    is_multilingual: ClassVar[bool] = False
+
+    @property
+    def dimension(self) -> int:
+        return 2
+
+    @property
+    def max_tokens(self) -> int:
+        return 1_000
+
+    @property
+    def usd_per_million_tokens(self) -> float:
+        return 0.0
+
+    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return np.array([[1, 0] if "roof" in text else [0, 1] for text in texts], np.float32)
+
+    def embed_query(self, text: str) -> NDArray[np.float32]:
+        return np.array([1, 0], np.float32)
+
+    def count_tokens(self, text: str) -> int:
+        return len(text.split())
+
+
+def test_a_sentence_embedder_adds_its_cosine(pipeline: Pipeline) -> None:
+    question = "Where is every vehicle?"
+    query, passages = Query(question), read_passages(pipeline, question)
+    features = list_features(query, passages, StaticEmbedder())
+    matrix = compute_feature_matrix(
+        query, features, score_features(query, features), StaticEmbedder(), RoofEmbedder()
+    )
+    assert matrix.shape == (len(features), len(FEATURES) + len(SENTENCE_FEATURES))
+    for f, (cosine, below_best) in zip(features, matrix[:, len(FEATURES) :], strict=True):
+        assert (cosine, below_best) == ((1, 0) if "roof" in f.text else (0, -1))
+
+
+def test_a_sentence_embedder_for_english_is_not_asked_in_german(pipeline: Pipeline) -> None:
+    english, german = "Where is every vehicle parked?", "Wo wird das Fahrzeug im Winter geparkt?"
+    passages = read_passages(pipeline, english)
+
+    def rank(question: str, sentence_embedder: Embedder | None) -> list[float]:
+        query = Query(question)
+        ranked = rank_candidates(query, passages, StaticEmbedder(), sentence_embedder)
+        return [candidate.score for candidate in ranked]
+
+    assert rank(english, RoofEmbedder()) != rank(english, None)
+    assert rank(german, RoofEmbedder()) == rank(german, None)
+
+
+def test_the_weights_for_a_sentence_embedder_have_every_feature() -> None:
+    text = Path(answer_scorer.__file__).with_suffix(".json").read_text()
+    learned = json.loads(text)["with_sentence_embedder"]
+    assert tuple(learned["weights"]) == (*FEATURES, *SENTENCE_FEATURES)
+    assert all(learned["weights"][name] > 0 for name in SENTENCE_FEATURES)
+
+
+def test_minilm_of_the_index_compares_sentences(tmp_path: Path) -> None:
+    minilm = MiniLMEmbedder(folder=tmp_path)
+    index = tmp_path / "index"
+
+    def sentence_embedder(**parts: object) -> Embedder | None:
+        generator = Pipeline(index=index, **parts).generator  # type: ignore[arg-type]
+        assert isinstance(generator, ExtractiveGenerator)
+        return generator.sentence_embedder
+
+    assert sentence_embedder() is None
+    assert sentence_embedder(embedder=minilm) == minilm
+    assert sentence_embedder(embedder=minilm, generator="extractive") == minilm
+    chosen = ExtractiveGenerator(sentence_embedder=None)
+    assert sentence_embedder(embedder=minilm, generator=chosen) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "is_known"),
+    [
+        ("Where is the roof of Oslo?", True),
+        ("Where is the roof of Aarhús?", True),
+        ("Where is the roof of Berlin?", False),
+        ("Wo ist das Dach?", True),
+    ],
+)
+def test_a_name_that_no_passage_has_makes_an_answer_unlikely(
+    pipeline: Pipeline, question: str, is_known: bool
+) -> None:
+    passages = [p for name in FILES for p in read_passages(pipeline, name)]
+    assert (not find_unknown_names(question, passages)) == is_known
