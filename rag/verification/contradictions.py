@@ -61,6 +61,7 @@ _POSSIBLE = frozenset(
     suspect suspects suspected believed expected would apparently allegedly reportedly""".split()
 )
 _PERMITTED = frozenset("may can could optional allowed permitted optionally".split())
+_RECOMMENDED = frozenset("should recommended sollte sollten".split())
 _REQUIRED = frozenset("must shall required obliged mandatory compulsory".split())
 _HEDGES = (
     _POSSIBLE
@@ -142,6 +143,15 @@ offen geöffnet|geschlossen
 mehr|weniger
 mit|ohne
 höher|niedriger
+schneller|langsamer
+teurer|billiger günstiger
+größer|kleiner
+älter|neuer jünger
+früher|später
+besser|schlechter
+schwerer|leichter
+länger|kürzer
+öffnet|schließt
 höchstens maximal|mindestens
 freiwillig|verpflichtend pflicht vorgeschrieben
 activated|deactivated""".splitlines()
@@ -175,7 +185,7 @@ _CONDITION = re.compile(
 )
 _ANY_CONDITION = re.compile(
     r"\b(?:if|unless|provided|except|as long as|only|when|would|without|until|depend\w*|wenn|falls|"
-    r"sofern|nur|case|must|no|not|after|for)\b",
+    r"sofern|nur|in\scase|case\sof|must|no|not|after|for)\b",
     re.IGNORECASE,
 )
 _SAYING = frozenset(
@@ -189,6 +199,10 @@ _KNOWN_UNITS: Mapping[str, str] = {
 € euro euros eur
 $ dollar dollars usd
 £ pound pounds gbp
+CHF chf franc francs franken
+kr krona kronor krone kroner kronen sek nok dkk
+¥ yen jpy
+PLN pln zloty złoty
 % percent
 h hour hours
 min minute minutes
@@ -224,6 +238,19 @@ billion billions bn""".splitlines()
 }
 """The first name of each unit, by its other names."""
 
+_PER = frozenset("per a an each every je pro im".split())
+_RATE_ADVERBS = frozenset("hourly daily weekly monthly yearly".split())
+_RATES: Mapping[str, str] = {
+    word: line.split()[0]
+    for line in """\
+hour hourly stunde
+day daily tag
+week weekly woche
+month monthly monat
+year yearly annum jahr""".splitlines()
+    for word in line.split()
+}
+_WORDS_BEFORE_UNITS = frozenset("degree degrees ° swiss us american australian canadian".split())
 _APPROXIMATIONS = frozenset(
     "than over under least most about around nearly almost approximately up not above below".split()
 )
@@ -271,7 +298,7 @@ def _find_other_contradiction(claim: str, sentence: str) -> ContradictionKind | 
         return "order"
     if _is_more_certain(claim_words, sentence_words):
         return "modality"
-    if _CONDITION.search(sentence) and not _ANY_CONDITION.search(claim):
+    if _drops_condition(claim, sentence):
         return "condition"
     return "speaker" if _drops_speaker(claim_words, sentence_words) else None
 
@@ -337,9 +364,9 @@ def _is_more_certain(claim: Sequence[_Word], sentence: Sequence[_Word]) -> bool:
     for j, word in enumerate(sentence):
         is_dropped = word.lower in _POSSIBLE and not claim_words & _HEDGES
         is_tightened = (
-            word.lower in _PERMITTED
+            word.lower in _PERMITTED | _RECOMMENDED
             and is_required
-            and not claim_words & _PERMITTED
+            and not claim_words & (_PERMITTED | _RECOMMENDED)
             and not any(w.lower in _REQUIRED for w in sentence)
         )
         if (is_dropped or is_tightened) and claim_stems & set(_list_after(sentence, j, 2)):
@@ -454,23 +481,25 @@ def _has_other_number(claim: str, sentences: Sequence[str]) -> bool:
     The first sentence is the nearest one: a number that it has is only compared in unit and sign.
     """
     claimed = _list_numbers(claim)
-    nearest_values = {value for value, _, _ in _list_numbers(sentences[0])}
+    nearest_values = {number.value for number in _list_numbers(sentences[0])}
     numbers = [number for sentence in sentences for number in _list_numbers(sentence)]
-    for value, unit, around in claimed:
-        same = [(len(around & a), u) for v, u, a in numbers if v == value]
+    for value, unit, rate, around in claimed:
+        same = [(len(around & n.around), n.unit, n.rate) for n in numbers if n.value == value]
         if same:
-            _, same_unit = max(same)
-            if unit and same_unit and unit != same_unit:
+            _, same_unit, same_rate = max(same)
+            if (unit and same_unit and unit != same_unit) or (
+                rate and same_rate and rate != same_rate
+            ):
                 return True
         if value in nearest_values or (same and len(claimed) > 1):
             continue
         others = [
-            (len(around & a), number)
-            for number, number_unit, a in numbers
-            if number != value and number_unit == unit and _is_year(number) == _is_year(value)
+            (len(around & n.around), n.value)
+            for n in numbers
+            if n.value != value and n.unit == unit and _is_year(n.value) == _is_year(value)
         ]
         overlap, other_value = max(others, default=(0, ""))
-        if overlap >= 2 and overlap > max(same, default=(-1, ""))[0]:
+        if overlap >= 2 and overlap > max(same, default=(-1, "", ""))[0]:
             return True
         if overlap and other_value.lstrip("-") == value.lstrip("-"):
             return True
@@ -481,18 +510,26 @@ def _is_year(value: str) -> bool:
     return len(value) == 4 and value[:2] in {"19", "20"}
 
 
+class _Number(NamedTuple):
+    """A number with its known unit, what it is for ("per month"), and the words around it."""
+
+    value: str
+    unit: str
+    rate: str
+    around: set[str]
+
+
 @lru_cache(maxsize=4_096)
-def _list_numbers(text: str) -> tuple[tuple[str, str, set[str]], ...]:
-    """Return each number with its known unit and the content words around it."""
+def _list_numbers(text: str) -> tuple[_Number, ...]:
     return tuple(_iterate_numbers(_analyse(text)))
 
 
-def _iterate_numbers(words: Sequence[_Word]) -> Iterator[tuple[str, str, set[str]]]:
+def _iterate_numbers(words: Sequence[_Word]) -> Iterator[_Number]:
     for i, word in enumerate(words):
         if not word.stem.lstrip("-–")[:1].isdigit():
             continue
         following = words[i + 1].text if i + 1 < len(words) else ""
-        if following.lower() in {"degree", "degrees", "°"} and i + 2 < len(words):
+        if following.lower() in _WORDS_BEFORE_UNITS and i + 2 < len(words):
             following = words[i + 2].text
         before = words[i - 1].text if i else ""
         unit = _KNOWN_UNITS.get(following) or _KNOWN_UNITS.get(following.lower(), "")
@@ -502,7 +539,16 @@ def _iterate_numbers(words: Sequence[_Word]) -> Iterator[tuple[str, str, set[str
             unit = before
         value = normalize_number(word.stem.replace(",", "").replace("–", "-"))
         around = {*_list_before(words, i, _NEAR), *_list_after(words, i, 1)}
-        yield value, unit, {s for s in around if s not in _UNIT_STEMS and not s[:1].isdigit()}
+        around = {s for s in around if s not in _UNIT_STEMS and not s[:1].isdigit()}
+        yield _Number(value, unit, _find_rate(words[i + 1 : i + 5]), around)
+
+
+def _find_rate(words: Sequence[_Word]) -> str:
+    """Return the unit of time after "per" or "a" ("85 francs per hour"); "" if there is none."""
+    for first, second in pairwise(words):
+        if first.lower in _PER and second.lower in _RATES:
+            return _RATES[second.lower]
+    return next((_RATES[w.lower] for w in words if w.lower in _RATE_ADVERBS), "")
 
 
 def _is_exchanged(claim: Sequence[_Word], sentence: Sequence[_Word]) -> bool:
@@ -546,6 +592,17 @@ def _is_listed(words: Sequence[_Word], i: int) -> bool:
     return any(
         0 <= k < len(words) and words[k].lower in {"and", "or", "und", "oder"}
         for k in (i - 1, i + 1)
+    )
+
+
+def _drops_condition(claim: str, sentence: str) -> bool:
+    """Whether the sentence states a condition, and the claim none that the sentence has not."""
+    if not _CONDITION.search(sentence):
+        return False
+    other_words = {match.group().lower() for match in _ANY_CONDITION.finditer(sentence)}
+    return not any(
+        match.group().lower() not in other_words or _CONDITION.search(match.group())
+        for match in _ANY_CONDITION.finditer(claim)
     )
 
 

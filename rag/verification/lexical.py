@@ -45,6 +45,7 @@ _MIN_SHARE_TO_CONTRADICT = 0.5  # of a claim's words in a sentence that contradi
 _MIN_SHARE_OF_REPETITION = 0.75
 _MAX_REPEATED_TOKENS = (16, 24)  # of a claim and a sentence, for a rule that needs a repetition
 _MAX_BRIEF_TOKENS = 4  # of a claim such as "Smoking is allowed."
+_MAX_SHORT_TOKENS = 8  # of a claim of which another unit is a large part
 _MAX_DENIED_TOKENS = (24, 32)  # the same, for a denial
 _MAX_POSITIONS_PER_TOKEN = 50  # positions of a token in a passage that are compared
 _MAX_CACHED_VECTORS = 8_192
@@ -509,6 +510,7 @@ def _is_comparable(
             is_strict
             or sentence.share_of(claim) >= min_share
             or (kind == "direction" and len(claim.tokens) <= _MAX_BRIEF_TOKENS)
+            or (kind == "number" and len(claim.tokens) <= _MAX_SHORT_TOKENS)
         )
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import pairwise
 from typing import NamedTuple
 
 from rag.text.tokenization import STOP_WORDS, stems, words
@@ -14,6 +13,8 @@ from rag.verification.number_normalization import find_numbers, find_units, norm
 _MAX_CLAUSE_WORDS = 20
 _MAX_OWN_WORDS = 4  # that only one of two clauses has; more say something else, not the same
 _MAX_PASSAGE_CLAUSES = 200
+_MAX_DISTANCE = 5  # from one clause to another
+_LETTER = re.compile(r"(?<=\w\s)[A-Z]\b(?!['’.])")
 _BREAK = re.compile(
     r"[;\n]|,(?=\s)|\s(?:and|but|while|whereas|und|aber|während|et|mais|tandis que|y|pero|"
     r"mientras que)(?=\s)",
@@ -50,10 +51,16 @@ def gives_figures_to_others(claim: str, sentences: Sequence[str]) -> bool:
     return any(
         _is_exchanged(part, own, other, clauses)
         for part in claimed
-        for first, second in pairwise(clauses)
+        for first, second in _list_pairs(clauses)
         for own, other in ((first, second), (second, first))
         if part.numbers <= own.numbers
     )
+
+
+def _list_pairs(clauses: Sequence[Clause]) -> Iterator[tuple[Clause, Clause]]:
+    """Yield the pairs of clauses that are near each other, as the items of a list are."""
+    for distance in range(1, _MAX_DISTANCE + 1):
+        yield from zip(clauses, clauses[distance:], strict=False)
 
 
 def _is_exchanged(part: Clause, own: Clause, other: Clause, clauses: Sequence[Clause]) -> bool:
@@ -62,7 +69,7 @@ def _is_exchanged(part: Clause, own: Clause, other: Clause, clauses: Sequence[Cl
     is_parallel = (
         0 < len(own_words) <= _MAX_OWN_WORDS
         and 0 < len(other_words) <= _MAX_OWN_WORDS
-        and own.numbers.isdisjoint(other.numbers)
+        and not part.numbers <= other.numbers
         and own.units == other.units
         and (own.units or own.stems & other.stems or len(own.numbers) == len(other.numbers) > 1)
     )
@@ -99,6 +106,9 @@ def _list_clauses(sentences: tuple[str, ...]) -> list[Clause]:
 
 
 def _split_sentence(sentence: str) -> Iterator[Clause]:
+    """Yield the clauses with figures, without a lead-in: "Distances: Oslo 5 km, Rome 7 km"."""
+    if sentence.count(": ") == 1 and len(_BREAK.findall(sentence.partition(": ")[2])):
+        sentence = sentence.partition(": ")[2]
     start = 0
     ends = [match.start() for match in _BREAK.finditer(sentence)]
     for end in (*ends, len(sentence)):
@@ -120,4 +130,6 @@ def _read_clause(text: str) -> Clause:
         for word in words(normalize_numbers(text))
         if word not in STOP_WORDS and not word[0].isdigit() and word not in unit_words
     ]
-    return Clause(numbers, frozenset(unit_words), frozenset(stems(" ".join(other_words))))
+    letters = _LETTER.findall(text)  # "Shift A" and "Shift B"
+    own_stems = frozenset([*stems(" ".join(other_words)), *letters])
+    return Clause(numbers, frozenset(unit_words), own_stems)

@@ -14,6 +14,9 @@ at most: no more than|not more than|not over|not above|not be more than|not be o
 not exceed|not exceeding|maximum of|a maximum of|up to a maximum of
 at least: no less than|not less than|no fewer than|not fewer than|not below|not under|\
 not be less than|not be below|not be under|minimum of|a minimum of
+CHF: swiss francs|swiss franc|schweizer franken|sfr
+höchstens: nicht mehr als|maximal|nicht über
+mindestens: nicht weniger als|minimal|nicht unter
 forbidden: not allowed|not permitted|prohibited|banned|verboten|nicht erlaubt|nicht gestattet
 allowed: permitted|not forbidden|not prohibited|erlaubt|gestattet
 closed: not open|shut

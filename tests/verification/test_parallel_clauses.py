@@ -13,11 +13,17 @@ PLANS = "Team costs 30 euros a month. Pro costs 20 euros a month."
 HOURS = "Opening hours: Monday 9 to 17, Saturday 10 to 14."
 TYRES = "New tyres last 40,000 km; retreaded tyres last 25,000 km."
 GERMAN = "Der rote Hahn öffnet bei 5 bar und der blaue Hahn bei 7 bar."
+SHIFTS = "Shift A works from 6 to 14, shift B from 14 to 22, shift C from 22 to 6."
+WALKS = "Minutes from the hotel: airport 35 minutes, station 12 minutes, fair 20 minutes."
 
 
 @pytest.mark.parametrize(
     ("passage", "claim"),
     [
+        (SHIFTS, "Shift A works from 14 to 22."),
+        (SHIFTS, "Shift A works from 22 to 6."),
+        (WALKS, "It takes 20 minutes from the hotel to the airport."),
+        (WALKS, "The fair is 35 minutes from the hotel."),
         (VALVES, "The red valve opens at 7 bar."),
         (VALVES, "The blue valve opens at 5 bar."),
         (VALVES, "The red valve opens at 7 bar and the blue valve at 5 bar."),
@@ -39,6 +45,8 @@ def test_an_exchanged_figure_is_not_supported(passage: str, claim: str) -> None:
 @pytest.mark.parametrize(
     ("passage", "claim"),
     [
+        (SHIFTS, "Shift B works from 14 to 22."),
+        (WALKS, "It takes 35 minutes from the hotel to the airport."),
         (VALVES, "The red valve opens at 5 bar."),
         (VALVES, "The blue valve opens at 7 bar."),
         (VALVES, "The blue valve opens at 7 bar, unlike the red valve."),

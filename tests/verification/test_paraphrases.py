@@ -8,6 +8,12 @@ from rag import LexicalVerifier
 from rag.verification.paraphrases import unify_wordings
 
 SAME = [
+    ("Die Rampe trägt höchstens 3 Tonnen.", "Die Rampe trägt nicht mehr als 3 Tonnen."),
+    ("Der Auftrag hat mindestens 5 Teile.", "Der Auftrag hat nicht weniger als 5 Teile."),
+    ("Parking costs 5 euros per hour.", "Parking costs 5 euros an hour."),
+    ("The licence costs 900 Swiss francs.", "The licence costs 900 CHF."),
+    ("Taxis are paid after 10 p.m. if no train runs.", "Taxis are paid if no train runs."),
+    ("Drivers must check the tyres.", "Drivers must check the tyres every week."),
     ("Smoking is prohibited.", "Smoking is not allowed."),
     ("Smoking is prohibited.", "Smoking isn't permitted."),
     ("Dogs are not allowed.", "Dogs are forbidden."),
@@ -38,6 +44,17 @@ SAME = [
     ("The course starts in May.", "The course begins in May."),
 ]
 OTHER = [
+    ("The annual licence costs 1,900 Swiss francs.", "The annual licence costs 1,900 euros."),
+    ("The visit costs 300 kronor.", "The visit costs 300 euros."),
+    ("Parking costs 5 euros per hour.", "Parking costs 5 euros per day."),
+    ("Parking costs 5 euros an hour.", "Parking costs 5 euros a month."),
+    ("Drivers should check the tyres.", "Drivers must check the tyres."),
+    (
+        "Der neue Drucker ist langsamer als der alte.",
+        "Der neue Drucker ist schneller als der alte.",
+    ),
+    ("Der Versand kostet mindestens 8 Euro.", "Der Versand kostet höchstens 8 Euro."),
+    ("Taxis are paid after 10 p.m. if no train runs.", "Taxis are paid after 10 p.m."),
     ("Smoking is allowed.", "Smoking is not allowed."),
     ("Smoking is allowed.", "Smoking isn't permitted."),
     ("The lift is open.", "The lift is not open."),
