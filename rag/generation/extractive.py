@@ -109,9 +109,8 @@ class ExtractiveGenerator(Generator):
         query = respell_question(query, packed.passages, self.embedder)
         asked = find_question_kind(query.text)
         searched = replace(query, text=_find_searched_text(query, asked))
-        candidates = rank_candidates(
-            searched, packed.passages, self.embedder, self.sentence_embedder
-        )
+        embedders = self.embedder, self.sentence_embedder
+        candidates = rank_candidates(searched, packed.passages, *embedders)
         best_relevance = max((c.relevance for c in candidates), default=0.0)
         answerability = estimate_answerability(candidates[0].score) if candidates else 0.0
 
