@@ -28,10 +28,11 @@ _TOKEN = re.compile(
     r"n't\b|[^\W_]+(?:[-_./:,][^\W_]+)*|[^\w\s.,;:!?'\"’‘“”„«»()\[\]…¿¡？。-]|(?<!\w)-(?=\w)|(?<=\d\s)-"
 )
 _POLITE_BEGINNING = re.compile(
-    r"^\W*(?:(?:please|kindly|hi|hello|hey|sorry|bitte|hallo)[\s,.!]+)*"
-    r"(?:(?:(?:can|could|would|will)\s(?:you|someone|anyone)|(?:can|could|may)\s(?:i|we))\s(?:please\s|kindly\s)?"
-    r"(?:(?:tell|give|show|let)(?:\s(?:me|us))?(?:\sknow)?|say|ask|know|have|get|find\sout)\b"
-    r"|(?:kannst\sdu|können\ssie|könnten\ssie)\s(?:(?:mir|uns)\s)?(?:bitte\s)?(?=\w[^?]*\ssagen\b))?",
+    r"^\W*(?:(?:please|kindly|hi|hello|hey|sorry|bitte|hallo|quick\squestion)[\s,.!:]+)*"
+    r"(?:(?:(?:can|could|would|will)\s(?:you|someone|anyone)\s(?:please\s|kindly\s)?)?"
+    r"(?:tell\s(?:me|us)|let\s(?:me|us)\sknow|(?:give|show)\s(?:me|us)(?=\sthe\b))"
+    r"|(?:can|could|may)\s(?:i|we)\sask|do\syou\sknow|i\swould\slike\sto\sknow|i\swant\sto\sknow"
+    r"|(?:kannst\sdu|können\ssie|könnten\ssie)\s(?:mir|uns)\s(?:bitte\s)?sagen)?[\s,:]*",
     re.IGNORECASE,
 )
 _POLITE_END = re.compile(
@@ -55,15 +56,31 @@ _LOOSE_PREPOSITION = re.compile(
     r"\b(?:of|in|at|on|for|with|von|vom|der|des|im|du|de|del|en)\b", re.IGNORECASE
 )
 _FILLERS = frozenset(
-    """a an the tell know exactly me give show want need like you i we us our my
-    your find out say let hello hi sorry bother mind telling quick question but
-    wondering just there it its this that these those of in at on for what which how much and so
-    about information info regarding concerning according one   do does bitte sag sagen mir
-    uns die das den dem des ein eine einen einem einer eines   ich wir man du  welche
-    welcher welches was wie von im am an für der le la les l un une du d   je nous
-    vous on quel quelle quels quelles comment merci el los las del en   por favor cuál cuáles
-    qué me puede puedes dime cómo de""".split()
+    """a an the exactly just of in at on for what which how much and
+    about information info regarding concerning according one do does
+    die das den dem des der ein eine einen einem einer eines welche welcher welches was wie
+    von im am an für le la les l un une du d quel quelle quels quelles comment el los las del en
+    cuál cuáles qué cómo de""".split()
 )
+_QUESTION_WORDS = {
+    word: kind
+    for kind, listed in {
+        "what": "what whats which was welche welcher welches welchen quel quelle quels quelles qué cuál "
+        "cuáles",
+        "who": "who whom whose wer wen wem wessen qui quién quiénes",
+        "when": "when wann quand cuándo",
+        "where": "where wo wohin woher où dónde adónde",
+        "why": "why warum wieso pourquoi",
+        "how": "how wie comment combien cómo cuánto cuánta cuántos cuántas",
+    }.items()
+    for word in listed.split()
+}
+_AUXILIARIES = frozenset(
+    """is are was were do does did can could may might will would shall should must has have had am
+    isn aren wasn don doesn didn can't won't ist sind war waren kann können darf dürfen muss müssen
+    soll sollen hat haben wird werden gibt est sont peut peuvent doit doivent es son hay puede pueden
+    debe deben""".split()
+)  # a question that begins with one is answered by yes or no
 _PAST, _FUTURE = "‹past›", "‹future›"
 _EQUAL_WORDS = {
     "not": "n't", "cannot": "n't", "no": "n't", "never": "n't", "whats": "what", "whom": "who",
@@ -123,6 +140,7 @@ def mean_the_same(text: str, other: str) -> bool:
     pairs = _align(words, other_words)
     return (
         pairs is not None
+        and _find_kind(text) == _find_kind(other)
         and (_is_in_order(pairs) or _is_rearranged(text, other, pairs))
         and not _contradict(text, other)
     )
@@ -158,6 +176,17 @@ def _normalize(text: str) -> str:
 def _remove_politeness(text: str) -> str:
     """Return a text without "could you please tell me". Not in NFKC, in which 10² is 102."""
     return _POLITE_END.sub("", _POLITE_BEGINNING.sub("", unicodedata.normalize("NFC", text)))
+
+
+def _find_kind(text: str) -> str:
+    """Return what a question asks for: "who", "when", ..., "yes or no"; "what" for a phrase."""
+    first_words = re.findall(r"[^\W\d_]+", text.casefold())[:3]
+    kind = next((_QUESTION_WORDS[w] for w in first_words if w in _QUESTION_WORDS), "")
+    if not kind:
+        return "yes or no" if first_words and first_words[0] in _AUXILIARIES else "what"
+    if kind == "how" and re.search(r"\b(?:much|viel)\b.*\b(?:cost|price|kostet)", text, re.I):
+        return "what"  # "How much does it cost?", "What does it cost?"
+    return kind
 
 
 _detect_language = lru_cache(maxsize=4_096)(detect_language)

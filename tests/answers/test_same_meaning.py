@@ -22,6 +22,8 @@ PAIRS = Path(__file__).parents[2] / "benchmarks" / "question_pairs.jsonl"
         ("WHO APPROVES TRAVEL EXPENSES?", "Who approves travel expenses?"),
         ("What are the opening hours of the Oslo site?", "opening hours of the Oslo site"),
         ("Hello, could you please tell me the opening hours?", "What are the opening hours?"),
+        ("Tell me about the rent.", "What is the rent?"),
+        ("Can you tell me what the H-120 costs?", "How much does the H-120 cost?"),
         ("What is the rent, please?", "What is the rent? Thanks!"),
         ("what is the price of the h-120?", "What is the price of the H-120?"),
         (
@@ -88,6 +90,17 @@ def test_the_same_in_other_words(question: str, other: str) -> None:
         ("What can the warranty cover?", "What does the warranty cover?"),
         ("What may I bring?", "What do I bring?"),
         ("Is please a word?", "Is a word?"),
+        ("Can I get a refund?", "What is a refund?"),
+        ("Can you give me a refund?", "What is a refund?"),
+        ("Do you show films?", "What are films?"),
+        ("Do we need insurance?", "What is the insurance?"),
+        ("How much is parking?", "Is there parking?"),
+        ("How is the food?", "What is the food?"),
+        ("Do I pay?", "Do you pay?"),
+        ("What is my salary?", "What is your salary?"),
+        ("Where is the key?", "What is the key?"),
+        ("Is the pool open?", "When is the pool open?"),
+        ("Gibt es einen Pool?", "Was ist ein Pool?"),
     ],
 )
 def test_another_question(question: str, other: str) -> None:
