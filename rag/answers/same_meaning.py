@@ -65,8 +65,8 @@ _FILLERS = frozenset(
 _QUESTION_WORDS = {
     word: kind
     for kind, listed in {
-        "what": "what whats which was welche welcher welches welchen quel quelle quels quelles qué cuál "
-        "cuáles",
+        "what": "what whats which was welche welcher welches welchen quel quelle quels quelles "
+        "qué cuál cuáles",
         "who": "who whom whose wer wen wem wessen qui quién quiénes",
         "when": "when wann quand cuándo",
         "where": "where wo wohin woher où dónde adónde",
@@ -75,11 +75,12 @@ _QUESTION_WORDS = {
     }.items()
     for word in listed.split()
 }
+_AMOUNT_WORDS, _COST_WORDS = {"much", "viel"}, {"cost", "costs", "price", "kostet", "kosten"}
 _AUXILIARIES = frozenset(
     """is are was were do does did can could may might will would shall should must has have had am
     isn aren wasn don doesn didn can't won't ist sind war waren kann können darf dürfen muss müssen
-    soll sollen hat haben wird werden gibt est sont peut peuvent doit doivent es son hay puede pueden
-    debe deben""".split()
+    soll sollen hat haben wird werden gibt est sont peut peuvent doit doivent es son hay puede
+    pueden debe deben""".split()
 )  # a question that begins with one is answered by yes or no
 _PAST, _FUTURE = "‹past›", "‹future›"
 _EQUAL_WORDS = {
@@ -180,11 +181,11 @@ def _remove_politeness(text: str) -> str:
 
 def _find_kind(text: str) -> str:
     """Return what a question asks for: "who", "when", ..., "yes or no"; "what" for a phrase."""
-    first_words = re.findall(r"[^\W\d_]+", text.casefold())[:3]
-    kind = next((_QUESTION_WORDS[w] for w in first_words if w in _QUESTION_WORDS), "")
+    text_words = re.findall(r"[^\W\d_]+", text.casefold())
+    kind = next((_QUESTION_WORDS[w] for w in text_words[:3] if w in _QUESTION_WORDS), "")
     if not kind:
-        return "yes or no" if first_words and first_words[0] in _AUXILIARIES else "what"
-    if kind == "how" and re.search(r"\b(?:much|viel)\b.*\b(?:cost|price|kostet)", text, re.I):
+        return "yes or no" if text_words and text_words[0] in _AUXILIARIES else "what"
+    if kind == "how" and _AMOUNT_WORDS & {*text_words} and _COST_WORDS & {*text_words}:
         return "what"  # "How much does it cost?", "What does it cost?"
     return kind
 
