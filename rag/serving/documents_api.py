@@ -213,7 +213,8 @@ async def delete(
     uri: DocumentUri, service: ServiceArgument, tenant: TenantArgument
 ) -> DeletionCount:
     """Delete a document, or all documents below the uri of a folder, and their uploads."""
-    if not uri.partition(":")[2].strip("/ "):  # file:///
+    scheme, _, name = uri.partition(":")
+    if not name.strip("/ ") and scheme != "upload":  # upload:/// are all uploads
         raise QueryError(f"{uri[:200]!r} names no document and no folder: nothing was deleted")
     deleted = await service.tenants.delete(tenant, await _resolve(tenant, uri))
     if not deleted:
