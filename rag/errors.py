@@ -466,6 +466,9 @@ class ModelError(RagError):
     def from_load_error(cls, name: str, error: Exception) -> ModelError:
         """Return our error for an `error` that a library raised when it loaded model `name`."""
         reason = " ".join(str(error).split())[:300]
+        is_path = Path(name).is_absolute() or name.startswith((".", "~"))
+        if is_path and not Path(name).exists():
+            return cls(f"cannot load {name}: there is no such folder", model=name)
         return cls(
             f"cannot load {name} (a folder, or a model that can be reached): {reason}", model=name
         )

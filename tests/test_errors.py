@@ -401,3 +401,16 @@ def test_errors_of_the_index_have_its_folder_and_the_document(
     with pytest.raises(RagIndexError) as occupied, Pipeline(index=tmp_path / "other") as other:
         other.ingest(folder)
     assert occupied.value.path == tmp_path / "other"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("/no/such/folder", "cannot load /no/such/folder: there is no such folder"),
+        ("./models/none", "cannot load ./models/none: there is no such folder"),
+        ("org/model", "cannot load org/model (a folder, or a model that can be reached): x"),
+        ("/", "cannot load / (a folder, or a model that can be reached): x"),
+    ],
+)
+def test_a_missing_folder_is_no_repository_of_a_hub(name: str, expected: str) -> None:
+    assert str(ModelError.from_load_error(name, ValueError("x"))) == expected
