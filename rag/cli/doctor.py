@@ -12,7 +12,8 @@ import rag
 from rag.cli import output, terminal
 from rag.cli.arguments import find_default_pipeline
 from rag.cli.init import find_models
-from rag.errors import RagError
+from rag.cli.options import make_pipeline
+from rag.errors import EmbedderMismatch, RagError
 
 _CORE_PACKAGES = (
     "chromadb",
@@ -104,6 +105,8 @@ def _advise(index: Path, diagnosis: dict[str, Any], is_index_fine: bool) -> list
     missing = [name for name, installed in diagnosis["packages"].items() if installed is None]
     if missing:
         return ["install the missing packages again: pip install --force-reinstall citewell"]
+    if diagnosis["index"]["state"].startswith(EmbedderMismatch.__name__):
+        return ["the pipeline that the index was built with, or rag ingest with this one"]
     if not is_index_fine:
         return ["rag index repair", "rag index rebuild, if that does not help"]
     if not index.exists():
@@ -136,17 +139,11 @@ def _find_version(package: str) -> str | None:
 
 def _check_index(index: Path) -> tuple[str, bool]:
     """Return the state of the index in words, and whether it is fine."""
-    from rag.index import open_document_store
-    from rag.pipeline import Pipeline
-
     if not index.exists():
         return "not created yet", True
     try:
-        document_store = open_document_store(index)
-        stats = document_store.stats()
-        document_store.close()
-        with Pipeline(index=index) as pipeline:
-            pipeline.open()
+        with make_pipeline(None, index) as pipeline:
+            stats = pipeline.stats()
     except RagError as error:
         return f"{type(error).__name__}: {error}", False
     return f"opens, {stats.documents:,} documents, {stats.chunks:,} chunks", True

@@ -366,6 +366,19 @@ def test_bash_completes_an_option(rag: Rag, tmp_path: Path) -> None:
     assert process.stdout.strip() == "--where", process.stderr
 
 
+def test_doctor_opens_the_index_with_the_pipeline_of_the_folder(
+    rag: Rag, docs: Path, tmp_path: Path
+) -> None:
+    small = "embedder: {type: static, dimensions: 64}\n"
+    (tmp_path / "rag.yaml").write_text(f"index: here\nsources: [docs]\n{small}")
+    rag("ingest")
+    assert "index here: opens, 2 documents" in rag("doctor").out
+    (tmp_path / "rag.yaml").write_text("index: here\nsources: [docs]\n")
+    result = rag("doctor")
+    assert result.code == 1 and "EmbedderMismatch" in result.out
+    assert "repair" not in result.out and "or rag ingest with this one" in result.out
+
+
 def test_a_filter_that_matches_nothing_is_said(rag: Rag, docs: Path) -> None:
     rag("ingest", "docs")
     for command in ("ask", "search"):

@@ -133,7 +133,8 @@ export function openLinkedSource() {
   const values = new URLSearchParams(location.hash.slice(1));
   const uri = values.get("source");
   if (!uri || (isSourceOpen() && currentSource?.uri === uri && String(currentSource.start ?? "") === values.get("start"))) return;
-  openSource({ uri, start: Number(values.get("start")) || 0, end: Number(values.get("end")) || 0 });
+  const [start, end] = ["start", "end"].map((name) => Math.max(0, Math.trunc(Number(values.get(name))) || 0));
+  openSource({ uri, start, end: Math.max(start, end) });
 }
 
 async function copyLink() {
