@@ -21,6 +21,7 @@ from rag.providers.base import (
     is_broken_connection,
     strip_query,
 )
+from rag.providers.connections import resend_dropped
 from rag.providers.reply_limits import ReplyLimits, ReplyTooLong, ReplyTooSlow
 from rag.providers.retries import acall_with_retries, parse_retry_after
 
@@ -128,7 +129,7 @@ def _create_client(settings: _ClientSettings) -> Any:
     import httpx
 
     limits = settings.limits
-    http_client = httpx.AsyncClient(**limits.make_client_arguments())
+    http_client = resend_dropped(httpx.AsyncClient)(**limits.make_client_arguments())
     return cohere.AsyncClientV2(**settings.make_arguments(), httpx_client=http_client)
 
 

@@ -20,6 +20,7 @@ from rag.providers.base import (
     is_broken_connection,
     strip_query,
 )
+from rag.providers.connections import resend_dropped
 from rag.providers.dialects import Feature, list_refused
 from rag.providers.network_errors import explain_unreachable, remove_api_path
 from rag.providers.reply_limits import ReplyLimits, ReplyTooLong, ReplyTooSlow
@@ -34,7 +35,8 @@ Json = dict[str, Any]
 def _create_client(limits: ReplyLimits) -> httpx.AsyncClient:
     import httpx
 
-    return httpx.AsyncClient(**limits.make_client_arguments())
+    client: httpx.AsyncClient = resend_dropped(httpx.AsyncClient)(**limits.make_client_arguments())
+    return client
 
 
 _CLIENTS = AsyncClients(_create_client)

@@ -36,6 +36,7 @@ from rag.providers.base import (
     request_error_class,
     strip_query,
 )
+from rag.providers.connections import resend_dropped
 from rag.providers.dialects import (
     Endpoint,
     Feature,
@@ -374,7 +375,7 @@ def _create_client(settings: _ClientSettings) -> AsyncOpenAI:
     create = AsyncOpenAI if settings.azure_api_version is None else AsyncAzureOpenAI
     # The default HTTP client closes itself when it is collected, in whichever event loop runs then.
     limits = settings.limits
-    http_client = DefaultAsyncHttpxClient(**limits.make_client_arguments())
+    http_client = resend_dropped(DefaultAsyncHttpxClient)(**limits.make_client_arguments())
     return create(**settings.make_arguments(), http_client=http_client)
 
 
