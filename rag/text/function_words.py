@@ -399,13 +399,20 @@ _EXPLETIVE = re.compile(
 )
 
 
+_TAKES = re.compile(
+    r"^it\stakes?\s(?!(?:[\w-]+\s){0,3}(?:seconds?|minutes?|hours?|days?|weeks?|months?|years?|long|time)\b)",
+    re.IGNORECASE,
+)  # a sample, not two days
+
+
 def points_back(sentence: str) -> bool:
     """Whether a sentence begins with a pronoun for something that an earlier sentence names."""
     first_word = _WORD.search(sentence)
     if first_word is None or _EXPLETIVE.match(sentence) or _FORMAL_ADDRESS.match(sentence):
         return False
     language = find_function_words(sentence)
-    if language.filler_pattern is not None and language.filler_pattern.match(sentence):
+    filler = language.filler_pattern.match(sentence) if language.filler_pattern else None
+    if filler and not _TAKES.match(sentence):
         return False
     return first_word.group().lower() in language.things | language.persons
 
