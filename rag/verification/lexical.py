@@ -358,6 +358,8 @@ def _list_wordings(
     """
     statement = _remove_headings(nearest.sentence, passage)
     original = _Wording(claim, nearest.sentences, nearest.sentence, statement)
+    if is_repetition(claim.text, statement.text):
+        return (original,)
     unified = _Wording(
         _unify_facts(claim),
         tuple(map(_unify_facts, nearest.sentences)),
