@@ -200,9 +200,10 @@ def _parse_number(text: str) -> int | float | None:
 
 def find_pipeline_above() -> Path | None:
     """Return the nearest ``rag.yaml`` in a folder above the current one, unless this has one."""
-    files = (folder / DEFAULT_PIPELINE for folder in (Path.cwd(), *Path.cwd().parents))
-    found = next((path for path in files if path.is_file()), None)
-    return None if found is None or found.parent == Path.cwd() else found
+    if find_default_pipeline() is not None:
+        return None
+    paths = (folder / DEFAULT_PIPELINE for folder in Path.cwd().parents)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def as_uri(uri_or_path: str) -> str:

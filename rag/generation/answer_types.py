@@ -44,7 +44,8 @@ _DAY = (
     "freitag|samstag|sonntag|today|tomorrow|noon|midnight|spring|summer|autumn|winter|weekdays?|"
     "weekends?|daily|always|never|annually|yearly|quarterly|monthly|weekly|when|if|once|upon|after|"
     "before|every|each|within|(?:end|beginning|start|middle)\\sof|in\\sthe\\s(?:morning|afternoon|"
-    "evening)|at\\sany\\stime|as\\ssoon\\sas|during|wenn|sobald|nach|vor|jeden|jede|jährlich|monatlich|"
+    "evening)|(?:working|business|calendar)\\sdays?|(?:first|second|third|fourth|last)\\s(?:day|week|"
+    "month)|werktage?n?|arbeitstage?n?|at\\sany\\stime|as\\ssoon\\sas|during|wenn|sobald|nach|vor|jeden|jede|jährlich|monatlich|"
     "wöchentlich|täglich|ende|anfang|mitte|innerhalb|binnen|jederzeit|morgens|abends|[mdfs]\\w{3,9}tags"
 )
 _TIME = re.compile(
@@ -96,23 +97,6 @@ _QUESTIONS: tuple[tuple[AnswerType, re.Pattern[str]], ...] = (
         ),
     ),
     (
-        "money",
-        re.compile(
-            r"\bhow\smuch\b|\b(?:price|fee|budget|salary|wage|rent|discount)\b"
-            r"|\bwhat\s(?:does|do|did|is|are|was|were|will)\b.{0,200}\bcosts?\b"
-            r"|\bwhat\s(?:do|does|did|must|should|will)\s\w+\s(?:pay|charge|bill)\b|\bwie\s?viel\b|\bwas\skoste[nt]\b",
-            re.IGNORECASE,
-        ),
-    ),
-    (
-        "number",
-        re.compile(
-            r"\bhow\s(?:many|large|big|high|tall|heavy|far|deep|wide|thick|warm|hot|cold|old|accurate|"
-            r"precise|loud|strong)\b|\bwie\s?(?:viele|groß|hoch|schwer|weit|tief|breit|alt|genau|warm)\b",
-            re.IGNORECASE,
-        ),
-    ),
-    (
         "time",
         re.compile(
             r"^\W*(?:since\s|until\s|till\s|by\s|from\s)?when\b|\bwhat\s(?:time|date|day|year|month)\b"
@@ -130,6 +114,23 @@ _QUESTIONS: tuple[tuple[AnswerType, re.Pattern[str]], ...] = (
             r"|\bwhich\s(?:[\w-]+\s)?(?:person|firm|company|contractor|supplier|employee|colleague|"
             r"customer|partner|agency|insurer|bank|director|manager)\b",
             re.I,
+        ),
+    ),
+    (
+        "money",
+        re.compile(
+            r"\bhow\smuch\b|\b(?:price|fee|budget|salary|wage|rent|discount)\b"
+            r"|\bwhat\s(?:does|do|did|is|are|was|were|will)\b.{0,200}\bcosts?\b"
+            r"|\bwhat\s(?:do|does|did|must|should|will)\s\w+\s(?:pay|charge|bill)\b|\bwie\s?viel\b|\bwas\skoste[nt]\b",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "number",
+        re.compile(
+            r"\bhow\s(?:many|large|big|high|tall|heavy|far|deep|wide|thick|warm|hot|cold|old|accurate|"
+            r"precise|loud|strong)\b|\bwie\s?(?:viele|groß|hoch|schwer|weit|tief|breit|alt|genau|warm)\b",
+            re.IGNORECASE,
         ),
     ),
     (

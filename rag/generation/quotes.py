@@ -98,7 +98,7 @@ def find_best_quote(
     agreement = NameAgreement(claim, question, passages)
     supports: list[float] = []
     factors: list[float] = []
-    repetition_count = next((1 for p, s in spans[:1] if is_repetition(claim, p.describe(s))), 0)
+    repetition_count = sum(is_repetition(claim, p.describe(s)) for p, s in spans[:1])
     for span_group in (
         spans[:repetition_count],
         spans[repetition_count:_SPANS_IN_FIRST_ROUND],

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from rag import Answer, ExtractiveGenerator, GroundedGenerator, Pipeline, ScriptedChat
+from rag.generation.answer_types import find_answer_type, has_answer_of_type
 from rag.text.function_words import points_back
 
 FEES = """\
@@ -98,6 +99,36 @@ def test_a_sentence_with_a_pronoun_is_quoted_with_what_it_points_to(office: Pipe
     assert answer.text.count("costs 40 euros") == 1
     assert answer.citations[0].quote == quote_
     assert all(citation.verified for citation in answer.citations)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It is due on the third working day.",
+        "Die Miete ist am dritten Werktag fällig.",
+        "It ends on the last day of the lease.",
+        "It can be cancelled at the end of a quarter.",
+        "Pay within 14 days.",
+    ],
+)
+def test_a_day_without_a_date_is_a_time(text: str) -> None:
+    assert has_answer_of_type(text, "time")
+
+
+@pytest.mark.parametrize(
+    ("question", "kind"),
+    [
+        ("When is the rent due?", "time"),
+        ("By when must the fee be paid?", "time"),
+        ("Who pays the rent?", "person"),
+        ("Who sets the maximum price?", "person"),
+        ("How much is the rent?", "money"),
+        ("What is the rent?", "money"),
+        ("How long is the rent fixed?", "duration"),
+    ],
+)
+def test_the_question_word_says_what_is_asked_for(question: str, kind: str) -> None:
+    assert find_answer_type(question) == kind
 
 
 def test_a_pronoun_does_not_point_into_another_paragraph(office: Pipeline) -> None:

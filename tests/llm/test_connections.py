@@ -33,6 +33,7 @@ class DroppingServer:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)  # which ends the waiting for a connection
         self._socket.close()
 
     def _serve(self) -> None:
