@@ -250,7 +250,7 @@ def _read_extended_chart(root: Any) -> list[ChartTable]:
         grid = [header, *([column.get(i, "") for column in columns] for i in indexes)]
         if len(grid) > 1:
             tables.append(ChartTable("" if tables else title, grid))
-    return tables
+    return tables or ([ChartTable(title, [])] if title else [])
 
 
 def _has_index(point: Any) -> bool:

@@ -436,8 +436,8 @@ def _write_row(builder: TextBuilder, number: int, text: str) -> None:
 def build_table_document(
     builder: TextBuilder, uri: str, mime: str, metadata: dict[str, Any]
 ) -> Document:
-    """Return the document of the rows that `builder` has. Raises `NoText` if it has none."""
-    if not any(mark.kind == "row" for mark in builder.marks):
+    """Return the document of the text that `builder` has. Raises `NoText` if it has none."""
+    if not builder.offset:
         raise NoText("the table contains no rows")
     return Document(
         uri=uri,

@@ -10,7 +10,7 @@ import datetime
 import io
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from connectors.parsers.hidden_cells import (
@@ -28,11 +28,19 @@ from connectors.parsers.number_formats import (
     format_moment,
     format_number,
 )
+from connectors.parsers.office_parts import get_relationship_id, parse_part, read_relationships
 from connectors.parsers.old_workbooks import read_old_workbook
 from connectors.parsers.safe_zip import ZippedFile, local_name, parse_xml
 from connectors.parsers.table_layout import Span
-from connectors.parsers.workbook_drawings import read_text_boxes
+from connectors.parsers.workbook_drawings import (
+    Comment,
+    Drawing,
+    read_comments,
+    read_drawings,
+    refers_only_to,
+)
 from rag.errors import EncryptedDocument, ParseError
+from rag.types import to_well_formed
 
 _MAX_CELLS = 20_000_000  # of a sheet in ODS, after cells are repeated
 _MAX_COLUMNS = 16_384
@@ -40,8 +48,8 @@ _MAX_ROWS = 1_048_576
 _XML_ELEMENT = re.compile(rb"<(?:\w+:)?(row|c)\s([^>]*)>")
 _XML_ATTRIBUTE = re.compile(rb"""\b([rs])\s*=\s*["']([A-Za-z]*)(\d*)["']""")
 _FORMATTED_CELL = re.compile(rb'<c r="([A-Z]{1,3})(\d+)" s="(\d+)"')
-_RELATIONSHIP = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
-_STRICT_RELATIONSHIP = "{http://purl.oclc.org/ooxml/officeDocument/relationships}id"
+_BOOK = "xl/workbook.xml"
+_ODF_DRAWING = "{urn:oasis:names:tc:opendocument:xmlns:drawing:1.0}"
 
 Codes = Mapping[int, Mapping[int, str]]
 """Codes of number formats by row and column, both from 0."""
@@ -61,8 +69,10 @@ class SheetCells(NamedTuple):
     """Whether the whole sheet is hidden."""
     formulas: tuple[str, ...] = ()
     """The cells with a formula that has no stored result, such as ``C2``."""
-    text_boxes: tuple[str, ...] = ()
-    """The texts of the shapes on the sheet."""
+    drawings: tuple[Drawing, ...] = ()
+    """The shapes and charts on the sheet."""
+    comments: tuple[Comment, ...] = ()
+    """The comments on cells."""
 
 
 def read_workbook(data: bytes, archive: ZippedFile | None) -> Iterator[SheetCells]:
@@ -89,10 +99,12 @@ def _read_excel(data: bytes, archive: ZippedFile | None) -> Iterator[SheetCells]
         if archive is None:
             return _read_old_excel(data, error)
         raise ParseError(f"a damaged workbook: {error}") from None
-    sheets = [s for s in book.sheets_metadata if s.typ == calamine.SheetTypeEnum.WorkSheet]
+    kinds = (calamine.SheetTypeEnum.WorkSheet, calamine.SheetTypeEnum.ChartSheet)
+    sheets = [s for s in book.sheets_metadata if s.typ in kinds]
     visible = calamine.SheetVisibleEnum.Visible
     is_hidden = {s.name: s.visible != visible for s in sheets}
-    return _iterate_sheets(book, is_hidden, archive)
+    chart_sheets = {s.name for s in sheets if s.typ == calamine.SheetTypeEnum.ChartSheet}
+    return _iterate_sheets(book, is_hidden, chart_sheets, archive)
 
 
 def _read_old_excel(data: bytes, error: Exception) -> Iterator[SheetCells]:
@@ -103,34 +115,44 @@ def _read_old_excel(data: bytes, error: Exception) -> Iterator[SheetCells]:
 
 
 def _iterate_sheets(
-    book: Any, is_hidden: Mapping[str, bool], archive: ZippedFile | None
+    book: Any,
+    is_hidden: Mapping[str, bool],
+    chart_sheets: Collection[str],
+    archive: ZippedFile | None,
 ) -> Iterator[SheetCells]:
     import python_calamine as calamine
 
     styles, paths = _read_styles(archive), _find_sheet_files(archive)
+    visible = [name for name in is_hidden if not is_hidden[name]]
     for name in is_hidden:
+        sheet = SheetCells(name, [], {}, [], is_hidden=is_hidden[name])
+        path = paths.get(name, "")
+        if archive is not None and path:
+            sheet = sheet._replace(
+                drawings=tuple(read_drawings(archive, path, visible)),
+                comments=tuple(read_comments(archive, path)),
+            )
         try:
-            sheet = book.get_sheet_by_name(name)
-            merged = sheet.merged_cell_ranges or []
-            values = sheet.iter_rows()
-            path = paths.get(name, "")
-            text_boxes = tuple(read_text_boxes(archive, path)) if archive and path else ()
-            if not sheet.height:
-                yield SheetCells(name, [], {}, [], is_hidden=is_hidden[name], text_boxes=text_boxes)
+            cells = None if name in chart_sheets else book.get_sheet_by_name(name)
+            if cells is None or not cells.height:
+                yield sheet
                 continue
+            merged = cells.merged_cell_ranges or []
             xml = archive.read(path) if archive is not None and path in archive.names else b""
             codes = _find_codes(xml, styles) if any(styles) else {}
-            rows, raw_values = _format_rows(values, codes, sheet.start[1])
+            rows, raw_values = _format_rows(cells.iter_rows(), codes, cells.start[1])
         except calamine.CalamineError as error:
             raise ParseError(f"a damaged workbook: {error}") from None
         spans = [
             Span(first_row, last_row + 1, first_column, last_column + 1)
             for (first_row, first_column), (last_row, last_column) in merged
         ]
-        formulas = tuple(_write_unresolved_formulas(rows, xml))
-        lines = find_hidden_lines(xml)
-        yield SheetCells(
-            name, rows, raw_values, spans, lines, is_hidden[name], formulas, text_boxes
+        yield sheet._replace(
+            rows=rows,
+            raw_values=raw_values,
+            spans=spans,
+            hidden_lines=find_hidden_lines(xml),
+            formulas=tuple(_write_unresolved_formulas(rows, xml)),
         )
 
 
@@ -232,25 +254,15 @@ def _read_styles(archive: ZippedFile | None) -> list[str]:
 
 def _find_sheet_files(archive: ZippedFile | None) -> dict[str, str]:
     """Return the name of the XML file of each sheet of an XLSX workbook."""
-    try:
-        if archive is None or "xl/workbook.xml" not in archive.names:
-            return {}
-        relations = {
-            element.get("Id"): element.get("Target", "")
-            for element in parse_xml(archive.read("xl/_rels/workbook.xml.rels"), "workbook")
-        }
-        book = parse_xml(archive.read("xl/workbook.xml"), "workbook")
-    except ParseError:
+    book = None if archive is None else parse_part(archive, _BOOK, "workbook")
+    if archive is None or book is None:
         return {}
-    paths = {}
-    for element in book.iter():
-        if local_name(element) == "sheet":
-            relation = element.get(_RELATIONSHIP) or element.get(_STRICT_RELATIONSHIP)
-            target = relations.get(relation) or ""
-            paths[element.get("name", "")] = posixpath.normpath(
-                posixpath.join("/xl", target)
-            ).lstrip("/")
-    return paths
+    files = read_relationships(archive, _BOOK)
+    return {
+        element.get("name", ""): file.target
+        for element in book.iter("{*}sheet")
+        if (file := files.get(get_relationship_id(element)))
+    }
 
 
 def _find_codes(xml: bytes, styles: Sequence[str]) -> Codes:
@@ -304,10 +316,19 @@ def _read_ods(archive: ZippedFile) -> Iterator[SheetCells]:
     book = next(root.iter("{*}spreadsheet"), None)
     if book is None:
         raise ParseError("a damaged workbook: it contains no spreadsheet")
-    tables = [element for element in book if local_name(element) == "table"]
+    is_hidden = {
+        table: _get(table, "style-name") in hidden_styles
+        for table in book
+        if local_name(table) == "table"
+    }
+    visible = [_get(table, "name") for table in is_hidden if not is_hidden[table]]
     return (
-        _read_ods_sheet(table, is_hidden=_get(table, "style-name") in hidden_styles)
-        for table in tables
+        _read_ods_sheet(table)._replace(
+            is_hidden=is_hidden[table],
+            drawings=tuple(_read_ods_drawings(archive, table, visible)),
+            comments=tuple(_read_ods_comments(table)),
+        )
+        for table in is_hidden
     )
 
 
@@ -324,7 +345,7 @@ def _get_count(element: Any, name: str, limit: int) -> int:
     return max(1, min(int(value[:9]), limit)) if value.isdecimal() else 1
 
 
-def _read_ods_sheet(table: Any, *, is_hidden: bool) -> SheetCells:
+def _read_ods_sheet(table: Any) -> SheetCells:
     sheet = SheetCells(_get(table, "name"), [], {}, [])
     hidden_rows: set[int] = set()
     cell_count = 0
@@ -347,7 +368,7 @@ def _read_ods_sheet(table: Any, *, is_hidden: bool) -> SheetCells:
             sheet.rows.append(cells)
             sheet.raw_values.update({(y + i, x): value for x, value in raw_values.items()})
     lines = HiddenLines(frozenset(hidden_rows), frozenset(_find_hidden_ods_columns(table)))
-    return sheet._replace(hidden_lines=lines, is_hidden=is_hidden)
+    return sheet._replace(hidden_lines=lines)
 
 
 def _find_hidden_ods_columns(table: Any) -> Iterator[int]:
@@ -390,17 +411,20 @@ def _read_ods_row(
 
 def _read_displayed_text(cell: Any) -> str:
     """Return the paragraphs of a cell on one line, without its comment."""
+    paragraphs = (_join_text(child) for child in cell if local_name(child) in ("p", "h"))
+    return " ".join(filter(None, paragraphs))
+
+
+def _join_text(paragraph: Any) -> str:
+    """Return the text of a paragraph on one line."""
     pieces: list[str] = []
-    for child in cell:
-        if local_name(child) in ("p", "h"):
-            for element in child.iter():
-                if local_name(element) in ("s", "tab", "line-break"):
-                    pieces.append(" ")
-                if isinstance(element.tag, str) and element.text:
-                    pieces.append(element.text)
-                if element is not child and element.tail:
-                    pieces.append(element.tail)
+    for element in paragraph.iter():
+        if local_name(element) in ("s", "tab", "line-break"):
             pieces.append(" ")
+        if isinstance(element.tag, str) and element.text:
+            pieces.append(element.text)
+        if element is not paragraph and element.tail:
+            pieces.append(element.tail)
     return " ".join("".join(pieces).split())
 
 
@@ -417,3 +441,47 @@ def _read_raw_value(cell: Any, text: str) -> int | float | str | None:
     except (ValueError, OverflowError):
         return None
     return number if format_general(number) != text else None
+
+
+def _read_ods_drawings(
+    archive: ZippedFile, table: Any, read_sheets: Collection[str]
+) -> Iterator[Drawing]:
+    """Yield the shapes and charts on a sheet, as `read_drawings` does for XLSX."""
+    shapes_read: set[Any] = set()
+    for element in table.iter(f"{_ODF_DRAWING}*"):
+        if local_name(element) == "object":
+            yield from _read_ods_chart(archive, _get(element, "href"), read_sheets)
+        elif local_name(element) in ("frame", "g") or not shapes_read.isdisjoint(
+            element.iterancestors()
+        ):
+            continue
+        else:
+            shapes_read.add(element)
+            paragraphs = (_join_text(paragraph) for paragraph in element.iter("{*}p", "{*}h"))
+            if text := "\n".join(filter(None, paragraphs)):
+                yield Drawing(to_well_formed(text))
+
+
+def _read_ods_chart(
+    archive: ZippedFile, target: str, read_sheets: Collection[str]
+) -> Iterator[Drawing]:
+    """Yield the titles of a chart, and its values unless they are in cells of `read_sheets`."""
+    path = posixpath.normpath(target).lstrip("/")
+    root = parse_part(archive, f"{path}/content.xml", "workbook")
+    chart = None if root is None else next(root.iter("{*}chart"), None)
+    if chart is None:
+        return
+    titles = (_join_text(title) for title in chart.iter("{*}title", "{*}subtitle"))
+    title = ", ".join(dict.fromkeys(filter(None, titles)))
+    references = [_get(series, "values-cell-range-address") for series in chart.iter("{*}series")]
+    grid: list[list[str]] = []
+    if not refers_only_to(references, read_sheets):
+        grid = next((_read_ods_sheet(table).rows for table in chart.iter("{*}table")), grid)
+    if title or grid:
+        yield Drawing(to_well_formed(title), grid)
+
+
+def _read_ods_comments(table: Any) -> Iterator[Comment]:
+    for annotation in table.iter("{*}annotation"):
+        text = "\n".join(_join_text(paragraph) for paragraph in annotation.iter("{*}p"))
+        yield Comment("", to_well_formed(text))

@@ -7,16 +7,13 @@ from typing import ClassVar
 
 from connectors.base import Parser
 from connectors.parsers.hidden_cells import NO_HIDDEN_LINES, HiddenLines, remove_hidden_lines
+from connectors.parsers.markdown_tables import find_table_marks, format_table
 from connectors.parsers.office_parts import convert_strict_package
 from connectors.parsers.omissions import OmissionLog
 from connectors.parsers.records import Fields, SheetTables, build_table_document, write_rows
-from connectors.parsers.safe_zip import (
-    ZippedFile,
-    read_office_properties,
-)
+from connectors.parsers.safe_zip import ZippedFile, read_office_properties
 from connectors.parsers.text_builder import TextBuilder
 from connectors.parsers.workbook_cells import SheetCells, read_workbook
-from connectors.parsers.workbook_drawings import log_comments
 from rag.types import Document, flatten_metadata, to_well_formed
 
 _MAX_FORMULAS_LISTED = 100  # in the metadata
@@ -31,7 +28,7 @@ class SheetParser(Parser):
     """
 
     name: ClassVar[str] = "sheet"
-    revision: ClassVar[int] = 6
+    revision: ClassVar[int] = 7
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": (".xlsx", ".xlsm"),
         "application/vnd.ms-excel.sheet.binary.macroenabled.12": (".xlsb",),
@@ -41,10 +38,10 @@ class SheetParser(Parser):
     library: ClassVar[str] = "python-calamine, lxml"
     keeps: ClassVar[str] = (
         "sheets, tables, rows with column names, numbers and dates as shown, merged cells, results "
-        "of formulas"
+        "of formulas, text boxes, titles of charts and their values that are in no cell"
     )
     drops: ClassVar[str] = (
-        "the formulas themselves, errors, charts, comments, hidden sheets, hidden rows and columns "
+        "the formulas themselves, errors, comments, hidden sheets, hidden rows and columns "
         "of .xlsx and .ods; number formats of .xls and .xlsb"
     )
 
@@ -63,15 +60,19 @@ class SheetParser(Parser):
         for sheet in read_workbook(data, archive):
             sheet = sheet._replace(name=to_well_formed(sheet.name))
             lines = [" ".join(filter(None, row)) for row in sheet.rows]
-            text = to_well_formed("\n".join([*lines, *sheet.text_boxes]))
+            for drawing in sheet.drawings:
+                lines += [drawing.text, *(" ".join(row) for row in drawing.grid)]
+            text = to_well_formed("\n".join(lines))
             source_texts.append(text)
+            for cell, comment in sheet.comments:
+                log.add("comment", f"comment on {cell or 'a cell'}", comment)
+                source_texts.append(comment)
             if sheet.is_hidden and not self.hidden:
                 log.add("hidden", f"sheet {sheet.name}", text)
-            elif text:
+            elif text.strip():
                 formulas += [f"{sheet.name}!{cell}" for cell in sheet.formulas]
                 hidden_lines = NO_HIDDEN_LINES if self.hidden else sheet.hidden_lines
                 _write_sheet(builder, sheet, hidden_lines, log)
-        source_texts += log_comments(archive, log) if archive else []
         metadata |= flatten_metadata({"formulas_without_result": formulas[:_MAX_FORMULAS_LISTED]})
         document = build_table_document(
             builder, uri, mime or "application/vnd.ms-excel", metadata | log.metadata
@@ -96,6 +97,16 @@ def _write_sheet(
         builder.write_paragraph(f"# {sheet.name}")
         builder.write("\n")
         write_rows(builder, SheetTables(rows, None, numbers, raw_values, spans), Fields())
-        for text in sheet.text_boxes:
-            builder.write_paragraph(text)
+        for drawing in sheet.drawings:
+            builder.write_paragraph(drawing.text)
+            _write_values(builder, drawing.grid)
     builder.mark("heading", (sheet.name,), start + 1 if start else 0)
+
+
+def _write_values(builder: TextBuilder, grid: Sequence[Sequence[str]]) -> None:
+    """Write the values of a chart as a table with its marks."""
+    table = format_table(grid, header_rows=1) if grid else ""
+    builder.write_paragraph(table)
+    start = builder.offset - len(table) - 1
+    for mark in find_table_marks(table):
+        builder.mark(mark.kind, mark.value, start + mark.start, start + mark.end)
