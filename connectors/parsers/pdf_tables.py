@@ -350,16 +350,21 @@ def _escape_cell(text: str) -> str:
 
 
 def _find_text_rows(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Yield the rows of each table without numbers: three cells or more, strictly aligned."""
+    """Yield the rows of each table without numbers: three cells or more, strictly aligned.
+
+    A row with long cells is only looked at beside one with short cells.
+    """
     group: list[Row] = []
-    for row in rows:
-        has_cells = (any(map(is_loose, row.lines)) or len(row.lines) > 2) and _has_three_cells(row)
-        if has_cells and (not group or _is_below(group[-1], row)):
+    for i, row in enumerate(rows):
+        if group and _has_three_cells(row) and _is_below(group[-1], row):
             group.append(row)
             continue
         if _is_text_table(group):
             yield group
-        group = [row] if has_cells else []
+        group = []
+        if (any(map(is_loose, row.lines)) or len(row.lines) > 2) and _has_three_cells(row):
+            above = [rows[i - 1]] if i and _has_three_cells(rows[i - 1]) else []
+            group = [*above, row] if above and _is_below(above[0], row) else [row]
     if _is_text_table(group):
         yield group
 

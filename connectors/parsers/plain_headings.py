@@ -134,15 +134,16 @@ def _find_capitals(lines: list[_Line]) -> dict[int, int]:
 
 
 def _find_numbered(lines: list[_Line]) -> dict[int, int]:
-    """Return the lines whose numbers go on from 1; none if one of them is an item of a list."""
+    """Return the lines whose numbers go on from 1; none if one of them is no heading.
+
+    Lines of lists and of tables of contents, which directly follow each other, are skipped.
+    """
+    items = _find_numbered_items(lines)
     headings: dict[int, int] = {}
     last: tuple[int, ...] = ()
     for i, line in enumerate(lines[:-1]):
-        match = _NUMBERED.match(line.text)
-        if match is None:
-            continue
-        number = tuple(map(int, match["number"].split(".")))
-        if not _follows(last, number):
+        number = _read_number(line)
+        if i in items or not _follows(last, number):
             continue
         if not _may_be_heading(line) or not _has_text_below(line, lines[i + 1]):
             return {}
@@ -151,19 +152,53 @@ def _find_numbered(lines: list[_Line]) -> dict[int, int]:
     return headings if len(headings) > 1 else {}
 
 
+def _find_numbered_items(lines: list[_Line]) -> set[int]:
+    """Return the numbered lines that follow each other without text between them.
+
+    A heading is only followed by one with a deeper number: 1.1 after 1.
+    """
+    items: set[int] = set()
+    run: list[int] = []
+    numbers = [_read_number(line) for line in lines]
+    for i, number in enumerate(numbers):
+        if not (run and number and _continues(lines[i - 1], lines[i])):
+            run = [i] if number else []
+            continue
+        run.append(i)
+        is_deeper = number[: len(numbers[i - 1])] == numbers[i - 1]
+        if not is_deeper or not items.isdisjoint(run):
+            items.update(run)
+    return items
+
+
+def _continues(line: _Line, below: _Line) -> bool:
+    """Whether two numbered lines count on, and write the numbers of a level in the same way."""
+    number, number_below = _read_number(line), _read_number(below)
+    matches = _NUMBERED.match(line.text), _NUMBERED.match(below.text)
+    signs = {m.string[m.end("number")] for m in matches if m}
+    return _follows(number, number_below) and (len(signs) == 1 or len(number) != len(number_below))
+
+
+def _read_number(line: _Line) -> tuple[int, ...]:
+    """Return the section number that begins a line; () if there is none."""
+    match = _NUMBERED.match(line.text)
+    return tuple(map(int, match["number"].split("."))) if match else ()
+
+
 def _follows(last: tuple[int, ...], number: tuple[int, ...]) -> bool:
     """Whether a number comes next: 2 or 1.1 after 1, 1.2 or 2 after 1.1."""
     if not last:
         return number in ((1,), (1, 0), (1, 1))
+    if not number:
+        return False
     successors = {(*last[:depth], last[depth] + 1) for depth in range(len(last))}
     return number in successors | {(*last, 1), (last[0] + 1, 0)}
 
 
 def _has_text_below(line: _Line, below: _Line) -> bool:
     """Whether the line below is no continuation and no item: a text, or a deeper number."""
-    if (deeper := _NUMBERED.match(below.text)) and "." in deeper["number"]:
-        return True
-    if _NUMBERED.match(below.text):
-        return False
+    number, number_below = _read_number(line), _read_number(below)
+    if number_below and _follows(number, number_below):
+        return len(number_below) > len(number)
     is_new = below.follows_blank or not below.text[0].islower()
     return is_new and (below.follows_blank or below.indent <= line.indent)

@@ -47,7 +47,7 @@ class HeadingChunker(Chunker):
     """
 
     name: ClassVar[str] = "headings"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
 
     size: int = Field(256, ge=16, le=100_000)
     overlap: int = Field(32, ge=0)

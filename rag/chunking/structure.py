@@ -1,4 +1,4 @@
-"""The structure of documents: the headings, tables and records that a span lies in."""
+"""The structure of documents: the headings, tables, records and contents a span lies in."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from bisect import bisect_left
 from collections.abc import Iterable
 
 from rag.chunking.base import Chunker, TokenCounter
+from rag.chunking.contents import find_contents
 from rag.types import Chunk, Document, Mark
 
 
 def split_document(chunker: Chunker, document: Document, tokens: TokenCounter) -> list[Chunk]:
-    """Split `document`, and give each chunk the marks of its headings, tables and records."""
+    """Split `document`, and give each chunk the marks of its structure."""
     chunks = chunker.split(document, tokens)
     index = StructureIndex(document)
     if index.is_empty:
@@ -28,7 +29,7 @@ def add_structure(chunk: Chunk, index: StructureIndex) -> Chunk:
 
 
 class StructureIndex:
-    """Finds the marks of headings, tables and records that overlap a span of a document."""
+    """Finds the marks of headings, tables, records and contents that overlap a span."""
 
     def __init__(self, document: Document) -> None:
         self._marks_by_kind = {
@@ -40,13 +41,15 @@ class StructureIndex:
             for mark in document.marks
             if mark.kind == "row" and "\n" in document.text[mark.start : mark.end].strip()
         )  # a record of several lines; a row of one line is seen in the text
+        is_code = any(mark.kind == "symbol" for mark in document.marks)
+        self._marks_by_kind["contents"] = [] if is_code else find_contents(document.text)
         self._ends = {
             kind: [mark.end for mark in marks] for kind, marks in self._marks_by_kind.items()
         }
 
     @property
     def is_empty(self) -> bool:
-        """Whether the document has no headings, tables and records."""
+        """Whether the document has no headings, tables, records and contents."""
         return not any(self._marks_by_kind.values())
 
     def find_marks(self, start: int, end: int) -> tuple[Mark, ...]:

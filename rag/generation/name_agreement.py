@@ -10,15 +10,20 @@ import re
 import unicodedata
 from collections.abc import Sequence, Set
 from functools import lru_cache
+from urllib.parse import unquote
 
 from rag.generation.passages import Passage
+from rag.text.date_ranges import agree_dates, find_exact_dates
 from rag.text.function_words import find_function_words
 from rag.text.names import find_years
 from rag.text.sentences import Span
 from rag.text.tokenization import STOP_WORDS, content_stems, words
 from rag.text.word_lists import SENTENCE_STARTERS
+from rag.verification.number_normalization import spell_out_dates
+from rag.verification.rows import split_row
 
 MAX_SHORT_CLAIM_WORDS = 2  # a claim of at most so many words has no meaning alone
+_MAX_VALUE_WORDS = 3  # of a cell: a longer one is a text
 MISSING_NAME_FACTOR = 0.3  # of the support, if the sentence is about another name
 _INNER_PUNCTUATION = re.compile(r"(?<=\w)[-_./](?=\w)")
 _SHAPE = re.compile(r"\d+")
@@ -49,6 +54,7 @@ class NameAgreement:
         ]
         shared_names = frozenset.intersection(*names_by_label) if names_by_label else frozenset()
         self._distinguishing_names = frozenset().union(*names_by_label) - shared_names
+        self._asked_dates = _find_dates_of_sources(question, passages)
         self._names_unknown_person = _names_unknown_person(claim, question, passages)
 
     def factor(self, passage: Passage, span: Span) -> float:
@@ -59,14 +65,19 @@ class NameAgreement:
         not in the claim. The claim must name each of several rows of a table. What it says of an
         identifier must not stand in a sentence about another one; without one, it is about the
         identifier in the question. A person that the claim names must be named in some passage.
+        If it is one row of a table, the claim has no value of another row in place of its own. If
+        the question names a day or a month in the headings or file name of a passage, the span
+        has no other one in its own.
         """
-        if self._names_unknown_person:
+        if self._names_unknown_person or self._is_of_other_date(passage, span):
             return MISSING_NAME_FACTOR
         if any(
             self._claim_words.isdisjoint(_list_words(label))
             for label in passage.row_labels(span)
             if label
         ) or self._has_values_of_other_identifier(passage, span):
+            return MISSING_NAME_FACTOR
+        if self._has_value_of_other_row(passage, span):
             return MISSING_NAME_FACTOR
         if self._asked_identifiers.isdisjoint(self._claim_words) and not has_asked_name(
             self._asked_identifiers, passage, span
@@ -82,6 +93,42 @@ class NameAgreement:
             return 1.0
         own_names = find_name_words(passage.label_at(span.start)) & self._distinguishing_names
         return MISSING_NAME_FACTOR if own_names - self._claim_words else 1.0
+
+    def _is_of_other_date(self, passage: Passage, span: Span) -> bool:
+        """Whether the source of a span has another date than the one in the question."""
+        if not self._asked_dates:
+            return False
+        own_dates = _find_dates_of_label(passage, passage.label_at(span.start))
+        named_dates = own_dates | find_exact_dates(passage.describe(span))
+        return bool(own_dates) and not _have_common_date(self._asked_dates, named_dates)
+
+    def _has_value_of_other_row(self, passage: Passage, span: Span) -> bool:
+        """Whether a claim has, in place of a value of the row, one of another row of its table.
+
+        "The order was delivered" is not supported by "Order: 7; Status: cancelled" if another order
+        has the status "delivered".
+        """
+        table = passage.table_at(span.start)
+        own_cells = split_row(passage.describe(span)) if table else ()
+        if not own_cells:
+            return False
+        known = _list_words(passage.premise(span))
+        other_values: dict[str, set[str]] = {}
+        for row in passage.sentence_spans():
+            if row != span and passage.table_at(row.start) == table:
+                for name, value in split_row(passage.describe(row)):
+                    other_values.setdefault(name, set()).add(value)
+        return any(
+            self._claims(other) and not _list_value_words(other) <= known
+            for name, value in own_cells
+            if not self._claims(value)
+            for other in other_values.get(name, ())
+        )
+
+    def _claims(self, value: str) -> bool:
+        """Whether a claim has all words of a short value."""
+        value_words = _list_value_words(value)
+        return 0 < len(value_words) <= _MAX_VALUE_WORDS and value_words <= self._claim_words
 
     def _has_values_of_other_identifier(self, passage: Passage, span: Span) -> bool:
         """Whether a span lacks an identifier of the claim, or gives its values to another one.
@@ -110,6 +157,25 @@ class NameAgreement:
             if (self._claim_names - alike) & other_words:
                 return True
         return False
+
+
+def _find_dates_of_sources(question: str, passages: Sequence[Passage]) -> frozenset[str]:
+    """Return the days and months in a question that headings or file names of passages have."""
+    asked = find_exact_dates(question)
+    known = frozenset[str]().union(
+        *(_find_dates_of_label(p, label) for p in passages for label in p.labels if asked)
+    )
+    return frozenset(date for date in asked if _have_common_date({date}, known))
+
+
+def _find_dates_of_label(passage: Passage, label: str) -> frozenset[str]:
+    return find_exact_dates(label) | find_exact_dates(
+        unquote(passage.uri.rpartition("/")[2]).replace("_", " ")
+    )
+
+
+def _have_common_date(dates: Set[str], others: Set[str]) -> bool:
+    return any(agree_dates(date, other) for date in dates for other in others)
 
 
 def _names_unknown_person(claim: str, question: str, passages: Sequence[Passage]) -> bool:
@@ -230,9 +296,15 @@ def _is_identifier(word: str) -> bool:
 
 
 @lru_cache(maxsize=4_096)
+def _list_value_words(value: str) -> frozenset[str]:
+    return frozenset(words(_fold_accents(value))) - STOP_WORDS
+
+
+@lru_cache(maxsize=4_096)
 def _list_words(text: str) -> frozenset[str]:
     text = _fold_accents(text)
-    return frozenset([*words(text), *words(_INNER_PUNCTUATION.sub("", text))])
+    texts = {text, _INNER_PUNCTUATION.sub("", text), spell_out_dates(text)}
+    return frozenset(word for form in texts for word in words(form))
 
 
 def _fold_accents(text: str) -> str:

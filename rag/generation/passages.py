@@ -48,7 +48,10 @@ class Passage:
     joints: tuple[int, ...] = ()
     """Offsets in `text` where chunks with an unknown gap meet; no quote crosses one."""
     marks: tuple[Mark, ...] = ()
-    """The headings, tables and records of the source in this span, with offsets in the source."""
+    """The headings, tables, records and tables of contents in this span.
+
+    Their offsets are those in the source.
+    """
 
     @property
     def label(self) -> str:
@@ -128,6 +131,10 @@ class Passage:
             if isinstance(mark.value, Table):
                 return mark.value
         return None
+
+    def is_in_contents(self, offset: int) -> bool:
+        """Whether the character at `offset` of `text` is in a table of contents."""
+        return bool(self._find_marks("contents", offset))
 
     def column_at(self, span: Span) -> str:
         """Return the name of the column that contains a span; "" if there is none."""

@@ -313,9 +313,14 @@ def _weigh_by_rarity(
 
 
 def _iterate_quotable_spans(passage: Passage) -> Iterator[Span]:
-    """Yield the quotable sentences, without headings, rules, fragments and list markers."""
+    """Yield the quotable sentences, without headings, rules, fragments and list markers.
+
+    The entries of a table of contents only repeat headings.
+    """
     for start, end in passage.sentence_spans():
         span = Span(start, end)
+        if passage.is_in_contents(start):
+            continue
         sentence = passage.text[start:end]
         if _NOT_PROSE.match(sentence):
             continue

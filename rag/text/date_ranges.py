@@ -7,6 +7,7 @@ import datetime
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from rag.text.date_forms import MONTH_PATTERN, NOT_IN_WORD, find_dates, find_quarters
@@ -94,6 +95,39 @@ def find_date_ranges(text: str, today: datetime.date | None = None) -> list[Date
         ranges.append(both or _apply_preposition(periods[i], text))
         i += 2 if both else 1
     return ranges
+
+
+@lru_cache(maxsize=1_024)
+def find_exact_dates(text: str) -> frozenset[str]:
+    """Return the days and months that `text` names: ``2025-03-11``, ``2025-03``, ``--03-11``.
+
+    Those that only limit a period ("before March 2025") are left out.
+    """
+    text_words = frozenset(NOT_IN_WORD.split(text.lower()))
+    return frozenset(
+        form.text.removeprefix("@")
+        for form in find_dates(text, text_words)
+        if (preposition := _PREPOSITION.search(text[: form.start])) is None
+        or preposition.lastgroup == "in"
+    )
+
+
+def agree_dates(first: str, second: str) -> bool:
+    """Whether two dates of `find_exact_dates` can be the same; one may lack its year or day."""
+    year, month, day = _divide_date(first)
+    other_year, other_month, other_day = _divide_date(second)
+    return (
+        month == other_month
+        and (year == other_year or not year or not other_year)
+        and (day == other_day or not day or not other_day)
+    )
+
+
+def _divide_date(date: str) -> tuple[str, str, str]:
+    """Return year, month and day; "" for a missing one."""
+    year, date = ("", date[2:]) if date.startswith("--") else (date[:4], date[5:])
+    month, _, day = date.partition("-")
+    return year, month, day
 
 
 def _join_periods(text: str, period: _Period, following: _Period) -> DateRange | None:

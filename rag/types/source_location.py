@@ -18,7 +18,9 @@ from rag.types.tables import Table
 LOCATION_KINDS = ("page", "slide", "sheet", "table", "row", "symbol", "time")
 """Kinds of marks that make up a source location, from the largest unit to the smallest."""
 
-MarkKind = Literal["page", "slide", "sheet", "table", "row", "value", "symbol", "time", "heading"]
+MarkKind = Literal[
+    "page", "slide", "sheet", "table", "row", "value", "symbol", "time", "heading", "contents"
+]
 MarkValue = int | float | Text | tuple[Text, ...] | Table
 
 _VALUE_TYPES: dict[str, type | tuple[type, ...]] = {
@@ -31,6 +33,7 @@ _VALUE_TYPES: dict[str, type | tuple[type, ...]] = {
     "symbol": str,
     "time": (int, float),
     "heading": tuple,
+    "contents": int,
 }
 
 
@@ -48,6 +51,7 @@ class Mark(FrozenModel):
     * ``symbol``: the qualified name of a function, class and so on in source code
     * ``time``: seconds from the beginning of an audio or video recording
     * ``heading``: the path of headings, from the outermost
+    * ``contents``: the number of entries of a table of contents
 
     Marks of one kind do not overlap.
     """

@@ -13,7 +13,11 @@ from typing import NamedTuple
 
 from rag.embedding import StaticEmbedder
 from rag.text.tokenization import STOP_WORDS, stems, words
-from rag.verification.number_normalization import find_numbers, find_numbers_in_names
+from rag.verification.number_normalization import (
+    find_numbers,
+    find_numbers_in_names,
+    spell_out_dates,
+)
 
 _MAX_LABEL_WORDS = 6
 _MAX_CHARACTERS = 400
@@ -115,7 +119,7 @@ def _list_premises(sentences: Sequence[str]) -> list[str]:
     """Return each sentence below its headings, after the sentence that it points back to."""
     headings, separator, _ = "".join(sentences[:1]).partition(": ")
     premises: list[str] = []
-    for sentence in sentences:
+    for sentence in map(spell_out_dates, sentences):
         premise = f"{headings}: {sentence}" if separator and premises else sentence
         if premises and _POINTS_BACK.match(sentence):
             premise = f"{premises[-1]} {premise}"

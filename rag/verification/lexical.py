@@ -18,10 +18,13 @@ from rag.verification.contradictions import (
     ContradictionKind,
     find_contradiction,
 )
+from rag.verification.equal_dates import number_dates
 from rag.verification.equal_measures import restate_measures
 from rag.verification.labelled_values import find_labelled_values, gives_labelled_values
+from rag.verification.number_normalization import normalize_numbers
 from rag.verification.parallel_clauses import gives_figures_to_others
 from rag.verification.paraphrases import unify_wordings
+from rag.verification.rows import replaces_value, split_row
 from rag.verification.swap_detection import MAX_CLAIM_TOKENS, is_swapped_statement
 from rag.verification.text_facts import (
     PassageFacts,
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SENTENCES_PER_WINDOW = 3
+_MISSING_NAME_IN_ROW = 0.6  # factor: a row has few words, so a name may be all that is false
 _MIN_SHARE_FOR_DENIAL = 0.7  # share of a claim's words in a sentence that denies it
 _MIN_SHARE_FOR_AFFIRMATION = 0.5  # ... and in a sentence that says what the claim denies
 _MIN_SHARE_AT_NUMBER = 0.5  # share of the other words near a number, of the best sentence's share
@@ -89,7 +93,7 @@ class LexicalVerifier(Verifier):
     """
 
     name: ClassVar[str] = "lexical"
-    revision: ClassVar[int] = 8
+    revision: ClassVar[int] = 9
     shortlist: ClassVar[int] = 8
     by_words: ClassVar[bool] = True
 
@@ -119,17 +123,16 @@ class LexicalVerifier(Verifier):
         import numpy as np
 
         cosines = self._nearest_cosines(pairs) if self.similarity else [None] * len(pairs)
+        restated = [number_dates(restate_measures(claim, text), text) for claim, text in pairs]
         supports = [
-            self._score_pair(
-                get_text_facts(restate_measures(claim, passage)), get_passage_facts(passage), cosine
-            )
-            for (claim, passage), cosine in zip(pairs, cosines, strict=True)
+            self._score_pair(get_text_facts(claim), get_passage_facts(passage), cosine)
+            for (claim, passage), cosine in zip(restated, cosines, strict=True)
         ]
         return np.array(supports, dtype=np.float32)
 
     def contradicts(self, claim: str, passage: str) -> bool:
         """Whether the nearest sentence has another number, negation, quantifier or direction."""
-        claim = restate_measures(claim, passage)
+        claim, passage = number_dates(restate_measures(claim, passage), passage)
         claim_facts, passage_facts = get_text_facts(claim), get_passage_facts(passage)
         if not claim_facts.stem_weights:
             return False
@@ -152,14 +155,16 @@ class LexicalVerifier(Verifier):
         share = max(nearest.share, wording.share)
         score = (1 - self.order - similarity) * share + similarity * max(0.0, cosine or 0.0)
         if self.order:
-            score += self.order * _measure_copied_share(wording.claim.tokens, wording.tokens)
+            copied = _measure_copied_share(wording.claim.tokens, wording.tokens)
+            # The order of the cells of a row means nothing.
+            score += self.order * (max(copied, wording.share) if wording.row else copied)
         if is_repetition(claim.text, wording.statement.text):
             return min(1.0, score)
         score *= self._agreement_factor(claim, passage, wording)
         score *= self._contradiction_factor(passage, wordings)
         if self.similarity and self._has_invented_predicate(claim, passage):
             score *= self.invented
-        if wording.claim.is_negated != wording.statement.is_negated:
+        if wording.has_other_negation:
             score *= self._negation_factor(wording.claim, wording.sentence)
         return min(1.0, score)
 
@@ -221,11 +226,17 @@ class LexicalVerifier(Verifier):
             is_swapped_statement(wording.claim, wording.sentence, has_wrong_number)
             or not gives_labelled_values(find_labelled_values(claim.text), sentence_texts)
             or gives_figures_to_others(claim.text, sentence_texts)
+            or replaces_value(claim.text, wording.row)
+            or (has_wrong_number and wording.row)
         ):
             return self.swapped
         factor = self.wrong_number if has_wrong_number else 1.0
-        if claim.names and claim.names - passage.combined.all_words:
-            factor *= self.missing_name
+        if missing_names := claim.names - passage.combined.all_words:
+            if wording.row:  # where dates are often written as 2025-03-01
+                missing_names -= set(words(normalize_numbers(passage.combined.text)))
+                factor *= _MISSING_NAME_IN_ROW if missing_names else 1.0
+            else:
+                factor *= self.missing_name
         return factor
 
     def _nearest_cosines(self, pairs: Sequence[tuple[str, str]]) -> list[float | None]:
@@ -330,13 +341,28 @@ def _find_nearest_sentences(claim: TextFacts, passage: PassageFacts) -> _Nearest
 class _Wording(NamedTuple):
     """A claim and the sentences nearest to it, in unified wordings.
 
-    ``statement`` is the nearest sentence without the headings in front of it.
+    ``statement`` is the nearest sentence without the headings in front of it; of a row of a table,
+    it is the cells that have a word of the claim. ``row`` has all cells, and is empty for a
+    sentence.
     """
 
     claim: TextFacts
     sentences: tuple[TextFacts, ...]
     sentence: TextFacts
     statement: TextFacts
+    row: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def has_other_negation(self) -> bool:
+        """Whether only one of claim and statement is negated.
+
+        The name of a column may be a negation for the claim, and none: "Failed: 5".
+        """
+        readings = [self.statement]
+        if self.row:
+            values = [value for _, value in split_row(self.statement.text) or self.row]
+            readings.append(get_text_facts("; ".join(values)))
+        return all(self.claim.is_negated != reading.is_negated for reading in readings)
 
     @property
     def share(self) -> float:
@@ -357,7 +383,10 @@ def _list_wordings(
     "Not open" is "closed", but to "open" it is the nearer one: only a negation is between them.
     """
     statement = _remove_headings(nearest.sentence, passage)
-    original = _Wording(claim, nearest.sentences, nearest.sentence, statement)
+    row = split_row(statement.text)
+    if row:
+        statement = _select_cells(claim, row) or statement
+    original = _Wording(claim, nearest.sentences, nearest.sentence, statement, row)
     if is_repetition(claim.text, statement.text):
         return (original,)
     unified = _Wording(
@@ -365,6 +394,7 @@ def _list_wordings(
         tuple(map(_unify_facts, nearest.sentences)),
         _unify_facts(nearest.sentence),
         _unify_facts(statement),
+        row,
     )
     return (unified,) if unified.share >= original.share else (original, unified)
 
@@ -472,6 +502,8 @@ def _find_kind(
         return None
     others = tuple(other.text for other in passage.sentences)
     kind = find_contradiction(claim.text, wording.statement.text, others)
+    if wording.row and (kind == "order" or (kind == "negation" and not wording.has_other_negation)):
+        return None  # neither the order of cells nor a column such as "Failed" means anything
     if is_far and kind != "direction":
         return None
     if kind == "modality" and find_labelled_values(claim.text):
@@ -493,6 +525,13 @@ def _remove_headings(sentence: TextFacts, passage: PassageFacts) -> TextFacts:
         return sentence
     _, separator, rest = sentence.text.partition(": ")
     return get_text_facts(rest) if separator and rest.strip() else sentence
+
+
+def _select_cells(claim: TextFacts, row: Sequence[tuple[str, str]]) -> TextFacts | None:
+    """Return the cells of a row that have a word of the claim; None if none has one."""
+    cells = [get_text_facts(f"{name}: {value}") for name, value in row]
+    selected = [cell.text for cell in cells if cell.stem_weights.keys() & claim.stem_weights.keys()]
+    return get_text_facts("; ".join(selected)) if selected else None
 
 
 def _is_comparable(

@@ -84,6 +84,11 @@ def normalize_numbers(text: str) -> str:
         return text
     text = _MINUS.sub("-", text)
     text = _SCALED_NUMBER.sub(_expand_scale, _THOUSANDS_COMMA.sub("", text))
+    return spell_out_dates(text)
+
+
+def spell_out_dates(text: str) -> str:
+    """Return a text with dates such as 2025-03-01 as 1 March 2025."""
     return _ISO_DATE.sub(lambda date: f"{int(date[3])} {_MONTHS[int(date[2]) - 1]} {date[1]}", text)
 
 

@@ -8,12 +8,20 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from rag.text.tokenization import STOP_WORDS, stems, words
-from rag.verification.number_normalization import find_numbers, find_units, normalize_numbers
+from rag.verification.number_normalization import (
+    find_numbers,
+    find_numbers_in_names,
+    find_units,
+    normalize_numbers,
+)
+from rag.verification.rows import split_row
 
 _MAX_CLAUSE_WORDS = 20
 _MAX_OWN_WORDS = 4  # that only one of two clauses has; more say something else, not the same
 _MAX_PASSAGE_CLAUSES = 200
 _MAX_DISTANCE = 5  # from one clause to another
+_MAX_ELLIPTICAL_WORDS = 2  # "530 instruments were checked and 11 failed"
+_YEAR = re.compile(r"(?:19|20)\d\d")
 _LETTER = re.compile(r"(?<=\w\s)[A-Z]\b(?!['’.])")
 _BREAK = re.compile(
     r"[;\n]|,(?=\s)|\s(?:and|but|while|whereas|und|aber|während|et|mais|tandis que|y|pero|"
@@ -40,7 +48,8 @@ def gives_figures_to_others(claim: str, sentences: Sequence[str]) -> bool:
 
     Two clauses in a row that differ in their figures and in a few words are parallel: "The red
     valve opens at 5 bar, the blue valve at 7 bar." A claim with one clause's figure and the other
-    clause's words, without its own, is wrong: "The red valve opens at 7 bar."
+    clause's words, without its own, is wrong: "The red valve opens at 7 bar." The clauses may have
+    nothing in common if one is very short: "530 were checked and 11 failed."
     """
     claimed = _list_claim_clauses(claim)
     if not claimed:
@@ -66,12 +75,21 @@ def _list_pairs(clauses: Sequence[Clause]) -> Iterator[tuple[Clause, Clause]]:
 def _is_exchanged(part: Clause, own: Clause, other: Clause, clauses: Sequence[Clause]) -> bool:
     """Whether a part of a claim has the figures of `own`, and the words of `other`."""
     own_words, other_words = own.stems - other.stems, other.stems - own.stems
+    is_elliptical = (
+        min(len(own.stems), len(other.stems)) <= _MAX_ELLIPTICAL_WORDS
+        and part.stems <= own.stems | other.stems
+    )
     is_parallel = (
         0 < len(own_words) <= _MAX_OWN_WORDS
         and 0 < len(other_words) <= _MAX_OWN_WORDS
         and not part.numbers <= other.numbers
         and own.units == other.units
-        and (own.units or own.stems & other.stems or len(own.numbers) == len(other.numbers) > 1)
+        and (
+            own.units
+            or own.stems & other.stems
+            or len(own.numbers) == len(other.numbers) > 1
+            or is_elliptical
+        )
     )
     if not is_parallel or 3 * len(other_words & part.stems) < 2 * len(other_words):
         return False
@@ -107,6 +125,9 @@ def _list_clauses(sentences: tuple[str, ...]) -> list[Clause]:
 
 def _split_sentence(sentence: str) -> Iterator[Clause]:
     """Yield the clauses with figures, without a lead-in: "Distances: Oslo 5 km, Rome 7 km"."""
+    if row := split_row(sentence):
+        yield from _read_row(row)
+        return
     if sentence.count(": ") == 1 and len(_BREAK.findall(sentence.partition(": ")[2])):
         sentence = sentence.partition(": ")[2]
     start = 0
@@ -120,9 +141,20 @@ def _split_sentence(sentence: str) -> Iterator[Clause]:
             yield _read_clause(part)
 
 
+def _read_row(row: Sequence[tuple[str, str]]) -> Iterator[Clause]:
+    """Yield a clause for each figure of a row: its column says what it measures."""
+    has_figure = {cell: find_numbers(cell[1]) > find_numbers_in_names(cell[1]) for cell in row}
+    label = " ".join(f"{name} {value}" for name, value in row if not has_figure[name, value])
+    for name, value in row:
+        if has_figure[name, value]:
+            yield _read_clause(f"{label} {name} {value}")._replace(units=frozenset())
+
+
 @lru_cache(maxsize=2_048)
 def _read_clause(text: str) -> Clause:
-    numbers = frozenset(find_numbers(text))
+    numbers = find_numbers(text) - find_numbers_in_names(text)
+    years = frozenset(filter(_YEAR.fullmatch, numbers))  # when something holds, mostly
+    numbers = numbers - years or numbers
     units = find_units(text)
     unit_words = {unit for _, unit in units}
     other_words = [

@@ -205,3 +205,20 @@ def test_marks_fit_any_table_and_no_word_is_lost(
     plain = document.text.replace("\\|", "|")
     for _, _, _, text in page:
         assert all(word in plain for word in text.split()), text
+
+
+def test_header_and_rows_with_long_cells_belong_to_a_table_of_texts() -> None:
+    """Cells that fill their columns leave narrow gaps: only the rows beside them show it."""
+    rows = [
+        ("Department", "Responsible", "Replacement", "Reference"),
+        ("Stock", "Ann", "Ben", "REF-4"),
+        ("Maintenance", "Catherine", "Dominique A.", "REF-T6"),
+        ("Sales", "Eve", "Finn", "REF-P5"),
+    ]
+    lines = [
+        (50 + 62 * x, 700 - 14 * y, 9.0, t) for y, row in enumerate(rows) for x, t in enumerate(row)
+    ]
+    document = parse([(50, 760, 9, "The contacts follow."), *lines, (50, 600, 9, "That is all.")])
+    ((table, texts),) = list_tables(document)
+    assert table.columns == rows[0]
+    assert texts == [f"| {' | '.join(row)} |" for row in rows[1:]]

@@ -65,6 +65,22 @@ def test_title_and_numbered_headings_of_minutes() -> None:
             "1 Scope\nIt is.\n1.1 Terms\nA.\n1.2 Use\nB.\n2 End\nC.",
             [(2, "1 Scope"), (3, "1.1 Terms"), (3, "1.2 Use"), (2, "2 End")],
         ),
+        (
+            "Manual\n\n1 Safety ..... 3\n2 Cleaning ..... 5\n\n1 Safety\n\nUnplug it.\n\n2 Cleaning\n\nRinse it.",
+            [(1, "Manual"), (2, "1 Safety"), (2, "2 Cleaning")],
+        ),
+        (
+            "1 Safety 3\n1.1 Plug 3\n1.2 Cord 4\n2 End 5\n\n1 Safety\nA.\n1.1 Plug\nB.\n1.2 Cord\nC.\n2 End\nD.",
+            [(2, "1 Safety"), (3, "1.1 Plug"), (3, "1.2 Cord"), (2, "2 End")],
+        ),
+        (
+            "1 Cleaning\nDo this:\n1. Rinse it\n2. Dry it\n3. Store it\n2 Disposal\nBring it back.",
+            [(2, "1 Cleaning"), (2, "2 Disposal")],
+        ),
+        (
+            "1 Scope\nIt is.\n2 Steps\n1. Rinse it\n2. Dry it\n\n3 End\nThat is all.",
+            [(2, "1 Scope"), (2, "2 Steps"), (2, "3 End")],
+        ),
         ("  House rules  \r\n\r\nNo smoking.\r\n", [(1, "House rules")]),
     ],
 )

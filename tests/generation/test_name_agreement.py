@@ -196,3 +196,72 @@ def test_the_year_of_the_file_is_compared(
 def test_identifiers_that_no_passage_has(question: str, text: str, unknown: set[str]) -> None:
     passage = Passage(1, "file:///docs/a.md", 0, len(text), text, "", (), {}, 1.0)
     assert find_unknown_identifiers(question, [passage]) == unknown
+
+
+MINUTES = {
+    "2025-02-04.md": "# Board meeting\n\n- The launch of the P-11 moves to 1 October 2025.\n",
+    "2025-03-11.md": "# Board meeting\n\n- The launch of the P-11 moves again, to 15 January 2026.\n",
+}
+
+
+def make_minutes() -> tuple[Passage, ...]:
+    hits = [
+        Hit(chunk=chunk, score=1.0)
+        for name, text in MINUTES.items()
+        for chunk in split_document(
+            HeadingChunker(),
+            MarkdownParser().parse(text.encode(), uri=f"file:///minutes/{name}"),
+            StaticEmbedder(),
+        )
+    ]
+    return pack(hits, 10_000, lambda text: len(text.split())).passages
+
+
+@pytest.mark.parametrize(
+    ("question", "claim", "is_supported"),
+    [
+        ("What was decided on 11 March 2025?", "The launch moves to 15 January 2026.", True),
+        ("What was decided on 11 March 2025?", "The launch moves to 1 October 2025.", False),
+        ("What was decided on 11 March?", "The launch moves to 1 October 2025.", False),
+        ("What was decided in March 2025?", "The launch moves to 1 October 2025.", False),
+        ("What was decided on 4 February 2025?", "The launch moves to 1 October 2025.", True),
+        ("What was decided before 11 March 2025?", "The launch moves to 1 October 2025.", True),
+        ("What was decided on 5 May 2025?", "The launch moves to 1 October 2025.", True),
+        ("When is the launch?", "The launch moves to 1 October 2025.", True),
+    ],
+)
+def test_the_date_of_the_question_is_that_of_the_source(
+    question: str, claim: str, is_supported: bool
+) -> None:
+    _, support = find_supporting_quotes(claim, [], make_minutes(), VERIFIER, question)
+    assert (support >= VERIFIER.threshold) is is_supported
+
+
+ORDERS = """# Orders
+
+| Order | Customer | Product | Status |
+|---|---|---|---|
+| SO-1 | Brenna Foods | T-300 | delivered |
+| SO-2 | Okafor Labs | H-120 | in transit |
+| SO-3 | Lumen Ltd | H-120 | cancelled |
+"""
+
+
+@pytest.mark.parametrize(
+    ("claim", "is_supported"),
+    [
+        ("The order of Lumen Ltd was cancelled.", True),
+        ("The order of Lumen Ltd was delivered.", False),
+        ("The order of Lumen Ltd is in transit.", False),
+        ("Lumen Ltd ordered the H-120.", True),
+        ("Lumen Ltd ordered the T-300.", False),
+        ("The order of Okafor Labs is in transit.", True),
+    ],
+)
+def test_value_of_another_row_does_not_support_a_claim(claim: str, is_supported: bool) -> None:
+    document = MarkdownParser().parse(ORDERS.encode(), uri="file:///orders.md")
+    chunks = split_document(HeadingChunker(), document, StaticEmbedder())
+    hits = [Hit(chunk=chunk, score=1.0) for chunk in chunks]
+    passages = pack(hits, 10_000, lambda text: len(text.split())).passages
+    _, support = find_supporting_quotes(claim, [], passages, VERIFIER, "")
+    assert (support >= VERIFIER.threshold) is is_supported

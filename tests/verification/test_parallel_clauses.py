@@ -14,12 +14,16 @@ HOURS = "Opening hours: Monday 9 to 17, Saturday 10 to 14."
 TYRES = "New tyres last 40,000 km; retreaded tyres last 25,000 km."
 GERMAN = "Der rote Hahn öffnet bei 5 bar und der blaue Hahn bei 7 bar."
 SHIFTS = "Shift A works from 6 to 14, shift B from 14 to 22, shift C from 22 to 6."
+AUDIT = "In 2024, 530 instruments were checked and 11 failed."
 WALKS = "Minutes from the hotel: airport 35 minutes, station 12 minutes, fair 20 minutes."
 
 
 @pytest.mark.parametrize(
     ("passage", "claim"),
     [
+        (AUDIT, "11 instruments were checked in 2024."),
+        (AUDIT, "530 instruments failed."),
+        (AUDIT, "In 2024, 530 failed."),
         (SHIFTS, "Shift A works from 14 to 22."),
         (SHIFTS, "Shift A works from 22 to 6."),
         (WALKS, "It takes 20 minutes from the hotel to the airport."),
@@ -45,6 +49,12 @@ def test_an_exchanged_figure_is_not_supported(passage: str, claim: str) -> None:
 @pytest.mark.parametrize(
     ("passage", "claim"),
     [
+        (AUDIT, "530 instruments were checked in 2024."),
+        (AUDIT, "Of the instruments checked in 2024, 11 failed."),
+        (AUDIT, "11 of the 530 instruments failed."),
+        (AUDIT, "11 instruments missed the check."),
+        ("The course costs 30 euros and lasts 2 days.", "The course costs 30 euros."),
+        ("The team has 12 people and won 3 prizes.", "The team of 12 people won 3 prizes."),
         (SHIFTS, "Shift B works from 14 to 22."),
         (WALKS, "It takes 35 minutes from the hotel to the airport."),
         (VALVES, "The red valve opens at 5 bar."),

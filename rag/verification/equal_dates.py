@@ -1,0 +1,104 @@
+"""Equal dates: "1 March 2025" in a claim is "2025-03-01" in a passage, and in March 2025.
+
+Each date is replaced by a number such as 20250301, so another day is another number. Without a day
+it is 202503, without a year 301. Where a passage names the day and the claim only the month, the
+passage gets the number of the month.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from rag.text.date_forms import NOT_IN_WORD, find_dates
+
+_DIGIT = re.compile(r"\d")
+
+
+class _Day(NamedTuple):
+    """A day or a month; "" for a year or a day that is not named."""
+
+    year: str
+    month: str
+    day: str
+
+    @property
+    def number(self) -> str:
+        return f"{self.year}{self.month}{self.day}".lstrip("0")
+
+    def includes(self, other: _Day) -> bool:
+        """Whether `other` is the same, and names at least what this one does."""
+        return self.agrees(other) and self.day in ("", other.day) and self.year in ("", other.year)
+
+    def agrees(self, other: _Day) -> bool:
+        """Whether both can be the same day or month."""
+        return (
+            self.month == other.month
+            and (self.day == other.day or "" in (self.day, other.day))
+            and (self.year == other.year or "" in (self.year, other.year))
+        )
+
+
+class _Date(NamedTuple):
+    """A date in a text; 03/02/2025 has two readings."""
+
+    start: int
+    end: int
+    readings: tuple[_Day, ...]
+
+
+def number_dates(claim: str, passage: str) -> tuple[str, str]:
+    """Return claim and passage with numbers for their dates; unchanged if the claim has none.
+
+    They are also unchanged if the passage may have a date of the claim, but names less of it.
+    """
+    if not _DIGIT.search(claim) or not (claimed := _list_dates(claim)):
+        return claim, passage
+    known = _list_dates(passage)
+    if not known:
+        return claim, passage
+    days = sorted({day for date in claimed for day in date.readings}, key=lambda d: -len(d.number))
+    if any(
+        day.agrees(reading) and not day.includes(reading)
+        for day in days
+        for date in known
+        for reading in date.readings
+    ):
+        return claim, passage
+    numbers = {
+        reading: next((day.number for day in days if day.includes(reading)), "")
+        for date in known
+        for reading in date.readings
+    }
+    own_numbers = {day: day.number for day in days if day.number in numbers.values()}
+    return _replace_dates(claim, claimed, own_numbers), _replace_dates(passage, known, numbers)
+
+
+def _replace_dates(text: str, dates: Sequence[_Date], numbers: Mapping[_Day, str]) -> str:
+    """Replace each date by the number of the first reading that has one, or of its first one."""
+    for date in reversed(dates):
+        number = next(filter(None, (numbers.get(day) for day in date.readings)), "")
+        text = f"{text[: date.start]}{number or date.readings[0].number}{text[date.end :]}"
+    return text
+
+
+@lru_cache(maxsize=2_048)
+def _list_dates(text: str) -> tuple[_Date, ...]:
+    """Return the dates of a text, in order; of two that overlap, the first."""
+    readings: dict[tuple[int, int], list[_Day]] = {}
+    for form in find_dates(text, frozenset(NOT_IN_WORD.split(text.lower()))):
+        readings.setdefault((form.start, form.end), []).append(_read_day(form.text))
+    dates: list[_Date] = []
+    for (start, end), days in sorted(readings.items()):
+        if not dates or start >= dates[-1].end:
+            dates.append(_Date(start, end, tuple(days)))
+    return tuple(dates)
+
+
+def _read_day(form: str) -> _Day:
+    date = form.removeprefix("@")
+    year, date = ("", date[2:]) if date.startswith("--") else (date[:4], date[5:])
+    month, _, day = date.partition("-")
+    return _Day(year, month, day)

@@ -1,0 +1,46 @@
+"""Rows of tables in premises: "Name: Ann Lee; Role: Head of sales; Phone: 4411"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from rag.text.tokenization import STOP_WORDS, words
+
+_MIN_CELLS = 2
+_MIN_VALUE_WORDS = 2
+
+
+@lru_cache(maxsize=1_024)
+def split_row(sentence: str) -> tuple[tuple[str, str], ...]:
+    """Return the names and values of a row; nothing for another sentence."""
+    cells = [cell.rpartition(": ") for cell in sentence.split("; ")]
+    if len(cells) < _MIN_CELLS or not all(separator for _, separator, _ in cells):
+        return ()
+    return tuple((before.rpartition(": ")[2], value) for before, _, value in cells)
+
+
+def replaces_value(claim: str, row: Sequence[tuple[str, str]]) -> bool:
+    """Whether a claim has a value of the row in which one word is another one.
+
+    "Head of marketing" replaces "head of sales". The first value, which says what the row is about,
+    may be shortened.
+    """
+    claim_words = words(claim)
+    row_words = {word for cell in row for text in cell for word in words(text)}
+    return any(
+        _differs_in_one_word(claim_words[i : i + len(value_words)], value_words, row_words)
+        for _, value in row[1:]
+        if len(value_words := words(value)) >= _MIN_VALUE_WORDS
+        for i in range(len(claim_words) - len(value_words) + 1)
+    )
+
+
+def _differs_in_one_word(
+    claim_words: Sequence[str], value_words: Sequence[str], row_words: set[str]
+) -> bool:
+    different = [(a, b) for a, b in zip(claim_words, value_words, strict=True) if a != b]
+    if len(different) != 1:
+        return False
+    ((new, old),) = different
+    return STOP_WORDS.isdisjoint((new, old)) and new not in row_words
