@@ -50,7 +50,7 @@ class EmailParser(Container):
     """
 
     name: ClassVar[str] = "email"
-    revision: ClassVar[int] = 5
+    revision: ClassVar[int] = 6
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"message/rfc822": (".eml", ".mht")}
     library: ClassVar[str] = "email (Python)"
     keeps: ClassVar[str] = (

@@ -10,6 +10,8 @@ QUOTE_TITLE = "Quoted message"
 SIGNATURE_TITLE = "Signature"
 _MAX_SIGNATURE_LINES = 15
 _MAX_ATTRIBUTION_LINES = 3
+_MAX_HEADER_LINES = 6
+_MAX_NAME_CHARACTERS = 60
 _MAX_ATTRIBUTION_CHARACTERS = 300
 
 _WROTE = (
@@ -30,6 +32,10 @@ _STRONG_ATTRIBUTION = re.compile(
     r".{0,120}:\W*\Z",
     re.S,
 )
+_QUOTE_SIGNS = re.compile(r"[ \t]{0,3}(?:>[ \t]?)+")
+_VERB = re.compile(rf"(?i)(?<!\w)(?:{_WROTE})(?!\w)")
+_ADDRESS = re.compile(r"<[^<>]{0,200}>|\[mailto:[^\[\]]{0,200}\]|\([^()]{0,200}@[^()]{0,200}\)")
+_INTRODUCTION = re.compile(r"(?:On|Am|Le|El|Il|Op|Em|Den|Dne|W|Dnia|GMT|Uhr|PM|AM)\b")
 _SEPARATOR = re.compile(
     r"(?i)\A\W{0,3}[-_]{2,} ?(?:original message|original appointment|ursprüngliche nachricht"
     r"|urspr.{0,2}ngliche nachricht|originalnachricht|message d['’]origine|message original"
@@ -65,9 +71,14 @@ class Block(NamedTuple):
 
 
 def find_quotes_and_signatures(text: str) -> list[Block]:
-    """Return the quoted messages and the signature in the text of a mail, in order."""
+    """Return the quoted messages and the signature in the text of a mail, in order.
+
+    The title of a quoted message has its sender: "Quoted message from Ann". A message that is
+    quoted in another one is a block of its own.
+    """
     lines = text.split("\n")
-    spans = _find_quotes(lines)
+    quotes = _find_quotes(lines)
+    spans = [message for start, end, _ in quotes for message in _divide_quote(lines, start, end)]
     offsets = [0]
     for line in lines:
         offsets.append(offsets[-1] + len(line) + 1)
@@ -98,6 +109,84 @@ def _find_quotes(lines: Sequence[str]) -> list[_LineSpan]:
         else:
             number += 1
     return spans
+
+
+def _divide_quote(lines: Sequence[str], start: int, end: int) -> list[_LineSpan]:
+    """Divide a quote where a deeper one begins or ends, or where the head of a message begins."""
+    texts = [line[_measure_signs(line) :] for line in lines[:end]]
+    depths = [line[: _measure_signs(line)].count(">") for line in lines[:end]]
+    first = next((i for i in range(start, end) if depths[i]), start)
+    depth, starts, head_end = depths[first], [start], start
+    for i in range(first, end):
+        if not texts[i].strip():
+            continue
+        is_head = i >= head_end and _is_header_block(texts, i)
+        if is_head:
+            head_end = i + _MAX_HEADER_LINES
+        if depths[i] > depth:
+            starts.append(_find_attribution(texts, i, starts[-1] + 1))
+        elif depths[i] < depth or is_head:
+            starts.append(_skip_rules_up(texts, i))
+        depth = depths[i]
+    starts = sorted(set(starts))
+    messages: list[_LineSpan] = []
+    senders: dict[int, str] = {}  # by depth: a message goes on below what it quotes
+    for i, message_end in zip(starts, [*starts[1:], end], strict=True):
+        depth = max(depths[i:message_end])
+        senders[depth] = _find_sender(texts[i:message_end]) or senders.get(depth, "")
+        title = f"{QUOTE_TITLE} from {senders[depth]}" if senders[depth] else QUOTE_TITLE
+        messages.append((i, message_end, title))
+    return messages
+
+
+def _measure_signs(line: str) -> int:
+    """Return the length of the signs of a quote at the beginning of a line."""
+    signs = _QUOTE_SIGNS.match(line)
+    return signs.end() if signs else 0
+
+
+def _skip_rules_up(lines: Sequence[str], number: int) -> int:
+    """Return the first of the separators directly above a line; the line if there is none."""
+    first = number
+    while first:
+        above = lines[first - 1].strip()
+        if above and not (_SEPARATOR.match(above) or _RULE.match(above)):
+            break
+        first -= 1
+        number = first if above else number
+    return number
+
+
+def _find_sender(lines: Sequence[str]) -> str:
+    """Return the name in the head of a message, or in "On ... X wrote:"; "" for none."""
+    head = [line.strip() for line in lines if line.strip()][:_MAX_HEADER_LINES]
+    for line in head[:3]:
+        if _HEADER_LINES[0].match(line):
+            return _clean_name(line.partition(":")[2])
+    for count in range(1, _MAX_ATTRIBUTION_LINES + 1):
+        text = " ".join(head[:count])
+        if len(text) <= _MAX_ATTRIBUTION_CHARACTERS and _ATTRIBUTION.match(text):
+            return _find_sender_in_attribution(text)
+    return ""
+
+
+def _find_sender_in_attribution(text: str) -> str:
+    verb = _VERB.search(text)
+    after = _clean_name(re.split(r"[,\d:]", text[verb.end() :])[0]) if verb else ""
+    if after:
+        return after
+    before = _ADDRESS.sub(" ", text[: verb.start()] if verb else text.rstrip(": "))
+    return _clean_name(re.split(r"[,;]|\d\S*|\b(?:[AaPp][Mm]|Uhr)\b", before)[-1])
+
+
+def _clean_name(text: str) -> str:
+    """Return the name of a person or an address; "" for anything else."""
+    name = " ".join(_ADDRESS.sub(" ", text).strip(" *_\"'").split()) or text.strip(" *<>\"'")
+    is_name = (
+        name[:1].isupper() and not any(map(str.isdigit, name)) and not _INTRODUCTION.match(name)
+    )
+    is_address = "@" in name and " " not in name
+    return name if (is_name or is_address) and len(name) <= _MAX_NAME_CHARACTERS else ""
 
 
 def _find_quote_end(lines: Sequence[str], start: int) -> int:

@@ -45,7 +45,7 @@ class NameAgreement:
         self._claim_words = _list_words(claim)
         self._claim_names = find_name_words(claim)
         self._asked_names = find_asked_names(question)
-        self._asked_identifiers = _list_identifiers(self._asked_names)
+        self._asked_identifiers = _list_identifiers_of_family(self._asked_names, passages)
         if len(set(content_stems(claim))) > MAX_SHORT_CLAIM_WORDS:
             self._asked_names &= find_asked_names(claim)
         names_by_label = [
@@ -86,7 +86,8 @@ class NameAgreement:
         needed_names = self._asked_names | (self._claim_names & self._distinguishing_names)
         if not needed_names:
             return 1.0
-        foreign_names = needed_names - _list_words(passage.premise(span))
+        known_names = _list_words(passage.premise(span)) | _list_words(passage.document_name)
+        foreign_names = needed_names - known_names
         if foreign_names & self._asked_names:
             return MISSING_NAME_FACTOR
         if not foreign_names:
@@ -287,6 +288,20 @@ def _has_other_identifier(names: Set[str], premise_words: Set[str]) -> bool:
 
 def _list_identifiers(names: Set[str]) -> frozenset[str]:
     return frozenset(name for name in names if _is_identifier(name) and not name.isdigit())
+
+
+def _list_identifiers_of_family(names: Set[str], passages: Sequence[Passage]) -> frozenset[str]:
+    """Return the identifiers of which passages have the same or one of the same form.
+
+    Where there is no P-7 and a P-9, P-7 is a product; where nothing is like NH3, it is a word.
+    """
+    identifiers = _list_identifiers(names)
+    if not identifiers:
+        return identifiers
+    known = frozenset[str]().union(
+        *(_list_words("\n".join((p.document_name, *p.labels, p.text))) for p in passages)
+    )
+    return find_identifiers(identifiers, like=_list_identifiers(known))
 
 
 def _is_identifier(word: str) -> bool:

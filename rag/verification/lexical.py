@@ -123,7 +123,7 @@ class LexicalVerifier(Verifier):
         import numpy as np
 
         cosines = self._nearest_cosines(pairs) if self.similarity else [None] * len(pairs)
-        restated = [number_dates(restate_measures(claim, text), text) for claim, text in pairs]
+        restated = [_restate(claim, passage) for claim, passage in pairs]
         supports = [
             self._score_pair(get_text_facts(claim), get_passage_facts(passage), cosine)
             for (claim, passage), cosine in zip(restated, cosines, strict=True)
@@ -132,7 +132,7 @@ class LexicalVerifier(Verifier):
 
     def contradicts(self, claim: str, passage: str) -> bool:
         """Whether the nearest sentence has another number, negation, quantifier or direction."""
-        claim, passage = number_dates(restate_measures(claim, passage), passage)
+        claim, passage = _restate(claim, passage)
         claim_facts, passage_facts = get_text_facts(claim), get_passage_facts(passage)
         if not claim_facts.stem_weights:
             return False
@@ -261,6 +261,12 @@ class LexicalVerifier(Verifier):
                 continue
             cosines.append(float((vectors[sentence_rows] @ claim_vector).max()))
         return cosines
+
+
+def _restate(claim: str, passage: str) -> tuple[str, str]:
+    """Return both texts with equal measures, dates and names of columns in the same writing."""
+    claim, passage = claim.replace("_", " "), passage.replace("_", " ")
+    return number_dates(restate_measures(claim, passage), passage)
 
 
 # -- sentence vectors ----------------------------------------------------------------------

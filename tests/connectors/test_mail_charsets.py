@@ -271,7 +271,8 @@ def list_blocks(text: str) -> list[tuple[str, str]]:
     [
         "On Wed, 1 May 2024 at 10:00, Ann Example <ann@b.example> wrote:",
         "On Wed, 1 May 2024 at 10:00, Ann Example\n<ann@b.example> wrote:",
-        "On 2024-05-01 10:00, Ann wrote:\n",
+        "On 2024-05-01 10:00, Ann Example wrote:\n",
+        "On Wed, May 1, 2024 at 10:00 AM Ann Example <ann@b.example> wrote:",
         "Ann Example wrote:",
         "Am 01.05.2024 um 10:00 schrieb Ann Example:",
         "Am Mi., 1. Mai 2024 um 10:00 Uhr schrieb Ann Example <\nann@b.example>:",
@@ -286,10 +287,9 @@ def list_blocks(text: str) -> list[tuple[str, str]]:
 )
 def test_quote_begins_with_its_attribution(attribution: str) -> None:
     quote = f"{attribution}\n> Where is the pump?\n>\n> Ann"
-    assert list_blocks(f"{REPLY}\n\n{quote}\n") == [("Quoted message", f"{quote}\n")]
-    assert list_blocks(f"{REPLY}\n\n{quote}\n\nAnd in hall 8.") == [
-        ("Quoted message", f"{quote}\n")
-    ]
+    blocks = [("Quoted message from Ann Example", f"{quote}\n")]
+    assert list_blocks(f"{REPLY}\n\n{quote}\n") == blocks
+    assert list_blocks(f"{REPLY}\n\n{quote}\n\nAnd in hall 8.") == blocks
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_quote_begins_with_its_attribution(attribution: str) -> None:
         "-----Ursprüngliche Nachricht-----\nVon: Ann",
         "-------- Message d'origine --------\nDe : Ann",
         "---------- Forwarded message ---------\nFrom: Ann",
-        "Begin forwarded message:\n",
+        "Begin forwarded message:\n\nFrom: Ann",
         "________________________________\nFrom: Ann <ann@b.example>\nSent: Wednesday\nTo: Bob\nSubject: The pump",
         "From: Ann\nSent: Wednesday\nTo: Bob\nCc: Eve\nSubject: The pump",
         "Von: Ann\nGesendet: Mittwoch, 1. Mai 2024 10:00\nAn: Bob\nBetreff: Pumpe",
@@ -310,7 +310,40 @@ def test_quote_begins_with_its_attribution(attribution: str) -> None:
 )
 def test_rest_of_a_mail_is_a_quote(start: str) -> None:
     quote = f"{start}\n\nWhere is the pump?\n\nAnn"
+    assert list_blocks(f"{REPLY}\n\n{quote}") == [("Quoted message from Ann", quote)]
+
+
+def test_sender_without_a_name() -> None:
+    quote = "Begin forwarded message:\n\nWhere is it?"
     assert list_blocks(f"{REPLY}\n\n{quote}") == [("Quoted message", quote)]
+    quote = "From: ann@b.example\nSent: Wednesday\nTo: Bob\nSubject: x\n\nWhere is it?"
+    assert list_blocks(f"{REPLY}\n\n{quote}") == [("Quoted message from ann@b.example", quote)]
+
+
+def test_messages_in_a_quote_are_blocks_of_their_own() -> None:
+    text = (
+        "Yes.\n\nOn 1 May 2024, Ann wrote:\n> Where is it?\n>\n> On 30 April 2024, Bob wrote:\n"
+        ">> It is lost.\n>>> Eve wrote: x\n>> Really.\n>\n> So where?\n"
+    )
+    assert list_blocks(text) == [
+        ("Quoted message from Ann", "On 1 May 2024, Ann wrote:\n> Where is it?\n>\n"),
+        ("Quoted message from Bob", "> On 30 April 2024, Bob wrote:\n>> It is lost.\n"),
+        ("Quoted message", ">>> Eve wrote: x\n"),
+        ("Quoted message from Bob", ">> Really.\n>\n"),
+        ("Quoted message from Ann", "> So where?\n"),
+    ]
+
+
+def test_heads_of_messages_below_each_other_begin_blocks() -> None:
+    head = "From: {0}\nSent: Wednesday\nTo: Bob\nSubject: The pump\n\n"
+    first, second = head.format("Vogt, Ann <ann@b.example>"), head.format("Eve")
+    text = f"Yes.\n\n{first}Where is it?\n\n_____________\n{second}It is lost."
+    assert list_blocks(text) == [
+        ("Quoted message from Vogt, Ann", f"{first}Where is it?\n\n"),
+        ("Quoted message from Eve", f"_____________\n{second}It is lost."),
+    ]
+    quoted = "".join(f"> {line}\n" for line in f"{first}Where is it?".split("\n"))
+    assert list_blocks(f"Yes.\n{quoted}") == [("Quoted message from Vogt, Ann", quoted)]
 
 
 @pytest.mark.parametrize(
@@ -334,7 +367,10 @@ def test_other_text_is_no_quote(text: str) -> None:
 def test_signature_ends_at_a_quote_or_the_end() -> None:
     quote = "Ann wrote:\n> Where?\n> -- \n> Ann"
     text = f"{REPLY}\n-- \nBob\nTel. 123\n\n{quote}"
-    assert list_blocks(text) == [("Signature", "-- \nBob\nTel. 123\n\n"), ("Quoted message", quote)]
+    assert list_blocks(text) == [
+        ("Signature", "-- \nBob\nTel. 123\n\n"),
+        ("Quoted message from Ann", quote),
+    ]
     assert list_blocks(f"{REPLY}\n--\nBob") == [("Signature", "--\nBob")]
     assert list_blocks(f"{REPLY}\n-- \n" + "a line\n" * 40) == []
     assert list_blocks(f"{REPLY}\n-- \n") == []
@@ -343,7 +379,7 @@ def test_signature_ends_at_a_quote_or_the_end() -> None:
 def test_inline_replies_are_between_quotes() -> None:
     text = "Ann wrote:\n> Where is it?\n\nIn hall 7.\n\n> And the gate?\n\nIn hall 8.\n"
     assert list_blocks(text) == [
-        ("Quoted message", "Ann wrote:\n> Where is it?\n"),
+        ("Quoted message from Ann", "Ann wrote:\n> Where is it?\n"),
         ("Quoted message", "> And the gate?\n"),
     ]
 
@@ -353,7 +389,7 @@ def test_chunks_of_a_mail_never_run_into_a_quote() -> None:
     document = parse(file_fixtures.make_eml(body), "a.eml")
     assert list_marked_texts(document, "heading") == [
         (("Signature",), "-- \nBob, Example Ltd"),
-        (("Quoted message",), "On 1 May 2024, Ann wrote:\n> Where is the pump?"),
+        (("Quoted message from Ann",), "On 1 May 2024, Ann wrote:\n> Where is the pump?"),
     ]
 
 
@@ -367,7 +403,7 @@ def test_chunks_of_a_mail_never_run_into_a_quote() -> None:
 def test_quotes_of_html_are_marked(quote: str) -> None:
     document = parse(file_fixtures.make_eml("", html=f"<p>{REPLY}</p>{quote}"), "a.eml")
     ((value, text),) = list_marked_texts(document, "heading")
-    assert value == ("Quoted message",)
+    assert value == ("Quoted message from Ann",)
     assert text.startswith("On 1 May 2024")
     assert "Where is it?" in text
     assert REPLY not in text
