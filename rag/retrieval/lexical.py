@@ -11,7 +11,7 @@ from pydantic import Field
 from rag.filters import Where
 from rag.retrieval.base import Ranking, Retriever, to_hits
 from rag.stores.lexical_index import BM25Query
-from rag.text.tokenization import detect_language, stems
+from rag.text.tokenization import detect_language, index_stems
 from rag.types import Hit
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class LexicalRetriever(Retriever):
             if row not in chunks:
                 continue
             text = chunks[row].embedded_text
-            stem_counts = Counter(stems(text, detect_language(text)))
+            stem_counts = Counter(index_stems(text, detect_language(text)))
             length = sum(stem_counts.values())
             for stem, count in stem_counts.items():
                 weights[stem] += score * count / length

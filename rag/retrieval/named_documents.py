@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from rag.text.name_keys import MIN_STRONG_WEIGHT, QueryKey, is_year, list_query_keys
-from rag.text.tokenization import STOP_WORDS, stems
+from rag.text.tokenization import STOP_WORDS, index_stems
 from rag.types import FavouredDocument
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _is_distinctive(
     if all(document.weight >= MIN_STRONG_WEIGHT for document in documents.values()):
         return True
     languages = index.lexical.languages() or [""]
-    word_stems = stems(query_key.text, languages[0])
+    word_stems = index_stems(query_key.text, languages[0])
     if not word_stems:
         return True
     idf = max(map(index.lexical.inverse_document_frequency, word_stems))

@@ -17,7 +17,7 @@ from rag.text.spellings import (
     list_forms,
     list_pieces,
 )
-from rag.text.tokenization import detect_language, stems, words
+from rag.text.tokenization import detect_language, index_stems, words
 
 _LANGUAGE_SAMPLE_CHUNKS = 16  # first chunks of a document, to detect its language
 _SPARSE_BITS = 7
@@ -249,10 +249,10 @@ def stem_entries(
             check_limits()
             row, _, heading_context, text = chunk
             if heading_context not in stemmed_headings:
-                stemmed_headings[heading_context] = list(stems(heading_context, language))
+                stemmed_headings[heading_context] = list(index_stems(heading_context, language))
             headings = stemmed_headings[heading_context]
-            pieces = stems("\n".join(list_pieces(full_text)), language)
-            body = [*headings, *stems(text, language), *pieces]
+            pieces = index_stems("\n".join(list_pieces(full_text)), language)
+            body = [*headings, *index_stems(text, language), *pieces]
             yield StemmedEntry(
                 row,
                 document,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from rag.stores.lexical_index import BM25Query, LexicalQuery, SparseQuery, weigh_sparse_terms
 from rag.text.spellings import QueryForms, find_query_forms, fold, list_pieces
-from rag.text.tokenization import STOP_WORDS, stems, words
+from rag.text.tokenization import STOP_WORDS, index_stems, regional_stems, words
 from rag.text.typos import find_words_with_two_typos, list_edits, max_typos
 
 _PART_WEIGHT = 0.5  # of a word in an identifier that the index has
@@ -74,7 +74,7 @@ def plan_query(
     for forms, count in planner.add_spellings(text).items():
         planner.add_word(words_by_forms[forms], forms, count)
     for phrase in query.phrases:
-        planner.add_phrase({tuple(stems(phrase, language)) for language in languages})
+        planner.add_phrase({tuple(index_stems(phrase, language)) for language in languages})
     if text:
         planner.add_expansion()
     return planner.clauses
@@ -90,14 +90,18 @@ def compute_idf(matching: int, total: int) -> float:
 
 
 def _stem_forms(text: str, languages: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the distinct stems of each word in these languages."""
-    stemmed = [stems(text, language) for language in languages]
-    return [tuple(dict.fromkeys(forms)) for forms in zip(*stemmed, strict=True)]
+    """Return the distinct stems of each word in these languages, and in British and American."""
+    stemmed = [index_stems(text, language) for language in languages]
+    others = regional_stems() if "en" in languages else {}
+    return [
+        tuple(dict.fromkeys([*forms, *(other for form in forms for other in others.get(form, ()))]))
+        for forms in zip(*stemmed, strict=True)
+    ]
 
 
 @lru_cache(maxsize=1)
 def _stop_stems() -> frozenset[str]:
-    return frozenset(stems(" ".join(STOP_WORDS))) | STOP_WORDS
+    return frozenset(index_stems(" ".join(STOP_WORDS), "en")) | STOP_WORDS
 
 
 class _QueryPlanner:
@@ -147,7 +151,7 @@ class _QueryPlanner:
             return []
         self._corrected_words += 1
         edits = "\n".join(list_edits(word))
-        candidates = {stem for language in self._languages for stem in stems(edits, language)}
+        candidates = {stem for language in self._languages for stem in index_stems(edits, language)}
         counts = ((stem, self._count_chunks("body", stem)) for stem in candidates)
         matching = {stem: count for stem, count in counts if count}
         if not matching and max_typos(word) > 1 and self._list_stems is not None:
@@ -216,7 +220,7 @@ class _QueryPlanner:
         return has_form
 
     def _stem(self, word: str) -> list[str]:
-        stemmed = [stems(word, language) for language in self._languages]
+        stemmed = [index_stems(word, language) for language in self._languages]
         return list(dict.fromkeys(forms[0] for forms in stemmed if len(forms) == 1))
 
     def _add_forms(self, field: str, forms: Sequence[str], factor: float) -> bool:

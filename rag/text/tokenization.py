@@ -12,8 +12,15 @@ from __future__ import annotations
 import re
 import threading
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
+
+from rag.text.regional_spellings import (
+    REGIONAL_SPELLINGS,
+    SEARCHED_SPELLINGS,
+    spell_ize_as_ise,
+)
 
 MAX_WORD_CHARACTERS = 100  # longer words are noise and are cut
 
@@ -68,12 +75,51 @@ def words(text: str, language: str = "en") -> list[str]:
     return matches
 
 
-def stems(text: str, language: str = "en") -> list[str]:
-    """Return the `words` of `text`, stemmed in `language` (ISO 639-1); "" does not stem."""
+def stems(text: str) -> list[str]:
+    """Return the `words` of `text`, stemmed in English, with one spelling: "tire" is "tyre"."""
+    text_words = words(text)
+    if "iz" in text:
+        text_words = list(map(spell_ize_as_ise, text_words))
+    british = _british_stems()
+    return [british.get(stem, stem) for stem in _get_stemmer("en").stemWords(text_words)]
+
+
+def index_stems(text: str, language: str) -> list[str]:
+    """Return the `words` of `text`, stemmed in `language` (ISO 639-1), as an index has them.
+
+    "" does not stem.
+    """
     text_words = words(text, language)
     if text_words and (stemmer := _get_stemmer(language)) is not None:
         return list(stemmer.stemWords(text_words))
     return text_words
+
+
+@lru_cache(maxsize=1)
+def _british_stems() -> dict[str, str]:
+    """Return the stems of British spellings by those of American ones."""
+    return {american: british for british, american in _stem_pairs(REGIONAL_SPELLINGS)}
+
+
+@lru_cache(maxsize=1)
+def regional_stems() -> dict[str, tuple[str, ...]]:
+    """Return the English stems of the same words in other regions, by stem, in both directions.
+
+    Verbs in -ise are among them if the stem of their form in -ize is no other word: "organiz".
+    """
+    others: dict[str, list[str]] = {}
+    for british, american in _stem_pairs(SEARCHED_SPELLINGS):
+        if not british.endswith("is") or american.endswith("iz"):
+            others.setdefault(british, []).append(american)
+            others.setdefault(american, []).append(british)
+    return {stem: tuple(same) for stem, same in others.items()}
+
+
+def _stem_pairs(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the different stems of pairs of words."""
+    firsts, seconds = (index_stems(" ".join(column), "en") for column in zip(*pairs, strict=True))
+    different = (pair for pair in zip(firsts, seconds, strict=True) if pair[0] != pair[1])
+    return list(dict.fromkeys(different))
 
 
 # ISO 639-1 to Snowball's names.

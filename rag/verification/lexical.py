@@ -24,7 +24,7 @@ from rag.verification.labelled_values import find_labelled_values, gives_labelle
 from rag.verification.number_normalization import normalize_numbers
 from rag.verification.parallel_clauses import gives_figures_to_others
 from rag.verification.paraphrases import unify_wordings
-from rag.verification.rows import replaces_value, split_row
+from rag.verification.rows import is_about_another_row, replaces_value, split_row
 from rag.verification.swap_detection import MAX_CLAIM_TOKENS, is_swapped_statement
 from rag.verification.text_facts import (
     PassageFacts,
@@ -228,6 +228,11 @@ class LexicalVerifier(Verifier):
             or gives_figures_to_others(claim.text, sentence_texts)
             or replaces_value(claim.text, wording.row)
             or (has_wrong_number and wording.row)
+            or is_about_another_row(
+                claim.stem_weights.keys() - claim.numbers,
+                passage.combined.stem_weights.keys(),
+                wording.row,
+            )
         ):
             return self.swapped
         factor = self.wrong_number if has_wrong_number else 1.0

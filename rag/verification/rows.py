@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from functools import lru_cache
 
-from rag.text.tokenization import STOP_WORDS, words
+from rag.text.tokenization import STOP_WORDS, content_stems, words
 
 _MIN_CELLS = 2
 _MIN_VALUE_WORDS = 2
+_MIN_FOREIGN_WORDS = 2
 
 
 @lru_cache(maxsize=1_024)
@@ -36,8 +37,25 @@ def replaces_value(claim: str, row: Sequence[tuple[str, str]]) -> bool:
     )
 
 
+def is_about_another_row(
+    claim_stems: Set[str], known_stems: Set[str], row: Sequence[tuple[str, str]]
+) -> bool:
+    """Whether a claim has nothing of the first value of a row, which says what the row is about.
+
+    It must have several words that are neither in the row nor in its headings, the `known_stems`.
+    """
+    if not row:
+        return False
+    label_stems = set(content_stems(row[0][1]))
+    return (
+        bool(label_stems)
+        and label_stems.isdisjoint(claim_stems)
+        and len(claim_stems - known_stems) >= _MIN_FOREIGN_WORDS
+    )
+
+
 def _differs_in_one_word(
-    claim_words: Sequence[str], value_words: Sequence[str], row_words: set[str]
+    claim_words: Sequence[str], value_words: Sequence[str], row_words: Set[str]
 ) -> bool:
     different = [(a, b) for a, b in zip(claim_words, value_words, strict=True) if a != b]
     if len(different) != 1:

@@ -25,7 +25,7 @@ from rag.stores.lexical_index import BM25Query, LexicalEntry, LexicalIndex
 from rag.stores.location import StoreLocation
 from rag.stores.memory_lexical import InMemoryLexical, InMemoryLexicalIndex
 from rag.stores.tantivy import Tantivy
-from rag.text.tokenization import stems
+from rag.text.tokenization import index_stems
 
 IndexType = TypeVar("IndexType", bound=LexicalIndex)
 
@@ -98,8 +98,10 @@ class NaiveBM25:
     def __init__(self, entries: Sequence[LexicalEntry]) -> None:
         self.fields = {"title": {}, "body": {}}
         for entry in entries:
-            self.fields["title"][entry.row] = stems(entry.heading_context)
-            self.fields["body"][entry.row] = stems(f"{entry.heading_context} {entry.text}")
+            self.fields["title"][entry.row] = index_stems(entry.heading_context, "en")
+            self.fields["body"][entry.row] = index_stems(
+                f"{entry.heading_context} {entry.text}", "en"
+            )
 
     def idf(self, field: str, stem: str) -> float:
         texts = self.fields[field].values()
@@ -127,12 +129,12 @@ class NaiveBM25:
 
     def score(self, row: int, query: BM25Query) -> float:
         score = total_weight = 0.0
-        for stem, count in Counter(stems(query.text)).items():
+        for stem, count in Counter(index_stems(query.text, "en")).items():
             weight = count * self.idf("body", stem) ** query.rarity
             total_weight += weight if any(stem in t for t in self.fields["body"].values()) else 0
             score += weight * self.score_word("body", row, stem)
             score += weight * query.title_weight * self.score_word("title", row, stem)
-        score += sum(self.score_phrase(row, stems(phrase)) for phrase in query.phrases)
+        score += sum(self.score_phrase(row, index_stems(phrase, "en")) for phrase in query.phrases)
         for stem, share in query.expansion:
             factor = total_weight * query.expansion_share / (1 - query.expansion_share)
             score += share * factor * self.score_word("body", row, stem)
@@ -202,8 +204,8 @@ def test_scores_of_tantivy_agree_to_a_few_percent(tantivy_index: LexicalIndex) -
         assert np.abs(matrix[:, 0] / matrix[:, 1] - 1).max() < 0.06
         best, tantivy_best = hits[:10], tantivy_hits[:10]
         overlaps.append(len(dict(best).keys() & dict(tantivy_best).keys()) / len(best))
-        idf = tantivy_index.inverse_document_frequency(stems(text)[0])
-        assert index.inverse_document_frequency(stems(text)[0]) == pytest.approx(idf)
+        idf = tantivy_index.inverse_document_frequency(index_stems(text, "en")[0])
+        assert index.inverse_document_frequency(index_stems(text, "en")[0]) == pytest.approx(idf)
     assert np.mean(overlaps) > 0.9
 
 
@@ -459,8 +461,8 @@ def test_the_best_stem_of_a_word_counts(tantivy_index: LexicalIndex) -> None:
     index = fill_index(InMemoryLexicalIndex(), entries)
     fill_index(tantivy_index, entries)
     assert index.languages() == ["en", "es"]
-    assert stems("measurements measur", "es") == ["measurements", "measur"]
-    assert stems("measurements", "en") == ["measur"]
+    assert index_stems("measurements measur", "es") == ["measurements", "measur"]
+    assert index_stems("measurements", "en") == ["measur"]
     for text in ("measurements of the antenna", '"measurements"', '"measurements of the antenna"'):
         scores = dict(tantivy_index.search(BM25Query(text), 20))
         assert dict(index.search(BM25Query(text), 20)) == pytest.approx(scores, rel=1e-5), text
@@ -600,3 +602,13 @@ def test_a_plan_of_before_a_commit_is_not_kept(
     assert search_rows(tantivy_index, "zeppelin") == []
     monkeypatch.undo()
     assert search_rows(tantivy_index, "zeppelin") == [1]
+
+
+@pytest.mark.parametrize("query", ["tyre colours", "tire colors", "coloured tires"])
+def test_british_and_american_spellings_find_each_other(query: str) -> None:
+    index = InMemoryLexicalIndex()
+    texts = ["The tyres have this colour.", "The tires have that color.", "The wheels have a size."]
+    fill_index(index, [make_entry(row, text) for row, text in enumerate(texts)])
+    scores = dict(index.search(BM25Query(query, typo_weight=0), 9))
+    assert scores.keys() == {0, 1}
+    assert scores[0] == pytest.approx(scores[1])

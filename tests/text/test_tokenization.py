@@ -11,6 +11,7 @@ from rag.text.tokenization import (
     STEMMED_LANGUAGES,
     content_stems,
     detect_language,
+    index_stems,
     split_into_character_bigrams,
     stems,
     words,
@@ -19,6 +20,30 @@ from rag.text.tokenization import (
 
 def test_forms_of_a_word_have_the_same_stem() -> None:
     assert stems("Batteries charging") == stems("battery charge")
+
+
+@pytest.mark.parametrize(
+    ("british", "american"),
+    [
+        ("tyres", "tires"),
+        ("coloured", "colored"),
+        ("organising", "organizing"),
+        ("authorised", "authorized"),
+        ("centres", "centers"),
+        ("kilometre", "kilometer"),
+        ("licence", "license"),
+        ("catalogues", "catalogs"),
+        ("cancelled", "canceled"),
+        ("aluminium", "aluminum"),
+        ("programmes", "programs"),
+        ("favourites", "favorites"),
+    ],
+)
+def test_british_and_american_words_are_equal_where_texts_are_compared(
+    british: str, american: str
+) -> None:
+    assert stems(british) == stems(american)
+    assert stems("four sources rise wise hour") == index_stems("four sources rise wise hour", "en")
 
 
 @pytest.mark.parametrize(
@@ -64,8 +89,8 @@ def test_content_stems_fall_back_on_stop_words() -> None:
     ],
 )
 def test_each_language_has_its_own_stemmer(language: str, form: str, other_form: str) -> None:
-    assert stems(form, language) == stems(other_form, language)
-    assert stems(form, "") != stems(other_form, "")
+    assert index_stems(form, language) == index_stems(other_form, language)
+    assert index_stems(form, "") != index_stems(other_form, "")
 
 
 def test_unicode_forms_of_a_letter_are_equal() -> None:
@@ -81,7 +106,7 @@ def test_hangul_is_found_without_particles() -> None:
 
 @given(st.text(max_size=200))
 def test_word_count_does_not_depend_on_the_language(text: str) -> None:
-    assert {len(stems(text, language)) for language in (*STEMMED_LANGUAGES, "")} == {
+    assert {len(index_stems(text, language)) for language in (*STEMMED_LANGUAGES, "")} == {
         len(words(text))
     }
     assert all(0 < len(word) <= MAX_WORD_CHARACTERS for word in words(text))
