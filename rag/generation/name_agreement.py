@@ -319,7 +319,7 @@ def _list_value_words(value: str) -> frozenset[str]:
 def _list_words(text: str) -> frozenset[str]:
     text = _fold_accents(text)
     texts = {text, _INNER_PUNCTUATION.sub("", text), spell_out_dates(text)}
-    return frozenset(word for form in texts for word in words(form))
+    return frozenset().union(*map(words, texts))
 
 
 def _fold_accents(text: str) -> str:

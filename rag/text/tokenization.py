@@ -81,7 +81,10 @@ def stems(text: str) -> list[str]:
     if "iz" in text:
         text_words = list(map(spell_ize_as_ise, text_words))
     british = _british_stems()
-    return [british.get(stem, stem) for stem in _get_stemmer("en").stemWords(text_words)]
+    text_stems: list[str] = _get_stemmer("en").stemWords(text_words)
+    if british.keys().isdisjoint(text_stems):
+        return text_stems
+    return [british.get(stem, stem) for stem in text_stems]
 
 
 def index_stems(text: str, language: str) -> list[str]:
