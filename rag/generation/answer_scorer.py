@@ -28,6 +28,7 @@ from rag.generation.relevance import (
     score_features,
 )
 from rag.query import Query
+from rag.text.date_ranges import DateRange, find_date_ranges
 from rag.text.function_words import (
     LANGUAGES,
     VAGUE_VERBS,
@@ -88,6 +89,7 @@ _UNKNOWN_IDENTIFIER_PENALTY = 4.0  # no text has an identifier or year of the qu
 _UNKNOWN_NAME_PENALTY = 1.5  # no text has a name of the question
 _UNKNOWN_ATTRIBUTE_PENALTY = 1.0  # no text has what is asked of a name
 _MISSING_ATTRIBUTE_PENALTY = 0.3  # the sentence has not what is asked of a name
+_MAX_LOG_LENGTH_OF_ROW = 2.6  # that of a sentence of usual length
 _OTHER_ROW_PENALTY = 1.0  # the question names another row of the table
 _OTHER_RANGE_PENALTY = 3.0  # the number of the question is in the range of another text
 _RIGHT_RANGE_BONUS = 2.0  # it is in a range of the text
@@ -143,6 +145,15 @@ def rank_candidates(
         for candidate, score in zip(candidates, log_odds.tolist(), strict=True)
     ]
     return sorted(scored, key=lambda c: (-c.score, c.passage.number, c.span))
+
+
+def _measure_length(features: SpanFeatures) -> float:
+    """Return the logarithm of the number of words; the cells of a row say nothing about its length.
+
+    A long sentence is less likely the answer, but a row has as many cells as its table has columns.
+    """
+    length = math.log(1 + len(_list_distinct_words(features.text)))
+    return min(length, _MAX_LOG_LENGTH_OF_ROW) if features.is_table_row else length
 
 
 def _list_penalties(
@@ -219,23 +230,33 @@ def find_answers_to_follow_up(
 
 
 def find_other_rows(query: Query, features: Sequence[SpanFeatures]) -> list[bool]:
-    """Return for each sentence whether it is a row, and the question names another of its table."""
+    """Return for each sentence whether it is a row, and the question names another of its table.
+
+    A question names a row by all words of its label, or by a day, a month or a year in which the
+    row has a date. If it has both, it names the rows with both, or else those with the label.
+    """
     question_stems = set(stems(str(query)))
-    tables: list[tuple[str, Table] | None] = []
-    is_named_row: list[bool] = []
+    periods = [r for r in find_date_ranges(query.text) if r.first and r.last]
+    names: list[tuple[tuple[str, Table], tuple[bool, bool]] | None] = []
     for f in features:
         table = f.passage.table_at(f.span.start)
-        tables.append((f.passage.uri, table) if table else None)
         row = f.passage.text[f.span.start : f.span.end]
         label_stems = set(content_stems(table.find_row_label(row))) if table else set()
-        is_named_row.append(bool(label_stems) and label_stems <= question_stems)
-    tables_with_named_row = [
-        t for t, is_named in zip(tables, is_named_row, strict=True) if is_named
-    ]
-    return [
-        table is not None and not is_named and table in tables_with_named_row
-        for table, is_named in zip(tables, is_named_row, strict=True)
-    ]
+        has_label = bool(label_stems) and label_stems <= question_stems
+        has_date = table is not None and _has_date_in(row, periods)
+        names.append(((f.passage.uri, table), (has_label, has_date)) if table else None)
+    best: dict[tuple[str, Table], tuple[bool, bool]] = {}
+    for name in filter(None, names):
+        best[name[0]] = max(best.get(name[0], (False, False)), name[1])
+    return [name is not None and name[1] < best[name[0]] for name in names]
+
+
+def _has_date_in(text: str, periods: Sequence[DateRange]) -> bool:
+    """Whether a text has a day in one of the periods."""
+    days = (r.first for r in find_date_ranges(text) if r.first == r.last) if periods else ()
+    return any(
+        p.first <= day <= p.last for day in days for p in periods if day and p.first and p.last
+    )
 
 
 def estimate_answerability(best_score: float) -> float:
@@ -309,7 +330,7 @@ def compute_feature_matrix(
         meaning_in_document,
         cosines,
         *_list_flags(features, expected_type),
-        [math.log(1 + len(_list_distinct_words(f.text))) for f in features],
+        [_measure_length(f) for f in features],
         [f.text.rstrip().endswith("?") for f in features],
         [f.is_table_row for f in features],
         [f.has_asked_key for f in features],

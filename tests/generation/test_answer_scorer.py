@@ -1,6 +1,7 @@
 """The learned scorer of sentences: its features, its coefficients and its probability."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -84,6 +85,53 @@ def test_a_row_gives_way_to_the_row_that_is_named(pipeline: Pipeline) -> None:
     ]
     unnamed = find_other_rows(Query("lighting in Oslo"), features)
     assert not any(unnamed)
+
+
+INSPECTIONS = (
+    "truck,inspected,hours,result\n"
+    "Rev,2023-03-27,4410,failed\nRev,2024-04-09,5120,passed\nGaupe,2024-04-16,7000,passed\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "named"),
+    [
+        ("hours of Rev at the inspection of 2024", ["5120"]),
+        ("hours of Rev in March 2023", ["4410"]),
+        ("hours of Rev on 27 March 2023", ["4410"]),
+        ("hours of Rev in 2021", ["4410", "5120"]),
+        ("Which truck was inspected on 16 April 2024?", ["7000"]),
+        ("hours of Rev", ["4410", "5120"]),
+        ("Which trucks were inspected?", ["4410", "5120", "7000"]),
+    ],
+)
+def test_a_row_is_named_by_its_label_and_its_date(
+    tmp_path: Path, question: str, named: list[str]
+) -> None:
+    (tmp_path / "trucks.csv").write_text(INSPECTIONS, encoding="utf-8")
+    with Pipeline(index=tmp_path / "index") as opened:
+        opened.ingest(tmp_path / "trucks.csv")
+        query = Query(question)
+        features = list_features(query, read_passages(opened, question), StaticEmbedder())
+    others = find_other_rows(query, features)
+    rows = [f.text for f, is_other in zip(features, others, strict=True) if not is_other]
+    assert [next(n for n in ("4410", "5120", "7000") if n in row) for row in rows] == named
+
+
+def test_a_row_counts_as_no_longer_than_a_sentence(tmp_path: Path) -> None:
+    cells = {f"column{i}": f"value{i}" for i in range(30)}
+    table = f"{','.join(cells)}\n{','.join(cells.values())}\n"
+    (tmp_path / "wide.csv").write_text(table, encoding="utf-8")
+    (tmp_path / "long.md").write_text(" ".join(cells.values()) + ".\n", encoding="utf-8")
+    with Pipeline(index=tmp_path / "index") as opened:
+        opened.ingest(tmp_path / "wide.csv")
+        opened.ingest(tmp_path / "long.md")
+        lengths = {
+            text.partition(":")[0]: row["log_length"]
+            for text, row in compute(opened, "What is value7?").items()
+        }
+    assert sorted(lengths.values())[0] == pytest.approx(2.6)
+    assert sorted(lengths.values())[-1] == pytest.approx(math.log(31))
 
 
 def test_words_of_similar_meaning_count_in_part(pipeline: Pipeline) -> None:
