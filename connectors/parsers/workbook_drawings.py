@@ -20,7 +20,9 @@ from connectors.parsers.safe_zip import ZippedFile, local_name
 from rag.types import to_well_formed
 
 _CHARTS = (f"{CHART}chart", f"{EXTENDED_CHART}chart")
-_SHEET_IN_REFERENCE = re.compile(r"\$?(?:'((?:[^']|'')+)'|([^\s'!(),;:.$]+))[!.]")
+_SHEET_IN_REFERENCE = re.compile(
+    r"(?<!')'((?:[^']++|'')++)'[!.]|(?<![^\s'!(),;:.$])([^\s'!(),;:.$]+)[!.]"
+)
 
 
 class Drawing(NamedTuple):

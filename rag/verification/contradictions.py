@@ -558,6 +558,11 @@ def _is_exchanged(claim: Sequence[_Word], sentence: Sequence[_Word]) -> bool:
         return False
     claim_positions = {w.stem: i for i, w in enumerate(claim) if w.stem in shared}
     positions = {w.stem: i for i, w in enumerate(sentence) if w.stem in shared}
+    if any(
+        _is_passive(claim, claim_positions[stem]) != _is_passive(sentence, positions[stem])
+        for stem in shared
+    ):
+        return False  # "Frost damage is covered by X", "X covers damage caused by frost"
     in_order = sorted(shared, key=claim_positions.__getitem__)
     for k in range(1, len(in_order) - 1):
         pivot = in_order[k]
@@ -588,6 +593,14 @@ def _count_passives(words: Sequence[_Word]) -> int:
     return max(participles, sum(w.lower == "by" for w in words))
 
 
+def _is_passive(words: Sequence[_Word], i: int) -> bool:
+    """Whether a word is a participle after "is" or before "by"."""
+    before, after = words[max(0, i - 2) : i], words[i + 1 : i + 2]
+    return words[i].lower.endswith(("ed", "en", "ne", "wn", "t")) and (
+        any(word.lower in _BE for word in before) or any(word.lower == "by" for word in after)
+    )
+
+
 def _is_listed(words: Sequence[_Word], i: int) -> bool:
     return any(
         0 <= k < len(words) and words[k].lower in {"and", "or", "und", "oder"}
@@ -596,7 +609,13 @@ def _is_listed(words: Sequence[_Word], i: int) -> bool:
 
 
 def _drops_condition(claim: str, sentence: str) -> bool:
-    """Whether the sentence states a condition, and the claim none that the sentence has not."""
+    """Whether the sentence states a condition, and the claim none that the sentence has not.
+
+    A condition behind a semicolon is one for what stands there.
+    """
+    if ";" in sentence:
+        claim_stems = set(stems(claim))
+        sentence = max(sentence.split(";"), key=lambda part: len(claim_stems & set(stems(part))))
     if not _CONDITION.search(sentence):
         return False
     other_words = {match.group().lower() for match in _ANY_CONDITION.finditer(sentence)}

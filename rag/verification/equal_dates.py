@@ -14,15 +14,26 @@ from typing import NamedTuple
 
 from rag.text.date_forms import NOT_IN_WORD, find_dates
 
+_MIDDLE_OF_MONTH = 15
+_MAX_PART_CHARACTERS = 24
 _DIGIT = re.compile(r"\d")
+_PART_OF_MONTH = re.compile(
+    r"\b(?:(?P<start>beginning|start|early|first half|anfang)|(?P<end>end|late|second half|ende))"
+    r"(?:\s(?:of|in|des))?\s$",
+    re.IGNORECASE,
+)
 
 
 class _Day(NamedTuple):
-    """A day or a month; "" for a year or a day that is not named."""
+    """A day or a month; "" for a year or a day that is not named.
+
+    ``part`` is the part of a month: "start", "end" or "".
+    """
 
     year: str
     month: str
     day: str
+    part: str = ""
 
     @property
     def number(self) -> str:
@@ -37,8 +48,16 @@ class _Day(NamedTuple):
         return (
             self.month == other.month
             and (self.day == other.day or "" in (self.day, other.day))
+            and self._has_in_part(other)
+            and other._has_in_part(self)
             and (self.year == other.year or "" in (self.year, other.year))
         )
+
+    def _has_in_part(self, other: _Day) -> bool:
+        if not (self.part and other.day):
+            return True
+        day = int(other.day)
+        return day <= _MIDDLE_OF_MONTH if self.part == "start" else day >= _MIDDLE_OF_MONTH
 
 
 class _Date(NamedTuple):
@@ -89,7 +108,9 @@ def _list_dates(text: str) -> tuple[_Date, ...]:
     """Return the dates of a text, in order; of two that overlap, the first."""
     readings: dict[tuple[int, int], list[_Day]] = {}
     for form in find_dates(text, frozenset(NOT_IN_WORD.split(text.lower()))):
-        readings.setdefault((form.start, form.end), []).append(_read_day(form.text))
+        part = _PART_OF_MONTH.search(text[max(0, form.start - _MAX_PART_CHARACTERS) : form.start])
+        day = _read_day(form.text)._replace(part=(part.lastgroup or "") if part else "")
+        readings.setdefault((form.start, form.end), []).append(day)
     dates: list[_Date] = []
     for (start, end), days in sorted(readings.items()):
         if not dates or start >= dates[-1].end:

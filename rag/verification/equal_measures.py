@@ -47,16 +47,31 @@ class Measure(NamedTuple):
 
 
 def restate_measures(claim: str, passage: str) -> str:
-    """Return the claim with its durations and times of day in the form that the passage has."""
+    """Return the claim with its durations and times of day in the form that the passage has.
+
+    Another time of day is written as the passage writes its own: "4 pm" is 16:00 beside 14:00.
+    """
     claimed = _find_measures(claim)
     if not claimed:
         return claim
     forms = _list_forms(passage)
+    clock_forms = [texts[0] for (kind, _), texts in forms.items() if kind == "clock"]
     for measure in reversed(claimed):
         equal = forms.get(measure.value, ())
         if equal and measure.text not in equal:
             claim = f"{claim[: measure.start]}{equal[0]}{claim[measure.end :]}"
+        elif not equal and measure.value[0] == "clock" and clock_forms:
+            time = _write_time(measure.value[1], like=clock_forms[0])
+            claim = f"{claim[: measure.start]}{time}{claim[measure.end :]}"
     return claim
+
+
+def _write_time(minutes: int, like: str) -> str:
+    hour, minute = divmod(minutes, 60)
+    if not like.rstrip(".").endswith("m"):
+        return f"{hour:02}:{minute:02}"
+    minute_text = f":{minute:02}" if minute else ""
+    return f"{(hour - 1) % 12 + 1}{minute_text} {'pm' if hour > 11 else 'am'}"
 
 
 @lru_cache(maxsize=1_024)

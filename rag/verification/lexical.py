@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from threading import Lock
@@ -12,6 +13,7 @@ from pydantic import Field, model_validator
 from rag.embedding import Embedder, StaticEmbedder
 from rag.text.tokenization import STOP_WORDS, stems, words
 from rag.verification.base import Verifier
+from rag.verification.compound_sentences import exchanges_clauses
 from rag.verification.contradictions import (
     ALWAYS_DENIES,
     SAYS_LESS,
@@ -24,7 +26,8 @@ from rag.verification.labelled_values import find_labelled_values, gives_labelle
 from rag.verification.number_normalization import normalize_numbers
 from rag.verification.parallel_clauses import gives_figures_to_others
 from rag.verification.paraphrases import unify_wordings
-from rag.verification.rows import is_about_another_row, replaces_value, split_row
+from rag.verification.rows import denies_cell, is_about_another_row, replaces_value, split_row
+from rag.verification.speakers import is_by_another_person
 from rag.verification.swap_detection import MAX_CLAIM_TOKENS, is_swapped_statement
 from rag.verification.text_facts import (
     PassageFacts,
@@ -40,6 +43,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SENTENCES_PER_WINDOW = 3
+_YES_OR_NO = re.compile(
+    r"(?P<question>[^?]{3,300})\?\s*(?:(?P<no>no|nein|non)|yes|ja|oui|sí)\b[\s.,!]*", re.IGNORECASE
+)
+_PERMISSION = re.compile(
+    r"(?:(?:may|can)\s(?:i|we|one|you)|(?:am|are|is)\s(?:\w+\s){1,3}(?:allowed|permitted)\sto"
+    r"|(?:darf|kann)\s(?:ich|man)|(?:dürfen|können)\swir)\s",
+    re.IGNORECASE,
+)
+_JUDGEMENTS = frozenset({"free", "forbidden", "allowed", "excluded"})
+_DATE_DIGITS = 6  # a date, which was several words, is one for itself
 _MISSING_NAME_IN_ROW = 0.6  # factor: a row has few words, so a name may be all that is false
 _MIN_SHARE_FOR_DENIAL = 0.7  # share of a claim's words in a sentence that denies it
 _MIN_SHARE_FOR_AFFIRMATION = 0.5  # ... and in a sentence that says what the claim denies
@@ -136,10 +149,15 @@ class LexicalVerifier(Verifier):
         claim_facts, passage_facts = get_text_facts(claim), get_passage_facts(passage)
         if not claim_facts.stem_weights:
             return False
-        if gives_figures_to_others(claim, [s.text for s in passage_facts.sentences]):
+        sentences = [s.text for s in passage_facts.sentences]
+        if gives_figures_to_others(claim, sentences) or exchanges_clauses(claim, sentences):
             return True
         nearest = _find_nearest_sentences(claim_facts, passage_facts)
         wordings = _list_wordings(claim_facts, passage_facts, nearest)
+        if denies_cell(
+            claim_facts.stem_weights.keys(), wordings[0].row, is_negated=claim_facts.is_negated
+        ):
+            return True
         kind = _find_contradiction(wordings, passage_facts, min_share=0.0)
         return kind is not None and kind not in SAYS_LESS
 
@@ -162,17 +180,19 @@ class LexicalVerifier(Verifier):
             return min(1.0, score)
         score *= self._agreement_factor(claim, passage, wording)
         score *= self._contradiction_factor(passage, wordings)
-        if self.similarity and self._has_invented_predicate(claim, passage):
+        if self.similarity and self._has_invented_predicate(wording, passage):
             score *= self.invented
         if wording.has_other_negation:
             score *= self._negation_factor(wording.claim, wording.sentence)
         return min(1.0, score)
 
-    def _has_invented_predicate(self, claim: TextFacts, passage: PassageFacts) -> bool:
+    def _has_invented_predicate(self, wording: _Wording, passage: PassageFacts) -> bool:
         """Whether a claim of two or three words says something of which the passage has no word.
 
         "The battery explodes." shares half of its words with any sentence about the battery.
         """
+        claim = wording.claim
+        known_stems = passage.combined.stem_weights.keys() | wording.sentence.stem_weights.keys()
         stem_count = len(claim.stem_weights)
         if not _MIN_SHORT_STEMS <= stem_count <= _MAX_SHORT_STEMS or claim.numbers:
             return False
@@ -180,7 +200,7 @@ class LexicalVerifier(Verifier):
             (w for w in reversed(words(claim.text)) if claim.stem_weights.keys() & set(stems(w))),
             "",
         )
-        if not last_word or passage.combined.stem_weights.keys() & set(stems(last_word)):
+        if not last_word or known_stems & set(stems(last_word)):
             return False
         known_words = [
             word
@@ -228,6 +248,9 @@ class LexicalVerifier(Verifier):
             or gives_figures_to_others(claim.text, sentence_texts)
             or replaces_value(claim.text, wording.row)
             or (has_wrong_number and wording.row)
+            or denies_cell(claim.stem_weights.keys(), wording.row, is_negated=claim.is_negated)
+            or exchanges_clauses(claim.text, sentence_texts)
+            or is_by_another_person(claim.text, wording.statement.text, passage.combined.text)
             or is_about_another_row(
                 claim.stem_weights.keys() - claim.numbers,
                 passage.combined.stem_weights.keys(),
@@ -269,8 +292,18 @@ class LexicalVerifier(Verifier):
 
 
 def _restate(claim: str, passage: str) -> tuple[str, str]:
-    """Return both texts with equal measures, dates and names of columns in the same writing."""
+    """Return both texts with equal measures, dates and names of columns in the same writing.
+
+    A question that is answered by yes or no becomes a statement.
+    """
     claim, passage = claim.replace("_", " "), passage.replace("_", " ")
+    if answer := _YES_OR_NO.fullmatch(claim):
+        question = answer["question"]
+        if permission := _PERMISSION.match(question):
+            rest = question[permission.end() :]
+            claim = f"{rest} is {'forbidden' if answer['no'] else 'allowed'}."
+        else:
+            claim = f"not {question}." if answer["no"] else f"{question}."
     return number_dates(restate_measures(claim, passage), passage)
 
 
@@ -362,6 +395,8 @@ class _Wording(NamedTuple):
     sentence: TextFacts
     statement: TextFacts
     row: tuple[tuple[str, str], ...] = ()
+    has_other_subject: bool = False
+    """Whether a rewritten verb may have another subject: who does not pay, and what is free."""
 
     @property
     def has_other_negation(self) -> bool:
@@ -394,7 +429,7 @@ def _list_wordings(
     "Not open" is "closed", but to "open" it is the nearer one: only a negation is between them.
     """
     statement = _remove_headings(nearest.sentence, passage)
-    row = split_row(statement.text)
+    row = split_row(statement.text) or split_row(nearest.sentence.text)
     if row:
         statement = _select_cells(claim, row) or statement
     original = _Wording(claim, nearest.sentences, nearest.sentence, statement, row)
@@ -407,6 +442,10 @@ def _list_wordings(
         _unify_facts(statement),
         row,
     )
+    new_words = (unified.claim.all_words ^ claim.all_words) | (
+        unified.statement.all_words ^ statement.all_words
+    )
+    unified = unified._replace(has_other_subject=not _JUDGEMENTS.isdisjoint(new_words))
     return (unified,) if unified.share >= original.share else (original, unified)
 
 
@@ -473,7 +512,9 @@ def _has_agreeing_numbers(claim: TextFacts, passage: PassageFacts) -> bool:
     if not 1 < len(passage.sentences) <= _SENTENCES_PER_WINDOW:
         return True
     weights = {
-        stem: weight for stem, weight in claim.stem_weights.items() if stem not in claim.numbers
+        stem: weight
+        for stem, weight in claim.stem_weights.items()
+        if stem not in claim.numbers or len(stem) >= _DATE_DIGITS
     }
     shares = [
         sum(weight for stem, weight in weights.items() if stem in sentence.stem_weights)
@@ -513,6 +554,8 @@ def _find_kind(
         return None
     others = tuple(other.text for other in passage.sentences)
     kind = find_contradiction(claim.text, wording.statement.text, others)
+    if kind == "order" and wording.has_other_subject:
+        return None  # "Visitors do not pay for parking" is "Parking is free for visitors"
     if wording.row and (kind == "order" or (kind == "negation" and not wording.has_other_negation)):
         return None  # neither the order of cells nor a column such as "Failed" means anything
     if is_far and kind != "direction":

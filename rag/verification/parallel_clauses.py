@@ -28,6 +28,9 @@ _BREAK = re.compile(
     r"mientras que)(?=\s)",
     re.IGNORECASE,
 )
+_BREAK_BETWEEN_YEARS = re.compile(
+    rf"{_BREAK.pattern}|\s(?:to|auf|à|a)(?=\s)", re.IGNORECASE
+)  # "from 7 million in 2022 to 8 million in 2023"
 _COMPARISON = re.compile(
     r"\b(?:respectively|unlike|than|instead|rather|not|beziehungsweise|bzw|statt|als|nicht|"
     r"respectivement|que|pas|respectivamente|no)\b",
@@ -75,9 +78,8 @@ def _list_pairs(clauses: Sequence[Clause]) -> Iterator[tuple[Clause, Clause]]:
 def _is_exchanged(part: Clause, own: Clause, other: Clause, clauses: Sequence[Clause]) -> bool:
     """Whether a part of a claim has the figures of `own`, and the words of `other`."""
     own_words, other_words = own.stems - other.stems, other.stems - own.stems
-    is_elliptical = (
-        min(len(own.stems), len(other.stems)) <= _MAX_ELLIPTICAL_WORDS
-        and part.stems <= own.stems | other.stems
+    is_elliptical = min(len(own.stems), len(other.stems)) <= _MAX_ELLIPTICAL_WORDS and all(
+        _YEAR.fullmatch(stem) for stem in part.stems - own.stems - other.stems
     )
     is_parallel = (
         0 < len(own_words) <= _MAX_OWN_WORDS
@@ -86,7 +88,7 @@ def _is_exchanged(part: Clause, own: Clause, other: Clause, clauses: Sequence[Cl
         and own.units == other.units
         and (
             own.units
-            or own.stems & other.stems
+            or any(not _YEAR.fullmatch(stem) for stem in own.stems & other.stems)
             or len(own.numbers) == len(other.numbers) > 1
             or is_elliptical
         )
@@ -106,10 +108,8 @@ def _list_claim_clauses(claim: str) -> list[Clause]:
     """
     if not find_numbers(claim) or _COMPARISON.search(claim):
         return []
-    parts = [part for part in _BREAK.split(claim) if part.strip()]
-    if len(parts) > 1 and all(map(find_numbers, parts)):
-        return [_read_clause(part) for part in parts]
-    return [_read_clause(claim)]
+    parts = list(_split_sentence(claim))
+    return parts if len(parts) > 1 else [_read_clause(claim)]
 
 
 @lru_cache(maxsize=256)
@@ -131,14 +131,23 @@ def _split_sentence(sentence: str) -> Iterator[Clause]:
     if sentence.count(": ") == 1 and len(_BREAK.findall(sentence.partition(": ")[2])):
         sentence = sentence.partition(": ")[2]
     start = 0
-    ends = [match.start() for match in _BREAK.finditer(sentence)]
+    lead_in = ""
+    pattern = _BREAK_BETWEEN_YEARS if len(_YEAR.findall(sentence)) > 1 else _BREAK
+    ends = [match.start() for match in pattern.finditer(sentence)]
     for end in (*ends, len(sentence)):
         part = sentence[start:end]
-        if not find_numbers(part):
+        if not _has_figure(part):
+            if not start and sentence[end : end + 1] == ",":  # it is about all clauses
+                lead_in, start = part, end
             continue
         start = end
         if len(part.split()) <= _MAX_CLAUSE_WORDS:
-            yield _read_clause(part)
+            yield _read_clause(f"{lead_in} {part}")
+
+
+def _has_figure(text: str) -> bool:
+    """Whether a text has a number that is no year."""
+    return not all(map(_YEAR.fullmatch, find_numbers(text)))
 
 
 def _read_row(row: Sequence[tuple[str, str]]) -> Iterator[Clause]:
@@ -163,5 +172,5 @@ def _read_clause(text: str) -> Clause:
         if word not in STOP_WORDS and not word[0].isdigit() and word not in unit_words
     ]
     letters = _LETTER.findall(text)  # "Shift A" and "Shift B"
-    own_stems = frozenset([*stems(" ".join(other_words)), *letters])
+    own_stems = frozenset([*stems(" ".join(other_words)), *letters, *(years - numbers)])
     return Clause(numbers, frozenset(unit_words), own_stems)

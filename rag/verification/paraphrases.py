@@ -17,7 +17,10 @@ not be less than|not be below|not be under|minimum of|a minimum of
 CHF: swiss francs|swiss franc|schweizer franken|sfr
 höchstens: nicht mehr als|maximal|nicht über
 mindestens: nicht weniger als|minimal|nicht unter
-forbidden: not allowed|not permitted|prohibited|banned|verboten|nicht erlaubt|nicht gestattet
+forbidden: not allowed|not permitted|prohibited|banned|verboten|nicht erlaubt|nicht gestattet|\
+may not
+excluded: not covered|not cover|not included|not include
+km/h: kilometres per hour|kilometers per hour|kilometres an hour|kilometers an hour|kph|kmh
 allowed: permitted|not forbidden|not prohibited|erlaubt|gestattet
 closed: not open|shut
 must: has to|have to|had to|is required to|are required to|is obliged to|are obliged to
@@ -31,7 +34,8 @@ weekly: per week|every week|each week
 daily: per day|every day|each day
 rise: rises|rose|risen|rising|increase|increases|increased|increasing|grow|grows|grew|grown|went up
 fall: falls|fell|fallen|falling|decrease|decreases|decreased|decline|declines|declined|went down
-free: free of charge|at no cost|at no charge|costs nothing
+free: free of charge|at no cost|at no charge|costs nothing|not pay for|not have to pay for|\
+need not pay for|not pay|not have to pay
 activated: turned on|switched on
 deactivated: turned off|switched off
 begin: begins|began|begun|start|starts|started|commences|commenced

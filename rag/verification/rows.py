@@ -9,6 +9,8 @@ from rag.text.tokenization import STOP_WORDS, content_stems, words
 
 _MIN_CELLS = 2
 _MIN_VALUE_WORDS = 2
+_NO = frozenset("no none nein non false n".split())
+_YES = frozenset("yes ja oui sí true y".split())
 _MIN_FOREIGN_WORDS = 2
 
 
@@ -34,6 +36,15 @@ def replaces_value(claim: str, row: Sequence[tuple[str, str]]) -> bool:
         for _, value in row[1:]
         if len(value_words := words(value)) >= _MIN_VALUE_WORDS
         for i in range(len(claim_words) - len(value_words) + 1)
+    )
+
+
+def denies_cell(claim_stems: Set[str], row: Sequence[tuple[str, str]], *, is_negated: bool) -> bool:
+    """Whether a claim says the opposite of a cell with yes or no whose column it names."""
+    return any(
+        (value.strip().lower() in _NO) != is_negated
+        for name, value in row
+        if value.strip().lower() in _NO | _YES and set(content_stems(name)) <= claim_stems
     )
 
 

@@ -124,12 +124,18 @@ class TextFacts:
 
     @cached_property
     def numbers_and_capitals(self) -> dict[str, bool]:
-        """The tokens that are numbers (True) or begin with a capital (False), no stop words."""
+        """The tokens that are numbers (True) or begin with a capital (False), no stop words.
+
+        A single capital letter names something: "model D".
+        """
         is_number: dict[str, bool] = {}
         for text in self._texts:
-            for word in _split_tokens(text):
+            for i, word in enumerate(_split_tokens(text)):
                 token = _normalize_token(word)
-                if token not in STOP_WORDS and (token[0].isdigit() or word[0].isupper()):
+                is_letter = i > 0 and len(word) == 1 and word.isupper() and word != "I"
+                if (token not in STOP_WORDS or is_letter) and (
+                    token[0].isdigit() or word[0].isupper()
+                ):
                     is_number[token] = token[0].isdigit()
         return is_number
 

@@ -14,6 +14,10 @@ HOURS = "Opening hours: Monday 9 to 17, Saturday 10 to 14."
 TYRES = "New tyres last 40,000 km; retreaded tyres last 25,000 km."
 GERMAN = "Der rote Hahn öffnet bei 5 bar und der blaue Hahn bei 7 bar."
 SHIFTS = "Shift A works from 6 to 14, shift B from 14 to 22, shift C from 22 to 6."
+CAMPAIGN = "In the April campaign, 480 valves were checked and 17 failed."
+REVENUE = "Revenue fell from 7.8 million EUR in 2022 to 7.2 million EUR in 2023."
+BUDGET = "Item: Licences; Planned: 31,000 EUR; Spent: 12,400 EUR; Remaining: 18,600 EUR"
+YEARS = "Item: Revenue; 2022: 7.8; 2023: 7.2"
 AUDIT = "In 2024, 530 instruments were checked and 11 failed."
 WALKS = "Minutes from the hotel: airport 35 minutes, station 12 minutes, fair 20 minutes."
 
@@ -23,6 +27,17 @@ WALKS = "Minutes from the hotel: airport 35 minutes, station 12 minutes, fair 20
     [
         (AUDIT, "11 instruments were checked in 2024."),
         (AUDIT, "530 instruments failed."),
+        (CAMPAIGN, "In the April campaign, 480 valves failed."),
+        (CAMPAIGN, "In the April campaign, 17 valves were checked."),
+        (REVENUE, "In 2023, revenue was 7.8 million EUR."),
+        (REVENUE, "Revenue in 2022 was 7.2 million EUR."),
+        (
+            "Revenue was 7.8 million in 2022 and 7.2 million in 2023.",
+            "In 2023, revenue was 7.8 million.",
+        ),
+        (BUDGET, "For licences, 18,600 EUR have been spent and 12,400 EUR are remaining."),
+        (YEARS, "Revenue was 7.8 in 2023."),
+        ("530 instruments were checked and 11 failed.", "11 instruments were checked in 2024."),
         (AUDIT, "In 2024, 530 failed."),
         (SHIFTS, "Shift A works from 14 to 22."),
         (SHIFTS, "Shift A works from 22 to 6."),
@@ -50,6 +65,12 @@ def test_an_exchanged_figure_is_not_supported(passage: str, claim: str) -> None:
     ("passage", "claim"),
     [
         (AUDIT, "530 instruments were checked in 2024."),
+        (CAMPAIGN, "In the April campaign, 17 valves failed."),
+        (CAMPAIGN, "In the April campaign, 480 valves were checked."),
+        (REVENUE, "In 2023, revenue was 7.2 million EUR."),
+        (REVENUE, "Revenue in 2022 was 7.8 million EUR."),
+        (BUDGET, "For licences, 12,400 EUR have been spent and 18,600 EUR are remaining."),
+        (YEARS, "Revenue was 7.2 in 2023."),
         (AUDIT, "Of the instruments checked in 2024, 11 failed."),
         (AUDIT, "11 of the 530 instruments failed."),
         (AUDIT, "11 instruments missed the check."),

@@ -8,6 +8,24 @@ from rag import LexicalVerifier
 from rag.verification.paraphrases import unify_wordings
 
 SAME = [
+    ("Visitors do not pay for parking.", "Parking is free for visitors."),
+    ("Parking is free of charge for visitors.", "Visitors do not pay for parking."),
+    ("Trainees may not work overtime.", "Overtime is forbidden for trainees."),
+    ("Overtime is forbidden for trainees.", "Trainees are not allowed to work overtime."),
+    (
+        "The warranty does not cover damage caused by frost.",
+        "Frost damage is not covered by the warranty.",
+    ),
+    ("The warranty covers damage caused by frost.", "Frost damage is covered by the warranty."),
+    ("The warranty does not cover frost damage.", "Frost damage is excluded from the warranty."),
+    ("Max. speed: 25 km/h.", "The maximum speed is 25 kilometres per hour."),
+    ("Smoking is not permitted on the terrace.", "May I smoke on the terrace? No."),
+    ("Smoking is permitted on the terrace.", "May I smoke on the terrace? Yes."),
+    ("The shop closes at 14:00.", "The shop closes at 2 pm."),
+    (
+        "Orders above 50 euros need a deposit; all others need only a signature.",
+        "Orders above 50 euros need a deposit.",
+    ),
     ("Die Rampe trägt höchstens 3 Tonnen.", "Die Rampe trägt nicht mehr als 3 Tonnen."),
     ("Der Auftrag hat mindestens 5 Teile.", "Der Auftrag hat nicht weniger als 5 Teile."),
     ("Parking costs 5 euros per hour.", "Parking costs 5 euros an hour."),

@@ -11,6 +11,7 @@ VERIFIER = LexicalVerifier()
 AUDIT = "Audit > Results: Line: Temperature; Checked: 240; Failed: 5; Reference: REF-T6"
 STAFF = "Staff: Name: Lena Brandt; Role: Head of sales; Phone: 4411; Office: Bonn; Since: 2019"
 PRICES = "Item: Hex bolt M8; Size: 40 mm; Price: 0.35 EUR; Stock: 1200; Minimum order: 100"
+ROOM = "Room: Maple; Seats: 10; Projector: no; Lift: yes"
 ORDER = "Orders: Order: SO-31; Date: 2025-03-01; Customer: Lumen Ltd; Pieces: 900; Status: Open"
 
 
@@ -31,6 +32,8 @@ ORDER = "Orders: Order: SO-31; Date: 2025-03-01; Customer: Lumen Ltd; Pieces: 90
         (PRICES, "The minimum order of the hex bolt M8 is 100."),
         (ORDER, "On 1 March 2025, Lumen Ltd ordered 900 pieces."),
         (ORDER, "The order SO-31 is open."),
+        (ROOM, "The Maple room has no projector."),
+        (ROOM, "The Maple room has a lift."),
     ],
 )
 def test_right_values_are_supported(row: str, claim: str) -> None:
@@ -51,6 +54,9 @@ def test_right_values_are_supported(row: str, claim: str) -> None:
         (PRICES, "The minimum order of the hex bolt M8 is 1200."),
         (PRICES, "A hex bolt M8 costs 40 EUR."),
         (ORDER, "40 pieces did Lumen Ltd order."),
+        (ROOM, "The Maple room has a projector."),
+        (ROOM, "The Maple room has no lift."),
+        (PRICES, "Machine wrapping of a pallet costs 0.35 EUR."),
         (ORDER, "On 1 April 2025, Lumen Ltd ordered 900 pieces."),
     ],
 )
