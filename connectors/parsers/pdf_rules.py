@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from connectors.parsers.pdf_fonts import clean_characters
 from connectors.parsers.pdf_hyphens import choose_hyphen
 from connectors.parsers.pdf_layout import LINE_END_HYPHEN, CharacterBoxes, Line
+from connectors.parsers.pdf_table_lines import format_table
 from connectors.parsers.pdf_table_rows import is_value
-from connectors.parsers.pdf_tables import format_table
 from rag.types import Table
 
 _MAX_OBJECTS = 20_000  # of a page; on a page with more, no lines are read

@@ -10,14 +10,9 @@ from itertools import pairwise
 
 from connectors.parsers.pdf_layout import CharacterBoxes, Line
 from connectors.parsers.pdf_table_cells import list_columns, make_grid, name_columns
-from connectors.parsers.pdf_table_rows import (
-    Row,
-    is_loose,
-    may_be_row,
-    read_rows,
-    split_tall_lines,
-)
-from rag.types import Table
+from connectors.parsers.pdf_table_lines import format_table
+from connectors.parsers.pdf_table_rows import Row, may_be_row, read_rows, split_tall_lines
+from connectors.parsers.pdf_text_tables import find_text_tables
 
 _MAX_LINES = 1_000  # of a page; on a page with more lines, no tables are looked for
 _MAX_ROW_DISTANCE = 4.5  # of the line height, within a table
@@ -30,9 +25,6 @@ _COMPARED_ROWS = 12  # of a table that the next row is compared with
 _MAX_LEAD_IN_CHARACTERS = 200
 _MAX_TITLE_CHARACTERS = 100
 _MAX_LABEL_CHARACTERS = 160  # of half of the labels; longer ones are prose
-_MAX_MEAN_CELL_CHARACTERS = 24  # of a table without numbers; columns of prose have more
-_MIN_TEXT_ROWS = 3
-_ALIGNED_POINTS = 2.5
 
 _PERIOD = re.compile(
     r"(?i)\b(?:ended|ending|months|weeks|quarters?|fiscal|years?|as of|change|(?:19|20)\d\d)\b"
@@ -93,7 +85,7 @@ def insert_tables(lines: list[Line], boxes: CharacterBoxes) -> list[Line]:
     tables = [table for region in regions if (table := _make_table(region))]
     covered = {id(line) for covered_lines, _ in tables for line in covered_lines}
     other_rows = [row for row in rows if id(row.lines[0]) not in covered]
-    tables += [_make_text_table(group) for group in _find_text_rows(other_rows)]
+    tables += find_text_tables(other_rows)
     if not tables:
         return lines
     by_line = {id(line): table for covered_lines, table in tables for line in covered_lines}
@@ -314,86 +306,3 @@ def _is_table(region: _Region, rows: Sequence[Row], column_count: int) -> bool:
     if column_count < 2 or full_rows < 2:
         return len(rows) > 2 and 2 * formatted >= len(texts) and not has_leaders
     return bool(formatted) or (not has_leaders and bool(region.header or len(rows) > 2))
-
-
-def format_table(
-    lead: str, caption: str, names: Sequence[str], grid: Sequence[Sequence[str]]
-) -> Line:
-    """Return a line with the text of a table, and with marks that count from its beginning."""
-    lines = [_format_row(names), "|" + " --- |" * len(names)] if any(names) else []
-    start = len(lead) + 1 if lead else 0
-    header = sum(len(line) + 1 for line in lines)
-    position = start + header
-    marks: list[tuple[int, int, Table | int]] = []
-    for number, cells in enumerate(grid, start=1):
-        row = _format_row(cells)
-        marks.append((position, position + len(row), number))
-        position += len(row) + 1
-        lines.append(row)
-    table = Table(name=caption, columns=tuple(names), header=header)
-    marks.insert(0, (start, position - 1, table))
-    text = "\n".join([lead, *lines] if lead else lines)
-    return Line(text, marks=tuple(marks))
-
-
-def _format_row(cells: Sequence[str]) -> str:
-    return "|" + "|".join([f" {_escape_cell(cell)} " if cell else " " for cell in cells]) + "|"
-
-
-def _escape_cell(text: str) -> str:
-    if "|" not in text and "\\" not in text:
-        return text
-    return re.sub(r"\\(?=[\\|])", r"\\\\", text).replace("|", "\\|")
-
-
-# -- Tables without numbers ----------------------------------------------------------------
-
-
-def _find_text_rows(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Yield the rows of each table without numbers: three cells or more, strictly aligned.
-
-    A row with long cells is only looked at beside one with short cells.
-    """
-    group: list[Row] = []
-    for i, row in enumerate(rows):
-        if group and _has_three_cells(row) and _is_below(group[-1], row):
-            group.append(row)
-            continue
-        if _is_text_table(group):
-            yield group
-        group = []
-        if (any(map(is_loose, row.lines)) or len(row.lines) > 2) and _has_three_cells(row):
-            above = [rows[i - 1]] if i and _has_three_cells(rows[i - 1]) else []
-            group = [*above, row] if above and _is_below(above[0], row) else [row]
-    if _is_text_table(group):
-        yield group
-
-
-def _has_three_cells(row: Row) -> bool:
-    return len(row.all_runs) >= 3 and not _DOT_LEADER.search(row.text)
-
-
-def _is_below(upper: Row, lower: Row) -> bool:
-    """Whether a row has the cells of the row above, at the same left edges."""
-    close = upper.y - lower.y <= _MAX_ROW_DISTANCE * max(min(upper.height, lower.height), 1)
-    return (
-        close
-        and len(upper.all_runs) == len(lower.all_runs)
-        and all(
-            abs(a.x_min - b.x_min) <= _ALIGNED_POINTS or abs(a.x_max - b.x_max) <= _ALIGNED_POINTS
-            for a, b in zip(upper.all_runs, lower.all_runs, strict=True)
-        )
-    )
-
-
-def _is_text_table(group: Sequence[Row]) -> bool:
-    if len(group) < _MIN_TEXT_ROWS:
-        return False
-    lengths = [len(run.text) for row in group for run in row.all_runs]
-    return sum(lengths) <= _MAX_MEAN_CELL_CHARACTERS * len(lengths) and max(lengths) <= 60
-
-
-def _make_text_table(group: Sequence[Row]) -> tuple[list[Line], Line]:
-    grid = [[run.text for run in row.all_runs] for row in group]
-    lines = [line for row in group for line in row.lines]
-    return lines, format_table("", "", grid[0], grid[1:])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -222,3 +223,49 @@ def test_header_and_rows_with_long_cells_belong_to_a_table_of_texts() -> None:
     ((table, texts),) = list_tables(document)
     assert table.columns == rows[0]
     assert texts == [f"| {' | '.join(row)} |" for row in rows[1:]]
+
+
+CONTACTS = [
+    (["Department"], ["Contact"], ["Tasks"], ["Hours"]),
+    (["Payroll"], ["Ruben"], ["Salaries and", "tax forms"], ["Tuesday and", "Thursday"]),
+    (["Facilities"], ["Magda"], ["Heating, light", "and cleaning"], ["Daily"]),
+    (["Reception"], ["Ida"], ["Visitors"], ["Daily"]),
+    (["Works council"], ["Jonas"], ["Advice on", "changes of", "contracts"], ["Wednesday"]),
+]
+
+
+def draw_contacts(alignment: str, line_gap: float = 11, row_gap: float = 18) -> Lines:
+    """Draw a table whose cells have several lines, without rules."""
+    lines: list[tuple[float, float, float, str]] = []
+    y = 700.0
+    for cells in CONTACTS:
+        height = max(map(len, cells))
+        for column, parts in enumerate(cells):
+            first = height - len(parts) if alignment == "bottom" else 0
+            lines += [
+                (50 + 100 * column, y - line_gap * (first + i), 9.0, part)
+                for i, part in enumerate(parts)
+            ]
+        y -= line_gap * (height - 1) + row_gap
+    return lines
+
+
+@pytest.mark.parametrize("alignment", ["top", "bottom"])
+@pytest.mark.parametrize("left", [50, 60])
+def test_lines_of_cells_of_texts_are_joined(alignment: str, left: float) -> None:
+    after = (left, 560, 9.0, "Ask the desk")
+    document = parse([(50, 760, 9, "The contacts follow."), *draw_contacts(alignment), after])
+    ((table, rows),) = list_tables(document)
+    expected = [" | ".join(" ".join(parts) for parts in cells) for cells in CONTACTS]
+    assert " | ".join(table.columns) == expected[0]
+    assert rows == [f"| {row} |" for row in expected[1:]]
+    assert document.text.endswith("Ask the desk\n") or document.text.endswith("Ask the desk")
+
+
+def test_lines_that_may_belong_to_two_rows_are_not_joined() -> None:
+    document = parse([*draw_contacts("top", line_gap=14, row_gap=14)])
+    assert all(
+        "Salaries and tax forms" not in text for _, texts in list_tables(document) for text in texts
+    )
+    for word in ("Salaries", "tax forms", "Thursday", "contracts"):
+        assert word in document.text
