@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from connectors.parsers import ocr
+from connectors.parsers.default_properties import remove_default_properties
 from connectors.parsers.omissions import OmissionLog
 from connectors.parsers.pdf_annotations import insert_annotations, read_annotations
 from connectors.parsers.pdf_columns import join_split_lines, order_lines
@@ -214,4 +215,4 @@ def _read_information(pdf: Any) -> dict[str, str]:
         date = re.match(r"D:(\d{4})(\d{2})?(\d{2})?", information.pop(key, ""))
         if date:
             information[key] = "-".join(part for part in date.groups() if part)
-    return information
+    return remove_default_properties(information)

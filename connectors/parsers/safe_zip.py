@@ -7,6 +7,7 @@ import re
 import zipfile
 from typing import Any
 
+from connectors.parsers.default_properties import remove_default_properties
 from rag.errors import EncryptedDocument, ParseError
 from rag.types import flatten_metadata
 
@@ -126,9 +127,10 @@ def read_properties(xml: bytes) -> dict[str, Any]:
             values_by_name[name].append(
                 _shorten_date(text) if name in ("created", "modified") else text
             )
-    return flatten_metadata(
-        {key: values[0] if len(values) == 1 else values for key, values in values_by_name.items()}
-    )
+    properties = {
+        key: values[0] if len(values) == 1 else values for key, values in values_by_name.items()
+    }
+    return flatten_metadata(remove_default_properties(properties))
 
 
 def _shorten_date(text: str) -> str:

@@ -51,9 +51,9 @@ def find_contents(text: str) -> list[Mark]:
     lines = list(_iterate_lines(text))
     marks: list[Mark] = []
     max_page = max(_MIN_PAGES, len(text) // _MIN_PAGE_CHARACTERS)
-    for entries in _list_runs(list(_iterate_entries(lines))):
-        pages = [entry.page for entry in entries if entry.page is not None]
-        if not _is_ascending(pages) or max(pages, default=0) > max_page:
+    all_entries = [e for e in _iterate_entries(lines) if e.page is None or e.page <= max_page]
+    for entries in _list_runs(all_entries):
+        if not _is_ascending([entry.page for entry in entries if entry.page is not None]):
             continue
         first, last = entries[0].line, entries[-1].line
         other_lines = {
