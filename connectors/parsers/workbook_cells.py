@@ -478,7 +478,7 @@ def _read_ods_chart(
     if not refers_only_to(references, read_sheets):
         grid = next((_read_ods_sheet(table).rows for table in chart.iter("{*}table")), grid)
     if title or grid:
-        yield Drawing(to_well_formed(title), grid)
+        yield Drawing(to_well_formed(title), grid, is_chart=True)
 
 
 def _read_ods_comments(table: Any) -> Iterator[Comment]:

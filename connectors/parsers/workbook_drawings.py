@@ -31,6 +31,7 @@ class Drawing(NamedTuple):
     text: str
     grid: list[list[str]] = []
     """The values of a chart that are not in the cells of a sheet: a row of names, then values."""
+    is_chart: bool = False
 
 
 class Comment(NamedTuple):
@@ -104,7 +105,8 @@ def _describe_chart(root: Any, read_sheets: Collection[str]) -> Iterator[Drawing
     values_are_in_cells = not has_literals and refers_only_to(references, read_sheets)
     for title, grid in read_chart(root):
         if title or not values_are_in_cells:
-            yield Drawing(to_well_formed(title), [] if values_are_in_cells else grid)
+            shown_grid = [] if values_are_in_cells else grid
+            yield Drawing(to_well_formed(title), shown_grid, is_chart=True)
 
 
 def refers_only_to(references: Collection[str], sheets: Collection[str]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from connectors.base import Parser
@@ -12,10 +12,12 @@ from connectors.parsers.office_parts import convert_strict_package
 from connectors.parsers.omissions import OmissionLog
 from connectors.parsers.records import Fields, SheetTables, build_table_document, write_rows
 from connectors.parsers.safe_zip import ZippedFile, read_office_properties
-from connectors.parsers.text_builder import TextBuilder
+from connectors.parsers.text_builder import TextBuilder, build_heading_marks
 from connectors.parsers.workbook_cells import SheetCells, read_workbook
+from connectors.parsers.workbook_drawings import Drawing
 from rag.types import Document, flatten_metadata, to_well_formed
 
+_MAX_HEADING_CHARACTERS = 200
 _MAX_FORMULAS_LISTED = 100  # in the metadata
 
 
@@ -98,14 +100,21 @@ def _write_sheet(
         builder.write("\n")
         write_rows(builder, SheetTables(rows, None, numbers, raw_values, spans), Fields())
         for drawing in sheet.drawings:
-            builder.write_paragraph(drawing.text)
-            _write_values(builder, drawing.grid)
-    builder.mark("heading", (sheet.name,), start + 1 if start else 0)
+            if not drawing.is_chart:
+                builder.write_paragraph(drawing.text)
+        headings = [(start + 1 if start else 0, 1, sheet.name)]
+        for drawing in sheet.drawings:
+            if drawing.is_chart:
+                headings += _write_chart(builder, drawing)
+    builder.marks += build_heading_marks(headings, builder.offset)
 
 
-def _write_values(builder: TextBuilder, grid: Sequence[Sequence[str]]) -> None:
-    """Write the values of a chart as a table with its marks."""
-    table = format_table(grid, header_rows=1) if grid else ""
+def _write_chart(builder: TextBuilder, chart: Drawing) -> Iterator[tuple[int, int, str]]:
+    """Write a chart with its values as a table; yield the offset, level and text of its heading."""
+    if chart.text:
+        builder.write_paragraph(chart.text)
+        yield builder.offset - len(chart.text) - 1, 2, chart.text[:_MAX_HEADING_CHARACTERS]
+    table = format_table(chart.grid, header_rows=1) if chart.grid else ""
     builder.write_paragraph(table)
     start = builder.offset - len(table) - 1
     for mark in find_table_marks(table):

@@ -92,6 +92,9 @@ def test_chart_whose_values_are_in_no_cell_of_the_text_becomes_a_table(place: st
     assert table.columns == ("", "Berths")
     rows = [text for _, text in list_marked_texts(document, "row")]
     assert rows == ["Harbour report", "| Q1 | 12 |", "| Q2 | 15 |"]
+    headings = dict(list_marked_texts(document, "heading"))
+    assert headings[("Report",)].endswith("Harbour report")
+    assert headings[("Report", "Berths sold (thousand)")].endswith("| Q2 | 15 |")
     (sheet,) = list_marked_texts(document, "sheet")
     assert sheet[0] == "Report"
     assert "| Q2 | 15 |" in sheet[1]
