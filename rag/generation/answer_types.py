@@ -67,6 +67,16 @@ _NO_AMOUNT = re.compile(
     r"|\d(?:st|nd|rd|th)\b|\b(?!(?:eur|usd|gbp|chf)\d)[^\W\d_]++[-_/]?\d[\w-]*+",
     re.IGNORECASE,
 )
+_ASKED_LENGTH = re.compile(
+    r"\bhow\slong\s(?:(?:is|are|was|were)\s(?:the|a|an)\b|.{1,80}\bbe\b)"
+    r"|\bwie\slang\s(?:ist|sind|muss|darf|soll)\b",
+    re.IGNORECASE,
+)
+_LENGTH = re.compile(
+    rf"(?:\d|\b(?:{_NUMBER_WORDS}))\s?(?:mm|cm|m|km|met(?:re|er)s?|kilomet(?:re|er)s?|miles?|feet|inches|"
+    r"characters?|letters?|digits?|words?|lines?|pages?|signs?|zeichen|buchstaben|ziffern|seiten|wörter)\b",
+    re.IGNORECASE,
+)
 _CONTACT = re.compile(r"\d[\d ()/.+-]{3,}\d|\S@\S|https?://|www\.")
 _PERSON = re.compile(
     r"(?<![.!?:]\s)(?<!^)\b[^\W\d_a-zß-öø-ÿ][\w'’-]{1,60}|[^\W\d_a-zß-öø-ÿ][\w'’-]{1,60}\s[^\W\d_a-zß-öø-ÿ]"
@@ -161,8 +171,11 @@ def find_answer_type(question: str) -> AnswerType | None:
 def has_new_answer(question: str, text: str, kind: AnswerType) -> bool:
     """Whether a text has an answer of this kind, and a person whom the question does not name.
 
-    "Ask the captain." does not say who the captain is.
+    "Ask the captain." does not say who the captain is. "How long must a password be?" asks for a
+    time or for a length.
     """
+    if kind == "duration" and _ASKED_LENGTH.search(question) and _LENGTH.search(text):
+        return True
     if kind == "person":
         asked_words = set(words(question))
         text = _WORD.sub(lambda m: " " if m.group().lower() in asked_words else m.group(), text)

@@ -47,6 +47,7 @@ from rag.types import Answer, Citation, ExtractStep, Hit, Message, Sentence
 _MAX_QUOTES = 20
 _SURE_ENOUGH = 0.5  # that a sentence without an answer of the asked kind holds one in other words
 _MAX_SHORT_WORDS = 4  # a sentence of so many words needs its heading to be understood
+_QUOTE_SIGNS = re.compile(r"(?:\A|\n)[ \t]*(?:>[ \t]?)+")
 _WITHOUT_SUBJECT = re.compile(
     r"[^\W\d_a-zß-öø-ÿ][a-zß-öø-ÿ]+s\s(?:the|a|an|all|up|at|in|from|to|with|for)\b"
 )
@@ -335,8 +336,12 @@ def _add_count(
 def _render_candidate(
     candidate: Candidate, query: Query | None = None, kind: QuestionKind = "fact"
 ) -> str:
-    """Return a quote as it is shown: on one line, below the headings that it needs."""
-    text = show_as_notes(_collapse_white_space(candidate.passage.describe(candidate.span)))
+    """Return a quote as it is shown: on one line, below the headings that it needs.
+
+    The signs of quoted lines in a mail are left out.
+    """
+    quote = _QUOTE_SIGNS.sub(" ", candidate.passage.describe(candidate.span))
+    text = show_as_notes(_collapse_white_space(quote))
     if query is not None and (headings := _list_needed_headings(candidate, text, query, kind)):
         text = f"{_collapse_white_space(', '.join(headings))}: {text}"
     source = candidate.passage.uri

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _QUOTE_MARKER = re.compile(r">\s+")
+_ATTRIBUTION = re.compile(
+    r"\b(?:wrote|schrieb|a écrit|escribió|ha scritto|schreef|escreveu)\s?:\Z", re.IGNORECASE
+)
 _NOT_PROSE = re.compile(r"#{1,6}\s|\|?[\s:|-]+\|?$")
 _CARRIED_TERMS_FACTOR = 0.5  # of the relevance, if only terms of an earlier question are shared
 _PASSAGE_WEIGHT = 0.5  # weight of the passage's score in a sentence's score
@@ -315,11 +318,12 @@ def _weigh_by_rarity(
 def _iterate_quotable_spans(passage: Passage) -> Iterator[Span]:
     """Yield the quotable sentences, without headings, rules, fragments and list markers.
 
-    The entries of a table of contents only repeat headings.
+    The entries of a table of contents only repeat headings, and "On Monday, Ann wrote:" only says
+    whose mail is quoted below.
     """
     for start, end in passage.sentence_spans():
         span = Span(start, end)
-        if passage.is_in_contents(start):
+        if passage.is_in_contents(start) or _ATTRIBUTION.search(passage.text, start, end):
             continue
         sentence = passage.text[start:end]
         if _NOT_PROSE.match(sentence):
@@ -327,8 +331,16 @@ def _iterate_quotable_spans(passage: Passage) -> Iterator[Span]:
         if marker := LIST_MARKER.match(sentence) or _QUOTE_MARKER.match(sentence):
             span = Span(start + marker.end(), end)
             sentence = passage.text[span.start : end]
+        if _is_heading(passage, span):
+            continue
         if len(words(sentence)) >= _count_required_words(passage, span, sentence):
             yield span
+
+
+def _is_heading(passage: Passage, span: Span) -> bool:
+    """Whether a passage is only its heading: the title of a chart, a slide without a text."""
+    headings = passage.headings_at(span.start)
+    return bool(headings) and passage.text[span.start : span.end].strip("#=*_-~ ") == headings[-1]
 
 
 def _count_required_words(passage: Passage, span: Span, sentence: str) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rag import Answer, ExtractiveGenerator, GroundedGenerator, Pipeline, ScriptedChat
-from rag.generation.answer_types import find_answer_type, has_answer_of_type
+from rag.generation.answer_types import find_answer_type, has_answer_of_type, has_new_answer
 from rag.text.function_words import points_back
 
 FEES = """\
@@ -47,6 +47,10 @@ Date: Mon, 05 May 2025 10:00:00 +0200
 The heater did not work on Saturday. We ask for a refund of 320 euros, half of the rent.
 
 Lena Fuchs
+
+On Fri, 2 May 2025 at 09:00, Jonas Weber wrote:
+> Dear Lena, the plumber repairs the heater in cabin 4 on
+> Thursday morning.
 """
 
 
@@ -129,6 +133,38 @@ def test_a_day_without_a_date_is_a_time(text: str) -> None:
 )
 def test_the_question_word_says_what_is_asked_for(question: str, kind: str) -> None:
     assert find_answer_type(question) == kind
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "expected"),
+    [
+        ("How long must a password be?", "It has at least 14 characters.", True),
+        ("How long is the hall?", "The hall is 30 m by 12 m.", True),
+        ("How long is the hall?", "It may be used for two hours.", True),
+        ("How long does the course take?", "It has 14 pages.", False),
+        ("Wie lang muss das Passwort sein?", "Es hat mindestens 14 Zeichen.", True),
+    ],
+)
+def test_how_long_asks_for_a_time_or_a_length(question: str, text: str, expected: bool) -> None:
+    assert has_new_answer(question, text, "duration") is expected
+
+
+def test_a_quoted_mail_is_shown_without_its_signs_and_its_attribution(office: Pipeline) -> None:
+    answer = office.ask("When does the plumber repair the heater in cabin 4?")
+    assert "in cabin 4 on Thursday morning." in answer.text
+    assert ">" not in answer.text
+    assert "wrote:" not in answer.text
+    (quoted,) = (c for c in answer.citations if "Thursday" in c.quote)
+    assert "cabin 4 on\n> Thursday" in quoted.quote
+    assert quoted.verified
+
+
+def test_a_heading_alone_is_no_answer(office: Pipeline, tmp_path: Path) -> None:
+    text = "# Kayak tours\n\n## Prices of the kayak tours in May\n"
+    (tmp_path / "tours.md").write_text(text, encoding="utf-8")
+    office.ingest(tmp_path / "tours.md")
+    answer = office.ask("What are the prices of the kayak tours in May?")
+    assert answer.status == "abstained"
 
 
 def test_a_pronoun_does_not_point_into_another_paragraph(office: Pipeline) -> None:
