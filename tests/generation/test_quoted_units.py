@@ -160,11 +160,12 @@ def test_a_quoted_mail_is_shown_without_its_signs_and_its_attribution(office: Pi
 
 
 def test_a_heading_alone_is_no_answer(office: Pipeline, tmp_path: Path) -> None:
-    text = "# Kayak tours\n\n## Prices of the kayak tours in May\n"
+    text = "# Prices of the kayak tours in May\n"
     (tmp_path / "tours.md").write_text(text, encoding="utf-8")
     office.ingest(tmp_path / "tours.md")
-    answer = office.ask("What are the prices of the kayak tours in May?")
-    assert answer.status == "abstained"
+    asked = office.replace(generator=ExtractiveGenerator(answerability=0.001), k=1)
+    answer = asked.ask("What are the prices of the kayak tours in May?")
+    assert answer.citations == ()
 
 
 def test_a_pronoun_does_not_point_into_another_paragraph(office: Pipeline) -> None:
