@@ -68,11 +68,11 @@ def record(model: Path, folder: str, drafts: Path) -> None:
         chat = OpenAIChat(model="m", base_url=url, api_key=key, seed=1, timeout=900)
         with _open_pipeline(docs, GroundedGenerator(model=chat, fallback=None)) as pipeline:
             for question in questions:
-                if _last_turn(question) in known:
+                if _join_turns(question) in known:
                     continue
                 answer = _ask(pipeline, question)
                 steps = [step.draft for step in answer.trace if getattr(step, "draft", None)]
-                line = {"question": _last_turn(question), "draft": (steps or [answer.text])[-1]}
+                line = {"question": _join_turns(question), "draft": (steps or [answer.text])[-1]}
                 output.write(json.dumps(line, ensure_ascii=False) + "\n")
                 output.flush()
 
@@ -84,11 +84,11 @@ def check(folder: str, files: Sequence[Path]) -> None:
     with _open_folder(folder) as (docs, questions):
         for file in files:
             drafts = {line["question"]: line["draft"] for line in _read_lines(file)}
-            asked = [q for q in questions if _last_turn(q) in drafts]
+            asked = [q for q in questions if _find_draft(q, drafts)]
             counts, quoted = Counts(), Counts()
             with _open_pipeline(docs, None) as pipeline:
                 for question in asked:
-                    draft = drafts[_last_turn(question)]
+                    draft = _find_draft(question, drafts)
                     chat = ScriptedChat(replies=(draft,) * 20)
                     plain = pipeline.replace(generator=GroundedGenerator(model=chat, fallback=None))
                     _count(counts, question, draft, _ask(plain, question))
@@ -134,7 +134,14 @@ def _ask(pipeline: Pipeline, question: dict[str, Any]) -> Answer:
     return answer
 
 
-def _last_turn(question: dict[str, Any]) -> str:
+def _find_draft(question: dict[str, Any], drafts: dict[str, str]) -> str:
+    """Return the draft for a question, or for the last turn of a conversation; "" for none."""
+    turns = question["question"]
+    last = turns if isinstance(turns, str) else turns[-1]
+    return drafts.get(_join_turns(question)) or drafts.get(last, "")
+
+
+def _join_turns(question: dict[str, Any]) -> str:
     turns = question["question"]
     return turns if isinstance(turns, str) else " / ".join(turns)
 
