@@ -252,7 +252,7 @@ class LexicalVerifier(Verifier):
             or exchanges_clauses(claim.text, sentence_texts)
             or is_by_another_person(claim.text, wording.statement.text, passage.combined.text)
             or is_about_another_row(
-                claim.stem_weights.keys() - claim.numbers,
+                claim.stem_weights.keys(),
                 passage.combined.stem_weights.keys(),
                 wording.row,
             )

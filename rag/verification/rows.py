@@ -6,6 +6,7 @@ from collections.abc import Sequence, Set
 from functools import lru_cache
 
 from rag.text.tokenization import STOP_WORDS, content_stems, words
+from rag.verification.labelled_values import names_what_is_measured
 
 _MIN_CELLS = 2
 _MIN_VALUE_WORDS = 2
@@ -58,10 +59,15 @@ def is_about_another_row(
     if not row:
         return False
     label_stems = set(content_stems(row[0][1]))
+    foreign_stems = [
+        stem
+        for stem in claim_stems - known_stems
+        if not stem[0].isdigit() and not names_what_is_measured(stem)
+    ]
     return (
         bool(label_stems)
         and label_stems.isdisjoint(claim_stems)
-        and len(claim_stems - known_stems) >= _MIN_FOREIGN_WORDS
+        and len(foreign_stems) >= _MIN_FOREIGN_WORDS
     )
 
 

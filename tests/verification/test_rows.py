@@ -32,6 +32,7 @@ ORDER = "Orders: Order: SO-31; Date: 2025-03-01; Customer: Lumen Ltd; Pieces: 90
         (PRICES, "The minimum order of the hex bolt M8 is 100."),
         (ORDER, "On 1 March 2025, Lumen Ltd ordered 900 pieces."),
         (ORDER, "The order SO-31 is open."),
+        (ORDER, "The order number SO-31 was placed on 2025-03-01 by Lumen Ltd."),
         (ROOM, "The Maple room has no projector."),
         (ROOM, "The Maple room has a lift."),
     ],
