@@ -139,10 +139,11 @@ def _find_numbered(lines: list[_Line]) -> dict[int, int]:
     Lines of lists and of tables of contents, which directly follow each other, are skipped.
     """
     items = _find_numbered_items(lines)
+    numbers = _list_numbers(lines)
     headings: dict[int, int] = {}
     last: tuple[int, ...] = ()
     for i, line in enumerate(lines[:-1]):
-        number = _read_number(line)
+        number = numbers[i]
         if i in items or not _follows(last, number):
             continue
         if not _may_be_heading(line) or not _has_text_below(line, lines[i + 1]):
@@ -159,7 +160,7 @@ def _find_numbered_items(lines: list[_Line]) -> set[int]:
     """
     items: set[int] = set()
     run: list[int] = []
-    numbers = [_read_number(line) for line in lines]
+    numbers = _list_numbers(lines)
     for i, number in enumerate(numbers):
         if not (run and number and _continues(lines[i - 1], lines[i])):
             run = [i] if number else []
@@ -169,6 +170,27 @@ def _find_numbered_items(lines: list[_Line]) -> set[int]:
         if not is_deeper or not items.isdisjoint(run):
             items.update(run)
     return items
+
+
+def _list_numbers(lines: list[_Line]) -> list[tuple[int, ...]]:
+    """Return the section number of each line; () for none, and for a numbered paragraph.
+
+    "1.1 The gate is closed at ten." is a paragraph, and so is a line that goes on in the next one:
+    in lower case, or directly below a long line.
+    """
+    numbers: list[tuple[int, ...]] = []
+    for i, line in enumerate(lines):
+        number = _read_number(line)
+        below = lines[i + 1] if i + 1 < len(lines) else None
+        is_long = len(line.text.split()) > _MAX_CAPITAL_WORDS
+        goes_on = (
+            below is not None
+            and not below.follows_blank
+            and (below.text[0].islower() or (is_long and not _read_number(below)))
+        )
+        is_paragraph = len(number) > 1 and (goes_on or not _may_be_heading(line))
+        numbers.append(() if is_paragraph else number)
+    return numbers
 
 
 def _continues(line: _Line, below: _Line) -> bool:
@@ -198,6 +220,8 @@ def _follows(last: tuple[int, ...], number: tuple[int, ...]) -> bool:
 def _has_text_below(line: _Line, below: _Line) -> bool:
     """Whether the line below is no continuation and no item: a text, or a deeper number."""
     number, number_below = _read_number(line), _read_number(below)
+    if len(number_below) > len(number):
+        return True
     if number_below and _follows(number, number_below):
         return len(number_below) > len(number)
     is_new = below.follows_blank or not below.text[0].islower()

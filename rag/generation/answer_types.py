@@ -174,6 +174,7 @@ def has_new_answer(question: str, text: str, kind: AnswerType) -> bool:
     "Ask the captain." does not say who the captain is. "How long must a password be?" asks for a
     time or for a length.
     """
+    text = text.replace("_", " ")  # service_interval_months
     if kind == "duration" and _ASKED_LENGTH.search(question) and _LENGTH.search(text):
         return True
     if kind == "person":

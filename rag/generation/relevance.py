@@ -291,15 +291,21 @@ def explain_missing_answer(question: str, passages: Sequence[Passage], answerabi
 
 
 def find_unmentioned_words(question: str, texts: Sequence[str]) -> list[str]:
-    """Return the words of a question that no text has, as written; not "long" in "how long"."""
+    """Return the words of a question that no text has, as written; not "long" in "how long".
+
+    German texts have "Hund" also where they have "Hunde".
+    """
     text = "\n".join(texts)
     known_stems = {*stems(text), *stems(" ".join(list_pieces(text)))}
     ignored_words = find_stop_words(question) | VAGUE_VERBS
     ignored_words |= {match[1].lower() for match in _DEGREE.finditer(question)}
+    longer_words = words(text) if find_function_words(question).has_capitalized_nouns else []
     return [
         word
         for word in dict.fromkeys(_WORD.findall(question))
-        if word.lower() not in ignored_words and known_stems.isdisjoint(stems(word))
+        if word.lower() not in ignored_words
+        and known_stems.isdisjoint(stems(word))
+        and not any(longer.startswith(word.lower()) for longer in longer_words)
     ]
 
 

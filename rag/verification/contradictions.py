@@ -254,6 +254,23 @@ _WORDS_BEFORE_UNITS = frozenset("degree degrees ° swiss us american australian 
 _APPROXIMATIONS = frozenset(
     "than over under least most about around nearly almost approximately up not above below".split()
 )
+_EVERY = re.compile(r"\b(?:every|each|jede[nmrs]?)\s([^\W\d_]+)", re.IGNORECASE)
+_INTERVAL = re.compile(
+    r"\b(?:every|each|on\sthe|jede[nmrs]?|am)\s(?:second|other|third|fourth|first|last|2nd|3rd|"
+    r"zweite[nmrs]?|dritte[nmrs]?|erste[nmrs]?|letzte[nmrs]?)\s([^\W\d_]+)",
+    re.IGNORECASE,
+)
+_BEYOND = re.compile(
+    r"\b(?:(?:more|over|mehr|über)\s(?:than\s|als\s)?(?P<more>\d+)"
+    r"|(?:less|fewer|under|weniger|unter)\s(?:than\s|als\s)?(?P<less>\d+))\b",
+    re.IGNORECASE,
+)
+_LIMIT = re.compile(
+    r"\b(?:at\smost|up\sto|no\smore\sthan|a?\s?maximum\sof|höchstens|maximal|bis\szu)\s(?P<max>\d+)"
+    r"|\b(?:at\sleast|no\sfewer\sthan|no\sless\sthan|a?\s?minimum\sof|mindestens)\s(?P<min>\d+)"
+    r"|\b(?P<from>\d+)\s?(?:to|bis|-|–)\s?(?P<to>\d+)\b",
+    re.IGNORECASE,
+)
 _CURRENCIES = frozenset("€$£¥")
 _UNIT_STEMS = frozenset(stems(" ".join(w for w in _KNOWN_UNITS if w.isalpha() and len(w) > 2)))
 
@@ -290,8 +307,10 @@ def _find_other_contradiction(claim: str, sentence: str) -> ContradictionKind | 
     claim_words, sentence_words = _analyse(claim), _analyse(sentence)
     if _is_negated_otherwise(claim, sentence, claim_words, sentence_words):
         return "negation"
-    if _has_other_quantifier(claim_words, sentence_words):
+    if _has_other_quantifier(claim_words, sentence_words) or _drops_interval(claim, sentence):
         return "quantifier"
+    if _is_beyond_limit(claim, sentence):
+        return "number"
     if _has_antonym(claim_words, sentence_words):
         return "direction"
     if _is_exchanged(claim_words, sentence_words):
@@ -554,16 +573,25 @@ def _find_rate(words: Sequence[_Word]) -> str:
 def _is_exchanged(claim: Sequence[_Word], sentence: Sequence[_Word]) -> bool:
     """Whether what stands before and after a word is exchanged: "A beat B", "B beat A"."""
     shared = _list_shared_once(claim, sentence)
-    if len(shared) < 3 or _count_passives(claim) != _count_passives(sentence):
+    if len(shared) < 3:
         return False
     claim_positions = {w.stem: i for i, w in enumerate(claim) if w.stem in shared}
     positions = {w.stem: i for i, w in enumerate(sentence) if w.stem in shared}
-    if any(
-        _is_passive(claim, claim_positions[stem]) != _is_passive(sentence, positions[stem])
+    other_voice = [
+        stem
         for stem in shared
-    ):
-        return False  # "Frost damage is covered by X", "X covers damage caused by frost"
+        if _is_passive(claim, claim_positions[stem]) != _is_passive(sentence, positions[stem])
+    ]
     in_order = sorted(shared, key=claim_positions.__getitem__)
+    if other_voice:  # "Frost damage is covered by X", "X covers damage caused by frost"
+        return any(
+            positions[before] < positions[verb] < positions[after]
+            for before, verb, after in zip(in_order, in_order[1:], in_order[2:], strict=False)
+            if verb in other_voice
+            and _has_agent(claim, claim_positions[verb]) != _has_agent(sentence, positions[verb])
+        )
+    if _count_passives(claim) != _count_passives(sentence):
+        return False
     for k in range(1, len(in_order) - 1):
         pivot = in_order[k]
         if _is_listed(claim, claim_positions[pivot]) or _is_listed(sentence, positions[pivot]):
@@ -601,11 +629,39 @@ def _is_passive(words: Sequence[_Word], i: int) -> bool:
     )
 
 
+def _has_agent(words: Sequence[_Word], i: int) -> bool:
+    """Whether "by" follows a verb: the one who acts is named after it."""
+    return any(word.lower == "by" for word in words[i + 1 : i + 3])
+
+
 def _is_listed(words: Sequence[_Word], i: int) -> bool:
     return any(
         0 <= k < len(words) and words[k].lower in {"and", "or", "und", "oder"}
         for k in (i - 1, i + 1)
     )
+
+
+def _drops_interval(claim: str, sentence: str) -> bool:
+    """Whether a claim says "every Friday" of what is "every second Friday" in the sentence."""
+    intervals = {noun.lower() for noun in _INTERVAL.findall(sentence)}
+    return any(
+        noun.lower() in intervals and not _INTERVAL.search(claim) for noun in _EVERY.findall(claim)
+    )
+
+
+def _is_beyond_limit(claim: str, sentence: str) -> bool:
+    """Whether a claim is about more than a maximum or less than a minimum of the sentence."""
+    beyond = {(m.lastgroup, m[m.lastgroup or 0]) for m in _BEYOND.finditer(claim)}
+    if not beyond:
+        return False
+    limits = {
+        (kind, number)
+        for match in _LIMIT.finditer(sentence)
+        for kind, numbers in (("more", ("max", "to")), ("less", ("min", "from")))
+        for number in map(match.group, numbers)
+        if number
+    }
+    return bool(beyond & limits)
 
 
 def _drops_condition(claim: str, sentence: str) -> bool:

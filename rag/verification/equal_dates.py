@@ -10,12 +10,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
-from rag.text.date_forms import NOT_IN_WORD, find_dates
+from rag.text.date_forms import MONTH_PATTERN, NOT_IN_WORD, find_dates
 
 _MIDDLE_OF_MONTH = 15
 _MAX_PART_CHARACTERS = 24
+_TO = re.compile(r"\.?\s?(?:to|until|till|through|bis(?: zum)?|and|und|-|–)\s?(?:the\s)?")
+_SHORT_RANGE = re.compile(
+    r"(?<![\w.])(?P<first>\d\d?)(?:st|nd|rd|th|\.)?\s?"
+    r"(?P<to>to|until|till|through|bis(?: zum)?|-|–)\s?"
+    r"(?P<last>\d\d?)(?:st|nd|rd|th|\.)?\s(?:of\s)?"
+    rf"(?P<month>{MONTH_PATTERN})(?!\w)(?P<year>\s(?:19|20)\d\d(?!\d))?",
+    re.IGNORECASE,
+)
 _DIGIT = re.compile(r"\d")
 _PART_OF_MONTH = re.compile(
     r"\b(?:(?P<start>beginning|start|early|first half|anfang)|(?P<end>end|late|second half|ende))"
@@ -75,9 +84,12 @@ def number_dates(claim: str, passage: str) -> tuple[str, str]:
     """
     if not _DIGIT.search(claim) or not (claimed := _list_dates(claim)):
         return claim, passage
-    known = _list_dates(passage)
+    claim, passage = _complete_ranges(claim), _complete_ranges(passage)
+    claimed, known = _list_dates(claim), _list_dates(passage)
     if not known:
         return claim, passage
+    claim = _move_into_ranges(claim, claimed, passage, known)
+    claimed = _list_dates(claim)
     days = sorted({day for date in claimed for day in date.readings}, key=lambda d: -len(d.number))
     if any(
         day.agrees(reading) and not day.includes(reading)
@@ -93,6 +105,50 @@ def number_dates(claim: str, passage: str) -> tuple[str, str]:
     }
     own_numbers = {day: day.number for day in days if day.number in numbers.values()}
     return _replace_dates(claim, claimed, own_numbers), _replace_dates(passage, known, numbers)
+
+
+@lru_cache(maxsize=2_048)
+def _complete_ranges(text: str) -> str:
+    """Return a text with "3 March to 14 March" for "3 to 14 March"."""
+    return _SHORT_RANGE.sub(
+        lambda m: (
+            f"{m['first']} {m['month']}{m['year'] or ''} {m['to']} "
+            f"{m['last']} {m['month']}{m['year'] or ''}"
+        ),
+        text,
+    )
+
+
+def _move_into_ranges(
+    claim: str, claimed: Sequence[_Date], passage: str, known: Sequence[_Date]
+) -> str:
+    """Return the claim with the first day of a period for each single day within it."""
+    ranges = [
+        (passage[first.start : first.end], first.readings[0], last.readings[0])
+        for first, last in pairwise(known)
+        if _TO.fullmatch(passage, first.end, last.start)
+    ]
+    in_claim = {
+        date
+        for first, last in pairwise(claimed)
+        if _TO.fullmatch(claim, first.end, last.start)
+        for date in (first, last)
+    }
+    for date in reversed(claimed):
+        for text, first, last in ranges:
+            days = [day for day in date.readings if day.day and date not in in_claim]
+            if any(_is_between(first, day, last) for day in days):
+                claim = f"{claim[: date.start]}{text}{claim[date.end :]}"
+                break
+    return claim
+
+
+def _is_between(first: _Day, day: _Day, last: _Day) -> bool:
+    """Whether a day is after the first and before the last one, of the same or of no year."""
+    if not (first.day and last.day) or day.year not in ("", first.year, last.year):
+        return False
+    positions = [(d.month, d.day) for d in (first, day, last)]
+    return positions[0] < positions[1] < positions[2]
 
 
 def _replace_dates(text: str, dates: Sequence[_Date], numbers: Mapping[_Day, str]) -> str:

@@ -1,4 +1,4 @@
-"""Equal measures: "24 months" in a claim is "two years" where the passage writes that.
+"""Equal measures: "24 months" is "two years" where the passage writes that, 2,500 g is 2.5 kg.
 
 Only the claim is restated, and only if the passage has no such measure in the claim's form: "14
 working days" and "8 to 10 p.m." stay as they are.
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from rag.verification.number_normalization import NUMBER_WORDS
 
+_PARTS_OF_UNIT = 1_000  # metric values are compared in thousandths of the smallest unit
 _BASE_UNITS = {
     "minute": ("minutes", 1),
     "hour": ("minutes", 60),
@@ -19,6 +20,23 @@ _BASE_UNITS = {
     "week": ("days", 7),
     "month": ("months", 1),
     "year": ("months", 12),
+}
+_METRIC_UNITS = {
+    name: (kind, size)
+    for kind, size, names in (
+        ("g", 1, "g gram grams gramm"),
+        ("g", 1_000, "kg kilo kilos kilogram kilograms kilogramm"),
+        ("g", 1_000_000, "t tonne tonnes tonnen"),
+        ("mm", 1, "mm"),
+        ("mm", 10, "cm"),
+        ("mm", 1_000, "m metre metres meter meters"),
+        ("mm", 1_000_000, "km kilometre kilometres kilometer kilometers"),
+        ("ml", 1, "ml"),
+        ("ml", 1_000, "l litre litres liter liters"),
+        ("cent", 1, "cent cents ct"),
+        ("cent", 100, "eur euro euros €"),
+    )
+    for name in names.split()
 }
 _PARTS_OF_HOURS = {
     "an hour and a half": 90,
@@ -32,13 +50,16 @@ _MEASURE = re.compile(
     r"|(?<![\w.:,])(?P<hour>\d{1,2})(?::(?P<minute>\d\d))?\s?(?P<half>[ap])(?:\.\s?m\.|m\b)"
     r"|(?<![\w.:,])(?P<hour24>\d{1,2}):(?P<minute24>\d\d)(?![\w:])"
     rf"|(?<![\w.,:-])(?P<count>\d{{1,4}}|one|{'|'.join(NUMBER_WORDS)})[ -]"
-    rf"(?P<unit>{'|'.join(_BASE_UNITS)})s?\b",
+    rf"(?P<unit>{'|'.join(_BASE_UNITS)})s?\b"
+    r"|(?<![\w.,:-])(?P<amount>\d{1,3}(?:,\d{3})+|\d{1,7}(?:\.\d{1,3})?)\s?"
+    rf"(?P<metric>{'|'.join(sorted(_METRIC_UNITS, key=len, reverse=True))})"
+    r"(?!\w|/|\s(?:per|an?|pro|je)\s)",
     re.IGNORECASE,
 )
 
 
 class Measure(NamedTuple):
-    """A duration or a time of day: its place in a text, and its kind and value in base units."""
+    """A duration, a time of day or a metric measure: its place, and its kind and value."""
 
     start: int
     end: int
@@ -58,7 +79,7 @@ def restate_measures(claim: str, passage: str) -> str:
     clock_forms = [texts[0] for (kind, _), texts in forms.items() if kind == "clock"]
     for measure in reversed(claimed):
         equal = forms.get(measure.value, ())
-        if equal and measure.text not in equal:
+        if equal and not any(measure.text.split() == form.split() for form in equal):
             claim = f"{claim[: measure.start]}{equal[0]}{claim[measure.end :]}"
         elif not equal and measure.value[0] == "clock" and clock_forms:
             time = _write_time(measure.value[1], like=clock_forms[0])
@@ -98,6 +119,9 @@ def _read_value(match: re.Match[str]) -> tuple[str, int]:
         return "clock", 60 * hour + int(match["minute"] or 0)
     if match["hour24"]:
         return "clock", 60 * int(match["hour24"]) + int(match["minute24"])
+    if match["metric"]:
+        kind, size = _METRIC_UNITS[match["metric"].lower()]
+        return kind, round(float(match["amount"].replace(",", "")) * size * _PARTS_OF_UNIT)
     kind, size = _BASE_UNITS[match["unit"].lower()]
     count = match["count"].lower()
     return kind, size * (1 if count == "one" else int(NUMBER_WORDS.get(count, count)))

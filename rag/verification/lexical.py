@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
@@ -26,7 +27,13 @@ from rag.verification.labelled_values import find_labelled_values, gives_labelle
 from rag.verification.number_normalization import normalize_numbers
 from rag.verification.parallel_clauses import gives_figures_to_others
 from rag.verification.paraphrases import unify_wordings
-from rag.verification.rows import denies_cell, is_about_another_row, replaces_value, split_row
+from rag.verification.rows import (
+    denies_cell,
+    has_other_code,
+    is_about_another_row,
+    replaces_value,
+    split_row,
+)
 from rag.verification.speakers import is_by_another_person
 from rag.verification.swap_detection import MAX_CLAIM_TOKENS, is_swapped_statement
 from rag.verification.text_facts import (
@@ -46,8 +53,13 @@ _SENTENCES_PER_WINDOW = 3
 _YES_OR_NO = re.compile(
     r"(?P<question>[^?]{3,300})\?\s*(?:(?P<no>no|nein|non)|yes|ja|oui|sí)\b[\s.,!]*", re.IGNORECASE
 )
+_YES_OR_NO_WITH_SENTENCE = re.compile(
+    r"[^?]{3,300}\?\s*(?:no|nein|non|yes|ja|oui|sí)\b[\s.,!]+(?=\w+\s\w)", re.IGNORECASE
+)
+_DECIMAL_COMMA = re.compile(r"(?<![\d.,])(\d{1,3}(?:\.\d{3})+|\d+),(\d\d?)(?![\d,]|\.\d)")
+_UNLESS = re.compile(r"\bunless\b|\b(?:es sei denn,?(?: dass)?|außer wenn)(?!\w)", re.IGNORECASE)
 _PERMISSION = re.compile(
-    r"(?:(?:may|can)\s(?:i|we|one|you)|(?:am|are|is)\s(?:\w+\s){1,3}(?:allowed|permitted)\sto"
+    r"(?:(?:may|can)\s(?:(?:the|our|my)\s)?\w+|(?:am|are|is)\s(?:\w+\s){1,3}(?:allowed|permitted)\sto"
     r"|(?:darf|kann)\s(?:ich|man)|(?:dürfen|können)\swir)\s",
     re.IGNORECASE,
 )
@@ -248,6 +260,7 @@ class LexicalVerifier(Verifier):
             or gives_figures_to_others(claim.text, sentence_texts)
             or replaces_value(claim.text, wording.row)
             or (has_wrong_number and wording.row)
+            or (wording.row and has_other_code(claim.text, passage.combined.all_words))
             or denies_cell(claim.stem_weights.keys(), wording.row, is_negated=claim.is_negated)
             or exchanges_clauses(claim.text, sentence_texts)
             or is_by_another_person(claim.text, wording.statement.text, passage.combined.text)
@@ -296,7 +309,7 @@ def _restate(claim: str, passage: str) -> tuple[str, str]:
 
     A question that is answered by yes or no becomes a statement.
     """
-    claim, passage = claim.replace("_", " "), passage.replace("_", " ")
+    claim, passage = _simplify(claim), _simplify(passage)
     if answer := _YES_OR_NO.fullmatch(claim):
         question = answer["question"]
         if permission := _PERMISSION.match(question):
@@ -304,7 +317,20 @@ def _restate(claim: str, passage: str) -> tuple[str, str]:
             claim = f"{rest} is {'forbidden' if answer['no'] else 'allowed'}."
         else:
             claim = f"not {question}." if answer["no"] else f"{question}."
+    elif answer := _YES_OR_NO_WITH_SENTENCE.match(claim):
+        claim = claim[answer.end() :]
     return number_dates(restate_measures(claim, passage), passage)
+
+
+@lru_cache(maxsize=4_096)
+def _simplify(text: str) -> str:
+    """Return a text with numbers such as 1284.50 for 1.284,50, and "if not" for "unless"."""
+    text = text.replace("_", " ")
+    if "," in text:
+        text = _DECIMAL_COMMA.sub(lambda m: f"{m[1].replace('.', '')}.{m[2]}", text)
+    if not any(word in text for word in ("nless", "sei denn", "ßer wenn")):
+        return text
+    return _UNLESS.sub(lambda m: "if not" if m[0].lower() == "unless" else "wenn nicht", text)
 
 
 # -- sentence vectors ----------------------------------------------------------------------
@@ -395,6 +421,8 @@ class _Wording(NamedTuple):
     sentence: TextFacts
     statement: TextFacts
     row: tuple[tuple[str, str], ...] = ()
+    is_less_alike: bool = False
+    """Whether the texts have less in common than in their original wordings."""
     has_other_subject: bool = False
     """Whether a rewritten verb may have another subject: who does not pay, and what is free."""
 
@@ -446,7 +474,9 @@ def _list_wordings(
         unified.statement.all_words ^ statement.all_words
     )
     unified = unified._replace(has_other_subject=not _JUDGEMENTS.isdisjoint(new_words))
-    return (unified,) if unified.share >= original.share else (original, unified)
+    if unified.share >= original.share:
+        return (unified,)
+    return original, unified._replace(is_less_alike=True)
 
 
 def _unify_facts(facts: TextFacts) -> TextFacts:
@@ -554,7 +584,9 @@ def _find_kind(
         return None
     others = tuple(other.text for other in passage.sentences)
     kind = find_contradiction(claim.text, wording.statement.text, others)
-    if kind == "order" and wording.has_other_subject:
+    if kind == "negation" and wording.is_less_alike:
+        return None  # "may not" became "forbidden" in one of them only
+    if kind == "order" and ("?" in claim.text or wording.has_other_subject):
         return None  # "Visitors do not pay for parking" is "Parking is free for visitors"
     if wording.row and (kind == "order" or (kind == "negation" and not wording.has_other_negation)):
         return None  # neither the order of cells nor a column such as "Failed" means anything

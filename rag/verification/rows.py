@@ -6,13 +6,13 @@ from collections.abc import Sequence, Set
 from functools import lru_cache
 
 from rag.text.tokenization import STOP_WORDS, content_stems, words
-from rag.verification.labelled_values import names_what_is_measured
 
 _MIN_CELLS = 2
 _MIN_VALUE_WORDS = 2
 _NO = frozenset("no none nein non false n".split())
 _YES = frozenset("yes ja oui sí true y".split())
 _MIN_FOREIGN_WORDS = 2
+_MAX_CODE_CHARACTERS = 6
 
 
 @lru_cache(maxsize=1_024)
@@ -40,6 +40,15 @@ def replaces_value(claim: str, row: Sequence[tuple[str, str]]) -> bool:
     )
 
 
+def has_other_code(claim: str, row_words: Set[str]) -> bool:
+    """Whether a claim has a code of a letter and digits, such as a shelf C4, that no cell has."""
+    return any(
+        any(map(str.isdigit, word)) and any(map(str.isalpha, word)) and word not in row_words
+        for word in words(claim)
+        if len(word) <= _MAX_CODE_CHARACTERS
+    )
+
+
 def denies_cell(claim_stems: Set[str], row: Sequence[tuple[str, str]], *, is_negated: bool) -> bool:
     """Whether a claim says the opposite of a cell with yes or no whose column it names."""
     return any(
@@ -56,6 +65,8 @@ def is_about_another_row(
 
     It must have several words that are neither in the row nor in its headings, the `known_stems`.
     """
+    from rag.verification.labelled_values import names_what_is_measured
+
     if not row:
         return False
     label_stems = set(content_stems(row[0][1]))

@@ -10,6 +10,7 @@ _HEAD = re.compile(
     r"(?:From|Von|De): (?P<sender>[^\n<:]{1,80})"
     r"(?:[\n<]|\s(?:To|Sent|Date|Cc|Subject|An|Gesendet|Datum|Betreff|À|Para):)"
 )
+_QUOTED = re.compile(r"\bwrote:|\bschrieb\b|a écrit|(?:^|\s)>", re.IGNORECASE)
 _FIRST_PERSON = re.compile(
     r"\b(?:I|we|We|my|our|ich|Ich|wir|Wir|mein\w*|unser\w*|je|Je|nous|Nous)\b"
 )
@@ -30,6 +31,8 @@ def is_by_another_person(claim: str, sentence: str, passage: str) -> bool:
     if head is None or subject is None:
         return False
     sentence = sentence.strip()
+    if _QUOTED.search(passage[: max(0, passage.find(sentence)) + len(sentence)]):
+        return False  # it may be what somebody else wrote
     if greeting := _GREETING.match(sentence):
         sentence = sentence[greeting.end() :].strip()
     names = set(words(subject.group()))

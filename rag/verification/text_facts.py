@@ -22,6 +22,7 @@ from rag.verification.number_normalization import (
     normalize_number,
     normalize_numbers,
 )
+from rag.verification.rows import split_row
 
 _MAX_PASSAGE_SENTENCES = 400  # later sentences count only as part of the passage
 _MAX_WEIGHTED_CHARACTERS = 8  # of a stem; longer stems weigh no more
@@ -185,7 +186,10 @@ def get_passage_facts(text: str) -> PassageFacts:
 
 @lru_cache(maxsize=1_024)
 def split_passage(text: str) -> tuple[str, ...]:
-    """Return the first 400 sentences of a passage."""
+    """Return the first 400 sentences of a passage; a row of a table is one."""
+    lines = text.split("\n")
+    if "; " in text and all(map(split_row, lines)):
+        return tuple(lines[:_MAX_PASSAGE_SENTENCES])
     return tuple(text[start:end] for start, end in sentence_spans(text)[:_MAX_PASSAGE_SENTENCES])
 
 

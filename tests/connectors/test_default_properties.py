@@ -18,6 +18,14 @@ from connectors.parsers.default_properties import remove_default_properties
             {"modified": "2025-05-01"},
         ),
         ({"author": "Ann Lee", "created": "2013-12-23"}, None),
+        (
+            {
+                "author": "Ann Lee",
+                "description": "generated using python-pptx",
+                "created": "2013-01-27",
+            },
+            {"author": "Ann Lee"},
+        ),
         ({"title": "(anonymous)", "author": "(anonymous)", "subject": "(unspecified)"}, {}),
         ({"author": "openpyxl", "created": "2025-05-01"}, {"created": "2025-05-01"}),
         ({"author": ["Ann", "Bob"], "title": "Unknown waters", "keywords": "none so far"}, None),

@@ -81,6 +81,11 @@ def test_title_and_numbered_headings_of_minutes() -> None:
             "1 Scope\nIt is.\n2 Steps\n1. Rinse it\n2. Dry it\n\n3 End\nThat is all.",
             [(2, "1 Scope"), (2, "2 Steps"), (2, "3 End")],
         ),
+        (
+            "HOUSE RULES\nOf May 2026\n\n1. Quiet hours\n1.1 Quiet is from ten to six.\n1.2 From noon to two no machines\nmay run.\n\n"
+            "2. Cleaning\n2.1 The stairs are cleaned on Saturday by those who live on the\nFirst Floor.\n\n3. Pets\nCats are allowed.",
+            [(2, "HOUSE RULES"), (2, "1. Quiet hours"), (2, "2. Cleaning"), (2, "3. Pets")],
+        ),
         ("  House rules  \r\n\r\nNo smoking.\r\n", [(1, "House rules")]),
     ],
 )

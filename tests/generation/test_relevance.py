@@ -11,6 +11,7 @@ from rag import ExtractiveGenerator, Pipeline, StaticEmbedder
 from rag.generation.answer_types import find_answer_type, has_answer_of_type, has_new_answer
 from rag.generation.asked_attribute import find_asked_attribute
 from rag.generation.question_spelling import respell_question
+from rag.generation.relevance import find_unmentioned_words
 from rag.query import Query
 from tests.generation.samples import PASSAGES, make_hit
 
@@ -255,3 +256,9 @@ def test_any_question_can_be_written_as_the_passages_are(question: str) -> None:
     respelled = respell_question(query, PASSAGES, StaticEmbedder())
     assert respell_question(respelled, PASSAGES, StaticEmbedder()) == respelled
     assert respell_question(query, [], StaticEmbedder()) == query
+
+
+def test_german_forms_of_a_word_are_mentioned() -> None:
+    texts = ["Hunde dürfen nur mit Zustimmung gehalten werden."]
+    assert find_unmentioned_words("Ist ein Hund erlaubt?", texts) == ["erlaubt"]
+    assert find_unmentioned_words("Is a zustimm a dog?", texts) == ["zustimm", "dog"]

@@ -15,7 +15,8 @@ APPROVAL = "Purchases above 500 EUR are approved by Ann Lee; smaller ones by Raj
 GERMAN = "Das Gehäuse ist grau und der Deckel ist blau."
 MAIL = (
     "From: Lena Vogt\nTo: Marcus Hale\nSubject: Ladder\n\nHi Marcus,\n"
-    "I have returned the ladder today. Joan will send the invoice.\nLena"
+    "I have returned the ladder today. Joan will send the invoice.\nLena\n\n"
+    "On Monday, Marcus Hale wrote:\n> Can the ladder stay?"
 )
 
 
@@ -69,6 +70,7 @@ def test_other_sentences_exchange_nothing(passage: str, claim: str) -> None:
         ("Joan will send the invoice.", True),
         ("Lena will send the invoice.", False),
         ("The ladder has been returned.", True),
+        ("Marcus asked whether the ladder can stay.", True),
     ],
 )
 def test_the_sender_of_a_mail_is_who_writes_i(claim: str, is_supported: bool) -> None:
