@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
@@ -21,12 +19,11 @@ from rag.verification.contradictions import (
     ContradictionKind,
     find_contradiction,
 )
-from rag.verification.equal_dates import number_dates
-from rag.verification.equal_measures import restate_measures
 from rag.verification.labelled_values import find_labelled_values, gives_labelled_values
 from rag.verification.number_normalization import normalize_numbers
 from rag.verification.parallel_clauses import gives_figures_to_others
 from rag.verification.paraphrases import unify_wordings
+from rag.verification.restatement import restate
 from rag.verification.rows import (
     denies_cell,
     has_other_code,
@@ -50,19 +47,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SENTENCES_PER_WINDOW = 3
-_YES_OR_NO = re.compile(
-    r"(?P<question>[^?]{3,300})\?\s*(?:(?P<no>no|nein|non)|yes|ja|oui|sí)\b[\s.,!]*", re.IGNORECASE
-)
-_YES_OR_NO_WITH_SENTENCE = re.compile(
-    r"[^?]{3,300}\?\s*(?:no|nein|non|yes|ja|oui|sí)\b[\s.,!]+(?=\w+\s\w)", re.IGNORECASE
-)
-_DECIMAL_COMMA = re.compile(r"(?<![\d.,])(\d{1,3}(?:\.\d{3})+|\d+),(\d\d?)(?![\d,]|\.\d)")
-_UNLESS = re.compile(r"\bunless\b|\b(?:es sei denn,?(?: dass)?|außer wenn)(?!\w)", re.IGNORECASE)
-_PERMISSION = re.compile(
-    r"(?:(?:may|can)\s(?:(?:the|our|my)\s)?\w+|(?:am|are|is)\s(?:\w+\s){1,3}(?:allowed|permitted)\sto"
-    r"|(?:darf|kann)\s(?:ich|man)|(?:dürfen|können)\swir)\s",
-    re.IGNORECASE,
-)
 _JUDGEMENTS = frozenset({"free", "forbidden", "allowed", "excluded"})
 _DATE_DIGITS = 6  # a date, which was several words, is one for itself
 _MISSING_NAME_IN_ROW = 0.6  # factor: a row has few words, so a name may be all that is false
@@ -148,7 +132,7 @@ class LexicalVerifier(Verifier):
         import numpy as np
 
         cosines = self._nearest_cosines(pairs) if self.similarity else [None] * len(pairs)
-        restated = [_restate(claim, passage) for claim, passage in pairs]
+        restated = [restate(claim, passage) for claim, passage in pairs]
         supports = [
             self._score_pair(get_text_facts(claim), get_passage_facts(passage), cosine)
             for (claim, passage), cosine in zip(restated, cosines, strict=True)
@@ -157,7 +141,7 @@ class LexicalVerifier(Verifier):
 
     def contradicts(self, claim: str, passage: str) -> bool:
         """Whether the nearest sentence has another number, negation, quantifier or direction."""
-        claim, passage = _restate(claim, passage)
+        claim, passage = restate(claim, passage)
         claim_facts, passage_facts = get_text_facts(claim), get_passage_facts(passage)
         if not claim_facts.stem_weights:
             return False
@@ -302,35 +286,6 @@ class LexicalVerifier(Verifier):
                 continue
             cosines.append(float((vectors[sentence_rows] @ claim_vector).max()))
         return cosines
-
-
-def _restate(claim: str, passage: str) -> tuple[str, str]:
-    """Return both texts with equal measures, dates and names of columns in the same writing.
-
-    A question that is answered by yes or no becomes a statement.
-    """
-    claim, passage = _simplify(claim), _simplify(passage)
-    if answer := _YES_OR_NO.fullmatch(claim):
-        question = answer["question"]
-        if permission := _PERMISSION.match(question):
-            rest = question[permission.end() :]
-            claim = f"{rest} is {'forbidden' if answer['no'] else 'allowed'}."
-        else:
-            claim = f"not {question}." if answer["no"] else f"{question}."
-    elif answer := _YES_OR_NO_WITH_SENTENCE.match(claim):
-        claim = claim[answer.end() :]
-    return number_dates(restate_measures(claim, passage), passage)
-
-
-@lru_cache(maxsize=4_096)
-def _simplify(text: str) -> str:
-    """Return a text with numbers such as 1284.50 for 1.284,50, and "if not" for "unless"."""
-    text = text.replace("_", " ")
-    if "," in text:
-        text = _DECIMAL_COMMA.sub(lambda m: f"{m[1].replace('.', '')}.{m[2]}", text)
-    if not any(word in text for word in ("nless", "sei denn", "ßer wenn")):
-        return text
-    return _UNLESS.sub(lambda m: "if not" if m[0].lower() == "unless" else "wenn nicht", text)
 
 
 # -- sentence vectors ----------------------------------------------------------------------
