@@ -78,7 +78,11 @@ def find_quotes_and_signatures(text: str) -> list[Block]:
     """
     lines = text.split("\n")
     quotes = _find_quotes(lines)
-    spans = [message for start, end, _ in quotes for message in _divide_quote(lines, start, end)]
+    spans = [
+        (start + first, start + last, title)
+        for start, end, _ in quotes
+        for first, last, title in _divide_quote(lines[start:end])
+    ]
     offsets = [0]
     for line in lines:
         offsets.append(offsets[-1] + len(line) + 1)
@@ -111,13 +115,13 @@ def _find_quotes(lines: Sequence[str]) -> list[_LineSpan]:
     return spans
 
 
-def _divide_quote(lines: Sequence[str], start: int, end: int) -> list[_LineSpan]:
+def _divide_quote(lines: Sequence[str]) -> list[_LineSpan]:
     """Divide a quote where a deeper one begins or ends, or where the head of a message begins."""
-    texts = [line[_measure_signs(line) :] for line in lines[:end]]
-    depths = [line[: _measure_signs(line)].count(">") for line in lines[:end]]
-    first = next((i for i in range(start, end) if depths[i]), start)
-    depth, starts, head_end = depths[first], [start], start
-    for i in range(first, end):
+    texts = [line[_measure_signs(line) :] for line in lines]
+    depths = [line[: _measure_signs(line)].count(">") for line in lines]
+    first = next((i for i, depth in enumerate(depths) if depth), 0)
+    depth, starts, head_end = depths[first], [0], 0
+    for i in range(first, len(lines)):
         if not texts[i].strip():
             continue
         is_head = i >= head_end and _is_header_block(texts, i)
@@ -131,7 +135,7 @@ def _divide_quote(lines: Sequence[str], start: int, end: int) -> list[_LineSpan]
     starts = sorted(set(starts))
     messages: list[_LineSpan] = []
     senders: dict[int, str] = {}  # by depth: a message goes on below what it quotes
-    for i, message_end in zip(starts, [*starts[1:], end], strict=True):
+    for i, message_end in zip(starts, [*starts[1:], len(lines)], strict=True):
         depth = max(depths[i:message_end])
         senders[depth] = _find_sender(texts[i:message_end]) or senders.get(depth, "")
         title = f"{QUOTE_TITLE} from {senders[depth]}" if senders[depth] else QUOTE_TITLE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -50,16 +51,16 @@ def find_contents(text: str) -> list[Mark]:
     """
     lines = list(_iterate_lines(text))
     marks: list[Mark] = []
+    counts: Counter[str] = Counter()
     max_page = max(_MIN_PAGES, len(text) // _MIN_PAGE_CHARACTERS)
     all_entries = [e for e in _iterate_entries(lines) if e.page is None or e.page <= max_page]
     for entries in _list_runs(all_entries):
         if not _is_ascending([entry.page for entry in entries if entry.page is not None]):
             continue
         first, last = entries[0].line, entries[-1].line
-        other_lines = {
-            _normalize(line.text) for i, line in enumerate(lines) if not first <= i <= last
-        }
-        repeated = sum(entry.label in other_lines for entry in entries)
+        counts = counts or Counter(_normalize(line.text) for line in lines)
+        own_counts = Counter(_normalize(line.text) for line in lines[first : last + 1])
+        repeated = sum(counts[entry.label] > own_counts[entry.label] for entry in entries)
         if repeated < _MIN_REPEATED_SHARE * len(entries):
             continue
         if first > 1 and not lines[first - 1].text:  # below the header of a table
