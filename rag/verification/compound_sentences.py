@@ -22,13 +22,15 @@ _VERBS = frozenset(
     ist sind war waren hat haben hatte wird werden kann können muss müssen darf kostet
     est sont ont était es son está tiene""".split()
 )
+_PREPOSITIONS = frozenset("in on at by for from until with bis von für mit zum im am um".split())
 _LETTER = re.compile(r"(?<=[\w,] )[B-HJ-Z]\b(?!['’]|\.\s?[A-Z])")
 
 
 def exchanges_clauses(claim: str, sentences: Sequence[str]) -> bool:
     """Whether a claim joins a part of one clause with a part of another clause of a sentence.
 
-    The clauses are complete: each has a subject and a verb. The claim has only words of theirs,
+    The clauses are complete: each has a subject and a verb, which the second one may leave out. The
+    claim has only words of theirs,
     some and not all of those that only one of them has, and no other sentence has them all.
     """
     if len(claim) > _MAX_CLAIM_CHARACTERS or _CONJUNCTION.search(claim):
@@ -48,6 +50,11 @@ def exchanges_clauses(claim: str, sentences: Sequence[str]) -> bool:
         for sentence in sentences
         if not _list_clauses(sentence)
     )
+
+
+def _have_same_preposition(first: str, second_words: Sequence[str]) -> bool:
+    """Whether a clause without a verb is like the first one: "..., and the chimney in May"."""
+    return not _PREPOSITIONS.isdisjoint(set(words(first)).intersection(second_words[1:]))
 
 
 def _has_part(claim_stems: frozenset[str], own_stems: frozenset[str]) -> bool:
@@ -72,6 +79,7 @@ def _iterate_clauses(sentence: str) -> Iterator[tuple[frozenset[str], frozenset[
             bool(conjunction["semicolon"])
             or not _VERBS.isdisjoint(others)
             or not first_stems.isdisjoint(second_stems)
+            or (conjunction.group().startswith(",") and _have_same_preposition(first, others))
         )
         if is_complete and all(
             _MIN_STEMS <= len(own) <= _MAX_STEMS for own in (first_stems, second_stems)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import islice, pairwise
 from typing import Literal, NamedTuple
 
-from rag.text.tokenization import STOP_WORDS, stems
+from rag.text.tokenization import STOP_WORDS, content_stems, stems
 from rag.verification.number_normalization import normalize_number
 
 ContradictionKind = Literal[
@@ -183,6 +183,7 @@ _CONDITION = re.compile(
     r"|\bwithout\b|^had\b.*\bwould\b|\bwenn\b|\bfalls\b|\bsofern\b|\bnur\b",
     re.IGNORECASE,
 )
+_ONLY = re.compile(r"\b(?:only|nur)\b", re.IGNORECASE)
 _ANY_CONDITION = re.compile(
     r"\b(?:if|unless|provided|except|as long as|only|when|would|without|until|depend\w*|wenn|falls|"
     r"sofern|nur|in\scase|case\sof|must|no|not|after|for)\b",
@@ -674,6 +675,11 @@ def _drops_condition(claim: str, sentence: str) -> bool:
         sentence = max(sentence.split(";"), key=lambda part: len(claim_stems & set(stems(part))))
     if not _CONDITION.search(sentence):
         return False
+    only = _ONLY.search(sentence)
+    if only and len(_CONDITION.findall(sentence)) == 1:
+        limited_stems = set(content_stems(sentence[only.end() :]))
+        if limited_stems and limited_stems <= set(content_stems(claim)):
+            return False  # "Members may vote" keeps what "only members may vote" is about
     other_words = {match.group().lower() for match in _ANY_CONDITION.finditer(sentence)}
     return not any(
         match.group().lower() not in other_words or _CONDITION.search(match.group())

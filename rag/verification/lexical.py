@@ -19,6 +19,7 @@ from rag.verification.contradictions import (
     ContradictionKind,
     find_contradiction,
 )
+from rag.verification.contrasts import select_side
 from rag.verification.labelled_values import find_labelled_values, gives_labelled_values
 from rag.verification.number_normalization import normalize_numbers
 from rag.verification.parallel_clauses import gives_figures_to_others
@@ -413,7 +414,9 @@ def _list_wordings(
     """
     statement = _remove_headings(nearest.sentence, passage)
     row = split_row(statement.text) or split_row(nearest.sentence.text)
-    if row:
+    if not row:
+        statement = get_text_facts(select_side(claim.text, statement.text))
+    else:
         statement = _select_cells(claim, row) or statement
     original = _Wording(claim, nearest.sentences, nearest.sentence, statement, row)
     if is_repetition(claim.text, statement.text):
