@@ -84,10 +84,10 @@ def check(folder: str, files: Sequence[Path]) -> None:
     with _open_folder(folder) as (docs, questions):
         for file in files:
             drafts = {line["question"]: line["draft"] for line in _read_lines(file)}
-            asked = [q for q in questions if _find_draft(q, drafts)]
+            asked_questions = [q for q in questions if _find_draft(q, drafts)]
             counts, quoted = Counts(), Counts()
             with _open_pipeline(docs, None) as pipeline:
-                for question in asked:
+                for question in asked_questions:
                     draft = _find_draft(question, drafts)
                     chat = ScriptedChat(replies=(draft,) * 20)
                     plain = pipeline.replace(generator=GroundedGenerator(model=chat, fallback=None))

@@ -113,17 +113,17 @@ class NameAgreement:
         own_cells = split_row(passage.describe(span)) if table else ()
         if not own_cells:
             return False
-        known = _list_words(passage.premise(span))
+        premise_words = _list_words(passage.premise(span))
         other_values: dict[str, set[str]] = {}
         for row in passage.sentence_spans():
             if row != span and passage.table_at(row.start) == table:
                 for name, value in split_row(passage.describe(row)):
                     other_values.setdefault(name, set()).add(value)
         return any(
-            self._claims(other) and not _list_value_words(other) <= known
+            self._claims(other_value) and not _list_value_words(other_value) <= premise_words
             for name, value in own_cells
             if not self._claims(value)
-            for other in other_values.get(name, ())
+            for other_value in other_values.get(name, ())
         )
 
     def _claims(self, value: str) -> bool:
@@ -162,11 +162,11 @@ class NameAgreement:
 
 def _find_dates_of_sources(question: str, passages: Sequence[Passage]) -> frozenset[str]:
     """Return the days and months in a question that headings or file names of passages have."""
-    asked = find_exact_dates(question)
-    known = frozenset[str]().union(
-        *(_find_dates_of_label(p, label) for p in passages for label in p.labels if asked)
+    dates = find_exact_dates(question)
+    source_dates = frozenset[str]().union(
+        *(_find_dates_of_label(p, label) for p in passages for label in p.labels if dates)
     )
-    return frozenset(date for date in asked if _have_common_date({date}, known))
+    return frozenset(date for date in dates if _have_common_date({date}, source_dates))
 
 
 def _find_dates_of_label(passage: Passage, label: str) -> frozenset[str]:
@@ -176,7 +176,7 @@ def _find_dates_of_label(passage: Passage, label: str) -> frozenset[str]:
 
 
 def _have_common_date(dates: Set[str], others: Set[str]) -> bool:
-    return any(agree_dates(date, other) for date in dates for other in others)
+    return any(agree_dates(date, other_date) for date in dates for other_date in others)
 
 
 def _names_unknown_person(claim: str, question: str, passages: Sequence[Passage]) -> bool:
@@ -298,10 +298,10 @@ def _list_identifiers_of_family(names: Set[str], passages: Sequence[Passage]) ->
     identifiers = _list_identifiers(names)
     if not identifiers:
         return identifiers
-    known = frozenset[str]().union(
+    passage_words = frozenset[str]().union(
         *(_list_words("\n".join((p.document_name, *p.labels, p.text))) for p in passages)
     )
-    return find_identifiers(identifiers, like=_list_identifiers(known))
+    return find_identifiers(identifiers, like=_list_identifiers(passage_words))
 
 
 def _is_identifier(word: str) -> bool:

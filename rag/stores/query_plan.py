@@ -92,9 +92,9 @@ def compute_idf(matching: int, total: int) -> float:
 def _stem_forms(text: str, languages: Sequence[str]) -> list[tuple[str, ...]]:
     """Return the distinct stems of each word in these languages, and in British and American."""
     stemmed = [index_stems(text, language) for language in languages]
-    others = regional_stems() if "en" in languages else {}
+    regional = regional_stems() if "en" in languages else {}
     return [
-        tuple(dict.fromkeys([*forms, *(other for form in forms for other in others.get(form, ()))]))
+        tuple(dict.fromkeys([*forms, *(stem for form in forms for stem in regional.get(form, ()))]))
         for forms in zip(*stemmed, strict=True)
     ]
 

@@ -418,17 +418,17 @@ def _has_antonym(claim: Sequence[_Word], sentence: Sequence[_Word]) -> bool:
 
 def _has_negated_form(words: Sequence[_Word], others: Sequence[_Word]) -> bool:
     """Whether a word stands in the other text only with a negating prefix, near the same words."""
-    known = {word.lower: i for i, word in enumerate(words)}
+    word_positions = {word.lower: i for i, word in enumerate(words)}
     for j, other in enumerate(others):
         for prefix in _OPPOSITE_PREFIXES if other.is_content else ():
             base = other.lower.removeprefix(prefix)
             if (
                 base != other.lower
-                and base in known
-                and other.lower not in known
+                and base in word_positions
+                and other.lower not in word_positions
                 and not any(word.lower == base for word in others)
                 and _is_negatable(prefix, base)
-                and _list_around(words, known[base]) & _list_around(others, j)
+                and _list_around(words, word_positions[base]) & _list_around(others, j)
             ):
                 return True
     return False

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from rag.text.tokenization import content_stems
 
-_MAX_OTHER_WORDS = 8
+_MAX_EXCEPTION_WORDS = 8
 _CONTRAST = re.compile(
     r",?\s(?:but not|aber nicht|and not|und nicht|mais pas)\s"
     r"|,\s(?P<except>except(?: for)?|außer|ausgenommen)\s"
@@ -30,15 +30,15 @@ def select_side(claim: str, sentence: str) -> str:
     contrast = _CONTRAST.search(sentence)
     if contrast is None:
         return sentence
-    before, other = sentence[: contrast.start()], sentence[contrast.end() :].rstrip(" .")
+    before, exception = sentence[: contrast.start()], sentence[contrast.end() :].rstrip(" .")
     is_negated = _NEGATION.search(before) is not None
-    other_stems = set(content_stems(other))
-    if len(other.split()) > _MAX_OTHER_WORDS or not other_stems:
+    exception_stems = set(content_stems(exception))
+    if len(exception.split()) > _MAX_EXCEPTION_WORDS or not exception_stems:
         return sentence
     if contrast["only"] and not is_negated:
         return sentence
-    if not other_stems <= set(content_stems(claim)):
+    if not exception_stems <= set(content_stems(claim)):
         return sentence if contrast["except"] else f"{before}."
     if is_negated:
-        return f"{_NEGATION.sub('', before)} {other}."
-    return f"not {before} {other}."
+        return f"{_NEGATION.sub('', before)} {exception}."
+    return f"not {before} {exception}."

@@ -82,29 +82,33 @@ def number_dates(claim: str, passage: str) -> tuple[str, str]:
 
     They are also unchanged if the passage may have a date of the claim, but names less of it.
     """
-    if not _DIGIT.search(claim) or not (claimed := _list_dates(claim)):
+    if not _DIGIT.search(claim) or not (claim_dates := _list_dates(claim)):
         return claim, passage
     claim, passage = _complete_ranges(claim), _complete_ranges(passage)
-    claimed, known = _list_dates(claim), _list_dates(passage)
-    if not known:
+    claim_dates, passage_dates = _list_dates(claim), _list_dates(passage)
+    if not passage_dates:
         return claim, passage
-    claim = _move_into_ranges(claim, claimed, passage, known)
-    claimed = _list_dates(claim)
-    days = sorted({day for date in claimed for day in date.readings}, key=lambda d: -len(d.number))
+    claim = _move_into_ranges(claim, claim_dates, passage, passage_dates)
+    claim_dates = _list_dates(claim)
+    days = sorted(
+        {day for date in claim_dates for day in date.readings}, key=lambda d: -len(d.number)
+    )
     if any(
         day.agrees(reading) and not day.includes(reading)
         for day in days
-        for date in known
+        for date in passage_dates
         for reading in date.readings
     ):
         return claim, passage
     numbers = {
         reading: next((day.number for day in days if day.includes(reading)), "")
-        for date in known
+        for date in passage_dates
         for reading in date.readings
     }
     own_numbers = {day: day.number for day in days if day.number in numbers.values()}
-    return _replace_dates(claim, claimed, own_numbers), _replace_dates(passage, known, numbers)
+    return _replace_dates(claim, claim_dates, own_numbers), _replace_dates(
+        passage, passage_dates, numbers
+    )
 
 
 @lru_cache(maxsize=2_048)

@@ -540,8 +540,8 @@ def _find_kind(
     is_far = wording.share < _MIN_SHARE_TO_CONTRADICT
     if is_far and len(claim.tokens) > _MAX_BRIEF_TOKENS:
         return None
-    others = tuple(other.text for other in passage.sentences)
-    kind = find_contradiction(claim.text, wording.statement.text, others)
+    sentence_texts = tuple(facts.text for facts in passage.sentences)
+    kind = find_contradiction(claim.text, wording.statement.text, sentence_texts)
     if kind == "negation" and wording.is_less_alike:
         return None  # "may not" became "forbidden" in one of them only
     if kind == "order" and ("?" in claim.text or wording.has_other_subject):

@@ -40,5 +40,7 @@ def is_by_another_person(claim: str, sentence: str, passage: str) -> bool:
         return False  # the subject is no person of the mail, or the sentence names it
     if _FIRST_PERSON.search(sentence):
         return names.isdisjoint(words(head["sender"]))
-    other = _SUBJECT.match(sentence)
-    return other is not None and set(words(other.group())) <= set(words(passage)) - names
+    named_person = _SUBJECT.match(sentence)
+    return (
+        named_person is not None and set(words(named_person.group())) <= set(words(passage)) - names
+    )

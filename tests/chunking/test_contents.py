@@ -60,10 +60,10 @@ def list_contents(text: str) -> list[str]:
 )
 def test_entries_that_repeat_headings_are_contents(contents: str, body: str) -> None:
     text = f"The user manual of the device.\n\nContents\n\n{contents}\n\n{body}"
-    (found,) = list_contents(text)
-    assert found.endswith(contents.rpartition("\n\n")[2])
-    assert "manual" not in found
-    assert "Unplug" not in found
+    (contents_text,) = list_contents(text)
+    assert contents_text.endswith(contents.rpartition("\n\n")[2])
+    assert "manual" not in contents_text
+    assert "Unplug" not in contents_text
 
 
 @pytest.mark.parametrize(

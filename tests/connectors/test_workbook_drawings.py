@@ -143,8 +143,8 @@ def test_hidden_chart_sheet_is_left_out_and_named() -> None:
     document = parse(data, "a.xlsx")
     assert "Berths sold" not in document.text
     assert document.metadata["hidden"] == ("sheet Trend",)
-    shown = SheetParser(hidden=True).parse(data, uri="file:///a.xlsx")
-    assert "Berths sold" in shown.text
+    with_hidden = SheetParser(hidden=True).parse(data, uri="file:///a.xlsx")
+    assert "Berths sold" in with_hidden.text
 
 
 def test_a_workbook_with_only_a_text_box_or_a_chart_has_text() -> None:
