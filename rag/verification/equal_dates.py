@@ -16,6 +16,7 @@ from typing import NamedTuple
 from rag.text.date_forms import MONTH_PATTERN, NOT_IN_WORD, find_dates
 
 _MIDDLE_OF_MONTH = 15
+_MAX_DATES = 200  # of a text; more are compared as they are written
 _MAX_PART_CHARACTERS = 24
 _TO = re.compile(r"\.?\s?(?:to|until|till|through|bis(?: zum)?|and|und|-|–)\s?(?:the\s)?")
 _SHORT_RANGE = re.compile(
@@ -86,7 +87,7 @@ def number_dates(claim: str, passage: str) -> tuple[str, str]:
         return claim, passage
     claim, passage = _complete_ranges(claim), _complete_ranges(passage)
     claim_dates, passage_dates = _list_dates(claim), _list_dates(passage)
-    if not passage_dates:
+    if not passage_dates or len(claim_dates) > _MAX_DATES or len(passage_dates) > _MAX_DATES:
         return claim, passage
     claim = _move_into_ranges(claim, claim_dates, passage, passage_dates)
     claim_dates = _list_dates(claim)

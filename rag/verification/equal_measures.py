@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from rag.verification.number_normalization import NUMBER_WORDS
 
+_MAX_MEASURES = 200  # of a claim; more are compared as they are written
 _PARTS_OF_UNIT = 1_000  # metric values are compared in thousandths of the smallest unit
 _BASE_UNITS = {
     "minute": ("minutes", 1),
@@ -73,7 +74,7 @@ def restate_measures(claim: str, passage: str) -> str:
     Another time of day is written as the passage writes its own: "4 pm" is 16:00 beside 14:00.
     """
     claimed = _find_measures(claim)
-    if not claimed:
+    if not claimed or len(claimed) > _MAX_MEASURES:
         return claim
     forms = _list_forms(passage)
     clock_forms = [texts[0] for (kind, _), texts in forms.items() if kind == "clock"]

@@ -71,6 +71,12 @@ PASSAGES = (
 )
 
 
+def test_a_text_with_very_many_dates_stays_as_it_is() -> None:
+    claim, passage = "on 1 March " * 201, "on 2025-03-01"
+    assert number_dates(claim, passage) == (claim, passage)
+    assert number_dates(passage, claim) == (passage, claim)
+
+
 @pytest.mark.parametrize("passage", PASSAGES)
 @pytest.mark.parametrize(
     "date", ["on 1 March 2025", "on March 1, 2025", "in March 2025", "on 1 March"]
