@@ -37,7 +37,7 @@ class DocxParser(Parser):
     """
 
     name: ClassVar[str] = "docx"
-    revision: ClassVar[int] = 6
+    revision: ClassVar[int] = 7
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {_DOCX: (".docx", ".docm", ".dotx")}
     library: ClassVar[str] = "mammoth, lxml"
     keeps: ClassVar[str] = (
@@ -199,7 +199,7 @@ class OdtParser(Parser):
     """
 
     name: ClassVar[str] = "odt"
-    revision: ClassVar[int] = 5
+    revision: ClassVar[int] = 6
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "application/vnd.oasis.opendocument.text": (".odt", ".ott"),
         "application/vnd.oasis.opendocument.presentation": (".odp",),
@@ -249,7 +249,7 @@ class PptxParser(Parser):
     """
 
     name: ClassVar[str] = "pptx"
-    revision: ClassVar[int] = 6
+    revision: ClassVar[int] = 7
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {_PPTX: (".pptx", ".pptm", ".potx", ".ppsx")}
     library: ClassVar[str] = "python-pptx, lxml"
     keeps: ClassVar[str] = (

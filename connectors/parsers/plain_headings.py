@@ -138,8 +138,8 @@ def _find_numbered(lines: list[_Line]) -> dict[int, int]:
 
     Lines of lists and of tables of contents, which directly follow each other, are skipped.
     """
-    items = _find_numbered_items(lines)
     numbers = _list_numbers(lines)
+    items = _find_numbered_items(lines, numbers)
     headings: dict[int, int] = {}
     last: tuple[int, ...] = ()
     for i, line in enumerate(lines[:-1]):
@@ -153,14 +153,13 @@ def _find_numbered(lines: list[_Line]) -> dict[int, int]:
     return headings if len(headings) > 1 else {}
 
 
-def _find_numbered_items(lines: list[_Line]) -> set[int]:
+def _find_numbered_items(lines: list[_Line], numbers: list[tuple[int, ...]]) -> set[int]:
     """Return the numbered lines that follow each other without text between them.
 
     A heading is only followed by one with a deeper number: 1.1 after 1.
     """
     items: set[int] = set()
     run: list[int] = []
-    numbers = _list_numbers(lines)
     for i, number in enumerate(numbers):
         if not (run and number and _continues(lines[i - 1], lines[i])):
             run = [i] if number else []
@@ -223,6 +222,6 @@ def _has_text_below(line: _Line, below: _Line) -> bool:
     if len(number_below) > len(number):
         return True
     if number_below and _follows(number, number_below):
-        return len(number_below) > len(number)
+        return False
     is_new = below.follows_blank or not below.text[0].islower()
     return is_new and (below.follows_blank or below.indent <= line.indent)

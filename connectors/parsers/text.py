@@ -43,7 +43,7 @@ class TextParser(Parser):
     """Text as written; the encoding is that of the byte order mark, UTF-8, or guessed."""
 
     name: ClassVar[str] = "text"
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"text/plain": (".txt", ".text", ".log")}
     library: ClassVar[str] = "chardet"
     keeps: ClassVar[str] = "the text as written, in any encoding; headings"

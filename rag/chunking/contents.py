@@ -19,10 +19,9 @@ _MAX_TITLE_WORDS = 4
 _MIN_PAGE_CHARACTERS = 100  # a number beyond the last page is a price or a quantity
 _MIN_PAGES = 20
 
-
 _PAGE = re.compile(r"(?:\d{1,4}|[ivxlc]{1,6})$")
 _PAGE_CHARACTERS = frozenset("0123456789ivxlc")
-_LINK = re.compile(r"\[(?P<label>[^\[\]]{1,200})\]\((?:#[^()\s]{1,200})\)")
+_LINK = re.compile(r"\[(?P<label>[^\[\]]{1,200})\]\(#[^()\s]{1,200}\)")
 _TABLE_RULE = re.compile(r"\|(?:[ \t]*:?-{3,}:?[ \t]*\|)+$")
 _PAGE_COLUMN = re.compile(r"(?i)(?:page|seite|página|pagina|pág|blz|s\.|p\.)")
 _WORD = re.compile(r"[^\W\d_]{2}")

@@ -114,8 +114,8 @@ def find_exact_dates(text: str) -> frozenset[str]:
 
 def agree_dates(first: str, second: str) -> bool:
     """Whether two dates of `find_exact_dates` can be the same; one may lack its year or day."""
-    year, month, day = _divide_date(first)
-    other_year, other_month, other_day = _divide_date(second)
+    year, month, day = divide_date(first)
+    other_year, other_month, other_day = divide_date(second)
     return (
         month == other_month
         and (year == other_year or not year or not other_year)
@@ -123,7 +123,7 @@ def agree_dates(first: str, second: str) -> bool:
     )
 
 
-def _divide_date(date: str) -> tuple[str, str, str]:
+def divide_date(date: str) -> tuple[str, str, str]:
     """Return year, month and day; "" for a missing one."""
     year, date = ("", date[2:]) if date.startswith("--") else (date[:4], date[5:])
     month, _, day = date.partition("-")

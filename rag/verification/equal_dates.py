@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from rag.text.date_forms import MONTH_PATTERN, NOT_IN_WORD, find_dates
+from rag.text.date_ranges import divide_date
 
 _MIDDLE_OF_MONTH = 15
 _MAX_DATES = 200  # of a text; more are compared as they are written
@@ -170,17 +171,12 @@ def _list_dates(text: str) -> tuple[_Date, ...]:
     readings: dict[tuple[int, int], list[_Day]] = {}
     for form in find_dates(text, frozenset(NOT_IN_WORD.split(text.lower()))):
         part = _PART_OF_MONTH.search(text[max(0, form.start - _MAX_PART_CHARACTERS) : form.start])
-        day = _read_day(form.text)._replace(part=(part.lastgroup or "") if part else "")
+        day = _Day(*divide_date(form.text.removeprefix("@")))._replace(
+            part=(part.lastgroup or "") if part else ""
+        )
         readings.setdefault((form.start, form.end), []).append(day)
     dates: list[_Date] = []
     for (start, end), days in sorted(readings.items()):
         if not dates or start >= dates[-1].end:
             dates.append(_Date(start, end, tuple(days)))
     return tuple(dates)
-
-
-def _read_day(form: str) -> _Day:
-    date = form.removeprefix("@")
-    year, date = ("", date[2:]) if date.startswith("--") else (date[:4], date[5:])
-    month, _, day = date.partition("-")
-    return _Day(year, month, day)
