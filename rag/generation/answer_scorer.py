@@ -38,6 +38,7 @@ from rag.text.function_words import (
 )
 from rag.text.number_ranges import find_quantities, find_ranges
 from rag.text.spellings import list_pieces
+from rag.text.synonyms import find_synonymous_words
 from rag.text.tokenization import STOP_WORDS, content_stems, stems, words
 from rag.types import Table
 
@@ -220,7 +221,7 @@ def find_answers_to_follow_up(
     if not own_words:
         return [kind is not None and f.has_answer_type for f in features]
     has_compounds = find_function_words(query.text).has_compounds
-    matches = _WordMatches(own_words, features, embedder, has_compounds=has_compounds)
+    matches = _WordMatches(query.text, own_words, features, embedder, has_compounds=has_compounds)
     similarities = (matches.in_texts(), matches.in_headings(), matches.in_documents())
     best = np.maximum.reduce(similarities).max(axis=1)
     return [
@@ -305,7 +306,9 @@ def compute_feature_matrix(
     distinct_words = _list_distinct_words(str(query))
     question_words = [w for w in distinct_words if w not in stop_words] or distinct_words
     has_compounds = find_function_words(str(query)).has_compounds
-    matches = _WordMatches(question_words, features, embedder, has_compounds=has_compounds)
+    matches = _WordMatches(
+        str(query), question_words, features, embedder, has_compounds=has_compounds
+    )
     similar = matches.in_texts()
     weights = _weigh_words(question_words, features)
     heading, document = matches.in_headings(), matches.in_documents()
@@ -401,13 +404,16 @@ def _weigh_words(words_: Sequence[str], features: Sequence[SpanFeatures]) -> NDA
 
 
 class _WordMatches:
-    """How well the words of a question are matched in texts: 1 for the same stem, else by meaning.
+    """How well the words of a question are matched in texts, 0..1.
+
+    It is 1 for the same stem and for a synonym, else the similarity of the meanings.
 
     Each method returns ``[n, words of the question]`` for the n sentences.
     """
 
     def __init__(
         self,
+        question: str,
         question_words: Sequence[str],
         features: Sequence[SpanFeatures],
         embedder: Embedder,
@@ -415,6 +421,8 @@ class _WordMatches:
         has_compounds: bool,
     ) -> None:
         self._features = features
+        self._question = question
+        self._question_words = question_words
         texts = [f.text for f in features]
         labels = [f.label for f in features]
         passages = [f.passage for f in features]
@@ -454,6 +462,8 @@ class _WordMatches:
                     if columns
                     else np.zeros(self._similarity.shape[1])
                 )
+                synonyms = find_synonymous_words(self._question, text)
+                best[text][[word in synonyms for word in self._question_words]] = 1
         return np.array([best[text] for text in texts])
 
 

@@ -32,6 +32,8 @@ _CURRENCY = re.compile(
     r"kroner)\b)",
     re.IGNORECASE,
 )
+_HOURS = "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
+_GERMAN_HOURS = "eins?|zwei|drei|vier|fünf|sechs|sieben|acht|neun|zehn|elf|zwölf"
 _UNIT_OF_TIME = re.compile(
     r"\b(?:seconds?|minutes?|min|hours?|days?|weeks?|months?|quarters?|years?|shifts?|daily|weekly|"
     r"monthly|yearly|annually|quarterly|hourly|once|twice|immediately|at\sonce|overnight|permanently|"
@@ -41,7 +43,8 @@ _UNIT_OF_TIME = re.compile(
 )
 _DAY = (
     "monday|tuesday|wednesday|thursday|friday|saturday|sunday|montag|dienstag|mittwoch|donnerstag|"
-    "freitag|samstag|sonntag|today|tomorrow|noon|midnight|spring|summer|autumn|winter|weekdays?|"
+    "freitag|samstag|sonntag|today|tomorrow|noon|midday|midnight|at\\snight|mittags|mitternacht|nachts|"
+    "spring|summer|autumn|winter|weekdays?|"
     "weekends?|daily|always|never|annually|yearly|quarterly|monthly|weekly|when|if|once|upon|after|"
     "before|every|each|within|(?:end|beginning|start|middle)\\sof|in\\sthe\\s(?:morning|afternoon|"
     "evening)|(?:working|business|calendar)\\sdays?|(?:first|second|third|fourth|last)\\s(?:day|week|"
@@ -53,6 +56,10 @@ _TIME = re.compile(
     r"|\d[./-]\d\d?[./-]|\d(?:st|nd|rd|th)\b|(?<!\d)\d\d?\s?[-–]\s?\d\d?(?!\d)"
     r"|\b(?:at|from|until|till|by|around|since|between|um|ab|bis|gegen|von|zwischen|seit|am|vom|zum)"
     r"\s(?:the\s)?\d\d?(?!\d)|\b(?:q[1-4]|(?:week|day|kw|calendar\sweek)\s?\d)"
+    rf"|\b(?:half|quarter|minutes?)\s(?:past|to)\b|\bhalb\s(?:{_NUMBER_WORDS}|{_GERMAN_HOURS})\b"
+    rf"|\b(?:{_NUMBER_WORDS})\s(?:o'clock|[ap]\.?m\b|in\sthe\s(?:morning|afternoon|evening))"
+    rf"|\b(?:{_GERMAN_HOURS})\suhr\b|\b(?:at|from|until|till|by|around)\s(?:{_HOURS})"
+    r"(?=\s?(?:[.,;:!?)]|$)|\s(?:in|on|to|until|till|and|or|each|every|sharp)\b)"
     rf"|\b(?:{_DAY}|{MONTH_PATTERN})\b",
     re.IGNORECASE,
 )
@@ -111,7 +118,8 @@ _QUESTIONS: tuple[tuple[AnswerType, re.Pattern[str]], ...] = (
         re.compile(
             r"^\W*(?:since\s|until\s|till\s|by\s|from\s)?when\b|\bwhat\s(?:time|date|day|year|month)\b"
             r"|\b(?:on|in)\s(?:which|what)\s(?:day|date|year|month)\b|\bwhich\s(?:day|date|year|month)\b"
-            r"|\b(?:opening|closing)\s(?:hours|times)\b|^\W*(?:seit\s|bis\s)?wann\b",
+            r"|\b(?:opening|closing)\s(?:hours|times)\b|^\W*(?:seit\s|bis\s)?wann\b"
+            r"|\bwelche[mnrs]?\s(?:wochentag|tag|tage|tagen|datum|jahr|monat|woche|uhrzeit)\b|\bwie\sviel\suhr\b",
             re.IGNORECASE,
         ),
     ),

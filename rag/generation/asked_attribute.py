@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from rag.embedding import Embedder
 from rag.generation.name_agreement import find_name_words
+from rag.text.synonyms import find_synonymous_words
 from rag.text.tokenization import STOP_WORDS, content_stems, stems, words
 
 _MIN_SIMILARITY = 0.3  # cosine of two words that may mean the same: "price" and "fee"
@@ -49,9 +50,13 @@ def find_texts_with_attribute(
     attribute: Sequence[str], texts: Sequence[str], embedder: Embedder
 ) -> list[bool]:
     """Return for each text whether it has a word of `attribute`, or one of a similar meaning."""
-    attribute_stems = set(content_stems(" ".join(attribute)))
+    asked = " ".join(attribute)
+    attribute_stems = set(content_stems(asked))
     text_words = [frozenset(words(text)) - STOP_WORDS for text in texts]
-    has_word = [not attribute_stems.isdisjoint(stems(text)) for text in texts]
+    has_word = [
+        not attribute_stems.isdisjoint(stems(text)) or bool(find_synonymous_words(asked, text))
+        for text in texts
+    ]
     distinct_words = sorted(frozenset().union(*text_words)) if not all(has_word) else []
     if not distinct_words:
         return has_word

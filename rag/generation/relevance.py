@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from rag.embedding import Embedder
@@ -28,7 +29,8 @@ from rag.text.function_words import (
     question_stems,
 )
 from rag.text.sentences import Span
-from rag.text.spellings import list_pieces
+from rag.text.spellings import fold, list_pieces
+from rag.text.synonyms import find_synonymous_words
 from rag.text.tokenization import content_stems, stems, words
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ _PASSAGE_WEIGHT = 0.5  # weight of the passage's score in a sentence's score
 _INCOMPLETE_SENTENCE_PENALTY = 0.4  # for text without a sentence's end: a caption, a heading
 _MISSING_ATTRIBUTE_FACTOR = 0.7  # of the relevance, if the text lacks what is asked of a name
 UNKNOWN_ATTRIBUTE_FACTOR = 0.55  # the same, if no text has it
+_ASKED_KIND = re.compile(r"\bwelche[mnrs]?\s([^\W\d_]+)", re.IGNORECASE)
 _DEGREE = re.compile(r"\b(?:how|wie)\s([^\W\d_]+)", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_]+(?:[-'’./][^\W_]+)*")
 _MAX_LISTED_WORDS = 4
@@ -78,8 +81,9 @@ class SpanFeatures(NamedTuple):
 
     ``text`` has the names of the columns of a row, and ``label`` the title and headings above it,
     and the sentences that a pronoun at its beginning points back to.
-    ``shared_stems`` are the stems of the question that one of them has. ``factor`` is below 1 if
-    the sentence lacks the names of the question, or has only words from an earlier question.
+    ``shared_stems`` are the stems of the question that one of them has, or has a synonym of.
+    ``factor`` is below 1 if the sentence lacks the names of the question, or has only words from
+    an earlier question.
     """
 
     passage: Passage
@@ -153,8 +157,11 @@ def list_features(
     spans = [(p, span) for p in passages for span in _iterate_quotable_spans(p)]
     texts = [passage.describe(span) for passage, span in spans]
     contexts = [_find_context(passage, span) for passage, span in spans]
-    labels = [label for label, _ in contexts]
-    label_stems = {label: set(stems(label)) for label in set(labels)}
+
+    @cache
+    def find_stems(text: str) -> set[str]:
+        return {*stems(text), *stems(" ".join(find_synonymous_words(str(query), text)))}
+
     heading_paths = [
         "" if passage.table_at(span.start) else " > ".join(passage.headings_at(span.start))
         for passage, span in spans
@@ -169,7 +176,7 @@ def list_features(
     for (passage, span), text, (label, known_span), cosine, attribute_factor in zip(
         spans, texts, contexts, cosines, attributes, strict=True
     ):
-        shared_stems = asked_stems & (set(stems(text)) | label_stems[label])
+        shared_stems = asked_stems & (find_stems(text) | find_stems(label))
         factor = 1.0 if shared_stems & own_stems else _CARRIED_TERMS_FACTOR
         lacks_names = not has_asked_name(names, passage, known_span)
         features.append(
@@ -205,16 +212,17 @@ def _find_context(passage: Passage, span: Span) -> tuple[str, Span]:
 def _find_names(query: Query, passages: Sequence[Passage]) -> Set[str]:
     """Return the names in a query.
 
-    Where nouns have capitals, a noun is none if a passage has a part of it: "Kündigungsfrist" asks
-    for a "Frist".
+    Where nouns have capitals, a noun is none if it has a synonym, such as "Müll", or if a passage
+    has a part of it: "Kündigungsfrist" asks for a "Frist". Nor is "Tag" in "welcher Tag".
     """
     names = find_asked_names(query.text, query.carried_terms)
     if not names or not find_function_words(query.text).has_compounds:
         return names
-    known_words = set().union(*(words(passage.text) for passage in passages))
+    known_words = set().union(*(words(fold(passage.text)) for passage in passages))
+    nouns = find_synonymous_words(query.text, query.text).union(_ASKED_KIND.findall(query.text))
     return {
         name
-        for name in names
+        for name in names - set(map(fold, nouns))
         if name in known_words or not any(is_part_of_compound(name, w) for w in known_words)
     }
 

@@ -32,8 +32,8 @@ class LexicalRetriever(Retriever):
 
     Identifiers, numbers, dates and compounds are also found in other spellings
     (`rag.text.spellings`): their joined forms have ``spelling_weight``. A word that the index does
-    not contain counts as the nearest words that it contains, with ``typo_weight``. 0 turns each
-    off.
+    not contain counts as the nearest words that it contains, with ``typo_weight``. Words of the
+    same meaning (`rag.text.synonyms`) count with ``synonym_weight``. 0 turns each off.
 
     ``expand`` turns on relevance model 3, a pseudo-relevance feedback without a model (Abdul-Jaleel
     et al., 2004): a second query adds that many words in which the best ``expand_from`` chunks
@@ -48,6 +48,7 @@ class LexicalRetriever(Retriever):
     stop_word_weight: float = Field(0.3, ge=0, le=1)
     spelling_weight: float = Field(0.5, ge=0, le=10)
     typo_weight: float = Field(0.7, ge=0, le=10)
+    synonym_weight: float = Field(0.3, ge=0, le=1)
     expand: int = Field(0, ge=0, le=100)
     expand_from: int = Field(10, ge=1, le=100)
     expand_share: float = Field(0.2, ge=0, lt=1)
@@ -78,6 +79,7 @@ class LexicalRetriever(Retriever):
             stop_word_weight=self.stop_word_weight,
             spelling_weight=self.spelling_weight,
             typo_weight=self.typo_weight,
+            synonym_weight=self.synonym_weight,
         )
         if not self.expand:
             return lexical_query

@@ -54,7 +54,8 @@ class BM25Query:
     power ``1 + rarity``, where plain BM25 has the power 1. English stop words count
     ``stop_word_weight`` times as much: in a small index they are rare. ``spelling_weight`` is the
     weight of the joined forms of the query (`rag.text.spellings`), ``typo_weight`` that of the
-    known words for which an unknown word may be a misspelling; 0 turns them off. ``expansion`` are
+    known words for which an unknown word may be a misspelling, ``synonym_weight`` that of words of
+    the same meaning (`rag.text.synonyms`); 0 turns them off. ``expansion`` are
     additional (stem, share) pairs, for example of pseudo-relevance feedback; together they have
     ``expansion_share`` (0..1) of the weight of the query.
     """
@@ -65,6 +66,7 @@ class BM25Query:
     stop_word_weight: float = 0.3
     spelling_weight: float = 0.5
     typo_weight: float = 0.7
+    synonym_weight: float = 0.3
     expansion: tuple[tuple[str, float], ...] = ()
     expansion_share: float = 0.0
 

@@ -1,4 +1,4 @@
-"""The plan of a BM25 query: words, other spellings, typos and phrases as weighted clauses."""
+"""The plan of a BM25 query: words, synonyms, spellings, typos and phrases as weighted clauses."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from rag.stores.lexical_index import BM25Query, LexicalQuery, SparseQuery, weigh_sparse_terms
 from rag.text.spellings import QueryForms, find_query_forms, fold, list_pieces
+from rag.text.synonyms import synonym_stems
 from rag.text.tokenization import STOP_WORDS, index_stems, regional_stems, words
 from rag.text.typos import find_words_with_two_typos, list_edits, max_typos
 
@@ -132,16 +133,27 @@ class _QueryPlanner:
         """
         if not _stop_stems().isdisjoint(forms):
             count *= self._query.stop_word_weight
+        synonyms = self._find_synonyms(forms)
         if any(self._count_chunks("body", form) for form in forms):
-            self._add_stems(forms, count)
+            self._add_stems(forms, count, synonyms)
+        elif synonyms:
+            self._add_stems(synonyms, count * self._query.synonym_weight)
         elif similar := self._find_similar_stems(word, forms):
             self._add_stems(similar, count * self._query.typo_weight)
 
-    def _add_stems(self, forms: Sequence[str], factor: float) -> None:
+    def _add_stems(self, forms: Sequence[str], factor: float, synonyms: Sequence[str] = ()) -> None:
         weight = factor * self._compute_combined_idf(forms) ** self._query.rarity
         self._total_weight += weight
         for field, share in (("body", 1.0), ("title", self._query.title_weight)):
-            self._add_best_of(field, forms, weight * share)
+            self._add_best_of(field, forms, weight * share, synonyms)
+
+    def _find_synonyms(self, forms: Sequence[str]) -> list[str]:
+        """Return the stems of the index that are synonyms of a word."""
+        if not self._query.synonym_weight:
+            return []
+        tables = [synonym_stems(language) for language in self._languages]
+        others = {stem for form in forms for table in tables for stem in table.get(form, ())}
+        return [stem for stem in sorted(others - {*forms}) if self._count_chunks("body", stem)]
 
     def _find_similar_stems(self, word: str, forms: Sequence[str]) -> list[str]:
         """Return the stems of the index for which an unknown word may be a misspelling."""
@@ -246,7 +258,10 @@ class _QueryPlanner:
         matching = sum(self._count_chunks("body", form) for form in forms)
         return compute_idf(matching, self._chunk_count) if matching else 0.0
 
-    def _add_best_of(self, field: str, forms: Sequence[str], weight: float) -> None:
+    def _add_best_of(
+        self, field: str, forms: Sequence[str], weight: float, synonyms: Sequence[str] = ()
+    ) -> None:
+        """Search for stems, and for `synonyms`, which tell no more than the word itself."""
         counts = {form: self._count_chunks(field, form) for form in forms}
         combined_idf = compute_idf(sum(counts.values()), self._chunk_count)
         boosts = {
@@ -254,6 +269,10 @@ class _QueryPlanner:
             for form, count in counts.items()
             if count
         }
+        for stem in synonyms:
+            if count := self._count_chunks(field, stem):
+                share = min(1.0, combined_idf / compute_idf(count, self._chunk_count))
+                boosts[stem] = weight * share * self._query.synonym_weight
         if boosts and weight > 0:
             self.clauses.append(WordClause(field, boosts))
 

@@ -127,6 +127,11 @@ def test_kinds_of_answers(question: str, kind: str | None) -> None:
 def test_texts_with_a_kind_of_answer() -> None:
     assert has_answer_of_type("within one working day", "duration")
     assert has_answer_of_type("Tests are made every Monday.", "time")
+    assert has_answer_of_type("Lunch is served from half past eleven.", "time")
+    assert has_answer_of_type("Doors open at seven on Fridays.", "time")
+    assert has_answer_of_type("Es beginnt um halb zwölf.", "time")
+    assert not has_answer_of_type("Ask at one of the desks.", "time")
+    assert not has_answer_of_type("It comes from two suppliers.", "time")
     assert has_answer_of_type("It is recorded when the goods leave.", "time")
     assert has_answer_of_type("Site manager: Marta Ruiz.", "person")
     assert has_answer_of_type("Call 555-3301.", "contact")

@@ -145,7 +145,9 @@ class NaiveBM25:
         return sorted(((r, s) for r, s in scores.items() if s), key=lambda hit: (-hit[1], hit[0]))
 
 
-PlainQuery = partial(BM25Query, spelling_weight=0, typo_weight=0, stop_word_weight=1)
+PlainQuery = partial(
+    BM25Query, spelling_weight=0, typo_weight=0, synonym_weight=0, stop_word_weight=1
+)
 EXPANSION = ((make_word(20), 0.7), (make_word(33), 0.3), ("absent", 0.1))
 QUERIES = [
     PlainQuery(spell("w1")),
@@ -612,3 +614,31 @@ def test_british_and_american_spellings_find_each_other(query: str) -> None:
     scores = dict(index.search(BM25Query(query, typo_weight=0), 9))
     assert scores.keys() == {0, 1}
     assert scores[0] == pytest.approx(scores[1])
+
+
+SYNONYM_TEXTS = ("the revenue of March", "the turnover of March", "the rent of March", "the staff")
+
+
+@pytest.mark.parametrize("kind", ["memory", "tantivy"])
+def test_synonyms_are_found_after_the_word_itself(kind: str, tantivy_index: LexicalIndex) -> None:
+    index = InMemoryLexicalIndex() if kind == "memory" else tantivy_index
+    fill_index(index, [make_entry(row, text) for row, text in enumerate(SYNONYM_TEXTS)])
+    assert search_rows(index, "revenue") == [0, 1]
+    assert search_rows(index, "turnover") == [1, 0]
+    assert search_rows(index, "employees") == [3]
+    for query, rows in (("revenue", [0]), ("employees", [])):
+        hits = index.search(BM25Query(query, synonym_weight=0), 9)
+        assert [row for row, _ in hits] == rows
+
+
+def test_a_rare_synonym_tells_no_more_than_the_word() -> None:
+    texts = ["revenue and costs"] * 20 + ["turnover in the year", "costs in the year"]
+    scores = dict(make_index(*texts).search(BM25Query("revenue"), 30))
+    assert scores[20] == pytest.approx(0.3 * scores[0], rel=0.3)
+
+
+def test_a_word_with_a_synonym_in_the_index_is_no_typo() -> None:
+    index = make_index("the wages of March", "the malary of March")
+    assert search_rows(index, "salary") == [0]
+    hits = index.search(BM25Query("salary", synonym_weight=0), 9)
+    assert [row for row, _ in hits] == [1]

@@ -1,0 +1,142 @@
+"""Synonyms in the documents of an office: "revenue" and "turnover", "illness" and "sick leave".
+
+The tables beside this module, one a language, have the format of Solr's synonym files.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from rag.text.tokenization import index_stems, regional_stems, stems, words
+
+SYNONYM_LANGUAGES = ("en", "de", "fr", "es")
+"""ISO 639-1 codes of the languages with a table."""
+
+_FOLDER = Path(__file__).parent
+_MAX_CACHED_TEXTS = 16_384
+_NO_GROUPS: frozenset[int] = frozenset()
+
+
+class _Term(NamedTuple):
+    """A term of the tables in a text: the span of its words, and the groups that it belongs to."""
+
+    start: int
+    end: int
+    groups: frozenset[int]
+
+
+class _Table(NamedTuple):
+    """The groups of one language by the stems of a term; the longest term by its first stem."""
+
+    groups: Mapping[tuple[str, ...], frozenset[int]]
+    max_words: Mapping[str, int]
+
+
+def find_synonymous_words(question: str, text: str) -> frozenset[str]:
+    """Return the words of a question, in lower case, that a text has another term for.
+
+    All words of a term of several words count: "credit" and "period" where the text has "due
+    date". The tables of all languages are used: a short question does not show its language.
+    """
+    groups_by_word = _group_words(question)
+    if not groups_by_word:
+        return frozenset()
+    text_groups = _list_groups(text)
+    return frozenset(
+        word for word, groups in groups_by_word.items() if not groups.isdisjoint(text_groups)
+    )
+
+
+@lru_cache(maxsize=len(SYNONYM_LANGUAGES))
+def synonym_stems(language: str) -> Mapping[str, tuple[str, ...]]:
+    """Return the stems of the synonyms of a stem, as an index has them; only of single words.
+
+    `language` is an ISO 639-1 code. A language without a table has none.
+    """
+    if language not in SYNONYM_LANGUAGES:
+        return {}
+    regional = regional_stems() if language == "en" else {}
+    synonyms: dict[str, dict[str, None]] = {}
+    for group in _read_groups(language):
+        stemmed = [index_stems(term, language) for term in group]
+        singles = [term_stems[0] for term_stems in stemmed if len(term_stems) == 1]
+        same = dict.fromkeys(s for stem in singles for s in (stem, *regional.get(stem, ())))
+        for stem in same:
+            synonyms.setdefault(stem, {}).update(same)
+    return {
+        stem: tuple(other for other in same if other != stem) for stem, same in synonyms.items()
+    }
+
+
+def _read_groups(language: str) -> Iterator[list[str]]:
+    """Yield the groups of a table; a line with an arrow is a group for each word behind it."""
+    content = (_FOLDER / f"{language}.txt").read_text(encoding="utf-8")
+    for line in content.splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        first, arrow, others = line.partition("=>")
+        if arrow:
+            yield from ([first.strip(), other.strip()] for other in others.split(","))
+        else:
+            yield [term.strip() for term in line.split(",")]
+
+
+@lru_cache(maxsize=1)
+def _load_tables() -> Mapping[str, _Table]:
+    tables = {}
+    numbers = itertools.count()
+    for language in SYNONYM_LANGUAGES:
+        groups: dict[tuple[str, ...], set[int]] = {}
+        for number, group in zip(numbers, _read_groups(language), strict=False):
+            for term in group:
+                groups.setdefault(tuple(_stem_text(term, language)), set()).add(number)
+        max_words: dict[str, int] = {}
+        for term_stems in groups:
+            max_words[term_stems[0]] = max(max_words.get(term_stems[0], 0), len(term_stems))
+        tables[language] = _Table({key: frozenset(n) for key, n in groups.items()}, max_words)
+    return tables
+
+
+def _stem_text(text: str, language: str) -> list[str]:
+    return stems(text) if language == "en" else index_stems(text, language)
+
+
+def _find_terms(text: str) -> Iterator[_Term]:
+    """Yield every term of the tables in a text."""
+    for language, table in _load_tables().items():
+        text_stems = _stem_text(text, language)
+        for start, stem in enumerate(text_stems):
+            for length in range(1, table.max_words.get(stem, 0) + 1):
+                groups = table.groups.get(tuple(text_stems[start : start + length]))
+                if groups is not None and start + length <= len(text_stems):
+                    yield _Term(start, start + length, groups)
+
+
+@lru_cache(maxsize=_MAX_CACHED_TEXTS)
+def _list_groups(text: str) -> frozenset[int]:
+    return _NO_GROUPS.union(*(term.groups for term in _find_terms(text)))
+
+
+@lru_cache(maxsize=1_024)
+def _group_words(question: str) -> dict[str, frozenset[int]]:
+    """Return the groups of each word of a question; those of the longest terms with the word.
+
+    "Credit period" is about payments, and not about loans.
+    """
+    question_words = words(question)
+    lengths = [0] * len(question_words)
+    groups = [_NO_GROUPS] * len(question_words)
+    for term in sorted(_find_terms(question), key=lambda term: term.start - term.end):
+        length = term.end - term.start
+        for i in range(term.start, term.end):
+            if length >= lengths[i]:
+                lengths[i], groups[i] = length, groups[i] | term.groups
+    grouped: dict[str, frozenset[int]] = {}
+    for word, word_groups in zip(question_words, groups, strict=True):
+        if word_groups:
+            grouped[word] = grouped.get(word, _NO_GROUPS) | word_groups
+    return grouped
