@@ -259,7 +259,7 @@ def format_count(count: int, number_format: str) -> str:
         rounds, i = divmod(count - 1, len(alphabet))
         return alphabet[i] * min(rounds + 1, 100)
     if number_format in ("lowerRoman", "upperRoman") and count > 0:
-        roman = _format_roman(count)
+        roman = format_roman(count)
         return roman.upper() if number_format == "upperRoman" else roman
     if number_format == "decimalZero":
         return f"{count:02}"
@@ -281,7 +281,8 @@ def format_count(count: int, number_format: str) -> str:
     return str(count)
 
 
-def _format_roman(count: int) -> str:
+def format_roman(count: int) -> str:
+    """Return a number from 1 on as a Roman one, in lower case."""
     pieces: list[str] = []
     for value, letters in _ROMAN:
         pieces.append(letters * (count // value))

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from connectors.parsers.html_elements import HEADINGS, INLINE_TAGS, read_text
+from connectors.parsers.html_styles import apply_page_styles, is_hidden
 from connectors.parsers.omissions import OmissionLog, list_words
 
 _SHINGLE_WORDS = 3
@@ -59,9 +60,6 @@ _TEASER_CLASS = re.compile(  # of parts that may be content; their links tell
 _NOTE_CLASS = re.compile(
     r"(?i)note|notice|warn|caution|danger|alert|tip|hint|info|important|callout|admonition|example"
 )
-_HIDING_STYLE = re.compile(
-    r"(?i)display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?![.\d])"
-)
 _PANEL_CLASS = re.compile(r"(?i)\btab|panel|accordion|collaps|toggle|expand|details|faq|slide|step")
 
 
@@ -72,7 +70,8 @@ def select_content(root: Any, main_text: str, log: OmissionLog) -> Any:
     gets what is left out.
     """
     body = next(root.iter("body"), root)
-    _remove_hidden(body, log)
+    apply_page_styles(root)
+    remove_hidden(body, log)
     hits = _count_hits(body, main_text)
     region = _find_region(body, hits)
     _remove_navigation(body, region, hits, log)
@@ -215,17 +214,16 @@ def read_all_text(root: Any) -> str:
 # -- Hidden text ---------------------------------------------------------------------------
 
 
-def _remove_hidden(body: Any, log: OmissionLog) -> None:
-    """Remove text that a reader of the page cannot see, not even with a click."""
+def remove_hidden(body: Any, log: OmissionLog) -> None:
+    """Remove text that a reader of the page cannot see, not even with a click.
+
+    The tree is changed, and `log` gets what is left out.
+    """
     controlled = _list_controlled_ids(body)
     for element in list(body.iter()):
         if not isinstance(element.tag, str) or element is body or _is_detached(element, body):
             continue
-        hidden = element.get("hidden")
-        is_hidden = (hidden is not None and hidden.lower() != "until-found") or (
-            _HIDING_STYLE.search(element.get("style") or "") is not None
-        )
-        if is_hidden and not _is_panel(element, controlled):
+        if is_hidden(element) and not _is_panel(element, controlled):
             _remove(element, "hidden", log)
 
 

@@ -7,9 +7,11 @@ question of an answer that is shown with a click, the term of a definition, the 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import Any
 
+from connectors.parsers.docx_numbering import format_roman
+from connectors.parsers.html_styles import strike_out
 from connectors.parsers.invisible_characters import remove_invisible_characters
 
 HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
@@ -34,6 +36,11 @@ _PERMALINK = re.compile(
     r"[#¶🔗↩↑⏎︎]+|permalink|(?:link|permalink) to this (?:heading|section|definition)", re.I
 )
 _WHITE_SPACE = re.compile(r"[ \t\r\n\f]+")
+_LIST_STYLE = re.compile(r"(?i)list-style(?:-type)?\s*:\s*([a-z-]+)")
+_LIST_KINDS = {
+    "lower-alpha": "a", "lower-latin": "a", "upper-alpha": "A", "upper-latin": "A",
+    "lower-roman": "i", "upper-roman": "I", "decimal": "1",
+}  # fmt: skip
 _TAB = re.compile(r"(?i)\btabs?\b|\bpills?\b")
 _TOGGLE = re.compile(r"(?i)accordion|collapse|toggle|expand|faq")
 _MAX_LABEL_CHARACTERS = 200
@@ -45,10 +52,12 @@ _BLOCKS_IN_DEFINITION = ("ul", "ol", "table", "pre", "dl", "blockquote")
 
 def simplify_elements(root: Any) -> None:
     """Change an lxml tree so that Markdown can have all of its text. The tree is changed."""
+    _write_labels_of_pictures(root)
     for element in list(root.iter(*_DROPPED_TAGS)):
         if element is not root:
             element.drop_tree()
     _limit_depth(root)
+    strike_out(root)
     _write_form_values(root)
     for comment in list(root.xpath("//comment() | //processing-instruction()")):
         if comment.getparent() is not None:
@@ -59,6 +68,7 @@ def simplify_elements(root: Any) -> None:
     _simplify_indices(root)
     _drop_permalinks(root)
     _split_list_items(root)
+    _number_list_items(root)
     _write_labels_as_headings(root)
     for button in list(root.iter("button")):
         button.drop_tree()
@@ -215,6 +225,7 @@ def _format_superscript(element: Any, text: str) -> str:
 def _write_labels_as_headings(root: Any) -> None:
     """Turn the labels of hidden or folded content into headings, and free headings of controls."""
     by_id = {element.get("id"): element for element in root.iter() if element.get("id")}
+    panel_ids = set(map(_read_target, root.iter("button", "a", "li", "div", "span", "label")))
     level = 1
     for element in list(root.iter()):
         if not isinstance(element.tag, str) or _is_removed(element, root):
@@ -231,7 +242,7 @@ def _write_labels_as_headings(root: Any) -> None:
             if target is None or target is element:
                 continue
             if element.get("role") == "tab" or _is_tab(element):
-                _label_panel(element, target, level + 1)
+                _label_panel(element, target, level + 1, panel_ids)
             elif element.tag == "button" or _TOGGLE.search(_read_toggle(element)):
                 _make_heading(element, level + 1, target)
 
@@ -258,6 +269,65 @@ def _split_list_items(root: Any) -> None:
             inner.addnext(paragraph)
 
 
+def _number_list_items(root: Any) -> None:
+    """Write the numbers that Markdown has not: letters, Roman ones, and those that do not ascend.
+
+    A list such as ``<ol type="A">`` becomes one with bullets, whose items begin with "A.".
+    """
+    for items in list(root.iter("ol")):
+        elements = [child for child in items if child.tag == "li"]
+        style = _LIST_STYLE.search(items.get("style") or "")
+        kind = _LIST_KINDS.get((style[1] if style else "").lower(), items.get("type") or "1")
+        step = 1 if items.get("reversed") is None else -1
+        first = _read_integer(items.get("start"), len(elements) if step < 0 else 1)
+        numbers: list[int] = []
+        for element in elements:
+            following = numbers[-1] + step if numbers else first
+            numbers.append(_read_integer(element.get("value"), following))
+        is_plain = numbers == list(range(first, first + len(numbers)))
+        if (kind in "1" and is_plain) or not numbers:
+            continue
+        items.tag = "ul"
+        for element, number in zip(elements, numbers, strict=True):
+            holder = element[0] if len(element) and element[0].tag == "p" else element
+            label = format_list_number(number, kind)
+            holder.text = f"{label}. {(holder.text or '').lstrip()}"
+
+
+def _read_integer(text: str | None, default: int) -> int:
+    digits = (text or "").strip()
+    return int(digits) if re.fullmatch(r"[+-]?\d{1,6}", digits, re.ASCII) else default
+
+
+def format_list_number(number: int, kind: str) -> str:
+    """Return a number as HTML's ``type`` says: 1, a, A, i or I. Others and 0 are digits."""
+    if kind in ("a", "A") and number > 0:
+        letters = ""
+        while number:
+            number, digit = divmod(number - 1, 26)
+            letters = chr(ord(kind) + digit) + letters
+        return letters
+    if kind in ("i", "I") and number > 0:
+        roman = format_roman(number)
+        return roman if kind == "i" else roman.upper()
+    return str(number)
+
+
+def _write_labels_of_pictures(root: Any) -> None:
+    """Write what a picture says that is alone in a cell of a table: ``alt="yes"``."""
+    for cell in root.iter("td", "th"):
+        drawings = list(cell.iter("svg"))
+        titles = [read_text(title) for drawing in drawings for title in drawing.iter("title")]
+        pictures = [*cell.iter("img", "i", "span"), *drawings]
+        names = ("alt", "aria-label", "title")
+        labels = [*titles, *(picture.get(name) or "" for picture in pictures for name in names)]
+        for drawing in drawings:
+            if drawing.getparent() is not None:
+                drawing.drop_tree()
+        if not read_text(cell):
+            cell.text = next((label for label in labels if label.strip()), None)
+
+
 def _is_removed(element: Any, root: Any) -> bool:
     return element is not root and element.getparent() is None
 
@@ -272,6 +342,8 @@ def _clean_heading(heading: Any) -> None:
     for child in list(heading):
         heading.remove(child)
     heading.text = text or " ".join(image.get("alt") for image in images)
+    if not heading.text.strip():
+        heading.tag = "p"
 
 
 def _read_target(element: Any) -> str:
@@ -313,17 +385,30 @@ def _ends_section(content: Any) -> bool:
                 return False
             if not isinstance(following.tag, str) or not read_text(following):
                 continue
-            is_label = following.tag in (*HEADINGS, "details", "summary", "button", "dl", "dt")
+            is_label = following.tag in (*HEADINGS, "details", "summary", "button", "dt")
             return (
-                is_label or next(following.iter("button", "summary", *HEADINGS), None) is not None
+                is_label
+                or (following.tag == "dl" and _begins_with_section(following))
+                or next(following.iter("button", "summary", *HEADINGS), None) is not None
             )
         if element.tag == "body":
             break
     return True
 
 
-def _label_panel(tab: Any, panel: Any, level: int) -> None:
-    """Write the label of a tab as a heading into its panel, and remove the tab."""
+def _begins_with_section(definitions: Any) -> bool:
+    """Whether the first term of a list of definitions becomes a heading."""
+    term, definition = next(definitions.iter("dt"), None), next(definitions.iter("dd"), None)
+    if term is None or definition is None:
+        return False
+    return _is_long_definition(read_text(term), definition)
+
+
+def _label_panel(tab: Any, panel: Any, level: int, panel_ids: Set[str]) -> None:
+    """Write the label of a tab into its panel, and remove the tab.
+
+    It is a heading, unless more than the panels would be below the last of them.
+    """
     text = read_text(tab)
     if (
         not text
@@ -331,10 +416,27 @@ def _label_panel(tab: Any, panel: Any, level: int) -> None:
         or any(a is panel for a in tab.iterancestors())
     ):
         return
-    heading = panel.makeelement(f"h{min(level, 6)}")
-    heading.text, heading.tail, panel.text = text, panel.text, None
-    panel.insert(0, heading)
+    if _ends_section(_find_last_panel(panel, panel_ids)):
+        heading = panel.makeelement(f"h{min(level, 6)}")
+        heading.text, heading.tail, panel.text = text, panel.text, None
+        panel.insert(0, heading)
+    else:
+        first = next(panel.iter("p"), panel)
+        first.text = f"{text.rstrip(':')}: {(first.text or '').lstrip()}"
     tab.drop_tree()
+
+
+def _find_last_panel(panel: Any, panel_ids: Set[str]) -> Any:
+    """Return the last of the panels that follow each other."""
+    kind = (panel.tag, panel.get("role"), panel.get("class"))
+    last = panel
+    for element in panel.itersiblings():
+        if isinstance(element.tag, str):
+            is_panel = (element.tag, element.get("role"), element.get("class")) == kind
+            if not is_panel and element.get("id", "") not in panel_ids - {""}:
+                break
+            last = element
+    return last
 
 
 # -- Definitions ---------------------------------------------------------------------------
@@ -364,13 +466,7 @@ def _rewrite_definitions(definitions: Any) -> None:
 
 def _join_definition(terms: list[Any], definition: Any, level: int) -> None:
     label = ", ".join(filter(None, map(read_text, terms)))
-    text = read_text(definition)
-    is_section = (
-        label.endswith("?")
-        or _has_blocks(definition)
-        or len(text) > _MAX_DEFINITION_CHARACTERS
-        or sum(1 for _ in definition.iter("p")) > 1
-    )
+    is_section = _is_long_definition(label, definition)
     for term in terms[:-1]:
         term.drop_tree()
     last = terms[-1]
@@ -388,6 +484,16 @@ def _join_definition(terms: list[Any], definition: Any, level: int) -> None:
     definition.tag = "p"
     separator = "" if label.endswith(":") else ":"
     definition.text = f"{label}{separator} {(definition.text or '').lstrip()}"
+
+
+def _is_long_definition(label: str, definition: Any) -> bool:
+    """Whether a definition is a section below its term; a short one is a line."""
+    return (
+        label.endswith("?")
+        or _has_blocks(definition)
+        or len(read_text(definition)) > _MAX_DEFINITION_CHARACTERS
+        or sum(1 for _ in definition.iter("p")) > 1
+    )
 
 
 def _has_blocks(element: Any) -> bool:

@@ -9,13 +9,16 @@ from contextlib import suppress
 from itertools import takewhile
 from typing import Any, NamedTuple
 
+from connectors.parsers.html_content import remove_hidden
 from connectors.parsers.html_elements import HEADINGS, rename_blocks, simplify_elements
+from connectors.parsers.html_styles import apply_page_styles
 from connectors.parsers.markdown_tables import (
     Cell,
     format_table,
     join_lines,
     repeat_spanned_cells,
 )
+from connectors.parsers.omissions import OmissionLog
 from connectors.parsers.text import decode
 from rag.errors import ParseError
 from rag.types import to_well_formed
@@ -53,14 +56,17 @@ _MAX_LABEL_CHARACTERS = 200  # of a cell of a table with one row
 _MAX_CELL_CHARACTERS = 1_000  # of a cell of a table with two rows; longer ones are a layout
 
 
-def to_markdown(html: str | bytes) -> str:
-    """Convert HTML to Markdown, without pictures, scripts and the addresses of links.
+def to_markdown(html: str | bytes, log: OmissionLog | None = None) -> str:
+    """Convert HTML to Markdown, without pictures, scripts, hidden text and addresses of links.
 
-    Raises `ParseError` for HTML that cannot be read.
+    `log` gets the hidden text. Raises `ParseError` for HTML that cannot be read.
     """
     if not html.strip():
         return ""
-    return convert_tree(parse_html(html))
+    tree = parse_html(html)
+    apply_page_styles(tree)
+    remove_hidden(next(tree.iter("body"), tree), log or OmissionLog())
+    return convert_tree(tree)
 
 
 def parse_html(html: str | bytes) -> Any:

@@ -292,7 +292,8 @@ def _collect_contents(message: Message[Any, Any], log: OmissionLog) -> _Contents
         elif kind in ("text/plain", "text/html") and not _is_file(part):
             if is_read:
                 text = _decode_text(part)
-                contents.add_text(to_markdown(text) if kind == "text/html" else text)
+                is_html = kind == "text/html"
+                contents.add_text(to_markdown(text, contents.log) if is_html else text)
         elif kind not in _SIGNATURE_TYPES and not _is_inline_image(part, kind):
             contents.add_file(part)
     if not contents.texts:

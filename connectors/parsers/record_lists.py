@@ -219,8 +219,13 @@ class RecordWriter:
         if self.is_list(value):
             self.write_records(value, path)
         elif isinstance(value, dict) and (not path or self._has_records(value)):
+            is_below_section = False
             for key, item in value.items():
+                is_section = self._has_records(item)
+                if is_below_section and not is_section and path:  # back in the section of `path`
+                    self.add_heading(len(path), path[-1])
                 self._write_entry(str(key), item, path)
+                is_below_section = is_section
         elif isinstance(value, list) and self._has_records(value):
             for item in value:
                 self.write_data(item, path)
@@ -232,7 +237,7 @@ class RecordWriter:
         return has_records(value, self.is_list)
 
     def _write_entry(self, key: str, value: Any, path: tuple[str, ...]) -> None:
-        has_records = isinstance(value, dict | list) and self._has_records(value)
+        has_records = self._has_records(value)
         if not path or has_records:
             self.add_heading(len(path) + 1, key)
         if has_records:

@@ -30,6 +30,7 @@ from connectors.parsers.safe_zip import local_name, parse_damaged_xml
 from connectors.parsers.text import decode, extract_file_name, require_text
 from connectors.parsers.text_builder import TextBuilder, build_heading_marks
 from connectors.parsers.xml_records import (
+    PROSE_ELEMENTS,
     find_record_names,
     iterate_text,
     list_attributes,
@@ -307,9 +308,9 @@ class XmlParser(DataFileParser):
         data, sizes = remove_embedded_data_of_markup(data)
         root, damage = parse_damaged_xml(data, "file")
         writer = RecordWriter(has_headings=False, **_list_format(self.fields))
-        headings: list[tuple[int, int, str]] = []
+        xml_writer = _XmlWriter(writer)
         try:
-            _write_xml(root, writer, headings, ())
+            xml_writer.write(root)
         except RecursionError:
             raise ParseError("the XML is nested too deep") from None
         builder = writer.builder
@@ -319,10 +320,10 @@ class XmlParser(DataFileParser):
         return Document(
             uri=uri,
             text=builder.text,
-            title=(headings[0][2] if headings else extract_file_name(uri))[:200],
+            title=(xml_writer.title or extract_file_name(uri))[:200],
             mime=mime or "application/xml",
             metadata={"damage": damage} if damage else {},
-            marks=(*builder.marks, *build_heading_marks(headings, builder.offset)),
+            marks=(*builder.marks, *build_heading_marks(xml_writer.headings, builder.offset)),
             coverage=log.measure(builder.text, _list_xml_texts(root)),
         )
 
@@ -345,54 +346,81 @@ def _iterate_record_elements(element: Any) -> Iterator[Any]:
             yield from _iterate_record_elements(child)
 
 
+_MAX_TITLE_CHARACTERS = 200
 _TITLE_TAGS = frozenset(("title", "heading", "head", "h1", "h2", "h3"))
 
 
-def _write_xml(
-    element: Any,
-    writer: RecordWriter,
-    headings: list[tuple[int, int, str]],
-    path: tuple[str, ...],
-) -> None:
-    builder, name = writer.builder, local_name(element)
-    if not name:
-        return
-    attributes = "; ".join(f"{key}: {value}" for key, value in list_attributes(element))
-    pieces = (element.text, *(child.tail for child in element))
-    if any(piece and piece.strip() for piece in pieces):  # running text, or a value
-        text = to_well_formed(" ".join("".join(iterate_text(element)).split()))
-        if name.lower() in _TITLE_TAGS and len(text) <= 200:
-            headings.append((builder.offset, len(path) + 1, text))
-            builder.write_line(text)
-        elif len(element):
-            builder.write_line(text)
-        else:
-            builder.write_line(f"{name}: {text}" + (f" ({attributes})" if attributes else ""))
-        return
-    if attributes:
-        builder.write_line(to_well_formed(f"{name}: {attributes}"))
-    _write_xml_children(element, writer, headings, (*path, name))
-    if path and len(element):
-        builder.write("\n")
+def _names_its_values(element: Any) -> bool:
+    """Whether an element groups values, which say little without its name: ``<site>``."""
+    names = {local_name(child).lower() for child in element} | {local_name(element).lower()}
+    return names.isdisjoint(PROSE_ELEMENTS | _TITLE_TAGS) and any(
+        local_name(child) and not len(child) and (child.text or "").strip() for child in element
+    )
 
 
-def _write_xml_children(
-    element: Any,
-    writer: RecordWriter,
-    headings: list[tuple[int, int, str]],
-    path: tuple[str, ...],
-) -> None:
-    """Write the children of an element; those that form lists of records, list by list."""
-    record_names = find_record_names(element)
-    written_names: set[str] = set()
-    for child in element:
-        name = local_name(child)
-        if name not in record_names:
-            _write_xml(child, writer, headings, path)
-        elif name not in written_names:
-            written_names.add(name)
-            records = [read_element(item) for item in element if local_name(item) == name]
-            mappings = [record for record in records if isinstance(record, Mapping)]
-            writer.write_paragraph(path[-1])
-            writer.write_records(mappings, (*path, name))
-            writer.builder.write("\n")
+class _XmlWriter:
+    """Writes elements: running text, values with their names, and lists of records.
+
+    An element that groups values is a section with its name; so is the element below it.
+    """
+
+    def __init__(self, writer: RecordWriter) -> None:
+        self.title = ""
+        self.headings: list[tuple[int, int, str]] = []
+        self._writer = writer
+
+    def write(self, element: Any, path: tuple[str, ...] = ()) -> None:
+        """Write an element and all in it. Raises `RecursionError` for very deep data."""
+        builder, name = self._writer.builder, local_name(element)
+        if not name:
+            return
+        attributes = "; ".join(f"{key}: {value}" for key, value in list_attributes(element))
+        pieces = (element.text, *(child.tail for child in element))
+        if any(piece and piece.strip() for piece in pieces):  # running text, or a value
+            text = to_well_formed(" ".join("".join(iterate_text(element)).split()))
+            if name.lower() in _TITLE_TAGS and len(text) <= _MAX_TITLE_CHARACTERS:
+                self.title = self.title or text
+                self._add_heading(text, path)
+                builder.write_line(text)
+            elif len(element):
+                builder.write_line(text)
+            else:
+                builder.write_line(f"{name}: {text}" + (f" ({attributes})" if attributes else ""))
+            return
+        is_section = bool(path) and _names_its_values(element)
+        if is_section:
+            self._add_heading(name, path)
+        if attributes or is_section:
+            builder.write_line(to_well_formed(f"{name}: {attributes}" if attributes else name))
+        self._write_children(element, (*path, name), name if is_section else "")
+        if path and len(element):
+            builder.write("\n")
+
+    def _add_heading(self, title: str, path: tuple[str, ...]) -> None:
+        self.headings.append((self._writer.builder.offset, len(path) + 1, to_well_formed(title)))
+
+    def _write_children(self, element: Any, path: tuple[str, ...], section: str) -> None:
+        """Write the children of an element; those that form lists of records, list by list."""
+        record_names = find_record_names(element)
+        written_names: set[str] = set()
+        is_below_section = False
+        for child in element:
+            name = local_name(child)
+            is_section = name not in record_names and _is_data_section(child)
+            if is_below_section and not is_section and name and name not in written_names:
+                self._add_heading(section or name, path[:-1] if section else path)
+            is_below_section = is_section or (is_below_section and not name)
+            if name not in record_names:
+                self.write(child, path)
+            elif name not in written_names:
+                written_names.add(name)
+                records = [read_element(item) for item in element if local_name(item) == name]
+                mappings = [record for record in records if isinstance(record, Mapping)]
+                self._writer.write_paragraph(path[-1])
+                self._writer.write_records(mappings, (*path, name))
+                self._writer.builder.write("\n")
+
+
+def _is_data_section(element: Any) -> bool:
+    """Whether an element is written as a section, or has one in it."""
+    return any(len(item) and _names_its_values(item) for item in element.iter("*"))

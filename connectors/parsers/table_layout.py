@@ -31,6 +31,7 @@ _NUMBER = re.compile(
     r"[-+−(~<>≈]{0,5}\s?(?:[$€£¥₹]|[A-Z]{2,3}\s)?\s?[-+−]?"
     r"[.,]?\d[\d.,'’ \u00a0\u202f]*(?:[eE][-+]?\d+)?" + _UNIT + r"\)?"
 )
+_DIGITS = re.compile(r"\d+")
 _UNIT_AT_END = re.compile(r"(?:[%‰]|°?[A-Za-zµ²³/]{1,4})$")
 _YEAR = re.compile(r"(?:19|20)\d\d(?:\s?[A-Za-z*(][^\d]{0,15}|[/–-]\d\d(?:\d\d)?)?")
 _MONTH = r"(?:jan|feb|mar|mär|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)[a-zäé]{0,6}\.?"
@@ -59,6 +60,23 @@ _LABEL_NAMES = frozenset(
     "item items parameter property attribute field feature characteristic measure metric indicator "
     "merkmal eigenschaft kennzahl feld paramètre propriété parámetro propiedad".split()
 )
+_FIELD_NAMES = frozenset(
+    """name surname address street city town postcode country phone telephone mobile fax email
+    e-mail website web contact company customer client supplier vendor manufacturer brand model type
+    version serial number no id date time deadline status priority author owner manager responsible
+    department project subject title place location venue duration price cost fee total weight
+    height width length depth size dimensions colour color material power voltage capacity speed
+    range warranty currency language born birthday age nationality position salary start end
+    opening hours anschrift straße ort plz land telefon handy mail firma kunde lieferant hersteller
+    marke modell typ seriennummer nummer datum uhrzeit frist autor leiter leitung abteilung projekt
+    betreff titel dauer preis kosten gewicht höhe breite länge tiefe größe maße farbe leistung
+    spannung garantie währung sprache geburtsdatum alter beginn ende adresse nom prénom rue ville
+    pays téléphone fournisseur fabricant modèle numéro auteur projet objet lieu durée prix poids
+    hauteur largeur longueur taille couleur puissance nombre dirección calle ciudad teléfono
+    cliente proveedor fabricante modelo número fecha hora proyecto asunto lugar duración precio
+    peso altura anchura tamaño potencia garantía""".split()
+)
+"""Names of fields in forms and data sheets. Records are rarely called so."""
 _NOTE_START = re.compile(
     r"[*†‡¹²³]|\d\)|\(\d|\(?(?:notes?|sources?|legend|remarks?|quellen?|hinweise?|anmerkung(?:en)?|"
     r"stand|note|fuente|fonte|as of|updated|prepared|all (?:figures|amounts|prices))\b",
@@ -366,9 +384,24 @@ def _is_form(rows: Grid) -> bool:
         return not count_header_rows(rows)
     if first[1].casefold() in _VALUE_NAMES or first[0].casefold() in _LABEL_NAMES or not below:
         return False
+    if _are_field_names(labels) or _has_shape_of_value(first[1], below):
+        return True
     merged = {"number" if kind == "year" else kind for kind in kinds}
     is_mixed = len(set(kinds)) * 2 > min(len(kinds), 4) or len(_find_units(below)) > 1
     return len(merged) > 1 and is_mixed
+
+
+def _are_field_names(labels: Sequence[str]) -> bool:
+    """Whether the first label and half of those below it are names of fields: "Name", "Weight"."""
+    names = [_FIELD_NAMES.intersection(text.casefold().rstrip(":").split()) for text in labels]
+    known = [bool(name - names[0]) for name in names[1:]]
+    return bool(names[0]) and 2 * sum(known) >= len(labels)
+
+
+def _has_shape_of_value(text: str, below: Grid) -> bool:
+    """Whether a text with digits is written as one below it, except for the digits: "8-12"."""
+    shape = _DIGITS.sub("9", text)
+    return "9" in shape and 2 * sum(_DIGITS.sub("9", r[1]) == shape for r in below) >= len(below)
 
 
 def _find_units(rows: Grid) -> set[str]:

@@ -11,24 +11,29 @@ from connectors.parsers.record_lists import make_unique_mapping
 from connectors.parsers.safe_zip import local_name
 from rag.types import to_well_formed
 
-_PROSE_ELEMENTS = frozenset(
+PROSE_ELEMENTS = frozenset(
     """p para simpara section sect1 sect2 sect3 sect4 chapter article body topic div li dd dt ul ol
     table tr td th thead tbody tgroup row entry conbody step cmd listitem blockquote pre
     span""".split()
 )
 """Elements of texts for people: what contains them is not a record."""
+_UNIT_ATTRIBUTES = frozenset(("unit", "units", "uom", "currency"))
 MIN_ATTRIBUTES = 2
 """Attributes of an element without children that is a record."""
 
 
 def iterate_text(element: Any) -> Iterator[str]:
-    """Yield the text of an element and its descendants; entities known to HTML are decoded."""
+    """Yield the text of an element and its descendants; entities known to HTML are decoded.
+
+    The unit of a value in running text follows it: ``<val unit="A">16</val>`` is "16 A".
+    """
     from lxml import etree
 
     yield element.text or ""
     for child in element:
         if isinstance(child.tag, str):
             yield from iterate_text(child)
+            yield from (f" {v}" for k, v in list_attributes(child) if k.lower() in _UNIT_ATTRIBUTES)
         elif child.tag is etree.Entity:
             yield html.unescape(child.text or "")
         yield child.tail or ""
@@ -59,7 +64,7 @@ def _are_records(elements: list[Any]) -> bool:
     for element in elements:
         child_names = {local_name(child) for child in element} - {""}
         attributes = {name for name, _ in list_attributes(element)}
-        if child_names & _PROSE_ELEMENTS or not (child_names or len(attributes) >= MIN_ATTRIBUTES):
+        if child_names & PROSE_ELEMENTS or not (child_names or len(attributes) >= MIN_ATTRIBUTES):
             return False
         fields = child_names | attributes
         shared_fields = fields if shared_fields is None else shared_fields & fields

@@ -63,10 +63,10 @@ def test_the_question_of_a_folded_answer_is_its_heading(question: str) -> None:
 
 def test_details_and_definitions_have_their_labels() -> None:
     document = parse_content(
-        "<details><summary>Lost tickets</summary><p>Show the receipt.</p></details>"
         "<dl><dt>Pier</dt><dd>where boats stop</dd>"
         "<dt>What is a roll-on?</dt><dd>A boat for cars.</dd>"
         "<div><dt>Deck</dt><dt>Upper deck</dt><dd>open <b>all</b> year</dd></div></dl>"
+        "<details><summary>Lost tickets</summary><p>Show the receipt.</p></details>"
     )
     assert find_heading(document, "Show the receipt.") == "Lost tickets"
     assert "\nPier: where boats stop\n" in document.text
@@ -139,6 +139,90 @@ def test_tabs_are_sections_with_the_labels_of_the_tabs() -> None:
     )
     assert find_heading(document, "Press F5 twice.") == "Windows"
     assert find_heading(document, "Press Command-R.") == "macOS"
+
+
+@pytest.mark.parametrize(
+    "following", ["<p>Capacity: 5 l.</p>", "<dl><dt>Capacity</dt><dd>5 l.</dd></dl>"]
+)
+def test_what_follows_the_tabs_belongs_to_none_of_them(following: str) -> None:
+    document = parse_content(
+        "<h2>Kettle</h2><div role=tablist><button role=tab aria-controls=e>Europe</button>"
+        "<button role=tab aria-controls=u>USA</button></div><div id=e role=tabpanel>230 V.</div>"
+        f"<div id=u role=tabpanel hidden><p>120 V.</p></div>{following}"
+    )
+    assert "Europe: 230 V." in document.text
+    assert "USA: 120 V." in document.text
+    assert find_heading(document, "Capacity: 5 l.") == "Kettle"
+
+
+STYLE = """
+.old, #draft { display: none }  /* .new { display: none } */
+.tab-text { display: none } .tab-text.open { display: block }
+.script-shown { visibility: hidden }
+p { display: none }
+@media print { .screen { display: none } @page { margin: 0 } .wide { display: none } }
+.struck { text-decoration: line-through }
+"""
+
+
+def test_the_styles_of_a_page_hide_and_strike_out() -> None:
+    document = parse_content(
+        f"<style>{STYLE}</style><script>show('.script-shown')</script>"
+        "<h2>Fees</h2><p>Ticket 79.</p><p class='big old'>Ticket 99.</p><p id=draft>Ticket 89.</p>"
+        "<p class=new>Dog 3.</p><p class=tab-text>Bicycle 8.</p><p class=script-shown>Car 30.</p>"
+        "<p class=screen>Van 40.</p><p class=wide>Bus 90.</p>"
+        "<p>Cabin <span class=struck>50</span> 45.</p><p style='text-decoration: line-through'>Gone</p>"
+    )
+    for shown in ("Ticket 79", "Dog 3", "Bicycle 8", "Car 30", "Van 40", "Bus 90"):
+        assert shown in document.text
+    for hidden in ("Ticket 99", "Ticket 89"):
+        assert hidden not in document.text
+    assert "Cabin ~~50~~ 45." in document.text
+    assert "~~Gone~~" in document.text
+    assert document.coverage is not None
+    assert [o.name for o in document.coverage.omissions if o.reason == "hidden"] == [
+        "<p big old>",
+        "<p draft>",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("items", "lines"),
+    [
+        ("<ol><li>a<li>b</ol>", ["1. a", "2. b"]),
+        ("<ol start=4><li>a<li>b</ol>", ["4. a", "5. b"]),
+        ("<ol><li value=5>a<li>b</ol>", ["- 5. a", "- 6. b"]),
+        ("<ol><li>a<li value=7>b</ol>", ["- 1. a", "- 7. b"]),
+        ("<ol reversed><li>a<li>b<li>c</ol>", ["- 3. a", "- 2. b", "- 1. c"]),
+        ("<ol type=A start=26><li><p>a</p><li>b</ol>", ["- Z. a", "- AA. b"]),
+        ("<ol type=i><li>a<li>b<li>c<li>d</ol>", ["- i. a", "- ii. b", "- iii. c", "- iv. d"]),
+        ("<ol style='list-style-type: upper-roman' start=9><li>a</ol>", ["- IX. a"]),
+        ("<ol type=a start=0><li>a</ol>", ["- 0. a"]),
+        ("<ol start=x><li value=9999999999>a</ol>", ["1. a"]),
+    ],
+)
+def test_items_of_lists_have_their_numbers(items: str, lines: list[str]) -> None:
+    document = parse_content(f"<h2>Rules</h2>{items}<p>The rules of the boat.</p>")
+    text = document.text.partition("## Rules")[2].partition("The rules")[0]
+    assert [line for line in text.splitlines() if line.strip()] == lines
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        "<img src=a.png alt=yes>",
+        "<svg aria-label=yes><path/></svg>",
+        "<svg><title>yes</title><path/></svg>",
+        "<i class=check title=yes></i>",
+    ],
+)
+def test_a_picture_alone_in_a_cell_says_its_text(picture: str) -> None:
+    document = parse_content(
+        "<table><tr><th>Boat<th>Dogs<tr><td>Ferry<td>no<tr><td>Cutter"
+        f"<td>{picture}<tr><td>Yacht<td><img src=b.png> no</table>"
+    )
+    assert "| Cutter | yes |" in document.text
+    assert "| Yacht | no |" in document.text
 
 
 @pytest.mark.parametrize(
