@@ -11,13 +11,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-_COMMENT = re.compile(r"/\*[^*]*+(?:\*(?!/)[^*]*+)*+\*/")
-_RULE = re.compile(r"([^{}]{1,2000})\{([^{}]{0,20000})\}")
 _SIMPLE_SELECTOR = re.compile(r"([A-Za-z][\w-]*)?((?:[.#][\w-]+)*)")
 _NAME = re.compile(r"([.#])([\w-]+)")
 _HIDDEN = re.compile(r"(?i)display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?![.\d])")
 _SHOWN = re.compile(r"(?i)display\s*:\s*(?!none)\w|visibility\s*:\s*visible")
-_STRUCK = re.compile(r"(?i)text-decoration[\w-]*\s*:[^;]{0,80}line-through")
 _MAX_STYLE_CHARACTERS = 500_000
 _MAX_RULES = 500
 
@@ -47,7 +44,7 @@ def apply_page_styles(root: Any) -> None:
         match = _SIMPLE_SELECTOR.fullmatch(selector)
         if match is None or not selector:
             continue
-        declarations = "text-decoration:line-through;" if _STRUCK.search(style) else ""
+        declarations = "text-decoration:line-through;" if _strikes_out(style) else ""
         if _HIDDEN.search(style) and not any(
             name in shown_names or name in scripts for name in _list_names(selector)
         ):
@@ -59,41 +56,37 @@ def apply_page_styles(root: Any) -> None:
 def strike_out(root: Any) -> None:
     """Turn elements whose style strikes their text out into ``<s>``. The tree is changed."""
     for element in root.iter("span", "font", "b", "strong", "em", "i", "small"):
-        if _STRUCK.search(element.get("style") or ""):
+        if _strikes_out(element.get("style") or ""):
             element.tag = "s"
     for block in root.iter("p", "div", "li", "td"):
-        if _STRUCK.search(block.get("style") or "") and not len(block):
+        if _strikes_out(block.get("style") or "") and not len(block):
             struck = block.makeelement("s")
             struck.text, block.text = block.text, None
             block.append(struck)
 
 
+def _strikes_out(style: str) -> bool:
+    return "line-through" in style.lower()
+
+
 def _list_rules(root: Any) -> Iterator[tuple[str, str]]:
-    """Yield each selector with its declarations; none of those in ``@media``."""
+    """Yield each selector with its declarations; none of those in ``@media`` and the like."""
     for element in root.iter("style"):
         if (element.get("media") or "all").lower() not in ("all", "screen"):
             continue
-        text = _COMMENT.sub(" ", "".join(element.itertext())[:_MAX_STYLE_CHARACTERS])
-        for match in _RULE.finditer(_remove_conditional_rules(text)):
-            for selector in match[1].split(","):
-                yield selector.strip(), match[2]
-
-
-def _remove_conditional_rules(text: str) -> str:
-    """Return a style sheet without the blocks of ``@media``, ``@supports`` and the like."""
-    pieces, depth, start = [], 0, 0
-    conditional_depth: int | None = None
-    for match in re.finditer(r"@[\w-]+[^{};@]*\{|[{}]", text):
-        if match[0].endswith("{"):
-            if match[0] != "{" and conditional_depth is None:
-                pieces.append(text[start : match.start()])
-                conditional_depth = depth
-            depth += 1
-        else:
-            depth = max(0, depth - 1)
-            if conditional_depth == depth:
-                conditional_depth, start = None, match.end()
-    return "".join([*pieces, text[start:] if conditional_depth is None else ""])
+        first, *others = "".join(element.itertext())[:_MAX_STYLE_CHARACTERS].split("/*")
+        text = " ".join([first, *(other.partition("*/")[2] for other in others)])
+        depth, selectors = 0, ""
+        for part in re.split(r"([{}])", text):
+            if part == "{":
+                depth += 1
+            elif part == "}":
+                depth = max(0, depth - 1)
+            elif depth == 0:
+                selectors = part.rpartition(";")[2].strip()  # behind ``@import "a.css";``
+            elif depth == 1 and not selectors.startswith("@"):
+                for selector in selectors.split(","):
+                    yield selector.strip(), part
 
 
 def _list_names(selector: str) -> list[str]:

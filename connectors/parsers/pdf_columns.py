@@ -31,6 +31,7 @@ _MIN_WHITE_POINTS = 5.0  # between two columns that are drawn as lines of their 
 _MAX_DEPTH = 4
 _SAME_LINE = 0.4  # of the line height, between the centres of the parts of a line
 _MAX_PART_GAP = 0.6  # of the line height, between two words
+_MARKS_WITHOUT_SPACE = frozenset(".,;:)")  # behind a raised figure, which ends a part
 _MAX_BULLET_GAP = 5.0  # of the line height, between a bullet and its text
 _MIN_BULLET_GAP = 0.6  # of the height of a line; a space has a quarter
 BULLETS = frozenset("•‣◦▪·●○■□–—-➢✓*")
@@ -68,7 +69,9 @@ def join_split_lines(lines: list[Line]) -> list[Line]:
         if previous is None or not _is_next_part(previous, line):
             joined.append(line)
             continue
-        previous.text = f"{previous.text.rstrip()} {line.text.lstrip()}"
+        following = line.text.lstrip()
+        space = "" if following[:1] in _MARKS_WITHOUT_SPACE else " "
+        previous.text = f"{previous.text.rstrip()}{space}{following}"
         previous.x_max = line.x_max
         previous.y_min = min(previous.y_min, line.y_min)
         previous.y_max = max(previous.y_max, line.y_max)

@@ -23,6 +23,7 @@ from connectors.parsers.pdf_fonts import (
 from connectors.parsers.pdf_headings import measure_type
 from connectors.parsers.pdf_layout import LINE_END_HYPHEN, Line, extract_lines, make_boxes
 from connectors.parsers.pdf_rules import insert_ruled_tables
+from connectors.parsers.pdf_superscripts import write_superscripts
 from connectors.parsers.pdf_tables import insert_tables
 from rag.errors import EncryptedDocument, ParseError
 from rag.types import to_well_formed
@@ -129,8 +130,10 @@ def _read_lines(
     textpage = page.get_textpage()
     try:
         text = _read_text(textpage)
-        readable = replace_unreadable(text, textpage)
         boxes = make_boxes(textpage) if clean else None
+        readable = replace_unreadable(text, textpage)
+        if boxes is not None and len(text) == textpage.count_chars():
+            readable = readable._replace(text=write_superscripts(readable.text, boxes))
         lines = extract_lines(readable.text, textpage, boxes)
         if readable.share > MAX_UNREADABLE_SHARE:
             lines = drop_unreadable_lines(lines)

@@ -23,6 +23,7 @@ from connectors.parsers.office_parts import (
     read_relationships,
 )
 from connectors.parsers.omissions import OmissionLog
+from connectors.parsers.reading_order import Box, sort_boxes
 from connectors.parsers.safe_zip import ZippedFile, local_name
 from connectors.parsers.text_builder import TextBuilder
 
@@ -143,8 +144,12 @@ class _PresentationReader:
                 self.builder.write_paragraph(self._read_shape(shape.element))
 
     def _iterate_shapes(self, shapes: Any, depth: int = 0) -> Iterator[Any]:
-        """Yield the visible shapes from top to bottom; those of a group stay together."""
-        for shape in sorted(shapes, key=lambda shape: (shape.top or 0, shape.left or 0)):
+        """Yield the visible shapes in reading order; those of a group stay together."""
+        members = list(shapes)
+        # Lines and backgrounds divide nothing.
+        filled = [m for m in members if hasattr(m, "shapes") or self._read_shape(m.element)]
+        ordered = [filled[i] for i in sort_boxes(list(map(_read_box, filled)))]
+        for shape in [*ordered, *(m for m in members if m not in filled)]:
             if self._is_left_out(shape.element):
                 continue
             if hasattr(shape, "shapes") and depth < _MAX_GROUP_DEPTH:
@@ -260,6 +265,11 @@ def _choose_branches(root: Any) -> None:
                 for child in reversed(list(branch)):
                     element.addnext(child)
         element.getparent().remove(element)
+
+
+def _read_box(shape: Any) -> Box:
+    left, top = shape.left or 0, shape.top or 0
+    return Box(left, top, left + (shape.width or 0), top + (shape.height or 0))
 
 
 def _is_margin(element: Any) -> str:

@@ -30,6 +30,7 @@ _SCRIPTS_WITHOUT_SPACES = re.compile(
     "[\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uac00-\ud7a3\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]+"
 )
+_RAISED_FIGURES = re.compile(r"(?:(?<=[^\W\d_]{3})|(?<=[0-9]))[⁺⁻]?[⁰¹²³⁴-⁹]+(?:,[⁰¹²³⁴-⁹]+)*")
 _ASCII_WORD = re.compile(r"[a-z0-9_]+")
 
 
@@ -58,10 +59,11 @@ def words(text: str, language: str = "en") -> list[str]:
     """Return the words of `text` in order: runs of letters, combining marks and digits.
 
     They are in lower case and in Unicode's compatibility form (NFKC), so that ``ﬁ`` is ``fi`` and a
-    composed letter equals a decomposed one. Scripts without spaces give character bigrams.
+    composed letter equals a decomposed one. Scripts without spaces give character bigrams. The
+    number of a footnote is no part of a word: "flows¹"; 10⁶ is not 106, but as 10^6.
     """
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
+        text = unicodedata.normalize("NFKC", _RAISED_FIGURES.sub(_detach_figures, text))
     if language == "tr":  # İ and I are the capitals of i and ı
         text = text.replace("İ", "i").replace("I", "ı")
     if text.isascii():
@@ -73,6 +75,10 @@ def words(text: str, language: str = "en") -> list[str]:
     if len(text) > MAX_WORD_CHARACTERS:
         return [word[:MAX_WORD_CHARACTERS] for word in matches]
     return matches
+
+
+def _detach_figures(figures: re.Match[str]) -> str:
+    return f" {figures[0]}" if figures.string[figures.start() - 1].isdigit() else " "
 
 
 def stems(text: str) -> list[str]:

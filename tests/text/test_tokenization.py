@@ -95,6 +95,11 @@ def test_each_language_has_its_own_stemmer(language: str, form: str, other_form:
 
 def test_unicode_forms_of_a_letter_are_equal() -> None:
     assert words("ﬁnal caf\u00e9 ｗｉｄｅ") == words("final cafe\u0301 wide")
+
+
+def test_raised_figures() -> None:
+    assert words("cash flows¹ and sales¹,³ of 25 m²") == words("cash flows and sales of 25 m2")
+    assert words("10⁶ germs") == words("10^6 germs") == ["10", "6", "germs"]
     assert words("STRASSE İstanbul") == ["strasse", "istanbul"]
     assert words("IŞIK ISPARTA", "tr") == ["ışık", "ısparta"]
     assert words("ISPARTA", "tr") == ["ısparta"]
