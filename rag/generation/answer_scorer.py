@@ -406,7 +406,7 @@ def _weigh_words(words_: Sequence[str], features: Sequence[SpanFeatures]) -> NDA
 class _WordMatches:
     """How well the words of a question are matched in texts, 0..1.
 
-    It is 1 for the same stem and for a synonym, else the similarity of the meanings.
+    It is 1 for the same stem, else the similarity of the meanings: the highest for a synonym.
 
     Each method returns ``[n, words of the question]`` for the n sentences.
     """
@@ -463,7 +463,8 @@ class _WordMatches:
                     else np.zeros(self._similarity.shape[1])
                 )
                 synonyms = find_synonymous_words(self._question, text)
-                best[text][[word in synonyms for word in self._question_words]] = 1
+                is_synonym = [word in synonyms for word in self._question_words]
+                best[text][is_synonym] = np.maximum(best[text][is_synonym], _MAX_SIMILARITY)
         return np.array([best[text] for text in texts])
 
 

@@ -7,7 +7,7 @@ with what a reader sees beside it: ``Catalogue > H-120 > Warranty: Three years.`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from rag.generation.markers import show_as_notes
 from rag.text.sentences import Span, sentences
+from rag.text.tokenization import words
 from rag.types import Mark, SourceLocation, Table, format_location
 
 _MAX_RECORD_NAME_CHARACTERS = 120
@@ -27,6 +28,12 @@ _FIRST_PERSON = re.compile(
 _SENDER = re.compile(
     r"(?:[A-Z][\w-]{1,20}:[^\n]*\n){0,3}(?:From|Von|De):[ \t]*+(?P<name>[^\n<]{1,80})"
 )
+# Of a paragraph or list item: "**Roof.**", "2. Roof.", "E4 flue blocked.", "Yes."
+_LABEL = re.compile(
+    r"(?:[-*•]\s+)?(?P<number>\d{1,3}[.)]?\s+)?(?P<sign>\*{1,2}|_)?(?P<words>[^.!?:*_\n]{1,60})"
+    r"[.!](?:\*{1,2}|_)?"
+)
+_MAX_LABEL_WORDS, _MAX_MARKED_LABEL_WORDS = 2, 5
 _HEADING_MARKUP = "#=*_-~ \t\r"
 _HEADING_LINE = re.compile(r"\s*+(?P<line>[^\n]+)(?:\n[ \t]*(?:=+|-+)[ \t]*(?=\n|\Z))?")
 
@@ -306,10 +313,34 @@ def _list_sentences(
         table = next((t for t in tables if t[0] <= start < t[1]), None)
         if table is None:
             spans = [Span(start + s.start, start + s.end) for s in sentences(text[start:end])]
+            spans = _join_labels(text, spans)
         else:
             spans = list(_find_lines(text, max(start, table[2]), end))
         parts.append(tuple(spans))
     return tuple(parts)
+
+
+def _join_labels(text: str, spans: Sequence[Span]) -> list[Span]:
+    """Join each label with the sentence behind it: "**Roof.** It leaks.", "E4 flue blocked."."""
+    joined: list[Span] = []
+    for span in spans:
+        label = text[joined[-1].start : joined[-1].end] if joined else ""
+        if label and _is_label(text, joined[-1]) and "\n" not in text[joined[-1].end : span.start]:
+            joined[-1] = Span(joined[-1].start, span.end)
+        else:
+            joined.append(span)
+    return joined
+
+
+def _is_label(text: str, span: Span) -> bool:
+    """Whether a line begins with a span of one or two words, more if they are bold or numbered."""
+    line_start = text.rfind("\n", 0, span.start) + 1
+    label = _LABEL.fullmatch(text, span.start, span.end)
+    if label is None or text[line_start : span.start].strip():
+        return False
+    is_marked = bool(label["number"]) or bool(label["sign"])
+    limit = _MAX_MARKED_LABEL_WORDS if is_marked else _MAX_LABEL_WORDS
+    return sum(word.isalpha() for word in words(label["words"])) <= limit
 
 
 @lru_cache(maxsize=256)

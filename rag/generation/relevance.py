@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
-from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from rag.embedding import Embedder
@@ -81,9 +80,8 @@ class SpanFeatures(NamedTuple):
 
     ``text`` has the names of the columns of a row, and ``label`` the title and headings above it,
     and the sentences that a pronoun at its beginning points back to.
-    ``shared_stems`` are the stems of the question that one of them has, or has a synonym of.
-    ``factor`` is below 1 if the sentence lacks the names of the question, or has only words from
-    an earlier question.
+    ``shared_stems`` are the stems of the question that one of them has. ``factor`` is below 1 if
+    the sentence lacks the names of the question, or has only words from an earlier question.
     """
 
     passage: Passage
@@ -157,11 +155,7 @@ def list_features(
     spans = [(p, span) for p in passages for span in _iterate_quotable_spans(p)]
     texts = [passage.describe(span) for passage, span in spans]
     contexts = [_find_context(passage, span) for passage, span in spans]
-
-    @cache
-    def find_stems(text: str) -> set[str]:
-        return {*stems(text), *stems(" ".join(find_synonymous_words(str(query), text)))}
-
+    label_stems = {label: set(stems(label)) for label, _ in contexts}
     heading_paths = [
         "" if passage.table_at(span.start) else " > ".join(passage.headings_at(span.start))
         for passage, span in spans
@@ -176,7 +170,7 @@ def list_features(
     for (passage, span), text, (label, known_span), cosine, attribute_factor in zip(
         spans, texts, contexts, cosines, attributes, strict=True
     ):
-        shared_stems = asked_stems & (find_stems(text) | find_stems(label))
+        shared_stems = asked_stems & (set(stems(text)) | label_stems[label])
         factor = 1.0 if shared_stems & own_stems else _CARRIED_TERMS_FACTOR
         lacks_names = not has_asked_name(names, passage, known_span)
         features.append(

@@ -42,6 +42,8 @@ _GERMAN_ORDINAL = re.compile(
 _SECTION_SIGN = re.compile(r"\s*§")
 _DOTTED = re.compile(r"\w\.\w\Z")  # "28 U.S.C. § 586"
 _NEXT_WORD = re.compile(r"\s+([^\W\d_]+)")
+_CAPITAL = re.compile(r"\W{0,5}+[^\W_a-zß-öø-ÿ]")
+_SMALL_LETTER = re.compile(r"[ \t]{1,3}[a-zß-öø-ÿ]")
 _LIST_NUMBER = re.compile(r"\s*+\d{1,3}\.")
 
 
@@ -106,6 +108,8 @@ def _ends_sentence(text: str, start: int, boundary: re.Match[str]) -> bool:
         text[max(start, boundary.start() - 20) : boundary.start()]
     ):
         return False
+    if _CAPITAL.match(text, start) and _SMALL_LETTER.match(text, boundary.end()):
+        return False  # an abbreviation: "ser. no. 12"
     return not ends_with_abbreviation(
         text[max(start, boundary.start() - 40) : boundary.end()],
         text[boundary.end() : boundary.end() + 40].lstrip(),
