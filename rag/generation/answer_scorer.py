@@ -91,6 +91,7 @@ _UNKNOWN_NAME_PENALTY = 1.5  # no text has a name of the question
 _UNKNOWN_ATTRIBUTE_PENALTY = 1.0  # no text has what is asked of a name
 _MISSING_ATTRIBUTE_PENALTY = 0.3  # the sentence has not what is asked of a name
 _MAX_LOG_LENGTH_OF_ROW = 2.6  # that of a sentence of usual length
+_QUESTION_PENALTY = 2.0  # a question of the source is no answer
 _OTHER_ROW_PENALTY = 1.0  # the question names another row of the table
 _OTHER_RANGE_PENALTY = 3.0  # the number of the question is in the range of another text
 _RIGHT_RANGE_BONUS = 2.0  # it is in a range of the text
@@ -172,6 +173,9 @@ def _list_penalties(
         ]
     )
     penalties += _OTHER_ROW_PENALTY * np.array(find_other_rows(query, features))
+    penalties += _QUESTION_PENALTY * np.array(
+        [f.text.rstrip(" \"'*_»”").endswith("?") for f in features]
+    )
     penalties += find_range_penalties(query.text, [f.text for f in features])
     if find_unknown_identifiers(query.text, passages):
         penalties += _UNKNOWN_IDENTIFIER_PENALTY

@@ -34,6 +34,12 @@ _CURRENCY = re.compile(
 )
 _HOURS = "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
 _GERMAN_HOURS = "eins?|zwei|drei|vier|fünf|sechs|sieben|acht|neun|zehn|elf|zwölf"
+_COUNT = re.compile(r"\bhow\smany\b|\bwie\s?viele\b|\bcombien\sde\b|\bcuánt[oa]s\b", re.IGNORECASE)
+_AMOUNT_OF_MONEY = re.compile(
+    r"[€$£¥]\s?\d[\d.,]{0,20}|(?<!\d)\d[\d.,]{0,20}\s?(?:[€$£¥%]|(?:euros?|eur|dollars?|usd|pounds?|"
+    r"gbp|francs?|chf|cents?|kronor|kroner|percent|prozent)\b)",
+    re.IGNORECASE,
+)
 _UNIT_OF_TIME = re.compile(
     r"\b(?:seconds?|minutes?|min|hours?|days?|weeks?|months?|quarters?|years?|shifts?|daily|weekly|"
     r"monthly|yearly|annually|quarterly|hourly|once|twice|immediately|at\sonce|overnight|permanently|"
@@ -180,9 +186,11 @@ def has_new_answer(question: str, text: str, kind: AnswerType) -> bool:
     """Whether a text has an answer of this kind, and a person whom the question does not name.
 
     "Ask the captain." does not say who the captain is. "How long must a password be?" asks for a
-    time or for a length.
+    time or for a length. A price is no answer to "how many".
     """
     text = text.replace("_", " ")  # service_interval_months
+    if kind == "number" and _COUNT.search(question):
+        text = _AMOUNT_OF_MONEY.sub(" ", text)
     if kind == "duration" and _ASKED_LENGTH.search(question) and _LENGTH.search(text):
         return True
     if kind == "person":

@@ -44,6 +44,7 @@ _DOTTED = re.compile(r"\w\.\w\Z")  # "28 U.S.C. § 586"
 _NEXT_WORD = re.compile(r"\s+([^\W\d_]+)")
 _CAPITAL = re.compile(r"\W{0,5}+[^\W_a-zß-öø-ÿ]")
 _SMALL_LETTER = re.compile(r"[ \t]{1,3}[a-zß-öø-ÿ]")
+_UNIT = re.compile(r"\d\s?(?:[gtmlhsVWAKN]|[kmcd][glmWV])\Z")
 _LIST_NUMBER = re.compile(r"\s*+\d{1,3}\.")
 
 
@@ -110,6 +111,8 @@ def _ends_sentence(text: str, start: int, boundary: re.Match[str]) -> bool:
         return False
     if _CAPITAL.match(text, start) and _SMALL_LETTER.match(text, boundary.end()):
         return False  # an abbreviation: "ser. no. 12"
+    if _UNIT.search(text[max(start, boundary.start() - 10) : boundary.start()]):
+        return True  # "It weighs 5 t. The ramp is wet." has no initial
     return not ends_with_abbreviation(
         text[max(start, boundary.start() - 40) : boundary.end()],
         text[boundary.end() : boundary.end() + 40].lstrip(),

@@ -254,3 +254,19 @@ def test_full_stop_of_an_ordinal_date_ends_no_sentence(sentence: str) -> None:
 def test_number_before_another_word_ends_a_sentence() -> None:
     text = "The office is in room 5. Marketing is in room 6."
     assert len(sentences(text)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("Travel hoist 20 t, ser. no. TH-1188, was paid. It works.", 2),
+        ("Max. load is 5 t. The ramp is wet.", 2),
+        ("The pump runs.   it is new", 1),
+        ("ok. see you there. bye", 3),
+        ("Der Raum ist ca. zehn Meter lang. er ist neu", 1),
+    ],
+)
+def test_a_small_letter_begins_no_sentence_where_sentences_have_capitals(
+    text: str, count: int
+) -> None:
+    assert len(sentences(text)) == count
