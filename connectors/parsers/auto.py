@@ -22,7 +22,13 @@ from connectors.base import (
 from connectors.file_names import explain_skip
 from connectors.parsers.archives import ArchiveParser
 from connectors.parsers.code import CodeParser
-from connectors.parsers.detection import detect_binary_format, detect_text_format, is_zip
+from connectors.parsers.detection import (
+    OFFICE_MIMES,
+    detect_binary_format,
+    detect_exported_text,
+    detect_text_format,
+    is_zip,
+)
 from connectors.parsers.epub import EpubParser
 from connectors.parsers.html import HtmlParser
 from connectors.parsers.legacy import LegacyOfficeParser
@@ -220,6 +226,10 @@ class AutoParser(Parser):
             return detected
         if declared in _UNSPECIFIC_MIMES or declared not in formats.parsers:
             declared = formats.mimes.get(suffix, declared)
+        if declared in (*OFFICE_MIMES, "application/xml") and (
+            text_mime := detect_exported_text(data, declared)
+        ):
+            return text_mime
         is_unknown = declared not in formats.parsers and not suffix
         return detect_text_format(data) if declared in _UNSPECIFIC_MIMES or is_unknown else declared
 

@@ -84,7 +84,7 @@ class CodeParser(Parser):
     """
 
     name: ClassVar[str] = "code"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         f"text/x-{language.name}": language.suffixes for language in _LANGUAGES
     }

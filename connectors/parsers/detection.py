@@ -8,6 +8,7 @@ import zipfile
 from typing import NamedTuple
 
 from connectors.parsers.archives import is_tar
+from connectors.parsers.xml_workbooks import is_xml_workbook
 from rag.errors import EncryptedDocument, UnsupportedFormat
 
 HEAD_BYTES = 1024
@@ -56,6 +57,11 @@ _OFFICE_FOLDERS = (
     ("ppt/", "application/vnd.openxmlformats-officedocument.presentationml.presentation"),
     ("xl/", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
 )
+OFFICE_MIMES = frozenset(
+    (*(mime for _, mime in _OLE_STREAMS), *(mime for _, mime in _OFFICE_FOLDERS))
+)
+"""Media types of Office, also of what web programs export under the names of its files."""
+
 _HTML_START = re.compile(
     rb"\s*+(?:<\?xml[^>]*+>\s*+)?+(?:<!--.*?-->\s*+)*+<(?:!doctype\s+html|html)\b", re.I | re.S
 )
@@ -91,6 +97,27 @@ def detect_text_format(data: bytes) -> str:
     if _HTML_START.match(head):
         return "text/html"
     return "application/xml" if head.startswith(b"<?xml") else "text/plain"
+
+
+def detect_exported_text(data: bytes, declared: str) -> str:
+    """Return the media type of text that has the name of an Office file; "" for anything else.
+
+    Banks and web programs export tables as HTML, CSV or XML under the name of a workbook.
+    """
+    head = data[:HEAD_BYTES]
+    if is_xml_workbook(data):
+        return "application/vnd.ms-excel"
+    if declared not in OFFICE_MIMES:
+        return ""
+    is_wide = head.startswith((b"\xff\xfe", b"\xfe\xff"))
+    if not head.strip() or (not is_wide and any(byte < 9 or 13 < byte < 32 for byte in head)):
+        return ""
+    if re.search(rb"(?i)<(?:html|table|head|body)\b", head.replace(b"\0", b"")):
+        return "text/html"
+    if head.lstrip().startswith(b"<?xml"):
+        return "application/xml"
+    is_workbook = "excel" in declared or "spreadsheet" in declared
+    return "text/csv" if is_workbook else "text/plain"
 
 
 def is_zip(data: bytes) -> bool:

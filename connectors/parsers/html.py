@@ -32,7 +32,7 @@ class HtmlParser(Parser):
     """
 
     name: ClassVar[str] = "html"
-    revision: ClassVar[int] = 7
+    revision: ClassVar[int] = 8
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "text/html": (".html", ".htm", ".xhtml"),
     }

@@ -50,7 +50,7 @@ class EmailParser(Container):
     """
 
     name: ClassVar[str] = "email"
-    revision: ClassVar[int] = 6
+    revision: ClassVar[int] = 7
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"message/rfc822": (".eml", ".mht")}
     library: ClassVar[str] = "email (Python)"
     keeps: ClassVar[str] = (

@@ -40,7 +40,7 @@ class MarkdownParser(Parser):
     """The Markdown as written, with heading paths marked; front matter becomes metadata."""
 
     name: ClassVar[str] = "markdown"
-    revision: ClassVar[int] = 5
+    revision: ClassVar[int] = 6
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "text/markdown": (".md", ".markdown", ".mdx", ".qmd", ".rmd"),
     }

@@ -27,7 +27,7 @@ class NotebookParser(Parser):
     """
 
     name: ClassVar[str] = "notebook"
-    revision: ClassVar[int] = 4
+    revision: ClassVar[int] = 5
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"application/x-ipynb+json": (".ipynb",)}
     library: ClassVar[str] = "json (Python)"
     keeps: ClassVar[str] = "cells (`row` is the cell number), headings, language, printed results"

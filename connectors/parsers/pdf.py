@@ -54,7 +54,7 @@ class PdfParser(Parser):
     """
 
     name: ClassVar[str] = "pdf"
-    revision: ClassVar[int] = 6
+    revision: ClassVar[int] = 7
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"application/pdf": (".pdf",)}
     library: ClassVar[str] = "pypdfium2"
     keeps: ClassVar[str] = (

@@ -249,7 +249,7 @@ class TableParser(RecordParser):
     """
 
     name: ClassVar[str] = "table"
-    revision: ClassVar[int] = 5
+    revision: ClassVar[int] = 6
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "text/csv": (".csv",),
         "text/tab-separated-values": (".tsv", ".tab"),
@@ -453,7 +453,7 @@ class JsonLinesParser(RecordParser):
     """JSON Lines: one value per line; also reads a JSON file with a list of objects."""
 
     name: ClassVar[str] = "jsonl"
-    revision: ClassVar[int] = 5
+    revision: ClassVar[int] = 6
     has_typed_values: ClassVar[bool] = True
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "application/jsonl": (".jsonl", ".ndjson"),

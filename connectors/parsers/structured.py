@@ -62,7 +62,7 @@ class JsonParser(DataFileParser, JsonLinesParser):
     """
 
     name: ClassVar[str] = "json"
-    revision: ClassVar[int] = 4
+    revision: ClassVar[int] = 5
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "application/json": (".json", ".geojson", ".webmanifest"),
     }
@@ -210,7 +210,7 @@ class YamlParser(DataFileParser):
     """
 
     name: ClassVar[str] = "yaml"
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
     has_typed_values: ClassVar[bool] = True
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"application/yaml": (".yaml", ".yml")}
     library: ClassVar[str] = "PyYAML"
@@ -280,7 +280,7 @@ class XmlParser(DataFileParser):
     """
 
     name: ClassVar[str] = "xml"
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
     has_typed_values: ClassVar[bool] = False
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "application/xml": (".xml", ".xsd", ".rss", ".atom", ".opml", ".svg", ".dita"),

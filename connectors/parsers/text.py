@@ -17,6 +17,7 @@ from connectors.parsers.encoding_detection import (
     detect_wide_encoding,
     guess_encoding,
 )
+from connectors.parsers.invisible_characters import remove_invisible_characters
 from connectors.parsers.omissions import OmissionLog
 from connectors.parsers.plain_headings import find_plain_headings
 from connectors.parsers.terminal_codes import remove_terminal_codes
@@ -43,7 +44,7 @@ class TextParser(Parser):
     """Text as written; the encoding is that of the byte order mark, UTF-8, or guessed."""
 
     name: ClassVar[str] = "text"
-    revision: ClassVar[int] = 4
+    revision: ClassVar[int] = 5
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"text/plain": (".txt", ".text", ".log")}
     library: ClassVar[str] = "chardet"
     keeps: ClassVar[str] = "the text as written, in any encoding; headings"
@@ -71,7 +72,14 @@ class TextParser(Parser):
 
 
 def decode(data: bytes) -> str:
-    """Decode the bytes of a text file. Raises `UnsupportedFormat` for a binary file."""
+    """Decode the bytes of a text file, without soft hyphens and other characters without width.
+
+    Raises `UnsupportedFormat` for a binary file.
+    """
+    return remove_invisible_characters(_decode(data))
+
+
+def _decode(data: bytes) -> str:
     for mark, encoding in _BYTE_ORDER_MARKS:
         if data.startswith(mark):
             return to_well_formed(data[len(mark) :].decode(encoding, errors="replace"))

@@ -39,6 +39,7 @@ from connectors.parsers.workbook_drawings import (
     read_drawings,
     refers_only_to,
 )
+from connectors.parsers.xml_workbooks import is_xml_workbook, read_xml_workbook
 from rag.errors import EncryptedDocument, ParseError
 from rag.types import to_well_formed
 
@@ -109,7 +110,8 @@ def _read_excel(data: bytes, archive: ZippedFile | None) -> Iterator[SheetCells]
 
 def _read_old_excel(data: bytes, error: Exception) -> Iterator[SheetCells]:
     """Read a workbook that calamine refuses with `error`."""
-    for sheet in read_old_workbook(data, error):
+    is_xml = is_xml_workbook(data)
+    for sheet in read_xml_workbook(data) if is_xml else read_old_workbook(data, error):
         rows, raw_values = _format_rows(iter(sheet.rows), {}, 0)
         yield SheetCells(sheet.name, rows, raw_values, sheet.spans, is_hidden=sheet.is_hidden)
 

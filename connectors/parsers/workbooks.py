@@ -30,7 +30,7 @@ class SheetParser(Parser):
     """
 
     name: ClassVar[str] = "sheet"
-    revision: ClassVar[int] = 7
+    revision: ClassVar[int] = 8
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": (".xlsx", ".xlsm"),
         "application/vnd.ms-excel.sheet.binary.macroenabled.12": (".xlsb",),

@@ -491,3 +491,21 @@ def test_a_long_table_takes_linear_time() -> None:
     assert list_rows(document)[-1] == "Part: part-9999; Count: 9999"
     marks: list[Mark] = [mark for mark in document.marks if mark.kind == "row"]
     assert len(marks) == 10_000
+
+
+@pytest.mark.parametrize(
+    ("rows", "header_rows"),
+    [
+        ([["Name", "Pump P-20"], ["Weight", "12 kg"], ["Voltage", "230 V"]], 0),
+        ([["Mon", "8-12"], ["Tue", "8-16"]], 0),
+        ([["Model", "P-20"], ["Power", "900 W"], ["Colour", "red"]], 0),
+        ([["Titel", "Umbau"], ["Projekt", "P7"], ["Leitung", "Ann"]], 0),
+        ([["Day", "Hours"], ["Monday", "8-12"], ["Tuesday", "8-16"]], 1),
+        ([["Name", "Weight"], ["Ann", "12 kg"], ["Bob", "13 kg"]], 1),
+        ([["Name", "Department"], ["Ann", "Sales"], ["Bob", "IT"]], 1),
+        ([["Project", "Status"], ["Roof", "open"], ["Customer portal", "done"]], 1),
+        ([["Type", "Price"], ["Type A", "5"], ["Type B", "6"]], 1),
+    ],
+)
+def test_labels_and_values_without_a_header(rows: list[list[str]], header_rows: int) -> None:
+    assert detect_header_rows(rows) == header_rows

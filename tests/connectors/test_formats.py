@@ -651,3 +651,37 @@ def test_docx_with_a_damaged_picture_is_parsed() -> None:
             archive.writestr(name, body)
     data = out.getvalue().replace(b"PICTURE-PICTURE", b"PICTURE-DAMAGED")
     assert "page 7" in parse(data, "a.docx").text
+
+
+def test_captions_with_the_time_of_each_word_are_kept() -> None:
+    data = (
+        "WEBVTT\n\n00:00:00.000 --> 00:00:02.000\nHello all\n\n00:00:09.000 --> 00:00:10.000\n"
+        "start<00:00:09.100><c> of</c><00:00:09.500><c> song</c>\n"
+    )
+    assert parse(data.encode(), "a.vtt").text == "Hello all\nstart of song\n"
+
+
+def test_captions_that_roll_up_are_written_once() -> None:
+    cues = [
+        "we look at pumps",
+        "we look at pumps\nand its seal",
+        "and its seal\nthree valves",
+        "No. No.",
+    ]
+    cues += ["No. No."]
+    data = "WEBVTT\n" + "".join(
+        f"\n00:00:0{i}.000 --> 00:00:0{i + 1}.000\n{cue}\n" for i, cue in enumerate(cues)
+    )
+    text = parse(data.encode(), "a.vtt").text
+    assert text.splitlines() == [
+        "we look at pumps",
+        "and its seal",
+        "three valves",
+        *["No. No."] * 2,
+    ]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.md", "a.csv"])
+def test_characters_without_width_divide_no_word(name: str) -> None:
+    text = "in\u00adfor\u200bma\u2060tion,b\nc,d\n"
+    assert "information" in parse(text.encode(), name).text

@@ -310,3 +310,47 @@ def test_list_of_one_record_beside_a_longer_list_has_a_row_of_its_own() -> None:
     ]
     assert headings == [("weekly", "tuesday")]
     assert document.location_at(offset) == {"row": 1}
+
+
+NESTED = {
+    "sales": {"head": "Ann", "staff": [{"name": "Bob", "age": 30}, {"name": "Cy", "age": 31}]},
+    "legal": {"head": "Dee"},
+}
+NESTED["sales"]["budget"] = 5000
+COMPANY = {"name": "Acme", "departments": NESTED, "founded": 1999}
+
+
+def find_path(document: Document, text: str) -> tuple[str, ...]:
+    start = document.text.index(text)
+    paths = [m.value for m in document.marks if m.kind == "heading" and m.start <= start < m.end]
+    return paths[-1] if paths and isinstance(paths[-1], tuple) else ()
+
+
+@pytest.mark.parametrize("name", ["company.json", "company.yaml"])
+def test_values_after_an_inner_list_belong_to_the_section_around_it(name: str) -> None:
+    document = parse(json.dumps(COMPANY).encode(), name)
+    assert find_path(document, "budget: 5000") == ("departments", "sales")
+    assert find_path(document, "legal.head: Dee") == ("departments",)
+    assert find_path(document, "founded: 1999") == ("founded",)
+    assert find_path(document, "name: Bob") == ("departments", "sales", "staff")
+
+
+def test_values_of_xml_have_the_name_of_their_group() -> None:
+    room = "<room><no>{0}</no><size>2{0}</size></room>"
+    data = (
+        "<r><site><name>HQ</name><rooms>"
+        + "".join(map(room.format, (1, 2)))
+        + "</rooms><address>12 Quay St</address></site><plant><name>West</name>"
+        "<address>7 Hill Rd</address></plant><note>Seen.</note></r>"
+    )
+    document = parse(data.encode(), "sites.xml")
+    assert find_path(document, "name: HQ") == ("site",)
+    assert find_path(document, "12 Quay St") == ("site",)
+    assert find_path(document, "7 Hill Rd") == ("plant",)
+    assert find_path(document, "note: Seen.") == ("note",)
+    assert document.title == "sites.xml"
+
+
+def test_the_unit_of_a_value_in_running_text_is_kept() -> None:
+    text = parse(b"<doc><p>It is rated <val unit='A'>16</val>.</p><p>Ok.</p></doc>", "a.xml").text
+    assert "It is rated 16 A." in text
