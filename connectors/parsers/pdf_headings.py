@@ -28,6 +28,7 @@ _NUMBER = re.compile(
     r"|§\s?\d{1,4}[a-z]?)(?=\s+[^\W\d_])"
 )
 _CONTENTS_ENTRY = re.compile(r"(?:\.{4}|(?: \.){3}|…|(?<!\s)\s)\s*+\d{1,4}$")
+_SHORT_SENTENCE = re.compile(r"[^\W\d_a-z].*[^\W\d_][.!?]")
 _SENTENCE_END = re.compile(r"[.,;:]$")
 
 
@@ -160,8 +161,11 @@ def _group_lines(page: Sequence[Line], body_size: float) -> list[list[Line]]:
     is_before_text = False  # whether the next line is text, or a heading before text
     for line in reversed(lines):
         is_large = line.size >= _MIN_SIZE_RATIO * body_size
-        is_heading = _may_be_heading(line) and (
-            is_large or (line.is_bold and is_before_text and line.size >= 0.9 * body_size)
+        is_last = line.edge == "bottom" and following is None
+        is_heading = (
+            not is_last
+            and _may_be_heading(line)
+            and (is_large or (line.is_bold and is_before_text and line.size >= 0.9 * body_size))
         )
         if not is_heading:
             is_before_text = _is_running_text(line)
@@ -184,11 +188,10 @@ def _is_continued(line: Line, following: Line) -> bool:
 
 def _is_running_text(line: Line) -> bool:
     text = line.text.strip()
-    return (
-        not line.marks
-        and len(text) >= _MIN_TEXT_CHARACTERS
-        and sum(map(str.isalpha, text)) >= 0.65 * len(text)
+    is_long = len(text) >= _MIN_TEXT_CHARACTERS or (
+        _SHORT_SENTENCE.fullmatch(text) is not None and text.count(" ") >= 2
     )
+    return not line.marks and is_long and sum(map(str.isalpha, text)) >= 0.65 * len(text)
 
 
 def _may_be_heading(line: Line) -> bool:
@@ -197,7 +200,6 @@ def _may_be_heading(line: Line) -> bool:
     return (
         not line.marks
         and not line.is_running
-        and line.edge != "bottom"
         and 0 < len(text) <= _MAX_HEADING_CHARACTERS
         and width <= _LOOSE_CHARACTER * line.size * len(text) + line.size
         and _CONTENTS_ENTRY.search(text) is None

@@ -15,6 +15,7 @@ from connectors.parsers.pdf_hyphens import choose_hyphen
 from connectors.parsers.pdf_layout import LINE_END_HYPHEN, CharacterBoxes, Line
 from connectors.parsers.pdf_table_lines import format_table
 from connectors.parsers.pdf_table_rows import is_value
+from connectors.parsers.table_layout import count_header_rows
 from rag.types import Table
 
 _MAX_OBJECTS = 20_000  # of a page; on a page with more, no lines are read
@@ -362,8 +363,13 @@ def _count_header_rows(
     columns = range(len(grid.xs) - 1)
     first_row = [text for (row, _), text in texts.items() if row == 0]
     values = sum(map(is_value, first_row))
-    if 2 * values > len(first_row) or (values and (0, 0) in texts):
-        return 0
+    if 2 * values > len(first_row) or (values and (0, 0) in texts):  # values, or years as names
+        return count_header_rows(
+            [
+                [texts.get(spans[row, column], "") for column in columns]
+                for row in range(len(grid.ys) - 1)
+            ]
+        )
     count = 1
     while count < min(len(grid.ys) - 2, _MAX_HEADER_ROWS):
         continues = any(spans[count, column][0] < count for column in columns)

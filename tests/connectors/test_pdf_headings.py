@@ -47,6 +47,17 @@ def test_lines_in_larger_type_are_headings_with_levels_by_size() -> None:
     assert document.text[heading.start :].startswith("The old quay")
 
 
+def test_the_last_section_of_a_page_may_have_one_short_line() -> None:
+    page = Page()
+    y = write_section(page, 740, "Repairs of the harbour", 18)
+    y = write_section(page, y, "The old quay", 10, "F2")
+    page.write(50, y, "Guarantee", 10, "F2")
+    page.write(50, y - 13, "It lasts three years.")
+    assert list_headings(parse(page))[-1] == ("Repairs of the harbour", "Guarantee")
+    page.write(50, 40, "Harbour board", 12)  # a line below the text
+    assert list_headings(parse(page))[-1] == ("Repairs of the harbour", "Guarantee")
+
+
 def test_a_title_that_only_the_first_page_has_is_not_above_all_headings() -> None:
     pages = [Page(), Page()]
     pages[0].write(50, 740, "A report about the harbour", 24)

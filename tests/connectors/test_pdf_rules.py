@@ -161,3 +161,11 @@ def test_drawings_with_words_across_their_lines_are_no_tables() -> None:
         page.write(130, y, "Lighthouse")
         page.write(60, y, "North")
     assert list_tables(parse(page)) == []
+
+
+def test_years_above_values_are_the_names_of_their_columns() -> None:
+    page = Page()
+    draw_table(page, [["EUR", "2024", "2023"], ["Sales", "1,200", "1,100"], ["Rent", "40", "38"]])
+    ((table, rows),) = list_tables(parse(page))
+    assert table.columns == ("EUR", "2024", "2023")
+    assert rows == ["| Sales | 1,200 | 1,100 |", "| Rent | 40 | 38 |"]
