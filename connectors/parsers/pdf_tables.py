@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from statistics import median
 
 from connectors.parsers.pdf_layout import CharacterBoxes, Line
 from connectors.parsers.pdf_table_cells import list_columns, make_grid, name_columns
@@ -18,6 +19,7 @@ _MAX_LINES = 1_000  # of a page; on a page with more lines, no tables are looked
 _MAX_ROW_DISTANCE = 4.5  # of the line height, within a table
 _MAX_HEADER_DISTANCE = 1.75  # of the line height, between header rows
 _MAX_DATE_DISTANCE = 3.0  # the same, if the row is a date, a period, or the label of a section
+_MAX_ROW_DISTANCES = 1.2  # the same, of the usual distance of its rows, if they are far apart
 _MAX_CAPTION_DISTANCE = 3.5  # of the line height, between caption and table
 _MAX_HEADER_ROWS = 12
 _MAX_ROWS_WITHOUT_VALUES = 8  # in succession, within a table
@@ -67,6 +69,12 @@ class _Region:
     def x_max(self) -> float:
         """The right edge of the values."""
         return max(row.x_max for row in self.body if row.has_values)
+
+    @cached_property
+    def row_distance(self) -> float:
+        """The usual distance of two rows; 0 for a single row."""
+        distances = [upper.y - lower.y for upper, lower in pairwise(self.body)]
+        return median(distances) if distances else 0.0
 
     @property
     def rows(self) -> list[Row]:
@@ -206,7 +214,8 @@ def _classify_row_above(row: Row, below: Row, region: _Region) -> str:
     distance = (row.y - below.y) / height
     is_period = _PERIOD.search(row.text) is not None
     is_first = not region.header and row.x_max <= region.value_start
-    if distance > (_MAX_DATE_DISTANCE if is_period or is_first else _MAX_HEADER_DISTANCE):
+    max_distance = _MAX_DATE_DISTANCE if is_period or is_first else _MAX_HEADER_DISTANCE
+    if distance > max(max_distance, _MAX_ROW_DISTANCES * region.row_distance / height):
         return ""
     value_start, label_end = region.value_start, region.label_end
     limit = min(label_end, value_start - 2) - 1
