@@ -90,7 +90,13 @@ def name_columns(
     """
     names: list[list[str]] = [[] for _ in range(len(columns) + 1)]
     for i, runs in enumerate(rows):
-        label_runs = [run for run in runs if run.centre < value_start and not run.is_value]
+        label_runs = [
+            run
+            for position, run in enumerate(runs)
+            if run.centre < value_start
+            and not run.is_value
+            and not _is_above_values(run, columns, is_first=position == 0, count=len(runs))
+        ]
         names[0] += [run.text for run in label_runs]
         value_runs = [run for run in runs if run not in label_runs]
         is_stacked = (
@@ -104,6 +110,11 @@ def name_columns(
             for column in range(start, end):
                 names[column + 1].append(run.text)
     return [join_lines(parts) for parts in names]
+
+
+def _is_above_values(run: Run, columns: Sequence[Column], *, is_first: bool, count: int) -> bool:
+    """Whether a name that begins left of the values belongs to them: "Quantity" above "1"."""
+    return columns[0].measure_overlap(run) > 0 and (not is_first or count == len(columns) > 1)
 
 
 def _span_columns(

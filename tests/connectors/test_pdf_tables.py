@@ -276,7 +276,7 @@ def test_the_header_is_as_far_from_the_rows_as_they_are_from_each_other(leading:
     page = [(50.0, 750.0, 9.0, "Stock of the workshop")]
     page += draw_row(700, "Item", ["Quantity", "Price"])
     for i in range(1, 6):
-        page += draw_row(700 - leading * i, f"Pump {'ABCDE'[i - 1]}", [str(i), f"{i}0.50"])
+        page += draw_row(700 - leading * i, f"Pump {'ABCDE'[i - 1]}", [f"{i}000", f"{i}0.50"])
     ((table, rows),) = list_tables(parse(page))
     assert table.columns[1:] == ("Quantity", "Price")
-    assert rows[0] == "| Pump A | 1 | 10.50 |"
+    assert rows[0] == "| Pump A | 1000 | 10.50 |"
