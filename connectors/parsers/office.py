@@ -16,6 +16,7 @@ from connectors.parsers.markdown_tables import find_table_marks, format_table
 from connectors.parsers.office_parts import convert_strict_package
 from connectors.parsers.opendocument import read_open_document
 from connectors.parsers.presentations import read_presentation
+from connectors.parsers.rtf_fonts import prepare_rtf
 from connectors.parsers.safe_zip import ZippedFile, describe_error, read_office_properties
 from connectors.parsers.text_builder import build_heading_marks
 from connectors.parsers.titles import choose_title, find_title_heading
@@ -90,7 +91,7 @@ class RtfParser(Parser):
     extra: ClassVar[str] = "formats"
     packages: ClassVar[tuple[str, ...]] = ("striprtf",)
     keeps: ClassVar[str] = "the text, tables"
-    drops: ClassVar[str] = "headings, pictures, notes"
+    drops: ClassVar[str] = "headings, pictures, notes, hidden and deleted text"
 
     def parse(self, data: bytes, *, uri: str, mime: str | None = None) -> Document:
         """Parse `data`. The title is the document title or the file name."""
@@ -99,8 +100,10 @@ class RtfParser(Parser):
 
         try:
             text = _format_rtf_tables(
-                rtf_to_text(_mark_rtf_cells(data.decode("latin-1")), errors="replace")
+                rtf_to_text(_mark_rtf_cells(prepare_rtf(data.decode("latin-1"))), errors="replace")
             )
+            # striprtf writes both halves of a character such as an emoji.
+            text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         except MemoryError:
             raise
         except Exception as error:

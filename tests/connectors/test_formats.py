@@ -685,3 +685,23 @@ def test_captions_that_roll_up_are_written_once() -> None:
 def test_characters_without_width_divide_no_word(name: str) -> None:
     text = "in\u00adfor\u200bma\u2060tion,b\nc,d\n"
     assert "information" in parse(text.encode(), name).text
+
+
+RTF_START = r"{\rtf1\ansi\ansicpg1252\deff0{\fonttbl{\f0 Arial;}{\f1\fcharset204 Arial;}}\pard "
+
+
+@pytest.mark.parametrize(
+    ("rtf", "text"),
+    [
+        (r"Contract: \f1\'c4\'ee\'e3\'ee\'e2\f0  ends \'fc", "Contract: Догов ends ü"),
+        (r"{\f1 \'c4\'ee}\'fc", "Доü"),
+        (r"seen {\v hidden \'fc text}here", "seen here"),
+        (r"Fee {\deleted 100 }{\revised 80}", "Fee 80"),
+        (r"a \v b \v0 c", "a c"),
+        (r"smile \u-10179?\u-8704?", "smile \U0001f600"),
+        (r"a \{b\} \vertalc c", "a {b} c"),
+    ],
+)
+def test_rtf_has_the_characters_that_are_shown(rtf: str, text: str) -> None:
+    document = parse(f"{RTF_START}{rtf}\\par}}".encode(), "a.rtf")
+    assert " ".join(document.text.split()) == text
