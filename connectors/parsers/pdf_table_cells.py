@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 
 from connectors.parsers.pdf_table_rows import Row, Run
 
@@ -15,6 +15,7 @@ _WRAPPED_DISTANCE = 1.6  # of the line height, between two lines of a label
 _INDENT_POINTS = 2.0
 _COLUMN_BONUS = 1.0  # points by which a name may be off centre for each column that it spans
 _STACKED_DISTANCE = 1.3  # of the line height, between two lines of a name
+_ALIGNED_POINTS = 6.0  # between the places of two names above their groups
 _STACKED_POINTS = 4.0  # between the centres of two lines of a name
 _WRAPPED_END = re.compile(
     r"(?i)(?:\b(?:of|and|or|the|to|for|from|in|on|by|with|net|per|than|at|a|an|attributable"
@@ -99,13 +100,18 @@ def name_columns(
         ]
         names[0] += [run.text for run in label_runs]
         value_runs = [run for run in runs if run not in label_runs]
+        below = rows[i + 1] if i + 1 < len(rows) else []
+        is_close = bool(below) and positions[i] - positions[i + 1] <= _STACKED_DISTANCE * heights[i]
         is_stacked = (
             len(value_runs) == 1
-            and i + 1 < len(rows)
-            and positions[i] - positions[i + 1] <= _STACKED_DISTANCE * heights[i]
-            and any(abs(run.centre - value_runs[0].centre) < _STACKED_POINTS for run in rows[i + 1])
+            and is_close
+            and any(abs(run.centre - value_runs[0].centre) < _STACKED_POINTS for run in below)
         )
-        spans = _span_columns(value_runs, columns, period, alone=not is_stacked)
+        spans = []
+        if not is_close or all(period.search(run.text) for run in value_runs):
+            names_below = [run for run in below if run.centre >= value_start]
+            spans = _divide_evenly(value_runs, names_below, len(columns))
+        spans = spans or _span_columns(value_runs, columns, period, alone=not is_stacked)
         for run, (start, end) in zip(value_runs, spans, strict=True):
             for column in range(start, end):
                 names[column + 1].append(run.text)
@@ -115,6 +121,36 @@ def name_columns(
 def _is_above_values(run: Run, columns: Sequence[Column], *, is_first: bool, count: int) -> bool:
     """Whether a name that begins left of the values belongs to them: "Quantity" above "1"."""
     return columns[0].measure_overlap(run) > 0 and (not is_first or count == len(columns) > 1)
+
+
+def _divide_evenly(
+    runs: Sequence[Run], below: Sequence[Run], column_count: int
+) -> list[tuple[int, int]]:
+    """Return the columns of groups with equally many names below each of them; else [].
+
+    The names stand at the same place above each group: at its left or right, or in its middle.
+    """
+    if len(runs) < 2 or len(below) != column_count or column_count % len(runs):
+        return []
+    size = column_count // len(runs)
+    groups = [below[i : i + size] for i in range(0, column_count, size)]
+    pairs = list(zip(runs, groups, strict=True))
+    if any(
+        run.x_max > following[0].x_min or other.x_min < group[-1].x_max
+        for (run, group), (other, following) in pairwise(pairs)
+    ):
+        return []  # the name of one group reaches another
+    shifts = (
+        [run.x_min - group[0].x_min for run, group in pairs],
+        [run.x_max - group[-1].x_max for run, group in pairs],
+        [run.centre - (group[0].x_min + group[-1].x_max) / 2 for run, group in pairs],
+    )
+    widest = max(group[-1].x_max - group[0].x_min for group in groups)
+    is_even = size > 1 and any(
+        max(shift) - min(shift) <= _ALIGNED_POINTS and max(map(abs, shift)) < widest
+        for shift in shifts
+    )
+    return [(i, i + size) for i in range(0, column_count, size)] if is_even else []
 
 
 def _span_columns(

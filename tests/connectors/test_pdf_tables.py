@@ -280,3 +280,18 @@ def test_the_header_is_as_far_from_the_rows_as_they_are_from_each_other(leading:
     ((table, rows),) = list_tables(parse(page))
     assert table.columns[1:] == ("Quantity", "Price")
     assert rows[0] == "| Pump A | 1000 | 10.50 |"
+
+
+@pytest.mark.parametrize("place", ["left", "middle", "right"])
+def test_names_of_groups_stand_at_the_same_place_above_them(place: str) -> None:
+    shift = {"left": -120, "middle": -55, "right": 0}[place]
+    page = [(50.0, 750.0, 9.0, "Result of the workshop")]
+    for right_edge, year in ((430, "2024"), (610, "2023")):
+        page.append((right_edge - 4 * WIDTH + shift, 700.0, 9.0, year))
+    for i, name in enumerate(["Plan", "Actual", "Plan", "Actual"]):
+        page.append((340 + 90 * i - len(name) * 4.5, 682.0, 9.0, name))
+    page += draw_row(664, "Revenue", ["1,200", "1,234", "1,100", "1,080"])
+    page += draw_row(650, "Cost of sales", ["(800)", "(812)", "(750)", "(760)"])
+    page += draw_row(636, "Profit", ["400", "422", "350", "320"])
+    ((table, _),) = list_tables(parse(page))
+    assert table.columns[1:] == ("2024 Plan", "2024 Actual", "2023 Plan", "2023 Actual")
