@@ -74,8 +74,8 @@ def _list_rules(root: Any) -> Iterator[tuple[str, str]]:
     for element in root.iter("style"):
         if (element.get("media") or "all").lower() not in ("all", "screen"):
             continue
-        first, *others = "".join(element.itertext())[:_MAX_STYLE_CHARACTERS].split("/*")
-        text = " ".join([first, *(other.partition("*/")[2] for other in others)])
+        first, *pieces = "".join(element.itertext())[:_MAX_STYLE_CHARACTERS].split("/*")
+        text = " ".join([first, *(piece.partition("*/")[2] for piece in pieces)])
         depth, selectors = 0, ""
         for part in re.split(r"([{}])", text):
             if part == "{":

@@ -136,8 +136,8 @@ def _divide_evenly(
     groups = [below[i : i + size] for i in range(0, column_count, size)]
     pairs = list(zip(runs, groups, strict=True))
     if any(
-        run.x_max > following[0].x_min or other.x_min < group[-1].x_max
-        for (run, group), (other, following) in pairwise(pairs)
+        run.x_max > next_group[0].x_min or next_run.x_min < group[-1].x_max
+        for (run, group), (next_run, next_group) in pairwise(pairs)
     ):
         return []  # the name of one group reaches another
     shifts = (

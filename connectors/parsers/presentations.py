@@ -268,8 +268,8 @@ def _choose_branches(root: Any) -> None:
 
 
 def _read_box(shape: Any) -> Box:
-    left, top = shape.left or 0, shape.top or 0
-    return Box(left, top, left + (shape.width or 0), top + (shape.height or 0))
+    x_min, y_min = shape.left or 0, shape.top or 0
+    return Box(x_min, y_min, x_min + (shape.width or 0), y_min + (shape.height or 0))
 
 
 def _is_margin(element: Any) -> str:

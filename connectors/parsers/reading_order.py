@@ -53,12 +53,12 @@ def _join_bands(boxes: Sequence[Box], bands: Sequence[list[int]]) -> list[list[i
     joined: list[list[int]] = []
     for band in bands:
         if joined:
-            both = [*joined[-1], *band]
-            columns, column_gap = _divide_columns(boxes, both)
+            members = [*joined[-1], *band]
+            columns, column_gap = _divide_columns(boxes, members)
             row_gap = min(boxes[i].top for i in band) - max(boxes[i].bottom for i in joined[-1])
             count = len(_divide_columns(boxes, band)[0])
             if 1 < len(columns) == count and column_gap > row_gap:
-                joined[-1] = both
+                joined[-1] = members
                 continue
         joined.append(band)
     return joined

@@ -394,8 +394,8 @@ def _is_form(rows: Grid) -> bool:
 def _are_field_names(labels: Sequence[str]) -> bool:
     """Whether the first label and half of those below it are names of fields: "Name", "Weight"."""
     names = [_FIELD_NAMES.intersection(text.casefold().rstrip(":").split()) for text in labels]
-    known = [bool(name - names[0]) for name in names[1:]]
-    return bool(names[0]) and 2 * sum(known) >= len(labels)
+    count = sum(bool(field_names - names[0]) for field_names in names[1:])
+    return bool(names[0]) and 2 * count >= len(labels)
 
 
 def _has_shape_of_value(text: str, below: Grid) -> bool:

@@ -50,11 +50,12 @@ def find_texts_with_attribute(
     attribute: Sequence[str], texts: Sequence[str], embedder: Embedder
 ) -> list[bool]:
     """Return for each text whether it has a word of `attribute`, or one of a similar meaning."""
-    asked = " ".join(attribute)
-    attribute_stems = set(content_stems(asked))
+    attribute_text = " ".join(attribute)
+    attribute_stems = set(content_stems(attribute_text))
     text_words = [frozenset(words(text)) - STOP_WORDS for text in texts]
     has_word = [
-        not attribute_stems.isdisjoint(stems(text)) or bool(find_synonymous_words(asked, text))
+        not attribute_stems.isdisjoint(stems(text))
+        or bool(find_synonymous_words(attribute_text, text))
         for text in texts
     ]
     distinct_words = sorted(frozenset().union(*text_words)) if not all(has_word) else []

@@ -173,8 +173,8 @@ def test_the_styles_of_a_page_hide_and_strike_out() -> None:
         "<p class=screen>Van 40.</p><p class=wide>Bus 90.</p>"
         "<p>Cabin <span class=struck>50</span> 45.</p><p style='text-decoration: line-through'>Gone</p>"
     )
-    for shown in ("Ticket 79", "Dog 3", "Bicycle 8", "Car 30", "Van 40", "Bus 90"):
-        assert shown in document.text
+    for text in ("Ticket 79", "Dog 3", "Bicycle 8", "Car 30", "Van 40", "Bus 90"):
+        assert text in document.text
     for hidden in ("Ticket 99", "Ticket 89"):
         assert hidden not in document.text
     assert "Cabin ~~50~~ 45." in document.text

@@ -47,9 +47,9 @@ def make_box(left: int, top: int, width: int, height: int) -> Box:
     ],
 )
 def test_boxes_are_read_in_the_order_given(boxes: list[tuple[int, int, int, int]]) -> None:
-    made = [make_box(*box) for box in boxes]
-    for shuffled in (made, made[::-1], sorted(made)):
-        assert [shuffled[i] for i in sort_boxes(shuffled)] == made
+    expected = [make_box(*box) for box in boxes]
+    for shuffled in (expected, expected[::-1], sorted(expected)):
+        assert [shuffled[i] for i in sort_boxes(shuffled)] == expected
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 40)] * 4), max_size=12))
@@ -63,8 +63,8 @@ def test_numbers_of_a_slide_stand_before_their_labels() -> None:
     slide = presentation.slides.add_slide(presentation.slide_layouts[5])
     slide.shapes.title.text = "Figures"
     texts = {"42 %": (36, 144), "Market share": (36, 187), "120": (252, 140), "Ships": (252, 183)}
-    for text, (left, top) in reversed(texts.items()):
-        slide.shapes.add_textbox(Pt(left), Pt(top), Pt(144), Pt(36)).text_frame.text = text
+    for text, (x, y) in reversed(texts.items()):
+        slide.shapes.add_textbox(Pt(x), Pt(y), Pt(144), Pt(36)).text_frame.text = text
     slide.shapes.add_connector(1, Pt(10), Pt(182), Pt(600), Pt(182))
     data = io.BytesIO()
     presentation.save(data)

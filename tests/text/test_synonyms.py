@@ -60,12 +60,12 @@ def test_every_synonym_is_one_in_both_directions() -> None:
         for line in read_lines(language):
             if "=>" in line:
                 first, _, others = line.partition("=>")
-                pairs = [(first, other) for other in others.split(",")]
+                pairs = [(first, word) for word in others.split(",")]
             else:
                 terms = line.split(",")
-                pairs = [(terms[0], other) for other in terms[1:]]
-            for one, other in pairs:
-                for question, text in ((one, other), (other, one)):
+                pairs = [(terms[0], term) for term in terms[1:]]
+            for pair in pairs:
+                for question, text in (pair, pair[::-1]):
                     assert find_synonymous_words(question, text) == set(words(question)), line
 
 

@@ -68,7 +68,8 @@ def synonym_stems(language: str) -> Mapping[str, tuple[str, ...]]:
         for stem in same:
             synonyms.setdefault(stem, {}).update(same)
     return {
-        stem: tuple(other for other in same if other != stem) for stem, same in synonyms.items()
+        stem: tuple(synonym for synonym in same if synonym != stem)
+        for stem, same in synonyms.items()
     }
 
 
@@ -80,7 +81,7 @@ def _read_groups(language: str) -> Iterator[list[str]]:
             continue
         first, arrow, others = line.partition("=>")
         if arrow:
-            yield from ([first.strip(), other.strip()] for other in others.split(","))
+            yield from ([first.strip(), word.strip()] for word in others.split(","))
         else:
             yield [term.strip() for term in line.split(",")]
 
