@@ -55,6 +55,12 @@ class NameAgreement:
         shared_names = frozenset.intersection(*names_by_label) if names_by_label else frozenset()
         self._distinguishing_names = frozenset().union(*names_by_label) - shared_names
         self._asked_dates = _find_dates_of_sources(question, passages)
+        self._source_years = {
+            word
+            for passage in passages
+            for word in _list_words(" ".join((passage.document_name, *passage.labels)))
+            if is_year(word)
+        }
         self._names_unknown_person = _names_unknown_person(claim, question, passages)
 
     def factor(self, passage: Passage, span: Span) -> float:
@@ -67,9 +73,13 @@ class NameAgreement:
         identifier in the question. A person that the claim names must be named in some passage.
         If it is one row of a table, the claim has no value of another row in place of its own. If
         the question names a day or a month in the headings or file name of a passage, the span
-        has no other one in its own.
+        has no other one in its own. The same holds for the year of the claim and of its numbers.
         """
-        if self._names_unknown_person or self._is_of_other_date(passage, span):
+        if (
+            self._names_unknown_person
+            or self._is_of_other_date(passage, span)
+            or self._has_number_of_other_year(passage, span)
+        ):
             return MISSING_NAME_FACTOR
         if any(
             self._claim_words.isdisjoint(_list_words(label))
@@ -102,6 +112,25 @@ class NameAgreement:
         own_dates = _find_dates_of_label(passage, passage.label_at(span.start))
         named_dates = own_dates | find_exact_dates(passage.describe(span))
         return bool(own_dates) and not _have_common_date(self._asked_dates, named_dates)
+
+    def _has_number_of_other_year(self, passage: Passage, span: Span) -> bool:
+        """Whether the numbers of a claim about one year are those of a source about another.
+
+        The audit of 2022, which found 412 instruments, also says when the next one is: in 2024.
+        """
+        claimed_years = self._claim_names & self._source_years
+        numbers = {n for n in self._claim_names if n.isdecimal() and not is_year(n)}
+        own_names = _list_words(passage.label_at(span.start)) | _list_words(passage.document_name)
+        own_years = set(filter(is_year, own_names))
+        if not claimed_years or not numbers or not own_years or claimed_years & own_years:
+            return False
+        units = [
+            _list_words(passage.describe(unit))
+            for unit in passage.sentence_spans()
+            if span.start <= unit.start < span.end
+        ]
+        with_numbers = [unit for unit in units if numbers & unit]
+        return bool(with_numbers) and all(claimed_years.isdisjoint(unit) for unit in with_numbers)
 
     def _has_value_of_other_row(self, passage: Passage, span: Span) -> bool:
         """Whether a claim has, in place of a value of the row, one of another row of its table.
@@ -158,6 +187,11 @@ class NameAgreement:
             if (self._claim_names - alike) & other_words:
                 return True
         return False
+
+
+def is_year(word: str) -> bool:
+    """Whether a word is a year of the last or of this century."""
+    return _YEAR.fullmatch(word) is not None
 
 
 def _find_dates_of_sources(question: str, passages: Sequence[Passage]) -> frozenset[str]:

@@ -30,10 +30,10 @@ _SENDER = re.compile(
 )
 # Of a paragraph or list item: "**Roof.**", "2. Roof.", "E4 flue blocked.", "Yes."
 _LABEL = re.compile(
-    r"(?:[-*•]\s+)?(?P<number>\d{1,3}[.)]?\s+)?(?P<sign>\*{1,2}|_)?(?P<words>[^.!?:*_\n]{1,60})"
+    r"(?:[-*•]\s+)?(?:(?P<number>\d{1,3}[.)])\s+|\d{1,2}\s+)?(?P<sign>\*{1,2}|_)?(?P<words>[^.!?:*_\n]{1,60})"
     r"[.!](?:\*{1,2}|_)?"
 )
-_MAX_LABEL_WORDS, _MAX_MARKED_LABEL_WORDS = 2, 5
+_MAX_LABEL_WORDS, _MAX_BOLD_LABEL_WORDS = 2, 5
 _HEADING_MARKUP = "#=*_-~ \t\r"
 _HEADING_LINE = re.compile(r"\s*+(?P<line>[^\n]+)(?:\n[ \t]*(?:=+|-+)[ \t]*(?=\n|\Z))?")
 
@@ -333,13 +333,14 @@ def _join_labels(text: str, spans: Sequence[Span]) -> list[Span]:
 
 
 def _is_label(text: str, span: Span) -> bool:
-    """Whether a line begins with a span of one or two words, more if they are bold or numbered."""
+    """Whether a line begins with a span of one or two words, some more if they are bold."""
     line_start = text.rfind("\n", 0, span.start) + 1
     label = _LABEL.fullmatch(text, span.start, span.end)
     if label is None or text[line_start : span.start].strip():
         return False
-    is_marked = bool(label["number"]) or bool(label["sign"])
-    limit = _MAX_MARKED_LABEL_WORDS if is_marked else _MAX_LABEL_WORDS
+    limit = _MAX_LABEL_WORDS + bool(label["number"])
+    if label["sign"]:
+        limit = _MAX_BOLD_LABEL_WORDS
     return sum(word.isalpha() for word in words(label["words"])) <= limit
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rag import Pipeline
+from rag.generation.passages import Passage
 
 MINUTES = """\
 # Committee, 13 March 2024
@@ -62,3 +63,24 @@ def test_the_first_quote_holds_the_answer(pipeline: Pipeline, question: str, quo
     for citation in answer.citations:
         text = pipeline.document(citation.uri).text
         assert text[citation.start : citation.end] == citation.quote
+
+
+@pytest.mark.parametrize(
+    ("text", "quotes"),
+    [
+        ("**Roof.** It leaks. It is old.", ["**Roof.** It leaks.", "It is old."]),
+        ("2. Roof. It leaks.", ["2. Roof. It leaks."]),
+        ("2 Roof. It leaks.", ["2 Roof. It leaks."]),
+        ("- *Keys.* Two sets.", ["- *Keys.* Two sets."]),
+        ("E4  flue blocked. Do not reset.", ["E4  flue blocked. Do not reset."]),
+        ("Yes. Dogs are welcome.", ["Yes. Dogs are welcome."]),
+        ("412 items were checked. One failed.", ["412 items were checked.", "One failed."]),
+        ("The lamp is red. It is new.", ["The lamp is red.", "It is new."]),
+        ("1. The pump runs well. Oil it.", ["1. The pump runs well.", "Oil it."]),
+        ("Roof.\nIt leaks.", ["Roof.", "It leaks."]),
+        ("It is wet. Roof. It leaks.", ["It is wet.", "Roof.", "It leaks."]),
+    ],
+)
+def test_labels_are_a_part_of_the_sentence_behind_them(text: str, quotes: list[str]) -> None:
+    passage = Passage(1, "a.md", 0, len(text), text, "", (), {}, 1.0)
+    assert [text[start:end] for start, end in passage.sentence_spans()] == quotes

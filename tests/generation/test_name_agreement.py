@@ -265,3 +265,36 @@ def test_value_of_another_row_does_not_support_a_claim(claim: str, is_supported:
     passages = pack(hits, 10_000, lambda text: len(text.split())).passages
     _, support = find_supporting_quotes(claim, [], passages, VERIFIER, "")
     assert (support >= VERIFIER.threshold) is is_supported
+
+
+AUDITS = {
+    "audit-2022.md": "Calibration audit 2022\n\n412 instruments were checked and 19 failed. The next audit is in "
+    "May 2024.\n",
+    "audit-2024.md": "Calibration audit 2024\n\n530 instruments were checked and 11 failed. In 2022, 400 had a seal.\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("claim", "is_supported"),
+    [
+        ("In 2022, 412 instruments were checked.", True),
+        ("In 2024, 530 instruments were checked.", True),
+        ("In 2024, 412 instruments were checked.", False),
+        ("In 2022, 530 instruments were checked.", False),
+        ("In 2022, 400 instruments had a seal.", True),
+        ("After the audit of 2022, the next audit is in May 2024.", True),
+    ],
+)
+def test_numbers_of_another_year_do_not_support_a_claim(claim: str, is_supported: bool) -> None:
+    hits = [
+        Hit(chunk=chunk, score=1.0)
+        for name, text in AUDITS.items()
+        for chunk in split_document(
+            HeadingChunker(),
+            MarkdownParser().parse(text.encode(), uri=f"file:///quality/{name}"),
+            StaticEmbedder(),
+        )
+    ]
+    passages = pack(hits, 10_000, lambda text: len(text.split())).passages
+    support = find_supporting_quotes(claim, (), passages, VERIFIER, "How many instruments?")[1]
+    assert (support >= VERIFIER.threshold) == is_supported
