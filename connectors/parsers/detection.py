@@ -116,8 +116,9 @@ def detect_exported_text(data: bytes, declared: str) -> str:
         return "text/html"
     if head.lstrip().startswith(b"<?xml"):
         return "application/xml"
-    is_workbook = "excel" in declared or "spreadsheet" in declared
-    return "text/csv" if is_workbook else "text/plain"
+    if "excel" not in declared and "spreadsheet" not in declared:
+        return "text/plain"
+    return "text/csv" if re.search(rb"[,;\t|]", head) else ""
 
 
 def is_zip(data: bytes) -> bool:

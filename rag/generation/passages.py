@@ -33,6 +33,8 @@ _LABEL = re.compile(
     r"(?:[-*•]\s+)?(?:(?P<number>\d{1,3}[.)])\s+|\d{1,2}\s+)?(?P<sign>\*{1,2}|_)?(?P<words>[^.!?:*_\n]{1,60})"
     r"[.!](?:\*{1,2}|_)?"
 )
+_NUMBER_START = re.compile(r"(?:[-*•]\s+)?\d{1,3}[.)]?\s")
+_REPLIES = frozenset({"yes", "no", "ja", "nein", "oui", "non", "sí"})
 _MAX_LABEL_WORDS, _MAX_BOLD_LABEL_WORDS = 2, 5
 _HEADING_MARKUP = "#=*_-~ \t\r"
 _HEADING_LINE = re.compile(r"\s*+(?P<line>[^\n]+)(?:\n[ \t]*(?:=+|-+)[ \t]*(?=\n|\Z))?")
@@ -333,15 +335,19 @@ def _join_labels(text: str, spans: Sequence[Span]) -> list[Span]:
 
 
 def _is_label(text: str, span: Span) -> bool:
-    """Whether a line begins with a span of one or two words, some more if they are bold."""
+    """Whether a span is a number, a code, a reply or bold words at the start of a line."""
     line_start = text.rfind("\n", 0, span.start) + 1
     label = _LABEL.fullmatch(text, span.start, span.end)
     if label is None or text[line_start : span.start].strip():
         return False
-    limit = _MAX_LABEL_WORDS + bool(label["number"])
-    if label["sign"]:
-        limit = _MAX_BOLD_LABEL_WORDS
-    return sum(word.isalpha() for word in words(label["words"])) <= limit
+    label_words = words(label["words"])
+    is_marked = label["sign"] or _NUMBER_START.match(text, span.start)
+    has_code = any(not word.isalpha() for word in label_words)
+    is_reply = not _REPLIES.isdisjoint(label_words[:1])
+    if not (is_marked or has_code or is_reply):
+        return False
+    limit = _MAX_BOLD_LABEL_WORDS if label["sign"] else _MAX_LABEL_WORDS + bool(label["number"])
+    return sum(word.isalpha() for word in label_words) <= limit
 
 
 @lru_cache(maxsize=256)

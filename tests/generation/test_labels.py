@@ -75,6 +75,8 @@ def test_the_first_quote_holds_the_answer(pipeline: Pipeline, question: str, quo
         ("E4  flue blocked. Do not reset.", ["E4  flue blocked. Do not reset."]),
         ("Yes. Dogs are welcome.", ["Yes. Dogs are welcome."]),
         ("412 items were checked. One failed.", ["412 items were checked.", "One failed."]),
+        ("Oh. The battery lasts 34 minutes.", ["Oh.", "The battery lasts 34 minutes."]),
+        ("—. It leaks.", ["—.", "It leaks."]),
         ("The lamp is red. It is new.", ["The lamp is red.", "It is new."]),
         ("1. The pump runs well. Oil it.", ["1. The pump runs well.", "Oil it."]),
         ("Roof.\nIt leaks.", ["Roof.", "It leaks."]),
