@@ -14,7 +14,7 @@ from rag.filters import Filter, Where, join_filters
 from rag.query import Query
 from rag.retrieval.external_passages import external_passages
 from rag.retrieval.fusion import normalize_by_best
-from rag.text.instructions import remove_instructions
+from rag.text.instructions import split_instructions
 from rag.types import (
     Chunk,
     Citation,
@@ -148,7 +148,7 @@ class Searcher:
         rows = None
         if not self._transforms and not self._postprocessors:
             document_filter = join_filters(query.filter, self._filter, where)
-            searched = replace(query, text=remove_instructions(query.text))
+            searched = replace(query, text=split_instructions(query.text).searched_text)
             rows = self._retriever.rank(str(searched), k=depth, index=index, where=document_filter)
         if rows is None:
             hits = self.search(question, depth, where=where).hits
@@ -193,7 +193,7 @@ class Searcher:
 
         What the question says about the form of its answer is not searched for.
         """
-        query = replace(query, text=remove_instructions(query.text))
+        query = replace(query, text=split_instructions(query.text).searched_text)
         queries = [query]
         for transform in self._transforms:
             with tracing.span(f"transform {transform.name}") as span:

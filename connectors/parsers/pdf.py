@@ -24,6 +24,7 @@ from connectors.parsers.pdf_hyphens import join_divided_words
 from connectors.parsers.pdf_layout import Line
 from connectors.parsers.pdf_reader import PDFIUM_LOCK, Bookmark, PdfContent, read_pdf
 from connectors.parsers.pdf_rules import inherit_columns
+from connectors.parsers.pdf_torn_words import join_torn_words
 from connectors.parsers.text_builder import build_heading_marks
 from connectors.parsers.titles import choose_title
 from rag.errors import NoText
@@ -54,7 +55,7 @@ class PdfParser(Parser):
     """
 
     name: ClassVar[str] = "pdf"
-    revision: ClassVar[int] = 7
+    revision: ClassVar[int] = 8
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"application/pdf": (".pdf",)}
     library: ClassVar[str] = "pypdfium2"
     keeps: ClassVar[str] = (
@@ -136,6 +137,7 @@ def _clean_pages(
     """
     pages = drop_repeated_lines(pages, log)
     inherit_columns(pages)
+    join_torn_words(pages)
     body_size = measure_body_size(pages)
     headings = find_headings(pages, body_size)
     title = clean_characters(find_title_line(pages, body_size))

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 from statistics import median
 from typing import Any
 
@@ -19,6 +20,9 @@ _MAX_HEADING_SHARE = 0.2  # of the lines of a document; more are no headings
 _MIN_SPACE_ABOVE = 1.35  # of the distance between lines: the space above a bold heading
 _MAX_BOLD_CHARACTERS = 80  # of a bold heading without a number
 _MIN_TEXT_CHARACTERS = 40  # of the line of text below a bold heading
+_MAX_TITLE_LINES = 4  # above a table: its title and plain lines below it, "(in millions)"
+_FULL_LINE = 0.85  # the end of a line that goes on below, as a share of the right edge of a page
+_TOP_LINES = 4  # at the top of a page, a title needs no space above
 _LOOSE_CHARACTER = 0.75  # width of a character, as a share of the size; cells are further apart
 _BOLD_WEIGHT = 600
 _BOLD_NAME = re.compile(rb"(?i)bold|black|heavy|semib|demi")
@@ -49,14 +53,15 @@ def measure_type(lines: Sequence[Line], textpage: Any, boxes: CharacterBoxes) ->
         return
     usual = median([line.y_max - line.y_min for line in located])
     previous: Line | None = None
-    for line in located:
+    for number, line in enumerate(located):
         line.size = line.y_max - line.y_min
         text = line.text.strip()
         is_short = len(text) <= _MAX_HEADING_CHARACTERS
         if is_short and line.size >= 1.1 * usual:
             middle = boxes.get_box(line.start + len(line.text.rstrip()) // 2)
             line.size = min(line.size, max(middle[3] - middle[1], 1.0))
-        if is_short and _may_be_bold_heading(line, text, previous, usual):
+        above = previous if number >= _TOP_LINES else None
+        if is_short and _may_be_bold_heading(line, text, above, usual):
             line.is_bold = _is_bold(textpage, line)
         previous = line
 
@@ -102,8 +107,8 @@ def find_headings(pages: Sequence[Sequence[Line]], body_size: float) -> list[Hea
     """Return the headings of a document in order.
 
     A heading is a line, or up to three, in type that is larger than that of the text, or a bold
-    line with the number of a section or with space above. Lines of tables and the heads and feet
-    of pages are none.
+    line with the number of a section or with space above, before text or as the title of a table.
+    Lines of tables and the heads and feet of pages are none.
     """
     if not body_size:
         return []
@@ -156,6 +161,7 @@ def _round_size(line: Line, body_size: float) -> float:
 def _group_lines(page: Sequence[Line], body_size: float) -> list[list[Line]]:
     """Return the headings of a page, each a list of its lines."""
     lines = [line for line in page if line.text.strip()]
+    titles = _find_table_titles(lines)
     groups: list[list[Line]] = []
     following: Line | None = None
     is_before_text = False  # whether the next line is text, or a heading before text
@@ -165,16 +171,56 @@ def _group_lines(page: Sequence[Line], body_size: float) -> list[list[Line]]:
         is_heading = (
             not is_last
             and _may_be_heading(line)
-            and (is_large or (line.is_bold and is_before_text and line.size >= 0.9 * body_size))
+            and (
+                is_large
+                or (line.is_bold and is_before_text and line.size >= 0.9 * body_size)
+                or id(line) in titles
+            )
         )
         if not is_heading:
             is_before_text = _is_running_text(line)
-        elif groups and groups[-1][0] is following and is_large and _is_continued(line, following):
+        elif (
+            groups
+            and groups[-1][0] is following
+            and _is_continued(line, following)
+            and (is_large or _is_wrapped(line, following, lines))
+        ):
             groups[-1].insert(0, line)
         else:
             groups.append([line])
         following = line
     return [group for group in reversed(groups) if _is_heading(group)]
+
+
+def _find_table_titles(lines: Sequence[Line]) -> set[int]:
+    """Return the ids of the bold lines above a table, at the left edge or in the middle of a page.
+
+    Lines with the names of columns are at neither place, or have other names beside them.
+    """
+    located = [line for line in lines if line.x_max > line.x_min]
+    titles: set[int] = set()
+    for index, table in enumerate(lines):
+        if table.marks:
+            above = list(reversed(lines[max(0, index - _MAX_TITLE_LINES) : index]))
+            for line in dropwhile(lambda line: not line.is_bold and not line.marks, above):
+                if not (line.is_bold and _is_at_edge_or_middle(line, located, table.row_extent)):
+                    break
+                titles.add(id(line))
+    return titles
+
+
+def _is_at_edge_or_middle(
+    line: Line, located: Sequence[Line], row_extent: tuple[float, float] | None
+) -> bool:
+    """Whether a line begins with the others of a page, or is in their middle, and stands alone."""
+    height = line.y_max - line.y_min
+    if any(abs(o.y_max - line.y_max) < 0.5 * height for o in located if o is not line):
+        return False
+    extents = [(o.x_min, o.x_max) for o in located] + ([row_extent] if row_extent else [])
+    x_min, x_max = min(e[0] for e in extents), max(e[1] for e in extents)
+    tolerance = 0.02 * (x_max - x_min)
+    middle = (line.x_min + line.x_max) / 2
+    return line.x_min - x_min <= tolerance or abs(middle - (x_min + x_max) / 2) <= tolerance
 
 
 def _is_continued(line: Line, following: Line) -> bool:
@@ -184,6 +230,19 @@ def _is_continued(line: Line, following: Line) -> bool:
         and -0.5 * line.size < line.y_max - following.y_max < 1.8 * line.size
         and not _NUMBER.match(following.text.strip())
     )
+
+
+def _is_wrapped(line: Line, following: Line, lines: Sequence[Line]) -> bool:
+    """Whether two bold lines are one heading: they are close, and the first fills the page.
+
+    A short line without a number may also be the first of a title in the middle.
+    """
+    if not (line.is_bold and following.is_bold):
+        return False
+    if line.y_max - following.y_max > _MIN_SPACE_ABOVE * line.size:
+        return False
+    is_full = line.x_max >= _FULL_LINE * max(other.x_max for other in lines)
+    return is_full or _NUMBER.match(line.text.strip()) is None
 
 
 def _is_running_text(line: Line) -> bool:

@@ -37,6 +37,7 @@ class Line:
     size: float = 0.0  # height of the type; 0 if unknown
     is_bold: bool | None = None  # None: it is not known, because the line is no heading
     edges: tuple[float, ...] = ()  # of the columns of a table with drawn lines
+    row_extent: tuple[float, float] | None = None  # from left to right, of the rows of a table
     is_running: bool = False  # the first occurrence of a line that repeats from page to page
 
     @property

@@ -96,6 +96,10 @@ def insert_tables(lines: list[Line], boxes: CharacterBoxes) -> list[Line]:
     tables += find_text_tables(other_rows)
     if not tables:
         return lines
+    for covered_lines, new_table in tables:
+        located = [line for line in covered_lines if line.x_max > line.x_min]
+        x_min, x_max = min(line.x_min for line in located), max(line.x_max for line in located)
+        new_table.row_extent = x_min, x_max
     by_line = {id(line): table for covered_lines, table in tables for line in covered_lines}
     result: list[Line] = []
     used_lines: set[int] = set()

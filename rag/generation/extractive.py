@@ -38,7 +38,7 @@ from rag.generation.relevance import Candidate, explain_missing_answer
 from rag.generation.versions import put_newest_first
 from rag.query import Query
 from rag.text.function_words import question_stems
-from rag.text.instructions import remove_instructions
+from rag.text.instructions import split_instructions
 from rag.text.sentences import Span
 from rag.text.tokenization import stems, words
 from rag.text.tokens import count_tokens
@@ -87,7 +87,7 @@ class ExtractiveGenerator(Generator):
     """
 
     name: ClassVar[str] = "extractive"
-    revision: ClassVar[int] = 9
+    revision: ClassVar[int] = 10
 
     sentences: int = Field(3, ge=1, le=20)
     answerability: float = Field(0.27, ge=0, le=1)
@@ -106,7 +106,7 @@ class ExtractiveGenerator(Generator):
         start_time = time.perf_counter()
         packed = pack(hits, self.budget, count_tokens)
         asked_query = Query.of(question)
-        query = replace(asked_query, text=remove_instructions(asked_query.text))
+        query = replace(asked_query, text=split_instructions(asked_query.text).answered_text)
         query = respell_question(query, packed.passages, self.embedder)
         asked = find_question_kind(query.text)
         searched = replace(query, text=_find_searched_text(query, asked))

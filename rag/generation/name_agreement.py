@@ -15,8 +15,9 @@ from urllib.parse import unquote
 from rag.generation.passages import Passage
 from rag.text.date_ranges import agree_dates, find_exact_dates
 from rag.text.function_words import find_function_words
-from rag.text.names import find_years
+from rag.text.names import find_years, spell_out_fiscal_years
 from rag.text.sentences import Span
+from rag.text.synonyms import find_synonymous_words
 from rag.text.tokenization import STOP_WORDS, content_stems, words
 from rag.text.word_lists import SENTENCE_STARTERS
 from rag.verification.number_normalization import spell_out_dates
@@ -29,7 +30,9 @@ _INNER_PUNCTUATION = re.compile(r"(?<=\w)[-_./](?=\w)")
 _SHAPE = re.compile(r"\d+")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _POSSESSIVE = re.compile(r"['’]s?$")
-_FIRST_WORD = re.compile(r"^\W*[^\W\d_]+\b(?![-./]?\d)")
+_FIRST_WORD = re.compile(r"(?:^\W*|(?<=[.!?]\s))[^\W\d_]+\b(?![-./]?\d)")
+_INITIALISM = re.compile(r"\b(?=\w?[a-z&]?[A-Z])[A-Z][A-Za-z&]{1,5}\b")
+_LINKING_WORDS = r"(?:(?:and|of|for|the|in|und|für|et|de|des|du|y|e|&)\W{1,3})?"
 _PERSON = re.compile(r"\b[A-ZÄÖÜÀ-Þ][a-zß-ÿ]{1,20} (?:[A-Z]\. )?[A-ZÄÖÜÀ-Þ][a-zß-ÿ]{1,20}\b")
 _NAME = re.compile(r"(?<![\w])(?:[^\W\d_a-zß-öø-ÿ]|\d|\w*\d)[\w'’]*(?:[-./]\w+)*")
 
@@ -229,7 +232,7 @@ def _names_unknown_person(claim: str, question: str, passages: Sequence[Passage]
 
 
 def find_asked_names(question: str, carried_terms: Sequence[str] = ()) -> frozenset[str]:
-    """Return the names in a question; its first word has a capital in any case.
+    """Return the names in a question; the first word of a sentence has a capital in any case.
 
     A question that has taken over words of an earlier one asks about the names in them, too.
     """
@@ -289,8 +292,25 @@ def find_unknown_names(question: str, passages: Sequence[Passage]) -> frozenset[
         return frozenset()
     names = frozenset(name for name in find_asked_names(question) if name.isalpha())
     for passage in passages if names else ():
-        names -= _list_words("\n".join([passage.document_name, *passage.labels, passage.text]))
+        text = "\n".join([passage.document_name, *passage.labels, passage.text])
+        names -= _list_words(text) | find_synonymous_words(question, text)
+        names -= _find_written_out(question, text) if names else frozenset()
     return names
+
+
+def _find_written_out(question: str, text: str) -> frozenset[str]:
+    """Return the initialisms of a question that a text has in words: ``JnJ``, "Johnson & Johnson".
+
+    They are in lower case, as in `find_asked_names`.
+    """
+    folded_text = _fold_accents(text)
+    written_out = set()
+    for name in set(_INITIALISM.findall(_fold_accents(question))):
+        initials = [letter for letter in name if letter.isupper()]
+        pattern = rf"\W{{1,3}}{_LINKING_WORDS}".join(rf"{letter}\w*" for letter in initials)
+        if len(initials) > 1 and re.search(rf"\b{pattern}", folded_text):
+            written_out.add(name.lower())
+    return frozenset(written_out)
 
 
 def find_identifiers(names: Set[str], like: Set[str] = frozenset()) -> frozenset[str]:
@@ -352,7 +372,12 @@ def _list_value_words(value: str) -> frozenset[str]:
 @lru_cache(maxsize=4_096)
 def _list_words(text: str) -> frozenset[str]:
     text = _fold_accents(text)
-    texts = {text, _INNER_PUNCTUATION.sub("", text), spell_out_dates(text)}
+    texts = {
+        text,
+        _INNER_PUNCTUATION.sub("", text),
+        spell_out_dates(text),
+        spell_out_fiscal_years(text),
+    }
     return frozenset().union(*map(words, texts))
 
 
@@ -369,10 +394,10 @@ def find_name_words(text: str) -> frozenset[str]:
     """Return the words of names in lower case: with an initial capital or a digit, no stop words.
 
     An identifier of letters and digits is one word without punctuation: ERR-07 is ``err07``.
-    Accents are left out.
+    Accents are left out. ``FY21`` is 2021.
     """
     names: set[str] = set()
-    for name in _NAME.findall(_fold_accents(text)):
+    for name in _NAME.findall(spell_out_fiscal_years(_fold_accents(text))):
         name = _POSSESSIVE.sub("", name)
         is_identifier = any(map(str.isdigit, name)) and any(map(str.isalpha, name))
         parts = words(_INNER_PUNCTUATION.sub("", name) if is_identifier else name)

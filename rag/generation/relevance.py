@@ -40,6 +40,7 @@ _QUOTE_MARKER = re.compile(r">\s+")
 _ATTRIBUTION = re.compile(
     r"\b(?:wrote|schrieb|a écrit|escribió|ha scritto|schreef|escreveu)\s?:\Z", re.IGNORECASE
 )
+_GROUP_NAME = re.compile(r"\|[^|\d]{1,120}(?<![.!?\s])\s*+\|(?:\s*+\|){2,}")
 _NOT_PROSE = re.compile(r"#{1,6}\s|\|?[\s:|-]+\|?$")
 _CARRIED_TERMS_FACTOR = 0.5  # of the relevance, if only terms of an earlier question are shared
 _PASSAGE_WEIGHT = 0.5  # weight of the passage's score in a sentence's score
@@ -339,7 +340,7 @@ def _iterate_quotable_spans(passage: Passage) -> Iterator[Span]:
         if marker := LIST_MARKER.match(sentence) or _QUOTE_MARKER.match(sentence):
             span = Span(start + marker.end(), end)
             sentence = passage.text[span.start : end]
-        if _is_heading(passage, span):
+        if _is_heading(passage, span) or _is_group_name(passage, span):
             continue
         if len(words(sentence)) >= _count_required_words(passage, span, sentence):
             yield span
@@ -349,6 +350,15 @@ def _is_heading(passage: Passage, span: Span) -> bool:
     """Whether a passage is only its heading: the title of a chart, a slide without a text."""
     headings = passage.headings_at(span.start)
     return bool(headings) and passage.text[span.start : span.end].strip("#=*_-~ ") == headings[-1]
+
+
+def _is_group_name(passage: Passage, span: Span) -> bool:
+    """Whether a row of a table only names the rows below it: a name and empty cells."""
+    row = passage.text[span.start : span.end]
+    if _GROUP_NAME.fullmatch(row) is None:
+        return False
+    following = passage.text[span.end : span.end + 1_000].lstrip("\n").partition("\n")[0]
+    return following.startswith("|") and _GROUP_NAME.fullmatch(following) is None
 
 
 def _count_required_words(passage: Passage, span: Span, sentence: str) -> int:

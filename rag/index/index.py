@@ -551,6 +551,10 @@ class Index:
         """Return the document number of those chunks of `rows` that are live, by row."""
         return self._live_rows.find_documents(rows)
 
+    def headings_by_row(self, rows: Sequence[int]) -> dict[int, tuple[str, ...]]:
+        """Return the headings above those chunks of `rows` that are live, from the top, by row."""
+        return self.document_store.headings_by_row(rows)
+
     def chunks(self, rows: Sequence[int]) -> dict[int, Chunk]:
         """Return those chunks of `rows` that are live, by row."""
         return self.document_store.chunks(rows)

@@ -20,6 +20,7 @@ from rag.retrieval.base import (
 from rag.retrieval.fusion import Fusion, add_aligned_scores, fuse, sort_by_score
 from rag.retrieval.lexical import LexicalRetriever
 from rag.retrieval.named_documents import NamedDocuments, find_named_documents
+from rag.retrieval.named_sections import score_sections
 from rag.stores.lexical_index import LexicalQuery
 from rag.text.tokenization import words
 from rag.types import FavouredDocument, Hit
@@ -56,6 +57,9 @@ class HybridRetriever(Retriever):
     that names no document changes nothing; 0 turns it off. "Last year" is that before ``today``, a
     date (default: that of the system).
 
+    In the same way, the score of a section that the question names (`rag.retrieval.named_sections`)
+    is added to that of its chunks with ``section_weight``.
+
     On all sets of ``docs/retrieval.md`` it is at most .002 worse than the better of its two parts,
     while reciprocal rank fusion falls below BM25 alone on most of them.
     """
@@ -67,6 +71,7 @@ class HybridRetriever(Retriever):
     candidates: int = Field(100, ge=1, le=5_000)
     feedback: float = Field(0.6, ge=0, le=5)
     document_weight: float = Field(1.0, ge=0, le=10)
+    section_weight: float = Field(0.1, ge=0, le=10)
     sparse_weight: float = Field(0.0, ge=0, lt=1)
     today: datetime.date | None = None
     lexical: LexicalRetriever = LexicalRetriever()
@@ -131,8 +136,13 @@ class HybridRetriever(Retriever):
             scores = self._rank_candidates(
                 vector, vector_rows, vectors, word_scores, self._weigh_parts(query, index)
             )
+            if self.section_weight and (sections := _score_sections(query, scores, index)):
+                scores, stage_rankings["section"] = _favour(scores, sections, self.section_weight)
             if named_documents and named_documents.scores:
-                scores, stage_rankings["document"] = self._favour(scores, named_documents, index)
+                documents = _score_documents(scores, named_documents, index)
+                scores, stage_rankings["document"] = _favour(
+                    scores, documents, self.document_weight
+                )
             return list(scores.items())[:k], stage_rankings
 
         return search
@@ -143,22 +153,6 @@ class HybridRetriever(Retriever):
         rest = 1 - self.sparse_weight
         parts = [rest * dense, rest * (1 - dense)]
         return [*parts, self.sparse_weight] if self.sparse_weight else parts
-
-    def _favour(
-        self, scores: dict[int, float], named: NamedDocuments, index: Index
-    ) -> tuple[dict[int, float], Ranking]:
-        """Add the scores of the documents to those of their chunks; return both, best first."""
-        numbers = index.documents_by_row(list(scores))
-        document_scores = {
-            row: named.scores[number] for row, number in numbers.items() if number in named.scores
-        }
-        total = {
-            row: (score + self.document_weight * document_scores.get(row, 0.0))
-            / (1 + self.document_weight)
-            for row, score in scores.items()
-        }
-        ranking = sorted(document_scores.items(), key=lambda item: (-item[1], item[0]))
-        return dict(sorted(total.items(), key=lambda item: (-item[1], item[0]))), ranking
 
     def find_favoured(self, query: str, index: Index) -> tuple[FavouredDocument, ...]:
         """See `Retriever.find_favoured`."""
@@ -243,3 +237,30 @@ def _add_candidates(ranking: Ranking, more: Ranking) -> Ranking:
 
 
 FEEDBACK_CANDIDATES = 2  # candidates
+
+
+def _score_documents(
+    scores: dict[int, float], named: NamedDocuments, index: Index
+) -> dict[int, float]:
+    """Return the scores of the documents that the question names, by row of their chunks."""
+    numbers = index.documents_by_row(list(scores))
+    return {row: named.scores[number] for row, number in numbers.items() if number in named.scores}
+
+
+def _score_sections(query: str, scores: dict[int, float], index: Index) -> dict[int, float]:
+    """Return the scores of the sections that the question names, by row, 0 to the best score."""
+    sections = score_sections(query, index.headings_by_row(list(scores)), index)
+    best = max(scores.values(), default=0.0)
+    return {row: best * score for row, score in sections.items()}
+
+
+def _favour(
+    scores: dict[int, float], favoured: dict[int, float], weight: float
+) -> tuple[dict[int, float], Ranking]:
+    """Add the scores of favoured chunks with a weight; return all and the favoured, best first."""
+    total = {
+        row: (score + weight * favoured.get(row, 0.0)) / (1 + weight)
+        for row, score in scores.items()
+    }
+    ranking = sorted(favoured.items(), key=lambda item: (-item[1], item[0]))
+    return dict(sorted(total.items(), key=lambda item: (-item[1], item[0]))), ranking

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,6 +31,8 @@ _CANDIDATE_SHARE = 0.7  # of the best score; such documents are searched separat
 _MAX_CANDIDATE_DOCUMENTS = 8
 _MAX_LISTED = 8
 _YEAR_SHARE = 0.5  # of the weight, for a question that names a year and nothing else
+_MAX_YEARS_LATER = 2  # of a document that may have the figures of a year
+_LATER_YEAR_SHARE = 0.5  # of the weight of the year itself
 _SHORT_CHUNKS = 3  # a document with so many chunks or fewer has its names in its text
 
 
@@ -96,9 +98,35 @@ def _find_named_documents(query: str, index: Index, today: datetime.date) -> Nam
     if refining_names:
         keys = [name.key for name in refining_names]
         refined = store.find_named_documents(keys, limit=len(numbers), documents=numbers)
+        refined |= _find_following_years(refining_names, refined, store, numbers)
         by_key = {name.key: by_key[name.key] for name in names} | refined
         names += [name for name in refining_names if name.key in by_key]
     return _score_documents(names, by_key, document_count)
+
+
+def _find_following_years(
+    names: Sequence[QueryKey],
+    by_key: Mapping[str, Mapping[int, NamedDocument]],
+    store: DocumentStore,
+    numbers: Collection[int],
+) -> dict[str, dict[int, NamedDocument]]:
+    """Return, for each year that none of the documents has, those of the next year that some have.
+
+    A report shows the figures of the years before it.
+    """
+    following: dict[str, dict[int, NamedDocument]] = {}
+    for name in names:
+        if not is_year(name.key) or name.key in by_key:
+            continue
+        for year in range(int(name.key) + 1, int(name.key) + _MAX_YEARS_LATER + 1):
+            found = store.find_named_documents([str(year)], limit=len(numbers), documents=numbers)
+            if documents := found.get(str(year)):
+                following[name.key] = {
+                    number: document._replace(weight=_LATER_YEAR_SHARE * document.weight)
+                    for number, document in documents.items()
+                }
+                break
+    return following
 
 
 def _find_documents(

@@ -343,6 +343,10 @@ class DocumentStore(ABC):
         All are read at one moment.
         """
 
+    def headings_by_row(self, rows: Sequence[int]) -> dict[int, tuple[str, ...]]:
+        """Return the headings above those chunks of `rows` that are live, from the top, by row."""
+        return {row: tuple(chunk.headings) for row, chunk in self.chunks(rows).items()}
+
     def chunk_count(self, state: DocumentState = "live") -> int:
         """Return the number of chunks of the documents in `state`."""
         count, after = 0, 0

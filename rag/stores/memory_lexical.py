@@ -498,7 +498,8 @@ class _Search:
                 yield clause.field, (stem,), boost * self._compute_idf(clause.field, stem)
         else:
             for form in clause.forms:
-                yield "body", form, sum(self._compute_idf("body", stem) for stem in form)
+                idf = sum(self._compute_idf("body", stem) for stem in form)
+                yield "body", form, clause.boost * idf
 
     def _compute_idf(self, field: str, stem: str) -> float:
         return compute_idf(self.count_chunks(field, stem), self.chunk_count)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from rag.stores.lexical_index import BM25Query, LexicalQuery, SparseQuery, weigh_sparse_terms
 from rag.text.spellings import QueryForms, find_query_forms, fold, list_pieces
-from rag.text.synonyms import synonym_stems
+from rag.text.synonyms import find_synonym_phrases, synonym_stems
 from rag.text.tokenization import STOP_WORDS, index_stems, regional_stems, words
 from rag.text.typos import find_words_with_two_typos, list_edits, max_typos
 
@@ -38,6 +38,7 @@ class PhraseClause(NamedTuple):
     """Adjacent stems to search for in the field ``body``, in several forms; the best counts."""
 
     forms: tuple[tuple[str, ...], ...]
+    boost: float = 1.0
 
 
 class SparseClause(NamedTuple):
@@ -77,6 +78,7 @@ def plan_query(
     for phrase in query.phrases:
         planner.add_phrase({tuple(index_stems(phrase, language)) for language in languages})
     if text:
+        planner.add_synonym_phrases(text)
         planner.add_expansion()
     return planner.clauses
 
@@ -284,6 +286,16 @@ class _QueryPlanner:
         """
         if phrase_forms := tuple(form for form in sorted(forms) if form):
             self.clauses.append(PhraseClause(phrase_forms))
+
+    def add_synonym_phrases(self, text: str) -> None:
+        """Search for the synonyms of several words, and for those of terms of several words."""
+        if not self._query.synonym_weight:
+            return
+        for language in self._languages:
+            for synonyms in find_synonym_phrases(text, language):
+                known = tuple(s for s in synonyms if all(self._count_chunks("body", w) for w in s))
+                if known:
+                    self.clauses.append(PhraseClause(known, self._query.synonym_weight))
 
     def add_expansion(self) -> None:
         """Search for the expansion stems. Call it last: their weight depends on the words."""

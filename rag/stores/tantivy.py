@@ -336,7 +336,7 @@ class TantivyIndex(LexicalIndex):
                         query.phrase_query(schema, "body", list(form))
                         if len(form) > 1
                         else query.term_query(schema, "body", form[0]),
-                        snapshot.correct_idf("body", form),
+                        clause.boost * snapshot.correct_idf("body", form),
                     )
                     for form in clause.forms
                 ]

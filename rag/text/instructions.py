@@ -6,6 +6,7 @@ The words are English and German.
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from rag.text.sentences import sentences
 
@@ -41,21 +42,77 @@ _UNIT = re.compile(
     r"[^()]{0,80}\)",
     re.IGNORECASE,
 )
+_PLACE = re.compile(
+    r"""\b(?:in|within|from|of|on|to|using|with|and)\s(?:the|our|your)\s(
+    (?:(?!(?:in|on|of|from|within|the)\b)[\w&'’-]+\s){0,4}?
+    (?:statements?|sheets?|reports?|tables?|sections?|chapters?|accounts?|lists?|appendix|annex
+    |policy|polic(?:y|ies)|handbook|manual|contract|agreement|minutes|guidelines?|notes?)\b
+    (?:\sof\s(?:the\s)?(?!your\b)\w+(?:\sflows?\b|\sposition\b|\sincome\b)?)?
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_PLACE_FIRST = re.compile(
+    r"^(?:by|using|considering|based\son|basing|according\sto|in\sagreement\swith|from|with|given"
+    r"|looking\sat|relying\son|drawing)\b[^,?.!]{0,120}"
+    r"\b(?:information|data|details|figures|numbers|line\sitems)\b[^,?.!]{0,120},\s*",
+    re.IGNORECASE,
+)
+_FORMER_NAME = re.compile(
+    r"\s\((?:formerly|previously|then|now|also)\s(?:known\sas\s|called\s)?[^()]{1,60}\)",
+    re.IGNORECASE,
+)
+_AMOUNT_OF = re.compile(
+    r"^what\s(?P<verb>is|was|were|are)\sthe\s(?:total\s|exact\s|overall\s)?"
+    r"(?:amount|sum|value|figure|size)\sof\b",
+    re.IGNORECASE,
+)
 _MAX_CHARACTERS = 2_000  # of a question that is looked at
 
 
-def remove_instructions(question: str) -> str:
-    """Return a question without what it says about the form of its answer.
+class QuestionParts(NamedTuple):
+    """A question without instructions, and the parts of documents that they name.
 
-    Whole sentences are removed, the sentence that introduces the question, and units in brackets.
-    A text of instructions only is returned unchanged.
+    The instruction "Use the data in the balance sheet." names the balance sheet.
+    """
+
+    text: str
+    places: tuple[str, ...] = ()
+
+    @property
+    def searched_text(self) -> str:
+        """The text to search with, the places in brackets behind the question."""
+        return f"{self.text} ({', '.join(self.places)})" if self.places else self.text
+
+    @property
+    def answered_text(self) -> str:
+        """The text to answer, without former names: either of two names may be in a source.
+
+        "What is the amount of" is "how much is": no source repeats it.
+        """
+        return _AMOUNT_OF.sub(r"How much \g<verb>", _FORMER_NAME.sub("", self.text))
+
+
+def split_instructions(question: str) -> QuestionParts:
+    """Divide a question from what it says about the form and the place of its answer.
+
+    Whole sentences are removed, the sentence or clause that introduces the question, and units in
+    brackets. A text of instructions only is returned unchanged.
     """
     if len(question) > _MAX_CHARACTERS:
-        return question
-    text = _LEAD_IN.sub("", question)
+        return QuestionParts(question)
+    introduction = _LEAD_IN.match(question)
+    removed = [introduction[0]] if introduction else []
+    text = question[introduction.end() :] if introduction else question
     parts = [text[span.start : span.end] for span in sentences(text)]
-    kept_parts = [part for part in parts if not _INSTRUCTION.match(part)]
-    if len(kept_parts) < len(parts):
-        text = " ".join(kept_parts)
+    instructions = [part for part in parts if _INSTRUCTION.match(part)]
+    if instructions:
+        removed += instructions
+        text = " ".join(part for part in parts if part not in instructions)
+    if clause := _PLACE_FIRST.match(text):
+        removed.append(clause[0])
+        text = text[clause.end() :]
     text = _UNIT.sub("", text).strip()
-    return text or question
+    if not text:
+        return QuestionParts(question)
+    places = dict.fromkeys(place for part in removed for place in _PLACE.findall(part))
+    return QuestionParts(text, tuple(places))

@@ -12,13 +12,15 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from rag.text.names import find_years
+from rag.text.date_ranges import find_exact_dates
+from rag.text.names import find_quarters, find_years
 from rag.text.spellings import fold, spell_umlauts
 from rag.text.word_lists import SENTENCE_STARTERS
 
 _WORD = re.compile(r"[^\W_]+(?:[&'’.+][^\W_]+)*\+{0,2}")
 _POSSESSIVE = re.compile(r"['’]s$")
 _NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _MAX_NAME_WORDS = 4
 _MAX_KEY_CHARACTERS = 60
 _MAX_QUERY_KEYS = 200
@@ -33,6 +35,8 @@ _ORIGIN_WEIGHTS = {
     "first_page": 0.4,
 }
 _OTHER_ORIGIN_WEIGHT = 0.8
+_YEAR_OF_QUARTER_WEIGHT = 0.7
+_LAST_QUARTERS = ("Q4", "H2")
 MIN_STRONG_WEIGHT = 0.5
 """Least weight of a name that people gave to a document as such: that of its file or folder."""
 
@@ -69,9 +73,16 @@ def list_document_keys(identity: Mapping[str, Sequence[str]]) -> dict[str, float
     """Return the keys of the identity terms of a document, of their words and of pairs of words.
 
     The weight of a key (0..1) is that of the origin in which it counts most: a name in the title
-    tells more than one on the first page.
+    tells more than one on the first page. The year of a quarter counts less than a whole year; a
+    report on the last quarter is often one on the year, too.
     """
     weights: dict[str, float] = {}
+    years_of_quarters = {
+        year
+        for term in identity.get("file", ())
+        for year, quarter in find_quarters(term)
+        if quarter not in _LAST_QUARTERS
+    }
     for origin, terms in identity.items():
         weight = _ORIGIN_WEIGHTS.get(origin, _OTHER_ORIGIN_WEIGHT)
         if not weight:
@@ -84,6 +95,8 @@ def list_document_keys(identity: Mapping[str, Sequence[str]]) -> dict[str, float
             for key in {make_key(spelling) for spelling in spellings}:
                 if len(key) > 1:
                     weights[key] = max(weights.get(key, 0.0), weight)
+    for year in years_of_quarters & weights.keys():
+        weights[year] = min(weights[year], _YEAR_OF_QUARTER_WEIGHT)
     return weights
 
 
@@ -91,7 +104,8 @@ def list_query_keys(text: str, today: datetime.date | None = None) -> list[Query
     """Return the keys of up to four words in succession of a question, the longest first.
 
     Years are among them in each form: ``FY23`` also has the key ``2023``, and "last year" that of
-    the year before `today` (default: the date of the system).
+    the year before `today` (default: the date of the system). So are days: "1 July 2022" also has
+    the key ``20220701``.
     """
     words = list_words(text)[:_MAX_QUERY_KEYS]
     keys: list[QueryKey] = []
@@ -102,9 +116,10 @@ def list_query_keys(text: str, today: datetime.date | None = None) -> list[Query
                 is_name = _is_written_as_name(part, first)
                 keys.append(QueryKey(key, " ".join(part), first, first + size, is_name))
     known_keys = {query_key.key for query_key in keys}
-    for year in dict.fromkeys([*find_years(text), *_find_relative_years(text, today)]):
-        if year not in known_keys:
-            keys.append(QueryKey(year, year, 0, 0, is_name=True))
+    days = [date for date in sorted(find_exact_dates(text)) if _DAY.fullmatch(date)]
+    for name in dict.fromkeys([*find_years(text), *_find_relative_years(text, today), *days]):
+        if (key := make_key(name)) not in known_keys:
+            keys.append(QueryKey(key, name, 0, 0, is_name=True))
     return keys
 
 

@@ -26,6 +26,7 @@ _QUARTER = re.compile(
     r"|[QH][1-4][ '’-]+((?:19|20)?\d\d)|[QH][1-4]((?:19|20)\d\d))(?![^\W_])",
     re.IGNORECASE,
 )
+_QUARTER_NUMBER = re.compile(r"(?<![a-z])([QH])([1-4])|\b([1-4])([QH])", re.IGNORECASE)
 _DATE = re.compile(
     r"(?<!\d)(?P<y>(?:19|20)\d\d)(?P<sep>[-_. ]?)(?P<m>0[1-9]|1[0-2])(?P=sep)"
     r"(?P<d>0[1-9]|[12]\d|3[01])(?!\d)"
@@ -56,6 +57,21 @@ def find_years(text: str, *, is_name: bool = False) -> list[str]:
     taken = {position for position, _ in years}
     years += ((m.start(), m.group()) for m in pattern.finditer(text) if m.start() not in taken)
     return [year for _, year in sorted(set(years))]
+
+
+def find_quarters(text: str) -> list[tuple[str, str]]:
+    """Return year and quarter of the quarters and half-years in `text`: ``("2023", "Q2")``."""
+    quarters = []
+    for match in _QUARTER.finditer(text):
+        number = _QUARTER_NUMBER.search(match.group())
+        name = f"{number[1] or number[4]}{number[2] or number[3]}" if number else ""
+        quarters.append((_add_century(match[match.lastindex or 1]), name.upper()))
+    return quarters
+
+
+def spell_out_fiscal_years(text: str) -> str:
+    """Return a text with "2021" in place of ``FY2021`` and ``FY21``."""
+    return _FISCAL_YEAR.sub(lambda match: _add_century(match[1]), text)
 
 
 def _add_century(digits: str) -> str:

@@ -169,3 +169,60 @@ def test_heads_of_a_document_of_two_pages_are_dropped() -> None:
     assert text.count("A letter of the council") == 1
     assert "Page 2 of 2" not in text
     assert text.count("Here begins") == 2
+
+
+ACCOUNT = [
+    ("Cash", "120", "98"),
+    ("Boats and engines", "3,410", "3,560"),
+    ("Quays", "12,645", "12,672"),
+    ("Total assets", "16,175", "16,330"),
+]
+
+
+def write_table(page: Page, y: float, years: tuple[str, str] = ("2018", "2017")) -> None:
+    """Write a table of two years, with bold names of the columns."""
+    for i, row in enumerate([("", *years), *ACCOUNT]):
+        for x, cell in zip((50, 400, 480), row, strict=True):
+            page.write(x, y - 14 * i, cell, 10, "F1" if i else "F2")
+
+
+@pytest.mark.parametrize(
+    ("title", "unit", "headings"),
+    [
+        ([(240, "Balance sheet", "F2")], "", [("Balance sheet",)]),  # in the middle of the page
+        ([(50, "Balance sheet", "F2")], "", [("Balance sheet",)]),
+        ([(50, "Balance sheet", "F2")], "(in millions)", [("Balance sheet",)]),
+        ([(50, "Balance sheet", "F1")], "(in millions)", []),
+        ([(50, "Harbour board", "F1"), (50, "Balance sheet", "F2")], "", [("Balance sheet",)]),
+        (
+            [(50, "Balance sheet of the", "F2"), (50, "Harbour Board", "F2")],
+            "",
+            [("Balance sheet of the Harbour Board",)],
+        ),
+        ([(420, "Values", "F2")], "", []),  # the name of the columns below it
+    ],
+)
+def test_bold_lines_above_a_table_are_its_heading(
+    title: list[tuple[float, str, str]], unit: str, headings: list[tuple[str, ...]]
+) -> None:
+    page = Page()
+    for i, (x, line, font) in enumerate(title):
+        page.write(x, 740 - 12 * i, line, 10, font)
+    y = 740 - 12 * len(title)
+    page.write(50, y, unit)
+    write_table(page, y - 14)
+    page.write_lines(50, y - 120, TEXT)
+    assert list_headings(parse(page)) == headings
+
+
+def test_a_word_that_its_spacing_tears_apart_is_joined() -> None:
+    page = Page()
+    page.write(50, 740, "Balance Shee t of the HARB OUR", 10, "F2")
+    lines = ["The balance sheet shows what the harbour has.", "The sheet of the harbour is long."]
+    page.write_lines(
+        50, 715, [*lines, "You can log in to the log-in page, or login: plan B it is."]
+    )
+    document = parse(page)
+    assert list_headings(document) == [("Balance Sheet of the HARBOUR",)]
+    for text in ("Balance Sheet of the HARBOUR", "log in to", "plan B it"):
+        assert text in document.text

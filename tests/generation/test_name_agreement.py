@@ -10,6 +10,7 @@ from rag.generation.marker_repair import find_supporting_quotes
 from rag.generation.name_agreement import (
     find_name_words,
     find_unknown_identifiers,
+    find_unknown_names,
     has_asked_name,
 )
 from rag.generation.passages import Passage
@@ -111,6 +112,7 @@ def test_claim_about_two_sections_may_use_both_names() -> None:
         ("Anna's B07 and err_12", {"anna", "b07", "err12"}),
         ("In 2024 the office was open", {"2024"}),
         ("der Preis in München", {"preis", "munchen"}),
+        ("the fees of FY24 and FY2023", {"2024", "2023"}),
         ("nothing here", set()),
     ],
 )
@@ -196,6 +198,24 @@ def test_the_year_of_the_file_is_compared(
 def test_identifiers_that_no_passage_has(question: str, text: str, unknown: set[str]) -> None:
     passage = Passage(1, "file:///docs/a.md", 0, len(text), text, "", (), {}, 1.0)
     assert find_unknown_identifiers(question, [passage]) == unknown
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "unknown"),
+    [
+        ("What did Kestrel earn?", "Merlin earned two million.", {"kestrel"}),
+        ("What did JnJ earn?", "Johnson & Johnson earned two million.", set()),
+        ("What did JNJ earn?", "Jane and Nick earned two million.", {"jnj"}),
+        ("What did BMW earn?", "Bayerische Motoren Werke earned two million.", set()),
+        ("What did UNHCR earn?", "The High Commissioner earned two million.", {"unhcr"}),
+        ("Is there AI?", "He said: an item is missing.", {"ai"}),
+        ("What is the PPNE?", "Property, plant and equipment: 12,645", set()),
+        ("What is the ratio? Define it first.", "The ratio is two.", set()),
+    ],
+)
+def test_names_that_no_passage_has(question: str, text: str, unknown: set[str]) -> None:
+    passage = Passage(1, "file:///docs/a.md", 0, len(text), text, "", (), {}, 1.0)
+    assert find_unknown_names(question, [passage]) == unknown
 
 
 MINUTES = {

@@ -225,3 +225,17 @@ def claim_refund(office: Pipeline, person: str) -> Answer:
     reply = f"{person} wants a refund of 320 euros, half of the rent [1]."
     generator = GroundedGenerator(model=ScriptedChat(replies=(reply,)), fallback=None)
     return office.replace(generator=generator, k=1).ask("How much refund does Lena Fuchs want?")
+
+
+def test_the_name_of_a_group_of_rows_is_not_quoted(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text(
+        "# Cash flows\n\n| | 2018 | 2017 |\n| --- | --- | --- |\n"
+        "| Cash flows from investing | | |\n| Purchases of boats | 1,577 | 1,373 |\n"
+        "| Sales of boats | 262 | 49 |\n| Closed in winter. | | |\n"
+    )
+    with Pipeline(index=tmp_path / "index") as pipeline:
+        pipeline.ingest(tmp_path / "a.md")
+        answer = pipeline.ask("What were the cash flows from investing in boats in 2018?")
+    quotes = [citation.quote for citation in answer.citations]
+    assert quotes and not any("flows from investing" in quote for quote in quotes)
+    assert any("1,577" in quote for quote in quotes)

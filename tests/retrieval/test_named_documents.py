@@ -11,6 +11,7 @@ import pytest
 from rag import F, HybridRetriever, Pipeline
 from rag.retrieval.named_documents import find_named_documents
 from rag.text.name_keys import list_document_keys, list_query_keys, make_key
+from rag.text.names import find_quarters
 from rag.types import RetrieveStep
 
 TOPICS = ("revenue", "inventory", "staff", "pension", "leases", "research")
@@ -201,3 +202,47 @@ def test_keys_of_a_document_and_of_a_question() -> None:
     by_key = {k.key: k for k in list_query_keys("Did Best Buy's shops sell more in FY23?")}
     assert by_key["bestbuy"].is_name and by_key["2023"].is_name
     assert not by_key["shops"].is_name and not by_key["did"].is_name
+
+
+REPORTS = (
+    *("Acme_2021_annual", "Acme_2023Q2_report", "Acme_2023_annual", "Acme_letter_2023-08-30"),
+    *("Nord_2021_annual", "Nord_2023_annual", "Sued_2021_annual", "Sued_2023_annual"),
+)
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    folder = tmp_path_factory.mktemp("files")
+    for name in REPORTS:
+        (folder / f"{name}.md").write_text(write_report(name, 2022))
+    with Pipeline(index=tmp_path_factory.mktemp("i") / "index") as opened:
+        opened.ingest(folder)
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("question", "best"),
+    [
+        ("What was the pension of Acme in 2023?", "Acme_2023_annual"),
+        ("What was the pension of Acme in the second quarter, 2023Q2?", "Acme_2023Q2_report"),
+        ("What was the pension of Acme in 2020?", "Acme_2021_annual"),  # it has 2020, too
+        ("What was the pension of Acme in 2022?", "Acme_2023_annual"),
+        ("What does Acme write on 30 August 2023 about the pension?", "Acme_letter_2023-08-30"),
+        ("What does Acme write on 08/30/2023 about the pension?", "Acme_letter_2023-08-30"),
+    ],
+)
+def test_years_quarters_and_days_of_files(reports: Pipeline, question: str, best: str) -> None:
+    index = reports.open()
+    scores = find_named_documents(question, index).scores
+    names = {
+        n: Path(u).stem for n, u in index.document_store.uris_of_documents(list(scores)).items()
+    }
+    assert names[next(iter(scores))] == best
+    assert all("Acme" in name for name in names.values())
+
+
+def test_quarters_in_texts() -> None:
+    assert find_quarters("2023Q2, Q3 2024, 24H1, 3Q24 and H2 2023") == [
+        *(("2023", "Q2"), ("2024", "Q3"), ("2024", "H1"), ("2024", "Q3"), ("2023", "H2"))
+    ]
+    assert find_quarters("minutes of 2024, in 4 quarters") == []

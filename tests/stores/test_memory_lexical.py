@@ -631,6 +631,36 @@ def test_synonyms_are_found_after_the_word_itself(kind: str, tantivy_index: Lexi
         assert [row for row, _ in hits] == rows
 
 
+PHRASE_TEXTS = (
+    "capital expenditure of the year",
+    "purchases of property, plant and equipment",
+    "the capex of the year",
+    "purchases of paper, and the plant on the property",
+    "PP&E of the year",
+)
+
+
+@pytest.mark.parametrize("kind", ["memory", "tantivy"])
+@pytest.mark.parametrize(
+    ("query", "rows"),
+    [
+        ("capital expenditure", {0, 1, 2}),
+        ("capex", {2, 0, 1}),
+        ("property, plant and equipment", {1, 3, 4}),
+    ],
+)
+def test_synonyms_of_several_words_are_found_as_a_phrase(
+    kind: str, query: str, rows: set[int], tantivy_index: LexicalIndex
+) -> None:
+    index = InMemoryLexicalIndex() if kind == "memory" else tantivy_index
+    fill_index(index, [make_entry(row, text) for row, text in enumerate(PHRASE_TEXTS)])
+    found = search_rows(index, query)
+    assert set(found[: len(rows)]) == rows
+    for row in rows - {found[0], 3}:
+        without = dict(index.search(BM25Query(query, synonym_weight=0), 9))
+        assert dict(index.search(BM25Query(query), 9))[row] > without.get(row, 0.0)
+
+
 def test_a_rare_synonym_tells_no_more_than_the_word() -> None:
     texts = ["revenue and costs"] * 20 + ["turnover in the year", "costs in the year"]
     scores = dict(make_index(*texts).search(BM25Query("revenue"), 30))

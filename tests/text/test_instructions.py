@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.text.instructions import remove_instructions
+from rag.text.instructions import split_instructions
 
 
 @pytest.mark.parametrize(
@@ -20,8 +20,20 @@ from rag.text.instructions import remove_instructions
         (
             "Assume that you are an analyst. Answer the following question by using the report: "
             "what is the fee?",
-            "what is the fee?",
+            "what is the fee? (report)",
         ),
+        ("What is the fee? Base your answer on the price list.", "What is the fee? (price list)"),
+        (
+            "Answer with the figures shown in the statement of cash flows and the balance sheet. "
+            "What was spent?",
+            "What was spent? (statement of cash flows, balance sheet)",
+        ),
+        (
+            "Using only the data within the income statement, what was earned?",
+            "what was earned? (income statement)",
+        ),
+        ("Using the lift, where do I get out?", None),
+        ("According to the price list, what is the fee?", None),
         (
             "Is the ratio high? If the ratio means nothing here, then state that and explain why.",
             "Is the ratio high?",
@@ -39,10 +51,26 @@ from rag.text.instructions import remove_instructions
     ],
 )
 def test_instructions_are_removed(question: str, without: str | None) -> None:
-    assert remove_instructions(question) == (question if without is None else without)
+    searched = split_instructions(question).searched_text
+    assert searched == (question if without is None else without)
 
 
 @given(st.text(max_size=300))
 def test_something_is_always_left(text: str) -> None:
-    remaining = remove_instructions(text)
-    assert remaining == text or remaining.strip()
+    parts = split_instructions(text)
+    assert parts.text == text or parts.text.strip()
+    assert parts.answered_text == text or parts.answered_text.strip()
+
+
+@pytest.mark.parametrize(
+    ("question", "answered"),
+    [
+        ("What did Block (formerly known as Square) earn?", "What did Block earn?"),
+        ("What did Twitter (now X) earn? Be brief.", "What did Twitter earn?"),
+        ("What is the total amount of the fees?", "How much is the fees?"),
+        ("What is the fee (formerly) now?", "What is the fee (formerly) now?"),
+        ("What is the fee? Use the data in the price list.", None),
+    ],
+)
+def test_the_text_to_answer(question: str, answered: str | None) -> None:
+    assert split_instructions(question).answered_text == (answered or question)

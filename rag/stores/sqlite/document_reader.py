@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 
 from rag.errors import DocumentNotFound
 from rag.filters import F, Filter, Where
@@ -22,7 +23,13 @@ from rag.stores.sqlite.filter_sql import filter_to_sql
 from rag.stores.sqlite.schema import TEXT_BLOCK_CHARACTERS
 from rag.types import Chunk, Document, LocationIndex, Mark, Scalar, SourceLocation
 
+_CACHED_HEADINGS = 16_384  # paths of headings; many chunks have the same
 _CACHED_LOCATION_INDEXES = 16  # documents; the citations of one answer come from few
+
+
+@lru_cache(maxsize=_CACHED_HEADINGS)
+def _read_headings(headings: str) -> tuple[str, ...]:
+    return tuple(json.loads(headings))
 
 
 class DocumentReader(SqliteConnection):
@@ -92,6 +99,18 @@ class DocumentReader(SqliteConnection):
                     marks=() if marks == "[]" else json.loads(marks),
                 )
         return chunks
+
+    def headings_by_row(self, rows: Sequence[int]) -> dict[int, tuple[str, ...]]:
+        """See `DocumentStore.headings_by_row`."""
+        return {
+            int(row): _read_headings(headings)
+            for batch in split_for_sql(rows)
+            for row, headings in self._fetch_rows(
+                "SELECT c.row, c.headings FROM chunks c JOIN documents d ON d.id = c.document"
+                f" WHERE d.state = 'live' AND c.row IN ({sql_placeholders(batch)})",
+                batch,
+            )
+        }
 
     def chunk_rows_after(self, state: DocumentState, after: int, limit: int) -> list[ChunkRow]:
         """Return (row, document) of up to `limit` chunks in `state` above row `after`, in order."""

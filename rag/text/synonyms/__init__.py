@@ -6,7 +6,7 @@ The tables beside this module, one a language, have the format of Solr's synonym
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +34,7 @@ class _Table(NamedTuple):
 
     groups: Mapping[tuple[str, ...], frozenset[int]]
     max_words: Mapping[str, int]
+    terms: Mapping[int, Sequence[str]]
 
 
 def find_synonymous_words(question: str, text: str) -> frozenset[str]:
@@ -73,6 +74,35 @@ def synonym_stems(language: str) -> Mapping[str, tuple[str, ...]]:
     }
 
 
+def find_synonym_phrases(question: str, language: str) -> list[tuple[tuple[str, ...], ...]]:
+    """Return the stems of the synonyms of each term of a question, as an index has them.
+
+    `language` is an ISO 639-1 code. A word of a longer term is no term of its own, and synonyms
+    that are single words, of a single word, are left out (see `synonym_stems`).
+    """
+    tables = _load_tables()
+    if language not in tables:
+        return []
+    question_stems = _stem_text(question, language)
+    terms = _find_language_terms(question_stems, tables[language])
+    phrases = []
+    used: set[int] = set()
+    for term in sorted(terms, key=lambda term: (term.start - term.end, term.start)):
+        positions = range(term.start, term.end)
+        if not used.isdisjoint(positions):
+            continue
+        used.update(positions)
+        others = {
+            tuple(index_stems(other, language))
+            for group in sorted(term.groups)
+            for other in tables[language].terms[group]
+        }
+        own = tuple(question_stems[term.start : term.end])
+        if synonyms := [o for o in sorted(others) if o != own and max(len(o), len(own)) > 1]:
+            phrases.append(tuple(synonyms))
+    return phrases
+
+
 def _read_groups(language: str) -> Iterator[list[str]]:
     """Yield the groups of a table; a line with an arrow is a group for each word behind it."""
     content = (_FOLDER / f"{language}.txt").read_text(encoding="utf-8")
@@ -92,13 +122,16 @@ def _load_tables() -> Mapping[str, _Table]:
     numbers = itertools.count()
     for language in SYNONYM_LANGUAGES:
         groups: dict[tuple[str, ...], set[int]] = {}
+        terms: dict[int, Sequence[str]] = {}
         for number, group in zip(numbers, _read_groups(language), strict=False):
+            terms[number] = group
             for term in group:
                 groups.setdefault(tuple(_stem_text(term, language)), set()).add(number)
         max_words: dict[str, int] = {}
         for term_stems in groups:
             max_words[term_stems[0]] = max(max_words.get(term_stems[0], 0), len(term_stems))
-        tables[language] = _Table({key: frozenset(n) for key, n in groups.items()}, max_words)
+        groups_by_stems = {key: frozenset(found) for key, found in groups.items()}
+        tables[language] = _Table(groups_by_stems, max_words, terms)
     return tables
 
 
@@ -109,12 +142,15 @@ def _stem_text(text: str, language: str) -> list[str]:
 def _find_terms(text: str) -> Iterator[_Term]:
     """Yield every term of the tables in a text."""
     for language, table in _load_tables().items():
-        text_stems = _stem_text(text, language)
-        for start, stem in enumerate(text_stems):
-            for length in range(1, table.max_words.get(stem, 0) + 1):
-                groups = table.groups.get(tuple(text_stems[start : start + length]))
-                if groups is not None and start + length <= len(text_stems):
-                    yield _Term(start, start + length, groups)
+        yield from _find_language_terms(_stem_text(text, language), table)
+
+
+def _find_language_terms(text_stems: Sequence[str], table: _Table) -> Iterator[_Term]:
+    for start, stem in enumerate(text_stems):
+        for length in range(1, table.max_words.get(stem, 0) + 1):
+            groups = table.groups.get(tuple(text_stems[start : start + length]))
+            if groups is not None and start + length <= len(text_stems):
+                yield _Term(start, start + length, groups)
 
 
 @lru_cache(maxsize=_MAX_CACHED_TEXTS)

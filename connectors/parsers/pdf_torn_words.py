@@ -1,0 +1,45 @@
+"""Words of a PDF that the spacing of its letters tears apart: "Balance Shee t"."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+
+from connectors.parsers.pdf_layout import Line
+
+_MAX_END_LETTERS = 3  # of the second part
+_MIN_WHOLE_WORDS = 2  # in the document, without a space
+
+
+def join_torn_words(pages: Sequence[Sequence[Line]]) -> None:
+    """Join the two parts of a word if the document has the whole word, and each part only there.
+
+    Of a second part that is a single letter, only the first part is asked for.
+    """
+    lines = [line for page in pages for line in page if not line.marks]
+    counts = Counter(word for line in lines for word in line.text.lower().split())
+    pairs: Counter[tuple[str, str]] = Counter()
+    lines_by_pair: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        for pair in pairwise(line.text.split()):
+            if len(pair[1]) <= _MAX_END_LETTERS and _may_be_torn(pair, counts):
+                pairs[pair] += 1
+                lines_by_pair.setdefault(pair, []).append(line)
+    for (first, second), torn_lines in lines_by_pair.items():
+        same = sum(n for pair, n in pairs.items() if pair[0].lower() == first.lower())
+        if counts[first.lower()] == same and (
+            len(second) == 1 or counts[second.lower()] == pairs[first, second]
+        ):
+            for line in torn_lines:
+                line.text = line.text.replace(f"{first} {second}", first + second)
+
+
+def _may_be_torn(pair: tuple[str, str], counts: Counter[str]) -> bool:
+    first, second = pair
+    return (
+        first.isalpha()
+        and second.isalpha()
+        and (second.islower() or (first.isupper() and second.isupper()))
+        and counts[f"{first}{second}".lower()] >= _MIN_WHOLE_WORDS
+    )
