@@ -28,7 +28,7 @@ from rag.generation.relevance import (
     score_features,
 )
 from rag.query import Query
-from rag.text.date_ranges import DateRange, find_date_ranges
+from rag.text.date_ranges import DateRange, find_date_ranges, find_date_words
 from rag.text.function_words import (
     LANGUAGES,
     VAGUE_VERBS,
@@ -451,8 +451,18 @@ class _WordMatches:
         return self._match([f.label for f in self._features])
 
     def in_documents(self) -> NDArray[np.float64]:
-        """Return the matches in the names of the file and its folders."""
-        return self._match([f.passage.document_name for f in self._features])
+        """Return the matches in the names of the file and its folders.
+
+        The words of a date match if the file, its title or its headings have the date in any form.
+        """
+        import numpy as np
+
+        matches = self._match([f.passage.document_name for f in self._features])
+        for date, date_words in find_date_words(self._question).items():
+            columns = [word in date_words for word in self._question_words]
+            has_date = [date in f.passage.list_dates(f.label) for f in self._features]
+            matches[np.ix_(has_date, columns)] = 1.0
+        return matches
 
     def _match(self, texts: Sequence[str]) -> NDArray[np.float64]:
         import numpy as np

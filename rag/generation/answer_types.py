@@ -12,7 +12,7 @@ from rag.text.date_forms import MONTH_PATTERN
 from rag.text.tokenization import words
 from rag.text.word_lists import CARDINALS
 
-AnswerType = Literal["number", "money", "duration", "time", "person", "contact"]
+AnswerType = Literal["number", "money", "duration", "time", "person", "contact", "reason"]
 
 _NUMBER_WORDS = "|".join(sorted(map(re.escape, CARDINALS), key=len, reverse=True))
 # A number that is no year, and not of a day: "3. Werktag".
@@ -101,6 +101,13 @@ _PERSON = re.compile(
     r"|\bby\s(?:the|an?|your|our|its)\s[a-z]"
 )
 
+_REASON = re.compile(
+    r"\b(?:because|due\sto|owing\sto|driven\sby|caused\sby|led\sby|as\sa\sresult|results?\sfrom|resulted\sfrom|"
+    r"thanks\sto|reasons?|causes?|in\sorder\sto|so\sthat|therefore|since|otherwise|attributable\sto|reflect(?:s|ed|ing)|"
+    r"weil|da|wegen|aufgrund|denn|damit|deshalb|daher|grund|gründe|ursache|sonst|um\s.{1,80}\szu|"
+    r"parce\sque|car|à\scause|en\sraison|grâce\sà|afin|porque|debido|gracias\sa|para\sque)\b",
+    re.IGNORECASE,
+)
 _WORD = re.compile(r"[^\W\d_]+")
 _QUESTIONS: tuple[tuple[AnswerType, re.Pattern[str]], ...] = (
     (
@@ -116,6 +123,14 @@ _QUESTIONS: tuple[tuple[AnswerType, re.Pattern[str]], ...] = (
         re.compile(
             r"\bhow\s(?:long|quickly|soon|fast|often|frequently|regularly|far\sin\sadvance)\b|\bhow\smany\s(?:days|weeks|"
             r"months|years|hours|minutes)\b|\bwie\s(?:lange|oft|schnell)\b",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "reason",
+        re.compile(
+            r"^\W*(?:why|how\scome|warum|wieso|weshalb|pourquoi|por\squé)\b|\bwhat\s(?:drove|caused|led\sto|"
+            r"explains|explained)\b|\breasons?\s(?:for|why|of)\b|\b(?:grund|gründe|ursache)\s(?:für|dafür)\b",
             re.IGNORECASE,
         ),
     ),
@@ -174,6 +189,7 @@ _ANSWERS: dict[AnswerType, re.Pattern[str]] = {
     "time": _TIME,
     "person": _PERSON,
     "contact": _CONTACT,
+    "reason": _REASON,
 }
 
 

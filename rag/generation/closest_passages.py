@@ -25,6 +25,7 @@ _ANSWER_NAMES: dict[AnswerType, str] = {
     "time": "date or time",
     "person": "person",
     "contact": "phone number or address",
+    "reason": "reason",
 }
 
 

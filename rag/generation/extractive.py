@@ -183,7 +183,7 @@ class ExtractiveGenerator(Generator):
         "Ask the captain." is hardly an answer to "Who is the captain?".
         """
         kind = find_answer_type(query.text)
-        if kind is None or not self.answerability:
+        if kind in (None, "reason") or not self.answerability:  # a reason needs no "because"
             return self.answerability
         has_kind = any(
             has_new_answer(query.text, c.passage.describe(c.span), kind)

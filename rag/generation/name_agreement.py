@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Sequence, Set
 from functools import lru_cache
-from urllib.parse import unquote
+from itertools import permutations
 
 from rag.generation.passages import Passage
 from rag.text.date_ranges import agree_dates, find_exact_dates
@@ -23,6 +23,7 @@ from rag.text.word_lists import SENTENCE_STARTERS
 from rag.verification.number_normalization import spell_out_dates
 from rag.verification.rows import split_row
 
+_MAX_JOINED_NAMES = 12
 MAX_SHORT_CLAIM_WORDS = 2  # a claim of at most so many words has no meaning alone
 _MAX_VALUE_WORDS = 3  # of a cell: a longer one is a text
 MISSING_NAME_FACTOR = 0.3  # of the support, if the sentence is about another name
@@ -100,7 +101,7 @@ class NameAgreement:
         if not needed_names:
             return 1.0
         known_names = _list_words(passage.premise(span)) | _list_words(passage.document_name)
-        foreign_names = needed_names - known_names
+        foreign_names = needed_names - known_names - _find_joined(needed_names, known_names)
         if foreign_names & self._asked_names:
             return MISSING_NAME_FACTOR
         if not foreign_names:
@@ -112,7 +113,7 @@ class NameAgreement:
         """Whether the source of a span has another date than the one in the question."""
         if not self._asked_dates:
             return False
-        own_dates = _find_dates_of_label(passage, passage.label_at(span.start))
+        own_dates = passage.list_dates(passage.label_at(span.start))
         named_dates = own_dates | find_exact_dates(passage.describe(span))
         return bool(own_dates) and not _have_common_date(self._asked_dates, named_dates)
 
@@ -201,15 +202,9 @@ def _find_dates_of_sources(question: str, passages: Sequence[Passage]) -> frozen
     """Return the days and months in a question that headings or file names of passages have."""
     dates = find_exact_dates(question)
     source_dates = frozenset[str]().union(
-        *(_find_dates_of_label(p, label) for p in passages for label in p.labels if dates)
+        *(p.list_dates(label) for p in passages for label in p.labels if dates)
     )
     return frozenset(date for date in dates if _have_common_date({date}, source_dates))
-
-
-def _find_dates_of_label(passage: Passage, label: str) -> frozenset[str]:
-    return find_exact_dates(label) | find_exact_dates(
-        unquote(passage.uri.rpartition("/")[2]).replace("_", " ")
-    )
 
 
 def _have_common_date(dates: Set[str], others: Set[str]) -> bool:
@@ -252,6 +247,8 @@ def has_asked_name(names: Set[str], passage: Passage, span: Span) -> bool:
         return True
     premise_words = _list_words(passage.premise(span))
     document_words = _list_words(passage.document_name)
+    premise_words |= _find_joined(names, premise_words)
+    document_words |= _find_joined(names, document_words)
     missing_names = names - (document_words - premise_words)
     if not missing_names:
         return True
@@ -293,7 +290,9 @@ def find_unknown_names(question: str, passages: Sequence[Passage]) -> frozenset[
     names = frozenset(name for name in find_asked_names(question) if name.isalpha())
     for passage in passages if names else ():
         text = "\n".join([passage.document_name, *passage.labels, passage.text])
-        names -= _list_words(text) | find_synonymous_words(question, text)
+        known_words = _list_words(text)
+        names -= known_words | _find_joined(names, known_words)
+        names -= find_synonymous_words(question, text) if names else frozenset()
         names -= _find_written_out(question, text) if names else frozenset()
     return names
 
@@ -379,6 +378,18 @@ def _list_words(text: str) -> frozenset[str]:
         spell_out_fiscal_years(text),
     }
     return frozenset().union(*map(words, texts))
+
+
+def _find_joined(names: Set[str], known_words: Set[str]) -> frozenset[str]:
+    """Return the names of which two are one word: ``best`` and ``buy`` in ``bestbuy``."""
+    if len(names) > _MAX_JOINED_NAMES:
+        return frozenset()
+    return frozenset(
+        name
+        for first, second in permutations(sorted(names), 2)
+        if first + second in known_words
+        for name in (first, second)
+    )
 
 
 def _fold_accents(text: str) -> str:

@@ -14,6 +14,7 @@ from itertools import pairwise
 from urllib.parse import unquote, urlsplit
 
 from rag.generation.markers import show_as_notes
+from rag.text.date_ranges import find_exact_dates
 from rag.text.sentences import Span, sentences
 from rag.text.tokenization import words
 from rag.types import Mark, SourceLocation, Table, format_location
@@ -102,6 +103,14 @@ class Passage:
         starts = {0, *(mark.start - self.start for mark in self.marks)}
         offsets = sorted(start for start in starts if 0 <= start < max(1, len(self.text)))
         return tuple(dict.fromkeys(map(self.label_at, offsets)))
+
+    def list_dates(self, label: str) -> frozenset[str]:
+        """Return the days and months in a label of the passage, and in the name of its file.
+
+        They are in the form of `rag.text.date_ranges.find_exact_dates`.
+        """
+        file_name = unquote(self.uri.rpartition("/")[2]).replace("_", " ")
+        return find_exact_dates(label) | find_exact_dates(file_name)
 
     def describe(self, span: Span) -> str:
         """Return the text of a span; rows of tables have the names of their columns."""

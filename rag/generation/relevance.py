@@ -20,6 +20,7 @@ from rag.generation.name_agreement import (
 )
 from rag.generation.passages import Passage
 from rag.query import Query
+from rag.text.date_ranges import find_date_words
 from rag.text.function_words import (
     VAGUE_VERBS,
     find_function_words,
@@ -40,7 +41,7 @@ _QUOTE_MARKER = re.compile(r">\s+")
 _ATTRIBUTION = re.compile(
     r"\b(?:wrote|schrieb|a écrit|escribió|ha scritto|schreef|escreveu)\s?:\Z", re.IGNORECASE
 )
-_GROUP_NAME = re.compile(r"\|[^|\d]{1,120}(?<![.!?\s])\s*+\|(?:\s*+\|){2,}")
+_GROUP_NAME = re.compile(r"\|[^|]{1,120}(?<![.!?\s])\s*+\|(?:\s*+\|){2,}")
 _NOT_PROSE = re.compile(r"#{1,6}\s|\|?[\s:|-]+\|?$")
 _CARRIED_TERMS_FACTOR = 0.5  # of the relevance, if only terms of an earlier question are shared
 _PASSAGE_WEIGHT = 0.5  # weight of the passage's score in a sentence's score
@@ -173,7 +174,8 @@ def list_features(
     ):
         shared_stems = asked_stems & (set(stems(text)) | label_stems[label])
         factor = 1.0 if shared_stems & own_stems else _CARRIED_TERMS_FACTOR
-        lacks_names = not has_asked_name(names, passage, known_span)
+        own_dates = _find_words_of_own_dates(query.text, passage, label)
+        lacks_names = not has_asked_name(names - own_dates, passage, known_span)
         features.append(
             SpanFeatures(
                 passage,
@@ -190,6 +192,18 @@ def list_features(
             )
         )
     return features
+
+
+def _find_words_of_own_dates(question: str, passage: Passage, label: str) -> Set[str]:
+    """Return the words of the days in a question that the file or the headings of a passage have.
+
+    "30 August 2023" is the day of ``letter_2023-08-30.md``.
+    """
+    date_words = find_date_words(question)
+    if not date_words:
+        return frozenset()
+    own_dates = passage.list_dates(label)
+    return frozenset().union(*(found for date, found in date_words.items() if date in own_dates))
 
 
 def _find_context(passage: Passage, span: Span) -> tuple[str, Span]:
@@ -286,6 +300,11 @@ def explain_missing_answer(question: str, passages: Sequence[Passage], answerabi
     ``answerability`` is the probability that one does.
     """
     texts = [text for p in passages for text in (p.document_name, *p.labels, p.text)]
+    texts += [
+        " ".join(_find_words_of_own_dates(question, p, label))
+        for p in passages
+        for label in p.labels
+    ]
     reason = "no sentence of the passages that were found seems to answer the question"
     if missing := find_unmentioned_words(question, texts):
         listed = ", ".join(f'"{word}"' for word in missing[:_MAX_LISTED_WORDS])

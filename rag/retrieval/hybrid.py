@@ -236,6 +236,7 @@ def _add_candidates(ranking: Ranking, more: Ranking) -> Ranking:
     return sorted({**dict(more), **dict(ranking)}.items(), key=lambda item: (-item[1], item[0]))
 
 
+_SECTION_CANDIDATES = 100
 FEEDBACK_CANDIDATES = 2  # candidates
 
 
@@ -248,8 +249,12 @@ def _score_documents(
 
 
 def _score_sections(query: str, scores: dict[int, float], index: Index) -> dict[int, float]:
-    """Return the scores of the sections that the question names, by row, 0 to the best score."""
-    sections = score_sections(query, index.headings_by_row(list(scores)), index)
+    """Return the scores of the sections that the question names, by row, 0 to the best score.
+
+    Only those of the best candidates are compared with the question.
+    """
+    rows = list(islice(scores, _SECTION_CANDIDATES))
+    sections = score_sections(query, index.headings_by_row(rows), index)
     best = max(scores.values(), default=0.0)
     return {row: best * score for row, score in sections.items()}
 

@@ -6,15 +6,17 @@ Balance Sheets". A heading of which the question has only one word tells nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rag.text.synonyms import find_synonymous_words
 from rag.text.tokenization import STOP_WORDS, index_stems, words
 
 if TYPE_CHECKING:
     from rag.index import Index
+    from rag.stores.lexical_index import LexicalIndex
 
 _LEVELS = 2  # of the path of headings above a chunk that are compared, from the last
 _MIN_WORDS = 2  # of a heading in the question
@@ -29,50 +31,46 @@ def score_sections(
     `headings_by_row` has the headings above each chunk, from the top. Words count by their inverse
     document frequency, also if the question has a synonym of them.
     """
-    languages = tuple(index.lexical.languages() or [""])
-    question_stems = {stem for word in _stem_words(question, languages) for stem in word[1]}
-    distinct = {heading for path in headings_by_row.values() for heading in path[-_LEVELS:]}
-    scores = {
-        heading: _score_heading(heading, question, question_stems, languages, index)
-        for heading in distinct
-    }
+    lexical = index.lexical
+    languages = tuple(lexical.languages() or [""])
+    question_stems = frozenset[str]().union(*(w.stems for w in _list_words(question, languages)))
+    scores: dict[str, float] = {}
+    for heading in {heading for path in headings_by_row.values() for heading in path[-_LEVELS:]}:
+        heading_words = _list_words(heading, languages)
+        covered = [w for w in heading_words if not w.stems.isdisjoint(question_stems)]
+        if len(covered) < len(heading_words) <= _MAX_HEADING_WORDS:
+            synonyms = find_synonymous_words(heading, question)
+            covered = [w for w in heading_words if w in covered or w.text in synonyms]
+        if len(covered) >= _MIN_WORDS and len(heading_words) <= _MAX_HEADING_WORDS:
+            scores[heading] = _weigh(covered, lexical) / (_weigh(heading_words, lexical) or 1.0)
     by_row = {
-        row: max((scores[heading] for heading in path[-_LEVELS:]), default=0.0)
+        row: max((scores.get(heading, 0.0) for heading in path[-_LEVELS:]), default=0.0)
         for row, path in headings_by_row.items()
     }
     return {row: score for row, score in by_row.items() if score}
 
 
-def _score_heading(
-    heading: str,
-    question: str,
-    question_stems: Iterable[str],
-    languages: tuple[str, ...],
-    index: Index,
-) -> float:
-    heading_words = _stem_words(heading, languages)
-    if not _MIN_WORDS <= len(heading_words) <= _MAX_HEADING_WORDS:
-        return 0.0
-    synonymous = find_synonymous_words(heading, question)
-    total = covered = 0.0
-    covered_words = 0
-    for word, word_stems in heading_words:
-        idf = max(map(index.lexical.inverse_document_frequency, word_stems), default=0.0)
-        total += idf
-        if word in synonymous or not word_stems.isdisjoint(question_stems):
-            covered += idf
-            covered_words += 1
-    return covered / total if total and covered_words >= _MIN_WORDS else 0.0
+def _weigh(heading_words: Sequence[_HeadingWord], lexical: LexicalIndex) -> float:
+    """Return the sum of the inverse document frequencies of words."""
+    return math.fsum(
+        max(map(lexical.inverse_document_frequency, word.stems)) for word in heading_words
+    )
+
+
+class _HeadingWord(NamedTuple):
+    """A word that is no stop word, and its stems in the languages of the index."""
+
+    text: str
+    stems: frozenset[str]
 
 
 @lru_cache(maxsize=16_384)
-def _stem_words(text: str, languages: tuple[str, ...]) -> tuple[tuple[str, frozenset[str]], ...]:
-    """Return the words of a text but stop words, each with its stems in the languages."""
+def _list_words(text: str, languages: tuple[str, ...]) -> tuple[_HeadingWord, ...]:
     stemmed = [index_stems(text, language) for language in languages]
     if any(len(stems) != len(stemmed[0]) for stems in stemmed):
         return ()
     return tuple(
-        (word, frozenset(forms))
+        _HeadingWord(word, frozenset(forms))
         for word, *forms in zip(words(text), *stemmed, strict=False)
         if word not in STOP_WORDS
     )

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from rag.text.date_forms import MONTH_PATTERN, NOT_IN_WORD, find_dates, find_quarters
+from rag.text.tokenization import words
 from rag.text.word_lists import CARDINALS, MONTH_NUMBERS
 
 _UNITS = {
@@ -50,6 +51,7 @@ _PART_OF = re.compile(
     re.IGNORECASE,
 )
 _ONWARDS = re.compile(r"\s(?:on|onwards?|an)\b", re.IGNORECASE)
+_FULL_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _PREPOSITION = re.compile(
     r"\b(?:" + "|".join(f"(?P<{name}>{words})" for name, words in _PREPOSITIONS.items())
     + r")\s(?:the\s)?$",
@@ -110,6 +112,17 @@ def find_exact_dates(text: str) -> frozenset[str]:
         if (preposition := _PREPOSITION.search(text[: form.start])) is None
         or preposition.lastgroup == "in"
     )
+
+
+@lru_cache(maxsize=1_024)
+def find_date_words(text: str) -> dict[str, frozenset[str]]:
+    """Return the words of each day in `text` in lower case, by its date: ``2025-03-11``."""
+    days: dict[str, frozenset[str]] = {}
+    for form in find_dates(text, frozenset(NOT_IN_WORD.split(text.lower()))):
+        date = form.text.removeprefix("@")
+        if _FULL_DATE.fullmatch(date):
+            days[date] = frozenset(words(text[form.start : form.end]))
+    return days
 
 
 def agree_dates(first: str, second: str) -> bool:

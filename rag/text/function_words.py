@@ -405,8 +405,20 @@ _TAKES = re.compile(
 )  # a sample, not two days
 
 
+_CHANGE = re.compile(
+    r"^\W*(?:the\s(?:[$€£]?\d[\d.,]*\s?(?:million\s|billion\s|thousand\s|percent\s|%\s|euros?\s)?)?"
+    r"(?:increase|decrease|rise|decline|reduction|growth|drop|fall|change|improvement|difference|delay|"
+    r"reason|cause)|(?:der|die)\s(?:anstieg|rückgang|unterschied|grund|ursache|erhöhung|senkung|änderung|"
+    r"verzögerung))\s(?:is|are|was|were|comes?|came|resulted|reflects?|ist|sind|war|waren|liegt|kommt)\b",
+    re.IGNORECASE,
+)
+
+
 def points_back(sentence: str) -> bool:
-    """Whether a sentence begins with a pronoun for something that an earlier sentence names."""
+    """Whether a sentence begins with a pronoun for something that an earlier sentence names.
+
+    So does "The increase was due to ...".
+    """
     first_word = _WORD.search(sentence)
     if first_word is None or _EXPLETIVE.match(sentence) or _FORMAL_ADDRESS.match(sentence):
         return False
@@ -414,6 +426,8 @@ def points_back(sentence: str) -> bool:
     filler = language.filler_pattern.match(sentence) if language.filler_pattern else None
     if filler and not _TAKES.match(sentence):
         return False
+    if _CHANGE.match(sentence):
+        return True
     return first_word.group().lower() in language.things | language.persons
 
 

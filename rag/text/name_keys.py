@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from rag.text.date_ranges import find_exact_dates
-from rag.text.names import find_quarters, find_years
+from rag.text.names import find_years, list_quarters
 from rag.text.spellings import fold, spell_umlauts
 from rag.text.word_lists import SENTENCE_STARTERS
 
@@ -80,7 +80,7 @@ def list_document_keys(identity: Mapping[str, Sequence[str]]) -> dict[str, float
     years_of_quarters = {
         year
         for term in identity.get("file", ())
-        for year, quarter in find_quarters(term)
+        for year, quarter in list_quarters(term)
         if quarter not in _LAST_QUARTERS
     }
     for origin, terms in identity.items():

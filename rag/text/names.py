@@ -59,7 +59,7 @@ def find_years(text: str, *, is_name: bool = False) -> list[str]:
     return [year for _, year in sorted(set(years))]
 
 
-def find_quarters(text: str) -> list[tuple[str, str]]:
+def list_quarters(text: str) -> list[tuple[str, str]]:
     """Return year and quarter of the quarters and half-years in `text`: ``("2023", "Q2")``."""
     quarters = []
     for match in _QUARTER.finditer(text):

@@ -11,7 +11,7 @@ import pytest
 from rag import F, HybridRetriever, Pipeline
 from rag.retrieval.named_documents import find_named_documents
 from rag.text.name_keys import list_document_keys, list_query_keys, make_key
-from rag.text.names import find_quarters
+from rag.text.names import list_quarters
 from rag.types import RetrieveStep
 
 TOPICS = ("revenue", "inventory", "staff", "pension", "leases", "research")
@@ -242,7 +242,7 @@ def test_years_quarters_and_days_of_files(reports: Pipeline, question: str, best
 
 
 def test_quarters_in_texts() -> None:
-    assert find_quarters("2023Q2, Q3 2024, 24H1, 3Q24 and H2 2023") == [
+    assert list_quarters("2023Q2, Q3 2024, 24H1, 3Q24 and H2 2023") == [
         *(("2023", "Q2"), ("2024", "Q3"), ("2024", "H1"), ("2024", "Q3"), ("2023", "H2"))
     ]
-    assert find_quarters("minutes of 2024, in 4 quarters") == []
+    assert list_quarters("minutes of 2024, in 4 quarters") == []

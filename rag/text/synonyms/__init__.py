@@ -86,21 +86,27 @@ def find_synonym_phrases(question: str, language: str) -> list[tuple[tuple[str, 
     question_stems = _stem_text(question, language)
     terms = _find_language_terms(question_stems, tables[language])
     phrases = []
+    stemmed = _stem_groups(language)
     used: set[int] = set()
     for term in sorted(terms, key=lambda term: (term.start - term.end, term.start)):
         positions = range(term.start, term.end)
         if not used.isdisjoint(positions):
             continue
         used.update(positions)
-        others = {
-            tuple(index_stems(other, language))
-            for group in sorted(term.groups)
-            for other in tables[language].terms[group]
-        }
+        others = frozenset[tuple[str, ...]]().union(*(stemmed[number] for number in term.groups))
         own = tuple(question_stems[term.start : term.end])
         if synonyms := [o for o in sorted(others) if o != own and max(len(o), len(own)) > 1]:
             phrases.append(tuple(synonyms))
     return phrases
+
+
+@lru_cache(maxsize=len(SYNONYM_LANGUAGES))
+def _stem_groups(language: str) -> Mapping[int, frozenset[tuple[str, ...]]]:
+    """Return the stems of the terms of each group, as an index has them, by its number."""
+    return {
+        number: frozenset(tuple(index_stems(term, language)) for term in terms)
+        for number, terms in _load_tables()[language].terms.items()
+    }
 
 
 def _read_groups(language: str) -> Iterator[list[str]]:
@@ -158,7 +164,7 @@ def _list_groups(text: str) -> frozenset[int]:
     return _NO_GROUPS.union(*(term.groups for term in _find_terms(text)))
 
 
-@lru_cache(maxsize=1_024)
+@lru_cache(maxsize=_MAX_CACHED_TEXTS)
 def _group_words(question: str) -> dict[str, frozenset[int]]:
     """Return the groups of each word of a question; those of the longest terms with the word.
 
