@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
-from rag.text.tokenization import STOP_WORDS, stems, words
+from rag.text.function_words import find_stop_words
+from rag.text.tokenization import stems, words
 from rag.verification.rows import split_row
 
 _MIN_STEMS, _MAX_STEMS = 2, 9  # of a clause, and of a claim
@@ -23,6 +24,10 @@ _VERBS = frozenset(
     est sont ont était es son está tiene""".split()
 )
 _PREPOSITIONS = frozenset("in on at by for from until with bis von für mit zum im am um".split())
+_NAMED_SUBJECT = re.compile(
+    r"(?:(?:Mr|Ms|Mrs|Miss|Dr|Herr|Frau|Mme)\.?\s[A-ZÄÖÜ][\w-]+|[A-ZÄÖÜ][\w-]+\s[A-ZÄÖÜ][\w-]+)"
+    r"\s[a-zäöü]+(?:s|ed|t|te)\b"
+)
 _LETTER = re.compile(r"(?<=[\w,] )[B-HJ-Z]\b(?!['’]|\.\s?[A-Z])")
 
 
@@ -78,6 +83,7 @@ def _iterate_clauses(sentence: str) -> Iterator[tuple[frozenset[str], frozenset[
         is_complete = subject not in _VERBS and (
             bool(conjunction["semicolon"])
             or not _VERBS.isdisjoint(others)
+            or _NAMED_SUBJECT.match(second) is not None
             or not first_stems.isdisjoint(second_stems)
             or (conjunction.group().startswith(",") and _have_same_preposition(first, others))
         )
@@ -90,5 +96,6 @@ def _iterate_clauses(sentence: str) -> Iterator[tuple[frozenset[str], frozenset[
 @lru_cache(maxsize=2_048)
 def _list_stems(text: str) -> frozenset[str]:
     """Return the stems of a text without stop words, with single letters that are names."""
-    content = [word for word in words(text) if word not in STOP_WORDS]
+    stop_words = find_stop_words(text)
+    content = [word for word in words(text) if word not in stop_words]
     return frozenset([*stems(" ".join(content)), *_LETTER.findall(text)])

@@ -13,7 +13,9 @@ from itertools import islice, pairwise
 from typing import Literal, NamedTuple
 
 from rag.text.tokenization import STOP_WORDS, content_stems, stems
-from rag.verification.number_normalization import normalize_number
+from rag.verification.linked_clauses import compare_links
+from rag.verification.number_normalization import NUMBER_WORDS, normalize_number
+from rag.verification.only import adds_only, is_outside_only
 
 ContradictionKind = Literal[
     "quantifier", "modality", "direction", "negation", "number", "condition", "speaker", "order"
@@ -154,7 +156,23 @@ länger|kürzer
 öffnet|schließt
 höchstens maximal|mindestens
 freiwillig|verpflichtend pflicht vorgeschrieben
-activated|deactivated""".splitlines()
+activated|deactivated
+cheaper|expensive dearer costlier
+quieter|louder
+monthly|weekly
+weekly|daily
+monthly|daily
+yearly|weekly
+yearly|daily
+jährlich|monatlich
+monatlich|wöchentlich
+wöchentlich|täglich
+monatlich|täglich
+jährlich|wöchentlich
+angenommen genehmigt genehmigte bewilligt bewilligte|abgelehnt
+begann beginnt beginnen anfängt angefangen|endet endete enden aufhört
+leiser|lauter
+vor vorher|nach nachher""".splitlines()
 """Words and their opposites."""
 
 _POLARITY: dict[str, list[tuple[int, int]]] = {}
@@ -178,15 +196,21 @@ _NEGATIONS = frozenset(
     werent dont doesnt didnt wont cant nicht kein keine keinen nie niemals""".split()
 )
 _REVERSALS = re.compile(r"\b(?:it is false that|anything but|far from|by no means)\b", re.I)
+_EXCEPT = (
+    r"except|excepting|excluding|apart\sfrom|aside\sfrom|other\sthan|with\sthe\sexception\sof|save\sfor|"
+    r"all\sbut|außer|ausgenommen|mit\sausnahme|bis\sauf(?!\sweiteres)|abgesehen\svon|"
+    r"sauf|hormis|à\sl['’]exception|excepto|salvo|a\sexcepción"
+)
 _CONDITION = re.compile(
-    r"\b(?:if|unless|provided|except|as long as|only|when (?:it|they|he|she) (?:is|are|has|have))\b"
-    r"|\bwithout\b|^had\b.*\bwould\b|\bwenn\b|\bfalls\b|\bsofern\b|\bnur\b",
+    r"\b(?:if|unless|provided|as long as|only|when (?:it|they|he|she) (?:is|are|has|have))\b"
+    r"|\bwithout\b|^had\b.*\bwould\b|\bwenn\b|\bfalls\b|\bsofern\b|\bnur\b"
+    rf"|\b(?:{_EXCEPT})\b",
     re.IGNORECASE,
 )
 _ONLY = re.compile(r"\b(?:only|nur)\b", re.IGNORECASE)
 _ANY_CONDITION = re.compile(
-    r"\b(?:if|unless|provided|except|as long as|only|when|would|without|until|depend\w*|wenn|falls|"
-    r"sofern|nur|in\scase|case\sof|must|no|not|after|for)\b",
+    r"\b(?:if|unless|provided|as long as|only|when|would|without|until|depend\w*|wenn|falls|"
+    rf"sofern|nur|in\scase|case\sof|must|no|not|after|for|{_EXCEPT})\b",
     re.IGNORECASE,
 )
 _SAYING = frozenset(
@@ -272,6 +296,14 @@ _LIMIT = re.compile(
     r"|\b(?P<from>\d+)\s?(?:to|bis|-|–)\s?(?P<to>\d+)\b",
     re.IGNORECASE,
 )
+_BOUND_NUMBER = rf"\d+|{'|'.join(NUMBER_WORDS)}"
+_BOUND = re.compile(
+    r"\b(?:at\smost|up\sto|no\smore\sthan|maximum\sof|höchstens|maximal|bis\szu|tout\sau\splus|como\smáximo)\s"
+    rf"(?P<max>{_BOUND_NUMBER})\b"
+    r"|\b(?:at\sleast|no\sfewer\sthan|no\sless\sthan|minimum\sof|mindestens|wenigstens|au\smoins|al\smenos)\s"
+    rf"(?P<min>{_BOUND_NUMBER})\b",
+    re.IGNORECASE,
+)
 _CURRENCIES = frozenset("€$£¥")
 _UNIT_STEMS = frozenset(stems(" ".join(w for w in _KNOWN_UNITS if w.isalpha() and len(w) > 2)))
 
@@ -308,17 +340,22 @@ def _find_other_contradiction(claim: str, sentence: str) -> ContradictionKind | 
     claim_words, sentence_words = _analyse(claim), _analyse(sentence)
     if _is_negated_otherwise(claim, sentence, claim_words, sentence_words):
         return "negation"
-    if _has_other_quantifier(claim_words, sentence_words) or _drops_interval(claim, sentence):
+    if (
+        _has_other_quantifier(claim_words, sentence_words)
+        or _drops_interval(claim, sentence)
+        or is_outside_only(claim, sentence)
+    ):
         return "quantifier"
     if _is_beyond_limit(claim, sentence):
         return "number"
-    if _has_antonym(claim_words, sentence_words):
+    links = compare_links(claim, sentence)
+    if links != "same" and _has_antonym(claim_words, sentence_words):
         return "direction"
-    if _is_exchanged(claim_words, sentence_words):
+    if links == "exchanged" or (links is None and _is_exchanged(claim_words, sentence_words)):
         return "order"
     if _is_more_certain(claim_words, sentence_words):
         return "modality"
-    if _drops_condition(claim, sentence):
+    if _drops_condition(claim, sentence) or adds_only(claim, sentence):
         return "condition"
     return "speaker" if _drops_speaker(claim_words, sentence_words) else None
 
@@ -333,14 +370,38 @@ def _analyse(text: str) -> tuple[_Word, ...]:
 
 @lru_cache(maxsize=16_384)
 def _analyse_word(word: str) -> _Word:
-    lower = word.lower()
-    is_content = lower not in STOP_WORDS and lower not in _FUNCTION and word != "n't"
+    lower = word if word == "May" else word.lower()
+    is_content = word == "May" or (
+        lower not in STOP_WORDS and lower not in _FUNCTION and word != "n't"
+    )
     stem = (stems(word) or [lower])[0] if word[0].isalpha() else word.replace("−", "-")
     return _Word(word, lower, stem, is_content)
 
 
-_BE = frozenset("is are was were be been being gets got".split())
-_FUNCTION = frozenset("may might must shall also".split()) | _NEGATIONS | _QUANTIFIERS.keys()
+_BE = frozenset(
+    """is are was were be been being gets got été est sont sera fue fueron sido será wurde wurden
+    worden""".split()
+)
+_BY = frozenset("by par por".split())
+_PARTICIPLE_ENDINGS = (
+    *("ed", "en", "ne", "wn"),
+    *("é", "ée", "és", "ées", "ado", "ada", "ido", "ida", "ados", "adas"),
+)
+_ROLE_MARKERS = frozenset(
+    """am im vom zum zur beim ins ab seit nach vor mit für um bei auf von wegen der den dem des
+    einen einem einer eines jeden jede jedes""".split()
+)
+_FUNCTION = (
+    frozenset(
+        """may might must shall also debe deben puede pueden doit doivent peut peuvent muss müssen
+        kann
+    können darf dürfen soll sollen wird werden wurde wurden el la los las al del un una le les du
+    des au aux une der die das den dem ein eine einen einem einer zu im am als wie war waren ist
+    sind que""".split()
+    )
+    | _NEGATIONS
+    | _QUANTIFIERS.keys()
+)
 
 
 def _list_after(words: Sequence[_Word], i: int, count: int) -> list[str]:
@@ -598,9 +659,26 @@ def _is_exchanged(claim: Sequence[_Word], sentence: Sequence[_Word]) -> bool:
         if _is_listed(claim, claim_positions[pivot]) or _is_listed(sentence, positions[pivot]):
             continue
         before, after = in_order[k - 1], in_order[k + 1]
-        if positions[after] < positions[pivot] < positions[before]:
+        if positions[after] < positions[pivot] < positions[before] and not any(
+            _keeps_role(claim, claim_positions[noun], sentence, positions[noun])
+            for noun in (before, after)
+        ):
             return True
     return False
+
+
+def _keeps_role(claim: Sequence[_Word], i: int, sentence: Sequence[_Word], j: int) -> bool:
+    """Whether a German preposition or case shows that a noun has the same role in both.
+
+    "Am Montag beginnt die Schulung" is "Die Schulung beginnt am Montag".
+    """
+    marker = _find_role_marker(claim, i)
+    return marker is not None and marker == _find_role_marker(sentence, j)
+
+
+def _find_role_marker(words: Sequence[_Word], i: int) -> str | None:
+    before = (word.lower for word in reversed(words[max(0, i - 3) : i]))
+    return next((word for word in before if word in _ROLE_MARKERS), None)
 
 
 def _list_shared_once(claim: Sequence[_Word], sentence: Sequence[_Word]) -> set[str]:
@@ -616,23 +694,23 @@ def _list_shared_once(claim: Sequence[_Word], sentence: Sequence[_Word]) -> set[
 def _count_passives(words: Sequence[_Word]) -> int:
     """Return how many verbs are in the passive voice: "was beaten by", "is needed"."""
     participles = sum(
-        first.lower in _BE and second.lower.endswith(("ed", "en", "ne", "wn"))
+        first.lower in _BE and second.lower.endswith(_PARTICIPLE_ENDINGS)
         for first, second in pairwise(words)
     )
-    return max(participles, sum(w.lower == "by" for w in words))
+    return max(participles, sum(w.lower in _BY for w in words))
 
 
 def _is_passive(words: Sequence[_Word], i: int) -> bool:
     """Whether a word is a participle after "is" or before "by"."""
     before, after = words[max(0, i - 2) : i], words[i + 1 : i + 2]
-    return words[i].lower.endswith(("ed", "en", "ne", "wn", "t")) and (
-        any(word.lower in _BE for word in before) or any(word.lower == "by" for word in after)
+    return words[i].lower.endswith((*_PARTICIPLE_ENDINGS, "t")) and (
+        any(word.lower in _BE for word in before) or any(word.lower in _BY for word in after)
     )
 
 
 def _has_agent(words: Sequence[_Word], i: int) -> bool:
     """Whether "by" follows a verb: the one who acts is named after it."""
-    return any(word.lower == "by" for word in words[i + 1 : i + 3])
+    return any(word.lower in _BY for word in words[i + 1 : i + 3])
 
 
 def _is_listed(words: Sequence[_Word], i: int) -> bool:
@@ -651,7 +729,13 @@ def _drops_interval(claim: str, sentence: str) -> bool:
 
 
 def _is_beyond_limit(claim: str, sentence: str) -> bool:
-    """Whether a claim is about more than a maximum or less than a minimum of the sentence."""
+    """Whether a claim is about more than a maximum or less than a minimum of the sentence.
+
+    So is "at least 50", where the sentence says "at most 50".
+    """
+    claimed_bounds, bounds = _list_bounds(claim), _list_bounds(sentence)
+    if any((number, not is_max) in bounds for number, is_max in claimed_bounds - bounds):
+        return True
     beyond = {(m.lastgroup, m[m.lastgroup or 0]) for m in _BEYOND.finditer(claim)}
     if not beyond:
         return False
@@ -663,6 +747,15 @@ def _is_beyond_limit(claim: str, sentence: str) -> bool:
         if number
     }
     return bool(beyond & limits)
+
+
+def _list_bounds(text: str) -> set[tuple[str, bool]]:
+    """Return the numbers of "at most" and "at least" in a text, and whether it is the former."""
+    return {
+        (NUMBER_WORDS.get(number.lower(), number), match["max"] is not None)
+        for match in _BOUND.finditer(text)
+        for number in (match["max"] or match["min"],)
+    }
 
 
 def _drops_condition(claim: str, sentence: str) -> bool:

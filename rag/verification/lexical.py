@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from rag.embedding import Embedder, StaticEmbedder
 from rag.text.tokenization import STOP_WORDS, stems, words
+from rag.verification.added_parts import list_added_parts
 from rag.verification.base import Verifier
 from rag.verification.compound_sentences import exchanges_clauses
 from rag.verification.contradictions import (
@@ -21,9 +22,11 @@ from rag.verification.contradictions import (
 )
 from rag.verification.contrasts import select_side
 from rag.verification.labelled_values import find_labelled_values, gives_labelled_values
+from rag.verification.merged_sentences import joins_sentences_about_others
 from rag.verification.number_normalization import normalize_numbers
 from rag.verification.parallel_clauses import gives_figures_to_others
 from rag.verification.paraphrases import unify_wordings
+from rag.verification.plans import did_not_happen
 from rag.verification.restatement import restate
 from rag.verification.rows import (
     denies_cell,
@@ -33,7 +36,7 @@ from rag.verification.rows import (
     split_row,
 )
 from rag.verification.speakers import is_by_another_person
-from rag.verification.swap_detection import MAX_CLAIM_TOKENS, is_swapped_statement
+from rag.verification.swap_detection import MAX_CLAIM_TOKENS, is_swapped_statement, names_another
 from rag.verification.text_facts import (
     PassageFacts,
     TextFacts,
@@ -57,6 +60,7 @@ _MIN_SHARE_AT_NUMBER = 0.5  # share of the other words near a number, of the bes
 _MIN_SHARE_FOR_SAME_STATEMENT = 0.85  # share of words, both ways, of two equal statements
 _MIN_SHARE_TO_CONTRADICT = 0.5  # of a claim's words in a sentence that contradicts it
 _MIN_SHARE_OF_REPETITION = 0.75
+_MIN_SHARE_OF_SHORT_REPETITION = 0.5  # of which one other word is a large part
 _MAX_REPEATED_TOKENS = (16, 24)  # of a claim and a sentence, for a rule that needs a repetition
 _MAX_BRIEF_TOKENS = 4  # of a claim such as "Smoking is allowed."
 _MAX_SHORT_TOKENS = 8  # of a claim of which another unit is a large part
@@ -65,6 +69,7 @@ _MAX_POSITIONS_PER_TOKEN = 50  # positions of a token in a passage that are comp
 _MAX_CACHED_VECTORS = 8_192
 _MIN_SHORT_STEMS, _MAX_SHORT_STEMS = 2, 3  # of a claim, for the rule of the invented predicate
 _MIN_SIMILAR_WORD = 0.45  # cosine of two words
+_MIN_RELATED_WORD = 0.25  # the same, of words that may be about the same
 _MAX_KNOWN_WORDS = 300  # of a passage that a word is compared with
 
 
@@ -103,7 +108,7 @@ class LexicalVerifier(Verifier):
     """
 
     name: ClassVar[str] = "lexical"
-    revision: ClassVar[int] = 9
+    revision: ClassVar[int] = 10
     shortlist: ClassVar[int] = 8
     by_words: ClassVar[bool] = True
 
@@ -176,8 +181,11 @@ class LexicalVerifier(Verifier):
         if is_repetition(claim.text, wording.statement.text):
             return min(1.0, score)
         score *= self._agreement_factor(claim, passage, wording)
-        score *= self._contradiction_factor(passage, wordings)
-        if self.similarity and self._has_invented_predicate(wording, passage):
+        score *= self._contradiction_factor(claim, passage, wordings)
+        if self.similarity and (
+            self._has_invented_predicate(wording, passage)
+            or self._has_invented_part(wording, passage)
+        ):
             score *= self.invented
         if wording.has_other_negation:
             score *= self._negation_factor(wording.claim, wording.sentence)
@@ -199,19 +207,50 @@ class LexicalVerifier(Verifier):
         )
         if not last_word or known_stems & set(stems(last_word)):
             return False
-        known_words = [
-            word
-            for word in sorted(passage.combined.all_words - STOP_WORDS)[:_MAX_KNOWN_WORDS]
-            if word.isalpha()
-        ]
-        vectors = _embed_cached(self.embedder, [last_word, *known_words])
-        return not known_words or bool((vectors[1:] @ vectors[0]).max() < _MIN_SIMILAR_WORD)
+        return self._find_similarity(last_word, passage) < _MIN_SIMILAR_WORD
 
-    def _contradiction_factor(self, passage: PassageFacts, wordings: Sequence[_Wording]) -> float:
+    def _has_invented_part(self, wording: _Wording, passage: PassageFacts) -> bool:
+        """Whether a claim adds a part of which the passage has no word to what the passage says.
+
+        "The heating was repaired because of a leak" adds the leak.
+        """
+        known_stems = passage.combined.stem_weights.keys() | wording.sentence.stem_weights.keys()
+        unknown_parts = [
+            part
+            for part, rest in list_added_parts(wording.claim.text)
+            if all(known_stems & set(stems(word)) for word in rest)
+            and not any(known_stems & set(stems(word)) for word in part)
+        ]
+        return any(
+            max(self._find_similarity(word, passage) for word in part) < _MIN_RELATED_WORD
+            for part in unknown_parts
+        )
+
+    def _find_similarity(self, word: str, passage: PassageFacts) -> float:
+        """Return the highest cosine (-1..1) of a word with a word of a passage."""
+        known_words = [
+            known
+            for known in sorted(passage.combined.all_words - STOP_WORDS)[:_MAX_KNOWN_WORDS]
+            if known.isalpha()
+        ]
+        if not known_words:
+            return -1.0
+        vectors = _embed_cached(self.embedder, [word, *known_words])
+        return float((vectors[1:] @ vectors[0]).max())
+
+    def _contradiction_factor(
+        self, claim: TextFacts, passage: PassageFacts, wordings: Sequence[_Wording]
+    ) -> float:
         """Return the factor for a sentence that denies the claim, or says less."""
         kind = _find_contradiction(wordings, passage)
         if kind is None:
-            return 1.0
+            nearest = _find_nearest_sentences(claim, passage).sentence
+            is_planned = (
+                len(claim.tokens) <= _MAX_REPEATED_TOKENS[0]
+                and nearest.share_of(claim) >= _MIN_SHARE_TO_CONTRADICT
+                and did_not_happen(claim.text, nearest.text)
+            )
+            return self.says_less if is_planned else 1.0
         return self.says_less if kind in SAYS_LESS else self.denied
 
     def _negation_factor(self, claim: TextFacts, sentence: TextFacts) -> float:
@@ -248,6 +287,8 @@ class LexicalVerifier(Verifier):
             or (wording.row and has_other_code(claim.text, passage.combined.all_words))
             or denies_cell(claim.stem_weights.keys(), wording.row, is_negated=claim.is_negated)
             or exchanges_clauses(claim.text, sentence_texts)
+            or joins_sentences_about_others(claim, passage.sentences)
+            or names_another(claim, passage.combined)
             or is_by_another_person(claim.text, wording.statement.text, passage.combined.text)
             or is_about_another_row(
                 claim.stem_weights.keys(),
@@ -587,6 +628,8 @@ def _is_comparable(
     claim repeats the sentence. The opposite of one word is half of a brief claim.
     """
     is_strict = kind in ALWAYS_DENIES
+    if len(claim.tokens) <= _MAX_SHORT_TOKENS:
+        min_share = min(min_share, _MIN_SHARE_OF_SHORT_REPETITION)
     max_claim, max_sentence = _MAX_DENIED_TOKENS if is_strict else _MAX_REPEATED_TOKENS
     return (
         len(claim.tokens) <= max_claim

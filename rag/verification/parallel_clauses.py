@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from rag.text.tokenization import STOP_WORDS, stems, words
@@ -66,6 +67,10 @@ def gives_figures_to_others(claim: str, sentences: Sequence[str]) -> bool:
         for first, second in _list_pairs(clauses)
         for own, other in ((first, second), (second, first))
         if part.numbers <= own.numbers
+    ) or any(
+        _is_of_elliptical_clause(claimed[0], first, second)
+        for first, second in pairwise(clauses)
+        if len(claimed) == 1
     )
 
 
@@ -98,6 +103,23 @@ def _is_exchanged(part: Clause, own: Clause, other: Clause, clauses: Sequence[Cl
     if 2 * len(own_words & part.stems) > len(own_words):
         return False
     return not any(part.numbers <= c.numbers and other_words <= c.stems for c in clauses)
+
+
+def _is_of_elliptical_clause(part: Clause, first: Clause, second: Clause) -> bool:
+    """Whether a claim has the figure of a clause, and the words of a short one behind it.
+
+    In "The small tent costs 250 euros, the large 400 euros", the large one has no other words.
+    """
+    own_words = second.stems - first.stems
+    return (
+        0 < len(second.stems) <= _MAX_ELLIPTICAL_WORDS < len(first.stems)
+        and bool(own_words)
+        and own_words <= part.stems
+        and part.stems - own_words < first.stems
+        and part.numbers <= first.numbers
+        and not part.numbers <= second.numbers
+        and first.units == second.units
+    )
 
 
 @lru_cache(maxsize=256)

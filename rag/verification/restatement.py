@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from rag.verification.clock_times import unify_clock_times
 from rag.verification.equal_dates import number_dates
 from rag.verification.equal_measures import restate_measures
+from rag.verification.references import write_out
 
 _YES_OR_NO = re.compile(
     r"(?P<question>[^?]{3,300})\?\s*(?:(?P<no>no|nein|non)|yes|ja|oui|sí)\b[\s.,!]*", re.IGNORECASE
@@ -19,6 +21,9 @@ _YES_OR_NO_WITH_SENTENCE = re.compile(
     r"[^?]{3,300}\?\s*(?:no|nein|non|yes|ja|oui|sí)\b[\s.,!]+(?=\w+\s\w)", re.IGNORECASE
 )
 _DECIMAL_COMMA = re.compile(r"(?<![\d.,])(\d{1,3}(?:\.\d{3})+|\d+),(\d\d?)(?![\d,]|\.\d)")
+_CURRENCY_IN_FRONT = re.compile(
+    r"\b(?P<currency>EUR|USD|GBP|CHF|NOK|SEK|DKK)\s?(?P<amount>\d[\d.,]*\d|\d)(?!\s(?:thousand|million|billion|bn|mn))"
+)
 _UNLESS = re.compile(r"\bunless\b|\b(?:es sei denn,?(?: dass)?|außer wenn)(?!\w)", re.IGNORECASE)
 _PERMISSION = re.compile(
     r"(?:(?:may|can)\s(?:(?:the|our|my)\s)?\w+|(?:am|are|is)\s(?:\w+\s){1,3}(?:allowed|permitted)\sto"
@@ -32,7 +37,7 @@ def restate(claim: str, passage: str) -> tuple[str, str]:
 
     A question that is answered by yes or no becomes a statement.
     """
-    claim, passage = _simplify(claim), _simplify(passage)
+    claim, passage = unify_clock_times(_simplify(claim), write_out(_simplify(passage)))
     if answer := _YES_OR_NO.fullmatch(claim):
         question = answer["question"]
         if permission := _PERMISSION.match(question):
@@ -49,6 +54,7 @@ def restate(claim: str, passage: str) -> tuple[str, str]:
 def _simplify(text: str) -> str:
     """Return a text with numbers such as 1284.50 for 1.284,50, and "if not" for "unless"."""
     text = text.replace("_", " ")
+    text = _CURRENCY_IN_FRONT.sub(r"\g<amount> \g<currency>", text)
     if "," in text:
         text = _DECIMAL_COMMA.sub(lambda m: f"{m[1].replace('.', '')}.{m[2]}", text)
     if not any(word in text for word in ("nless", "sei denn", "ßer wenn")):

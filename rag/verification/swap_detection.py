@@ -6,6 +6,7 @@ from collections.abc import Sequence, Set
 from itertools import pairwise
 from typing import NamedTuple
 
+from rag.text.function_words import find_function_words
 from rag.text.tokenization import STOP_WORDS, stems
 from rag.verification.labelled_values import names_what_is_measured
 from rag.verification.text_facts import TextFacts
@@ -17,6 +18,7 @@ _MIN_SHARED_WORDS = 0.5  # share of a claim's words that a sentence must have
 _MIN_VERBATIM_SHARE = 0.75  # share of a claim's words that a sentence has in the same order
 _MIN_CONTENT_WORD_CHARACTERS = 3
 _MIN_CLAIM_TOKENS = 3
+_MIN_KNOWN_SHARE = 0.9  # of the tokens of a claim about another name
 _MAX_BRIEF_CLAIM_TOKENS = 12
 _MAX_NAME_TOKENS = 4
 _CONJUNCTIONS = frozenset("and or und et y e".split())
@@ -70,6 +72,39 @@ def is_swapped_statement(claim: TextFacts, sentence: TextFacts, has_wrong_number
         or (is_brief and _replaces_content_word(replacement, claim_tokens, sentence))
         for replacement in replacements
     )
+
+
+def names_another(claim: TextFacts, passage: TextFacts) -> bool:
+    """Whether a name of the claim is missing, and another one stands beside the same word.
+
+    "The Oslo office" is not the "Stockholm office".
+    """
+    missing = {name for name in claim.names - passage.all_words if name.isalpha()}
+    if len(missing) != 1 or len(passage.tokens) > MAX_CLAIM_TOKENS:
+        return False
+    if len(claim.tokens) > _MAX_BRIEF_CLAIM_TOKENS or not _has_all_but(claim, passage, missing):
+        return False
+    if find_function_words(claim.text).has_capitalized_nouns:
+        return False  # names are not known
+    others = {
+        token
+        for token, is_number in passage.numbers_and_capitals.items()
+        if not is_number and token not in claim.all_words
+    }
+    known_pairs = set(pairwise(passage.tokens))
+    return any(
+        (first in missing and any((other, second) in known_pairs for other in others))
+        or (second in missing and any((first, other) in known_pairs for other in others))
+        for first, second in pairwise(claim.tokens)
+        if (second if first in missing else first) not in STOP_WORDS
+        and len(second if first in missing else first) >= _MIN_CONTENT_WORD_CHARACTERS
+    )
+
+
+def _has_all_but(claim: TextFacts, passage: TextFacts, missing: Set[str]) -> bool:
+    """Whether a passage has the words of a claim but its missing names."""
+    known = passage.all_words | STOP_WORDS | missing
+    return sum(token in known for token in claim.tokens) >= _MIN_KNOWN_SHARE * len(claim.tokens)
 
 
 def _align(
