@@ -23,7 +23,7 @@ class EpubParser(Parser):
     """Books as Markdown, with the chapters in the order that the book lists them."""
 
     name: ClassVar[str] = "epub"
-    revision: ClassVar[int] = 6
+    revision: ClassVar[int] = 7
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {_EPUB: (".epub",)}
     library: ClassVar[str] = "lxml, markdownify"
     keeps: ClassVar[str] = "chapters in order, headings, lists, tables, title, author, language"

@@ -32,7 +32,7 @@ class HtmlParser(Parser):
     """
 
     name: ClassVar[str] = "html"
-    revision: ClassVar[int] = 8
+    revision: ClassVar[int] = 9
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "text/html": (".html", ".htm", ".xhtml"),
     }

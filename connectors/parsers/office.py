@@ -38,7 +38,7 @@ class DocxParser(Parser):
     """
 
     name: ClassVar[str] = "docx"
-    revision: ClassVar[int] = 8
+    revision: ClassVar[int] = 9
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {_DOCX: (".docx", ".docm", ".dotx")}
     library: ClassVar[str] = "mammoth, lxml"
     keeps: ClassVar[str] = (
@@ -85,7 +85,7 @@ class RtfParser(Parser):
     """Rich Text Format, as plain text with tables."""
 
     name: ClassVar[str] = "rtf"
-    revision: ClassVar[int] = 5
+    revision: ClassVar[int] = 6
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"application/rtf": (".rtf",)}
     library: ClassVar[str] = "striprtf"
     extra: ClassVar[str] = "formats"
@@ -202,7 +202,7 @@ class OdtParser(Parser):
     """
 
     name: ClassVar[str] = "odt"
-    revision: ClassVar[int] = 7
+    revision: ClassVar[int] = 8
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "application/vnd.oasis.opendocument.text": (".odt", ".ott"),
         "application/vnd.oasis.opendocument.presentation": (".odp",),
@@ -252,7 +252,7 @@ class PptxParser(Parser):
     """
 
     name: ClassVar[str] = "pptx"
-    revision: ClassVar[int] = 8
+    revision: ClassVar[int] = 9
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {_PPTX: (".pptx", ".pptm", ".potx", ".ppsx")}
     library: ClassVar[str] = "python-pptx, lxml"
     keeps: ClassVar[str] = (

@@ -30,7 +30,7 @@ class SheetParser(Parser):
     """
 
     name: ClassVar[str] = "sheet"
-    revision: ClassVar[int] = 8
+    revision: ClassVar[int] = 9
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": (".xlsx", ".xlsm"),
         "application/vnd.ms-excel.sheet.binary.macroenabled.12": (".xlsb",),
@@ -94,15 +94,16 @@ def _write_sheet(
         )
         for line_name, text in hidden:
             log.add("hidden", f"{line_name} of sheet {sheet.name}", to_well_formed(text))
-    start = builder.offset
+    heading = f"# {sheet.name}"
     with builder.mark_block("sheet", sheet.name):
-        builder.write_paragraph(f"# {sheet.name}")
+        builder.write_paragraph(heading)
+        heading_start = builder.offset - len(heading) - 1
         builder.write("\n")
         write_rows(builder, SheetTables(rows, None, numbers, raw_values, spans), Fields())
         for drawing in sheet.drawings:
             if not drawing.is_chart:
                 builder.write_paragraph(drawing.text)
-        headings = [(start + 1 if start else 0, 1, sheet.name)]
+        headings = [(heading_start, 1, sheet.name)]
         for drawing in sheet.drawings:
             if drawing.is_chart:
                 headings += _write_chart(builder, drawing)

@@ -41,7 +41,10 @@ _AMOUNT_OF_MONEY = re.compile(
     re.IGNORECASE,
 )
 _UNIT_OF_TIME = re.compile(
-    r"\b(?:seconds?|minutes?|min|hours?|days?|weeks?|months?|quarters?|years?|shifts?|daily|weekly|"
+    r"\b(?:(?:every|each|jede[nmrs]?|on)\s(?:\w+\s)?(?:mon|tues|wednes|thurs|fri|satur|sun)days?|"
+    r"(?:mon|tues|wednes|thurs|fri|satur|sun)days|(?:every|each|jede[nmrs]?)\s\w+|"
+    r"(?:mon|diens|donners|frei|sams|sonn)tags|mittwochs|"
+    r"seconds?|minutes?|min|hours?|days?|weeks?|months?|quarters?|years?|shifts?|daily|weekly|"
     r"monthly|yearly|annually|quarterly|hourly|once|twice|immediately|at\sonce|overnight|permanently|"
     r"sekunden?|minuten?|stunden?|tage?n?|wochen?|monate?n?|jahre?n?|täglich|wöchentlich|"
     r"monatlich|jährlich|sofort)\b",

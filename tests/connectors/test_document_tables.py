@@ -497,6 +497,17 @@ def test_a_long_table_takes_linear_time() -> None:
     ("rows", "header_rows"),
     [
         ([["Name", "Pump P-20"], ["Weight", "12 kg"], ["Voltage", "230 V"]], 0),
+        (
+            [
+                ["Landlord", "Mr Edwin Tanner"],
+                ["Start", "1 May 2017"],
+                ["Rent", "1,950 a month"],
+                ["Rent review", "none"],
+                ["Break", "none"],
+            ],
+            0,
+        ),
+        ([["Tenant", "Rent"], ["Ann Lee", "900"], ["Bo Ray", "750"]], 1),
         ([["Mon", "8-12"], ["Tue", "8-16"]], 0),
         ([["Model", "P-20"], ["Power", "900 W"], ["Colour", "red"]], 0),
         ([["Titel", "Umbau"], ["Projekt", "P7"], ["Leitung", "Ann"]], 0),

@@ -12,7 +12,8 @@ import xlsxwriter
 
 from connectors.parsers.workbook_drawings import refers_only_to
 from connectors.parsers.workbooks import SheetParser
-from rag import Document
+from rag import Document, HeadingChunker, StaticEmbedder
+from rag.chunking.structure import split_document
 from rag.errors import NoText
 from rag.types import Table
 from tests.connectors import file_fixtures
@@ -255,3 +256,29 @@ def test_text_boxes_and_comments_of_ods() -> None:
 )
 def test_references_to_sheets(reference: str, is_inside: bool) -> None:
     assert refers_only_to([reference], ["Costs", "My costs", "Ann's"]) is is_inside
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [["Item", "Price"], ["Rope", 12], ["Chain", 30]],
+        [["VACCINATIONS"], [], ["V01", "Distemper", 40], ["V02", "Cough", 33]],
+        [["Landlord", "Ann Lee"], ["Rent", 1950]],
+        [["A note."]],
+        [["A note."], [], ["Item", "Price"], ["Rope", 12], [], ["End of the list."]],
+    ],
+)
+def test_the_heading_of_each_sheet_begins_at_its_line(rows: list[list[Any]]) -> None:
+    def fill(book: Any) -> None:
+        for name in ("First", "Second", "Third"):
+            write_rows(book.add_worksheet(name), rows)
+
+    document = parse(make_book(fill), "a.xlsx")
+    headings = [mark for mark in document.marks if mark.kind == "heading"]
+    assert [document.text[h.start :].partition("\n")[0] for h in headings] == [
+        "# First",
+        "# Second",
+        "# Third",
+    ]
+    for chunk in split_document(HeadingChunker(), document, StaticEmbedder()):
+        assert len(chunk.text.strip()) > 2
