@@ -37,7 +37,7 @@ from rag.generation.quotes import Quote
 from rag.generation.relevance import Candidate, explain_missing_answer
 from rag.generation.versions import put_newest_first
 from rag.query import Query
-from rag.text.function_words import question_stems
+from rag.text.function_words import find_stop_words, question_stems
 from rag.text.instructions import split_instructions
 from rag.text.sentences import Span
 from rag.text.tokenization import stems, words
@@ -58,6 +58,13 @@ _EXCEPTION = re.compile(
     r"Cependant|Mais|"
     r"Después|De lo contrario|Sin embargo|Pero)\b"
 )
+_QUESTION_WORD = re.compile(
+    r"\W*(?:(?:in|at|on|by|from|to|for|until|since)\s)?(?:what|which|how|when|where|who|whose|why|was|welche[mnrs]?|"
+    r"wie|wann|wo|wer|wem|warum|que|quel(?:le)?s?|quand|où|qui|pourquoi|qué|cuál|cuándo|dónde|quién)\b",
+    re.IGNORECASE,
+)
+_MAX_NEW_WORDS = 1  # of a sentence that repeats a question
+_MIN_REPEATED_WORDS = 2
 # What is quoted shows by itself that it is about what is asked for.
 _KINDS_WITH_OWN_CHECK = frozenset({"comparison", "summary", "files"})
 _WITH_A_MODEL = {
@@ -135,7 +142,7 @@ class ExtractiveGenerator(Generator):
             asked.kind == "list" and bool(selected) and not _is_item(selected[-1])
         )
         if is_sure and not selected and not has_own_check:
-            selected = self._select_candidates(candidates)
+            selected = self._select_candidates(query, candidates)
         if not selected or not (is_sure or has_own_check):
             reason = self._explain(query, asked, missing_sides, packed.passages, answerability)
             closest = find_closest_passages(searched, candidates)
@@ -219,7 +226,7 @@ class ExtractiveGenerator(Generator):
             reason = explain_missing_answer(searched, passages, answerability)
         return f"{reason}; {_WITH_A_MODEL[asked.kind]}" if asked.kind in _WITH_A_MODEL else reason
 
-    def _select_candidates(self, ranked: Sequence[Candidate]) -> list[Candidate]:
+    def _select_candidates(self, query: Query, ranked: Sequence[Candidate]) -> list[Candidate]:
         """Return the candidates to quote, best first, without duplicate texts."""
         selected: list[Candidate] = []
         selected_texts: set[str] = set()
@@ -231,8 +238,8 @@ class ExtractiveGenerator(Generator):
                 break
             if text not in selected_texts and _render_candidate(candidate).strip():
                 selected_texts.add(text)
-                extended = _extend_over_antecedent(_extend_over_exception(candidate), selected)
-                selected.append(extended)
+                extended = _extend_over_answer(query, _extend_over_exception(candidate))
+                selected.append(_extend_over_antecedent(extended, selected))
         return [
             candidate
             for i, candidate in enumerate(selected)
@@ -243,18 +250,45 @@ class ExtractiveGenerator(Generator):
 def _extend_over_exception(candidate: Candidate) -> Candidate:
     """Add the next sentence if it limits this one: "Free for ten days. After that, 50 %"."""
     passage, span = candidate.passage, candidate.span
-    if passage.table_at(span.start) is not None:
+    following = _find_following(candidate)
+    if following is None or not _EXCEPTION.match(passage.text, following.start, following.end):
         return candidate
+    return candidate._replace(span=Span(span.start, following.end))
+
+
+def _extend_over_answer(query: Query, candidate: Candidate) -> Candidate:
+    """Add the next sentence if this one only repeats the words of a question for a fact.
+
+    "Check the colour of the lime. Violet means used up." answers "Which colour means used up?".
+    """
+    text = candidate.text
+    if _QUESTION_WORD.match(query.text) is None or any(map(str.isdigit, text)):
+        return candidate
+    known_stems = set(question_stems(query.text))
+    new_words = [word for word in words(text) if not known_stems & set(stems(word))]
+    content = [word for word in new_words if word not in find_stop_words(text)]
+    if len(content) > _MAX_NEW_WORDS or len(known_stems & set(stems(text))) < _MIN_REPEATED_WORDS:
+        return candidate
+    following = _find_following(candidate)
+    return (
+        candidate._replace(span=Span(candidate.span.start, following.end))
+        if following
+        else candidate
+    )
+
+
+def _find_following(candidate: Candidate) -> Span | None:
+    """Return the next sentence of the same paragraph or list item; None if there is none."""
+    passage, span = candidate.passage, candidate.span
+    if passage.table_at(span.start) is not None:
+        return None
     following = (s for s in passage.sentences_beside(span) if s.start >= span.end)
     sentence = next(following, None)
-    if (
-        sentence is None
-        or sentence.end - sentence.start > _MAX_EXCEPTION_CHARACTERS
-        or "\n\n" in passage.text[span.end : sentence.start]
-        or not _EXCEPTION.match(passage.text, sentence.start, sentence.end)
-    ):
-        return candidate
-    return candidate._replace(span=Span(span.start, sentence.end))
+    if sentence is None or sentence.end - sentence.start > _MAX_EXCEPTION_CHARACTERS:
+        return None
+    between = passage.text[span.end : sentence.start]
+    is_other_item = "\n" in between and is_list_item(passage, sentence)
+    return None if "\n\n" in between or is_other_item else sentence
 
 
 def _extend_over_antecedent(candidate: Candidate, quoted: Sequence[Candidate]) -> Candidate:

@@ -239,3 +239,29 @@ def test_the_name_of_a_group_of_rows_is_not_quoted(tmp_path: Path) -> None:
     quotes = [citation.quote for citation in answer.citations]
     assert quotes and not any("flows from investing" in quote for quote in quotes)
     assert any("1,577" in quote for quote in quotes)
+
+
+@pytest.mark.parametrize(
+    ("question", "quote"),
+    [
+        (
+            "Which colour of the lime means that it is used up?",
+            "Check the colour of the lime. Violet means used up.",
+        ),
+        ("What is the weight of the anchor?", "Note the weight of the anchor. It is on its shank."),
+        ("Where does the crane stand?", "The crane stands on the north quay."),  # says where
+        ("Is the colour of the lime checked?", "Check the colour of the lime."),  # decides
+    ],
+)
+def test_a_sentence_that_repeats_the_question_comes_with_the_next_one(
+    tmp_path: Path, question: str, quote: str
+) -> None:
+    (tmp_path / "a.md").write_text(
+        "# Checks\n\n- Check the colour of the lime. Violet means used up.\n- Oil the winch.\n\n"
+        "Note the weight of the anchor. It is on its shank. The anchor is new.\n\n"
+        "The crane stands on the north quay. It is yellow.\n"
+    )
+    with Pipeline(index=tmp_path / "index") as pipeline:
+        pipeline.ingest(tmp_path / "a.md")
+        answer = pipeline.ask(question)
+    assert answer.citations[0].quote == quote
