@@ -241,7 +241,7 @@ def _is_wrapped(line: Line, following: Line, lines: Sequence[Line]) -> bool:
         return False
     if line.y_max - following.y_max > _MIN_SPACE_ABOVE * line.size:
         return False
-    is_full = line.x_max >= _FULL_LINE * max(other.x_max for other in lines)
+    is_full = line.x_max >= _FULL_LINE * max(line_on_page.x_max for line_on_page in lines)
     return is_full or _NUMBER.match(line.text.strip()) is None
 
 

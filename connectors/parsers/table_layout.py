@@ -69,9 +69,11 @@ _FIELD_NAMES = frozenset(
     range warranty currency language born birthday age nationality position salary start end
     opening hours landlord tenant lessor lessee buyer seller employer employee contractor insurer
     insured policy rent deposit term notice break review signed valid duration beneficiary witness
-    vermieter mieter käufer verkäufer arbeitgeber arbeitnehmer auftraggeber auftragnehmer versicherer
+    vermieter mieter käufer verkäufer arbeitgeber arbeitnehmer auftraggeber auftragnehmer
+    versicherer
     miete kaution kündigung kündigungsfrist laufzeit vertrag vertragsnummer bailleur locataire loyer
-    caution échéance arrendador arrendatario renta fianza anschrift straße ort plz land telefon handy mail firma kunde lieferant hersteller
+    caution échéance arrendador arrendatario renta fianza anschrift straße ort plz land telefon
+    handy mail firma kunde lieferant hersteller
     marke modell typ seriennummer nummer datum uhrzeit frist autor leiter leitung abteilung projekt
     betreff titel dauer preis kosten gewicht höhe breite länge tiefe größe maße farbe leistung
     spannung garantie währung sprache geburtsdatum alter beginn ende adresse nom prénom rue ville

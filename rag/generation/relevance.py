@@ -203,7 +203,7 @@ def _find_words_of_own_dates(question: str, passage: Passage, label: str) -> Set
     if not date_words:
         return frozenset()
     own_dates = passage.list_dates(label)
-    return frozenset().union(*(found for date, found in date_words.items() if date in own_dates))
+    return frozenset().union(*(date_words[date] for date in date_words.keys() & own_dates))
 
 
 def _find_context(passage: Passage, span: Span) -> tuple[str, Span]:

@@ -119,8 +119,8 @@ def _find_following_years(
         if not is_year(name.key) or name.key in by_key:
             continue
         for year in range(int(name.key) + 1, int(name.key) + _MAX_YEARS_LATER + 1):
-            found = store.find_named_documents([str(year)], limit=len(numbers), documents=numbers)
-            if documents := found.get(str(year)):
+            by_year = store.find_named_documents([str(year)], limit=len(numbers), documents=numbers)
+            if documents := by_year.get(str(year)):
                 following[name.key] = {
                     number: document._replace(weight=_LATER_YEAR_SHARE * document.weight)
                     for number, document in documents.items()

@@ -293,9 +293,11 @@ class _QueryPlanner:
             return
         for language in self._languages:
             for synonyms in find_synonym_phrases(text, language):
-                known = tuple(s for s in synonyms if all(self._count_chunks("body", w) for w in s))
-                if known:
-                    self.clauses.append(PhraseClause(known, self._query.synonym_weight))
+                phrases = tuple(
+                    s for s in synonyms if all(self._count_chunks("body", w) for w in s)
+                )
+                if phrases:
+                    self.clauses.append(PhraseClause(phrases, self._query.synonym_weight))
 
     def add_expansion(self) -> None:
         """Search for the expansion stems. Call it last: their weight depends on the words."""

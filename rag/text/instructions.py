@@ -76,12 +76,12 @@ class QuestionParts(NamedTuple):
     """
 
     text: str
-    places: tuple[str, ...] = ()
+    named_parts: tuple[str, ...] = ()
 
     @property
     def searched_text(self) -> str:
-        """The text to search with, the places in brackets behind the question."""
-        return f"{self.text} ({', '.join(self.places)})" if self.places else self.text
+        """The text to search with, the named parts of documents in brackets behind the question."""
+        return f"{self.text} ({', '.join(self.named_parts)})" if self.named_parts else self.text
 
     @property
     def answered_text(self) -> str:
@@ -114,5 +114,5 @@ def split_instructions(question: str) -> QuestionParts:
     text = _UNIT.sub("", text).strip()
     if not text:
         return QuestionParts(question)
-    places = dict.fromkeys(place for part in removed for place in _PLACE.findall(part))
-    return QuestionParts(text, tuple(places))
+    named_parts = dict.fromkeys(name for part in removed for name in _PLACE.findall(part))
+    return QuestionParts(text, tuple(named_parts))

@@ -229,9 +229,9 @@ class LexicalVerifier(Verifier):
     def _find_similarity(self, word: str, passage: PassageFacts) -> float:
         """Return the highest cosine (-1..1) of a word with a word of a passage."""
         known_words = [
-            known
-            for known in sorted(passage.combined.all_words - STOP_WORDS)[:_MAX_KNOWN_WORDS]
-            if known.isalpha()
+            passage_word
+            for passage_word in sorted(passage.combined.all_words - STOP_WORDS)[:_MAX_KNOWN_WORDS]
+            if passage_word.isalpha()
         ]
         if not known_words:
             return -1.0

@@ -28,8 +28,8 @@ _KINDS = {
 _LINK = re.compile(
     r"(?:^|[\s,;])(?:"
     + "|".join(
-        rf"(?P<{kind}_first>{behind})" + (rf"|(?P<{kind}_last>{before})" if before else "")
-        for kind, (behind, before) in _KINDS.items()
+        rf"(?P<{kind}_first>{subordinate})" + (rf"|(?P<{kind}_last>{main})" if main else "")
+        for kind, (subordinate, main) in _KINDS.items()
     )
     + r")(?=[\s,])",
     re.IGNORECASE,
@@ -68,15 +68,15 @@ def _find_link(text: str) -> _Link | None:
     links = list(_LINK.finditer(text))
     if len(links) != 1:
         return None
-    kind, _, place = (links[0].lastgroup or "").partition("_")
+    kind, _, position = (links[0].lastgroup or "").partition("_")
     before, after = text[: links[0].start()], text[links[0].end() :]
     is_fronted = not before.strip()  # "Because it rained, ..."
     if is_fronted:
         after, comma, before = after.partition(",")
         if not comma:
             return None
-    first, last = (after, before) if place == "first" else (before, after)
-    is_first_in_front = (place == "first") == is_fronted
+    first, last = (after, before) if position == "first" else (before, after)
+    is_first_in_front = (position == "first") == is_fronted
     link = _Link(kind, _list_stems(first), _list_stems(last), is_first_in_front)
     return link if link.first - link.last and link.last - link.first else None
 

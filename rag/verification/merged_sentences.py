@@ -36,12 +36,12 @@ def joins_sentences_about_others(claim: TextFacts, sentences: Sequence[TextFacts
         return False
     subjects = [_find_subject(sentence.text) for sentence in sentences]
     subject = _find_subject(claim.text)
-    if not subject or not any(subject == other for other in subjects):
+    if not subject or subject not in subjects:
         return False
     about_others = [
         sentence
-        for sentence, other in zip(sentences, subjects, strict=True)
-        if other and not other & claim.all_words and not subject & sentence.all_words
+        for sentence, its_subject in zip(sentences, subjects, strict=True)
+        if its_subject and not its_subject & claim.all_words and not subject & sentence.all_words
     ]
     if not about_others:
         return False

@@ -86,15 +86,15 @@ def names_another(claim: TextFacts, passage: TextFacts) -> bool:
         return False
     if find_function_words(claim.text).has_capitalized_nouns:
         return False  # names are not known
-    others = {
+    other_names = {
         token
         for token, is_number in passage.numbers_and_capitals.items()
         if not is_number and token not in claim.all_words
     }
     known_pairs = set(pairwise(passage.tokens))
     return any(
-        (first in missing and any((other, second) in known_pairs for other in others))
-        or (second in missing and any((first, other) in known_pairs for other in others))
+        (first in missing and any((name, second) in known_pairs for name in other_names))
+        or (second in missing and any((first, name) in known_pairs for name in other_names))
         for first, second in pairwise(claim.tokens)
         if (second if first in missing else first) not in STOP_WORDS
         and len(second if first in missing else first) >= _MIN_CONTENT_WORD_CHARACTERS
@@ -103,8 +103,10 @@ def names_another(claim: TextFacts, passage: TextFacts) -> bool:
 
 def _has_all_but(claim: TextFacts, passage: TextFacts, missing: Set[str]) -> bool:
     """Whether a passage has the words of a claim but its missing names."""
-    known = passage.all_words | STOP_WORDS | missing
-    return sum(token in known for token in claim.tokens) >= _MIN_KNOWN_SHARE * len(claim.tokens)
+    known_words = passage.all_words | STOP_WORDS | missing
+    return sum(token in known_words for token in claim.tokens) >= _MIN_KNOWN_SHARE * len(
+        claim.tokens
+    )
 
 
 def _align(

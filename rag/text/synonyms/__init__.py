@@ -136,7 +136,7 @@ def _load_tables() -> Mapping[str, _Table]:
         max_words: dict[str, int] = {}
         for term_stems in groups:
             max_words[term_stems[0]] = max(max_words.get(term_stems[0], 0), len(term_stems))
-        groups_by_stems = {key: frozenset(found) for key, found in groups.items()}
+        groups_by_stems = {key: frozenset(group_numbers) for key, group_numbers in groups.items()}
         tables[language] = _Table(groups_by_stems, max_words, terms)
     return tables
 
