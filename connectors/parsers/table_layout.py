@@ -60,6 +60,7 @@ _LABEL_NAMES = frozenset(
     "item items parameter property attribute field feature characteristic measure metric indicator "
     "merkmal eigenschaft kennzahl feld paramètre propriété parámetro propiedad".split()
 )
+_MIN_FIELDS = 3  # of a form; "Name | Sum" above one row is a header
 _FIELD_NAMES = frozenset(
     """name surname address street city town postcode country phone telephone mobile fax email
     e-mail website web contact company customer client supplier vendor manufacturer brand model type
@@ -401,7 +402,7 @@ def _are_field_names(labels: Sequence[str]) -> bool:
     """Whether the first label and half of those below it are names of fields: "Name", "Weight"."""
     names = [_FIELD_NAMES.intersection(text.casefold().rstrip(":").split()) for text in labels]
     count = sum(bool(field_names - names[0]) for field_names in names[1:])
-    return bool(names[0]) and 2 * count >= len(labels)
+    return bool(names[0]) and len(labels) >= _MIN_FIELDS and 2 * count >= len(labels)
 
 
 def _has_shape_of_value(text: str, below: Grid) -> bool:

@@ -264,6 +264,9 @@ def _extend_over_answer(query: Query, candidate: Candidate) -> Candidate:
     text = candidate.text
     if _QUESTION_WORD.match(query.text) is None or any(map(str.isdigit, text)):
         return candidate
+    kind = find_answer_type(query.text)
+    if kind is not None and has_new_answer(query.text, text, kind):
+        return candidate
     known_stems = set(question_stems(query.text))
     new_words = [word for word in words(text) if not known_stems & set(stems(word))]
     content = [word for word in new_words if word not in find_stop_words(text)]

@@ -250,6 +250,7 @@ def test_the_name_of_a_group_of_rows_is_not_quoted(tmp_path: Path) -> None:
         ),
         ("What is the weight of the anchor?", "Note the weight of the anchor. It is on its shank."),
         ("Where does the crane stand?", "The crane stands on the north quay."),  # says where
+        ("When does the music end?", "The music ends at ten."),  # says when
         ("Is the colour of the lime checked?", "Check the colour of the lime."),  # decides
     ],
 )
@@ -259,7 +260,8 @@ def test_a_sentence_that_repeats_the_question_comes_with_the_next_one(
     (tmp_path / "a.md").write_text(
         "# Checks\n\n- Check the colour of the lime. Violet means used up.\n- Oil the winch.\n\n"
         "Note the weight of the anchor. It is on its shank. The anchor is new.\n\n"
-        "The crane stands on the north quay. It is yellow.\n"
+        "The crane stands on the north quay. It is yellow.\n\n"
+        "The music ends at ten. Windows stay closed.\n"
     )
     with Pipeline(index=tmp_path / "index") as pipeline:
         pipeline.ingest(tmp_path / "a.md")
