@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
@@ -31,8 +32,9 @@ def join_torn_words(pages: Sequence[Sequence[Line]]) -> None:
         if counts[first.lower()] == same and (
             len(second) == 1 or counts[second.lower()] == pairs[first, second]
         ):
+            torn = re.compile(rf"(?<!\S){first}\s{second}(?!\S)")
             for line in torn_lines:
-                line.text = line.text.replace(f"{first} {second}", first + second)
+                line.text = torn.sub(first + second, line.text)
 
 
 def _may_be_torn(pair: tuple[str, str], counts: Counter[str]) -> bool:

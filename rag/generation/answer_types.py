@@ -42,7 +42,8 @@ _AMOUNT_OF_MONEY = re.compile(
 )
 _UNIT_OF_TIME = re.compile(
     r"\b(?:(?:every|each|jede[nmrs]?|on)\s(?:\w+\s)?(?:mon|tues|wednes|thurs|fri|satur|sun)days?|"
-    r"(?:mon|tues|wednes|thurs|fri|satur|sun)days|(?:every|each|jede[nmrs]?)\s\w+|"
+    r"(?:mon|tues|wednes|thurs|fri|satur|sun)days|(?:every|each|jede[nmrs]?)\s"
+    r"(?:morning|evening|night|afternoon|weekend|season|spring|summer|autumn|winter|morgen|abend|nacht)|"
     r"(?:mon|diens|donners|frei|sams|sonn)tags|mittwochs|"
     r"seconds?|minutes?|min|hours?|days?|weeks?|months?|quarters?|years?|shifts?|daily|weekly|"
     r"monthly|yearly|annually|quarterly|hourly|once|twice|immediately|at\sonce|overnight|permanently|"

@@ -268,8 +268,8 @@ def _extend_over_answer(query: Query, candidate: Candidate) -> Candidate:
     if kind is not None and has_new_answer(query.text, text, kind):
         return candidate
     known_stems = set(question_stems(query.text))
-    new_words = [word for word in words(text) if not known_stems & set(stems(word))]
-    content = [word for word in new_words if word not in find_stop_words(text)]
+    new_words = set(words(text)) - find_stop_words(text)
+    content = [word for word in new_words if not known_stems & set(stems(word))]
     if len(content) > _MAX_NEW_WORDS or len(known_stems & set(stems(text))) < _MIN_REPEATED_WORDS:
         return candidate
     following = _find_following(candidate)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from rag.index import Index
 
+_SECTION_CANDIDATES = 100  # the best ones, whose headings are compared with the question
+
 
 class HybridRetriever(Retriever):
     """A weighted sum of dense and BM25 scores, each divided by the best score.
@@ -236,7 +238,6 @@ def _add_candidates(ranking: Ranking, more: Ranking) -> Ranking:
     return sorted({**dict(more), **dict(ranking)}.items(), key=lambda item: (-item[1], item[0]))
 
 
-_SECTION_CANDIDATES = 100
 FEEDBACK_CANDIDATES = 2  # candidates
 
 

@@ -58,8 +58,8 @@ _PLACE_FIRST = re.compile(
     re.IGNORECASE,
 )
 _FORMER_NAME = re.compile(
-    r"\s\((?:formerly|previously|then|now|also)\s(?:known\sas\s|called\s)?[^()]{1,60}\)",
-    re.IGNORECASE,
+    r"\s\((?:(?:formerly|previously|then|now|also)\s(?:known\sas|called)|formerly|now)\s"
+    r"(?=[A-Z])[^()]{1,60}\)"
 )
 _AMOUNT_OF = re.compile(
     r"^what\s(?P<verb>is|was|were|are)\sthe\s(?:total\s|exact\s|overall\s)?"
@@ -108,7 +108,8 @@ def split_instructions(question: str) -> QuestionParts:
     if instructions:
         removed += instructions
         text = " ".join(part for part in parts if part not in instructions)
-    if clause := _PLACE_FIRST.match(text):
+    clause = _PLACE_FIRST.match(text)
+    if clause and _PLACE.search(clause[0]) and not any(map(str.isdigit, clause[0])):
         removed.append(clause[0])
         text = text[clause.end() :]
     text = _UNIT.sub("", text).strip()

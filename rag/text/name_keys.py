@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from rag.text.date_ranges import find_exact_dates
+from rag.text.date_ranges import find_date_words, find_exact_dates
 from rag.text.names import find_years, list_quarters
 from rag.text.spellings import fold, spell_umlauts
 from rag.text.word_lists import SENTENCE_STARTERS
@@ -20,7 +20,6 @@ from rag.text.word_lists import SENTENCE_STARTERS
 _WORD = re.compile(r"[^\W_]+(?:[&'’.+][^\W_]+)*\+{0,2}")
 _POSSESSIVE = re.compile(r"['’]s$")
 _NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
-_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _MAX_NAME_WORDS = 4
 _MAX_KEY_CHARACTERS = 60
 _MAX_QUERY_KEYS = 200
@@ -116,7 +115,7 @@ def list_query_keys(text: str, today: datetime.date | None = None) -> list[Query
                 is_name = _is_written_as_name(part, first)
                 keys.append(QueryKey(key, " ".join(part), first, first + size, is_name))
     known_keys = {query_key.key for query_key in keys}
-    days = [date for date in sorted(find_exact_dates(text)) if _DAY.fullmatch(date)]
+    days = sorted(find_exact_dates(text) & find_date_words(text).keys())
     for name in dict.fromkeys([*find_years(text), *_find_relative_years(text, today), *days]):
         if (key := make_key(name)) not in known_keys:
             keys.append(QueryKey(key, name, 0, 0, is_name=True))

@@ -181,7 +181,7 @@ class LexicalVerifier(Verifier):
         if is_repetition(claim.text, wording.statement.text):
             return min(1.0, score)
         score *= self._agreement_factor(claim, passage, wording)
-        score *= self._contradiction_factor(claim, passage, wordings)
+        score *= self._contradiction_factor(claim, passage, wordings, nearest.sentence)
         if self.similarity and (
             self._has_invented_predicate(wording, passage)
             or self._has_invented_part(wording, passage)
@@ -207,7 +207,7 @@ class LexicalVerifier(Verifier):
         )
         if not last_word or known_stems & set(stems(last_word)):
             return False
-        return self._find_similarity(last_word, passage) < _MIN_SIMILAR_WORD
+        return self._find_similarity([last_word], passage) < _MIN_SIMILAR_WORD
 
     def _has_invented_part(self, wording: _Wording, passage: PassageFacts) -> bool:
         """Whether a claim adds a part of which the passage has no word to what the passage says.
@@ -222,12 +222,11 @@ class LexicalVerifier(Verifier):
             and not any(known_stems & set(stems(word)) for word in part)
         ]
         return any(
-            max(self._find_similarity(word, passage) for word in part) < _MIN_RELATED_WORD
-            for part in unknown_parts
+            self._find_similarity(part, passage) < _MIN_RELATED_WORD for part in unknown_parts
         )
 
-    def _find_similarity(self, word: str, passage: PassageFacts) -> float:
-        """Return the highest cosine (-1..1) of a word with a word of a passage."""
+    def _find_similarity(self, claim_words: Sequence[str], passage: PassageFacts) -> float:
+        """Return the highest cosine (-1..1) of words with a word of a passage."""
         known_words = [
             passage_word
             for passage_word in sorted(passage.combined.all_words - STOP_WORDS)[:_MAX_KNOWN_WORDS]
@@ -235,16 +234,20 @@ class LexicalVerifier(Verifier):
         ]
         if not known_words:
             return -1.0
-        vectors = _embed_cached(self.embedder, [word, *known_words])
-        return float((vectors[1:] @ vectors[0]).max())
+        vectors = _embed_cached(self.embedder, [*claim_words, *known_words])
+        count = len(claim_words)
+        return float((vectors[count:] @ vectors[:count].T).max())
 
     def _contradiction_factor(
-        self, claim: TextFacts, passage: PassageFacts, wordings: Sequence[_Wording]
+        self,
+        claim: TextFacts,
+        passage: PassageFacts,
+        wordings: Sequence[_Wording],
+        nearest: TextFacts,
     ) -> float:
         """Return the factor for a sentence that denies the claim, or says less."""
         kind = _find_contradiction(wordings, passage)
         if kind is None:
-            nearest = _find_nearest_sentences(claim, passage).sentence
             is_planned = (
                 len(claim.tokens) <= _MAX_REPEATED_TOKENS[0]
                 and nearest.share_of(claim) >= _MIN_SHARE_TO_CONTRADICT

@@ -34,10 +34,10 @@ erhalten: bekommen|erhielten|bekamen
 erhält: bekommt|erhielt|bekam
 abgelehnt: nicht angenommen|nicht genehmigt
 angenommen: zustimmt|zustimmte|zustimmten|zustimmen|zugestimmt|annimmt|annahm|annehmen
-monatlich: pro Monat|im Monat|jeden Monat
-jährlich: pro Jahr|im Jahr|jedes Jahr
-wöchentlich: pro Woche|in der Woche|jede Woche
-täglich: pro Tag|am Tag|jeden Tag
+monatlich: pro Monat|jeden Monat
+jährlich: pro Jahr|jedes Jahr
+wöchentlich: pro Woche|jede Woche
+täglich: pro Tag|jeden Tag
 must: has to|have to|had to|is required to|are required to|is obliged to|are obliged to
 cannot: can not|can't|is not possible to|is impossible to|is unable to|are unable to
 available: in stock
@@ -89,7 +89,6 @@ _COMPARATIVES = {
     "well": "better",
     "bad": "worse",
     "far": "further",
-    "much": "more",
 }
 _MAX_SHORT_ADJECTIVE = 6  # "longer", but "more expensive"
 _FAILURE = re.compile(
@@ -97,6 +96,11 @@ _FAILURE = re.compile(
     r"(?:\ses)?,?\s(?P<rest>[^.;]{1,100}?)\s?\bzu\s(?P<verb>[^\W\d_]+)",
     re.IGNORECASE,
 )
+_GERMAN_RATE = re.compile(
+    r"\b(?:im (?P<month>Monat)|im (?P<year>Jahr)|in der (?P<week>Woche)|am (?P<day>Tag))"
+    r"(?=\s*(?:[.,;)]|$))"
+)
+_GERMAN_RATES = {"month": "monatlich", "year": "jährlich", "week": "wöchentlich", "day": "täglich"}
 _CONTRACTION = re.compile(r"\b(\w{1,10})n't\b", re.IGNORECASE)
 _CONTRACTIONS = {"can't": "cannot", "won't": "will not", "shan't": "shall not"}
 _EXPLETIVE = re.compile(r"\bit cannot ", re.IGNORECASE)
@@ -114,6 +118,7 @@ def unify_wordings(text: str) -> str:
     text = _EQUATIVE.sub(_write_comparative, text)
     text = _SEPARABLE_VERB.sub(_write_separable, text)
     text = _FAILURE.sub(r"\g<rest> nicht \g<verb>", text)
+    text = _GERMAN_RATE.sub(lambda m: _GERMAN_RATES[m.lastgroup or "year"], text)
     text = _NOTHING_ALLOWED.sub(r"\1is forbidden", text)
     unified = _WORDING.sub(lambda match: _FORMS[match[0].lower()], text)
     return _EXPLETIVE.sub("cannot ", unified)
@@ -132,10 +137,17 @@ def _write_comparative(match: re.Match[str]) -> str:
     if adjective in _COMPARATIVES:
         comparative = _COMPARATIVES[adjective]
     elif len(adjective) <= _MAX_SHORT_ADJECTIVE:
-        comparative = (
-            f"{adjective.removesuffix('e').removesuffix('y')}{'i' * adjective.endswith('y')}er"
-        )
+        comparative = f"{_double_end(adjective)}er"
     else:
         comparative = f"more {adjective}"
     verb = f"{match['verb']}s" if match["verb"] else match["be"]
     return f"{match['second']} {verb} {comparative} than {match['first']}"
+
+
+def _double_end(adjective: str) -> str:
+    """Return what stands before "er": "bigg", "heavi", "larg"."""
+    if adjective.endswith("y"):
+        return f"{adjective[:-1]}i"
+    if re.fullmatch(r"[^aeiou]+[aeiou][bdgmnpt]", adjective):
+        return adjective + adjective[-1]
+    return adjective.removesuffix("e")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from rag.text.tokenization import stems, words
+from rag.text.function_words import find_function_words
+from rag.text.tokenization import STOP_WORDS, stems, words
 
 _INTENTION = re.compile(
     r"\b(?:(?:plan(?:s|ned|ning)?|intend(?:s|ed)?|hope[sd]?|want(?:s|ed)?|try|tries|tried|trying|aim(?:s|ed)?|"
@@ -18,7 +19,8 @@ _GERMAN_INTENTION = re.compile(
     re.IGNORECASE,
 )
 _SCHEDULE = re.compile(
-    r"\b(?:scheduled|planned|set|due|foreseen|geplant|vorgesehen|angesetzt|prévue?s?|previst[oa]s?)\b",
+    r"\b(?:scheduled|planned|foreseen|geplant|vorgesehen|angesetzt|prévue?s?|previst[oa]s?)\b"
+    r"|\b(?:set|due)\s(?:for|in|on)\b",
     re.IGNORECASE,
 )
 _PAST = re.compile(
@@ -52,13 +54,16 @@ def did_not_happen(claim: str, sentence: str) -> bool:
     past_verbs = {stem for word in claim_words if word.endswith("ed") for stem in stems(word)}
     past_verbs |= {stem for w in claim_words if w in _IRREGULAR for stem in stems(_IRREGULAR[w])}
     for match in _INTENTION.finditer(sentence):
+        if match["verb"].lower() in STOP_WORDS:
+            continue  # "due to the storm"
         verb_stems = set(stems(match["verb"]))
         if verb_stems & past_verbs or (is_past and verb_stems & set(stems(claim))):
             return True
     if _SCHEDULE.search(sentence) and is_past:
         return not _PAST.search(sentence)
     return (
-        bool(_GERMAN_INTENTION.search(sentence))
+        find_function_words(claim).has_capitalized_nouns
+        and bool(_GERMAN_INTENTION.search(sentence))
         and bool(_GERMAN_PAST.search(claim))
         and (_GERMAN_PAST.search(sentence) is None or " zu " in sentence)
     )

@@ -9,7 +9,10 @@ import re
 from functools import lru_cache
 
 _DETERMINER = r"(?:the|a|an|our|its|their|each|every)"
-_NOUN_PHRASE = re.compile(rf"\b{_DETERMINER}\s[\w-]+\s(?P<noun>[\w-]+)", re.IGNORECASE)
+_NOUN_PHRASE = re.compile(
+    rf"\b{_DETERMINER}\s[\w-]+\s(?!(?:is|are|was|were|has|have|had)\b)(?P<noun>[\w-]+)(?!\s{_DETERMINER}\b)\b",
+    re.IGNORECASE,
+)
 _ONE = re.compile(r"\b(?P<start>(?:the|a|an)\s(?!other\b)[\w-]+)\sones?\b(?!\s(?:of|another)\b)")
 _TWO_THINGS = re.compile(
     rf"\b(?:(?:{_DETERMINER}|ein|eine|einen|der|die|das|den)\s)?(?P<first>[\w-]+(?:\s[\w-]+)?)\s"

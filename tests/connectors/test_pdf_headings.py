@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from connectors.parsers.pdf import PdfParser
+from connectors.parsers.pdf_layout import Line
+from connectors.parsers.pdf_torn_words import join_torn_words
 from rag.types import Document
 from tests.connectors.pdf_writer import Page, build_pdf
 
@@ -226,3 +228,14 @@ def test_a_word_that_its_spacing_tears_apart_is_joined() -> None:
     assert list_headings(document) == [("Balance Sheet of the HARBOUR",)]
     for text in ("Balance Sheet of the HARBOUR", "log in to", "plan B it"):
         assert text in document.text
+
+
+def test_a_torn_word_is_joined_as_a_whole_word_only() -> None:
+    lines = [
+        Line("ope n in Europe now"),
+        Line("open, open and opened"),
+        Line("it is open"),
+        Line("open"),
+    ]
+    join_torn_words([lines])
+    assert lines[0].text == "open in Europe now"

@@ -33,6 +33,8 @@ from rag.text.instructions import split_instructions
             "what was earned? (income statement)",
         ),
         ("Using the lift, where do I get out?", None),
+        ("With the details of my order, can I cancel?", None),
+        ("From the figures of the 2023 report, what was earned?", None),
         ("According to the price list, what is the fee?", None),
         (
             "Is the ratio high? If the ratio means nothing here, then state that and explain why.",
@@ -69,6 +71,7 @@ def test_something_is_always_left(text: str) -> None:
         ("What did Twitter (now X) earn? Be brief.", "What did Twitter earn?"),
         ("What is the total amount of the fees?", "How much is the fees?"),
         ("What is the fee (formerly) now?", "What is the fee (formerly) now?"),
+        ("What did Block pay (also in 2023)?", "What did Block pay (also in 2023)?"),
         ("What is the fee? Use the data in the price list.", None),
     ],
 )
