@@ -196,6 +196,23 @@ def test_uploads_show_their_progress_and_can_be_asked_about(server: Server, open
     expect(page.locator("#documents")).not_to_contain_text("Kettle")
 
 
+def test_files_chosen_before_the_texts_of_the_page_are_uploaded(
+    server: Server, open_page: Any
+) -> None:
+    page = open_page(server).page
+    held_requests: list[Any] = []
+    page.route("**/page/lang/*.json", lambda route: held_requests.append(route))
+    page.reload()
+    kettle = {"name": "kettle.md", "mimeType": "text/markdown", "buffer": b"# Kettle\n\nTwo litres."}
+    page.set_input_files("#files", files=[kettle])
+    page.wait_for_function("document.querySelector('#files').files.length === 0")
+    while not held_requests:
+        page.evaluate("null")  # lets the events of the browser in
+    held_requests[0].continue_()
+    expect(page.locator("#jobs .note").first).to_contain_text("kettle.md")
+    expect(page.locator("#documents")).to_contain_text("Kettle")
+
+
 def test_the_key_dialog_stores_the_key_for_the_session(
     keyed_server: Server, open_page: Any
 ) -> None:

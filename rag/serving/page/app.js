@@ -143,11 +143,8 @@ function listenToKeys() {
 
 async function start() {
   applyColors(readTheme()); // before anything is waited for: the page does not change its colors
-  listenToQuestion(); // likewise: Enter in it is not lost
-  await loadTexts();
-  for (const button of document.querySelectorAll("[data-icon]")) button.append(createIcon(button.dataset.icon));
-  setTheme(readTheme());
-  byId("forget-key").hidden = !hasKey();
+  // Likewise: what a reader does while the page loads is not lost.
+  listenToQuestion();
   listenToButtons();
   listenToConversations();
   listenToDocuments();
@@ -155,6 +152,10 @@ async function start() {
   listenToSettings();
   listenToSourcePanel();
   listenToKeys();
+  await loadTexts();
+  for (const button of document.querySelectorAll("[data-icon]")) button.append(createIcon(button.dataset.icon));
+  setTheme(readTheme());
+  byId("forget-key").hidden = !hasKey();
   addEventListener("unhandledrejection", (event) => {
     showStatus(event.reason?.message || t("unexpected"), true);
   });

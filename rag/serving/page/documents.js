@@ -2,7 +2,7 @@
 
 import { byId, closeSidebar, createElement, createIconButton, showStatus } from "./dom.js";
 import { isSelected, toggleDocument } from "./filters.js";
-import { formatNumber, formatTime, t, tCount } from "./i18n.js";
+import { formatNumber, formatTime, loadTexts, t, tCount } from "./i18n.js";
 import { askForKey, authorizationHeaders, encodeQuery, request, requestJson, resolveUrl, ServerError } from "./server.js";
 import { closeSource, currentUri, openSource } from "./source_panel.js";
 
@@ -203,6 +203,7 @@ async function awaitJob(startedJob, reportProgress) {
 
 export async function uploadFiles(files) {
   if (!files.length) return;
+  await loadTexts(); // files can be chosen before they are there
   const name = files.length === 1 ? files[0].name : tCount("files", files.length);
   const progress = createElement("progress", { max: 1, value: 0 });
   progress.setAttribute("aria-label", t("progress_of", { name }));

@@ -21,7 +21,12 @@ export function setLanguage(code) {
   location.reload();
 }
 
-export async function loadTexts() {
+let loading = null;
+
+// Loads the texts and writes those of the page itself; a later call waits for the first.
+export const loadTexts = () => loading ??= fetchTexts();
+
+async function fetchTexts() {
   const code = chosenLanguage();
   texts = await (await fetch(resolveUrl(`/page/lang/${code}.json`))).json();
   document.documentElement.lang = code;
