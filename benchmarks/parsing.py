@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 EVERY = int(os.environ.get("EVERY", "3"))  # use every n-th file: pypdf takes minutes for all
-SAMPLED = 10  # compare every n-th page with pdfminer's text
+SAMPLED = int(os.environ.get("SAMPLED", "10"))  # compare every n-th page with pdfminer's text
 SUFFIXES = (".docx", ".pptx", ".xlsx", ".epub", ".html", ".csv", ".ipynb", ".eml", ".rtf", ".odt")
 
 

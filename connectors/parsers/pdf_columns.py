@@ -129,9 +129,9 @@ class _GapReader:
             count = self._letter_counts[index] = sum(map(str.isalpha, self.lines[index].text))
         return count
 
-    def locate(self, line: Line) -> None:
-        """Set the box of a line."""
-        self._boxes.locate(line)
+    def divide(self, line: Line, positions: Sequence[int]) -> list[Line]:
+        """Return the parts of a line."""
+        return self._boxes.divide(line, positions)
 
     def cut(self, gutters: Sequence[Interval], index: int) -> list[Interval]:
         """Return the parts of the gutters that a line leaves free."""
@@ -243,21 +243,10 @@ def _divide_region(reader: _GapReader, region: _Region) -> list[list[Line]]:
             for position, start, end in gaps
             if any(start < middle < end for middle in middles)
         ]
-        for part in _divide_line(line, cuts, reader) if cuts else [line]:
+        for part in reader.divide(line, cuts) if cuts else [line]:
             column = bisect_right(middles, (part.x_min + part.x_max) / 2)
             columns[column].append(part)
     return columns if _are_columns(columns) else []
-
-
-def _divide_line(line: Line, cuts: Sequence[int], reader: _GapReader) -> list[Line]:
-    parts: list[Line] = []
-    for start, end in zip([0, *cuts], [*cuts, len(line.text)], strict=True):
-        text = line.text[start:end]
-        stripped = text.strip(" \t\xa0")
-        offset = start + len(text) - len(text.lstrip(" \t\xa0"))
-        parts.append(Line(stripped, line.start + offset, edge=line.edge))
-        reader.locate(parts[-1])
-    return parts
 
 
 def _are_columns(columns: Sequence[Sequence[Line]]) -> bool:

@@ -14,6 +14,9 @@ from rag.types import Table
 
 LINE_END_HYPHEN = "\ufffe"  # PDFium writes this for a hyphen and the line end after it
 _GAP_SHARE = 0.75  # of the line height: the least width of a gap between columns
+_MIN_SCATTERED = 20  # words of one or two characters, on a page that is taken for vertical text
+_MIN_SCATTERED_SHARE = 0.6  # of the words
+_SPACE = 0.12  # of the line height: the least gap between two words
 _SAMPLED_ANGLES = 5  # characters of a page whose direction is read
 _EDGE_LINES = 2  # lines at the top, and at the bottom, that may be a header or footer
 
@@ -46,11 +49,11 @@ class Line:
         return self.start + len(self.text)
 
 
-def extract_lines(text: str, textpage: Any, boxes: CharacterBoxes | None) -> list[Line]:
+def extract_lines(text: str, boxes: CharacterBoxes | None) -> list[Line]:
     """Return the lines of the `text` of a page; with `boxes`, as they are drawn and located."""
     pattern = _DRAWN_LINE_END if boxes is not None and LINE_END_HYPHEN in text else _LINE_END
     lines = [Line(part, offset) for part, offset in _split_lines(text, pattern)]
-    if boxes is None or len(text) != textpage.count_chars():
+    if boxes is None or len(text) != boxes.count:
         return lines
     for line in lines:
         boxes.locate(line)
@@ -84,6 +87,7 @@ class CharacterBoxes:
         self._page = ctypes.cast(textpage.raw, ctypes.c_void_p).value
         self._box = pdfium.FS_RECTF()
         self._reference = ctypes.addressof(self._box)
+        self.count = textpage.count_chars()
 
     def get_box(self, index: int) -> tuple[float, float, float, float]:
         """Return x_min, y_min, x_max and y_max of a character; all 0 if PDFium does not know."""
@@ -152,30 +156,23 @@ class CharacterBoxes:
                 gaps.append((start, gap_start, gap_end))
         return gaps
 
+    def divide(self, line: Line, positions: Sequence[int]) -> list[Line]:
+        """Return the parts of a line, without white space around them, with their boxes."""
+        parts: list[Line] = []
+        for start, end in zip([0, *positions], [*positions, len(line.text)], strict=True):
+            text = line.text[start:end]
+            stripped = text.strip(" \t\xa0")
+            offset = start + len(text) - len(text.lstrip(" \t\xa0"))
+            parts.append(Line(stripped, line.start + offset, edge=line.edge))
+            self.locate(parts[-1])
+        return parts
+
 
 _GAP = re.compile(r"(?<=\S)[ \t\xa0]+(?=\S)")
 
 
-class _RotatedBoxes(CharacterBoxes):
-    """The boxes of characters on a page whose text is drawn at 90, 180 or 270 degrees.
-
-    The boxes are turned so that the text runs from left to right.
-    """
-
-    def __init__(self, textpage: Any, quarter_turns: int) -> None:
-        super().__init__(textpage)
-        self._quarter_turns = quarter_turns
-
-    def get_box(self, index: int) -> tuple[float, float, float, float]:
-        return self.turn(super().get_box(index))
-
-    def turn(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-        x_min, y_min, x_max, y_max = box
-        if self._quarter_turns == 1:
-            return -y_max, x_min, -y_min, x_max
-        if self._quarter_turns == 2:
-            return -x_max, -y_max, -x_min, -y_min
-        return y_min, -x_max, y_max, -x_min
+class _ComputedBoxes(CharacterBoxes):
+    """Boxes of characters that are not those of PDFium; a subclass has `get_box`."""
 
     def get_x_min(self, index: int) -> float:
         return self.get_box(index)[0]
@@ -202,6 +199,70 @@ class _RotatedBoxes(CharacterBoxes):
         last = self.get_box(first_index + len(stripped) - 1)
         line.x_min, line.x_max = min(first[0], last[0]), max(first[2], last[2])
         line.y_min, line.y_max = min(first[1], last[1]), max(first[3], last[3])
+
+
+class _RotatedBoxes(_ComputedBoxes):
+    """The boxes of characters on a page whose text is drawn at 90, 180 or 270 degrees.
+
+    The boxes are turned so that the text runs from left to right.
+    """
+
+    def __init__(self, textpage: Any, quarter_turns: int) -> None:
+        super().__init__(textpage)
+        self._quarter_turns = quarter_turns
+
+    def get_box(self, index: int) -> tuple[float, float, float, float]:
+        return self.turn(super().get_box(index))
+
+    def turn(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        x_min, y_min, x_max, y_max = box
+        if self._quarter_turns == 1:
+            return -y_max, x_min, -y_min, x_max
+        if self._quarter_turns == 2:
+            return -x_max, -y_max, -x_min, -y_min
+        return y_min, -x_max, y_max, -x_min
+
+
+class _SelectedBoxes(_ComputedBoxes):
+    """The boxes of characters of a page in a text of its own; -1 for a character that it adds."""
+
+    def __init__(self, textpage: Any, indices: Sequence[int]) -> None:
+        super().__init__(textpage)
+        self._indices = indices
+        self.count = len(indices)
+
+    def get_box(self, index: int) -> tuple[float, float, float, float]:
+        return super().get_box(self._indices[index])
+
+
+def join_scattered_characters(
+    text: str, textpage: Any, boxes: CharacterBoxes
+) -> tuple[str, CharacterBoxes]:
+    """Return the text of a page as words and lines, with its boxes.
+
+    PDFium takes some pages with few lines in several columns for vertical text, and puts each
+    character on a line of its own. Other pages are returned as they are.
+    """
+    lines = text.split()
+    short_count = sum(len(line) <= 2 for line in lines)
+    if len(lines) < _MIN_SCATTERED or short_count < _MIN_SCATTERED_SHARE * len(lines):
+        return text, boxes
+    if text.count("\n") < short_count // 2:
+        return text, boxes
+    joined: list[str] = []
+    indices: list[int] = []
+    x_end = y = 0.0
+    for i, character in enumerate(text):
+        x_min, y_min, x_max, y_max = boxes.get_box(i)
+        if character.isspace() or x_max <= x_min:
+            continue
+        height, gap = y_max - y_min, x_min - x_end
+        is_next = abs(y_min - y) < 0.5 * height and -0.5 * height < gap < 3 * height
+        separator = "" if not joined else "\n" if not is_next else " " * (gap > _SPACE * height)
+        joined += [*separator, character]
+        indices += [*[-1] * len(separator), i]
+        x_end, y = x_max, y_min
+    return "".join(joined), _SelectedBoxes(textpage, indices)
 
 
 def make_boxes(textpage: Any) -> CharacterBoxes:

@@ -21,10 +21,17 @@ from connectors.parsers.pdf_fonts import (
     replace_unreadable,
 )
 from connectors.parsers.pdf_headings import measure_type
-from connectors.parsers.pdf_layout import LINE_END_HYPHEN, Line, extract_lines, make_boxes
+from connectors.parsers.pdf_layout import (
+    LINE_END_HYPHEN,
+    Line,
+    extract_lines,
+    join_scattered_characters,
+    make_boxes,
+)
 from connectors.parsers.pdf_rules import insert_ruled_tables
 from connectors.parsers.pdf_superscripts import write_superscripts
 from connectors.parsers.pdf_tables import insert_tables
+from connectors.parsers.pdf_wrapped_tables import insert_wrapped_tables
 from rag.errors import EncryptedDocument, ParseError
 from rag.types import to_well_formed
 
@@ -132,17 +139,22 @@ def _read_lines(
         text = _read_text(textpage)
         boxes = make_boxes(textpage) if clean else None
         readable = replace_unreadable(text, textpage)
-        if boxes is not None and len(text) == textpage.count_chars():
-            readable = readable._replace(text=write_superscripts(readable.text, boxes))
-        lines = extract_lines(readable.text, textpage, boxes)
+        is_scattered = False
+        if boxes is not None and len(text) == boxes.count:
+            joined, text_boxes = join_scattered_characters(readable.text, textpage, boxes)
+            is_scattered, boxes = text_boxes is not boxes, text_boxes
+            readable = readable._replace(text=write_superscripts(joined, boxes))
+        lines = extract_lines(readable.text, boxes)
         if readable.share > MAX_UNREADABLE_SHARE:
             lines = drop_unreadable_lines(lines)
             if sum(len(line.text) for line in lines) < _MIN_READABLE_CHARACTERS:
                 lines = []
         if boxes is not None:
             lines = insert_ruled_tables(lines, page, boxes)
+            lines = insert_wrapped_tables(lines, boxes)
             lines = insert_tables(order_lines(lines, boxes), boxes)
-            measure_type(lines, textpage, boxes)
+            if not is_scattered:
+                measure_type(lines, textpage, boxes)
         annotations = read_annotations(page, form, boxes, log)
         if annotations:
             lines = insert_annotations(lines, annotations, boxes)

@@ -10,10 +10,8 @@ from functools import lru_cache
 from itertools import compress
 from typing import Any, NamedTuple
 
-from connectors.parsers.pdf_fonts import clean_characters
-from connectors.parsers.pdf_hyphens import choose_hyphen
 from connectors.parsers.pdf_layout import LINE_END_HYPHEN, CharacterBoxes, Line
-from connectors.parsers.pdf_table_lines import format_table
+from connectors.parsers.pdf_table_lines import format_table, join_cell_lines
 from connectors.parsers.pdf_table_rows import is_value
 from connectors.parsers.table_layout import count_header_rows
 from rag.types import Table
@@ -409,7 +407,7 @@ def _read_cells(
     rows = {cell: _list_rows(positions) for cell, positions in words.items()}
     if any(sum(map(is_value, texts)) > 1 for texts in rows.values()):
         return {}  # the lines between some rows are missing
-    return {cell: _join_rows(texts) for cell, texts in rows.items()}
+    return {cell: join_cell_lines(texts) for cell, texts in rows.items()}
 
 
 def _list_rows(places: Sequence[tuple[float, float, float, str]]) -> list[str]:
@@ -421,18 +419,6 @@ def _list_rows(places: Sequence[tuple[float, float, float, str]]) -> list[str]:
         else:
             rows.append([place])
     return [" ".join(p[3] for p in sorted(row, key=lambda place: place[1])) for row in rows]
-
-
-def _join_rows(rows: Sequence[str]) -> str:
-    """Join the lines of text in a cell."""
-    text = ""
-    for part in rows:
-        if text.endswith((LINE_END_HYPHEN, "-")) and len(text) > 1 and text[-2].isalnum():
-            first, second = text[:-1].split()[-1], part.split()[0]
-            text = text[:-1] + choose_hyphen(first, second, {}) + part
-        else:
-            text = f"{text} {part}" if text else part
-    return clean_characters(text.replace(LINE_END_HYPHEN, "-"))
 
 
 # -- Continuations ---------------------------------------------------------------------------

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from connectors.parsers.pdf_layout import Line
+from connectors.parsers.pdf_fonts import clean_characters
+from connectors.parsers.pdf_layout import LINE_END_HYPHEN, Line
 from rag.types import Table
 
 
@@ -37,3 +38,18 @@ def _escape_cell(text: str) -> str:
     if "|" not in text and "\\" not in text:
         return text
     return re.sub(r"\\(?=[\\|])", r"\\\\", text).replace("|", "\\|")
+
+
+def join_cell_lines(lines: Sequence[str]) -> str:
+    """Return the text of a cell from its lines.
+
+    `LINE_END_HYPHEN` stands for a hyphen at the end of a line: `join_divided_words` decides
+    whether it belongs to its word.
+    """
+    text = ""
+    for part in lines:
+        if text.endswith((LINE_END_HYPHEN, "-")) and len(text) > 1 and text[-2].isalnum():
+            text = f"{text[:-1]}{LINE_END_HYPHEN}{part}"
+        else:
+            text = f"{text} {part}" if text else part
+    return clean_characters(text)

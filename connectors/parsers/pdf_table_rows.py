@@ -12,6 +12,7 @@ from connectors.parsers.pdf_layout import CharacterBoxes, Line
 _WIDE_GAP = 0.5  # of the line height; a space between words takes a quarter
 _TALL_LINE = 1.5  # of the usual height: PDFium has joined two lines
 _SAME_ROW = 0.45  # of the line height, between the centres of cells in a row
+_SPACE_CHARACTERS = 1.15  # of the mean width of the characters of a word, in monospaced type
 _MEAN_CHARACTER = 0.5  # width of a character, as a share of the line height
 _VALUE_LINE_CHARACTER = 0.48  # the same, of a line with numbers; of prose it is about 0.43
 _LOOSE_CHARACTER = 0.62  # the same, of a line with wide gaps
@@ -185,6 +186,11 @@ def _split_tall_line(line: Line, boxes: CharacterBoxes) -> list[Line]:
     return parts
 
 
+def _is_space(gap: float, width: float, count: int) -> bool:
+    """Whether a gap is a space of a monospaced font, as wide as each of `count` characters."""
+    return gap <= _SPACE_CHARACTERS * width / count
+
+
 def read_runs(line: Line, boxes: CharacterBoxes, whole: bool) -> list[Run]:
     """Return the runs of a line, read from its end.
 
@@ -204,6 +210,10 @@ def read_runs(line: Line, boxes: CharacterBoxes, whole: bool) -> list[Run]:
             offset + previous_end - 1, offset + previous_start
         )
         gap = x_min - previous_x_max
+        if wide_gap <= gap < height and _is_space(
+            gap, previous_x_max - previous_x_min, previous_end - previous_start
+        ):
+            gap = 0
         if gap >= wide_gap or gap < -height or text[start] in "$€£":
             is_amount = text[start] in "$€£" and text[previous_end - 1] in _NUMBER_ENDS
             is_joined = text[previous_start:previous_end] in ("$", "€", "£") or (

@@ -229,7 +229,12 @@ def _classify_row_above(row: Row, below: Row, region: _Region) -> str:
             return ""
         return "unit" if is_unit and len(row.all_runs) == 1 else "header"
     runs = row.all_runs
-    names = [run for run in runs if run.x_min >= limit or run.centre > value_start]
+    label_start = min([table_line.x_min for table_line in region.body]) + height
+    names = [
+        run
+        for run in runs
+        if run.x_min >= limit or (run.centre > value_start and run.x_min > label_start)
+    ]
     labels = runs[: len(runs) - len(names)]
     has_names = (
         0 < len(names) <= max([len(table_line.values) for table_line in region.body])

@@ -262,8 +262,16 @@ def test_lines_of_cells_of_texts_are_joined(alignment: str, left: float) -> None
     assert document.text.endswith("Ask the desk\n") or document.text.endswith("Ask the desk")
 
 
+def test_the_order_of_drawing_shows_the_lines_of_a_cell() -> None:
+    lines = draw_contacts("top", line_gap=14, row_gap=14)
+    ((_, rows),) = list_tables(parse(lines))
+    assert rows[0] == "| Payroll | Ruben | Salaries and tax forms | Tuesday and Thursday |"
+    assert rows[3] == "| Works council | Jonas | Advice on changes of contracts | Wednesday |"
+
+
 def test_lines_that_may_belong_to_two_rows_are_not_joined() -> None:
-    document = parse([*draw_contacts("top", line_gap=14, row_gap=14)])
+    lines = draw_contacts("top", line_gap=14, row_gap=14)
+    document = parse(sorted(lines, key=lambda line: (-line[1], line[0])))
     assert all(
         "Salaries and tax forms" not in text for _, texts in list_tables(document) for text in texts
     )
