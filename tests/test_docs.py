@@ -23,6 +23,7 @@ from playwright.sync_api import Browser
 
 import rag
 from evals.metrics import GROUPS, all_metrics
+from evals.metrics import base as metrics_base
 from rag.cli import cli
 from rag.cli.parse import describe_formats
 from tests.conftest import HANDBOOK, ROOT
@@ -59,6 +60,7 @@ YAML = [
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in, with a folder of documents; registered components are forgotten."""
     monkeypatch.setattr("rag.component._registered_classes", {})
+    monkeypatch.setattr("evals.metrics.base._METRICS", dict(metrics_base._METRICS))
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "handbook.md").write_text(HANDBOOK)
     monkeypatch.chdir(tmp_path)

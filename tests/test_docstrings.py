@@ -12,6 +12,7 @@ from textwrap import dedent
 
 import pytest
 
+from evals.metrics import base as metrics_base
 from rag import Pipeline
 from tests.conftest import HANDBOOK, ROOT
 
@@ -43,6 +44,13 @@ DOCTEST_MODULES = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an example registers is forgotten."""
+    monkeypatch.setattr("rag.component._registered_classes", {})
+    monkeypatch.setattr("evals.metrics.base._METRICS", dict(metrics_base._METRICS))
+
+
 @pytest.mark.parametrize(("name", "code"), EXAMPLES, ids=[name for name, _ in EXAMPLES])
 def test_an_example_runs(
     name: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -50,7 +58,6 @@ def test_an_example_runs(
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "handbook.md").write_text(HANDBOOK)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("rag.component._registered_classes", {})
     with Pipeline(index=tmp_path / ".rag") as pipeline:
         pipeline.ingest(tmp_path / "docs")
     exec(compile(code, name, "exec"), {"__name__": "example"})  # noqa: S102

@@ -55,7 +55,7 @@ class PdfParser(Parser):
     """
 
     name: ClassVar[str] = "pdf"
-    revision: ClassVar[int] = 8
+    revision: ClassVar[int] = 9
     formats: ClassVar[Mapping[str, tuple[str, ...]]] = {"application/pdf": (".pdf",)}
     library: ClassVar[str] = "pypdfium2"
     keeps: ClassVar[str] = (

@@ -112,15 +112,11 @@ class _GapReader:
     def __init__(self, lines: Sequence[Line], boxes: CharacterBoxes) -> None:
         self.lines = lines
         self._boxes = boxes
-        self._gaps: dict[int, list[tuple[int, float, float]]] = {}
         self._letter_counts: dict[int, int] = {}
 
     def find_gaps(self, index: int) -> list[tuple[int, float, float]]:
         """Return the wide gaps of a line."""
-        gaps = self._gaps.get(index)
-        if gaps is None:
-            gaps = self._gaps[index] = self._boxes.find_gaps(self.lines[index])
-        return gaps
+        return self._boxes.find_gaps(self.lines[index])
 
     def count_letters(self, index: int) -> int:
         """Return the number of letters in a line."""

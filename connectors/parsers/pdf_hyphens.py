@@ -16,9 +16,7 @@ _LAST_TOKEN = re.compile(rf"(?<!\S)(\S*\w)[{_HYPHENS}]\s*+$")
 _LAST_PART = re.compile(rf"[^\s{LINE_END_HYPHEN}]++$")
 _FIRST_PART = re.compile(rf"[^\s{LINE_END_HYPHEN}]++")
 _MAX_WORD = 100  # characters
-_DIVIDED_TOKEN = re.compile(
-    rf"[^\s{LINE_END_HYPHEN}]*+(?:{LINE_END_HYPHEN}[^\s{LINE_END_HYPHEN}]*+)++"
-)
+_DIVIDED_TOKEN = re.compile(rf"(?<!\S)[^\s{LINE_END_HYPHEN}]*+{LINE_END_HYPHEN}\S*+")
 _FIRST_TOKEN = re.compile(r"\s*(\w\S*)")
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _LAST_LETTERS = re.compile(r"(?<![^\W\d_])[^\W\d_]++$")

@@ -14,9 +14,6 @@ from rag.types import Table
 
 LINE_END_HYPHEN = "\ufffe"  # PDFium writes this for a hyphen and the line end after it
 _GAP_SHARE = 0.75  # of the line height: the least width of a gap between columns
-_MIN_SCATTERED = 20  # words of one or two characters, on a page that is taken for vertical text
-_MIN_SCATTERED_SHARE = 0.6  # of the words
-_SPACE = 0.12  # of the line height: the least gap between two words
 _SAMPLED_ANGLES = 5  # characters of a page whose direction is read
 _EDGE_LINES = 2  # lines at the top, and at the bottom, that may be a header or footer
 
@@ -88,6 +85,7 @@ class CharacterBoxes:
         self._box = pdfium.FS_RECTF()
         self._reference = ctypes.addressof(self._box)
         self.count = textpage.count_chars()
+        self._gaps: dict[tuple[int, int, float], list[tuple[int, float, float]]] = {}
 
     def get_box(self, index: int) -> tuple[float, float, float, float]:
         """Return x_min, y_min, x_max and y_max of a character; all 0 if PDFium does not know."""
@@ -134,9 +132,22 @@ class CharacterBoxes:
             y_min, y_max = min(y_min, bottom), max(y_max, top)
         line.x_min, line.x_max, line.y_min, line.y_max = x_min, x_max, y_min, y_max
 
-    def find_gaps(self, line: Line) -> list[tuple[int, float, float]]:
-        """Return position in the line, start and end (x) of each gap wide enough for columns."""
-        min_width = _GAP_SHARE * (line.y_max - line.y_min)
+    def find_gaps(
+        self, line: Line, max_height: float = float("inf")
+    ) -> list[tuple[int, float, float]]:
+        """Return position in the line, start and end (x) of each gap wide enough for columns.
+
+        `max_height` is that of a usual line: PDFium may have joined words that are not at the same
+        height.
+        """
+        min_width = _GAP_SHARE * min(line.y_max - line.y_min, max_height)
+        key = line.start, line.end, min_width
+        gaps = self._gaps.get(key)
+        if gaps is None:
+            gaps = self._gaps[key] = self._find_gaps(line, min_width)
+        return gaps
+
+    def _find_gaps(self, line: Line, min_width: float) -> list[tuple[int, float, float]]:
         gaps: list[tuple[int, float, float]] = []
         get_char_box, page, box, reference, offset = (
             self._get_char_box,
@@ -171,17 +182,18 @@ class CharacterBoxes:
 _GAP = re.compile(r"(?<=\S)[ \t\xa0]+(?=\S)")
 
 
-class _ComputedBoxes(CharacterBoxes):
+class ComputedBoxes(CharacterBoxes):
     """Boxes of characters that are not those of PDFium; a subclass has `get_box`."""
 
     def get_x_min(self, index: int) -> float:
+        """Return the left edge of a character."""
         return self.get_box(index)[0]
 
     def get_edges(self, first: int, second: int) -> tuple[float, float]:
+        """Return the right edge of one character, and the left edge of another."""
         return self.get_box(first)[2], self.get_box(second)[0]
 
-    def find_gaps(self, line: Line) -> list[tuple[int, float, float]]:
-        min_width = _GAP_SHARE * (line.y_max - line.y_min)
+    def _find_gaps(self, line: Line, min_width: float) -> list[tuple[int, float, float]]:
         spaces = [space.span() for space in _GAP.finditer(line.text)]
         edges = [self.get_edges(line.start + start - 1, line.start + end) for start, end in spaces]
         return [
@@ -191,6 +203,7 @@ class _ComputedBoxes(CharacterBoxes):
         ]
 
     def locate(self, line: Line) -> None:
+        """Set the box of a line from its first and last visible characters."""
         stripped = line.text.strip()
         if not stripped:
             return
@@ -201,7 +214,7 @@ class _ComputedBoxes(CharacterBoxes):
         line.y_min, line.y_max = min(first[1], last[1]), max(first[3], last[3])
 
 
-class _RotatedBoxes(_ComputedBoxes):
+class _RotatedBoxes(ComputedBoxes):
     """The boxes of characters on a page whose text is drawn at 90, 180 or 270 degrees.
 
     The boxes are turned so that the text runs from left to right.
@@ -221,48 +234,6 @@ class _RotatedBoxes(_ComputedBoxes):
         if self._quarter_turns == 2:
             return -x_max, -y_max, -x_min, -y_min
         return y_min, -x_max, y_max, -x_min
-
-
-class _SelectedBoxes(_ComputedBoxes):
-    """The boxes of characters of a page in a text of its own; -1 for a character that it adds."""
-
-    def __init__(self, textpage: Any, indices: Sequence[int]) -> None:
-        super().__init__(textpage)
-        self._indices = indices
-        self.count = len(indices)
-
-    def get_box(self, index: int) -> tuple[float, float, float, float]:
-        return super().get_box(self._indices[index])
-
-
-def join_scattered_characters(
-    text: str, textpage: Any, boxes: CharacterBoxes
-) -> tuple[str, CharacterBoxes]:
-    """Return the text of a page as words and lines, with its boxes.
-
-    PDFium takes some pages with few lines in several columns for vertical text, and puts each
-    character on a line of its own. Other pages are returned as they are.
-    """
-    lines = text.split()
-    short_count = sum(len(line) <= 2 for line in lines)
-    if len(lines) < _MIN_SCATTERED or short_count < _MIN_SCATTERED_SHARE * len(lines):
-        return text, boxes
-    if text.count("\n") < short_count // 2:
-        return text, boxes
-    joined: list[str] = []
-    indices: list[int] = []
-    x_end = y = 0.0
-    for i, character in enumerate(text):
-        x_min, y_min, x_max, y_max = boxes.get_box(i)
-        if character.isspace() or x_max <= x_min:
-            continue
-        height, gap = y_max - y_min, x_min - x_end
-        is_next = abs(y_min - y) < 0.5 * height and -0.5 * height < gap < 3 * height
-        separator = "" if not joined else "\n" if not is_next else " " * (gap > _SPACE * height)
-        joined += [*separator, character]
-        indices += [*[-1] * len(separator), i]
-        x_end, y = x_max, y_min
-    return "".join(joined), _SelectedBoxes(textpage, indices)
 
 
 def make_boxes(textpage: Any) -> CharacterBoxes:

@@ -21,14 +21,9 @@ from connectors.parsers.pdf_fonts import (
     replace_unreadable,
 )
 from connectors.parsers.pdf_headings import measure_type
-from connectors.parsers.pdf_layout import (
-    LINE_END_HYPHEN,
-    Line,
-    extract_lines,
-    join_scattered_characters,
-    make_boxes,
-)
+from connectors.parsers.pdf_layout import LINE_END_HYPHEN, Line, extract_lines, make_boxes
 from connectors.parsers.pdf_rules import insert_ruled_tables
+from connectors.parsers.pdf_scattered_text import join_scattered_characters
 from connectors.parsers.pdf_superscripts import write_superscripts
 from connectors.parsers.pdf_tables import insert_tables
 from connectors.parsers.pdf_wrapped_tables import insert_wrapped_tables

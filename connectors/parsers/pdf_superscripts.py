@@ -10,7 +10,7 @@ _SUPERSCRIPTS = str.maketrans("0123456789+-−–", "⁰¹²³⁴⁵⁶⁷⁸⁹
 # Behind a letter, also with a punctuation mark, and exponents of ten. To look at every number of a
 # page would take too long.
 _CANDIDATE = re.compile(
-    r"(?:(?<=[^\W\d_])|(?<=[^\W\d_][.,;:)\]”’\"%])|(?<=\b10))"
+    r"(?=[-−–+\d])(?:(?<=[^\W\d_])|(?<=[^\W\d_][.,;:)\]”’\"%])|(?<=\b10))"
     r"[-−–+]?\d{1,3}(?:,\d{1,2}){0,3}(?![.,]?\d)(?![^\W\d_])"
 )
 _MAX_SIZE_SHARE = 0.85  # of the height of the character before

@@ -24,7 +24,9 @@ _MAX_CAPTION_DISTANCE = 3.5  # of the line height, between caption and table
 _MAX_HEADER_ROWS = 12
 _MAX_ROWS_WITHOUT_VALUES = 8  # in succession, within a table
 _COMPARED_ROWS = 12  # of a table that the next row is compared with
-_MAX_LEAD_IN_CHARACTERS = 200
+_MAX_CAPTION_ROWS = 4  # above a table, among them the lines of the sentence that introduces it
+_MAX_CAPTION_CHARACTERS = 300
+_MAX_LEAD_IN_CHARACTERS = 200  # of its last line
 _MAX_TITLE_CHARACTERS = 100
 _MAX_LABEL_CHARACTERS = 160  # of half of the labels; longer ones are prose
 
@@ -37,6 +39,7 @@ _UNIT_WORD = re.compile(
     r"(?i)\b(?:thousands?|millions?|billions?|(?:un)?audited|dollars)\b|per[- ]share|\$"
 )
 _FORMATTED_NUMBER = re.compile(r"[$€£¥%]|\d[.,]\d|\(\d")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 _DOT_LEADER = re.compile(r"\.{4}|(?: \.){3}|…")
 
 
@@ -269,7 +272,8 @@ def _find_caption(rows: Sequence[Row], top: int, previous_end: int, region: _Reg
     parts = [row.text for row in region.units]
     parts += [run.text for row in region.header for run in row.all_runs if _is_unit(run.text)]
     below = region.rows[0]
-    for i in range(top, max(top - 3, previous_end - 1), -1):
+    is_lead_in = False  # whether the row below is the end of a lead-in
+    for i in range(top, max(top - _MAX_CAPTION_ROWS, previous_end - 1), -1):
         row = rows[i]
         text = row.text
         height = max(min(row.height, below.height), 1)
@@ -279,15 +283,27 @@ def _find_caption(rows: Sequence[Row], top: int, previous_end: int, region: _Reg
             parts.insert(0, text)
             below = row
             continue
-        is_lead_in = text.endswith(":") and len(text) <= _MAX_LEAD_IN_CHARACTERS
         is_title = len(text) <= _MAX_TITLE_CHARACTERS and text[-1] not in ".;,"
         is_continued = text[0].islower() or (parts == [] and text.casefold().startswith("year"))
-        if is_lead_in or is_title:
+        if is_lead_in:
+            parts[0] = f"{text} {parts[0]}"
+            is_continued = not _is_sentence_start(text)
+        elif text.endswith(":") and len(text) <= _MAX_LEAD_IN_CHARACTERS:
             parts.insert(0, text.rstrip(": "))
+            is_lead_in = is_continued
+        elif is_title:
+            parts.insert(0, text)
         if not is_continued:
             break
         below = row
+    if is_lead_in:
+        parts[0] = _SENTENCE_END.split(parts[0])[-1][-_MAX_CAPTION_CHARACTERS:]
     return " ".join(dict.fromkeys(parts))
+
+
+def _is_sentence_start(text: str) -> bool:
+    """Whether a line begins with a capital letter, or has the beginning of a sentence in it."""
+    return text[0].isupper() or _SENTENCE_END.search(text) is not None
 
 
 # -- Tables --------------------------------------------------------------------------------

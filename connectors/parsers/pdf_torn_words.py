@@ -10,6 +10,7 @@ from itertools import pairwise
 from connectors.parsers.pdf_layout import Line
 
 _MAX_END_LETTERS = 3  # of the second part
+_MAX_ENDS = 50  # of the same two or three letters, in a document
 _MIN_WHOLE_WORDS = 2  # in the document, without a space
 
 
@@ -20,11 +21,16 @@ def join_torn_words(pages: Sequence[Sequence[Line]]) -> None:
     """
     lines = [line for page in pages for line in page if not line.marks]
     counts = Counter(word for line in lines for word in line.text.lower().split())
+    ends = {
+        word
+        for word, count in counts.items()
+        if len(word) == 1 or (len(word) <= _MAX_END_LETTERS and count <= _MAX_ENDS)
+    }
     pairs: Counter[tuple[str, str]] = Counter()
     lines_by_pair: dict[tuple[str, str], list[Line]] = {}
     for line in lines:
         for pair in pairwise(line.text.split()):
-            if len(pair[1]) <= _MAX_END_LETTERS and _may_be_torn(pair, counts):
+            if pair[1].lower() in ends and _may_be_torn(pair, counts):
                 pairs[pair] += 1
                 lines_by_pair.setdefault(pair, []).append(line)
     for (first, second), torn_lines in lines_by_pair.items():

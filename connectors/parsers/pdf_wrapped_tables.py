@@ -9,25 +9,32 @@ same places are a table.
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from math import inf
 from statistics import median
 
+from connectors.parsers.pdf_columns import BULLETS
 from connectors.parsers.pdf_layout import CharacterBoxes, Line
 from connectors.parsers.pdf_table_lines import format_table, join_cell_lines
-from connectors.parsers.pdf_table_rows import is_value
+from connectors.parsers.pdf_table_rows import ends_with_value, is_value
 from connectors.parsers.table_layout import count_header_rows
 
 _MAX_PAGE_LINES = 1_000  # on a page with more lines, no tables are looked for
 _MIN_ROWS = 3
 _MAX_CELL_LINES = 20
 _MAX_MEAN_LINES = 4.0  # of the cells; those of columns of prose have more
-_MAX_VALUE_SHARE = 0.3  # of the cells; tables of numbers are read by `pdf_tables`
+_MAX_MEAN_CHARACTERS = 120  # the same
+_MIN_TEXT_COLUMNS = (
+    2  # tables of numbers, which have one for their labels, are read by `pdf_tables`
+)
 _MIN_FILLED_SHARE = 0.6  # of the cells
 _ALIGNED_POINTS = 2.5
 _LINE_DISTANCE = 1.6  # of the line height, between two lines of a cell
 _ROW_GAP = 2.5  # the same, between the cells of two rows
+_GAP = 0.75  # the same, of the line that decides how wide the gap between two cells is
+_LEFT = 3.0  # the same, from the left edge of the page to an inner column
 _RISE = 0.4  # the same, from a line up to the first line of the next cell
 _TALL_LINE = 1.3  # the same, of a line that has words of two cells
 _MIN_SIGNS = 2  # of wrapped cells on a page
@@ -54,69 +61,108 @@ class _Cell:
         self.y_min, self.y_max = min(self.y_min, line.y_min), max(self.y_max, line.y_max)
 
     @property
+    def length(self) -> int:
+        """The number of characters."""
+        return sum(len(line.text) for line in self.lines)
+
+    @property
+    def is_value(self) -> bool:
+        """Whether the cell is a number, or a sign in front of one."""
+        return len(self.lines) == 1 and (
+            is_value(self.lines[0].text) or not self.lines[0].text.strip("$€£%() ")
+        )
+
+    @property
     def text(self) -> str:
         """The text of the cell."""
         return join_cell_lines([line.text for line in self.lines])
 
 
 class _Table:
-    """Rows of cells, and where their columns begin and end."""
+    """Rows of cells by column, and where the columns begin and end."""
 
     def __init__(self, row: Sequence[_Cell]) -> None:
-        self.rows = [list(row)]
-        self.columns = [(cell.x_min, cell.x_max) for cell in row]
+        self.rows = [dict(enumerate(row))]
+        self._starts = [cell.x_min for cell in row]
+        self._ends = [cell.x_max for cell in row]
 
-    def place(self, row: Sequence[_Cell]) -> list[int] | None:
-        """Return the column of each cell; None if cells cross a column or share one."""
-        starts = [start for start, _ in self.columns]
-        places: list[int] = []
+    def add(self, row: Sequence[_Cell]) -> bool:
+        """Add a row if each of its cells is in a column of its own; return whether it is."""
+        placed: dict[int, _Cell] = {}
         for cell in row:
-            column = bisect_right(starts, cell.x_min + _ALIGNED_POINTS) - 1
-            end = starts[column + 1] if 0 <= column < len(starts) - 1 else float("inf")
-            if column < 0 or cell.x_max > end + _ALIGNED_POINTS or column in places:
-                return None
-            places.append(column)
-        return places
+            column = self._find_column(cell)
+            if column is None or column <= max(placed, default=-1):
+                return False
+            placed[column] = cell
+        for column, cell in placed.items():
+            self._starts[column] = min(self._starts[column], cell.x_min)
+            self._ends[column] = max(self._ends[column], cell.x_max)
+        self.rows.append(placed)
+        return True
 
-    def is_aligned(self, row: Sequence[_Cell], places: Sequence[int]) -> bool:
-        """Whether each text of a row begins where its column does."""
-        return all(
-            abs(cell.x_min - self.columns[column][0]) <= _ALIGNED_POINTS or is_value(cell.text)
-            for cell, column in zip(row, places, strict=True)
-        )
+    def _find_column(self, cell: _Cell) -> int | None:
+        """Return the column that a cell is aligned with, or whose numbers it is above or below."""
+        for column, (start, end) in enumerate(zip(self._starts, self._ends, strict=True)):
+            next_start = self._starts[column + 1] if column + 1 < len(self._starts) else inf
+            if cell.x_max > next_start + _ALIGNED_POINTS:
+                continue
+            is_aligned = (
+                abs(cell.x_min - start) <= _ALIGNED_POINTS
+                or abs(cell.x_max - end) <= _ALIGNED_POINTS
+                or abs(cell.x_min + cell.x_max - start - end) <= 2 * _ALIGNED_POINTS
+            )
+            if is_aligned or (cell.is_value and cell.x_min < end and cell.x_max > start):
+                return column
+        return None
 
-    def add(self, row: Sequence[_Cell], places: Sequence[int]) -> None:
-        """Add a row."""
-        self.rows.append(list(row))
-        for cell, column in zip(row, places, strict=True):
-            start, end = self.columns[column]
-            self.columns[column] = start, max(end, cell.x_max)
+    @property
+    def extent(self) -> tuple[float, float]:
+        """The left and the right edge."""
+        return min(self._starts), max(self._ends)
+
+    @property
+    def bottom(self) -> float:
+        """The bottom of the last row."""
+        return min(cell.y_min for cell in self.rows[-1].values())
+
+    @property
+    def top(self) -> float:
+        """The top of the first row."""
+        return max(cell.y_max for cell in self.rows[0].values())
 
     def make_grid(self) -> list[list[str]]:
         """Return the texts of the cells."""
-        return [self.list_texts(row) for row in self.rows]
+        columns = range(len(self._starts))
+        return [[row[i].text if i in row else "" for i in columns] for row in self.rows]
 
-    def list_texts(self, row: Sequence[_Cell]) -> list[str]:
-        """Return the texts of a row, with "" for a column without a cell."""
-        texts = [""] * len(self.columns)
-        for cell, column in zip(row, self.place(row) or [], strict=True):
-            texts[column] = cell.text
-        return texts
+    def match_header(self, row: Sequence[_Cell]) -> bool:
+        """Whether a row has one cell above each column."""
+        centres = [(cell.x_min + cell.x_max) / 2 for cell in row]
+        columns = [sum(centre >= start - 1 for start in self._starts) - 1 for centre in centres]
+        return columns == list(range(len(self._starts)))
 
     @property
     def is_convincing(self) -> bool:
         """Whether the rows are a table with wrapped cells, and not a list or columns of prose."""
-        cells = [cell for row in self.rows for cell in row]
+        cells = [cell for row in self.rows for cell in row.values()]
         line_counts = [len(cell.lines) for cell in cells]
-        markers = sum(_MARKER.fullmatch(row[0].text) is not None for row in self.rows)
+        markers = sum(_MARKER.fullmatch(row[0].text) is not None for row in self.rows if 0 in row)
         return (
             len(self.rows) >= _MIN_ROWS
             and max(line_counts) > 1
             and sum(line_counts) <= _MAX_MEAN_LINES * len(cells)
-            and len(cells) >= _MIN_FILLED_SHARE * len(self.rows) * len(self.columns)
-            and sum(is_value(cell.text) for cell in cells) <= _MAX_VALUE_SHARE * len(cells)
+            and sum(cell.length for cell in cells) <= _MAX_MEAN_CHARACTERS * len(cells)
+            and len(cells) >= _MIN_FILLED_SHARE * len(self.rows) * len(self._starts)
+            and self._count_text_columns() >= _MIN_TEXT_COLUMNS
             and 2 * markers < len(self.rows)
         )
+
+    def _count_text_columns(self) -> int:
+        texts: Counter[int] = Counter()
+        for row in self.rows:
+            for column, cell in row.items():
+                texts[column] += -1 if cell.is_value else 1
+        return sum(count > 1 for count in texts.values())  # 1 may be a name
 
 
 def insert_wrapped_tables(lines: list[Line], boxes: CharacterBoxes) -> list[Line]:
@@ -130,7 +176,7 @@ def insert_wrapped_tables(lines: list[Line], boxes: CharacterBoxes) -> list[Line
     parts: list[Line] = []
     sources: list[int] = []  # the index of the line of each part
     for i, line in enumerate(lines):
-        divided = boxes.divide(line, [position for position, _, _ in boxes.find_gaps(line)])
+        divided = boxes.divide(line, _find_cell_starts(line, boxes, height))
         parts += divided
         sources += [i] * len(divided)
     sources.append(len(lines))
@@ -144,14 +190,32 @@ def insert_wrapped_tables(lines: list[Line], boxes: CharacterBoxes) -> list[Line
     return [*result, *lines[position:]]
 
 
+def _find_cell_starts(line: Line, boxes: CharacterBoxes, height: float) -> list[int]:
+    """Return the positions of the wide gaps of a line; the space beside a bullet is none."""
+    return [
+        position
+        for position, _, _ in boxes.find_gaps(line, _GAP * height)
+        if line.text[position - 1] not in BULLETS
+        and line.text[position:].lstrip(" \t\xa0")[0] not in BULLETS
+    ]
+
+
 def _has_wrapped_cells(lines: Sequence[Line], height: float) -> bool:
-    """Whether lines of a page rise to a cell on the right, or have words of two cells."""
+    """Whether lines of a page rise to a cell on the right, or have words of two cells.
+
+    A line that ends with a number is not counted where the line before is at the left edge: it is
+    a row of a table of numbers.
+    """
     signs = 0
+    left = min(line.x_min for line in lines if line.x_max > line.x_min) + _LEFT * height
     for upper, lower in pairwise(lines):
         rise = (lower.y_min + lower.y_max - upper.y_min - upper.y_max) / 2
         is_right = lower.x_min >= upper.x_max - 1 and lower.x_max > lower.x_min
-        signs += is_right and rise > _RISE * height
-        signs += lower.y_max - lower.y_min > _TALL_LINE * height
+        is_tall = lower.y_max - lower.y_min > _TALL_LINE * height
+        if (is_tall or (is_right and rise > _RISE * height)) and (
+            upper.x_min > left or not ends_with_value(lower)
+        ):
+            signs += 1
     return signs >= _MIN_SIGNS
 
 
@@ -161,14 +225,26 @@ class _TableReader:
     def __init__(self, parts: Sequence[Line], height: float) -> None:
         self._parts = parts
         self._height = height
+        self._has_cell_beside = self._find_cells_beside()
+
+    def _find_cells_beside(self) -> list[bool]:
+        """Return for each part whether a cell follows to the right of the cell it begins."""
+        has_cell = [False] * (len(self._parts) + 1)
+        for i in range(len(self._parts) - 2, -1, -1):
+            part, following = self._parts[i], self._parts[i + 1]
+            if following.x_min >= part.x_max - 1:
+                has_cell[i] = following.y_max > part.y_min
+            else:
+                has_cell[i] = has_cell[i + 1] and following.y_max <= part.y_max
+        return has_cell
 
     def find_tables(self) -> Iterator[tuple[int, int, Line]]:
         """Yield the start and the end of each table, and its line."""
         written = start = 0
         while start < len(self._parts):
-            table, end = self._read_table(start)
+            table, end = self._read_table(start) if self._has_cell_beside[start] else (None, start)
             if table is None:
-                start += 1
+                start = max(start + 1, end)
                 continue
             header_start, names = self._find_header(table, written, start)
             grid = table.make_grid()
@@ -177,29 +253,28 @@ class _TableReader:
                 names = [" ".join(filter(None, texts)) for texts in zip(*grid[:count], strict=True)]
                 grid = grid[count:]
             line = format_table("", "", names, grid)
-            cells = [cell for row in table.rows for cell in row]
-            line.row_extent = min(c.x_min for c in cells), max(c.x_max for c in cells)
+            line.row_extent = table.extent
             yield header_start, end, line
             written = start = end
 
     def _read_table(self, start: int) -> tuple[_Table | None, int]:
-        """Return the table whose first row begins at `start`, and its end."""
+        """Return the table whose first row begins at `start`, and where to go on."""
         row, end = self._read_row(start)
-        if len(row) < 2:
+        if sum(not cell.is_value for cell in row) < _MIN_TEXT_COLUMNS:
             return None, start
         table = _Table(row)
         rows_end = end  # behind the last row with several cells
         while end < len(self._parts):
             row, next_end = self._read_row(end)
-            places = table.place(row) if row and self._is_near(table.rows[-1], row) else None
-            if places is None or not table.is_aligned(row, places):
+            if not row or not self._is_near(table.bottom, row) or not table.add(row):
                 break
-            table.add(row, places)
             end = next_end
             rows_end = end if len(row) > 1 else rows_end
         while len(table.rows[-1]) == 1:
             table.rows.pop()
-        return (table, rows_end) if table.is_convincing else (None, start)
+        if table.is_convincing:
+            return table, rows_end
+        return None, rows_end if len(table.rows) >= _MIN_ROWS else start
 
     def _read_row(self, start: int) -> tuple[list[_Cell], int]:
         """Return the cells of the row that begins at `start`, and its end; [] if it is none."""
@@ -207,15 +282,17 @@ class _TableReader:
         if not _is_located(parts[start]):
             return [], start
         cells = [_Cell(parts[start])]
+        bottom = parts[start].y_min
         end = start + 1
         while end < len(parts) and _is_located(parts[end]):
             part, cell = parts[end], cells[-1]
             if self._continues(cell, part):
                 cell.add(part)
-            elif part.x_min >= cell.x_max - 1 and part.y_max > min(c.y_min for c in cells):
+            elif part.x_min >= cell.x_max - 1 and part.y_max > bottom:
                 cells.append(_Cell(part))
             else:
                 break
+            bottom = min(bottom, part.y_min)
             end += 1
         tallest = max(cells, key=lambda cell: len(cell.lines))
         is_row = all(
@@ -238,20 +315,19 @@ class _TableReader:
             or abs(part.x_min + part.x_max - last.x_min - last.x_max) <= 2 * _ALIGNED_POINTS
         )
 
-    def _is_near(self, upper: Sequence[_Cell], lower: Sequence[_Cell]) -> bool:
-        """Whether a row is just below another one."""
-        gap = min(cell.y_min for cell in upper) - max(cell.y_max for cell in lower)
+    def _is_near(self, bottom: float, row: Sequence[_Cell]) -> bool:
+        """Whether a row is just below the bottom of another one."""
+        gap = bottom - max(cell.y_max for cell in row)
         return -_RISE * self._height <= gap <= _ROW_GAP * self._height
 
     def _find_header(self, table: _Table, written: int, start: int) -> tuple[int, list[str] | None]:
         """Return where the header above a table begins, and its names; None if it has none."""
         for header_start in range(start - 1, max(written, start - _MAX_HEADER_PARTS) - 1, -1):
             row, end = self._read_row(header_start)
-            if end != start or len(row) < 2 or not self._is_near(row, table.rows[0]):
+            if end != start or len(row) < 2 or not table.match_header(row):
                 continue
-            centres = [(cell.x_min + cell.x_max) / 2 for cell in row]
-            columns = [sum(centre >= x - 1 for x, _ in table.columns) - 1 for centre in centres]
-            if len(row) == len(table.columns) and columns == list(range(len(row))):
+            gap = min(cell.y_min for cell in row) - table.top
+            if -_RISE * self._height <= gap <= _ROW_GAP * self._height:
                 return header_start, [cell.text for cell in row]
         return start, None
 

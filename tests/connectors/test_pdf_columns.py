@@ -149,3 +149,41 @@ def test_an_o_far_from_its_text_is_a_bullet() -> None:
     lines = parse(page).text.split("\n")
     assert lines[1:3] == ["◦ a helmet", "◦ a vest with a number"]
     assert lines[3] == "o contrato vale um ano"
+
+
+# -- Characters that are drawn one by one ---------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [6.4, 7.0])
+@pytest.mark.parametrize("line_count", [2, 3, 12])
+def test_characters_drawn_one_by_one_are_words(step: float, line_count: int) -> None:
+    """PDFium takes such a page for vertical text: each character is a line."""
+    lines = [f"These are the words of line {i}" for i in range(line_count)]
+    page = Page()
+    for i, line in enumerate(lines):
+        for k, character in enumerate(line):
+            if character != " ":
+                page.write(40 + step * k, 740 - 11 * i, character)
+    assert parse(page).text.split("\n") == lines
+
+
+def test_short_lines_stay_lines() -> None:
+    numbers = [str(i) for i in range(10, 50)]
+    page = Page()
+    page.write_lines(72, 740, numbers)
+    assert parse(page).text.split() == numbers
+
+
+# -- Documents that do not divide words -----------------------------------------------------
+
+
+def test_a_hyphen_stays_in_a_document_that_divides_no_words() -> None:
+    filler = [f"Sentence {i} has the words that a line of text has in it." for i in range(120)]
+    last = ["Please write a follow-", "up to all of the members."]
+    pages = [Page() for _ in range(3)]
+    for page, lines in zip(pages, (filler[:40], filler[40:80], [*filler[80:], *last]), strict=True):
+        page.write_lines(72, 740, lines)
+    assert "a follow-up to all" in " ".join(parse(*pages).text.split())
+    divided = Page()
+    divided.write_lines(72, 740, ["The infor-", "mation says so. All the information."])
+    assert "a followup to all" in " ".join(parse(*pages, divided).text.split())

@@ -303,3 +303,27 @@ def test_names_of_groups_stand_at_the_same_place_above_them(place: str) -> None:
     page += draw_row(636, "Profit", ["400", "422", "350", "320"])
     ((table, _),) = list_tables(parse(page))
     assert table.columns[1:] == ("2024 Plan", "2024 Actual", "2023 Plan", "2023 Actual")
+
+
+def test_a_paragraph_above_a_table_is_no_name_of_its_columns() -> None:
+    lead = [
+        (50.0, 752.0, 9.0, "The board met in May. The sales of our three plants in the last two"),
+        (
+            50.0,
+            741.0,
+            9.0,
+            "years, as they were reported to the board of directors, were as follows:",
+        ),
+    ]
+    rows = [*draw_row(727, "", ["2023", "2022"])]
+    for i, plant in enumerate(("Aarhus", "Lyon", "Porto")):
+        rows += draw_row(714 - 12 * i, plant, [f"{i + 1},200", f"{i + 2},300"])
+    document = parse([*lead, *rows])
+    ((table, texts),) = list_tables(document)
+    assert table.columns == ("", "2023", "2022")
+    assert texts[0] == "| Aarhus | 1,200 | 2,300 |"
+    assert table.name == (
+        "The sales of our three plants in the last two years, as they were reported to the board of"
+        " directors, were as follows"
+    )
+    assert document.text.startswith("The board met in May. The sales of our three plants")

@@ -203,7 +203,11 @@ def test_files_chosen_before_the_texts_of_the_page_are_uploaded(
     held_requests: list[Any] = []
     page.route("**/page/lang/*.json", lambda route: held_requests.append(route))
     page.reload()
-    kettle = {"name": "kettle.md", "mimeType": "text/markdown", "buffer": b"# Kettle\n\nTwo litres."}
+    kettle = {
+        "name": "kettle.md",
+        "mimeType": "text/markdown",
+        "buffer": b"# Kettle\n\nTwo litres.",
+    }
     page.set_input_files("#files", files=[kettle])
     page.wait_for_function("document.querySelector('#files').files.length === 0")
     while not held_requests:
