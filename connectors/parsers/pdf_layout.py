@@ -13,6 +13,7 @@ from typing import Any, Literal
 from rag.types import Table
 
 LINE_END_HYPHEN = "\ufffe"  # PDFium writes this for a hyphen and the line end after it
+_LEAST_GAP_SHARE = 0.35  # of the line height: narrower gaps are the spaces between words
 _GAP_SHARE = 0.75  # of the line height: the least width of a gap between columns
 _SAMPLED_ANGLES = 5  # characters of a page whose direction is read
 _EDGE_LINES = 2  # lines at the top, and at the bottom, that may be a header or footer
@@ -85,7 +86,7 @@ class CharacterBoxes:
         self._box = pdfium.FS_RECTF()
         self._reference = ctypes.addressof(self._box)
         self.count = textpage.count_chars()
-        self._gaps: dict[tuple[int, int, float], list[tuple[int, float, float]]] = {}
+        self._gaps: dict[tuple[int, int], list[tuple[int, float, float]]] = {}
 
     def get_box(self, index: int) -> tuple[float, float, float, float]:
         """Return x_min, y_min, x_max and y_max of a character; all 0 if PDFium does not know."""
@@ -140,12 +141,13 @@ class CharacterBoxes:
         `max_height` is that of a usual line: PDFium may have joined words that are not at the same
         height.
         """
-        min_width = _GAP_SHARE * min(line.y_max - line.y_min, max_height)
-        key = line.start, line.end, min_width
-        gaps = self._gaps.get(key)
+        height = line.y_max - line.y_min
+        span = line.start, line.end
+        gaps = self._gaps.get(span)
         if gaps is None:
-            gaps = self._gaps[key] = self._find_gaps(line, min_width)
-        return gaps
+            gaps = self._gaps[span] = self._find_gaps(line, _LEAST_GAP_SHARE * height)
+        min_width = _GAP_SHARE * min(height, max_height)
+        return [gap for gap in gaps if gap[2] - gap[1] >= min_width] if gaps else gaps
 
     def _find_gaps(self, line: Line, min_width: float) -> list[tuple[int, float, float]]:
         gaps: list[tuple[int, float, float]] = []
