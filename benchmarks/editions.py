@@ -1,11 +1,13 @@
 """Speed of this edition compared with an earlier one: ingest, search, answers and start-up.
 
     python -m benchmarks.editions ebdd8e4
+    python -m benchmarks.editions ebdd8e4 3843f6c
 
-The argument is a git revision. Its packages are installed into a temporary folder, without
-dependencies. Both editions run with the dependencies of this environment. Each measurement runs in
-its own process, and the editions take turns. The best of several rounds counts. The last line of
-the output contains the ratio of the times (this edition / the earlier one) for each measurement.
+The argument is a git revision; a second one takes the place of this edition. Their packages are
+installed into temporary folders, without dependencies. Both editions run with the dependencies of
+this environment. Each measurement runs in its own process, and the editions take turns. The best of
+several rounds counts. The last line of the output contains the ratio of the times (this edition /
+the earlier one) for each measurement.
 """
 
 from __future__ import annotations
@@ -31,10 +33,13 @@ pilot licence insurance repair spare parts shipping invoice region office schedu
 firmware update sensor calibration storage temperature transport case weight range signal""".split()
 
 
-def main(revision: str) -> None:
+def main(revision: str, later_revision: str = "") -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        editions = {"earlier": install_edition(revision, work), "this": ROOT}
+        editions = {
+            "earlier": install_edition(revision, work / "earlier"),
+            "this": install_edition(later_revision, work / "later") if later_revision else ROOT,
+        }
         write_documents(work / "docs")
         best: dict[str, dict[str, float]] = {name: {} for name in editions}
         for round_number in range(ROUNDS):
@@ -53,7 +58,7 @@ def main(revision: str) -> None:
 def install_edition(revision: str, work: Path) -> Path:
     """Install the packages of a git revision into a separate folder."""
     source, site = work / "source", work / "site"
-    source.mkdir()
+    source.mkdir(parents=True)
     archive = subprocess.run(
         ["git", "archive", revision], cwd=ROOT, check=True, capture_output=True
     ).stdout
@@ -169,4 +174,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--worker"]:
         print(json.dumps(measure(Path(sys.argv[2]), Path(sys.argv[3]))))
     else:
-        main(sys.argv[1])
+        main(*sys.argv[1:])

@@ -3,8 +3,8 @@
     python3 -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/peers.txt
     python -m benchmarks.reading_order .venv-peers/bin/python docs ../shared/data/files
 
-Chromium prints every Markdown and HTML file of the folders as PDF: in one column, in two, and in
-three; tables and code span all columns. The reference is the text as Chromium shows it
+Chromium prints every Markdown and HTML file of the folders as PDF, and every Markdown file also in
+two and in three columns. The reference is the text as Chromium shows it
 (``innerText``: tables row by row, columns one after another), so that no PDF library is its own
 judge. The result is the share of the reference's words that a system has in the same order
 (difflib's matching blocks), over all words of a layout. Scripts do not run, and nothing is loaded
@@ -13,6 +13,7 @@ from a network.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -33,6 +34,7 @@ MAX_WORDS = 20_000  # difflib compares each word with each
 
 
 def main(python: str, folders: Sequence[Path]) -> None:
+    os.environ["SAMPLED"] = "1"  # for the peers: every page
     sources = [
         path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in SUFFIXES
     ]
@@ -41,7 +43,8 @@ def main(python: str, folders: Sequence[Path]) -> None:
     )
     with tempfile.TemporaryDirectory() as work:
         for columns in COLUMNS:
-            printed = list(print_files(sources, columns, Path(work)))
+            chosen = [path for path in sources if columns == 1 or path.suffix == ".md"]
+            printed = list(print_files(chosen, columns, Path(work)))
             references = [[text] for _, text in printed]
             paths = [path for path, _ in printed]
             shares = [share(references, [[citewell_text(path)] for path in paths])]
