@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import compress
+from itertools import compress, pairwise
 from typing import Any, NamedTuple
 
 from connectors.parsers.pdf_layout import LINE_END_HYPHEN, CharacterBoxes, Line
@@ -30,6 +30,9 @@ _MAX_CELL_CHARACTERS = 800  # a longer text is in a frame, not in a cell
 _MAX_CROSSING_SHARE = 0.02  # of the words of a table, that a line may go through
 _MIN_FILLED_SHARE = 0.3  # of the cells of a table
 _SAME_EDGE_POINTS = 3.0  # between the columns of a table and those of its continuation
+_MAX_DIVIDED_SHARE = 0.2  # of the cells: they have numbers of several columns
+_COLUMN_GAP = 1.5  # of the line height
+_NUMBER_ENDS = "0123456789)%"
 _WORD = re.compile(rf"[^\s{LINE_END_HYPHEN}]+{LINE_END_HYPHEN}?")
 
 Box = tuple[float, float, float, float]
@@ -387,9 +390,10 @@ def _read_cells(
 ) -> dict[tuple[int, int], str]:
     """Return the text of each cell that has one; lines that are wrapped in a cell are joined.
 
-    Return {} if the lines do not bound cells: words cross them, or numbers stand one below another.
+    Return {} if the lines do not bound cells: words cross them, numbers stand one below another, or
+    there are numbers far apart in many of them.
     """
-    words: dict[tuple[int, int], list[tuple[float, float, float, str]]] = {}
+    words: dict[tuple[int, int], list[_Word]] = {}
     crossing_count = word_count = 0
     for line in lines:
         for word in _WORD.finditer(line.text):
@@ -400,25 +404,54 @@ def _read_cells(
             crossing_count += grid.is_crossed(x_min + 1, x_max - 1, y)
             word_count += 1
             if cell is not None:
-                position = ((y_min + y_max) / 2, x_min, y_max - y_min, word[0])
-                words.setdefault(spans[cell], []).append(position)
+                words.setdefault(spans[cell], []).append(
+                    _Word(y, x_min, x_max, y_max - y_min, word[0])
+                )
     if crossing_count > _MAX_CROSSING_SHARE * word_count:
         return {}
-    rows = {cell: _list_rows(positions) for cell, positions in words.items()}
-    if any(sum(map(is_value, texts)) > 1 for texts in rows.values()):
+    rows = {cell: _list_rows(cell_words) for cell, cell_words in words.items()}
+    divided_count = sum(any(map(_has_columns, cell_rows)) for cell_rows in rows.values())
+    if divided_count > _MAX_DIVIDED_SHARE * len(rows):
+        return {}  # the lines between some columns are missing
+    texts = {cell: [_join_words(row) for row in cell_rows] for cell, cell_rows in rows.items()}
+    if any(sum(map(is_value, lines)) > 1 for lines in texts.values()):
         return {}  # the lines between some rows are missing
-    return {cell: join_cell_lines(texts) for cell, texts in rows.items()}
+    return {cell: join_cell_lines(lines) for cell, lines in texts.items()}
 
 
-def _list_rows(places: Sequence[tuple[float, float, float, str]]) -> list[str]:
-    """Return the lines of text in a cell, from the words and their places."""
-    rows: list[list[tuple[float, float, float, str]]] = []
-    for place in sorted(places, key=lambda place: -place[0]):
-        if rows and rows[-1][0][0] - place[0] < 0.5 * place[2]:
-            rows[-1].append(place)
+class _Word(NamedTuple):
+    """A word in a cell: its vertical centre, its edges, and the height of its line."""
+
+    y: float
+    x_min: float
+    x_max: float
+    height: float
+    text: str
+
+
+def _list_rows(words: Sequence[_Word]) -> list[list[_Word]]:
+    """Return the lines of text in a cell, from left to right."""
+    rows: list[list[_Word]] = []
+    for word in sorted(words, key=lambda word: -word.y):
+        if rows and rows[-1][0].y - word.y < 0.5 * word.height:
+            rows[-1].append(word)
         else:
-            rows.append([place])
-    return [" ".join(p[3] for p in sorted(row, key=lambda place: place[1])) for row in rows]
+            rows.append([word])
+    return [sorted(row, key=lambda word: word.x_min) for row in rows]
+
+
+def _join_words(row: Sequence[_Word]) -> str:
+    return " ".join(word.text for word in row)
+
+
+def _has_columns(row: Sequence[_Word]) -> bool:
+    """Whether a line of text has two numbers far apart."""
+    return any(
+        left.text[-1] in _NUMBER_ENDS
+        and any(map(str.isdigit, right.text))
+        and right.x_min - left.x_max > _COLUMN_GAP * left.height
+        for left, right in pairwise(word for word in row if word.text not in "$€£%")
+    )
 
 
 # -- Continuations ---------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 from connectors.parsers.pdf_fonts import clean_characters
@@ -19,6 +19,7 @@ _LOOSE_CHARACTER = 0.62  # the same, of a line with wide gaps
 _TAIL_CHARACTERS = 40  # of a line that are searched for a number at its end
 _NUMBER_ENDS = "0123456789)%—–-"
 _TOKEN = re.compile(r"[^\s\ufffe]+\ufffe?")
+_CURRENCY_SIGNS = ("$", "€", "£")
 _FOOTNOTE = r"(?:\s*+(?:\([0-9a-zA-Z]{1,3}\)|[*†‡]++))*+"
 _VALUE = re.compile(
     r"[$€£¥]?\s*+[(+\-−–—<>~]*+\s*+[$€£¥]?\s*+\d[\d.,]*+\s*+\)?\s*+(?:[%x]|bps?|pts?|pp)?\s*+\)?"
@@ -200,11 +201,14 @@ def read_runs(line: Line, boxes: CharacterBoxes, whole: bool) -> list[Run]:
     text, offset = line.text, line.start
     height = max(line.y_max - line.y_min, 1.0)
     tokens = [match.span() for match in _TOKEN.finditer(text)]
+    signs = _take_signs(text, tokens, boxes, offset)
     wide_gap = _WIDE_GAP * height
     runs: list[Run] = []
     start, end = tokens[-1]
     run_end, x_max = end, line.x_max
     x_min = boxes.get_x_min(offset + start)
+    if start in signs:
+        x_max = boxes.get_edges(offset + end - 1, offset + start)[0]
     for previous_start, previous_end in reversed(tokens[:-1]):
         previous_x_max, previous_x_min = boxes.get_edges(
             offset + previous_end - 1, offset + previous_start
@@ -216,11 +220,11 @@ def read_runs(line: Line, boxes: CharacterBoxes, whole: bool) -> list[Run]:
             gap = 0
         if gap >= wide_gap or gap < -height or text[start] in "$€£":
             is_amount = text[start] in "$€£" and text[previous_end - 1] in _NUMBER_ENDS
-            is_joined = text[previous_start:previous_end] in ("$", "€", "£") or (
+            is_joined = text[previous_start:previous_end] in _CURRENCY_SIGNS or (
                 text[start] in "%)" and not text[start:end].strip("%)")
             )
             if is_amount or ((gap >= wide_gap or gap < -height) and not is_joined):
-                runs.append(Run(text[start:run_end], x_min, x_max))
+                runs.append(_make_run(text, start, run_end, x_min, x_max, signs))
                 run_end, x_max = previous_end, previous_x_max
         start, end, x_min = previous_start, previous_end, previous_x_min
         if not whole and text[start].isalpha() and start:
@@ -228,5 +232,38 @@ def read_runs(line: Line, boxes: CharacterBoxes, whole: bool) -> list[Run]:
             if width <= _MEAN_CHARACTER * height * previous_end:
                 start, x_min = 0, line.x_min
                 break
-    runs.append(Run(text[start:run_end], x_min, x_max))
+    runs.append(_make_run(text, start, run_end, x_min, x_max, signs))
     return runs[::-1]
+
+
+def _take_signs(
+    text: str, tokens: list[tuple[int, int]], boxes: CharacterBoxes, offset: int
+) -> dict[int, tuple[str, float]]:
+    """Remove the currency signs that are drawn after their numbers, and stand before them.
+
+    Return them and their left edges by the start of the number.
+    """
+    signs: dict[int, tuple[str, float]] = {}
+    for i in range(len(tokens) - 1, 0, -1):
+        (before, _), (start, end) = tokens[i - 1 : i + 1]
+        if text[start:end] in _CURRENCY_SIGNS:
+            x_min = boxes.get_x_min(offset + start)
+            if x_min < boxes.get_x_min(offset + before):
+                signs[before] = text[start:end], x_min
+                del tokens[i]
+    return signs
+
+
+def _make_run(
+    text: str,
+    start: int,
+    end: int,
+    x_min: float,
+    x_max: float,
+    signs: Mapping[int, tuple[str, float]],
+) -> Run:
+    """Return the run of a span, with the currency sign that is drawn after it."""
+    if start not in signs:
+        return Run(text[start:end], x_min, x_max)
+    sign, sign_x_min = signs[start]
+    return Run(f"{sign} {text[start:end]}", sign_x_min, x_max)

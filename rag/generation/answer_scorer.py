@@ -28,7 +28,7 @@ from rag.generation.relevance import (
     score_features,
 )
 from rag.query import Query
-from rag.text.date_ranges import DateRange, find_date_ranges, find_date_words
+from rag.text.date_ranges import DateRange, find_date_ranges, find_date_words, find_period_words
 from rag.text.function_words import (
     LANGUAGES,
     VAGUE_VERBS,
@@ -306,7 +306,7 @@ def compute_feature_matrix(
     """
     import numpy as np
 
-    stop_words = find_stop_words(str(query))
+    stop_words = find_stop_words(str(query)) | find_period_words(str(query))
     distinct_words = _list_distinct_words(str(query))
     question_words = [w for w in distinct_words if w not in stop_words] or distinct_words
     has_compounds = find_function_words(str(query)).has_compounds

@@ -11,6 +11,7 @@ from rag.embedding import Embedder
 from rag.generation.passages import Passage
 from rag.query import Query
 from rag.text.spellings import find_query_forms, find_written_forms
+from rag.text.synonyms import is_synonym
 from rag.text.tokenization import STOP_WORDS, stems, words
 from rag.text.typos import find_nearest_words, max_typos
 from rag.text.word_lists import MONTH_NUMBERS
@@ -95,7 +96,7 @@ def _replace_typos(
     typos = [
         word
         for word in unknown
-        if word in present and max_typos(word)
+        if word in present and max_typos(word) and not is_synonym(word)
         if word not in names or len(word) >= _MIN_NAME_CHARACTERS
     ]
     typos = [

@@ -372,12 +372,15 @@ def _is_heading(passage: Passage, span: Span) -> bool:
 
 
 def _is_group_name(passage: Passage, span: Span) -> bool:
-    """Whether a row of a table only names the rows below it: a name and empty cells."""
+    """Whether a row of a table only names the rows below it: a name and empty cells.
+
+    The rows below may be in the next passage. Rows that all have empty cells are a list.
+    """
     row = passage.text[span.start : span.end]
     if _GROUP_NAME.fullmatch(row) is None:
         return False
     following = passage.text[span.end : span.end + 1_000].lstrip("\n").partition("\n")[0]
-    return following.startswith("|") and _GROUP_NAME.fullmatch(following) is None
+    return not following or (following.startswith("|") and _GROUP_NAME.fullmatch(following) is None)
 
 
 def _count_required_words(passage: Passage, span: Span, sentence: str) -> int:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from rag.stores.lexical_index import BM25Query, LexicalQuery, SparseQuery, weigh_sparse_terms
 from rag.text.spellings import QueryForms, find_query_forms, fold, list_pieces
-from rag.text.synonyms import find_synonym_phrases, synonym_stems
+from rag.text.synonyms import find_synonym_phrases, is_synonym, synonym_stems
 from rag.text.tokenization import STOP_WORDS, index_stems, regional_stems, words
 from rag.text.typos import find_words_with_two_typos, list_edits, max_typos
 
@@ -160,6 +160,8 @@ class _QueryPlanner:
     def _find_similar_stems(self, word: str, forms: Sequence[str]) -> list[str]:
         """Return the stems of the index for which an unknown word may be a misspelling."""
         if not self._query.typo_weight or self._is_known_form(word) or not max_typos(word):
+            return []
+        if self._query.synonym_weight and is_synonym(word):
             return []
         if self._corrected_words == _MAX_CORRECTED_WORDS:
             return []

@@ -32,6 +32,11 @@ _RELATIVE = re.compile(
     re.IGNORECASE,
 )
 _YEAR = re.compile(r"(?<![\w.,/-])(?:FY\s?)?((?:19|20)\d\d)(?:['’]s)?(?![\w/-]|[.,]\d)")
+_YEAR_WORDS = re.compile(
+    r"\b(?:year[\s-]end(?:ed|ing)?|(?:the\s)?end\sof|(?:fiscal|financial|calendar|business)(?:\syear)?|year"
+    r"|(?:ende\s(?:des\s)?)?(?:geschäfts)?jahre?s?|exercice|année|ejercicio|año)\s(?=(?:FY\s?)?(?:19|20)\d\d\b)",
+    re.IGNORECASE,
+)
 _MONTH = re.compile(rf"(?<!\w)({MONTH_PATTERN})\.?(?!\w)", re.IGNORECASE)
 _BETWEEN = re.compile(r"\b(?:between|from|zwischen|von|vom)\s(?:the\s|dem\s)?$", re.IGNORECASE)
 _AND = re.compile(
@@ -123,6 +128,12 @@ def find_date_words(text: str) -> dict[str, frozenset[str]]:
         if _FULL_DATE.fullmatch(date):
             days[date] = frozenset(words(text[form.start : form.end]))
     return days
+
+
+@lru_cache(maxsize=1_024)
+def find_period_words(text: str) -> frozenset[str]:
+    """Return the words in lower case that only say that a year is one: the "year end" of 2024."""
+    return frozenset(word for match in _YEAR_WORDS.finditer(text) for word in words(match[0]))
 
 
 def agree_dates(first: str, second: str) -> bool:

@@ -169,3 +169,21 @@ def test_years_above_values_are_the_names_of_their_columns() -> None:
     ((table, rows),) = list_tables(parse(page))
     assert table.columns == ("EUR", "2024", "2023")
     assert rows == ["| Sales | 1,200 | 1,100 |", "| Rent | 40 | 38 |"]
+
+
+def test_lines_that_do_not_divide_all_columns_are_no_cells() -> None:
+    """A frame with one line between labels and values: the values have columns of their own."""
+    page = Page()
+    for i, (label, first, second) in enumerate(
+        [("Plant", "2023", "2022"), ("Lyon", "1,200", "900"), ("Porto", "350", "410")]
+    ):
+        y = 688 - 17 * i
+        for x, text in ((54, label), (240, first), (360, second)):
+            page.write(x, y, text)
+    for level in range(4):
+        page.draw_line(50, 700 - 17 * level, 450, 700 - 17 * level)
+    for x in (50, 200, 450):
+        page.draw_line(x, 700, x, 649)
+    ((table, texts),) = list_tables(parse(page))
+    assert table.columns == ("Plant", "2023", "2022")
+    assert texts == ["| Lyon | 1,200 | 900 |", "| Porto | 350 | 410 |"]

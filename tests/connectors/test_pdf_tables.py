@@ -327,3 +327,14 @@ def test_a_paragraph_above_a_table_is_no_name_of_its_columns() -> None:
         " directors, were as follows"
     )
     assert document.text.startswith("The board met in May. The sales of our three plants")
+
+
+def test_a_currency_sign_that_is_drawn_after_its_number_belongs_to_it() -> None:
+    page = draw_row(740, "", ["2023", "2022"])
+    for i, label in enumerate(("Sales", "Net earnings", "Dividends")):
+        y = 726 - 14 * i
+        page += [(50, y, 9.0, label), (320, y, 9.0, f"{i + 5},144"), (300, y, 9.0, "$")]
+        page += [(410, y, 9.0, f"{i + 4},814"), (390, y, 9.0, "$")]
+    ((table, texts),) = list_tables(parse(page))
+    assert table.columns == ("", "2023", "2022")
+    assert texts[1] == "| Net earnings | $ 6,144 | $ 5,814 |"

@@ -52,6 +52,11 @@ def find_synonymous_words(question: str, text: str) -> frozenset[str]:
     )
 
 
+def is_synonym(word: str) -> bool:
+    """Whether a word is a term of a table by itself, such as "EPS": it is spelled right."""
+    return bool(_list_groups(word))
+
+
 @lru_cache(maxsize=len(SYNONYM_LANGUAGES))
 def synonym_stems(language: str) -> Mapping[str, tuple[str, ...]]:
     """Return the stems of the synonyms of a stem, as an index has them; only of single words.
