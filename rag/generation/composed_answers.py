@@ -1,4 +1,4 @@
-"""Answers of several quotes: the items of a list, the sides of a comparison, a summary, files.
+"""Answers of several quotes: lists, the sides of a comparison, the parts of a calculation, files.
 
 Each function returns the sentences to quote, in the order of the answer, or nothing where the
 passages have no such answer.
@@ -21,6 +21,7 @@ from rag.generation.relevance import Candidate
 from rag.query import Query
 from rag.text.function_words import question_stems
 from rag.text.sentences import Span
+from rag.text.synonyms import find_synonymous_words
 from rag.text.tokenization import stems
 
 _GENERIC_STEMS = frozenset(
@@ -37,6 +38,8 @@ _COMPARISON = re.compile(
 )
 _MAX_SUMMARY_SENTENCES = 5
 _MIN_TOPIC_SHARE = 0.6  # of the words of a topic, in the names of the document
+_TOTAL = re.compile(r"\W*(?:total|sum|summe|gesamt)\W*", re.IGNORECASE)
+_WORDS_OF_SENTENCE = 100  # more than a label has
 _QUOTES_PER_SIDE = 2  # of a comparison that does not say what is compared
 
 
@@ -204,6 +207,55 @@ def select_sides(
     selected = [candidate for quotes in by_side.values() for candidate in quotes]
     distinct = {(candidate.passage.uri, candidate.text): candidate for candidate in selected}
     return list(distinct.values()), [side for side, quotes in by_side.items() if not quotes]
+
+
+def select_quantities(
+    asked: AskedFor, passages: Sequence[Passage], embedder: Embedder
+) -> list[Candidate]:
+    """Return the row or sentence for each quantity of a calculation; [] if fewer than two have one.
+
+    It has all words of the quantity, or their synonyms; the one with the fewest other words in its
+    label is the quantity itself.
+    """
+    selected: list[Candidate] = []
+    for quantity in asked.sides:
+        candidates = rank_candidates(Query(quantity), passages, embedder)
+        matching = [c for c in candidates if _has_quantity(c, quantity)]
+        best = min(
+            matching, key=lambda c: (_count_other_words(c, quantity), -c.score), default=None
+        )
+        if best is not None:
+            selected.append(best)
+    distinct = {(candidate.passage.uri, candidate.text): candidate for candidate in selected}
+    return list(distinct.values()) if len(distinct) > 1 else []
+
+
+def _has_quantity(candidate: Candidate, quantity: str) -> bool:
+    """Whether a sentence has a number, and all words of a quantity or other terms for them.
+
+    Of a row, its label has the words; the name of its group counts only for "Total".
+    """
+    if not any(map(str.isdigit, candidate.text)):
+        return False
+    group, _, own_label = _find_label(candidate).rpartition(": ")
+    text = own_label or candidate.text
+    if _TOTAL.fullmatch(text):
+        text = f"{text} {group}"
+    others = {stem for word in find_synonymous_words(quantity, text) for stem in stems(word)}
+    return set(question_stems(quantity)) <= set(stems(text)) | others
+
+
+def _find_label(candidate: Candidate) -> str:
+    """Return the label of a row; "" for a sentence."""
+    passage, span = candidate.passage, candidate.span
+    table = passage.table_at(span.start)
+    return table.find_row_label(passage.text[span.start : span.end]) if table else ""
+
+
+def _count_other_words(candidate: Candidate, quantity: str) -> int:
+    """Return how many words of the label of a row are not in the quantity; many for a sentence."""
+    label = _find_label(candidate).rpartition(": ")[2]
+    return len(set(stems(label)) - set(stems(quantity))) if label else _WORDS_OF_SENTENCE
 
 
 def _add_first_of_section(matching: Sequence[Candidate]) -> list[Candidate]:

@@ -23,6 +23,7 @@ from rag.generation.composed_answers import (
     select_items,
     select_list_around,
     select_list_below,
+    select_quantities,
     select_sides,
     select_summary,
 )
@@ -69,6 +70,7 @@ _MIN_REPEATED_WORDS = 2
 _KINDS_WITH_OWN_CHECK = frozenset({"comparison", "summary", "files"})
 _WITH_A_MODEL = {
     "comparison": "sentences are quoted as they are, a chat model could compare the passages",
+    "calculation": "values are quoted as they are, a chat model could calculate with them",
     "summary": "sentences are quoted as they are, a chat model could sum up the passages",
 }
 
@@ -139,7 +141,7 @@ class ExtractiveGenerator(Generator):
             and best_relevance >= self.threshold
         )
         has_own_check = asked.kind in _KINDS_WITH_OWN_CHECK or (
-            asked.kind == "list" and bool(selected) and not _is_item(selected[-1])
+            asked.kind in ("list", "calculation") and bool(selected) and not _is_item(selected[-1])
         )
         if is_sure and not selected and not has_own_check:
             selected = self._select_candidates(query, candidates)
@@ -175,6 +177,8 @@ class ExtractiveGenerator(Generator):
         if asked.kind == "comparison":
             selected, missing_sides = select_sides(asked, passages, self.embedder)
             return ([] if missing_sides else selected), missing_sides
+        if asked.kind == "calculation":
+            return select_quantities(asked, passages, self.embedder), []
         if asked.kind == "summary":
             return select_summary(asked, passages, ranked), []
         if asked.kind == "files":

@@ -1,4 +1,4 @@
-"""Kinds of questions that one sentence cannot answer: lists, comparisons, summaries.
+"""Kinds of questions that one sentence cannot answer: lists, comparisons, calculations, summaries.
 
 The words are English, German, French and Spanish. Every other question asks for a fact.
 """
@@ -9,7 +9,7 @@ import re
 from typing import Literal, NamedTuple
 
 _MAX_CHARACTERS = 300  # of a question that is looked at
-QuestionKind = Literal["fact", "list", "comparison", "summary", "files"]
+QuestionKind = Literal["fact", "list", "comparison", "calculation", "summary", "files"]
 
 _FILES = re.compile(
     r"^\W*(?:in\s)?(?:(?:which|what)\s(?:of\s(?:the|our|my)\s)?(?:files?|documents?|mails?|pages?)|"
@@ -25,7 +25,10 @@ _SUMMARY = re.compile(
     r"(?:can\syou\s)?(?:give|show|write)\s(?:me\s|us\s)?(?:a|an)\s(?:short\s|brief\s)?"
     r"(?:summary|overview|outline)\s(?:of|on|about)\s|"
     r"(?:summary|overview|outline)\s(?:of|on)\s|"
-    r"what\s(?:is|are)\s(?=.{2,80}\sabout\W*$)|what\sdoes\s(?=.{2,80}\s(?:cover|deal\swith)\W*$)|"
+    r"what\s(?:is|are|was|were)\s(?:the\s)?(?:(?:key|main|central|most\simportant)\s"
+    r"(?:points|messages?|takeaways?|contents?|topics?|findings|agenda)|gist|essence)\s(?:of|in|from)\s|"
+    r"was\s(?:sind|waren)\sdie\s(?:wichtigsten|zentralen)\s(?:punkte|aussagen|themen|inhalte)\s"
+    r"(?:von|des|der|im|in)\s|what\s(?:is|are)\s(?=.{2,80}\sabout\W*$)|what\sdoes\s(?=.{2,80}\s(?:cover|deal\swith)\W*$)|"
     r"(?:fasse?|gib)\s(?=.*(?:zusammen|überblick))|worum\sgeht\ses\s(?:in|im|bei)\s|"
     r"zusammenfassung\s(?:von|des|der)\s|résume[zr]?\s|resume\s|resumen\sde\s|de\squoi\sparle\s)"
     r"(?P<topic>.+?)(?:\sabout|\scover|\sdeal\swith|\szusammen)?\W*$",
@@ -73,8 +76,33 @@ _ATTRIBUTE = re.compile(
 _ARTICLE = re.compile(r"^(?:the|a|an|der|die|das|dem|den|le|la|les|el|los|las)\s", re.IGNORECASE)
 
 
+_DEFINITIONS = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"\b(?:is|are)\s(?:defined|calculated|computed)\s(?:as|by\sdividing)\b:?\s*(?P<formula>.+)",
+        r"\b(?:define|calculate|compute)\s.{2,80}?\s(?:as|using|from|by\sdividing)\b:?\s*(?P<formula>.+)",
+        r"\b(?:ist|sind)\s(?:definiert|berechnet)\sals\b:?\s*(?P<formula>.+)",
+        r"\bberechnet\ssich\s(?:als|aus)\b:?\s*(?P<formula>.+)",
+    )
+)
+_OPERATOR = re.compile(
+    r"[*/+×÷=();:,]|\s[-–−]\s|\b(?:divided\sby|multiplied\sby|dividing|times|plus|minus|less|over|by|and|"
+    r"geteilt\sdurch|mal|und|durch|abzüglich|zuzüglich)\b",
+    re.IGNORECASE,
+)
+_NOT_OF_QUANTITY = re.compile(
+    r"\b(?:between|from|for|in|of\sthe|at\sthe|zwischen|aus|im)\s.*$|\b(?:the|(?-i:an?)|its|their|average|mean|"
+    r"change\sin|unadjusted|(?:FY\s?)?(?:19|20)\d\d|der|die|das|durchschnittlichen?)\b",
+    re.IGNORECASE,
+)
+_MIN_QUANTITIES, _MAX_QUANTITIES = 2, 6
+
+
 class AskedFor(NamedTuple):
-    """What a question asks for: its kind, what it is about, and the two sides of a comparison."""
+    """What a question asks for: its kind, what it is about, and the sides or quantities it names.
+
+    The sides are those of a comparison, or the quantities of a calculation.
+    """
 
     kind: QuestionKind
     topic: str = ""
@@ -87,6 +115,8 @@ def find_question_kind(question: str) -> AskedFor:
         return AskedFor("fact", question)
     if (match := _FILES.match(question)) and (match["verb"] or match["end"]):
         return AskedFor("files", match["topic"])
+    if quantities := _find_quantities(question):
+        return AskedFor("calculation", question, quantities)
     for pattern in _COMPARISONS:
         if match := pattern.match(question):
             topic, first = (match["topic"] or "").strip(), match["a"].strip()
@@ -99,3 +129,18 @@ def find_question_kind(question: str) -> AskedFor:
     if (match := _LIST.match(question)) and not _NOT_A_LIST.match(question):
         return AskedFor("list", match["topic"])
     return AskedFor("fact", question)
+
+
+def _find_quantities(question: str) -> tuple[str, ...]:
+    """Return the quantities in the definition of what is asked for; () if there are less than two.
+
+    "A is defined as total current assets divided by total current liabilities."
+    """
+    match = next(filter(None, (p.search(question) for p in _DEFINITIONS)), None)
+    if match is None:
+        return ()
+    formula = re.split(r"[.?!](?:\s|$)", match["formula"])[0]
+    parts = (_NOT_OF_QUANTITY.sub(" ", part) for part in _OPERATOR.split(formula))
+    names = dict.fromkeys(" ".join(part.split()) for part in parts)
+    quantities = tuple(name for name in names if any(map(str.isalpha, name)))
+    return quantities if _MIN_QUANTITIES <= len(quantities) <= _MAX_QUANTITIES else ()

@@ -215,3 +215,69 @@ def test_a_long_list_says_how_much_of_it_is_quoted(tmp_path: Path) -> None:
         answer = pipeline.ask("List all open tickets")
     assert len(answer.citations) == 20
     assert answer.text.endswith("\n(the first 20 of 30 in the passages that were found)")
+
+
+@pytest.mark.parametrize(
+    ("question", "quantities"),
+    [
+        (
+            "What is the current ratio? It is defined as total current assets divided by total current"
+            " liabilities. Round to two places.",
+            ("total current assets", "total current liabilities"),
+        ),
+        (
+            "Define the margin as gross profit / revenue. How high was it in 2024?",
+            ("gross profit", "revenue"),
+        ),
+        (
+            "Calculate the result using operating income and D&A (from the cash flow statement).",
+            ("operating income", "D&A"),
+        ),
+        (
+            "DPO is defined as: 365 * (average accounts payable between 2016 and 2017) / 2017 COGS",
+            ("accounts payable", "COGS"),
+        ),
+        ("Die Quote ist definiert als Eigenkapital geteilt durch Bilanzsumme.",
+         ("Eigenkapital", "Bilanzsumme")),
+        ("How is overtime calculated?", ()),
+        ("Who is defined as the controller?", ()),
+    ],
+)  # fmt: skip
+def test_a_definition_names_the_quantities_of_a_calculation(
+    question: str, quantities: tuple[str, ...]
+) -> None:
+    asked = find_question_kind(question)
+    assert (asked.kind == "calculation") == bool(quantities)
+    if quantities:
+        assert asked.sides == quantities
+
+
+BALANCE = """\
+# Harbour Ltd, balance sheet 2024
+
+| In thousands | 2024 | 2023 |
+|---|---|---|
+| Cash | 120 | 90 |
+| Other current assets | 56 | 41 |
+| Total current assets | 1,001 | 705 |
+| Other current liabilities | 73 | 29 |
+| Total current liabilities | 577 | 334 |
+| Turnover | 4,300 | 4,100 |
+"""
+
+
+def test_the_quantities_of_a_calculation_are_quoted(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "balance.md").write_text(BALANCE)
+    with Pipeline(index=tmp_path / "i") as pipeline:
+        pipeline.ingest(tmp_path / "docs")
+        ratio = pipeline.ask(
+            "What is the working capital ratio of Harbour for 2024? Define it as total current assets"
+            " divided by total current liabilities."
+        )
+        share = pipeline.ask("Calculate the share of cash using cash and revenue. How high is it?")
+    assert [quote.split("|")[1].strip() for quote in quotes(ratio)] == [
+        "Total current assets",
+        "Total current liabilities",
+    ]
+    assert [quote.split("|")[1].strip() for quote in quotes(share)] == ["Cash", "Turnover"]
