@@ -14,7 +14,6 @@ the number of answers whose quotes have a number of the expected answer, of thos
 from __future__ import annotations
 
 import json
-import math
 import re
 import sys
 import tempfile
@@ -73,7 +72,10 @@ def measure(pipeline: Pipeline, questions: list[dict[str, object]]) -> str:
             quotes = " ".join(citation.quote for citation in answer.citations)
             quoted_numbers = find_numbers(quotes)
             with_number += any(
-                math.isclose(n * u, f) for n in numbers for f in quoted_numbers for u in UNITS
+                abs(n * unit - quoted) <= max(unit / 2, 1e-9) * (unit > 1)
+                for n in numbers
+                for quoted in quoted_numbers
+                for unit in UNITS
             )
     shares = [value / len(questions) for value in (first, filing, page, rank, refused)]
     return (
