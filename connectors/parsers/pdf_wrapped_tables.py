@@ -33,8 +33,9 @@ _MIN_FILLED_SHARE = 0.6  # of the cells
 _ALIGNED_POINTS = 2.5
 _LINE_DISTANCE = 1.6  # of the line height, between two lines of a cell
 _ROW_GAP = 2.5  # the same, between the cells of two rows
-_GAP = 0.75  # the same, of the line that decides how wide the gap between two cells is
-_LEFT = 3.0  # the same, from the left edge of the page to an inner column
+_GAP = 0.56  # the same, between two cells
+_MIN_STARTS = 2  # of other parts at the end of a narrower gap
+_LEFT = 1.5  # the same, from the left edge of the page to an inner column
 _RISE = 0.4  # the same, from a line up to the first line of the next cell
 _TALL_LINE = 1.3  # the same, of a line that has words of two cells
 _MIN_SIGNS = 2  # of wrapped cells on a page
@@ -146,23 +147,31 @@ class _Table:
         """Whether the rows are a table with wrapped cells, and not a list or columns of prose."""
         cells = [cell for row in self.rows for cell in row.values()]
         line_counts = [len(cell.lines) for cell in cells]
-        markers = sum(_MARKER.fullmatch(row[0].text) is not None for row in self.rows if 0 in row)
         return (
             len(self.rows) >= _MIN_ROWS
             and max(line_counts) > 1
             and sum(line_counts) <= _MAX_MEAN_LINES * len(cells)
             and sum(cell.length for cell in cells) <= _MAX_MEAN_CHARACTERS * len(cells)
             and len(cells) >= _MIN_FILLED_SHARE * len(self.rows) * len(self._starts)
-            and self._count_text_columns() >= _MIN_TEXT_COLUMNS
-            and 2 * markers < len(self.rows)
+            and self._has_texts()
+            and not self._is_list()
         )
 
-    def _count_text_columns(self) -> int:
+    def _has_texts(self) -> bool:
+        """Whether two columns have texts, or one behind the numbers of the rows."""
         texts: Counter[int] = Counter()
         for row in self.rows:
             for column, cell in row.items():
                 texts[column] += -1 if cell.is_value else 1
-        return sum(count > 1 for count in texts.values())  # 1 may be a name
+        text_columns = [column for column, count in texts.items() if count > 1]  # 1 may be a name
+        return len(text_columns) >= _MIN_TEXT_COLUMNS or (
+            bool(text_columns) and _may_be_numbered([*self.rows[-1].values()])
+        )
+
+    def _is_list(self) -> bool:
+        """Whether the first of two columns has the markers of list items."""
+        markers = sum(_MARKER.fullmatch(row[0].text) is not None for row in self.rows if 0 in row)
+        return len(self._starts) == 2 and 2 * markers >= len(self.rows)
 
 
 def insert_wrapped_tables(lines: list[Line], boxes: CharacterBoxes) -> list[Line]:
@@ -175,8 +184,7 @@ def insert_wrapped_tables(lines: list[Line], boxes: CharacterBoxes) -> list[Line
         return lines
     parts: list[Line] = []
     sources: list[int] = []  # the index of the line of each part
-    for i, line in enumerate(lines):
-        divided = boxes.divide(line, _find_cell_starts(line, boxes, height))
+    for i, divided in enumerate(_divide_lines(lines, boxes, height)):
         parts += divided
         sources += [i] * len(divided)
     sources.append(len(lines))
@@ -190,14 +198,32 @@ def insert_wrapped_tables(lines: list[Line], boxes: CharacterBoxes) -> list[Line
     return [*result, *lines[position:]]
 
 
-def _find_cell_starts(line: Line, boxes: CharacterBoxes, height: float) -> list[int]:
-    """Return the positions of the wide gaps of a line; the space beside a bullet is none."""
-    return [
-        position
-        for position, _, _ in boxes.find_gaps(line, _GAP * height)
-        if line.text[position - 1] not in BULLETS
-        and line.text[position:].lstrip(" \t\xa0")[0] not in BULLETS
+def _divide_lines(
+    lines: Sequence[Line], boxes: CharacterBoxes, height: float
+) -> Iterator[list[Line]]:
+    """Yield the parts of each line between its wide gaps.
+
+    A narrower gap divides a line where other parts begin at the same place. The space beside a
+    bullet is no gap.
+    """
+    all_gaps = [
+        [
+            (position, end, end - start >= _GAP * height)
+            for position, start, end in boxes.find_gaps(line, 0.0)
+            if line.text[position - 1] not in BULLETS
+            and line.text[position:].lstrip(" \t\xa0")[0] not in BULLETS
+        ]
+        for line in lines
     ]
+    starts = Counter(round(line.x_min) for line in lines if line.x_max > line.x_min)
+    starts.update(round(end) for gaps in all_gaps for _, end, is_wide in gaps if is_wide)
+    for line, gaps in zip(lines, all_gaps, strict=True):
+        positions = [
+            position
+            for position, end, is_wide in gaps
+            if is_wide or starts[round(end)] >= _MIN_STARTS
+        ]
+        yield boxes.divide(line, positions)
 
 
 def _has_wrapped_cells(lines: Sequence[Line], height: float) -> bool:
@@ -260,7 +286,8 @@ class _TableReader:
     def _read_table(self, start: int) -> tuple[_Table | None, int]:
         """Return the table whose first row begins at `start`, and where to go on."""
         row, end = self._read_row(start)
-        if sum(not cell.is_value for cell in row) < _MIN_TEXT_COLUMNS:
+        is_text = sum(not cell.is_value for cell in row) >= _MIN_TEXT_COLUMNS
+        if not is_text and not _may_be_numbered(row):
             return None, start
         table = _Table(row)
         rows_end = end  # behind the last row with several cells
@@ -330,6 +357,11 @@ class _TableReader:
             if -_RISE * self._height <= gap <= _ROW_GAP * self._height:
                 return header_start, [cell.text for cell in row]
         return start, None
+
+
+def _may_be_numbered(row: Sequence[_Cell]) -> bool:
+    """Whether a row of an invoice begins with its number: 1, what it is, how many."""
+    return len(row) > 2 and row[0].is_value and not row[1].is_value
 
 
 def _is_located(part: Line) -> bool:

@@ -95,6 +95,24 @@ def test_an_invoice_has_its_texts_and_its_numbers_in_their_columns(alignment: st
     ]
 
 
+POSITIONS: list[Cells] = [
+    (["Pos."], ["Description"], ["Qty"], ["Amount"]),
+    (["1"], ["Big service with motor", "software and diagnosis"], ["1"], ["137.50"]),
+    (["2"], ["Brake pads, front and", "rear"], ["3"], ["55.20"]),
+    (["3"], ["Collection by van"], ["1"], ["31.67"]),
+]
+
+
+@pytest.mark.parametrize("alignment", ["top", "middle", "bottom"])
+def test_positions_of_an_invoice_with_one_column_of_texts_are_rows(alignment: str) -> None:
+    lines = draw_cells(
+        POSITIONS, (50, 76, 0, 0), alignment=alignment, right_edges=(None, None, 300, 380)
+    )
+    ((table, texts),) = list_tables(parse(lines))
+    assert table.columns == ("Pos.", "Description", "Qty", "Amount")
+    assert texts == [join(row) for row in POSITIONS[1:]]
+
+
 def test_a_word_that_is_divided_in_a_cell_is_whole() -> None:
     rows = [*RULES, (["The tele-", "phone is dead"], ["Use the self-", "service desk."])]
     document = parse([*draw_cells(rows, (50, 200)), (50.0, 480.0, 9.0, "A telephone is near.")])
