@@ -18,7 +18,7 @@ from statistics import median
 from connectors.parsers.pdf_columns import BULLETS
 from connectors.parsers.pdf_layout import CharacterBoxes, Line
 from connectors.parsers.pdf_table_lines import format_table, join_cell_lines
-from connectors.parsers.pdf_table_rows import ends_with_value, is_value
+from connectors.parsers.pdf_table_rows import ends_with_value, is_value, split_tall_lines
 from connectors.parsers.table_layout import count_header_rows
 
 _MAX_PAGE_LINES = 1_000  # on a page with more lines, no tables are looked for
@@ -38,7 +38,6 @@ _MIN_STARTS = 2  # of other parts at the end of a narrower gap
 _LEFT = 1.5  # the same, from the left edge of the page to an inner column
 _RISE = 0.4  # the same, from a line up to the first line of the next cell
 _TALL_LINE = 1.3  # the same, of a line that has words of two cells
-_MIN_SIGNS = 2  # of wrapped cells on a page
 _MAX_HEADER_PARTS = 16
 _MARKER = re.compile(r"\W{1,2}|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,4})[.)]|[o◦]")  # of a list item
 
@@ -182,6 +181,8 @@ def insert_wrapped_tables(lines: list[Line], boxes: CharacterBoxes) -> list[Line
     height = median(heights)
     if not _has_wrapped_cells(lines, height):
         return lines
+    original_lines = lines
+    lines = split_tall_lines(lines, boxes)
     parts: list[Line] = []
     sources: list[int] = []  # the index of the line of each part
     for i, divided in enumerate(_divide_lines(lines, boxes, height)):
@@ -195,7 +196,7 @@ def insert_wrapped_tables(lines: list[Line], boxes: CharacterBoxes) -> list[Line
         if sources[start - 1] != first and sources[end] != last and first >= position:
             result += [*lines[position:first], table]
             position = last + 1
-    return [*result, *lines[position:]]
+    return [*result, *lines[position:]] if result else original_lines
 
 
 def _divide_lines(
@@ -232,7 +233,6 @@ def _has_wrapped_cells(lines: Sequence[Line], height: float) -> bool:
     A line that ends with a number is not counted where the line before is at the left edge: it is
     a row of a table of numbers.
     """
-    signs = 0
     left = min(line.x_min for line in lines if line.x_max > line.x_min) + _LEFT * height
     for upper, lower in pairwise(lines):
         rise = (lower.y_min + lower.y_max - upper.y_min - upper.y_max) / 2
@@ -241,8 +241,8 @@ def _has_wrapped_cells(lines: Sequence[Line], height: float) -> bool:
         if (is_tall or (is_right and rise > _RISE * height)) and (
             upper.x_min > left or not ends_with_value(lower)
         ):
-            signs += 1
-    return signs >= _MIN_SIGNS
+            return True
+    return False
 
 
 class _TableReader:

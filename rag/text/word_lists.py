@@ -8,7 +8,8 @@ _ABBREVIATIONS = frozenset(
     """mr mrs ms dr prof sr jr st vs etc eg ie cf al fig figs no nos vol pp p ed eds inc ltd corp co
     llc dept est approx jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri
     sat sun u.s u.k e.g i.e a.m p.m ph.d sec eq ch art para gen col sgt capt lt hon rev
-    bzw ggf evtl inkl exkl zzgl vgl bspw sog z.b d.h u.a i.d.r p.ex""".split()
+    bzw ggf evtl inkl exkl zzgl vgl bspw sog z.b d.h u.a i.d.r p.ex attn hd z.hd idnr betr
+    bzgl""".split()
 )
 _ABBREVIATIONS_BEFORE_NUMBERS = frozenset(
     """ext extn tel fax mob nr num ref rm apt pos max min ca ver abs kap bd tab abb hr dl pag pág
