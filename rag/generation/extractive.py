@@ -96,7 +96,7 @@ class ExtractiveGenerator(Generator):
     """
 
     name: ClassVar[str] = "extractive"
-    revision: ClassVar[int] = 10
+    revision: ClassVar[int] = 11
 
     sentences: int = Field(3, ge=1, le=20)
     answerability: float = Field(0.27, ge=0, le=1)

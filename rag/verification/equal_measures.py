@@ -34,6 +34,13 @@ _METRIC_UNITS = {
         ("mm", 1_000_000, "km kilometre kilometres kilometer kilometers"),
         ("ml", 1, "ml"),
         ("ml", 1_000, "l litre litres liter liters"),
+        ("mb", 1, "mb megabyte megabytes"),
+        ("gb", 1, "gb gigabyte gigabytes"),
+        ("tb", 1, "tb terabyte terabytes"),
+        ("w", 1, "w watt watts"),
+        ("w", 1_000, "kw kilowatt kilowatts"),
+        ("w", 1_000_000, "mw megawatt megawatts"),
+        ("v", 1, "v volt volts"),
         ("cent", 1, "cent cents ct"),
         ("cent", 100, "eur euro euros €"),
     )
@@ -52,7 +59,7 @@ _MEASURE = re.compile(
     r"|(?<![\w.:,])(?P<hour24>\d{1,2}):(?P<minute24>\d\d)(?![\w:])"
     rf"|(?<![\w.,:-])(?P<count>\d{{1,4}}|one|{'|'.join(NUMBER_WORDS)})[ -]"
     rf"(?P<unit>{'|'.join(_BASE_UNITS)})s?\b"
-    r"|(?<![\w.,:-])(?P<amount>\d{1,3}(?:,\d{3})+|\d{1,7}(?:\.\d{1,3})?)\s?"
+    r"|(?<![\w.,:-])(?P<amount>\d{1,3}(?:,\d{3})+|\d{1,7}(?:\.\d{1,3})?)[\s-]?"
     rf"(?P<metric>{'|'.join(sorted(_METRIC_UNITS, key=len, reverse=True))})"
     r"(?!\w|/|\s(?:per|an?|pro|je)\s)",
     re.IGNORECASE,
@@ -122,6 +129,8 @@ def _read_value(match: re.Match[str]) -> tuple[str, int]:
         return "clock", 60 * int(match["hour24"]) + int(match["minute24"])
     if match["metric"]:
         kind, size = _METRIC_UNITS[match["metric"].lower()]
+        if match["metric"] == "mW":  # not MW
+            return kind, round(float(match["amount"].replace(",", "")))
         return kind, round(float(match["amount"].replace(",", "")) * size * _PARTS_OF_UNIT)
     kind, size = _BASE_UNITS[match["unit"].lower()]
     count = match["count"].lower()

@@ -108,7 +108,7 @@ class LexicalVerifier(Verifier):
     """
 
     name: ClassVar[str] = "lexical"
-    revision: ClassVar[int] = 10
+    revision: ClassVar[int] = 11
     shortlist: ClassVar[int] = 8
     by_words: ClassVar[bool] = True
 

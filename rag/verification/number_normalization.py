@@ -39,7 +39,7 @@ _SCALED_NUMBER = re.compile(
 _SPACED_THOUSANDS = re.compile(r"(?<![\w.,])\d{1,3}(?:, \d{3})+(?![\w.,]\d)")
 _NUMBER_IN_NAME = re.compile(r"[^\W\d_]-?(\d+)")
 _THOUSANDS_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_MONTHS = (
+MONTH_NAMES = (
     "January February March April May June July August September October November December".split()
 )
 _ISO_DATE = re.compile(r"\b(\d{4})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])\b")
@@ -89,7 +89,9 @@ def normalize_numbers(text: str) -> str:
 
 def spell_out_dates(text: str) -> str:
     """Return a text with dates such as 2025-03-01 as 1 March 2025."""
-    return _ISO_DATE.sub(lambda date: f"{int(date[3])} {_MONTHS[int(date[2]) - 1]} {date[1]}", text)
+    return _ISO_DATE.sub(
+        lambda date: f"{int(date[3])} {MONTH_NAMES[int(date[2]) - 1]} {date[1]}", text
+    )
 
 
 def _expand_scale(scaled_number: re.Match[str]) -> str:

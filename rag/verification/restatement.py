@@ -12,6 +12,7 @@ from functools import lru_cache
 from rag.verification.clock_times import unify_clock_times
 from rag.verification.equal_dates import number_dates
 from rag.verification.equal_measures import restate_measures
+from rag.verification.number_normalization import MONTH_NAMES
 from rag.verification.references import write_out
 
 _YES_OR_NO = re.compile(
@@ -24,6 +25,12 @@ _DECIMAL_COMMA = re.compile(r"(?<![\d.,])(\d{1,3}(?:\.\d{3})+|\d+),(\d\d?)(?![\d
 _CURRENCY_IN_FRONT = re.compile(
     r"\b(?P<currency>EUR|USD|GBP|CHF|NOK|SEK|DKK)\s?(?P<amount>\d[\d.,]*\d|\d)(?!\s(?:thousand|million|billion|bn|mn))"
 )
+_UNIT_IN_LABEL = re.compile(
+    r"\s?\((?:in\s)?(?P<unit>€|\$|£|%|°C|EUR|USD|GBP|CHF|euros?|dollars?|km|m|cm|mm|m²|ha|kg|g|t|l|ml|h|min|hours?"
+    r"|minutes?|days?|weeks?|months?|years?|Tage|Stunden|Monate|Jahre|[kMG]?W|[kM]Wh|[MGT]B|mAh|V|A|bar|ct)\)"
+    r"(?P<value>:\s[-−–]?\d[\d.,]*)(?=\s*(?:[;\n|]|$))"
+)
+_MONTH_AND_YEAR = re.compile(r"(?<![\d/.,-])(0?[1-9]|1[0-2])/((?:19|20)\d\d)(?![\d/-])")
 _UNLESS = re.compile(r"\bunless\b|\b(?:es sei denn,?(?: dass)?|außer wenn)(?!\w)", re.IGNORECASE)
 _PERMISSION = re.compile(
     r"(?:(?:may|can)\s(?:(?:the|our|my)\s)?\w+|(?:am|are|is)\s(?:\w+\s){1,3}(?:allowed|permitted)\sto"
@@ -52,9 +59,16 @@ def restate(claim: str, passage: str) -> tuple[str, str]:
 
 @lru_cache(maxsize=4_096)
 def _simplify(text: str) -> str:
-    """Return a text with numbers such as 1284.50 for 1.284,50, and "if not" for "unless"."""
+    """Return a text with numbers such as 1284.50 for 1.284,50, and "if not" for "unless".
+
+    The unit of a label stands behind the value ("Price (EUR): 65"), and 06/2026 is June 2026.
+    """
     text = text.replace("_", " ")
     text = _CURRENCY_IN_FRONT.sub(r"\g<amount> \g<currency>", text)
+    if "(" in text:
+        text = _UNIT_IN_LABEL.sub(r"\g<value> \g<unit>", text)
+    if "/" in text:
+        text = _MONTH_AND_YEAR.sub(lambda m: f"{MONTH_NAMES[int(m[1]) - 1]} {m[2]}", text)
     if "," in text:
         text = _DECIMAL_COMMA.sub(lambda m: f"{m[1].replace('.', '')}.{m[2]}", text)
     if not any(word in text for word in ("nless", "sei denn", "ßer wenn")):

@@ -108,3 +108,39 @@ def test_something_else_in_nearly_the_same_words_is_not_supported(passage: str, 
 )
 def test_a_row_is_one_sentence(text: str, sentences: tuple[str, ...]) -> None:
     assert split_passage(text) == sentences
+
+
+KEG = "Beer: Stout; Keg size: 50 l; Net price (EUR): 171.00; Deposit (EUR): 50.00"
+CADDY = "Model: VW Caddy; Site: Cardiff; Mileage (km): 41,950; Next inspection: 06/2026"
+
+
+@pytest.mark.parametrize(
+    ("claim", "passage"),
+    [
+        ("The net price of stout is 171 euros.", KEG),
+        ("The deposit for stout is 50 euros.", KEG),
+        ("A 50-litre keg of stout costs 171 euros net, with a deposit of 50 euros.", KEG),
+        ("The mileage of the VW Caddy is 41,950 kilometres.", CADDY),
+        ("The next inspection of the VW Caddy is in June 2026.", CADDY),
+        ("The server has 256 gigabytes of RAM.", "Server: orion; RAM: 256 GB"),
+        ("The motor has 5 megawatts.", "The motor has 5 MW."),
+    ],
+)
+def test_units_of_labels_and_months_with_slashes_are_known(claim: str, passage: str) -> None:
+    verifier = LexicalVerifier()
+    assert float(verifier.scores([(claim, passage)])[0]) >= verifier.threshold
+    assert not verifier.contradicts(claim, passage)
+
+
+@pytest.mark.parametrize(
+    ("claim", "passage"),
+    [
+        ("The deposit for stout is 171 euros.", KEG),
+        ("A keg of stout costs 50 euros.", KEG),
+        ("The next inspection of the VW Caddy is in July 2026.", CADDY),
+        ("The motor has 5 MW.", "The motor has 5 mW."),
+    ],
+)
+def test_other_values_of_labels_are_refused(claim: str, passage: str) -> None:
+    verifier = LexicalVerifier()
+    assert float(verifier.scores([(claim, passage)])[0]) < verifier.threshold
