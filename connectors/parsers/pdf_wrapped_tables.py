@@ -26,18 +26,16 @@ _MIN_ROWS = 3
 _MAX_CELL_LINES = 20
 _MAX_MEAN_LINES = 4.0  # of the cells; those of columns of prose have more
 _MAX_MEAN_CHARACTERS = 120  # the same
-_MIN_TEXT_COLUMNS = (
-    2  # tables of numbers, which have one for their labels, are read by `pdf_tables`
-)
+_MIN_TEXT_COLUMNS = 2  # a table of numbers has one, for its labels: see `pdf_tables`
 _MIN_FILLED_SHARE = 0.6  # of the cells
 _ALIGNED_POINTS = 2.5
 _LINE_DISTANCE = 1.6  # of the line height, between two lines of a cell
 _ROW_GAP = 2.5  # the same, between the cells of two rows
 _GAP = 0.56  # the same, between two cells
-_MIN_STARTS = 2  # of other parts at the end of a narrower gap
 _LEFT = 1.5  # the same, from the left edge of the page to an inner column
 _RISE = 0.4  # the same, from a line up to the first line of the next cell
 _TALL_LINE = 1.3  # the same, of a line that has words of two cells
+_MIN_STARTS = 2  # of parts that begin at the end of a narrower gap
 _MAX_HEADER_PARTS = 16
 _MARKER = re.compile(r"\W{1,2}|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,4})[.)]|[o◦]")  # of a list item
 
