@@ -34,6 +34,8 @@ _LABEL = re.compile(
     r"(?:[-*•]\s+)?(?:(?P<number>\d{1,3}[.)])\s+|\d{1,2}\s+)?(?P<sign>\*{1,2}|_)?(?P<words>[^.!?:*_\n]{1,60})"
     r"[.!](?:\*{1,2}|_)?"
 )
+_LABELLED_LINE = re.compile(r"(?:[-*•]\s+)?[*_]{0,2}[^\W\d_][^:\n]{0,40}:[*_]{0,2}\s+\S")
+_MIN_RECORD_LINES, _MAX_RECORD_LINES = 4, 15  # shorter ones are runs of sentences
 _NUMBER_START = re.compile(r"(?:[-*•]\s+)?\d{1,3}[.)]?\s")
 _REPLIES = frozenset({"yes", "no", "ja", "nein", "oui", "non", "sí"})
 _MAX_LABEL_WORDS, _MAX_BOLD_LABEL_WORDS = 2, 5
@@ -184,9 +186,18 @@ class Passage:
         """Return every run of up to `max_sentences` consecutive sentences, as spans of `text`.
 
         A row of a table is one sentence; its header is none, and a heading is none. No run crosses
-        a heading, or the beginning or end of a table or record.
+        a heading, or the beginning or end of a table or record. All lines of labels and values
+        below each other are a run, too.
         """
-        return _list_runs(_list_sentences(self.text, *self._find_bounds()), max_sentences)
+        sections = _list_sentences(self.text, *self._find_bounds())
+        records = (tuple(section) for section in sections if self._is_record(section))
+        return (*_list_runs(sections, max_sentences), *records)
+
+    def _is_record(self, section: Sequence[Span]) -> bool:
+        """Whether a section has only lines such as "Owner: Ann Lee", and not too many."""
+        return _MIN_RECORD_LINES <= len(section) <= _MAX_RECORD_LINES and all(
+            _LABELLED_LINE.match(self.text, span.start, span.end) for span in section
+        )
 
     def sentence_spans(self) -> list[Span]:
         """Return the spans of the sentences in `text`."""

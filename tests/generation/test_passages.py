@@ -249,3 +249,22 @@ def test_table_in_a_later_passage_ends_at_its_mark() -> None:
         "All in euros.",
         "Taxes are included.",
     ]
+
+
+RECORD = """\
+Model: PulseOne B
+Weight: 310 g
+Battery: 1,800 mAh
+Protection class: IP54
+Warranty: 24 months
+"""
+
+
+def test_all_lines_of_a_record_are_a_run() -> None:
+    def make_passage(text: str) -> Passage:
+        return Passage(1, "u", 0, len(text), text, "T", (), {}, 1.0, (len(text),), ())
+
+    whole = next(run for run in make_passage(RECORD).runs() if len(run) > 3)
+    assert RECORD[whole[0].start : whole[-1].end] == RECORD.strip()
+    prose = RECORD.replace("Protection class: IP54", "It is tight.")
+    assert max(map(len, make_passage(prose).runs())) == 3
